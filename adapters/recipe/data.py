@@ -1,0 +1,177 @@
+"""Commit tasks as tries of token ids, and batches of them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from adapters.recipe.model import Packed, Rows
+from cascade.candidates.commits import CommitTask
+from cascade.candidates.evidence import file_items, symbol_items
+from cascade.items import Item
+from cascade.prompt import Node, PromptBuilder
+from cascade.tree import Cascade
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question to one item, with its truth."""
+
+    question: str
+    marker: tuple[int, ...]
+    truth: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An item's tokens, the group it hangs below (None: the task), and what is asked of it."""
+
+    tokens: tuple[int, ...]
+    group: tuple[int, ...] | None
+    asks: tuple[Ask, ...]
+
+    @property
+    def is_hit(self) -> bool:
+        """Whether any truth is yes."""
+        return any(ask.truth for ask in self.asks)
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """One task under one cascade."""
+
+    cascade: str
+    prefix: tuple[int, ...]
+    rows: tuple[Row, ...]
+
+
+def read_tasks(paths: Sequence[Path]) -> Iterator[CommitTask]:
+    """The tasks of gzipped JSON-lines files, in order."""
+    for path in paths:
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            for line in lines:
+                yield CommitTask.model_validate(json.loads(line))
+
+
+def trees(task: CommitTask, builder: PromptBuilder, precision: Cascade, scope: Cascade) -> list[Tree]:
+    """A task's symbols under the precision cascade and its files under the scope cascade."""
+    request = task.request()
+    files = [file.record() for file in task.files]
+    symbols = symbol_items(request, [symbol.record() for symbol in task.symbols], files)
+    labels = [symbol.label for symbol in task.symbols]
+    answers = ["relevant" if file.relevant else "irrelevant" for file in task.files]
+    return [
+        _tree(precision, builder, builder.task(precision.instructions, precision.questions(), request), symbols, labels),
+        _tree(scope, builder, builder.task(scope.instructions, scope.questions(), request), file_items(request, files), answers),
+    ]  # fmt: skip
+
+
+def _tree(cascade: Cascade, builder: PromptBuilder, root: Node, items: Sequence[Item], labels: Sequence[str]) -> Tree:
+    rows = []
+    for item, label in zip(items, labels, strict=True):
+        group = builder.group(root, item.group) if item.group else None
+        node = builder.item(group or root, item)
+        asks = []
+        for stage, truth in cascade.truths(label):
+            for tier in stage.tiers_of(item):
+                marker = stage.question(tier).marker
+                asks.append(Ask(marker, builder.marker_tokens(marker), truth))
+        if asks:
+            rows.append(Row(node.tokens, group.tokens if group else None, tuple(asks)))
+    return Tree(cascade.name, root.tokens, tuple(rows))
+
+
+def sample(tree: Tree, keep: float, rng: random.Random) -> list[tuple[Row, float]]:
+    """Every row with a yes and a share of the others, those weighted to stand for all."""
+    return [(row, 1.0 if row.is_hit else 1 / keep) for row in tree.rows if row.is_hit or rng.random() < keep]
+
+
+class Packer:
+    """Collects tries and flattens them into one batch."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self.positions: list[int] = []
+        self.adapted: list[float] = []
+        self.spans: dict[str, list[tuple[list[int], list[int], list[int]]]] = {"prefix": [], "group": [], "item": []}
+        self.asked: list[tuple[int, float, float, int]] = []
+        self.n_tasks = 0
+
+    def add(self, tree: Tree, rows: Sequence[tuple[Row, float]], only: str | None = None) -> None:
+        """Add a trie with some of its rows; ``only`` asks one question and leaves out the others."""
+        prefix = self._span("prefix", [], [tree.prefix], 0)
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for row, weight in rows:
+            above = prefix
+            if row.group is not None:
+                if row.group not in groups:
+                    groups[row.group] = self._span("group", prefix, [row.group], len(prefix))
+                above = prefix + groups[row.group]
+            asks = [ask for ask in row.asks if only is None or ask.question == only]
+            own = self._span("item", above, [row.tokens, *(ask.marker for ask in asks)], len(above))
+            at = len(row.tokens)
+            for ask in asks:
+                at += len(ask.marker)
+                self.asked.append((own[at - 1], float(ask.truth), weight, self.n_tasks))
+        self.n_tasks += 1
+
+    def _span(self, kind: str, above: list[int], parts: Sequence[Sequence[int]], start: int) -> list[int]:
+        """Lay down a node and the questions that fork after it; returns the flat indices."""
+        first, segments = len(self.tokens), []
+        for number, part in enumerate(parts):
+            offset = start + (len(parts[0]) if number else 0)
+            self.tokens += part
+            self.positions += range(offset, offset + len(part))
+            self.adapted += [1.0 if number else 0.0] * len(part)
+            segments += [number] * len(part)
+        own = list(range(first, len(self.tokens)))
+        self.spans[kind].append((above, own, segments))
+        return own
+
+    def pack(self) -> Packed:
+        """The batch."""
+        asked = list(zip(*self.asked, strict=True))
+        return Packed(
+            tokens=torch.tensor(self.tokens),
+            positions=torch.tensor(self.positions),
+            rows=[rows for kind in self.spans.values() for rows in _rows(kind)],
+            asked=torch.tensor(asked[0]),
+            adapted=torch.tensor(self.adapted),
+            truths=torch.tensor(asked[1]),
+            weights=torch.tensor(asked[2]),
+            tasks=torch.tensor(asked[3]),
+        )
+
+
+def _rows(spans: list[tuple[list[int], list[int], list[int]]], most: int = 96) -> Iterator[Rows]:
+    """Rows of similar length together, so that little is padding."""
+    spans = sorted(spans, key=lambda span: (len(span[0]) // 32, len(span[1])))
+    for at in range(0, len(spans), most):
+        chunk = spans[at : at + most]
+        width = max(len(own) for _, own, _ in chunk)
+        own, valid = _pad([span[1] for span in chunk], width)
+        context, known = _pad([span[0] for span in chunk], max(len(above) for above, _, _ in chunk))
+        segment, _ = _pad([span[2] for span in chunk], width)
+        earlier = torch.ones(width, width, dtype=torch.bool).tril()
+        same = (segment[:, None, :] == 0) | (segment[:, None, :] == segment[:, :, None])
+        inner = earlier & same & valid[:, None, :]
+        inner |= torch.eye(width, dtype=torch.bool)  # a padded query still needs one key
+        outer = known[:, None, :].expand(-1, width, -1)
+        yield Rows(own, valid, context, torch.cat((outer, inner), dim=2)[:, None])
+
+
+def _pad(lists: Sequence[Sequence[int]], width: int) -> tuple[Tensor, Tensor]:
+    """(R, width) indices padded with 0, and where they are real."""
+    table = torch.zeros(len(lists), width, dtype=torch.long)
+    real = torch.zeros(len(lists), width, dtype=torch.bool)
+    for number, values in enumerate(lists):
+        table[number, : len(values)] = torch.tensor(values, dtype=torch.long)
+        real[number, : len(values)] = True
+    return table, real

@@ -1,0 +1,184 @@
+"""Training: the base model on all questions at once, then one LoRA adapter a question."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from adapters.recipe.data import Packer, Tree, sample
+from adapters.recipe.model import Judge, Packed
+from cascade.metrics import auc, auc_per_task
+
+MAX_NORM = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """How long and how fast to train.
+
+    Attributes:
+        steps: Optimiser steps.
+        tasks: Tasks of a batch.
+        keep: Share of the rows without a yes that a batch draws, by cascade.
+        muon: Peak learning rate of the matrices (Muon); 0 trains them with AdamW.
+        adam: Peak learning rate of everything else (AdamW).
+        warmup: Steps of linear warm-up; a cosine to a twentieth follows.
+        save_every: Steps between checkpoints and looks at the development tasks.
+    """
+
+    steps: int
+    tasks: int = 8
+    keep: dict[str, float]
+    muon: float = 0.0
+    adam: float
+    warmup: int = 50
+    save_every: int = 150
+
+    def factor(self, step: int) -> float:
+        """Share of the peak rate at a step."""
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """What is trained: all questions (None) or one, and whether its adapter is activated."""
+
+    question: str | None = None
+    activated: bool = False
+
+
+def batches(trees: Sequence[Sequence[Tree]], schedule: Schedule, goal: Goal, first: int, seed: int) -> Iterator[Packed]:
+    """Batches from step ``first`` on; the same seed gives the same batches."""
+    order: list[int] = []
+    for step in range(schedule.steps):
+        rng = random.Random(f"{seed}:{step}")
+        packer = Packer()
+        n_added = 0
+        while n_added < schedule.tasks:
+            if not order:
+                order = list(range(len(trees)))
+                random.Random(f"{seed}:{step}:order").shuffle(order)
+            at = order.pop()
+            if step >= first:
+                _add(packer, trees[at], schedule, goal, rng)
+            n_added += 1
+        if step >= first and packer.asked:
+            yield packer.pack()
+
+
+def _add(packer: Packer, trees: Sequence[Tree], schedule: Schedule, goal: Goal, rng: random.Random) -> None:
+    for tree in trees:
+        rows = sample(tree, schedule.keep[tree.cascade], rng)
+        if goal.question is not None:
+            rows = [(row, weight) for row, weight in rows if any(ask.question == goal.question for ask in row.asks)]
+        if rows:
+            packer.add(tree, rows, goal.question)
+
+
+def loss_of(logits: torch.Tensor, batch: Packed) -> torch.Tensor:
+    """Weighted cross entropy of yes against no."""
+    each = F.binary_cross_entropy_with_logits(logits[:, 0] - logits[:, 1], batch.truths, reduction="none")
+    return (each * batch.weights).sum() / batch.weights.sum()
+
+
+def optimisers(model: Judge, schedule: Schedule) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the layers, AdamW for the rest."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in model.model.layers.parameters() if p.requires_grad and p.ndim == 2 and schedule.muon]
+    taken = {id(p) for p in matrices}
+    rest = [p for p in trained if id(p) not in taken]
+    found: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(rest, lr=schedule.adam, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    ]
+    if matrices:
+        found.append(torch.optim.Muon(matrices, lr=schedule.muon, weight_decay=0.1, momentum=0.95))
+    return found
+
+
+def train(
+    model: Judge,
+    trees: Sequence[Sequence[Tree]],
+    dev: Sequence[Sequence[Tree]],
+    schedule: Schedule,
+    goal: Goal,
+    checkpoint: Path,
+    seed: int = 7,
+) -> None:
+    """Train in place; resumes from the checkpoint if it is there, and leaves one at the end."""
+    optims = optimisers(model, schedule)
+    peaks = [[group["lr"] for group in optim.param_groups] for optim in optims]
+    first = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        for optim, saved in zip(optims, state["optims"], strict=True):
+            optim.load_state_dict(saved)
+        first = state["step"]
+    started, seen, running = time.monotonic(), 0, 0.0
+    for step, batch in enumerate(batches(trees, schedule, goal, first, seed), first):
+        for optim, rates in zip(optims, peaks, strict=True):
+            for group, rate in zip(optim.param_groups, rates, strict=True):
+                group["lr"] = rate * schedule.factor(step)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = loss_of(model(batch, activated=goal.activated), batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], MAX_NORM)
+        for optim in optims:
+            optim.step()
+            optim.zero_grad(set_to_none=True)
+        seen += len(batch.tokens)
+        running = loss.item() if step == first else 0.98 * running + 0.02 * loss.item()
+        if step % 25 == 0:
+            rate = seen / (time.monotonic() - started)
+            print(f"step {step}/{schedule.steps} loss {running:.4f} {rate:.0f} tokens/s", flush=True)
+        if (step + 1) % schedule.save_every == 0 or step + 1 == schedule.steps:
+            saved = {"model": model.state_dict(), "optims": [o.state_dict() for o in optims], "step": step + 1}
+            partial = checkpoint.with_suffix(".partial")
+            torch.save(saved, partial)
+            partial.replace(checkpoint)
+            print(f"step {step + 1} dev {shown(evaluate(model, dev, goal))}", flush=True)
+
+
+def shown(scores: dict[str, dict[str, float]]) -> str:
+    """Scores in one line."""
+    return "  ".join(f"{name} {s['auc_per_task']:.4f}/{s['auc_pooled']:.4f}" for name, s in scores.items())
+
+
+@torch.no_grad()
+def evaluate(model: Judge, trees: Sequence[Sequence[Tree]], goal: Goal) -> dict[str, dict[str, float]]:
+    """AUC pooled and per task of each question."""
+    found: dict[str, list[tuple[int, float, bool]]] = defaultdict(list)
+    for number, pair in enumerate(trees):
+        packer = Packer()
+        questions = []
+        for tree in pair:
+            rows = [row for row in tree.rows if goal.question is None or any(a.question == goal.question for a in row.asks)]
+            if rows:
+                packer.add(tree, [(row, 1.0) for row in rows], goal.question)
+            questions += [a for row in rows for a in row.asks if goal.question is None or a.question == goal.question]
+        if not questions:
+            continue
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = model(packer.pack(), activated=goal.activated).float()
+        for ask, margin in zip(questions, (logits[:, 0] - logits[:, 1]).tolist(), strict=True):
+            found[ask.question].append((number, margin, ask.truth))
+    scores = {}
+    for question, entries in found.items():
+        tasks, margins, truths = (np.array(column) for column in zip(*entries, strict=True))
+        scores[question] = {
+            "auc_per_task": auc_per_task(margins, truths, tasks),
+            "auc_pooled": auc(margins, truths),
+        }
+    return scores

@@ -1,0 +1,78 @@
+"""Labelled tasks mined from commit histories: one JSON object a line, read into records.
+
+A commit message is the task, the code that the commit changed is the truth. The schema is the
+pydantic models below; fields beyond them are ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from cascade.candidates.records import FileRecord, SymbolRecord
+from cascade.items import Task
+
+Label = Literal["primary", "supporting", "type_context", "excluded"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class CommitSymbol(_Model):
+    """A symbol with its truth."""
+
+    path: str
+    qualname: str
+    kind: str
+    signature: str = ""
+    doc: str = ""
+    lines: int = 1
+    label: Label
+
+    def record(self) -> SymbolRecord:
+        """The symbol without its truth."""
+        return SymbolRecord(**self.model_dump(exclude={"label"}))
+
+
+class CommitEvidence(_Model):
+    """A file's ties to the seed."""
+
+    imports_seed: bool = False
+    imported_by_seed: bool = False
+    co_changes: int = 0
+    seed_changes: int = 0
+    keyword_hits: tuple[str, ...] = ()
+
+
+class CommitFile(_Model):
+    """A file with its truth."""
+
+    path: str
+    doc: str = ""
+    symbols: tuple[str, ...] = ()
+    tiers: tuple[str, ...] = ()
+    evidence: CommitEvidence = CommitEvidence()
+    relevant: bool
+
+    def record(self) -> FileRecord:
+        """The file without its truth."""
+        return FileRecord(
+            path=self.path, doc=self.doc, symbols=self.symbols, tiers=self.tiers, **self.evidence.model_dump()
+        )
+
+
+class CommitTask(_Model):
+    """One line of a commit-task file."""
+
+    repo: str
+    commit: str
+    task: str
+    seed: str
+    files: tuple[CommitFile, ...]
+    symbols: tuple[CommitSymbol, ...]
+
+    def request(self) -> Task:
+        """The task as a caller would state it."""
+        return Task(text=self.task, seeds=(self.seed,))

@@ -1,0 +1,233 @@
+"""Config files: TOML into pydantic models, frozen, unknown keys refused, then into the pure core."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cascade.errors import ConfigError
+from cascade.prompt import Limits
+from cascade.tree import ANY_TIER, Cascade, Combine, Question, Stage, Target
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TargetConfig(_Model):
+    """Where an answer leads: exactly one of the two."""
+
+    stage: str | None = Field(None, description="Name of the next stage.")
+    label: str | None = Field(None, description="The label that the item gets.")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.stage is None) == (self.label is None):
+            msg = 'give exactly one of stage and label, such as { label = "excluded" }'
+            raise ValueError(msg)
+        return self
+
+    def target(self) -> Target:
+        """The pure form."""
+        return Target(self.stage or self.label or "", is_label=self.stage is None)
+
+
+class StageConfig(_Model):
+    """One stage; question, adapter and threshold are one value each, or a table from tier to value."""
+
+    name: str = Field(min_length=1, description="Unique in its cascade.")
+    question: str | dict[str, str] = Field(description="The wording, listed in the task's prefix.")
+    marker: str | dict[str, str] | None = Field(
+        None, description="A word or two after the item that names the question; the stage's or tier's name if absent."
+    )
+    adapter: str | dict[str, str] = Field(description='Name from the adapter map; "base" for the model alone.')
+    threshold: float | dict[str, float] = Field(0.5, description="Yes from this p(yes) on; in (0, 1).")
+    yes: TargetConfig
+    no: TargetConfig
+    combine: Combine = Field(Combine.ANY, description="How the answers of several tiers make one.")
+
+    def stage(self, cascade: str) -> Stage:
+        """The pure form.
+
+        Raises:
+            ConfigError: The tables do not name the same tiers.
+        """
+        tables = [value for value in (self.question, self.adapter, self.threshold) if isinstance(value, dict)]
+        tiers = dict.fromkeys(tier for table in tables for tier in table) or {ANY_TIER: None}
+        return Stage(
+            name=self.name,
+            questions={tier: self._question(cascade, tier) for tier in tiers},
+            yes=self.yes.target(),
+            no=self.no.target(),
+            combine=self.combine,
+        )
+
+    def _question(self, cascade: str, tier: str) -> Question:
+        def pick(key: str, value: Any) -> Any:
+            if not isinstance(value, dict):
+                return value
+            if tier not in value:
+                msg = (
+                    f"cascade.{cascade}.stages.{self.name}.{key}: tier {tier!r} has none. "
+                    f"Add it; the table has {', '.join(value) or 'nothing'}."
+                )
+                raise ConfigError(msg)
+            return value[tier]
+
+        return Question(
+            marker=pick("marker", self.marker) or tier or self.name,
+            wording=pick("question", self.question),
+            adapter=pick("adapter", self.adapter),
+            threshold=pick("threshold", self.threshold),
+        )
+
+
+class CascadeConfig(_Model):
+    """A tree of stages; the first stage is asked first."""
+
+    instructions: str = Field("Answer each question about the candidate.", description="Stands before the questions.")
+    labels: tuple[str, ...] = Field(description="Every label that a stage leads to, in the order of reports.")
+    dropped: str = Field("", description="Label of what does not matter; the first label if absent.")
+    stages: tuple[StageConfig, ...]
+
+    def cascade(self, name: str) -> Cascade:
+        """The pure form, checked."""
+        return Cascade(
+            name=name,
+            instructions=self.instructions,
+            labels=self.labels,
+            stages=tuple(stage.stage(name) for stage in self.stages),
+            dropped=self.dropped,
+        )
+
+
+Tokens = Annotated[int, Field(ge=1, le=4096)]
+
+
+class LimitsConfig(_Model):
+    """Most tokens of each text from outside; the rest is cut."""
+
+    task: Tokens = Limits().task
+    seed: Tokens = Limits().seed
+    group: Tokens = Limits().group
+    item: Tokens = Limits().item
+
+    def limits(self) -> Limits:
+        """The pure form."""
+        return Limits(**self.model_dump())
+
+
+class ModelConfig(_Model):
+    """The base model, from a path or from the Hugging Face hub, and how llama.cpp runs it."""
+
+    path: Path | None = Field(None, description="A GGUF file; relative to the config file.")
+    repo_id: str | None = Field(None, description="Hub repository, such as Qwen/Qwen3-0.6B-GGUF.")
+    filename: str | None = Field(None, description="File within the hub repository.")
+    revision: str | None = Field(None, description="Commit of the hub repository; pin it.")
+    format: str = Field("embedded", description="Prompt format: embedded, qwen3 or qwen3-reranker.")
+    limits: LimitsConfig = LimitsConfig()
+    n_ctx: int = Field(4096, ge=256, le=1_048_576, description="Cells of the KV cache.")
+    n_seq_max: int = Field(128, ge=2, le=256, description="Sequences, which bound the items of a wave.")
+    n_batch: int = Field(1024, ge=32, le=65_536, description="Most tokens of one decode.")
+    n_threads: int = Field(0, ge=0, le=1024, description="Threads of llama.cpp; 0 for all cores.")
+    n_gpu_layers: int = Field(0, ge=-1, description="Layers on a GPU; -1 for all.")
+    flash_attention: bool = Field(True, description="Skips masked tiles of the shared cache.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.path is None) == (self.repo_id is None):
+            msg = "give exactly one of path and repo_id"
+            raise ValueError(msg)
+        if (self.repo_id is None) != (self.filename is None):
+            msg = "repo_id and filename go together"
+            raise ValueError(msg)
+        return self
+
+
+class AdapterConfig(_Model):
+    """One adapter of the map."""
+
+    path: Path = Field(description="A LoRA GGUF file; relative to the config file.")
+    scale: float = Field(1.0, gt=0, le=16, description="Factor on the adapter's own alpha / rank.")
+
+
+class Config(_Model):
+    """A whole config file."""
+
+    model: ModelConfig
+    adapters: dict[str, AdapterConfig | Path] = Field(default_factory=dict, description="Adapter name -> file.")
+    cascade: dict[str, CascadeConfig] = Field(description="Cascade name -> its stages.")
+
+    def cascades(self) -> dict[str, Cascade]:
+        """All cascades in pure form, checked against the adapter map."""
+        found = {name: config.cascade(name) for name, config in self.cascade.items()}
+        for cascade in found.values():
+            for stage in cascade.stages:
+                for tier, question in stage.questions.items():
+                    self._check_adapter(f"cascade.{cascade.name}.stages.{stage.name}.adapter", tier, question.adapter)
+        return found
+
+    def adapter(self, name: str) -> AdapterConfig:
+        """An entry of the adapter map in full form."""
+        entry = self.adapters[name]
+        return entry if isinstance(entry, AdapterConfig) else AdapterConfig(path=entry)
+
+    def _check_adapter(self, key: str, tier: str, adapter: str) -> None:
+        if adapter not in {*self.adapters, "base"}:
+            where = f"{key}.{tier}" if tier else key
+            msg = f"{where}: unknown adapter {adapter!r}. The map [adapters] has {', '.join(self.adapters) or 'none'}; add it."
+            raise ConfigError(msg)
+
+
+def read_config(path: Path) -> Config:
+    """A config file, its relative paths made absolute, every cascade checked.
+
+    Raises:
+        ConfigError: The file cannot be read, is not TOML, or does not fit; names file, key and remedy.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"{path}: cannot be read ({error.strerror}). Give the path of a TOML file."
+        raise ConfigError(msg) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        msg = f"{path}: is not TOML ({error}). Mend it there."
+        raise ConfigError(msg) from error
+    try:
+        config = Config.model_validate(table)
+        config.cascades()
+    except ValidationError as error:
+        msg = f"{path}: {'; '.join(_complaint(entry) for entry in error.errors())}"
+        raise ConfigError(msg) from error
+    except ConfigError as error:
+        msg = f"{path}: {error}"
+        raise ConfigError(msg) from error
+    return _absolute(config, path.resolve().parent)
+
+
+def shipped_config() -> Path:
+    """The config of the shipped adapter set."""
+    package = Path(__file__).parent
+    installed = package / "shipped" / "map.toml"
+    return installed if installed.exists() else package.parent / "adapters" / "map.toml"
+
+
+def _complaint(entry: Any) -> str:
+    key = ".".join(str(part) for part in entry["loc"])
+    if entry["type"] == "extra_forbidden":
+        return f"{key}: unknown key. Remove it, or see `cascade config schema` for what is allowed"
+    return f"{key}: {entry['msg']} (given {entry['input']!r})"
+
+
+def _absolute(config: Config, folder: Path) -> Config:
+    model = config.model
+    if model.path is not None:
+        model = model.model_copy(update={"path": folder / model.path.expanduser()})
+    adapters = {
+        name: (entry := config.adapter(name)).model_copy(update={"path": folder / entry.path.expanduser()})
+        for name in config.adapters
+    }
+    return config.model_copy(update={"model": model, "adapters": adapters})

@@ -1,0 +1,47 @@
+"""Every error this library raises on purpose.
+
+    CascadeError
+    ├── InputError            what the caller gave cannot be used (exit code 2)
+    │   ├── ConfigError       a config file or table: names the file and the key
+    │   ├── ItemError         one item: names the item
+    │   └── ModelFileError    a GGUF file that must not reach llama.cpp
+    └── BackendError          scoring failed (exit code 1)
+        ├── DecodeError       llama.cpp refused or failed a decode
+        └── ClosedError       the engine or backend was closed while work was waiting
+
+A message says what was given, what is allowed and what to do.
+"""
+
+from __future__ import annotations
+
+
+class CascadeError(Exception):
+    """Root of every error raised on purpose by this library."""
+
+
+class InputError(CascadeError):
+    """What the caller gave cannot be used; nothing was computed."""
+
+
+class ConfigError(InputError):
+    """A config file or table is wrong; the message names file, key and remedy."""
+
+
+class ItemError(InputError):
+    """An item cannot be asked; the message names the item."""
+
+
+class ModelFileError(InputError):
+    """A model or adapter file is missing, damaged or does not fit; llama.cpp never saw it."""
+
+
+class BackendError(CascadeError):
+    """A backend could not score a wave."""
+
+
+class DecodeError(BackendError):
+    """llama.cpp returned an error from a decode; carries its last log message."""
+
+
+class ClosedError(BackendError):
+    """The engine or its backend was closed, or its worker died, with work still waiting."""

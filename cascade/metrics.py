@@ -1,0 +1,87 @@
+"""How good scores are: ranking, calibration and labels. Pure numpy.
+
+Arrays are one-dimensional and of one length: ``scores`` floats (higher means yes), ``truths``
+bools, ``tasks`` the id of the task that each row belongs to.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def auc(scores: ArrayLike, truths: ArrayLike) -> float:
+    """Area under the ROC curve, ties counted half; NaN without both classes.
+
+    Source: Mann and Whitney (1947), U / (n_yes * n_no) with mid-ranks.
+    """
+    values, is_yes = np.asarray(scores, dtype=float), np.asarray(truths, dtype=bool)
+    n_yes = int(is_yes.sum())
+    n_no = is_yes.size - n_yes
+    if not n_yes or not n_no:
+        return float("nan")
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks = (last - (counts - 1) / 2)[inverse]
+    return float((ranks[is_yes].sum() - n_yes * (n_yes + 1) / 2) / (n_yes * n_no))
+
+
+def auc_per_task(scores: ArrayLike, truths: ArrayLike, tasks: ArrayLike) -> float:
+    """Mean of the AUCs of the tasks that have both classes; NaN if none has."""
+    values, is_yes = np.asarray(scores, dtype=float), np.asarray(truths, dtype=bool)
+    found = [auc(values[rows], is_yes[rows]) for rows in rows_by_task(tasks)]
+    known = [value for value in found if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def rows_by_task(tasks: ArrayLike) -> list[NDArray[np.intp]]:
+    """Row numbers of each task, tasks in sorted order."""
+    _, inverse = np.unique(np.asarray(tasks), return_inverse=True)
+    order = np.argsort(inverse, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(inverse[order])) + 1) if order.size else []
+
+
+def calibration_error(p_yes: ArrayLike, truths: ArrayLike, n_bins: int = 10) -> float:
+    """Expected calibration error over bins of equal mass, in [0, 1]; NaN without rows.
+
+    Source: Naeini, Cooper and Hauskrecht (2015), with quantile bins.
+    """
+    p, is_yes = np.asarray(p_yes, dtype=float), np.asarray(truths, dtype=float)
+    if not p.size:
+        return float("nan")
+    order = np.argsort(p, kind="stable")
+    bins = [rows for rows in np.array_split(order, min(n_bins, p.size)) if rows.size]
+    return float(sum(rows.size * abs(p[rows].mean() - is_yes[rows].mean()) for rows in bins) / p.size)
+
+
+def f1(answers: ArrayLike, truths: ArrayLike) -> float:
+    """Harmonic mean of precision and recall of yes; 0.0 when nothing was found or asked for."""
+    said, is_yes = np.asarray(answers, dtype=bool), np.asarray(truths, dtype=bool)
+    hits = int((said & is_yes).sum())
+    total = int(said.sum() + is_yes.sum())
+    return 2 * hits / total if total else 0.0
+
+
+def best_f1_threshold(p_yes: ArrayLike, truths: ArrayLike) -> float:
+    """The threshold in (0, 1) with the highest F1 on these rows; 0.5 without a yes."""
+    p, is_yes = np.asarray(p_yes, dtype=float), np.asarray(truths, dtype=bool)
+    if not is_yes.any():
+        return 0.5
+    order = np.argsort(-p, kind="stable")
+    hits = np.cumsum(is_yes[order])
+    scores = 2 * hits / (np.arange(1, p.size + 1) + is_yes.sum())
+    last_of_tie = np.append(p[order][1:] != p[order][:-1], True)
+    at = int(np.argmax(np.where(last_of_tie, scores, -1.0)))
+    below = p[order][at + 1] if at + 1 < p.size else 0.0
+    return float(np.clip((p[order][at] + below) / 2, 1e-6, 1 - 1e-6))
+
+
+def macro_f1(confusion: NDArray[np.int64]) -> float:
+    """Mean F1 of the labels that occur as truth; rows of the matrix are truths, columns answers."""
+    both = np.diag(confusion).astype(float)
+    total = confusion.sum(axis=0) + confusion.sum(axis=1)
+    occurs = confusion.sum(axis=1) > 0
+    each: NDArray[Any] = np.divide(2 * both, total, out=np.zeros_like(both), where=total > 0)
+    return float(each[occurs].mean()) if occurs.any() else float("nan")

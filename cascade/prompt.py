@@ -1,0 +1,295 @@
+"""Prompts as a trie: task, then group, then item, then question; each segment tokenised once. Pure.
+
+A prompt is never one string. It is a path of nodes, and two prompts that begin alike share the
+nodes they begin with, so a backend can compute each node once. Text from outside (a task, a file
+name, a docstring) is tokenised apart from the template around it, so that it can neither become a
+special token nor break the layout, however it is cut.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from string import Formatter
+from typing import Protocol
+
+from cascade.errors import ConfigError
+from cascade.items import Group, Item, Task
+from cascade.tree import Question
+
+
+class Segment(StrEnum):
+    """The four levels of the trie, in order."""
+
+    TASK = "task"
+    GROUP = "group"
+    ITEM = "item"
+    QUESTION = "question"
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One segment of a prompt below its parent; two nodes are equal only if they are the same.
+
+    Attributes:
+        parent: The node above; None for a task.
+        segment: Its level.
+        tokens: Token ids of this segment alone, never empty.
+    """
+
+    parent: Node | None
+    segment: Segment
+    tokens: tuple[int, ...]
+
+    @cached_property
+    def start(self) -> int:
+        """Position of the first token: the number of tokens on the path above."""
+        return self.parent.end if self.parent else 0
+
+    @property
+    def end(self) -> int:
+        """Position after the last token."""
+        return self.start + len(self.tokens)
+
+    @cached_property
+    def path(self) -> tuple[Node, ...]:
+        """From the task down to this node."""
+        return (*self.parent.path, self) if self.parent else (self,)
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """All token ids from the start to the end of this node."""
+        return tuple(token for node in self.path for token in node.tokens)
+
+
+class Tokenizer(Protocol):
+    """What a model turns text into; a backend brings one."""
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        """Token ids of a text; with ``special`` the texts of special tokens become those tokens.
+
+        Without it no special token may come out, whatever the text holds.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptFormat:
+    """How segments are written for one family of models.
+
+    In a template, ``{slots}`` take text from outside; all else is the format's own and may hold
+    special tokens.
+
+    Attributes:
+        name: What a config calls it.
+        task: Template with the slots ``instructions``, ``questions``, ``task`` and ``seed``.
+        group: Template with the slot ``group``.
+        item: Template with the slot ``item``.
+        question: Template with the slot ``marker``; what stands after the slot closes the prompt.
+        yes: Text of the label token for yes.
+        no: Text of the label token for no.
+    """
+
+    name: str
+    task: str
+    group: str
+    item: str
+    question: str
+    yes: str = "yes"
+    no: str = "no"
+
+
+_CHAT_END = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+
+FORMATS = {
+    format_.name: format_
+    for format_ in (
+        PromptFormat(
+            name="embedded",
+            task="<|task|>{instructions}\n{questions}\nTask: {task}\nSeed: {seed}",
+            group="<|group|>{group}",
+            item="<|item|>{item}",
+            question="<|ask|>{marker}",
+        ),
+        # Qwen3's chat template with enable_thinking=False, which closes an empty think block.
+        PromptFormat(
+            name="qwen3",
+            task="<|im_start|>system\n{instructions} Answer only yes or no.<|im_end|>\n"
+            "<|im_start|>user\nQuestions:\n{questions}\nTask: {task}\nSeed: {seed}\n",
+            group="File: {group}\n",
+            item="Candidate: {item}\n",
+            question="Answer: {marker}" + _CHAT_END,
+        ),
+        # The form of Qwen3-Reranker's model card: instruct, query, document, then yes or no.
+        PromptFormat(
+            name="qwen3-reranker",
+            task="<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and "
+            'the Instruct provided. Note that the answer can only be "yes" or "no".<|im_end|>\n'
+            "<|im_start|>user\n<Instruct>: {instructions} {questions}\n<Query>: {task} Seed: {seed}\n<Document>: ",
+            group="{group} ",
+            item="{item}\n",
+            question="<Requirement>: {marker}" + _CHAT_END,
+        ),
+    )
+}
+
+
+def prompt_format(name: str) -> PromptFormat:
+    """The format of that name.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if name not in FORMATS:
+        msg = f"Unknown prompt format {name!r}; allowed are {', '.join(FORMATS)}."
+        raise ConfigError(msg)
+    return FORMATS[name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Most tokens that a text from outside may take; what is longer is cut at its end.
+
+    Attributes:
+        task: Of the task's text.
+        seed: Of the seed files' paths.
+        group: Of a group's name and evidence.
+        item: Of an item's text.
+    """
+
+    task: int = 128
+    seed: int = 32
+    group: int = 48
+    item: int = 72
+
+
+def one_line(text: str) -> str:
+    """A text with every run of white space and control characters made one space."""
+    return " ".join(re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]+", " ", text).split())
+
+
+def item_text(item: Item) -> str:
+    """An item in one line: what it is, its evidence, its signature, its documentation.
+
+    The most telling parts come first, so that a cut takes the least.
+    """
+    parts = (f"{item.kind} {item.name}", " ".join(item.evidence), item.signature, item.doc)
+    return " | ".join(one_line(part) for part in parts if part)
+
+
+def group_text(group: Group) -> str:
+    """A group in one line: its name and its evidence."""
+    return " | ".join(one_line(part) for part in (group.name, " ".join(group.evidence)) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of a segment: the format's own text, or what fills a slot.
+
+    Attributes:
+        text: The text.
+        slot: Name of the slot it fills; None for the format's own text.
+    """
+
+    text: str
+    slot: str | None = None
+
+
+def render(template: str, values: dict[str, str]) -> list[Piece]:
+    """A template with its slots filled, each filling a piece of its own."""
+    pieces = []
+    for literal, slot, _, _ in Formatter().parse(template):
+        if literal:
+            pieces.append(Piece(literal))
+        if slot is not None:
+            pieces.append(Piece(values[slot], slot))
+    return pieces
+
+
+def task_pieces(form: PromptFormat, instructions: str, questions: Sequence[Question], task: Task) -> list[Piece]:
+    """The prefix that all items of a task share."""
+    listing = "\n".join(f"{question.marker}: {question.wording}" for question in questions)
+    values = {
+        "instructions": instructions,
+        "questions": listing,
+        "task": one_line(task.text),
+        "seed": ", ".join(one_line(seed) for seed in task.seeds) or "none",
+    }
+    return render(form.task, values)
+
+
+@dataclass(slots=True)
+class PromptBuilder:
+    """Grows the trie of one model's prompts; remembers the tokens of segments it has seen.
+
+    Attributes:
+        form: The prompt format.
+        tokenizer: The model's tokenizer.
+        limits: How long outside texts may be.
+    """
+
+    form: PromptFormat
+    tokenizer: Tokenizer
+    limits: Limits = field(default_factory=Limits)
+    _seen: dict[tuple[Piece, ...], tuple[int, ...]] = field(default_factory=dict, repr=False)
+    _capacity: int = 50_000
+
+    def task(self, instructions: str, questions: Sequence[Question], task: Task) -> Node:
+        """The root of a request's trie."""
+        return Node(None, Segment.TASK, self._tokens(task_pieces(self.form, instructions, questions, task)))
+
+    def group(self, parent: Node, group: Group) -> Node:
+        """A group's header below its task."""
+        return Node(parent, Segment.GROUP, self._tokens(render(self.form.group, {"group": group_text(group)})))
+
+    def item(self, parent: Node, item: Item) -> Node:
+        """An item below its group or its task."""
+        return Node(parent, Segment.ITEM, self._tokens(render(self.form.item, {"item": item_text(item)})))
+
+    def question(self, parent: Node, marker: str) -> Node:
+        """A question's marker below an item; its last position is where yes or no is read."""
+        return Node(parent, Segment.QUESTION, self.marker_tokens(marker))
+
+    def marker_tokens(self, marker: str) -> tuple[int, ...]:
+        """Token ids of a question's marker with what closes the prompt."""
+        return self._tokens(render(self.form.question, {"marker": marker}))
+
+    def label_tokens(self) -> tuple[int, int]:
+        """Token ids of yes and no.
+
+        Raises:
+            ConfigError: A label is not one token, or both are the same.
+        """
+        found = []
+        for text in (self.form.yes, self.form.no):
+            tokens = self.tokenizer.encode(text, special=False)
+            if len(tokens) != 1:
+                msg = (
+                    f"Label {text!r} of prompt format {self.form.name!r} is {len(tokens)} tokens in this model; "
+                    "a label must be one token. Choose a format that fits the model."
+                )
+                raise ConfigError(msg)
+            found += tokens
+        if found[0] == found[1]:
+            msg = f"Labels {self.form.yes!r} and {self.form.no!r} are the same token {found[0]} in this model."
+            raise ConfigError(msg)
+        return found[0], found[1]
+
+    def _tokens(self, pieces: Sequence[Piece]) -> tuple[int, ...]:
+        key = tuple(pieces)
+        tokens = self._seen.get(key)
+        if tokens is None:
+            tokens = tuple(token for piece in pieces for token in self._encode(piece))
+            if len(self._seen) >= self._capacity:
+                self._seen.clear()
+            self._seen[key] = tokens
+        return tokens
+
+    def _encode(self, piece: Piece) -> list[int]:
+        if piece.slot is None:
+            return self.tokenizer.encode(piece.text, special=True)
+        tokens = self.tokenizer.encode(piece.text, special=False)
+        limit = getattr(self.limits, piece.slot, None)
+        return tokens if limit is None else tokens[:limit]
