@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import reprlib
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from cascade.errors import ConfigError
 from cascade.prompt import Limits
 from cascade.tree import ANY_TIER, Cascade, Combine, Question, Stage, Target
+
+_T = TypeVar("_T")
+_TABLE, _ONE = "<table>", "<one>"  # tags of the two forms a value may have; never part of a key
+_MAX_COMPLAINTS = 3
+
+
+def _form(value: object) -> str:
+    return _TABLE if isinstance(value, dict | BaseModel) else _ONE
+
+
+ByTier = Annotated[Annotated[_T, Tag(_ONE)] | Annotated[dict[str, _T], Tag(_TABLE)], Discriminator(_form)]
+"""One value, or a table from tier to value."""
 
 
 class _Model(BaseModel):
@@ -35,16 +50,20 @@ class TargetConfig(_Model):
         return Target(self.stage or self.label or "", is_label=self.stage is None)
 
 
+# The range stands in the schema for editors only; the tree checks it and names stage and tier.
+Threshold = Annotated[float, Field(strict=True, json_schema_extra={"exclusiveMinimum": 0, "exclusiveMaximum": 1})]
+
+
 class StageConfig(_Model):
     """One stage; question, adapter and threshold are one value each, or a table from tier to value."""
 
     name: str = Field(min_length=1, description="Unique in its cascade.")
-    question: str | dict[str, str] = Field(description="The wording, listed in the task's prefix.")
-    marker: str | dict[str, str] | None = Field(
+    question: ByTier[str] = Field(description="The wording, listed in the task's prefix.")
+    marker: ByTier[str] | None = Field(
         None, description="A word or two after the item that names the question; the stage's or tier's name if absent."
     )
-    adapter: str | dict[str, str] = Field(description='Name from the adapter map; "base" for the model alone.')
-    threshold: float | dict[str, float] = Field(0.5, description="Yes from this p(yes) on; in (0, 1).")
+    adapter: ByTier[str] = Field(description='Name from the adapter map; "base" for the model alone.')
+    threshold: ByTier[Threshold] = Field(0.5, description="Yes from this p(yes) on; in (0, 1).")
     yes: TargetConfig
     no: TargetConfig
     combine: Combine = Field(Combine.ANY, description="How the answers of several tiers make one.")
@@ -55,7 +74,8 @@ class StageConfig(_Model):
         Raises:
             ConfigError: The tables do not name the same tiers.
         """
-        tables = [value for value in (self.question, self.adapter, self.threshold) if isinstance(value, dict)]
+        values = (self.question, self.marker, self.adapter, self.threshold)
+        tables: list[Mapping[str, object]] = [value for value in values if isinstance(value, dict)]
         tiers = dict.fromkeys(tier for table in tables for tier in table) or {ANY_TIER: None}
         return Stage(
             name=self.name,
@@ -66,7 +86,7 @@ class StageConfig(_Model):
         )
 
     def _question(self, cascade: str, tier: str) -> Question:
-        def pick(key: str, value: Any) -> Any:
+        def pick(key: str, value: _T | dict[str, _T]) -> _T:
             if not isinstance(value, dict):
                 return value
             if tier not in value:
@@ -78,7 +98,7 @@ class StageConfig(_Model):
             return value[tier]
 
         return Question(
-            marker=pick("marker", self.marker) or tier or self.name,
+            marker=(self.marker and pick("marker", self.marker)) or tier or self.name,
             wording=pick("question", self.question),
             adapter=pick("adapter", self.adapter),
             threshold=pick("threshold", self.threshold),
@@ -91,7 +111,7 @@ class CascadeConfig(_Model):
     instructions: str = Field("Answer each question about the candidate.", description="Stands before the questions.")
     labels: tuple[str, ...] = Field(description="Every label that a stage leads to, in the order of reports.")
     dropped: str = Field("", description="Label of what does not matter; the first label if absent.")
-    stages: tuple[StageConfig, ...]
+    stages: tuple[StageConfig, ...] = Field(max_length=64, description="The first is asked first.")
 
     def cascade(self, name: str) -> Cascade:
         """The pure form, checked."""
@@ -154,11 +174,17 @@ class AdapterConfig(_Model):
     scale: float = Field(1.0, gt=0, le=16, description="Factor on the adapter's own alpha / rank.")
 
 
+AdapterEntry = Annotated[
+    Annotated[AdapterConfig, Tag(_TABLE)] | Annotated[Path, Tag(_ONE)],
+    Discriminator(_form),
+]
+
+
 class Config(_Model):
     """A whole config file."""
 
     model: ModelConfig
-    adapters: dict[str, AdapterConfig | Path] = Field(default_factory=dict, description="Adapter name -> file.")
+    adapters: dict[str, AdapterEntry] = Field(default_factory=dict, description="Adapter name -> file.")
     cascade: dict[str, CascadeConfig] = Field(description="Cascade name -> its stages.")
 
     def cascades(self) -> dict[str, Cascade]:
@@ -178,7 +204,8 @@ class Config(_Model):
     def _check_adapter(self, key: str, tier: str, adapter: str) -> None:
         if adapter not in {*self.adapters, "base"}:
             where = f"{key}.{tier}" if tier else key
-            msg = f"{where}: unknown adapter {adapter!r}. The map [adapters] has {', '.join(self.adapters) or 'none'}; add it."
+            known = ", ".join(self.adapters) or "none"
+            msg = f"{where}: unknown adapter {adapter!r}. The map [adapters] has {known}; add it there."
             raise ConfigError(msg)
 
 
@@ -193,14 +220,14 @@ def read_config(path: Path) -> Config:
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror}). Give the path of a TOML file."
         raise ConfigError(msg) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         msg = f"{path}: is not TOML ({error}). Mend it there."
         raise ConfigError(msg) from error
     try:
         config = Config.model_validate(table)
         config.cascades()
     except ValidationError as error:
-        msg = f"{path}: {'; '.join(_complaint(entry) for entry in error.errors())}"
+        msg = f"{path}: {_complaints(table, error)}"
         raise ConfigError(msg) from error
     except ConfigError as error:
         msg = f"{path}: {error}"
@@ -215,11 +242,39 @@ def shipped_config() -> Path:
     return installed if installed.exists() else package.parent / "adapters" / "map.toml"
 
 
-def _complaint(entry: Any) -> str:
-    key = ".".join(str(part) for part in entry["loc"])
-    if entry["type"] == "extra_forbidden":
-        return f"{key}: unknown key. Remove it, or see `cascade config schema` for what is allowed"
-    return f"{key}: {entry['msg']} (given {entry['input']!r})"
+def _complaints(table: dict[str, Any], error: ValidationError) -> str:
+    found = [_complaint(table, entry) for entry in error.errors()]
+    more = f"; and {len(found) - _MAX_COMPLAINTS} more" if len(found) > _MAX_COMPLAINTS else ""
+    return "; ".join(found[:_MAX_COMPLAINTS]) + more
+
+
+def _complaint(table: dict[str, Any], entry: ErrorDetails) -> str:
+    key = _key(table, entry["loc"])
+    match entry["type"]:
+        case "extra_forbidden":
+            return f"{key}: unknown key. Remove it, or see `cascade config schema` for what is allowed"
+        case "missing":
+            return f"{key}: is missing. Add it; `cascade config schema` says what it is"
+        case "model_type":
+            problem = "a table is needed"
+        case _:
+            problem = entry["msg"].removeprefix("Value error, ")
+    return f"{key}: {problem} (given {reprlib.repr(entry['input'])})"
+
+
+def _key(table: dict[str, Any], loc: tuple[int | str, ...]) -> str:
+    """Where an error is, as a dotted key; a stage goes by its name where it has one."""
+    parts, here = [], cast("object", table)
+    for part in loc:
+        if part in {_TABLE, _ONE}:
+            continue
+        if isinstance(here, dict):
+            here = here.get(part)
+        elif isinstance(here, list) and isinstance(part, int):
+            here = here[part]
+        name = here.get("name") if isinstance(part, int) and isinstance(here, dict) else None
+        parts.append(name if isinstance(name, str) else str(part))
+    return ".".join(parts)
 
 
 def _absolute(config: Config, folder: Path) -> Config:

@@ -46,14 +46,17 @@ def rows_by_task(tasks: ArrayLike) -> list[NDArray[np.intp]]:
 def calibration_error(p_yes: ArrayLike, truths: ArrayLike, n_bins: int = 10) -> float:
     """Expected calibration error over bins of equal mass, in [0, 1]; NaN without rows.
 
+    Equal p share a bin, so that the order of the rows does not matter.
+
     Source: Naeini, Cooper and Hauskrecht (2015), with quantile bins.
     """
     p, is_yes = np.asarray(p_yes, dtype=float), np.asarray(truths, dtype=float)
     if not p.size:
         return float("nan")
-    order = np.argsort(p, kind="stable")
-    bins = [rows for rows in np.array_split(order, min(n_bins, p.size)) if rows.size]
-    return float(sum(rows.size * abs(p[rows].mean() - is_yes[rows].mean()) for rows in bins) / p.size)
+    _, inverse, counts = np.unique(p, return_inverse=True, return_counts=True)
+    middle = np.cumsum(counts) - counts / 2  # rows below the middle of each value's rows
+    bins = (middle * n_bins / p.size).astype(int)[inverse]
+    return float(np.abs(np.bincount(bins, weights=p - is_yes)).sum() / p.size)
 
 
 def f1(answers: ArrayLike, truths: ArrayLike) -> float:

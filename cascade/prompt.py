@@ -166,8 +166,11 @@ class Limits:
 
 
 def one_line(text: str) -> str:
-    """A text with every run of white space and control characters made one space."""
-    return " ".join(re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]+", " ", text).split())
+    """A text with every run of white space and control characters made one space.
+
+    Lone surrogates go too, since no UTF-8 can carry them to a tokenizer.
+    """
+    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+", " ", text).split())
 
 
 def item_text(item: Item) -> str:
@@ -175,13 +178,16 @@ def item_text(item: Item) -> str:
 
     The most telling parts come first, so that a cut takes the least.
     """
-    parts = (f"{item.kind} {item.name}", " ".join(item.evidence), item.signature, item.doc)
-    return " | ".join(one_line(part) for part in parts if part)
+    return _joined(f"{item.kind} {item.name}", " ".join(item.evidence), item.signature, item.doc)
 
 
 def group_text(group: Group) -> str:
     """A group in one line: its name and its evidence."""
-    return " | ".join(one_line(part) for part in (group.name, " ".join(group.evidence)) if part)
+    return _joined(group.name, " ".join(group.evidence))
+
+
+def _joined(*parts: str) -> str:
+    return " | ".join(line for part in parts if (line := one_line(part)))
 
 
 @dataclass(frozen=True, slots=True)

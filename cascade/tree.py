@@ -144,7 +144,7 @@ class Cascade:
         self._check_names()
         for stage in self.stages:
             self._check_stage(stage)
-        self._check_cycles(self.first, ())
+        self._check_cycles(self.first, (), set())
         self._check_reach()
 
     @property
@@ -184,7 +184,7 @@ class Cascade:
 
         A stage has no truth for a label whose path does not pass it.
         """
-        paths = [dict((stage.name, answer) for stage, answer in steps) for name, steps in self.paths() if name == label]
+        paths = [{stage.name: answer for stage, answer in steps} for name, steps in self.paths() if name == label]
         found = []
         for stage in self.stages:
             answers = {path.get(stage.name) for path in paths}
@@ -202,7 +202,8 @@ class Cascade:
             if twice:
                 self._refuse(key, f"{twice[0]!r} stands there twice", "Name each once")
         if len(self.labels) < len(("yes", "no")):
-            self._refuse("labels", f"{list(self.labels)} are fewer than two labels", "List every label that a stage leads to")
+            problem = f"{list(self.labels)} are fewer than two labels"
+            self._refuse("labels", problem, "List every label that a stage leads to")
         if self.dropped not in self.labels:
             self._refuse("dropped", f"{self.dropped!r} is not a label", f"Choose one of {', '.join(self.labels)}")
         markers = [question.marker for question in self.questions()]
@@ -222,29 +223,38 @@ class Cascade:
                 )
         if not stage.questions:
             self._refuse(f"{key}.question", "there is none", "Give a wording, or a table from tier to wording")
+        if ANY_TIER in stage.questions and len(stage.questions) > 1:
+            self._refuse(f"{key}.question", "a tier has an empty name", "Name every tier")
         for tier, question in stage.questions.items():
-            where = f"{key}.{{}}.{tier}" if tier else f"{key}.{{}}"
+            of_tier = f".{tier}" if tier else ""
             if not 0 < question.threshold < 1:
-                self._refuse(
-                    where.format("threshold"), f"{question.threshold} is outside (0, 1)", "Give a number between the two"
-                )
+                problem = f"{question.threshold} is outside (0, 1)"
+                self._refuse(f"{key}.threshold{of_tier}", problem, "Give a number between the two")
             if not question.adapter:
-                self._refuse(where.format("adapter"), "there is none", f'Name one, or "{BASE}" for the base model')
+                self._refuse(f"{key}.adapter{of_tier}", "there is none", f'Name one, or "{BASE}" for the base model')
 
-    def _check_cycles(self, stage: Stage, above: tuple[str, ...]) -> None:
+    def _check_cycles(self, stage: Stage, above: tuple[str, ...], done: set[str]) -> None:
         if stage.name in above:
             ring = " -> ".join((*above[above.index(stage.name) :], stage.name))
             self._refuse(f"stages.{above[-1]}", f"goes round in a cycle: {ring}", "Lead one of them to a label")
+        if stage.name in done:
+            return
         for target in (stage.yes, stage.no):
             if not target.is_label:
-                self._check_cycles(self.stage(target.name), (*above, stage.name))
+                self._check_cycles(self.stage(target.name), (*above, stage.name), done)
+        done.add(stage.name)
 
     def _check_reach(self) -> None:
-        steps = list(self.paths())
-        reached = {stage.name for _, path in steps for stage, _ in path}
+        reached = {Target(self.first.name, is_label=False)}
+        open_ = [self.first]
+        while open_:
+            stage = open_.pop()
+            new = {stage.yes, stage.no} - reached
+            reached |= new
+            open_ += [self.stage(target.name) for target in new if not target.is_label]
         for stage in self.stages:
-            if stage.name not in reached:
+            if Target(stage.name, is_label=False) not in reached:
                 self._refuse(f"stages.{stage.name}", "no answer leads to it", "Lead one to it or remove it")
-        missing = [label for label in self.labels if label not in {label for label, _ in steps}]
-        if missing:
-            self._refuse("labels", f"no answer leads to {missing[0]!r}", "Lead one to it or remove the label")
+        for label in self.labels:
+            if Target(label, is_label=True) not in reached:
+                self._refuse("labels", f"no answer leads to {label!r}", "Lead one to it or remove the label")

@@ -1,0 +1,60 @@
+# `make run` and `make test` each do all the set-up they need, on a machine that has Python 3.11 or
+# newer, git, make and a C++ compiler. Everything they install goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+# A stamp says that the environment was made from the present pyproject.toml.
+RUN_STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+BENCH_STAMP := $(VENV)/.installed-bench
+
+# The package `json` of Python's standard library, as an example of a folder that is not a repository.
+JSON_PACKAGE = $(shell $(BIN)/python -c 'import json, os; print(os.path.dirname(json.__file__))')
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: $(RUN_STAMP) ## Set up, then sort the symbols of this checkout and of Python's json package for two tasks
+	$(BIN)/cascade classify --repo . --task "explain in the error message which config key is wrong and what to do" --seed cascade/config.py --top 15
+	$(BIN)/cascade classify --repo "$(JSON_PACKAGE)" --task "raise a clear error when a JSON document ends too early" --top 15
+
+test: lint ## Set up, then lint, check types and run the tests
+	$(BIN)/python -m pytest
+
+lint: $(DEV_STAMP) ## Lint and check types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(BENCH_STAMP) ## Run the benchmarks
+	$(BIN)/python -m pytest benchmarks
+
+clean: ## Remove what builds and tests leave; .venv stays
+	rm -rf build dist .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is missing or older than 3.11; name a newer one: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN_STAMP): pyproject.toml | $(BIN)/pip
+	@echo "Installing into $(VENV). The first time, llama.cpp is compiled, which takes 3 to 6 minutes."
+	$(PIP) --editable .
+	@touch $@
+
+$(DEV_STAMP): pyproject.toml | $(BIN)/pip
+	@echo "Installing into $(VENV). The first time, llama.cpp is compiled, which takes 3 to 6 minutes."
+	$(PIP) --editable '.[dev,languages]'
+	@touch $(RUN_STAMP) $@
+
+$(BENCH_STAMP): pyproject.toml | $(BIN)/pip
+	@echo "Installing into $(VENV). The first time, llama.cpp is compiled, which takes 3 to 6 minutes."
+	$(PIP) --editable '.[bench]'
+	@touch $(RUN_STAMP) $@

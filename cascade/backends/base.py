@@ -1,0 +1,115 @@
+"""The seam between deciding and computing: a wave goes in, scores come out. Pure types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cascade.prompt import Node, PromptFormat, Tokenizer
+from cascade.report import Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One question put to one item.
+
+    Attributes:
+        node: The question's node; its path is the prompt.
+        adapter: Name of the adapter that answers; ``base`` for none.
+    """
+
+    node: Node
+    adapter: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """Probes that are scored together under one adapter; never empty."""
+
+    probes: tuple[Probe, ...]
+
+    @property
+    def adapter(self) -> str:
+        """The adapter that all probes share."""
+        return self.probes[0].adapter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaveCost:
+    """What a wave took.
+
+    Attributes:
+        decode_calls: Calls of the model.
+        adapter_swaps: Changes of the active adapter set.
+        tokens_decoded: Tokens computed.
+        tokens_reused: Tokens of the probes' prompts that were not computed for this probe.
+        elapsed_ms: Wall time inside the backend.
+    """
+
+    decode_calls: int
+    adapter_swaps: int
+    tokens_decoded: int
+    tokens_reused: int
+    elapsed_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """A wave's answers.
+
+    Attributes:
+        logits: One per probe, in order: natural-log odds of yes against no, ``logit_yes - logit_no``.
+        cost: What the wave took.
+    """
+
+    logits: Sequence[float]
+    cost: WaveCost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendFacts:
+    """What the engine must know of a backend.
+
+    Attributes:
+        provenance: Hashes, prompt format and label tokens.
+        adapters: Names that a probe may ask for, ``base`` aside.
+        form: The prompt format that the backend's model reads.
+        tokenizer: Its tokenizer.
+        max_prompt: Most tokens of one prompt.
+        max_tokens: Tokens of different prompts that may be kept at once; planners aim below it.
+        max_probes: Probes that may be kept at once; planners aim below it.
+    """
+
+    provenance: Provenance
+    adapters: frozenset[str]
+    form: PromptFormat
+    tokenizer: Tokenizer
+    max_prompt: int
+    max_tokens: int
+    max_probes: int
+
+
+class Backend(Protocol):
+    """What turns waves into scores.
+
+    A backend keeps what it computed of a prompt for later waves as long as it has room; the engine
+    says with ``release`` what no later wave will want.
+    """
+
+    @property
+    def facts(self) -> BackendFacts:
+        """Fixed for the backend's life."""
+
+    async def score(self, wave: Wave) -> Scores:
+        """Scores every probe of a wave; one wave at a time, of any size.
+
+        Raises:
+            BackendError: Scoring failed; nothing of the wave was scored.
+        """
+
+    def release(self, nodes: Iterable[Node]) -> None:
+        """Says that no later wave will ask at or below these nodes; returns at once."""
+
+    async def close(self) -> None:
+        """Frees everything; a second call does nothing."""

@@ -1,0 +1,95 @@
+"""A backend that answers from a script: for tests of code that uses the engine. No model, no cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from cascade.backends.base import BackendFacts, Scores, Wave, WaveCost
+from cascade.errors import BackendError, ClosedError
+from cascade.prompt import FORMATS, Node
+from cascade.report import Provenance
+from cascade.scoring import logit
+
+Script = Callable[[str, str], float]
+"""(adapter, text of the whole prompt) -> p(yes)."""
+
+
+class ByteTokenizer:
+    """One token a byte, so that prompts can be read back; no special tokens."""
+
+    def encode(self, text: str, *, special: bool) -> list[int]:  # noqa: ARG002 - the protocol's signature
+        """Token ids 0..255; the labels are one token each above them."""
+        labels = {"yes": [256], "no": [257]}
+        return labels.get(text) or list(text.encode("utf-8", "replace"))
+
+    @staticmethod
+    def decode(tokens: Iterable[int]) -> str:
+        """The text of token ids."""
+        return bytes(token for token in tokens if token < len(bytes(256))).decode("utf-8", "replace")
+
+
+@dataclass(slots=True)
+class ScriptedBackend:
+    """Answers every probe by a function of its adapter and prompt.
+
+    Attributes:
+        script: The function; or a table from adapter to one p(yes), in (0, 1).
+        adapters: Adapters that probes may ask.
+        fail_at: Number of the wave, from 0, whose scoring raises; None for never.
+        waves: Every wave scored, in order.
+        released: Every node released, in order.
+    """
+
+    script: Script | Mapping[str, float]
+    adapters: frozenset[str]
+    fail_at: int | None = None
+    max_prompt: int = 1_000_000
+    max_probes: int = 128
+    waves: list[Wave] = field(default_factory=list)
+    released: list[Node] = field(default_factory=list)
+    is_closed: bool = False
+
+    @property
+    def facts(self) -> BackendFacts:
+        """See ``Backend.facts``."""
+        return BackendFacts(
+            provenance=Provenance(
+                model="scripted",
+                adapters=dict.fromkeys(sorted(self.adapters), "scripted"),
+                prompt_format="embedded",
+                label_tokens=(256, 257),
+            ),
+            adapters=self.adapters,
+            form=FORMATS["embedded"],
+            tokenizer=ByteTokenizer(),
+            max_prompt=self.max_prompt,
+            max_tokens=self.max_prompt,
+            max_probes=self.max_probes,
+        )
+
+    async def score(self, wave: Wave) -> Scores:
+        """See ``Backend.score``."""
+        if self.is_closed:
+            msg = "The backend is closed."
+            raise ClosedError(msg)
+        number = len(self.waves)
+        self.waves.append(wave)
+        if number == self.fail_at:
+            msg = f"Wave {number} fails, as the script says."
+            raise BackendError(msg)
+        p = [self._p(probe.adapter, ByteTokenizer.decode(probe.node.prompt)) for probe in wave.probes]
+        tokens = sum(probe.node.end for probe in wave.probes)
+        cost = WaveCost(decode_calls=1, adapter_swaps=1, tokens_decoded=tokens, tokens_reused=0, elapsed_ms=0.0)
+        return Scores(logit(p).tolist(), cost)
+
+    def release(self, nodes: Iterable[Node]) -> None:
+        """See ``Backend.release``."""
+        self.released += nodes
+
+    async def close(self) -> None:
+        """See ``Backend.close``."""
+        self.is_closed = True
+
+    def _p(self, adapter: str, prompt: str) -> float:
+        return self.script[adapter] if isinstance(self.script, Mapping) else self.script(adapter, prompt)

@@ -1,0 +1,99 @@
+"""Outlines kept by the hash of their file's contents, in one SQLite file in the user's cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from pathlib import Path
+
+from cascade.candidates.messages import Messages
+from cascade.candidates.outline import Outline
+
+_SCHEMA = 1  # raise it whenever an outline is read differently
+_FILE = "outlines.sqlite3"
+_MAX_ROWS = 200_000
+_BUSY_S = 2.0
+_BATCH = 500
+_CREATE = """
+    CREATE TABLE IF NOT EXISTS outlines (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, outline TEXT NOT NULL)
+"""
+
+
+def user_cache() -> Path | None:
+    """``binary-cascade`` below ``$XDG_CACHE_HOME`` or ``~/.cache``; None for a user without a home."""
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        base = named if named.is_absolute() else Path.home() / ".cache"
+    except RuntimeError:
+        return None
+    return base / "binary-cascade"
+
+
+def outline_key(suffix: str, source: bytes) -> bytes:
+    """Key of a file's outline: its contents, its language and what reads it. Pure."""
+    reader = f"{_SCHEMA} {sys.version_info[0]}.{sys.version_info[1]} {suffix}\n"
+    return hashlib.blake2b(source, digest_size=20, key=reader.encode()).digest()
+
+
+class OutlineCache:
+    """Outlines by key. Anything wrong with the file ends its use with a message, never with an error.
+
+    Several processes may share one file: every call is one short transaction on its own connection.
+
+    Args:
+        folder: Where the file lies or shall lie; None keeps nothing.
+        messages: Told once when the cache cannot be used.
+    """
+
+    def __init__(self, folder: Path | None, messages: Messages) -> None:
+        self._file = folder / _FILE if folder else None
+        self._messages = messages
+
+    def load(self, keys: Iterable[bytes]) -> dict[bytes, Outline]:
+        """The outlines that are kept under some of the keys."""
+        wanted = list(keys)
+        rows: list[tuple[bytes, str]] = []
+        if self._file is None or not self._file.exists():
+            return {}
+        try:
+            with closing(self._connect(self._file)) as database:
+                for start in range(0, len(wanted), _BATCH):
+                    batch = wanted[start : start + _BATCH]
+                    marks = ",".join("?" * len(batch))
+                    rows += database.execute(f"SELECT key, outline FROM outlines WHERE key IN ({marks})", batch)
+            return {key: Outline.load(text) for key, text in rows}
+        except (sqlite3.Error, OSError, ValueError) as error:
+            self._give_up(error)
+            return {}
+
+    def keep(self, outlines: Mapping[bytes, Outline]) -> None:
+        """Keeps outlines; the oldest leave when the file holds very many."""
+        if self._file is None or not outlines:
+            return
+        rows = [(key, outline.dump()) for key, outline in outlines.items()]
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with closing(self._connect(self._file)) as database, database:
+                database.executemany("INSERT OR IGNORE INTO outlines (key, outline) VALUES (?, ?)", rows)
+                database.execute("DELETE FROM outlines WHERE id <= (SELECT max(id) FROM outlines) - ?", (_MAX_ROWS,))
+        except (sqlite3.Error, OSError) as error:
+            self._give_up(error)
+
+    def _connect(self, file: Path) -> sqlite3.Connection:
+        database = sqlite3.connect(file, timeout=_BUSY_S)
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")
+            database.execute(_CREATE)
+        except sqlite3.Error:
+            database.close()
+            raise
+        return database
+
+    def _give_up(self, error: Exception) -> None:
+        self._messages.add(f"Without the cache {self._file} ({error}): delete it if it is damaged.")
+        self._file = None

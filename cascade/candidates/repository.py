@@ -1,0 +1,176 @@
+"""Candidates of a real checkout: the symbols and files that may matter for a task, with their evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from cascade.candidates.history import CoChanges, co_changes, parse_log, read_log
+from cascade.candidates.imports import ImportGraph
+from cascade.candidates.languages import SUFFIXES
+from cascade.candidates.listing import Listing, is_source, list_files
+from cascade.candidates.messages import Messages
+from cascade.candidates.outline import Outline
+from cascade.candidates.outline_cache import OutlineCache, outline_key, user_cache
+from cascade.candidates.records import FileRecord, SymbolRecord
+from cascade.candidates.source import NO_GRAMMAR, read_outline, read_source, read_symbols
+from cascade.candidates.tiers import Ties, rank_files
+from cascade.errors import InputError
+from cascade.items import Task
+
+Progress = Callable[[int, int], None]
+
+_BATCH = 200  # files held in memory, and kept in one transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """What may matter for a task in a repository.
+
+    Attributes:
+        task: The task, its seeds as paths from the root with forward slashes.
+        symbols: Symbols of the seeds and of the best files, file by file in source order.
+        files: Files other than the seeds that a tier finds, at most 40, the strongest evidence first.
+        messages: What was skipped or degraded, one line each; empty when nothing was.
+    """
+
+    task: Task
+    symbols: tuple[SymbolRecord, ...]
+    files: tuple[FileRecord, ...]
+    messages: tuple[str, ...]
+
+
+def find_candidates(
+    root: Path,
+    text: str,
+    seeds: Sequence[str] = (),
+    *,
+    cache: Path | Literal["user"] | None = "user",
+    progress: Progress | None = None,
+    max_files: int = 12,
+) -> Candidates:
+    """Finds the files and symbols of a repository that may matter for a task.
+
+    Three tiers find files: ``dependency`` (imports to or from a seed, re-exports followed),
+    ``co_change`` (changed in the same commits as a seed) and ``metadata`` (words of the task in the path
+    or the top-level names). Without seeds only the last can find any; no seed is guessed. A
+    repository of at most ``max_files`` source files gives the symbols of all of them.
+
+    Args:
+        root: The top of a checkout or any folder; need not be a git repository.
+        text: The task in plain words.
+        seeds: Files the work starts from: absolute, relative to the root or to the working directory.
+        cache: Folder that keeps what was read, by content hash; ``"user"`` is the user's cache
+            folder, None keeps nothing.
+        progress: Called with the files read so far and their number.
+        max_files: Files besides the seeds whose symbols become candidates.
+
+    Raises:
+        InputError: The root is no folder, or a seed is missing, no file or outside the root.
+    """
+    base = _existing(root)
+    task = Task(text=text, seeds=tuple(dict.fromkeys(_inside(base, seed) for seed in seeds)))
+    messages = Messages()
+    listing = list_files(base, messages)
+    store = OutlineCache(user_cache() if cache == "user" else cache, messages)
+    wanted = sorted({*listing.sources, *task.seeds})
+    outlines = dict(_outlines(base, wanted, store, messages, progress or _silent))
+    ties = _ties(base, task.seeds, listing, outlines, messages)
+    others = {path: outline for path, outline in outlines.items() if path not in task.seeds}
+    files = rank_files(text, others, ties)
+    if not task.seeds:
+        messages.add("Without seed files only the words of the task find files: name the files the work starts from.")
+    best = [record.path for record in files if record.symbols][: max(0, max_files)]
+    chosen = dict.fromkeys([*task.seeds, *best, *(sorted(others) if len(listing.sources) <= max_files else ())])
+    symbols = [symbol for path in chosen if path in outlines for symbol in _symbols(base, path, messages)]
+    return Candidates(task=task, symbols=tuple(symbols), files=tuple(files), messages=messages.lines())
+
+
+def _existing(root: Path) -> Path:
+    base = Path(root).expanduser().resolve()
+    if not base.is_dir():
+        msg = f"The repository {str(root)!r} is no folder; give the path of an existing folder with source files."
+        raise InputError(msg)
+    return base
+
+
+def _inside(root: Path, seed: str) -> str:
+    """A seed as a path from the root; one that is relative is looked up there first."""
+    places = [root / seed, Path.cwd() / seed]
+    found = [place.resolve() for place in places if place.is_file()]
+    if not found:
+        what = "is a folder" if any(place.is_dir() for place in places) else "does not exist"
+        msg = f"The seed {seed!r} {what}; give a file below {str(root)!r}, relative to it or absolute."
+        raise InputError(msg)
+    for place in found:
+        if place.is_relative_to(root):
+            return place.relative_to(root).as_posix()
+    msg = f"The seed {seed!r} lies outside {str(root)!r}; give a file below it or a root that holds both."
+    raise InputError(msg)
+
+
+def _outlines(
+    root: Path, paths: Sequence[str], store: OutlineCache, messages: Messages, progress: Progress
+) -> Iterator[tuple[str, Outline]]:
+    """Outlines of the files that can be read, from the cache where their contents were seen before."""
+    for start in range(0, len(paths), _BATCH):
+        batch = paths[start : start + _BATCH]
+        sources = {path: source for path in batch if (source := read_source(root, path, messages)) is not None}
+        keys = {path: outline_key(PurePosixPath(path).suffix, source) for path, source in sources.items()}
+        known = store.load(keys.values())
+        new: dict[bytes, Outline] = {}
+        for done, path in enumerate(batch, start + 1):
+            if path in sources:
+                key = keys[path]
+                outline = known.get(key) or new.get(key) or read_outline(path, sources[path])
+                if key not in known and outline.problem != NO_GRAMMAR:  # the grammar may be installed tomorrow
+                    new[key] = outline
+                if outline.problem:
+                    messages.add(outline.problem, path)
+                yield path, outline
+            progress(done, len(paths))
+        store.keep(new)
+
+
+def _ties(
+    root: Path, seeds: Sequence[str], listing: Listing, outlines: Mapping[str, Outline], messages: Messages
+) -> Ties:
+    if not seeds:
+        return Ties()
+    ordered = sorted({*listing.paths, *seeds}, key=lambda path: (not is_source(path), path.count("/"), path))
+    graph = ImportGraph(ordered, outlines, _package(root))
+    wanted = frozenset(seeds)
+    together = CoChanges()
+    if listing.is_git:
+        log = read_log(root)
+        together = co_changes(parse_log(log.output), seeds, is_source)
+        if log.problem:
+            messages.add(f"Without the history ({log.problem}): there is no co-change tier.")
+    return Ties(
+        imported=frozenset().union(*(graph.targets(seed) for seed in seeds)),
+        importers=frozenset(path for path in outlines if path not in wanted and graph.targets(path) & wanted),
+        together=together,
+    )
+
+
+def _package(root: Path) -> str:
+    """Dotted name of a root that is itself a package; its files import each other by that name."""
+    names: list[str] = []
+    while (root / "__init__.py").is_file():
+        names.insert(0, root.name)
+        root = root.parent
+    return ".".join(names)
+
+
+def _symbols(root: Path, path: str, messages: Messages) -> list[SymbolRecord]:
+    if PurePosixPath(path).suffix not in SUFFIXES:
+        messages.add("without symbols, no reader for their language", path)
+        return []
+    source = read_source(root, path, messages)
+    return read_symbols(path, source) if source is not None else []
+
+
+def _silent(done: int, total: int) -> None:
+    """Tells nobody."""

@@ -1,0 +1,7 @@
+"""``python -m cascade.cli`` is the command ``cascade``."""
+
+import sys
+
+from cascade.cli import main
+
+sys.exit(main())

@@ -1,0 +1,143 @@
+"""``cascade config``: check a config file, print its JSON Schema, draw a cascade."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+from rich.tree import Tree
+
+from cascade.cli.output import ExitCode, JsonOption, complain, note, plain, print_json, results
+from cascade.config import Config, read_config, shipped_config
+from cascade.errors import ConfigError
+from cascade.tree import ANY_TIER, BASE, Cascade, Question, Stage, Target
+
+app = typer.Typer(help="Check and show config files.")
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A TOML config file.")],
+    *,
+    json: JsonOption = False,
+) -> int:
+    """Read a config file and say whether it can be used, and if not, which key is wrong."""
+    try:
+        config = read_config(file)
+    except ConfigError as error:
+        if json:
+            print_json({"file": str(file), "ok": False, "error": str(error)})
+        complain(str(error))
+        return ExitCode.BAD_INPUT
+    missing = [str(path) for path in _files(config) if not path.is_file()]
+    if json:
+        names = {"cascades": list(config.cascade), "adapters": list(config.adapters)}
+        print_json({"file": str(file), "ok": True, **names, "missing_files": missing})
+        return ExitCode.DONE
+    counts = f"{_count(config.cascade, 'cascade')}, {_count(config.adapters, 'adapter')}"
+    results().print(plain(f"{file}: can be used ({counts})"))
+    if missing:
+        note(f"scoring needs files that are not there: {', '.join(missing)}")
+    return ExitCode.DONE
+
+
+@app.command()
+def schema(*, json: JsonOption = False) -> None:
+    """Print the JSON Schema of config files, for editors; --json puts it on one line."""
+    print_json(Config.model_json_schema(), is_compact=json)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="Name of the cascade.")],
+    config: Annotated[Path | None, typer.Option(help="A TOML config file; the shipped one if absent.")] = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Draw a cascade: what each stage asks, which adapter answers, where yes and no lead."""
+    path = config or shipped_config()
+    cascades = read_config(path).cascades()
+    if name not in cascades:
+        msg = f"{path}: cascade: there is no cascade {name!r}. Choose one of {', '.join(cascades) or 'none'}."
+        raise ConfigError(msg)
+    if json:
+        print_json(_as_dict(cascades[name]))
+    else:
+        results().print(_drawn(cascades[name]))
+
+
+def _files(config: Config) -> list[Path]:
+    model = [config.model.path] if config.model.path else []
+    return [*model, *(config.adapter(name).path for name in config.adapters)]
+
+
+def _count(things: dict[str, Any], word: str) -> str:
+    return f"{len(things)} {word}" if len(things) == 1 else f"{len(things)} {word}s"
+
+
+def _drawn(cascade: Cascade) -> Tree:
+    head = Text.assemble((cascade.name, "bold"), f": {plain(cascade.instructions)}")
+    tree = Tree(head)
+    _draw(cascade, cascade.first, tree, "", set())
+    return tree
+
+
+def _draw(cascade: Cascade, stage: Stage, tree: Tree, answer: str, drawn: set[str]) -> None:
+    """Adds a stage below a branch; a stage that several answers lead to is drawn once."""
+    line = Text.assemble((answer, "dim"), (plain(stage.name), "bold"))
+    if stage.name in drawn:
+        tree.add(line.append(" (drawn above)", "dim"))
+        return
+    drawn.add(stage.name)
+    if stage.is_tiered:
+        branch = tree.add(line.append(f": asked by tier, answers combined by {stage.combine}"))
+        for tier, question in stage.questions.items():
+            branch.add(Text.assemble((f"tier {plain(tier)}: ", "dim"), _asked(question)))
+    else:
+        branch = tree.add(line.append(": ").append_text(_asked(stage.question(ANY_TIER))))
+    for is_yes, word in ((True, "yes"), (False, "no")):
+        target = stage.target(answer=is_yes)
+        if target.is_label:
+            branch.add(Text.assemble((f"{word} -> ", "dim"), (plain(target.name), "green")))
+        else:
+            _draw(cascade, cascade.stage(target.name), branch, f"{word} -> ", drawn)
+
+
+def _asked(question: Question) -> Text:
+    adapter = "base model" if question.adapter == BASE else f"adapter {plain(question.adapter)}"
+    return Text.assemble(plain(question.wording), (f" [{adapter}, yes from {question.threshold:g}]", "dim"))
+
+
+def _as_dict(cascade: Cascade) -> dict[str, Any]:
+    return {
+        "name": cascade.name,
+        "instructions": cascade.instructions,
+        "labels": list(cascade.labels),
+        "dropped": cascade.dropped,
+        "stages": [
+            {
+                "name": stage.name,
+                "combine": str(stage.combine),
+                "questions": [_question_dict(tier, question) for tier, question in stage.questions.items()],
+                "yes": _target_dict(stage.yes),
+                "no": _target_dict(stage.no),
+            }
+            for stage in cascade.stages
+        ],
+    }
+
+
+def _question_dict(tier: str, question: Question) -> dict[str, Any]:
+    return {
+        **({"tier": tier} if tier else {}),
+        "marker": question.marker,
+        "wording": question.wording,
+        "adapter": question.adapter,
+        "threshold": question.threshold,
+    }
+
+
+def _target_dict(target: Target) -> dict[str, str]:
+    return {"label" if target.is_label else "stage": target.name}

@@ -1,0 +1,143 @@
+"""What commands share: results on stdout, all else on stderr, and one exit code for each outcome.
+
+0    done
+1    failure: a backend or the machine failed, or nobody read the output
+2    bad input: a file, a key, an item or the command line itself
+130  interrupted
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from cascade.errors import CascadeError, InputError
+
+_PIPE_WIDTH = 1_000
+
+
+class ExitCode(IntEnum):
+    """What the command tells the shell."""
+
+    DONE = 0
+    FAILURE = 1
+    BAD_INPUT = 2
+    INTERRUPTED = 130
+
+
+@dataclass(slots=True)
+class Settings:
+    """Options that stand before the command's name.
+
+    Attributes:
+        verbose: Whether an error shows its traceback.
+    """
+
+    verbose: bool = False
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+
+def results() -> Console:
+    """The console of results: stdout, with lines as long as they come where no terminal shows them."""
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+def notes() -> Console:
+    """The console of everything else: stderr."""
+    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def progress() -> Progress:
+    """A progress bar on stderr; shows nothing where stderr is no terminal."""
+    console = notes()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def plain(text: str) -> str:
+    """A text from outside in one line, without anything that a terminal would act on."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+
+
+def print_json(value: object, *, is_compact: bool = False) -> None:
+    """A value as JSON on stdout, in ASCII so that any locale can carry it."""
+    sys.stdout.write(json.dumps(value, indent=None if is_compact else 2, allow_nan=False) + "\n")
+
+
+def note(text: str) -> None:
+    """One line on stderr that is no error."""
+    notes().print(Text.assemble(("note: ", "cyan"), plain(text)))
+
+
+def complain(text: str) -> None:
+    """One line on stderr that says why the command failed."""
+    notes().print(Text.assemble(("error: ", "bold red"), plain(text)))
+
+
+def guarded(command: Callable[[], object], settings: Settings) -> ExitCode:
+    """Runs a command and turns every way it may end into an exit code and at most one line.
+
+    Args:
+        command: What to run; an int that it returns is an exit code.
+        settings: Read after a failure, since the command itself parses them.
+    """
+    try:
+        code = command()
+        sys.stdout.flush()
+    except SystemExit:  # rich and typer end so when the reader of a pipe has gone
+        _drop_output()
+        return ExitCode.FAILURE
+    except BrokenPipeError:
+        _drop_output()
+        return ExitCode.FAILURE
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    except Exception as error:  # noqa: BLE001  the last line of defence: a user never meets a bare traceback
+        return _failed(error, settings)
+    if code == ExitCode.INTERRUPTED:
+        complain("interrupted")
+    return ExitCode(code) if isinstance(code, int) else ExitCode.DONE
+
+
+def _failed(error: Exception, settings: Settings) -> ExitCode:
+    if settings.verbose:
+        notes().print_exception()
+    code, message = _outcome(error)
+    complain(message)
+    return code
+
+
+def _outcome(error: Exception) -> tuple[ExitCode, str]:
+    if isinstance(error, InputError):
+        return ExitCode.BAD_INPUT, str(error)
+    if isinstance(error, CascadeError):
+        return ExitCode.FAILURE, str(error)
+    if isinstance(error, typer.TyperException):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "cascade"
+        return ExitCode.BAD_INPUT, f"{error.format_message()} See `{command} --help`."
+    hint = "Run again with `cascade --verbose` for the traceback."
+    if isinstance(error, OSError):
+        return ExitCode.FAILURE, f"{error}. {hint}"
+    return ExitCode.FAILURE, f"unexpected {type(error).__name__}: {error}. {hint}"
+
+
+def _drop_output() -> None:
+    """Points stdout at nothing, so that the flush at exit cannot fail again."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError:  # a stdout without a descriptor has nothing left to flush
+        return

@@ -1,0 +1,166 @@
+"""The engine: the library's front door. Safe to call from many threads and event loops at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cascade.backends.base import Backend
+from cascade.config import Config, read_config, shipped_config
+from cascade.errors import ConfigError, InputError
+from cascade.items import Item, Task
+from cascade.loop import Loop
+from cascade.prompt import Limits, PromptBuilder
+from cascade.report import Decision, Report, Step
+from cascade.request import Request, new_request
+from cascade.tree import BASE, Cascade
+
+
+class Engine:
+    """Runs cascades on a backend. Use it as a context manager, sync or async, or call ``close``.
+
+    Attributes:
+        cascades: Name -> cascade.
+        facts: What the backend says of itself.
+    """
+
+    def __init__(self, backend: Backend, cascades: Mapping[str, Cascade], limits: Limits | None = None) -> None:
+        """An engine by hand; see ``open`` for one from a config file.
+
+        Args:
+            backend: What scores waves; the engine closes it.
+            cascades: Name -> cascade.
+            limits: How long outside texts may be; None for the defaults.
+
+        Raises:
+            ConfigError: A cascade names an adapter that the backend lacks.
+        """
+        for cascade in cascades.values():
+            _check_adapters(cascade, backend.facts.adapters)
+        self.cascades = dict(cascades)
+        self.facts = backend.facts
+        self._loop = Loop(backend, PromptBuilder(self.facts.form, self.facts.tokenizer, limits or Limits()))
+
+    @classmethod
+    def open(cls, config: Config | Path | str | None = None) -> Self:
+        """An engine with the embedded backend.
+
+        Args:
+            config: A config, or the path of a config file; None for the shipped one.
+
+        Raises:
+            ConfigError: The config does not hold together, or does not fit the model.
+            ModelFileError: A model or adapter file is missing, damaged or does not fit.
+        """
+        from cascade.backends.embedded import open_backend  # noqa: PLC0415 - llama_cpp loads only where it is used
+
+        if not isinstance(config, Config):
+            config = read_config(Path(config) if config is not None else shipped_config())
+        cascades = config.cascades()
+        return cls(open_backend(config, cascades), cascades, config.model.limits.limits())
+
+    def classify(self, task: Task | str, items: Sequence[Item], cascade: str = "precision") -> Report:
+        """Label every item.
+
+        Args:
+            task: The task, or its text.
+            items: The candidates, ids unique; may be empty.
+            cascade: Name of the cascade.
+
+        Returns:
+            Decisions in the order of the items, with what they cost.
+
+        Raises:
+            InputError: The task is empty, the cascade unknown, an id stands twice, or an item cannot be asked.
+            BackendError: Scoring failed, or the engine was closed.
+        """
+        request = self._submit(self._request(task, items, cascade))
+        return request.report(request.done.result())
+
+    async def aclassify(self, task: Task | str, items: Sequence[Item], cascade: str = "precision") -> Report:
+        """``classify`` for async callers; cancelling the await drops the request."""
+        request = self._submit(self._request(task, items, cascade))
+        return request.report(await asyncio.wrap_future(request.done))
+
+    async def stream(
+        self, task: Task | str, items: Sequence[Item], cascade: str = "precision"
+    ) -> AsyncIterator[Decision]:
+        """Decisions as they settle; see ``classify``. Leaving the iteration early drops the request."""
+        loop = asyncio.get_running_loop()
+        settled: asyncio.Queue[Decision | None] = asyncio.Queue()
+
+        def post(decision: Decision | None) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(settled.put_nowait, decision)
+
+        request = self._request(task, items, cascade)
+        request.on_decision = post
+        request.done.add_done_callback(lambda _: post(None))
+        self._submit(request)
+        try:
+            while (decision := await settled.get()) is not None:
+                yield decision
+            request.done.result()
+        finally:
+            self._loop.cancel(request)
+
+    def probe(self, task: Task | str, items: Sequence[Item], cascade: str, stage: str) -> list[tuple[Step, ...]]:
+        """Put one stage to every item, whatever earlier stages would have said.
+
+        Returns:
+            The steps of each item, one per tier, in the order of the items.
+
+        Raises:
+            InputError: As ``classify``, or the stage is unknown.
+            BackendError: As ``classify``.
+        """
+        request = self._request(task, items, cascade)
+        names = [known.name for known in request.cascade.stages]
+        if stage not in names:
+            msg = f"Cascade {cascade!r} has no stage {stage!r}; it has {', '.join(names)}."
+            raise InputError(msg)
+        request.stage, request.one_stage = request.cascade.stage(stage), True
+        return [tuple(walk.steps) for walk in self._submit(request).done.result()]
+
+    def close(self) -> None:
+        """Stop and free everything; calls that wait get a ClosedError. A second call does nothing."""
+        self._loop.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+    def _request(self, task: Task | str, items: Sequence[Item], cascade: str) -> Request:
+        if cascade not in self.cascades:
+            msg = f"Unknown cascade {cascade!r}; the config has {', '.join(self.cascades)}."
+            raise InputError(msg)
+        return new_request(task, items, self.cascades[cascade], self.facts.provenance)
+
+    def _submit(self, request: Request) -> Request:
+        self._loop.submit(request)
+        return request
+
+
+def _check_adapters(cascade: Cascade, known: frozenset[str]) -> None:
+    for name in cascade.adapters():
+        if name not in known:
+            msg = (
+                f"cascade.{cascade.name} asks adapter {name!r}, which the backend does not have; it has "
+                f"{', '.join(sorted(known)) or 'none'}. Add it to [adapters], or ask {BASE!r}."
+            )
+            raise ConfigError(msg)

@@ -1,0 +1,191 @@
+"""What a base model says of itself, checked for what makes llama.cpp abort. Pure: a header goes in, facts come out.
+
+Lines of llama.cpp that would abort stand beside the check; they are those of llama-cpp-python 0.3.36.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gguf import GGUFValueType
+
+from cascade.gguf_file import GGUFFile
+
+_MAX_LAYERS = 512  # LLAMA_MAX_LAYERS.
+_MAX_EXPERTS = 1024  # LLAMA_MAX_EXPERTS.
+_NO_DECODER = ("clip", "t5", "t5encoder", "wavtokenizer-dec")
+_TOKENIZERS = {"gpt2": "\u0120", "gemma4": "\u2581", "llama": "\u2581", "t5": "\u2581", "plamo2": "\u2581"}
+"""Tokenizers of language models -> how their vocabulary writes a space. Without one llama_tokenize aborts."""
+
+_POOLINGS = (0, 4)  # None; rank, whose models still have plain logits. The others only embed.
+_WHOLE_ROPE = ("llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "smollm3")
+_ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
+_GET_ANOTHER = "Get or export another file"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """What a base model says of itself.
+
+    Attributes:
+        architecture: llama.cpp's name, such as qwen3.
+        name: The model's own name; empty if it has none.
+        n_layers: Layers.
+        n_ctx_train: Tokens of context that it was trained on.
+        n_embd: Width of the hidden state.
+        n_vocab: Tokens of its vocabulary.
+        shapes: Tensor name -> shape in ggml's order.
+    """
+
+    architecture: str
+    name: str
+    n_layers: int
+    n_ctx_train: int
+    n_embd: int
+    n_vocab: int
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+def check_model(file: GGUFFile) -> ModelFacts:
+    """The facts of a base model.
+
+    Raises:
+        ModelFileError: llama.cpp would refuse it or abort, or it cannot answer yes or no.
+    """
+    kind = file.get("general.type", GGUFValueType.STRING)
+    if kind not in (None, "model"):
+        file.refuse(f"is of general.type {kind!r}, no model", "Give a model here, and adapters under [adapters]")
+    architecture = file.require("general.architecture", GGUFValueType.STRING)
+    if architecture in _NO_DECODER:
+        file.refuse(f"has the architecture {architecture!r}, which writes no text", "Give a causal language model")
+    if "split.count" in file.metadata and file.metadata["split.count"].value != 1:
+        file.refuse("is one part of a split model", "Join the parts with llama-gguf-split --merge")
+    n_layers, n_embd = _check_numbers(file, architecture)
+    tokens = _check_vocabulary(file)
+    embedding = file.tensors.get("token_embd.weight")
+    if embedding is None or embedding.shape != (n_embd, len(tokens)):
+        given = "is missing" if embedding is None else f"has the shape {embedding.shape}"
+        file.refuse(f"token_embd.weight {given}, where ({n_embd}, {len(tokens)}) is due", _GET_ANOTHER)
+    return ModelFacts(
+        architecture=architecture,
+        name=file.get("general.name", GGUFValueType.STRING) or "",
+        n_layers=n_layers,
+        n_ctx_train=file.require(f"{architecture}.context_length", GGUFValueType.UINT32),
+        n_embd=n_embd,
+        n_vocab=len(tokens),
+        shapes={name: tensor.shape for name, tensor in file.tensors.items()},
+    )
+
+
+def check_labels(file: GGUFFile, labels: tuple[str, ...]) -> None:
+    """Check that each label is one token of a model's vocabulary.
+
+    Raises:
+        ModelFileError: One is not, so the model's logits cannot tell yes from no.
+    """
+    tokens = set(_check_vocabulary(file))
+    space = _TOKENIZERS[file.require("tokenizer.ggml.model", GGUFValueType.STRING)]
+    for label in labels:
+        texts = (label.replace(" ", space), space + label)
+        if not tokens.intersection(text.encode() for text in texts):
+            file.refuse(f"has no token for the label {label!r}", "Choose a prompt format that fits the model")
+
+
+def _counts(file: GGUFFile, key: str) -> list[int]:
+    """A count that llama.cpp takes as one number or as one per layer; empty if absent."""
+    if key in file.metadata and file.metadata[key].is_array:
+        found: list[int] = file.get(key, GGUFValueType.UINT32, GGUFValueType.INT32, is_array=True).tolist()
+        return found
+    value = file.get(key, GGUFValueType.UINT32)
+    return [] if value is None else [value]
+
+
+def _check_numbers(file: GGUFFile, architecture: str) -> tuple[int, int]:
+    """Layers and width, with what load_hparams asserts of them (llama-model.cpp:1328, 1330, 1420)."""
+    n_layers = file.require(f"{architecture}.block_count", GGUFValueType.UINT32)
+    n_embd = file.require(f"{architecture}.embedding_length", GGUFValueType.UINT32)
+    if not 1 <= n_layers <= _MAX_LAYERS:
+        file.refuse(f"{architecture}.block_count is {n_layers}; 1 to {_MAX_LAYERS} are allowed", _GET_ANOTHER)
+    if sum(_counts(file, f"{architecture}.nextn_predict_layers")) > n_layers:
+        file.refuse(f"{architecture}.nextn_predict_layers exceeds the block_count of {n_layers}", _GET_ANOTHER)
+    pooling = file.get(f"{architecture}.pooling_type", GGUFValueType.UINT32) or 0
+    if pooling not in _POOLINGS or file.get(f"{architecture}.attention.causal", GGUFValueType.BOOL) is False:
+        file.refuse("is an embedding model, which gives no logits for yes and no", "Give a causal language model")
+    scaling = file.get(f"{architecture}.rope.scaling.type", GGUFValueType.STRING)
+    if scaling not in (None, *_ROPE_SCALINGS):
+        known = ", ".join(_ROPE_SCALINGS)
+        file.refuse(f"{architecture}.rope.scaling.type is {scaling!r}; {known} are known", _GET_ANOTHER)
+    for key, entry in file.metadata.items():
+        number = entry.value if isinstance(entry.value, float) else 0.0
+        if not math.isfinite(number) or ("epsilon" in key and number < 0):
+            file.refuse(f"{key} is {number}; it must be finite, and an epsilon not negative", _GET_ANOTHER)
+    _check_heads(file, architecture, n_embd)
+    _check_experts(file, architecture)
+    return n_layers, n_embd
+
+
+def _check_heads(file: GGUFFile, architecture: str, n_embd: int) -> None:
+    """Heads that share keys evenly and, where the graph asserts it, rotate whole (models/qwen3.cpp:56-57)."""
+    prefix = f"{architecture}.attention."
+    heads = _counts(file, prefix + "head_count")
+    kv_heads = _counts(file, prefix + "head_count_kv") or heads
+    longest = max(len(heads), len(kv_heads))
+    pairs = [(heads[i % len(heads)], kv_heads[i % len(kv_heads)]) for i in range(longest if heads else 0)]
+    if any(n_kv and n_heads % n_kv for n_heads, n_kv in pairs):
+        file.refuse(f"{prefix}head_count {heads} is no multiple of head_count_kv {kv_heads}", _GET_ANOTHER)
+    if architecture in _WHOLE_ROPE and heads and heads[0]:
+        default = n_embd // heads[0]
+        sizes = {
+            key: file.get(key, GGUFValueType.UINT32) or default
+            for key in (prefix + "key_length", prefix + "value_length")
+        }
+        rope = f"{architecture}.rope.dimension_count"
+        sizes[rope] = file.get(rope, GGUFValueType.UINT32) or sizes[prefix + "key_length"]
+        if len(set(sizes.values())) > 1 or default == 0 or sizes[rope] % 2:
+            given = ", ".join(f"{key} = {size}" for key, size in sizes.items())
+            file.refuse(f"has {given}; they must be one even number", _GET_ANOTHER)
+
+
+def _check_experts(file: GGUFFile, architecture: str) -> None:
+    """Experts as load_hparams asserts them (llama-model.cpp:1361-1373)."""
+
+    def count(key: str) -> int:
+        return max(_counts(file, f"{architecture}.{key}"), default=0)
+
+    n_experts, n_used = count("expert_count"), count("expert_used_count")
+    n_groups, n_groups_used = count("expert_group_count"), count("expert_group_used_count")
+    fits = n_used <= n_experts <= _MAX_EXPERTS and (n_used > 0) == (n_experts > 0) and n_groups < max(n_experts, 1)
+    if n_groups > 1:
+        fits = fits and n_experts % n_groups == 0 and 0 < n_groups_used < n_groups
+    if not fits:
+        given = f"{n_used} of {n_experts} experts, {n_groups_used} of {n_groups} groups"
+        file.refuse(f"uses {given}, which llama.cpp cannot run", _GET_ANOTHER)
+
+
+def _check_vocabulary(file: GGUFFile) -> tuple[bytes, ...]:
+    tokenizer = file.require("tokenizer.ggml.model", GGUFValueType.STRING)
+    if tokenizer not in _TOKENIZERS:
+        known = ", ".join(_TOKENIZERS)
+        file.refuse(f"has the tokenizer {tokenizer!r}; {known} are known", "Give a language model with its tokenizer")
+    tokens: tuple[bytes, ...] = file.require("tokenizer.ggml.tokens", GGUFValueType.STRING, is_array=True)
+    if not tokens:
+        file.refuse("has an empty vocabulary", _GET_ANOTHER)
+    # As llama.cpp reads them: up to a zero byte, the empty ones renamed. Two alike: abort in llama-vocab.cpp:2544.
+    texts = [token.partition(b"\0")[0] or b"[EMPTY_%d]" % i for i, token in enumerate(tokens)]
+    known_texts = set(texts)
+    if len(known_texts) < len(texts):
+        ((twice, times),) = Counter(texts).most_common(1)
+        file.refuse(f"has the token {twice.decode(errors='replace')!r} {times} times", "Convert the model again")
+    types = file.get("tokenizer.ggml.token_type", GGUFValueType.INT32, is_array=True)
+    if types is not None and len(types) != len(tokens):
+        file.refuse(f"has {len(types)} token types for {len(tokens)} tokens", "Convert the model again")
+    if tokenizer in ("gpt2", "gemma4"):
+        file.require("tokenizer.ggml.merges", GGUFValueType.STRING, is_array=True)
+    if tokenizer == "llama":  # A byte without a token: an exception that nobody catches (llama-vocab.cpp:4014).
+        missing = [byte for byte in range(256) if not {b"<0x%02X>" % byte, bytes([byte])}.intersection(known_texts)]
+        if missing:
+            file.refuse(f"has no token for the byte {missing[0]:#04x}", "Convert the model again")
+    return tokens

@@ -1,0 +1,149 @@
+"""What a request comes back with: decisions, how each was reached, and what it cost. Pure values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    """How a decision came about."""
+
+    DECIDED = "decided"
+    DEPTH_CAP = "depth_cap"
+    DEADLINE = "deadline"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One probe of an item: a stage's question, and what the adapter answered.
+
+    Attributes:
+        stage: Name of the stage.
+        tier: Tier under which it was asked; empty where the stage does not ask by tier.
+        adapter: Name of the adapter that answered.
+        p_yes: Probability of yes among yes and no, in [0, 1].
+        threshold: Yes from here on.
+        answer: What this probe said; tiers are combined by the stage.
+    """
+
+    stage: str
+    tier: str
+    adapter: str
+    p_yes: float
+    threshold: float
+    answer: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What produced a request's answers; equal provenance means comparable scores.
+
+    Attributes:
+        model: SHA-256 of the base model's file, in hex.
+        adapters: Adapter name -> SHA-256 of its file.
+        prompt_format: Name of the prompt format.
+        label_tokens: Token ids of yes and no.
+    """
+
+    model: str
+    adapters: dict[str, str]
+    prompt_format: str
+    label_tokens: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """One item's label and how it was reached."""
+
+    id: str
+    label: str
+    status: Status
+    steps: tuple[Step, ...]
+    provenance: Provenance
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form; provenance stands once in the report."""
+        steps = [
+            {
+                "stage": step.stage,
+                **({"tier": step.tier} if step.tier else {}),
+                "adapter": step.adapter,
+                "p_yes": step.p_yes,
+                "threshold": step.threshold,
+                "answer": step.answer,
+            }
+            for step in self.steps
+        ]
+        return {"id": self.id, "label": self.label, "status": str(self.status), "steps": steps}
+
+
+@dataclass(slots=True, kw_only=True)
+class Statistics:
+    """What a request cost.
+
+    A wave shared by several requests is counted in each for its own probes; ``decode_calls`` and
+    ``adapter_swaps`` of a shared wave count in every request that took part.
+
+    Attributes:
+        items: Items given.
+        calls: Probes scored.
+        decode_calls: Calls of the model.
+        adapter_swaps: Changes of the active adapter set.
+        tokens_decoded: Tokens the model computed.
+        tokens_reused: Tokens of prompts whose KV was there already.
+        elapsed_ms: Wall time from the call to the last decision.
+        prompt_ms: Of that, building and tokenising prompts.
+        decode_ms: Of that, inside the backend.
+    """
+
+    items: int = 0
+    calls: int = 0
+    decode_calls: int = 0
+    adapter_swaps: int = 0
+    tokens_decoded: int = 0
+    tokens_reused: int = 0
+    elapsed_ms: float = 0.0
+    prompt_ms: float = 0.0
+    decode_ms: float = 0.0
+
+    @property
+    def calls_per_item(self) -> float:
+        """Probes over items; 0.0 without items."""
+        return self.calls / self.items if self.items else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        ordered = {"items": values.pop("items"), "calls": values.pop("calls"), "calls_per_item": self.calls_per_item}
+        return ordered | {key: round(value, 3) if isinstance(value, float) else value for key, value in values.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All decisions of a request, in the order of its items, with what they cost."""
+
+    cascade: str
+    decisions: tuple[Decision, ...]
+    stats: Statistics
+    provenance: Provenance = field(repr=False)
+
+    def labels(self) -> Counter[str]:
+        """How many items got each label."""
+        return Counter(decision.label for decision in self.decisions)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form, as ``cascade classify --json`` prints it."""
+        return {
+            "decisions": [decision.as_dict() for decision in self.decisions],
+            "stats": self.stats.as_dict(),
+            "provenance": {
+                "model": self.provenance.model,
+                "adapters": self.provenance.adapters,
+                "prompt_format": self.provenance.prompt_format,
+                "label_tokens": list(self.provenance.label_tokens),
+            },
+        }

@@ -1,0 +1,166 @@
+"""A call that is being worked on: its items' walks, its costs, and what its caller waits for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from cascade.backends.base import WaveCost
+from cascade.errors import InputError, ItemError
+from cascade.items import Group, Item, Task
+from cascade.prompt import Node, PromptBuilder
+from cascade.report import Decision, Provenance, Report, Statistics, Status
+from cascade.tree import Cascade, Stage
+from cascade.walk import Walk
+
+OnDecision = Callable[[Decision], None]
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Request:
+    """One call.
+
+    Attributes:
+        task: The task.
+        items: Its items, in the caller's order.
+        cascade: The cascade.
+        stage: Where every item starts.
+        one_stage: Whether it ends there too, without a label.
+        provenance: What answers.
+        on_decision: Told of every decision as it settles; None if nobody asked.
+        done: Completed with the walks, in the order of the items, or with what went wrong.
+        walks: The items on their way, once the request was admitted.
+        root: The node of its task, from then on.
+    """
+
+    task: Task
+    items: tuple[Item, ...]
+    cascade: Cascade
+    stage: Stage
+    provenance: Provenance
+    one_stage: bool = False
+    on_decision: OnDecision | None = None
+    done: Future[list[Walk]] = field(default_factory=Future)
+    walks: list[Walk] = field(default_factory=list)
+    root: Node | None = None
+    stats: Statistics = field(default_factory=Statistics)
+    _started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def open_walks(self) -> list[Walk]:
+        """The items that are still on their way."""
+        return [walk for walk in self.walks if not walk.is_done]
+
+    def check(self) -> None:
+        """Refuse items that cannot be told apart or cannot be asked.
+
+        Raises:
+            ItemError: Names the item.
+        """
+        seen: set[str] = set()
+        for item in self.items:
+            if item.id in seen:
+                msg = f"Item id {item.id!r} stands twice in one request; ids must be unique."
+                raise ItemError(msg)
+            seen.add(item.id)
+            for stage in self.cascade.stages:
+                stage.tiers_of(item)
+
+    def grow(self, build: PromptBuilder, max_prompt: int) -> None:
+        """Build the trie down to the items and start their walks.
+
+        Raises:
+            ItemError: A prompt would not fit into the context; names item, tokens and limit.
+        """
+        before = time.perf_counter()
+        questions = self.cascade.questions()
+        longest = max(len(build.marker_tokens(question.marker)) for question in questions)
+        self.root = build.task(self.cascade.instructions, questions, self.task)
+        groups: dict[Group, Node] = {}
+        walks = []
+        for item in self.items:
+            parent = self.root
+            if item.group is not None:
+                if item.group not in groups:
+                    groups[item.group] = build.group(self.root, item.group)
+                parent = groups[item.group]
+            node = build.item(parent, item)
+            if node.end + longest > max_prompt:
+                msg = (
+                    f"Item {item.id!r} needs a prompt of {node.end + longest} tokens; the context holds {max_prompt}. "
+                    "Lower model.limits or raise model.n_ctx in the config."
+                )
+                raise ItemError(msg)
+            walks.append(Walk(item, node, self.cascade, self.stage, self.one_stage))
+        self.walks = walks
+        self.stats.items = len(walks)
+        self.stats.prompt_ms = 1_000 * (time.perf_counter() - before)
+
+    def charge(self, cost: WaveCost, n_own: int, n_all: int) -> None:
+        """Book a wave; the tokens of a shared one are split by the share of its probes."""
+        stats = self.stats
+        stats.calls += n_own
+        stats.decode_calls += cost.decode_calls
+        stats.adapter_swaps += cost.adapter_swaps
+        stats.tokens_decoded += round(cost.tokens_decoded * n_own / n_all)
+        stats.tokens_reused += round(cost.tokens_reused * n_own / n_all)
+        stats.decode_ms += cost.elapsed_ms
+
+    def tell(self, settled: Sequence[Walk]) -> None:
+        """Tell the caller of decisions that have settled."""
+        if self.on_decision is not None:
+            for walk in settled:
+                self.on_decision(self._decision(walk))
+
+    def complete(self, error: BaseException | None = None) -> None:
+        """Complete the call, unless its caller has left."""
+        if self.done.done() or not self.done.set_running_or_notify_cancel():
+            return
+        if error is None:
+            self.stats.elapsed_ms = 1_000 * (time.perf_counter() - self._started)
+            self.done.set_result(self.walks)
+        else:
+            self.done.set_exception(error)
+
+    def report(self, walks: Sequence[Walk]) -> Report:
+        """What the caller gets."""
+        return Report(
+            cascade=self.cascade.name,
+            decisions=tuple(self._decision(walk) for walk in walks),
+            stats=self.stats,
+            provenance=self.provenance,
+        )
+
+    def _decision(self, walk: Walk) -> Decision:
+        return Decision(
+            id=walk.item.id,
+            label=walk.label,
+            status=Status.DECIDED,
+            steps=tuple(walk.steps),
+            provenance=self.provenance,
+        )
+
+
+def new_request(task: Task | str, items: Sequence[Item], cascade: Cascade, provenance: Provenance) -> Request:
+    """A request from what a caller gave.
+
+    Raises:
+        InputError: The task is empty.
+        ItemError: An id stands twice, or an item cannot be asked.
+    """
+    if isinstance(task, str):
+        task = Task(text=task)
+    if not task.text.strip():
+        msg = "The task is empty; say in a sentence what is to be done."
+        raise InputError(msg)
+    used = Provenance(
+        model=provenance.model,
+        adapters={name: provenance.adapters[name] for name in cascade.adapters()},
+        prompt_format=provenance.prompt_format,
+        label_tokens=provenance.label_tokens,
+    )
+    request = Request(task=task, items=tuple(items), cascade=cascade, stage=cascade.first, provenance=used)
+    request.check()
+    return request

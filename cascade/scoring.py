@@ -1,0 +1,25 @@
+"""From the logits of two label tokens to p(yes). Pure numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def p_yes(logits: ArrayLike) -> NDArray[np.float64]:
+    """Probability of yes among yes and no, in [0, 1].
+
+    Args:
+        logits: Natural-log odds, ``logit_yes - logit_no``, any shape.
+
+    Source: the softmax of two logits is the logistic function of their difference; written with
+    tanh, which overflows at neither end.
+    """
+    return 0.5 * (1 + np.tanh(0.5 * np.asarray(logits, dtype=np.float64)))
+
+
+def logit(p: ArrayLike) -> NDArray[np.float64]:
+    """Natural-log odds of probabilities in [0, 1]; the ends are infinite."""
+    values = np.asarray(p, dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        return np.log(values) - np.log1p(-values)

@@ -1,0 +1,133 @@
+"""Tiny GGUF files for tests, written by the gguf package, and parsed headers with single values changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+from gguf import GGUFValueType
+from numpy.typing import NDArray
+
+from cascade.gguf_file import GGUFFile, MetaValue, Value
+
+BYTES = [chr(code) for code in (*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324))]
+TOKENS = (*BYTES, "ye", "yes", "no", "<|endoftext|>")
+WIDTH, HEADS, KV_HEADS, HEAD, HIDDEN, LAYERS = 32, 2, 1, 16, 64, 2
+LINEAR = {
+    "attn_q": (HEADS * HEAD, WIDTH),
+    "attn_k": (KV_HEADS * HEAD, WIDTH),
+    "attn_v": (KV_HEADS * HEAD, WIDTH),
+    "attn_output": (WIDTH, HEADS * HEAD),
+    "ffn_gate": (HIDDEN, WIDTH),
+    "ffn_up": (HIDDEN, WIDTH),
+    "ffn_down": (WIDTH, HIDDEN),
+}
+
+
+def write_model(path: Path, tokens: tuple[str, ...] = TOKENS) -> Path:
+    """A qwen3 model with two layers and a byte-level vocabulary, which llama.cpp loads."""
+    writer = gguf.GGUFWriter(path, "qwen3")
+    writer.add_type("model")
+    writer.add_name("Tiny")
+    writer.add_context_length(256)
+    writer.add_embedding_length(WIDTH)
+    writer.add_block_count(LAYERS)
+    writer.add_feed_forward_length(HIDDEN)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(KV_HEADS)
+    writer.add_key_length(HEAD)
+    writer.add_value_length(HEAD)
+    writer.add_rope_freq_base(1e6)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(list(tokens))
+    writer.add_token_types([1] * (len(tokens) - 1) + [3])
+    writer.add_token_merges(["y e", "ye s", "n o"])
+    writer.add_eos_token_id(len(tokens) - 1)
+    writer.add_pad_token_id(len(tokens) - 1)
+    writer.add_add_bos_token(False)
+    noise = np.random.default_rng(0)
+    writer.add_tensor("token_embd.weight", noise.normal(size=(len(tokens), WIDTH)).astype(np.float16))
+    writer.add_tensor("output_norm.weight", np.ones(WIDTH, np.float32))
+    for layer in range(LAYERS):
+        for name, size in (("attn_norm", WIDTH), ("ffn_norm", WIDTH), ("attn_q_norm", HEAD), ("attn_k_norm", HEAD)):
+            writer.add_tensor(f"blk.{layer}.{name}.weight", np.ones(size, np.float32))
+        for name, shape in LINEAR.items():
+            writer.add_tensor(f"blk.{layer}.{name}.weight", noise.normal(size=shape).astype(np.float16))
+    return _finish(writer, path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lora:
+    """What a tiny adapter is made of; numpy shapes."""
+
+    rank: int = 4
+    alpha: float = 8.0
+    architecture: str = "qwen3"
+    targets: tuple[str, ...] = ("attn_q", "attn_v")
+    invocation: tuple[int, ...] = ()
+    base_sha256: str | None = None
+    extra: tuple[tuple[str, NDArray[Any]], ...] = ()
+
+
+def write_adapter(path: Path, lora: Lora | None = None) -> Path:
+    """An adapter for the tiny model."""
+    lora = lora or Lora()
+    writer = gguf.GGUFWriter(path, lora.architecture)
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", lora.alpha)
+    if lora.invocation:
+        writer.add_key_value(
+            "adapter.alora.invocation_tokens", list(lora.invocation), GGUFValueType.ARRAY, GGUFValueType.UINT32
+        )
+    if lora.base_sha256:
+        writer.add_string("cascade.base_model.sha256", lora.base_sha256)
+    for layer in range(LAYERS):
+        for name in lora.targets:
+            n_out, n_in = LINEAR[name]
+            writer.add_tensor(f"blk.{layer}.{name}.weight.lora_a", np.ones((lora.rank, n_in), np.float16))
+            writer.add_tensor(f"blk.{layer}.{name}.weight.lora_b", np.ones((n_out, lora.rank), np.float16))
+    for name, tensor in lora.extra:
+        writer.add_tensor(name, tensor)
+    return _finish(writer, path)
+
+
+def changed(file: GGUFFile, values: Mapping[str, MetaValue | None]) -> GGUFFile:
+    """The same header with other metadata; None takes a key away."""
+    metadata = {key: value for key, value in {**file.metadata, **values}.items() if value is not None}
+    return replace(file, metadata=metadata)
+
+
+def text(value: str) -> MetaValue:
+    """A text, as metadata."""
+    return MetaValue(type=GGUFValueType.STRING, value=value)
+
+
+def count(value: int) -> MetaValue:
+    """An unsigned 32-bit number, as metadata."""
+    return MetaValue(type=GGUFValueType.UINT32, value=value)
+
+
+def single(type_: GGUFValueType, value: Value) -> MetaValue:
+    """A value of any type, as metadata."""
+    return MetaValue(type=type_, value=value)
+
+
+def array(type_: GGUFValueType, *values: Any) -> MetaValue:
+    """An array, as metadata."""
+    items: Value = tuple(values) if type_ is GGUFValueType.STRING else np.array(values)
+    return MetaValue(type=type_, value=items, is_array=True)
+
+
+def _finish(writer: gguf.GGUFWriter, path: Path) -> Path:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

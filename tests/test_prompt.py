@@ -1,0 +1,265 @@
+"""Prompts: what a model reads, to the letter, and what text from outside cannot do to it."""
+
+from __future__ import annotations
+
+import re
+from string import Formatter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascade.errors import ConfigError
+from cascade.items import Group, Item, Task
+from cascade.prompt import (
+    FORMATS,
+    Limits,
+    Node,
+    PromptBuilder,
+    PromptFormat,
+    Segment,
+    group_text,
+    item_text,
+    one_line,
+    prompt_format,
+)
+from cascade.tree import Question
+from tests.char_tokenizer import SPECIALS, CharTokenizer
+
+TASK = Task(text="Fix the parser", seeds=("src/parse.py", "src/lex.py"))
+GROUP = Group(name="src/parse.py", evidence=("seed", "best9"))
+ITEM = Item(
+    id="1",
+    kind="method",
+    name="Parser.feed",
+    signature="(self, text) -> None",
+    doc="Take more text.",
+    evidence=("size3", "match9"),
+    group=GROUP,
+)
+INSTRUCTIONS = "Which code symbols matter?"
+QUESTIONS = (
+    Question(marker="relevant", wording="does it matter at all?", adapter="a", threshold=0.5),
+    Question(marker="primary", wording="must it be changed?", adapter="b", threshold=0.5),
+)
+
+EMBEDDED = (
+    "<|task|>Which code symbols matter?\n"
+    "relevant: does it matter at all?\n"
+    "primary: must it be changed?\n"
+    "Task: Fix the parser\n"
+    "Seed: src/parse.py, src/lex.py"
+    "<|group|>src/parse.py | seed best9"
+    "<|item|>method Parser.feed | size3 match9 | (self, text) -> None | Take more text."
+    "<|ask|>primary"
+)
+
+QWEN3 = (
+    "<|im_start|>system\n"
+    "Which code symbols matter? Answer only yes or no.<|im_end|>\n"
+    "<|im_start|>user\n"
+    "Questions:\n"
+    "relevant: does it matter at all?\n"
+    "primary: must it be changed?\n"
+    "Task: Fix the parser\n"
+    "Seed: src/parse.py, src/lex.py\n"
+    "File: src/parse.py | seed best9\n"
+    "Candidate: method Parser.feed | size3 match9 | (self, text) -> None | Take more text.\n"
+    "Answer: primary<|im_end|>\n"
+    "<|im_start|>assistant\n"
+    "<think>\n"
+    "\n"
+    "</think>\n"
+    "\n"
+)
+
+QWEN3_RERANKER = (
+    "<|im_start|>system\n"
+    "Judge whether the Document meets the requirements based on the Query and the Instruct provided. "
+    'Note that the answer can only be "yes" or "no".<|im_end|>\n'
+    "<|im_start|>user\n"
+    "<Instruct>: Which code symbols matter? relevant: does it matter at all?\n"
+    "primary: must it be changed?\n"
+    "<Query>: Fix the parser Seed: src/parse.py, src/lex.py\n"
+    "<Document>: src/parse.py | seed best9 "
+    "method Parser.feed | size3 match9 | (self, text) -> None | Take more text.\n"
+    "<Requirement>: primary<|im_end|>\n"
+    "<|im_start|>assistant\n"
+    "<think>\n"
+    "\n"
+    "</think>\n"
+    "\n"
+)
+
+
+def build(form: str, task: Task = TASK, item: Item = ITEM, limits: Limits | None = None) -> Node:
+    """The node of the last question, put to an item of a task."""
+    builder = PromptBuilder(FORMATS[form], CharTokenizer(), limits or Limits(task=999, seed=999, group=999, item=999))
+    root = builder.task(INSTRUCTIONS, QUESTIONS, task)
+    parent = builder.group(root, item.group) if item.group else root
+    return builder.question(builder.item(parent, item), QUESTIONS[-1].marker)
+
+
+def layout(form: PromptFormat, limits: Limits) -> re.Pattern[str]:
+    """What every prompt must look like: the format's own text around slots of one line and limited length."""
+    slots = {
+        "instructions": re.escape(INSTRUCTIONS),
+        "questions": re.escape("\n".join(f"{question.marker}: {question.wording}" for question in QUESTIONS)),
+        "marker": re.escape(QUESTIONS[-1].marker),
+        "task": f".{{0,{limits.task}}}",
+        "seed": f".{{0,{limits.seed}}}",
+        "group": f".{{0,{limits.group}}}",
+        "item": f".{{0,{limits.item}}}",
+    }
+    template = form.task + form.group + form.item + form.question
+    parts = Formatter().parse(template)
+    return re.compile("".join(re.escape(literal) + (slots[slot] if slot else "") for literal, slot, _, _ in parts))
+
+
+HOSTILE = st.lists(
+    st.one_of(
+        st.sampled_from((*SPECIALS, "{task}", "{}", "\n\nTask: ", "\r", "\u2028", "\x85", "\x00", "\ud800", " | ")),
+        st.text(max_size=8),
+    ),
+    max_size=8,
+).map("".join)
+
+
+@pytest.mark.parametrize(
+    ("form", "text"), [("embedded", EMBEDDED), ("qwen3", QWEN3), ("qwen3-reranker", QWEN3_RERANKER)]
+)
+def test_golden(form: str, text: str) -> None:
+    """Each format renders a whole prompt to the letter."""
+    assert CharTokenizer().decode(build(form).prompt) == text
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_specials_of_the_format_are_special_tokens(form: str) -> None:
+    """The special tokens that a format writes come out as tokens, in order."""
+    text = CharTokenizer().decode(build(form).prompt)
+    found = [match.group() for match in re.finditer("|".join(map(re.escape, SPECIALS)), text)]
+    assert CharTokenizer.specials(build(form).prompt) == found
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@given(texts=st.lists(HOSTILE, min_size=8, max_size=8), limit=st.integers(1, 40))
+def test_outside_text_cannot_break_out(form: str, texts: list[str], limit: int) -> None:
+    """Whatever the outside texts hold and wherever they are cut, specials and layout stay the format's own."""
+    task = Task(text=texts[0], seeds=(texts[1], texts[2]))
+    group = Group(name=texts[3], evidence=(texts[4],))
+    item = Item(id="1", kind="class", name=texts[5], signature=texts[6], doc=texts[7], group=group)
+    limits = Limits(task=limit, seed=limit, group=limit, item=limit)
+    prompt = build(form, task, item, limits).prompt
+    assert CharTokenizer.specials(prompt) == CharTokenizer.specials(build(form).prompt)
+    assert layout(FORMATS[form], limits).fullmatch(CharTokenizer().decode(prompt))
+
+
+@given(text=st.text(), other=HOSTILE)
+def test_one_line_is_one_clean_line(text: str, other: str) -> None:
+    """A line made of any text has no line end, no control character and nothing that UTF-8 refuses."""
+    line = one_line(text + other)
+    assert len(line.splitlines()) <= 1
+    assert line == line.strip()
+    assert line.encode().decode() == line
+    assert one_line(line) == line
+
+
+def test_one_line_keeps_plain_text() -> None:
+    """Ordinary text, accents and emoji included, passes unchanged but for white space."""
+    assert one_line("  Größe\t的  naïve\n👍 ") == "Größe 的 naïve 👍"
+
+
+def test_a_cut_takes_the_end_of_a_text() -> None:
+    """A text over its limit loses its end; the parts around it stay."""
+    text = CharTokenizer().decode(build("embedded", limits=Limits(task=3, seed=5, group=4, item=6)).prompt)
+    assert text.endswith("\nTask: Fix\nSeed: src/p<|group|>src/<|item|>method<|ask|>primary")
+
+
+def test_texts_within_the_default_limits_are_whole() -> None:
+    """The default limits hold an ordinary task uncut."""
+    assert CharTokenizer().decode(build("embedded", limits=Limits(item=99, seed=99)).prompt) == EMBEDDED
+
+
+def test_empty_parts_leave_no_trace() -> None:
+    """Parts of an item or group that are empty or blank leave no separator behind."""
+    assert item_text(Item(id="1", kind="file", name="a.py", doc=" \n", evidence=())) == "file a.py"
+    assert group_text(Group(name="a.py")) == "a.py"
+
+
+def test_a_task_without_seeds_says_so() -> None:
+    """A task without seed files reads ``none`` there."""
+    text = CharTokenizer().decode(build("qwen3", task=Task(text="t")).prompt)
+    assert "\nTask: t\nSeed: none\nFile: " in text
+
+
+def test_items_without_a_group_hang_below_the_task() -> None:
+    """An item without a group follows its task at once."""
+    node = build("embedded", item=Item(id="1", kind="file", name="a.py"))
+    assert [part.segment for part in node.path] == [Segment.TASK, Segment.ITEM, Segment.QUESTION]
+    assert "Seed: src/parse.py, src/lex.py<|item|>file a.py<|ask|>" in CharTokenizer().decode(node.prompt)
+
+
+def test_a_path_adds_up() -> None:
+    """Nodes of a path follow one another without gap or overlap and make up the prompt."""
+    node = build("qwen3")
+    assert [part.segment for part in node.path] == list(Segment)
+    assert [part.start for part in node.path] == [0, *(part.end for part in node.path[:-1])]
+    assert sum((part.tokens for part in node.path), ()) == node.prompt
+    assert node.end == len(node.prompt)
+
+
+def test_nodes_are_themselves_only() -> None:
+    """Two nodes with equal tokens are two nodes: each stands for KV of its own."""
+    first, second = build("embedded"), build("embedded")
+    assert first.tokens == second.tokens
+    assert first != second
+
+
+def test_label_tokens() -> None:
+    """The labels' tokens are those of yes and no."""
+    tokenizer = CharTokenizer()
+    tokens = PromptBuilder(FORMATS["embedded"], tokenizer).label_tokens()
+    assert [tokenizer.decode([token]) for token in tokens] == ["yes", "no"]
+
+
+def test_a_label_of_several_tokens_is_refused() -> None:
+    """A model that splits a label cannot answer in one pass; the message names label, format and remedy."""
+    builder = PromptBuilder(FORMATS["qwen3"], CharTokenizer(words=["yes"]))
+    with pytest.raises(ConfigError, match=r"'no' of prompt format 'qwen3' is 2 tokens .* Choose a format"):
+        builder.label_tokens()
+
+
+def test_two_labels_of_one_token_are_refused() -> None:
+    """A format whose labels are one token tells nothing apart."""
+    form = PromptFormat(name="odd", task="", group="", item="", question="", yes="yes", no="yes")
+    with pytest.raises(ConfigError, match="are the same token"):
+        PromptBuilder(form, CharTokenizer()).label_tokens()
+
+
+def test_unknown_format() -> None:
+    """An unknown format's message lists those that exist."""
+    with pytest.raises(ConfigError, match="'chatml'; allowed are embedded, qwen3, qwen3-reranker"):
+        prompt_format("chatml")
+    assert prompt_format("qwen3").name == "qwen3"
+
+
+class CountingTokenizer(CharTokenizer):
+    """Counts the texts that it encodes."""
+
+    n_calls = 0
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        """See ``Tokenizer.encode``."""
+        self.n_calls += 1
+        return super().encode(text, special=special)
+
+
+def test_segments_are_tokenised_once() -> None:
+    """A segment seen before costs no tokenising, in whatever place of the trie."""
+    tokenizer = CountingTokenizer()
+    builder = PromptBuilder(FORMATS["embedded"], tokenizer)
+    root = builder.task(INSTRUCTIONS, QUESTIONS, TASK)
+    builder.item(builder.group(root, GROUP), ITEM)
+    before = tokenizer.n_calls
+    builder.item(builder.group(builder.task(INSTRUCTIONS, QUESTIONS, TASK), GROUP), ITEM)
+    assert tokenizer.n_calls == before
