@@ -1,0 +1,64 @@
+"""Short-circuiting cascades of yes/no questions on small models: sort hundreds of candidates cheaply.
+
+    from cascade import Engine, Item
+
+    with Engine.open() as engine:
+        report = engine.classify("retry uploads that time out", items, cascade="precision")
+"""
+
+from cascade.backends.base import Backend, BackendFacts, Probe, Scores, Wave, WaveCost
+from cascade.backends.scripted import ScriptedBackend
+from cascade.config import Config, read_config, shipped_config
+from cascade.engine import Engine
+from cascade.errors import (
+    BackendError,
+    CascadeError,
+    ClosedError,
+    ConfigError,
+    DecodeError,
+    InputError,
+    ItemError,
+    ModelFileError,
+)
+from cascade.items import Group, Item, Task
+from cascade.prompt import Limits
+from cascade.report import Decision, Provenance, Report, Statistics, Status, Step
+from cascade.tree import BASE, Cascade, Combine, Question, Stage, Target
+
+__all__ = [
+    "BASE",
+    "Backend",
+    "BackendError",
+    "BackendFacts",
+    "Cascade",
+    "CascadeError",
+    "ClosedError",
+    "Combine",
+    "Config",
+    "ConfigError",
+    "Decision",
+    "DecodeError",
+    "Engine",
+    "Group",
+    "InputError",
+    "Item",
+    "ItemError",
+    "Limits",
+    "ModelFileError",
+    "Probe",
+    "Provenance",
+    "Question",
+    "Report",
+    "Scores",
+    "ScriptedBackend",
+    "Stage",
+    "Statistics",
+    "Status",
+    "Step",
+    "Target",
+    "Task",
+    "Wave",
+    "WaveCost",
+    "read_config",
+    "shipped_config",
+]

@@ -232,7 +232,11 @@ def read_config(path: Path) -> Config:
     except ConfigError as error:
         msg = f"{path}: {error}"
         raise ConfigError(msg) from error
-    return _absolute(config, path.resolve().parent)
+    try:
+        return _absolute(config, path.resolve().parent)
+    except RuntimeError as error:  # "~name" of nobody
+        msg = f"{path}: {error} Write the folder in full."
+        raise ConfigError(msg) from error
 
 
 def shipped_config() -> Path:
@@ -254,7 +258,7 @@ def _complaint(table: dict[str, Any], entry: ErrorDetails) -> str:
         case "extra_forbidden":
             return f"{key}: unknown key. Remove it, or see `cascade config schema` for what is allowed"
         case "missing":
-            return f"{key}: is missing. Add it; `cascade config schema` says what it is"
+            return f"{key}: is missing. Add it, as `cascade config schema` describes it"
         case "model_type":
             problem = "a table is needed"
         case _:

@@ -130,8 +130,8 @@ def read_gguf(path: Path) -> GGUFFile:
         if not stat.S_ISREG(path.stat().st_mode):  # Opening a pipe would wait for ever.
             _refuse(path, "is not a regular file", "Give the path of a GGUF file")
         with path.open("rb") as handle:
-            data = handle.read(HEADER_LIMIT)
             size = os.fstat(handle.fileno()).st_size
+            data = handle.read(min(size, HEADER_LIMIT))
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path.
         problem = f"cannot be read ({getattr(error, 'strerror', None) or error})"
         _refuse(path, problem, "Give the path of a GGUF file", error)
@@ -214,9 +214,8 @@ def _read_counts(cursor: _Cursor) -> tuple[int, int]:
     if version not in (2, 3):  # Another byte order shows here too.
         _refuse(cursor.path, f"has GGUF version {version}; 2 and 3 are known", "Convert the model again")
     n_tensors, n_values = cursor.numbers(GGUFValueType.UINT64, 2).tolist()
-    for what, count in (("tensors", n_tensors), ("metadata values", n_values)):
-        if count > ENTRY_LIMIT:
-            cursor.refuse(f"it announces {count} {what}; at most {ENTRY_LIMIT} are allowed")
+    if max(n_tensors, n_values) > ENTRY_LIMIT:
+        cursor.refuse(f"it announces {n_tensors} tensors and {n_values} metadata values; {ENTRY_LIMIT} are allowed")
     return n_tensors, n_values
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+_LOWEST_THRESHOLD = 1e-6
+
 
 def auc(scores: ArrayLike, truths: ArrayLike) -> float:
     """Area under the ROC curve, ties counted half; NaN without both classes.
@@ -76,9 +78,10 @@ def best_f1_threshold(p_yes: ArrayLike, truths: ArrayLike) -> float:
     hits = np.cumsum(is_yes[order])
     scores = 2 * hits / (np.arange(1, p.size + 1) + is_yes.sum())
     last_of_tie = np.append(p[order][1:] != p[order][:-1], True)
-    at = int(np.argmax(np.where(last_of_tie, scores, -1.0)))
+    in_reach = p[order] >= _LOWEST_THRESHOLD
+    at = int(np.argmax(np.where(last_of_tie & in_reach, scores, -1.0)))
     below = p[order][at + 1] if at + 1 < p.size else 0.0
-    return float(np.clip((p[order][at] + below) / 2, 1e-6, 1 - 1e-6))
+    return float(np.clip((p[order][at] + below) / 2, _LOWEST_THRESHOLD, 1 - _LOWEST_THRESHOLD))
 
 
 def macro_f1(confusion: NDArray[np.int64]) -> float:

@@ -166,10 +166,7 @@ class Limits:
 
 
 def one_line(text: str) -> str:
-    """A text with every run of white space and control characters made one space.
-
-    Lone surrogates go too, since no UTF-8 can carry them to a tokenizer.
-    """
+    """A text with each run of white space, control characters and lone surrogates (no UTF-8 has them) one space."""
     return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+", " ", text).split())
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import FrozenInstanceError
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cascade.errors import ConfigError, ItemError
@@ -282,30 +282,24 @@ def test_stages_may_be_shared() -> None:
 
 @st.composite
 def trees(draw: st.DrawFn) -> Cascade:
-    """Any cascade of up to seven stages, with labels that several leaves may share."""
-    labels = ["l0", "l1", "l2"]
-    names = [f"s{i}" for i in range(draw(st.integers(1, 7)))]
-    open_ends = ["s0"]
-    waiting = names[1:]
+    """Any cascade of up to seven stages; stages and labels may be shared."""
+    labels = ("l0", "l1", "l2")
+    n_stages = draw(st.integers(1, 7))
     ends: dict[str, list[str]] = {}
-    while open_ends:
-        name = open_ends.pop()
-        ends[name] = []
-        for _ in range(2):
-            if waiting and (draw(st.booleans()) or (not open_ends and len(ends[name]) == 1)):
-                below = waiting.pop(0)
-                open_ends.append(below)
-                ends[name].append(f"<{below}>")
-            else:
-                ends[name].append(draw(st.sampled_from(labels)))
-    used = {end for pair in ends.values() for end in pair}
-    stages = [stage(name, *ends[name]) for name in names if name in ends]
-    return cascade(*stages, labels=" ".join([label for label in labels if label in used] or labels))
+    reached = ["<s0>"]
+    for i in range(n_stages):
+        if f"<s{i}>" in reached:
+            later = st.sampled_from((*labels, *(f"<s{j}>" for j in range(i + 1, n_stages))))
+            ends[f"s{i}"] = [draw(later), draw(later)]
+            reached += ends[f"s{i}"]
+    used = [label for label in labels if label in reached]
+    assume(len(used) > 1)
+    return cascade(*(stage(name, *pair) for name, pair in ends.items()), labels=" ".join(used))
 
 
-@given(tree=trees().filter(lambda tree: len(tree.stages) > 0))
+@given(tree=trees())
 def test_any_tree_walks_to_its_labels(tree: Cascade) -> None:
-    """Following a path's answers from the first stage ends at the path's label, and truths agree with all paths."""
+    """Following a path's answers from the first stage ends at its label, and truths are what all paths share."""
     paths = list(tree.paths())
     for label, steps in paths:
         end = Target(tree.first.name, is_label=False)
@@ -314,5 +308,5 @@ def test_any_tree_walks_to_its_labels(tree: Cascade) -> None:
             end = at.target(answer=answer)
         assert end == Target(label, is_label=True)
     for label in tree.labels:
-        of_label = [set(((at.name, answer)) for at, answer in steps) for name, steps in paths if name == label]
-        assert {(at.name, answer) for at, answer in tree.truths(label)} == set.intersection(*of_label)
+        to_label = [{(at.name, answer) for at, answer in steps} for name, steps in paths if name == label]
+        assert {(at.name, answer) for at, answer in tree.truths(label)} == set.intersection(*to_label)

@@ -15,6 +15,7 @@ _SETTINGS = (
     "log.showSignature=false",
     "safe.bareRepository=explicit",
 )
+_KEPT = ("GIT_CONFIG", "GIT_CEILING")  # the user's own settings; GIT_DIR and the like of a hook are not
 _ENVIRONMENT = {
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
@@ -46,7 +47,7 @@ def ask_git(root: Path, *arguments: str, timeout_s: float) -> GitAnswer:
         timeout_s: Seconds after which it is stopped.
     """
     command = ["git", "--no-pager", *(part for setting in _SETTINGS for part in ("-c", setting)), *arguments]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name.startswith(_KEPT)}
     try:
         done = subprocess.run(
             command, cwd=root, env=kept | _ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True,
@@ -58,5 +59,5 @@ def ask_git(root: Path, *arguments: str, timeout_s: float) -> GitAnswer:
         return GitAnswer(problem=f"git could not be started ({error.strerror or error})")
     if done.returncode:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit status {done.returncode}"]
-        return GitAnswer(problem=lines[0])
+        return GitAnswer(problem=lines[0].removeprefix("fatal: "))
     return GitAnswer(output=done.stdout)

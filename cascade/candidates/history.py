@@ -12,7 +12,7 @@ from cascade.candidates.git import GitAnswer, ask_git
 
 MAX_COMMITS = 5_000
 MAX_FILES = 30  # a larger commit says nothing about coupling
-_TIMEOUT_S = 60.0
+_TIMEOUT_S = 30.0
 _MARK = "\x01"
 _STATUS = re.compile(r"[ACDMRTUX]\d*")
 
@@ -97,7 +97,5 @@ def co_changes(
         if touched and len(paths) <= MAX_FILES:
             seed_changes += 1
             counts.update(paths - wanted)
-        present |= {
-            change.old: present.get(change.new, change.new) for change in changes if change.status == "R"
-        }
+        present |= {change.old: present.get(change.new, change.new) for change in changes if change.status == "R"}
     return CoChanges(counts=counts, seed_changes=seed_changes)

@@ -53,17 +53,20 @@ class ImportGraph:
         return target if one.name == "*" else self._definition(target, one.name, set()) or target
 
     def _module(self, importer: str, level: int, module: str) -> str | None:
-        folder = posixpath.dirname(importer)
         if level == 0:
-            sibling = posixpath.join(folder, f"{module}.py")
-            is_script = "." not in module and posixpath.join(folder, _INIT) not in self._paths
-            return self._modules.get(module) or (sibling if is_script and sibling in self._paths else None)
+            return self._modules.get(module) or (self._sibling(importer, module) if "." not in module else None)
         base = importer.split("/")[:-level]
         if level > importer.count("/") + 1:
             return None
         where = "/".join([*base, *(module.split(".") if module else [])])
         choices = (f"{where}.py", posixpath.join(where, _INIT))
         return next((choice for choice in choices if choice in self._paths), None)
+
+    def _sibling(self, importer: str, module: str) -> str | None:
+        """The script beside a script: a folder without a package is on the path of what it runs."""
+        folder = importer.rpartition("/")[0]
+        path = posixpath.join(folder, f"{module}.py")
+        return path if path in self._paths and posixpath.join(folder, _INIT) not in self._paths else None
 
     def _submodule(self, package: str, name: str) -> str | None:
         folder, _, base = package.rpartition("/")

@@ -91,7 +91,7 @@ def syntax_tree(suffix: str, source: bytes) -> SyntaxNode | None:
 
 
 @lru_cache
-def _parser(grammar: Grammar) -> Any:  # noqa: ANN401  the optional wheel may be missing where types are checked
+def _parser(grammar: Grammar) -> Any:  # the optional wheel may be missing where types are checked
     try:
         binding = import_module("tree_sitter")
         language = getattr(import_module(grammar.wheel), grammar.function)()

@@ -13,9 +13,11 @@ from cascade.candidates.git import ask_git
 from cascade.candidates.languages import SUFFIXES
 from cascade.candidates.messages import Messages
 
-_TIMEOUT_S = 60.0
-_TEST_FOLDER = re.compile(r"tests?|(?:tests?[-_].*)|(?:.*[-_]tests?)|testdata|testsuite|__tests__|__mocks__", re.I)
-_TEST_FILE = re.compile(r"(?:test_.*|.*_tests?|tests|conftest|.*\.(?:test|spec))\.\w+", re.I)
+_TIMEOUT_S = 30.0
+_TEST_FOLDER = re.compile(
+    r"tests?|(?:tests?[-_].*)|(?:.*[-_]tests?)|testdata|testsuite|__tests__|__mocks__", re.IGNORECASE
+)
+_TEST_FILE = re.compile(r"(?:test_.*|.*_tests?|tests|conftest|.*\.(?:test|spec))\.\w+", re.IGNORECASE)
 _TEST_ROOTS = frozenset({"testing", "t"})
 _TOOLING_ROOTS = frozenset({"doc", "docs", "ci"})
 _TOOLING_FILES = frozenset({"setup.py", "noxfile.py"})

@@ -16,8 +16,6 @@ from cascade.candidates.outline import Outline
 _SCHEMA = 1  # raise it whenever an outline is read differently
 _FILE = "outlines.sqlite3"
 _MAX_ROWS = 200_000
-_BUSY_S = 2.0
-_BATCH = 500
 _CREATE = """
     CREATE TABLE IF NOT EXISTS outlines (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, outline TEXT NOT NULL)
 """
@@ -47,24 +45,22 @@ class OutlineCache:
     Args:
         folder: Where the file lies or shall lie; None keeps nothing.
         messages: Told once when the cache cannot be used.
+        busy_s: Seconds to wait for another process that writes.
     """
 
-    def __init__(self, folder: Path | None, messages: Messages) -> None:
+    def __init__(self, folder: Path | None, messages: Messages, busy_s: float = 2.0) -> None:
+        self._busy_s = busy_s
         self._file = folder / _FILE if folder else None
         self._messages = messages
 
     def load(self, keys: Iterable[bytes]) -> dict[bytes, Outline]:
         """The outlines that are kept under some of the keys."""
-        wanted = list(keys)
-        rows: list[tuple[bytes, str]] = []
         if self._file is None or not self._file.exists():
             return {}
+        find = "SELECT key, outline FROM outlines WHERE key = ?"
         try:
             with closing(self._connect(self._file)) as database:
-                for start in range(0, len(wanted), _BATCH):
-                    batch = wanted[start : start + _BATCH]
-                    marks = ",".join("?" * len(batch))
-                    rows += database.execute(f"SELECT key, outline FROM outlines WHERE key IN ({marks})", batch)
+                rows = [row for key in keys for row in database.execute(find, (key,))]
             return {key: Outline.load(text) for key, text in rows}
         except (sqlite3.Error, OSError, ValueError) as error:
             self._give_up(error)
@@ -76,7 +72,7 @@ class OutlineCache:
             return
         rows = [(key, outline.dump()) for key, outline in outlines.items()]
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with closing(self._connect(self._file)) as database, database:
                 database.executemany("INSERT OR IGNORE INTO outlines (key, outline) VALUES (?, ?)", rows)
                 database.execute("DELETE FROM outlines WHERE id <= (SELECT max(id) FROM outlines) - ?", (_MAX_ROWS,))
@@ -84,7 +80,7 @@ class OutlineCache:
             self._give_up(error)
 
     def _connect(self, file: Path) -> sqlite3.Connection:
-        database = sqlite3.connect(file, timeout=_BUSY_S)
+        database = sqlite3.connect(file, timeout=self._busy_s)
         try:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = NORMAL")

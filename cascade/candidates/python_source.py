@@ -55,7 +55,6 @@ def python_symbols(path: str, source: bytes) -> list[SymbolRecord]:
     """
     module = parse(source)
     found: dict[str, list[_Definition]] = {}
-    methods: set[str] = set()
     scopes = [("", module.body)] if module else []
     while scopes:
         owner, body = scopes.pop()
@@ -65,9 +64,7 @@ def python_symbols(path: str, source: bytes) -> list[SymbolRecord]:
                 found.setdefault(qualname, []).append(node)
                 if isinstance(node, ast.ClassDef):
                     scopes.append((qualname, node.body))
-                elif owner:
-                    methods.add(qualname)
-    records = [_record(path, qualname, qualname in methods, _shown(nodes)) for qualname, nodes in found.items()]
+    records = [_record(path, qualname, _shown(nodes)) for qualname, nodes in found.items()]
     order = {qualname: nodes[0].lineno for qualname, nodes in found.items()}
     return sorted(records, key=lambda record: (order[record.qualname], record.qualname))
 
@@ -107,9 +104,9 @@ def _is_overload(decorator: ast.expr) -> bool:
     return name == "overload"
 
 
-def _record(path: str, qualname: str, is_method: bool, node: _Definition) -> SymbolRecord:
+def _record(path: str, qualname: str, node: _Definition) -> SymbolRecord:
     start = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-    kind = "class" if isinstance(node, ast.ClassDef) else "method" if is_method else "function"
+    kind = "class" if isinstance(node, ast.ClassDef) else "method" if "." in qualname else "function"
     return SymbolRecord(
         path=path,
         qualname=qualname,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -89,19 +90,18 @@ def find_candidates(
 
 
 def _existing(root: Path) -> Path:
-    base = Path(root).expanduser().resolve()
-    if not base.is_dir():
+    if not os.path.isdir(root):  # noqa: PTH112  pathlib raises where a name is too long
         msg = f"The repository {str(root)!r} is no folder; give the path of an existing folder with source files."
         raise InputError(msg)
-    return base
+    return Path(root).resolve()
 
 
 def _inside(root: Path, seed: str) -> str:
     """A seed as a path from the root; one that is relative is looked up there first."""
-    places = [root / seed, Path.cwd() / seed]
-    found = [place.resolve() for place in places if place.is_file()]
+    places = [root / seed, Path(seed)]
+    found = [place.resolve() for place in places if os.path.isfile(place)]  # noqa: PTH113  as above
     if not found:
-        what = "is a folder" if any(place.is_dir() for place in places) else "does not exist"
+        what = "is a folder" if any(map(os.path.isdir, places)) else "does not exist"
         msg = f"The seed {seed!r} {what}; give a file below {str(root)!r}, relative to it or absolute."
         raise InputError(msg)
     for place in found:

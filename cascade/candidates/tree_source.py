@@ -14,6 +14,8 @@ _KINDS = {
     "function_declaration": "function",
     "generator_function_declaration": "function",
     "function_definition": "function",
+    "function_signature": "function",
+    "abstract_method_signature": "method",
     "method_declaration": "method",
     "method_definition": "method",
     "class_declaration": "class",
@@ -42,7 +44,7 @@ _CONTAINERS = _WRAPPERS | frozenset(
 _RECEIVER = re.compile(r"([A-Za-z_]\w*)\s*(?:\[[^\]]*\])?\s*\)$")  # (s *Server[T]) -> Server
 _EXPORTS = re.compile(r"^(?:module\.)?exports\.|\.prototype(?=\.)")
 _COMMENT_MARK = re.compile(r"^\s*(?:/\*+!?|//+!?|\*+/?)\s?|\s*\*/\s*$", re.MULTILINE)
-_LICENCE = re.compile(r"copyright|licen[sc]e|SPDX", re.I)
+_LICENCE = re.compile(r"copyright|licen[sc]e|SPDX", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +82,9 @@ class _Tree:
                 stack.extend(reversed(list(_members(place, qualname))))
             elif place.node.type in _CONTAINERS:
                 wrapper = (place.wrapper or place.node) if place.node.type in _WRAPPERS else None
-                children = [_Place(node=child, owner=place.owner, wrapper=wrapper) for child in place.node.named_children]
+                children = [
+                    _Place(node=child, owner=place.owner, wrapper=wrapper) for child in place.node.named_children
+                ]
                 stack.extend(reversed(children))
 
     def imported(self, node: SyntaxNode) -> Iterator[Import]:
@@ -103,12 +107,7 @@ class _Tree:
         """The name a node defines, with its receiver; empty when it defines none."""
         node = place.node
         if node.type in _FIELDS:
-            value = node.child_by_field_name("value") or node.child_by_field_name("right")
-            if value is None or value.type not in _FUNCTION_VALUES:
-                return ""
-            left = next(filter(None, map(node.child_by_field_name, ("name", "property", "left"))), None)
-            name = _EXPORTS.sub("", self.text_of(left))
-            return name if re.fullmatch(r"[\w$#.]+", name) and not name.startswith("module.") else ""
+            return self.assigned(node)
         if node.type == "declaration":
             return self.declared(node) if self.path.endswith(".h") else ""
         if node.type in {"function_definition", "type_definition"}:
@@ -120,6 +119,15 @@ class _Tree:
         name = self.text_of(node.child_by_field_name("name")).strip("\"'")
         receiver = _RECEIVER.search(self.text_of(node.child_by_field_name("receiver")))
         return f"{receiver[1]}.{name}" if receiver else name
+
+    def assigned(self, node: SyntaxNode) -> str:
+        """The name that a function is assigned to, such as ``A.b`` for ``A.prototype.b = () => 1``."""
+        value = node.child_by_field_name("value") or node.child_by_field_name("right")
+        if value is None or value.type not in _FUNCTION_VALUES:
+            return ""
+        left = next(filter(None, map(node.child_by_field_name, ("name", "property", "left"))), None)
+        name = _EXPORTS.sub("", self.text_of(left))
+        return name if re.fullmatch(r"[\w$#.]+", name) and not name.startswith("module.") else ""
 
     def declared(self, node: SyntaxNode) -> str:
         """The name in a C declarator, where it declares a function or a type with members."""
@@ -136,7 +144,7 @@ class _Tree:
         node = place.node
         whole = place.wrapper if place.wrapper and place.wrapper.start_point.row == node.start_point.row else node
         kind = _KINDS.get(node.type, "function")
-        if kind == "function" and "." in qualname:
+        if node.type in _FIELDS and "." in qualname:
             kind = "method"
         self.symbols.setdefault(
             qualname,
@@ -157,8 +165,10 @@ class _Tree:
         head = self.text(node.start_byte, body.start_byte if body and kind != "class" else node.end_byte)
         if kind == "class":
             head = head.partition("{")[0]
-        prefix = "type " if node.type == "type_spec" else ""
-        return one_line(prefix + head).rstrip("=>; ")
+        head = one_line(f"type {head}" if node.type == "type_spec" else head)
+        if node.type == "type_definition":  # typedef struct { ... } name;
+            head = f"{head} {self.declared(node)}"
+        return head.removesuffix(";").removesuffix("=>").removesuffix("=").strip()
 
     def doc(self, node: SyntaxNode) -> str:
         """First line of the comment right above a node."""

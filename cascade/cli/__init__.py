@@ -13,10 +13,13 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from cascade.cli import config_commands
+from cascade.cli import classify_command, config_commands, doctor_command, evaluate_command
 from cascade.cli.output import Settings, guarded
 
 app = typer.Typer(name="cascade", add_completion=False)
+app.command()(classify_command.classify)
+app.command()(evaluate_command.evaluate)
+app.command()(doctor_command.doctor)
 app.add_typer(config_commands.app, name="config")
 
 

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 from rich.tree import Tree
 
-from cascade.cli.output import ExitCode, JsonOption, complain, note, plain, print_json, results
+from cascade.cli.output import JsonOption, note, plain, print_json, results
 from cascade.config import Config, read_config, shipped_config
 from cascade.errors import ConfigError
 from cascade.tree import ANY_TIER, BASE, Cascade, Question, Stage, Target
@@ -22,25 +22,23 @@ def check(
     file: Annotated[Path, typer.Argument(help="A TOML config file.")],
     *,
     json: JsonOption = False,
-) -> int:
+) -> None:
     """Read a config file and say whether it can be used, and if not, which key is wrong."""
     try:
         config = read_config(file)
     except ConfigError as error:
         if json:
             print_json({"file": str(file), "ok": False, "error": str(error)})
-        complain(str(error))
-        return ExitCode.BAD_INPUT
+        raise
     missing = [str(path) for path in _files(config) if not path.is_file()]
     if json:
         names = {"cascades": list(config.cascade), "adapters": list(config.adapters)}
         print_json({"file": str(file), "ok": True, **names, "missing_files": missing})
-        return ExitCode.DONE
+        return
     counts = f"{_count(config.cascade, 'cascade')}, {_count(config.adapters, 'adapter')}"
     results().print(plain(f"{file}: can be used ({counts})"))
     if missing:
         note(f"scoring needs files that are not there: {', '.join(missing)}")
-    return ExitCode.DONE
 
 
 @app.command()

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -46,6 +47,7 @@ class Settings:
     verbose: bool = False
 
 
+ConfigOption = Annotated[Path | None, typer.Option(help="A TOML config file; the shipped one if absent.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
@@ -63,8 +65,9 @@ def notes() -> Console:
 def progress() -> Progress:
     """A progress bar on stderr; shows nothing where stderr is no terminal."""
     console = notes()
+    console.quiet = not console.is_terminal
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    return Progress(*columns, console=console, transient=True, disable=console.quiet)
 
 
 def plain(text: str) -> str:
@@ -73,7 +76,11 @@ def plain(text: str) -> str:
 
 
 def print_json(value: object, *, is_compact: bool = False) -> None:
-    """A value as JSON on stdout, in ASCII so that any locale can carry it."""
+    """A value as JSON on stdout, in ASCII so that any locale can carry it.
+
+    Raises:
+        ValueError: It holds a NaN or an infinity, which JSON lacks; give None instead.
+    """
     sys.stdout.write(json.dumps(value, indent=None if is_compact else 2, allow_nan=False) + "\n")
 
 
@@ -103,7 +110,7 @@ def guarded(command: Callable[[], object], settings: Settings) -> ExitCode:
     except BrokenPipeError:
         _drop_output()
         return ExitCode.FAILURE
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):  # older typers turn the one into the other
         code = ExitCode.INTERRUPTED
     except Exception as error:  # noqa: BLE001  the last line of defence: a user never meets a bare traceback
         return _failed(error, settings)
@@ -125,7 +132,7 @@ def _outcome(error: Exception) -> tuple[ExitCode, str]:
         return ExitCode.BAD_INPUT, str(error)
     if isinstance(error, CascadeError):
         return ExitCode.FAILURE, str(error)
-    if isinstance(error, typer.TyperException):
+    if hasattr(error, "format_message"):  # a usage error; its class is not public in every typer
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "cascade"
         return ExitCode.BAD_INPUT, f"{error.format_message()} See `{command} --help`."

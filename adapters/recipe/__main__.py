@@ -1,0 +1,186 @@
+"""The recipe as commands: python -m adapters.recipe STEP --data DIR [--work DIR] [--out DIR].
+
+Steps, in order; ``all`` runs them one after the other, and each resumes where it stopped:
+
+    vocabulary  the tokenizer, from a sample of the training tasks
+    trees       the tasks as token ids, in the very form in which inference asks
+    base        the base model, all questions at once
+    adapters    one LoRA adapter a question, the base frozen
+    export      GGUF files
+    golden      logits of transformers and PEFT for the tests
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import gc
+import pickle
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from adapters.recipe import vocabulary
+from adapters.recipe.data import Tree, read_tasks, trees
+from adapters.recipe.export import export_adapter, export_base
+from adapters.recipe.golden import write_golden
+from adapters.recipe.model import Judge, Shape
+from adapters.recipe.train import Goal, Schedule, train
+from cascade.candidates.evidence import file_items, symbol_items
+from cascade.config import read_config
+from cascade.prompt import FORMATS, PromptBuilder, group_text, item_text
+
+SEED = 7
+RANK, ALPHA = 16, 32.0
+SHAPE = Shape(num_hidden_layers=4)
+BASE = Schedule(steps=600, keep={"precision": 0.2, "scope": 0.25}, muon=0.02, adam=3e-3, warmup=40, save_every=100)
+KEEP = {"precision": 0.3, "scope": 0.4}
+# Questions with few rows a task take more tasks a batch. The precision questions are activated
+# LoRA, so that all three share the base model's KV; the scope questions are plain LoRA.
+ADAPTERS = {
+    "relevant": (True, Schedule(steps=160, tasks=8, keep=KEEP, adam=2e-3, warmup=10)),
+    "primary": (True, Schedule(steps=160, tasks=24, keep=KEEP, adam=2e-3, warmup=10)),
+    "supporting": (True, Schedule(steps=80, tasks=24, keep=KEEP, adam=2e-3, warmup=10)),
+    "dependency": (False, Schedule(steps=160, tasks=12, keep=KEEP, adam=2e-3, warmup=10)),
+    "co_change": (False, Schedule(steps=160, tasks=12, keep=KEEP, adam=2e-3, warmup=10)),
+    "metadata": (False, Schedule(steps=160, tasks=16, keep=KEEP, adam=2e-3, warmup=10)),
+}
+
+
+class Recipe:
+    """The steps, with the folders they read and write."""
+
+    def __init__(self, data: Path, work: Path, out: Path) -> None:
+        self.data, self.work, self.out = data, work, out
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.config = read_config(out / "map.toml")
+
+    def vocabulary(self) -> None:
+        """Fit the tokenizer to 15 % of the training tasks."""
+        if not self._tokenizer_path.exists():
+            vocabulary.train(self._texts()).save(str(self._tokenizer_path))
+
+    def trees(self) -> None:
+        """Tokenise every task once."""
+        for group in ("dev", "train"):
+            path = self.work / f"{group}.trees"
+            if path.exists():
+                continue
+            builder, cascades, found = self._builder(), self.config.cascades(), []
+            for task in read_tasks(self._files(group)):
+                found.append(trees(task, builder, cascades["precision"], cascades["scope"]))
+                if len(found) % 500 == 0:
+                    print(f"{group}: {len(found)} tasks", flush=True)
+            path.write_bytes(pickle.dumps(found))
+
+    def base(self) -> None:
+        """Train the base model."""
+        torch.manual_seed(SEED)
+        model = self._model()
+        train(model, self._trees("train"), self._watched(), BASE, Goal(), self.work / "base.pt", SEED)
+
+    def adapters(self) -> None:
+        """Train the adapters on the base as it is exported."""
+        base = self._trained()
+        data = self._trees("train")
+        for name, (activated, schedule) in ADAPTERS.items():
+            torch.manual_seed(SEED)
+            model = copy.deepcopy(base)
+            model.adapt(RANK, ALPHA)
+            print(f"adapter {name}", flush=True)
+            goal = Goal(question=name, activated=activated)
+            train(model, data, self._watched(), schedule, goal, self.work / f"{name}.pt", SEED)
+
+    def export(self) -> None:
+        """Write the GGUF files."""
+        base = self._trained()
+        export_base(base, Tokenizer.from_file(str(self._tokenizer_path)), self.out / "embedded.gguf")
+        invocation = tuple(self._builder().marker_tokens("relevant")[:1])
+        for name, (activated, _) in ADAPTERS.items():
+            model = self._adapted(base, name)
+            export_adapter(
+                model, self.out / f"{name}.gguf", self.out / "embedded.gguf", RANK, invocation if activated else ()
+            )
+
+    def golden(self) -> None:
+        """Write what transformers and PEFT answer."""
+        base = self._trained()
+        adapted = {name: (self._adapted(base, name), activated) for name, (activated, _) in ADAPTERS.items()}
+        write_golden(base, adapted, self._builder(), self.config.cascades(), RANK, ALPHA)
+
+    def _adapted(self, base: Judge, name: str) -> Judge:
+        model = copy.deepcopy(base)
+        model.adapt(RANK, ALPHA)
+        model.load_state_dict(torch.load(self.work / f"{name}.pt", weights_only=True)["model"])
+        return model
+
+    def _trained(self) -> Judge:
+        """The base model with the precision of its export: adapters must fit what they will meet."""
+        model = self._model()
+        model.load_state_dict(torch.load(self.work / "base.pt", weights_only=True)["model"])
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.ndim > 1:
+                    parameter.copy_(parameter.bfloat16().float())
+        return model
+
+    def _model(self) -> Judge:
+        return Judge(SHAPE, self._builder().label_tokens())
+
+    def _builder(self) -> PromptBuilder:
+        tokenizer = vocabulary.TrainingTokenizer(self._tokenizer_path)
+        return PromptBuilder(FORMATS["embedded"], tokenizer, self.config.model.limits.limits())
+
+    def _files(self, group: str) -> list[Path]:
+        return sorted((self.data / group).glob("*.jsonl.gz"))
+
+    def _trees(self, group: str) -> list[list[Tree]]:
+        # Millions of small tuples that never die: the collector would walk them all again and again.
+        gc.disable()
+        found: list[list[Tree]] = pickle.loads((self.work / f"{group}.trees").read_bytes())
+        gc.freeze()
+        return found
+
+    def _watched(self) -> list[list[Tree]]:
+        """A tenth of the development tasks: looked at while training, never trained on."""
+        return self._trees("dev")[::10]
+
+    def _texts(self) -> Iterator[str]:
+        rng = random.Random(SEED)
+        for task in read_tasks(self._files("train")):
+            if rng.random() > 0.15:
+                continue
+            request, files = task.request(), [file.record() for file in task.files]
+            items = symbol_items(request, [symbol.record() for symbol in task.symbols], files)
+            yield from [task.task] * 4
+            yield from map(item_text, items)
+            yield from map(group_text, {item.group for item in items if item.group})
+            yield from map(item_text, file_items(request, files))
+
+    @property
+    def _tokenizer_path(self) -> Path:
+        return self.work / "tokenizer.json"
+
+
+STEPS = ("vocabulary", "trees", "base", "adapters", "export", "golden")
+
+
+def main() -> None:
+    """Run steps."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=[*STEPS, "all"])
+    parser.add_argument("--data", type=Path, required=True, help="folder with train/ and dev/")
+    parser.add_argument("--work", type=Path, default=Path("adapters/.work"), help="checkpoints; a run resumes here")
+    parser.add_argument("--out", type=Path, default=Path("adapters"), help="folder with map.toml; GGUF files go there")
+    options = parser.parse_args()
+    recipe = Recipe(options.data, options.work, options.out)
+    for step in STEPS if options.step == "all" else [options.step]:
+        print(f"== {step}", flush=True)
+        getattr(recipe, step)()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""What transformers and PEFT answer, independently of the training code: a golden file for the tests."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from adapters.recipe.export import PROJECTIONS
+from adapters.recipe.model import Judge
+from cascade.items import Group, Item, Task
+from cascade.prompt import PromptBuilder
+from cascade.tree import Cascade
+
+GOLDEN = Path("tests/golden/logits.json")
+
+# Written for this file; no labelled task stands in the repository.
+TASKS = (
+    Task(text="Raise a clear error when a config file has an unknown key", seeds=("app/config.py",)),
+    Task(text="Retry uploads that time out, and log how often", seeds=("client/upload.py", "client/retry.py")),
+    Task(text="Support ünïcode file names 🙂 in the archive reader"),
+)
+_CONFIG = Group(name="app/config.py", evidence=("seed", "best9"))
+_ERRORS = Group(name="app/errors.py", evidence=("imported", "together3", "ratio5", "best4"))
+SYMBOLS = (
+    Item(id="1", kind="function", name="read_config", signature="(path: Path) -> Config", doc="Read a config file.",
+         evidence=("size4", "match9", "covers7", "rank1", "name config", "text file"), group=_CONFIG),
+    Item(id="2", kind="method", name="Config.keys", signature="(self) -> list[str]",
+         evidence=("size2", "match4", "covers3", "rank3", "name key", "of config"), group=_CONFIG),
+    Item(id="3", kind="class", name="ConfigError", signature="(ValueError)", doc="A config is wrong.",
+         evidence=("size1", "match5", "covers4", "rank2", "name config error"), group=_ERRORS),
+    Item(id="4", kind="function", name="_unrelated", signature="(x, y=None)", evidence=("size6",), group=_ERRORS),
+)  # fmt: skip
+FILES = (
+    Item(id="1", kind="file", name="app/errors.py", signature="ConfigError AppError", doc="Errors.",
+         evidence=("imported", "together3", "ratio5", "among9", "place1", "match7", "covers5", "rank1", "beside"),
+         tiers=("dependency", "co_change", "metadata")),
+    Item(id="2", kind="file", name="app/cli.py", signature="main run", evidence=("imports", "never5", "beside"),
+         tiers=("dependency", "co_change", "metadata")),
+)  # fmt: skip
+
+
+def write_golden(
+    base: Judge,
+    adapted: Mapping[str, tuple[Judge, bool]],
+    builder: PromptBuilder,
+    cascades: Mapping[str, Cascade],
+    rank: int,
+    alpha: float,
+) -> None:
+    """Score the prompts above under every adapter and on the base alone."""
+    reference = _reference(base)
+    entries = _score(reference, base, "base", builder, cascades)
+    invocation = list(builder.marker_tokens("relevant")[:1])
+    for name, (model, activated) in adapted.items():
+        peft = get_peft_model(
+            _reference(base),
+            LoraConfig(
+                r=rank,
+                lora_alpha=alpha,
+                target_modules=[source.rpartition(".")[2] for source in PROJECTIONS],
+                task_type="CAUSAL_LM",
+                alora_invocation_tokens=invocation if activated else None,
+            ),
+        )
+        _copy(model, peft)
+        entries += _score(peft, base, name, builder, cascades)
+    GOLDEN.parent.mkdir(parents=True, exist_ok=True)
+    lines = ",\n ".join(json.dumps(entry, separators=(",", ":")) for entry in entries)
+    GOLDEN.write_text(f"[{lines}]\n", encoding="utf-8")
+
+
+def _reference(model: Judge) -> Qwen3ForCausalLM:
+    """The base model as a Hugging Face checkpoint, written to disk and read again."""
+    shape = model.shape
+    config = Qwen3Config(
+        **{name: getattr(shape, name) for name in shape.__slots__ if name != "rope_theta"},
+        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
+        tie_word_embeddings=True,
+        attention_bias=False,
+    )
+    found = Qwen3ForCausalLM(config)
+    missing = found.load_state_dict(model.state_dict(), strict=False)
+    if missing.unexpected_keys or set(missing.missing_keys) - {"lm_head.weight"}:
+        msg = f"The checkpoint does not fit Qwen3: {missing}"
+        raise ValueError(msg)
+    found.tie_weights()
+    with tempfile.TemporaryDirectory() as folder:
+        found.save_pretrained(folder)
+        return Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def _copy(model: Judge, peft: torch.nn.Module) -> None:
+    """Put trained LoRA matrices, in their exported precision, into a PEFT model."""
+    state = dict(peft.named_parameters())
+    with torch.no_grad():
+        for number, layer in enumerate(model.model.layers):
+            for source in PROJECTIONS:
+                linear = layer.get_submodule(source)
+                for part in ("lora_A", "lora_B"):
+                    name = f"base_model.model.model.layers.{number}.{source}.{part}.default.weight"
+                    state[name].copy_(getattr(linear, part).half().float())
+
+
+@torch.no_grad()
+def _score(
+    model: torch.nn.Module, base: Judge, adapter: str, builder: PromptBuilder, cascades: Mapping[str, Cascade]
+) -> list[dict[str, object]]:
+    entries: list[dict[str, object]] = []
+    for cascade, items in ((cascades["precision"], SYMBOLS), (cascades["scope"], FILES)):
+        for at, task in enumerate(TASKS):
+            root = builder.task(cascade.instructions, cascade.questions(), task)
+            for item in items:
+                node = builder.item(builder.group(root, item.group) if item.group else root, item)
+                for question in cascade.questions():
+                    if adapter not in {"base", question.adapter}:
+                        continue
+                    prompt = builder.question(node, question.marker).prompt
+                    ids = torch.tensor([prompt])
+                    logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, -1]
+                    yes, no = logits[base.labels].tolist()
+                    entries.append(
+                        {
+                            "cascade": cascade.name,
+                            "task": at,
+                            "item": item.id,
+                            "marker": question.marker,
+                            "adapter": adapter,
+                            "tokens": list(prompt),
+                            "logits": [round(yes, 5), round(no, 5)],
+                        }
+                    )
+    return entries

@@ -1,0 +1,101 @@
+"""``cascade classify``: label the candidates of a repository, or the items of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from cascade.candidates.evidence import file_items, symbol_items
+from cascade.candidates.repository import find_candidates
+from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, progress, results
+from cascade.engine import Engine
+from cascade.errors import InputError
+from cascade.items import Item, Task
+from cascade.report import Decision, Report
+from cascade.rows import asks_files, read_items
+from cascade.tree import Cascade
+
+
+def classify(  # noqa: PLR0913 - the command line's options
+    *,
+    task: Annotated[str, typer.Option(help="What is to be done, in plain words.")],
+    repo: Annotated[Path | None, typer.Option(help="Folder of a repository.")] = None,
+    seed: Annotated[list[str] | None, typer.Option(help="A file the work starts from; may be repeated.")] = None,
+    items: Annotated[Path | None, typer.Option(help="JSON lines, one item each, instead of a repository.")] = None,
+    cascade: Annotated[str, typer.Option(help="Name of the cascade.")] = "precision",
+    top: Annotated[int | None, typer.Option(min=1, help="Show only the N that matter most.")] = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Label every candidate and show which matter, how that was decided and what it cost."""
+    if (repo is None) == (items is None):
+        msg = "Give exactly one of --repo and --items."
+        raise InputError(msg)
+    with Engine.open(config) as engine:
+        if cascade not in engine.cascades:
+            msg = f"Unknown cascade {cascade!r}; the config has {', '.join(engine.cascades)}."
+            raise InputError(msg)
+        tree = engine.cascades[cascade]
+        request = Task(text=task, seeds=tuple(seed or ()))
+        if items is not None:
+            found = read_items(items)
+        else:
+            request, found = _candidates(repo or Path(), request, tree)
+        report = engine.classify(request, found, cascade)
+    chosen = _ranked(report, tree)[:top] if top else list(report.decisions)
+    if json:
+        print_json(report.as_dict() | {"decisions": [decision.as_dict() for decision in chosen]})
+    else:
+        _show(report, _ranked(report, tree)[:top], tree, {item.id: item for item in found})
+
+
+def _candidates(repo: Path, task: Task, cascade: Cascade) -> tuple[Task, list[Item]]:
+    with progress() as bar:
+        line = bar.add_task("reading files", total=None)
+        found = find_candidates(
+            repo, task.text, task.seeds, progress=lambda done, total: bar.update(line, completed=done, total=total)
+        )
+    for message in found.messages:
+        note(message)
+    if asks_files(cascade):
+        return found.task, file_items(found.task, found.files)
+    return found.task, symbol_items(found.task, found.symbols, found.files)
+
+
+def _ranked(report: Report, cascade: Cascade) -> list[Decision]:
+    """Decisions by label, what is dropped last, and by the p(yes) that each met first."""
+    rank = {label: place for place, label in enumerate(cascade.labels)} | {cascade.dropped: len(cascade.labels)}
+
+    def order(decision: Decision) -> tuple[int, float]:
+        return rank[decision.label], -max((step.p_yes for step in decision.steps[:1]), default=0.0)
+
+    return sorted(report.decisions, key=order)
+
+
+def _show(report: Report, decisions: Sequence[Decision], cascade: Cascade, items: dict[str, Item]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("label", "candidate", "p(yes) of each question", "evidence"):
+        table.add_column(name, overflow="fold" if name == "candidate" else "ellipsis", no_wrap=name != "candidate")
+    for decision in decisions:
+        style = "dim" if decision.label == cascade.dropped else "green"
+        steps = "  ".join(f"{step.tier or step.stage} {step.p_yes:.2f}" for step in decision.steps)
+        evidence = " ".join(items[decision.id].evidence)
+        table.add_row(Text(decision.label, style), plain(decision.id), steps, Text(plain(evidence), "dim"))
+    console = results()
+    console.print(table)
+    counts = report.labels()
+    stats = report.stats
+    console.print()
+    console.print(
+        f"{stats.items} candidates: " + ", ".join(f"{counts.get(label, 0)} {label}" for label in cascade.labels)
+    )
+    console.print(
+        f"{stats.calls} calls, {stats.calls_per_item:.2f} per candidate; {stats.decode_calls} decode calls, "
+        f"{stats.adapter_swaps} adapter swaps; {stats.tokens_decoded} tokens decoded, {stats.tokens_reused} reused; "
+        f"{stats.elapsed_ms:.0f} ms"
+    )

@@ -1,0 +1,79 @@
+"""``cascade evaluate``: score a cascade on labelled tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from cascade.cli.output import ConfigOption, JsonOption, print_json, progress, results
+from cascade.engine import Engine
+from cascade.errors import InputError
+from cascade.evaluate import Evaluation
+from cascade.rows import Format, check_files, read_labelled
+
+_FIGURES = ("n", "base_rate", "auc_pooled", "auc_per_task", "ece", "f1")
+
+
+def evaluate(
+    *,
+    cascade: Annotated[str, typer.Option(help="Name of the cascade.")],
+    data: Annotated[list[Path], typer.Option(help="Labelled tasks, JSON lines, plain or gzipped; may be repeated.")],
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More files like --data.")] = None,
+    form: Annotated[Format | None, typer.Option("--format", help="Force a schema; by default each line tells.")] = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Score every stage by itself and the cascade as a whole."""
+    paths = [*data, *(more or [])]
+    check_files(paths)
+    with Engine.open(config) as engine:
+        if cascade not in engine.cascades:
+            msg = f"Unknown cascade {cascade!r}; the config has {', '.join(engine.cascades)}."
+            raise InputError(msg)
+        evaluation = Evaluation(engine, engine.cascades[cascade])
+        with progress() as bar:
+            line = bar.add_task("tasks", total=None)
+            for path in paths:
+                for labelled in read_labelled(path, engine.cascades[cascade], form):
+                    evaluation.add(labelled)
+                    bar.advance(line)
+    figures = evaluation.as_dict()
+    if json:
+        print_json(figures)
+    else:
+        _show(figures)
+
+
+def _show(figures: dict[str, Any]) -> None:
+    console = results()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("stage", *_FIGURES):
+        table.add_column(name, justify="left" if name == "stage" else "right")
+    for name, stage in figures["stages"].items():
+        table.add_row(name, *(_shown(stage[key]) for key in _FIGURES))
+        for tier, entry in stage["by_tier"].items():
+            table.add_row(f"  {tier}", *(_shown(entry[key]) for key in _FIGURES))
+    console.print(table)
+    console.print()
+    confusion = Table(box=None, pad_edge=False, header_style="bold")
+    confusion.add_column("truth / answer")
+    for label in figures["confusion"]:
+        confusion.add_column(label, justify="right")
+    for truth, row in figures["confusion"].items():
+        confusion.add_row(truth, *(str(count) for count in row.values()))
+    console.print(confusion)
+    console.print()
+    console.print(
+        f"{figures['tasks']} tasks, {figures['items']} items: macro F1 {_shown(figures['macro_f1'])}, recall of what "
+        f"matters {_shown(figures['recall_kept'])}, {_shown(figures['calls_per_item'])} calls and "
+        f"{_shown(figures['tokens_per_item'])} tokens per item, {figures['elapsed_ms']:.0f} ms"
+    )
+
+
+def _shown(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"

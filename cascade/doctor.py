@@ -1,0 +1,140 @@
+"""What this machine has for running cascades, and what to do about what it lacks."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from cascade.config import Config, read_config, shipped_config
+from cascade.errors import CascadeError
+from cascade.items import Group, Item, Task
+from cascade.tree import Cascade
+
+_PACKAGES = ("binary-cascade", "llama-cpp-python", "numpy", "pydantic", "structlog", "gguf")
+_GRAMMARS = ("tree_sitter", "tree_sitter_c", "tree_sitter_javascript", "tree_sitter_typescript", "tree_sitter_go")
+_FEATURES = ("AVX", "AVX2", "AVX512", "AVX512_BF16", "AVX512_VNNI", "FMA", "F16C", "AMX_INT8", "NEON", "OPENMP", "REPACK")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What.
+        value: What was found.
+        ok: Whether it is as it should be.
+        remedy: What to do when it is not; empty otherwise.
+    """
+
+    name: str
+    value: str
+    ok: bool = True
+    remedy: str = ""
+
+
+def examine(config: Path | None = None) -> Iterator[Finding]:
+    """Look at versions, processor, files, and score a few items; yields as it goes."""
+    path = config or shipped_config()
+    yield Finding(name="python", value=platform.python_version())
+    for package in _PACKAGES:
+        yield _package(package)
+    yield _grammars()
+    yield from _processor()
+    yield Finding(name="config", value=str(path))
+    try:
+        loaded = read_config(path)
+    except CascadeError as error:
+        yield Finding(name="config", value="cannot be used", ok=False, remedy=str(error))
+        return
+    yield from _files(loaded)
+    yield from _self_test(loaded)
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name=name, value=version(name))
+    except PackageNotFoundError:
+        return Finding(name=name, value="not installed", ok=False, remedy=f"Run `pip install {name}`.")
+
+
+def _grammars() -> Finding:
+    missing = [name for name in _GRAMMARS if find_spec(name) is None]
+    value = "all" if not missing else f"without {', '.join(missing)}"
+    hint = "" if not missing else "; for other languages than Python: pip install 'binary-cascade[languages]'"
+    return Finding(name="grammars", value=value + hint)
+
+
+def _processor() -> Iterator[Finding]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding(name="processor", value=f"{platform.machine()}, {cores} cores, {sys.platform}")
+    try:
+        import llama_cpp  # noqa: PLC0415 - a broken build must be a finding, not a crash at import
+    except Exception as error:  # noqa: BLE001 - a shared library can fail to load in any way
+        remedy = "Reinstall it: pip install --force-reinstall --no-cache-dir llama-cpp-python"
+        yield Finding(name="llama.cpp", value=f"cannot be loaded ({error})", ok=False, remedy=remedy)
+        return
+    info = llama_cpp.llama_print_system_info().decode()
+    features = [name for name in _FEATURES if f"{name} = 1" in info]
+    native = not {"AVX2", "AVX512", "NEON"}.isdisjoint(features)
+    remedy = "Rebuild llama-cpp-python from source on this machine: its vector instructions are not used."
+    yield Finding(name="llama.cpp", value=" ".join(features), ok=native, remedy="" if native else remedy)
+
+
+def _files(config: Config) -> Iterator[Finding]:
+    from cascade.adapters import load_model_set  # noqa: PLC0415 - only once the config is known to be good
+
+    try:
+        models = load_model_set(config)
+    except CascadeError as error:
+        yield Finding(name="model", value="cannot be used", ok=False, remedy=str(error))
+        return
+    facts = models.model
+    yield Finding(
+        name="model",
+        value=f"{models.model_path.name}: {facts.architecture}, {facts.n_layers} layers of {facts.n_embd}, "
+        f"{facts.n_vocab} tokens, sha256 {models.model_sha256[:12]}",
+    )
+    for adapter in models.adapters.values():
+        kind = "activated" if adapter.facts.invocation_tokens else "plain"
+        yield Finding(
+            name=f"adapter {adapter.name}",
+            value=f"{adapter.path.name}: {kind} LoRA, sha256 {adapter.sha256[:12]}",
+        )
+
+
+def _self_test(config: Config, clock: Callable[[], float] = time.perf_counter) -> Iterator[Finding]:
+    """Score a few items for about a second."""
+    from cascade.engine import Engine  # noqa: PLC0415 - llama_cpp may be missing, which is a finding above
+
+    try:
+        with Engine.open(config) as engine:
+            name, cascade = next(iter(engine.cascades.items()))
+            started, n_calls, n_tokens = clock(), 0, 0
+            while clock() - started < 1:
+                report = engine.classify(Task(text="find the function that reads the config"), _items(cascade), name)
+                n_calls += report.stats.calls
+                n_tokens += report.stats.tokens_decoded
+            seconds = clock() - started
+    except CascadeError as error:
+        yield Finding(name="self-test", value="failed", ok=False, remedy=str(error))
+        return
+    rates = f"{n_calls / seconds:.0f} calls/s, {n_tokens / seconds:.0f} tokens/s"
+    yield Finding(name="self-test", value=f"cascade {name}: {rates}")
+
+
+def _items(cascade: Cascade, n: int = 32) -> list[Item]:
+    tiers: dict[str, Any] = {stage.name: tuple(stage.questions) for stage in cascade.stages if stage.is_tiered}
+    asked = next(iter(tiers.values()), ())
+    groups = [Group(name=f"package/module_{number}.py") for number in range(4)]
+    return [
+        Item(id=str(at), kind="function", name=f"read_{at}", signature="(path: Path) -> Config", group=groups[at % 4], tiers=asked)
+        for at in range(n)
+    ]  # fmt: skip

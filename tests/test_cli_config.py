@@ -1,0 +1,273 @@
+"""``cascade config`` and what all commands share: streams, exit codes, one readable line for an error."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import typer
+from typer.main import get_command
+
+from cascade.cli import main
+from cascade.cli.output import ExitCode, Settings, guarded, plain, progress
+from cascade.errors import BackendError, CascadeError, ConfigError, DecodeError, ItemError
+
+CONFIG = """
+[model]
+path = "base.gguf"
+
+[adapters]
+near = "near.gguf"
+
+[cascade.files]
+instructions = "Which files matter?"
+labels = ["drop", "keep", "read"]
+
+[[cascade.files.stages]]
+name = "relevant"
+question = { near = "is it near?", far = "does [it] matter?" }
+adapter = { near = "near", far = "base" }
+threshold = { near = 0.25, far = 0.5 }
+yes = { stage = "change" }
+no = { label = "drop" }
+
+[[cascade.files.stages]]
+name = "change"
+question = "must it change?"
+adapter = "base"
+yes = { label = "keep" }
+no = { label = "read" }
+"""
+
+DRAWING = """\
+files: Which files matter?
+└── relevant: asked by tier, answers combined by any
+    ├── tier near: is it near? [adapter near, yes from 0.25]
+    ├── tier far: does [it] matter? [base model, yes from 0.5]
+    ├── yes -> change: must it change? [base model, yes from 0.5]
+    │   ├── yes -> keep
+    │   └── no -> read
+    └── no -> drop
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A good config file whose model and adapter do not exist."""
+    path = tmp_path / "cascade.toml"
+    path.write_text(CONFIG, encoding="utf-8")
+    return path
+
+
+def test_check_of_a_good_file(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that can be used says so on stdout; files that scoring would miss are noted on stderr."""
+    assert main(["config", "check", str(config)]) == ExitCode.DONE
+    out, err = capsys.readouterr()
+    assert out == f"{config}: can be used (1 cascade, 1 adapter)\n"
+    assert err.startswith("note: scoring needs files that are not there: ")
+    assert str(config.parent / "base.gguf") in err
+
+
+def test_check_as_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json the outcome of a check is one object on stdout."""
+    assert main(["config", "check", str(config), "--json"]) == ExitCode.DONE
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {
+        "file": str(config),
+        "ok": True,
+        "cascades": ["files"],
+        "adapters": ["near"],
+        "missing_files": [str(config.parent / "base.gguf"), str(config.parent / "near.gguf")],
+    }
+    assert not err
+
+
+def test_check_of_a_bad_file(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong key is one line on stderr with file, key and remedy, and exit code 2; JSON tells the same."""
+    config.write_text(CONFIG.replace("0.25", "25"), encoding="utf-8")
+    message = (
+        f"{config}: cascade.files.stages.relevant.threshold.near: 25.0 is outside (0, 1). "
+        "Give a number between the two."
+    )
+    assert main(["config", "check", str(config)]) == ExitCode.BAD_INPUT
+    assert capsys.readouterr() == ("", f"error: {message}\n")
+    assert main(["config", "check", str(config), "--json"]) == ExitCode.BAD_INPUT
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"file": str(config), "ok": False, "error": message}
+    assert err == f"error: {message}\n"
+
+
+def test_show_draws_the_cascade(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The drawing has every stage, question, adapter, threshold and label, uncut in a pipe."""
+    assert main(["config", "show", "files", "--config", str(config)]) == ExitCode.DONE
+    assert capsys.readouterr() == (DRAWING, "")
+
+
+def test_show_as_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json the cascade is one object."""
+    assert main(["config", "show", "files", "--config", str(config), "--json"]) == ExitCode.DONE
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["labels"] == ["drop", "keep", "read"]
+    assert shown["dropped"] == "drop"
+    assert shown["stages"][0]["questions"][0] == {
+        "tier": "near",
+        "marker": "near",
+        "wording": "is it near?",
+        "adapter": "near",
+        "threshold": 0.25,
+    }
+    assert shown["stages"][1]["yes"] == {"label": "keep"}
+    assert shown["stages"][0]["yes"] == {"stage": "change"}
+
+
+def test_show_draws_a_shared_stage_once(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stage that two answers lead to is drawn once and then referred to."""
+    text = CONFIG.replace('["drop", "keep", "read"]', '["read", "keep"]')
+    config.write_text(text.replace('no = { label = "drop" }', 'no = { stage = "change" }'), encoding="utf-8")
+    assert main(["config", "show", "files", "--config", str(config)]) == ExitCode.DONE
+    out = capsys.readouterr().out
+    assert out.count("must it change?") == 1
+    assert out.endswith("└── no -> change (drawn above)\n")
+
+
+@pytest.mark.parametrize("name", ["precision", "scope"])
+def test_show_of_the_shipped_cascades(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --config the shipped cascades are shown."""
+    assert main(["config", "show", name]) == ExitCode.DONE
+    assert capsys.readouterr().out.startswith(f"{name}: ")
+
+
+def test_show_of_an_unknown_cascade(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unknown name is bad input; the message lists the names there are."""
+    assert main(["config", "show", "symbols", "--config", str(config)]) == ExitCode.BAD_INPUT
+    out, err = capsys.readouterr()
+    assert not out
+    assert err == f"error: {config}: cascade: there is no cascade 'symbols'. Choose one of files.\n"
+
+
+def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    """The schema is JSON on stdout, on one line with --json."""
+    assert main(["config", "schema"]) == ExitCode.DONE
+    schema = json.loads(capsys.readouterr().out)
+    assert set(schema["properties"]) == {"model", "adapters", "cascade"}
+    assert main(["config", "schema", "--json"]) == ExitCode.DONE
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert json.loads(out) == schema
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--bad"], ["bad"], ["config"], ["config", "show"], ["config", "check"], ["config", "check", "a", "b"]],
+)
+def test_usage_errors(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong command line is bad input: one line on stderr that points to the help."""
+    assert main(arguments) == ExitCode.BAD_INPUT
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.startswith("error: ")
+    assert err.endswith("--help`.\n")
+    assert err.count("\n") == 1
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """Version and help go to stdout and are done."""
+    assert main(["--version"]) == ExitCode.DONE
+    assert capsys.readouterr().out == f"cascade {version('binary-cascade')}\n"
+    assert main(["--help"]) == ExitCode.DONE
+    assert "config" in capsys.readouterr().out
+
+
+def raising(error: BaseException) -> Callable[[], object]:
+    """A command that ends in an error."""
+
+    def command() -> object:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ConfigError("a.toml: key: wrong. Mend it."), ExitCode.BAD_INPUT, "a.toml: key: wrong. Mend it."),
+        (ItemError("two\nlines"), ExitCode.BAD_INPUT, "two lines"),
+        (BackendError("no"), ExitCode.FAILURE, "no"),
+        (DecodeError("no"), ExitCode.FAILURE, "no"),
+        (CascadeError("no"), ExitCode.FAILURE, "no"),
+        (KeyboardInterrupt(), ExitCode.INTERRUPTED, "interrupted"),
+        (
+            OSError(28, "No space left on device"),
+            ExitCode.FAILURE,
+            "[Errno 28] No space left on device. Run again with `cascade --verbose` for the traceback.",
+        ),
+        (
+            ZeroDivisionError("oh \x1b[31m"),
+            ExitCode.FAILURE,
+            "unexpected ZeroDivisionError: oh [31m. Run again with `cascade --verbose` for the traceback.",
+        ),
+    ],
+)
+def test_outcomes(error: BaseException, code: ExitCode, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """However a command fails, it is an exit code and one line without control characters on stderr."""
+    assert guarded(raising(error), Settings()) == code
+    assert capsys.readouterr() == ("", f"error: {line}\n")
+
+
+def test_an_interrupt_inside_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C during a command is exit code 130 and one line, whatever typer makes of it on the way."""
+    app = typer.Typer()
+    app.command()(raising(KeyboardInterrupt()))
+    code = guarded(lambda: get_command(app).main([], standalone_mode=False), Settings())
+    assert code == ExitCode.INTERRUPTED
+    assert capsys.readouterr().err == "error: interrupted\n"
+
+
+def test_verbose_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    """With --verbose an error shows where it came from, before its line."""
+    assert main(["--verbose", "config", "check", "/nowhere/at-all.toml"]) == ExitCode.BAD_INPUT
+    err = capsys.readouterr().err
+    assert "FileNotFoundError" in err
+    assert err.splitlines()[-1].startswith("error: /nowhere/at-all.toml: cannot be read")
+
+
+def test_plain_text_has_nothing_for_a_terminal_to_act_on() -> None:
+    """Text from outside is shown without escapes, line ends or surrogates."""
+    assert plain("a\x1b[31m\r\nb\u202e \ud800c\u00e9") == "a [31m b c\u00e9"
+
+
+def test_progress_is_silent_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where stderr is no terminal, a progress bar draws nothing."""
+    with progress() as bar:
+        bar.advance(bar.add_task("probes", total=2))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_reader_that_leaves() -> None:
+    """When the reader of a pipe has gone, the command ends without a word."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "cascade.cli", "config", "schema"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert not done.stderr
+    assert done.returncode == ExitCode.FAILURE
+
+
+def test_the_command_answers_without_llama_cpp() -> None:
+    """Config commands do not load llama_cpp, which takes its time."""
+    code = (
+        "import sys\n"
+        "from cascade.cli import main\n"
+        "code = main(['config', 'show', 'precision'])\n"
+        "sys.exit(code or ('llama_cpp' in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("precision: ")
+    assert done.returncode == ExitCode.DONE

@@ -1,0 +1,452 @@
+"""Config files: what is read, and that every refusal names file, key and remedy."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascade.config import Config, read_config, shipped_config
+from cascade.errors import ConfigError
+from cascade.prompt import Limits
+from cascade.tree import ANY_TIER, Combine
+
+MODEL = """
+[model]
+path = "models/base.gguf"
+
+[adapters]
+relevant = "relevant.gguf"
+primary = { path = "/elsewhere/primary.gguf", scale = 0.5 }
+"""
+
+PRECISION = """
+[cascade.precision]
+labels = ["excluded", "primary", "type_context"]
+
+[[cascade.precision.stages]]
+name = "relevant"
+question = "does it matter?"
+adapter = "relevant"
+threshold = 0.2
+yes = { stage = "primary" }
+no = { label = "excluded" }
+
+[[cascade.precision.stages]]
+name = "primary"
+question = "must it be changed?"
+adapter = "base"
+yes = { label = "primary" }
+no = { label = "type_context" }
+"""
+
+SCOPE = """
+[cascade.scope]
+labels = ["irrelevant", "relevant"]
+instructions = "Which files matter?"
+
+[[cascade.scope.stages]]
+name = "relevant"
+question = { near = "is it near?", far = "is it far?" }
+marker = "file"
+adapter = { near = "relevant", far = "primary" }
+threshold = { near = 0.1, far = 0.3 }
+combine = "mean"
+yes = { label = "relevant" }
+no = { label = "irrelevant" }
+"""
+
+SCOPE_BY_TIER = SCOPE.replace('marker = "file"\n', "")
+GOOD = MODEL + PRECISION + SCOPE_BY_TIER
+
+
+def write(folder: Path, text: str) -> Path:
+    """A config file with that text."""
+    path = folder / "cascade.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(folder: Path, text: str) -> str:
+    """What the refusal of a config says behind the file's path."""
+    path = write(folder, text)
+    with pytest.raises(ConfigError) as caught:
+        read_config(path)
+    file, colon, rest = str(caught.value).partition(": ")
+    assert (file, colon) == (str(path), ": ")
+    return rest
+
+
+def test_a_good_file(tmp_path: Path) -> None:
+    """A config file becomes cascades with defaults filled in."""
+    config = read_config(write(tmp_path, GOOD))
+    precision, scope = config.cascades().values()
+    assert precision.labels == ("excluded", "primary", "type_context")
+    assert precision.dropped == "excluded"
+    assert [(stage.name, stage.question(ANY_TIER).threshold) for stage in precision.stages] == [
+        ("relevant", 0.2),
+        ("primary", 0.5),
+    ]
+    assert precision.adapters() == ["relevant"]
+    assert scope.first.combine is Combine.MEAN
+    assert {tier: (asked.marker, asked.adapter, asked.threshold) for tier, asked in scope.first.questions.items()} == {
+        "near": ("near", "relevant", 0.1),
+        "far": ("far", "primary", 0.3),
+    }
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    """Relative paths start from the config file's folder; absolute ones stay."""
+    config = read_config(write(tmp_path, GOOD))
+    assert config.model.path == tmp_path / "models" / "base.gguf"
+    assert config.adapter("relevant").path == tmp_path / "relevant.gguf"
+    assert config.adapter("relevant").scale == 1.0
+    assert config.adapter("primary").path == Path("/elsewhere/primary.gguf")
+    assert config.adapter("primary").scale == 0.5
+
+
+def test_limits_default_to_those_of_prompts(tmp_path: Path) -> None:
+    """A file without limits has the prompt's; a file may set some of them."""
+    assert read_config(write(tmp_path, GOOD)).model.limits.limits() == Limits()
+    text = GOOD.replace("[adapters]", "[model.limits]\nitem = 7\n\n[adapters]")
+    assert read_config(write(tmp_path, text)).model.limits.limits() == Limits(item=7)
+
+
+def test_one_marker_for_one_question(tmp_path: Path) -> None:
+    """A stage's marker is what the file says, else its name."""
+    text = GOOD.replace('question = "does it matter?"', 'question = "does it matter?"\nmarker = "rel"')
+    precision = read_config(write(tmp_path, text)).cascades()["precision"]
+    assert [asked.marker for asked in precision.questions()] == ["rel", "primary"]
+
+
+def test_the_shipped_config() -> None:
+    """The shipped config reads, and has the cascades that the command names."""
+    cascades = read_config(shipped_config()).cascades()
+    assert list(cascades) == ["precision", "scope"]
+    assert cascades["precision"].labels == ("excluded", "primary", "supporting", "type_context")
+    assert list(cascades["scope"].first.questions) == ["dependency", "co_change", "metadata"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "words"),
+    [
+        pytest.param(
+            'yes = { stage = "primary" }',
+            'yes = { label = "primary" }',
+            "cascade.precision.stages.primary",
+            "no answer leads to it. Lead one to it or remove it",
+            id="unreachable stage",
+        ),
+        pytest.param(
+            'no = { label = "type_context" }',
+            'no = { stage = "relevant" }',
+            "cascade.precision.stages.primary",
+            "cycle: relevant -> primary -> relevant. Lead one of them to a label",
+            id="cycle",
+        ),
+        pytest.param(
+            'yes = { stage = "primary" }',
+            'yes = { stage = "primry" }',
+            "cascade.precision.stages.relevant.yes",
+            "unknown stage 'primry'. Known are relevant, primary",
+            id="unknown stage",
+        ),
+        pytest.param(
+            'no = { label = "type_context" }',
+            'no = { label = "types" }',
+            "cascade.precision.stages.primary.no",
+            "unknown label 'types'. Known are excluded, primary, type_context",
+            id="unknown label",
+        ),
+        pytest.param(
+            "threshold = 0.2",
+            "threshold = 1.0",
+            "cascade.precision.stages.relevant.threshold",
+            "1.0 is outside (0, 1). Give a number between the two",
+            id="threshold 1",
+        ),
+        pytest.param(
+            "threshold = 0.2",
+            "threshold = 0",
+            "cascade.precision.stages.relevant.threshold",
+            "0.0 is outside (0, 1). Give a number between the two",
+            id="threshold 0",
+        ),
+        pytest.param(
+            "far = 0.3",
+            "far = 1.5",
+            "cascade.scope.stages.relevant.threshold.far",
+            "1.5 is outside (0, 1). Give a number between the two",
+            id="threshold of a tier",
+        ),
+        pytest.param(
+            "threshold = 0.2",
+            'threshold = "0.2"',
+            "cascade.precision.stages.relevant.threshold",
+            "should be a valid number (given '0.2')",
+            id="threshold in quotes",
+        ),
+        pytest.param(
+            'adapter = { near = "relevant", far = "primary" }',
+            'adapter = { near = "relevant" }',
+            "cascade.scope.stages.relevant.adapter",
+            "tier 'far' has none. Add it; the table has near",
+            id="tier without adapter",
+        ),
+        pytest.param(
+            'far = "primary"',
+            'far = ""',
+            "cascade.scope.stages.relevant.adapter.far",
+            'there is none. Name one, or "base" for the base model',
+            id="tier with an empty adapter",
+        ),
+        pytest.param(
+            "threshold = { near = 0.1, far = 0.3 }",
+            "threshold = { near = 0.1, far = 0.3, afar = 0.2 }",
+            "cascade.scope.stages.relevant.question",
+            "tier 'afar' has none. Add it; the table has near, far",
+            id="tier that nobody asks",
+        ),
+        pytest.param(
+            'combine = "mean"',
+            'marker = { near = "n" }',
+            "cascade.scope.stages.relevant.marker",
+            "tier 'far' has none. Add it; the table has near",
+            id="tier without marker",
+        ),
+        pytest.param(
+            'labels = ["excluded", "primary", "type_context"]\n',
+            "",
+            "cascade.precision.labels",
+            "is missing. Add it, as `cascade config schema` describes it",
+            id="labels missing",
+        ),
+        pytest.param(
+            'labels = ["excluded", "primary", "type_context"]',
+            "labels = []",
+            "cascade.precision.labels",
+            "[] are fewer than two labels. List every label that a stage leads to",
+            id="labels empty",
+        ),
+        pytest.param(
+            'adapter = "relevant"\n',
+            "",
+            "cascade.precision.stages.relevant.adapter",
+            "is missing. Add it",
+            id="adapter missing",
+        ),
+        pytest.param(
+            'adapter = "relevant"\n',
+            'adapter = "relevent"\n',
+            "cascade.precision.stages.relevant.adapter",
+            "unknown adapter 'relevent'. The map [adapters] has relevant, primary; add it there",
+            id="unknown adapter",
+        ),
+        pytest.param(
+            'far = "primary"',
+            'far = "relevent"',
+            "cascade.scope.stages.relevant.adapter.far",
+            "unknown adapter 'relevent'. The map [adapters] has relevant, primary; add it there",
+            id="unknown adapter of a tier",
+        ),
+        pytest.param(
+            "threshold = 0.2",
+            "treshold = 0.2",
+            "cascade.precision.stages.relevant.treshold",
+            "unknown key. Remove it, or see `cascade config schema`",
+            id="unknown key of a stage",
+        ),
+        pytest.param(
+            "[model]\n",
+            "[modell]\n[model]\n",
+            "modell",
+            "unknown key. Remove it, or see `cascade config schema`",
+            id="unknown table",
+        ),
+        pytest.param(
+            "scale = 0.5", "scal = 0.5", "adapters.primary.scal", "unknown key. Remove it", id="unknown adapter key"
+        ),
+        pytest.param(
+            "scale = 0.5", "scale = nan", "adapters.primary.scale", "(given nan)", id="scale that is no number"
+        ),
+        pytest.param(
+            'relevant = "relevant.gguf"', "relevant = 3", "adapters.relevant", "(given 3)", id="adapter that is no path"
+        ),
+        pytest.param(
+            'path = "models/base.gguf"', "", "model", "give exactly one of path and repo_id", id="model without a file"
+        ),
+        pytest.param(
+            'path = "models/base.gguf"',
+            'repo_id = "a/b"',
+            "model",
+            "repo_id and filename go together",
+            id="repository without a file",
+        ),
+        pytest.param(
+            'yes = { stage = "primary" }',
+            'yes = { stage = "primary", label = "primary" }',
+            "cascade.precision.stages.relevant.yes",
+            'give exactly one of stage and label, such as { label = "excluded" }',
+            id="two targets",
+        ),
+        pytest.param(
+            'yes = { stage = "primary" }',
+            'yes = "primary"',
+            "cascade.precision.stages.relevant.yes",
+            "a table is needed (given 'primary')",
+            id="target that is no table",
+        ),
+        pytest.param(
+            'combine = "mean"',
+            'combine = "all"',
+            "cascade.scope.stages.relevant.combine",
+            "should be 'any', 'mean' or 'max' (given 'all')",
+            id="unknown combine",
+        ),
+        pytest.param(
+            'name = "primary"', 'name = ""', "cascade.precision.stages", "should have at least 1", id="stage unnamed"
+        ),
+        pytest.param(
+            'instructions = "Which files matter?"',
+            'dropped = "nothing"',
+            "cascade.scope.dropped",
+            "'nothing' is not a label. Choose one of irrelevant, relevant",
+            id="unknown dropped label",
+        ),
+    ],
+)
+def test_refused(tmp_path: Path, old: str, new: str, key: str, words: str) -> None:
+    """A wrong config is refused with file, key, what was given or is allowed, and what to do."""
+    assert old in GOOD
+    said = refusal(tmp_path, GOOD.replace(old, new, 1))
+    assert said.startswith(key)
+    assert words in said
+
+
+def test_many_mistakes_make_one_short_line(tmp_path: Path) -> None:
+    """Of many mistakes the first are named and the rest counted; long values are cut."""
+    text = GOOD.replace("threshold", "x" * 20).replace("combine", "y").replace("name =", "nom =")
+    said = refusal(tmp_path, text)
+    assert said.count(";") == 3
+    assert said.endswith(" more")
+    assert len(refusal(tmp_path, GOOD.replace("threshold = 0.2", f'threshold = "{"x" * 999}"'))) < 200
+
+
+def test_too_many_stages(tmp_path: Path) -> None:
+    """A cascade of a thousand stages is refused in words."""
+    stages = "".join(
+        f'[[cascade.c.stages]]\nname = "s{i}"\nquestion = "q"\nadapter = "base"\n'
+        f'yes = {{ stage = "s{i + 1}" }}\nno = {{ label = "no" }}\n'
+        for i in range(1000)
+    )
+    said = refusal(tmp_path, MODEL + '[cascade.c]\nlabels = ["no", "yes"]\n' + stages)
+    assert said.startswith("cascade.c.stages: ")
+    assert "at most 64 items" in said
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"labels = [", "is not TOML"),
+        (b"a = 1\na = 2", "is not TOML"),
+        (b"\xff\xfe", "is not TOML"),
+        (b"a = " + b"[" * 100_000, "is not TOML"),
+    ],
+)
+def test_not_toml(tmp_path: Path, data: bytes, words: str) -> None:
+    """A file that is not TOML is refused with its path and what the parser says."""
+    path = tmp_path / "cascade.toml"
+    path.write_bytes(data)
+    with pytest.raises(ConfigError) as caught:
+        read_config(path)
+    assert str(caught.value).startswith(f"{path}: {words} (")
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """A missing file and a folder are refused with their paths and what to give."""
+    for path in (tmp_path / "none.toml", tmp_path):
+        with pytest.raises(ConfigError) as caught:
+            read_config(path)
+        assert str(caught.value).startswith(f"{path}: cannot be read (")
+        assert str(caught.value).endswith("Give the path of a TOML file.")
+
+
+def test_a_home_of_nobody(tmp_path: Path) -> None:
+    """A path below the home of a user who does not exist is refused."""
+    said = refusal(tmp_path, GOOD.replace("models/base.gguf", "~nobody-at-all/base.gguf"))
+    assert said.endswith("Write the folder in full.")
+
+
+def as_toml(value: object) -> str:
+    """A value as inline TOML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {as_toml(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(as_toml, value)) + "]"
+    return json.dumps(value)
+
+
+def places(value: object) -> list[tuple[str | int, ...]]:
+    """Every place in nested tables and lists, the root left out."""
+    entries: list[tuple[str | int, object]] = []
+    if isinstance(value, dict):
+        entries = list(value.items())
+    elif isinstance(value, list):
+        entries = list(enumerate(value))
+    return [place for key, entry in entries for place in ((key,), *((key, *rest) for rest in places(entry)))]
+
+
+PLACES = places(tomllib.loads(GOOD))
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 3),
+    st.floats(-2, 2),
+    st.sampled_from(["", "relevant", "primary", "base", "excluded", "~/x"]),
+    st.lists(st.sampled_from(["a", "b"]), max_size=2),
+    st.dictionaries(st.sampled_from(["", "near", "label", "stage"]), st.sampled_from(["relevant", 0.5]), max_size=2),
+)
+
+
+@given(place=st.sampled_from(PLACES), odd=ODD)
+def test_any_value_anywhere_is_used_or_refused_in_words(place: tuple[str | int, ...], odd: object) -> None:
+    """Whatever stands at whatever key, a config either holds together or is refused as a ConfigError."""
+    table = tomllib.loads(GOOD)
+    holder: object = table
+    for key in place[:-1]:
+        holder = holder[key]  # type: ignore[index]
+    if odd is None:
+        del holder[place[-1]]  # type: ignore[attr-defined]
+    else:
+        holder[place[-1]] = odd  # type: ignore[index]
+    text = "\n".join(f"{json.dumps(key)} = {as_toml(value)}" for key, value in table.items())
+    outcome = read_text(text)
+    if isinstance(outcome, Config):
+        assert all(stage.questions for cascade in outcome.cascades().values() for stage in cascade.stages)
+    else:
+        assert re.fullmatch(r"[^:\n]+: .+", str(outcome))
+
+
+def read_text(text: str) -> Config | ConfigError:
+    """What a config file with that text makes."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return read_config(write(Path(folder), text))
+        except ConfigError as error:
+            return error
+
+
+def test_the_schema_knows_every_key() -> None:
+    """The JSON Schema describes the keys of a config file and refuses others."""
+    schema = Config.model_json_schema()
+    assert set(schema["properties"]) == {"model", "adapters", "cascade"}
+    assert all(entry["additionalProperties"] is False for entry in schema["$defs"].values() if "properties" in entry)
+    stage = schema["$defs"]["StageConfig"]
+    assert stage["required"] == ["name", "question", "adapter", "yes", "no"]
+    assert all("description" in entry or "$ref" in entry for entry in stage["properties"].values())

@@ -1,0 +1,128 @@
+"""The direction of imports, read from the source: what is pure stays pure, and heavy libraries stay at the edge."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PURE = {
+    "cascade.errors",
+    "cascade.items",
+    "cascade.tree",
+    "cascade.prompt",
+    "cascade.scoring",
+    "cascade.metrics",
+    "cascade.report",
+    "cascade.walk",
+    "cascade.planner",
+    "cascade.backends.base",
+    "cascade.candidates.records",
+    "cascade.candidates.words",
+    "cascade.candidates.evidence",
+}
+PURE_LIBRARIES = {
+    "__future__",
+    "collections",
+    "dataclasses",
+    "enum",
+    "functools",
+    "itertools",
+    "math",
+    "numpy",
+    "re",
+    "string",
+    "typing",
+}
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Name -> file of every module of the package."""
+    files = sorted((ROOT / "cascade").rglob("*.py"))
+    return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+
+
+def imports(name: str, *, at_top_only: bool = False) -> Iterator[str]:
+    """Full names that a module imports, such as ``cascade.tree`` or ``numpy.typing``."""
+    tree = ast.parse(modules()[name].read_text(encoding="utf-8"))
+    for node in tree.body if at_top_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{name} has a relative import; write it in full"
+            module = node.module or ""
+            yield from (full if (full := f"{module}.{alias.name}") in modules() else module for alias in node.names)
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_pure_modules_import_pure_ones_only(name: str) -> None:
+    """A pure module imports pure modules, numpy, and what of the standard library touches nothing outside."""
+    for other in imports(name):
+        assert other in PURE if other.startswith("cascade") else other.partition(".")[0] in PURE_LIBRARIES, other
+
+
+@pytest.mark.parametrize(
+    ("library", "room"),
+    [
+        ("llama_cpp", "cascade.backends."),
+        ("gguf", "cascade."),
+        ("tree_sitter", "cascade.candidates."),
+        ("huggingface_hub", "cascade.adapters"),
+        ("typer", "cascade.cli"),
+        ("rich", "cascade.cli"),
+    ],
+)
+def test_libraries_stay_in_their_rooms(library: str, room: str) -> None:
+    """A library that does one job is imported only where that job is done."""
+    users = [name for name in modules() for other in imports(name) if other.partition(".")[0] == library]
+    assert all(name.startswith(room) for name in users), users
+
+
+@pytest.mark.parametrize(
+    ("room", "others"),
+    [
+        ("cascade.backends", ("cascade.candidates", "cascade.cli", "cascade.engine")),
+        ("cascade.candidates", ("cascade.backends", "cascade.cli", "cascade.engine")),
+        ("cascade.", ("cascade.cli",)),
+    ],
+)
+def test_edges_do_not_import_each_other(room: str, others: tuple[str, ...]) -> None:
+    """An edge knows the pure core and not another edge; nobody knows the command line."""
+    for name in modules():
+        if name.startswith(room) and not name.startswith("cascade.cli"):
+            assert not [other for other in imports(name) if other.startswith(others)], name
+
+
+def test_no_import_cycles() -> None:
+    """Modules can be put in an order in which each imports only earlier ones."""
+    graph = {name: {other for other in imports(name, at_top_only=True) if other in modules()} for name in modules()}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(modules())
+
+
+def test_imports_without_llama_cpp() -> None:
+    """The package, its pure modules and the command line import where llama_cpp cannot be imported."""
+    names = ["cascade", "cascade.cli", "cascade.config", *sorted(PURE)]
+    code = "import sys; sys.modules['llama_cpp'] = None; " + "; ".join(f"import {name}" for name in names)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert not done.stderr
+    assert done.returncode == 0
+
+
+def test_every_test_says_what_it_shows() -> None:
+    """Every test has a docstring."""
+    silent = [
+        f"{file.name}: {node.name}"
+        for file in sorted((ROOT / "tests").rglob("test_*.py"))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if node.name.startswith("test_") and not ast.get_docstring(node)
+    ]
+    assert not silent

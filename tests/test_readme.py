@@ -1,0 +1,88 @@
+"""The README tells the truth: its sessions run, its config reads, its JSON has the real keys."""
+
+from __future__ import annotations
+
+import dataclasses
+import doctest
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from cascade.cli import main
+from cascade.cli.output import ExitCode
+from cascade.config import read_config
+from cascade.items import Item
+from cascade.report import Decision, Provenance, Report, Statistics, Status, Step
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def keys(value: object) -> object:
+    """The keys of nested objects, values left out."""
+    if isinstance(value, dict):
+        return {key: keys(entry) for key, entry in value.items() if key != "adapters"}
+    return keys(value[0]) if isinstance(value, list) and value else None
+
+
+def test_sessions_run() -> None:
+    """Every Python session gives what the README says."""
+    sessions = "\n".join(block for block in blocks("python") if ">>>" in block)
+    test = doctest.DocTestParser().get_doctest(sessions, {}, "README.md", "README.md", 0)
+    runner = doctest.DocTestRunner()
+    runner.run(test)
+    assert runner.summarize().attempted > 0
+    assert not runner.summarize().failed
+
+
+def test_programs_compile() -> None:
+    """Every other Python block is valid Python."""
+    for block in blocks("python"):
+        if ">>>" not in block:
+            compile(block, "README.md", "exec")
+
+
+def test_the_config_reads(tmp_path: Path) -> None:
+    """The example config is a config."""
+    (text,) = blocks("toml")
+    path = tmp_path / "my.toml"
+    path.write_text(text, encoding="utf-8")
+    assert list(read_config(path).cascades()) == ["files"]
+
+
+def test_items_are_items() -> None:
+    """The example of --items has every field of an item and makes one."""
+    text = blocks("json")[0]
+    (item,) = TypeAdapter(list[Item]).validate_json(text)
+    assert item.group
+    assert list(json.loads(text)[0]) == [entry.name for entry in dataclasses.fields(Item)]
+
+
+def test_the_report_has_the_real_keys() -> None:
+    """The example report has the keys that a report has."""
+    shown: dict[str, Any] = json.loads(blocks("json")[1])
+    step = Step(stage="s", tier="", adapter="a", p_yes=0.5, threshold=0.5, answer=True)
+    provenance = Provenance(model="m", adapters={}, prompt_format="embedded", label_tokens=(1, 2))
+    decision = Decision(id="1", label="l", status=Status.DECIDED, steps=(step,), provenance=provenance)
+    report = Report(cascade="c", decisions=(decision,), stats=Statistics(), provenance=provenance)
+    assert keys(shown) == keys(report.as_dict())
+    assert all(f"`{status}`" in README for status in Status)
+
+
+def test_exit_codes() -> None:
+    """The table of exit codes has every one."""
+    assert set(re.findall(r"^\| (\d+) \|", README, flags=re.MULTILINE)) == {str(int(code)) for code in ExitCode}
+
+
+def test_the_drawing_is_what_the_command_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    """The tree at the top is the shipped cascade as the command draws it."""
+    assert main(["config", "show", "precision"]) == ExitCode.DONE
+    assert capsys.readouterr().out in README
