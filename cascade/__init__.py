@@ -1,9 +1,9 @@
 """Short-circuiting cascades of yes/no questions on small models: sort hundreds of candidates cheaply.
 
-    from cascade import Engine, Item
+from cascade import Engine, Item
 
-    with Engine.open() as engine:
-        report = engine.classify("retry uploads that time out", items, cascade="precision")
+with Engine.open() as engine:
+    report = engine.classify("retry uploads that time out", items, cascade="precision")
 """
 
 from cascade.backends.base import Backend, BackendFacts, Probe, Scores, Wave, WaveCost

@@ -148,6 +148,8 @@ def _check_pair(file: GGUFFile, target: str, model: ModelFacts) -> int:
     if min(len(a), len(b), len(base)) == 1:
         file.refuse(f"changes {target!r} with shapes {a}, {b} and {base}", "Only matrices take LoRA; export it again")
     rank = b[0]
+    if target == "token_embd.weight" and "output.weight" not in model.shapes:  # The shared matrix would abort as head.
+        file.refuse(f"changes {target!r}, which the base model also uses as its output", "Train it without embeddings")
     if target.endswith("token_embd.weight"):  # Its rows are looked up, not multiplied, so both stand the other way.
         fits = a == (rank, base[1]) and b == (rank, base[0])
     else:

@@ -84,10 +84,14 @@ class Hub:
                 "Run `pip install 'binary-cascade[hub]'`, or give model.path."
             )
             raise ConfigError(msg) from error
-        source = {"repo_id": model.repo_id, "filename": model.filename, "revision": model.revision}
         try:
             file = hub.hf_hub_download(
-                **source, endpoint=self.endpoint, cache_dir=self.cache_dir, local_files_only=self.is_offline
+                model.repo_id,
+                model.filename,
+                revision=model.revision,
+                endpoint=self.endpoint,
+                cache_dir=self.cache_dir,
+                local_files_only=self.is_offline,
             )
         # A wrong name is a ValueError; no network, no such file and no permission are OSErrors of many kinds.
         except (OSError, ValueError, RuntimeError, hub.errors.EntryNotFoundError) as error:

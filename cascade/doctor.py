@@ -20,7 +20,19 @@ from cascade.tree import Cascade
 
 _PACKAGES = ("binary-cascade", "llama-cpp-python", "numpy", "pydantic", "structlog", "gguf")
 _GRAMMARS = ("tree_sitter", "tree_sitter_c", "tree_sitter_javascript", "tree_sitter_typescript", "tree_sitter_go")
-_FEATURES = ("AVX", "AVX2", "AVX512", "AVX512_BF16", "AVX512_VNNI", "FMA", "F16C", "AMX_INT8", "NEON", "OPENMP", "REPACK")
+_FEATURES = (
+    "AVX",
+    "AVX2",
+    "AVX512",
+    "AVX512_BF16",
+    "AVX512_VNNI",
+    "FMA",
+    "F16C",
+    "AMX_INT8",
+    "NEON",
+    "OPENMP",
+    "REPACK",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +146,5 @@ def _items(cascade: Cascade, n: int = 32) -> list[Item]:
     tiers: dict[str, Any] = {stage.name: tuple(stage.questions) for stage in cascade.stages if stage.is_tiered}
     asked = next(iter(tiers.values()), ())
     groups = [Group(name=f"package/module_{number}.py") for number in range(4)]
-    return [
-        Item(id=str(at), kind="function", name=f"read_{at}", signature="(path: Path) -> Config", group=groups[at % 4], tiers=asked)
-        for at in range(n)
-    ]  # fmt: skip
+    fields = {"kind": "function", "signature": "(path: Path) -> Config", "tiers": asked}
+    return [Item(id=str(at), name=f"read_{at}", group=groups[at % 4], **fields) for at in range(n)]

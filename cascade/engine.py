@@ -83,7 +83,8 @@ class Engine:
     async def aclassify(self, task: Task | str, items: Sequence[Item], cascade: str = "precision") -> Report:
         """``classify`` for async callers; cancelling the await drops the request."""
         request = self._submit(self._request(task, items, cascade))
-        return request.report(await asyncio.wrap_future(request.done))
+        walks = await asyncio.wrap_future(request.done)
+        return request.report(walks)
 
     async def stream(
         self, task: Task | str, items: Sequence[Item], cascade: str = "precision"

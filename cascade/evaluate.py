@@ -69,7 +69,9 @@ class Evaluation:
         self._cascade = cascade
         self._n_tasks = self._n_items = self._n_calls = self._n_tokens = 0
         self._elapsed_ms = 0.0
-        self.tallies = {stage.name: {tier: Tally() for tier in (ANY_TIER, *stage.questions)} for stage in cascade.stages}
+        self.tallies = {
+            stage.name: {tier: Tally() for tier in (ANY_TIER, *stage.questions)} for stage in cascade.stages
+        }
         size = len(cascade.labels)
         self._confusion: NDArray[np.int64] = np.zeros((size, size), np.int64)
 

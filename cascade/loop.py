@@ -85,7 +85,7 @@ class Loop:
                 else:
                     self._wake.clear()
                     await self._wake.wait()
-        except Exception as error:  # noqa: BLE001 - a bug or a dead worker must not leave callers waiting
+        except Exception as error:
             log.exception("the engine failed")
             failure = BackendError(f"The engine failed: {error!r}. Open a new one.")
             failure.__cause__ = error

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gguf import GGUFValueType
+from gguf import GGMLQuantizationType, GGUFValueType
 
 from cascade.gguf_file import GGUFFile
 
@@ -23,6 +23,7 @@ _TOKENIZERS = {"gpt2": "\u0120", "gemma4": "\u2581", "llama": "\u2581", "t5": "\
 _POOLINGS = (0, 4)  # None; rank, whose models still have plain logits. The others only embed.
 _WHOLE_ROPE = ("llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "smollm3")
 _ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
+_NOT_COMPUTED = {GGMLQuantizationType[name] for name in ("F64", "I8", "I16", "I32", "I64", "Q8_1", "Q8_K")}
 _GET_ANOTHER = "Get or export another file"
 
 
@@ -69,6 +70,12 @@ def check_model(file: GGUFFile) -> ModelFacts:
     if embedding is None or embedding.shape != (n_embd, len(tokens)):
         given = "is missing" if embedding is None else f"has the shape {embedding.shape}"
         file.refuse(f"token_embd.weight {given}, where ({n_embd}, {len(tokens)}) is due", _GET_ANOTHER)
+    for name, tensor in file.tensors.items():  # Both die in a decode, without an error before.
+        if tensor.type in _NOT_COMPUTED or (len(tensor.shape) == 1 and tensor.type is not GGMLQuantizationType.F32):
+            problem = f"tensor {name!r} of shape {tensor.shape} has the type {tensor.type.name}"
+            file.refuse(
+                problem, "llama.cpp computes vectors in F32, matrices in F32, F16, BF16 or quantised; convert again"
+            )
     return ModelFacts(
         architecture=architecture,
         name=file.get("general.name", GGUFValueType.STRING) or "",

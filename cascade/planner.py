@@ -68,7 +68,8 @@ def next_wave(requests: Sequence[Iterable[Walk]], room: Room) -> list[Job]:
 def _fill(found: Sequence[Job], room: Room) -> list[Job]:
     """As many jobs, in order, as the room takes; at least one."""
     nodes: set[Node] = set()
-    tokens, taken = 0, []
+    tokens = 0
+    taken: list[Job] = []
     for job in found:
         new = [node for node in job.walk.node.path if node not in nodes]
         needed = sum(len(node.tokens) for node in new) + _MARKER

@@ -18,7 +18,6 @@ from cascade.errors import InputError
 from cascade.items import Group, Item, Task
 from cascade.tree import Cascade
 
-
 _Model = TypeVar("_Model", bound=BaseModel)
 
 

@@ -7,7 +7,9 @@ import importlib.util
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -85,7 +87,11 @@ def test_others_adapters_are_taken_unverified(adapter: GGUFFile, model: ModelFac
         ("adapter.type", single(GGUFValueType.BOOL, value=True), "takes only string"),
         ("general.architecture", text("llama"), "'llama', where 'qwen3' is due"),
         ("adapter.lora.alpha", None, "has no adapter.lora.alpha"),
-        ("adapter.lora.alpha", single(GGUFValueType.FLOAT64, 8.0), "has the type float64. llama.cpp takes only float32"),
+        (
+            "adapter.lora.alpha",
+            single(GGUFValueType.FLOAT64, 8.0),
+            "has the type float64. llama.cpp takes only float32",
+        ),
         ("adapter.lora.alpha", single(GGUFValueType.INT32, 8), "has the type int32"),
         ("adapter.lora.alpha", array(GGUFValueType.FLOAT32, 8.0), "has the type array of float32"),
         ("adapter.lora.alpha", single(GGUFValueType.FLOAT32, 0.0), "must be above 0"),
@@ -122,7 +128,7 @@ def test_unfit_metadata_is_refused(
         ({"blk.9.attn_q.weight.lora_a": tensor(32, 4), "blk.9.attn_q.weight.lora_b": tensor(4, 32)}, "model lacks"),
         ({"blk.0.attn_q.weight": tensor(32, 32)}, "no LoRA matrix"),
         ({"blk.0.attn_q.weight.lora_c": tensor(32, 32)}, "no LoRA matrix"),
-        ({"token_embd.weight.lora_a": tensor(32, 4), "token_embd.weight.lora_b": tensor(4, 260)}, "do not fit"),
+        ({"token_embd.weight.lora_a": tensor(4, 260), "token_embd.weight.lora_b": tensor(4, 32)}, "as its output"),
     ],
 )
 def test_unfit_tensors_are_refused(
@@ -143,7 +149,10 @@ def test_fit_tensors_pass(adapter: GGUFFile, model: ModelFacts) -> None:
         "token_embd.weight.lora_b": tensor(2, 32),
         "output_norm.weight": tensor(32),
     }
-    assert check_adapter(with_tensors(adapter, more), model, BASE_HASH).rank == 6
+    untied = replace(model, shapes={**model.shapes, "output.weight": (32, 260)})
+    assert check_adapter(with_tensors(adapter, more), untied, BASE_HASH).rank == 6
+    with pytest.raises(ModelFileError, match="do not fit"):
+        check_adapter(with_tensors(adapter, more | {"token_embd.weight.lora_a": tensor(260, 2)}), untied, BASE_HASH)
 
 
 def test_no_matrices_is_refused(adapter: GGUFFile, model: ModelFacts) -> None:
@@ -213,7 +222,7 @@ def test_an_adapter_of_another_base_is_refused(tmp_path: Path, model_path: Path)
 
 def test_labels_must_be_tokens(tmp_path: Path) -> None:
     """A model whose vocabulary lacks the prompt format's labels is refused before it is loaded."""
-    path = write_model(tmp_path / "mute.gguf", tuple(token for token in TOKENS if token != "yes"))
+    path = write_model(tmp_path / "mute.gguf", tuple(word for word in TOKENS if word != "yes"))
     with pytest.raises(ModelFileError, match="has no token for the label 'yes'"):
         load_model_set(config(path))
 
@@ -241,13 +250,36 @@ def test_a_missing_hub_package_is_named() -> None:
         load_model_set(config(HUB_MODEL))
 
 
-@pytest.mark.parametrize("is_offline", [True, False])
-def test_an_unreachable_hub_is_told(tmp_path: Path, *, is_offline: bool) -> None:
-    """A model that is neither there nor to be had is refused with its names and what to do."""
+def test_an_unreachable_hub_is_told(tmp_path: Path) -> None:
+    """A model that is not there is refused offline, with its names and what to do."""
     pytest.importorskip("huggingface_hub")
-    hub = Hub(endpoint="http://127.0.0.1:9", cache_dir=tmp_path, is_offline=is_offline)
+    hub = Hub(endpoint="http://127.0.0.1:9", cache_dir=tmp_path, is_offline=True)
     with pytest.raises(ModelFileError, match=r"^model\.repo_id: 'Qwen3-0.6B-Q8_0.gguf' of .*give model\.path"):
         load_model_set(config(HUB_MODEL), hub)
+
+
+class _Nothing(BaseHTTPRequestHandler):
+    """A hub that has no repository."""
+
+    def do_HEAD(self) -> None:
+        """Answer that it is not there."""
+        self.send_response(404)
+        self.send_header("X-Error-Code", "RepoNotFound")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Keep the tests' output clean."""
+
+
+def test_a_repository_that_does_not_exist_is_told(tmp_path: Path) -> None:
+    """A hub's answer that it has no such repository becomes an error of this library."""
+    pytest.importorskip("huggingface_hub")
+    with HTTPServer(("127.0.0.1", 0), _Nothing) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        hub = Hub(endpoint=f"http://127.0.0.1:{server.server_port}", cache_dir=tmp_path)
+        with pytest.raises(ModelFileError, match=r"at revision main cannot be had \(.*Check the names"):
+            hub.download(HUB_MODEL)
+        server.shutdown()
 
 
 def test_a_cached_hub_file_is_used(tmp_path: Path, model_path: Path) -> None:

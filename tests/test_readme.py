@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
 
 from cascade.cli import main
 from cascade.cli.output import ExitCode
-from cascade.config import read_config
+from cascade.config import read_config, shipped_config
 from cascade.items import Item
 from cascade.report import Decision, Provenance, Report, Statistics, Status, Step
+from cascade.rows import read_items, read_labelled
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -58,17 +58,26 @@ def test_the_config_reads(tmp_path: Path) -> None:
     assert list(read_config(path).cascades()) == ["files"]
 
 
-def test_items_are_items() -> None:
+def test_items_are_items(tmp_path: Path) -> None:
     """The example of --items has every field of an item and makes one."""
-    text = blocks("json")[0]
-    (item,) = TypeAdapter(list[Item]).validate_json(text)
+    path = tmp_path / "items.jsonl"
+    path.write_text(blocks("json")[0], encoding="utf-8")
+    (item,) = read_items(path)
     assert item.group
-    assert list(json.loads(text)[0]) == [entry.name for entry in dataclasses.fields(Item)]
+    assert list(json.loads(blocks("json")[0])) == [entry.name for entry in dataclasses.fields(Item)]
+
+
+def test_labelled_tasks_are_tasks(tmp_path: Path) -> None:
+    """The example of a labelled task can be evaluated with the shipped cascade."""
+    path = tmp_path / "labelled.jsonl"
+    path.write_text(blocks("json")[1], encoding="utf-8")
+    (labelled,) = read_labelled(path, read_config(shipped_config()).cascades()["precision"])
+    assert labelled.labels == ("primary", "excluded")
 
 
 def test_the_report_has_the_real_keys() -> None:
     """The example report has the keys that a report has."""
-    shown: dict[str, Any] = json.loads(blocks("json")[1])
+    shown: dict[str, Any] = json.loads(blocks("json")[2])
     step = Step(stage="s", tier="", adapter="a", p_yes=0.5, threshold=0.5, answer=True)
     provenance = Provenance(model="m", adapters={}, prompt_format="embedded", label_tokens=(1, 2))
     decision = Decision(id="1", label="l", status=Status.DECIDED, steps=(step,), provenance=provenance)

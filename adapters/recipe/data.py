@@ -66,11 +66,13 @@ def trees(task: CommitTask, builder: PromptBuilder, precision: Cascade, scope: C
     files = [file.record() for file in task.files]
     symbols = symbol_items(request, [symbol.record() for symbol in task.symbols], files)
     labels = [symbol.label for symbol in task.symbols]
+    asked = file_items(request, files)
     answers = ["relevant" if file.relevant else "irrelevant" for file in task.files]
+    above = [builder.task(cascade.instructions, cascade.questions(), request) for cascade in (precision, scope)]
     return [
-        _tree(precision, builder, builder.task(precision.instructions, precision.questions(), request), symbols, labels),
-        _tree(scope, builder, builder.task(scope.instructions, scope.questions(), request), file_items(request, files), answers),
-    ]  # fmt: skip
+        _tree(precision, builder, above[0], symbols, labels),
+        _tree(scope, builder, above[1], asked, answers),
+    ]
 
 
 def _tree(cascade: Cascade, builder: PromptBuilder, root: Node, items: Sequence[Item], labels: Sequence[str]) -> Tree:

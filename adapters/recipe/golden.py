@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +17,17 @@ from cascade.items import Group, Item, Task
 from cascade.prompt import PromptBuilder
 from cascade.tree import Cascade
 
-GOLDEN = Path("tests/golden/logits.json")
+GOLDEN = Path("tests/golden")
+
+# Texts that tokenizers disagree on.
+AWKWARD = (
+    "", " ", "\n", "\r\n", "a\r\nb\r\n\r\nc", "    four", "\t\ttabs\t", "a" + " " * 40 + "b", "trailing   ",
+    "3.14159 2026-11-23 1,000,000 0x1F", "snake_case camelCase HTTPServer __init__ _x1_", "don't I'LL we've He'd",
+    "ünïcode naïve café ÅÄÖ", "e\u0301 vs \u00e9", "日本語のテキスト 中文 한국어", "עברית العربية", "🙂👩‍👩‍👧‍👦🏳️‍🌈 🇩🇪",
+    "\u200b zero \u00a0 width \ufeff", "<|task|><|item|> <|ask|>yes<|endoftext|>", "< |task| > <|nope|>",
+    "def f(self, *args: Any, **kw) -> dict[str, int]:", "match7 covers3 rank1 name config | (path) | Read.",
+    "!!!???...---___***", "a/b/c.py::Class.method", "\x00\x01\x7f", "ΑΒΓ αβγ Ж ж ﬁ ½ ²", "\uff11\uff12\uff13 \u0663\u0664\u0665 \u2167", "x" * 300,
+)  # fmt: skip
 
 # Written for this file; no labelled task stands in the repository.
 TASKS = (
@@ -70,9 +80,15 @@ def write_golden(
         )
         _copy(model, peft)
         entries += _score(peft, base, name, builder, cascades)
-    GOLDEN.parent.mkdir(parents=True, exist_ok=True)
+    _write("logits.json", entries)
+    _write("tokens.json", [{"text": text, "tokens": builder.tokenizer.encode(text, special=False)} for text in AWKWARD])
+
+
+def _write(name: str, entries: Sequence[Mapping[str, object]]) -> None:
+    """A JSON list, an entry a line."""
+    GOLDEN.mkdir(parents=True, exist_ok=True)
     lines = ",\n ".join(json.dumps(entry, separators=(",", ":")) for entry in entries)
-    GOLDEN.write_text(f"[{lines}]\n", encoding="utf-8")
+    (GOLDEN / name).write_text(f"[{lines}]\n", encoding="utf-8")
 
 
 def _reference(model: Judge) -> Qwen3ForCausalLM:
@@ -132,6 +148,7 @@ def _score(
                             "marker": question.marker,
                             "adapter": adapter,
                             "tokens": list(prompt),
+                            "question": len(builder.marker_tokens(question.marker)),
                             "logits": [round(yes, 5), round(no, 5)],
                         }
                     )

@@ -164,7 +164,9 @@ def evaluate(model: Judge, trees: Sequence[Sequence[Tree]], goal: Goal) -> dict[
         packer = Packer()
         questions = []
         for tree in pair:
-            rows = [row for row in tree.rows if goal.question is None or any(a.question == goal.question for a in row.asks)]
+            rows = [
+                row for row in tree.rows if goal.question is None or any(a.question == goal.question for a in row.asks)
+            ]
             if rows:
                 packer.add(tree, [(row, 1.0) for row in rows], goal.question)
             questions += [a for row in rows for a in row.asks if goal.question is None or a.question == goal.question]

@@ -14,13 +14,12 @@ import numpy as np
 from cascade.adapters import ModelSet
 from cascade.backends.base import BackendFacts, Probe, Scores, Wave, WaveCost
 from cascade.backends.kv_store import Entry, KVStore, chunks
-from cascade.backends.native import ContextSize, NativeModel, Rows
+from cascade.backends.native import ContextSize, NativeModel
+from cascade.backends.native_rows import Rows, Run
 from cascade.errors import CascadeError, ClosedError, DecodeError
 from cascade.prompt import Node, PromptBuilder, PromptFormat
 from cascade.report import Provenance
 from cascade.tree import BASE
-
-Run = tuple[Sequence[int], int, int, bool]
 
 
 @dataclass(slots=True)

@@ -1,20 +1,14 @@
 """llama.cpp through llama-cpp-python's low-level API: one model, one context, its adapters.
 
 Most misuse of llama.cpp aborts the process instead of returning an error, so every argument is
-checked here before it crosses. Nothing in this module is thread-safe except ``LlamaTokenizer``:
-one thread owns a context.
+checked here before it crosses. Nothing here is thread-safe: one thread owns a context.
 """
 
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
-import re
-from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,47 +16,14 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.backends.native_log import native_log
+from cascade.backends.native_rows import Rows
+from cascade.backends.native_tokenizer import LlamaTokenizer
 from cascade.errors import ClosedError, DecodeError, ModelFileError
-from cascade.logs import get_logger
 
-log = get_logger("cascade.llama")
-
-_ERROR_LEVEL = 3
-_USER_DEFINED = llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
 _PAD = 256  # llama.cpp rounds n_ctx up to this
 _MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
 _UBATCH = 512
-
-
-class NativeLog:
-    """llama.cpp's log: debug lines to structlog, the last errors kept for messages."""
-
-    def __init__(self) -> None:
-        self._errors: deque[str] = deque(maxlen=8)
-        self._is_verbose = log.isEnabledFor(logging.DEBUG)  # asked once: llama.cpp logs in its hot path
-        self._callback = llama_cpp.llama_log_callback(self._take)
-        llama_cpp.llama_log_set(self._callback, ctypes.c_void_p(0))
-
-    def _take(self, level: int, text: bytes, _data: object) -> None:
-        if level != _ERROR_LEVEL and not self._is_verbose:
-            return
-        line = text.decode("utf-8", "replace").strip()
-        if level == _ERROR_LEVEL:
-            self._errors.append(line)
-        if line:
-            log.debug("llama.cpp", message=line)
-
-    def last_error(self) -> str:
-        """The latest error line, which is then forgotten; empty if there is none."""
-        return self._errors.pop() if self._errors else ""
-
-
-@cache
-def native_log() -> NativeLog:
-    """The process's one log hook, installed on first use; llama.cpp has a single slot for it."""
-    os.environ.setdefault("GGML_NO_BACKTRACE", "1")
-    llama_cpp.llama_backend_init()
-    return NativeLog()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,100 +45,6 @@ class ContextSize:
     n_threads: int = 0
     n_gpu_layers: int = 0
     flash_attention: bool = True
-
-
-@dataclass(slots=True)
-class Rows:
-    """Tokens to decode: parallel arrays of one length, in the order of decoding.
-
-    Attributes:
-        tokens: Token ids.
-        positions: Position of each in its sequence.
-        sequences: Sequence of each.
-        outputs: Whether logits are wanted there.
-    """
-
-    tokens: NDArray[np.int32]
-    positions: NDArray[np.int32]
-    sequences: NDArray[np.int32]
-    outputs: NDArray[np.int8]
-
-    @staticmethod
-    def of(runs: Sequence[tuple[Sequence[int], int, int, bool]]) -> Rows:
-        """From runs of (token ids, first position, sequence, whether the last token is an output)."""
-        lengths = np.fromiter((len(run[0]) for run in runs), np.int64, len(runs))
-        ends = np.cumsum(lengths)
-        starts = np.repeat(ends - lengths, lengths)
-        total = int(lengths.sum())
-        first = np.fromiter((run[1] for run in runs), np.int64, len(runs))
-        sequences = np.fromiter((run[2] for run in runs), np.int32, len(runs))
-        outputs = np.zeros(total, np.int8)
-        outputs[ends - 1] = np.fromiter((run[3] for run in runs), np.int8, len(runs))
-        tokens = np.fromiter((token for run in runs for token in run[0]), np.int32, total)
-        positions = (np.arange(total) - starts + np.repeat(first, lengths)).astype(np.int32)
-        return Rows(tokens, positions, np.repeat(sequences, lengths), outputs)
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-
-class LlamaTokenizer:
-    """A model's tokenizer behind the ``Tokenizer`` protocol; safe to call from any thread."""
-
-    def __init__(self, vocab: Any) -> None:
-        self._vocab = vocab
-        self.n_vocab: int = llama_cpp.llama_vocab_n_tokens(vocab)
-        self._parsed_anyway = self._user_defined()
-
-    def encode(self, text: str, *, special: bool) -> list[int]:
-        """Token ids; see ``cascade.prompt.Tokenizer``."""
-        if special:
-            return self._tokenize(text, parse=True)
-        return [token for part in self._apart(text) for token in self._tokenize(part, parse=False)]
-
-    def text(self, token: int) -> str:
-        """How the vocabulary writes a token.
-
-        Raises:
-            ModelFileError: There is no such token.
-        """
-        if not 0 <= token < self.n_vocab:
-            msg = f"Token {token} is not in the vocabulary of {self.n_vocab} tokens."
-            raise ModelFileError(msg)
-        return str(llama_cpp.llama_vocab_get_text(self._vocab, token).decode("utf-8", "replace"))
-
-    def _apart(self, text: str) -> list[str]:
-        """A text cut so that llama.cpp finds no user-defined token in any part.
-
-        With parse_special off it still parses those, such as Qwen3's <think>; a cut after the first
-        character of each leaves nothing to find.
-        """
-        if self._parsed_anyway is None:
-            return [text]
-        parts = []
-        while found := self._parsed_anyway.search(text):
-            parts.append(text[: found.start() + 1])
-            text = text[found.start() + 1 :]
-        return [*parts, text]
-
-    def _tokenize(self, text: str, *, parse: bool) -> list[int]:
-        data = text.encode("utf-8", "replace")
-        room = len(data) + 8
-        buffer = (llama_cpp.llama_token * room)()
-        n = llama_cpp.llama_tokenize(self._vocab, data, len(data), buffer, room, False, parse)
-        if n < 0:
-            buffer = (llama_cpp.llama_token * -n)()
-            n = llama_cpp.llama_tokenize(self._vocab, data, len(data), buffer, -n, False, parse)
-        return list(buffer[:n])
-
-    def _user_defined(self) -> re.Pattern[str] | None:
-        texts = [
-            self.text(token)
-            for token in range(self.n_vocab)
-            if llama_cpp.llama_vocab_get_attr(self._vocab, token) & _USER_DEFINED
-        ]
-        long = sorted((text for text in texts if len(text) > 1), key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, long))) if long else None
 
 
 class NativeModel:
@@ -231,7 +98,7 @@ class NativeModel:
         base, step = self._rows.sequences.ctypes.data, self._rows.sequences.itemsize
         self._seq_pointers = base + step * np.arange(n, dtype=np.uint64)
         int_pointer = ctypes.POINTER(ctypes.c_int32)
-        self._batch = llama_cpp.llama_batch()
+        self._batch: Any = llama_cpp.llama_batch()
         self._batch.token = self._rows.tokens.ctypes.data_as(int_pointer)
         self._batch.pos = self._rows.positions.ctypes.data_as(int_pointer)
         self._batch.n_seq_id = self._n_seq.ctypes.data_as(int_pointer)

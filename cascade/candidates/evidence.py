@@ -19,7 +19,6 @@ from cascade.candidates.records import FileRecord, SymbolRecord
 from cascade.candidates.words import identifiers, stem, stems, telling_words
 from cascade.items import Group, Item, Task
 
-_HEAD = re.compile(r"^(?:async )?(?:def|class) [\w.]+")
 _RANKS = (1, 2, 3, 5, 8, 13, 21)  # a rank is given as the first of these it does not exceed
 _TELLING_LENGTH = 5  # a shorter plain name may stand in a task by chance
 _MAX_HITS = 4
@@ -94,15 +93,14 @@ def symbol_items(task: Task, symbols: Sequence[SymbolRecord], files: Iterable[Fi
         members[owner] = max(members[owner], match.share(index))
     ties = {record.path: record for record in files}
     groups = {
-        path: Group(name=path, evidence=_file_ties(task, path, ties.get(path), best))
-        for path, best in in_file.items()
+        path: Group(name=path, evidence=_file_ties(task, path, ties.get(path), best)) for path, best in in_file.items()
     }
     items = []
     for index, symbol in enumerate(symbols):
         facts = [f"size{_log2(symbol.lines)}", *match.facts(index)]
         facts += _named(symbol, task.text, named)
         facts += match.hits("name", symbol.name) + match.hits("of", symbol.owner)
-        facts += match.hits("text", f"{_without_head(symbol.signature)} {symbol.doc}")
+        facts += match.hits("text", f"{_head_cut(symbol)} {symbol.doc}")
         if members.get(symbol.id):
             facts.append(f"members{_ninths(members[symbol.id])}")
         if mentioned.get(symbol.name):
@@ -114,7 +112,7 @@ def symbol_items(task: Task, symbols: Sequence[SymbolRecord], files: Iterable[Fi
                 id=symbol.id,
                 kind=symbol.kind,
                 name=symbol.qualname,
-                signature=_without_head(symbol.signature),
+                signature=_head_cut(symbol),
                 doc=symbol.doc,
                 evidence=tuple(facts),
                 group=groups[symbol.path],
@@ -157,7 +155,7 @@ def file_items(task: Task, files: Sequence[FileRecord]) -> list[Item]:
 def _symbol_fields(symbol: SymbolRecord) -> list[_Field]:
     return [
         _Field(symbol.name, 1.0),
-        _Field(f"{_without_head(symbol.signature)} {symbol.doc}", 0.6),
+        _Field(f"{_head_cut(symbol)} {symbol.doc}", 0.6),
         _Field(symbol.owner, 0.5),
         _Field(_stem_path(symbol.path), 0.3),
     ]
@@ -175,7 +173,7 @@ def _mentions(symbols: Sequence[SymbolRecord], match: _Match) -> dict[str, float
     """Name -> the best match among the other symbols whose signature mentions it."""
     found: dict[str, float] = defaultdict(float)
     for index, symbol in enumerate(symbols):
-        for word in identifiers(_without_head(symbol.signature)) - {symbol.name}:
+        for word in identifiers(_head_cut(symbol)) - {symbol.name}:
             found[word] = max(found[word], match.share(index))
     return found
 
@@ -243,9 +241,9 @@ def _stem_path(path: str) -> str:
     return f"{folder}{slash}{name.partition('.')[0]}"
 
 
-def _without_head(signature: str) -> str:
-    """``def f(self, x) -> int`` without ``def f``: the name stands in the item already."""
-    return _HEAD.sub("", signature)
+def _head_cut(symbol: SymbolRecord) -> str:
+    """A signature from behind the symbol's name on, which stands in the item already."""
+    return re.sub(rf"^.*?(?<!\w){re.escape(symbol.name)}(?!\w)", "", symbol.signature, count=1)
 
 
 def _ninths(share: float) -> int:

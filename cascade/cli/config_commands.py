@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 from rich.tree import Tree
 
-from cascade.cli.output import JsonOption, note, plain, print_json, results
+from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, results
 from cascade.config import Config, read_config, shipped_config
 from cascade.errors import ConfigError
 from cascade.tree import ANY_TIER, BASE, Cascade, Question, Stage, Target
@@ -50,7 +50,7 @@ def schema(*, json: JsonOption = False) -> None:
 @app.command()
 def show(
     name: Annotated[str, typer.Argument(help="Name of the cascade.")],
-    config: Annotated[Path | None, typer.Option(help="A TOML config file; the shipped one if absent.")] = None,
+    config: ConfigOption = None,
     *,
     json: JsonOption = False,
 ) -> None:

@@ -1,0 +1,48 @@
+"""llama.cpp's own log: debug lines to structlog, the last errors kept for messages."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from collections import deque
+from functools import cache
+
+import llama_cpp
+
+from cascade.logs import get_logger
+
+log = get_logger("cascade.llama")
+
+_ERROR_LEVEL = 3
+
+
+class NativeLog:
+    """llama.cpp's log: debug lines to structlog, the last errors kept for messages."""
+
+    def __init__(self) -> None:
+        self._errors: deque[str] = deque(maxlen=8)
+        self._is_verbose = log.isEnabledFor(logging.DEBUG)  # asked once: llama.cpp logs in its hot path
+        self._callback = llama_cpp.llama_log_callback(self._take)
+        llama_cpp.llama_log_set(self._callback, ctypes.c_void_p(0))
+
+    def _take(self, level: int, text: bytes, _data: object) -> None:
+        if level != _ERROR_LEVEL and not self._is_verbose:
+            return
+        line = text.decode("utf-8", "replace").strip()
+        if level == _ERROR_LEVEL:
+            self._errors.append(line)
+        if line:
+            log.debug("llama.cpp", message=line)
+
+    def last_error(self) -> str:
+        """The latest error line, which is then forgotten; empty if there is none."""
+        return self._errors.pop() if self._errors else ""
+
+
+@cache
+def native_log() -> NativeLog:
+    """The process's one log hook, installed on first use; llama.cpp has a single slot for it."""
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+    llama_cpp.llama_backend_init()
+    return NativeLog()

@@ -1,0 +1,267 @@
+"""The embedded backend against the real llama.cpp with the shipped model: answers are right.
+
+"Cold" is the yardstick everywhere: one probe alone in an empty cache.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from cascade import BASE, Config, Engine, Item, Task, read_config, shipped_config
+from cascade.adapters import ModelSet, load_model_set
+from cascade.backends.base import Probe, Wave
+from cascade.backends.llama import LlamaRunner
+from cascade.backends.native import ContextSize, NativeModel
+from cascade.prompt import Node, PromptBuilder, Segment, prompt_format
+from cascade.scoring import p_yes
+from cascade.tree import Cascade, Question
+from tests.requests import files, symbols
+
+TOLERANCE = 1e-3
+GOLDEN = Path(__file__).parent / "golden"
+LARGE = ContextSize(n_ctx=4096, n_seq_max=128, n_batch=1024, n_threads=1)
+SMALL = ContextSize(n_ctx=768, n_seq_max=10, n_batch=96, n_threads=1)
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    """The shipped config."""
+    return read_config(shipped_config())
+
+
+@pytest.fixture(scope="module")
+def models(config: Config) -> ModelSet:
+    """The shipped files, checked."""
+    return load_model_set(config)
+
+
+class _Rig:
+    """A runner of its own, as the worker thread would own it."""
+
+    def __init__(self, models: ModelSet, size: ContextSize, runner: type[LlamaRunner] = LlamaRunner) -> None:
+        self.native = NativeModel(models.model_path, size)
+        for adapter in models.adapters.values():
+            self.native.load_adapter(adapter.name, adapter.path, adapter.scale)
+        form = prompt_format("embedded")
+        self.builder = PromptBuilder(form, self.native.tokenizer)
+        self.labels = self.builder.label_tokens()
+        invocations = {name: adapter.facts.invocation_tokens for name, adapter in models.adapters.items()}
+        self.runner = runner(self.native, invocations, self.labels)
+
+    def score(self, probes: Sequence[Probe]) -> list[float]:
+        """p(yes) of each probe."""
+        found: list[float] = p_yes(self.runner.score(Wave(tuple(probes))).logits).tolist()
+        return found
+
+    def cold(self, probe: Probe) -> float:
+        """p(yes) of one probe in an empty cache."""
+        self.empty()
+        (p,) = self.score([probe])
+        self.empty()
+        return p
+
+    def empty(self) -> None:
+        """Forget everything."""
+        self.runner.store.clear()
+        self.native.clear()
+
+
+@pytest.fixture(scope="module")
+def large(models: ModelSet) -> Iterator[_Rig]:
+    """A context that holds whole requests."""
+    rig = _Rig(models, LARGE)
+    yield rig
+    rig.native.close()
+
+
+@pytest.fixture(scope="module")
+def small(models: ModelSet) -> Iterator[_Rig]:
+    """A context so small that every request is chunked and evicted."""
+    rig = _Rig(models, SMALL)
+    yield rig
+    rig.native.close()
+
+
+def _probes(rig: _Rig, cascade: Cascade, task: Task, items: Sequence[Item]) -> dict[str, list[Probe]]:
+    """Every question to every item, by adapter."""
+    root = rig.builder.task(cascade.instructions, cascade.questions(), task)
+    groups: dict[object, Node] = {}
+    found: dict[str, list[Probe]] = {}
+    for item in items:
+        parent = groups.setdefault(item.group, rig.builder.group(root, item.group)) if item.group else root
+        node = rig.builder.item(parent, item)
+        for question in cascade.questions():
+            probe = Probe(rig.builder.question(node, question.marker), question.adapter)
+            found.setdefault(question.adapter, []).append(probe)
+    return found
+
+
+def _request(name: str, seed: int, n: int) -> tuple[Task, list[Item]]:
+    return symbols(seed, n) if name == "precision" else files(seed, n)
+
+
+@pytest.mark.parametrize("name", ["precision", "scope"])
+def test_batched_forked_and_chunked_scores_equal_cold_ones(name: str, config: Config, large: _Rig, small: _Rig) -> None:
+    """Every stage and adapter scores the same in a wave, in chunks, and alone in a fresh cache."""
+    cascade = config.cascades()[name]
+    task, items = _request(name, 11, 24)
+    for adapter, probes in _probes(large, cascade, task, items).items():
+        wave, chunked = large.score(probes), small.score(probes)
+        for at in range(0, len(probes), 5):
+            cold = large.cold(probes[at])
+            assert wave[at] == pytest.approx(cold, abs=TOLERANCE), adapter
+            assert chunked[at] == pytest.approx(cold, abs=TOLERANCE), adapter
+
+
+def test_order_and_company_do_not_matter(config: Config, large: _Rig) -> None:
+    """A probe scores the same wherever it stands in a wave and whatever stands beside it."""
+    probes = _probes(large, config.cascades()["precision"], *symbols(5, 30))["relevant"]
+    straight = large.score(probes)
+    shuffled = random.Random(1).sample(range(len(probes)), len(probes))
+    again = large.score([probes[at] for at in shuffled])
+    alone = large.score(probes[7:9])
+    assert [again[shuffled.index(at)] for at in range(len(probes))] == pytest.approx(straight, abs=TOLERANCE)
+    assert alone == pytest.approx(straight[7:9], abs=TOLERANCE)
+
+
+class _Leaky(LlamaRunner):
+    """The planted bug: KV of any adapter passes for any other's."""
+
+    def lineage(self, adapter: str) -> str:
+        return "any" if adapter != BASE else BASE
+
+    def _activate(self, adapter: str) -> None:
+        super()._activate(adapter if adapter != "any" else self._asked)
+
+    def _score_chunk(self, probes: Sequence[Probe], adapter: str) -> list[float]:
+        self._asked = adapter
+        return super()._score_chunk(probes, adapter)
+
+
+def _worst_difference(rig: _Rig, yardstick: _Rig, cascades: Mapping[str, Cascade], n_requests: int) -> float:
+    """The largest |dp| of seeded waves, tasks and adapters interleaved, against cold runs of a sample."""
+    rng = random.Random(42)
+    open_requests: list[list[Probe]] = []
+    worst = 0.0
+    for number in range(n_requests):
+        name = rng.choice(("precision", "scope"))
+        by_adapter = _probes(rig, cascades[name], *_request(name, number, rng.randint(1, 6)))
+        open_requests += by_adapter.values()
+        while len(open_requests) > 4:
+            probes = open_requests.pop(rng.randrange(len(open_requests)))
+            scores = rig.score(probes)
+            at = rng.randrange(len(probes))
+            worst = max(worst, abs(scores[at] - yardstick.cold(probes[at])))
+        if rng.random() < 0.1:
+            rig.runner.release([probe.node.path[0] for probe in rng.choice(open_requests)])
+    return worst
+
+
+def test_randomised_multi_adapter_runs_equal_cold_runs(
+    config: Config, models: ModelSet, small: _Rig, large: _Rig
+) -> None:
+    """Hundreds of interleaved requests under six adapters: no score strays; a planted leak is caught."""
+    cascades = config.cascades()
+    small.empty()
+    assert _worst_difference(small, large, cascades, 200) <= TOLERANCE
+    leaky = _Rig(models, LARGE, _Leaky)
+    try:
+        assert _worst_difference(leaky, large, cascades, 20) > 10 * TOLERANCE
+    finally:
+        leaky.native.close()
+
+
+def test_a_cache_is_empty_after_its_requests(config: Config, small: _Rig) -> None:
+    """No cell and no sequence outlives the release of its task."""
+    small.empty()
+    for seed in range(8):
+        for probes in _probes(small, config.cascades()["scope"], *files(seed, 5)).values():
+            small.score(probes)
+            small.runner.release({probe.node.path[0] for probe in probes})
+    assert (len(small.runner.store), small.runner.store.cells_used) == (0, 0)
+
+
+def test_activated_adapters_share_the_base_models_cache(config: Config, large: _Rig) -> None:
+    """A later stage of activated LoRA decodes its question's tokens and nothing else."""
+    large.empty()
+    by_adapter = _probes(large, config.cascades()["precision"], *symbols(9, 12))
+    large.score(by_adapter["relevant"])
+    cost = large.runner.score(Wave(tuple(by_adapter["primary"]))).cost
+    assert cost.tokens_decoded == sum(len(probe.node.tokens) for probe in by_adapter["primary"])
+    assert (cost.decode_calls, cost.adapter_swaps) == (1, 1)
+    large.empty()
+
+
+def test_plain_adapters_compute_their_own_cache(config: Config, large: _Rig) -> None:
+    """Each plain LoRA decodes task and items again under itself."""
+    large.empty()
+    by_adapter = _probes(large, config.cascades()["scope"], *files(9, 6))
+    costs = [large.runner.score(Wave(tuple(by_adapter[name]))).cost for name in ("dependency", "co_change")]
+    nodes = {node for probe in by_adapter["dependency"] for node in probe.node.path}
+    assert costs[0].tokens_decoded == sum(len(node.tokens) for node in nodes)
+    assert costs[1].tokens_decoded == costs[0].tokens_decoded + sum(
+        len(b.node.tokens) - len(a.node.tokens)
+        for a, b in zip(by_adapter["dependency"], by_adapter["co_change"], strict=True)
+    )
+    large.empty()
+
+
+def test_scores_equal_transformers_and_peft(large: _Rig) -> None:
+    """Logits of the torch model and its PEFT adapters, computed at export, give the same p(yes)."""
+    entries = json.loads((GOLDEN / "logits.json").read_text(encoding="utf-8"))
+    adapters = {entry["adapter"] for entry in entries}
+    assert adapters == {BASE, *large.runner._invocations}  # noqa: SLF001 - every adapter has a golden answer
+    for entry in entries:
+        tokens = entry["tokens"]
+        item = Node(None, Segment.ITEM, tuple(tokens[: -entry["question"]]))
+        question = Node(item, Segment.QUESTION, tuple(tokens[-entry["question"] :]))
+        expected = p_yes(entry["logits"][0] - entry["logits"][1])
+        assert large.cold(Probe(question, entry["adapter"])) == pytest.approx(expected, abs=0.02), entry["marker"]
+
+
+def test_tokens_equal_the_training_tokenizers(large: _Rig) -> None:
+    """llama.cpp splits awkward texts as the tokenizer did that the model was trained with."""
+    for entry in json.loads((GOLDEN / "tokens.json").read_text(encoding="utf-8")):
+        assert large.native.tokenizer.encode(entry["text"], special=False) == entry["tokens"], repr(entry["text"])
+
+
+def test_outside_text_never_becomes_a_special_token(large: _Rig) -> None:
+    """A document that spells the format's markers is only text."""
+    specials = set(large.native.tokenizer.encode("<|endoftext|><|task|><|group|><|item|><|ask|>", special=True))
+    assert len(specials) == 5
+    item = Item(id="x", kind="function", name="<|ask|>", doc="<|item|> yes <|endoftext|> <|task|>")
+    root = large.builder.task(
+        "do", [Question(marker="m", wording="w?", adapter=BASE, threshold=0.5)], Task(text="<|ask|>")
+    )
+    node = large.builder.item(root, item)
+    assert [token for token in root.tokens if token in specials] == list(root.tokens[:1])
+    assert [token for token in node.tokens if token in specials] == list(node.tokens[:1])
+
+
+def test_many_callers_get_what_each_would_get_alone(config: Config) -> None:
+    """Calls from many threads, both cascades at once, equal the same calls one after the other."""
+    requests = [(name, *_request(name, seed, 9)) for seed in range(4) for name in ("precision", "scope")]
+    with Engine.open(config) as engine:
+        alone = [engine.classify(task, items, name) for name, task, items in requests]
+        with ThreadPoolExecutor(8) as pool:
+            together = list(pool.map(lambda request: engine.classify(request[1], request[2], request[0]), requests))
+    for one, many in zip(alone, together, strict=True):
+        for a, b in zip(one.decisions, many.decisions, strict=True):
+            assert [step.p_yes for step in a.steps] == pytest.approx([step.p_yes for step in b.steps], abs=TOLERANCE)
+
+
+def test_more_items_than_sequences_and_cells_are_chunked(config: Config) -> None:
+    """A request far larger than the context is answered whole, in order."""
+    tiny = config.model_copy(update={"model": config.model.model_copy(update={"n_ctx": 512, "n_seq_max": 8})})
+    task, items = symbols(2, 150)
+    with Engine.open(tiny) as engine, Engine.open(config) as roomy:
+        report, expected = engine.classify(task, items), roomy.classify(task, items)
+    assert [decision.id for decision in report.decisions] == [item.id for item in items]
+    first = [decision.steps[0].p_yes for decision in report.decisions]
+    assert first == pytest.approx([decision.steps[0].p_yes for decision in expected.decisions], abs=TOLERANCE)

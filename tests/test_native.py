@@ -1,0 +1,107 @@
+"""What would abort the process is refused before llama.cpp sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cascade import ClosedError, DecodeError, ModelFileError
+from cascade.backends.native import ContextSize, NativeModel
+from cascade.backends.native_rows import Rows
+from tests.gguf_files import write_model
+
+SIZE = ContextSize(n_ctx=256, n_seq_max=4, n_batch=32, n_threads=1)
+GOOD = Rows.of([([1, 2, 3], 0, 0, True)])
+
+
+@pytest.fixture
+def native(tmp_path: Path) -> Iterator[NativeModel]:
+    """A tiny random model."""
+    model = NativeModel(write_model(tmp_path / "tiny.gguf"), SIZE)
+    yield model
+    model.close()
+
+
+def test_rows_are_laid_out_in_order() -> None:
+    """Runs become flat arrays with running positions and outputs at their ends."""
+    rows = Rows.of([([5, 6], 3, 1, True), ([7], 0, 2, False), ([8, 9, 10], 4, 0, True)])
+    assert rows.tokens.tolist() == [5, 6, 7, 8, 9, 10]
+    assert rows.positions.tolist() == [3, 4, 0, 4, 5, 6]
+    assert rows.sequences.tolist() == [1, 1, 2, 0, 0, 0]
+    assert rows.outputs.tolist() == [0, 1, 0, 0, 0, 1]
+
+
+def test_a_decode_gives_the_labels_logits(native: NativeModel) -> None:
+    """One row of two finite logits for each output."""
+    logits = native.decode(Rows.of([([1, 2], 0, 0, True), ([3], 0, 1, False), ([4], 0, 2, True)]), (5, 6))
+    assert logits.shape == (2, 2)
+    assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"tokens": np.array([1, 2, 10_000], np.int32)}, "token"),
+        ({"tokens": np.array([1, -1, 3], np.int32)}, "token"),
+        ({"sequences": np.array([0, 0, 4], np.int32)}, "sequence"),
+        ({"positions": np.array([0, 1, 256], np.int32)}, "position"),
+        ({"positions": np.array([-1, 0, 1], np.int32)}, "position"),
+    ],
+)
+def test_values_out_of_bounds_are_refused(native: NativeModel, change: dict[str, object], words: str) -> None:
+    """The message names what was out of bounds, and the model works on."""
+    with pytest.raises(DecodeError, match=words):
+        native.decode(replace(GOOD, **change), (5, 6))  # type: ignore[arg-type]
+    native.decode(GOOD, (5, 6))
+
+
+def test_too_many_tokens_or_outputs_are_refused(native: NativeModel) -> None:
+    """More than n_batch tokens, or more outputs than the context has room for, never reach llama.cpp."""
+    with pytest.raises(DecodeError, match=r"33 tokens is outside 1\.\.32"):
+        native.decode(Rows.of([([1] * 33, 0, 0, True)]), (5, 6))
+    with pytest.raises(DecodeError, match="outputs"):
+        native.decode(Rows.of([([1], at, 0, True) for at in range(5)]), (5, 6))
+    with pytest.raises(DecodeError, match="label"):
+        native.decode(GOOD, (5, 10_000))
+
+
+def test_sequences_out_of_bounds_are_refused(native: NativeModel) -> None:
+    """Forking and cutting check their sequences."""
+    with pytest.raises(DecodeError, match="Sequence 4"):
+        native.fork(0, 4, 1)
+    with pytest.raises(DecodeError, match="Sequence -1"):
+        native.cut(-1)
+
+
+def test_a_gap_in_positions_is_llama_cpps_error(native: NativeModel) -> None:
+    """What llama.cpp itself reports comes back as a DecodeError with its last message."""
+    native.decode(GOOD, (5, 6))
+    with pytest.raises(DecodeError, match="llama_decode returned -1"):
+        native.decode(Rows.of([([1], 9, 0, True)]), (5, 6))
+
+
+def test_a_closed_model_refuses_everything(tmp_path: Path) -> None:
+    """After close nothing reaches freed memory; closing twice is fine."""
+    model = NativeModel(write_model(tmp_path / "tiny.gguf"), SIZE)
+    model.close()
+    model.close()
+    for call in (
+        lambda: model.decode(GOOD, (5, 6)),
+        lambda: model.fork(0, 1, 1),
+        model.clear,
+        lambda: model.activate("x"),
+    ):
+        with pytest.raises(ClosedError):
+            call()
+
+
+def test_a_file_that_llama_cpp_refuses_is_a_model_file_error(tmp_path: Path) -> None:
+    """Its log's last error stands in the message."""
+    path = tmp_path / "broken.gguf"
+    path.write_bytes(b"GGUF" + bytes(20))
+    with pytest.raises(ModelFileError, match=r"cannot load .*broken\.gguf"):
+        NativeModel(path, SIZE)
