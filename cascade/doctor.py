@@ -146,5 +146,7 @@ def _items(cascade: Cascade, n: int = 32) -> list[Item]:
     tiers: dict[str, Any] = {stage.name: tuple(stage.questions) for stage in cascade.stages if stage.is_tiered}
     asked = next(iter(tiers.values()), ())
     groups = [Group(name=f"package/module_{number}.py") for number in range(4)]
-    fields = {"kind": "function", "signature": "(path: Path) -> Config", "tiers": asked}
-    return [Item(id=str(at), name=f"read_{at}", group=groups[at % 4], **fields) for at in range(n)]
+    return [
+        Item(id=str(at), kind="function", name=f"read_{at}", signature="(p: Path)", group=groups[at % 4], tiers=asked)
+        for at in range(n)
+    ]

@@ -18,6 +18,7 @@ import gc
 import pickle
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -38,15 +39,44 @@ RANK, ALPHA = 16, 32.0
 SHAPE = Shape(num_hidden_layers=4)
 BASE = Schedule(steps=600, keep={"precision": 0.2, "scope": 0.25}, muon=0.02, adam=3e-3, warmup=40, save_every=100)
 KEEP = {"precision": 0.3, "scope": 0.4}
+SCOPE = ("dependency", "co_change", "metadata")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How one adapter is trained.
+
+    Attributes:
+        questions: What it answers.
+        activated: Whether it is activated LoRA, acting on the question's tokens alone.
+        schedule: How long and how fast.
+        start: Name of the plan whose adapter it starts from; None for a fresh one.
+        ships: Whether it becomes a file.
+    """
+
+    questions: tuple[str, ...]
+    activated: bool
+    schedule: Schedule
+    start: str | None = None
+    ships: bool = True
+
+
+def _schedule(steps: int, tasks: int, keep_quiet: float = 1.0, adam: float = 2e-3) -> Schedule:
+    return Schedule(steps=steps, tasks=tasks, keep=KEEP, keep_quiet=keep_quiet, adam=adam, warmup=10, save_every=100)
+
+
 # Questions with few rows a task take more tasks a batch. The precision questions are activated
-# LoRA, so that all three share the base model's KV; the scope questions are plain LoRA.
-ADAPTERS = {
-    "relevant": (True, Schedule(steps=160, tasks=8, keep=KEEP, adam=2e-3, warmup=10)),
-    "primary": (True, Schedule(steps=160, tasks=24, keep=KEEP, adam=2e-3, warmup=10)),
-    "supporting": (True, Schedule(steps=80, tasks=24, keep=KEEP, adam=2e-3, warmup=10)),
-    "dependency": (False, Schedule(steps=160, tasks=12, keep=KEEP, adam=2e-3, warmup=10)),
-    "co_change": (False, Schedule(steps=160, tasks=12, keep=KEEP, adam=2e-3, warmup=10)),
-    "metadata": (False, Schedule(steps=160, tasks=16, keep=KEEP, adam=2e-3, warmup=10)),
+# LoRA, so that all three share the base model's KV. The scope questions are plain LoRA; a yes is
+# so rare there that the three first learn together, where a row asks up to three questions at once.
+PLANS = {
+    "relevant": Plan(questions=("relevant",), activated=True, schedule=_schedule(140, 8)),
+    "primary": Plan(questions=("primary",), activated=True, schedule=_schedule(140, 24)),
+    "supporting": Plan(questions=("supporting",), activated=True, schedule=_schedule(60, 24)),
+    "scope": Plan(questions=SCOPE, activated=False, schedule=_schedule(320, 14, 0.25), ships=False),
+    **{
+        name: Plan(questions=(name,), activated=False, schedule=_schedule(60, 20, 0.25, 5e-4), start="scope")
+        for name in SCOPE
+    },
 }
 
 
@@ -86,34 +116,38 @@ class Recipe:
         """Train the adapters on the base as it is exported."""
         base = self._trained()
         data = self._trees("train")
-        for name, (activated, schedule) in ADAPTERS.items():
+        for name, plan in PLANS.items():
             torch.manual_seed(SEED)
-            model = copy.deepcopy(base)
-            model.adapt(RANK, ALPHA)
+            model = self._adapted(base, plan.start) if plan.start else self._fresh(base)
             print(f"adapter {name}", flush=True)
-            goal = Goal(question=name, activated=activated)
-            train(model, data, self._watched(), schedule, goal, self.work / f"{name}.pt", SEED)
+            goal = Goal(questions=plan.questions, activated=plan.activated)
+            train(model, data, self._watched(), plan.schedule, goal, self.work / f"{name}.pt", SEED)
 
     def export(self) -> None:
         """Write the GGUF files."""
         base = self._trained()
         export_base(base, Tokenizer.from_file(str(self._tokenizer_path)), self.out / "embedded.gguf")
         invocation = tuple(self._builder().marker_tokens("relevant")[:1])
-        for name, (activated, _) in ADAPTERS.items():
-            model = self._adapted(base, name)
-            export_adapter(
-                model, self.out / f"{name}.gguf", self.out / "embedded.gguf", RANK, invocation if activated else ()
-            )
+        for name, plan in PLANS.items():
+            if plan.ships:
+                tokens = invocation if plan.activated else ()
+                path = self.out / f"{name}.gguf"
+                export_adapter(self._adapted(base, name), path, self.out / "embedded.gguf", RANK, tokens)
 
     def golden(self) -> None:
         """Write what transformers and PEFT answer."""
         base = self._trained()
-        adapted = {name: (self._adapted(base, name), activated) for name, (activated, _) in ADAPTERS.items()}
+        adapted = {name: (self._adapted(base, name), plan.activated) for name, plan in PLANS.items() if plan.ships}
         write_golden(base, adapted, self._builder(), self.config.cascades(), RANK, ALPHA)
 
-    def _adapted(self, base: Judge, name: str) -> Judge:
+    @staticmethod
+    def _fresh(base: Judge) -> Judge:
         model = copy.deepcopy(base)
         model.adapt(RANK, ALPHA)
+        return model
+
+    def _adapted(self, base: Judge, name: str) -> Judge:
+        model = self._fresh(base)
         model.load_state_dict(torch.load(self.work / f"{name}.pt", weights_only=True)["model"])
         return model
 

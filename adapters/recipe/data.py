@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,9 +90,9 @@ def _tree(cascade: Cascade, builder: PromptBuilder, root: Node, items: Sequence[
     return Tree(cascade.name, root.tokens, tuple(rows))
 
 
-def sample(tree: Tree, keep: float, rng: random.Random) -> list[tuple[Row, float]]:
+def sample(rows: Sequence[Row], keep: float, rng: random.Random) -> list[tuple[Row, float]]:
     """Every row with a yes and a share of the others, those weighted to stand for all."""
-    return [(row, 1.0 if row.is_hit else 1 / keep) for row in tree.rows if row.is_hit or rng.random() < keep]
+    return [(row, 1.0 if row.is_hit else 1 / keep) for row in rows if row.is_hit or rng.random() < keep]
 
 
 class Packer:
@@ -106,8 +106,8 @@ class Packer:
         self.asked: list[tuple[int, float, float, int]] = []
         self.n_tasks = 0
 
-    def add(self, tree: Tree, rows: Sequence[tuple[Row, float]], only: str | None = None) -> None:
-        """Add a trie with some of its rows; ``only`` asks one question and leaves out the others."""
+    def add(self, tree: Tree, rows: Sequence[tuple[Row, float]], only: Collection[str] | None = None) -> None:
+        """Add a trie with some of its rows; ``only`` asks some questions and leaves out the others."""
         prefix = self._span("prefix", [], [tree.prefix], 0)
         groups: dict[tuple[int, ...], list[int]] = {}
         for row, weight in rows:
@@ -116,7 +116,7 @@ class Packer:
                 if row.group not in groups:
                     groups[row.group] = self._span("group", prefix, [row.group], len(prefix))
                 above = prefix + groups[row.group]
-            asks = [ask for ask in row.asks if only is None or ask.question == only]
+            asks = [ask for ask in row.asks if only is None or ask.question in only]
             own = self._span("item", above, [row.tokens, *(ask.marker for ask in asks)], len(above))
             at = len(row.tokens)
             for ask in asks:

@@ -26,7 +26,8 @@ AWKWARD = (
     "ünïcode naïve café ÅÄÖ", "e\u0301 vs \u00e9", "日本語のテキスト 中文 한국어", "עברית العربية", "🙂👩‍👩‍👧‍👦🏳️‍🌈 🇩🇪",
     "\u200b zero \u00a0 width \ufeff", "<|task|><|item|> <|ask|>yes<|endoftext|>", "< |task| > <|nope|>",
     "def f(self, *args: Any, **kw) -> dict[str, int]:", "match7 covers3 rank1 name config | (path) | Read.",
-    "!!!???...---___***", "a/b/c.py::Class.method", "\x00\x01\x7f", "ΑΒΓ αβγ Ж ж ﬁ ½ ²", "\uff11\uff12\uff13 \u0663\u0664\u0665 \u2167", "x" * 300,
+    "!!!???...---___***", "a/b/c.py::Class.method", "\x00\x01\x7f", "ΑΒΓ αβγ Ж ж ﬁ ½ ²",
+    "\uff11\uff12\uff13 \u0663\u0664\u0665 \u2167", "x" * 300,
 )  # fmt: skip
 
 # Written for this file; no labelled task stands in the repository.

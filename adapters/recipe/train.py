@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from adapters.recipe.data import Packer, Tree, sample
+from adapters.recipe.data import Ask, Packer, Row, Tree, sample
 from adapters.recipe.model import Judge, Packed
 from cascade.metrics import auc, auc_per_task
 
@@ -31,6 +31,7 @@ class Schedule:
         keep: Share of the rows without a yes that a batch draws, by cascade.
         muon: Peak learning rate of the matrices (Muon); 0 trains them with AdamW.
         adam: Peak learning rate of everything else (AdamW).
+        keep_quiet: Share of the tries without any yes that are drawn.
         warmup: Steps of linear warm-up; a cosine to a twentieth follows.
         save_every: Steps between checkpoints and looks at the development tasks.
     """
@@ -40,6 +41,7 @@ class Schedule:
     keep: dict[str, float]
     muon: float = 0.0
     adam: float
+    keep_quiet: float = 1.0
     warmup: int = 50
     save_every: int = 150
 
@@ -53,10 +55,14 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """What is trained: all questions (None) or one, and whether its adapter is activated."""
+    """What is trained: all questions (None) or some, and whether the adapter is activated."""
 
-    question: str | None = None
+    questions: tuple[str, ...] | None = None
     activated: bool = False
+
+    def asks(self, row: Row) -> bool:
+        """Whether a row is asked anything."""
+        return self.questions is None or any(ask.question in self.questions for ask in row.asks)
 
 
 def batches(trees: Sequence[Sequence[Tree]], schedule: Schedule, goal: Goal, first: int, seed: int) -> Iterator[Packed]:
@@ -64,27 +70,37 @@ def batches(trees: Sequence[Sequence[Tree]], schedule: Schedule, goal: Goal, fir
     order: list[int] = []
     for step in range(schedule.steps):
         rng = random.Random(f"{seed}:{step}")
-        packer = Packer()
-        n_added = 0
-        while n_added < schedule.tasks:
+        chosen: list[tuple[Tree, list[tuple[Row, float]]]] = []
+        n_tasks = 0
+        while n_tasks < schedule.tasks:
             if not order:
                 order = list(range(len(trees)))
                 random.Random(f"{seed}:{step}:order").shuffle(order)
-            at = order.pop()
-            if step >= first:
-                _add(packer, trees[at], schedule, goal, rng)
-            n_added += 1
-        if step >= first and packer.asked:
+            found = _choose(trees[order.pop()], schedule, goal, rng)
+            chosen += found
+            n_tasks += bool(found)
+        if step >= first:
+            packer = Packer()
+            for tree, rows in chosen:
+                packer.add(tree, rows, goal.questions)
             yield packer.pack()
 
 
-def _add(packer: Packer, trees: Sequence[Tree], schedule: Schedule, goal: Goal, rng: random.Random) -> None:
+def _choose(
+    trees: Sequence[Tree], schedule: Schedule, goal: Goal, rng: random.Random
+) -> list[tuple[Tree, list[tuple[Row, float]]]]:
+    """The rows that a batch takes of a task's tries, weighted to stand for all."""
+    found = []
     for tree in trees:
-        rows = sample(tree, schedule.keep[tree.cascade], rng)
-        if goal.question is not None:
-            rows = [(row, weight) for row, weight in rows if any(ask.question == goal.question for ask in row.asks)]
+        asked = [row for row in tree.rows if goal.asks(row)]
+        is_quiet = not any(row.is_hit for row in asked)
+        if not asked or (is_quiet and rng.random() >= schedule.keep_quiet):
+            continue
+        factor = 1 / schedule.keep_quiet if is_quiet else 1.0
+        rows = [(row, factor * weight) for row, weight in sample(asked, schedule.keep[tree.cascade], rng)]
         if rows:
-            packer.add(tree, rows, goal.question)
+            found.append((tree, rows))
+    return found
 
 
 def loss_of(logits: torch.Tensor, batch: Packed) -> torch.Tensor:
@@ -162,14 +178,13 @@ def evaluate(model: Judge, trees: Sequence[Sequence[Tree]], goal: Goal) -> dict[
     found: dict[str, list[tuple[int, float, bool]]] = defaultdict(list)
     for number, pair in enumerate(trees):
         packer = Packer()
-        questions = []
+        questions: list[Ask] = []
         for tree in pair:
-            rows = [
-                row for row in tree.rows if goal.question is None or any(a.question == goal.question for a in row.asks)
-            ]
+            rows = [row for row in tree.rows if goal.asks(row)]
             if rows:
-                packer.add(tree, [(row, 1.0) for row in rows], goal.question)
-            questions += [a for row in rows for a in row.asks if goal.question is None or a.question == goal.question]
+                packer.add(tree, [(row, 1.0) for row in rows], goal.questions)
+            asked = [ask for row in rows for ask in row.asks]
+            questions += [ask for ask in asked if goal.questions is None or ask.question in goal.questions]
         if not questions:
             continue
         with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -11,6 +11,7 @@ from itertools import groupby
 
 import numpy as np
 
+from cascade.adapter_facts import AdapterFacts
 from cascade.adapters import ModelSet
 from cascade.backends.base import BackendFacts, Probe, Scores, Wave, WaveCost
 from cascade.backends.kv_store import Entry, KVStore, chunks
@@ -34,9 +35,9 @@ class _Tally:
 class LlamaRunner:
     """Runs waves on one context; only one thread may use it."""
 
-    def __init__(self, native: NativeModel, invocations: Mapping[str, Sequence[int]], labels: tuple[int, int]) -> None:
+    def __init__(self, native: NativeModel, adapters: Mapping[str, AdapterFacts], labels: tuple[int, int]) -> None:
         self._native = native
-        self._invocations = invocations
+        self._adapters = adapters
         self._labels = labels
         self._tally = _Tally()
         self.store = KVStore(native.n_cells, native.n_sequences)
@@ -46,7 +47,7 @@ class LlamaRunner:
 
         An activated adapter acts from its invocation on, so the base model computes all before it.
         """
-        return BASE if self._invocations.get(adapter) else adapter
+        return BASE if adapter == BASE or self._adapters[adapter].is_activated else adapter
 
     def score(self, wave: Wave) -> Scores:
         """See ``Backend.score``."""
@@ -103,7 +104,7 @@ class LlamaRunner:
             self._activate(adapter)
             logits = self._decode(runs)
         else:
-            start = self._activation(probes[0].node, adapter)
+            start = self._adapters[adapter].activation_start(probes[0].node.tokens) or 0
             if start:
                 self._activate(lineage)
                 self._decode([(tokens[:start], at, sequence, False) for tokens, at, sequence, _ in runs])
@@ -141,16 +142,6 @@ class LlamaRunner:
             msg = "A prompt node that was just computed is not in the cache; this is a bug, please report it."
             raise DecodeError(msg)
         return entry
-
-    def _activation(self, question: Node, adapter: str) -> int:
-        """Where in a question its activated adapter switches on: at its last invocation."""
-        invocation = tuple(self._invocations[adapter])
-        tokens = question.tokens
-        for at in range(len(tokens) - len(invocation), -1, -1):
-            if tokens[at : at + len(invocation)] == invocation:
-                return at
-        msg = f"Question tokens {tokens} lack the invocation {invocation} of activated adapter {adapter!r}."
-        raise DecodeError(msg)
 
     def _activate(self, adapter: str) -> None:
         self._tally.adapter_swaps += self._native.activate("" if adapter == BASE else adapter)
@@ -195,7 +186,7 @@ class LlamaBackend:
         except CascadeError:
             native.close()
             raise
-        invocations = {name: adapter.facts.invocation_tokens for name, adapter in models.adapters.items()}
+        adapters = {name: adapter.facts for name, adapter in models.adapters.items()}
         facts = BackendFacts(
             provenance=Provenance(
                 model=models.model_sha256,
@@ -210,7 +201,7 @@ class LlamaBackend:
             max_tokens=native.n_cells,
             max_probes=native.n_sequences,
         )
-        return cls(LlamaRunner(native, invocations, labels), native, facts)
+        return cls(LlamaRunner(native, adapters, labels), native, facts)
 
     @property
     def facts(self) -> BackendFacts:

@@ -79,6 +79,7 @@ class NativeModel:
         params.n_seq_max = min(size.n_seq_max, _MAX_SEQUENCES)
         params.n_outputs_max = params.n_seq_max
         params.kv_unified = True
+        params.pooling_type = llama_cpp.LLAMA_POOLING_TYPE_NONE  # a reranker file asks for RANK, which has no logits
         params.flash_attn_type = 1 if size.flash_attention else 0
         params.n_threads = params.n_threads_batch = size.n_threads or len(os.sched_getaffinity(0))
         context = llama_cpp.llama_init_from_model(self._model, params)
@@ -98,12 +99,13 @@ class NativeModel:
         base, step = self._rows.sequences.ctypes.data, self._rows.sequences.itemsize
         self._seq_pointers = base + step * np.arange(n, dtype=np.uint64)
         int_pointer = ctypes.POINTER(ctypes.c_int32)
-        self._batch: Any = llama_cpp.llama_batch()
-        self._batch.token = self._rows.tokens.ctypes.data_as(int_pointer)
-        self._batch.pos = self._rows.positions.ctypes.data_as(int_pointer)
-        self._batch.n_seq_id = self._n_seq.ctypes.data_as(int_pointer)
-        self._batch.seq_id = self._seq_pointers.ctypes.data_as(ctypes.POINTER(int_pointer))
-        self._batch.logits = self._rows.outputs.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
+        batch: Any = llama_cpp.llama_batch()
+        batch.token = self._rows.tokens.ctypes.data_as(int_pointer)
+        batch.pos = self._rows.positions.ctypes.data_as(int_pointer)
+        batch.n_seq_id = self._n_seq.ctypes.data_as(int_pointer)
+        batch.seq_id = self._seq_pointers.ctypes.data_as(ctypes.POINTER(int_pointer))
+        batch.logits = self._rows.outputs.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
+        self._batch = batch
 
     def load_adapter(self, name: str, path: Path, scale: float) -> None:
         """Load a LoRA adapter under a name; it is not active yet."""
