@@ -1,0 +1,162 @@
+"""``cascade classify``, ``evaluate`` and ``doctor`` with the shipped model, as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascade.cli import main
+from cascade.cli.output import ExitCode
+from tests.test_rows import COMMIT
+
+SOURCES = {
+    "app/__init__.py": "",
+    "app/config.py": '"""Config files."""\nfrom app.errors import ConfigError\n\n\n'
+    'def read_config(path):\n    """Read a config file."""\n    raise ConfigError(path)\n',
+    "app/errors.py": 'class ConfigError(ValueError):\n    """A config is wrong."""\n',
+    "app/other.py": "def unrelated(x):\n    return x\n",
+}
+STATS = {
+    "items", "calls", "calls_per_item", "decode_calls", "adapter_swaps", "tokens_decoded", "tokens_reused",
+    "elapsed_ms",
+}  # fmt: skip
+
+
+@pytest.fixture
+def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small git repository with one commit, and a cache folder of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = tmp_path / "repo"
+    for name, text in SOURCES.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    for command in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "all"],
+    ):
+        subprocess.run(["git", "-C", str(root), *command], check=True)
+    return root
+
+
+def _json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert main(arguments) == ExitCode.DONE
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_a_repositorys_symbols_are_labelled(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The JSON has the documented shape, a decision for every symbol, and steps that explain it."""
+    found = _json(
+        capsys, "classify", "--repo", str(repo), "--task", "read the config file", "--seed", "app/config.py", "--json"
+    )
+    assert {decision["id"] for decision in found["decisions"]} == {
+        "app/config.py::read_config", "app/errors.py::ConfigError", "app/other.py::unrelated",
+    }  # fmt: skip
+    assert set(found["stats"]) >= STATS
+    for decision in found["decisions"]:
+        assert set(decision) == {"id", "label", "status", "steps"}
+        assert decision["status"] == "decided"
+        assert set(decision["steps"][0]) == {"stage", "adapter", "p_yes", "threshold", "answer"}
+        assert all(0 <= step["p_yes"] <= 1 for step in decision["steps"])
+    assert found["stats"]["calls"] == sum(len(decision["steps"]) for decision in found["decisions"])
+
+
+def test_a_repositorys_files_are_labelled(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The scope cascade asks each file in every tier that found it, and never the seed."""
+    found = _json(
+        capsys, "classify", "--repo", str(repo), "--task", "read the config", "--seed", "app/config.py",
+        "--cascade", "scope", "--json",
+    )  # fmt: skip
+    tiers = {decision["id"]: [step["tier"] for step in decision["steps"]] for decision in found["decisions"]}
+    assert "dependency" in tiers["app/errors.py"]
+    assert "app/config.py" not in tiers
+
+
+def test_a_table_is_shown(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --json there is a table of the top candidates and a summary."""
+    assert main(["classify", "--repo", str(repo), "--task", "read the config", "--top", "2"]) == ExitCode.DONE
+    shown = capsys.readouterr().out
+    assert len([line for line in shown.splitlines() if "::" in line]) == 2
+    assert "3 candidates:" in shown
+    assert "per candidate" in shown
+
+
+def test_items_come_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--items replaces the repository; the decisions keep the file's order."""
+    path = tmp_path / "items.jsonl"
+    path.write_text("\n".join(json.dumps({"id": str(at), "name": f"f{at}"}) for at in range(5)), encoding="utf-8")
+    found = _json(capsys, "classify", "--items", str(path), "--task", "a task", "--json")
+    assert [decision["id"] for decision in found["decisions"]] == list("01234")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--task", "t"], "--repo and --items"),
+        (["--task", "t", "--repo", "absent"], "absent"),
+        (["--task", "t", "--items", "absent.jsonl"], "absent.jsonl"),
+        (["--task", "t", "--repo", ".", "--cascade", "nope"], "precision, scope"),
+        (["--task", "t", "--repo", ".", "--config", "absent.toml"], "absent.toml"),
+        (["--task", "t", "--repo", ".", "--seed", "absent.py"], "absent.py"),
+        (["--repo", "."], "--task"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing stands on stdout, one line on stderr says what was wrong."""
+    assert main(["classify", *arguments]) == ExitCode.BAD_INPUT
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert words in shown.err
+    assert "Traceback" not in shown.err
+
+
+def test_evaluate_reports_every_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The JSON has the documented keys for both cascades."""
+    path = tmp_path / "tasks.jsonl"
+    path.write_text(json.dumps(COMMIT) + "\n" + json.dumps(COMMIT), encoding="utf-8")
+    precision = _json(capsys, "evaluate", "--cascade", "precision", "--data", str(path), "--json")
+    scope = _json(capsys, "evaluate", "--cascade", "scope", "--data", str(path), str(path), "--json")
+    assert (precision["tasks"], precision["items"], scope["tasks"]) == (2, 4, 4)
+    stage = precision["stages"]["relevant"]
+    assert set(stage) == {"n", "base_rate", "auc_pooled", "auc_per_task", "ece", "f1", "by_tier"}
+    assert (stage["n"], stage["base_rate"]) == (4, 0.5)
+    assert scope["stages"]["relevant"]["by_tier"]["metadata"]["n"] == 4
+    assert main(["evaluate", "--cascade", "precision", "--data", str(path)]) == ExitCode.DONE
+    assert "macro F1" in capsys.readouterr().out
+
+
+def test_evaluate_refuses_a_missing_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """A path that is no file is refused before any model is loaded."""
+    assert main(["evaluate", "--cascade", "precision", "--data", "absent.jsonl"]) == ExitCode.BAD_INPUT
+    assert "absent.jsonl" in capsys.readouterr().err
+
+
+def test_doctor_finds_model_adapters_and_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    """Everything that is shipped is found, and the self-test scores."""
+    found = _json(capsys, "doctor", "--json")
+    by_name = {finding["name"]: finding for finding in found["findings"]}
+    assert found["ok"]
+    assert {"python", "llama-cpp-python", "llama.cpp", "model", "adapter relevant", "self-test"} <= set(by_name)
+    assert "calls/s" in by_name["self-test"]["value"]
+
+
+def test_doctor_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A model that is not there is a problem with a remedy and exit code 1."""
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        '[model]\npath = "absent.gguf"\n[cascade.c]\nlabels = ["a", "b"]\n[[cascade.c.stages]]\nname = "s"\n'
+        'question = "q?"\nadapter = "base"\nyes = { label = "b" }\nno = { label = "a" }\n',
+        encoding="utf-8",
+    )
+    assert main(["doctor", "--config", str(path), "--json"]) == ExitCode.FAILURE
+    found = json.loads(capsys.readouterr().out)
+    problem = next(finding for finding in found["findings"] if not finding["ok"])
+    assert "absent.gguf" in problem["remedy"]
