@@ -51,7 +51,7 @@ $(RUN_STAMP): pyproject.toml | $(BIN)/pip
 
 $(DEV_STAMP): pyproject.toml | $(BIN)/pip
 	@echo "Installing into $(VENV). The first time, llama.cpp is compiled, which takes 3 to 6 minutes."
-	$(PIP) --editable '.[dev,languages]'
+	$(PIP) --editable '.[dev,languages,hub]'
 	@touch $(RUN_STAMP) $@
 
 $(BENCH_STAMP): pyproject.toml | $(BIN)/pip
