@@ -150,7 +150,7 @@ class ModelConfig(_Model):
     format: str = Field("embedded", description="Prompt format: embedded, qwen3 or qwen3-reranker.")
     limits: LimitsConfig = LimitsConfig()
     n_ctx: int = Field(4096, ge=256, le=1_048_576, description="Cells of the KV cache.")
-    n_seq_max: int = Field(128, ge=2, le=256, description="Sequences, which bound the items of a wave.")
+    n_seq_max: int = Field(128, ge=4, le=256, description="Sequences, which bound the items of a wave.")
     n_batch: int = Field(1024, ge=32, le=65_536, description="Most tokens of one decode.")
     n_threads: int = Field(0, ge=0, le=1024, description="Threads of llama.cpp; 0 for all cores.")
     n_gpu_layers: int = Field(0, ge=-1, description="Layers on a GPU; -1 for all.")

@@ -33,7 +33,7 @@ def write_model(path: Path, tokens: tuple[str, ...] = TOKENS) -> Path:
     writer = gguf.GGUFWriter(path, "qwen3")
     writer.add_type("model")
     writer.add_name("Tiny")
-    writer.add_context_length(256)
+    writer.add_context_length(2048)
     writer.add_embedding_length(WIDTH)
     writer.add_block_count(LAYERS)
     writer.add_feed_forward_length(HIDDEN)

@@ -90,7 +90,7 @@ def test_model_facts(model: GGUFFile) -> None:
     """A sound model's facts are those it was written with."""
     facts = check_model(model)
     assert (facts.architecture, facts.name, facts.n_layers) == ("qwen3", "Tiny", 2)
-    assert (facts.n_ctx_train, facts.n_embd, facts.n_vocab) == (256, WIDTH, len(TOKENS))
+    assert (facts.n_ctx_train, facts.n_embd, facts.n_vocab) == (2048, WIDTH, len(TOKENS))
     assert facts.shapes["blk.1.ffn_down.weight"] == (64, 32)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade import BASE, Config, Engine, Item, Task, read_config, shipped_config
+from cascade import BASE, Config, Engine, Item, ModelFileError, Task, read_config, shipped_config
 from cascade.adapters import ModelSet, load_model_set
 from cascade.backends.base import Probe, Wave
 from cascade.backends.llama import LlamaRunner
@@ -21,6 +21,7 @@ from cascade.backends.native import ContextSize, NativeModel
 from cascade.prompt import Node, PromptBuilder, Segment, prompt_format
 from cascade.scoring import p_yes
 from cascade.tree import Cascade, Question
+from tests.gguf_files import write_model
 from tests.requests import files, symbols
 
 TOLERANCE = 1e-3
@@ -265,3 +266,27 @@ def test_more_items_than_sequences_and_cells_are_chunked(config: Config) -> None
     assert [decision.id for decision in report.decisions] == [item.id for item in items]
     first = [decision.steps[0].p_yes for decision in report.decisions]
     assert first == pytest.approx([decision.steps[0].p_yes for decision in expected.decisions], abs=TOLERANCE)
+
+
+def test_another_model_needs_only_its_config_lines(tmp_path: Path) -> None:
+    """A model from a path, a chat format and the base as adapter: the same engine, no other change."""
+    write_model(tmp_path / "other.gguf")
+    (tmp_path / "mine.toml").write_text(
+        '[model]\npath = "other.gguf"\nformat = "qwen3"\n[cascade.c]\nlabels = ["drop", "keep"]\n'
+        '[[cascade.c.stages]]\nname = "s"\nquestion = "does it matter?"\nadapter = "base"\n'
+        'yes = { label = "keep" }\nno = { label = "drop" }\n',
+        encoding="utf-8",
+    )
+    task, items = symbols(4, 6)
+    with Engine.open(tmp_path / "mine.toml") as engine:
+        report = engine.classify(task, items, "c")
+    assert len(report.decisions) == 6
+    assert (report.provenance.prompt_format, report.provenance.adapters) == ("qwen3", {})
+
+
+def test_an_adapter_of_another_base_is_refused(tmp_path: Path, config: Config) -> None:
+    """An adapter trained for one base model never answers on another, however alike they look."""
+    write_model(tmp_path / "other.gguf")
+    changed = config.model_copy(update={"model": config.model.model_copy(update={"path": tmp_path / "other.gguf"})})
+    with pytest.raises(ModelFileError, match="relevant"):
+        Engine.open(changed)
