@@ -4,6 +4,7 @@ Steps, in order; ``all`` runs them one after the other, and each resumes where i
 
     vocabulary  the tokenizer, from a sample of the training tasks
     trees       the tasks as token ids, in the very form in which inference asks
+    teacher     soft targets from boosted trees on the same evidence
     base        the base model, all questions at once
     adapters    one LoRA adapter a question, the base frozen
     export      GGUF files
@@ -25,10 +26,11 @@ import torch
 from tokenizers import Tokenizer
 
 from adapters.recipe import vocabulary
-from adapters.recipe.data import Tree, read_tasks, trees
+from adapters.recipe.data import Row, Tree, read_tasks, trees
 from adapters.recipe.export import export_adapter, export_base
 from adapters.recipe.golden import write_golden
 from adapters.recipe.model import Judge, Shape
+from adapters.recipe.teacher import Soft, soft_targets
 from adapters.recipe.train import Goal, Schedule, train
 from cascade.candidates.evidence import file_items, symbol_items
 from cascade.config import read_config
@@ -37,7 +39,10 @@ from cascade.prompt import FORMATS, PromptBuilder, group_text, item_text
 SEED = 7
 RANK, ALPHA = 16, 32.0
 SHAPE = Shape(num_hidden_layers=4)
-BASE = Schedule(steps=600, keep={"precision": 0.2, "scope": 0.25}, muon=0.02, adam=3e-3, warmup=40, save_every=100)
+SAMPLED = {"precision": 0.2, "scope": 0.25}
+# The truth alone first; then, from a lower peak, with the teacher.
+FIRST = Schedule(steps=600, keep=SAMPLED, muon=0.02, adam=3e-3, warmup=40, save_every=100)
+SECOND = Schedule(steps=300, keep=SAMPLED, muon=0.01, adam=1.5e-3, warmup=20, save_every=100, trust=0.5)
 KEEP = {"precision": 0.3, "scope": 0.4}
 SCOPE = ("dependency", "co_change", "metadata")
 
@@ -62,19 +67,21 @@ class Plan:
 
 
 def _schedule(steps: int, tasks: int, keep_quiet: float = 1.0, adam: float = 2e-3) -> Schedule:
-    return Schedule(steps=steps, tasks=tasks, keep=KEEP, keep_quiet=keep_quiet, adam=adam, warmup=10, save_every=100)
+    return Schedule(
+        steps=steps, tasks=tasks, keep=KEEP, keep_quiet=keep_quiet, adam=adam, warmup=10, save_every=100, trust=0.5
+    )
 
 
 # Questions with few rows a task take more tasks a batch. The precision questions are activated
 # LoRA, so that all three share the base model's KV. The scope questions are plain LoRA; a yes is
 # so rare there that the three first learn together, where a row asks up to three questions at once.
 PLANS = {
-    "relevant": Plan(questions=("relevant",), activated=True, schedule=_schedule(140, 8)),
-    "primary": Plan(questions=("primary",), activated=True, schedule=_schedule(140, 24)),
-    "supporting": Plan(questions=("supporting",), activated=True, schedule=_schedule(60, 24)),
-    "scope": Plan(questions=SCOPE, activated=False, schedule=_schedule(320, 14, 0.25), ships=False),
+    "relevant": Plan(questions=("relevant",), activated=True, schedule=_schedule(120, 8)),
+    "primary": Plan(questions=("primary",), activated=True, schedule=_schedule(90, 24)),
+    "supporting": Plan(questions=("supporting",), activated=True, schedule=_schedule(40, 24)),
+    "scope": Plan(questions=SCOPE, activated=False, schedule=_schedule(260, 14, 0.25), ships=False),
     **{
-        name: Plan(questions=(name,), activated=False, schedule=_schedule(60, 20, 0.25, 5e-4), start="scope")
+        name: Plan(questions=(name,), activated=False, schedule=_schedule(40, 20, 0.25, 5e-4), start="scope")
         for name in SCOPE
     },
 }
@@ -106,11 +113,18 @@ class Recipe:
                     print(f"{group}: {len(found)} tasks", flush=True)
             path.write_bytes(pickle.dumps(found))
 
+    def teacher(self) -> None:
+        """Fit the trees that soften the targets."""
+        path = self.work / "teacher.pickle"
+        if not path.exists():
+            path.write_bytes(pickle.dumps(soft_targets(read_tasks(self._files("train")), self.config.cascades())))
+
     def base(self) -> None:
         """Train the base model."""
         torch.manual_seed(SEED)
-        model = self._model()
-        train(model, self._trees("train"), self._watched(), BASE, Goal(), self.work / "base.pt", SEED)
+        model, data, watched = self._model(), self._trees("train"), self._watched()
+        train(model, data, watched, FIRST, Goal(), self.work / "first.pt", SEED)
+        train(model, data, watched, SECOND, Goal(), self.work / "base.pt", SEED + 1)
 
     def adapters(self) -> None:
         """Train the adapters on the base as it is exported."""
@@ -177,6 +191,9 @@ class Recipe:
         found: list[list[Tree]] = pickle.loads(  # noqa: S301 - the recipe's own file
             (self.work / f"{group}.trees").read_bytes()
         )
+        if group == "train":
+            soft = pickle.loads((self.work / "teacher.pickle").read_bytes())  # noqa: S301 - the recipe's own file
+            found = [_softened(trees, targets) for trees, targets in zip(found, soft, strict=True)]
         gc.freeze()
         return found
 
@@ -201,7 +218,16 @@ class Recipe:
         return self.work / "tokenizer.json"
 
 
-STEPS = ("vocabulary", "trees", "base", "adapters", "export", "golden")
+def _softened(trees: list[Tree], soft: Soft) -> list[Tree]:
+    """Tries whose rows carry the teacher's targets."""
+    found = []
+    for tree, targets in zip(trees, soft, strict=True):
+        rows = zip(tree.rows, targets, strict=True)
+        found.append(Tree(tree.cascade, tree.prefix, tuple(Row(r.tokens, r.group, r.asks, p) for r, p in rows)))
+    return found
+
+
+STEPS = ("vocabulary", "trees", "teacher", "base", "adapters", "export", "golden")
 
 
 def main() -> None:

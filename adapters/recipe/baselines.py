@@ -126,12 +126,16 @@ def _asked(cascade: Cascade, row: Row) -> Iterator[tuple[str, bool]]:
 def boosted(train: Table, dev: Table) -> np.ndarray:
     """p(yes) of the rows of ``dev`` by trees fitted to ``train``."""
     names = sorted({name for facts in train.facts for name in facts})
+    found: np.ndarray = fit(_matrix(train, names), np.array(train.truths)).predict_proba(_matrix(dev, names))[:, 1]
+    return found
+
+
+def fit(table: np.ndarray, truths: np.ndarray) -> HistGradientBoostingClassifier:
+    """Boosted trees on evidence as numbers."""
     model = HistGradientBoostingClassifier(
         max_iter=200, learning_rate=0.06, max_leaf_nodes=31, min_samples_leaf=100, random_state=0
     )
-    model.fit(_matrix(train, names), train.truths)
-    found: np.ndarray = model.predict_proba(_matrix(dev, names))[:, 1]
-    return found
+    return model.fit(table, truths)
 
 
 def _matrix(table: Table, names: Sequence[str]) -> np.ndarray:

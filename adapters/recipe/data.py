@@ -31,11 +31,15 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An item's tokens, the group it hangs below (None: the task), and what is asked of it."""
+    """An item's tokens, the group it hangs below (None: the task), and what is asked of it.
+
+    ``soft`` has the teacher's p(yes) of each question; empty without a teacher.
+    """
 
     tokens: tuple[int, ...]
     group: tuple[int, ...] | None
     asks: tuple[Ask, ...]
+    soft: tuple[float, ...] = ()
 
     @property
     def is_hit(self) -> bool:
@@ -96,9 +100,14 @@ def sample(rows: Sequence[Row], keep: float, rng: random.Random) -> list[tuple[R
 
 
 class Packer:
-    """Collects tries and flattens them into one batch."""
+    """Collects tries and flattens them into one batch.
 
-    def __init__(self) -> None:
+    Args:
+        trust: Weight of the teacher in a target, in [0, 1]; the truth has the rest.
+    """
+
+    def __init__(self, trust: float = 0.0) -> None:
+        self.trust = trust
         self.tokens: list[int] = []
         self.positions: list[int] = []
         self.adapted: list[float] = []
@@ -116,12 +125,15 @@ class Packer:
                 if row.group not in groups:
                     groups[row.group] = self._span("group", prefix, [row.group], len(prefix))
                 above = prefix + groups[row.group]
-            asks = [ask for ask in row.asks if only is None or ask.question in only]
+            targets = row.soft or tuple(float(ask.truth) for ask in row.asks)
+            chosen = [at for at, ask in enumerate(row.asks) if only is None or ask.question in only]
+            asks = [row.asks[at] for at in chosen]
             own = self._span("item", above, [row.tokens, *(ask.marker for ask in asks)], len(above))
             at = len(row.tokens)
-            for ask in asks:
+            for number, ask in zip(chosen, asks, strict=True):
                 at += len(ask.marker)
-                self.asked.append((own[at - 1], float(ask.truth), weight, self.n_tasks))
+                target = self.trust * targets[number] + (1 - self.trust) * float(ask.truth)
+                self.asked.append((own[at - 1], target, weight, self.n_tasks))
         self.n_tasks += 1
 
     def _span(self, kind: str, above: list[int], parts: Sequence[Sequence[int]], start: int) -> list[int]:

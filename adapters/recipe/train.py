@@ -34,6 +34,7 @@ class Schedule:
         keep_quiet: Share of the tries without any yes that are drawn.
         warmup: Steps of linear warm-up; a cosine to a twentieth follows.
         save_every: Steps between checkpoints and looks at the development tasks.
+        trust: Weight of the teacher's soft targets; the truth has the rest.
     """
 
     steps: int
@@ -44,6 +45,7 @@ class Schedule:
     keep_quiet: float = 1.0
     warmup: int = 50
     save_every: int = 150
+    trust: float = 0.0
 
     def factor(self, step: int) -> float:
         """Share of the peak rate at a step."""
@@ -80,7 +82,7 @@ def batches(trees: Sequence[Sequence[Tree]], schedule: Schedule, goal: Goal, fir
             chosen += found
             n_tasks += bool(found)
         if step >= first:
-            packer = Packer()
+            packer = Packer(schedule.trust)
             for tree, rows in chosen:
                 packer.add(tree, rows, goal.questions)
             yield packer.pack()

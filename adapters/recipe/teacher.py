@@ -1,0 +1,64 @@
+"""Soft targets: what boosted trees on the same evidence say of every training row.
+
+A yes is rare and the labels are noisy, so one row tells little; the trees' probability tells much
+more. The model learns from a mixture of both, and has the text besides, which the trees never see.
+The trees are fitted to a third of the tasks, so most of their targets are out of sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from adapters.recipe.baselines import facts_of, fit
+from cascade.candidates.commits import CommitTask
+from cascade.candidates.evidence import file_items, symbol_items
+from cascade.tree import Cascade
+
+FIT_EVERY = 3
+Soft = list[list[tuple[float, ...]]]
+"""Of one task: for each cascade, for each row, p(yes) of each question asked."""
+
+
+def soft_targets(tasks: Iterable[CommitTask], cascades: Mapping[str, Cascade]) -> list[Soft]:
+    """The trees' p(yes) for every row of every task, in the order of the tries."""
+    facts: list[dict[str, float]] = []
+    asked: dict[str, list[tuple[int, bool, int]]] = {}  # question -> (row of facts, truth, task)
+    shape: list[list[list[list[tuple[str, int]]]]] = []  # where each answer goes
+    for number, task in enumerate(tasks):
+        request, files = task.request(), [file.record() for file in task.files]
+        symbols = symbol_items(request, [symbol.record() for symbol in task.symbols], files)
+        labels = [symbol.label for symbol in task.symbols]
+        answers = ["relevant" if file.relevant else "irrelevant" for file in task.files]
+        both = (("precision", symbols, labels), ("scope", file_items(request, files), answers))
+        places: list[list[list[tuple[str, int]]]] = []
+        for name, items, truths in both:
+            rows = []
+            for item, label in zip(items, truths, strict=True):
+                facts.append(facts_of(item))
+                row = []
+                for stage, truth in cascades[name].truths(label):
+                    for tier in stage.tiers_of(item):
+                        entries = asked.setdefault(stage.question(tier).marker, [])
+                        row.append((stage.question(tier).marker, len(entries)))
+                        entries.append((len(facts) - 1, truth, number))
+                if row:
+                    rows.append(row)
+            places.append(rows)
+        shape.append(places)
+    names = sorted({name for entry in facts[:50_000] for name in entry})
+    table = np.array([[entry.get(name, 0.0) for name in names] for entry in facts], np.float32)
+    del facts
+    p = {question: _predicted(table, entries) for question, entries in asked.items()}
+    return [
+        [[tuple(float(p[question][at]) for question, at in row) for row in rows] for rows in places] for places in shape
+    ]
+
+
+def _predicted(table: np.ndarray, entries: list[tuple[int, bool, int]]) -> np.ndarray:
+    rows, truths, tasks = (np.array(column) for column in zip(*entries, strict=True))
+    chosen = tasks % FIT_EVERY == 0
+    model = fit(table[rows[chosen]], truths[chosen])
+    found: np.ndarray = model.predict_proba(table[rows])[:, 1]
+    return found
