@@ -18,7 +18,7 @@ import copy
 import gc
 import pickle
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,8 +90,8 @@ PLANS = {
 class Recipe:
     """The steps, with the folders they read and write."""
 
-    def __init__(self, data: Path, work: Path, out: Path) -> None:
-        self.data, self.work, self.out = data, work, out
+    def __init__(self, data: Path, work: Path, out: Path, only: Collection[str] = ()) -> None:
+        self.data, self.work, self.out, self.only = data, work, out, only
         self.work.mkdir(parents=True, exist_ok=True)
         self.config = read_config(out / "map.toml")
 
@@ -129,8 +129,10 @@ class Recipe:
     def adapters(self) -> None:
         """Train the adapters on the base as it is exported."""
         base = self._trained()
-        data = self._trees("train")
-        for name, plan in PLANS.items():
+        plans = {name: plan for name, plan in PLANS.items() if name in (self.only or PLANS)}
+        wanted = {"scope" if set(plan.questions) <= set(SCOPE) else "precision" for plan in plans.values()}
+        data = [[tree for tree in trees if tree.cascade in wanted] for trees in self._trees("train")]
+        for name, plan in plans.items():
             torch.manual_seed(SEED)
             model = self._adapted(base, plan.start) if plan.start else self._fresh(base)
             print(f"adapter {name}", flush=True)
@@ -237,8 +239,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with train/ and dev/")
     parser.add_argument("--work", type=Path, default=Path("adapters/.work"), help="checkpoints; a run resumes here")
     parser.add_argument("--out", type=Path, default=Path("adapters"), help="folder with map.toml; GGUF files go there")
+    parser.add_argument("--only", nargs="*", default=(), choices=PLANS, help="adapters to train, for runs side by side")
     options = parser.parse_args()
-    recipe = Recipe(options.data, options.work, options.out)
+    recipe = Recipe(options.data, options.work, options.out, options.only)
     for step in STEPS if options.step == "all" else [options.step]:
         print(f"== {step}", flush=True)
         getattr(recipe, step)()
