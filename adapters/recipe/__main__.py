@@ -79,7 +79,7 @@ PLANS = {
     "relevant": Plan(questions=("relevant",), activated=True, schedule=_schedule(120, 8)),
     "primary": Plan(questions=("primary",), activated=True, schedule=_schedule(90, 24)),
     "supporting": Plan(questions=("supporting",), activated=True, schedule=_schedule(40, 24)),
-    "scope": Plan(questions=SCOPE, activated=False, schedule=_schedule(260, 14, 0.25), ships=False),
+    "scope": Plan(questions=SCOPE, activated=False, schedule=_schedule(220, 14, 0.25), ships=False),
     **{
         name: Plan(questions=(name,), activated=False, schedule=_schedule(40, 20, 0.25, 5e-4), start="scope")
         for name in SCOPE
