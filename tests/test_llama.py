@@ -9,6 +9,7 @@ import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,11 @@ from cascade.adapters import ModelSet, load_model_set
 from cascade.backends.base import Probe, Wave
 from cascade.backends.llama import LlamaRunner
 from cascade.backends.native import ContextSize, NativeModel
+from cascade.backends.native_rows import Rows
 from cascade.prompt import Node, PromptBuilder, Segment, prompt_format
 from cascade.scoring import p_yes
 from cascade.tree import Cascade, Question
-from tests.gguf_files import write_model
+from tests.gguf_files import Lora, write_adapter, write_model
 from tests.requests import files, symbols
 
 TOLERANCE = 1e-3
@@ -290,3 +292,50 @@ def test_an_adapter_of_another_base_is_refused(tmp_path: Path, config: Config) -
     changed = config.model_copy(update={"model": config.model.model_copy(update={"path": tmp_path / "other.gguf"})})
     with pytest.raises(ModelFileError, match="relevant"):
         Engine.open(changed)
+
+
+def test_an_activated_adapter_acts_from_its_invocation_on(tmp_path: Path) -> None:
+    """Where the invocation stands inside a question, and differently in each, the base computes what is before."""
+    write_model(tmp_path / "other.gguf")
+    with_tokens = NativeModel(tmp_path / "other.gguf", replace(LARGE, n_ctx=2048, n_seq_max=4))
+    invocation = with_tokens.tokenizer.encode("<|im_end|>", special=True)
+    write_adapter(tmp_path / "lora.gguf", Lora(invocation=tuple(invocation)))
+    stage = (
+        '[[cascade.c.stages]]\nname = "{0}"\nquestion = "does it matter?"\nadapter = "lora"\n'
+        'yes = {{ label = "keep" }}\nno = {{ {1} }}\n'
+    )
+    (tmp_path / "mine.toml").write_text(
+        '[model]\npath = "other.gguf"\nformat = "qwen3"\n[adapters]\nlora = "lora.gguf"\n'
+        '[cascade.c]\nlabels = ["drop", "keep"]\n'
+        + stage.format("s", 'stage = "long"')
+        + stage.format("long", 'label = "drop"'),
+        encoding="utf-8",
+    )
+    config = read_config(tmp_path / "mine.toml")
+    models, cascade = load_model_set(config), config.cascades()["c"]
+    with_tokens.load_adapter("lora", tmp_path / "lora.gguf", 1.0)
+    form = prompt_format("qwen3")
+    builder = PromptBuilder(form, with_tokens.tokenizer)
+    labels = builder.label_tokens()
+    runner = LlamaRunner(with_tokens, {"lora": models.adapters["lora"].facts}, labels)
+    task, items = symbols(4, 1)
+    item = builder.item(builder.task(cascade.instructions, cascade.questions(), task), items[0])
+    for marker in ("s", "long"):
+        question = builder.question(item, marker)
+        (found,) = runner.score(Wave((Probe(question, "lora"),))).logits
+        runner.release([item.path[0]])
+        start = item.end + (models.adapters["lora"].facts.activation_start(question.tokens) or 0)
+        assert start > item.end
+        right, wrong = (_by_hand(with_tokens, question, at, labels) for at in (start, item.end))
+        assert abs(found - right) < 0.01 < abs(found - wrong)
+    with_tokens.close()
+
+
+def _by_hand(native: NativeModel, question: Node, start: int, labels: tuple[int, int]) -> float:
+    """Log odds of a prompt whose tokens from ``start`` on run under the adapter, the others on the base."""
+    native.activate("")
+    native.decode(Rows.of([(question.prompt[:start], 0, 0, False)]), labels)
+    native.activate("lora")
+    ((yes, no),) = native.decode(Rows.of([(question.prompt[start:], start, 0, True)]), labels)
+    native.clear()
+    return float(yes) - float(no)

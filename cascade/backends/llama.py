@@ -97,19 +97,19 @@ class LlamaRunner:
     def _score_chunk(self, probes: Sequence[Probe], adapter: str) -> list[float]:
         lineage = self.lineage(adapter)
         entries = self._take(probes, lineage)
-        runs: list[Run] = []
+        before: list[Run] = []  # what a question has before its invocation, the base model computes too
+        asked: list[Run] = []
         for probe, entry in zip(probes, entries, strict=True):
-            runs.append((probe.node.tokens, probe.node.start, entry.sequence, True))
-        if lineage == adapter:
-            self._activate(adapter)
-            logits = self._decode(runs)
-        else:
-            start = self._adapters[adapter].activation_start(probes[0].node.tokens) or 0
+            tokens, at = probe.node.tokens, probe.node.start
+            start = 0 if lineage == adapter else self._adapters[adapter].activation_start(tokens) or 0
             if start:
-                self._activate(lineage)
-                self._decode([(tokens[:start], at, sequence, False) for tokens, at, sequence, _ in runs])
-            self._activate(adapter)
-            logits = self._decode([(tokens[start:], at + start, sequence, True) for tokens, at, sequence, _ in runs])
+                before.append((tokens[:start], at, entry.sequence, False))
+            asked.append((tokens[start:], at + start, entry.sequence, True))
+        if before:
+            self._activate(lineage)
+            self._decode(before)
+        self._activate(adapter)
+        logits = self._decode(asked)
         for probe, entry in zip(probes, entries, strict=True):
             self._native.cut(entry.sequence, probe.node.start)
         return logits
