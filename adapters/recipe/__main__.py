@@ -26,10 +26,11 @@ import torch
 from tokenizers import Tokenizer
 
 from adapters.recipe import vocabulary
-from adapters.recipe.data import Row, Tree, read_tasks, trees
+from adapters.recipe.data import Row, Tree, trees
 from adapters.recipe.export import export_adapter, export_base
 from adapters.recipe.golden import write_golden
 from adapters.recipe.model import Judge, Shape
+from adapters.recipe.tasks import read_tasks
 from adapters.recipe.teacher import Soft, soft_targets
 from adapters.recipe.train import Goal, Schedule, train
 from cascade.candidates.evidence import file_items, symbol_items

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from adapters.recipe.data import read_tasks
+from adapters.recipe.tasks import WITHIN_CLASSES, read_tasks
 from cascade.candidates.commits import CommitTask
 from cascade.candidates.evidence import file_items, symbol_items
 from cascade.config import read_config
@@ -29,7 +29,6 @@ from cascade.tree import Cascade
 
 _FACT = re.compile(r"([a-z]+)(\d+)$")
 _KINDS = ("function", "method", "class", "file")
-WITHIN_CLASSES = "supporting, classes only"
 Signals = dict[str, Callable[[Item, "Row"], float]]
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import random
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -54,14 +51,6 @@ class Tree:
     cascade: str
     prefix: tuple[int, ...]
     rows: tuple[Row, ...]
-
-
-def read_tasks(paths: Sequence[Path]) -> Iterator[CommitTask]:
-    """The tasks of gzipped JSON-lines files, in order."""
-    for path in paths:
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
-            for line in lines:
-                yield CommitTask.model_validate(json.loads(line))
 
 
 def trees(task: CommitTask, builder: PromptBuilder, precision: Cascade, scope: Cascade) -> list[Tree]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import torch
-from gguf.constants import GGMLQuantizationType, GGUFValueType, TokenType
+from gguf.constants import GGUFValueType, TokenType
 from tokenizers import Tokenizer
 
 from adapters.recipe.model import Judge, Linear
@@ -36,12 +36,17 @@ NAME = "cascade-embedded"
 
 
 def export_base(model: Judge, tokenizer: Tokenizer, path: Path) -> None:
-    """Write the base model, matrices in BF16, norms in F32."""
+    """Write the base model, matrices in F16, norms in F32.
+
+    The weights are rounded to BF16 before, which F16 holds as well. In BF16 llama.cpp rounds
+    activations to 8 bits of mantissa, and the same prompt in another batch then moved p(yes) by up
+    to 9e-4; in F16 by 5e-5, at 0.8 of the speed.
+    """
     writer = gguf.GGUFWriter(path, ARCHITECTURE)
     shape = model.shape
     writer.add_name(NAME)
     writer.add_license("MIT")
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_BF16)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
     writer.add_context_length(shape.max_position_embeddings)
     writer.add_embedding_length(shape.hidden_size)
     writer.add_block_count(shape.num_hidden_layers)
@@ -102,8 +107,7 @@ def _add_vocabulary(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
 
 
 def _add_matrix(writer: gguf.GGUFWriter, name: str, weight: torch.Tensor) -> None:
-    data = gguf.quantize(weight.detach().float().numpy(), GGMLQuantizationType.BF16)
-    writer.add_tensor(name, data, raw_dtype=GGMLQuantizationType.BF16)
+    writer.add_tensor(name, weight.detach().numpy().astype(np.float16))
 
 
 def _add_vector(writer: gguf.GGUFWriter, name: str, weight: torch.Tensor) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adapters.recipe.baselines import WITHIN_CLASSES
+from adapters.recipe.tasks import WITHIN_CLASSES
 from cascade.backends.embedded import open_backend
 from cascade.config import read_config, shipped_config
 from cascade.engine import Engine
