@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cascade.candidates.commits import CommitTask
-from cascade.candidates.evidence import file_items, symbol_items
 from cascade.errors import InputError
 from cascade.items import Group, Item, Task
 from cascade.tree import Cascade
@@ -131,17 +130,11 @@ def _from_row(value: dict[str, Any], where: str) -> Labelled:
 
 def _from_commit(value: dict[str, Any], where: str, cascade: Cascade) -> Labelled:
     commit = _parse(CommitTask, value, where)
-    task = commit.request()
-    files = [file.record() for file in commit.files]
     if asks_files(cascade):
-        labels = tuple("relevant" if file.relevant else "irrelevant" for file in commit.files)
-        return Labelled(task=task, items=tuple(file_items(task, files)), labels=labels)
-    symbols = [symbol.record() for symbol in commit.symbols]
-    return Labelled(
-        task=task,
-        items=tuple(symbol_items(task, symbols, files)),
-        labels=tuple(symbol.label for symbol in commit.symbols),
-    )
+        items, labels = commit.file_items(), commit.file_labels
+    else:
+        items, labels = commit.symbol_items(), commit.symbol_labels
+    return Labelled(task=commit.request(), items=tuple(items), labels=labels)
 
 
 def asks_files(cascade: Cascade) -> bool:

@@ -33,7 +33,6 @@ from adapters.recipe.model import Judge, Shape
 from adapters.recipe.tasks import read_tasks
 from adapters.recipe.teacher import Soft, soft_targets
 from adapters.recipe.train import Goal, Schedule, train
-from cascade.candidates.evidence import file_items, symbol_items
 from cascade.config import read_config
 from cascade.prompt import FORMATS, PromptBuilder, group_text, item_text
 
@@ -209,12 +208,11 @@ class Recipe:
         for task in read_tasks(self._files("train")):
             if rng.random() > 0.15:
                 continue
-            request, files = task.request(), [file.record() for file in task.files]
-            items = symbol_items(request, [symbol.record() for symbol in task.symbols], files)
+            items = task.symbol_items()
             yield from [task.task] * 4
             yield from map(item_text, items)
             yield from map(group_text, {item.group for item in items if item.group})
-            yield from map(item_text, file_items(request, files))
+            yield from map(item_text, task.file_items())
 
     @property
     def _tokenizer_path(self) -> Path:

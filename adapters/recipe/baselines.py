@@ -21,7 +21,6 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from adapters.recipe.tasks import WITHIN_CLASSES, read_tasks
 from cascade.candidates.commits import CommitTask
-from cascade.candidates.evidence import file_items, symbol_items
 from cascade.config import read_config
 from cascade.items import Item
 from cascade.metrics import auc, auc_per_task
@@ -83,14 +82,10 @@ SIGNALS: Signals = {
 
 def rows_of(task: CommitTask) -> Iterator[tuple[str, Row]]:
     """(cascade, row) of every symbol and file."""
-    request = task.request()
-    files = [file.record() for file in task.files]
-    items = symbol_items(request, [symbol.record() for symbol in task.symbols], files)
-    for item, symbol in zip(items, task.symbols, strict=True):
+    for item, symbol in zip(task.symbol_items(), task.symbols, strict=True):
         yield "precision", Row(item, symbol.label, task.seed, symbol.lines, 0.0)
-    for item, record, file in zip(file_items(request, files), files, task.files, strict=True):
-        label = "relevant" if file.relevant else "irrelevant"
-        yield "scope", Row(item, label, task.seed, 0, record.co_change_ratio)
+    for item, label, file in zip(task.file_items(), task.file_labels, task.files, strict=True):
+        yield "scope", Row(item, label, task.seed, 0, file.record().co_change_ratio)
 
 
 def tables(tasks: Iterator[CommitTask], cascades: dict[str, Cascade], every: int) -> dict[str, Table]:

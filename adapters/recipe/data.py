@@ -11,7 +11,6 @@ from torch import Tensor
 
 from adapters.recipe.model import Packed, Rows
 from cascade.candidates.commits import CommitTask
-from cascade.candidates.evidence import file_items, symbol_items
 from cascade.items import Item
 from cascade.prompt import Node, PromptBuilder
 from cascade.tree import Cascade
@@ -56,15 +55,10 @@ class Tree:
 def trees(task: CommitTask, builder: PromptBuilder, precision: Cascade, scope: Cascade) -> list[Tree]:
     """A task's symbols under the precision cascade and its files under the scope cascade."""
     request = task.request()
-    files = [file.record() for file in task.files]
-    symbols = symbol_items(request, [symbol.record() for symbol in task.symbols], files)
-    labels = [symbol.label for symbol in task.symbols]
-    asked = file_items(request, files)
-    answers = ["relevant" if file.relevant else "irrelevant" for file in task.files]
     above = [builder.task(cascade.instructions, cascade.questions(), request) for cascade in (precision, scope)]
     return [
-        _tree(precision, builder, above[0], symbols, labels),
-        _tree(scope, builder, above[1], asked, answers),
+        _tree(precision, builder, above[0], task.symbol_items(), task.symbol_labels),
+        _tree(scope, builder, above[1], task.file_items(), task.file_labels),
     ]
 
 

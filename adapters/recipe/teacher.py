@@ -13,7 +13,6 @@ import numpy as np
 
 from adapters.recipe.baselines import facts_of, fit
 from cascade.candidates.commits import CommitTask
-from cascade.candidates.evidence import file_items, symbol_items
 from cascade.tree import Cascade
 
 FIT_EVERY = 3
@@ -27,11 +26,10 @@ def soft_targets(tasks: Iterable[CommitTask], cascades: Mapping[str, Cascade]) -
     asked: dict[str, list[tuple[int, bool, int]]] = {}  # question -> (row of facts, truth, task)
     shape: list[list[list[list[tuple[str, int]]]]] = []  # where each answer goes
     for number, task in enumerate(tasks):
-        request, files = task.request(), [file.record() for file in task.files]
-        symbols = symbol_items(request, [symbol.record() for symbol in task.symbols], files)
-        labels = [symbol.label for symbol in task.symbols]
-        answers = ["relevant" if file.relevant else "irrelevant" for file in task.files]
-        both = (("precision", symbols, labels), ("scope", file_items(request, files), answers))
+        both = (
+            ("precision", task.symbol_items(), task.symbol_labels),
+            ("scope", task.file_items(), task.file_labels),
+        )
         places: list[list[list[tuple[str, int]]]] = []
         for name, items, truths in both:
             rows = []

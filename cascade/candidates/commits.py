@@ -10,8 +10,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from cascade.candidates.evidence import file_items, symbol_items
 from cascade.candidates.records import FileRecord, SymbolRecord
-from cascade.items import Task
+from cascade.items import Item, Task
 
 Label = Literal["primary", "supporting", "type_context", "excluded"]
 
@@ -76,3 +77,24 @@ class CommitTask(_Model):
     def request(self) -> Task:
         """The task as a caller would state it."""
         return Task(text=self.task, seeds=(self.seed,))
+
+    def symbol_items(self) -> list[Item]:
+        """The symbols as items, in order."""
+        return symbol_items(self.request(), [symbol.record() for symbol in self.symbols], self._files())
+
+    def file_items(self) -> list[Item]:
+        """The files as items, in order."""
+        return file_items(self.request(), self._files())
+
+    @property
+    def symbol_labels(self) -> tuple[str, ...]:
+        """The truth of each symbol."""
+        return tuple(symbol.label for symbol in self.symbols)
+
+    @property
+    def file_labels(self) -> tuple[str, ...]:
+        """The truth of each file: ``relevant`` or ``irrelevant``."""
+        return tuple("relevant" if file.relevant else "irrelevant" for file in self.files)
+
+    def _files(self) -> list[FileRecord]:
+        return [file.record() for file in self.files]
