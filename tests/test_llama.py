@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade import BASE, Config, Engine, Item, ModelFileError, Task, read_config, shipped_config
+from cascade import BASE, Config, ConfigError, Engine, Item, ModelFileError, Task, read_config, shipped_config
 from cascade.adapters import ModelSet, load_model_set
 from cascade.backends.base import Probe, Wave
 from cascade.backends.llama import LlamaRunner
@@ -23,6 +23,7 @@ from cascade.backends.native_rows import Rows
 from cascade.prompt import Node, PromptBuilder, Segment, prompt_format
 from cascade.scoring import p_yes
 from cascade.tree import Cascade, Question
+from tests.asyncs import run
 from tests.gguf_files import Lora, write_adapter, write_model
 from tests.requests import files, symbols
 
@@ -339,3 +340,13 @@ def _by_hand(native: NativeModel, question: Node, start: int, labels: tuple[int,
     ((yes, no),) = native.decode(Rows.of([(question.prompt[start:], start, 0, True)]), labels)
     native.clear()
     return float(yes) - float(no)
+
+
+@run
+async def test_a_question_that_does_not_fit_the_model_is_refused_inside_an_event_loop(config: Config) -> None:
+    """A marker of too many tokens is a ConfigError, wherever the engine is opened."""
+    stage = config.cascade["precision"].stages[0].model_copy(update={"marker": "does this symbol really matter at all"})
+    precision = config.cascade["precision"]
+    changed = precision.model_copy(update={"stages": (stage, *precision.stages[1:])})
+    with pytest.raises(ConfigError, match="marker 'does this symbol really matter at all' is"):
+        Engine.open(config.model_copy(update={"cascade": {"precision": changed}}))

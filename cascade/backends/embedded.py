@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 from cascade.adapters import ModelSet, load_model_set
@@ -41,7 +40,7 @@ def open_backend(config: Config, cascades: Mapping[str, Cascade]) -> LlamaBacken
         for cascade in cascades.values():
             check_questions(cascade, builder, models)
     except CascadeError:
-        asyncio.run(backend.close())
+        backend.abandon()
         raise
     return backend
 

@@ -221,8 +221,14 @@ class LlamaBackend:
         """See ``Backend.close``."""
         if not self._closed:
             self._closed = True
-            done = self._worker.submit(self._native.close)
-            await asyncio.wrap_future(done)
+            await asyncio.wrap_future(self._worker.submit(self._native.close))
+            self._worker.shutdown()
+
+    def abandon(self) -> None:
+        """``close`` for a backend that never met an event loop; waits."""
+        if not self._closed:
+            self._closed = True
+            self._worker.submit(self._native.close).result()
             self._worker.shutdown()
 
     def _submit(self, wave: Wave) -> Future[Scores]:
