@@ -126,6 +126,17 @@ class Engine:
         request.stage, request.one_stage = request.cascade.stage(stage), True
         return [tuple(walk.steps) for walk in self._submit(request).done.result()]
 
+    def cascade(self, name: str) -> Cascade:
+        """The cascade of that name.
+
+        Raises:
+            InputError: There is none.
+        """
+        if name not in self.cascades:
+            msg = f"Unknown cascade {name!r}; the config has {', '.join(self.cascades)}."
+            raise InputError(msg)
+        return self.cascades[name]
+
     def close(self) -> None:
         """Stop and free everything; calls that wait get a ClosedError. A second call does nothing."""
         self._loop.stop()
@@ -147,10 +158,7 @@ class Engine:
         await asyncio.to_thread(self.close)
 
     def _request(self, task: Task | str, items: Sequence[Item], cascade: str) -> Request:
-        if cascade not in self.cascades:
-            msg = f"Unknown cascade {cascade!r}; the config has {', '.join(self.cascades)}."
-            raise InputError(msg)
-        return new_request(task, items, self.cascades[cascade], self.facts.provenance)
+        return new_request(task, items, self.cascade(cascade), self.facts.provenance)
 
     def _submit(self, request: Request) -> Request:
         self._loop.submit(request)

@@ -37,21 +37,19 @@ def classify(  # noqa: PLR0913 - the command line's options
         msg = "Give exactly one of --repo and --items."
         raise InputError(msg)
     with Engine.open(config) as engine:
-        if cascade not in engine.cascades:
-            msg = f"Unknown cascade {cascade!r}; the config has {', '.join(engine.cascades)}."
-            raise InputError(msg)
-        tree = engine.cascades[cascade]
+        tree = engine.cascade(cascade)
         request = Task(text=task, seeds=tuple(seed or ()))
         if items is not None:
             found = read_items(items)
         else:
             request, found = _candidates(repo or Path(), request, tree)
         report = engine.classify(request, found, cascade)
-    chosen = _ranked(report, tree)[:top] if top else list(report.decisions)
+    ranked = _ranked(report, tree)[:top]
     if json:
+        chosen = ranked if top else report.decisions
         print_json(report.as_dict() | {"decisions": [decision.as_dict() for decision in chosen]})
     else:
-        _show(report, _ranked(report, tree)[:top], tree, {item.id: item for item in found})
+        _show(report, ranked, tree, {item.id: item for item in found})
 
 
 def _candidates(repo: Path, task: Task, cascade: Cascade) -> tuple[Task, list[Item]]:

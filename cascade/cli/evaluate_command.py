@@ -10,7 +10,6 @@ from rich.table import Table
 
 from cascade.cli.output import ConfigOption, JsonOption, print_json, progress, results
 from cascade.engine import Engine
-from cascade.errors import InputError
 from cascade.evaluate import Evaluation
 from cascade.rows import Format, check_files, read_labelled
 
@@ -30,14 +29,12 @@ def evaluate(
     paths = [*data, *(more or [])]
     check_files(paths)
     with Engine.open(config) as engine:
-        if cascade not in engine.cascades:
-            msg = f"Unknown cascade {cascade!r}; the config has {', '.join(engine.cascades)}."
-            raise InputError(msg)
-        evaluation = Evaluation(engine, engine.cascades[cascade])
+        tree = engine.cascade(cascade)
+        evaluation = Evaluation(engine, tree)
         with progress() as bar:
             line = bar.add_task("tasks", total=None)
             for path in paths:
-                for labelled in read_labelled(path, engine.cascades[cascade], form):
+                for labelled in read_labelled(path, tree, form):
                     evaluation.add(labelled)
                     bar.advance(line)
     figures = evaluation.as_dict()
