@@ -220,16 +220,19 @@ class LlamaBackend:
     async def close(self) -> None:
         """See ``Backend.close``."""
         if not self._closed:
-            self._closed = True
-            await asyncio.wrap_future(self._worker.submit(self._native.close))
-            self._worker.shutdown()
+            await asyncio.wrap_future(self._free())
 
     def abandon(self) -> None:
         """``close`` for a backend that never met an event loop; waits."""
         if not self._closed:
-            self._closed = True
-            self._worker.submit(self._native.close).result()
-            self._worker.shutdown()
+            self._free().result()
+
+    def _free(self) -> Future[None]:
+        """Free the model once the work at hand is done; nothing is taken after it."""
+        self._closed = True
+        done = self._worker.submit(self._native.close)
+        self._worker.shutdown(wait=False)
+        return done
 
     def _submit(self, wave: Wave) -> Future[Scores]:
         if self._closed:
