@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adapters.recipe.model import Packed, Rows
+from adapters.recipe.model import COMPUTE, Packed, Rows
 from cascade.candidates.commits import CommitTask
 from cascade.items import Item
 from cascade.prompt import Node, PromptBuilder
@@ -135,10 +135,17 @@ class Packer:
     def pack(self) -> Packed:
         """The batch."""
         asked = list(zip(*self.asked, strict=True))
+        rows, places = [], torch.zeros(len(self.tokens), dtype=torch.long)
+        laid = 0
+        for own, valid, seen, mask in (found for kind in self.spans.values() for found in _rows(kind)):
+            rows.append(Rows(own, seen, mask))
+            places[own[valid]] = laid + torch.arange(own.numel()).view(own.shape)[valid]
+            laid += own.numel()
         return Packed(
             tokens=torch.tensor(self.tokens),
             positions=torch.tensor(self.positions),
-            rows=[rows for kind in self.spans.values() for rows in _rows(kind)],
+            rows=rows,
+            places=places,
             asked=torch.tensor(asked[0]),
             adapted=torch.tensor(self.adapted),
             truths=torch.tensor(asked[1]),
@@ -147,21 +154,30 @@ class Packer:
         )
 
 
-def _rows(spans: list[tuple[list[int], list[int], list[int]]], most: int = 96) -> Iterator[Rows]:
-    """Rows of similar length together, so that little is padding."""
+def _rows(
+    spans: list[tuple[list[int], list[int], list[int]]], most: int = 96
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """(own, whether real, seen, mask) of rows of similar length, so that little is padding."""
     spans = sorted(spans, key=lambda span: (len(span[0]) // 32, len(span[1])))
     for at in range(0, len(spans), most):
         chunk = spans[at : at + most]
-        width = max(len(own) for _, own, _ in chunk)
+        width = _rounded(max(len(own) for _, own, _ in chunk))
         own, valid = _pad([span[1] for span in chunk], width)
-        context, known = _pad([span[0] for span in chunk], max(len(above) for above, _, _ in chunk))
+        context, known = _pad([span[0] for span in chunk], _rounded(max(len(above) for above, _, _ in chunk)))
         segment, _ = _pad([span[2] for span in chunk], width)
         earlier = torch.ones(width, width, dtype=torch.bool).tril()
         same = (segment[:, None, :] == 0) | (segment[:, None, :] == segment[:, :, None])
         inner = earlier & same & valid[:, None, :]
         inner |= torch.eye(width, dtype=torch.bool)  # a padded query still needs one key
         outer = known[:, None, :].expand(-1, width, -1)
-        yield Rows(own, valid, context, torch.cat((outer, inner), dim=2)[:, None])
+        mask = torch.zeros(len(chunk), 1, width, outer.shape[2] + width, dtype=COMPUTE)
+        mask.masked_fill_(~torch.cat((outer, inner), dim=2)[:, None], -1e4)
+        yield own, valid, torch.cat((context, own), dim=1), mask
+
+
+def _rounded(width: int) -> int:
+    """Up to whole vectors: bfloat16 kernels fall back to slow ones for odd widths."""
+    return -(-width // 16) * 16
 
 
 def _pad(lists: Sequence[Sequence[int]], width: int) -> tuple[Tensor, Tensor]:

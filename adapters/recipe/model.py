@@ -31,20 +31,22 @@ class Shape:
     max_position_embeddings: int = 4096
 
 
+# Activations and products; the residual stream, the weights and the loss stay in float32.
+COMPUTE = torch.bfloat16
+
+
 @dataclass(slots=True)
 class Rows:
-    """Rows of one kind; R rows of at most T own tokens below at most C context tokens.
+    """Rows of one kind; R rows of at most T own tokens that see at most S tokens.
 
     Attributes:
         own: (R, T) flat index of each own token; padding points at 0.
-        valid: (R, T) whether an own token is real.
-        context: (R, C) flat index of each token above.
-        mask: (R, 1, T, C + T) whether a query may see a key.
+        seen: (R, S) flat index of the tokens above and of the own ones.
+        mask: (R, 1, T, S) added to the scores: 0 where a query may see a key, else very negative.
     """
 
     own: Tensor
-    valid: Tensor
-    context: Tensor
+    seen: Tensor
     mask: Tensor
 
 
@@ -56,6 +58,7 @@ class Packed:
         tokens: (N,) token ids.
         positions: (N,) position of each along its path.
         rows: The attention rows; together they hold every token once.
+        places: (N,) where each token stands in the rows, padding included, laid end to end.
         asked: (Q,) flat index of the last token of each question.
         adapted: (N,) 1.0 where an activated adapter acts: from the question on.
         truths: (Q,) 1.0 for yes.
@@ -66,6 +69,7 @@ class Packed:
     tokens: Tensor
     positions: Tensor
     rows: list[Rows]
+    places: Tensor
     asked: Tensor
     adapted: Tensor
     truths: Tensor
@@ -93,11 +97,11 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor, adapted: Tensor | None) -> Tensor:
         """(N, n_in) -> (N, n_out); the update counts where ``adapted`` is 1, everywhere if None."""
-        y = F.linear(x, self.weight)
+        y = F.linear(x, self.weight.to(x.dtype))
         if self.lora_A is None or self.lora_B is None:
             return y
-        update = F.linear(F.linear(x, self.lora_A), self.lora_B) * self.scale
-        return y + (update if adapted is None else update * adapted[:, None])
+        update = F.linear(F.linear(x, self.lora_A.to(x.dtype)), self.lora_B.to(x.dtype)) * self.scale
+        return y + (update if adapted is None else update * adapted[:, None].to(x.dtype))
 
 
 class RMSNorm(nn.Module):
@@ -109,8 +113,8 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalises the last dimension."""
-        return F.rms_norm(x.float(), (x.shape[-1],), self.weight.float(), self.eps).to(x.dtype)
+        """Normalises the last dimension, in float32."""
+        return F.rms_norm(x.float(), (x.shape[-1],), self.weight, self.eps)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -133,32 +137,29 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(self.size, shape.rms_norm_eps)
         self.k_norm = RMSNorm(self.size, shape.rms_norm_eps)
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], rows: list[Rows], adapted: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], batch: Packed, adapted: Tensor | None) -> Tensor:
         """(N, hidden) -> (N, hidden)."""
         n = x.shape[0]
-        q = rotate(self.q_norm(self.q_proj(x, adapted).view(n, self.heads, self.size)), *rope)
+        q = rotate(self.q_norm(self.q_proj(x, adapted).view(n, self.heads, self.size)), *rope) * self.size**-0.5
         k = rotate(self.k_norm(self.k_proj(x, adapted).view(n, self.kv_heads, self.size)), *rope)
         v = self.v_proj(x, adapted).view(n, self.kv_heads, self.size)
-        kv = torch.cat((k, v), dim=-1).reshape(n, -1)
-        out = torch.zeros(n, self.heads * self.size, dtype=x.dtype)
-        for row in rows:
-            seen = torch.cat((row.context, row.own), dim=1)
-            keys, values = kv[seen].view(*seen.shape, self.kv_heads, 2 * self.size).transpose(1, 2).chunk(2, dim=-1)
-            flat = self._attend(q[row.own], keys, values, row.mask)
-            out = out.index_copy(0, row.own[row.valid], flat[row.valid].to(out.dtype))
-        return self.o_proj(out, adapted)
+        kv = torch.cat((k.to(x.dtype), v), dim=-1).view(n, -1)
+        q = q.to(x.dtype)
+        found = torch.cat([self._attend(q, kv, row).flatten(0, 1) for row in batch.rows])
+        return self.o_proj(found.index_select(0, batch.places), adapted)
 
-    def _attend(self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """(R, T, H, D) queries against (R, KV, S, D) keys and values -> (R, T, H * D).
+    def _attend(self, q: Tensor, kv: Tensor, row: Rows) -> Tensor:
+        """(N, H, D) queries against (N, KV * 2 * D) keys and values -> (R, T, H * D).
 
         Written out, because the fused CPU kernel's backward pass is slower on rows this short.
         """
-        n, length = q.shape[:2]
+        n, length = row.own.shape
         shared = self.heads // self.kv_heads
-        grouped = q.view(n, length, self.kv_heads, shared, self.size).permute(0, 2, 3, 1, 4)
-        grouped = grouped.reshape(n, self.kv_heads, shared * length, self.size) * self.size**-0.5
-        scores = (grouped @ keys.transpose(2, 3)).view(n, self.kv_heads * shared, length, -1)
-        weights = scores.masked_fill(~mask, -1e4).softmax(dim=-1, dtype=torch.float32).to(values.dtype)
+        keys, values = kv[row.seen].view(n, -1, self.kv_heads, 2 * self.size).transpose(1, 2).chunk(2, dim=-1)
+        grouped = q[row.own].view(n, length, self.kv_heads, shared, self.size).permute(0, 2, 3, 1, 4)
+        grouped = grouped.reshape(n, self.kv_heads, shared * length, self.size)
+        scores = (grouped @ keys.transpose(2, 3)).view(n, self.heads, length, -1)
+        weights = (scores + row.mask).softmax(dim=-1)
         found = weights.view(n, self.kv_heads, shared * length, -1) @ values
         return found.view(n, self.heads, length, self.size).transpose(1, 2).reshape(n, length, -1)
 
@@ -187,10 +188,10 @@ class Layer(nn.Module):
         self.post_attention_layernorm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
         self.mlp = MLP(shape)
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], rows: list[Rows], adapted: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], batch: Packed, adapted: Tensor | None) -> Tensor:
         """(N, hidden) -> (N, hidden)."""
-        x = x + self.self_attn(self.input_layernorm(x), rope, rows, adapted)
-        return x + self.mlp(self.post_attention_layernorm(x), adapted)
+        x = x + self.self_attn(self.input_layernorm(x).to(COMPUTE), rope, batch, adapted)
+        return x + self.mlp(self.post_attention_layernorm(x).to(COMPUTE), adapted)
 
 
 class Body(nn.Module):
@@ -222,9 +223,9 @@ class Judge(nn.Module):
         adapted = batch.adapted if activated else None
         x = self.model.embed_tokens(batch.tokens)
         for layer in self.model.layers:
-            x = layer(x, rope, batch.rows, adapted)
+            x = layer(x, rope, batch, adapted)
         last = self.model.norm(x[batch.asked])
-        return F.linear(last.float(), self.model.embed_tokens.weight[self.labels].float())
+        return F.linear(last, self.model.embed_tokens.weight[self.labels])
 
     def adapt(self, rank: int, alpha: float) -> None:
         """Freeze everything and start a LoRA update on every projection of the layers."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,9 @@ from adapters.recipe.model import Judge, Packed
 from cascade.metrics import auc, auc_per_task
 
 MAX_NORM = 1.0
+
+Draw = list[tuple[Tree, list[tuple[Row, float]]]]
+"""What a batch takes of one task: some weighted rows of each of its tries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,8 @@ class Schedule:
         warmup: Steps of linear warm-up; a cosine to a twentieth follows.
         save_every: Steps between checkpoints and looks at the development tasks.
         trust: Weight of the teacher's soft targets; the truth has the rest.
+        weights: Factor on the loss of a cascade's rows; 1 for one not named. A rare yes makes a
+            small loss, which the other cascade's would drown.
     """
 
     steps: int
@@ -46,6 +53,7 @@ class Schedule:
     warmup: int = 50
     save_every: int = 150
     trust: float = 0.0
+    weights: dict[str, float] = field(default_factory=dict)
 
     def factor(self, step: int) -> float:
         """Share of the peak rate at a step."""
@@ -67,30 +75,48 @@ class Goal:
         return self.questions is None or any(ask.question in self.questions for ask in row.asks)
 
 
-def batches(trees: Sequence[Sequence[Tree]], schedule: Schedule, goal: Goal, first: int, seed: int) -> Iterator[Packed]:
-    """Batches from step ``first`` on; the same seed gives the same batches."""
+def batches(
+    trees: Sequence[Sequence[Tree]], schedule: Schedule, goal: Goal, first: int, seed: int, n_shards: int = 1
+) -> Iterator[list[Packed]]:
+    """Batches from step ``first`` on, each in shards; the same seed gives the same batches."""
     order: list[int] = []
     for step in range(schedule.steps):
         rng = random.Random(f"{seed}:{step}")
-        chosen: list[tuple[Tree, list[tuple[Row, float]]]] = []
-        n_tasks = 0
-        while n_tasks < schedule.tasks:
+        chosen: list[Draw] = []
+        while len(chosen) < schedule.tasks:
             if not order:
                 order = list(range(len(trees)))
                 random.Random(f"{seed}:{step}:order").shuffle(order)
             found = _choose(trees[order.pop()], schedule, goal, rng)
-            chosen += found
-            n_tasks += bool(found)
+            if found:
+                chosen.append(found)
         if step >= first:
-            packer = Packer(schedule.trust)
-            for tree, rows in chosen:
-                packer.add(tree, rows, goal.questions)
-            yield packer.pack()
+            yield [_packed(part, schedule.trust, goal) for part in _shared(chosen, n_shards)]
 
 
-def _choose(
-    trees: Sequence[Tree], schedule: Schedule, goal: Goal, rng: random.Random
-) -> list[tuple[Tree, list[tuple[Row, float]]]]:
+def _shared(chosen: list[Draw], n_shards: int) -> list[list[Draw]]:
+    """Tasks dealt out, the largest first, to whoever has the fewest rows."""
+    shards: list[list[Draw]] = [[] for _ in range(min(n_shards, len(chosen)))]
+    loads = [0] * len(shards)
+    for task in sorted(chosen, key=_n_rows, reverse=True):
+        least = loads.index(min(loads))
+        shards[least].append(task)
+        loads[least] += _n_rows(task)
+    return shards
+
+
+def _n_rows(task: Draw) -> int:
+    return sum(len(rows) for _, rows in task)
+
+
+def _packed(tasks: list[Draw], trust: float, goal: Goal) -> Packed:
+    packer = Packer(trust)
+    for tree, rows in (pair for task in tasks for pair in task):
+        packer.add(tree, rows, goal.questions)
+    return packer.pack()
+
+
+def _choose(trees: Sequence[Tree], schedule: Schedule, goal: Goal, rng: random.Random) -> Draw:
     """The rows that a batch takes of a task's tries, weighted to stand for all."""
     found = []
     for tree in trees:
@@ -98,17 +124,39 @@ def _choose(
         is_quiet = not any(row.is_hit for row in asked)
         if not asked or (is_quiet and rng.random() >= schedule.keep_quiet):
             continue
-        factor = 1 / schedule.keep_quiet if is_quiet else 1.0
+        factor = schedule.weights.get(tree.cascade, 1.0) / (schedule.keep_quiet if is_quiet else 1.0)
         rows = [(row, factor * weight) for row, weight in sample(asked, schedule.keep[tree.cascade], rng)]
         if rows:
             found.append((tree, rows))
     return found
 
 
-def loss_of(logits: torch.Tensor, batch: Packed) -> torch.Tensor:
-    """Weighted cross entropy of yes against no."""
-    each = F.binary_cross_entropy_with_logits(logits[:, 0] - logits[:, 1], batch.truths, reduction="none")
-    return (each * batch.weights).sum() / batch.weights.sum()
+class Crew:
+    """Computes the gradient of a batch in shards, a thread each.
+
+    Rows this short leave a team of OpenMP threads waiting for each other; one thread a shard runs
+    1.8 times as fast on two cores.
+    """
+
+    def __init__(self, model: Judge, *, activated: bool) -> None:
+        self.model, self.activated = model, activated
+        self.trained = [p for p in model.parameters() if p.requires_grad]
+        self.size = torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(self.size, initializer=torch.set_num_threads, initargs=(1,))
+
+    def backward(self, shards: Sequence[Packed]) -> float:
+        """Leave the gradient of the mean loss in the parameters; returns the loss."""
+        total = float(sum(shard.weights.sum() for shard in shards))
+        found = list(self._pool.map(lambda shard: self._gradient(shard, total), shards))
+        for parameter, *parts in zip(self.trained, *(gradient for _, gradient in found), strict=True):
+            parameter.grad = functools.reduce(torch.add, parts)
+        return sum(loss for loss, _ in found)
+
+    def _gradient(self, shard: Packed, total: float) -> tuple[float, Sequence[torch.Tensor]]:
+        logits = self.model(shard, activated=self.activated)
+        each = F.binary_cross_entropy_with_logits(logits[:, 0] - logits[:, 1], shard.truths, reduction="none")
+        loss = (each * shard.weights).sum() / total
+        return loss.item(), torch.autograd.grad(loss, self.trained)
 
 
 def optimisers(model: Judge, schedule: Schedule) -> list[torch.optim.Optimizer]:
@@ -144,20 +192,19 @@ def train(
         for optim, saved in zip(optims, state["optims"], strict=True):
             optim.load_state_dict(saved)
         first = state["step"]
+    crew = Crew(model, activated=goal.activated)
     started, seen, running = time.monotonic(), 0, 0.0
-    for step, batch in enumerate(batches(trees, schedule, goal, first, seed), first):
+    for step, shards in enumerate(batches(trees, schedule, goal, first, seed, crew.size), first):
         for optim, rates in zip(optims, peaks, strict=True):
             for group, rate in zip(optim.param_groups, rates, strict=True):
                 group["lr"] = rate * schedule.factor(step)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss = loss_of(model(batch, activated=goal.activated), batch)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], MAX_NORM)
+        loss = crew.backward(shards)
+        torch.nn.utils.clip_grad_norm_(crew.trained, MAX_NORM)
         for optim in optims:
             optim.step()
             optim.zero_grad(set_to_none=True)
-        seen += len(batch.tokens)
-        running = loss.item() if step == first else 0.98 * running + 0.02 * loss.item()
+        seen += sum(len(shard.tokens) for shard in shards)
+        running = loss if step == first else 0.98 * running + 0.02 * loss
         if step % 25 == 0:
             rate = seen / (time.monotonic() - started)
             print(f"step {step}/{schedule.steps} loss {running:.4f} {rate:.0f} tokens/s", flush=True)
@@ -189,8 +236,7 @@ def evaluate(model: Judge, trees: Sequence[Sequence[Tree]], goal: Goal) -> dict[
             questions += [ask for ask in asked if goal.questions is None or ask.question in goal.questions]
         if not questions:
             continue
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = model(packer.pack(), activated=goal.activated).float()
+        logits = model(packer.pack(), activated=goal.activated)
         for ask, margin in zip(questions, (logits[:, 0] - logits[:, 1]).tolist(), strict=True):
             found[ask.question].append((number, margin, ask.truth))
     scores = {}
