@@ -15,7 +15,7 @@ from cascade.items import Item, Task
 from cascade.loop import Loop
 from cascade.prompt import Limits, PromptBuilder
 from cascade.report import Decision, Report, Step
-from cascade.request import Request, new_request
+from cascade.request import OnDecision, Request, new_request
 from cascade.tree import BASE, Cascade
 
 
@@ -62,13 +62,22 @@ class Engine:
         cascades = config.cascades()
         return cls(open_backend(config, cascades), cascades, config.model.limits.limits())
 
-    def classify(self, task: Task | str, items: Sequence[Item], cascade: str = "precision") -> Report:
+    def classify(
+        self,
+        task: Task | str,
+        items: Sequence[Item],
+        cascade: str = "precision",
+        *,
+        on_decision: OnDecision | None = None,
+    ) -> Report:
         """Label every item.
 
         Args:
             task: The task, or its text.
             items: The candidates, ids unique; may be empty.
             cascade: Name of the cascade.
+            on_decision: Told of every decision as it settles, in the engine's own thread, so be quick; what it raises
+                ends the request.
 
         Returns:
             Decisions in the order of the items, with what they cost.
@@ -77,12 +86,19 @@ class Engine:
             InputError: The task is empty, the cascade unknown, an id stands twice, or an item cannot be asked.
             BackendError: Scoring failed, or the engine was closed.
         """
-        request = self._submit(self._request(task, items, cascade))
+        request = self._submit(self._request(task, items, cascade, on_decision))
         return request.report(request.done.result())
 
-    async def aclassify(self, task: Task | str, items: Sequence[Item], cascade: str = "precision") -> Report:
+    async def aclassify(
+        self,
+        task: Task | str,
+        items: Sequence[Item],
+        cascade: str = "precision",
+        *,
+        on_decision: OnDecision | None = None,
+    ) -> Report:
         """``classify`` for async callers; cancelling the await drops the request."""
-        request = self._submit(self._request(task, items, cascade))
+        request = self._submit(self._request(task, items, cascade, on_decision))
         walks = await asyncio.wrap_future(request.done)
         return request.report(walks)
 
@@ -97,8 +113,7 @@ class Engine:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(settled.put_nowait, decision)
 
-        request = self._request(task, items, cascade)
-        request.on_decision = post
+        request = self._request(task, items, cascade, post)
         request.done.add_done_callback(lambda _: post(None))
         self._submit(request)
         try:
@@ -137,6 +152,11 @@ class Engine:
             raise InputError(msg)
         return self.cascades[name]
 
+    @property
+    def n_kept(self) -> int:
+        """Prompt nodes that the backend keeps for open requests; 0 when there is none."""
+        return self._loop.n_kept
+
     def close(self) -> None:
         """Stop and free everything; calls that wait get a ClosedError. A second call does nothing."""
         self._loop.stop()
@@ -157,8 +177,12 @@ class Engine:
     ) -> None:
         await asyncio.to_thread(self.close)
 
-    def _request(self, task: Task | str, items: Sequence[Item], cascade: str) -> Request:
-        return new_request(task, items, self.cascade(cascade), self.facts.provenance)
+    def _request(
+        self, task: Task | str, items: Sequence[Item], cascade: str, on_decision: OnDecision | None = None
+    ) -> Request:
+        request = new_request(task, items, self.cascade(cascade), self.facts.provenance)
+        request.on_decision = on_decision
+        return request
 
     def _submit(self, request: Request) -> Request:
         self._loop.submit(request)

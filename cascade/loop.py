@@ -14,7 +14,7 @@ from typing import Any
 from cascade.backends.base import Backend, Probe, Wave
 from cascade.errors import BackendError, ClosedError
 from cascade.logs import get_logger
-from cascade.planner import Job, Room, next_wave
+from cascade.planner import Job, Kept, Plan, Planner, Room
 from cascade.prompt import PromptBuilder
 from cascade.request import Request
 from cascade.scoring import p_yes
@@ -28,8 +28,14 @@ class Loop:
     def __init__(self, backend: Backend, builder: PromptBuilder) -> None:
         self._backend = backend
         self._builder = builder
-        self._room = Room(nodes=backend.facts.max_probes, tokens=backend.facts.max_tokens)
-        self._requests: list[Request] = []
+        facts = backend.facts
+        self._planner = Planner(
+            Room(nodes=facts.max_nodes, tokens=facts.max_tokens),
+            facts.lineages,
+            facts.costs,
+            lambda question: len(builder.marker_tokens(question.marker)),
+        )
+        self._requests: list[Request] = []  # that which has waited longest for a wave first
         self._failure: BaseException | None = None
         self._wake = asyncio.Event()
         self._gate = threading.Lock()  # nothing may be handed over between the last look and the end
@@ -37,6 +43,11 @@ class Loop:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._main, name="cascade-engine", daemon=True)
         self._thread.start()
+
+    @property
+    def n_kept(self) -> int:
+        """Prompt nodes that are kept for open requests."""
+        return len(self._planner.kept)
 
     def submit(self, request: Request) -> None:
         """Hand over a request, from any thread.
@@ -79,9 +90,9 @@ class Loop:
         try:
             while self._failure is None:
                 self._drop_cancelled()
-                wave = next_wave([request.open_walks for request in self._requests], self._room)
-                if wave:
-                    await self._score(wave)
+                plan = self._planner.next_wave([request.open_walks for request in self._requests])
+                if plan.jobs:
+                    await self._score(plan)
                 else:
                     self._wake.clear()
                     await self._wake.wait()
@@ -113,17 +124,22 @@ class Loop:
         if not request.walks:
             request.complete()
             return
+        self._planner.admit(request.walks)
         self._requests.append(request)
         self._wake.set()
 
-    async def _score(self, wave: Sequence[Job]) -> None:
+    async def _score(self, plan: Plan) -> None:
+        wave = plan.jobs
         owners = self._owners(wave)
+        self._requests.sort(key=lambda request: request in owners)  # who was served goes behind who was not
+        self._release(plan.evicted)
         probes = [
             Probe(self._builder.question(job.walk.node, job.question.marker), job.question.adapter) for job in wave
         ]
         try:
             scores = await self._backend.score(Wave(tuple(probes)))
         except BackendError as error:
+            self._planner.lose()
             for request in owners:
                 self._finish(request, error)
             return
@@ -131,11 +147,16 @@ class Loop:
             job.walk.take(job.tier, p)
         for request, own in owners.items():
             request.charge(scores.cost, len(own), len(wave))
-            settled = [walk for walk in dict.fromkeys(job.walk for job in own) if walk.is_done]
-            self._backend.release([walk.node for walk in settled])
-            request.tell(settled)
-            if not request.open_walks:
-                self._finish(request)
+            moved = list(dict.fromkeys(job.walk for job in own))
+            self._release(self._planner.advance(moved))
+            fault = request.tell([walk for walk in moved if walk.is_done])
+            if fault is not None or not request.open_walks:
+                self._finish(request, fault)
+
+    def _release(self, gone: Sequence[Kept]) -> None:
+        """Let the backend forget nodes, each in its own lineage."""
+        for lineage in dict.fromkeys(lineage for _, lineage in gone):
+            self._backend.release([node for node, of in gone if of == lineage], lineage)
 
     def _owners(self, wave: Sequence[Job]) -> dict[Request, list[Job]]:
         """The requests that take part in a wave, each with its own jobs."""
@@ -150,6 +171,7 @@ class Loop:
         request.complete(error)
         if request in self._requests:
             self._requests.remove(request)
+        self._planner.drop(request.walks)
         if request.root is not None:
             self._backend.release([request.root])
 

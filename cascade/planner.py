@@ -1,13 +1,27 @@
-"""Which probes go together next. Pure: no clock, no cells, no model."""
+"""Which probes go together next, and which prompt nodes are kept for later. Pure: no clock, no model.
+
+A token costs far more than a change of the adapter, so what an item has computed is kept until no
+stage ahead of it wants it. Within what fits, waves go breadth first: all items of a stage under one
+adapter, then the survivors under the next. Only when the room left is too small for a wave that is
+worth its swaps do survivors go ahead, which frees their room.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from cascade.costs import Costs
 from cascade.prompt import Node
 from cascade.tree import Question
 from cascade.walk import Walk
+
+WORTH = 0.05
+"""A wave that leaves items of its stage behind may spend this share of its time on calls and swaps."""
+
+Kept = tuple[Node, str]
+"""A prompt node and its lineage: the adapter that computed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +41,208 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """What one wave may hold, so that all of it can be kept for the next stage.
+    """What a backend can keep at once.
 
     Attributes:
-        nodes: Distinct prompt nodes.
-        tokens: Tokens of those nodes with their questions.
+        nodes: Prompt nodes, each in each of its lineages.
+        tokens: Tokens of those, with the questions that are being answered.
     """
 
     nodes: int
     tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The next wave.
+
+    Attributes:
+        jobs: Its probes, all under one adapter; empty when nothing is open.
+        evicted: What must be forgotten first to make room, although it is wanted again.
+    """
+
+    jobs: tuple[Job, ...]
+    evicted: tuple[Kept, ...] = ()
+
+    @property
+    def adapter(self) -> str:
+        """The adapter that all jobs share."""
+        return self.jobs[0].question.adapter
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A wave in the making, and what it adds to what is kept."""
+
+    jobs: list[Job] = field(default_factory=list)
+    new: dict[Node, None] = field(default_factory=dict)
+    tokens: int = 0  # of the new nodes
+    asked: int = 0  # tokens of the questions
+    is_whole: bool = True  # whether no job was left behind
+
+
+@dataclass(slots=True)
+class Planner:
+    """Plans waves over all open requests, and keeps book of what the backend keeps.
+
+    Attributes:
+        room: What may be kept at once.
+        lineages: Adapter -> adapter that computes what stands before its questions.
+        costs: What the parts of a wave cost.
+        question_tokens: How many tokens a question takes behind an item.
+        kept: What the backend keeps.
+        kept_tokens: The tokens of that.
+    """
+
+    room: Room
+    lineages: Mapping[str, str]
+    costs: Costs
+    question_tokens: Callable[[Question], int]
+    kept: dict[Kept, None] = field(default_factory=dict)
+    kept_tokens: int = 0
+    _wanted: Counter[Kept] = field(default_factory=Counter)  # by how many walks
+    _ahead: dict[Walk, frozenset[str]] = field(default_factory=dict)  # lineages that each open walk may want
+    _active: str = ""
+
+    def admit(self, walks: Iterable[Walk]) -> None:
+        """Take in the walks of a new request."""
+        for walk in walks:
+            self._ahead[walk] = self._lineages_of(walk)
+            self._wanted.update((node, lineage) for lineage in self._ahead[walk] for node in walk.node.path)
+
+    def next_wave(self, requests: Sequence[Iterable[Walk]]) -> Plan:
+        """The next wave; what it computes counts as kept from now on.
+
+        Args:
+            requests: The open walks of each request, that which has waited longest first. It leads: the
+                wave is its own, filled up with the jobs of others under the same adapter, unless first
+                some items must go ahead to make room.
+        """
+        waiting = [found for walks in requests if (found := list(jobs(walks)))]
+        if not waiting:
+            return Plan(())
+        draft = self._worthwhile(waiting) or self._ahead_of_others(waiting) or self._any(waiting)
+        evicted: tuple[Kept, ...] = ()
+        if draft is None:
+            evicted = self._evict(waiting[0][0])
+            draft = self._fill(waiting, waiting[0][0].question.adapter)
+        plan = Plan(tuple(draft.jobs), evicted)
+        lineage = self.lineages[plan.adapter]
+        self.kept.update(((node, lineage), None) for node in draft.new)
+        self.kept_tokens += draft.tokens
+        self._active = plan.adapter
+        return plan
+
+    def advance(self, walks: Iterable[Walk]) -> list[Kept]:
+        """What no walk wants any more, now that these have moved on."""
+        gone: list[Kept] = []
+        for walk in walks:
+            before = self._ahead.get(walk, frozenset())
+            self._ahead[walk] = self._lineages_of(walk)
+            gone += self._unwant(walk, before - self._ahead[walk])
+            if walk.is_done:
+                del self._ahead[walk]
+        return gone
+
+    def drop(self, walks: Iterable[Walk]) -> list[Kept]:
+        """What no walk wants any more, now that these are given up."""
+        return [kept for walk in walks for kept in self._unwant(walk, self._ahead.pop(walk, frozenset()))]
+
+    def lose(self) -> None:
+        """The backend has forgotten everything."""
+        self.kept.clear()
+        self.kept_tokens = 0
+
+    def _lineages_of(self, walk: Walk) -> frozenset[str]:
+        return frozenset(self.lineages[adapter] for adapter in walk.adapters())
+
+    def _unwant(self, walk: Walk, lineages: Iterable[str]) -> Iterator[Kept]:
+        for lineage in lineages:
+            for node in walk.node.path:
+                key = (node, lineage)
+                self._wanted[key] -= 1
+                if not self._wanted[key]:
+                    del self._wanted[key]
+                    if self._forget(key):
+                        yield key
+
+    def _forget(self, key: Kept) -> bool:
+        if key not in self.kept:
+            return False
+        del self.kept[key]
+        self.kept_tokens -= len(key[0].tokens)
+        return True
+
+    def _worthwhile(self, waiting: Sequence[Sequence[Job]]) -> _Draft | None:
+        """The leader's shallowest wave that finishes its stage, or is long enough to be worth its swaps."""
+        for adapter in self._options(waiting[0]):
+            draft = self._fill(waiting, adapter)
+            if draft.jobs and (draft.is_whole or self._overhead(draft) <= WORTH * self._work(draft)):
+                return draft
+        return None
+
+    def _ahead_of_others(self, waiting: Sequence[Sequence[Job]]) -> _Draft | None:
+        """The deepest wave of items that are kept already: all it takes is their questions, and it frees room."""
+        deepest = sorted((job for found in waiting for job in found if self._is_kept(job)), key=_depth, reverse=True)
+        for adapter in dict.fromkeys(job.question.adapter for job in deepest):
+            draft = self._fill([deepest], adapter)
+            if draft.jobs:
+                return draft
+        return None
+
+    def _any(self, waiting: Sequence[Sequence[Job]]) -> _Draft | None:
+        """The leader's deepest wave, however short."""
+        for adapter in reversed(self._options(waiting[0])):
+            draft = self._fill(waiting, adapter)
+            if draft.jobs:
+                return draft
+        return None
+
+    def _options(self, leader: Sequence[Job]) -> list[str]:
+        """The adapters that the leader waits for, of shallow stages first, the active one first among equals."""
+        ranked = sorted(leader, key=lambda job: (job.walk.depth, job.question.adapter != self._active))
+        return list(dict.fromkeys(job.question.adapter for job in ranked))
+
+    def _fill(self, waiting: Iterable[Sequence[Job]], adapter: str) -> _Draft:
+        """As many jobs under an adapter, in order, as fit beside what is kept."""
+        lineage = self.lineages[adapter]
+        draft = _Draft()
+        for job in (job for found in waiting for job in found if job.question.adapter == adapter):
+            new = [node for node in job.walk.node.path if node not in draft.new and (node, lineage) not in self.kept]
+            tokens = sum(len(node.tokens) for node in new)
+            asked = self.question_tokens(job.question)
+            if (
+                len(self.kept) + len(draft.new) + len(new) > self.room.nodes
+                or self.kept_tokens + draft.tokens + tokens + draft.asked + asked > self.room.tokens
+            ):
+                draft.is_whole = False
+                break
+            draft.jobs.append(job)
+            draft.new.update(dict.fromkeys(new))
+            draft.tokens += tokens
+            draft.asked += asked
+        return draft
+
+    def _is_kept(self, job: Job) -> bool:
+        return (job.walk.node, self.lineages[job.question.adapter]) in self.kept
+
+    def _work(self, draft: _Draft) -> float:
+        """Milliseconds that a wave takes beside calls and swaps."""
+        return self.costs.per_token_ms * (draft.tokens + draft.asked) + self.costs.per_output_ms * len(draft.jobs)
+
+    def _overhead(self, draft: _Draft) -> float:
+        """Milliseconds that a wave takes for calls and swaps alone."""
+        adapter = draft.jobs[0].question.adapter
+        lineage = self.lineages[adapter]
+        turns = [lineage, adapter] if draft.new else [adapter]
+        before = [self._active, *turns]
+        n_swaps = sum(one != other for one, other in zip(before, turns, strict=False))
+        return self.costs.per_swap_ms * n_swaps + self.costs.per_call_ms * len(set(turns))
+
+    def _evict(self, job: Job) -> tuple[Kept, ...]:
+        """Forget everything but what one job needs: the last resort, when not even that would fit."""
+        own = {(node, self.lineages[job.question.adapter]) for node in job.walk.node.path}
+        return tuple(key for key in list(self.kept) if key not in own and self._forget(key))
 
 
 def jobs(walks: Iterable[Walk]) -> Iterator[Job]:
@@ -45,40 +252,5 @@ def jobs(walks: Iterable[Walk]) -> Iterator[Job]:
             yield Job(walk, tier, question)
 
 
-def next_wave(requests: Sequence[Iterable[Walk]], room: Room) -> list[Job]:
-    """The jobs of the next wave, all under one adapter; empty when nothing is open.
-
-    The oldest request decides the adapter, so no request waits for ever: it is that of its deepest
-    open job, because the items that have come furthest hold cache that later items need. Jobs of
-    other requests under the same adapter fill what room is left.
-
-    Args:
-        requests: The walks of each open request, oldest first.
-        room: What a wave may hold; one job always fits.
-    """
-    open_jobs = [found for walks in requests if (found := list(jobs(walks)))]
-    if not open_jobs:
-        return []
-    adapter = max(open_jobs[0], key=lambda job: job.walk.depth).question.adapter
-    same = [job for found in open_jobs for job in found if job.question.adapter == adapter]
-    deepest = sorted(same, key=lambda job: -job.walk.depth) if len(open_jobs) == 1 else same
-    return _fill(deepest, room)
-
-
-def _fill(found: Sequence[Job], room: Room) -> list[Job]:
-    """As many jobs, in order, as the room takes; at least one."""
-    nodes: set[Node] = set()
-    tokens = 0
-    taken: list[Job] = []
-    for job in found:
-        new = [node for node in job.walk.node.path if node not in nodes]
-        needed = sum(len(node.tokens) for node in new) + _MARKER
-        if taken and (len(nodes) + len(new) > room.nodes or tokens + needed > room.tokens):
-            break
-        nodes.update(new)
-        tokens += needed
-        taken.append(job)
-    return taken
-
-
-_MARKER = 16  # tokens that a question may take, with what closes a chat prompt
+def _depth(job: Job) -> int:
+    return job.walk.depth

@@ -108,11 +108,15 @@ class Request:
         stats.tokens_reused += round(cost.tokens_reused * n_own / n_all)
         stats.decode_ms += cost.elapsed_ms
 
-    def tell(self, settled: Sequence[Walk]) -> None:
-        """Tell the caller of decisions that have settled."""
+    def tell(self, settled: Sequence[Walk]) -> Exception | None:
+        """Tell the caller of decisions that have settled; what its function raises comes back."""
         if self.on_decision is not None:
-            for walk in settled:
-                self.on_decision(self._decision(walk))
+            try:
+                for walk in settled:
+                    self.on_decision(self._decision(walk))
+            except Exception as error:  # noqa: BLE001 - the caller's own fault, which may not hurt other requests
+                return error
+        return None
 
     def complete(self, error: BaseException | None = None) -> None:
         """Complete the call, unless its caller has left."""

@@ -168,6 +168,17 @@ class Cascade:
         names = dict.fromkeys(question.adapter for question in self.questions())
         return [name for name in names if name != BASE]
 
+    def after(self, stage: Stage) -> tuple[Stage, ...]:
+        """The stages that an answer of this one may lead to, at once or later, in the cascade's order."""
+        found: set[str] = set()
+        open_ = [stage]
+        while open_:
+            here = open_.pop()
+            new = {target.name for target in (here.yes, here.no) if not target.is_label} - found
+            found |= new
+            open_ += map(self.stage, new)
+        return tuple(other for other in self.stages if other.name in found)
+
     def paths(self, start: Stage | None = None) -> Iterator[tuple[str, tuple[tuple[Stage, bool], ...]]]:
         """Every leaf: its label and the (stage, answer) steps that lead there."""
         stage = start or self.first

@@ -46,6 +46,14 @@ class Walk:
         tiers = self.stage.tiers_of(self.item)
         return [(tier, self.stage.question(tier)) for tier in tiers if tier not in self._scores]
 
+    def adapters(self) -> set[str]:
+        """The adapters that may still be asked on this way."""
+        found = {question.adapter for _, question in self.pending()}
+        if self.stage is not None and not self.one_stage:
+            for stage in self.cascade.after(self.stage):
+                found.update(stage.question(tier).adapter for tier in stage.tiers_of(self.item))
+        return found
+
     def take(self, tier: str, p_yes: float) -> None:
         """Records an answer; once all tiers have answered, moves on."""
         if self.stage is None or tier in self._scores:

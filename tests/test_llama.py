@@ -17,9 +17,9 @@ import pytest
 from cascade import BASE, Config, ConfigError, Engine, Item, ModelFileError, Task, read_config, shipped_config
 from cascade.adapters import ModelSet, load_model_set
 from cascade.backends.base import Probe, Wave
-from cascade.backends.llama import LlamaRunner
 from cascade.backends.native import ContextSize, NativeModel
-from cascade.backends.native_rows import Rows
+from cascade.backends.native_rows import Rows, Run
+from cascade.backends.runner import LlamaRunner
 from cascade.prompt import Node, PromptBuilder, Segment, prompt_format
 from cascade.scoring import p_yes
 from cascade.tree import Cascade, Question
@@ -260,6 +260,50 @@ def test_many_callers_get_what_each_would_get_alone(config: Config) -> None:
             assert [step.p_yes for step in a.steps] == pytest.approx([step.p_yes for step in b.steps], abs=TOLERANCE)
 
 
+def _mixed(config: Config) -> Config:
+    """The shipped cascades, and one whose stages are answered by activated LoRA, plain LoRA and the base model."""
+    target = config.cascade["precision"].stages[0].no
+    stages = []
+    for name, adapter, following in (("a", "relevant", "b"), ("b", "co_change", "c"), ("c", "metadata", "d")):
+        yes = target.model_copy(update={"stage": following, "label": None})
+        stages.append(
+            config.cascade["precision"]
+            .stages[0]
+            .model_copy(update={"name": name, "adapter": adapter, "threshold": 0.02, "yes": yes})
+        )
+    kept = target.model_copy(update={"label": "kept"})
+    stages.append(stages[0].model_copy(update={"name": "d", "adapter": BASE, "yes": kept}))
+    cascade = config.cascade["precision"].model_copy(
+        update={"stages": tuple(stages), "labels": ("excluded", "kept"), "dropped": "excluded"}
+    )
+    return config.model_copy(update={"cascade": config.cascade | {"mixed": cascade}})
+
+
+def test_every_mode_at_once_in_a_small_context_equals_cold_runs(config: Config, large: _Rig) -> None:
+    """Activated, plain and mixed cascades, many requests together, chunked: every step scores as if alone."""
+    config = _mixed(config)
+    cascades = config.cascades()
+    small = config.model.model_copy(update={"n_ctx": 768, "n_seq_max": 10, "n_batch": 96, "n_threads": 1})
+    requests = [
+        (name, *_request("scope" if name == "scope" else "precision", seed, 7)) for seed in (3, 4) for name in cascades
+    ]
+    with Engine.open(config.model_copy(update={"model": small})) as engine, ThreadPoolExecutor(8) as pool:
+        reports = list(pool.map(lambda request: engine.classify(request[1], request[2], request[0]), requests))
+        assert engine.n_kept == 0
+    n_deep = 0
+    for (name, task, items), report in zip(requests, reports, strict=True):
+        probes = _probes(large, cascades[name], task, items)
+        markers = {question.marker: question for question in cascades[name].questions()}
+        for at, decision in enumerate(report.decisions):
+            step = decision.steps[-1]
+            question = markers[step.tier or step.stage]
+            tokens = large.builder.marker_tokens(question.marker)
+            of_question = [probe for probe in probes[question.adapter] if probe.node.tokens == tokens]
+            assert step.p_yes == pytest.approx(large.cold(of_question[at]), abs=TOLERANCE), (name, step)
+            n_deep += len(decision.steps) > 1
+    assert n_deep > len(requests)
+
+
 def test_more_items_than_sequences_and_cells_are_chunked(config: Config) -> None:
     """A request far larger than the context is answered whole, in order."""
     tiny = config.model_copy(update={"model": config.model.model_copy(update={"n_ctx": 512, "n_seq_max": 8})})
@@ -335,9 +379,9 @@ def test_an_activated_adapter_acts_from_its_invocation_on(tmp_path: Path) -> Non
 def _by_hand(native: NativeModel, question: Node, start: int, labels: tuple[int, int]) -> float:
     """Log odds of a prompt whose tokens from ``start`` on run under the adapter, the others on the base."""
     native.activate("")
-    native.decode(Rows.of([(question.prompt[:start], 0, 0, False)]), labels)
+    native.decode(Rows.of([Run(question.prompt[:start], 0, (0,))]), labels)
     native.activate("lora")
-    ((yes, no),) = native.decode(Rows.of([(question.prompt[start:], start, 0, True)]), labels)
+    ((yes, no),) = native.decode(Rows.of([Run(question.prompt[start:], start, (0,), is_output=True)]), labels)
     native.clear()
     return float(yes) - float(no)
 

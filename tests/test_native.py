@@ -11,11 +11,11 @@ import pytest
 
 from cascade import ClosedError, DecodeError, ModelFileError
 from cascade.backends.native import ContextSize, NativeModel
-from cascade.backends.native_rows import Rows
+from cascade.backends.native_rows import Rows, Run
 from tests.gguf_files import write_model
 
 SIZE = ContextSize(n_ctx=256, n_seq_max=4, n_batch=32, n_threads=1)
-GOOD = Rows.of([([1, 2, 3], 0, 0, True)])
+GOOD = Rows.of([Run([1, 2, 3], 0, (0,), is_output=True)])
 
 
 @pytest.fixture
@@ -28,16 +28,24 @@ def native(tmp_path: Path) -> Iterator[NativeModel]:
 
 def test_rows_are_laid_out_in_order() -> None:
     """Runs become flat arrays with running positions and outputs at their ends."""
-    rows = Rows.of([([5, 6], 3, 1, True), ([7], 0, 2, False), ([8, 9, 10], 4, 0, True)])
+    runs = [
+        Run([5, 6], 3, (1, 2), is_output=True),
+        Run([7], 0, (2,)),
+        Run([8, 9, 10], 4, (0,), is_output=True),
+    ]
+    rows = Rows.of(runs)
     assert rows.tokens.tolist() == [5, 6, 7, 8, 9, 10]
     assert rows.positions.tolist() == [3, 4, 0, 4, 5, 6]
-    assert rows.sequences.tolist() == [1, 1, 2, 0, 0, 0]
+    assert rows.n_sequences.tolist() == [2, 2, 1, 1, 1, 1]
+    assert rows.sequences[rows.first_sequence].tolist() == [1, 1, 2, 0, 0, 0]
     assert rows.outputs.tolist() == [0, 1, 0, 0, 0, 1]
 
 
 def test_a_decode_gives_the_labels_logits(native: NativeModel) -> None:
     """One row of two finite logits for each output."""
-    logits = native.decode(Rows.of([([1, 2], 0, 0, True), ([3], 0, 1, False), ([4], 0, 2, True)]), (5, 6))
+    logits = native.decode(
+        Rows.of([Run([1, 2], 0, (0,), is_output=True), Run([3], 0, (1,)), Run([4], 0, (2,), is_output=True)]), (5, 6)
+    )
     assert logits.shape == (2, 2)
     assert np.isfinite(logits).all()
 
@@ -62,9 +70,9 @@ def test_values_out_of_bounds_are_refused(native: NativeModel, change: dict[str,
 def test_too_many_tokens_or_outputs_are_refused(native: NativeModel) -> None:
     """More than n_batch tokens, or more outputs than the context has room for, never reach llama.cpp."""
     with pytest.raises(DecodeError, match=r"33 tokens is outside 1\.\.32"):
-        native.decode(Rows.of([([1] * 33, 0, 0, True)]), (5, 6))
+        native.decode(Rows.of([Run([1] * 33, 0, (0,), is_output=True)]), (5, 6))
     with pytest.raises(DecodeError, match="outputs"):
-        native.decode(Rows.of([([1], at, 0, True) for at in range(5)]), (5, 6))
+        native.decode(Rows.of([Run([1], at, (0,), is_output=True) for at in range(5)]), (5, 6))
     with pytest.raises(DecodeError, match="label"):
         native.decode(GOOD, (5, 10_000))
 
@@ -81,7 +89,7 @@ def test_a_gap_in_positions_is_llama_cpps_error(native: NativeModel) -> None:
     """What llama.cpp itself reports comes back as a DecodeError with its last message."""
     native.decode(GOOD, (5, 6))
     with pytest.raises(DecodeError, match="llama_decode returned -1"):
-        native.decode(Rows.of([([1], 9, 0, True)]), (5, 6))
+        native.decode(Rows.of([Run([1], 9, (0,), is_output=True)]), (5, 6))
 
 
 def test_a_closed_model_refuses_everything(tmp_path: Path) -> None:

@@ -1,81 +1,218 @@
-"""Waves: who goes next, what fits, and that nobody is forgotten."""
+"""Waves: who goes next, what fits, what is kept, that nothing is computed twice and nobody is forgotten."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascade import read_config, shipped_config
 from cascade.backends.scripted import ByteTokenizer
-from cascade.planner import Room, next_wave
+from cascade.costs import Costs
+from cascade.planner import Kept, Plan, Planner, Room
 from cascade.prompt import FORMATS, Limits, PromptBuilder
 from cascade.report import Provenance
 from cascade.request import Request, new_request
+from cascade.tree import BASE
 from tests.requests import files, symbols
 
 CASCADES = read_config(shipped_config()).cascades()
-ADAPTERS = ("relevant", "primary", "supporting", "dependency", "co_change", "metadata")
-PROVENANCE = Provenance(model="", adapters=dict.fromkeys(ADAPTERS, ""), prompt_format="", label_tokens=(0, 1))
-WIDE = Room(nodes=1_000, tokens=1_000_000)
+PRECISION, SCOPE = ("relevant", "primary", "supporting"), ("dependency", "co_change", "metadata")
+PROVENANCE = Provenance(model="", adapters=dict.fromkeys(PRECISION + SCOPE, ""), prompt_format="", label_tokens=(0, 1))
+BUILDER = PromptBuilder(FORMATS["embedded"], ByteTokenizer(), Limits(task=60, seed=10, group=20, item=40))
+PLAIN = {name: name for name in (BASE, *PRECISION, *SCOPE)}
+ACTIVATED = dict.fromkeys(PLAIN, BASE)
+SHIPPED = PLAIN | dict.fromkeys(PRECISION, BASE)
+WIDE = Room(nodes=10_000, tokens=10_000_000)
+Answer = Callable[[int], float]
 
 
-def _requests(sizes: list[tuple[str, int]]) -> list[Request]:
+def _requests(sizes: Sequence[tuple[str, int]]) -> list[Request]:
     found = []
     for seed, (name, n) in enumerate(sizes):
         task, items = symbols(seed, n) if name == "precision" else files(seed, n)
         request = new_request(task, items, CASCADES[name], PROVENANCE)
-        request.grow(PromptBuilder(FORMATS["embedded"], ByteTokenizer(), Limits()), 1_000_000)
+        request.grow(BUILDER, 1_000_000)
         found.append(request)
     return found
 
 
-SIZES = st.lists(st.tuples(st.sampled_from(["precision", "scope"]), st.integers(1, 9)), min_size=1, max_size=5)
+@dataclass
+class _Run:
+    """Requests driven as the loop drives them, beside a backend that only keeps book."""
 
+    requests: list[Request]
+    lineages: Mapping[str, str]
+    room: Room
+    held: set[Kept] = field(default_factory=set)
+    plans: list[Plan] = field(default_factory=list)
+    owners: list[list[Request]] = field(default_factory=list)
+    asked: Counter[tuple[int, str, str]] = field(default_factory=Counter)
+    computed: Counter[Kept] = field(default_factory=Counter)
 
-@given(SIZES, st.lists(st.floats(0.01, 0.99), min_size=7, max_size=7), st.integers(3, 40))
-def test_every_question_on_an_items_way_is_asked_exactly_once(
-    sizes: list[tuple[str, int]], answers: list[float], n_nodes: int
-) -> None:
-    """Waves have one adapter, include the oldest open request, fit the room, and end with every item done."""
-    requests = _requests(sizes)
-    asked: Counter[tuple[int, str, str]] = Counter()
-    room = Room(nodes=n_nodes, tokens=1_000_000)
-    while wave := next_wave([request.open_walks for request in requests], room):
-        oldest = next(request for request in requests if request.open_walks)
-        assert len({job.question.adapter for job in wave}) == 1
-        assert any(job.walk in oldest.walks for job in wave)
-        assert len(wave) == 1 or len({node for job in wave for node in job.walk.node.path}) <= n_nodes
-        for number, job in enumerate(wave):
+    def __post_init__(self) -> None:
+        self.planner = Planner(self.room, self.lineages, Costs(), self._question_tokens)
+        for request in self.requests:
+            self.planner.admit(request.walks)
+
+    def step(self, answer: Answer) -> bool:
+        """One wave; False when nothing is open."""
+        plan = self.planner.next_wave([request.open_walks for request in self.requests])
+        if not plan.jobs:
+            return False
+        self.plans.append(plan)
+        self.held -= set(plan.evicted)
+        self._compute(plan)
+        served = [request for request in self.requests if any(job.walk in request.walks for job in plan.jobs)]
+        self.owners.append(served)
+        self.requests.sort(key=lambda request: request in served)
+        for number, job in enumerate(plan.jobs):
+            job.walk.take(job.tier, answer(number))
+        self.held -= set(self.planner.advance(dict.fromkeys(job.walk for job in plan.jobs)))
+        return True
+
+    def _compute(self, plan: Plan) -> None:
+        """Hold what the wave needs, and look whether it fits."""
+        lineage = self.lineages[plan.adapter]
+        assert {job.question.adapter for job in plan.jobs} == {plan.adapter}
+        for job in plan.jobs:
             assert job.walk.stage is not None
-            asked[id(job.walk), job.walk.stage.name, job.tier] += 1
-            job.walk.take(job.tier, answers[number % len(answers)])
-    assert all(walk.is_done and walk.label for request in requests for walk in request.walks)
-    assert set(asked.values()) == {1}
-    assert sum(asked.values()) == sum(len(walk.steps) for request in requests for walk in request.walks)
+            self.asked[id(job.walk), job.walk.stage.name, job.tier] += 1
+        new = dict.fromkeys((node, lineage) for job in plan.jobs for node in job.walk.node.path)
+        self.computed.update(key for key in new if key not in self.held)
+        self.held |= new.keys()
+        assert self.held == self.planner.kept.keys()
+        tokens = sum(len(node.tokens) for node, _ in self.held)
+        assert tokens == self.planner.kept_tokens
+        assert tokens + sum(self._question_tokens(job.question) for job in plan.jobs) <= self.room.tokens
+        assert len(self.held) <= self.room.nodes
+
+    @staticmethod
+    def _question_tokens(question: object) -> int:
+        return len(BUILDER.marker_tokens(question.marker))  # type: ignore[attr-defined]
+
+    def finish(self, answer: Answer) -> None:
+        """Until every item is done."""
+        while self.step(answer):
+            pass
+        assert all(walk.is_done and walk.label for request in self.requests for walk in request.walks)
 
 
-def test_survivors_go_before_newcomers() -> None:
-    """The deepest items of the oldest request are asked first, so that they free their cache."""
-    (request,) = _requests([("precision", 9)])
-    room = Room(nodes=6, tokens=1_000_000)
-    first = next_wave([request.open_walks], room)
-    for job in first:
-        job.walk.take(job.tier, 0.99)
-    second = next_wave([request.open_walks], room)
-    assert {job.question.adapter for job in first} == {"relevant"}
-    assert {job.question.adapter for job in second} == {"primary"}
-    assert {job.walk for job in second} <= {job.walk for job in first}
+SIZES = st.lists(st.tuples(st.sampled_from(["precision", "scope"]), st.integers(1, 9)), min_size=1, max_size=5)
+LINEAGES = st.sampled_from([PLAIN, ACTIVATED, SHIPPED])
+ANSWERS = st.lists(st.floats(0.01, 0.99), min_size=7, max_size=7)
+ROOMS = st.builds(Room, nodes=st.integers(3, 40), tokens=st.integers(1_000, 6_000))
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(SIZES, ANSWERS, ROOMS, LINEAGES)
+def test_whatever_the_room_every_question_is_asked_once_and_nothing_leaks(
+    sizes: list[tuple[str, int]], answers: list[float], room: Room, lineages: Mapping[str, str]
+) -> None:
+    """Waves have one adapter and fit; each item is asked each question on its way once; all is forgotten at the end."""
+    run = _Run(_requests(sizes), lineages, room)
+    run.finish(lambda number: answers[number % len(answers)])
+    assert set(run.asked.values()) == {1}
+    assert sum(run.asked.values()) == sum(len(walk.steps) for request in run.requests for walk in request.walks)
+    assert (run.held, run.planner.kept, run.planner.kept_tokens) == (set(), {}, 0)
+
+
+@settings(max_examples=40, derandomize=True, deadline=None)
+@given(SIZES, ANSWERS, LINEAGES)
+def test_with_room_every_node_is_computed_once_per_lineage_and_everyone_is_served_in_turn(
+    sizes: list[tuple[str, int]], answers: list[float], lineages: Mapping[str, str]
+) -> None:
+    """No token twice, nothing evicted, and no request waits for more waves than there are requests."""
+    run = _Run(_requests(sizes), lineages, WIDE)
+    waits: Counter[int] = Counter()
+    while run.step(lambda number: answers[number % len(answers)]):
+        for request in run.requests:
+            if request.open_walks:
+                waits[id(request)] = 0 if request in run.owners[-1] else waits[id(request)] + 1
+        assert max(waits.values(), default=0) < len(sizes)
+    assert set(run.computed.values()) == {1}
+    assert not any(plan.evicted for plan in run.plans)
+
+
+@settings(max_examples=30, derandomize=True, deadline=None)
+@given(SIZES, ANSWERS, st.integers(0, 20))
+def test_a_request_that_is_given_up_leaves_nothing(
+    sizes: list[tuple[str, int]], answers: list[float], n_waves: int
+) -> None:
+    """Dropped in the middle, its nodes go, and the others' stay."""
+    run = _Run(_requests(sizes), SHIPPED, Room(nodes=20, tokens=3_000))
+    for _ in range(n_waves):
+        run.step(lambda number: answers[number % len(answers)])
+    gone = run.requests.pop()
+    run.held -= set(run.planner.drop(gone.walks))
+    assert not [node for node, _ in run.held if node.path[0] is gone.root]
+    run.finish(lambda number: answers[number % len(answers)])
+    assert (run.held, run.planner.kept_tokens) == (set(), 0)
+
+
+def test_stage_by_stage_while_there_is_room() -> None:
+    """One wave a stage: the adapter changes as rarely as it can."""
+    run = _Run(_requests([("precision", 9)]), ACTIVATED, WIDE)
+    run.finish(lambda number: 0.99 if number % 3 else 0.01)
+    assert [plan.adapter for plan in run.plans] == ["relevant", "primary", "supporting"][: len(run.plans)]
+
+
+def test_survivors_keep_their_cache_and_go_ahead_when_the_room_is_full() -> None:
+    """With little room the survivors of a chunk free theirs before newcomers come in; no item is computed twice."""
+    run = _Run(_requests([("precision", 60)]), ACTIVATED, Room(nodes=24, tokens=6_000))
+    run.finish(lambda _: 0.99)
+    adapters = [plan.adapter for plan in run.plans]
+    assert adapters[:3] == ["relevant", "primary", "relevant"]
+    items = {walk.node for walk in run.requests[0].walks}
+    assert all(n == 1 for (node, _), n in run.computed.items() if node in items or node.parent is None)
+    assert not any(plan.evicted for plan in run.plans)
+
+
+def test_plain_adapters_forget_an_item_once_it_has_answered() -> None:
+    """An item's KV under one plain adapter is of no use to the next; the task's stays for the items to come."""
+    run = _Run(_requests([("precision", 12)]), PLAIN, Room(nodes=8, tokens=4_000))
+    run.step(lambda _: 0.99)
+    assert {lineage for _, lineage in run.held} <= {"relevant"}
+    assert not run.held & {(walk.node, "relevant") for walk in run.requests[0].walks if walk.depth}
+    run.finish(lambda _: 0.99)
+    tasks = {key: n for key, n in run.computed.items() if key[0].parent is None}
+    assert set(tasks.values()) == {1}
+
+
+def test_a_wave_too_short_for_its_swaps_waits() -> None:
+    """Swaps that cost nothing are made at once; dear ones wait until survivors have freed room for a longer wave."""
+    n_waves = {}
+    for per_swap_ms in (0.0, 1e6):
+        run = _Run(_requests([("precision", 60)]), ACTIVATED, Room(nodes=24, tokens=6_000))
+        run.planner.costs = Costs(per_swap_ms=per_swap_ms, per_call_ms=0.0)
+        run.finish(lambda number: 0.99 if number % 2 else 0.01)
+        n_waves[per_swap_ms] = len(run.plans)
+    assert n_waves[1e6] < n_waves[0.0]
 
 
 def test_requests_share_a_wave_when_they_share_an_adapter() -> None:
     """Two callers of one cascade are scored together."""
-    requests = _requests([("precision", 3), ("scope", 3), ("precision", 2)])
-    wave = next_wave([request.open_walks for request in requests], WIDE)
-    assert len(wave) == 5
+    run = _Run(_requests([("precision", 3), ("scope", 3), ("precision", 2)]), SHIPPED, WIDE)
+    assert run.step(lambda _: 0.5)
+    assert len(run.plans[0].jobs) == 5
 
 
-def test_nothing_open_is_no_wave() -> None:
-    """With no request there is nothing to do."""
-    assert next_wave([], WIDE) == []
+def test_what_the_backend_lost_is_computed_again() -> None:
+    """After a failure nothing counts as kept."""
+    run = _Run(_requests([("precision", 4)]), ACTIVATED, WIDE)
+    run.step(lambda _: 0.99)
+    run.planner.lose()
+    run.held.clear()
+    run.finish(lambda _: 0.99)
+    assert {run.computed[walk.node, BASE] for walk in run.requests[0].walks} == {2}
+
+
+@pytest.mark.parametrize("requests", [[], [[]]])
+def test_nothing_open_is_no_wave(requests: list[list[object]]) -> None:
+    """With no request, or none with open items, there is nothing to do."""
+    planner = Planner(WIDE, PLAIN, Costs(), lambda _: 4)
+    assert planner.next_wave(requests) == Plan(())  # type: ignore[arg-type]

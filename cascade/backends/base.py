@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from cascade.costs import Costs
 from cascade.prompt import Node, PromptFormat, Tokenizer
 from cascade.report import Provenance
+from cascade.tree import BASE
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class WaveCost:
         tokens_decoded: Tokens computed.
         tokens_reused: Tokens of the probes' prompts that were not computed for this probe.
         elapsed_ms: Wall time inside the backend.
+        model_ms: Of that, inside calls of the model.
     """
 
     decode_calls: int
@@ -52,6 +55,7 @@ class WaveCost:
     tokens_decoded: int
     tokens_reused: int
     elapsed_ms: float
+    model_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +77,29 @@ class BackendFacts:
 
     Attributes:
         provenance: Hashes, prompt format and label tokens.
-        adapters: Names that a probe may ask for, ``base`` aside.
+        lineages: Adapter that a probe may ask for -> adapter that computes what stands before its
+            question; the same name for plain LoRA, ``base`` for ``base`` and for activated LoRA.
         form: The prompt format that the backend's model reads.
         tokenizer: Its tokenizer.
         max_prompt: Most tokens of one prompt.
-        max_tokens: Tokens of different prompts that may be kept at once; planners aim below it.
-        max_probes: Probes that may be kept at once; planners aim below it.
+        max_tokens: Tokens that may be kept at once, those of questions being answered included.
+        max_nodes: Prompt nodes that may be kept at once.
+        costs: What the parts of a wave cost.
     """
 
     provenance: Provenance
-    adapters: frozenset[str]
+    lineages: Mapping[str, str]
     form: PromptFormat
     tokenizer: Tokenizer
     max_prompt: int
     max_tokens: int
-    max_probes: int
+    max_nodes: int
+    costs: Costs = field(default_factory=Costs)
+
+    @property
+    def adapters(self) -> frozenset[str]:
+        """Names that a probe may ask for, ``base`` aside."""
+        return frozenset(self.lineages) - {BASE}
 
 
 class Backend(Protocol):
@@ -108,8 +120,13 @@ class Backend(Protocol):
             BackendError: Scoring failed; nothing of the wave was scored.
         """
 
-    def release(self, nodes: Iterable[Node]) -> None:
-        """Says that no later wave will ask at or below these nodes; returns at once."""
+    def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
+        """Says that no later wave will ask at or below these nodes; returns at once.
+
+        Args:
+            nodes: The nodes.
+            lineage: Forget only what this adapter computed of them; None for all of it.
+        """
 
     async def close(self) -> None:
         """Frees everything; a second call does nothing."""

@@ -41,11 +41,14 @@ class KVStore:
     Attributes:
         n_cells: Cells of the context.
         n_sequences: Sequences of the context.
+        cells_used: Cells that entries fill.
+        peak_cells: Most that were ever filled or promised to questions.
     """
 
     n_cells: int
     n_sequences: int
     cells_used: int = 0
+    peak_cells: int = 0
     _entries: dict[tuple[Node, str], Entry] = field(default_factory=dict)
     _free: list[int] = field(default_factory=list)
     _turn: int = 0
@@ -98,11 +101,16 @@ class KVStore:
             oldest = min(leaves, key=lambda entry: entry.used)
             self._drop(oldest)
             yield oldest
+        self.peak_cells = max(self.peak_cells, self.cells_used + n_cells)
 
-    def release(self, nodes: Iterable[Node]) -> list[Entry]:
-        """Drops every entry at or below the nodes, in all lineages; leaves first."""
+    def release(self, nodes: Iterable[Node], lineage: str | None = None) -> list[Entry]:
+        """Drops every entry at or below the nodes, in one lineage or (None) in all; leaves first."""
         gone = set(nodes)
-        found = [entry for entry in self._entries.values() if not gone.isdisjoint(entry.node.path)]
+        found = [
+            entry
+            for entry in self._entries.values()
+            if lineage in {None, entry.lineage} and not gone.isdisjoint(entry.node.path)
+        ]
         found.sort(key=lambda entry: -len(entry.node.path))
         for entry in found:
             self._drop(entry)

@@ -4,44 +4,67 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
-Run = tuple[Sequence[int], int, int, bool]
-"""(token ids, first position, sequence, whether the last token is an output)."""
 
-
-@dataclass(slots=True)
-class Rows:
-    """Tokens to decode: parallel arrays of one length, in the order of decoding.
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Tokens that follow each other in the same sequences.
 
     Attributes:
-        tokens: Token ids.
-        positions: Position of each in its sequence.
-        sequences: Sequence of each.
-        outputs: Whether logits are wanted there.
+        tokens: Token ids, at least one.
+        start: Position of the first.
+        sequences: Sequence ids that all of them belong to, at least one.
+        is_output: Whether logits are wanted at the last.
+    """
+
+    tokens: Sequence[int]
+    start: int
+    sequences: Sequence[int]
+    is_output: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Tokens to decode: parallel arrays of length N, in the order of decoding.
+
+    Attributes:
+        tokens: (N,) token ids.
+        positions: (N,) position of each.
+        outputs: (N,) 1 where logits are wanted.
+        n_sequences: (N,) number of sequences that each belongs to.
+        first_sequence: (N,) where those begin in ``sequences``; tokens of one run share them.
+        sequences: (M,) sequence ids.
     """
 
     tokens: NDArray[np.int32]
     positions: NDArray[np.int32]
-    sequences: NDArray[np.int32]
     outputs: NDArray[np.int8]
+    n_sequences: NDArray[np.int32]
+    first_sequence: NDArray[np.int64]
+    sequences: NDArray[np.int32]
 
     @staticmethod
     def of(runs: Sequence[Run]) -> Rows:
-        """Runs one after the other, in order."""
-        lengths = np.fromiter((len(run[0]) for run in runs), np.int64, len(runs))
+        """Runs one after the other, in order; at least one."""
+        lengths = np.fromiter((len(run.tokens) for run in runs), np.int64, len(runs))
+        sizes = np.fromiter((len(run.sequences) for run in runs), np.int64, len(runs))
+        starts = np.fromiter((run.start for run in runs), np.int64, len(runs))
         ends = np.cumsum(lengths)
-        starts = np.repeat(ends - lengths, lengths)
-        total = int(lengths.sum())
-        first = np.fromiter((run[1] for run in runs), np.int64, len(runs))
-        sequences = np.fromiter((run[2] for run in runs), np.int32, len(runs))
+        total = int(ends[-1])
         outputs = np.zeros(total, np.int8)
-        outputs[ends - 1] = np.fromiter((run[3] for run in runs), np.int8, len(runs))
-        tokens = np.fromiter((token for run in runs for token in run[0]), np.int32, total)
-        positions = (np.arange(total) - starts + np.repeat(first, lengths)).astype(np.int32)
-        return Rows(tokens, positions, np.repeat(sequences, lengths), outputs)
+        outputs[ends - 1] = np.fromiter((run.is_output for run in runs), np.int8, len(runs))
+        return Rows(
+            tokens=np.fromiter(chain.from_iterable(run.tokens for run in runs), np.int32, total),
+            positions=(np.arange(total) + np.repeat(starts - ends + lengths, lengths)).astype(np.int32),
+            outputs=outputs,
+            n_sequences=np.repeat(sizes, lengths).astype(np.int32),
+            first_sequence=np.repeat(np.cumsum(sizes) - sizes, lengths),
+            sequences=np.fromiter(chain.from_iterable(run.sequences for run in runs), np.int32, int(sizes.sum())),
+        )
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -10,6 +10,7 @@ from cascade.errors import BackendError, ClosedError
 from cascade.prompt import FORMATS, Node
 from cascade.report import Provenance
 from cascade.scoring import logit
+from cascade.tree import BASE
 
 Script = Callable[[str, str], float]
 """(adapter, text of the whole prompt) -> p(yes)."""
@@ -36,7 +37,10 @@ class ScriptedBackend:
     Attributes:
         script: The function; or a table from adapter to one p(yes), in (0, 1).
         adapters: Adapters that probes may ask.
+        lineages: Adapter -> adapter that computes what stands before its questions, where that is another.
         fail_at: Number of the wave, from 0, whose scoring raises; None for never.
+        records: Whether waves and releases are kept for a test to look at; a long run has no room for them.
+        n_waves: Waves scored.
         waves: Every wave scored, in order.
         released: Every node released, in order.
     """
@@ -45,7 +49,10 @@ class ScriptedBackend:
     adapters: frozenset[str]
     fail_at: int | None = None
     max_prompt: int = 1_000_000
-    max_probes: int = 128
+    max_nodes: int = 128
+    lineages: Mapping[str, str] = field(default_factory=dict)
+    records: bool = True
+    n_waves: int = 0
     waves: list[Wave] = field(default_factory=list)
     released: list[Node] = field(default_factory=list)
     is_closed: bool = False
@@ -60,12 +67,12 @@ class ScriptedBackend:
                 prompt_format="embedded",
                 label_tokens=(256, 257),
             ),
-            adapters=self.adapters,
+            lineages={name: self.lineages.get(name, name) for name in (BASE, *sorted(self.adapters))},
             form=FORMATS["embedded"],
             tokenizer=ByteTokenizer(),
             max_prompt=self.max_prompt,
             max_tokens=self.max_prompt,
-            max_probes=self.max_probes,
+            max_nodes=self.max_nodes,
         )
 
     async def score(self, wave: Wave) -> Scores:
@@ -73,8 +80,9 @@ class ScriptedBackend:
         if self.is_closed:
             msg = "The backend is closed."
             raise ClosedError(msg)
-        number = len(self.waves)
-        self.waves.append(wave)
+        number, self.n_waves = self.n_waves, self.n_waves + 1
+        if self.records:
+            self.waves.append(wave)
         if number == self.fail_at:
             msg = f"Wave {number} fails, as the script says."
             raise BackendError(msg)
@@ -83,9 +91,10 @@ class ScriptedBackend:
         cost = WaveCost(decode_calls=1, adapter_swaps=1, tokens_decoded=tokens, tokens_reused=0, elapsed_ms=0.0)
         return Scores(logit(p).tolist(), cost)
 
-    def release(self, nodes: Iterable[Node]) -> None:
+    def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:  # noqa: ARG002 - the protocol's
         """See ``Backend.release``."""
-        self.released += nodes
+        if self.records:
+            self.released += nodes
 
     async def close(self) -> None:
         """See ``Backend.close``."""
