@@ -35,8 +35,8 @@ class AdapterFacts:
         alpha: LoRA's alpha; llama.cpp scales by alpha / rank.
         invocation_tokens: Tokens that switch an activated adapter (aLoRA) on; empty for a plain LoRA.
         n_bytes: Size of its tensors.
-        base_sha256: SHA-256 of the base model's file that it was trained for, equal to that of the
-            model in use; None if the adapter does not say.
+        base_sha256: SHA-256 of the base model's file that it was trained for: the model in use, or the
+            file that this is another format of; None if the adapter does not say.
     """
 
     rank: int
@@ -103,7 +103,7 @@ def check_adapter(file: GGUFFile, model: ModelFacts, model_sha256: str) -> Adapt
     if not (math.isfinite(alpha) and alpha > 0):  # llama.cpp takes 0 for "alpha / rank is 1".
         file.refuse(f"adapter.lora.alpha is {alpha}; it must be above 0", "Export the adapter again with its alpha")
     base = file.get(BASE_HASH_KEY, GGUFValueType.STRING)
-    if base not in (None, model_sha256):
+    if base not in (None, model_sha256, model.source_sha256):
         file.refuse(
             f"was trained for the base model with SHA-256 {base}; the given base model has {model_sha256}",
             "Give that base model, or adapters trained for this one",

@@ -152,6 +152,9 @@ class ModelConfig(_Model):
     n_ctx: int = Field(4096, ge=256, le=1_048_576, description="Cells of the KV cache.")
     n_seq_max: int = Field(128, ge=4, le=256, description="Sequences, which bound the items of a wave.")
     n_batch: int = Field(1024, ge=32, le=65_536, description="Most tokens of one decode.")
+    n_ubatch: int = Field(
+        512, ge=32, le=65_536, description="Most of them that go through the layers together; at most n_batch."
+    )
     n_threads: int = Field(0, ge=0, le=1024, description="Threads of llama.cpp; 0 for all cores.")
     n_gpu_layers: int = Field(0, ge=-1, description="Layers on a GPU; -1 for all.")
     flash_attention: bool = Field(True, description="Skips masked tiles of the shared cache.")

@@ -19,11 +19,11 @@ class Costs:
     Attributes:
         per_token_ms: Evaluating one token more in a decode call.
         per_output_ms: Reading the logits of one row more.
-        per_call_ms: One decode call more, whatever its size.
+        per_call_ms: One decode call more, whatever its size: it reads all of the model's weights.
         per_swap_ms: Attaching another adapter.
     """
 
     per_token_ms: float = 2.2
-    per_output_ms: float = 0.8
-    per_call_ms: float = 1.0
+    per_output_ms: float = 1.5
+    per_call_ms: float = 50.0
     per_swap_ms: float = 10.0

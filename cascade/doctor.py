@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascade.config import Config, read_config, shipped_config
 from cascade.errors import CascadeError
 from cascade.items import Group, Item, Task
+from cascade.machine import n_cores
 from cascade.tree import Cascade
+
+if TYPE_CHECKING:
+    from cascade.adapters import ModelSet
 
 _PACKAGES = ("binary-cascade", "llama-cpp-python", "numpy", "pydantic", "structlog", "gguf")
 _GRAMMARS = ("tree_sitter", "tree_sitter_c", "tree_sitter_javascript", "tree_sitter_typescript", "tree_sitter_go")
@@ -59,15 +62,20 @@ def examine(config: Path | None = None) -> Iterator[Finding]:
     for package in _PACKAGES:
         yield _package(package)
     yield _grammars()
-    yield from _processor()
+    loads = yield from _processor()
     yield Finding(name="config", value=str(path))
     try:
         loaded = read_config(path)
     except CascadeError as error:
         yield Finding(name="config", value="cannot be used", ok=False, remedy=str(error))
         return
-    yield from _files(loaded)
+    models = yield from _files(loaded)
+    if not loads or models is None:
+        return
     yield from _self_test(loaded)
+    from cascade.doctor_speed import speed  # noqa: PLC0415 - llama_cpp may be missing, which is a finding above
+
+    yield from speed(loaded.model, models)
 
 
 def _package(name: str) -> Finding:
@@ -84,30 +92,32 @@ def _grammars() -> Finding:
     return Finding(name="grammars", value=value + hint)
 
 
-def _processor() -> Iterator[Finding]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding(name="processor", value=f"{platform.machine()}, {cores} cores, {sys.platform}")
+def _processor() -> Generator[Finding, None, bool]:
+    """Returns whether llama.cpp can be loaded."""
+    yield Finding(name="processor", value=f"{platform.machine()}, {n_cores()} cores, {sys.platform}")
     try:
         import llama_cpp  # noqa: PLC0415 - a broken build must be a finding, not a crash at import
     except Exception as error:  # noqa: BLE001 - a shared library can fail to load in any way
         remedy = "Reinstall it: pip install --force-reinstall --no-cache-dir llama-cpp-python"
         yield Finding(name="llama.cpp", value=f"cannot be loaded ({error})", ok=False, remedy=remedy)
-        return
+        return False
     info = llama_cpp.llama_print_system_info().decode()
     features = [name for name in _FEATURES if f"{name} = 1" in info]
     native = not {"AVX2", "AVX512", "NEON"}.isdisjoint(features)
     remedy = "Rebuild llama-cpp-python from source on this machine: its vector instructions are not used."
     yield Finding(name="llama.cpp", value=" ".join(features), ok=native, remedy="" if native else remedy)
+    return True
 
 
-def _files(config: Config) -> Iterator[Finding]:
+def _files(config: Config) -> Generator[Finding, None, ModelSet | None]:
+    """Returns what was found; None if it cannot be used."""
     from cascade.adapters import load_model_set  # noqa: PLC0415 - only once the config is known to be good
 
     try:
         models = load_model_set(config)
     except CascadeError as error:
         yield Finding(name="model", value="cannot be used", ok=False, remedy=str(error))
-        return
+        return None
     facts = models.model
     yield Finding(
         name="model",
@@ -120,6 +130,7 @@ def _files(config: Config) -> Iterator[Finding]:
             name=f"adapter {adapter.name}",
             value=f"{adapter.path.name}: {kind} LoRA, sha256 {adapter.sha256[:12]}",
         )
+    return models
 
 
 def _self_test(config: Config, clock: Callable[[], float] = time.perf_counter) -> Iterator[Finding]:

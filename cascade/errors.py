@@ -5,9 +5,11 @@
     │   ├── ConfigError       a config file or table: names the file and the key
     │   ├── ItemError         one item: names the item
     │   └── ModelFileError    a GGUF file that must not reach llama.cpp
-    └── BackendError          scoring failed (exit code 1)
-        ├── DecodeError       llama.cpp refused or failed a decode
-        └── ClosedError       the engine or backend was closed while work was waiting
+    ├── BackendError          scoring failed (exit code 1)
+    │   ├── DecodeError       llama.cpp refused or failed a decode
+    │   └── ClosedError       the engine or backend was closed while work was waiting
+    ├── MachineError          what was asked for is right, but could not be done here (exit code 1)
+    └── PeerError             a benchmark's peer cannot run here, or failed
 
 A message says what was given, what is allowed and what to do.
 """
@@ -45,3 +47,11 @@ class DecodeError(BackendError):
 
 class ClosedError(BackendError):
     """The engine or its backend was closed, or its worker died, with work still waiting."""
+
+
+class MachineError(CascadeError):
+    """What was asked for is right, but a file could not be written or llama.cpp failed at it."""
+
+
+class PeerError(CascadeError):
+    """Another library or program that a benchmark compares with cannot run here, or failed."""

@@ -14,6 +14,9 @@ from gguf import GGMLQuantizationType, GGUFValueType
 
 from cascade.gguf_file import GGUFFile
 
+SOURCE_HASH_KEY = "cascade.source_model.sha256"
+"""Metadata key of models that ``cascade quantize`` writes: SHA-256, in hex, of the file that it read."""
+
 _MAX_LAYERS = 512  # LLAMA_MAX_LAYERS.
 _MAX_EXPERTS = 1024  # LLAMA_MAX_EXPERTS.
 _NO_DECODER = ("clip", "t5", "t5encoder", "wavtokenizer-dec")
@@ -39,6 +42,7 @@ class ModelFacts:
         n_embd: Width of the hidden state.
         n_vocab: Tokens of its vocabulary.
         shapes: Tensor name -> shape in ggml's order.
+        source_sha256: SHA-256 of the file that this one is another format of; None if it does not say.
     """
 
     architecture: str
@@ -48,6 +52,7 @@ class ModelFacts:
     n_embd: int
     n_vocab: int
     shapes: Mapping[str, tuple[int, ...]]
+    source_sha256: str | None = None
 
 
 def check_model(file: GGUFFile) -> ModelFacts:
@@ -84,6 +89,7 @@ def check_model(file: GGUFFile) -> ModelFacts:
         n_embd=n_embd,
         n_vocab=len(tokens),
         shapes={name: tensor.shape for name, tensor in file.tensors.items()},
+        source_sha256=file.get(SOURCE_HASH_KEY, GGUFValueType.STRING),
     )
 
 

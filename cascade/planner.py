@@ -240,9 +240,17 @@ class Planner:
         return self.costs.per_swap_ms * n_swaps + self.costs.per_call_ms * len(set(turns))
 
     def _evict(self, job: Job) -> tuple[Kept, ...]:
-        """Forget everything but what one job needs: the last resort, when not even that would fit."""
-        own = {(node, self.lineages[job.question.adapter]) for node in job.walk.node.path}
-        return tuple(key for key in list(self.kept) if key not in own and self._forget(key))
+        """Forget until one job fits, lower nodes first: the last resort, when nothing fits beside what is kept."""
+        adapter = job.question.adapter
+        own = {(node, self.lineages[adapter]) for node in job.walk.node.path}
+        gone: list[Kept] = []
+        others = [key for key in self.kept if key not in own]
+        for key in sorted(others, key=lambda kept: -len(kept[0].path)):
+            if self._fill([[job]], adapter).jobs:
+                break
+            self._forget(key)
+            gone.append(key)
+        return tuple(gone)
 
 
 def jobs(walks: Iterable[Walk]) -> Iterator[Job]:

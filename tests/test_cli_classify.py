@@ -144,7 +144,16 @@ def test_doctor_finds_model_adapters_and_answers(capsys: pytest.CaptureFixture[s
     found = _json(capsys, "doctor", "--json")
     by_name = {finding["name"]: finding for finding in found["findings"]}
     assert found["ok"]
-    assert {"python", "llama-cpp-python", "llama.cpp", "model", "adapter relevant", "self-test"} <= set(by_name)
+    assert {
+        "python",
+        "llama-cpp-python",
+        "llama.cpp",
+        "model",
+        "adapter relevant",
+        "self-test",
+        "tuning",
+        "format",
+    } <= set(by_name)
     assert "calls/s" in by_name["self-test"]["value"]
 
 

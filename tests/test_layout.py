@@ -23,6 +23,8 @@ PURE = {
     "cascade.report",
     "cascade.walk",
     "cascade.planner",
+    "cascade.tuned",
+    "cascade.costs",
     "cascade.backends.base",
     "cascade.candidates.records",
     "cascade.candidates.words",
@@ -72,8 +74,11 @@ def test_pure_modules_import_pure_ones_only(name: str) -> None:
 @pytest.mark.parametrize(
     ("library", "rooms"),
     [
-        ("llama_cpp", ("cascade.backends.", "cascade.doctor")),
+        ("llama_cpp", ("cascade.backends.", "cascade.bench.peers", "cascade.doctor")),
         ("gguf", ("cascade.adapter_facts", "cascade.gguf_file", "cascade.model_facts", "cascade.doctor")),
+        ("torch", ("cascade.bench.torch_peer",)),
+        ("transformers", ("cascade.bench.torch_peer",)),
+        ("peft", ("cascade.bench.torch_peer",)),
         ("tree_sitter", ("cascade.candidates.",)),
         ("huggingface_hub", ("cascade.adapters",)),
         ("typer", ("cascade.cli",)),

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
 
 from cascade.adapters import ModelSet, load_model_set
 from cascade.backends.llama import LlamaBackend
 from cascade.backends.native import ContextSize
-from cascade.config import Config
+from cascade.backends.tune import tuning_key
+from cascade.config import Config, ModelConfig
+from cascade.costs import Costs
 from cascade.errors import CascadeError, ConfigError
+from cascade.machine import user_cache
 from cascade.prompt import PromptBuilder, prompt_format
 from cascade.tree import BASE, Cascade
+from cascade.tuned import Tuning
+from cascade.tuning_file import load_tuning
 
 MAX_MARKER = 4
 """Most tokens of a question's marker; its wording stands in the prefix, where it costs once."""
 
 
-def open_backend(config: Config, cascades: Mapping[str, Cascade]) -> LlamaBackend:
+CacheFolder = Path | Literal["user"] | None
+"""Where tunings are kept: a folder, the user's own, or nowhere."""
+
+
+def open_backend(config: Config, cascades: Mapping[str, Cascade], tunings: CacheFolder = "user") -> LlamaBackend:
     """Load what a config names.
+
+    Args:
+        config: Its paths are absolute, as ``read_config`` leaves them.
+        cascades: Whose questions must fit the model.
+        tunings: Where to look for what ``cascade doctor --tune`` measured; answers do not depend on it.
 
     Raises:
         ConfigError: The prompt format or a question does not fit the model or its adapter.
@@ -25,16 +42,9 @@ def open_backend(config: Config, cascades: Mapping[str, Cascade]) -> LlamaBacken
     """
     form = prompt_format(config.model.format)
     models = load_model_set(config)
-    model = config.model
-    size = ContextSize(
-        n_ctx=model.n_ctx,
-        n_seq_max=model.n_seq_max,
-        n_batch=model.n_batch,
-        n_threads=model.n_threads,
-        n_gpu_layers=model.n_gpu_layers,
-        flash_attention=model.flash_attention,
-    )
-    backend = LlamaBackend.open(models, form, size)
+    tuning = find_tuning(config.model, models.model_sha256, tunings)
+    costs = tuning.costs if tuning else Costs()
+    backend = LlamaBackend.open(models, form, context_size(config.model, tuning), costs)
     try:
         builder = PromptBuilder(form, backend.facts.tokenizer)
         for cascade in cascades.values():
@@ -43,6 +53,31 @@ def open_backend(config: Config, cascades: Mapping[str, Cascade]) -> LlamaBacken
         backend.abandon()
         raise
     return backend
+
+
+def find_tuning(model: ModelConfig, model_sha256: str, folder: CacheFolder = "user") -> Tuning | None:
+    """What was measured for a model on this machine: settings, and the costs that a planner wants; None if nothing."""
+    return load_tuning(tuning_key(model, model_sha256), user_cache() if folder == "user" else folder)
+
+
+def context_size(model: ModelConfig, tuning: Tuning | None = None) -> ContextSize:
+    """How large a context a config asks for, and how it computes.
+
+    Args:
+        model: What it sets itself wins.
+        tuning: Replaces the defaults of what the config does not set.
+    """
+    tuned = tuning.settings() if tuning else {}
+    size = ContextSize(
+        n_ctx=model.n_ctx,
+        n_seq_max=model.n_seq_max,
+        n_batch=model.n_batch,
+        n_ubatch=model.n_ubatch,
+        n_threads=model.n_threads,
+        n_gpu_layers=model.n_gpu_layers,
+        flash_attention=model.flash_attention,
+    )
+    return replace(size, **{name: value for name, value in tuned.items() if name not in model.model_fields_set})
 
 
 def check_questions(cascade: Cascade, builder: PromptBuilder, models: ModelSet) -> None:

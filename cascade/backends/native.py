@@ -7,7 +7,6 @@ checked here before it crosses. Nothing here is thread-safe: one thread owns a c
 from __future__ import annotations
 
 import ctypes
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,10 @@ from cascade.backends.native_log import native_log
 from cascade.backends.native_rows import Rows
 from cascade.backends.native_tokenizer import LlamaTokenizer
 from cascade.errors import ClosedError, DecodeError, ModelFileError
+from cascade.machine import n_cores
 
 _PAD = 256  # llama.cpp rounds n_ctx up to this
 _MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
-_UBATCH = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +33,7 @@ class ContextSize:
         n_ctx: Cells of its KV cache.
         n_seq_max: Sequences, 2 to 256.
         n_batch: Most tokens of one decode.
+        n_ubatch: Most of them that go through the layers together.
         n_threads: Threads; 0 for all cores this process may use.
         n_gpu_layers: Layers on a GPU; -1 for all.
         flash_attention: Whether masked tiles of the shared cache are skipped.
@@ -42,6 +42,7 @@ class ContextSize:
     n_ctx: int
     n_seq_max: int
     n_batch: int
+    n_ubatch: int = 512
     n_threads: int = 0
     n_gpu_layers: int = 0
     flash_attention: bool = True
@@ -56,7 +57,7 @@ class NativeModel:
 
     def __init__(self, path: Path, size: ContextSize) -> None:
         self._log = native_log()
-        self.size = size
+        self._path = path
         self._context: Any = None
         self._adapters: dict[str, tuple[Any, float]] = {}
         params = llama_cpp.llama_model_default_params()
@@ -66,45 +67,56 @@ class NativeModel:
             msg = f"llama.cpp cannot load {path}: {self._log.last_error() or 'no reason given'}."
             raise ModelFileError(msg)
         self.tokenizer = LlamaTokenizer(llama_cpp.llama_model_get_vocab(self._model))
-        self.active = ""
-        self._open_context(path)
-        self._arrays(size.n_batch)
+        self._open_context(size)
 
-    def _open_context(self, path: Path) -> None:
-        size = self.size
+    def _open_context(self, size: ContextSize) -> None:
+        self.size = size
+        self.active = ""
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = -(-size.n_ctx // _PAD) * _PAD
         params.n_batch = min(size.n_batch, params.n_ctx)
-        params.n_ubatch = min(_UBATCH, params.n_batch)
+        params.n_ubatch = min(size.n_ubatch, params.n_batch)
         params.n_seq_max = min(size.n_seq_max, _MAX_SEQUENCES)
         params.n_outputs_max = params.n_seq_max
         params.kv_unified = True
         params.pooling_type = llama_cpp.LLAMA_POOLING_TYPE_NONE  # a reranker file asks for RANK, which has no logits
         params.flash_attn_type = 1 if size.flash_attention else 0
-        params.n_threads = params.n_threads_batch = size.n_threads or len(os.sched_getaffinity(0))
+        params.n_threads = params.n_threads_batch = size.n_threads or n_cores()
         context = llama_cpp.llama_init_from_model(self._model, params)
         if not context:
-            msg = f"llama.cpp cannot open a context for {path}: {self._log.last_error() or 'no reason given'}."
+            msg = f"llama.cpp cannot open a context for {self._path}: {self._log.last_error() or 'no reason given'}."
             raise ModelFileError(msg)
         self._context = context
         self._memory = llama_cpp.llama_get_memory(context)
         self.n_cells: int = llama_cpp.llama_n_ctx(context)
         self.n_batch: int = llama_cpp.llama_n_batch(context)
         self.n_sequences: int = llama_cpp.llama_n_seq_max(context)
+        self._arrays(size.n_batch)
+
+    def reopen(self, size: ContextSize) -> None:
+        """Another context in place of the present one: the cache is empty and no adapter active.
+
+        ``n_gpu_layers`` stays what the model was loaded with.
+
+        Raises:
+            ModelFileError: llama.cpp cannot open it; the model can then only be closed.
+        """
+        self._check_open()
+        self._close_context()
+        self._open_context(size)
 
     def _arrays(self, n: int) -> None:
         """Batch arrays, made once; llama.cpp reads them in place."""
-        self._rows = Rows(np.zeros(n, np.int32), np.zeros(n, np.int32), np.zeros(n, np.int32), np.zeros(n, np.int8))
-        self._n_seq = np.ones(n, np.int32)
-        base, step = self._rows.sequences.ctypes.data, self._rows.sequences.itemsize
-        self._seq_pointers = base + step * np.arange(n, dtype=np.uint64)
+        self._tokens, self._positions = np.zeros(n, np.int32), np.zeros(n, np.int32)
+        self._n_sequences, self._outputs = np.zeros(n, np.int32), np.zeros(n, np.int8)
+        self._sequences = np.zeros(n, np.uint64)  # addresses of each token's sequence ids
         int_pointer = ctypes.POINTER(ctypes.c_int32)
         batch: Any = llama_cpp.llama_batch()
-        batch.token = self._rows.tokens.ctypes.data_as(int_pointer)
-        batch.pos = self._rows.positions.ctypes.data_as(int_pointer)
-        batch.n_seq_id = self._n_seq.ctypes.data_as(int_pointer)
-        batch.seq_id = self._seq_pointers.ctypes.data_as(ctypes.POINTER(int_pointer))
-        batch.logits = self._rows.outputs.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
+        batch.token = self._tokens.ctypes.data_as(int_pointer)
+        batch.pos = self._positions.ctypes.data_as(int_pointer)
+        batch.n_seq_id = self._n_sequences.ctypes.data_as(int_pointer)
+        batch.seq_id = self._sequences.ctypes.data_as(ctypes.POINTER(int_pointer))
+        batch.logits = self._outputs.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
         self._batch = batch
 
     def load_adapter(self, name: str, path: Path, scale: float) -> None:
@@ -140,6 +152,26 @@ class NativeModel:
         self._check_sequence(sequence)
         llama_cpp.llama_memory_seq_rm(self._memory, sequence, start, -1)
 
+    def duplicate(self, source: int, target: int) -> None:
+        """Give a sequence cells of its own that hold what another's hold.
+
+        Raises:
+            DecodeError: There are not so many free cells.
+        """
+        self._check_sequence(source)
+        self._check_sequence(target)
+        size = llama_cpp.llama_state_seq_get_size(self._context, source)
+        data = (ctypes.c_uint8 * size)()
+        llama_cpp.llama_state_seq_get_data(self._context, data, size, source)
+        if not llama_cpp.llama_state_seq_set_data(self._context, data, size, target):
+            msg = f"Sequence {source} cannot be copied: {self._log.last_error() or 'no reason given'}."
+            raise DecodeError(msg)
+
+    def n_sequences_used(self) -> int:
+        """How many sequences hold any cell."""
+        self._check_open()
+        return sum(llama_cpp.llama_memory_seq_pos_max(self._memory, at) >= 0 for at in range(self.n_sequences))
+
     def clear(self) -> None:
         """Empty the cache."""
         self._check_open()
@@ -157,9 +189,10 @@ class NativeModel:
         """
         n = len(rows)
         self._check_rows(rows, labels)
-        own = self._rows
-        own.tokens[:n], own.positions[:n], own.sequences[:n] = rows.tokens, rows.positions, rows.sequences
-        own.outputs[:n] = rows.outputs
+        self._tokens[:n], self._positions[:n], self._outputs[:n] = rows.tokens, rows.positions, rows.outputs
+        self._n_sequences[:n] = rows.n_sequences
+        ids = rows.sequences  # stays alive, and so in place, until the call returns
+        self._sequences[:n] = ids.ctypes.data + ids.itemsize * rows.first_sequence
         self._batch.n_tokens = n
         code = llama_cpp.llama_decode(self._context, self._batch)
         if code != 0:
@@ -174,16 +207,19 @@ class NativeModel:
 
     def close(self) -> None:
         """Free everything; a second call does nothing."""
+        self._close_context()
+        if self._model:
+            for adapter, _ in self._adapters.values():
+                llama_cpp.llama_adapter_lora_free(adapter)
+            llama_cpp.llama_model_free(self._model)
+            self._model = None
+
+    def _close_context(self) -> None:
         if self._context is not None:
             # Freed adapters must not stay attached: a new one at the same address would pass for them.
             llama_cpp.llama_set_adapters_lora(self._context, None, 0, None)
-            for adapter, _ in self._adapters.values():
-                llama_cpp.llama_adapter_lora_free(adapter)
             llama_cpp.llama_free(self._context)
             self._context = None
-        if self._model:
-            llama_cpp.llama_model_free(self._model)
-            self._model = None
 
     def _check_open(self) -> None:
         if self._context is None:

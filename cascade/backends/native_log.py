@@ -14,7 +14,7 @@ from cascade.logs import get_logger
 
 log = get_logger("cascade.llama")
 
-_ERROR_LEVEL = 3
+_ERROR_LEVEL = 4  # GGML_LOG_LEVEL_ERROR; 3 is a warning
 
 
 class NativeLog:

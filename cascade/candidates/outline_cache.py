@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
 import sys
 from collections.abc import Iterable, Mapping
@@ -19,16 +18,6 @@ _MAX_ROWS = 200_000
 _CREATE = """
     CREATE TABLE IF NOT EXISTS outlines (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, outline TEXT NOT NULL)
 """
-
-
-def user_cache() -> Path | None:
-    """``binary-cascade`` below ``$XDG_CACHE_HOME`` or ``~/.cache``; None for a user without a home."""
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    try:
-        base = named if named.is_absolute() else Path.home() / ".cache"
-    except RuntimeError:
-        return None
-    return base / "binary-cascade"
 
 
 def outline_key(suffix: str, source: bytes) -> bytes:

@@ -14,12 +14,13 @@ from cascade.candidates.languages import SUFFIXES
 from cascade.candidates.listing import Listing, is_source, list_files
 from cascade.candidates.messages import Messages
 from cascade.candidates.outline import Outline
-from cascade.candidates.outline_cache import OutlineCache, outline_key, user_cache
+from cascade.candidates.outline_cache import OutlineCache, outline_key
 from cascade.candidates.records import FileRecord, SymbolRecord
 from cascade.candidates.source import NO_GRAMMAR, read_outline, read_source, read_symbols
 from cascade.candidates.tiers import Ties, rank_files
 from cascade.errors import InputError
 from cascade.items import Task
+from cascade.machine import user_cache
 
 Progress = Callable[[int, int], None]
 

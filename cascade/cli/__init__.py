@@ -13,13 +13,22 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from cascade.cli import classify_command, config_commands, doctor_command, evaluate_command
+from cascade.cli import (
+    bench_command,
+    classify_command,
+    config_commands,
+    doctor_command,
+    evaluate_command,
+    quantize_command,
+)
 from cascade.cli.output import Settings, guarded
 
 app = typer.Typer(name="cascade", add_completion=False)
 app.command()(classify_command.classify)
 app.command()(evaluate_command.evaluate)
+app.command()(bench_command.bench)
 app.command()(doctor_command.doctor)
+app.command()(quantize_command.quantize)
 app.add_typer(config_commands.app, name="config")
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from cascade.candidates.messages import Messages
 from cascade.candidates.outline import Import, Outline
-from cascade.candidates.outline_cache import OutlineCache, outline_key, user_cache
+from cascade.candidates.outline_cache import OutlineCache, outline_key
 from cascade.candidates.repository import Candidates, find_candidates
+from cascade.machine import user_cache
 from tests.candidates.checkout import Checkout
 
 OUTLINE = Outline(

@@ -1,0 +1,181 @@
+"""Writes a model in another weight format, with llama.cpp's own quantiser.
+
+It runs in a process of its own: it may abort on what it does not like, and it cannot be interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import llama_cpp
+
+from cascade.adapters import file_hash
+from cascade.errors import InputError, MachineError, ModelFileError
+from cascade.gguf_file import read_gguf
+from cascade.machine import n_cores
+from cascade.model_facts import check_model
+from cascade.model_formats import matrix_type
+
+_PREFIXES = ("LLAMA_FTYPE_MOSTLY_", "LLAMA_FTYPE_ALL_")
+_NOT_ALONE = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS", "Q2_K_S")
+"""Types for which llama.cpp wants an importance matrix, a file that says which weights matter most."""
+
+_NOT_WRITTEN = ("NVFP4", "Q2_0")
+"""Types that llama.cpp names but does not write, or that the package gguf does not know."""
+
+_WHOLE = ("F32", "F16", "BF16")
+
+Tell = Callable[[int, int], None]
+"""Told how many tensors of how many are reached."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantisation:
+    """What to write, and how.
+
+    Attributes:
+        source: The model to read.
+        target: The file to write.
+        type: A key of ``types()``, in any case.
+        n_threads: Threads; 0 for all cores this process may use.
+        force: Whether a target that exists is replaced.
+        allow_requantize: Whether the source may be quantised already.
+    """
+
+    source: Path
+    target: Path
+    type: str
+    n_threads: int = 0
+    force: bool = False
+    allow_requantize: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Bytes of the files before and after."""
+
+    before: int
+    after: int
+
+
+def types() -> dict[str, int]:
+    """Name -> number of the types that llama.cpp can write from a model alone."""
+    found = {}
+    for constant in dir(llama_cpp):
+        for prefix in _PREFIXES:
+            name = constant.removeprefix(prefix)
+            if name != constant and name not in _NOT_ALONE + _NOT_WRITTEN:
+                found[name] = int(getattr(llama_cpp, constant))
+    return dict(sorted(found.items(), key=lambda entry: entry[1]))
+
+
+def quantize(wanted: Quantisation, tell: Tell) -> Sizes:
+    """Write a model in another format; the target appears when it is whole, or not at all.
+
+    The new file names the SHA-256 of its source, so that adapters trained for that fit it as well.
+
+    Raises:
+        InputError: The type is unknown, the target cannot take the file, or the source is quantised.
+        ModelFileError: The source is missing, damaged or no model.
+        MachineError: llama.cpp failed.
+    """
+    number = _number(wanted.type)
+    _check_target(wanted)
+    _check_source(wanted)
+    handle, name = tempfile.mkstemp(dir=wanted.target.parent, prefix=f".{wanted.target.name}.", suffix=".part")
+    os.close(handle)
+    part = Path(name)
+    try:
+        _run(wanted, number, part, tell)
+        _check_result(part)
+        part.chmod(0o666 & ~_umask())
+        part.replace(wanted.target)
+    except OSError as error:
+        msg = f"{wanted.target}: cannot be written ({error.strerror}). Choose another place."
+        raise MachineError(msg) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return Sizes(before=wanted.source.stat().st_size, after=wanted.target.stat().st_size)
+
+
+def _number(name: str) -> int:
+    known = types()
+    if name.upper() in _NOT_ALONE:
+        msg = f"Type {name!r} needs an importance matrix, which this command does not take. Choose another type."
+        raise InputError(msg)
+    if name.upper() not in known:
+        msg = f"Unknown type {name!r}. Choose one of {', '.join(known)}."
+        raise InputError(msg)
+    return known[name.upper()]
+
+
+def _check_target(wanted: Quantisation) -> None:
+    target = wanted.target
+    if not target.parent.is_dir():
+        msg = f"{target}: its folder does not exist. Make it first."
+        raise InputError(msg)
+    if target.exists() and wanted.source.exists() and target.samefile(wanted.source):
+        msg = f"{target} is the model to read. Give another file to write."
+        raise InputError(msg)
+    if target.is_dir() or (target.exists() and not wanted.force):
+        remedy = "Give the name of a file." if target.is_dir() else "Choose another name, or replace it with --force."
+        msg = f"{target} exists. {remedy}"
+        raise InputError(msg)
+
+
+def _check_source(wanted: Quantisation) -> None:
+    file = read_gguf(wanted.source)
+    check_model(file)
+    given = matrix_type(file)
+    if given not in _WHOLE and not wanted.allow_requantize:
+        msg = (
+            f"{wanted.source} is quantised already, to {given}: quantising it again loses more than quantising the "
+            f"original once. Give a file in {', '.join(_WHOLE)}, or accept the loss with --allow-requantize."
+        )
+        raise InputError(msg)
+
+
+def _run(wanted: Quantisation, number: int, part: Path, tell: Tell) -> None:
+    """Let a process of its own write the file; whatever happens here, it does not outlive this."""
+    # -P: a folder named cascade where the command is called must not stand in for this package.
+    command = [sys.executable, "-P", "-m", "cascade.backends.quantize_process", str(wanted.source), str(part)]
+    command += [str(number), str(wanted.n_threads or n_cores()), str(int(wanted.allow_requantize))]
+    command += [file_hash(wanted.source)]
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors) as process,
+    ):
+        try:
+            for line in process.stdout or ():
+                at, _, total = line.partition(b"/")
+                tell(int(at), int(total))
+            code = process.wait()
+        finally:
+            process.kill()
+        if code:
+            errors.seek(0)
+            lines = errors.read().decode("utf-8", "replace").strip().splitlines()
+            reason = lines[-1].strip() if lines else f"exit status {code}"
+            msg = f"llama.cpp could not write {wanted.source} as {wanted.type.upper()}: {reason}. Choose another type."
+            raise MachineError(msg)
+
+
+def _check_result(part: Path) -> None:
+    try:
+        check_model(read_gguf(part))
+    except ModelFileError as error:
+        msg = f"llama.cpp wrote a file that cannot be used: {error}"
+        raise MachineError(msg) from error
+
+
+def _umask() -> int:
+    """The process's file mode mask, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
