@@ -76,7 +76,7 @@ def test_pure_modules_import_pure_ones_only(name: str) -> None:
     [
         ("llama_cpp", ("cascade.backends.", "cascade.bench.peers", "cascade.doctor")),
         ("gguf", ("cascade.adapter_facts", "cascade.gguf_file", "cascade.model_facts", "cascade.doctor")),
-        ("torch", ("cascade.bench.torch_peer",)),
+        ("torch", ("cascade.bench.limits", "cascade.bench.torch_peer")),
         ("transformers", ("cascade.bench.torch_peer",)),
         ("peft", ("cascade.bench.torch_peer",)),
         ("tree_sitter", ("cascade.candidates.",)),

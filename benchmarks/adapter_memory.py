@@ -1,0 +1,87 @@
+"""How much memory adapters take: one process each with 1, 5, 10 and 25 loaded, all of them used.
+
+    python -m benchmarks.adapter_memory CONFIG [--json]
+
+CONFIG is a config file as ``benchmarks.make_model`` writes it; its first adapter is loaded again and
+again under other names. What counts is the resident memory beyond the adapters' own bytes, over that
+of the process with one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from cascade.adapters import load_model_set
+from cascade.backends.embedded import context_size
+from cascade.backends.native import NativeModel
+from cascade.backends.native_rows import Rows, Run
+from cascade.config import read_config
+
+COUNTS = (1, 5, 10, 25)
+_MIB = 2**20
+
+
+def resident(config: Path, n: int) -> int:
+    """Resident bytes of this process after ``n`` adapters have each run a decode."""
+    settings = read_config(config)
+    models = load_model_set(settings)
+    adapter = next(iter(models.adapters.values()))
+    native = NativeModel(models.model_path, context_size(settings.model))
+    rows = Rows.of([Run(list(range(100)), 0, (0,), is_output=True)])
+    for at in range(n):
+        native.load_adapter(str(at), adapter.path, adapter.scale)
+    for at in range(n):
+        native.activate(str(at))
+        native.decode(rows, (0, 1))
+        native.clear()
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    native.close()
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def measure(config: Path) -> dict[str, Any]:
+    """Resident MiB by number of adapters, and the excess of the last over the first."""
+    own = next(iter(load_model_set(read_config(config)).adapters.values())).facts.n_bytes
+    found = {}
+    for n in COUNTS:
+        command = [sys.executable, "-m", "benchmarks.adapter_memory", str(config), "--count", str(n)]
+        found[n] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        if sys.stderr.isatty():
+            sys.stderr.write(f"{n} adapters: {found[n] / _MIB:.0f} MiB\n")
+    first, last = COUNTS[0], COUNTS[-1]
+    excess = (found[last] - (last - first) * own) / found[first] - 1
+    return {
+        "resident_mib": {str(n): found[n] / _MIB for n in COUNTS},
+        "adapter_mib": own / _MIB,
+        "excess_over_one": excess,
+    }
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--count", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.count:
+        sys.stdout.write(str(resident(options.config, options.count)))
+        return
+    figures = measure(options.config)
+    if options.json:
+        sys.stdout.write(json.dumps(figures, indent=2) + "\n")
+        return
+    for n, mib in figures["resident_mib"].items():
+        sys.stdout.write(f"{n:>3} adapters {mib:8.0f} MiB\n")
+    sys.stdout.write(f"an adapter's own bytes {figures['adapter_mib']:.1f} MiB\n")
+    sys.stdout.write(f"{COUNTS[-1]} over one, beyond those: {figures['excess_over_one']:.1%}\n")
+
+
+if __name__ == "__main__":
+    main()

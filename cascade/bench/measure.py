@@ -1,0 +1,161 @@
+"""Rounds of a workload, and how far they are from the limits of the trie and of llama.cpp."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from cascade.adapters import load_model_set
+from cascade.backends.embedded import context_size, find_tuning, open_backend
+from cascade.backends.native import ContextSize, NativeModel
+from cascade.backends.native_rows import Rows, Run
+from cascade.bench.asks import Ask, asks
+from cascade.bench.forced import ForcedBackend, Scored
+from cascade.bench.reuse import Reuse
+from cascade.bench.workload import Workload, workload
+from cascade.config import Config
+from cascade.engine import Engine
+from cascade.machine import n_cores
+from cascade.prompt import PromptBuilder
+from cascade.report import Decision
+
+PROMPT = 512
+"""Tokens of the prompt whose rate is llama.cpp's best: that of llama-bench's pp512."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One run of all requests of a workload.
+
+    Attributes:
+        wall_s: From the first request to the last decision.
+        cpu_s: Processor time of the process meanwhile.
+        request_ms: How long each request took.
+        decision_ms: When each decision settled, from the start.
+        waves: What was scored, wave by wave.
+        best_rate: Tokens per second of llama.cpp on one plain prompt, measured before and after.
+        first_stage_s: Wall time of the first stage alone; None where not every item passes all stages.
+    """
+
+    wall_s: float
+    cpu_s: float
+    request_ms: tuple[float, ...]
+    decision_ms: tuple[float, ...]
+    waves: tuple[Scored, ...]
+    best_rate: float
+    first_stage_s: float | None
+
+
+class Bench:
+    """A model opened to run one workload; a context manager.
+
+    Args:
+        config: Model, adapters and cascades.
+        name: Name of the workload.
+
+    Attributes:
+        models: The model and its adapters.
+        labels: Token ids of yes and no.
+        workload: What is run.
+        asked: The probes that it causes, in the order of a loop over its items.
+        reuse: What their prompts share.
+        n_threads: Threads of the engine.
+    """
+
+    def __init__(self, config: Config, name: str) -> None:
+        cascades = config.cascades()
+        self.models = load_model_set(config)
+        backend = open_backend(config, cascades)
+        self.labels = backend.facts.provenance.label_tokens
+        builder = PromptBuilder(backend.facts.form, backend.facts.tokenizer)
+        self.workload: Workload = workload(name, builder, cascades)
+        self.asked: list[Ask] = asks(self.workload, builder, cascades)
+        self.reuse = Reuse.of(self.asked, backend.facts.lineages)
+        self._forced = ForcedBackend(backend, self.asked)
+        self._engine = Engine(self._forced, cascades, self.workload.limits)
+        size = context_size(config.model, find_tuning(config.model, self.models.model_sha256))
+        self.n_threads = size.n_threads or n_cores()
+        self._limit = PlainPrompt(self.models.model_path, self.n_threads)
+
+    def rounds(self, n: int, advance: Callable[[], None]) -> Iterator[Round]:
+        """Runs of the workload, after one that is thrown away; ``advance`` is called after each."""
+        for at in range(n + 1):
+            found = self._round()
+            advance()
+            if at:
+                yield found
+
+    def _round(self) -> Round:
+        first_stage_s = self._first_stage() if self.workload.is_deep else None
+        before = self._limit.rate()
+        self._forced.waves.clear()
+        started, cpu = time.perf_counter(), time.process_time()
+        decision_ms: list[float] = []
+
+        def settled(_: Decision) -> None:
+            decision_ms.append(1_000 * (time.perf_counter() - started))
+
+        async def run() -> list[float]:
+            calls = [
+                self._engine.aclassify(call.task, call.items, call.cascade, on_decision=settled)
+                for call in self.workload.calls
+            ]
+            return [report.stats.elapsed_ms for report in await asyncio.gather(*calls)]
+
+        request_ms = asyncio.run(run())
+        wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu
+        return Round(
+            wall_s=wall_s,
+            cpu_s=cpu_s,
+            request_ms=tuple(request_ms),
+            decision_ms=tuple(decision_ms),
+            waves=tuple(self._forced.waves),
+            best_rate=(before + self._limit.rate()) / 2,
+            first_stage_s=first_stage_s,
+        )
+
+    def _first_stage(self) -> float:
+        """Seconds that the first stage of every call takes by itself."""
+        started = time.perf_counter()
+        for call in self.workload.calls:
+            first = self._engine.cascade(call.cascade).first
+            self._engine.probe(call.task, call.items, call.cascade, first.name)
+        return time.perf_counter() - started
+
+    def close(self) -> None:
+        """Free both contexts."""
+        self._engine.close()
+        self._limit.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class PlainPrompt:
+    """llama.cpp on one plain prompt, without adapter, output or shared cells: its own best rate."""
+
+    def __init__(self, model: Path, n_threads: int) -> None:
+        size = ContextSize(n_ctx=PROMPT, n_seq_max=1, n_batch=PROMPT, n_threads=n_threads)
+        self._native = NativeModel(model, size)
+        tokens = np.random.default_rng(0).integers(0, self._native.tokenizer.n_vocab, PROMPT)
+        self._rows = Rows.of([Run(tokens.tolist(), 0, (0,))])
+
+    def rate(self) -> float:
+        """Tokens per second of one prompt."""
+        self._native.clear()
+        started = time.perf_counter()
+        self._native.decode(self._rows, (0, 1))
+        return PROMPT / (time.perf_counter() - started)
+
+    def close(self) -> None:
+        """Free the context."""
+        self._native.close()

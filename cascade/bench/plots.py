@@ -1,0 +1,105 @@
+"""Pictures of a comparison: latency, cost by stage, what sharing saves, throughput by wave, peers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cascade.errors import InputError, MachineError
+
+Figures = Mapping[str, Any]
+"""What ``compare`` returns."""
+
+
+def write_plots(figures: Figures, folder: Path) -> list[Path]:
+    """Write PNG files into a folder, which is made if absent; returns their paths.
+
+    Raises:
+        InputError: There is no matplotlib.
+        MachineError: The folder cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 - optional
+    except ImportError as error:
+        msg = "Plots need matplotlib: pip install 'binary-cascade[bench]'."
+        raise InputError(msg) from error
+    drawings: dict[str, Callable[[Any, Figures], None]] = {
+        "latency": _latency,
+        "stages": _stages,
+        "reuse": _reuse,
+        "waves": _waves,
+    }
+    if figures["peers"]:
+        drawings["peers"] = _peers
+    paths = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, draw in drawings.items():
+            figure = Figure(figsize=(7, 4), layout="constrained")
+            axes = figure.subplots()
+            draw(axes, figures)
+            axes.spines[["top", "right"]].set_visible(False)
+            paths.append(folder / f"{figures['workload']}-{name}.png")
+            figure.savefig(paths[-1], dpi=120)
+    except OSError as error:
+        msg = f"Plots cannot be written to {folder}: {error.strerror}. Name a folder that can be."
+        raise MachineError(msg) from error
+    return paths
+
+
+def _latency(axes: Any, figures: Figures) -> None:
+    """Share of decisions settled by a time."""
+    settled = sorted(figures["settled_ms"])
+    axes.step([0, *settled], [at / len(settled) for at in range(len(settled) + 1)], where="post")
+    for name, value in figures["decision_ms"].items():
+        axes.axvline(value, linestyle=":", color="grey")
+        axes.annotate(name, (value, 0.02), rotation=90, ha="right")
+    axes.set(xlabel="ms since the request", ylabel="share of decisions", title=f"{figures['workload']}: latency")
+
+
+def _stages(axes: Any, figures: Figures) -> None:
+    """Time and probes of each adapter's waves."""
+    ms: dict[str, float] = defaultdict(float)
+    probes: dict[str, int] = defaultdict(int)
+    for wave in figures["waves"]:
+        ms[wave["adapter"]] += wave["elapsed_ms"]
+        probes[wave["adapter"]] += wave["probes"]
+    bars = axes.bar(list(ms), list(ms.values()))
+    axes.bar_label(bars, [f"{probes[name]} calls" for name in ms])
+    axes.set(ylabel="ms", title=f"{figures['workload']}: cost by adapter, what its waves compute anew included")
+
+
+def _reuse(axes: Any, figures: Figures) -> None:
+    """Tokens of all prompts: saved by each kind of sharing, and decoded."""
+    reuse = figures["reuse"]
+    parts = {
+        "decoded": figures["tokens_decoded_per_item"] * figures["items"],
+        "item shared by stages": reuse["saved_by_item"],
+        "group header shared": reuse["saved_by_group"],
+        "task prefix shared": reuse["saved_by_task"],
+    }
+    bars = axes.barh(list(parts), list(parts.values()))
+    axes.bar_label(bars, [f"{value / reuse['asked']:.0%}" for value in parts.values()])
+    axes.set(xlabel="tokens", title=f"{figures['workload']}: of {reuse['asked']} tokens of all prompts")
+
+
+def _waves(axes: Any, figures: Figures) -> None:
+    """Tokens per second of waves by their size, beside llama.cpp's best."""
+    for adapter in dict.fromkeys(wave["adapter"] for wave in figures["waves"]):
+        own = [wave for wave in figures["waves"] if wave["adapter"] == adapter]
+        rates = [1_000 * wave["tokens"] / wave["elapsed_ms"] for wave in own]
+        axes.plot([wave["tokens"] for wave in own], rates, "o", label=adapter)
+    axes.axhline(figures["best_rate"], linestyle=":", color="grey", label="llama.cpp on one plain prompt")
+    axes.set(xscale="log", xlabel="tokens of a wave", ylabel="tokens/s", title=f"{figures['workload']}: throughput")
+    axes.legend()
+
+
+def _peers(axes: Any, figures: Figures) -> None:
+    """Wall time of each peer over ours."""
+    ratios = {peer["setting"]: peer["ratio"] for peer in figures["peers"].values()}
+    bars = axes.barh(list(ratios), list(ratios.values()))
+    axes.bar_label(bars, [f"{value:.1f}x" for value in ratios.values()])
+    axes.axvline(1, linestyle=":", color="grey")
+    axes.set(xlabel="wall time over ours", title=f"{figures['workload']}: what a user would pick instead")

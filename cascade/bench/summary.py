@@ -1,0 +1,69 @@
+"""What rounds of a workload say: medians, spreads, and the distance to the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from cascade.bench.limits import flops_per_token
+from cascade.bench.measure import Bench, Round
+
+
+def summary(bench: Bench, rounds: Sequence[Round]) -> dict[str, Any]:
+    """Figures of a workload: medians over rounds; calls and tokens are the same in every round."""
+    costs = [wave.cost for wave in rounds[-1].waves]
+    tokens = sum(cost.tokens_decoded for cost in costs)
+    n_items, n_calls = bench.workload.n_items, len(bench.asked)
+    model_s = [sum(wave.cost.model_ms for wave in entry.waves) / 1_000 for entry in rounds]
+    rate = _median(tokens / entry.wall_s for entry in rounds)
+    return {
+        "workload": bench.workload.name,
+        "rounds": len(rounds),
+        "items": n_items,
+        "calls_per_item": n_calls / n_items,
+        "tokens_decoded_per_item": tokens / n_items,
+        "tokens_reused_per_item": sum(cost.tokens_reused for cost in costs) / n_items,
+        "decode_calls": sum(cost.decode_calls for cost in costs),
+        "adapter_swaps": sum(cost.adapter_swaps for cost in costs),
+        "wall_ms": 1_000 * _median(entry.wall_s for entry in rounds),
+        "cpu_ms": 1_000 * _median(entry.cpu_s for entry in rounds),
+        "decision_ms": _percentiles([value for entry in rounds for value in entry.decision_ms]),
+        "request_ms": _percentiles([value for entry in rounds for value in entry.request_ms]),
+        "tokens_over_least": tokens / bench.reuse.least,
+        "rate": rate,
+        "best_rate": _median(entry.best_rate for entry in rounds),
+        "rate_over_best": _median(tokens / entry.wall_s / entry.best_rate for entry in rounds),
+        "outside_model": _median(1 - inside / entry.wall_s for inside, entry in zip(model_s, rounds, strict=True)),
+        "stages_over_first": _stages_over_first(rounds),
+        "flops": rate * flops_per_token(bench.models.model),
+        "reuse": asdict(bench.reuse),
+        "settled_ms": list(rounds[-1].decision_ms),
+        "waves": [
+            {
+                "adapter": wave.adapter,
+                "probes": wave.n_probes,
+                "tokens": wave.cost.tokens_decoded,
+                "decode_calls": wave.cost.decode_calls,
+                "adapter_swaps": wave.cost.adapter_swaps,
+                "elapsed_ms": wave.cost.elapsed_ms,
+            }
+            for wave in rounds[-1].waves
+        ],
+    }
+
+
+def _stages_over_first(rounds: Sequence[Round]) -> float | None:
+    """Time of all stages over that of the first alone, where every item passes all of them."""
+    ratios = [entry.wall_s / entry.first_stage_s for entry in rounds if entry.first_stage_s]
+    return _median(ratios) if ratios else None
+
+
+def _percentiles(values: Sequence[float]) -> dict[str, float]:
+    return {f"p{at}": float(np.percentile(values, at)) for at in (50, 95, 99)}
+
+
+def _median(values: Iterable[float]) -> float:
+    return float(np.median(list(values)))

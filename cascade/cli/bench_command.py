@@ -1,0 +1,106 @@
+"""``cascade bench``: what a workload costs here, and how far that is from what it must cost."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from cascade.bench.choice import ALL, PEERS, PeerChoice
+from cascade.bench.plots import write_plots
+from cascade.bench.workload import WORKLOADS
+from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress, results
+from cascade.config import Config, read_config, shipped_config
+from cascade.machine import n_cores, processor_name
+
+
+def bench(  # noqa: PLR0913 - the command line's options
+    *,
+    workload: Annotated[str, typer.Option(help=f"One of {', '.join(WORKLOADS)}.")] = "precision-100",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds whose median is shown; one more warms up.")] = 5,
+    model: Annotated[Path | None, typer.Option(help="A GGUF file in place of the config's base model.")] = None,
+    peer: Annotated[
+        list[str] | None, typer.Option(help=f"Ask a peer the same, in turns: {', '.join(PEERS)} or {ALL}; repeatable.")
+    ] = None,
+    llama_server: Annotated[Path | None, typer.Option(help="The program that the peer llama-server runs.")] = None,
+    peer_rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds in which peers take part; every round if absent.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Folder for pictures: latency, stages, reuse, waves, peers.")
+    ] = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Run a workload with known answers; read the ratios, times are this machine's alone."""
+    from cascade.bench.compare import compare  # noqa: PLC0415 - loads llama_cpp
+
+    choice = PeerChoice.of(peer or (), llama_server, peer_rounds)
+    settings = _with_model(read_config(config or shipped_config()), model)
+    with progress() as bar:
+        line = bar.add_task("rounds", total=rounds + 1)
+        figures = compare(settings, workload, rounds, choice=choice, advance=lambda: bar.advance(line))
+    figures["machine"] = {
+        "processor": processor_name(),
+        "cores": n_cores(),
+        "system": platform.platform(),
+        "llama_cpp_python": version("llama-cpp-python"),
+    }
+    if plot is not None:
+        for path in write_plots(figures, plot):
+            note(f"wrote {path}")
+    if json:
+        print_json(figures)
+    else:
+        _show(figures)
+
+
+def _with_model(config: Config, path: Path | None) -> Config:
+    if path is None:
+        return config
+    model = config.model.model_copy(update={"path": path.resolve(), "repo_id": None, "filename": None})
+    return config.model_copy(update={"model": model})
+
+
+_ROWS = (
+    ("items", "items", "{:.0f}"),
+    ("calls per item", "calls_per_item", "{:.2f}"),
+    ("tokens decoded per item", "tokens_decoded_per_item", "{:.1f}"),
+    ("tokens reused per item", "tokens_reused_per_item", "{:.1f}"),
+    ("decode calls", "decode_calls", "{:.0f}"),
+    ("adapter swaps", "adapter_swaps", "{:.0f}"),
+    ("wall time, ms", "wall_ms", "{:.0f}"),
+    ("processor time, ms", "cpu_ms", "{:.0f}"),
+    ("tokens decoded over the trie's least", "tokens_over_least", "{:.3f}"),
+    ("tokens/s over llama.cpp's best rate", "rate_over_best", "{:.3f}"),
+    ("wall time outside the model", "outside_model", "{:.1%}"),
+    ("all stages over the first alone", "stages_over_first", "{:.3f}"),
+    ("peak memory, MiB", "peak_memory_mib", "{:.0f}"),
+    ("FLOP/s in the layers' matrices", "flops", "{:.3g}"),
+    ("FLOP/s of torch's best BF16 product here", "best_flops", "{:.3g}"),
+)
+
+
+def _show(figures: dict[str, Any]) -> None:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for title, key, form in _ROWS:
+        if figures[key] is not None:
+            table.add_row(title, form.format(figures[key]))
+    for key in ("decision_ms", "request_ms"):
+        spread = " / ".join(f"{figures[key][at]:.0f}" for at in ("p50", "p95", "p99"))
+        table.add_row(f"{key.removesuffix('_ms')} latency p50 / p95 / p99, ms", spread)
+    for peer in figures["peers"].values():
+        for name, found in peer["settings"].items():
+            is_best = name == peer["setting"] and len(peer["settings"]) > 1
+            table.add_row(f"{name}{' (its best)' * is_best}: times our wall time", f"{found['ratio']:.2f}")
+    console = results()
+    console.print(f"{figures['workload']}, median of {figures['rounds']} rounds")
+    console.print(table)
+    for name, reason in figures["skipped"].items():
+        note(f"{name} was skipped: {reason}")
