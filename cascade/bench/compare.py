@@ -111,7 +111,7 @@ def compare(
     with ExitStack() as stack:
         bench = stack.enter_context(Bench(config, name))
         peers = _Field()
-        peers.admit(_setup(config, bench), choice, stack)
+        peers.admit(setup_of(config, bench), choice, stack)
         rounds: list[Round] = []
         for at, entry in enumerate(bench.rounds(n_rounds, advance)):
             rounds.append(entry)
@@ -133,7 +133,8 @@ def _best_flops(bench: Bench) -> float | None:
     return max(measure() for _ in range(3))
 
 
-def _setup(config: Config, bench: Bench) -> PeerSetup:
+def setup_of(config: Config, bench: Bench) -> PeerSetup:
+    """What is put to peers of an opened workload."""
     size = context_size(config.model, find_tuning(config.model, bench.models.model_sha256))
     return PeerSetup(
         config=config,

@@ -86,12 +86,13 @@ class Bench:
     def rounds(self, n: int, advance: Callable[[], None]) -> Iterator[Round]:
         """Runs of the workload, after one that is thrown away; ``advance`` is called after each."""
         for at in range(n + 1):
-            found = self._round()
+            found = self.round()
             advance()
             if at:
                 yield found
 
-    def _round(self) -> Round:
+    def round(self) -> Round:
+        """Run all requests of the workload at once."""
         first_stage_s = self._first_stage() if self.workload.is_deep else None
         before = self._limit.rate()
         self._forced.waves.clear()
