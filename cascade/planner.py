@@ -3,7 +3,10 @@
 A token costs far more than a change of the adapter, so what an item has computed is kept until no
 stage ahead of it wants it. Within what fits, waves go breadth first: all items of a stage under one
 adapter, then the survivors under the next. Only when the room left is too small for a wave that is
-worth its swaps do survivors go ahead, which frees their room.
+worth its swaps, or survivors lie in the way of too much that is still to come, do they go ahead.
+
+A wave has a best length. Every wave pays for its calls and swaps, which speaks for few and long ones;
+but every token looks at every cell in use, which speaks for short ones whose items leave early.
 """
 
 from __future__ import annotations
@@ -11,14 +14,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf, sqrt
 
 from cascade.costs import Costs
 from cascade.prompt import Node
 from cascade.tree import Question
 from cascade.walk import Walk
 
-WORTH = 0.05
-"""A wave that leaves items of its stage behind may spend this share of its time on calls and swaps."""
+WORTH = 0.5
+"""A wave that leaves items of its stage behind must have this share of the best length, or the next one waits."""
 
 Kept = tuple[Node, str]
 """A prompt node and its lineage: the adapter that computed it."""
@@ -101,14 +105,26 @@ class Planner:
     kept: dict[Kept, None] = field(default_factory=dict)
     kept_tokens: int = 0
     _wanted: Counter[Kept] = field(default_factory=Counter)  # by how many walks
-    _ahead: dict[Walk, frozenset[str]] = field(default_factory=dict)  # lineages that each open walk may want
+    _lies_ahead: dict[Walk, frozenset[str]] = field(default_factory=dict)  # lineages that each open walk may want
     _active: str = ""
 
     def admit(self, walks: Iterable[Walk]) -> None:
         """Take in the walks of a new request."""
         for walk in walks:
-            self._ahead[walk] = self._lineages_of(walk)
-            self._wanted.update((node, lineage) for lineage in self._ahead[walk] for node in walk.node.path)
+            self._lies_ahead[walk] = self._lineages_of(walk)
+            self._wanted.update((node, lineage) for lineage in self._lies_ahead[walk] for node in walk.node.path)
+
+    def best_length(self, adapter: str) -> float:
+        """New tokens of a wave at which a token costs least.
+
+        Of R tokens in waves of T each, R / T waves pay ``fixed`` each, and R tokens look at T / 2 cells
+        of their own wave on average: R * fixed / T + R * per_cell * T / 2 is least where the two are equal.
+        """
+        if not self.costs.per_cell_ms:
+            return inf
+        n_turns = 1 if self.lineages[adapter] == adapter else 2  # an activated adapter takes turns with the base
+        fixed = n_turns * self.costs.per_call_ms + (n_turns > 1) * n_turns * self.costs.per_swap_ms
+        return sqrt(2 * fixed / self.costs.per_cell_ms)
 
     def next_wave(self, requests: Sequence[Iterable[Walk]]) -> Plan:
         """The next wave; what it computes counts as kept from now on.
@@ -121,7 +137,12 @@ class Planner:
         waiting = [found for walks in requests if (found := list(jobs(walks)))]
         if not waiting:
             return Plan(())
-        draft = self._worthwhile(waiting) or self._ahead_of_others(waiting) or self._any(waiting)
+        draft = (
+            (self._ahead(waiting) if self._ahead_pays(waiting) else None)
+            or self._worthwhile(waiting)
+            or self._ahead(waiting)
+            or self._any(waiting)
+        )
         evicted: tuple[Kept, ...] = ()
         if draft is None:
             evicted = self._evict(waiting[0][0])
@@ -137,16 +158,16 @@ class Planner:
         """What no walk wants any more, now that these have moved on."""
         gone: list[Kept] = []
         for walk in walks:
-            before = self._ahead.get(walk, frozenset())
-            self._ahead[walk] = self._lineages_of(walk)
-            gone += self._unwant(walk, before - self._ahead[walk])
+            before = self._lies_ahead.get(walk, frozenset())
+            self._lies_ahead[walk] = self._lineages_of(walk)
+            gone += self._unwant(walk, before - self._lies_ahead[walk])
             if walk.is_done:
-                del self._ahead[walk]
+                del self._lies_ahead[walk]
         return gone
 
     def drop(self, walks: Iterable[Walk]) -> list[Kept]:
         """What no walk wants any more, now that these are given up."""
-        return [kept for walk in walks for kept in self._unwant(walk, self._ahead.pop(walk, frozenset()))]
+        return [kept for walk in walks for kept in self._unwant(walk, self._lies_ahead.pop(walk, frozenset()))]
 
     def lose(self) -> None:
         """The backend has forgotten everything."""
@@ -177,11 +198,25 @@ class Planner:
         """The leader's shallowest wave that finishes its stage, or is long enough to be worth its swaps."""
         for adapter in self._options(waiting[0]):
             draft = self._fill(waiting, adapter)
-            if draft.jobs and (draft.is_whole or self._overhead(draft) <= WORTH * self._work(draft)):
+            if draft.jobs and (draft.is_whole or draft.tokens >= WORTH * self.best_length(adapter)):
                 return draft
         return None
 
-    def _ahead_of_others(self, waiting: Sequence[Sequence[Job]]) -> _Draft | None:
+    def _ahead_pays(self, waiting: Sequence[Sequence[Job]]) -> bool:
+        """Whether survivors had better go ahead than lie in the way of what is still to be computed.
+
+        Every token that is still to be computed looks at their cells; going ahead takes calls and swaps
+        that they could have shared with survivors to come.
+        """
+        every = [job for found in waiting for job in found]
+        survivors = [job for job in every if job.walk.depth and self._is_kept(job)]
+        kept = sum(len(job.walk.node.tokens) for job in survivors)
+        to_come = sum(len(job.walk.node.tokens) for job in every if not self._is_kept(job))
+        turns = {job.walk.cascade.name: len(job.walk.cascade.stages) - job.walk.depth for job in survivors}
+        price = sum(turns.values()) * (self.costs.per_call_ms + self.costs.per_swap_ms)
+        return self.costs.per_cell_ms * kept * to_come > price
+
+    def _ahead(self, waiting: Sequence[Sequence[Job]]) -> _Draft | None:
         """The deepest wave of items that are kept already: all it takes is their questions, and it frees room."""
         deepest = sorted((job for found in waiting for job in found if self._is_kept(job)), key=_depth, reverse=True)
         for adapter in dict.fromkeys(job.question.adapter for job in deepest):
@@ -204,15 +239,18 @@ class Planner:
         return list(dict.fromkeys(job.question.adapter for job in ranked))
 
     def _fill(self, waiting: Iterable[Sequence[Job]], adapter: str) -> _Draft:
-        """As many jobs under an adapter, in order, as fit beside what is kept."""
+        """Jobs under an adapter, in order, as fit beside what is kept, up to the best length."""
         lineage = self.lineages[adapter]
+        own = [job for found in waiting for job in found if job.question.adapter == adapter]
+        longest = self._length(own, lineage, self.best_length(adapter))
         draft = _Draft()
-        for job in (job for found in waiting for job in found if job.question.adapter == adapter):
+        for job in own:
             new = [node for node in job.walk.node.path if node not in draft.new and (node, lineage) not in self.kept]
             tokens = sum(len(node.tokens) for node in new)
             asked = self.question_tokens(job.question)
             if (
-                len(self.kept) + len(draft.new) + len(new) > self.room.nodes
+                (draft.jobs and tokens and draft.tokens + tokens > longest)
+                or len(self.kept) + len(draft.new) + len(new) > self.room.nodes
                 or self.kept_tokens + draft.tokens + tokens + draft.asked + asked > self.room.tokens
             ):
                 draft.is_whole = False
@@ -223,21 +261,14 @@ class Planner:
             draft.asked += asked
         return draft
 
+    def _length(self, own: Sequence[Job], lineage: str, best: float) -> float:
+        """New tokens of a wave when all that these jobs miss is cut into waves of equal length, near the best."""
+        missing = {node for job in own for node in job.walk.node.path if (node, lineage) not in self.kept}
+        total = sum(len(node.tokens) for node in missing)
+        return total / max(1, round(total / best)) if best else 0.0
+
     def _is_kept(self, job: Job) -> bool:
         return (job.walk.node, self.lineages[job.question.adapter]) in self.kept
-
-    def _work(self, draft: _Draft) -> float:
-        """Milliseconds that a wave takes beside calls and swaps."""
-        return self.costs.per_token_ms * (draft.tokens + draft.asked) + self.costs.per_output_ms * len(draft.jobs)
-
-    def _overhead(self, draft: _Draft) -> float:
-        """Milliseconds that a wave takes for calls and swaps alone."""
-        adapter = draft.jobs[0].question.adapter
-        lineage = self.lineages[adapter]
-        turns = [lineage, adapter] if draft.new else [adapter]
-        before = [self._active, *turns]
-        n_swaps = sum(one != other for one, other in zip(before, turns, strict=False))
-        return self.costs.per_swap_ms * n_swaps + self.costs.per_call_ms * len(set(turns))
 
     def _evict(self, job: Job) -> tuple[Kept, ...]:
         """Forget until one job fits, lower nodes first: the last resort, when nothing fits beside what is kept."""

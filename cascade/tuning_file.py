@@ -40,6 +40,7 @@ class _Costs(_Model):
     per_output_ms: _Ms
     per_call_ms: _Ms
     per_swap_ms: _Ms
+    per_cell_ms: _Ms
 
 
 class _Tuning(_Model):

@@ -34,6 +34,7 @@ class ContextSize:
         n_seq_max: Sequences, 2 to 256.
         n_batch: Most tokens of one decode.
         n_ubatch: Most of them that go through the layers together.
+        n_ask: Most tokens of a decode that asks questions of items computed before.
         n_threads: Threads; 0 for all cores this process may use.
         n_gpu_layers: Layers on a GPU; -1 for all.
         flash_attention: Whether masked tiles of the shared cache are skipped.
@@ -43,6 +44,7 @@ class ContextSize:
     n_seq_max: int
     n_batch: int
     n_ubatch: int = 512
+    n_ask: int = 62
     n_threads: int = 0
     n_gpu_layers: int = 0
     flash_attention: bool = True

@@ -137,7 +137,8 @@ class LlamaRunner:
                 [
                     Stretch(entries[item], probe.node.tokens[len(heads[item]) :], item.end + len(heads[item]), True)
                     for probe, item in zip(probes, own, strict=True)
-                ]
+                ],
+                self._native.size.n_ask,
             )
         for item in own:
             self._native.cut(entries[item].sequence, item.end)
@@ -162,10 +163,12 @@ class LlamaRunner:
     def _activate(self, adapter: str) -> None:
         self._tally.adapter_swaps += self._native.activate("" if adapter == BASE else adapter)
 
-    def _decode(self, stretches: Sequence[Stretch]) -> list[float]:
-        """Decode stretches in as few calls as fit; log odds of yes at the outputs, in order."""
+    def _decode(self, stretches: Sequence[Stretch], most: int | None = None) -> list[float]:
+        """Decode stretches in as few calls as fit, or of ``most`` tokens; log odds of yes at the outputs, in order."""
+        size = self._native.size
         found: list[float] = []
-        for call in calls(stretches, self._native.n_batch):
+        # Not more than goes through the layers together, so that llama.cpp has no short rest to compute.
+        for call in calls(stretches, min(most or size.n_ubatch, size.n_ubatch, self._native.n_batch)):
             for fork in call.forks:
                 self._native.fork(fork.source, fork.target, fork.end)
             rows = Rows.of(call.runs)

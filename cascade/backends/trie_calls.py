@@ -2,7 +2,8 @@
 
 A node and the nodes below it go into one call: the upper one's tokens belong to the sequences of
 all nodes below it as well, so that those see its cells without waiting for a call of their own.
-Calls are filled to the brim, since llama.cpp is fastest in full batches; a node may be cut in two.
+Calls are of equal length, since a short one at the end would cost nearly as much as a long one; a
+node may be cut in two.
 """
 
 from __future__ import annotations
@@ -61,16 +62,18 @@ def calls(stretches: Sequence[Stretch], n_batch: int) -> Iterator[Call]:
         n_batch: Most tokens of a call.
     """
     done = {stretch.entry: stretch.start for stretch in stretches}
-    for pieces in _cut(stretches, n_batch):
+    n_tokens = sum(len(stretch.tokens) for stretch in stretches)
+    n_calls = -(-n_tokens // n_batch)
+    for pieces in _cut(stretches, -(-n_tokens // max(1, n_calls))):
         yield Call(tuple(_forks(pieces, done)), tuple(_runs(pieces)))
         for piece in pieces:
             done[piece.entry] = piece.start + len(piece.tokens)
 
 
-def _cut(stretches: Sequence[Stretch], n_batch: int) -> Iterator[list[Stretch]]:
-    """Stretches in full batches."""
+def _cut(stretches: Sequence[Stretch], length: int) -> Iterator[list[Stretch]]:
+    """Stretches in batches of a length; the last may be shorter."""
     batch: list[Stretch] = []
-    room = n_batch
+    room = length
     for stretch in stretches:
         at = 0
         while at < len(stretch.tokens):
@@ -81,7 +84,7 @@ def _cut(stretches: Sequence[Stretch], n_batch: int) -> Iterator[list[Stretch]]:
             room -= len(tokens)
             if not room:
                 yield batch
-                batch, room = [], n_batch
+                batch, room = [], length
     if batch:
         yield batch
 

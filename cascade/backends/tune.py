@@ -29,6 +29,7 @@ _MAX_ROUNDS = 7
 _SEQUENCES = 128  # the default of n_seq_max: the size of the output buffer follows it
 _UBATCHES = (128, 256, 1024)
 _BATCHES = (256, 512, 2048)
+_SCATTERED = 2.0  # cells in the holes that others left cost about twice as much as those of the tidy batch here
 _SETTINGS_UNTIL, _POOL_UNTIL = 0.65, 0.75  # shares of the time; the rest is for the costs
 
 
@@ -103,7 +104,8 @@ class _Tuner:
         if size != default:
             size, gain = self._confirmed(default, size)
         full_pool = self._full_pool(replace(size, n_ctx=max(n_ctx, size.n_ctx)))
-        shapes = self._shapes(size)
+        costs = self._shapes(size).costs()
+        per_cell_ms = max(full_pool - 1, 0.0) * costs.per_token_ms / max(n_ctx, size.n_ctx)
         return Tuning(
             flash_attention=size.flash_attention if size.flash_attention != default.flash_attention else None,
             n_ubatch=size.n_ubatch if size.n_ubatch != default.n_ubatch else None,
@@ -111,7 +113,7 @@ class _Tuner:
             n_threads=size.n_threads if size.n_threads != default.n_threads else None,
             gain=gain,
             full_pool=full_pool,
-            costs=shapes.costs(),
+            costs=replace(costs, per_cell_ms=_SCATTERED * per_cell_ms),
         )
 
     def _fit(self) -> None:
