@@ -53,6 +53,7 @@ class _Run:
     owners: list[list[Request]] = field(default_factory=list)
     asked: Counter[tuple[int, str, str]] = field(default_factory=Counter)
     computed: Counter[Kept] = field(default_factory=Counter)
+    new_tokens: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.planner = Planner(self.room, self.lineages, Costs(), self._question_tokens)
@@ -83,7 +84,9 @@ class _Run:
             assert job.walk.stage is not None
             self.asked[id(job.walk), job.walk.stage.name, job.tier] += 1
         new = dict.fromkeys((node, lineage) for job in plan.jobs for node in job.walk.node.path)
-        self.computed.update(key for key in new if key not in self.held)
+        missing = [key for key in new if key not in self.held]
+        self.computed.update(missing)
+        self.new_tokens.append(sum(len(node.tokens) for node, _ in missing))
         self.held |= new.keys()
         assert self.held == self.planner.kept.keys()
         tokens = sum(len(node.tokens) for node, _ in self.held)
@@ -192,6 +195,27 @@ def test_a_wave_too_short_for_its_swaps_waits() -> None:
         run.finish(lambda number: 0.99 if number % 2 else 0.01)
         n_waves[per_swap_ms] = len(run.plans)
     assert n_waves[1e6] < n_waves[0.0]
+
+
+def test_waves_are_of_equal_length_near_the_best() -> None:
+    """A stage that is longer than the best wave is cut into equal waves, and none is left short."""
+    run = _Run(_requests([("precision", 90)]), ACTIVATED, WIDE)
+    best = run.planner.best_length("relevant")
+    costs = run.planner.costs
+    assert costs.per_cell_ms * best**2 / 2 == pytest.approx(2 * (costs.per_call_ms + costs.per_swap_ms))
+    run.finish(lambda _: 0.01)
+    lengths = run.new_tokens
+    assert len(lengths) > 2
+    assert max(lengths) < 1.5 * best
+    assert max(lengths) - min(lengths) < 0.2 * max(lengths)
+
+
+def test_survivors_that_lie_in_the_way_go_ahead() -> None:
+    """Many are asked at once, before the next wave has to look past them; a few wait to be asked together."""
+    for share, second in ((0.05, "relevant"), (1.0, "primary")):
+        run = _Run(_requests([("precision", 90)]), ACTIVATED, WIDE)
+        run.finish(lambda number, share=share: 0.99 if number < 20 * share else 0.01)  # type: ignore[misc]
+        assert [plan.adapter for plan in run.plans][:2] == ["relevant", second], share
 
 
 def test_requests_share_a_wave_when_they_share_an_adapter() -> None:
