@@ -40,18 +40,18 @@ SEED = 7
 RANK, ALPHA = 16, 32.0
 SHAPE = Shape(num_hidden_layers=4)
 SAMPLED = {"precision": 0.2, "scope": 0.25}
-# The truth alone first; then, from a lower peak, with the teacher; then, in larger batches, for long.
+# The truth alone first; then, from a lower peak, with the teacher; then, in larger batches, with more of it.
 FIRST = Schedule(steps=600, keep=SAMPLED, muon=0.02, adam=3e-3, warmup=40, save_every=100)
 SECOND = Schedule(steps=300, keep=SAMPLED, muon=0.01, adam=1.5e-3, warmup=20, save_every=100, trust=0.5)
 THIRD = Schedule(
-    steps=2800,
+    steps=450,
     tasks=12,
     keep={"precision": 0.25, "scope": 0.3},
     muon=0.012,
     adam=2e-3,
     warmup=30,
-    save_every=100,
-    trust=0.5,
+    save_every=50,
+    trust=0.6,
     weights={"scope": 2.0},
 )
 KEEP = {"precision": 0.3, "scope": 0.4}
