@@ -13,6 +13,29 @@ Figures = Mapping[str, Any]
 """What ``compare`` returns."""
 
 
+def prepare(folder: Path) -> Any:
+    """Make the folder and load matplotlib; returns its class of figures. Call it before a long run.
+
+    Raises:
+        InputError: There is no matplotlib.
+        MachineError: The folder cannot be made.
+    """
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 - optional
+    except ImportError as error:
+        msg = "Plots need matplotlib: pip install 'binary-cascade[bench]'."
+        raise InputError(msg) from error
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    return Figure
+
+
+def _unwritable(folder: Path, error: OSError) -> MachineError:
+    return MachineError(f"Plots cannot be written to {folder}: {error.strerror}. Name a folder that can be.")
+
+
 def write_plots(figures: Figures, folder: Path) -> list[Path]:
     """Write PNG files into a folder, which is made if absent; returns their paths.
 
@@ -20,11 +43,7 @@ def write_plots(figures: Figures, folder: Path) -> list[Path]:
         InputError: There is no matplotlib.
         MachineError: The folder cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - optional
-    except ImportError as error:
-        msg = "Plots need matplotlib: pip install 'binary-cascade[bench]'."
-        raise InputError(msg) from error
+    figure_class = prepare(folder)
     drawings: dict[str, Callable[[Any, Figures], None]] = {
         "latency": _latency,
         "stages": _stages,
@@ -35,17 +54,15 @@ def write_plots(figures: Figures, folder: Path) -> list[Path]:
         drawings["peers"] = _peers
     paths = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name, draw in drawings.items():
-            figure = Figure(figsize=(7, 4), layout="constrained")
+            figure = figure_class(figsize=(7, 4), layout="constrained")
             axes = figure.subplots()
             draw(axes, figures)
             axes.spines[["top", "right"]].set_visible(False)
             paths.append(folder / f"{figures['workload']}-{name}.png")
             figure.savefig(paths[-1], dpi=120)
     except OSError as error:
-        msg = f"Plots cannot be written to {folder}: {error.strerror}. Name a folder that can be."
-        raise MachineError(msg) from error
+        raise _unwritable(folder, error) from error
     return paths
 
 

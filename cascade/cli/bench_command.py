@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from cascade.bench.choice import ALL, PEERS, PeerChoice
-from cascade.bench.plots import write_plots
+from cascade.bench.plots import prepare, write_plots
 from cascade.bench.workload import WORKLOADS
 from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress, results
 from cascade.config import Config, read_config, shipped_config
@@ -40,6 +40,8 @@ def bench(  # noqa: PLR0913 - the command line's options
     from cascade.bench.compare import compare  # noqa: PLC0415 - loads llama_cpp
 
     choice = PeerChoice.of(peer or (), llama_server, peer_rounds)
+    if plot is not None:
+        prepare(plot)  # a run that takes minutes must not end in an import error
     settings = _with_model(read_config(config or shipped_config()), model)
     with progress() as bar:
         line = bar.add_task("rounds", total=rounds + 1)
