@@ -140,7 +140,10 @@ def test_bench_shows_peers_and_what_was_skipped(capsys: pytest.CaptureFixture[st
 def test_bench_refuses_an_unknown_peer(capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 2, and the message names those that there are."""
     assert main(["bench", "--peer", "nothing"]) == 2
-    assert "allowed are llama, llama-by-hand, llama-server, transformers, four-way and all" in capsys.readouterr().err
+    assert (
+        "allowed are llama, llama-by-hand, llama-server, transformers, transformers-by-hand, four-way and all"
+        in capsys.readouterr().err
+    )
 
 
 def test_bench_refuses_an_unknown_workload(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,8 @@ PEERS = {
     "llama": "llama-cpp-python's Llama, one completion with log-probabilities per probe, as documented",
     "llama-by-hand": "Llama.generate with the two logits read by hand",
     "llama-server": "llama.cpp's server with several slots, prompt cache and an adapter per request",
-    "transformers": "transformers and PEFT on torch in BF16, batches of padded prompts",
+    "transformers": "transformers and PEFT on torch in BF16, batches of padded prompts, as documented",
+    "transformers-by-hand": "the same with logits of the last position alone",
     "four-way": "one call of the same model and engine per item, in place of a cascade",
 }
 """Name of a peer -> what it is."""

@@ -166,7 +166,8 @@ def _makers(family: str, setup: PeerSetup, choice: PeerChoice) -> Iterable[Calla
     one: dict[str, Callable[[], Peer]] = {
         "llama": partial(LlamaPeer, setup, by_hand=False),
         "llama-by-hand": partial(LlamaPeer, setup, by_hand=True),
-        "transformers": partial(TorchPeer, setup),
+        "transformers": partial(TorchPeer, setup, by_hand=False),
+        "transformers-by-hand": partial(TorchPeer, setup, by_hand=True),
         "four-way": partial(FourwayPeer, setup),
     }
     return [one[family]]

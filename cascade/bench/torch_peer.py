@@ -40,12 +40,14 @@ class TorchPeer:
 
     Args:
         setup: What is asked.
+        by_hand: False for the call that the documentation shows, which computes logits at every
+            position of every prompt; True for its best case, logits of the last position alone.
 
     Raises:
         PeerError: A package is missing, or the model is no Qwen3.
     """
 
-    def __init__(self, setup: PeerSetup) -> None:
+    def __init__(self, setup: PeerSetup, *, by_hand: bool) -> None:
         geometry = qwen3_geometry(read_gguf(setup.models.model_path))
         try:
             import peft  # noqa: PLC0415 - an extra, and slow to load
@@ -54,7 +56,8 @@ class TorchPeer:
         except ImportError as error:
             msg = f"transformers needs the package {error.name}. Run `pip install 'binary-cascade[train]'`."
             raise PeerError(msg) from error
-        self.name = f"transformers + PEFT, BF16, batches of {BATCH}"
+        self.name = f"transformers + PEFT, BF16, batches of {BATCH}{', last logits only' * by_hand}"
+        self._by_hand = by_hand
         self._torch: Any = torch
         self._labels = list(setup.labels)
         torch.set_num_threads(setup.size.n_threads)
@@ -87,6 +90,8 @@ class TorchPeer:
         if adapter != BASE:
             self._model.set_adapter(adapter)
         torch = self._torch
+        # The number 1 means the same, but its strided rows make torch copy the vocabulary's matrix per prompt.
+        last = {"logits_to_keep": torch.tensor([tokens.shape[1] - 1])} if self._by_hand else {}
         with torch.inference_mode():
             kept = torch.from_numpy(mask)
             output = self._model(
@@ -94,8 +99,7 @@ class TorchPeer:
                 attention_mask=kept,
                 position_ids=(kept.cumsum(-1) - 1).clamp(min=0),
                 use_cache=False,
-                # The number 1 means the same, but its strided rows make torch copy the vocabulary's matrix per prompt.
-                logits_to_keep=torch.tensor([tokens.shape[1] - 1]),
+                **last,
             )
             found: list[list[float]] = output.logits[:, -1, self._labels].float().tolist()
         return found
