@@ -61,10 +61,10 @@ def test_decisions_come_in_input_order_with_their_steps() -> None:
 
 
 def test_a_wave_has_one_adapter() -> None:
-    """Probes are grouped by the adapter that answers."""
+    """Probes are grouped by the adapter that answers; few items are one wave a stage."""
     engine, backend = _engine(script=_by_name)
     with engine:
-        engine.classify("a task", plain_items(30))
+        engine.classify("a task", plain_items(12))
     assert all(len({probe.adapter for probe in wave.probes}) == 1 for wave in backend.waves)
     assert [wave.adapter for wave in backend.waves] == ["relevant", "primary", "supporting"]
 
