@@ -134,19 +134,20 @@ class Planner:
                 wave is its own, filled up with the jobs of others under the same adapter, unless first
                 some items must go ahead to make room.
         """
-        waiting = [found for walks in requests if (found := list(jobs(walks)))]
-        if not waiting:
+        by_request = [found for walks in requests if (found := list(jobs(walks)))]
+        if not by_request:
             return Plan(())
+        leader, every = by_request[0], [job for found in by_request for job in found]
         draft = (
-            (self._ahead(waiting) if self._ahead_pays(waiting) else None)
-            or self._worthwhile(waiting)
-            or self._ahead(waiting)
-            or self._any(waiting)
+            (self._ahead(every) if self._ahead_pays(every) else None)
+            or self._worthwhile(leader, every)
+            or self._ahead(every)
+            or self._any(leader, every)
         )
         evicted: tuple[Kept, ...] = ()
         if draft is None:
-            evicted = self._evict(waiting[0][0])
-            draft = self._fill(waiting, waiting[0][0].question.adapter)
+            evicted = self._evict(leader[0])
+            draft = self._fill(every, leader[0].question.adapter)
         plan = Plan(tuple(draft.jobs), evicted)
         lineage = self.lineages[plan.adapter]
         self.kept.update(((node, lineage), None) for node in draft.new)
@@ -194,21 +195,20 @@ class Planner:
         self.kept_tokens -= len(key[0].tokens)
         return True
 
-    def _worthwhile(self, waiting: Sequence[Sequence[Job]]) -> _Draft | None:
+    def _worthwhile(self, leader: Sequence[Job], every: Sequence[Job]) -> _Draft | None:
         """The leader's shallowest wave that finishes its stage, or is long enough to be worth its swaps."""
-        for adapter in self._options(waiting[0]):
-            draft = self._fill(waiting, adapter)
+        for adapter in self._options(leader):
+            draft = self._fill(every, adapter)
             if draft.jobs and (draft.is_whole or draft.tokens >= WORTH * self.best_length(adapter)):
                 return draft
         return None
 
-    def _ahead_pays(self, waiting: Sequence[Sequence[Job]]) -> bool:
+    def _ahead_pays(self, every: Sequence[Job]) -> bool:
         """Whether survivors had better go ahead than lie in the way of what is still to be computed.
 
         Every token that is still to be computed looks at their cells; going ahead takes calls and swaps
         that they could have shared with survivors to come.
         """
-        every = [job for found in waiting for job in found]
         survivors = [job for job in every if job.walk.depth and self._is_kept(job)]
         kept = sum(len(job.walk.node.tokens) for job in survivors)
         to_come = sum(len(job.walk.node.tokens) for job in every if not self._is_kept(job))
@@ -216,19 +216,19 @@ class Planner:
         price = sum(turns.values()) * (self.costs.per_call_ms + self.costs.per_swap_ms)
         return self.costs.per_cell_ms * kept * to_come > price
 
-    def _ahead(self, waiting: Sequence[Sequence[Job]]) -> _Draft | None:
+    def _ahead(self, every: Sequence[Job]) -> _Draft | None:
         """The deepest wave of items that are kept already: all it takes is their questions, and it frees room."""
-        deepest = sorted((job for found in waiting for job in found if self._is_kept(job)), key=_depth, reverse=True)
+        deepest = sorted(filter(self._is_kept, every), key=_depth, reverse=True)
         for adapter in dict.fromkeys(job.question.adapter for job in deepest):
-            draft = self._fill([deepest], adapter)
+            draft = self._fill(deepest, adapter)
             if draft.jobs:
                 return draft
         return None
 
-    def _any(self, waiting: Sequence[Sequence[Job]]) -> _Draft | None:
+    def _any(self, leader: Sequence[Job], every: Sequence[Job]) -> _Draft | None:
         """The leader's deepest wave, however short."""
-        for adapter in reversed(self._options(waiting[0])):
-            draft = self._fill(waiting, adapter)
+        for adapter in reversed(self._options(leader)):
+            draft = self._fill(every, adapter)
             if draft.jobs:
                 return draft
         return None
@@ -238,10 +238,10 @@ class Planner:
         ranked = sorted(leader, key=lambda job: (job.walk.depth, job.question.adapter != self._active))
         return list(dict.fromkeys(job.question.adapter for job in ranked))
 
-    def _fill(self, waiting: Iterable[Sequence[Job]], adapter: str) -> _Draft:
+    def _fill(self, every: Iterable[Job], adapter: str) -> _Draft:
         """Jobs under an adapter, in order, as fit beside what is kept, up to the best length."""
         lineage = self.lineages[adapter]
-        own = [job for found in waiting for job in found if job.question.adapter == adapter]
+        own = [job for job in every if job.question.adapter == adapter]
         longest = self._length(own, lineage, self.best_length(adapter))
         draft = _Draft()
         for job in own:
@@ -277,7 +277,7 @@ class Planner:
         gone: list[Kept] = []
         others = [key for key in self.kept if key not in own]
         for key in sorted(others, key=lambda kept: -len(kept[0].path)):
-            if self._fill([[job]], adapter).jobs:
+            if self._fill([job], adapter).jobs:
                 break
             self._forget(key)
             gone.append(key)

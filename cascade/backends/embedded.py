@@ -28,20 +28,23 @@ CacheFolder = Path | Literal["user"] | None
 """Where tunings are kept: a folder, the user's own, or nowhere."""
 
 
-def open_backend(config: Config, cascades: Mapping[str, Cascade], tunings: CacheFolder = "user") -> LlamaBackend:
+def open_backend(
+    config: Config, cascades: Mapping[str, Cascade], tunings: CacheFolder = "user", models: ModelSet | None = None
+) -> LlamaBackend:
     """Load what a config names.
 
     Args:
         config: Its paths are absolute, as ``read_config`` leaves them.
         cascades: Whose questions must fit the model.
         tunings: Where to look for what ``cascade doctor --tune`` measured; answers do not depend on it.
+        models: What ``load_model_set`` made of the config, so that no file is hashed twice; None to load it.
 
     Raises:
         ConfigError: The prompt format or a question does not fit the model or its adapter.
         ModelFileError: A file is missing, damaged or does not fit.
     """
     form = prompt_format(config.model.format)
-    models = load_model_set(config)
+    models = models or load_model_set(config)
     tuning = find_tuning(config.model, models.model_sha256, tunings)
     costs = tuning.costs if tuning else Costs()
     backend = LlamaBackend.open(models, form, context_size(config.model, tuning), costs)

@@ -66,5 +66,16 @@ class Rows:
             sequences=np.fromiter(chain.from_iterable(run.sequences for run in runs), np.int32, int(sizes.sum())),
         )
 
+    def part(self, part: slice) -> Rows:
+        """Some of the tokens, in order; the ids of their sequences stay where they are."""
+        return Rows(
+            self.tokens[part],
+            self.positions[part],
+            self.outputs[part],
+            self.n_sequences[part],
+            self.first_sequence[part],
+            self.sequences,
+        )
+
     def __len__(self) -> int:
         return len(self.tokens)

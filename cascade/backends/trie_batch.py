@@ -114,13 +114,4 @@ class TrieBatch:
     def _decode(self, runs: Sequence[Run], n_batch: int) -> None:
         rows = Rows.of(runs)
         for at in range(0, len(rows), n_batch):
-            part = slice(at, at + n_batch)
-            piece = Rows(
-                rows.tokens[part],
-                rows.positions[part],
-                rows.outputs[part],
-                rows.n_sequences[part],
-                rows.first_sequence[part],
-                rows.sequences,
-            )
-            self._native.decode(piece, _LABELS)
+            self._native.decode(rows.part(slice(at, at + n_batch)), _LABELS)

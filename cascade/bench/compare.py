@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from cascade.backends.embedded import context_size, find_tuning
 from cascade.bench.choice import PeerChoice
 from cascade.bench.fourway_peer import FourwayPeer
 from cascade.bench.limits import best_product
@@ -21,7 +20,7 @@ from cascade.bench.summary import summary
 from cascade.bench.torch_peer import TorchPeer
 from cascade.config import Config
 from cascade.errors import CascadeError, PeerError
-from cascade.machine import n_cores, peak_memory_mib
+from cascade.machine import peak_memory_mib
 
 SERVER_SETTINGS = ((1, False), (4, False), (8, False), (1, True), (4, True))
 """(slots, whether by item) of the servers that are asked; the best of them counts."""
@@ -127,7 +126,7 @@ def compare(
 def _best_flops(bench: Bench) -> float | None:
     """FLOP/s of torch's BF16 matrix product on as many threads; None without torch."""
     try:
-        measure = best_product(bench.n_threads)
+        measure = best_product(bench.size.n_threads)
     except PeerError:
         return None
     return max(measure() for _ in range(3))
@@ -135,14 +134,13 @@ def _best_flops(bench: Bench) -> float | None:
 
 def setup_of(config: Config, bench: Bench) -> PeerSetup:
     """What is put to peers of an opened workload."""
-    size = context_size(config.model, find_tuning(config.model, bench.models.model_sha256))
     return PeerSetup(
         config=config,
         models=bench.models,
         workload=bench.workload,
         asked=bench.asked,
         labels=bench.labels,
-        size=replace(size, n_threads=size.n_threads or n_cores()),
+        size=bench.size,
     )
 
 

@@ -36,7 +36,8 @@ class FourwayPeer:
         self._calls = setup.workload.calls
         cascades = {name: one_stage(cascade) for name, cascade in setup.config.cascades().items()}
         try:
-            self._engine = Engine(open_backend(setup.config, cascades), cascades, setup.workload.limits)
+            backend = open_backend(setup.config, cascades, models=setup.models)
+            self._engine = Engine(backend, cascades, setup.workload.limits)
         except CascadeError as error:
             msg = f"The four-way call cannot be made: {error}"
             raise PeerError(msg) from error

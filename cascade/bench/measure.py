@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -65,13 +65,13 @@ class Bench:
         workload: What is run.
         asked: The probes that it causes, in the order of a loop over its items.
         reuse: What their prompts share.
-        n_threads: Threads of the engine.
+        size: The engine's context, its threads counted.
     """
 
     def __init__(self, config: Config, name: str) -> None:
         cascades = config.cascades()
         self.models = load_model_set(config)
-        backend = open_backend(config, cascades)
+        backend = open_backend(config, cascades, models=self.models)
         self.labels = backend.facts.provenance.label_tokens
         builder = PromptBuilder(backend.facts.form, backend.facts.tokenizer)
         self.workload: Workload = workload(name, builder, cascades)
@@ -80,8 +80,8 @@ class Bench:
         self._forced = ForcedBackend(backend, self.asked)
         self._engine = Engine(self._forced, cascades, self.workload.limits)
         size = context_size(config.model, find_tuning(config.model, self.models.model_sha256))
-        self.n_threads = size.n_threads or n_cores()
-        self._limit = PlainPrompt(self.models.model_path, self.n_threads)
+        self.size = replace(size, n_threads=size.n_threads or n_cores())
+        self._limit = PlainPrompt(self.models.model_path, self.size.n_threads)
 
     def rounds(self, n: int, advance: Callable[[], None]) -> Iterator[Round]:
         """Runs of the workload, after one that is thrown away; ``advance`` is called after each."""

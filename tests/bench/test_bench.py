@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,26 +20,9 @@ from cascade.bench.limits import flops_per_token
 from cascade.bench.reuse import Reuse
 from cascade.bench.workload import WORKLOADS, workload
 from cascade.cli import main
-from cascade.config import read_config, shipped_config
 from cascade.errors import InputError
 from cascade.prompt import PromptBuilder
-
-CONFIG = read_config(shipped_config())
-CASCADES = CONFIG.cascades()
-
-
-@pytest.fixture(scope="module")
-def backend() -> Iterator[LlamaBackend]:
-    """The shipped model."""
-    opened = open_backend(CONFIG, CASCADES)
-    yield opened
-    opened.abandon()
-
-
-@pytest.fixture(scope="module")
-def builder(backend: LlamaBackend) -> PromptBuilder:
-    """Its prompts."""
-    return PromptBuilder(backend.facts.form, backend.facts.tokenizer)
+from tests.bench.shipped import CASCADES, CONFIG
 
 
 def test_precision_100_is_what_it_says(builder: PromptBuilder) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
@@ -14,8 +13,7 @@ import pytest
 from gguf import GGUFValueType
 
 from cascade.adapters import load_model_set
-from cascade.backends.embedded import context_size, open_backend
-from cascade.backends.llama import LlamaBackend
+from cascade.backends.embedded import context_size
 from cascade.bench.asks import asks, by_item, by_stage
 from cascade.bench.choice import PEERS, PeerChoice
 from cascade.bench.fourway_peer import one_stage
@@ -24,28 +22,11 @@ from cascade.bench.server_peer import read_answer, request_bodies, server_comman
 from cascade.bench.server_process import free_port
 from cascade.bench.torch_peer import PROJECTIONS, lora_options, padded, qwen3_geometry
 from cascade.bench.workload import workload
-from cascade.config import read_config, shipped_config
 from cascade.errors import PeerError
 from cascade.gguf_file import GGUFFile, MetaValue, read_gguf
 from cascade.prompt import PromptBuilder
 from cascade.tree import Cascade
-
-CONFIG = read_config(shipped_config())
-CASCADES = CONFIG.cascades()
-
-
-@pytest.fixture(scope="module")
-def backend() -> Iterator[LlamaBackend]:
-    """The shipped model."""
-    opened = open_backend(CONFIG, CASCADES)
-    yield opened
-    opened.abandon()
-
-
-@pytest.fixture(scope="module")
-def builder(backend: LlamaBackend) -> PromptBuilder:
-    """Its prompts."""
-    return PromptBuilder(backend.facts.form, backend.facts.tokenizer)
+from tests.bench.shipped import CASCADES, CONFIG
 
 
 def test_all_stands_for_every_peer() -> None:

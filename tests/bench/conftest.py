@@ -1,0 +1,26 @@
+"""The shipped model and its prompts, opened once a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from cascade.backends.embedded import open_backend
+from cascade.backends.llama import LlamaBackend
+from cascade.prompt import PromptBuilder
+from tests.bench.shipped import CASCADES, CONFIG
+
+
+@pytest.fixture(scope="module")
+def backend() -> Iterator[LlamaBackend]:
+    """The shipped model."""
+    opened = open_backend(CONFIG, CASCADES)
+    yield opened
+    opened.abandon()
+
+
+@pytest.fixture(scope="module")
+def builder(backend: LlamaBackend) -> PromptBuilder:
+    """Its prompts."""
+    return PromptBuilder(backend.facts.form, backend.facts.tokenizer)
