@@ -186,3 +186,18 @@ def test_ctrl_c_on_the_command_line(tmp_path: Path) -> None:
     assert process.returncode == ExitCode.INTERRUPTED
     assert err == "error: interrupted\n"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux tells a process's children")
+def test_the_other_process_interrupted_is_an_interrupt(tmp_path: Path) -> None:
+    """Ctrl-C that ends llama.cpp's process before this one has heard of it is no failure of llama.cpp."""
+
+    def interrupt_child(_at: int, _total: int) -> None:
+        for children in Path("/proc/self/task").glob("*/children"):
+            for child in children.read_text(encoding="ascii").split():
+                os.kill(int(child), signal.SIGINT)
+
+    wanted = Quantisation(source=SHIPPED, target=tmp_path / "out.gguf", type="IQ3_S", n_threads=1)
+    with pytest.raises(KeyboardInterrupt):
+        quantize(wanted, interrupt_child)
+    assert not list(tmp_path.iterdir())

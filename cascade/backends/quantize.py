@@ -6,6 +6,7 @@ It runs in a process of its own: it may abort on what it does not like, and it c
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -158,6 +159,8 @@ def _run(wanted: Quantisation, number: int, part: Path, tell: Tell) -> None:
             code = process.wait()
         finally:
             process.kill()
+        if code == -signal.SIGINT:  # Ctrl-C reaches both processes, and the other one's end can be seen first
+            raise KeyboardInterrupt
         if code:
             errors.seek(0)
             lines = errors.read().decode("utf-8", "replace").strip().splitlines()
