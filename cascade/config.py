@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import reprlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar, cast
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
+from cascade.budget import Budget
+from cascade.complaints import ONE, TABLE, complaints
 from cascade.errors import ConfigError
+from cascade.outlook import Outlook
+from cascade.outlook_file import OutlookConfig, read_outlook
 from cascade.prompt import Limits
 from cascade.tree import ANY_TIER, Cascade, Combine, Question, Stage, Target
 
 _T = TypeVar("_T")
-_TABLE, _ONE = "<table>", "<one>"  # tags of the two forms a value may have; never part of a key
-_MAX_COMPLAINTS = 3
 
 
 def _form(value: object) -> str:
-    return _TABLE if isinstance(value, dict | BaseModel) else _ONE
+    return TABLE if isinstance(value, dict | BaseModel) else ONE
 
 
-ByTier = Annotated[Annotated[_T, Tag(_ONE)] | Annotated[dict[str, _T], Tag(_TABLE)], Discriminator(_form)]
+ByTier = Annotated[Annotated[_T, Tag(ONE)] | Annotated[dict[str, _T], Tag(TABLE)], Discriminator(_form)]
 """One value, or a table from tier to value."""
 
 
@@ -105,13 +105,41 @@ class StageConfig(_Model):
         )
 
 
+OutlookEntry = Annotated[
+    Annotated[OutlookConfig, Tag(TABLE)] | Annotated[Path, Tag(ONE)],
+    Discriminator(_form),
+]
+
+
+class EngineConfig(_Model):
+    """How many callers share one engine."""
+
+    max_requests: int = Field(1_024, ge=1, description="Most requests that may be open at once; more are refused.")
+    overload: Literal["shallower", "refuse"] = Field(
+        "shallower",
+        description="When budgets cannot be kept in full: all go less deep, or those that would be late are refused.",
+    )
+    speculate: bool = Field(True, description="Ask ahead of the tree where the cost model says that it is faster.")
+
+
 class CascadeConfig(_Model):
     """A tree of stages; the first stage is asked first."""
 
     instructions: str = Field("Answer each question about the candidate.", description="Stands before the questions.")
     labels: tuple[str, ...] = Field(description="Every label that a stage leads to, in the order of reports.")
     dropped: str = Field("", description="Label of what does not matter; the first label if absent.")
+    budget_ms: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="Milliseconds a request may take where its caller does not say."
+    )
+    max_depth: int | None = Field(None, ge=1, description="Most stages that an item passes, likewise.")
+    outlook: OutlookEntry | None = Field(
+        None, description="What labelled data say of its items: a table, or the file that `cascade depth --out` wrote."
+    )
     stages: tuple[StageConfig, ...] = Field(max_length=64, description="The first is asked first.")
+
+    def budget(self) -> Budget:
+        """What a request may spend where its caller does not say."""
+        return Budget(ms=self.budget_ms, depth=self.max_depth)
 
     def cascade(self, name: str) -> Cascade:
         """The pure form, checked."""
@@ -121,6 +149,7 @@ class CascadeConfig(_Model):
             labels=self.labels,
             stages=tuple(stage.stage(name) for stage in self.stages),
             dropped=self.dropped,
+            outlook=self.outlook.outlook() if isinstance(self.outlook, OutlookConfig) else Outlook(),
         )
 
 
@@ -151,10 +180,7 @@ class ModelConfig(_Model):
     limits: LimitsConfig = LimitsConfig()
     n_ctx: int = Field(4096, ge=256, le=1_048_576, description="Cells of the KV cache.")
     n_seq_max: int = Field(128, ge=4, le=256, description="Sequences, which bound the items of a wave.")
-    n_batch: int = Field(1024, ge=32, le=65_536, description="Most tokens of one decode.")
-    n_ubatch: int = Field(
-        512, ge=32, le=65_536, description="Most of them that go through the layers together; at most n_batch."
-    )
+    n_batch: int = Field(512, ge=32, le=65_536, description="Most tokens of one decode call.")
     n_ask: int = Field(62, ge=1, le=65_536, description="Most tokens of a decode that asks questions.")
     n_threads: int = Field(0, ge=0, le=1024, description="Threads of llama.cpp; 0 for all cores.")
     n_gpu_layers: int = Field(0, ge=-1, description="Layers on a GPU; -1 for all.")
@@ -179,7 +205,7 @@ class AdapterConfig(_Model):
 
 
 AdapterEntry = Annotated[
-    Annotated[AdapterConfig, Tag(_TABLE)] | Annotated[Path, Tag(_ONE)],
+    Annotated[AdapterConfig, Tag(TABLE)] | Annotated[Path, Tag(ONE)],
     Discriminator(_form),
 ]
 
@@ -189,6 +215,7 @@ class Config(_Model):
 
     model: ModelConfig
     adapters: dict[str, AdapterEntry] = Field(default_factory=dict, description="Adapter name -> file.")
+    engine: EngineConfig = EngineConfig()
     cascade: dict[str, CascadeConfig] = Field(description="Cascade name -> its stages.")
 
     def cascades(self) -> dict[str, Cascade]:
@@ -231,13 +258,18 @@ def read_config(path: Path) -> Config:
         config = Config.model_validate(table)
         config.cascades()
     except ValidationError as error:
-        msg = f"{path}: {_complaints(table, error)}"
+        msg = f"{path}: {complaints(table, error)}"
         raise ConfigError(msg) from error
     except ConfigError as error:
         msg = f"{path}: {error}"
         raise ConfigError(msg) from error
     try:
-        return _absolute(config, path.resolve().parent)
+        found = _absolute(config, path.resolve().parent)
+        found.cascades()  # outlooks must fit their stages
+        return found  # noqa: TRY300
+    except ConfigError as error:
+        msg = f"{path}: {error}"
+        raise ConfigError(msg) from error
     except RuntimeError as error:  # "~name" of nobody
         msg = f"{path}: {error} Write the folder in full."
         raise ConfigError(msg) from error
@@ -250,41 +282,6 @@ def shipped_config() -> Path:
     return installed if installed.exists() else package.parent / "adapters" / "map.toml"
 
 
-def _complaints(table: dict[str, Any], error: ValidationError) -> str:
-    found = [_complaint(table, entry) for entry in error.errors()]
-    more = f"; and {len(found) - _MAX_COMPLAINTS} more" if len(found) > _MAX_COMPLAINTS else ""
-    return "; ".join(found[:_MAX_COMPLAINTS]) + more
-
-
-def _complaint(table: dict[str, Any], entry: ErrorDetails) -> str:
-    key = _key(table, entry["loc"])
-    match entry["type"]:
-        case "extra_forbidden":
-            return f"{key}: unknown key. Remove it, or see `cascade config schema` for what is allowed"
-        case "missing":
-            return f"{key}: is missing. Add it, as `cascade config schema` describes it"
-        case "model_type":
-            problem = "a table is needed"
-        case _:
-            problem = entry["msg"].removeprefix("Value error, ")
-    return f"{key}: {problem} (given {reprlib.repr(entry['input'])})"
-
-
-def _key(table: dict[str, Any], loc: tuple[int | str, ...]) -> str:
-    """Where an error is, as a dotted key; a stage goes by its name where it has one."""
-    parts, here = [], cast("object", table)
-    for part in loc:
-        if part in {_TABLE, _ONE}:
-            continue
-        if isinstance(here, dict):
-            here = here.get(part)
-        elif isinstance(here, list) and isinstance(part, int):
-            here = here[part]
-        name = here.get("name") if isinstance(part, int) and isinstance(here, dict) else None
-        parts.append(name if isinstance(name, str) else str(part))
-    return ".".join(parts)
-
-
 def _absolute(config: Config, folder: Path) -> Config:
     model = config.model
     if model.path is not None:
@@ -293,4 +290,12 @@ def _absolute(config: Config, folder: Path) -> Config:
         name: (entry := config.adapter(name)).model_copy(update={"path": folder / entry.path.expanduser()})
         for name in config.adapters
     }
-    return config.model_copy(update={"model": model, "adapters": adapters})
+    cascades = {name: _with_outlook(entry, folder) for name, entry in config.cascade.items()}
+    return config.model_copy(update={"model": model, "adapters": adapters, "cascade": cascades})
+
+
+def _with_outlook(cascade: CascadeConfig, folder: Path) -> CascadeConfig:
+    """The cascade with its outlook's file read."""
+    if not isinstance(cascade.outlook, Path):
+        return cascade
+    return cascade.model_copy(update={"outlook": read_outlook(folder / cascade.outlook.expanduser())})

@@ -1,8 +1,58 @@
-"""What the parts of a model call cost, in milliseconds."""
+"""What the parts of a model call cost, in milliseconds, and what a wave is made of. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+SHORT = 64
+"""Tokens below which llama.cpp computes attention row by row and not in tiles (ggml-cpu/ops.cpp)."""
+
+_SHORT_CELL = 2.5  # a cell costs a row on its own about this many times as much as a row of a tile
+
+
+class Work(NamedTuple):
+    """What decode calls have to do. Sums of work are work.
+
+    Attributes:
+        calls: Calls of ``SHORT`` tokens or more.
+        tokens: Tokens of those.
+        looks: Of each of those tokens, the cells in use while it is computed.
+        short_calls: Calls of fewer tokens.
+        short_tokens: Tokens of those.
+        short_looks: Looks of those.
+        outputs: Rows whose logits are read.
+        swaps: Changes of the adapter.
+    """
+
+    calls: float = 0.0
+    tokens: float = 0.0
+    looks: float = 0.0
+    short_calls: float = 0.0
+    short_tokens: float = 0.0
+    short_looks: float = 0.0
+    outputs: float = 0.0
+    swaps: float = 0.0
+
+    @staticmethod
+    def of(*, tokens: float, cells: float, most: int, outputs: float = 0.0, swaps: float = 0.0) -> Work:
+        """The work of some tokens in as few calls of equal length as there can be.
+
+        Args:
+            tokens: How many; 0 is no work but the swaps.
+            cells: Cells in use meanwhile.
+            most: Most tokens of a call.
+            outputs: Rows whose logits are read.
+            swaps: Changes of the adapter.
+        """
+        calls = -(-tokens // most)
+        if calls and tokens / calls < SHORT:
+            return Work(0.0, 0.0, 0.0, calls, tokens, tokens * cells, outputs, swaps)
+        return Work(calls, tokens, tokens * cells, 0.0, 0.0, 0.0, outputs, swaps)
+
+    def plus(self, other: Work) -> Work:
+        """Both together."""
+        return Work(*map(float.__add__, map(float, self), map(float, other)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,3 +80,30 @@ class Costs:
     per_call_ms: float = 50.0
     per_swap_ms: float = 10.0
     per_cell_ms: float = 2.5e-4
+
+    @property
+    def parts(self) -> Work:
+        """What one of each costs, in milliseconds."""
+        return Work(
+            calls=self.per_call_ms,
+            tokens=self.per_token_ms,
+            looks=self.per_cell_ms,
+            short_calls=self.per_call_ms,
+            short_tokens=self.per_token_ms,
+            short_looks=_SHORT_CELL * self.per_cell_ms,
+            outputs=self.per_output_ms,
+            swaps=self.per_swap_ms,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallSizes:
+    """How a backend cuts work into calls.
+
+    Attributes:
+        n_batch: Most tokens of a call.
+        n_ask: Most tokens of a call that asks questions of items computed before.
+    """
+
+    n_batch: int = 512
+    n_ask: int = 62

@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from cascade.backends.base import Backend
+from cascade.budget import NO_LIMIT, Budget, BudgetLike, budget_of
 from cascade.config import Config, read_config, shipped_config
 from cascade.errors import ConfigError, InputError
+from cascade.expectation import Expectation
 from cascade.items import Item, Task
-from cascade.loop import Loop
+from cascade.loop import Loop, Rules
 from cascade.prompt import Limits, PromptBuilder
 from cascade.report import Decision, Report, Step
 from cascade.request import OnDecision, Request, new_request
 from cascade.tree import BASE, Cascade
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """How an engine treats its callers.
+
+    Attributes:
+        budgets: Cascade -> what a request may spend where its caller does not say.
+        rules: How many callers are treated.
+        new_event_loop: Makes the event loop whose clock is the engine's.
+    """
+
+    budgets: Mapping[str, Budget] = field(default_factory=dict)
+    rules: Rules = field(default_factory=Rules)
+    new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 
 
 class Engine:
@@ -27,13 +45,21 @@ class Engine:
         facts: What the backend says of itself.
     """
 
-    def __init__(self, backend: Backend, cascades: Mapping[str, Cascade], limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        cascades: Mapping[str, Cascade],
+        limits: Limits | None = None,
+        *,
+        settings: EngineSettings = EngineSettings(),
+    ) -> None:
         """An engine by hand; see ``open`` for one from a config file.
 
         Args:
             backend: What scores waves; the engine closes it.
             cascades: Name -> cascade.
             limits: How long outside texts may be; None for the defaults.
+            settings: Budgets, and how many callers are treated.
 
         Raises:
             ConfigError: A cascade names an adapter that the backend lacks.
@@ -42,7 +68,10 @@ class Engine:
             _check_adapters(cascade, backend.facts.adapters)
         self.cascades = dict(cascades)
         self.facts = backend.facts
-        self._loop = Loop(backend, PromptBuilder(self.facts.form, self.facts.tokenizer, limits or Limits()))
+        self._expected = {name: Expectation(cascade) for name, cascade in cascades.items()}
+        self._budgets = settings.budgets
+        builder = PromptBuilder(self.facts.form, self.facts.tokenizer, limits or Limits())
+        self._loop = Loop(backend, builder, settings.rules, settings.new_event_loop)
 
     @classmethod
     def open(cls, config: Config | Path | str | None = None) -> Self:
@@ -60,7 +89,8 @@ class Engine:
         if not isinstance(config, Config):
             config = read_config(Path(config) if config is not None else shipped_config())
         cascades = config.cascades()
-        return cls(open_backend(config, cascades), cascades, config.model.limits.limits())
+        backend = open_backend(config, cascades)
+        return cls(backend, cascades, config.model.limits.limits(), settings=settings_of(config))
 
     def classify(
         self,
@@ -68,6 +98,7 @@ class Engine:
         items: Sequence[Item],
         cascade: str = "precision",
         *,
+        budget: BudgetLike = "config",
         on_decision: OnDecision | None = None,
     ) -> Report:
         """Label every item.
@@ -76,6 +107,9 @@ class Engine:
             task: The task, or its text.
             items: The candidates, ids unique; may be empty.
             cascade: Name of the cascade.
+            budget: Milliseconds that it may take, or a ``Budget``; None for no limit, "config" for what the cascade's
+                config says. When time is up, items that are still on their way get the likeliest label of where
+                they stand, with status ``depth_cap``, or ``deadline`` where nothing was asked.
             on_decision: Told of every decision as it settles, in the engine's own thread, so be quick; what it raises
                 ends the request.
 
@@ -83,10 +117,12 @@ class Engine:
             Decisions in the order of the items, with what they cost.
 
         Raises:
-            InputError: The task is empty, the cascade unknown, an id stands twice, or an item cannot be asked.
+            InputError: The task is empty, the cascade unknown, the budget not allowed, an id stands twice, or an item
+                cannot be asked.
+            OverloadError: Too many requests are open, or the budget cannot be kept and the engine is set to refuse.
             BackendError: Scoring failed, or the engine was closed.
         """
-        request = self._submit(self._request(task, items, cascade, on_decision))
+        request = self._submit(self._request(task, items, cascade, budget, on_decision))
         return request.report(request.done.result())
 
     async def aclassify(
@@ -95,15 +131,16 @@ class Engine:
         items: Sequence[Item],
         cascade: str = "precision",
         *,
+        budget: BudgetLike = "config",
         on_decision: OnDecision | None = None,
     ) -> Report:
         """``classify`` for async callers; cancelling the await drops the request."""
-        request = self._submit(self._request(task, items, cascade, on_decision))
+        request = self._submit(self._request(task, items, cascade, budget, on_decision))
         walks = await asyncio.wrap_future(request.done)
         return request.report(walks)
 
     async def stream(
-        self, task: Task | str, items: Sequence[Item], cascade: str = "precision"
+        self, task: Task | str, items: Sequence[Item], cascade: str = "precision", *, budget: BudgetLike = "config"
     ) -> AsyncIterator[Decision]:
         """Decisions as they settle; see ``classify``. Leaving the iteration early drops the request."""
         loop = asyncio.get_running_loop()
@@ -113,7 +150,7 @@ class Engine:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(settled.put_nowait, decision)
 
-        request = self._request(task, items, cascade, post)
+        request = self._request(task, items, cascade, budget, post)
         request.done.add_done_callback(lambda _: post(None))
         self._submit(request)
         try:
@@ -133,12 +170,13 @@ class Engine:
             InputError: As ``classify``, or the stage is unknown.
             BackendError: As ``classify``.
         """
-        request = self._request(task, items, cascade)
+        request = self._request(task, items, cascade, None)
         names = [known.name for known in request.cascade.stages]
         if stage not in names:
             msg = f"Cascade {cascade!r} has no stage {stage!r}; it has {', '.join(names)}."
             raise InputError(msg)
-        request.stage, request.one_stage = request.cascade.stage(stage), True
+        for walk in request.walks:
+            walk.stage, walk.one_stage = request.cascade.stage(stage), True
         return [tuple(walk.steps) for walk in self._submit(request).done.result()]
 
     def cascade(self, name: str) -> Cascade:
@@ -178,9 +216,17 @@ class Engine:
         await asyncio.to_thread(self.close)
 
     def _request(
-        self, task: Task | str, items: Sequence[Item], cascade: str, on_decision: OnDecision | None = None
+        self,
+        task: Task | str,
+        items: Sequence[Item],
+        cascade: str,
+        budget: BudgetLike,
+        on_decision: OnDecision | None = None,
     ) -> Request:
-        request = new_request(task, items, self.cascade(cascade), self.facts.provenance)
+        called = self._loop.now()
+        allowed = budget_of(budget, self._budgets.get(cascade, NO_LIMIT))
+        expected = self._expected[self.cascade(cascade).name]
+        request = new_request(task, items, expected, self.facts.provenance, called=called, budget=allowed)
         request.on_decision = on_decision
         return request
 
@@ -197,3 +243,15 @@ def _check_adapters(cascade: Cascade, known: frozenset[str]) -> None:
                 f"{', '.join(sorted(known)) or 'none'}. Add it to [adapters], or ask {BASE!r}."
             )
             raise ConfigError(msg)
+
+
+def settings_of(config: Config) -> EngineSettings:
+    """What a config says of budgets and callers."""
+    return EngineSettings(
+        budgets={name: cascade.budget() for name, cascade in config.cascade.items()},
+        rules=Rules(
+            max_requests=config.engine.max_requests,
+            refuses=config.engine.overload == "refuse",
+            speculates=config.engine.speculate,
+        ),
+    )

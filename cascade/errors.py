@@ -7,7 +7,8 @@
     │   └── ModelFileError    a GGUF file that must not reach llama.cpp
     ├── BackendError          scoring failed (exit code 1)
     │   ├── DecodeError       llama.cpp refused or failed a decode
-    │   └── ClosedError       the engine or backend was closed while work was waiting
+    │   ├── ClosedError       the engine or backend was closed while work was waiting
+    │   └── OverloadError     more is asked of the engine than it can do in time
     ├── MachineError          what was asked for is right, but could not be done here (exit code 1)
     └── PeerError             a benchmark's peer cannot run here, or failed
 
@@ -47,6 +48,10 @@ class DecodeError(BackendError):
 
 class ClosedError(BackendError):
     """The engine or its backend was closed, or its worker died, with work still waiting."""
+
+
+class OverloadError(BackendError):
+    """The engine has too many open requests, or cannot meet this one's deadline and is set to refuse it."""
 
 
 class MachineError(CascadeError):

@@ -50,9 +50,10 @@ class Item:
         group: The file it stands in; None when it stands alone.
         tiers: The retrieval tiers that found it; a stage with adapters by tier asks once per tier.
         priority: Order when time is short, higher first; any finite number.
+        prior: Probability in [0, 1] that it matters, from the caller's own ranking; None where there is none.
 
     Raises:
-        ItemError: The id is empty, a tier is named twice or the priority is not finite.
+        ItemError: The id is empty, a tier is named twice, the priority is not finite or the prior outside [0, 1].
     """
 
     id: str
@@ -64,6 +65,7 @@ class Item:
     group: Group | None = None
     tiers: tuple[str, ...] = ()
     priority: float = 0.0
+    prior: float | None = None
 
     def __post_init__(self) -> None:
         if not self.id:
@@ -74,4 +76,7 @@ class Item:
             raise ItemError(msg)
         if not math.isfinite(self.priority):
             msg = f"Item {self.id!r} has priority {self.priority}; a finite number is needed."
+            raise ItemError(msg)
+        if self.prior is not None and not 0 <= self.prior <= 1:
+            msg = f"Item {self.id!r} has prior {self.prior}; a probability in [0, 1] is needed, or None."
             raise ItemError(msg)

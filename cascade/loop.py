@@ -1,6 +1,7 @@
 """The loop: takes open requests, lets the planner choose a wave, scores it, walks the items on.
 
-It runs in one thread of its own with one event loop; nothing else touches a request in between.
+It runs in one thread of its own with one event loop; nothing else touches a request in between. That
+thread also answers requests whose time is up, while a wave may still be running in another.
 """
 
 from __future__ import annotations
@@ -9,38 +10,88 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from math import inf, isnan
 from typing import Any
 
-from cascade.backends.base import Backend, Probe, Wave
-from cascade.errors import BackendError, ClosedError
+from cascade.backends.base import Backend, Probe, Scores, Wave
+from cascade.cost_model import CostModel
+from cascade.errors import BackendError, ClosedError, OverloadError
+from cascade.kept import Kept
 from cascade.logs import get_logger
-from cascade.planner import Job, Kept, Plan, Planner, Room
+from cascade.planner import Planner, Room, Terms
 from cascade.prompt import PromptBuilder
 from cascade.request import Request
+from cascade.schedule import Schedule, last_moment
 from cascade.scoring import p_yes
+from cascade.stop import Stop
+from cascade.wave import Job, Plan
 
 log = get_logger("cascade.engine")
+
+_PAUSE_S = 1e-3  # how long prompts are built before others are heard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How an engine treats many callers.
+
+    Attributes:
+        max_requests: Most requests that may be open at once.
+        refuses: Whether a request is refused whose deadline cannot be met, instead of all getting shallower.
+        speculates: Whether questions may be asked before it is known that the tree needs the answers.
+    """
+
+    max_requests: int = 1_024
+    refuses: bool = False
+    speculates: bool = True
+
+
+@dataclass(slots=True)
+class _Running:
+    """The wave at hand."""
+
+    plan: Plan
+    owners: dict[Request, list[Job]]
+    ends: float
+    stop: Stop
 
 
 class Loop:
     """Works on requests until it is stopped or its backend breaks."""
 
-    def __init__(self, backend: Backend, builder: PromptBuilder) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        builder: PromptBuilder,
+        rules: Rules,
+        new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+    ) -> None:
         self._backend = backend
         self._builder = builder
+        self._rules = rules
         facts = backend.facts
+        self.model = CostModel(facts.costs, facts.pace)
         self._planner = Planner(
-            Room(nodes=facts.max_nodes, tokens=facts.max_tokens),
-            facts.lineages,
-            facts.costs,
+            Terms(
+                room=Room(nodes=facts.max_nodes, tokens=facts.max_tokens),
+                lineages=facts.lineages,
+                costs=facts.costs,
+                sizes=facts.sizes,
+            ),
             lambda question: len(builder.marker_tokens(question.marker)),
+            model=self.model,
+            speculates=rules.speculates,
         )
-        self._requests: list[Request] = []  # that which has waited longest for a wave first
+        self._schedule = Schedule(self._planner)
+        self._requests: list[Request] = []
+        self._growing: dict[Request, asyncio.Task[None]] = {}
+        self._running: _Running | None = None
         self._failure: BaseException | None = None
         self._wake = asyncio.Event()
         self._gate = threading.Lock()  # nothing may be handed over between the last look and the end
         self._ended = False
-        self._loop = asyncio.new_event_loop()
+        self._loop = new_event_loop()
         self._thread = threading.Thread(target=self._main, name="cascade-engine", daemon=True)
         self._thread.start()
 
@@ -49,6 +100,10 @@ class Loop:
         """Prompt nodes that are kept for open requests."""
         return len(self._planner.kept)
 
+    def now(self) -> float:
+        """The engine's clock, in seconds; from any thread."""
+        return self._loop.time()
+
     def submit(self, request: Request) -> None:
         """Hand over a request, from any thread.
 
@@ -56,17 +111,22 @@ class Loop:
             ClosedError: The loop has stopped.
         """
         self._call(self._admit, request)
+        request.done.add_done_callback(lambda done: self._hear(request) if done.cancelled() else None)
 
     def cancel(self, request: Request) -> None:
         """Give a request up, from any thread; nothing happens if it is done."""
         request.done.cancel()
 
     def stop(self) -> None:
-        """Stop after the wave at hand; calls that wait get a ClosedError. Waits for the end."""
+        """Stop after the decode at hand; calls that wait get a ClosedError. Waits for the end."""
         if not self._ended:
             with suppress(ClosedError):  # it ended by itself just now
                 self._call(self._fail, ClosedError("The engine was closed while this call was waiting."))
         self._thread.join()
+
+    def _hear(self, request: Request) -> None:
+        with suppress(ClosedError):
+            self._call(self._drop, request)
 
     def _call(self, function: Callable[..., None], argument: Any) -> None:
         with self._gate:
@@ -89,10 +149,8 @@ class Loop:
     async def _work(self) -> None:
         try:
             while self._failure is None:
-                self._drop_cancelled()
-                plan = self._planner.next_wave([request.open_walks for request in self._requests])
-                if plan.jobs:
-                    await self._score(plan)
+                if self._requests:
+                    await self._serve()
                 else:
                     self._wake.clear()
                     await self._wake.wait()
@@ -107,51 +165,156 @@ class Loop:
     def _fail(self, failure: BaseException) -> None:
         """Stop working; every waiting call gets the failure."""
         self._failure = self._failure or failure
-        for request in self._requests:
-            request.complete(self._failure)
+        for request in (*self._requests, *self._growing):
+            request.complete(self.now(), self._failure)
+        for growing in self._growing.values():
+            growing.cancel()
         self._requests.clear()
+        if self._running is not None:
+            self._running.stop.ask()
         self._wake.set()
 
     def _admit(self, request: Request) -> None:
         if self._failure is not None:
-            request.complete(self._failure)
-            return
+            request.complete(self.now(), self._failure)
+        elif len(self._requests) + len(self._growing) >= self._rules.max_requests:
+            msg = (
+                f"{self._rules.max_requests} requests are open, the most that engine.max_requests allows. "
+                "Wait for one to end, or raise it in the config."
+            )
+            request.complete(self.now(), OverloadError(msg))
+        elif not request.walks:
+            request.complete(self.now())
+        else:
+            self._growing[request] = self._loop.create_task(self._grow(request))
+
+    async def _grow(self, request: Request) -> None:
+        """Build a request's prompts, a few at a time so that others' deadlines are heard, and open it."""
         try:
-            request.grow(self._builder, self._backend.facts.max_prompt)
+            pause = self.now() + _PAUSE_S
+            for _ in request.grow(self._builder, self._backend.facts.max_prompt):
+                if self.now() >= min(pause, request.ends):
+                    await asyncio.sleep(0)
+                    if request.done.done() or self.now() >= last_moment(request):
+                        break
+                    pause = self.now() + _PAUSE_S
+            self._open(request)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a request is its caller's to hear
-            request.complete(error)
+            request.complete(self.now(), error)
+        finally:
+            del self._growing[request]
+            self._wake.set()
+
+    def _open(self, request: Request) -> None:
+        if request.done.done():
             return
-        if not request.walks:
-            request.complete()
+        if self.now() >= last_moment(request):
+            self._give_up(request)
             return
-        self._planner.admit(request.walks)
+        self._planner.kept.admit(request.walks)
         self._requests.append(request)
-        self._wake.set()
+        if request.ends < inf:
+            self._loop.call_at(last_moment(request), self._give_up, request)
+        if self._rules.refuses and request.ends < inf:
+            self._refuse_late(request)
+        if self._running is not None and request.ends < self._running.ends:
+            self._running.stop.ask()  # it cannot wait for the end of this wave
+
+    def _refuse_late(self, request: Request) -> None:
+        """Refuse a request that would not be done in time.
+
+        Raises:
+            OverloadError: Says how long it would take.
+        """
+        left_ms = 1_000 * (request.ends - self.now())
+        predicted_ms = self._schedule.predicted_ms(self._requests, request)
+        if predicted_ms > left_ms:
+            self._let_go(request)
+            msg = (
+                f"This request would take {predicted_ms:.0f} ms with what waits before it, and has {left_ms:.0f} ms. "
+                'Give it more time or fewer items, or set engine.overload to "shallower" to go less deep.'
+            )
+            raise OverloadError(msg)
+
+    async def _serve(self) -> None:
+        """Score the next wave; a request that no wave would fit into gets what it has."""
+        turn = self._schedule.turn(self._requests, self.now())
+        plan = self._planner.next_wave(turn.offers, turn.left_ms)
+        self._release(plan.evicted)
+        if plan.jobs:
+            await self._score(plan)
+        else:
+            self._give_up(turn.requests[0])
 
     async def _score(self, plan: Plan) -> None:
         wave = plan.jobs
-        owners = self._owners(wave)
-        self._requests.sort(key=lambda request: request in owners)  # who was served goes behind who was not
-        self._release(plan.evicted)
+        self._running = running = _Running(plan, self._owners(wave), self.now() + plan.predicted_ms / 1_000, Stop())
+        for request, own in running.owners.items():
+            request.served = self.now()
+            request.stats.calls_speculative += sum(job.is_ahead for job in own)
         probes = [
-            Probe(self._builder.question(job.walk.node, job.question.marker), job.question.adapter) for job in wave
+            Probe(self._builder.question(job.walk.path[-1], job.question.marker), job.question.adapter) for job in wave
         ]
         try:
-            scores = await self._backend.score(Wave(tuple(probes)))
+            scores = await self._backend.score(Wave(tuple(probes), plan.predicted_ms), running.stop)
         except BackendError as error:
-            self._planner.lose()
-            for request in owners:
+            self._planner.kept.lose()
+            for request in running.owners:
                 self._finish(request, error)
             return
-        for job, p in zip(wave, p_yes(scores.logits).tolist(), strict=True):
-            job.walk.take(job.tier, p)
-        for request, own in owners.items():
-            request.charge(scores.cost, len(own), len(wave))
+        finally:
+            self._running = None
+        for work, ms in scores.cost.decodes:
+            self.model.learn(work, ms)
+        self._take(running, scores)
+
+    def _take(self, running: _Running, scores: Scores) -> None:
+        """Walk the items on by what was answered."""
+        plan = running.plan
+        lineage = self._backend.facts.lineages[plan.adapter]
+        for node in scores.lost:
+            self._planner.kept.forget((node, lineage))
+        for job, p in zip(plan.jobs, p_yes(scores.logits).tolist(), strict=True):
+            if not isnan(p):
+                job.walk.take(job.stage, job.tier, p)
+        for request, own in running.owners.items():
+            if request not in self._requests:
+                continue
+            request.charge(scores.cost, n_own=len(own), n_all=len(plan.jobs))
             moved = list(dict.fromkeys(job.walk for job in own))
-            self._release(self._planner.advance(moved))
+            self._release(self._planner.kept.advance(moved))
             fault = request.tell([walk for walk in moved if walk.is_done])
             if fault is not None or not request.open_walks:
                 self._finish(request, fault)
+
+    def _give_up(self, request: Request) -> None:
+        """Answer a request with the likeliest labels of the items that are still on their way."""
+        if request.done.done():
+            return
+        fault = request.tell(request.cut())
+        self._finish(request, fault)
+
+    def _drop(self, request: Request) -> None:
+        """Let a request go whose caller has left."""
+        if request in self._requests:
+            self._finish(request)
+
+    def _finish(self, request: Request, error: BaseException | None = None) -> None:
+        """Complete a request and let it go."""
+        request.complete(self.now(), error)
+        self._let_go(request)
+
+    def _let_go(self, request: Request) -> None:
+        """Free all that is kept for a request; a wave that nobody waits for any more is stopped."""
+        if request in self._requests:
+            self._requests.remove(request)
+        self._planner.kept.drop(request.walks)
+        running = self._running
+        if running is not None and request in running.owners:
+            still = any(owner in self._requests for owner in running.owners)
+            running.stop.ask() if still else running.stop.abort()
+        if request.root is not None:
+            self._backend.release([request.root])
 
     def _release(self, gone: Sequence[Kept]) -> None:
         """Let the backend forget nodes, each in its own lineage."""
@@ -165,16 +328,3 @@ class Loop:
         for job in wave:
             found.setdefault(owner[job.walk], []).append(job)
         return found
-
-    def _finish(self, request: Request, error: BaseException | None = None) -> None:
-        """Let a request go, with all that the backend keeps for it."""
-        request.complete(error)
-        if request in self._requests:
-            self._requests.remove(request)
-        self._planner.drop(request.walks)
-        if request.root is not None:
-            self._backend.release([request.root])
-
-    def _drop_cancelled(self) -> None:
-        for request in [request for request in self._requests if request.done.cancelled()]:
-            self._finish(request)

@@ -57,13 +57,24 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """One item's label and how it was reached."""
+    """One item's label and how it was reached.
+
+    Attributes:
+        id: The item's id.
+        label: Its label.
+        status: How the label came about.
+        steps: The probes of every stage that it passed.
+        provenance: What answered.
+        p_label: Where it was cut short, the label's probability among items that stand where it
+            stood; None for one that was decided: its steps say how sure each answer was.
+    """
 
     id: str
     label: str
     status: Status
     steps: tuple[Step, ...]
     provenance: Provenance
+    p_label: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form; provenance stands once in the report."""
@@ -78,7 +89,8 @@ class Decision:
             }
             for step in self.steps
         ]
-        return {"id": self.id, "label": self.label, "status": str(self.status), "steps": steps}
+        found = {"id": self.id, "label": self.label, "status": str(self.status), "steps": steps}
+        return found if self.p_label is None else found | {"p_label": self.p_label}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,6 +103,7 @@ class Statistics:
     Attributes:
         items: Items given.
         calls: Probes scored.
+        calls_speculative: Of those, asked before it was known whether the tree would need the answer.
         decode_calls: Calls of the model.
         adapter_swaps: Changes of the active adapter set.
         tokens_decoded: Tokens the model computed.
@@ -102,6 +115,7 @@ class Statistics:
 
     items: int = 0
     calls: int = 0
+    calls_speculative: int = 0
     decode_calls: int = 0
     adapter_swaps: int = 0
     tokens_decoded: int = 0

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from math import inf
 
 from cascade.backends.base import WaveCost
+from cascade.budget import NO_LIMIT, Budget
 from cascade.errors import InputError, ItemError
+from cascade.expectation import Expectation
 from cascade.items import Group, Item, Task
 from cascade.prompt import Node, PromptBuilder
 from cascade.report import Decision, Provenance, Report, Statistics, Status
-from cascade.tree import Cascade, Stage
+from cascade.tree import Cascade
 from cascade.walk import Walk
 
 OnDecision = Callable[[Decision], None]
@@ -24,34 +27,50 @@ class Request:
 
     Attributes:
         task: The task.
-        items: Its items, in the caller's order.
-        cascade: The cascade.
-        stage: Where every item starts.
-        one_stage: Whether it ends there too, without a label.
+        walks: Its items on their way, in the caller's order.
+        expected: What is expected of the cascade.
         provenance: What answers.
+        called: When it was made, by the engine's clock, in seconds.
+        ends: When its time is up; infinity for never.
         on_decision: Told of every decision as it settles; None if nobody asked.
         done: Completed with the walks, in the order of the items, or with what went wrong.
-        walks: The items on their way, once the request was admitted.
-        root: The node of its task, from then on.
+        root: The node of its task, once its prompts are being built.
+        served: When it last took part in a wave.
+        forecast: What the schedule expects it to take, by depth; None before it was asked.
+        forecast_at: What ``served`` was then.
     """
 
     task: Task
-    items: tuple[Item, ...]
-    cascade: Cascade
-    stage: Stage
+    walks: list[Walk]
+    expected: Expectation
     provenance: Provenance
-    one_stage: bool = False
+    called: float
+    ends: float = inf
     on_decision: OnDecision | None = None
     done: Future[list[Walk]] = field(default_factory=Future)
-    walks: list[Walk] = field(default_factory=list)
     root: Node | None = None
+    served: float = 0.0
+    forecast: list[float] | None = None
+    forecast_at: float = 0.0
     stats: Statistics = field(default_factory=Statistics)
-    _started: float = field(default_factory=time.perf_counter)
+    _in_turn: list[Walk] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.stats.items = len(self.walks)
+        self.served = self.called
+        self._in_turn = list(self.walks)
+        if self.ends < inf:
+            self._in_turn.sort(key=lambda walk: (-walk.item.priority, -self.expected.p_matters(walk.item)))
+
+    @property
+    def cascade(self) -> Cascade:
+        """Its cascade."""
+        return self.expected.cascade
 
     @property
     def open_walks(self) -> list[Walk]:
-        """The items that are still on their way."""
-        return [walk for walk in self.walks if not walk.is_done]
+        """The items that are on their way, those of most value first where time is limited."""
+        return [walk for walk in self._in_turn if walk.stage is not None]
 
     def check(self) -> None:
         """Refuse items that cannot be told apart or cannot be asked.
@@ -60,7 +79,7 @@ class Request:
             ItemError: Names the item.
         """
         seen: set[str] = set()
-        for item in self.items:
+        for item in (walk.item for walk in self.walks):
             if item.id in seen:
                 msg = f"Item id {item.id!r} stands twice in one request; ids must be unique."
                 raise ItemError(msg)
@@ -68,8 +87,8 @@ class Request:
             for stage in self.cascade.stages:
                 stage.tiers_of(item)
 
-    def grow(self, build: PromptBuilder, max_prompt: int) -> None:
-        """Build the trie down to the items and start their walks.
+    def grow(self, build: PromptBuilder, max_prompt: int) -> Iterator[None]:
+        """Build the trie down to the items, those of most value first; pauses after each.
 
         Raises:
             ItemError: A prompt would not fit into the context; names item, tokens and limit.
@@ -79,9 +98,8 @@ class Request:
         longest = max(len(build.marker_tokens(question.marker)) for question in questions)
         self.root = build.task(self.cascade.instructions, questions, self.task)
         groups: dict[Group, Node] = {}
-        walks = []
-        for item in self.items:
-            parent = self.root
+        for walk in self._in_turn:
+            item, parent = walk.item, self.root
             if item.group is not None:
                 if item.group not in groups:
                     groups[item.group] = build.group(self.root, item.group)
@@ -93,10 +111,17 @@ class Request:
                     "Lower model.limits or raise model.n_ctx in the config."
                 )
                 raise ItemError(msg)
-            walks.append(Walk(item, node, self.cascade, self.stage, self.one_stage))
-        self.walks = walks
-        self.stats.items = len(walks)
-        self.stats.prompt_ms = 1_000 * (time.perf_counter() - before)
+            walk.path = node.path
+            self.stats.prompt_ms += 1_000 * (time.perf_counter() - before)
+            yield
+            before = time.perf_counter()
+
+    def cut(self) -> list[Walk]:
+        """End every item that is still on its way where it stands; returns those."""
+        open_ = self.open_walks
+        for walk in open_:
+            walk.cut(Status.DEPTH_CAP if walk.depth else Status.DEADLINE)
+        return open_
 
     def charge(self, cost: WaveCost, n_own: int, n_all: int) -> None:
         """Book a wave; the tokens of a shared one are split by the share of its probes."""
@@ -118,12 +143,12 @@ class Request:
                 return error
         return None
 
-    def complete(self, error: BaseException | None = None) -> None:
+    def complete(self, now: float, error: BaseException | None = None) -> None:
         """Complete the call, unless its caller has left."""
         if self.done.done() or not self.done.set_running_or_notify_cancel():
             return
         if error is None:
-            self.stats.elapsed_ms = 1_000 * (time.perf_counter() - self._started)
+            self.stats.elapsed_ms = 1_000 * (now - self.called)
             self.done.set_result(self.walks)
         else:
             self.done.set_exception(error)
@@ -141,13 +166,22 @@ class Request:
         return Decision(
             id=walk.item.id,
             label=walk.label,
-            status=Status.DECIDED,
+            status=walk.status,
             steps=tuple(walk.steps),
             provenance=self.provenance,
+            p_label=walk.p_label,
         )
 
 
-def new_request(task: Task | str, items: Sequence[Item], cascade: Cascade, provenance: Provenance) -> Request:
+def new_request(
+    task: Task | str,
+    items: Sequence[Item],
+    expected: Expectation,
+    provenance: Provenance,
+    *,
+    called: float = 0.0,
+    budget: Budget = NO_LIMIT,
+) -> Request:
     """A request from what a caller gave.
 
     Raises:
@@ -159,12 +193,20 @@ def new_request(task: Task | str, items: Sequence[Item], cascade: Cascade, prove
     if not task.text.strip():
         msg = "The task is empty; say in a sentence what is to be done."
         raise InputError(msg)
+    cascade = expected.cascade
     used = Provenance(
         model=provenance.model,
         adapters={name: provenance.adapters[name] for name in cascade.adapters()},
         prompt_format=provenance.prompt_format,
         label_tokens=provenance.label_tokens,
     )
-    request = Request(task=task, items=tuple(items), cascade=cascade, stage=cascade.first, provenance=used)
+    request = Request(
+        task=task,
+        walks=[Walk(item, expected, cascade.first, most=budget.depth) for item in items],
+        expected=expected,
+        provenance=used,
+        called=called,
+        ends=budget.ends(called),
+    )
     request.check()
     return request

@@ -50,6 +50,7 @@ class ItemRow(_Row):
     group: GroupRow | None = None
     tiers: tuple[str, ...] = ()
     priority: float = 0.0
+    prior: float | None = None
 
     def item(self) -> Item:
         """The pure form."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NoReturn
 
 from cascade.errors import ConfigError, ItemError
 from cascade.items import Item
+from cascade.outlook import Outlook
 
 BASE = "base"
 """Adapter name that means none: the base model answers."""
 
 ANY_TIER = ""
 """Tier of a question that is asked of every item alike."""
+
+_ROUNDING = 0.01  # how far shares that sum to 1 may be off
 
 
 class Combine(StrEnum):
@@ -125,6 +128,7 @@ class Cascade:
         stages: The first is asked first.
         dropped: The label of items that do not matter; recall counts all others. The first label
             when not given.
+        outlook: What labelled data say of its items.
 
     Raises:
         ConfigError: The stages do not form a cascade; the message names key and remedy.
@@ -135,6 +139,7 @@ class Cascade:
     labels: tuple[str, ...]
     stages: tuple[Stage, ...]
     dropped: str = ""
+    outlook: Outlook = field(default_factory=Outlook)
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -146,6 +151,7 @@ class Cascade:
             self._check_stage(stage)
         self._check_cycles(self.first, (), set())
         self._check_reach()
+        self._check_outlook()
 
     @property
     def first(self) -> Stage:
@@ -243,6 +249,21 @@ class Cascade:
                 self._refuse(f"{key}.threshold{of_tier}", problem, "Give a number between the two")
             if not question.adapter:
                 self._refuse(f"{key}.adapter{of_tier}", "there is none", f'Name one, or "{BASE}" for the base model')
+
+    def _check_outlook(self) -> None:
+        names = [stage.name for stage in self.stages]
+        for key, table in (("pass_rates", self.outlook.pass_rates), ("leaves", self.outlook.leaves)):
+            for name in table:
+                if name not in names:
+                    self._refuse(f"outlook.{key}", f"there is no stage {name!r}", f"Known are {', '.join(names)}")
+        for name, leaves in self.outlook.leaves.items():
+            unknown = [label for label in leaves if label not in self.labels]
+            if unknown:
+                problem = f"there is no label {unknown[0]!r}"
+                self._refuse(f"outlook.leaves.{name}", problem, f"Known are {', '.join(self.labels)}")
+            if abs(sum(leaves.values()) - 1) > _ROUNDING:
+                problem = f"the shares sum to {sum(leaves.values()):.3f}"
+                self._refuse(f"outlook.leaves.{name}", problem, "Let them sum to 1")
 
     def _check_cycles(self, stage: Stage, above: tuple[str, ...], done: set[str]) -> None:
         if stage.name in above:

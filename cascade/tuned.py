@@ -46,7 +46,6 @@ class Tuning:
 
     Attributes:
         flash_attention: See ``ModelConfig``.
-        n_ubatch: See ``ModelConfig``.
         n_batch: See ``ModelConfig``.
         n_threads: See ``ModelConfig``.
         gain: How many times as fast all of these together are as the defaults.
@@ -55,7 +54,6 @@ class Tuning:
     """
 
     flash_attention: bool | None = None
-    n_ubatch: int | None = None
     n_batch: int | None = None
     n_threads: int | None = None
     gain: float = 1.0
@@ -66,7 +64,6 @@ class Tuning:
         """The settings that replace a default, by name."""
         found = {
             "flash_attention": self.flash_attention,
-            "n_ubatch": self.n_ubatch,
             "n_batch": self.n_batch,
             "n_threads": self.n_threads,
         }

@@ -45,7 +45,6 @@ class _Costs(_Model):
 
 class _Tuning(_Model):
     flash_attention: bool | None
-    n_ubatch: _Batch | None
     n_batch: _Batch | None
     n_threads: Annotated[int, Field(ge=1, le=1024)] | None
     gain: _Factor
@@ -56,7 +55,6 @@ class _Tuning(_Model):
         """The pure form."""
         return Tuning(
             flash_attention=self.flash_attention,
-            n_ubatch=self.n_ubatch,
             n_batch=self.n_batch,
             n_threads=self.n_threads,
             gain=self.gain,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from cascade.expectation import Expectation
 from cascade.items import Item
 from cascade.prompt import Node
-from cascade.report import Step
-from cascade.tree import Cascade, Question, Stage
+from cascade.report import Status, Step
+from cascade.tree import Cascade, Combine, Question, Stage
 
 
 @dataclass(slots=True, eq=False)
@@ -16,23 +18,36 @@ class Walk:
 
     Attributes:
         item: The item.
-        node: Its prompt node.
-        cascade: The tree.
+        expected: What is expected of the cascade's items.
         stage: The stage it stands at; None once it is done.
         one_stage: Whether it stops after the first stage, without a label.
+        most: Stages after which it stops; None for no limit.
+        path: Its prompt's nodes down to the item's own; empty until they are built.
         steps: The probes of every stage it has passed.
+        depth: How many those stages are.
         label: Where it ended; empty while it is on its way, or with ``one_stage``.
+        p_label: The label's probability where the way was cut short; None for one that was walked to its end.
+        status: How the label came about.
+        n_ahead: Answers that were asked for before the way led there.
     """
 
     item: Item
-    node: Node
-    cascade: Cascade
+    expected: Expectation
     stage: Stage | None
     one_stage: bool = False
+    most: int | None = None
+    path: tuple[Node, ...] = ()
     steps: list[Step] = field(default_factory=list)
-    label: str = ""
     depth: int = 0
-    _scores: dict[str, float] = field(default_factory=dict)
+    label: str = ""
+    p_label: float | None = None
+    status: Status = Status.DECIDED
+    _scores: dict[tuple[str, str], float] = field(default_factory=dict)  # (stage, tier) -> p(yes)
+
+    @property
+    def cascade(self) -> Cascade:
+        """The tree."""
+        return self.expected.cascade
 
     @property
     def is_done(self) -> bool:
@@ -41,32 +56,60 @@ class Walk:
 
     def pending(self) -> list[tuple[str, Question]]:
         """The (tier, question) pairs that its stage still asks."""
-        if self.stage is None:
-            return []
-        tiers = self.stage.tiers_of(self.item)
-        return [(tier, self.stage.question(tier)) for tier in tiers if tier not in self._scores]
+        return self._open(self.stage) if self.stage is not None else []
+
+    def ahead(self, adapter: str) -> Iterator[tuple[Stage, str, Question]]:
+        """The (stage, tier, question) triples of later stages that an adapter could answer now."""
+        if self.stage is not None and not self.one_stage:
+            for stage in self.cascade.after(self.stage):
+                yield from (
+                    (stage, tier, question) for tier, question in self._open(stage) if question.adapter == adapter
+                )
 
     def adapters(self) -> set[str]:
         """The adapters that may still be asked on this way."""
-        found = {question.adapter for _, question in self.pending()}
-        if self.stage is not None and not self.one_stage:
-            for stage in self.cascade.after(self.stage):
-                found.update(stage.question(tier).adapter for tier in stage.tiers_of(self.item))
-        return found
+        if self.stage is None:
+            return set()
+        stages = (self.stage,) if self.one_stage else (self.stage, *self.cascade.after(self.stage))
+        return {question.adapter for stage in stages for _, question in self._open(stage)}
 
-    def take(self, tier: str, p_yes: float) -> None:
+    def take(self, stage: Stage, tier: str, p_yes: float) -> None:
         """Records an answer; once all tiers have answered, moves on."""
-        if self.stage is None or tier in self._scores:
-            return
-        self._scores[tier] = p_yes
-        if not self.pending():
+        self._scores.setdefault((stage.name, tier), p_yes)
+        while self.stage is not None and not self.pending():
             self._move(self.stage)
 
+    def cut(self, status: Status) -> None:
+        """End here, with the likeliest label of items that stand here."""
+        if self.stage is None:
+            return
+        sure = self._sure(self.stage)
+        if sure is not None:
+            self._move(self.stage)
+            self.cut(status)
+            return
+        self.label, self.p_label = self.expected.likeliest(self.stage, self.item if not self.depth else None)
+        self.status = status
+        self.stage = None
+
+    def _open(self, stage: Stage) -> list[tuple[str, Question]]:
+        tiers = stage.tiers_of(self.item)
+        return [(tier, stage.question(tier)) for tier in tiers if (stage.name, tier) not in self._scores]
+
+    def _known(self, stage: Stage) -> dict[str, float]:
+        """p(yes) by tier, in the item's own order of tiers: waves may have asked them in another."""
+        tiers = stage.tiers_of(self.item)
+        return {tier: self._scores[stage.name, tier] for tier in tiers if (stage.name, tier) in self._scores}
+
+    def _sure(self, stage: Stage) -> bool | None:
+        """Yes if some tiers have answered so that no other could change it; None if nothing is sure."""
+        known = self._known(stage)
+        return True if known and stage.combine is Combine.ANY and stage.is_yes(known) else None
+
     def _move(self, stage: Stage) -> None:
-        # In the item's own order of tiers: waves may have asked them in another.
-        self.steps += [_step(stage, tier, self._scores[tier]) for tier in stage.tiers_of(self.item)]
-        target = stage.target(answer=stage.is_yes(self._scores))
-        self._scores = {}
+        known = self._known(stage)
+        self.steps += [_step(stage, tier, p_yes) for tier, p_yes in known.items()]
+        target = stage.target(answer=stage.is_yes(known))
         self.depth += 1
         if self.one_stage:
             self.stage = None
@@ -74,6 +117,8 @@ class Walk:
             self.stage, self.label = None, target.name
         else:
             self.stage = self.cascade.stage(target.name)
+            if self.depth == self.most:
+                self.cut(Status.DEPTH_CAP)
 
 
 def _step(stage: Stage, tier: str, p_yes: float) -> Step:

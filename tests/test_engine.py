@@ -24,6 +24,7 @@ from cascade import (
 )
 from cascade.backends.base import Scores, Wave
 from cascade.backends.scripted import Script
+from cascade.stop import Stop
 from tests.asyncs import run
 from tests.requests import files, plain_items, symbols
 
@@ -151,7 +152,7 @@ def test_a_failed_wave_fails_its_request_and_no_other() -> None:
 class _Dying(ScriptedBackend):
     """A backend whose worker dies of something that is no BackendError."""
 
-    async def score(self, wave: Wave) -> Scores:
+    async def score(self, wave: Wave, stop: Stop) -> Scores:  # noqa: ARG002 - the protocol's
         await asyncio.sleep(0)
         raise MemoryError(len(wave.probes))
 
@@ -175,10 +176,10 @@ class _Waiting(ScriptedBackend):
         super().__init__(script=script, adapters=ADAPTERS)
         self.gate, self.reached = threading.Event(), threading.Event()
 
-    async def score(self, wave: Wave) -> Scores:
+    async def score(self, wave: Wave, stop: Stop) -> Scores:
         self.reached.set()
         await asyncio.to_thread(self.gate.wait, 30)
-        return await super().score(wave)
+        return await super().score(wave, stop)
 
 
 def test_closing_completes_a_waiting_call() -> None:

@@ -25,6 +25,14 @@ PURE = {
     "cascade.planner",
     "cascade.tuned",
     "cascade.costs",
+    "cascade.cost_model",
+    "cascade.budget",
+    "cascade.outlook",
+    "cascade.expectation",
+    "cascade.kept",
+    "cascade.wave",
+    "cascade.speculation",
+    "cascade.stop",
     "cascade.backends.base",
     "cascade.candidates.records",
     "cascade.candidates.words",
@@ -33,6 +41,7 @@ PURE = {
 PURE_LIBRARIES = {
     "__future__",
     "collections",
+    "contextlib",
     "dataclasses",
     "enum",
     "functools",
@@ -41,6 +50,7 @@ PURE_LIBRARIES = {
     "numpy",
     "re",
     "string",
+    "threading",
     "typing",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 from cascade import read_config, shipped_config
 from cascade.backends.scripted import ByteTokenizer
 from cascade.costs import Costs
-from cascade.planner import Kept, Plan, Planner, Room
+from cascade.expectation import Expectation
+from cascade.kept import Kept
+from cascade.planner import Planner, Room, Terms
 from cascade.prompt import FORMATS, Limits, PromptBuilder
 from cascade.report import Provenance
 from cascade.request import Request, new_request
 from cascade.tree import BASE
+from cascade.wave import Plan
 from tests.requests import files, symbols
 
 CASCADES = read_config(shipped_config()).cascades()
@@ -35,8 +38,8 @@ def _requests(sizes: Sequence[tuple[str, int]]) -> list[Request]:
     found = []
     for seed, (name, n) in enumerate(sizes):
         task, items = symbols(seed, n) if name == "precision" else files(seed, n)
-        request = new_request(task, items, CASCADES[name], PROVENANCE)
-        request.grow(BUILDER, 1_000_000)
+        request = new_request(task, items, Expectation(CASCADES[name]), PROVENANCE)
+        deque(request.grow(BUILDER, 1_000_000), maxlen=0)
         found.append(request)
     return found
 
@@ -48,6 +51,7 @@ class _Run:
     requests: list[Request]
     lineages: Mapping[str, str]
     room: Room
+    costs: Costs = field(default_factory=Costs)
     held: set[Kept] = field(default_factory=set)
     plans: list[Plan] = field(default_factory=list)
     owners: list[list[Request]] = field(default_factory=list)
@@ -56,9 +60,9 @@ class _Run:
     new_tokens: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.planner = Planner(self.room, self.lineages, Costs(), self._question_tokens)
+        self.planner = Planner(Terms(room=self.room, lineages=self.lineages, costs=self.costs), self._question_tokens)
         for request in self.requests:
-            self.planner.admit(request.walks)
+            self.planner.kept.admit(request.walks)
 
     def step(self, answer: Answer) -> bool:
         """One wave; False when nothing is open."""
@@ -72,8 +76,8 @@ class _Run:
         self.owners.append(served)
         self.requests.sort(key=lambda request: request in served)
         for number, job in enumerate(plan.jobs):
-            job.walk.take(job.tier, answer(number))
-        self.held -= set(self.planner.advance(dict.fromkeys(job.walk for job in plan.jobs)))
+            job.walk.take(job.stage, job.tier, answer(number))
+        self.held -= set(self.planner.kept.advance(dict.fromkeys(job.walk for job in plan.jobs)))
         return True
 
     def _compute(self, plan: Plan) -> None:
@@ -83,14 +87,14 @@ class _Run:
         for job in plan.jobs:
             assert job.walk.stage is not None
             self.asked[id(job.walk), job.walk.stage.name, job.tier] += 1
-        new = dict.fromkeys((node, lineage) for job in plan.jobs for node in job.walk.node.path)
+        new = dict.fromkeys((node, lineage) for job in plan.jobs for node in job.walk.path)
         missing = [key for key in new if key not in self.held]
         self.computed.update(missing)
         self.new_tokens.append(sum(len(node.tokens) for node, _ in missing))
         self.held |= new.keys()
-        assert self.held == self.planner.kept.keys()
+        assert self.held == self.planner.kept.nodes.keys()
         tokens = sum(len(node.tokens) for node, _ in self.held)
-        assert tokens == self.planner.kept_tokens
+        assert tokens == self.planner.kept.tokens
         assert tokens + sum(self._question_tokens(job.question) for job in plan.jobs) <= self.room.tokens
         assert len(self.held) <= self.room.nodes
 
@@ -121,7 +125,7 @@ def test_whatever_the_room_every_question_is_asked_once_and_nothing_leaks(
     run.finish(lambda number: answers[number % len(answers)])
     assert set(run.asked.values()) == {1}
     assert sum(run.asked.values()) == sum(len(walk.steps) for request in run.requests for walk in request.walks)
-    assert (run.held, run.planner.kept, run.planner.kept_tokens) == (set(), {}, 0)
+    assert (run.held, run.planner.kept.nodes, run.planner.kept.tokens) == (set(), {}, 0)
 
 
 @settings(max_examples=40, derandomize=True, deadline=None)
@@ -151,10 +155,10 @@ def test_a_request_that_is_given_up_leaves_nothing(
     for _ in range(n_waves):
         run.step(lambda number: answers[number % len(answers)])
     gone = run.requests.pop()
-    run.held -= set(run.planner.drop(gone.walks))
+    run.held -= set(run.planner.kept.drop(gone.walks))
     assert not [node for node, _ in run.held if node.path[0] is gone.root]
     run.finish(lambda number: answers[number % len(answers)])
-    assert (run.held, run.planner.kept_tokens) == (set(), 0)
+    assert (run.held, run.planner.kept.tokens) == (set(), 0)
 
 
 def test_stage_by_stage_while_there_is_room() -> None:
@@ -170,7 +174,7 @@ def test_survivors_keep_their_cache_and_go_ahead_when_the_room_is_full() -> None
     run.finish(lambda _: 0.99)
     adapters = [plan.adapter for plan in run.plans]
     assert adapters[:3] == ["relevant", "primary", "relevant"]
-    items = {walk.node for walk in run.requests[0].walks}
+    items = {walk.path[-1] for walk in run.requests[0].walks}
     assert all(n == 1 for (node, _), n in run.computed.items() if node in items or node.parent is None)
     assert not any(plan.evicted for plan in run.plans)
 
@@ -180,7 +184,7 @@ def test_plain_adapters_forget_an_item_once_it_has_answered() -> None:
     run = _Run(_requests([("precision", 12)]), PLAIN, Room(nodes=8, tokens=4_000))
     run.step(lambda _: 0.99)
     assert {lineage for _, lineage in run.held} <= {"relevant"}
-    assert not run.held & {(walk.node, "relevant") for walk in run.requests[0].walks if walk.depth}
+    assert not run.held & {(walk.path[-1], "relevant") for walk in run.requests[0].walks if walk.depth}
     run.finish(lambda _: 0.99)
     tasks = {key: n for key, n in run.computed.items() if key[0].parent is None}
     assert set(tasks.values()) == {1}
@@ -190,8 +194,8 @@ def test_a_wave_too_short_for_its_swaps_waits() -> None:
     """Swaps that cost nothing are made at once; dear ones wait until survivors have freed room for a longer wave."""
     n_waves = {}
     for per_swap_ms in (0.0, 1e6):
-        run = _Run(_requests([("precision", 60)]), ACTIVATED, Room(nodes=24, tokens=6_000))
-        run.planner.costs = Costs(per_swap_ms=per_swap_ms, per_call_ms=0.0)
+        costs = Costs(per_swap_ms=per_swap_ms, per_call_ms=0.0)
+        run = _Run(_requests([("precision", 60)]), ACTIVATED, Room(nodes=24, tokens=6_000), costs)
         run.finish(lambda number: 0.99 if number % 2 else 0.01)
         n_waves[per_swap_ms] = len(run.plans)
     assert n_waves[1e6] < n_waves[0.0]
@@ -201,7 +205,7 @@ def test_waves_are_of_equal_length_near_the_best() -> None:
     """A stage that is longer than the best wave is cut into equal waves, and none is left short."""
     run = _Run(_requests([("precision", 90)]), ACTIVATED, WIDE)
     best = run.planner.best_length("relevant")
-    costs = run.planner.costs
+    costs = run.costs
     assert costs.per_cell_ms * best**2 / 2 == pytest.approx(2 * (costs.per_call_ms + costs.per_swap_ms))
     run.finish(lambda _: 0.01)
     lengths = run.new_tokens
@@ -229,14 +233,14 @@ def test_what_the_backend_lost_is_computed_again() -> None:
     """After a failure nothing counts as kept."""
     run = _Run(_requests([("precision", 4)]), ACTIVATED, WIDE)
     run.step(lambda _: 0.99)
-    run.planner.lose()
+    run.planner.kept.lose()
     run.held.clear()
     run.finish(lambda _: 0.99)
-    assert {run.computed[walk.node, BASE] for walk in run.requests[0].walks} == {2}
+    assert {run.computed[walk.path[-1], BASE] for walk in run.requests[0].walks} == {2}
 
 
 @pytest.mark.parametrize("requests", [[], [[]]])
 def test_nothing_open_is_no_wave(requests: list[list[object]]) -> None:
     """With no request, or none with open items, there is nothing to do."""
-    planner = Planner(WIDE, PLAIN, Costs(), lambda _: 4)
+    planner = Planner(Terms(room=WIDE, lineages=PLAIN), lambda _: 4)
     assert planner.next_wave(requests) == Plan(())  # type: ignore[arg-type]

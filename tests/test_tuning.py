@@ -34,7 +34,6 @@ from tests.requests import symbols
 KEY = TuningKey(model_sha256="ab" * 32, llama_cpp="0.3.36", processor="Some CPU", n_cores=2, n_gpu_layers=0)
 TUNING = Tuning(
     flash_attention=False,
-    n_ubatch=64,
     n_batch=96,
     n_threads=1,
     gain=1.25,
@@ -152,11 +151,11 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_what_a_config_sets_wins() -> None:
     """A tuning replaces defaults only, even where the config sets a value that is the default."""
     size = context_size(ModelConfig(path=Path("m.gguf")), TUNING)
-    assert (size.flash_attention, size.n_ubatch, size.n_batch, size.n_threads) == (False, 64, 96, 1)
+    assert (size.flash_attention, size.n_batch, size.n_threads) == (False, 96, 1)
     fixed = context_size(ModelConfig(path=Path("m.gguf"), n_batch=1024, flash_attention=True), TUNING)
-    assert (fixed.flash_attention, fixed.n_ubatch, fixed.n_batch, fixed.n_threads) == (True, 64, 1024, 1)
-    plain = context_size(ModelConfig(path=Path("m.gguf"), n_ubatch=128))
-    assert (plain.n_ubatch, plain.n_batch) == (128, 1024)
+    assert (fixed.flash_attention, fixed.n_batch, fixed.n_threads) == (True, 1024, 1)
+    plain = context_size(ModelConfig(path=Path("m.gguf"), n_batch=128))
+    assert plain.n_batch == 128
     assert size.n_ctx == plain.n_ctx
 
 
@@ -182,7 +181,7 @@ def test_a_tuned_engine_decides_the_same(tmp_path: Path) -> None:
 @pytest.fixture
 def native(tmp_path: Path) -> Iterator[NativeModel]:
     """A tiny random model with a little cache."""
-    size = ContextSize(n_ctx=1024, n_seq_max=16, n_batch=128, n_ubatch=64, n_threads=1)
+    size = ContextSize(n_ctx=1024, n_seq_max=16, n_batch=128, n_threads=1)
     model = NativeModel(write_model(tmp_path / "tiny.gguf"), size)
     yield model
     model.close()
@@ -230,7 +229,7 @@ def test_tuning_measures_what_the_time_allows(tmp_path: Path, seconds: float, *,
     found = tune(models, ModelConfig(path=path, n_ctx=2048), seconds, lambda *step: told.append(step))
     names = {name for name, _ in told}
     assert {"batch", "full cache", "costs"} <= names
-    assert names.issuperset({"flash_attention", "n_ubatch", "n_batch"}) == is_enough
+    assert names.issuperset({"flash_attention", "n_batch"}) == is_enough
     assert all(0 <= share <= 1 for _, share in told)
     assert min(found.costs.per_token_ms, found.costs.per_output_ms, found.costs.per_call_ms, found.full_pool) > 0
     assert found.costs.per_swap_ms == 0

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from cascade.costs import Costs
+from cascade.costs import CallSizes, Costs, Work
 from cascade.prompt import Node, PromptFormat, Tokenizer
 from cascade.report import Provenance
+from cascade.stop import Stop
 from cascade.tree import BASE
 
 
@@ -27,9 +28,15 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """Probes that are scored together under one adapter; never empty."""
+    """Probes that are scored together under one adapter.
+
+    Attributes:
+        probes: Never empty.
+        predicted_ms: How long the engine believes it will take.
+    """
 
     probes: tuple[Probe, ...]
+    predicted_ms: float = 0.0
 
     @property
     def adapter(self) -> str:
@@ -48,6 +55,7 @@ class WaveCost:
         tokens_reused: Tokens of the probes' prompts that were not computed for this probe.
         elapsed_ms: Wall time inside the backend.
         model_ms: Of that, inside calls of the model.
+        decodes: What each call had to do, and the milliseconds that it took.
     """
 
     decode_calls: int
@@ -56,6 +64,7 @@ class WaveCost:
     tokens_reused: int
     elapsed_ms: float
     model_ms: float = 0.0
+    decodes: tuple[tuple[Work, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +72,15 @@ class Scores:
     """A wave's answers.
 
     Attributes:
-        logits: One per probe, in order: natural-log odds of yes against no, ``logit_yes - logit_no``.
+        logits: One per probe, in order: natural-log odds of yes against no, ``logit_yes - logit_no``;
+            NaN for a probe that was not scored because the wave was stopped.
         cost: What the wave took.
+        lost: Nodes above its questions that are not kept because it was stopped.
     """
 
     logits: Sequence[float]
     cost: WaveCost
+    lost: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +96,9 @@ class BackendFacts:
         max_prompt: Most tokens of one prompt.
         max_tokens: Tokens that may be kept at once, those of questions being answered included.
         max_nodes: Prompt nodes that may be kept at once.
-        costs: What the parts of a wave cost.
+        costs: What the parts of a wave cost; a plan goes by their proportions.
+        pace: How many times as long as they say this machine takes.
+        sizes: How it cuts work into calls.
     """
 
     provenance: Provenance
@@ -95,6 +109,8 @@ class BackendFacts:
     max_tokens: int
     max_nodes: int
     costs: Costs = field(default_factory=Costs)
+    pace: float = 1.0
+    sizes: CallSizes = field(default_factory=CallSizes)
 
     @property
     def adapters(self) -> frozenset[str]:
@@ -113,8 +129,12 @@ class Backend(Protocol):
     def facts(self) -> BackendFacts:
         """Fixed for the backend's life."""
 
-    async def score(self, wave: Wave) -> Scores:
-        """Scores every probe of a wave; one wave at a time, of any size.
+    async def score(self, wave: Wave, stop: Stop) -> Scores:
+        """Scores every probe of a wave, or those that it has scored when it is stopped.
+
+        Args:
+            wave: Of any size; one at a time.
+            stop: How the engine ends it early.
 
         Raises:
             BackendError: Scoring failed; nothing of the wave was scored.

@@ -75,7 +75,6 @@ def context_size(model: ModelConfig, tuning: Tuning | None = None) -> ContextSiz
         n_ctx=model.n_ctx,
         n_seq_max=model.n_seq_max,
         n_batch=model.n_batch,
-        n_ubatch=model.n_ubatch,
         n_ask=model.n_ask,
         n_threads=model.n_threads,
         n_gpu_layers=model.n_gpu_layers,

@@ -10,10 +10,11 @@ from cascade.adapters import ModelSet
 from cascade.backends.base import BackendFacts, Scores, Wave
 from cascade.backends.native import ContextSize, NativeModel
 from cascade.backends.runner import LlamaRunner, Usage
-from cascade.costs import Costs
+from cascade.costs import CallSizes, Costs
 from cascade.errors import CascadeError, ClosedError
 from cascade.prompt import Node, PromptBuilder, PromptFormat
 from cascade.report import Provenance
+from cascade.stop import Stop
 from cascade.tree import BASE
 
 
@@ -64,6 +65,7 @@ class LlamaBackend:
             max_tokens=native.n_cells,
             max_nodes=native.n_sequences,
             costs=costs,
+            sizes=CallSizes(n_batch=native.n_batch, n_ask=min(size.n_ask, native.n_batch)),
         )
         return cls(runner, native, facts)
 
@@ -72,9 +74,9 @@ class LlamaBackend:
         """See ``Backend.facts``."""
         return self._facts
 
-    async def score(self, wave: Wave) -> Scores:
+    async def score(self, wave: Wave, stop: Stop) -> Scores:
         """See ``Backend.score``."""
-        return await asyncio.wrap_future(self._submit(wave))
+        return await asyncio.wrap_future(self._submit(wave, stop))
 
     def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
         """See ``Backend.release``."""
@@ -109,8 +111,8 @@ class LlamaBackend:
         self._worker.shutdown(wait=False)
         return done
 
-    def _submit(self, wave: Wave) -> Future[Scores]:
+    def _submit(self, wave: Wave, stop: Stop) -> Future[Scores]:
         if self._closed:
             msg = "The backend is closed; open a new engine."
             raise ClosedError(msg)
-        return self._worker.submit(self._runner.score, wave)
+        return self._worker.submit(self._runner.score, wave, stop)

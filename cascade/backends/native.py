@@ -7,6 +7,7 @@ checked here before it crosses. Nothing here is thread-safe: one thread owns a c
 from __future__ import annotations
 
 import ctypes
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from cascade.machine import n_cores
 
 _PAD = 256  # llama.cpp rounds n_ctx up to this
 _MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
+_ABORTED = 2  # what llama_decode returns then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +34,7 @@ class ContextSize:
     Attributes:
         n_ctx: Cells of its KV cache.
         n_seq_max: Sequences, 2 to 256.
-        n_batch: Most tokens of one decode.
-        n_ubatch: Most of them that go through the layers together.
+        n_batch: Most tokens of one decode; all go through the layers together.
         n_ask: Most tokens of a decode that asks questions of items computed before.
         n_threads: Threads; 0 for all cores this process may use.
         n_gpu_layers: Layers on a GPU; -1 for all.
@@ -43,11 +44,14 @@ class ContextSize:
     n_ctx: int
     n_seq_max: int
     n_batch: int
-    n_ubatch: int = 512
     n_ask: int = 62
     n_threads: int = 0
     n_gpu_layers: int = 0
     flash_attention: bool = True
+
+
+class AbortedError(DecodeError):
+    """A decode was interrupted; the sequences that it wrote to must be cut."""
 
 
 class NativeModel:
@@ -62,6 +66,7 @@ class NativeModel:
         self._path = path
         self._context: Any = None
         self._adapters: dict[str, tuple[Any, float]] = {}
+        self._flag, self._is_interrupted = _abort_flag()
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = size.n_gpu_layers if size.n_gpu_layers >= 0 else 1_000
         self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
@@ -77,7 +82,8 @@ class NativeModel:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = -(-size.n_ctx // _PAD) * _PAD
         params.n_batch = min(size.n_batch, params.n_ctx)
-        params.n_ubatch = min(size.n_ubatch, params.n_batch)
+        # llama.cpp cuts a longer batch into these, which leaves a short rest to compute; calls are cut evenly instead.
+        params.n_ubatch = params.n_batch
         params.n_seq_max = min(size.n_seq_max, _MAX_SEQUENCES)
         params.n_outputs_max = params.n_seq_max
         params.kv_unified = True
@@ -89,6 +95,7 @@ class NativeModel:
             msg = f"llama.cpp cannot open a context for {self._path}: {self._log.last_error() or 'no reason given'}."
             raise ModelFileError(msg)
         self._context = context
+        llama_cpp.llama_set_abort_callback(context, self._is_interrupted, ctypes.cast(self._flag, ctypes.c_void_p))
         self._memory = llama_cpp.llama_get_memory(context)
         self.n_cells: int = llama_cpp.llama_n_ctx(context)
         self.n_batch: int = llama_cpp.llama_n_batch(context)
@@ -143,6 +150,14 @@ class NativeModel:
         self.active = name
         return True
 
+    def interrupt(self) -> None:
+        """End the decode that runs, and all that follow until ``resume``; from any thread."""
+        self._flag[0] = b"\1"
+
+    def resume(self) -> None:
+        """Let decodes run again."""
+        self._flag[0] = b"\0"
+
     def fork(self, source: int, target: int, end: int) -> None:
         """Let a sequence share another's cells from position 0 up to ``end``."""
         self._check_sequence(source)
@@ -186,6 +201,7 @@ class NativeModel:
             (n_outputs, 2) logits of the two labels at the output rows, in order.
 
         Raises:
+            AbortedError: It was interrupted.
             DecodeError: The rows are out of bounds (nothing was touched), or llama.cpp failed (what
                 the cache then holds is unknown: clear it).
         """
@@ -197,6 +213,9 @@ class NativeModel:
         self._sequences[:n] = ids.ctypes.data + ids.itemsize * rows.first_sequence
         self._batch.n_tokens = n
         code = llama_cpp.llama_decode(self._context, self._batch)
+        if code == _ABORTED:
+            msg = f"A decode of {n} tokens was interrupted."
+            raise AbortedError(msg)
         if code != 0:
             msg = f"llama_decode returned {code} for {n} tokens: {self._log.last_error() or 'no reason given'}."
             raise DecodeError(msg)
@@ -251,3 +270,15 @@ class NativeModel:
             if values.min() < 0 or values.max() >= limit:
                 msg = f"A {name} of {values.min()}..{values.max()} in a decode is outside 0..{limit - 1}."
                 raise DecodeError(msg)
+
+
+def _abort_flag() -> tuple[Any, Any]:
+    """Two bytes, and a function that llama.cpp calls after every node to ask whether the first is set.
+
+    The function is the C library's ``strlen``: one of Python's own would wait for its lock each time.
+    """
+    flag = (ctypes.c_char * 2)()
+    if os.name == "posix":
+        address = ctypes.cast(ctypes.CDLL(None).strlen, ctypes.c_void_p).value or 0
+        return flag, llama_cpp.ggml_abort_callback(address)
+    return flag, llama_cpp.ggml_abort_callback(lambda _: flag[0] != b"\0")

@@ -2,31 +2,86 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from cascade.adapter_facts import AdapterFacts
 from cascade.backends.base import Probe, Scores, Wave, WaveCost
 from cascade.backends.kv_store import Entry, KVStore, chunks
-from cascade.backends.native import NativeModel
+from cascade.backends.native import AbortedError, NativeModel
 from cascade.backends.native_rows import Rows
-from cascade.backends.trie_calls import Stretch, calls
+from cascade.backends.trie_calls import Call, Stretch, calls
+from cascade.costs import Work
 from cascade.errors import DecodeError
-from cascade.prompt import Node
+from cascade.prompt import Node, Segment
+from cascade.stop import Stop
 from cascade.tree import BASE
+
+
+class _StoppedError(Exception):
+    """The wave was stopped; the chunk at hand is not finished."""
 
 
 @dataclass(slots=True)
 class _Tally:
-    """What the wave at hand has cost so far."""
+    """What the wave at hand has cost so far, and what it has reached.
 
-    decode_calls: int = 0
+    Attributes:
+        adapter_swaps: Changes of the active adapter set.
+        decodes: What each call had to do, and the milliseconds that it took.
+        tokens: Tokens computed.
+        finished: Entries whose last stretch is computed.
+        logits: Log odds of yes behind an entry.
+        lost: Nodes that were begun and are not kept.
+    """
+
     adapter_swaps: int = 0
-    tokens_decoded: int = 0
-    model_s: float = 0.0
+    decodes: list[tuple[Work, float]] = field(default_factory=list)
+    tokens: int = 0
+    finished: set[Entry] = field(default_factory=set)
+    logits: dict[Entry, float] = field(default_factory=dict)
+    lost: list[Node] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Probes that are computed side by side.
+
+    Attributes:
+        probes: The probes.
+        lineage: The adapter that computes what stands before their questions.
+        entries: Every node above the questions, upper ones first, and questions that have an entry of their own.
+        missing: Those nodes that are yet to be computed.
+        holders: For each probe the entry behind whose tokens its question goes: its item's, or its own.
+        heads: Holder -> what its lineage computes of the question.
+    """
+
+    probes: Sequence[Probe]
+    lineage: str
+    entries: Mapping[Node, Entry]
+    missing: set[Node]
+    holders: Sequence[Entry]
+    heads: Mapping[Entry, Sequence[int]]
+
+    def along(self, *, is_output: bool) -> Iterator[Stretch]:
+        """What the lineage computes: nodes that are missing, and the head of each question."""
+        for node, entry in self.entries.items():
+            tokens = node.tokens if node in self.missing else ()
+            head = self.heads.get(entry, ())
+            if tokens or head:
+                start = node.start if tokens or entry.node.segment is Segment.QUESTION else node.end
+                yield Stretch(entry, (*tokens, *head), start, is_output and entry in self.heads)
+
+    def asked(self) -> Iterator[Stretch]:
+        """What the adapter computes after that: the rest of each question."""
+        for probe, holder in zip(self.probes, self.holders, strict=True):
+            head = self.heads[holder]
+            yield Stretch(holder, probe.node.tokens[len(head) :], probe.node.start + len(head), True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +109,8 @@ class LlamaRunner:
         self._adapters = adapters
         self._labels = labels
         self._tally = _Tally()
+        self._stop = Stop()
+        self._swaps = False  # whether the next call is the first under another adapter
         self.store = KVStore(native.n_cells, native.n_sequences)
 
     def lineage(self, adapter: str) -> str:
@@ -63,16 +120,20 @@ class LlamaRunner:
         """
         return BASE if adapter == BASE or self._adapters[adapter].is_activated else adapter
 
-    def score(self, wave: Wave) -> Scores:
+    def score(self, wave: Wave, stop: Stop | None = None) -> Scores:
         """See ``Backend.score``."""
         started = time.perf_counter()
-        self._tally = _Tally()
+        self._tally = tally = _Tally()
         order = _together([probe.node for probe in wave.probes])
-        logits = np.empty(len(order))
+        logits = np.full(len(order), np.nan)
+        self._stop = stop or Stop()
+        self._native.resume()
         try:
-            for chunk in self._chunks([wave.probes[at] for at in order]):
-                places = order[chunk]
-                logits[places] = self._score_chunk([wave.probes[at] for at in places], wave.adapter)
+            with self._stop.interrupting(self._native.interrupt):
+                for places in self._chunks(wave.probes, order):
+                    logits[places] = self._score_chunk([wave.probes[at] for at in places], wave.adapter)
+        except _StoppedError as stopped:
+            logits[places] = stopped.args[0]
         except BaseException:
             # Whatever failed, the cache may now hold half a node: nothing in it is trusted again.
             self.store.clear()
@@ -80,14 +141,15 @@ class LlamaRunner:
             raise
         asked = sum(probe.node.end for probe in wave.probes)
         cost = WaveCost(
-            decode_calls=self._tally.decode_calls,
-            adapter_swaps=self._tally.adapter_swaps,
-            tokens_decoded=self._tally.tokens_decoded,
-            tokens_reused=asked - self._tally.tokens_decoded,
+            decode_calls=len(tally.decodes),
+            adapter_swaps=tally.adapter_swaps,
+            tokens_decoded=tally.tokens,
+            tokens_reused=max(asked - tally.tokens, 0),
             elapsed_ms=1_000 * (time.perf_counter() - started),
-            model_ms=1_000 * self._tally.model_s,
+            model_ms=sum(ms for _, ms in tally.decodes),
+            decodes=tuple(tally.decodes),
         )
-        return Scores(logits.tolist(), cost)
+        return Scores(logits.tolist(), cost, tuple(tally.lost))
 
     def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
         """See ``Backend.release``."""
@@ -106,43 +168,44 @@ class LlamaRunner:
             peak_cells=store.peak_cells,
         )
 
-    def _chunks(self, probes: Sequence[Probe]) -> Iterable[slice]:
-        """Runs of probes that fit side by side, no item twice in one: a question forks nothing."""
-        paths = [_item(probe).path for probe in probes]
-        extra = [len(probe.node.tokens) for probe in probes]
+    def _chunks(self, probes: Sequence[Probe], order: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Places of probes, in order, that fit side by side."""
+        paths, extra = [], []
+        repeated = _repeated(probes)
+        for probe in (probes[at] for at in order):
+            is_own = _item(probe) in repeated
+            paths.append(probe.node.path if is_own else _item(probe).path)
+            extra.append(0 if is_own else len(probe.node.tokens))
         for chunk in chunks(paths, extra, self.store.n_cells, self.store.n_sequences):
-            first, seen = chunk.start, set[Node]()
-            for at in range(chunk.start, chunk.stop):
-                if _item(probes[at]) in seen:
-                    yield slice(first, at)
-                    first, seen = at, set()
-                seen.add(_item(probes[at]))
-            yield slice(first, chunk.stop)
+            yield order[chunk]
 
     def _score_chunk(self, probes: Sequence[Probe], adapter: str) -> list[float]:
-        """Log odds of each probe; no item stands twice."""
-        lineage = self.lineage(adapter)
-        heads = {_item(probe): probe.node.tokens[: self._switch(probe, lineage)] for probe in probes}
-        entries, missing = self._take(probes, lineage)
-        own = [_item(probe) for probe in probes]
-        # Under a plain adapter the whole question goes along with its item; under an activated one
-        # what stands before its invocation does.
-        along = list(_stretches(entries, missing, heads, is_output=lineage == adapter))
-        if along:
-            self._activate(lineage)
-        logits = self._decode(along)
-        if lineage != adapter:
-            self._activate(adapter)
-            logits = self._decode(
-                [
-                    Stretch(entries[item], probe.node.tokens[len(heads[item]) :], item.end + len(heads[item]), True)
-                    for probe, item in zip(probes, own, strict=True)
-                ],
-                self._native.size.n_ask,
-            )
-        for item in own:
-            self._native.cut(entries[item].sequence, item.end)
-        return logits
+        """Log odds of each probe.
+
+        Raises:
+            _StoppedError: It was stopped; has the log odds, NaN where there are none.
+        """
+        chunk = self._take(probes, self.lineage(adapter))
+        own = chunk.lineage == adapter
+        try:
+            # Under a plain adapter the whole question goes along with its item; under an activated one
+            # what stands before its invocation does.
+            along = list(chunk.along(is_output=own))
+            if along:
+                self._activate(chunk.lineage)
+            self._decode(along, self._native.n_batch)
+            if not own:
+                self._activate(adapter)
+                self._decode(list(chunk.asked()), self._native.size.n_ask)
+        except _StoppedError:
+            self._undo(chunk)
+            raise _StoppedError(self._logits(chunk)) from None
+        finally:
+            self._forget_questions(chunk)
+        return self._logits(chunk)
+
+    def _logits(self, chunk: _Chunk) -> list[float]:
+        return [self._tally.logits.get(holder, math.nan) for holder in chunk.holders]
 
     def _switch(self, probe: Probe, lineage: str) -> int:
         """How many of a question's tokens its item's lineage computes."""
@@ -150,46 +213,88 @@ class LlamaRunner:
             return len(probe.node.tokens)
         return self._adapters[probe.adapter].activation_start(probe.node.tokens) or 0
 
-    def _take(self, probes: Sequence[Probe], lineage: str) -> tuple[dict[Node, Entry], set[Node]]:
-        """An entry for every node above the probes, upper ones first, and which of them are yet to be computed."""
+    def _take(self, probes: Sequence[Probe], lineage: str) -> _Chunk:
+        """Room and an entry for every node above the probes, and for questions that share an item."""
+        repeated = _repeated(probes)
         nodes = dict.fromkeys(node for probe in probes for node in _item(probe).path)
+        questions = {probe.node: None for probe in probes if _item(probe) in repeated}
         present = {node: entry for node in nodes if (entry := self.store.find(node, lineage))}
         missing = nodes.keys() - present.keys()
         n_cells = sum(len(node.tokens) for node in missing) + sum(len(probe.node.tokens) for probe in probes)
-        for gone in self.store.make_room(n_cells, len(missing), set(present.values())):
+        for gone in self.store.make_room(n_cells, len(missing) + len(questions), set(present.values())):
             self._native.cut(gone.sequence)
-        return {node: present.get(node) or self.store.add(node, lineage) for node in nodes}, missing
+        entries = {node: present.get(node) or self.store.add(node, lineage) for node in (*nodes, *questions)}
+        holders = [entries[probe.node if probe.node in questions else _item(probe)] for probe in probes]
+        heads = {
+            holder: probe.node.tokens[: self._switch(probe, lineage)]
+            for probe, holder in zip(probes, holders, strict=True)
+        }
+        return _Chunk(probes, lineage, entries, missing, holders, heads)
+
+    def _forget_questions(self, chunk: _Chunk) -> None:
+        """Take every question off the cache: what an adapter computed of it is never used again."""
+        for probe, holder in zip(chunk.probes, chunk.holders, strict=True):
+            if holder.node is not probe.node:
+                self._native.cut(holder.sequence, holder.node.end)
+        own = [node for node in chunk.entries if node.segment is Segment.QUESTION]
+        for entry in self.store.release(own, chunk.lineage) if own else ():
+            self._native.cut(entry.sequence)
+
+    def _undo(self, chunk: _Chunk) -> None:
+        """Forget the nodes that were not finished.
+
+        All sequences of an interrupted call are cut, since llama.cpp takes a token that several
+        share off one of them alone and leaves the others with cells that were never computed.
+        """
+        lost = [node for node in chunk.missing if chunk.entries[node] not in self._tally.finished]
+        self._tally.lost += lost
+        for entry in self.store.release(lost, chunk.lineage):
+            self._native.cut(entry.sequence)
 
     def _activate(self, adapter: str) -> None:
-        self._tally.adapter_swaps += self._native.activate("" if adapter == BASE else adapter)
+        is_swap = self._native.activate("" if adapter == BASE else adapter)
+        self._swaps |= is_swap
+        self._tally.adapter_swaps += is_swap
 
-    def _decode(self, stretches: Sequence[Stretch], most: int | None = None) -> list[float]:
-        """Decode stretches in as few calls as fit, or of ``most`` tokens; log odds of yes at the outputs, in order."""
-        size = self._native.size
-        found: list[float] = []
-        # Not more than goes through the layers together, so that llama.cpp has no short rest to compute.
-        for call in calls(stretches, min(most or size.n_ubatch, size.n_ubatch, self._native.n_batch)):
+    def _decode(self, stretches: Sequence[Stretch], most: int) -> None:
+        """Decode stretches in as few calls as fit.
+
+        Raises:
+            _StoppedError: Nothing more may be begun, or the call at hand was interrupted.
+        """
+        for call in calls(stretches, min(most, self._native.n_batch)):
+            if self._stop.is_asked:
+                raise _StoppedError
             for fork in call.forks:
                 self._native.fork(fork.source, fork.target, fork.end)
             rows = Rows.of(call.runs)
             started = time.perf_counter()
-            logits = self._native.decode(rows, self._labels)
-            self._tally.model_s += time.perf_counter() - started
-            found += (logits[:, 0].astype(float) - logits[:, 1]).tolist()
-            self._tally.decode_calls += 1
-            self._tally.tokens_decoded += len(rows)
-        return found
+            try:
+                logits = self._native.decode(rows, self._labels)
+            except AbortedError:
+                raise _StoppedError from None
+            self._book(call, len(rows), 1_000 * (time.perf_counter() - started))
+            for entry, (yes, no) in zip(call.outputs, logits.tolist(), strict=True):
+                self._tally.logits[entry] = yes - no
+
+    def _book(self, call: Call, n_tokens: int, ms: float) -> None:
+        work = Work.of(
+            tokens=n_tokens,
+            cells=self.store.cells_used,
+            most=n_tokens,
+            outputs=len(call.outputs),
+            swaps=self._swaps,
+        )
+        self._swaps = False
+        self._tally.decodes.append((work, ms))
+        self._tally.tokens += n_tokens
+        self._tally.finished.update(call.finished)
 
 
-def _stretches(
-    entries: Mapping[Node, Entry], missing: set[Node], heads: Mapping[Node, Sequence[int]], *, is_output: bool
-) -> Iterator[Stretch]:
-    """What the nodes' lineage computes: nodes that are missing, and behind items the head of their question."""
-    for node, entry in entries.items():
-        tokens = node.tokens if node in missing else ()
-        head = heads.get(node, ())
-        if tokens or head:
-            yield Stretch(entry, (*tokens, *head), node.start if tokens else node.end, is_output and node in heads)
+def _repeated(probes: Sequence[Probe]) -> set[Node]:
+    """Items that are asked more than once."""
+    counts = Counter(map(_item, probes))
+    return {item for item, n in counts.items() if n > 1}
 
 
 def _item(probe: Probe) -> Node:

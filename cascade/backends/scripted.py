@@ -10,6 +10,7 @@ from cascade.errors import BackendError, ClosedError
 from cascade.prompt import FORMATS, Node
 from cascade.report import Provenance
 from cascade.scoring import logit
+from cascade.stop import Stop
 from cascade.tree import BASE
 
 Script = Callable[[str, str], float]
@@ -75,7 +76,7 @@ class ScriptedBackend:
             max_nodes=self.max_nodes,
         )
 
-    async def score(self, wave: Wave) -> Scores:
+    async def score(self, wave: Wave, stop: Stop) -> Scores:  # noqa: ARG002 - the protocol's
         """See ``Backend.score``."""
         if self.is_closed:
             msg = "The backend is closed."

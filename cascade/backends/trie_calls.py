@@ -32,6 +32,11 @@ class Stretch:
     is_output: bool = False
 
     @property
+    def end(self) -> int:
+        """Position behind the last."""
+        return self.start + len(self.tokens)
+
+    @property
     def is_new(self) -> bool:
         """Whether the sequence is still empty, so that it must first share what stands above it."""
         return self.start == self.entry.node.start
@@ -48,10 +53,19 @@ class Fork:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One decode call, and the forks that must come before it."""
+    """One decode call.
+
+    Attributes:
+        forks: What must come before it.
+        runs: Its tokens.
+        finished: Entries whose stretch is computed with it, in order.
+        outputs: Those of them whose logits it gives, in order.
+    """
 
     forks: tuple[Fork, ...]
     runs: tuple[Run, ...]
+    finished: tuple[Entry, ...]
+    outputs: tuple[Entry, ...]
 
 
 def calls(stretches: Sequence[Stretch], n_batch: int) -> Iterator[Call]:
@@ -64,10 +78,16 @@ def calls(stretches: Sequence[Stretch], n_batch: int) -> Iterator[Call]:
     done = {stretch.entry: stretch.start for stretch in stretches}
     n_tokens = sum(len(stretch.tokens) for stretch in stretches)
     n_calls = -(-n_tokens // n_batch)
+    ends = {stretch.entry: stretch.end for stretch in stretches}
     for pieces in _cut(stretches, -(-n_tokens // max(1, n_calls))):
-        yield Call(tuple(_forks(pieces, done)), tuple(_runs(pieces)))
+        yield Call(
+            forks=tuple(_forks(pieces, done)),
+            runs=tuple(_runs(pieces)),
+            finished=tuple(piece.entry for piece in pieces if piece.end == ends[piece.entry]),
+            outputs=tuple(piece.entry for piece in pieces if piece.is_output),
+        )
         for piece in pieces:
-            done[piece.entry] = piece.start + len(piece.tokens)
+            done[piece.entry] = piece.end
 
 
 def _cut(stretches: Sequence[Stretch], length: int) -> Iterator[list[Stretch]]:

@@ -27,8 +27,7 @@ _QUESTIONS = 24
 _SAMPLE_S = 0.5  # about what one timing shall take
 _MAX_ROUNDS = 7
 _SEQUENCES = 128  # the default of n_seq_max: the size of the output buffer follows it
-_UBATCHES = (128, 256, 1024)
-_BATCHES = (256, 512, 2048)
+_BATCHES = (128, 256, 1024, 2048)
 _SCATTERED = 2.0  # cells in the holes that others left cost about twice as much as those of the tidy batch here
 _SETTINGS_UNTIL, _POOL_UNTIL = 0.65, 0.75  # shares of the time; the rest is for the costs
 
@@ -74,7 +73,6 @@ def _defaults(model: ModelConfig) -> ContextSize:
         n_ctx=cells(_MANY),
         n_seq_max=_SEQUENCES,
         n_batch=fields["n_batch"].default,
-        n_ubatch=fields["n_ubatch"].default,
         n_threads=fields["n_threads"].default,
         n_gpu_layers=model.n_gpu_layers,
         flash_attention=fields["flash_attention"].default,
@@ -108,7 +106,6 @@ class _Tuner:
         per_cell_ms = max(full_pool - 1, 0.0) * costs.per_token_ms / max(n_ctx, size.n_ctx)
         return Tuning(
             flash_attention=size.flash_attention if size.flash_attention != default.flash_attention else None,
-            n_ubatch=size.n_ubatch if size.n_ubatch != default.n_ubatch else None,
             n_batch=size.n_batch if size.n_batch != default.n_batch else None,
             n_threads=size.n_threads if size.n_threads != default.n_threads else None,
             gain=gain,
@@ -130,7 +127,6 @@ class _Tuner:
         cores = n_cores()
         yield "n_threads", sorted({count for count in (cores * 3 // 4, cores // 2) if count}, reverse=True)
         yield "flash_attention", (not default.flash_attention,)
-        yield "n_ubatch", [value for value in _UBATCHES if value < max(n_tokens, default.n_ubatch)]
         yield "n_batch", [value for value in _BATCHES if value < max(n_tokens, default.n_batch)]
 
     def _best(self, name: str, sizes: Sequence[ContextSize], until: float) -> ContextSize:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from cascade.backends.base import Backend, BackendFacts, Scores, Wave, WaveCost
 from cascade.bench.asks import Ask, Path
 from cascade.prompt import Node
+from cascade.stop import Stop
 
 _SURE = 20.0  # log odds beyond every threshold that a config would use
 
@@ -48,9 +49,9 @@ class ForcedBackend:
         """See ``Backend.facts``."""
         return self._inner.facts
 
-    async def score(self, wave: Wave) -> Scores:
+    async def score(self, wave: Wave, stop: Stop) -> Scores:
         """See ``Backend.score``."""
-        scores = await self._inner.score(wave)
+        scores = await self._inner.score(wave, stop)
         self.waves.append(Scored(wave.adapter, len(wave.probes), scores.cost))
         truths = [self._truths[tuple(node.tokens for node in probe.node.path)] for probe in wave.probes]
         return Scores([_SURE if truth else -_SURE for truth in truths], scores.cost)

@@ -1,0 +1,69 @@
+"""How long a request may take and how deep it may go. Pure: reads no clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf, isfinite
+from typing import Literal
+
+from cascade.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What a request may spend. Whatever is absent does not limit it; the earlier of two times holds.
+
+    Attributes:
+        ms: Milliseconds from the call on; more than 0.
+        deadline: When it must be done, in seconds as ``time.monotonic`` counts them.
+        depth: Most stages that an item may pass, at least 1.
+
+    Raises:
+        InputError: A value is not allowed.
+    """
+
+    ms: float | None = None
+    deadline: float | None = None
+    depth: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.ms is not None and not (isfinite(self.ms) and self.ms > 0):
+            msg = f"A budget of {self.ms} ms; allowed is any finite number above 0, or None for no limit."
+            raise InputError(msg)
+        if self.deadline is not None and not isfinite(self.deadline):
+            msg = (
+                f"A deadline of {self.deadline}; allowed are finite seconds of time.monotonic(), or None for no limit."
+            )
+            raise InputError(msg)
+        if self.depth is not None and self.depth < 1:
+            msg = f"A depth of {self.depth}; allowed is 1 or more stages, or None for no limit."
+            raise InputError(msg)
+
+    def ends(self, now: float) -> float:
+        """When time is up for a call made now, in seconds; infinity for never."""
+        from_now = inf if self.ms is None else now + self.ms / 1_000
+        return min(from_now, inf if self.deadline is None else self.deadline)
+
+
+NO_LIMIT = Budget()
+
+BudgetLike = Budget | float | None | Literal["config"]
+"""A budget, its milliseconds, None for no limit, or "config" for what the cascade's config says."""
+
+
+def budget_of(value: BudgetLike, configured: Budget) -> Budget:
+    """The budget that a caller means.
+
+    Raises:
+        InputError: It is not allowed.
+    """
+    if isinstance(value, Budget):
+        return value
+    if value == "config":
+        return configured
+    if value is None:
+        return NO_LIMIT
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        msg = f'A budget of {value!r}; allowed are milliseconds, a Budget, None for no limit, or "config".'
+        raise InputError(msg)
+    return Budget(ms=value)

@@ -1,0 +1,50 @@
+"""What pydantic says of a file, in words: the key as a dotted path, what is wrong, what to do. Pure."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Any, cast
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+TABLE, ONE = "<table>", "<one>"
+"""Tags of the two forms that a value may have; never part of a key."""
+
+_MAX_COMPLAINTS = 3
+
+
+def complaints(table: dict[str, Any], error: ValidationError) -> str:
+    """Up to three of the errors, and how many more there are."""
+    found = [_complaint(table, entry) for entry in error.errors()]
+    more = f"; and {len(found) - _MAX_COMPLAINTS} more" if len(found) > _MAX_COMPLAINTS else ""
+    return "; ".join(found[:_MAX_COMPLAINTS]) + more
+
+
+def _complaint(table: dict[str, Any], entry: ErrorDetails) -> str:
+    key = _key(table, entry["loc"])
+    match entry["type"]:
+        case "extra_forbidden":
+            return f"{key}: unknown key. Remove it, or see `cascade config schema` for what is allowed"
+        case "missing":
+            return f"{key}: is missing. Add it, as `cascade config schema` describes it"
+        case "model_type":
+            problem = "a table is needed"
+        case _:
+            problem = entry["msg"].removeprefix("Value error, ")
+    return f"{key}: {problem} (given {reprlib.repr(entry['input'])})"
+
+
+def _key(table: dict[str, Any], loc: tuple[int | str, ...]) -> str:
+    """Where an error is, as a dotted key; a stage goes by its name where it has one."""
+    parts, here = [], cast("object", table)
+    for part in loc:
+        if part in {TABLE, ONE}:
+            continue
+        if isinstance(here, dict):
+            here = here.get(part)
+        elif isinstance(here, list) and isinstance(part, int):
+            here = here[part]
+        name = here.get("name") if isinstance(part, int) and isinstance(here, dict) else None
+        parts.append(name if isinstance(name, str) else str(part))
+    return ".".join(parts)

@@ -1,0 +1,148 @@
+"""What a cascade's items may be expected to do: how many are asked what, and which label is likeliest. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from cascade.items import Item
+from cascade.tree import Cascade, Stage, Target
+
+_FIRM = 50
+"""Answers that the pass rate of the outlook weighs against those of the engine's own requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """A stage that an item may still be asked.
+
+    Attributes:
+        stage: The stage.
+        probability: That it will be.
+        further: How many stages on from where the item stands; 0 for the stage it stands at.
+    """
+
+    stage: Stage
+    probability: float
+    further: int
+
+
+class Expectation:
+    """What is expected of one cascade; pass rates follow what its stages answer.
+
+    Args:
+        cascade: The cascade, with its outlook.
+
+    Attributes:
+        cascade: The cascade.
+    """
+
+    def __init__(self, cascade: Cascade) -> None:
+        self.cascade = cascade
+        self._asked = dict.fromkeys((stage.name for stage in cascade.stages), float(_FIRM))
+        self._passed = {stage.name: _FIRM * cascade.outlook.pass_rate(stage.name) for stage in cascade.stages}
+        self._leaves: dict[str, Mapping[str, float]] = {}
+        self._reach: dict[str, tuple[Reach, ...]] = {}
+
+    @property
+    def n_levels(self) -> int:
+        """Stages of the longest way from the first stage to a label."""
+        return max(entry.further for entry in self.reach(self.cascade.first)) + 1
+
+    def pass_rate(self, stage: Stage) -> float:
+        """Share of yes among the items that a stage is asked of."""
+        return self._passed[stage.name] / self._asked[stage.name]
+
+    def learn(self, stage: Stage, n_yes: int, n_no: int) -> None:
+        """Take in answers; those of long ago count less."""
+        self._asked[stage.name] += n_yes + n_no
+        self._passed[stage.name] += n_yes
+        if self._asked[stage.name] > _FIRM * _FIRM:
+            self._asked[stage.name] /= 2
+            self._passed[stage.name] /= 2
+        self._reach.clear()
+
+    def reach(self, stage: Stage) -> tuple[Reach, ...]:
+        """The stages that an item standing at one may be asked, that one first; each as late as it can come."""
+        if stage.name not in self._reach:
+            self._reach[stage.name] = tuple(self._walk(stage))
+        return self._reach[stage.name]
+
+    def leaves(self, stage: Stage) -> Mapping[str, float]:
+        """Label -> probability for an item that stands at a stage; they sum to 1.
+
+        It comes from the cascade's outlook, or else from pass rates alone, as if no stage erred.
+        """
+        if stage.name not in self._leaves:
+            given = self.cascade.outlook.leaves.get(stage.name)
+            self._leaves[stage.name] = given or self._from_rates(stage)
+        return self._leaves[stage.name]
+
+    def p_matters(self, item: Item) -> float:
+        """Probability that an item is kept, before it is asked anything: its own, the prior's, or that of all alike."""
+        if item.prior is not None:
+            return item.prior
+        if self.cascade.outlook.prior is not None:
+            return self.cascade.outlook.prior.p_matters(item)
+        return 1 - self.leaves(self.cascade.first).get(self.cascade.dropped, 0.0)
+
+    def likeliest(self, stage: Stage, item: Item | None = None) -> tuple[str, float]:
+        """The likeliest label at a stage, with its probability.
+
+        Args:
+            stage: Where the item stands.
+            item: An item that nothing was asked of yet, so that its own prior counts; None for others.
+        """
+        leaves = dict(self.leaves(stage))
+        if item is not None:
+            leaves = self._weighed(leaves, self.p_matters(item))
+        label = max(self.cascade.labels, key=lambda name: leaves.get(name, 0.0))
+        return label, leaves.get(label, 0.0)
+
+    def _weighed(self, leaves: dict[str, float], p_matters: float) -> dict[str, float]:
+        dropped = self.cascade.dropped
+        kept = sum(p for label, p in leaves.items() if label != dropped)
+        if not kept or dropped not in leaves:
+            return leaves
+        return {label: 1 - p_matters if label == dropped else p * p_matters / kept for label, p in leaves.items()}
+
+    def _walk(self, stage: Stage) -> list[Reach]:
+        found: dict[str, tuple[float, int]] = {stage.name: (1.0, 0)}
+        # Stages stand in no certain order in a config; a stage is passed on from once all that lead to it were.
+        open_ = [stage]
+        names = {stage.name, *(other.name for other in self.cascade.after(stage))}
+        waiting = {name: self._n_above(name, names) for name in names}
+        ordered = []
+        while open_:
+            here = open_.pop()
+            ordered.append(here)
+            probability, further = found[here.name]
+            rate = self.pass_rate(here)
+            for target, share in ((here.yes, rate), (here.no, 1 - rate)):
+                if not target.is_label:
+                    before, far = found.get(target.name, (0.0, 0))
+                    found[target.name] = before + probability * share, max(far, further + 1)
+                    waiting[target.name] -= 1
+                    if not waiting[target.name]:
+                        open_.append(self.cascade.stage(target.name))
+        return [Reach(entry, *found[entry.name]) for entry in ordered]
+
+    def _n_above(self, name: str, names: set[str]) -> int:
+        """How many answers of the stages of a set lead to one of them."""
+        target = Target(name, is_label=False)
+        stages = [self.cascade.stage(other) for other in names]
+        return sum((entry.yes == target) + (entry.no == target) for entry in stages)
+
+    def _from_rates(self, stage: Stage) -> Mapping[str, float]:
+        @cache
+        def below(name: str) -> dict[str, float]:
+            here = self.cascade.stage(name)
+            rate = self.cascade.outlook.pass_rate(name)
+            found: dict[str, float] = {}
+            for target, share in ((here.yes, rate), (here.no, 1 - rate)):
+                for label, p in ({target.name: 1.0} if target.is_label else below(target.name)).items():
+                    found[label] = found.get(label, 0.0) + share * p
+            return found
+
+        return below(stage.name)

@@ -1,0 +1,60 @@
+"""What is to be expected of items on their way, learned from labelled data: how many pass, where they end. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from math import exp
+
+from cascade.items import Item
+
+DEFAULT_PASS_RATE = 0.5
+"""Share of yes that is assumed of a stage of which nothing is known."""
+
+
+def facts_of(item: Item) -> Iterator[str]:
+    """What a prior may know of an item: its kind, tiers, evidence, and that of its group."""
+    yield f"kind:{item.kind}"
+    for tier in item.tiers:
+        yield f"tier:{tier}"
+    yield from item.evidence
+    if item.group is not None:
+        for fact in item.group.evidence:
+            yield f"group:{fact}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prior:
+    """A logistic model of an item's facts: how likely it matters, before any question is asked.
+
+    Attributes:
+        bias: Log odds of an item without known facts.
+        weights: Fact, as ``facts_of`` gives it, -> what it adds to the log odds.
+    """
+
+    bias: float
+    weights: Mapping[str, float]
+
+    def p_matters(self, item: Item) -> float:
+        """Probability in (0, 1) that the cascade keeps the item."""
+        odds = self.bias + sum(self.weights.get(fact, 0.0) for fact in facts_of(item))
+        return 1 / (1 + exp(-max(-30.0, min(30.0, odds))))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What labelled data say of a cascade; everything may be absent.
+
+    Attributes:
+        pass_rates: Stage -> share of the items it is asked of that it answers with yes.
+        leaves: Stage -> label -> share of the items that reach the stage whose true label it is.
+        prior: How likely an item matters before it is asked anything.
+    """
+
+    pass_rates: Mapping[str, float] = field(default_factory=dict)
+    leaves: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    prior: Prior | None = None
+
+    def pass_rate(self, stage: str) -> float:
+        """The share of yes, or ``DEFAULT_PASS_RATE``."""
+        return self.pass_rates.get(stage, DEFAULT_PASS_RATE)

@@ -1,0 +1,100 @@
+"""Outlooks as text: in a config, or in the TOML file that ``cascade depth --out`` writes."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cascade.complaints import complaints
+from cascade.errors import ConfigError, MachineError
+from cascade.outlook import Outlook, Prior
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Rate = Annotated[float, Field(gt=0, lt=1)]
+_Weight = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PriorConfig(_Model):
+    """A logistic model of an item's facts."""
+
+    bias: _Weight = Field(description="Log odds of an item without known facts.")
+    weights: dict[str, _Weight] = Field(default_factory=dict, description="Fact -> what it adds to the log odds.")
+
+
+class OutlookConfig(_Model):
+    """What labelled data say of a cascade's items."""
+
+    pass_rates: dict[str, _Rate] = Field(default_factory=dict, description="Stage -> share of yes.")
+    leaves: dict[str, dict[str, _Share]] = Field(
+        default_factory=dict, description="Stage -> label -> share of the items that reach it."
+    )
+    prior: PriorConfig | None = Field(None, description="How likely an item matters before it is asked anything.")
+
+    def outlook(self) -> Outlook:
+        """The pure form."""
+        prior = Prior(bias=self.prior.bias, weights=self.prior.weights) if self.prior else None
+        return Outlook(pass_rates=self.pass_rates, leaves=self.leaves, prior=prior)
+
+
+def read_outlook(path: Path) -> OutlookConfig:
+    """An outlook from its file.
+
+    Raises:
+        ConfigError: It cannot be read, is not TOML, or does not fit; names file, key and remedy.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"{path}: cannot be read ({error.strerror}). Write it with `cascade depth --out`, or leave outlook away."
+        raise ConfigError(msg) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        msg = f"{path}: is not TOML ({error}). Mend it there."
+        raise ConfigError(msg) from error
+    try:
+        return OutlookConfig.model_validate(table)
+    except ValidationError as error:
+        msg = f"{path}: {complaints(table, error)}"
+        raise ConfigError(msg) from error
+
+
+def write_outlook(outlook: Outlook, path: Path, source: str) -> None:
+    """Write an outlook so that a config can name the file.
+
+    Args:
+        outlook: What to write.
+        path: Where.
+        source: What it was learned from, in one line.
+
+    Raises:
+        MachineError: The file cannot be written.
+    """
+    lines = [f"# {source}", "", "[pass_rates]"]
+    lines += [f"{_key(stage)} = {rate:.4f}" for stage, rate in outlook.pass_rates.items()]
+    for stage, leaves in outlook.leaves.items():
+        lines += ["", f"[leaves.{_key(stage)}]"]
+        lines += [f"{_key(label)} = {share:.4f}" for label, share in leaves.items()]
+    if outlook.prior is not None:
+        lines += ["", "[prior]", f"bias = {outlook.prior.bias:.4f}", "", "[prior.weights]"]
+        lines += [f"{_key(fact)} = {weight:.4f}" for fact, weight in sorted(outlook.prior.weights.items())]
+    try:
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError as error:
+        msg = f"{path}: cannot be written ({error.strerror}). Name a file in a folder that can be."
+        raise MachineError(msg) from error
+
+
+def _key(name: str) -> str:
+    """A TOML key: as it is, or quoted as TOML's basic strings are."""
+    if name and all(char.isascii() and (char.isalnum() or char in "_-") for char in name):
+        return name
+    escaped = "".join(
+        f"\\{char}" if char in '"\\' else char if char.isprintable() else f"\\U{ord(char):08x}" for char in name
+    )
+    return f'"{escaped}"'

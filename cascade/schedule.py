@@ -1,0 +1,239 @@
+"""Whose turn it is, and how deep its items may go, so that everyone's time suffices. Pure: is told the time.
+
+Requests are served by deadline, earliest first (Liu and Layland 1973: if any order keeps all deadlines,
+this one does). Before every wave each request's way to each depth is predicted; the cap of all is
+raised level by level as long as every deadline can still be kept, so that all get shallower before
+one gets nothing. If not even the first stage fits for all, each gets the same share of its items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from math import ceil, inf
+
+from cascade.costs import Work
+from cascade.planner import Planner
+from cascade.request import Request
+from cascade.walk import Walk
+
+PATIENCE_S = 5.0
+"""After this long without a wave, a request goes before all whose deadline is later, its own or not."""
+
+RESERVE_MS = 1.0
+"""What is kept of a budget for what comes after the last wave: answering the caller."""
+
+RESERVE_PER_ITEM_MS = 0.02
+"""The same for each item of the request: its decision has to be made."""
+
+
+_PLENTY = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Who goes next.
+
+    Attributes:
+        requests: The open requests, that whose turn it is first.
+        offers: Of each, the items that may be asked now.
+        left_ms: How long the wave may take.
+    """
+
+    requests: tuple[Request, ...]
+    offers: tuple[list[Walk], ...]
+    left_ms: float
+
+
+def last_moment(request: Request) -> float:
+    """When the last wave of a request must have ended, in seconds; infinity for never."""
+    return request.ends - (RESERVE_MS + RESERVE_PER_ITEM_MS * len(request.walks)) / 1_000
+
+
+class Schedule:
+    """Gives turns to open requests.
+
+    Args:
+        planner: Knows what is kept, what waves are like and how long they take.
+    """
+
+    def __init__(self, planner: Planner) -> None:
+        self._planner = planner
+
+    def turn(self, requests: Sequence[Request], now: float) -> Turn:
+        """The next turn among open requests.
+
+        Args:
+            requests: All of them, at least one.
+            now: The time, in seconds.
+        """
+        if all(request.ends == inf for request in requests):
+            ordered = sorted(requests, key=_served)
+            return Turn(tuple(ordered), tuple(request.open_walks for request in ordered), inf)
+        hurried = sorted((request for request in requests if request.ends < inf), key=_ends)
+        caps, share = ({}, 1.0) if self._has_plenty(hurried, now) else self._caps(hurried, now)
+        offers = {request: self._offer(request, caps.get(request), share) for request in requests}
+        if share < 1:  # no deadline can be kept in full: whoever has the least of its items answered goes first
+            ordered = sorted(requests, key=lambda request: (request.ends == inf, _answered(request), request.ends))
+        else:
+            ordered = sorted(requests, key=_due)
+        left_ms = 1_000 * (last_moment(ordered[0]) - now)
+        return Turn(tuple(ordered), tuple(offers[request] for request in ordered), left_ms)
+
+    def predicted_ms(self, requests: Sequence[Request], request: Request) -> float:
+        """How long a request will take from now on, those that go before it included."""
+        before = [other for other in requests if other is not request and _due(other) <= _due(request)]
+        return sum(self.by_depth(other)[-1] for other in (*before, request))
+
+    def by_depth(self, request: Request) -> list[float]:
+        """Milliseconds to bring a request's items to depth 1, 2 and so on, all that comes before included."""
+        demand = _Demand(self._planner, request)
+        total, found = 0.0, []
+        for level in range(request.expected.n_levels):
+            total += self._planner.model.predict(demand.work(level))
+            found.append(total)
+        return found
+
+    def _has_plenty(self, hurried: Sequence[Request], now: float) -> bool:
+        """Whether even the forecasts of long ago, twice, leave time: then there is nothing to weigh."""
+        total = 0.0
+        for request in hurried:
+            request.forecast = request.forecast or self.by_depth(request)
+            total += request.forecast[-1]
+            if _PLENTY * total > 1_000 * (last_moment(request) - now):
+                return False
+        return True
+
+    def _caps(self, hurried: Sequence[Request], now: float) -> tuple[dict[Request, int], float]:
+        """The depth that each may go to, and the share of items that may be asked where depth 1 is too much."""
+        demands = [self._forecast(request) for request in hurried]
+        left = [1_000 * (last_moment(request) - now) for request in hurried]
+        given = [0.0] * len(hurried)  # milliseconds that each is planned to take
+        caps = [0] * len(hurried)
+        share = 1.0
+        for depth in range(1, max(map(len, demands)) + 1):
+            for at, demand in enumerate(demands):
+                wanted = demand[min(depth, len(demand)) - 1]
+                before = given[at]
+                given[at] = wanted
+                if caps[at] == depth - 1 and _is_feasible(given, left):
+                    caps[at] = depth
+                else:
+                    given[at] = before
+            if depth == 1 and min(caps) < 1:
+                share = _share([demand[0] for demand in demands], left)
+                break
+        return {
+            request: max(cap, min(walk.depth for walk in request.open_walks) + 1)
+            for request, cap in zip(hurried, caps, strict=True)
+            if request.open_walks
+        }, share
+
+    def _forecast(self, request: Request) -> list[float]:
+        """``by_depth``, computed anew after each wave that the request took part in."""
+        if request.forecast is None or request.forecast_at != request.served:
+            request.forecast, request.forecast_at = self.by_depth(request), request.served
+        return request.forecast
+
+    @staticmethod
+    def _offer(request: Request, cap: int | None, share: float) -> list[Walk]:
+        walks = request.open_walks
+        if cap is None:
+            return walks
+        shallow = [walk for walk in walks if walk.depth < cap]
+        if share < 1 and cap == 1:
+            return list(islice(shallow, max(1, ceil(share * len(shallow)))))
+        return shallow
+
+
+class _Demand:
+    """What it takes to bring a request's open items to each depth, as far as can be expected."""
+
+    def __init__(self, planner: Planner, request: Request) -> None:
+        n = request.expected.n_levels
+        self._planner = planner
+        self._tokens, self._asked, self._probes = [0.0] * n, [0.0] * n, [0.0] * n
+        self._adapters: list[set[str]] = [set() for _ in range(n)]
+        counted: dict[str, set[int]] = {}
+        for walk in request.open_walks:
+            self._add(walk, counted)
+
+    def work(self, level: int) -> Work:
+        """The work of one level."""
+        planner, adapters = self._planner, self._adapters[level]
+        if not adapters or not self._probes[level]:
+            return Work()
+        tokens, asked, probes = self._tokens[level], self._asked[level], self._probes[level]
+        one = next(iter(adapters))
+        is_plain = planner.kept.lineages[one] == one
+        n_waves = max(1, round(tokens / planner.best_length(one))) * len(adapters)
+        cells = planner.kept.tokens + min(tokens, planner.best_length(one))
+        if is_plain:
+            most = min(planner.terms.sizes.n_batch, ceil((tokens + asked) / n_waves))
+            return Work.of(tokens=tokens + asked, cells=cells, most=max(1, most), outputs=probes, swaps=n_waves)
+        along = Work.of(tokens=tokens, cells=cells, most=planner.terms.sizes.n_batch, swaps=n_waves if tokens else 0)
+        most = max(1, min(planner.terms.sizes.n_ask, ceil(asked / n_waves)))
+        return along.plus(Work.of(tokens=asked, cells=cells, most=most, outputs=probes, swaps=n_waves))
+
+    def _add(self, walk: Walk, counted: dict[str, set[int]]) -> None:
+        kept, lineages = self._planner.kept, set[str]()
+        assert walk.stage is not None  # noqa: S101 - open walks have one
+        for entry in walk.expected.reach(walk.stage):
+            level = walk.depth + entry.further
+            if level >= len(self._tokens):
+                continue
+            questions = (
+                walk.pending()
+                if not entry.further
+                else [(tier, entry.stage.question(tier)) for tier in entry.stage.tiers_of(walk.item)]
+            )
+            for _, question in questions:
+                self._adapters[level].add(question.adapter)
+                self._asked[level] += entry.probability * self._planner.question_tokens(question)
+                self._probes[level] += entry.probability
+                lineage = kept.lineages[question.adapter]
+                if lineage not in lineages:
+                    lineages.add(lineage)
+                    seen = counted.setdefault(lineage, set())
+                    for node in kept.missing(walk, lineage):
+                        if id(node) not in seen:
+                            seen.add(id(node))
+                            self._tokens[level] += entry.probability * len(node.tokens)
+
+
+def _is_feasible(given: Sequence[float], left: Sequence[float]) -> bool:
+    """Whether each is done in time when all are served in order."""
+    total = 0.0
+    for ms, most in zip(given, left, strict=True):
+        total += ms
+        if ms and total > most:
+            return False
+    return True
+
+
+def _share(demands: Sequence[float], left: Sequence[float]) -> float:
+    """The largest share of each demand with which all are done in time."""
+    total, share = 0.0, 1.0
+    for ms, most in zip(demands, left, strict=True):
+        total += ms
+        if ms:
+            share = min(share, max(most, 0.0) / total)
+    return share
+
+
+def _served(request: Request) -> float:
+    return request.served
+
+
+def _ends(request: Request) -> float:
+    return request.ends
+
+
+def _due(request: Request) -> tuple[float, float]:
+    return min(request.ends, request.served + PATIENCE_S), request.served
+
+
+def _answered(request: Request) -> float:
+    """Share of its items that have passed a stage."""
+    return sum(walk.depth > 0 for walk in request.walks) / len(request.walks)
