@@ -26,6 +26,7 @@ from cascade.tree import Cascade, Question
 from tests.asyncs import run
 from tests.gguf_files import Lora, write_adapter, write_model
 from tests.requests import files, symbols
+from tests.rig import Rig, probes_of
 
 TOLERANCE = 1e-3
 GOLDEN = Path(__file__).parent / "golden"
@@ -45,65 +46,20 @@ def models(config: Config) -> ModelSet:
     return load_model_set(config)
 
 
-class _Rig:
-    """A runner of its own, as the worker thread would own it."""
-
-    def __init__(self, models: ModelSet, size: ContextSize, runner: type[LlamaRunner] = LlamaRunner) -> None:
-        self.native = NativeModel(models.model_path, size)
-        for adapter in models.adapters.values():
-            self.native.load_adapter(adapter.name, adapter.path, adapter.scale)
-        form = prompt_format("embedded")
-        self.builder = PromptBuilder(form, self.native.tokenizer)
-        self.labels = self.builder.label_tokens()
-        adapters = {name: adapter.facts for name, adapter in models.adapters.items()}
-        self.runner = runner(self.native, adapters, self.labels)
-
-    def score(self, probes: Sequence[Probe]) -> list[float]:
-        """p(yes) of each probe."""
-        found: list[float] = p_yes(self.runner.score(Wave(tuple(probes))).logits).tolist()
-        return found
-
-    def cold(self, probe: Probe) -> float:
-        """p(yes) of one probe in an empty cache."""
-        self.empty()
-        (p,) = self.score([probe])
-        self.empty()
-        return p
-
-    def empty(self) -> None:
-        """Forget everything."""
-        self.runner.store.clear()
-        self.native.clear()
-
-
 @pytest.fixture(scope="module")
-def large(models: ModelSet) -> Iterator[_Rig]:
+def large(models: ModelSet) -> Iterator[Rig]:
     """A context that holds whole requests."""
-    rig = _Rig(models, LARGE)
+    rig = Rig(models, LARGE)
     yield rig
     rig.native.close()
 
 
 @pytest.fixture(scope="module")
-def small(models: ModelSet) -> Iterator[_Rig]:
+def small(models: ModelSet) -> Iterator[Rig]:
     """A context so small that every request is chunked and evicted."""
-    rig = _Rig(models, SMALL)
+    rig = Rig(models, SMALL)
     yield rig
     rig.native.close()
-
-
-def _probes(rig: _Rig, cascade: Cascade, task: Task, items: Sequence[Item]) -> dict[str, list[Probe]]:
-    """Every question to every item, by adapter."""
-    root = rig.builder.task(cascade.instructions, cascade.questions(), task)
-    groups: dict[object, Node] = {}
-    found: dict[str, list[Probe]] = {}
-    for item in items:
-        parent = groups.setdefault(item.group, rig.builder.group(root, item.group)) if item.group else root
-        node = rig.builder.item(parent, item)
-        for question in cascade.questions():
-            probe = Probe(rig.builder.question(node, question.marker), question.adapter)
-            found.setdefault(question.adapter, []).append(probe)
-    return found
 
 
 def _request(name: str, seed: int, n: int) -> tuple[Task, list[Item]]:
@@ -111,11 +67,11 @@ def _request(name: str, seed: int, n: int) -> tuple[Task, list[Item]]:
 
 
 @pytest.mark.parametrize("name", ["precision", "scope"])
-def test_batched_forked_and_chunked_scores_equal_cold_ones(name: str, config: Config, large: _Rig, small: _Rig) -> None:
+def test_batched_forked_and_chunked_scores_equal_cold_ones(name: str, config: Config, large: Rig, small: Rig) -> None:
     """Every stage and adapter scores the same in a wave, in chunks, and alone in a fresh cache."""
     cascade = config.cascades()[name]
     task, items = _request(name, 11, 24)
-    for adapter, probes in _probes(large, cascade, task, items).items():
+    for adapter, probes in probes_of(large, cascade, task, items).items():
         wave, chunked = large.score(probes), small.score(probes)
         for at in range(0, len(probes), 5):
             cold = large.cold(probes[at])
@@ -123,9 +79,9 @@ def test_batched_forked_and_chunked_scores_equal_cold_ones(name: str, config: Co
             assert chunked[at] == pytest.approx(cold, abs=TOLERANCE), adapter
 
 
-def test_order_and_company_do_not_matter(config: Config, large: _Rig) -> None:
+def test_order_and_company_do_not_matter(config: Config, large: Rig) -> None:
     """A probe scores the same wherever it stands in a wave and whatever stands beside it."""
-    probes = _probes(large, config.cascades()["precision"], *symbols(5, 30))["relevant"]
+    probes = probes_of(large, config.cascades()["precision"], *symbols(5, 30))["relevant"]
     straight = large.score(probes)
     shuffled = random.Random(1).sample(range(len(probes)), len(probes))
     again = large.score([probes[at] for at in shuffled])
@@ -148,14 +104,14 @@ class _Leaky(LlamaRunner):
         return super()._score_chunk(probes, adapter)
 
 
-def _worst_difference(rig: _Rig, yardstick: _Rig, cascades: Mapping[str, Cascade], n_requests: int) -> float:
+def _worst_difference(rig: Rig, yardstick: Rig, cascades: Mapping[str, Cascade], n_requests: int) -> float:
     """The largest |dp| of seeded waves, tasks and adapters interleaved, against cold runs of a sample."""
     rng = random.Random(42)
     open_requests: list[list[Probe]] = []
     worst = 0.0
     for number in range(n_requests):
         name = rng.choice(("precision", "scope"))
-        by_adapter = _probes(rig, cascades[name], *_request(name, number, rng.randint(1, 6)))
+        by_adapter = probes_of(rig, cascades[name], *_request(name, number, rng.randint(1, 6)))
         open_requests += by_adapter.values()
         while len(open_requests) > 4:
             probes = open_requests.pop(rng.randrange(len(open_requests)))
@@ -168,33 +124,33 @@ def _worst_difference(rig: _Rig, yardstick: _Rig, cascades: Mapping[str, Cascade
 
 
 def test_randomised_multi_adapter_runs_equal_cold_runs(
-    config: Config, models: ModelSet, small: _Rig, large: _Rig
+    config: Config, models: ModelSet, small: Rig, large: Rig
 ) -> None:
     """Hundreds of interleaved requests under six adapters: no score strays; a planted leak is caught."""
     cascades = config.cascades()
     small.empty()
     assert _worst_difference(small, large, cascades, 200) <= TOLERANCE
-    leaky = _Rig(models, LARGE, _Leaky)
+    leaky = Rig(models, LARGE, _Leaky)
     try:
         assert _worst_difference(leaky, large, cascades, 20) > 10 * TOLERANCE
     finally:
         leaky.native.close()
 
 
-def test_a_cache_is_empty_after_its_requests(config: Config, small: _Rig) -> None:
+def test_a_cache_is_empty_after_its_requests(config: Config, small: Rig) -> None:
     """No cell and no sequence outlives the release of its task."""
     small.empty()
     for seed in range(8):
-        for probes in _probes(small, config.cascades()["scope"], *files(seed, 5)).values():
+        for probes in probes_of(small, config.cascades()["scope"], *files(seed, 5)).values():
             small.score(probes)
             small.runner.release({probe.node.path[0] for probe in probes})
     assert (len(small.runner.store), small.runner.store.cells_used) == (0, 0)
 
 
-def test_activated_adapters_share_the_base_models_cache(config: Config, large: _Rig) -> None:
+def test_activated_adapters_share_the_base_models_cache(config: Config, large: Rig) -> None:
     """A later stage of activated LoRA decodes its question's tokens and nothing else."""
     large.empty()
-    by_adapter = _probes(large, config.cascades()["precision"], *symbols(9, 12))
+    by_adapter = probes_of(large, config.cascades()["precision"], *symbols(9, 12))
     large.score(by_adapter["relevant"])
     cost = large.runner.score(Wave(tuple(by_adapter["primary"]))).cost
     assert cost.tokens_decoded == sum(len(probe.node.tokens) for probe in by_adapter["primary"])
@@ -202,10 +158,10 @@ def test_activated_adapters_share_the_base_models_cache(config: Config, large: _
     large.empty()
 
 
-def test_plain_adapters_compute_their_own_cache(config: Config, large: _Rig) -> None:
+def test_plain_adapters_compute_their_own_cache(config: Config, large: Rig) -> None:
     """Each plain LoRA decodes task and items again under itself."""
     large.empty()
-    by_adapter = _probes(large, config.cascades()["scope"], *files(9, 6))
+    by_adapter = probes_of(large, config.cascades()["scope"], *files(9, 6))
     costs = [large.runner.score(Wave(tuple(by_adapter[name]))).cost for name in ("dependency", "co_change")]
     nodes = {node for probe in by_adapter["dependency"] for node in probe.node.path}
     assert costs[0].tokens_decoded == sum(len(node.tokens) for node in nodes)
@@ -216,7 +172,7 @@ def test_plain_adapters_compute_their_own_cache(config: Config, large: _Rig) -> 
     large.empty()
 
 
-def test_scores_equal_transformers_and_peft(models: ModelSet, large: _Rig) -> None:
+def test_scores_equal_transformers_and_peft(models: ModelSet, large: Rig) -> None:
     """Logits of the torch model and its PEFT adapters, computed at export, give the same p(yes)."""
     entries = json.loads((GOLDEN / "logits.json").read_text(encoding="utf-8"))
     adapters = {entry["adapter"] for entry in entries}
@@ -229,13 +185,13 @@ def test_scores_equal_transformers_and_peft(models: ModelSet, large: _Rig) -> No
         assert large.cold(Probe(question, entry["adapter"])) == pytest.approx(expected, abs=0.02), entry["marker"]
 
 
-def test_tokens_equal_the_training_tokenizers(large: _Rig) -> None:
+def test_tokens_equal_the_training_tokenizers(large: Rig) -> None:
     """llama.cpp splits awkward texts as the tokenizer did that the model was trained with."""
     for entry in json.loads((GOLDEN / "tokens.json").read_text(encoding="utf-8")):
         assert large.native.tokenizer.encode(entry["text"], special=False) == entry["tokens"], repr(entry["text"])
 
 
-def test_outside_text_never_becomes_a_special_token(large: _Rig) -> None:
+def test_outside_text_never_becomes_a_special_token(large: Rig) -> None:
     """A document that spells the format's markers is only text."""
     specials = set(large.native.tokenizer.encode("<|endoftext|><|task|><|group|><|item|><|ask|>", special=True))
     assert len(specials) == 5
@@ -279,7 +235,7 @@ def _mixed(config: Config) -> Config:
     return config.model_copy(update={"cascade": config.cascade | {"mixed": cascade}})
 
 
-def test_every_mode_at_once_in_a_small_context_equals_cold_runs(config: Config, large: _Rig) -> None:
+def test_every_mode_at_once_in_a_small_context_equals_cold_runs(config: Config, large: Rig) -> None:
     """Activated, plain and mixed cascades, many requests together, chunked: every step scores as if alone."""
     config = _mixed(config)
     cascades = config.cascades()
@@ -292,7 +248,7 @@ def test_every_mode_at_once_in_a_small_context_equals_cold_runs(config: Config, 
         assert engine.n_kept == 0
     n_deep = 0
     for (name, task, items), report in zip(requests, reports, strict=True):
-        probes = _probes(large, cascades[name], task, items)
+        probes = probes_of(large, cascades[name], task, items)
         markers = {question.marker: question for question in cascades[name].questions()}
         for at, decision in enumerate(report.decisions):
             step = decision.steps[-1]

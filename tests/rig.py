@@ -1,0 +1,59 @@
+"""The embedded backend's runner by hand: the real llama.cpp, without engine or threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cascade import Item, Task
+from cascade.adapters import ModelSet
+from cascade.backends.base import Probe, Wave
+from cascade.backends.native import ContextSize, NativeModel
+from cascade.backends.runner import LlamaRunner
+from cascade.prompt import Node, PromptBuilder, prompt_format
+from cascade.scoring import p_yes
+from cascade.tree import Cascade
+
+
+class Rig:
+    """A runner of its own, as the worker thread would own it."""
+
+    def __init__(self, models: ModelSet, size: ContextSize, runner: type[LlamaRunner] = LlamaRunner) -> None:
+        self.native = NativeModel(models.model_path, size)
+        for adapter in models.adapters.values():
+            self.native.load_adapter(adapter.name, adapter.path, adapter.scale)
+        form = prompt_format("embedded")
+        self.builder = PromptBuilder(form, self.native.tokenizer)
+        self.labels = self.builder.label_tokens()
+        adapters = {name: adapter.facts for name, adapter in models.adapters.items()}
+        self.runner = runner(self.native, adapters, self.labels)
+
+    def score(self, probes: Sequence[Probe]) -> list[float]:
+        """p(yes) of each probe."""
+        found: list[float] = p_yes(self.runner.score(Wave(tuple(probes))).logits).tolist()
+        return found
+
+    def cold(self, probe: Probe) -> float:
+        """p(yes) of one probe in an empty cache."""
+        self.empty()
+        (p,) = self.score([probe])
+        self.empty()
+        return p
+
+    def empty(self) -> None:
+        """Forget everything."""
+        self.runner.store.clear()
+        self.native.clear()
+
+
+def probes_of(rig: Rig, cascade: Cascade, task: Task, items: Sequence[Item]) -> dict[str, list[Probe]]:
+    """Every question to every item, by adapter."""
+    root = rig.builder.task(cascade.instructions, cascade.questions(), task)
+    groups: dict[object, Node] = {}
+    found: dict[str, list[Probe]] = {}
+    for item in items:
+        parent = groups.setdefault(item.group, rig.builder.group(root, item.group)) if item.group else root
+        node = rig.builder.item(parent, item)
+        for question in cascade.questions():
+            probe = Probe(rig.builder.question(node, question.marker), question.adapter)
+            found.setdefault(question.adapter, []).append(probe)
+    return found
