@@ -53,7 +53,7 @@ def _waves(config: Config, rig: Rig, seed: int) -> list[list[Probe]]:
     return list(probes_of(rig, config.cascades()[name], task, items).values())
 
 
-def _compare(rig: Rig, cold: Rig, probes: list[Probe], scores: Scores, rng: random.Random) -> int:
+def _compare(cold: Rig, probes: list[Probe], scores: Scores, rng: random.Random) -> int:
     """Hold one of the scored probes against a cold run; returns how many were scored."""
     known = [at for at, logit in enumerate(scores.logits) if not math.isnan(logit)]
     if known:
@@ -82,11 +82,11 @@ def test_after_random_aborts_every_score_equals_a_cold_one(config: Config, rigs:
                 reached.set()
                 scores = rig.runner.score(Wave(tuple(probes)), stop)
                 done.result()
-                n = _compare(rig, cold, probes, scores, rng)
+                n = _compare(cold, probes, scores, rng)
                 outcomes["none" if not n else "all" if n == len(probes) else "some"] += 1
                 assert _consistent(rig)
                 whole = rig.runner.score(Wave(tuple(probes)))
-                assert _compare(rig, cold, probes, whole, rng) == len(probes)
+                assert _compare(cold, probes, whole, rng) == len(probes)
             rig.runner.release([probes[0].node.path[0] for probes in waves])
     assert len(rig.runner.store) == 0
     assert min(outcomes["none"] + outcomes["some"], outcomes["all"]) > 0, outcomes
@@ -121,7 +121,7 @@ def test_a_wave_that_is_asked_to_end_keeps_what_it_has_finished(
         assert scores.cost.decode_calls <= n_calls
         assert all(rig.runner.store.find(node, rig.runner.lineage(adapter)) is None for node in scores.lost)
         assert _consistent(rig)
-        seen.append(_compare(rig, cold, probes, scores, random.Random(n_calls)))
+        seen.append(_compare(cold, probes, scores, random.Random(n_calls)))
         again = rig.runner.score(Wave(tuple(probes)))
         assert again.cost.tokens_decoded + scores.cost.tokens_decoded >= _least(probes)
         assert p_yes(again.logits) == pytest.approx(p_yes(rig.runner.score(Wave(tuple(probes))).logits), abs=TOLERANCE)
