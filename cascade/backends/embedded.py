@@ -12,7 +12,6 @@ from cascade.backends.llama import LlamaBackend
 from cascade.backends.native import ContextSize
 from cascade.backends.tune import tuning_key
 from cascade.config import Config, ModelConfig
-from cascade.costs import Costs
 from cascade.errors import CascadeError, ConfigError
 from cascade.machine import user_cache
 from cascade.prompt import PromptBuilder, prompt_format
@@ -46,7 +45,7 @@ def open_backend(
     form = prompt_format(config.model.format)
     models = models or load_model_set(config)
     tuning = find_tuning(config.model, models.model_sha256, tunings)
-    costs = tuning.costs if tuning else Costs()
+    costs = tuning.costs if tuning else None
     backend = LlamaBackend.open(models, form, context_size(config.model, tuning), costs)
     try:
         builder = PromptBuilder(form, backend.facts.tokenizer)

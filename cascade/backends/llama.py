@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from cascade.adapters import ModelSet
 from cascade.backends.base import BackendFacts, Scores, Wave
+from cascade.backends.calibrate import pace
 from cascade.backends.native import ContextSize, NativeModel
 from cascade.backends.runner import LlamaRunner, Usage
 from cascade.costs import CallSizes, Costs
@@ -34,9 +35,15 @@ class LlamaBackend:
         models: ModelSet,
         form: PromptFormat,
         size: ContextSize,
-        costs: Costs = Costs(),  # noqa: B008 - frozen
+        costs: Costs | None = None,
     ) -> LlamaBackend:
         """Load a checked model with its adapters.
+
+        Args:
+            models: Their files.
+            form: The prompt format.
+            size: How large the context is and how it computes.
+            costs: What was measured of this model here; None for the default, at a pace that is measured now.
 
         Raises:
             ModelFileError: llama.cpp refused a file.
@@ -47,6 +54,7 @@ class LlamaBackend:
             for adapter in models.adapters.values():
                 native.load_adapter(adapter.name, adapter.path, adapter.scale)
             labels = PromptBuilder(form, native.tokenizer).label_tokens()
+            measured = 1.0 if costs else pace(native, Costs())
         except CascadeError:
             native.close()
             raise
@@ -64,7 +72,8 @@ class LlamaBackend:
             max_prompt=min(native.n_cells, models.model.n_ctx_train),
             max_tokens=native.n_cells,
             max_nodes=native.n_sequences,
-            costs=costs,
+            costs=costs or Costs(),
+            pace=measured,
             sizes=CallSizes(n_batch=native.n_batch, n_ask=min(size.n_ask, native.n_batch)),
         )
         return cls(runner, native, facts)
