@@ -8,6 +8,7 @@ with Engine.open() as engine:
 
 from cascade.backends.base import Backend, BackendFacts, Probe, Scores, Wave, WaveCost
 from cascade.backends.scripted import ScriptedBackend
+from cascade.budget import Budget
 from cascade.config import Config, read_config, shipped_config
 from cascade.engine import Engine
 from cascade.errors import (
@@ -19,10 +20,13 @@ from cascade.errors import (
     InputError,
     ItemError,
     ModelFileError,
+    OverloadError,
 )
 from cascade.items import Group, Item, Task
+from cascade.outlook import Outlook, Prior
 from cascade.prompt import Limits
 from cascade.report import Decision, Provenance, Report, Statistics, Status, Step
+from cascade.stop import Stop
 from cascade.tree import BASE, Cascade, Combine, Question, Stage, Target
 
 __all__ = [
@@ -30,6 +34,7 @@ __all__ = [
     "Backend",
     "BackendError",
     "BackendFacts",
+    "Budget",
     "Cascade",
     "CascadeError",
     "ClosedError",
@@ -45,6 +50,9 @@ __all__ = [
     "ItemError",
     "Limits",
     "ModelFileError",
+    "Outlook",
+    "OverloadError",
+    "Prior",
     "Probe",
     "Provenance",
     "Question",
@@ -55,6 +63,7 @@ __all__ = [
     "Statistics",
     "Status",
     "Step",
+    "Stop",
     "Target",
     "Task",
     "Wave",

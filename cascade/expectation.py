@@ -54,10 +54,10 @@ class Expectation:
         """Share of yes among the items that a stage is asked of."""
         return self._passed[stage.name] / self._asked[stage.name]
 
-    def learn(self, stage: Stage, n_yes: int, n_no: int) -> None:
-        """Take in answers; those of long ago count less."""
-        self._asked[stage.name] += n_yes + n_no
-        self._passed[stage.name] += n_yes
+    def learn(self, stage: Stage, *, answer: bool) -> None:
+        """Take in an answer; those of long ago count less."""
+        self._asked[stage.name] += 1
+        self._passed[stage.name] += answer
         if self._asked[stage.name] > _FIRM * _FIRM:
             self._asked[stage.name] /= 2
             self._passed[stage.name] /= 2

@@ -274,9 +274,13 @@ class Loop:
         lineage = self._backend.facts.lineages[plan.adapter]
         for node in scores.lost:
             self._planner.kept.forget((node, lineage))
+        before = {job.walk: job.walk.depth for job in plan.jobs}
         for job, p in zip(plan.jobs, p_yes(scores.logits).tolist(), strict=True):
             if not isnan(p):
                 job.walk.take(job.stage, job.tier, p)
+        for walk, depth in before.items():
+            for stage, answer in walk.passed[depth:]:
+                walk.expected.learn(stage, answer=answer)
         for request, own in running.owners.items():
             if request not in self._requests:
                 continue

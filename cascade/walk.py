@@ -24,7 +24,7 @@ class Walk:
         most: Stages after which it stops; None for no limit.
         path: Its prompt's nodes down to the item's own; empty until they are built.
         steps: The probes of every stage it has passed.
-        depth: How many those stages are.
+        passed: Those stages, with what each answered.
         label: Where it ended; empty while it is on its way, or with ``one_stage``.
         p_label: The label's probability where the way was cut short; None for one that was walked to its end.
         status: How the label came about.
@@ -38,7 +38,7 @@ class Walk:
     most: int | None = None
     path: tuple[Node, ...] = ()
     steps: list[Step] = field(default_factory=list)
-    depth: int = 0
+    passed: list[tuple[Stage, bool]] = field(default_factory=list)
     label: str = ""
     p_label: float | None = None
     status: Status = Status.DECIDED
@@ -48,6 +48,11 @@ class Walk:
     def cascade(self) -> Cascade:
         """The tree."""
         return self.expected.cascade
+
+    @property
+    def depth(self) -> int:
+        """How many stages it has passed."""
+        return len(self.passed)
 
     @property
     def is_done(self) -> bool:
@@ -109,8 +114,8 @@ class Walk:
     def _move(self, stage: Stage) -> None:
         known = self._known(stage)
         self.steps += [_step(stage, tier, p_yes) for tier, p_yes in known.items()]
+        self.passed.append((stage, stage.is_yes(known)))
         target = stage.target(answer=stage.is_yes(known))
-        self.depth += 1
         if self.one_stage:
             self.stage = None
         elif target.is_label:
