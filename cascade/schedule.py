@@ -19,7 +19,7 @@ from cascade.request import Request
 from cascade.walk import Walk
 
 PATIENCE_S = 5.0
-"""After this long without a wave, a request goes before all whose deadline is later, its own or not."""
+"""A request without a deadline is due this long after it last took part in a wave, so that nobody waits for ever."""
 
 RESERVE_MS = 1.0
 """What is kept of a budget for what comes after the last wave: answering the caller."""
@@ -231,7 +231,7 @@ def _ends(request: Request) -> float:
 
 
 def _due(request: Request) -> tuple[float, float]:
-    return min(request.ends, request.served + PATIENCE_S), request.served
+    return request.ends if request.ends < inf else request.served + PATIENCE_S, request.served
 
 
 def _answered(request: Request) -> float:
