@@ -12,7 +12,7 @@ from cascade.tree import Question, Stage
 from cascade.walk import Walk
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Job:
     """A probe that could be asked now.
 
