@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,12 +11,12 @@ import numpy as np
 
 from cascade.adapter_facts import AdapterFacts
 from cascade.backends.base import Probe, Scores, Wave, WaveCost
+from cascade.backends.chunk import Chunk, asked_twice, item_of, together
 from cascade.backends.kv_store import Entry, KVStore, chunks
 from cascade.backends.native import AbortedError, NativeModel
 from cascade.backends.native_rows import Rows
 from cascade.backends.trie_calls import Call, Stretch, calls
 from cascade.costs import Work
-from cascade.errors import DecodeError
 from cascade.prompt import Node, Segment
 from cascade.stop import Stop
 from cascade.tree import BASE
@@ -46,42 +45,6 @@ class _Tally:
     finished: set[Entry] = field(default_factory=set)
     logits: dict[Entry, float] = field(default_factory=dict)
     lost: list[Node] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """Probes that are computed side by side.
-
-    Attributes:
-        probes: The probes.
-        lineage: The adapter that computes what stands before their questions.
-        entries: Every node above the questions, upper ones first, and questions that have an entry of their own.
-        missing: Those nodes that are yet to be computed.
-        holders: For each probe the entry behind whose tokens its question goes: its item's, or its own.
-        heads: Holder -> what its lineage computes of the question.
-    """
-
-    probes: Sequence[Probe]
-    lineage: str
-    entries: Mapping[Node, Entry]
-    missing: set[Node]
-    holders: Sequence[Entry]
-    heads: Mapping[Entry, Sequence[int]]
-
-    def along(self, *, is_output: bool) -> Iterator[Stretch]:
-        """What the lineage computes: nodes that are missing, and the head of each question."""
-        for node, entry in self.entries.items():
-            tokens = node.tokens if node in self.missing else ()
-            head = self.heads.get(entry, ())
-            if tokens or head:
-                start = node.start if tokens or entry.node.segment is Segment.QUESTION else node.end
-                yield Stretch(entry, (*tokens, *head), start, is_output and entry in self.heads)
-
-    def asked(self) -> Iterator[Stretch]:
-        """What the adapter computes after that: the rest of each question."""
-        for probe, holder in zip(self.probes, self.holders, strict=True):
-            head = self.heads[holder]
-            yield Stretch(holder, probe.node.tokens[len(head) :], probe.node.start + len(head), True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +87,7 @@ class LlamaRunner:
         """See ``Backend.score``."""
         started = time.perf_counter()
         self._tally = tally = _Tally()
-        order = _together([probe.node for probe in wave.probes])
+        order = together([probe.node for probe in wave.probes])
         logits = np.full(len(order), np.nan)
         self._stop = stop or Stop()
         self._native.resume()
@@ -171,10 +134,10 @@ class LlamaRunner:
     def _chunks(self, probes: Sequence[Probe], order: Sequence[int]) -> Iterator[Sequence[int]]:
         """Places of probes, in order, that fit side by side."""
         paths, extra = [], []
-        repeated = _repeated(probes)
+        repeated = asked_twice(probes)
         for probe in (probes[at] for at in order):
-            is_own = _item(probe) in repeated
-            paths.append(probe.node.path if is_own else _item(probe).path)
+            is_own = item_of(probe) in repeated
+            paths.append(probe.node.path if is_own else item_of(probe).path)
             extra.append(0 if is_own else len(probe.node.tokens))
         for chunk in chunks(paths, extra, self.store.n_cells, self.store.n_sequences):
             yield order[chunk]
@@ -204,7 +167,7 @@ class LlamaRunner:
             self._forget_questions(chunk)
         return self._logits(chunk)
 
-    def _logits(self, chunk: _Chunk) -> list[float]:
+    def _logits(self, chunk: Chunk) -> list[float]:
         return [self._tally.logits.get(holder, math.nan) for holder in chunk.holders]
 
     def _switch(self, probe: Probe, lineage: str) -> int:
@@ -213,25 +176,25 @@ class LlamaRunner:
             return len(probe.node.tokens)
         return self._adapters[probe.adapter].activation_start(probe.node.tokens) or 0
 
-    def _take(self, probes: Sequence[Probe], lineage: str) -> _Chunk:
+    def _take(self, probes: Sequence[Probe], lineage: str) -> Chunk:
         """Room and an entry for every node above the probes, and for questions that share an item."""
-        repeated = _repeated(probes)
-        nodes = dict.fromkeys(node for probe in probes for node in _item(probe).path)
-        questions = {probe.node: None for probe in probes if _item(probe) in repeated}
+        repeated = asked_twice(probes)
+        nodes = dict.fromkeys(node for probe in probes for node in item_of(probe).path)
+        questions = {probe.node: None for probe in probes if item_of(probe) in repeated}
         present = {node: entry for node in nodes if (entry := self.store.find(node, lineage))}
         missing = nodes.keys() - present.keys()
         n_cells = sum(len(node.tokens) for node in missing) + sum(len(probe.node.tokens) for probe in probes)
         for gone in self.store.make_room(n_cells, len(missing) + len(questions), set(present.values())):
             self._native.cut(gone.sequence)
         entries = {node: present.get(node) or self.store.add(node, lineage) for node in (*nodes, *questions)}
-        holders = [entries[probe.node if probe.node in questions else _item(probe)] for probe in probes]
+        holders = [entries[probe.node if probe.node in questions else item_of(probe)] for probe in probes]
         heads = {
             holder: probe.node.tokens[: self._switch(probe, lineage)]
             for probe, holder in zip(probes, holders, strict=True)
         }
-        return _Chunk(probes, lineage, entries, missing, holders, heads)
+        return Chunk(probes, lineage, entries, missing, holders, heads)
 
-    def _forget_questions(self, chunk: _Chunk) -> None:
+    def _forget_questions(self, chunk: Chunk) -> None:
         """Take every question off the cache: what an adapter computed of it is never used again."""
         for probe, holder in zip(chunk.probes, chunk.holders, strict=True):
             if holder.node is not probe.node:
@@ -240,7 +203,7 @@ class LlamaRunner:
         for entry in self.store.release(own, chunk.lineage) if own else ():
             self._native.cut(entry.sequence)
 
-    def _undo(self, chunk: _Chunk) -> None:
+    def _undo(self, chunk: Chunk) -> None:
         """Forget the nodes that were not finished.
 
         All sequences of an interrupted call are cut, since llama.cpp takes a token that several
@@ -289,26 +252,3 @@ class LlamaRunner:
         self._tally.decodes.append((work, ms))
         self._tally.tokens += n_tokens
         self._tally.finished.update(call.finished)
-
-
-def _repeated(probes: Sequence[Probe]) -> set[Node]:
-    """Items that are asked more than once."""
-    counts = Counter(map(_item, probes))
-    return {item for item, n in counts.items() if n > 1}
-
-
-def _item(probe: Probe) -> Node:
-    """The node that a probe's question hangs below."""
-    if probe.node.parent is None:
-        msg = "A question must stand below an item."
-        raise DecodeError(msg)
-    return probe.node.parent
-
-
-def _together(questions: Sequence[Node]) -> list[int]:
-    """Places of the questions, those that share nodes side by side, otherwise in the given order."""
-    first: dict[Node, int] = {}
-    for at, question in enumerate(questions):
-        for node in question.path:
-            first.setdefault(node, at)
-    return sorted(range(len(questions)), key=lambda at: [first[node] for node in questions[at].path])
