@@ -169,3 +169,22 @@ def test_doctor_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[st
     found = json.loads(capsys.readouterr().out)
     problem = next(finding for finding in found["findings"] if not finding["ok"])
     assert "absent.gguf" in problem["remedy"]
+
+
+def test_a_budget_cuts_ways_short_and_says_so(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Candidates that were not asked to the end carry status and probability, in JSON and on the screen."""
+    arguments = ["classify", "--repo", str(repo), "--task", "read the config file", "--seed", "app/config.py"]
+    found = _json(capsys, *arguments, "--budget", "0.001", "--json")
+    assert {decision["status"] for decision in found["decisions"]} == {"deadline"}
+    assert all(0 < decision["p_label"] <= 1 and not decision["steps"] for decision in found["decisions"])
+    assert main([*arguments, "--budget", "0.001"]) == ExitCode.DONE
+    assert "3 deadline, labelled as is likeliest" in capsys.readouterr().out
+    found = _json(capsys, *arguments, "--depth", "1", "--json")
+    assert all(len(decision["steps"]) == 1 for decision in found["decisions"])
+
+
+@pytest.mark.parametrize(("option", "value"), [("--budget", "0"), ("--budget", "nan"), ("--depth", "0")])
+def test_a_bad_budget_is_bad_input(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message says what is allowed, before any model is loaded."""
+    assert main(["classify", "--repo", ".", "--task", "x", option, value]) == ExitCode.BAD_INPUT
+    assert "allowed" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +11,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from cascade.budget import Budget, BudgetLike
 from cascade.candidates.evidence import file_items, symbol_items
 from cascade.candidates.repository import find_candidates
 from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, progress, results
 from cascade.engine import Engine
 from cascade.errors import InputError
 from cascade.items import Item, Task
-from cascade.report import Decision, Report
+from cascade.report import Decision, Report, Status
 from cascade.rows import asks_files, read_items
 from cascade.tree import Cascade
 
@@ -28,6 +30,10 @@ def classify(  # noqa: PLR0913 - the command line's options
     seed: Annotated[list[str] | None, typer.Option(help="A file the work starts from; may be repeated.")] = None,
     items: Annotated[Path | None, typer.Option(help="JSON lines, one item each, instead of a repository.")] = None,
     cascade: Annotated[str, typer.Option(help="Name of the cascade.")] = "precision",
+    budget: Annotated[
+        float | None, typer.Option(help="Milliseconds it may take; then candidates get the likeliest label so far.")
+    ] = None,
+    depth: Annotated[int | None, typer.Option(help="Most stages that a candidate passes.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Show only the N that matter most.")] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
@@ -36,6 +42,7 @@ def classify(  # noqa: PLR0913 - the command line's options
     if (repo is None) == (items is None):
         msg = "Give exactly one of --repo and --items."
         raise InputError(msg)
+    limit: BudgetLike = "config" if budget is None and depth is None else Budget(ms=budget, depth=depth)
     with Engine.open(config) as engine:
         tree = engine.cascade(cascade)
         request = Task(text=task, seeds=tuple(seed or ()))
@@ -43,7 +50,7 @@ def classify(  # noqa: PLR0913 - the command line's options
             found = read_items(items)
         else:
             request, found = _candidates(repo or Path(), request, tree)
-        report = engine.classify(request, found, cascade)
+        report = engine.classify(request, found, cascade, budget=limit)
     ranked = _ranked(report, tree)[:top]
     if json:
         chosen = ranked if top else report.decisions
@@ -83,7 +90,10 @@ def _show(report: Report, decisions: Sequence[Decision], cascade: Cascade, items
         style = "dim" if decision.label == cascade.dropped else "green"
         steps = "  ".join(f"{step.tier or step.stage} {step.p_yes:.2f}" for step in decision.steps)
         evidence = " ".join(items[decision.id].evidence)
-        table.add_row(Text(decision.label, style), plain(decision.id), steps, Text(plain(evidence), "dim"))
+        label = Text(decision.label, style)
+        if decision.p_label is not None:
+            label.append(f" {decision.status} {decision.p_label:.2f}", "yellow")
+        table.add_row(label, plain(decision.id), steps, Text(plain(evidence), "dim"))
     console = results()
     console.print(table)
     counts = report.labels()
@@ -92,6 +102,13 @@ def _show(report: Report, decisions: Sequence[Decision], cascade: Cascade, items
     console.print(
         f"{stats.items} candidates: " + ", ".join(f"{counts.get(label, 0)} {label}" for label in cascade.labels)
     )
+    cut = Counter(decision.status for decision in report.decisions if decision.status is not Status.DECIDED)
+    if cut:
+        console.print(
+            "time or depth was too short for all: "
+            + ", ".join(f"{n} {status}" for status, n in sorted(cut.items()))
+            + ", labelled as is likeliest where they stand"
+        )
     console.print(
         f"{stats.calls} calls, {stats.calls_per_item:.2f} per candidate; {stats.decode_calls} decode calls, "
         f"{stats.adapter_swaps} adapter swaps; {stats.tokens_decoded} tokens decoded, {stats.tokens_reused} reused; "
