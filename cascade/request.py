@@ -35,6 +35,7 @@ class Request:
         on_decision: Told of every decision as it settles; None if nobody asked.
         done: Completed with the walks, in the order of the items, or with what went wrong.
         root: The node of its task, once its prompts are being built.
+        is_short: Whether its time is known not to suffice, so that items of most value go first.
         served: When it last took part in a wave.
         forecast: What the schedule expects it to take, by depth; None before it was asked.
         forecast_at: What ``served`` was then.
@@ -49,6 +50,7 @@ class Request:
     on_decision: OnDecision | None = None
     done: Future[list[Walk]] = field(default_factory=Future)
     root: Node | None = None
+    is_short: bool = False
     served: float = 0.0
     forecast: list[float] | None = None
     forecast_at: float = 0.0
@@ -69,8 +71,8 @@ class Request:
 
     @property
     def open_walks(self) -> list[Walk]:
-        """The items that are on their way, those of most value first where time is limited."""
-        return [walk for walk in self._in_turn if walk.stage is not None]
+        """The items that are on their way, those of most value first where time is short."""
+        return [walk for walk in (self._in_turn if self.is_short else self.walks) if walk.stage is not None]
 
     def check(self) -> None:
         """Refuse items that cannot be told apart or cannot be asked.

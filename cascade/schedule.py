@@ -124,6 +124,8 @@ class Schedule:
             if depth == 1 and min(caps) < 1:
                 share = _share([demand[0] for demand in demands], left)
                 break
+        for request, cap, demand in zip(hurried, caps, demands, strict=True):
+            request.is_short |= cap < len(demand)
         return {
             request: max(cap, min(walk.depth for walk in request.open_walks) + 1)
             for request, cap in zip(hurried, caps, strict=True)

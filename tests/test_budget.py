@@ -328,18 +328,16 @@ def test_a_request_that_would_be_late_is_refused_with_the_time_it_would_take() -
 
 
 def test_items_of_most_value_are_asked_first() -> None:
-    """The caller's priority counts first, then the prior; without a limit nothing is reordered."""
+    """The caller's priority counts first, then the prior; while there is time enough nothing is reordered."""
     rng = random.Random(1)
     items = [replace(item, priority=rng.choice((0, 1)), prior=rng.random()) for item in plain_items(12)]
-    for budget, expected in (
-        (None, items),
-        (600_000, sorted(items, key=lambda item: (-item.priority, -(item.prior or 0)))),
-    ):
-        backend = ScriptedBackend(dict.fromkeys(ADAPTERS, 0.01), ADAPTERS)
+    for pace, expected in ((1e-6, items), (1.0, sorted(items, key=lambda item: (-item.priority, -(item.prior or 0))))):
+        backend = ScriptedBackend(dict.fromkeys(ADAPTERS, 0.01), ADAPTERS, pace=pace)
         with Engine(backend, {"precision": KNOWN}) as engine:
-            engine.classify("a task", items, budget=budget)
+            engine.classify("a task", items, budget=1_800)
         asked = [bytes(probe.node.parent.tokens).decode() for probe in backend.waves[0].probes if probe.node.parent]
-        assert [item.name in text for item, text in zip(expected, asked, strict=True)] == [True] * 12
+        assert all(item.name in text for item, text in zip(expected, asked, strict=False))
+        assert len(asked) == 12 if pace < 1 else 2 < len(asked) < 12
 
 
 def test_files_of_several_tiers_have_a_label_whenever_they_are_cut() -> None:
