@@ -51,11 +51,16 @@ def test_programs_compile() -> None:
 
 
 def test_the_config_reads(tmp_path: Path) -> None:
-    """The example config is a config."""
-    (text,) = blocks("toml")
+    """The example config is a config, alone and with what budgets add to it."""
+    text, more = blocks("toml")
+    (tmp_path / "files.outlook.toml").write_text("[pass_rates]\nrelevant = 0.2\n", encoding="utf-8")
     path = tmp_path / "my.toml"
-    path.write_text(text, encoding="utf-8")
-    assert list(read_config(path).cascades()) == ["files"]
+    for whole in (text, text.replace("[cascade.files]\n", more)):
+        path.write_text(whole, encoding="utf-8")
+        config = read_config(path)
+        assert list(config.cascades()) == ["files"]
+    assert config.cascade["files"].budget().ms == 250
+    assert config.cascades()["files"].outlook.pass_rate("relevant") == 0.2
 
 
 def test_items_are_items(tmp_path: Path) -> None:
