@@ -31,7 +31,7 @@ def bench(  # noqa: PLR0913 - the command line's options
         int | None, typer.Option(min=1, help="Rounds in which peers take part; every round if absent.")
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Folder for pictures: latency, stages, reuse, waves, peers.")
+        Path | None, typer.Option(help="Folder for pictures: latency, stages, reuse, waves, prediction, peers.")
     ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
@@ -97,6 +97,10 @@ def _show(figures: dict[str, Any]) -> None:
     for key in ("decision_ms", "request_ms"):
         spread = " / ".join(f"{figures[key][at]:.0f}" for at in ("p50", "p95", "p99"))
         table.add_row(f"{key.removesuffix('_ms')} latency p50 / p95 / p99, ms", spread)
+    error = figures["prediction_error"]
+    if error["n"]:
+        title = f"error of predicted over actual time, p50 / p95 of {error['n']} waves"
+        table.add_row(title, f"{error['p50']:.1%} / {error['p95']:.1%}")
     for peer in figures["peers"].values():
         for name, found in peer["settings"].items():
             is_best = name == peer["setting"] and len(peer["settings"]) > 1
