@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import isnan
 
 from cascade.backends.base import Backend, BackendFacts, Scores, Wave, WaveCost
 from cascade.bench.asks import Ask, Path
@@ -13,7 +14,7 @@ from cascade.stop import Stop
 _SURE = 20.0  # log odds beyond every threshold that a config would use
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
     """A wave that was scored.
 
@@ -21,11 +22,15 @@ class Scored:
         adapter: What answered.
         n_probes: How many probes it had.
         cost: What it took.
+        predicted_ms: What the engine believed that it would take.
+        is_whole: Whether all of it was scored; not if it was stopped.
     """
 
     adapter: str
     n_probes: int
     cost: WaveCost
+    predicted_ms: float
+    is_whole: bool
 
 
 class ForcedBackend:
@@ -52,9 +57,21 @@ class ForcedBackend:
     async def score(self, wave: Wave, stop: Stop) -> Scores:
         """See ``Backend.score``."""
         scores = await self._inner.score(wave, stop)
-        self.waves.append(Scored(wave.adapter, len(wave.probes), scores.cost))
-        truths = [self._truths[tuple(node.tokens for node in probe.node.path)] for probe in wave.probes]
-        return Scores([_SURE if truth else -_SURE for truth in truths], scores.cost)
+        scored = Scored(
+            adapter=wave.adapter,
+            n_probes=len(wave.probes),
+            cost=scores.cost,
+            predicted_ms=wave.predicted_ms,
+            is_whole=not any(map(isnan, scores.logits)),
+        )
+        self.waves.append(scored)
+        forced = [self._forced(probe.node, logit) for probe, logit in zip(wave.probes, scores.logits, strict=True)]
+        return Scores(forced, scores.cost, scores.lost)
+
+    def _forced(self, question: Node, logit: float) -> float:
+        """What the workload says; the logit itself where nothing was scored, or asked that the labels do not cause."""
+        truth = self._truths.get(tuple(node.tokens for node in question.path))
+        return logit if truth is None or isnan(logit) else _SURE if truth else -_SURE
 
     def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
         """See ``Backend.release``."""

@@ -66,6 +66,7 @@ class Bench:
         asked: The probes that it causes, in the order of a loop over its items.
         reuse: What their prompts share.
         size: The engine's context, its threads counted.
+        history: The waves of every round so far, that which is thrown away included.
     """
 
     def __init__(self, config: Config, name: str) -> None:
@@ -81,6 +82,7 @@ class Bench:
         self._engine = Engine(self._forced, cascades, self.workload.limits)
         size = context_size(config.model, find_tuning(config.model, self.models.model_sha256))
         self.size = replace(size, n_threads=size.n_threads or n_cores())
+        self.history: list[tuple[Scored, ...]] = []
         self._limit = PlainPrompt(self.models.model_path, self.size.n_threads)
 
     def rounds(self, n: int, advance: Callable[[], None]) -> Iterator[Round]:
@@ -111,12 +113,13 @@ class Bench:
 
         request_ms = asyncio.run(run())
         wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu
+        self.history.append(tuple(self._forced.waves))
         return Round(
             wall_s=wall_s,
             cpu_s=cpu_s,
             request_ms=tuple(request_ms),
             decision_ms=tuple(decision_ms),
-            waves=tuple(self._forced.waves),
+            waves=self.history[-1],
             best_rate=(before + self._limit.rate()) / 2,
             first_stage_s=first_stage_s,
         )

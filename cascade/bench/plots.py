@@ -1,4 +1,4 @@
-"""Pictures of a comparison: latency, cost by stage, what sharing saves, throughput by wave, peers."""
+"""Pictures of a comparison: latency, cost by stage, what sharing saves, throughput by wave, predictions, peers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from cascade.errors import InputError, MachineError
 
 Figures = Mapping[str, Any]
 """What ``compare`` returns."""
+
+Drawing = Callable[[Any, Figures], None]
+"""Draws figures on axes of matplotlib."""
 
 
 def prepare(folder: Path) -> Any:
@@ -43,15 +46,22 @@ def write_plots(figures: Figures, folder: Path) -> list[Path]:
         InputError: There is no matplotlib.
         MachineError: The folder cannot be written.
     """
-    figure_class = prepare(folder)
-    drawings: dict[str, Callable[[Any, Figures], None]] = {
+    drawings: dict[str, Drawing] = {
         "latency": _latency,
         "stages": _stages,
         "reuse": _reuse,
         "waves": _waves,
     }
+    if figures["predictions"]:
+        drawings["prediction"] = prediction
     if figures["peers"]:
         drawings["peers"] = _peers
+    return write_drawings(figures, folder, drawings)
+
+
+def write_drawings(figures: Figures, folder: Path, drawings: Mapping[str, Drawing]) -> list[Path]:
+    """Write each drawing as WORKLOAD-NAME.png into a folder; returns their paths. Raises as ``write_plots``."""
+    figure_class = prepare(folder)
     paths = []
     try:
         for name, draw in drawings.items():
@@ -111,6 +121,16 @@ def _waves(axes: Any, figures: Figures) -> None:
     axes.axhline(figures["best_rate"], linestyle=":", color="grey", label="llama.cpp on one plain prompt")
     axes.set(xscale="log", xlabel="tokens of a wave", ylabel="tokens/s", title=f"{figures['workload']}: throughput")
     axes.legend()
+
+
+def prediction(axes: Any, figures: Figures) -> None:
+    """What waves took over what was predicted; on the diagonal the two are equal."""
+    predicted, actual = zip(*figures["predictions"], strict=True)
+    ends = min(*predicted, *actual), max(*predicted, *actual)
+    axes.plot(ends, ends, linestyle=":", color="grey")
+    axes.plot(predicted, actual, ".", alpha=0.5)
+    title = f"{figures['workload']}: what waves take, median error {figures['prediction_error']['p50']:.1%}"
+    axes.set(xscale="log", yscale="log", xlabel="predicted ms", ylabel="ms", title=title)
 
 
 def _peers(axes: Any, figures: Figures) -> None:

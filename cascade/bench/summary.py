@@ -10,6 +10,7 @@ import numpy as np
 
 from cascade.bench.limits import flops_per_token
 from cascade.bench.measure import Bench, Round
+from cascade.bench.prediction import prediction_figures
 
 
 def summary(bench: Bench, rounds: Sequence[Round]) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def summary(bench: Bench, rounds: Sequence[Round]) -> dict[str, Any]:
             }
             for wave in rounds[-1].waves
         ],
-    }
+    } | prediction_figures(bench.history)
 
 
 def _stages_over_first(rounds: Sequence[Round]) -> float | None:

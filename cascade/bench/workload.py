@@ -144,6 +144,8 @@ _MAKERS: dict[str, Callable[[_Writer], tuple[Call, ...]]] = {
     "single": lambda writer: (writer.precision(1, 1),),
 }
 WORKLOADS = tuple(_MAKERS)
+SIZES = (8, 20, 50, 120)
+"""Items of the requests that ``sizes`` writes, for each of the two cascades."""
 
 
 def workload(name: str, builder: PromptBuilder, cascades: Mapping[str, Cascade], seed: int = 0) -> Workload:
@@ -161,8 +163,23 @@ def workload(name: str, builder: PromptBuilder, cascades: Mapping[str, Cascade],
     if name not in _MAKERS:
         msg = f"Unknown workload {name!r}; allowed are {', '.join(WORKLOADS)}."
         raise InputError(msg)
+    return Workload(name=name, calls=_MAKERS[name](_writer(builder, cascades, seed)))
+
+
+def sizes(builder: PromptBuilder, cascades: Mapping[str, Cascade], seed: int = 0) -> Workload:
+    """Requests of ``SIZES`` items of either cascade, small and large in turns; see ``workload``.
+
+    Raises:
+        InputError: A cascade is missing.
+    """
+    writer = _writer(builder, cascades, seed)
+    calls = ((writer.precision(n, -(-n // 8)), writer.scope(n)) for n in SIZES)
+    return Workload(name="sizes", calls=tuple(call for pair in calls for call in pair))
+
+
+def _writer(builder: PromptBuilder, cascades: Mapping[str, Cascade], seed: int) -> _Writer:
     missing = [needed for needed in ("precision", "scope") if needed not in cascades]
     if missing:
         msg = f"Workloads run the cascades precision and scope; the config lacks {', '.join(missing)}."
         raise InputError(msg)
-    return Workload(name=name, calls=_MAKERS[name](_Writer(builder, cascades, seed)))
+    return _Writer(builder, cascades, seed)

@@ -10,18 +10,23 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from cascade.bench.budget_plots import write_budget_plots
+from cascade.bench.budget_trials import BUDGET
 from cascade.bench.choice import ALL, PEERS, PeerChoice
 from cascade.bench.plots import prepare, write_plots
 from cascade.bench.workload import WORKLOADS
+from cascade.cli.budget_table import show_budgets
 from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress, results
 from cascade.config import Config, read_config, shipped_config
+from cascade.errors import InputError
 from cascade.machine import n_cores, processor_name
 
 
 def bench(  # noqa: PLR0913 - the command line's options
     *,
-    workload: Annotated[str, typer.Option(help=f"One of {', '.join(WORKLOADS)}.")] = "precision-100",
+    workload: Annotated[str, typer.Option(help=f"One of {', '.join(WORKLOADS)}, or {BUDGET}.")] = "precision-100",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds whose median is shown; one more warms up.")] = 5,
+    requests: Annotated[int, typer.Option(min=1, help=f"Requests of the workload {BUDGET}.")] = 200,
     model: Annotated[Path | None, typer.Option(help="A GGUF file in place of the config's base model.")] = None,
     peer: Annotated[
         list[str] | None, typer.Option(help=f"Ask a peer the same, in turns: {', '.join(PEERS)} or {ALL}; repeatable.")
@@ -31,21 +36,20 @@ def bench(  # noqa: PLR0913 - the command line's options
         int | None, typer.Option(min=1, help="Rounds in which peers take part; every round if absent.")
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Folder for pictures: latency, stages, reuse, waves, peers.")
+        Path | None, typer.Option(help="Folder for pictures: latency, stages, reuse, waves, prediction, peers.")
     ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Run a workload with known answers; read the ratios, times are this machine's alone."""
-    from cascade.bench.compare import compare  # noqa: PLC0415 - loads llama_cpp
-
     choice = PeerChoice.of(peer or (), llama_server, peer_rounds)
+    if workload == BUDGET and choice.names:
+        msg = f"--peer {choice.names[0]} with --workload {BUDGET}; no peer knows budgets. Leave one of the two out."
+        raise InputError(msg)
     if plot is not None:
         prepare(plot)  # a run that takes minutes must not end in an import error
     settings = _with_model(read_config(config or shipped_config()), model)
-    with progress() as bar:
-        line = bar.add_task("rounds", total=rounds + 1)
-        figures = compare(settings, workload, rounds, choice=choice, advance=lambda: bar.advance(line))
+    figures = _budgets(settings, requests) if workload == BUDGET else _rounds(settings, workload, rounds, choice)
     figures["machine"] = {
         "processor": processor_name(),
         "cores": n_cores(),
@@ -53,12 +57,29 @@ def bench(  # noqa: PLR0913 - the command line's options
         "llama_cpp_python": version("llama-cpp-python"),
     }
     if plot is not None:
-        for path in write_plots(figures, plot):
+        for path in (write_budget_plots if workload == BUDGET else write_plots)(figures, plot):
             note(f"wrote {path}")
     if json:
         print_json(figures)
     else:
-        _show(figures)
+        (show_budgets if workload == BUDGET else _show)(figures)
+
+
+def _rounds(config: Config, workload: str, n: int, choice: PeerChoice) -> dict[str, Any]:
+    from cascade.bench.compare import compare  # noqa: PLC0415 - loads llama_cpp
+
+    with progress() as bar:
+        line = bar.add_task("rounds", total=n + 1)
+        return compare(config, workload, n, choice=choice, advance=lambda: bar.advance(line))
+
+
+def _budgets(config: Config, n: int) -> dict[str, Any]:
+    from cascade.bench.budgets import Counts, measure_budgets  # noqa: PLC0415 - loads llama_cpp
+
+    counts = Counts.of(n)
+    with progress() as bar:
+        line = bar.add_task("requests", total=counts.steps)
+        return measure_budgets(config, counts, advance=lambda: bar.advance(line))
 
 
 def _with_model(config: Config, path: Path | None) -> Config:
@@ -97,6 +118,10 @@ def _show(figures: dict[str, Any]) -> None:
     for key in ("decision_ms", "request_ms"):
         spread = " / ".join(f"{figures[key][at]:.0f}" for at in ("p50", "p95", "p99"))
         table.add_row(f"{key.removesuffix('_ms')} latency p50 / p95 / p99, ms", spread)
+    error = figures["prediction_error"]
+    if error["n"]:
+        title = f"error of predicted over actual time, p50 / p95 of {error['n']} waves"
+        table.add_row(title, f"{error['p50']:.1%} / {error['p95']:.1%}")
     for peer in figures["peers"].values():
         for name, found in peer["settings"].items():
             is_best = name == peer["setting"] and len(peer["settings"]) > 1

@@ -79,6 +79,8 @@ def test_figures_of_a_comparison() -> None:
     assert figures["tokens_over_least"] == 1
     assert 0 < figures["outside_model"] < 1
     assert figures["rate_over_best"] > 0
+    assert figures["prediction_error"]["n"] == len(figures["predictions"]) == 6  # three waves in each of two rounds
+    assert 0 <= figures["prediction_error"]["p50"] <= figures["prediction_error"]["p95"]
     assert list(figures["peers"]) == list(choice.names)
     assert not figures["skipped"]
     for peer in figures["peers"].values():
@@ -161,7 +163,7 @@ def test_bench_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     else:
         assert code == 0
         assert {path.name for path in (tmp_path / "plots").iterdir()} == {
-            f"single-{name}.png" for name in ("latency", "stages", "reuse", "waves")
+            f"single-{name}.png" for name in ("latency", "stages", "reuse", "waves", "prediction")
         }
 
 

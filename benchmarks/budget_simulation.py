@@ -1,0 +1,305 @@
+"""Thousands of requests with budgets on a simulated machine in virtual time: does everyone get an answer in time?
+
+    python -m benchmarks.budget_simulation [--requests 10000] [--seed 0] [--json]
+
+Engine, loop, schedule, planner and cost model are the real ones; the machine is not. Its prices are
+not those that the engine starts from, calls are noisy, and some waves stall. Requests come at random
+times, at loads below and above what the machine can do; some have no budget, some are given up.
+Exits with 1 if a budget was missed too often, an item got no label, a request was left waiting, or
+something was left over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import exp, log
+from typing import Any
+
+import numpy as np
+
+from benchmarks.simulated_backend import Machine, SimulatedBackend
+from benchmarks.virtual_time import VirtualLoop
+from cascade import Engine, Item, Task
+from cascade.config import read_config, shipped_config
+from cascade.costs import Work
+from cascade.engine import EngineSettings
+from cascade.loop import Rules
+from cascade.prompt import PromptBuilder
+from cascade.report import Report, Status
+from cascade.tree import Cascade
+from tests.requests import files, symbols
+
+LOADS = (0.3, 0.7, 0.95, 1.5)
+"""Work that arrives over work that can be done, in turns."""
+
+PHASE = 50
+"""Requests that arrive under one load."""
+
+GRACE_MS = 10.0
+"""A request that ends so much after its budget still counts as in time."""
+
+TARGET = 0.999
+"""Share of requests that must end in time."""
+
+_BUDGETS_MS = (20.0, 60_000.0)
+_SIZES = (1, 200)
+_POOL = 200
+_UNLIMITED = 0.15
+_GIVEN_UP = 0.03
+_PATIENCE_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks, which many requests may."""
+
+    cascade: str
+    task: Task
+    items: Sequence[Item]
+    full_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A request at its time.
+
+    Attributes:
+        at: Virtual seconds.
+        asked: What it asks.
+        budget_ms: What it may take; None for no limit.
+        gives_up_after: Seconds after which its caller leaves; None for never.
+    """
+
+    at: float
+    asked: Asked
+    budget_ms: float | None
+    gives_up_after: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a request ended.
+
+    Attributes:
+        arrival: The request.
+        took_ms: Virtual milliseconds until its caller had the answer.
+        report: The answer; None where the caller left first.
+    """
+
+    arrival: Arrival
+    took_ms: float
+    report: Report | None
+
+    @property
+    def over_ms(self) -> float | None:
+        """Milliseconds over its budget; None without one, or where the caller left."""
+        budget_ms = self.arrival.budget_ms
+        return None if budget_ms is None or self.report is None else self.took_ms - budget_ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What came of a simulation.
+
+    Attributes:
+        requests: How many were made.
+        given_up: How many of them were given up before they were answered.
+        waves: Waves that the machine scored.
+        in_time: Share of those with a budget that ended within it and ``GRACE_MS``.
+        over_p999_ms: 99.9th percentile of the milliseconds over budget.
+        over_max_ms: Most of them.
+        statuses: Status -> share of items.
+        decided_by_load: Load -> share of decided items among the requests with a budget.
+        violations: Items without a label or a status of their cascade, or out of order.
+        waiting: Requests that had no answer a day after the last one came.
+        unlimited: Requests without a budget that were answered.
+        wait_mean_s: Mean time of those.
+        wait_max_over_mean: The longest over the mean.
+        left_kept: Nodes that engine or machine still keep.
+        hours: Virtual time that passed.
+    """
+
+    requests: int
+    given_up: int
+    waves: int
+    in_time: float
+    over_p999_ms: float
+    over_max_ms: float
+    statuses: Mapping[str, float]
+    decided_by_load: Mapping[float, float]
+    violations: int
+    waiting: int
+    unlimited: int
+    wait_mean_s: float
+    wait_max_over_mean: float
+    left_kept: int
+    hours: float
+
+    @property
+    def is_good(self) -> bool:
+        """Whether everyone got an answer in time and nothing is left."""
+        return self.in_time >= TARGET and not (self.violations or self.waiting or self.left_kept)
+
+
+def simulate(n: int, seed: int = 0) -> Figures:
+    """``n`` requests on an engine in virtual time."""
+    rng = random.Random(seed)
+    cascades = read_config(shipped_config()).cascades()
+    machine = Machine()
+    adapters = {name for cascade in cascades.values() for name in cascade.adapters()}
+    backend = SimulatedBackend(adapters, machine, random.Random(seed + 1))
+    builder = PromptBuilder(backend.facts.form, backend.facts.tokenizer)
+    pool = [_asked(rng, number, cascades, builder, machine) for number in range(min(_POOL, n))]
+    arrivals = _arrivals(rng, pool, n)
+    loop = VirtualLoop()
+    settings = EngineSettings(new_event_loop=lambda: loop, rules=Rules(max_requests=n))
+    with Engine(backend, cascades, settings=settings) as engine:
+        outcomes = asyncio.run_coroutine_threadsafe(_all(engine, arrivals), loop).result()
+        left = engine.n_kept + len(backend.kept)
+        hours = loop.time() / 3_600
+    return _figures(outcomes, cascades, waiting=n - len(outcomes), left_kept=left, waves=backend.n_waves, hours=hours)
+
+
+def _asked(
+    rng: random.Random, number: int, cascades: Mapping[str, Cascade], builder: PromptBuilder, machine: Machine
+) -> Asked:
+    name = rng.choice(("precision", "scope"))
+    n = round(_log_uniform(rng, _SIZES))
+    task, items = symbols(number, n, max(1, n // 8)) if name == "precision" else files(number, n)
+    cascade = cascades[name]
+    root = builder.task(cascade.instructions, cascade.questions(), task)
+    nodes = [root, *(builder.item(root, item) for item in items)]
+    tokens = sum(len(node.tokens) for node in nodes) + sum(
+        len(builder.group(root, group).tokens) for group in {item.group for item in items if item.group}
+    )
+    asked = 1.7 * n  # precision: 1 + 1/2 + 1/4 stages; scope: 2 tiers, some of them not asked
+    work = Work.of(tokens=tokens, cells=4_000, most=512).plus(
+        Work.of(tokens=8 * asked, cells=4_000, most=62, outputs=asked, swaps=4)
+    )
+    return Asked(name, task, items, machine.predict(work))
+
+
+def _arrivals(rng: random.Random, pool: Sequence[Asked], n: int) -> list[Arrival]:
+    """A Poisson process whose rate follows the loads."""
+    mean_s = sum(asked.full_ms for asked in pool) / len(pool) / 1_000
+    now, found = 0.0, []
+    for number in range(n):
+        now += rng.expovariate(_load(number) / mean_s)
+        found.append(
+            Arrival(
+                at=now,
+                asked=rng.choice(pool),
+                budget_ms=None if rng.random() < _UNLIMITED else _log_uniform(rng, _BUDGETS_MS),
+                gives_up_after=rng.expovariate(1 / mean_s) if rng.random() < _GIVEN_UP else None,
+            )
+        )
+    return found
+
+
+def _load(number: int) -> float:
+    return LOADS[number // PHASE % len(LOADS)]
+
+
+def _log_uniform(rng: random.Random, ends: tuple[float, float]) -> float:
+    return exp(rng.uniform(log(ends[0]), log(ends[1])))
+
+
+async def _all(engine: Engine, arrivals: Sequence[Arrival]) -> list[Outcome]:
+    """Make every request at its time, on the engine's own loop; their outcomes in order."""
+    loop = asyncio.get_running_loop()
+    calls = []
+    for arrival in arrivals:
+        await asyncio.sleep(arrival.at - loop.time())
+        calls.append(loop.create_task(_one(engine, arrival)))
+    _, waiting = await asyncio.wait(calls, timeout=_PATIENCE_S)
+    for call in waiting:
+        call.cancel()
+    await asyncio.sleep(1.0)  # the last wave may still have to hear that nobody waits for it
+    return [call.result() for call in calls if call not in waiting]
+
+
+async def _one(engine: Engine, arrival: Arrival) -> Outcome:
+    loop = asyncio.get_running_loop()
+    began, asked = loop.time(), arrival.asked
+    report: Report | None = None
+    try:
+        async with asyncio.timeout(arrival.gives_up_after):
+            report = await engine.aclassify(asked.task, asked.items, asked.cascade, budget=arrival.budget_ms)
+    except TimeoutError:
+        pass
+    return Outcome(arrival, 1_000 * (loop.time() - began), report)
+
+
+def _figures(outcomes: Sequence[Outcome], cascades: Mapping[str, Cascade], **left: Any) -> Figures:
+    over = np.array([outcome.over_ms for outcome in outcomes if outcome.over_ms is not None])
+    waits = np.array([entry.took_ms / 1_000 for entry in outcomes if entry.arrival.budget_ms is None and entry.report])
+    statuses = Counter(
+        str(decision.status) for entry in outcomes if entry.report for decision in entry.report.decisions
+    )
+    return Figures(
+        requests=len(outcomes),
+        given_up=sum(outcome.report is None for outcome in outcomes),
+        in_time=float(np.mean(over <= GRACE_MS)),
+        over_p999_ms=float(np.percentile(over, 99.9)),
+        over_max_ms=float(over.max()),
+        statuses={name: n / statuses.total() for name, n in sorted(statuses.items())},
+        decided_by_load=_decided_by_load(outcomes),
+        violations=sum(_violations(entry, cascades) for entry in outcomes),
+        unlimited=len(waits),
+        wait_mean_s=float(waits.mean()),
+        wait_max_over_mean=float(waits.max() / waits.mean()),
+        **left,
+    )
+
+
+def _decided_by_load(outcomes: Sequence[Outcome]) -> dict[float, float]:
+    decided, every = Counter[float](), Counter[float]()
+    for number, outcome in enumerate(outcomes):
+        if outcome.report is not None and outcome.arrival.budget_ms is not None:
+            decisions = outcome.report.decisions
+            decided[_load(number)] += sum(decision.status is Status.DECIDED for decision in decisions)
+            every[_load(number)] += len(decisions)
+    return {load: decided[load] / every[load] for load in sorted(every)}
+
+
+def _violations(outcome: Outcome, cascades: Mapping[str, Cascade]) -> int:
+    """Decisions that are missing, out of order, or without a label of the cascade and an honest status."""
+    if outcome.report is None:
+        return 0
+    asked, decisions = outcome.arrival.asked, outcome.report.decisions
+    labels = set(cascades[asked.cascade].labels)
+    allowed = {Status.DECIDED} if outcome.arrival.budget_ms is None else set(Status) - {Status.ERROR}
+    bad = sum(
+        decision.id != item.id or decision.label not in labels or decision.status not in allowed
+        for item, decision in zip(asked.items, decisions, strict=False)
+    )
+    return bad + abs(len(asked.items) - len(decisions))
+
+
+def main() -> int:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if options.requests < PHASE:
+        parser.error(f"--requests {options.requests}; give {PHASE} or more, so that some have no budget")
+    figures = simulate(options.requests, options.seed)
+    if options.json:
+        sys.stdout.write(json.dumps(asdict(figures), indent=2) + "\n")
+    else:
+        sys.stdout.write(f"{'good' if figures.is_good else 'BAD'}\n")
+        sys.stdout.writelines(f"  {key}: {value}\n" for key, value in asdict(figures).items())
+    return 0 if figures.is_good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""A short run of ``benchmarks.budget_simulation``: budgets hold on a machine that is not as the engine believes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from benchmarks.budget_simulation import simulate
+from benchmarks.virtual_time import VirtualLoop
+
+
+def test_everyone_is_answered_in_time() -> None:
+    """300 requests, some stalled, some given up, some without a budget: all end, in time, with nothing left over."""
+    figures = simulate(300)
+    assert figures.is_good, figures
+    assert figures.given_up > 0
+    assert figures.unlimited > 0
+    assert all(share > 0 for share in figures.statuses.values())
+    assert set(figures.statuses) == {"decided", "depth_cap", "deadline"}
+
+
+def test_virtual_time_passes_only_in_sleep() -> None:
+    """Hours take no time, and timers come in order."""
+    loop = VirtualLoop()
+    rung = []
+
+    async def wait(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        rung.append(loop.time())
+
+    async def both() -> None:
+        await asyncio.gather(wait(7_200.0), wait(3_600.0))
+
+    loop.run_until_complete(both())
+    loop.close()
+    assert rung == [3_600.0, 7_200.0]
