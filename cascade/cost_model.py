@@ -22,6 +22,9 @@ _ROUGH = 0.1  # relative error from which a decode weighs less (Huber 1964)
 _TURNS = 4  # of reweighting
 _LEVEL = 0.15  # how much of the newest decode goes into the level
 _LEVEL_MOST = 1.5  # a decode that took longer than this times its prediction stalled; it says nothing of the level
+_RECENT = 64  # decodes that say how far off predictions are
+_SAFE = 0.8  # share of them that a margin shall cover
+_MOST_MARGIN = 2.0
 _LEAST_PRICE = 0.02  # of the price at the start: nothing is free
 
 
@@ -36,7 +39,7 @@ class CostModel:
     def __init__(self, costs: Costs, pace: float = 1.0) -> None:
         self._start = np.array(costs.parts)
         self._prices: list[float] = (self._start * pace).tolist()
-        self._level = 1.0
+        self._level = self._margin = 1.0
         self._seen: deque[tuple[Work, float]] = deque(maxlen=_WINDOW)
         self._n_new = 0
         self.n_seen = 0
@@ -44,6 +47,11 @@ class CostModel:
     def predict(self, work: Work) -> float:
         """Milliseconds that work will take."""
         return self._level * sum(price * n for price, n in zip(self._prices, work, strict=True))
+
+    @property
+    def margin(self) -> float:
+        """How many times its prediction a wave must be given to end in time four times in five; at least 1."""
+        return self._margin
 
     def learn(self, work: Work, ms: float) -> None:
         """Take in what a decode took; times of 0 and less teach nothing."""
@@ -73,4 +81,6 @@ class CostModel:
             weights = np.minimum(1.0, _ROUGH / np.maximum(np.abs(shares @ factors - 1), _LEAST_PULL))
         prices = self._start * np.maximum(factors, _LEAST_PRICE * pace)
         self._prices = prices.tolist()
-        self._level = float(np.median(ms[-_REFIT:] / (work[-_REFIT:] @ prices)))
+        recent = ms[-_RECENT:] / (work[-_RECENT:] @ prices)
+        self._level = float(np.median(recent[-_REFIT:]))
+        self._margin = float(np.clip(np.quantile(recent, _SAFE) / np.median(recent), 1.0, _MOST_MARGIN))

@@ -29,6 +29,8 @@ from cascade.wave import Job, Plan
 
 log = get_logger("cascade.engine")
 
+_NOVICE = 20  # decodes until which predictions are not believed when they say that nothing can be done
+_TRY_EVERY = 8
 _PAUSE_S = 1e-3  # how long prompts are built before others are heard
 
 
@@ -87,6 +89,7 @@ class Loop:
         self._requests: list[Request] = []
         self._growing: dict[Request, asyncio.Task[None]] = {}
         self._running: _Running | None = None
+        self._n_hopeless = 0  # turns for which no wave would be in time
         self._failure: BaseException | None = None
         self._wake = asyncio.Event()
         self._gate = threading.Lock()  # nothing may be handed over between the last look and the end
@@ -241,10 +244,18 @@ class Loop:
         turn = self._schedule.turn(self._requests, self.now())
         plan = self._planner.next_wave(turn.offers, turn.left_ms)
         self._release(plan.evicted)
+        if not plan.jobs and self._tries():
+            plan = self._planner.next_wave([turn.offers[0][:1]])
+            self._release(plan.evicted)
         if plan.jobs:
             await self._score(plan)
         else:
             self._give_up(turn.requests[0])
+
+    def _tries(self) -> bool:
+        """Whether to try although it will be too late by prediction: now and then, for that may have become wrong."""
+        self._n_hopeless += 1
+        return self.model.n_seen < _NOVICE or self._n_hopeless % _TRY_EVERY == 0
 
     async def _score(self, plan: Plan) -> None:
         wave = plan.jobs

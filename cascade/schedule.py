@@ -78,7 +78,7 @@ class Schedule:
             ordered = sorted(requests, key=lambda request: (request.ends == inf, _answered(request), request.ends))
         else:
             ordered = sorted(requests, key=_due)
-        left_ms = 1_000 * (last_moment(ordered[0]) - now)
+        left_ms = 1_000 * (last_moment(ordered[0]) - now) / self._planner.model.margin
         return Turn(tuple(ordered), tuple(offers[request] for request in ordered), left_ms)
 
     def predicted_ms(self, requests: Sequence[Request], request: Request) -> float:
@@ -145,6 +145,9 @@ class Schedule:
             return walks
         shallow = [walk for walk in walks if walk.depth < cap]
         if share < 1 and cap == 1:
+            half_asked = [walk for walk in shallow if walk.is_half_asked]
+            if half_asked:
+                return half_asked  # an answer of one tier is worth nothing without the others
             return list(islice(shallow, max(1, ceil(share * len(shallow)))))
         return shallow
 

@@ -59,6 +59,11 @@ class Walk:
         """Whether nothing is left to ask."""
         return self.stage is None
 
+    @property
+    def is_half_asked(self) -> bool:
+        """Whether some tiers of its stage have answered and others have not."""
+        return self.stage is not None and bool(self._known(self.stage))
+
     def pending(self) -> list[tuple[str, Question]]:
         """The (tier, question) pairs that its stage still asks."""
         return self._open(self.stage) if self.stage is not None else []
