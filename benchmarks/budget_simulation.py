@@ -27,10 +27,10 @@ import numpy as np
 from benchmarks.simulated_backend import Machine, SimulatedBackend
 from benchmarks.virtual_time import VirtualLoop
 from cascade import Engine, Item, Task
+from cascade.admission import Rules
 from cascade.config import read_config, shipped_config
 from cascade.costs import Work
 from cascade.engine import EngineSettings
-from cascade.loop import Rules
 from cascade.prompt import PromptBuilder
 from cascade.report import Report, Status
 from cascade.tree import Cascade

@@ -9,13 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from cascade.admission import Rules
 from cascade.backends.base import Backend
 from cascade.budget import NO_LIMIT, Budget, BudgetLike, budget_of
 from cascade.config import Config, read_config, shipped_config
 from cascade.errors import ConfigError, InputError
 from cascade.expectation import Expectation
 from cascade.items import Item, Task
-from cascade.loop import Loop, Rules
+from cascade.loop import Loop
 from cascade.prompt import Limits, PromptBuilder
 from cascade.report import Decision, Report, Step
 from cascade.request import OnDecision, Request, new_request

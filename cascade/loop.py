@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from math import inf, isnan
 from typing import Any
 
+from cascade.admission import Admission, Rules
 from cascade.backends.base import Backend, Probe, Scores, Wave
 from cascade.cost_model import CostModel
-from cascade.errors import BackendError, ClosedError, OverloadError
+from cascade.errors import BackendError, ClosedError
 from cascade.kept import Kept
 from cascade.logs import get_logger
 from cascade.planner import Planner, Room, Terms
@@ -31,22 +32,6 @@ log = get_logger("cascade.engine")
 
 _NOVICE = 20  # decodes until which predictions are not believed when they say that nothing can be done
 _TRY_EVERY = 8
-_PAUSE_S = 1e-3  # how long prompts are built before others are heard
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """How an engine treats many callers.
-
-    Attributes:
-        max_requests: Most requests that may be open at once.
-        refuses: Whether a request is refused whose deadline cannot be met, instead of all getting shallower.
-        speculates: Whether questions may be asked before it is known that the tree needs the answers.
-    """
-
-    max_requests: int = 1_024
-    refuses: bool = False
-    speculates: bool = True
 
 
 @dataclass(slots=True)
@@ -87,7 +72,6 @@ class Loop:
         )
         self._schedule = Schedule(self._planner)
         self._requests: list[Request] = []
-        self._growing: dict[Request, asyncio.Task[None]] = {}
         self._running: _Running | None = None
         self._n_hopeless = 0  # turns for which no wave would be in time
         self._failure: BaseException | None = None
@@ -95,6 +79,7 @@ class Loop:
         self._gate = threading.Lock()  # nothing may be handed over between the last look and the end
         self._ended = False
         self._loop = new_event_loop()
+        self._admission = Admission(self._loop, builder, facts.max_prompt, self._open)
         self._thread = threading.Thread(target=self._main, name="cascade-engine", daemon=True)
         self._thread.start()
 
@@ -168,10 +153,9 @@ class Loop:
     def _fail(self, failure: BaseException) -> None:
         """Stop working; every waiting call gets the failure."""
         self._failure = self._failure or failure
-        for request in (*self._requests, *self._growing):
+        for request in self._requests:
             request.complete(self.now(), self._failure)
-        for growing in self._growing.values():
-            growing.cancel()
+        self._admission.fail(self._failure)
         self._requests.clear()
         if self._running is not None:
             self._running.stop.ask()
@@ -180,64 +164,29 @@ class Loop:
     def _admit(self, request: Request) -> None:
         if self._failure is not None:
             request.complete(self.now(), self._failure)
-        elif len(self._requests) + len(self._growing) >= self._rules.max_requests:
-            msg = (
-                f"{self._rules.max_requests} requests are open, the most that engine.max_requests allows. "
-                "Wait for one to end, or raise it in the config."
-            )
-            request.complete(self.now(), OverloadError(msg))
-        elif not request.walks:
-            request.complete(self.now())
         else:
-            self._growing[request] = self._loop.create_task(self._grow(request))
-
-    async def _grow(self, request: Request) -> None:
-        """Build a request's prompts, a few at a time so that others' deadlines are heard, and open it."""
-        try:
-            pause = self.now() + _PAUSE_S
-            for _ in request.grow(self._builder, self._backend.facts.max_prompt):
-                if self.now() >= min(pause, request.ends):
-                    await asyncio.sleep(0)
-                    if request.done.done() or self.now() >= last_moment(request):
-                        break
-                    pause = self.now() + _PAUSE_S
-            self._open(request)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with a request is its caller's to hear
-            request.complete(self.now(), error)
-        finally:
-            del self._growing[request]
-            self._wake.set()
+            self._admission.admit(request, len(self._requests), self._rules.max_requests)
 
     def _open(self, request: Request) -> None:
+        """Take up a request whose prompts are built.
+
+        Raises:
+            OverloadError: It would be late, and the engine is set to refuse it then.
+        """
         if request.done.done():
             return
         if self.now() >= last_moment(request):
             self._give_up(request)
             return
+        if self._rules.refuses:
+            self._schedule.check(self._requests, request, self.now())
         self._planner.kept.admit(request.walks)
         self._requests.append(request)
+        self._wake.set()
         if request.ends < inf:
             self._loop.call_at(last_moment(request), self._give_up, request)
-        if self._rules.refuses and request.ends < inf:
-            self._refuse_late(request)
         if self._running is not None and request.ends < self._running.ends:
             self._running.stop.ask()  # it cannot wait for the end of this wave
-
-    def _refuse_late(self, request: Request) -> None:
-        """Refuse a request that would not be done in time.
-
-        Raises:
-            OverloadError: Says how long it would take.
-        """
-        left_ms = 1_000 * (request.ends - self.now())
-        predicted_ms = self._schedule.predicted_ms(self._requests, request)
-        if predicted_ms > left_ms:
-            self._let_go(request)
-            msg = (
-                f"This request would take {predicted_ms:.0f} ms with what waits before it, and has {left_ms:.0f} ms. "
-                'Give it more time or fewer items, or set engine.overload to "shallower" to go less deep.'
-            )
-            raise OverloadError(msg)
 
     async def _serve(self) -> None:
         """Score the next wave; a request that no wave would fit into gets what it has."""

@@ -14,6 +14,7 @@ from itertools import islice
 from math import ceil, inf
 
 from cascade.costs import Work
+from cascade.errors import OverloadError
 from cascade.planner import Planner
 from cascade.request import Request
 from cascade.walk import Walk
@@ -81,10 +82,21 @@ class Schedule:
         left_ms = 1_000 * (last_moment(ordered[0]) - now) / self._planner.model.margin
         return Turn(tuple(ordered), tuple(offers[request] for request in ordered), left_ms)
 
-    def predicted_ms(self, requests: Sequence[Request], request: Request) -> float:
-        """How long a request will take from now on, those that go before it included."""
-        before = [other for other in requests if other is not request and _due(other) <= _due(request)]
-        return sum(self.by_depth(other)[-1] for other in (*before, request))
+    def check(self, requests: Sequence[Request], request: Request, now: float) -> None:
+        """Refuse a new request that will not be done in time beside those that are open.
+
+        Raises:
+            OverloadError: Says how long it would take.
+        """
+        before = [other for other in requests if _due(other) <= _due(request)]
+        predicted_ms = sum(self.by_depth(other)[-1] for other in (*before, request))
+        left_ms = 1_000 * (last_moment(request) - now)
+        if predicted_ms > left_ms:
+            msg = (
+                f"This request would take {predicted_ms:.0f} ms with what waits before it, and has {left_ms:.0f} ms. "
+                'Give it more time or fewer items, or set engine.overload to "shallower" to go less deep.'
+            )
+            raise OverloadError(msg)
 
     def by_depth(self, request: Request) -> list[float]:
         """Milliseconds to bring a request's items to depth 1, 2 and so on, all that comes before included."""

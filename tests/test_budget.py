@@ -25,11 +25,11 @@ from cascade import (
     read_config,
     shipped_config,
 )
+from cascade.admission import Rules
 from cascade.backends.base import Scores, Wave
 from cascade.budget import NO_LIMIT, budget_of
 from cascade.engine import EngineSettings, settings_of
 from cascade.expectation import Expectation
-from cascade.loop import Rules
 from cascade.outlook import Outlook, Prior
 from cascade.outlook_file import read_outlook, write_outlook
 from cascade.stop import Stop

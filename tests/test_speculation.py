@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from cascade import BASE, Cascade, Engine, read_config, shipped_config
+from cascade.admission import Rules
 from cascade.backends.embedded import open_backend
 from cascade.backends.scripted import ByteTokenizer
 from cascade.costs import Costs
 from cascade.engine import EngineSettings
 from cascade.expectation import Expectation
-from cascade.loop import Rules
 from cascade.planner import Planner, Room, Terms
 from cascade.prompt import FORMATS, PromptBuilder
 from cascade.report import Provenance
