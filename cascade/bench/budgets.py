@@ -29,9 +29,8 @@ from cascade.report import Report
 AN_HOUR_MS = 3_600_000.0
 """A budget that is not binding."""
 
-_FULL_RUNS = 3
+_FULL_RUNS = 3  # at most
 _PER_PAIR, _PER_ROUND, _PER_ABORT = 10, 40, 5  # requests with a budget for each of the other measurements
-_LEAST_ROUNDS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +38,14 @@ class Counts:
     """How much is measured.
 
     Attributes:
+        full_runs: Runs of every call in full whose median counts.
         trials: Requests with a random budget.
         aborted: Requests that are given up while they run.
         pairs: Pairs of a request without a budget and with one that is not binding.
         rounds: Rounds of concurrent callers against one after another.
     """
 
+    full_runs: int
     trials: int
     aborted: int
     pairs: int
@@ -54,16 +55,17 @@ class Counts:
     def of(cls, n_requests: int) -> Self:
         """Counts that grow with the requests with a budget."""
         return cls(
+            full_runs=max(1, min(_FULL_RUNS, n_requests // _PER_PAIR)),
             trials=n_requests,
             aborted=max(1, n_requests // _PER_ABORT),
-            pairs=max(_LEAST_ROUNDS, n_requests // _PER_PAIR),
-            rounds=max(_LEAST_ROUNDS, n_requests // _PER_ROUND),
+            pairs=max(1, n_requests // _PER_PAIR),
+            rounds=max(1, n_requests // _PER_ROUND),
         )
 
     @property
     def steps(self) -> int:
         """How often ``advance`` is called."""
-        return 2 * _FULL_RUNS * len(SIZES) + self.trials + self.aborted + self.pairs + self.rounds
+        return 2 * self.full_runs * len(SIZES) + self.trials + self.aborted + self.pairs + self.rounds
 
 
 class BudgetBench:
@@ -85,9 +87,9 @@ class BudgetBench:
         self._engine = Engine(self.forced, self.cascades, workload.limits)
         self._advance = advance
 
-    async def full_ms(self) -> list[float]:
+    async def full_ms(self, n_runs: int) -> list[float]:
         """Milliseconds of each call alone and without a budget, as a median; the engine learns meanwhile."""
-        runs = [[await self._timed(call) for call in self.calls] for _ in range(_FULL_RUNS)]
+        runs = [[await self._timed(call) for call in self.calls] for _ in range(n_runs)]
         return [float(np.median(times)) for times in zip(*runs, strict=True)]
 
     async def trials(self, groups: Iterable[Sequence[Trial]]) -> list[Tried]:
@@ -193,7 +195,7 @@ def measure_budgets(
 
 
 async def _figures(bench: BudgetBench, counts: Counts, seed: int) -> dict[str, Any]:
-    full_ms = await bench.full_ms()
+    full_ms = await bench.full_ms(counts.full_runs)
     n_before = len(bench.forced.waves)
     groups = groups_of_trials(list(zip(bench.calls, full_ms, strict=True)), counts.trials, seed)
     tried = await bench.trials(groups)
