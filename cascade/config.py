@@ -105,10 +105,7 @@ class StageConfig(_Model):
         )
 
 
-OutlookEntry = Annotated[
-    Annotated[OutlookConfig, Tag(TABLE)] | Annotated[Path, Tag(ONE)],
-    Discriminator(_form),
-]
+OutlookEntry = Annotated[Annotated[OutlookConfig, Tag(TABLE)] | Annotated[Path, Tag(ONE)], Discriminator(_form)]
 
 
 class EngineConfig(_Model):
@@ -119,6 +116,7 @@ class EngineConfig(_Model):
         "shallower",
         description="When budgets cannot be kept in full: all go less deep, or those that would be late are refused.",
     )
+    price: float = Field(1.0, ge=0, allow_inf_nan=False, description="Points of macro F1 that 100 ms are worth.")
     speculate: bool = Field(True, description="Ask ahead of the tree where the cost model says that it is faster.")
 
 
@@ -204,10 +202,7 @@ class AdapterConfig(_Model):
     scale: float = Field(1.0, gt=0, le=16, description="Factor on the adapter's own alpha / rank.")
 
 
-AdapterEntry = Annotated[
-    Annotated[AdapterConfig, Tag(TABLE)] | Annotated[Path, Tag(ONE)],
-    Discriminator(_form),
-]
+AdapterEntry = Annotated[Annotated[AdapterConfig, Tag(TABLE)] | Annotated[Path, Tag(ONE)], Discriminator(_form)]
 
 
 class Config(_Model):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.engine import Engine
-from cascade.metrics import auc, auc_per_task, calibration_error, f1, macro_f1
+from cascade.metrics import auc, auc_per_task, calibration_error, f1, macro_f1, recall_kept
 from cascade.report import Decision, Step
 from cascade.rows import Labelled
 from cascade.tree import ANY_TIER, Cascade, Combine, Stage
@@ -106,7 +106,7 @@ class Evaluation:
                 truth: dict(zip(labels, self._confusion[row].tolist(), strict=True)) for row, truth in enumerate(labels)
             },
             "macro_f1": _known(macro_f1(self._confusion)),
-            "recall_kept": _known(self._recall_kept()),
+            "recall_kept": _known(recall_kept(self._confusion, labels.index(self._cascade.dropped))),
             "calls_per_item": self._n_calls / self._n_items if self._n_items else None,
             "tokens_per_item": self._n_tokens / self._n_items if self._n_items else None,
             "elapsed_ms": round(self._elapsed_ms, 3),
@@ -136,12 +136,6 @@ class Evaluation:
         tallies = self.tallies[stage.name]
         by_tier = {tier: tallies[tier].as_dict() for tier in stage.questions} if stage.is_tiered else {}
         return tallies[ANY_TIER].as_dict() | {"by_tier": by_tier}
-
-    def _recall_kept(self) -> float:
-        dropped = self._cascade.labels.index(self._cascade.dropped)
-        kept = np.delete(self._confusion, dropped, axis=0)
-        total = int(kept.sum())
-        return 1 - int(kept[:, dropped].sum()) / total if total else math.nan
 
 
 def _combined(stage: Stage, by_tier: dict[str, float]) -> float:

@@ -88,7 +88,10 @@ class Expectation:
         return 1 - self.leaves(self.cascade.first).get(self.cascade.dropped, 0.0)
 
     def likeliest(self, stage: Stage, item: Item | None = None) -> tuple[str, float]:
-        """The likeliest label at a stage, with its probability.
+        """The likeliest label that a stage still leads to, with its probability.
+
+        Labels that it does not lead to are left out even where they are likelier: thresholds below 0.5 pass
+        an item on although most that pass do not matter, because missing one costs more.
 
         Args:
             stage: Where the item stands.
@@ -97,7 +100,10 @@ class Expectation:
         leaves = dict(self.leaves(stage))
         if item is not None:
             leaves = self._weighed(leaves, self.p_matters(item))
-        label = max(self.cascade.labels, key=lambda name: leaves.get(name, 0.0))
+        ahead = {
+            target.name for entry in (stage, *self.cascade.after(stage)) for target in (entry.yes, entry.no)
+        }  # stages' names among them are no labels and do no harm
+        label = max((name for name in self.cascade.labels if name in ahead), key=lambda name: leaves.get(name, 0.0))
         return label, leaves.get(label, 0.0)
 
     def _weighed(self, leaves: dict[str, float], p_matters: float) -> dict[str, float]:

@@ -244,7 +244,7 @@ class Loop:
         for request, own in running.owners.items():
             if request not in self._requests:
                 continue
-            request.charge(scores.cost, n_own=len(own), n_all=len(plan.jobs))
+            request.charge(scores.cost, plan.predicted_ms, n_own=len(own), n_all=len(plan.jobs))
             moved = list(dict.fromkeys(job.walk for job in own))
             self._release(self._planner.kept.advance(moved))
             fault = request.tell([walk for walk in moved if walk.is_done])

@@ -84,6 +84,24 @@ def best_f1_threshold(p_yes: ArrayLike, truths: ArrayLike) -> float:
     return float(np.clip((p[order][at] + below) / 2, _LOWEST_THRESHOLD, 1 - _LOWEST_THRESHOLD))
 
 
+def accuracy(confusion: NDArray[np.int64]) -> float:
+    """Share of rows that got their true label; NaN without rows."""
+    total = int(confusion.sum())
+    return int(np.trace(confusion)) / total if total else float("nan")
+
+
+def recall_kept(confusion: NDArray[np.int64], dropped: int) -> float:
+    """Share of what matters that was kept, whatever its label became; NaN where nothing matters.
+
+    Args:
+        confusion: Rows are truths, columns answers.
+        dropped: Row and column of the label of what does not matter.
+    """
+    mattering = np.delete(confusion, dropped, axis=0)
+    total = int(mattering.sum())
+    return 1 - int(mattering[:, dropped].sum()) / total if total else float("nan")
+
+
 def macro_f1(confusion: NDArray[np.int64]) -> float:
     """Mean F1 of the labels that occur as truth; rows of the matrix are truths, columns answers."""
     both = np.diag(confusion).astype(float)

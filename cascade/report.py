@@ -111,6 +111,7 @@ class Statistics:
         elapsed_ms: Wall time from the call to the last decision.
         prompt_ms: Of that, building and tokenising prompts.
         decode_ms: Of that, inside the backend.
+        predicted_ms: What the cost model said its waves would take; of a shared wave the share of its probes.
     """
 
     items: int = 0
@@ -123,6 +124,7 @@ class Statistics:
     elapsed_ms: float = 0.0
     prompt_ms: float = 0.0
     decode_ms: float = 0.0
+    predicted_ms: float = 0.0
 
     @property
     def calls_per_item(self) -> float:

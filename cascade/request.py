@@ -125,8 +125,8 @@ class Request:
             walk.cut(Status.DEPTH_CAP if walk.depth else Status.DEADLINE)
         return open_
 
-    def charge(self, cost: WaveCost, n_own: int, n_all: int) -> None:
-        """Book a wave; the tokens of a shared one are split by the share of its probes."""
+    def charge(self, cost: WaveCost, predicted_ms: float, n_own: int, n_all: int) -> None:
+        """Book a wave; tokens and prediction of a shared one are split by the share of its probes."""
         stats = self.stats
         stats.calls += n_own
         stats.decode_calls += cost.decode_calls
@@ -134,6 +134,7 @@ class Request:
         stats.tokens_decoded += round(cost.tokens_decoded * n_own / n_all)
         stats.tokens_reused += round(cost.tokens_reused * n_own / n_all)
         stats.decode_ms += cost.elapsed_ms
+        stats.predicted_ms += predicted_ms * n_own / n_all
 
     def tell(self, settled: Sequence[Walk]) -> Exception | None:
         """Tell the caller of decisions that have settled; what its function raises comes back."""

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.metrics import auc, auc_per_task, best_f1_threshold, calibration_error, f1, macro_f1, rows_by_task
+from cascade.metrics import (
+    accuracy,
+    auc,
+    auc_per_task,
+    best_f1_threshold,
+    calibration_error,
+    f1,
+    macro_f1,
+    recall_kept,
+    rows_by_task,
+)
 
 ROWS = st.lists(st.tuples(st.integers(0, 20).map(lambda n: n / 20), st.booleans()), min_size=1, max_size=30)
 Rows = list[tuple[float, bool]]
@@ -107,3 +117,12 @@ def test_macro_f1() -> None:
     confusion = np.array([[3, 1, 0], [0, 2, 2], [0, 0, 0]])
     assert macro_f1(confusion) == pytest.approx((6 / 7 + 4 / 7) / 2)
     assert math.isnan(macro_f1(np.zeros((2, 2), dtype=np.int64)))
+
+
+def test_accuracy_and_recall_of_what_matters() -> None:
+    """An item that matters is found whatever its label became, as long as it is not the dropped one."""
+    confusion = np.array([[5, 1, 0], [1, 2, 1], [0, 0, 2]])
+    assert accuracy(confusion) == pytest.approx(9 / 12)
+    assert recall_kept(confusion, dropped=0) == pytest.approx(5 / 6)
+    assert math.isnan(accuracy(np.zeros((2, 2), dtype=np.int64)))
+    assert math.isnan(recall_kept(np.zeros((2, 2), dtype=np.int64), dropped=0))

@@ -14,6 +14,7 @@ from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
 ROOT = Path(__file__).parent.parent
+TABLES = ("map.toml", "precision.outlook.toml", "scope.outlook.toml")
 
 
 @pytest.fixture
@@ -32,7 +33,8 @@ def project(tmp_path: Path) -> Path:
     ):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).write_text("")
-    shutil.copy(ROOT / "adapters" / "map.toml", copy / "adapters" / "map.toml")
+    for name in TABLES:
+        shutil.copy(ROOT / "adapters" / name, copy / "adapters" / name)
     return copy
 
 
@@ -49,17 +51,18 @@ def files(archive: Path) -> set[str]:
 
 
 def test_a_wheel_carries_the_package_and_the_shipped_set(project: Path) -> None:
-    """A wheel has every module and, in cascade/shipped, the map with its GGUF files, and nothing else."""
+    """A wheel has every module and, in cascade/shipped, the map with what it names, and nothing else."""
     for name in ("embedded.gguf", "relevant.gguf"):
         (project / "adapters" / name).write_bytes(b"GGUF")
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "cascade").rglob("*.py")}
-    shipped = {f"cascade/shipped/{name}" for name in ("map.toml", "embedded.gguf", "relevant.gguf")}
+    shipped = {f"cascade/shipped/{name}" for name in (*TABLES, "embedded.gguf", "relevant.gguf")}
     assert files(wheel(project)) == modules | shipped | {"cascade/py.typed"}
 
 
 def test_a_wheel_can_be_built_before_there_are_adapters(project: Path) -> None:
-    """Without GGUF files the wheel has the map alone."""
-    assert {name for name in files(wheel(project)) if "shipped" in name} == {"cascade/shipped/map.toml"}
+    """Without GGUF files the wheel has the map and its outlooks alone."""
+    shipped = {f"cascade/shipped/{name}" for name in TABLES}
+    assert {name for name in files(wheel(project)) if "shipped" in name} == shipped
 
 
 def test_an_unpacked_wheel_finds_its_shipped_config(project: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from cascade.backends.tune import tuning_key
 from cascade.config import Config, ModelConfig
 from cascade.errors import CascadeError, ConfigError
 from cascade.machine import user_cache
-from cascade.prompt import PromptBuilder, prompt_format
+from cascade.prompt import PromptBuilder, PromptFormat, prompt_format
 from cascade.tree import BASE, Cascade
 from cascade.tuned import Tuning
 from cascade.tuning_file import load_tuning
@@ -28,7 +28,11 @@ CacheFolder = Path | Literal["user"] | None
 
 
 def open_backend(
-    config: Config, cascades: Mapping[str, Cascade], tunings: CacheFolder = "user", models: ModelSet | None = None
+    config: Config,
+    cascades: Mapping[str, Cascade],
+    tunings: CacheFolder = "user",
+    models: ModelSet | None = None,
+    form: PromptFormat | None = None,
 ) -> LlamaBackend:
     """Load what a config names.
 
@@ -37,12 +41,13 @@ def open_backend(
         cascades: Whose questions must fit the model.
         tunings: Where to look for what ``cascade doctor --tune`` measured; answers do not depend on it.
         models: What ``load_model_set`` made of the config, so that no file is hashed twice; None to load it.
+        form: How prompts are written and what the labels are; None for what the config names.
 
     Raises:
         ConfigError: The prompt format or a question does not fit the model or its adapter.
         ModelFileError: A file is missing, damaged or does not fit.
     """
-    form = prompt_format(config.model.format)
+    form = form or prompt_format(config.model.format)
     models = models or load_model_set(config)
     tuning = find_tuning(config.model, models.model_sha256, tunings)
     costs = tuning.costs if tuning else None

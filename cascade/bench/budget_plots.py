@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cascade.bench.plots import Drawing, Figures, prediction, write_drawings
+from cascade.bench.plots import Draw, Figures, draw_all, prediction
 
 _WINDOW_MS = 50.0
 
@@ -17,12 +17,12 @@ def write_budget_plots(figures: Figures, folder: Path) -> list[Path]:
         InputError: There is no matplotlib.
         MachineError: The folder cannot be written.
     """
-    drawings: dict[str, Drawing] = {"overshoot": _overshoot}
+    drawings: dict[str, Draw] = {"overshoot": _overshoot}
     if figures["anytime"]:
         drawings["anytime"] = _anytime
     if figures["predictions"]:
         drawings["prediction"] = prediction
-    return write_drawings(figures, folder, drawings)
+    return draw_all(figures, folder, figures["workload"], drawings)
 
 
 def _anytime(axes: Any, figures: Figures) -> None:

@@ -16,9 +16,7 @@ from cascade.backends.embedded import open_backend
 from cascade.bench.peers import PeerSetup
 from cascade.engine import Engine
 from cascade.errors import CascadeError, PeerError
-from cascade.tree import ANY_TIER, Cascade, Question, Stage, Target
-
-_MARKER = "label"
+from cascade.one_call import one_stage
 
 
 class FourwayPeer:
@@ -59,21 +57,3 @@ class FourwayPeer:
     def close(self) -> None:
         """See ``Peer.close``."""
         self._engine.close()
-
-
-def one_stage(cascade: Cascade) -> Cascade:
-    """A cascade of the same name that asks each item once, under the first stage's adapter.
-
-    Its two answers stand for all labels, since an answer leads to no second call.
-    """
-    names = ", ".join(cascade.labels)
-    first = next(iter(cascade.first.questions.values()))
-    question = Question(marker=_MARKER, wording=f"which is it: {names}?", adapter=first.adapter, threshold=0.5)
-    no, yes = cascade.labels[:2]
-    stage = Stage(
-        name=_MARKER,
-        questions={ANY_TIER: question},
-        yes=Target(yes, is_label=True),
-        no=Target(no, is_label=True),
-    )
-    return Cascade(name=cascade.name, instructions=cascade.instructions, labels=(no, yes), stages=(stage,))

@@ -12,7 +12,7 @@ from cascade.errors import InputError, MachineError
 Figures = Mapping[str, Any]
 """What ``compare`` returns."""
 
-Drawing = Callable[[Any, Figures], None]
+Draw = Callable[[Any, Figures], None]
 """Draws figures on axes of matplotlib."""
 
 
@@ -46,7 +46,7 @@ def write_plots(figures: Figures, folder: Path) -> list[Path]:
         InputError: There is no matplotlib.
         MachineError: The folder cannot be written.
     """
-    drawings: dict[str, Drawing] = {
+    drawings: dict[str, Draw] = {
         "latency": _latency,
         "stages": _stages,
         "reuse": _reuse,
@@ -56,20 +56,31 @@ def write_plots(figures: Figures, folder: Path) -> list[Path]:
         drawings["prediction"] = prediction
     if figures["peers"]:
         drawings["peers"] = _peers
-    return write_drawings(figures, folder, drawings)
+    return draw_all(figures, folder, figures["workload"], drawings)
 
 
-def write_drawings(figures: Figures, folder: Path, drawings: Mapping[str, Drawing]) -> list[Path]:
-    """Write each drawing as WORKLOAD-NAME.png into a folder; returns their paths. Raises as ``write_plots``."""
+def draw_all(figures: Figures, folder: Path, name: str, drawings: Mapping[str, Draw]) -> list[Path]:
+    """Write one PNG file a drawing into a folder, which is made if absent; returns their paths.
+
+    Args:
+        figures: What is drawn.
+        folder: Where.
+        name: What the files' names begin with.
+        drawings: What they go on with, and what draws each.
+
+    Raises:
+        InputError: There is no matplotlib.
+        MachineError: The folder cannot be written.
+    """
     figure_class = prepare(folder)
     paths = []
     try:
-        for name, draw in drawings.items():
+        for title, draw in drawings.items():
             figure = figure_class(figsize=(7, 4), layout="constrained")
             axes = figure.subplots()
             draw(axes, figures)
             axes.spines[["top", "right"]].set_visible(False)
-            paths.append(folder / f"{figures['workload']}-{name}.png")
+            paths.append(folder / f"{name}-{title}.png")
             figure.savefig(paths[-1], dpi=120)
     except OSError as error:
         raise _unwritable(folder, error) from error

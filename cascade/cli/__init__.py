@@ -17,6 +17,7 @@ from cascade.cli import (
     bench_command,
     classify_command,
     config_commands,
+    depth_command,
     doctor_command,
     evaluate_command,
     quantize_command,
@@ -26,6 +27,7 @@ from cascade.cli.output import Settings, guarded
 app = typer.Typer(name="cascade", add_completion=False)
 app.command()(classify_command.classify)
 app.command()(evaluate_command.evaluate)
+app.command()(depth_command.depth)
 app.command()(bench_command.bench)
 app.command()(doctor_command.doctor)
 app.command()(quantize_command.quantize)

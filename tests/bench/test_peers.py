@@ -16,7 +16,6 @@ from cascade.adapters import load_model_set
 from cascade.backends.embedded import context_size
 from cascade.bench.asks import asks, by_item, by_stage
 from cascade.bench.choice import PEERS, PeerChoice
-from cascade.bench.fourway_peer import one_stage
 from cascade.bench.peers import PeerSetup
 from cascade.bench.server_peer import read_answer, request_bodies, server_command
 from cascade.bench.server_process import free_port
@@ -24,6 +23,7 @@ from cascade.bench.torch_peer import PROJECTIONS, lora_options, padded, qwen3_ge
 from cascade.bench.workload import workload
 from cascade.errors import PeerError
 from cascade.gguf_file import GGUFFile, MetaValue, read_gguf
+from cascade.one_call import one_stage
 from cascade.prompt import PromptBuilder
 from cascade.tree import Cascade
 from tests.bench.shipped import CASCADES, CONFIG

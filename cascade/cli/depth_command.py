@@ -1,0 +1,151 @@
+"""``cascade depth``: where to stop decomposing, and what labelled tasks teach of a cascade."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from cascade.bench.depth_plots import write_depth_plots
+from cascade.bench.plots import prepare
+from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress, results
+from cascade.config import Config, read_config, shipped_config
+from cascade.depth_choice import Level, Terms
+from cascade.depth_study import DepthStudy, Findings
+from cascade.engine import Engine
+from cascade.errors import ConfigError, InputError
+from cascade.one_call import label_starts
+from cascade.outlook_file import write_outlook
+from cascade.rows import Labelled, check_files, read_labelled
+from cascade.tree import Cascade
+
+_QUALITY = ("accuracy", "macro_f1", "recall_kept")
+
+
+def depth(  # noqa: PLR0913 - the command line's options
+    *,
+    cascade: Annotated[str, typer.Option(help="Name of the cascade.")],
+    data: Annotated[list[Path], typer.Option(help="Labelled tasks, JSON lines, plain or gzipped; may be repeated.")],
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More files like --data.")] = None,
+    price: Annotated[
+        float | None,
+        typer.Option(help="Points of macro F1 that 100 ms are worth; the config's engine.price if absent."),
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="Milliseconds a request may take: the deepest depth that fits, at any price.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write what was learned, for a cascade's key `outlook`.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Folder for pictures: depth and anytime.")] = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what each question more gains for its time, and what a budget buys."""
+    paths = [*data, *(more or [])]
+    check_files(paths)
+    settings = read_config(config or shipped_config())
+    terms = Terms.of(price, budget, settings.engine.price)
+    if out is not None and not out.absolute().parent.is_dir():
+        msg = f"{out}: there is no folder {out.parent}. Make it, or name a file in another."
+        raise InputError(msg)
+    if plot is not None:
+        prepare(plot)  # a run that takes minutes must not end in an import error
+    findings, zero, refusal = _study(settings, cascade, paths)
+    figures = findings.as_dict(terms, zero) | {"no_depth_0": refusal}
+    if out is not None:
+        source = f"From {findings.n_tasks} labelled tasks with {findings.n_items} items, by `cascade depth`."
+        write_outlook(findings.outlook, out, source)
+        note(f"wrote {out}")
+    if plot is not None:
+        for path in write_depth_plots(figures, plot):
+            note(f"wrote {path}")
+    if json:
+        print_json(figures)
+    else:
+        _show(figures)
+
+
+def _study(config: Config, name: str, paths: Sequence[Path]) -> tuple[Findings, Level | None, str | None]:
+    """What was found, depth 0 where the model can do it, and otherwise why it cannot."""
+    with progress() as bar:
+        line = bar.add_task("requests", total=None)
+        with Engine.open(config) as engine:
+            tree = engine.cascade(name)
+            tasks = [labelled for path in paths for labelled in read_labelled(path, tree) if labelled.items]
+            starts, refusal = _starts(engine, tree)
+            study = DepthStudy(engine, tree, tasks, lambda: bar.advance(line))
+            bar.update(line, total=study.n_requests + len(tasks) * len(starts[1:]))
+            findings = study.run()
+        if refusal is not None:
+            return findings, None, refusal
+        try:
+            return findings, _zero(config, tree, starts, tasks, lambda: bar.advance(line)), None
+        except ConfigError as error:
+            return findings, None, str(error)
+
+
+def _starts(engine: Engine, cascade: Cascade) -> tuple[tuple[str, ...], str | None]:
+    """The first tokens of the labels, or why they do not tell them apart."""
+    try:
+        return label_starts(cascade.labels, engine.facts.tokenizer), None
+    except ConfigError as error:
+        return (), str(error)
+
+
+def _zero(
+    config: Config, cascade: Cascade, starts: Sequence[str], tasks: Sequence[Labelled], advance: Callable[[], object]
+) -> Level:
+    from cascade.bench.label_call import LabelCall  # noqa: PLC0415 - loads llama_cpp
+
+    return LabelCall(config, cascade, starts, advance).level(tasks)
+
+
+def _show(figures: dict[str, Any]) -> None:
+    console = results()
+    table = _table(("depth", *_QUALITY, "calls/item", "predicted ms", "measured ms", "F1 points/ms"))
+    for row in figures["depths"]:
+        quality = (_shown(row[key]) for key in _QUALITY)
+        times = (f"{row['predicted_ms']:.0f}", f"{row['elapsed_ms']:.0f}", _shown(row["points_per_ms"]))
+        table.add_row(str(row["depth"]), *quality, f"{row['calls_per_item']:.2f}", *times)
+    console.print(table)
+    console.print(_choice(figures))
+    if figures["no_depth_0"]:
+        console.print(f"There is no depth 0, one call that tells all labels apart: {figures['no_depth_0']}")
+    console.print()
+    table = _table(("budget", "ms", *_QUALITY, "measured ms"))
+    for row in figures["anytime"]:
+        quality = (_shown(row[key]) for key in _QUALITY)
+        table.add_row(f"{row['share']:.0%}", f"{row['budget_ms']:.0f}", *quality, f"{row['elapsed_ms']:.0f}")
+    console.print(table)
+    console.print()
+    passed = ", ".join(f"{stage} {rate:.1%}" for stage, rate in figures["learned"]["pass_rates"].items())
+    ranking = _shown(figures["learned"]["prior_auc_per_task"])
+    console.print(
+        f"{figures['tasks']} tasks, {figures['items']} items: passed by {passed}; a prior from "
+        f"{figures['learned']['prior_facts'] or 0} facts ranks what the cascade keeps with a per-task AUC of {ranking}"
+    )
+
+
+def _choice(figures: dict[str, Any]) -> str:
+    choice = figures["choice"]
+    if choice["by"] == "budget":
+        limit = f"a budget of {choice['budget_ms']:g} ms"
+        return (
+            f"Stop at depth {choice['depth']}, the deepest that fits {limit}."
+            if choice["depth"] is not None
+            else f"No depth fits {limit}."
+        )
+    return f"Stop at depth {choice['depth']}: at {choice['price']:g} points of macro F1 for 100 ms, no more pays."
+
+
+def _table(names: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,198 @@
+"""What a cascade gains by every question: labelled tasks run to each depth, and under budgets.
+
+Full runs also teach the outlook: what passes, where items end, and what a cascade keeps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.budget import Budget
+from cascade.depth_choice import Level, Terms, rows
+from cascade.engine import Engine
+from cascade.errors import InputError
+from cascade.expectation import Expectation
+from cascade.learner import Learner
+from cascade.metrics import accuracy, macro_f1, recall_kept
+from cascade.outlook import Outlook
+from cascade.report import Decision, Statistics
+from cascade.rows import Labelled
+from cascade.tree import Cascade
+
+SHARES = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5)
+"""Budgets of the anytime curve, as shares of the median full run's time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What a study found.
+
+    Attributes:
+        cascade: Name of the cascade.
+        n_tasks: Tasks that were run.
+        n_items: Their items.
+        levels: Every depth from 1 on.
+        anytime: Quality under each budget, in JSON form.
+        outlook: What the full runs taught.
+        prior_auc: How well a prior ranks what the cascade keeps, on tasks that it was not fitted to; see
+            ``prior_fit.prior_auc``.
+    """
+
+    cascade: str
+    n_tasks: int
+    n_items: int
+    levels: tuple[Level, ...]
+    anytime: tuple[dict[str, Any], ...]
+    outlook: Outlook
+    prior_auc: float
+
+    def as_dict(self, terms: Terms, zero: Level | None = None) -> dict[str, Any]:
+        """JSON form; None where a figure cannot be had from these tasks.
+
+        Args:
+            terms: What time is worth.
+            zero: Depth 0, where it was measured.
+        """
+        levels = (zero, *self.levels) if zero else self.levels
+        chosen = terms.choose(levels)
+        return {
+            "cascade": self.cascade,
+            "tasks": self.n_tasks,
+            "items": self.n_items,
+            "depths": rows(levels),
+            "choice": terms.as_dict() | {"depth": chosen.depth if chosen else None},
+            "anytime": list(self.anytime),
+            "learned": {
+                "pass_rates": dict(self.outlook.pass_rates),
+                "leaves": {stage: dict(leaves) for stage, leaves in self.outlook.leaves.items()},
+                "prior_facts": len(self.outlook.prior.weights) if self.outlook.prior else None,
+                "prior_auc_per_task": None if math.isnan(self.prior_auc) else self.prior_auc,
+            },
+        }
+
+
+@dataclass(slots=True)
+class Tally:
+    """What requests of one kind came to.
+
+    Attributes:
+        labels: The cascade's labels, in order.
+        dropped: The label of what does not matter.
+    """
+
+    labels: tuple[str, ...]
+    dropped: str
+    _confusion: NDArray[np.int64] = field(init=False)
+    _stats: list[Statistics] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._confusion = np.zeros((len(self.labels), len(self.labels)), np.int64)
+
+    def add(self, truths: Sequence[str], answers: Sequence[str], stats: Statistics) -> None:
+        """Book a request."""
+        for truth, answer in zip(truths, answers, strict=True):
+            self._confusion[self.labels.index(truth), self.labels.index(answer)] += 1
+        self._stats.append(stats)
+
+    @property
+    def elapsed_ms(self) -> float:
+        """Median over requests."""
+        return median(stats.elapsed_ms for stats in self._stats)
+
+    def quality(self) -> dict[str, float | None]:
+        """Accuracy, macro F1 and recall of what is kept."""
+        recall = recall_kept(self._confusion, self.labels.index(self.dropped))
+        return {
+            "accuracy": accuracy(self._confusion),
+            "macro_f1": macro_f1(self._confusion),
+            "recall_kept": None if math.isnan(recall) else recall,
+        }
+
+    def level(self, depth: int) -> Level:
+        """The requests as those of a depth."""
+        quality = self.quality()
+        return Level(
+            depth=depth,
+            accuracy=quality["accuracy"] or 0.0,
+            macro_f1=quality["macro_f1"] or 0.0,
+            recall_kept=quality["recall_kept"],
+            calls_per_item=sum(stats.calls for stats in self._stats) / sum(stats.items for stats in self._stats),
+            predicted_ms=median(stats.predicted_ms for stats in self._stats),
+            elapsed_ms=self.elapsed_ms,
+        )
+
+
+class DepthStudy:
+    """Runs labelled tasks to every depth and under budgets.
+
+    Args:
+        engine: An engine with the cascade.
+        cascade: The cascade.
+        tasks: The tasks; those without items are passed over.
+        advance: Told of each request that is done; ``n_requests`` says how many there will be.
+
+    Raises:
+        InputError: No task has an item.
+    """
+
+    def __init__(
+        self, engine: Engine, cascade: Cascade, tasks: Sequence[Labelled], advance: Callable[[], object] = lambda: None
+    ) -> None:
+        self._engine = engine
+        self._cascade = cascade
+        self._tasks = [labelled for labelled in tasks if labelled.items]
+        self._advance = advance
+        self._learner = Learner(cascade)
+        if not self._tasks:
+            msg = "No task has an item, so nothing can be measured. Give labelled tasks with items."
+            raise InputError(msg)
+
+    @property
+    def n_requests(self) -> int:
+        """How many requests ``run`` makes."""
+        return len(self._tasks) * (self._n_levels + len(SHARES))
+
+    def run(self) -> Findings:
+        """Measure every depth and every budget."""
+        levels = self._levels()
+        return Findings(
+            cascade=self._cascade.name,
+            n_tasks=len(self._tasks),
+            n_items=sum(len(labelled.items) for labelled in self._tasks),
+            levels=tuple(levels),
+            anytime=tuple(self._anytime(share, levels[-1].elapsed_ms) for share in SHARES),
+            outlook=self._learner.outlook(),
+            prior_auc=self._learner.prior_auc(),
+        )
+
+    def _levels(self) -> list[Level]:
+        """Every depth from 1 to the last; each task goes to all of them in turn, so that noise meets all alike."""
+        tallies = [Tally(self._cascade.labels, self._cascade.dropped) for _ in range(self._n_levels)]
+        for labelled in self._tasks:
+            by_depth = [self._run(labelled, Budget(depth=depth), tally) for depth, tally in enumerate(tallies, 1)]
+            self._learner.add(labelled.items, labelled.labels, by_depth[-1])
+        return [tally.level(depth) for depth, tally in enumerate(tallies, 1)]
+
+    def _anytime(self, share: float, full_ms: float) -> dict[str, Any]:
+        """Quality where every request may take a share of the median full run's time."""
+        tally, budget = Tally(self._cascade.labels, self._cascade.dropped), Budget(ms=share * full_ms)
+        for labelled in self._tasks:
+            self._run(labelled, budget, tally)
+        return {"share": share, "budget_ms": budget.ms, "elapsed_ms": tally.elapsed_ms} | tally.quality()
+
+    @property
+    def _n_levels(self) -> int:
+        return Expectation(self._cascade).n_levels
+
+    def _run(self, labelled: Labelled, budget: Budget, tally: Tally) -> tuple[Decision, ...]:
+        report = self._engine.classify(labelled.task, labelled.items, self._cascade.name, budget=budget)
+        tally.add(labelled.labels, [decision.label for decision in report.decisions], report.stats)
+        self._advance()
+        return report.decisions

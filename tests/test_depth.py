@@ -1,0 +1,173 @@
+"""Where to stop decomposing: figures worked out by hand, and the command with the shipped model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from cascade import Engine, Item, ScriptedBackend, Task, read_config, shipped_config
+from cascade.backends.scripted import ByteTokenizer
+from cascade.cli import main
+from cascade.cli.output import ExitCode
+from cascade.depth_choice import Level, Terms, points_per_ms
+from cascade.depth_study import SHARES, DepthStudy
+from cascade.errors import ConfigError, InputError
+from cascade.one_call import label_starts
+from cascade.outlook import Outlook
+from cascade.outlook_file import read_outlook
+from cascade.rows import Labelled
+
+CASCADES = read_config(shipped_config()).cascades()
+PRECISION = replace(CASCADES["precision"], outlook=Outlook())
+ADAPTERS = frozenset({"relevant", "primary", "supporting", "dependency", "co_change", "metadata"})
+SYMBOLS = {"read_config": "primary", "Config": "type_context", "open_socket": "excluded", "find": "supporting"}
+
+
+def level(depth: int, macro_f1: float, elapsed_ms: float) -> Level:
+    """A level of which only quality and time matter."""
+    return Level(
+        depth=depth,
+        accuracy=0.5,
+        macro_f1=macro_f1,
+        recall_kept=None,
+        calls_per_item=1.0,
+        predicted_ms=elapsed_ms,
+        elapsed_ms=elapsed_ms,
+    )
+
+
+LEVELS = (level(1, 0.30, 100), level(2, 0.30, 150), level(3, 0.40, 200), level(4, 0.41, 400))
+
+
+@pytest.mark.parametrize(("price", "depth"), [(0.0, 4), (0.4, 4), (1.0, 3), (9.9, 3), (10.1, 1), (1e6, 1)])
+def test_under_a_price_time_must_be_worth_its_points(price: float, depth: int) -> None:
+    """Depth 3 gains 10 points for 100 ms although depth 2 gains none on the way; depth 4 gains 1 for 200."""
+    chosen = Terms(price=price).choose(LEVELS)
+    assert chosen is not None
+    assert chosen.depth == depth
+
+
+@pytest.mark.parametrize(("budget_ms", "depth"), [(99.0, None), (100.0, 1), (399.0, 3), (1e9, 4)])
+def test_a_budget_takes_the_deepest_that_fits(budget_ms: float, depth: int | None) -> None:
+    """Whatever the price; nothing where not even the first depth fits."""
+    chosen = Terms(price=1e6, budget_ms=budget_ms).choose(LEVELS)
+    assert (chosen.depth if chosen else None) == depth
+
+
+def test_gains_are_points_for_each_millisecond_more() -> None:
+    """There is none before the first depth, or where no time was added."""
+    assert points_per_ms(LEVELS[2], LEVELS[1]) == pytest.approx(10 / 50)
+    assert points_per_ms(LEVELS[0], None) is None
+    assert points_per_ms(LEVELS[0], LEVELS[0]) is None
+
+
+@pytest.mark.parametrize(
+    ("price", "budget_ms", "words"), [(1.0, 2.0, "Give one of"), (-1.0, None, "price of -1.0"), (None, 0.0, "budget")]
+)
+def test_terms_that_cannot_be_meant_are_refused(price: float | None, budget_ms: float | None, words: str) -> None:
+    """Both at once, a price below 0, a budget of nothing; the config's price holds where nothing is given."""
+    with pytest.raises(InputError, match=words):
+        Terms.of(price, budget_ms, 1.0)
+    assert Terms.of(None, None, 2.5) == Terms(price=2.5)
+
+
+def _script(adapter: str, prompt: str) -> float:
+    """Each stage says yes to the items whose names hold its own."""
+    return 0.9 if adapter in prompt.split("<|item|>")[1].split("<|ask|>", maxsplit=1)[0] else 0.1
+
+
+def test_a_study_runs_every_depth() -> None:
+    """Quality, calls and what was learned of four items, by hand."""
+    names = {"relevant primary": "primary", "relevant supporting": "supporting", "relevant": "excluded", "x": "primary"}
+    labelled = Labelled(
+        task=Task(text="a task"),
+        items=tuple(Item(id=str(at), kind="k", name=name) for at, name in enumerate(names)),
+        labels=tuple(names.values()),
+    )
+    n_told: list[None] = []
+    with Engine(ScriptedBackend(_script, ADAPTERS), {"precision": PRECISION}) as engine:
+        study = DepthStudy(engine, PRECISION, [labelled], lambda: n_told.append(None))
+        found = study.run()
+    assert len(n_told) == study.n_requests == 3 + len(SHARES)
+    assert [entry.calls_per_item for entry in found.levels] == [1.0, 7 / 4, 9 / 4]
+    assert [entry.accuracy for entry in found.levels][1:] == [2 / 4, 2 / 4]
+    assert [entry.recall_kept for entry in found.levels] == pytest.approx([2 / 3] * 3)
+    assert all(entry.predicted_ms > 0 for entry in found.levels)
+    assert found.outlook.pass_rates == {"relevant": 3.5 / 5, "primary": 1.5 / 4, "supporting": 1.5 / 3}
+    assert found.outlook.leaves["primary"] == {
+        "excluded": 1.5 / 5, "primary": 1.5 / 5, "supporting": 1.5 / 5, "type_context": 0.5 / 5,
+    }  # fmt: skip
+    rows = found.as_dict(Terms(price=0.0), level(0, 0.0, 1.0))["depths"]
+    assert [row["depth"] for row in rows] == [0, 1, 2, 3]
+
+
+def test_a_study_needs_items() -> None:
+    """Tasks without items measure nothing."""
+    empty = Labelled(task=Task(text="a task"), items=(), labels=())
+    with (
+        Engine(ScriptedBackend(_script, ADAPTERS), {"precision": PRECISION}) as engine,
+        pytest.raises(InputError, match="No task has an item"),
+    ):
+        DepthStudy(engine, PRECISION, [empty])
+
+
+def test_labels_are_told_apart_by_their_first_token() -> None:
+    """A byte a token: labels must start differently, and with a character that is one token."""
+    assert label_starts(["excluded", "primary"], ByteTokenizer()) == ("e", "p")
+    with pytest.raises(ConfigError, match="'read' and 'relevant' start with the same token"):
+        label_starts(["read", "relevant"], ByteTokenizer())
+    with pytest.raises(ConfigError, match="'übrig' starts with a token that is no text"):
+        label_starts(["übrig", "primary"], ByteTokenizer())
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two labelled tasks of four symbols."""
+    items = [{"id": name, "kind": "function", "name": name, "label": label} for name, label in SYMBOLS.items()]
+    path = tmp_path / "labelled.jsonl"
+    path.write_text((json.dumps({"task": "read the config file", "items": items}) + "\n") * 2, encoding="utf-8")
+    return path
+
+
+def test_the_command_measures_and_learns(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Depths 0 to 3 and every budget as JSON; what it writes is an outlook that fits the cascade."""
+    out = tmp_path / "precision.outlook.toml"
+    command = ["depth", "--cascade", "precision", "--data", str(data), "--out", str(out), "--json"]
+    assert main(command) == ExitCode.DONE
+    found = json.loads(capsys.readouterr().out)
+    assert [row["depth"] for row in found["depths"]] == [0, 1, 2, 3]
+    assert found["depths"][0]["calls_per_item"] == 1.0
+    assert (found["tasks"], found["items"], found["no_depth_0"]) == (2, 8, None)
+    assert [row["share"] for row in found["anytime"]] == list(SHARES)
+    assert found["choice"]["price"] == 1.0
+    learned = read_outlook(out)
+    assert learned.pass_rates["relevant"] == pytest.approx(found["learned"]["pass_rates"]["relevant"], abs=1e-4)
+    assert sum(learned.leaves["relevant"].values()) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_command_names_the_depth(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In words, with the pictures where matplotlib is."""
+    command = ["depth", "--cascade", "precision", "--data", str(data), "--budget", "1e9", "--plot", str(tmp_path / "p")]
+    code = main(command)
+    shown = capsys.readouterr()
+    if find_spec("matplotlib") is None:
+        assert code == ExitCode.BAD_INPUT
+        assert "Plots need matplotlib" in shown.err
+        code = main(command[:-2])
+        shown = capsys.readouterr()
+    else:
+        assert {path.name for path in (tmp_path / "p").iterdir()} == {"precision-depth.png", "precision-anytime.png"}
+    assert code == ExitCode.DONE
+    assert "Stop at depth 3, the deepest that fits a budget of 1e+09 ms." in shown.out
+
+
+def test_the_command_refuses_before_it_runs(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both terms, or a file in a folder that is not there."""
+    command = ["depth", "--cascade", "precision", "--data", str(data)]
+    assert main([*command, "--price", "1", "--budget", "1"]) == ExitCode.BAD_INPUT
+    assert main([*command, "--out", str(tmp_path / "absent" / "x.toml")]) == ExitCode.BAD_INPUT
+    assert "there is no folder" in capsys.readouterr().err

@@ -1,0 +1,91 @@
+"""What full runs teach: a prior that generalises, and labels of items whose time is up."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+
+import pytest
+
+from cascade import Engine, Item, ScriptedBackend, Status, read_config, shipped_config
+from cascade.budget import Budget
+from cascade.expectation import Expectation
+from cascade.outlook import Outlook
+from cascade.prior_fit import LEAST_SEEN, Examples, fit_prior, prior_auc
+from tests.requests import plain_items
+
+PRECISION = read_config(shipped_config()).cascades()["precision"]
+N_TASKS, N_ITEMS = 40, 50
+
+
+def _examples(odds: dict[str, float], seed: int = 0) -> Examples:
+    """Items with each fact at even chances, kept by a logistic model with these weights and no bias."""
+    rng = random.Random(seed)
+    items, kept = [], []
+    for at in range(N_TASKS * N_ITEMS):
+        facts = tuple(fact for fact in odds if rng.random() < 0.5)
+        items.append(Item(id=str(at), kind="function", name="f", evidence=facts))
+        total = sum(odds[fact] for fact in facts)
+        kept.append(rng.random() < 1 / (1 + math.exp(-total)))
+    return Examples(items=items, kept=kept, tasks=[at // N_ITEMS for at in range(len(items))])
+
+
+def test_a_prior_finds_what_tells_items_apart() -> None:
+    """Weights come out near those that made the examples; the ridge draws them a little towards 0."""
+    odds = {"match": 2.0, "far": -2.0, "noise": 0.0}
+    prior = fit_prior(_examples(odds))
+    assert prior is not None
+    assert {fact: prior.weights[fact] for fact in odds} == pytest.approx(odds, abs=0.3)
+    with_match, without = (Item(id="1", kind="function", name="f", evidence=facts) for facts in (("match",), ("far",)))
+    assert prior.p_matters(with_match) > 0.8
+    assert prior.p_matters(without) < 0.2
+
+
+def test_rare_facts_get_no_weight() -> None:
+    """Neither one that few items have, nor one that many items of few tasks have."""
+    examples = _examples({"match": 1.0})
+    items = [
+        replace(item, evidence=(*item.evidence, *["few"] * (at < LEAST_SEEN - 1), *["local"] * (task < 3)))
+        for at, (item, task) in enumerate(zip(examples.items, examples.tasks, strict=True))
+    ]
+    prior = fit_prior(Examples(items=items, kept=examples.kept, tasks=examples.tasks))
+    assert prior is not None
+    assert set(prior.weights) == {"match", "kind:function"}
+
+
+def test_one_kind_of_example_teaches_nothing() -> None:
+    """Where all are kept there is no prior, and no ranking to measure."""
+    one = replace(_examples({"match": 1.0}), kept=[True] * N_TASKS * N_ITEMS)
+    assert fit_prior(one) is None
+    assert math.isnan(prior_auc(one))
+
+
+def test_the_ranking_is_measured_on_other_tasks() -> None:
+    """Facts that tell items apart rank well, facts that say nothing do not, and one task cannot be measured."""
+    assert prior_auc(_examples({"match": 4.0, "far": -4.0})) > 0.85
+    assert prior_auc(_examples({"noise": 0.0})) == pytest.approx(0.5, abs=0.05)
+    alone = _examples({"match": 4.0})
+    assert math.isnan(prior_auc(replace(alone, tasks=[0] * len(alone.items))))
+
+
+def test_an_item_that_was_passed_on_keeps_a_label_that_is_still_open() -> None:
+    """Most that pass a low threshold do not matter, yet an item that passed it does not count as excluded."""
+    leaves = {"primary": {"excluded": 0.5, "primary": 0.1, "supporting": 0.3, "type_context": 0.1}}
+    cascade = replace(PRECISION, outlook=Outlook(leaves=leaves))
+    assert Expectation(cascade).likeliest(cascade.stage("primary")) == ("supporting", 0.3)
+    backend = ScriptedBackend({"relevant": 0.9, "primary": 0.9, "supporting": 0.9}, frozenset(cascade.adapters()))
+    with Engine(backend, {"precision": cascade}) as engine:
+        report = engine.classify("a task", plain_items(3), budget=Budget(depth=1))
+    assert {(entry.label, entry.status, entry.p_label) for entry in report.decisions} == {
+        ("supporting", Status.DEPTH_CAP, 0.3)
+    }
+
+
+def test_a_report_sums_what_was_foretold_of_its_waves() -> None:
+    """The prediction of a request that was alone is that of all its waves."""
+    backend = ScriptedBackend({"relevant": 0.9, "primary": 0.1, "supporting": 0.9}, frozenset(PRECISION.adapters()))
+    with Engine(backend, {"precision": PRECISION}) as engine:
+        report = engine.classify("a task", plain_items(9))
+    assert report.stats.predicted_ms == pytest.approx(sum(wave.predicted_ms for wave in backend.waves))
+    assert report.stats.predicted_ms > 0
