@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cascade import BASE, Cascade, Engine, read_config, shipped_config
+from cascade import BASE, Cascade, Engine, Outlook, read_config, shipped_config
 from cascade.admission import Rules
 from cascade.backends.embedded import open_backend
 from cascade.backends.scripted import ByteTokenizer
@@ -30,6 +30,7 @@ def _under(adapter: str) -> Cascade:
     """The shipped cascade with one adapter, or none, for all of its stages."""
     return replace(
         PRECISION,
+        outlook=Outlook(),
         stages=tuple(
             replace(stage, questions={"": replace(stage.question(""), adapter=adapter)}) for stage in PRECISION.stages
         ),
