@@ -28,6 +28,9 @@ RESERVE_PER_ITEM_MS = 0.02
 """The same for each item of the request: its decision has to be made."""
 
 
+SAFE = 0.8
+"""Share of the time left that a wave may be planned to take: one that is late by a little loses all its answers."""
+
 _PLENTY = 2.0
 
 
@@ -78,7 +81,7 @@ class Schedule:
             ordered = sorted(requests, key=lambda request: (request.ends == inf, _answered(request), request.ends))
         else:
             ordered = sorted(requests, key=_due)
-        left_ms = 1_000 * (last_moment(ordered[0]) - now)
+        left_ms = SAFE * 1_000 * (last_moment(ordered[0]) - now)
         return Turn(tuple(ordered), tuple(offers[request] for request in ordered), left_ms)
 
     def predicted_ms(self, requests: Sequence[Request], request: Request) -> float:
