@@ -89,3 +89,15 @@ def test_a_report_sums_what_was_foretold_of_its_waves() -> None:
         report = engine.classify("a task", plain_items(9))
     assert report.stats.predicted_ms == pytest.approx(sum(wave.predicted_ms for wave in backend.waves))
     assert report.stats.predicted_ms > 0
+
+
+def test_waves_leave_some_of_the_time() -> None:
+    """Where time is short, no wave is planned to take all of it, since one that is late has no answers."""
+    script = {"relevant": 0.1, "primary": 0.1, "supporting": 0.1}
+    backend = ScriptedBackend(script, frozenset(PRECISION.adapters()), pace=1.0)
+    with Engine(backend, {"precision": PRECISION}) as engine:
+        engine.classify("a task", plain_items(40))
+        n_free = len(backend.waves)
+        engine.classify("a task", plain_items(40), budget=2_000)
+    assert max(wave.predicted_ms for wave in backend.waves[:n_free]) > 2_000
+    assert max(wave.predicted_ms for wave in backend.waves[n_free:]) < 2_000

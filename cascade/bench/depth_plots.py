@@ -48,4 +48,5 @@ def _lines(axes: Any, rows: list[dict[str, Any]], by: str) -> None:
     for key, name in _QUALITY.items():
         known = [row for row in rows if row[key] is not None]
         axes.plot([row[by] for row in known], [row[key] for row in known], "o-", label=name)
+    axes.set_xlim(left=0)
     axes.legend()
