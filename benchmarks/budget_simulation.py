@@ -19,28 +19,23 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import exp, log
 from typing import Any
 
 import numpy as np
 
 from benchmarks.simulated_backend import Machine, SimulatedBackend
+from benchmarks.simulated_requests import PHASE, POOL, Arrival, arrivals_of, asked_of
 from benchmarks.virtual_time import VirtualLoop
-from cascade import Engine, Item, Task
+from cascade import Engine
 from cascade.admission import Rules
 from cascade.config import read_config, shipped_config
-from cascade.costs import Work
 from cascade.engine import EngineSettings
 from cascade.prompt import PromptBuilder
 from cascade.report import Report, Status
 from cascade.tree import Cascade
-from tests.requests import files, symbols
 
 LOADS = (0.3, 0.7, 0.95, 1.5)
 """Work that arrives over work that can be done, in turns."""
-
-PHASE = 50
-"""Requests that arrive under one load."""
 
 GRACE_MS = 10.0
 """A request that ends so much after its budget still counts as in time."""
@@ -48,39 +43,7 @@ GRACE_MS = 10.0
 TARGET = 0.999
 """Share of requests that must end in time."""
 
-_BUDGETS_MS = (20.0, 60_000.0)
-_SIZES = (1, 200)
-_POOL = 200
-_UNLIMITED = 0.15
-_GIVEN_UP = 0.03
 _PATIENCE_S = 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a request asks, which many requests may."""
-
-    cascade: str
-    task: Task
-    items: Sequence[Item]
-    full_ms: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
-    """A request at its time.
-
-    Attributes:
-        at: Virtual seconds.
-        asked: What it asks.
-        budget_ms: What it may take; None for no limit.
-        gives_up_after: Seconds after which its caller leaves; None for never.
-    """
-
-    at: float
-    asked: Asked
-    budget_ms: float | None
-    gives_up_after: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +111,16 @@ class Figures:
         return self.in_time >= TARGET and not (self.violations or self.waiting or self.left_kept)
 
 
-def simulate(n: int, seed: int = 0) -> Figures:
-    """``n`` requests on an engine in virtual time."""
+def simulate(n: int, seed: int = 0, loads: Sequence[float] = LOADS) -> Figures:
+    """``n`` requests on an engine in virtual time, ``PHASE`` of them under each load in turns."""
     rng = random.Random(seed)
     cascades = read_config(shipped_config()).cascades()
     machine = Machine()
     adapters = {name for cascade in cascades.values() for name in cascade.adapters()}
     backend = SimulatedBackend(adapters, machine, random.Random(seed + 1))
     builder = PromptBuilder(backend.facts.form, backend.facts.tokenizer)
-    pool = [_asked(rng, number, cascades, builder, machine) for number in range(min(_POOL, n))]
-    arrivals = _arrivals(rng, pool, n)
+    pool = [asked_of(rng, number, cascades, builder, machine) for number in range(min(POOL, n))]
+    arrivals = arrivals_of(rng, pool, n, loads)
     loop = VirtualLoop()
     settings = EngineSettings(new_event_loop=lambda: loop, rules=Rules(max_requests=n))
     with Engine(backend, cascades, settings=settings) as engine:
@@ -165,50 +128,6 @@ def simulate(n: int, seed: int = 0) -> Figures:
         left = engine.n_kept + len(backend.kept)
         hours = loop.time() / 3_600
     return _figures(outcomes, cascades, waiting=n - len(outcomes), left_kept=left, waves=backend.n_waves, hours=hours)
-
-
-def _asked(
-    rng: random.Random, number: int, cascades: Mapping[str, Cascade], builder: PromptBuilder, machine: Machine
-) -> Asked:
-    name = rng.choice(("precision", "scope"))
-    n = round(_log_uniform(rng, _SIZES))
-    task, items = symbols(number, n, max(1, n // 8)) if name == "precision" else files(number, n)
-    cascade = cascades[name]
-    root = builder.task(cascade.instructions, cascade.questions(), task)
-    nodes = [root, *(builder.item(root, item) for item in items)]
-    tokens = sum(len(node.tokens) for node in nodes) + sum(
-        len(builder.group(root, group).tokens) for group in {item.group for item in items if item.group}
-    )
-    asked = 1.7 * n  # precision: 1 + 1/2 + 1/4 stages; scope: 2 tiers, some of them not asked
-    work = Work.of(tokens=tokens, cells=4_000, most=512).plus(
-        Work.of(tokens=8 * asked, cells=4_000, most=62, outputs=asked, swaps=4)
-    )
-    return Asked(name, task, items, machine.predict(work))
-
-
-def _arrivals(rng: random.Random, pool: Sequence[Asked], n: int) -> list[Arrival]:
-    """A Poisson process whose rate follows the loads."""
-    mean_s = sum(asked.full_ms for asked in pool) / len(pool) / 1_000
-    now, found = 0.0, []
-    for number in range(n):
-        now += rng.expovariate(_load(number) / mean_s)
-        found.append(
-            Arrival(
-                at=now,
-                asked=rng.choice(pool),
-                budget_ms=None if rng.random() < _UNLIMITED else _log_uniform(rng, _BUDGETS_MS),
-                gives_up_after=rng.expovariate(1 / mean_s) if rng.random() < _GIVEN_UP else None,
-            )
-        )
-    return found
-
-
-def _load(number: int) -> float:
-    return LOADS[number // PHASE % len(LOADS)]
-
-
-def _log_uniform(rng: random.Random, ends: tuple[float, float]) -> float:
-    return exp(rng.uniform(log(ends[0]), log(ends[1])))
 
 
 async def _all(engine: Engine, arrivals: Sequence[Arrival]) -> list[Outcome]:
@@ -261,11 +180,11 @@ def _figures(outcomes: Sequence[Outcome], cascades: Mapping[str, Cascade], **lef
 
 def _decided_by_load(outcomes: Sequence[Outcome]) -> dict[float, float]:
     decided, every = Counter[float](), Counter[float]()
-    for number, outcome in enumerate(outcomes):
+    for outcome in outcomes:
         if outcome.report is not None and outcome.arrival.budget_ms is not None:
             decisions = outcome.report.decisions
-            decided[_load(number)] += sum(decision.status is Status.DECIDED for decision in decisions)
-            every[_load(number)] += len(decisions)
+            decided[outcome.arrival.load] += sum(decision.status is Status.DECIDED for decision in decisions)
+            every[outcome.arrival.load] += len(decisions)
     return {load: decided[load] / every[load] for load in sorted(every)}
 
 

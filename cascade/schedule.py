@@ -64,6 +64,7 @@ class Schedule:
 
     def __init__(self, planner: Planner) -> None:
         self._planner = planner
+        self._was_owed = False  # whether the turn before went to a request without a deadline that had waited
 
     def turn(self, requests: Sequence[Request], now: float) -> Turn:
         """The next turn among open requests.
@@ -81,6 +82,7 @@ class Schedule:
         offers = {request: self._offer(request, caps.get(request), share) for request in requests}
         if share < 1:  # no deadline can be kept in full: whoever has the least of its items answered goes first
             ordered = sorted(requests, key=lambda request: (request.ends == inf, _answered(request), request.ends))
+            self._let_through(ordered, now)
         else:
             ordered = sorted(requests, key=_due)
         left_ms = 1_000 * (last_moment(ordered[0]) - now) / self._planner.model.margin
@@ -110,6 +112,18 @@ class Schedule:
             total += self._planner.model.predict(demand.work(level))
             found.append(total)
         return found
+
+    def _let_through(self, ordered: list[Request], now: float) -> None:
+        """Put the request without a deadline that has waited longest first, if its patience is out.
+
+        Every other turn at most, so that under lasting overload neither kind of request starves.
+        """
+        waits = [request for request in ordered if request.ends == inf and now - request.served >= PATIENCE_S]
+        self._was_owed = bool(waits) and not self._was_owed
+        if self._was_owed:
+            longest = min(waits, key=_served)
+            ordered.remove(longest)
+            ordered.insert(0, longest)
 
     def _has_plenty(self, hurried: Sequence[Request], now: float) -> bool:
         """Whether even the forecasts of long ago, twice, leave time: then there is nothing to weigh."""

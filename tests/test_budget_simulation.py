@@ -18,6 +18,13 @@ def test_everyone_is_answered_in_time() -> None:
     assert set(figures.statuses) == {"decided", "depth_cap", "deadline"}
 
 
+def test_lasting_overload_leaves_nobody_out() -> None:
+    """Three times what can be done arrives all the time: still all end in time, or at all."""
+    figures = simulate(100, seed=3, loads=(3.0,))
+    assert figures.is_good, figures
+    assert set(figures.decided_by_load) == {3.0}
+
+
 def test_virtual_time_passes_only_in_sleep() -> None:
     """Hours take no time, and timers come in order."""
     loop = VirtualLoop()

@@ -1,0 +1,44 @@
+"""Under overload a request without a deadline gets its turn, though not every one."""
+
+from __future__ import annotations
+
+from math import inf
+
+from cascade import read_config, shipped_config
+from cascade.backends.scripted import ByteTokenizer
+from cascade.budget import NO_LIMIT, Budget
+from cascade.expectation import Expectation
+from cascade.planner import Planner, Room, Terms
+from cascade.prompt import FORMATS, PromptBuilder
+from cascade.report import Provenance
+from cascade.request import Request, new_request
+from cascade.schedule import PATIENCE_S, Schedule
+from tests.requests import plain_items
+
+CASCADE = read_config(shipped_config()).cascades()["precision"]
+PROVENANCE = Provenance(
+    model="m", adapters=dict.fromkeys(CASCADE.adapters(), "a"), prompt_format="embedded", label_tokens=(256, 257)
+)
+
+
+def request(budget: Budget) -> Request:
+    """Twenty items, prompts built, called at time 0."""
+    made = new_request("a task", plain_items(20), Expectation(CASCADE), PROVENANCE, budget=budget)
+    for _ in made.grow(PromptBuilder(FORMATS["embedded"], ByteTokenizer()), 10_000):
+        pass
+    return made
+
+
+def test_patience_runs_out_under_overload_too() -> None:
+    """Deadlines that cannot be kept go first; after a while every other turn is for who has waited longest."""
+    terms = Terms(room=Room(nodes=100, tokens=10_000), lineages={name: name for name in CASCADE.adapters()})
+    schedule = Schedule(Planner(terms, lambda _: 2))
+    hopeless = request(Budget(ms=1_000 * PATIENCE_S + 100))
+    early, late = request(NO_LIMIT), request(NO_LIMIT)
+    late.served = 0.5
+    leaders = [
+        schedule.turn([hopeless, late, early], now).requests[0]
+        for now in (0.9 * PATIENCE_S, PATIENCE_S, PATIENCE_S, PATIENCE_S)
+    ]
+    assert leaders == [hopeless, early, hopeless, early]
+    assert schedule.turn([hopeless, early], PATIENCE_S).left_ms < inf
