@@ -8,6 +8,7 @@ from typing import NamedTuple
 SHORT = 64
 """Tokens below which llama.cpp computes attention row by row and not in tiles (ggml-cpu/ops.cpp)."""
 
+_WAKE = 0.02  # what a pause before a call costs, over what the call does
 _SHORT_CELL = 2.5  # a cell costs a row on its own about this many times as much as a row of a tile
 
 
@@ -23,6 +24,7 @@ class Work(NamedTuple):
         short_looks: Looks of those.
         outputs: Rows whose logits are read.
         swaps: Changes of the adapter.
+        waves: First calls after a pause, for which threads have to wake up.
     """
 
     calls: float = 0.0
@@ -33,6 +35,7 @@ class Work(NamedTuple):
     short_looks: float = 0.0
     outputs: float = 0.0
     swaps: float = 0.0
+    waves: float = 0.0
 
     @staticmethod
     def of(*, tokens: float, cells: float, most: int, outputs: float = 0.0, swaps: float = 0.0) -> Work:
@@ -40,15 +43,18 @@ class Work(NamedTuple):
 
         Args:
             tokens: How many; 0 is no work but the swaps.
-            cells: Cells in use meanwhile.
+            cells: Cells in use before; each call looks at those of the calls before it and its own as well.
             most: Most tokens of a call.
             outputs: Rows whose logits are read.
             swaps: Changes of the adapter.
         """
+        if not tokens:
+            return Work(swaps=swaps)
         calls = -(-tokens // most)
-        if calls and tokens / calls < SHORT:
-            return Work(0.0, 0.0, 0.0, calls, tokens, tokens * cells, outputs, swaps)
-        return Work(calls, tokens, tokens * cells, 0.0, 0.0, 0.0, outputs, swaps)
+        looks = tokens * (cells + tokens * (calls + 1) / (2 * calls))
+        if tokens / calls < SHORT:
+            return Work(0.0, 0.0, 0.0, calls, tokens, looks, outputs, swaps)
+        return Work(calls, tokens, looks, 0.0, 0.0, 0.0, outputs, swaps)
 
     def plus(self, other: Work) -> Work:
         """Both together."""
@@ -93,6 +99,7 @@ class Costs:
             short_looks=_SHORT_CELL * self.per_cell_ms,
             outputs=self.per_output_ms,
             swaps=self.per_swap_ms,
+            waves=_WAKE * self.per_call_ms,
         )
 
 

@@ -203,13 +203,16 @@ class _Demand:
         one = next(iter(adapters))
         is_plain = planner.kept.lineages[one] == one
         n_waves = max(1, round(tokens / planner.best_length(one))) * len(adapters)
-        cells = planner.kept.tokens + min(tokens, planner.best_length(one))
+        cells: float = planner.kept.tokens
+        waves = Work(waves=n_waves)
         if is_plain:
             most = min(planner.terms.sizes.n_batch, ceil((tokens + asked) / n_waves))
-            return Work.of(tokens=tokens + asked, cells=cells, most=max(1, most), outputs=probes, swaps=n_waves)
+            along = Work.of(tokens=tokens + asked, cells=cells, most=max(1, most), outputs=probes, swaps=n_waves)
+            return waves.plus(along)
         along = Work.of(tokens=tokens, cells=cells, most=planner.terms.sizes.n_batch, swaps=n_waves if tokens else 0)
         most = max(1, min(planner.terms.sizes.n_ask, ceil(asked / n_waves)))
-        return along.plus(Work.of(tokens=asked, cells=cells, most=most, outputs=probes, swaps=n_waves))
+        cells += min(tokens, planner.best_length(one))
+        return waves.plus(along).plus(Work.of(tokens=asked, cells=cells, most=most, outputs=probes, swaps=n_waves))
 
     def _add(self, walk: Walk, counted: dict[str, set[int]]) -> None:
         kept, lineages = self._planner.kept, set[str]()

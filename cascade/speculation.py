@@ -53,5 +53,6 @@ def is_worth(
         any_is_asked = 1 - prod(1 - p for p in own.values())
         tokens = sum(p * question_tokens(job.question) for job, p in own.items())
         call = Work.of(tokens=tokens, cells=cells, most=setting.sizes.n_ask, outputs=sum(own.values()))
+        call = call.plus(Work(waves=1.0))
         saved += any_is_asked * model.predict(call)
     return saved > extra

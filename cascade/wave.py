@@ -106,20 +106,22 @@ class Draft:
         lineage = setting.lineages[self.adapter]
         tokens, asked = self.tokens + more_tokens, self.asked + more_asked
         n_jobs = len(self.jobs) + more_jobs
-        cells = setting.cells + tokens
+        wave = Work(waves=1.0)
         if lineage == self.adapter:
             is_swap = setting.active != self.adapter
             n_batch = setting.sizes.n_batch
-            return Work.of(tokens=tokens + asked, cells=cells + asked, most=n_batch, outputs=n_jobs, swaps=is_swap)
+            along = Work.of(tokens=tokens + asked, cells=setting.cells, most=n_batch, outputs=n_jobs, swaps=is_swap)
+            return wave.plus(along)
         along = Work.of(
             tokens=tokens,
-            cells=setting.cells + tokens,  # llama.cpp's books are opened for all of a wave at once
+            cells=setting.cells,
             most=setting.sizes.n_batch,
             swaps=bool(tokens) and setting.active != lineage,
         )
         is_swap = bool(tokens) or setting.active != self.adapter
+        cells = setting.cells + tokens
         asks = Work.of(tokens=asked, cells=cells, most=setting.sizes.n_ask, outputs=n_jobs, swaps=is_swap)
-        return along.plus(asks)
+        return wave.plus(along).plus(asks)
 
 
 def jobs(walks: Iterable[Walk]) -> Iterator[Job]:

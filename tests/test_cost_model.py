@@ -21,6 +21,7 @@ TRUE = Work(
     short_looks=8e-4,
     outputs=0.9,
     swaps=6.0,
+    waves=3.0,
 )
 """Prices of a machine, unlike those that the model starts with."""
 
@@ -32,11 +33,13 @@ def _took(work: Work) -> float:
 def _draw(rng: random.Random) -> Work:
     """A decode of items, or one of questions."""
     cells = rng.randint(100, 4_000)
+    first = Work(waves=float(rng.random() < 0.5))
     if rng.random() < 0.5:
         n = rng.randint(SHORT, 512)
-        return Work.of(tokens=n, cells=cells, most=n, swaps=float(rng.random() < 0.4))
+        return first.plus(Work.of(tokens=n, cells=cells, most=n, swaps=float(rng.random() < 0.4)))
     n = rng.randint(2, 30)
-    return Work.of(tokens=2 * n, cells=cells, most=2 * n, outputs=n, swaps=float(rng.random() < 0.7))
+    asked = Work.of(tokens=2 * n, cells=cells, most=2 * n, outputs=n, swaps=float(rng.random() < 0.7))
+    return first.plus(asked)
 
 
 def _taught(n: int, noise: Callable[[random.Random], float], seed: int = 0) -> CostModel:
@@ -56,10 +59,10 @@ def _errors(model: CostModel, seed: int = 99) -> list[float]:
 def test_work_is_cut_into_equal_calls() -> None:
     """Calls of few tokens are counted apart; work adds up part by part."""
     assert Work.of(tokens=0, cells=10, most=512, swaps=1) == Work(swaps=1)
-    assert Work.of(tokens=1_000, cells=10, most=512, outputs=3) == Work(2, 1_000, 10_000, outputs=3)
-    assert Work.of(tokens=100, cells=10, most=62) == Work(short_calls=2, short_tokens=100, short_looks=1_000)
+    assert Work.of(tokens=1_000, cells=10, most=512, outputs=3) == Work(2, 1_000, 1_000 * (10 + 750), outputs=3)
+    assert Work.of(tokens=100, cells=10, most=62) == Work(short_calls=2, short_tokens=100, short_looks=100 * (10 + 75))
     both = Work.of(tokens=64, cells=1, most=64).plus(Work.of(tokens=3, cells=1, most=64, swaps=1))
-    assert both == Work(1, 64, 64, 1, 3, 3, 0, 1)
+    assert both == Work(1, 64, 64 * 65, 1, 3, 3 * 4, 0, 1)
 
 
 def test_before_it_has_seen_anything_it_goes_by_costs_and_pace() -> None:

@@ -32,14 +32,20 @@ class _Tally:
 
     Attributes:
         adapter_swaps: Changes of the active adapter set.
+        booked: When the last call was counted, or else when the wave began.
+        cells: Cells in use, as far as they are filled.
         decodes: What each call had to do, and the milliseconds that it took.
+        model_s: Seconds inside calls of the model.
         tokens: Tokens computed.
         finished: Entries whose last stretch is computed.
         logits: Log odds of yes behind an entry.
         lost: Nodes that were begun and are not kept.
     """
 
+    booked: float
+    cells: int
     adapter_swaps: int = 0
+    model_s: float = 0.0
     decodes: list[tuple[Work, float]] = field(default_factory=list)
     tokens: int = 0
     finished: set[Entry] = field(default_factory=set)
@@ -71,7 +77,7 @@ class LlamaRunner:
         self._native = native
         self._adapters = adapters
         self._labels = labels
-        self._tally = _Tally()
+        self._tally = _Tally(booked=0.0, cells=0)
         self._stop = Stop()
         self._swaps = False  # whether the next call is the first under another adapter
         self.store = KVStore(native.n_cells, native.n_sequences)
@@ -86,7 +92,7 @@ class LlamaRunner:
     def score(self, wave: Wave, stop: Stop | None = None) -> Scores:
         """See ``Backend.score``."""
         started = time.perf_counter()
-        self._tally = tally = _Tally()
+        self._tally = tally = _Tally(booked=started, cells=self.store.cells_used)
         order = together([probe.node for probe in wave.probes])
         logits = np.full(len(order), np.nan)
         self._stop = stop or Stop()
@@ -109,7 +115,7 @@ class LlamaRunner:
             tokens_decoded=tally.tokens,
             tokens_reused=max(asked - tally.tokens, 0),
             elapsed_ms=1_000 * (time.perf_counter() - started),
-            model_ms=sum(ms for _, ms in tally.decodes),
+            model_ms=1_000 * tally.model_s,
             decodes=tuple(tally.decodes),
         )
         return Scores(logits.tolist(), cost, tuple(tally.lost))
@@ -236,19 +242,21 @@ class LlamaRunner:
                 logits = self._native.decode(rows, self._labels)
             except AbortedError:
                 raise _StoppedError from None
-            self._book(call, len(rows), 1_000 * (time.perf_counter() - started))
+            self._tally.model_s += time.perf_counter() - started
+            self._book(call, len(rows))
             for entry, (yes, no) in zip(call.outputs, logits.tolist(), strict=True):
                 self._tally.logits[entry] = yes - no
 
-    def _book(self, call: Call, n_tokens: int, ms: float) -> None:
+    def _book(self, call: Call, n_tokens: int) -> None:
+        """Count a call, with all the time since the one before."""
+        tally = self._tally
         work = Work.of(
-            tokens=n_tokens,
-            cells=self.store.cells_used,
-            most=n_tokens,
-            outputs=len(call.outputs),
-            swaps=self._swaps,
-        )
+            tokens=n_tokens, cells=tally.cells, most=n_tokens, outputs=len(call.outputs), swaps=self._swaps
+        ).plus(Work(waves=not tally.decodes))
+        now = time.perf_counter()
+        tally.decodes.append((work, 1_000 * (now - tally.booked)))
+        tally.booked = now
         self._swaps = False
-        self._tally.decodes.append((work, ms))
-        self._tally.tokens += n_tokens
+        tally.tokens += n_tokens
+        tally.cells += n_tokens
         self._tally.finished.update(call.finished)
