@@ -13,13 +13,13 @@ import numpy as np
 
 from cascade.costs import Costs, Work
 
-_WINDOW = 256  # decodes that are remembered
+_WINDOW = 128  # decodes that are remembered
 _REFIT = 8  # decodes after which prices are fitted anew
 _EARLY = 32  # decodes until which they are fitted anew after each
 _PULL = 1.0  # how many decodes the price of a part at the start weighs
 _LEAST_PULL = 1e-6  # keeps a part that no decode had where it is
 _ROUGH = 0.1  # relative error from which a decode weighs less (Huber 1964)
-_TURNS = 4  # of reweighting
+_TURNS = 3  # of reweighting
 _LEVEL = 0.15  # how much of the newest decode goes into the level
 _LEVEL_MOST = 1.5  # a decode that took longer than this times its prediction stalled; it says nothing of the level
 _RECENT = 64  # decodes that say how far off predictions are

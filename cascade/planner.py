@@ -162,11 +162,16 @@ class Planner:
     def _worthwhile(self, leader: Sequence[Job], every: Sequence[Job], left_ms: float) -> Draft | None:
         """The leader's shallowest wave that finishes its stage, or is long enough to be worth its swaps."""
         for adapter in self._options(leader):
-            draft = self._fill(every, adapter, left_ms)
+            draft = self._shared(leader, every, adapter, left_ms)
             is_long = draft.is_hurried or draft.tokens >= WORTH * self.best_length(adapter)
             if draft.jobs and (draft.is_whole or is_long):
                 return draft
         return None
+
+    def _shared(self, leader: Sequence[Job], every: Sequence[Job], adapter: str, left_ms: float) -> Draft:
+        """The leader's wave, filled up with the jobs of others unless it is long: their items would lie in its way."""
+        own = self._fill(leader, adapter, left_ms)
+        return own if own.tokens >= WORTH * self.best_length(adapter) else self._fill(every, adapter, left_ms)
 
     def _has_room(self, leader: Sequence[Job]) -> bool:
         """Whether something of the leader fits beside what is kept, were there time."""
@@ -197,7 +202,7 @@ class Planner:
     def _any(self, leader: Sequence[Job], every: Sequence[Job], left_ms: float) -> Draft | None:
         """The leader's deepest wave, however short."""
         for adapter in reversed(self._options(leader)):
-            draft = self._fill(every, adapter, left_ms)
+            draft = self._shared(leader, every, adapter, left_ms)
             if draft.jobs:
                 return draft
         return None

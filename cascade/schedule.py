@@ -22,7 +22,7 @@ from cascade.walk import Walk
 PATIENCE_S = 5.0
 """A request without a deadline is due this long after it last took part in a wave, so that nobody waits for ever."""
 
-RESERVE_MS = 1.0
+RESERVE_MS = 2.0
 """What is kept of a budget for what comes after the last wave: answering the caller."""
 
 RESERVE_PER_ITEM_MS = 0.02
@@ -74,7 +74,7 @@ class Schedule:
             now: The time, in seconds.
         """
         if all(request.ends == inf for request in requests):
-            ordered = sorted(requests, key=_served)[:MOST_REQUESTS]
+            ordered = sorted(requests, key=lambda request: _rank(request, now))[:MOST_REQUESTS]
             return Turn(tuple(ordered), tuple(request.open_walks for request in ordered), inf)
         requests = sorted(requests, key=_due)[:MOST_REQUESTS]
         hurried = sorted((request for request in requests if request.ends < inf), key=_ends)
@@ -262,6 +262,12 @@ def _share(demands: Sequence[float], left: Sequence[float]) -> float:
 
 def _served(request: Request) -> float:
     return request.served
+
+
+def _rank(request: Request, now: float) -> tuple[bool, float]:
+    """Whose patience is out goes first, then who has the fewest items left: soon done, its cells are free."""
+    is_waiting = now - request.served >= PATIENCE_S
+    return not is_waiting, request.served if is_waiting else len(request.open_walks)
 
 
 def _ends(request: Request) -> float:

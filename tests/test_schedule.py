@@ -54,14 +54,16 @@ def _in_full(n: int) -> float:
     return Schedule(_planner(request)).by_depth(request)[-1]
 
 
-def test_without_budgets_whoever_waited_longest_goes_first() -> None:
+def test_without_budgets_whoever_is_soonest_done_goes_first_unless_another_has_waited_long() -> None:
     """And everything may be asked."""
     one, other = _request(3), _request(4)
-    one.served = 2.0
-    turn = Schedule(_planner(one, other)).turn([one, other], 3.0)
-    assert turn.requests == (other, one)
-    assert [len(offer) for offer in turn.offers] == [4, 3]
+    one.served = PATIENCE_S
+    schedule = Schedule(_planner(one, other))
+    turn = schedule.turn([other, one], PATIENCE_S - 0.1)
+    assert turn.requests == (one, other)
+    assert [len(offer) for offer in turn.offers] == [3, 4]
     assert turn.left_ms == inf
+    assert schedule.turn([one, other], PATIENCE_S).requests == (other, one)
 
 
 def test_the_earliest_deadline_goes_first_with_the_time_that_it_has() -> None:
