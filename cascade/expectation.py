@@ -43,6 +43,7 @@ class Expectation:
         self._asked = dict.fromkeys((stage.name for stage in cascade.stages), float(_FIRM))
         self._passed = {stage.name: _FIRM * cascade.outlook.pass_rate(stage.name) for stage in cascade.stages}
         self._leaves: dict[str, Mapping[str, float]] = {}
+        self._leaves_ahead: dict[str, Mapping[str, float]] = {}
         self._reach: dict[str, tuple[Reach, ...]] = {}
 
     @property
@@ -87,7 +88,7 @@ class Expectation:
             return self.cascade.outlook.prior.p_matters(item)
         return 1 - self.leaves(self.cascade.first).get(self.cascade.dropped, 0.0)
 
-    def likeliest(self, stage: Stage, item: Item | None = None) -> tuple[str, float]:
+    def likeliest(self, stage: Stage, p_matters: float | None = None) -> tuple[str, float]:
         """The likeliest label that a stage still leads to, with its probability.
 
         Labels that it does not lead to are left out even where they are likelier: thresholds below 0.5 pass
@@ -95,23 +96,35 @@ class Expectation:
 
         Args:
             stage: Where the item stands.
-            item: An item that nothing was asked of yet, so that its own prior counts; None for others.
+            p_matters: How likely an item that nothing was asked of yet is kept; None for others.
         """
-        leaves = dict(self.leaves(stage))
-        if item is not None:
-            leaves = self._weighed(leaves, self.p_matters(item))
-        ahead = {
-            target.name for entry in (stage, *self.cascade.after(stage)) for target in (entry.yes, entry.no)
-        }  # stages' names among them are no labels and do no harm
-        label = max((name for name in self.cascade.labels if name in ahead), key=lambda name: leaves.get(name, 0.0))
-        return label, leaves.get(label, 0.0)
-
-    def _weighed(self, leaves: dict[str, float], p_matters: float) -> dict[str, float]:
         dropped = self.cascade.dropped
-        kept = sum(p for label, p in leaves.items() if label != dropped)
-        if not kept or dropped not in leaves:
-            return leaves
-        return {label: 1 - p_matters if label == dropped else p * p_matters / kept for label, p in leaves.items()}
+        leaves = self._ahead(stage)
+        kept = self._kept(stage)
+        if p_matters is None or kept is None or dropped not in leaves:
+            label = max(leaves, key=lambda name: leaves[name])
+            return label, leaves[label]
+        label, share = kept
+        return max((dropped, 1 - p_matters), (label, p_matters * share), key=lambda pair: pair[1])
+
+    def _ahead(self, stage: Stage) -> Mapping[str, float]:
+        """The leaves that a stage still leads to, in the cascade's order; they may sum to less than 1."""
+        if stage.name not in self._leaves_ahead:
+            targets = {target for entry in (stage, *self.cascade.after(stage)) for target in (entry.yes, entry.no)}
+            ahead = {target.name for target in targets if target.is_label}
+            leaves = self.leaves(stage)
+            found = {label: leaves.get(label, 0.0) for label in self.cascade.labels if label in ahead}
+            self._leaves_ahead[stage.name] = found
+        return self._leaves_ahead[stage.name]
+
+    def _kept(self, stage: Stage) -> tuple[str, float] | None:
+        """The likeliest label of an item that is kept, with its share of those; None where none is."""
+        kept = {label: p for label, p in self._ahead(stage).items() if label != self.cascade.dropped}
+        total = sum(p for label, p in self.leaves(stage).items() if label != self.cascade.dropped)
+        if not total or not kept:
+            return None
+        label = max(kept, key=lambda name: kept[name])
+        return label, kept[label] / total
 
     def _walk(self, stage: Stage) -> list[Reach]:
         found: dict[str, tuple[float, int]] = {stage.name: (1.0, 0)}

@@ -62,7 +62,9 @@ class Request:
         self.served = self.called
         self._in_turn = list(self.walks)
         if self.ends < inf:
-            self._in_turn.sort(key=lambda walk: (-walk.item.priority, -self.expected.p_matters(walk.item)))
+            for walk in self.walks:
+                walk.p_matters = self.expected.p_matters(walk.item)
+            self._in_turn.sort(key=lambda walk: (-walk.item.priority, -(walk.p_matters or 0.0)))
 
     @property
     def cascade(self) -> Cascade:

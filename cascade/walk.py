@@ -22,6 +22,7 @@ class Walk:
         stage: The stage it stands at; None once it is done.
         one_stage: Whether it stops after the first stage, without a label.
         most: Stages after which it stops; None for no limit.
+        p_matters: How likely it is kept, before it was asked anything; None where that was not wanted.
         path: Its prompt's nodes down to the item's own; empty until they are built.
         steps: The probes of every stage it has passed.
         passed: Those stages, with what each answered.
@@ -36,6 +37,7 @@ class Walk:
     stage: Stage | None
     one_stage: bool = False
     most: int | None = None
+    p_matters: float | None = None
     path: tuple[Node, ...] = ()
     steps: list[Step] = field(default_factory=list)
     passed: list[tuple[Stage, bool]] = field(default_factory=list)
@@ -98,7 +100,7 @@ class Walk:
             self._move(self.stage)
             self.cut(status)
             return
-        self.label, self.p_label = self.expected.likeliest(self.stage, self.item if not self.depth else None)
+        self.label, self.p_label = self.expected.likeliest(self.stage, None if self.depth else self.p_matters)
         self.status = status
         self.stage = None
 

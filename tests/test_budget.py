@@ -130,8 +130,8 @@ def test_an_items_prior_weighs_the_first_stages_leaves() -> None:
     assert known.p_matters(item) == pytest.approx(1 / (1 + math.exp(-3.5)))
     assert known.p_matters(replace(item, prior=0.25)) == 0.25
     assert Expectation(KNOWN).p_matters(item) == pytest.approx(0.3)
-    assert known.likeliest(KNOWN.first, replace(item, prior=0.5)) == ("excluded", 0.5)
-    label, p_label = known.likeliest(KNOWN.first, replace(item, prior=0.9))
+    assert known.likeliest(KNOWN.first, 0.5) == ("excluded", 0.5)
+    label, p_label = known.likeliest(KNOWN.first, 0.9)
     assert (label, round(p_label, 6)) == ("primary", 0.45)
     assert known.likeliest(KNOWN.first) == ("excluded", 0.7)
 

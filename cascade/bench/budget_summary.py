@@ -22,13 +22,13 @@ def trial_figures(tried: Sequence[Tried], cascades: Mapping[str, Cascade]) -> di
     """Figures of all trials; those that ran alone make the anytime curve."""
     alone = [entry for entry in tried if entry.trial.is_alone]
     company = [entry for entry in tried if not entry.trial.is_alone]
-    statuses = Counter(str(decision.status) for entry in tried for decision in entry.report.decisions)
+    statuses = Counter(status for entry in tried for status in entry.statuses)
     return {
         "overshoot": overshoot(tried),
         "overshoot_alone": overshoot(alone),
         "overshoot_in_company": overshoot(company),
         "over_ms": [entry.over_ms for entry in tried],
-        "violations": sum(entry.violations(cascades[entry.trial.call.cascade]) for entry in tried),
+        "violations": sum(entry.violations for entry in tried),
         "statuses": {
             str(status): statuses[str(status)] / max(statuses.total(), 1)
             for status in (Status.DECIDED, Status.DEPTH_CAP, Status.DEADLINE)
@@ -87,15 +87,14 @@ def anytime(tried: Sequence[Tried], cascades: Mapping[str, Cascade]) -> list[dic
 
 def _quality(tried: Sequence[Tried], dropped: str) -> dict[str, Any]:
     pairs = [
-        (label, decision)
-        for entry in tried
-        for label, decision in zip(entry.trial.call.labels, entry.report.decisions, strict=False)
+        (truth, label) for entry in tried for truth, label in zip(entry.trial.call.labels, entry.labels, strict=False)
     ]
-    kept = [decision.label != dropped for label, decision in pairs if label != dropped]
+    kept = [label != dropped for truth, label in pairs if truth != dropped]
+    decided = [status == Status.DECIDED for entry in tried for status in entry.statuses]
     return {
         "share": float(np.mean([entry.trial.share for entry in tried])),
-        "accuracy": float(np.mean([decision.label == label for label, decision in pairs])),
+        "accuracy": float(np.mean([label == truth for truth, label in pairs])),
         "recall": float(np.mean(kept)) if kept else None,
-        "decided": float(np.mean([decision.status is Status.DECIDED for _, decision in pairs])),
+        "decided": float(np.mean(decided)),
         "requests": len(tried),
     }

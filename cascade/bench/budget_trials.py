@@ -6,9 +6,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log
+from typing import Self
 
 from cascade.bench.workload import Call
-from cascade.report import Report, Status
+from cascade.items import Item
+from cascade.report import Decision, Report, Status
 from cascade.tree import Cascade
 
 BUDGET = "budget"
@@ -56,26 +58,40 @@ class Tried:
     Attributes:
         trial: The trial.
         took_ms: From before the call until it returned, as its caller sees it.
-        report: What came back.
+        labels: What came back, in order.
+        statuses: How each came about.
+        violations: Items that are missing, out of order, or have no label of the cascade or no honest status.
     """
 
     trial: Trial
     took_ms: float
-    report: Report
+    labels: tuple[str, ...]
+    statuses: tuple[str, ...]
+    violations: int
+
+    @classmethod
+    def of(cls, trial: Trial, took_ms: float, report: Report, cascade: Cascade) -> Self:
+        """What counts of a report; thousands of whole ones would make garbage collections long."""
+        return cls(
+            trial=trial,
+            took_ms=took_ms,
+            labels=tuple(decision.label for decision in report.decisions),
+            statuses=tuple(str(decision.status) for decision in report.decisions),
+            violations=_violations(trial.call.items, report.decisions, cascade),
+        )
 
     @property
     def over_ms(self) -> float:
         """Milliseconds over the budget; below 0 where time was left."""
         return self.took_ms - self.trial.budget_ms
 
-    def violations(self, cascade: Cascade) -> int:
-        """Items that are missing, out of order, or have no label of the cascade or no honest status."""
-        items, decisions = self.trial.call.items, self.report.decisions
-        bad = sum(
-            item.id != decision.id or decision.label not in cascade.labels or decision.status is Status.ERROR
-            for item, decision in zip(items, decisions, strict=False)
-        )
-        return bad + abs(len(items) - len(decisions))
+
+def _violations(items: Sequence[Item], decisions: Sequence[Decision], cascade: Cascade) -> int:
+    bad = sum(
+        item.id != decision.id or decision.label not in cascade.labels or decision.status is Status.ERROR
+        for item, decision in zip(items, decisions, strict=False)
+    )
+    return bad + abs(len(items) - len(decisions))
 
 
 def groups_of_trials(calls: Sequence[tuple[Call, float]], n: int, seed: int = 0) -> list[tuple[Trial, ...]]:

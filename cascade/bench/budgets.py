@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -160,7 +161,7 @@ class BudgetBench:
         report = await self._ask(trial.call, trial.budget_ms)
         took_ms = 1_000 * (time.perf_counter() - started)
         self._advance()
-        return Tried(trial=trial, took_ms=took_ms, report=report)
+        return Tried.of(trial, took_ms, report, self.cascades[trial.call.cascade])
 
     async def _in_sequence(self) -> float:
         return sum([await self._took_ms(call) for call in self.calls])
@@ -197,6 +198,8 @@ def measure_budgets(
 async def _figures(bench: BudgetBench, counts: Counts, seed: int) -> dict[str, Any]:
     full_ms = await bench.full_ms(counts.full_runs)
     n_before = len(bench.forced.waves)
+    gc.collect()
+    gc.freeze()  # as a service does once it is up: a full collection stops all threads for tens of milliseconds
     groups = groups_of_trials(list(zip(bench.calls, full_ms, strict=True)), counts.trials, seed)
     tried = await bench.trials(groups)
     n_by_deadline = len(bench.watch.latencies_ms)

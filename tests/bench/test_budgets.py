@@ -44,7 +44,7 @@ def tried(
     )
     report = Report(cascade="precision", decisions=decisions, stats=Statistics(), provenance=PROVENANCE)
     trial = Trial(call=call(), full_ms=FULL_MS, budget_ms=budget_ms, is_alone=True)
-    return Tried(trial=trial, took_ms=took_ms, report=report)
+    return Tried.of(trial, took_ms, report, CASCADES["precision"])
 
 
 RIGHT = ["excluded", "primary", "excluded", "primary"]
@@ -83,7 +83,7 @@ def test_overshoot_is_what_the_caller_sees() -> None:
 )
 def test_every_item_has_a_label_and_a_status(labels: list[str], status: Status, n: int) -> None:
     """Missing decisions, labels of no cascade and errors count."""
-    assert tried(labels, status=status).violations(CASCADES["precision"]) == n
+    assert tried(labels, status=status).violations == n
 
 
 def test_the_anytime_curve() -> None:
