@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from math import ceil, inf
 
-from cascade.costs import Work
+from cascade.demand import by_depth
 from cascade.errors import OverloadError
 from cascade.planner import Planner
 from cascade.request import Request
@@ -28,11 +28,10 @@ RESERVE_MS = 2.0
 RESERVE_PER_ITEM_MS = 0.02
 """The same for each item of the request: its decision has to be made."""
 
-
 MOST_REQUESTS = 32
 """Requests that are weighed against each other for a wave; others wait until some of these are done."""
 
-_PLENTY = 2.0
+_PLENTY = 2.0  # times the forecast, from which on nothing has to be weighed
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ class Schedule:
             OverloadError: Says how long it would take.
         """
         before = [other for other in requests if _due(other) <= _due(request)]
-        predicted_ms = sum(self.by_depth(other)[-1] for other in (*before, request))
+        predicted_ms = sum(by_depth(self._planner, other)[-1] for other in (*before, request))
         left_ms = 1_000 * (last_moment(request) - now)
         if predicted_ms > left_ms:
             msg = (
@@ -103,15 +102,6 @@ class Schedule:
                 'Give it more time or fewer items, or set engine.overload to "shallower" to go less deep.'
             )
             raise OverloadError(msg)
-
-    def by_depth(self, request: Request) -> list[float]:
-        """Milliseconds to bring a request's items to depth 1, 2 and so on, all that comes before included."""
-        demand = _Demand(self._planner, request)
-        total, found = 0.0, []
-        for level in range(request.expected.n_levels):
-            total += self._planner.model.predict(demand.work(level))
-            found.append(total)
-        return found
 
     def _let_through(self, ordered: list[Request], now: float) -> None:
         """Put the request without a deadline that has waited longest first, if its patience is out.
@@ -129,7 +119,7 @@ class Schedule:
         """Whether even the forecasts of long ago, twice, leave time: then there is nothing to weigh."""
         total = 0.0
         for request in hurried:
-            request.forecast = request.forecast or self.by_depth(request)
+            request.forecast = request.forecast or by_depth(self._planner, request)
             total += request.forecast[-1]
             if _PLENTY * total > 1_000 * (last_moment(request) - now):
                 return False
@@ -139,23 +129,10 @@ class Schedule:
         """The depth that each may go to, and the share of items that may be asked where depth 1 is too much."""
         demands = [self._forecast(request) for request in hurried]
         left = [1_000 * (last_moment(request) - now) for request in hurried]
-        given = [0.0] * len(hurried)  # milliseconds that each is planned to take
-        caps = [0] * len(hurried)
-        share = 1.0
-        for depth in range(1, max(map(len, demands)) + 1):
-            for at, demand in enumerate(demands):
-                wanted = demand[min(depth, len(demand)) - 1]
-                before = given[at]
-                given[at] = wanted
-                if caps[at] == depth - 1 and _is_feasible(given, left):
-                    caps[at] = depth
-                else:
-                    given[at] = before
-            if depth == 1 and min(caps) < 1:
-                share = _share([demand[0] for demand in demands], left)
-                break
+        caps = _deepest(demands, left)
         for request, cap, demand in zip(hurried, caps, demands, strict=True):
             request.is_short |= cap < len(demand)
+        share = 1.0 if min(caps) else _share([demand[0] for demand in demands], left)
         return {
             request: max(cap, min(walk.depth for walk in request.open_walks) + 1)
             for request, cap in zip(hurried, caps, strict=True)
@@ -163,9 +140,9 @@ class Schedule:
         }, share
 
     def _forecast(self, request: Request) -> list[float]:
-        """``by_depth``, computed anew after each wave that the request took part in."""
+        """See ``by_depth``; computed anew after each wave that the request took part in."""
         if request.forecast is None or request.forecast_at != request.served:
-            request.forecast, request.forecast_at = self.by_depth(request), request.served
+            request.forecast, request.forecast_at = by_depth(self._planner, request), request.served
         return request.forecast
 
     @staticmethod
@@ -174,70 +151,32 @@ class Schedule:
         if cap is None:
             return walks
         shallow = [walk for walk in walks if walk.depth < cap]
+        half_asked = [walk for walk in shallow if walk.is_half_asked]
+        if request.is_short and half_asked:
+            return half_asked  # an answer of one tier is worth nothing without the others
         if share < 1 and cap == 1:
-            half_asked = [walk for walk in shallow if walk.is_half_asked]
-            if half_asked:
-                return half_asked  # an answer of one tier is worth nothing without the others
             return list(islice(shallow, max(1, ceil(share * len(shallow)))))
         return shallow
 
 
-class _Demand:
-    """What it takes to bring a request's open items to each depth, as far as can be expected."""
+def _deepest(demands: Sequence[Sequence[float]], left: Sequence[float]) -> list[int]:
+    """How deep each may go: raised by one for all that can bear it before one is raised by two.
 
-    def __init__(self, planner: Planner, request: Request) -> None:
-        n = request.expected.n_levels
-        self._planner = planner
-        self._tokens, self._asked, self._probes = [0.0] * n, [0.0] * n, [0.0] * n
-        self._adapters: list[set[str]] = [set() for _ in range(n)]
-        counted: dict[str, set[int]] = {}
-        for walk in request.open_walks:
-            self._add(walk, counted)
-
-    def work(self, level: int) -> Work:
-        """The work of one level."""
-        planner, adapters = self._planner, self._adapters[level]
-        if not adapters or not self._probes[level]:
-            return Work()
-        tokens, asked, probes = self._tokens[level], self._asked[level], self._probes[level]
-        one = next(iter(adapters))
-        is_plain = planner.kept.lineages[one] == one
-        n_waves = max(1, round(tokens / planner.best_length(one))) * len(adapters)
-        cells: float = planner.kept.tokens
-        waves = Work(waves=n_waves)
-        if is_plain:
-            most = min(planner.terms.sizes.n_batch, ceil((tokens + asked) / n_waves))
-            along = Work.of(tokens=tokens + asked, cells=cells, most=max(1, most), outputs=probes, swaps=n_waves)
-            return waves.plus(along)
-        along = Work.of(tokens=tokens, cells=cells, most=planner.terms.sizes.n_batch, swaps=n_waves if tokens else 0)
-        most = max(1, min(planner.terms.sizes.n_ask, ceil(asked / n_waves)))
-        cells += min(tokens, planner.best_length(one))
-        return waves.plus(along).plus(Work.of(tokens=asked, cells=cells, most=most, outputs=probes, swaps=n_waves))
-
-    def _add(self, walk: Walk, counted: dict[str, set[int]]) -> None:
-        kept, lineages = self._planner.kept, set[str]()
-        assert walk.stage is not None  # noqa: S101 - open walks have one
-        for entry in walk.expected.reach(walk.stage):
-            level = walk.depth + entry.further
-            if level >= len(self._tokens):
-                continue
-            questions = (
-                walk.pending()
-                if not entry.further
-                else [(tier, entry.stage.question(tier)) for tier in entry.stage.tiers_of(walk.item)]
-            )
-            for _, question in questions:
-                self._adapters[level].add(question.adapter)
-                self._asked[level] += entry.probability * self._planner.question_tokens(question)
-                self._probes[level] += entry.probability
-                lineage = kept.lineages[question.adapter]
-                if lineage not in lineages:
-                    lineages.add(lineage)
-                    seen = counted.setdefault(lineage, set())
-                    for node in kept.missing(walk, lineage):
-                        if id(node) not in seen:
-                            seen.add(id(node))
-                            self._tokens[level] += entry.probability * len(node.tokens)
+    Args:
+        demands: Of each request the milliseconds to depth 1, 2 and so on, the earliest deadline first.
+        left: The milliseconds that each has.
+    """
+    given, caps = [0.0] * len(demands), [0] * len(demands)
+    for depth in range(1, max(map(len, demands)) + 1):
+        for at, demand in enumerate(demands):
+            before, given[at] = given[at], demand[min(depth, len(demand)) - 1]
+            if caps[at] == depth - 1 and _is_feasible(given, left):
+                caps[at] = depth
+            else:
+                given[at] = before
+        if not min(caps):
+            break
+    return caps
 
 
 def _is_feasible(given: Sequence[float], left: Sequence[float]) -> bool:

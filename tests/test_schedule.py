@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from cascade import Status, read_config, shipped_config
 from cascade.backends.scripted import ByteTokenizer
 from cascade.budget import NO_LIMIT, Budget
+from cascade.demand import by_depth
 from cascade.expectation import Expectation
 from cascade.outlook import Outlook
 from cascade.planner import Planner, Room, Terms
@@ -51,7 +52,7 @@ def _planner(*requests: Request, lineages: dict[str, str] = ACTIVATED, room: Roo
 def _in_full(n: int) -> float:
     """Milliseconds that a request of n items is expected to take."""
     request = _request(n)
-    return Schedule(_planner(request)).by_depth(request)[-1]
+    return by_depth(_planner(request), request)[-1]
 
 
 def test_without_budgets_whoever_is_soonest_done_goes_first_unless_another_has_waited_long() -> None:
@@ -92,7 +93,7 @@ def test_the_time_decides_how_deep_items_may_go() -> None:
         planner = _planner(request)
         for walk in request.walks[:12]:
             walk.take(CASCADE.first, "", 0.99)
-        levels = Schedule(planner).by_depth(request)
+        levels = by_depth(planner, request)
         left_s = (ms or (levels[0] + levels[1]) / 2) / 1_000
         turn = Schedule(planner).turn([request], last_moment(request) - left_s)
         assert len(turn.offers[0]) == n_offered
@@ -100,7 +101,7 @@ def test_the_time_decides_how_deep_items_may_go() -> None:
 
 def test_when_not_even_one_stage_fits_all_get_the_same_share() -> None:
     """Two requests with half of the time that they need offer half of their items; then who has less goes first."""
-    need = Schedule(_planner(_request(40))).by_depth(_request(40))[0]
+    need = by_depth(_planner(_request(40)), _request(40))[0]
     one, other = (_request(40, Budget(ms=need)) for _ in range(2))
     planner = _planner(one, other)
     turn = Schedule(planner).turn([one, other], 0.0)
