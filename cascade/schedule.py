@@ -22,6 +22,9 @@ from cascade.walk import Walk
 PATIENCE_S = 5.0
 """A request without a deadline is due this long after it last took part in a wave, so that nobody waits for ever."""
 
+LONG_PATIENCE_S = 60.0
+"""The same where none has a deadline: taking turns keeps the items of all in the cache, and slows all down."""
+
 RESERVE_MS = 2.0
 """What is kept of a budget for what comes after the last wave: answering the caller."""
 
@@ -205,7 +208,7 @@ def _served(request: Request) -> float:
 
 def _rank(request: Request, now: float) -> tuple[bool, float]:
     """Whose patience is out goes first, then who has the fewest items left: soon done, its cells are free."""
-    is_waiting = now - request.served >= PATIENCE_S
+    is_waiting = now - request.served >= LONG_PATIENCE_S
     return not is_waiting, request.served if is_waiting else len(request.open_walks)
 
 

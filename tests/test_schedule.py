@@ -21,7 +21,7 @@ from cascade.planner import Planner, Room, Terms
 from cascade.prompt import FORMATS, Limits, PromptBuilder
 from cascade.report import Provenance
 from cascade.request import Request, new_request
-from cascade.schedule import PATIENCE_S, Schedule, last_moment
+from cascade.schedule import LONG_PATIENCE_S, PATIENCE_S, Schedule, last_moment
 from cascade.tree import BASE
 from tests.requests import plain_items
 
@@ -58,13 +58,13 @@ def _in_full(n: int) -> float:
 def test_without_budgets_whoever_is_soonest_done_goes_first_unless_another_has_waited_long() -> None:
     """And everything may be asked."""
     one, other = _request(3), _request(4)
-    one.served = PATIENCE_S
+    one.served = LONG_PATIENCE_S
     schedule = Schedule(_planner(one, other))
-    turn = schedule.turn([other, one], PATIENCE_S - 0.1)
+    turn = schedule.turn([other, one], LONG_PATIENCE_S - 0.1)
     assert turn.requests == (one, other)
     assert [len(offer) for offer in turn.offers] == [3, 4]
     assert turn.left_ms == inf
-    assert schedule.turn([one, other], PATIENCE_S).requests == (other, one)
+    assert schedule.turn([one, other], LONG_PATIENCE_S).requests == (other, one)
 
 
 def test_the_earliest_deadline_goes_first_with_the_time_that_it_has() -> None:
