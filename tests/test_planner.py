@@ -133,14 +133,14 @@ def test_whatever_the_room_every_question_is_asked_once_and_nothing_leaks(
 def test_with_room_every_node_is_computed_once_per_lineage_and_everyone_is_served_in_turn(
     sizes: list[tuple[str, int]], answers: list[float], lineages: Mapping[str, str]
 ) -> None:
-    """No token twice, nothing evicted, and no request waits for more waves than there are requests."""
+    """No token twice, nothing evicted, and no request waits for more waves than two of every request."""
     run = _Run(_requests(sizes), lineages, WIDE)
     waits: Counter[int] = Counter()
     while run.step(lambda number: answers[number % len(answers)]):
         for request in run.requests:
             if request.open_walks:
                 waits[id(request)] = 0 if request in run.owners[-1] else waits[id(request)] + 1
-        assert max(waits.values(), default=0) < len(sizes)
+        assert max(waits.values(), default=0) < 2 * len(sizes)
     assert set(run.computed.values()) == {1}
     assert not any(plan.evicted for plan in run.plans)
 
