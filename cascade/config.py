@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
@@ -15,6 +14,7 @@ from cascade.errors import ConfigError
 from cascade.outlook import Outlook
 from cascade.outlook_file import OutlookConfig, read_outlook
 from cascade.prompt import Limits
+from cascade.toml_file import read_table
 from cascade.tree import ANY_TIER, Cascade, Combine, Question, Stage, Target
 
 _T = TypeVar("_T")
@@ -241,14 +241,7 @@ def read_config(path: Path) -> Config:
     Raises:
         ConfigError: The file cannot be read, is not TOML, or does not fit; names file, key and remedy.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        msg = f"{path}: cannot be read ({error.strerror}). Give the path of a TOML file."
-        raise ConfigError(msg) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        msg = f"{path}: is not TOML ({error}). Mend it there."
-        raise ConfigError(msg) from error
+    table = read_table(path, "Give the path of a TOML file.")
     try:
         config = Config.model_validate(table)
         config.cascades()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cascade.complaints import complaints
 from cascade.errors import ConfigError, MachineError
 from cascade.outlook import Outlook, Prior
+from cascade.toml_file import read_table
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Rate = Annotated[float, Field(gt=0, lt=1)]
@@ -49,14 +49,7 @@ def read_outlook(path: Path) -> OutlookConfig:
     Raises:
         ConfigError: It cannot be read, is not TOML, or does not fit; names file, key and remedy.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        msg = f"{path}: cannot be read ({error.strerror}). Write it with `cascade depth --out`, or leave outlook away."
-        raise ConfigError(msg) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        msg = f"{path}: is not TOML ({error}). Mend it there."
-        raise ConfigError(msg) from error
+    table = read_table(path, "Write it with `cascade depth --out`, or leave outlook away.")
     try:
         return OutlookConfig.model_validate(table)
     except ValidationError as error:
