@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.promise import question, simulated, two_stages
 from cascade import Engine, Item, ScriptedBackend, Task, read_config, shipped_config
 from cascade.cli import main
 from cascade.cli.output import ExitCode
@@ -20,7 +21,7 @@ from cascade.config import CascadeConfig
 from cascade.errors import ConfigError, InputError
 from cascade.rows import Labelled
 from cascade.thresholds_file import ThresholdsFile, read_thresholds, write_thresholds
-from cascade.tree import ANY_TIER, Cascade, Combine, Question, Stage, Target
+from cascade.tree import ANY_TIER, Cascade, Combine, Stage, Target
 from cascade.tuning.calibration import calibrate, pool_adjacent_violators
 from cascade.tuning.outcome import Replay, deciding
 from cascade.tuning.risk import betting_p, binomial_p, fixed_sequence, hoeffding_bentkus_p, holm, tasks_needed
@@ -30,40 +31,6 @@ from cascade.tuning.search import Cost, Wish, tune
 
 CASCADES = read_config(shipped_config()).cascades()
 ORIGIN = Origin(model="m", adapters={"a": "b"}, data="d", questions="q")
-
-
-def question(marker: str, threshold: float = 0.5) -> Question:
-    """A question of the base model."""
-    return Question(marker=marker, wording=f"{marker}?", adapter="base", threshold=threshold)
-
-
-def two_stages() -> Cascade:
-    """An item is kept if both stages say yes."""
-    no = Target("drop", is_label=True)
-    return Cascade(
-        name="two",
-        instructions="i",
-        labels=("drop", "keep"),
-        stages=(
-            Stage(name="a", questions={ANY_TIER: question("a")}, yes=Target("b", is_label=False), no=no),
-            Stage(name="b", questions={ANY_TIER: question("b")}, yes=Target("keep", is_label=True), no=no),
-        ),
-    )
-
-
-def simulated(seed: int, n_tasks: int, n_items: int = 12) -> ScoredTasks:
-    """Scores of two stages of unequal skill; hard tasks have items that score low together."""
-    rng = np.random.default_rng(seed)
-    n = n_tasks * n_items
-    tasks = np.repeat(np.arange(n_tasks), n_items)
-    labels = (rng.random(n) < 0.25).astype(np.int64)
-    labels[::n_items] = 1
-    ease = np.repeat(rng.normal(0, 0.5, n_tasks), n_items)
-    p = {
-        (stage, ANY_TIER): 1 / (1 + np.exp(-(skill * (labels - 0.5) + ease + rng.normal(0, 1, n))))
-        for stage, skill in (("a", 3.0), ("b", 2.0))
-    }
-    return ScoredTasks(tasks=tasks, labels=labels, p=p, n_tasks=n_tasks)
 
 
 @given(st.integers(1, 40), st.data(), st.floats(0.01, 0.6))

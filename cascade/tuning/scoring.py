@@ -99,8 +99,12 @@ def save_scores(scored: ScoredTasks, origin: Origin, path: Path) -> None:
         raise MachineError(msg) from error
 
 
-def load_scores(path: Path, origin: Origin) -> ScoredTasks | None:
+def load_scores(path: Path, origin: Origin | None) -> ScoredTasks | None:
     """Scores that were kept; None where there are none, or those of other files, questions or data.
+
+    Args:
+        path: The file.
+        origin: What they must come from; None takes what there is.
 
     Raises:
         InputError: The file is no file of scores.
@@ -110,7 +114,7 @@ def load_scores(path: Path, origin: Origin) -> ScoredTasks | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             head = json.loads(str(file["head"]))
-            if head["origin"] != asdict(origin):
+            if origin is not None and head["origin"] != asdict(origin):
                 return None
             p = dict(zip(map(tuple, head["keys"]), file["scores"], strict=True))
             return ScoredTasks(tasks=file["tasks"], labels=file["labels"], p=p, n_tasks=head["n_tasks"])
