@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from cascade.budget import Budget
 from cascade.complaints import ONE, TABLE, complaints
@@ -14,101 +13,15 @@ from cascade.errors import ConfigError
 from cascade.outlook import Outlook
 from cascade.outlook_file import OutlookConfig, read_outlook
 from cascade.prompt import Limits
+from cascade.stage_config import Frozen, StageConfig, form
+from cascade.thresholds_file import ThresholdsFile, read_thresholds
 from cascade.toml_file import read_table
-from cascade.tree import ANY_TIER, Cascade, Combine, Question, Stage, Target
+from cascade.tree import Cascade
 
-_T = TypeVar("_T")
-
-
-def _form(value: object) -> str:
-    return TABLE if isinstance(value, dict | BaseModel) else ONE
+OutlookEntry = Annotated[Annotated[OutlookConfig, Tag(TABLE)] | Annotated[Path, Tag(ONE)], Discriminator(form)]
 
 
-ByTier = Annotated[Annotated[_T, Tag(ONE)] | Annotated[dict[str, _T], Tag(TABLE)], Discriminator(_form)]
-"""One value, or a table from tier to value."""
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TargetConfig(_Model):
-    """Where an answer leads: exactly one of the two."""
-
-    stage: str | None = Field(None, description="Name of the next stage.")
-    label: str | None = Field(None, description="The label that the item gets.")
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if (self.stage is None) == (self.label is None):
-            msg = 'give exactly one of stage and label, such as { label = "excluded" }'
-            raise ValueError(msg)
-        return self
-
-    def target(self) -> Target:
-        """The pure form."""
-        return Target(self.stage or self.label or "", is_label=self.stage is None)
-
-
-# The range stands in the schema for editors only; the tree checks it and names stage and tier.
-Threshold = Annotated[float, Field(strict=True, json_schema_extra={"exclusiveMinimum": 0, "exclusiveMaximum": 1})]
-
-
-class StageConfig(_Model):
-    """One stage; question, adapter and threshold are one value each, or a table from tier to value."""
-
-    name: str = Field(min_length=1, description="Unique in its cascade.")
-    question: ByTier[str] = Field(description="The wording, listed in the task's prefix.")
-    marker: ByTier[str] | None = Field(
-        None, description="A word or two after the item that names the question; the stage's or tier's name if absent."
-    )
-    adapter: ByTier[str] = Field(description='Name from the adapter map; "base" for the model alone.')
-    threshold: ByTier[Threshold] = Field(0.5, description="Yes from this p(yes) on; in (0, 1).")
-    yes: TargetConfig
-    no: TargetConfig
-    combine: Combine = Field(Combine.ANY, description="How the answers of several tiers make one.")
-
-    def stage(self, cascade: str) -> Stage:
-        """The pure form.
-
-        Raises:
-            ConfigError: The tables do not name the same tiers.
-        """
-        values = (self.question, self.marker, self.adapter, self.threshold)
-        tables: list[Mapping[str, object]] = [value for value in values if isinstance(value, dict)]
-        tiers = dict.fromkeys(tier for table in tables for tier in table) or {ANY_TIER: None}
-        return Stage(
-            name=self.name,
-            questions={tier: self._question(cascade, tier) for tier in tiers},
-            yes=self.yes.target(),
-            no=self.no.target(),
-            combine=self.combine,
-        )
-
-    def _question(self, cascade: str, tier: str) -> Question:
-        def pick(key: str, value: _T | dict[str, _T]) -> _T:
-            if not isinstance(value, dict):
-                return value
-            if tier not in value:
-                msg = (
-                    f"cascade.{cascade}.stages.{self.name}.{key}: tier {tier!r} has none. "
-                    f"Add it; the table has {', '.join(value) or 'nothing'}."
-                )
-                raise ConfigError(msg)
-            return value[tier]
-
-        return Question(
-            marker=(self.marker and pick("marker", self.marker)) or tier or self.name,
-            wording=pick("question", self.question),
-            adapter=pick("adapter", self.adapter),
-            threshold=pick("threshold", self.threshold),
-        )
-
-
-OutlookEntry = Annotated[Annotated[OutlookConfig, Tag(TABLE)] | Annotated[Path, Tag(ONE)], Discriminator(_form)]
-
-
-class EngineConfig(_Model):
+class EngineConfig(Frozen):
     """How many callers share one engine."""
 
     max_requests: int = Field(1_024, ge=1, description="Most requests that may be open at once; more are refused.")
@@ -120,7 +33,7 @@ class EngineConfig(_Model):
     speculate: bool = Field(True, description="Ask ahead of the tree where the cost model says that it is faster.")
 
 
-class CascadeConfig(_Model):
+class CascadeConfig(Frozen):
     """A tree of stages; the first stage is asked first."""
 
     instructions: str = Field("Answer each question about the candidate.", description="Stands before the questions.")
@@ -133,6 +46,11 @@ class CascadeConfig(_Model):
     outlook: OutlookEntry | None = Field(
         None, description="What labelled data say of its items: a table, or the file that `cascade depth --out` wrote."
     )
+    thresholds: (
+        Annotated[Annotated[ThresholdsFile, Tag(TABLE)] | Annotated[Path, Tag(ONE)], Discriminator(form)] | None
+    ) = Field(
+        None, description="The file that `cascade tune --out` wrote; its thresholds win over those of the stages."
+    )
     stages: tuple[StageConfig, ...] = Field(max_length=64, description="The first is asked first.")
 
     def budget(self) -> Budget:
@@ -141,11 +59,14 @@ class CascadeConfig(_Model):
 
     def cascade(self, name: str) -> Cascade:
         """The pure form, checked."""
+        stages = tuple(stage.stage(name) for stage in self.stages)
+        if isinstance(self.thresholds, ThresholdsFile):
+            stages = self.thresholds.put_on(name, stages)
         return Cascade(
             name=name,
             instructions=self.instructions,
             labels=self.labels,
-            stages=tuple(stage.stage(name) for stage in self.stages),
+            stages=stages,
             dropped=self.dropped,
             outlook=self.outlook.outlook() if isinstance(self.outlook, OutlookConfig) else Outlook(),
         )
@@ -154,7 +75,7 @@ class CascadeConfig(_Model):
 Tokens = Annotated[int, Field(ge=1, le=4096)]
 
 
-class LimitsConfig(_Model):
+class LimitsConfig(Frozen):
     """Most tokens of each text from outside; the rest is cut."""
 
     task: Tokens = Limits().task
@@ -167,7 +88,7 @@ class LimitsConfig(_Model):
         return Limits(**self.model_dump())
 
 
-class ModelConfig(_Model):
+class ModelConfig(Frozen):
     """The base model, from a path or from the Hugging Face hub, and how llama.cpp runs it."""
 
     path: Path | None = Field(None, description="A GGUF file; relative to the config file.")
@@ -195,17 +116,17 @@ class ModelConfig(_Model):
         return self
 
 
-class AdapterConfig(_Model):
+class AdapterConfig(Frozen):
     """One adapter of the map."""
 
     path: Path = Field(description="A LoRA GGUF file; relative to the config file.")
     scale: float = Field(1.0, gt=0, le=16, description="Factor on the adapter's own alpha / rank.")
 
 
-AdapterEntry = Annotated[Annotated[AdapterConfig, Tag(TABLE)] | Annotated[Path, Tag(ONE)], Discriminator(_form)]
+AdapterEntry = Annotated[Annotated[AdapterConfig, Tag(TABLE)] | Annotated[Path, Tag(ONE)], Discriminator(form)]
 
 
-class Config(_Model):
+class Config(Frozen):
     """A whole config file."""
 
     model: ModelConfig
@@ -253,7 +174,7 @@ def read_config(path: Path) -> Config:
         raise ConfigError(msg) from error
     try:
         found = _absolute(config, path.resolve().parent)
-        found.cascades()  # outlooks must fit their stages
+        found.cascades()  # outlooks and thresholds must fit their stages
         return found  # noqa: TRY300
     except ConfigError as error:
         msg = f"{path}: {error}"
@@ -278,12 +199,15 @@ def _absolute(config: Config, folder: Path) -> Config:
         name: (entry := config.adapter(name)).model_copy(update={"path": folder / entry.path.expanduser()})
         for name in config.adapters
     }
-    cascades = {name: _with_outlook(entry, folder) for name, entry in config.cascade.items()}
+    cascades = {name: _with_files(entry, folder) for name, entry in config.cascade.items()}
     return config.model_copy(update={"model": model, "adapters": adapters, "cascade": cascades})
 
 
-def _with_outlook(cascade: CascadeConfig, folder: Path) -> CascadeConfig:
-    """The cascade with its outlook's file read."""
-    if not isinstance(cascade.outlook, Path):
-        return cascade
-    return cascade.model_copy(update={"outlook": read_outlook(folder / cascade.outlook.expanduser())})
+def _with_files(cascade: CascadeConfig, folder: Path) -> CascadeConfig:
+    """The cascade with the files that it names read."""
+    read: dict[str, OutlookConfig | ThresholdsFile] = {}
+    if isinstance(cascade.outlook, Path):
+        read["outlook"] = read_outlook(folder / cascade.outlook.expanduser())
+    if isinstance(cascade.thresholds, Path):
+        read["thresholds"] = read_thresholds(folder / cascade.thresholds.expanduser())
+    return cascade.model_copy(update=read)

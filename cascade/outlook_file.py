@@ -69,13 +69,13 @@ def write_outlook(outlook: Outlook, path: Path, source: str) -> None:
         MachineError: The file cannot be written.
     """
     lines = [f"# {source}", "", "[pass_rates]"]
-    lines += [f"{_key(stage)} = {rate:.4f}" for stage, rate in outlook.pass_rates.items()]
+    lines += [f"{toml_key(stage)} = {rate:.4f}" for stage, rate in outlook.pass_rates.items()]
     for stage, leaves in outlook.leaves.items():
-        lines += ["", f"[leaves.{_key(stage)}]"]
-        lines += [f"{_key(label)} = {share:.4f}" for label, share in leaves.items()]
+        lines += ["", f"[leaves.{toml_key(stage)}]"]
+        lines += [f"{toml_key(label)} = {share:.4f}" for label, share in leaves.items()]
     if outlook.prior is not None:
         lines += ["", "[prior]", f"bias = {outlook.prior.bias:.4f}", "", "[prior.weights]"]
-        lines += [f"{_key(fact)} = {weight:.4f}" for fact, weight in sorted(outlook.prior.weights.items())]
+        lines += [f"{toml_key(fact)} = {weight:.4f}" for fact, weight in sorted(outlook.prior.weights.items())]
     try:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     except OSError as error:
@@ -83,7 +83,7 @@ def write_outlook(outlook: Outlook, path: Path, source: str) -> None:
         raise MachineError(msg) from error
 
 
-def _key(name: str) -> str:
+def toml_key(name: str) -> str:
     """A TOML key: as it is, or quoted as TOML's basic strings are."""
     if name and all(char.isascii() and (char.isalnum() or char in "_-") for char in name):
         return name

@@ -21,6 +21,7 @@ from cascade.cli import (
     doctor_command,
     evaluate_command,
     quantize_command,
+    tune_command,
 )
 from cascade.cli.output import Settings, guarded
 
@@ -28,6 +29,7 @@ app = typer.Typer(name="cascade", add_completion=False)
 app.command()(classify_command.classify)
 app.command()(evaluate_command.evaluate)
 app.command()(depth_command.depth)
+app.command()(tune_command.tune)
 app.command()(bench_command.bench)
 app.command()(doctor_command.doctor)
 app.command()(quantize_command.quantize)

@@ -1,0 +1,163 @@
+"""Tuned thresholds as text: the TOML file that ``cascade tune --out`` writes, bound to the files it was made for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+
+from cascade.complaints import complaints
+from cascade.errors import ConfigError, MachineError
+from cascade.outlook_file import toml_key
+from cascade.stage_config import Frozen
+from cascade.toml_file import read_table
+from cascade.tree import BASE, Stage
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class PromiseConfig(Frozen):
+    """What was promised, and how sure it is."""
+
+    unit: str = Field(description='What the mean is over: "task".')
+    recall: _Share = Field(description="Mean recall per task that is promised.")
+    delta: _Share = Field(description="The chance that the promise may be wrong.")
+    p_value: _Share
+    tasks: int = Field(ge=1, description="Tasks that it was tested on.")
+    minimised: str
+
+
+class HeldOutConfig(Frozen):
+    """What the thresholds came to on the half that was tested."""
+
+    recall: _Share
+    calls_per_item: _Amount
+    false_positives_per_item: _Amount
+
+
+class MadeForConfig(Frozen):
+    """What the thresholds were tuned with; hashes are SHA-256 in hex."""
+
+    model: str
+    data: str
+    questions: str = ""
+    adapters: dict[str, str] = Field(default_factory=dict)
+
+
+class CalibrationConfig(Frozen):
+    """A curve from raw to calibrated p(yes), for information; thresholds are on the raw one."""
+
+    kind: str
+    values: tuple[_Share, ...]
+
+
+class ThresholdsFile(Frozen):
+    """The whole file; tables go by stage, then by tier, which is empty where the stage does not ask by tier."""
+
+    promise: PromiseConfig
+    held_out: HeldOutConfig
+    made_for: MadeForConfig
+    thresholds: dict[str, dict[str, Annotated[float, Field(gt=0, lt=1)]]]
+    calibration: dict[str, dict[str, CalibrationConfig]] = Field(default_factory=dict)
+
+    def put_on(self, cascade: str, stages: Sequence[Stage]) -> tuple[Stage, ...]:
+        """The stages with these thresholds.
+
+        Raises:
+            ConfigError: The file has other stages or tiers than the cascade.
+        """
+        asked = {(stage.name, tier) for stage in stages for tier in stage.questions}
+        given = {(stage, tier) for stage, by_tier in self.thresholds.items() for tier in by_tier}
+        if asked != given:
+            odd = sorted(f"{stage}.{tier}" if tier else stage for stage, tier in asked ^ given)
+            msg = (
+                f"cascade.{cascade}.thresholds: the file is for other questions: {', '.join(odd)} stand only in one of "
+                "the two. Tune again with `cascade tune --out`, or leave the key away."
+            )
+            raise ConfigError(msg)
+        return tuple(
+            replace(
+                stage,
+                questions={
+                    tier: replace(question, threshold=self.thresholds[stage.name][tier])
+                    for tier, question in stage.questions.items()
+                },
+            )
+            for stage in stages
+        )
+
+    def check(self, cascade: str, stages: Sequence[Stage], model: str, adapters: Mapping[str, str]) -> None:
+        """Refuse other files than those that the thresholds were tuned with.
+
+        Args:
+            cascade: Name of the cascade.
+            stages: Its stages; only adapters that they ask matter.
+            model: SHA-256 of the model at hand.
+            adapters: Adapter name -> SHA-256 of the file at hand.
+
+        Raises:
+            ConfigError: Names what differs.
+        """
+        names = {question.adapter for stage in stages for question in stage.questions.values()} - {BASE}
+        other = [f"adapter {name!r}" for name in sorted(names) if self.made_for.adapters.get(name) != adapters[name]]
+        if self.made_for.model != model:
+            other.insert(0, "the model")
+        if other:
+            msg = (
+                f"cascade.{cascade}.thresholds: {', '.join(other)} is not what these thresholds were tuned with, "
+                "so they promise nothing. Tune again with `cascade tune --out`, or leave the key away."
+            )
+            raise ConfigError(msg)
+
+
+def read_thresholds(path: Path) -> ThresholdsFile:
+    """Tuned thresholds from their file.
+
+    Raises:
+        ConfigError: It cannot be read, is not TOML, or does not fit; names file, key and remedy.
+    """
+    table = read_table(path, "Write it with `cascade tune --out`, or leave thresholds away.")
+    try:
+        return ThresholdsFile.model_validate(table)
+    except ValidationError as error:
+        msg = f"{path}: {complaints(table, error)}"
+        raise ConfigError(msg) from error
+
+
+def write_thresholds(file: ThresholdsFile, path: Path, source: str) -> None:
+    """Write tuned thresholds so that a config can name the file.
+
+    Args:
+        file: What to write.
+        path: Where.
+        source: What they come from, in one line.
+
+    Raises:
+        MachineError: The file cannot be written.
+    """
+    lines = [f"# {source}"]
+    tables = file.model_dump()
+    adapters = tables["made_for"].pop("adapters")
+    for name in ("promise", "held_out", "made_for"):
+        lines += ["", f"[{name}]", *(f"{key} = {_value(value)}" for key, value in tables[name].items())]
+    lines += ["", "[made_for.adapters]", *(f"{toml_key(name)} = {_value(sha)}" for name, sha in adapters.items())]
+    for stage, by_tier in file.thresholds.items():
+        lines += ["", f"[thresholds.{toml_key(stage)}]"]
+        lines += [f"{toml_key(tier)} = {threshold!r}" for tier, threshold in by_tier.items()]
+    for stage, curves in file.calibration.items():
+        for tier, curve in curves.items():
+            lines += ["", f"[calibration.{toml_key(stage)}.{toml_key(tier)}]", f"kind = {_value(curve.kind)}"]
+            lines += [f"values = [{', '.join(f'{value:.6f}' for value in curve.values)}]"]
+    try:
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError as error:
+        msg = f"{path}: cannot be written ({error.strerror}). Name a file in a folder that can be."
+        raise MachineError(msg) from error
+
+
+def _value(value: str | float) -> str:
+    return f'"{value}"' if isinstance(value, str) else repr(value)

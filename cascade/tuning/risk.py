@@ -1,0 +1,112 @@
+"""P-values for a risk that must stay low, and tests of many thresholds at once. Pure numpy.
+
+Learn then Test: for each vector of thresholds the null hypothesis is "its risk is above what is allowed". A rejected
+one carries the promise that its risk is not, and all rejected ones together do with probability 1 - delta.
+
+Source: Angelopoulos, Bates, Candes, Jordan and Lei (2021), Learn then Test.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+_FULL_BET = 0.99
+"""Share of the wealth that a bet may risk at most; all of it would end at 0 after one full loss."""
+
+
+def binomial_p(n_losses: int, n: int, risk: float) -> float:
+    """Exact p-value where every task is a full loss or none: P(Bin(n, risk) <= n_losses), in [0, 1].
+
+    Args:
+        n_losses: Tasks that were lost, 0..n.
+        n: Tasks.
+        risk: The share that is allowed, in (0, 1).
+    """
+    if n_losses >= n:
+        return 1.0
+    ranks = np.arange(1, n_losses + 1)
+    steps = np.log((n - ranks + 1) / ranks) + math.log(risk / (1 - risk))
+    logs = n * math.log1p(-risk) + np.concatenate(([0.0], np.cumsum(steps)))
+    return float(min(1.0, np.exp(logs).sum()))
+
+
+def hoeffding_bentkus_p(mean_loss: float, n: int, risk: float) -> float:
+    """P-value for losses in [0, 1] from their mean alone, in [0, 1].
+
+    Source: Bates, Angelopoulos, Lei, Malik and Jordan (2021), Distribution-free, risk-controlling prediction sets:
+    the smaller of Hoeffding's tail and e times the binomial one is valid.
+    """
+    low = min(mean_loss, risk)
+    divergence = (low * math.log(low / risk) if low else 0.0) + (
+        (1 - low) * math.log((1 - low) / (1 - risk)) if low < 1 else 0.0
+    )
+    bentkus = math.e * binomial_p(math.ceil(n * mean_loss - 1e-9), n, risk)
+    return min(1.0, math.exp(-n * divergence), bentkus)
+
+
+def betting_p(losses: ArrayLike, risk: float, delta: float = 0.05) -> float:
+    """P-value for losses in [0, 1] from bets against "the mean is at least ``risk``", in [0, 1].
+
+    Wealth starts at 1 and is multiplied by 1 - bet * (loss - risk) for each task in turn; under the null it is a
+    supermartingale, so that 1 / (the most that it ever was) is a p-value (Ville). A bet may depend on earlier tasks
+    alone: it is large where they varied little. The order of the tasks must not depend on their losses.
+
+    Args:
+        losses: One for each task, in the order in which they are bet on.
+        risk: The mean loss that is allowed, in (0, 1).
+        delta: The level for which bets are sized; any value is valid, one in (0, 1).
+
+    Source: Waudby-Smith and Ramdas (2024), Estimating means of bounded random variables by betting.
+    """
+    values = np.asarray(losses, dtype=float)
+    if not values.size:
+        return 1.0
+    counts = np.arange(1, values.size + 1)
+    means = (0.5 * risk + np.cumsum(values)) / (counts + 1)
+    spreads = (risk * (1 - risk) + np.cumsum((values - means) ** 2)) / (counts + 1)
+    before = np.concatenate(([risk * (1 - risk)], spreads[:-1]))
+    bets = np.minimum(_FULL_BET / (1 - risk), np.sqrt(2 * math.log(1 / delta) / (values.size * before)))
+    wealth = np.cumsum(np.log1p(-bets * (values - risk)))
+    return float(min(1.0, math.exp(-max(0.0, wealth.max()))))
+
+
+def fixed_sequence(p_values: ArrayLike, delta: float) -> int:
+    """How many hypotheses are rejected when they are tested in order until one is not.
+
+    The chance of rejecting any true one is at most ``delta``, whatever their number. Source: Maurer, Hothorn and
+    Lehmacher (1995).
+    """
+    kept = np.flatnonzero(np.asarray(p_values, dtype=float) > delta)
+    return int(kept[0]) if kept.size else int(np.size(p_values))
+
+
+def holm(p_values: ArrayLike, delta: float) -> NDArray[np.bool_]:
+    """Which hypotheses are rejected, in any order and under any dependence. Source: Holm (1979)."""
+    values = np.asarray(p_values, dtype=float)
+    order = np.argsort(values, kind="stable")
+    n_rejected = fixed_sequence(values[order] * (values.size - np.arange(values.size)), delta)
+    rejected = np.zeros(values.size, np.bool_)
+    rejected[order[:n_rejected]] = True
+    return rejected
+
+
+def tasks_needed(target: float, delta: float) -> int:
+    """The least number of tasks with which a mean of ``target`` can be certified: none of them may lose anything.
+
+    Args:
+        target: The least mean per task, such as a recall; in (0, 1).
+        delta: The chance that the promise may be wrong, in (0, 1).
+    """
+    low, high = 0, 1
+    while betting_p(np.zeros(high), 1 - target, delta) > delta:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        enough = betting_p(np.zeros(middle), 1 - target, delta) <= delta
+        low, high = (low, middle) if enough else (middle, high)
+    return high

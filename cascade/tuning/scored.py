@@ -1,0 +1,72 @@
+"""Labelled tasks with every stage's p(yes) for every item, as arrays. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.tree import Cascade
+
+Key = tuple[str, str]
+"""Name of a stage, and of a tier of it; ``ANY_TIER`` where it does not ask by tier."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What scores came from; equal origins mean equal scores.
+
+    Attributes:
+        model: SHA-256 of the base model's file, in hex.
+        adapters: Adapter name -> SHA-256 of its file.
+        data: SHA-256 over the tasks, their items and labels, in hex.
+        questions: SHA-256 over what the cascade asks and how prompts are written, in hex.
+    """
+
+    model: str
+    adapters: Mapping[str, str]
+    data: str
+    questions: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredTasks:
+    """Items of labelled tasks; a row is an item, and all arrays have one entry a row.
+
+    Attributes:
+        tasks: Number of the task, 0..n_tasks - 1.
+        labels: The true label, as its place in the cascade's labels.
+        p: (stage, tier) -> raw p(yes) in [0, 1]; NaN where the item is not asked in that tier.
+        n_tasks: How many tasks there are, those without items included.
+    """
+
+    tasks: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    p: Mapping[Key, NDArray[np.float64]]
+    n_tasks: int
+
+    def take(self, chosen: NDArray[np.int64]) -> ScoredTasks:
+        """Some of the tasks, numbered anew in the order given."""
+        numbers = np.full(self.n_tasks, -1, np.int64)
+        numbers[chosen] = np.arange(chosen.size)
+        rows = np.flatnonzero(numbers[self.tasks] >= 0)
+        return ScoredTasks(
+            tasks=numbers[self.tasks[rows]],
+            labels=self.labels[rows],
+            p={key: values[rows] for key, values in self.p.items()},
+            n_tasks=chosen.size,
+        )
+
+    def kept(self, cascade: Cascade) -> NDArray[np.bool_]:
+        """Whether each row matters: its true label is not the dropped one."""
+        return np.asarray(self.labels != cascade.labels.index(cascade.dropped))
+
+    def truths(self, cascade: Cascade, stage: str) -> NDArray[np.int64]:
+        """A stage's true answer for each row: 1, 0, or -1 where the label does not decide it."""
+        by_label = [
+            next((int(answer) for known, answer in cascade.truths(label) if known.name == stage), -1)
+            for label in cascade.labels
+        ]
+        return np.array(by_label, np.int64)[self.labels]

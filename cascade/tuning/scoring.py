@@ -1,0 +1,123 @@
+"""Scores of labelled tasks: asked of an engine, every stage of every item, and kept in a file for the next time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.engine import Engine
+from cascade.errors import InputError, MachineError
+from cascade.rows import Labelled
+from cascade.tree import Cascade
+from cascade.tuning.scored import Key, Origin, ScoredTasks
+
+
+def score_tasks(
+    engine: Engine, cascade: Cascade, tasks: Sequence[Labelled], advance: Callable[[], object] = lambda: None
+) -> ScoredTasks:
+    """Put every stage to every item, whatever earlier stages would have said.
+
+    Args:
+        engine: An engine with the cascade.
+        cascade: The cascade.
+        tasks: Labelled tasks; those without items add no rows.
+        advance: Told of each task that is done.
+
+    Raises:
+        InputError: No task has an item.
+        BackendError: Scoring failed.
+    """
+    keys = [(stage.name, tier) for stage in cascade.stages for tier in stage.questions]
+    found: dict[Key, list[NDArray[np.float64]]] = {key: [] for key in keys}
+    for labelled in tasks:
+        if labelled.items:
+            for stage in cascade.stages:
+                asked = engine.probe(labelled.task, labelled.items, cascade.name, stage.name)
+                by_item = [{step.tier: step.p_yes for step in steps} for steps in asked]
+                for tier in stage.questions:
+                    scores = [by_tier.get(tier, float("nan")) for by_tier in by_item]
+                    found[stage.name, tier].append(np.array(scores))
+        advance()
+    if not found[keys[0]]:
+        msg = "No task has an item, so nothing can be tuned. Give labelled tasks with items."
+        raise InputError(msg)
+    places = {label: place for place, label in enumerate(cascade.labels)}
+    return ScoredTasks(
+        tasks=np.repeat(np.arange(len(tasks)), [len(labelled.items) for labelled in tasks]),
+        labels=np.array([places[label] for labelled in tasks for label in labelled.labels], np.int64),
+        p={key: np.concatenate(parts) for key, parts in found.items()},
+        n_tasks=len(tasks),
+    )
+
+
+def data_fingerprint(tasks: Sequence[Labelled]) -> str:
+    """SHA-256 in hex over every task's text and seeds, its items and their labels, in order."""
+    digest = hashlib.sha256()
+    for labelled in tasks:
+        items = [asdict(item) for item in labelled.items]
+        digest.update(json.dumps([asdict(labelled.task), items, labelled.labels], sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def questions_fingerprint(cascade: Cascade, more: object = None) -> str:
+    """SHA-256 in hex over what scores depend on besides files and data; thresholds and targets are left out.
+
+    Args:
+        cascade: Its instructions and questions.
+        more: What else shapes prompts and scores, such as token limits and adapters' scales; anything JSON can hold.
+    """
+    asked = [
+        (stage.name, tier, question.marker, question.wording, question.adapter)
+        for stage in cascade.stages
+        for tier, question in stage.questions.items()
+    ]
+    text = json.dumps([cascade.instructions, asked, cascade.labels, more], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def save_scores(scored: ScoredTasks, origin: Origin, path: Path) -> None:
+    """Keep scores for the next time.
+
+    Raises:
+        MachineError: The file cannot be written.
+    """
+    keys = list(scored.p)
+    head = json.dumps({"origin": asdict(origin), "keys": keys, "n_tasks": scored.n_tasks})
+    scores = np.stack([scored.p[key] for key in keys])
+    try:
+        with path.open("wb") as file:
+            np.savez_compressed(file, head=np.array(head), tasks=scored.tasks, labels=scored.labels, scores=scores)
+    except OSError as error:
+        msg = f"{path}: cannot be written ({error.strerror}). Name a file in a folder that can be."
+        raise MachineError(msg) from error
+
+
+def load_scores(path: Path, origin: Origin | None) -> ScoredTasks | None:
+    """Scores that were kept; None where there are none, or those of other files, questions or data.
+
+    Args:
+        path: The file.
+        origin: What they must come from; None takes what there is.
+
+    Raises:
+        InputError: The file is no file of scores.
+    """
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            head = json.loads(str(file["head"]))
+            if origin is not None and head["origin"] != asdict(origin):
+                return None
+            p = dict(zip(map(tuple, head["keys"]), file["scores"], strict=True))
+            return ScoredTasks(tasks=file["tasks"], labels=file["labels"], p=p, n_tasks=head["n_tasks"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        msg = f"{path}: holds no scores ({error}). Name a file that `cascade tune --scores` wrote, or a new one."
+        raise InputError(msg) from error
