@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from cascade.budget import Budget
-from cascade.complaints import ONE, TABLE, complaints
+from cascade.complaints import ONE, TABLE
 from cascade.errors import ConfigError
 from cascade.outlook import Outlook
 from cascade.outlook_file import OutlookConfig, read_outlook
 from cascade.prompt import Limits
-from cascade.stage_config import Frozen, StageConfig, form
+from cascade.stage_config import StageConfig, form
 from cascade.thresholds_file import ThresholdsFile, read_thresholds
-from cascade.toml_file import read_table
+from cascade.toml_file import Frozen, read_model
 from cascade.tree import Cascade
 
 OutlookEntry = Annotated[Annotated[OutlookConfig, Tag(TABLE)] | Annotated[Path, Tag(ONE)], Discriminator(form)]
@@ -162,26 +162,17 @@ def read_config(path: Path) -> Config:
     Raises:
         ConfigError: The file cannot be read, is not TOML, or does not fit; names file, key and remedy.
     """
-    table = read_table(path, "Give the path of a TOML file.")
+    config = read_model(Config, path, "Give the path of a TOML file.")
     try:
-        config = Config.model_validate(table)
+        config = _absolute(config, path.resolve().parent)
         config.cascades()
-    except ValidationError as error:
-        msg = f"{path}: {complaints(table, error)}"
-        raise ConfigError(msg) from error
-    except ConfigError as error:
-        msg = f"{path}: {error}"
-        raise ConfigError(msg) from error
-    try:
-        found = _absolute(config, path.resolve().parent)
-        found.cascades()  # outlooks and thresholds must fit their stages
-        return found  # noqa: TRY300
     except ConfigError as error:
         msg = f"{path}: {error}"
         raise ConfigError(msg) from error
     except RuntimeError as error:  # "~name" of nobody
         msg = f"{path}: {error} Write the folder in full."
         raise ConfigError(msg) from error
+    return config
 
 
 def shipped_config() -> Path:

@@ -5,30 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from cascade.complaints import complaints
-from cascade.errors import ConfigError, MachineError
 from cascade.outlook import Outlook, Prior
-from cascade.toml_file import read_table
+from cascade.toml_file import Frozen, read_model, toml_key, write_lines
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Rate = Annotated[float, Field(gt=0, lt=1)]
 _Weight = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PriorConfig(_Model):
+class PriorConfig(Frozen):
     """A logistic model of an item's facts."""
 
     bias: _Weight = Field(description="Log odds of an item without known facts.")
     weights: dict[str, _Weight] = Field(default_factory=dict, description="Fact -> what it adds to the log odds.")
 
 
-class OutlookConfig(_Model):
+class OutlookConfig(Frozen):
     """What labelled data say of a cascade's items."""
 
     pass_rates: dict[str, _Rate] = Field(default_factory=dict, description="Stage -> share of yes.")
@@ -49,12 +43,7 @@ def read_outlook(path: Path) -> OutlookConfig:
     Raises:
         ConfigError: It cannot be read, is not TOML, or does not fit; names file, key and remedy.
     """
-    table = read_table(path, "Write it with `cascade depth --out`, or leave outlook away.")
-    try:
-        return OutlookConfig.model_validate(table)
-    except ValidationError as error:
-        msg = f"{path}: {complaints(table, error)}"
-        raise ConfigError(msg) from error
+    return read_model(OutlookConfig, path, "Write it with `cascade depth --out`, or leave outlook away.")
 
 
 def write_outlook(outlook: Outlook, path: Path, source: str) -> None:
@@ -76,18 +65,4 @@ def write_outlook(outlook: Outlook, path: Path, source: str) -> None:
     if outlook.prior is not None:
         lines += ["", "[prior]", f"bias = {outlook.prior.bias:.4f}", "", "[prior.weights]"]
         lines += [f"{toml_key(fact)} = {weight:.4f}" for fact, weight in sorted(outlook.prior.weights.items())]
-    try:
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    except OSError as error:
-        msg = f"{path}: cannot be written ({error.strerror}). Name a file in a folder that can be."
-        raise MachineError(msg) from error
-
-
-def toml_key(name: str) -> str:
-    """A TOML key: as it is, or quoted as TOML's basic strings are."""
-    if name and all(char.isascii() and (char.isalnum() or char in "_-") for char in name):
-        return name
-    escaped = "".join(
-        f"\\{char}" if char in '"\\' else char if char.isprintable() else f"\\U{ord(char):08x}" for char in name
-    )
-    return f'"{escaped}"'
+    write_lines(lines, path)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
 from cascade.complaints import ONE, TABLE
 from cascade.errors import ConfigError
+from cascade.toml_file import Frozen
 from cascade.tree import ANY_TIER, Combine, Question, Stage, Target
 
 _T = TypeVar("_T")
@@ -21,12 +22,6 @@ def form(value: object) -> str:
 
 ByTier = Annotated[Annotated[_T, Tag(ONE)] | Annotated[dict[str, _T], Tag(TABLE)], Discriminator(form)]
 """One value, or a table from tier to value."""
-
-
-class Frozen(BaseModel):
-    """A table of a config file; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class TargetConfig(Frozen):

@@ -7,13 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from cascade.complaints import complaints
-from cascade.errors import ConfigError, MachineError
-from cascade.outlook_file import toml_key
-from cascade.stage_config import Frozen
-from cascade.toml_file import read_table
+from cascade.errors import ConfigError
+from cascade.toml_file import Frozen, read_model, toml_key, write_lines
 from cascade.tree import BASE, Stage
 
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -120,12 +117,7 @@ def read_thresholds(path: Path) -> ThresholdsFile:
     Raises:
         ConfigError: It cannot be read, is not TOML, or does not fit; names file, key and remedy.
     """
-    table = read_table(path, "Write it with `cascade tune --out`, or leave thresholds away.")
-    try:
-        return ThresholdsFile.model_validate(table)
-    except ValidationError as error:
-        msg = f"{path}: {complaints(table, error)}"
-        raise ConfigError(msg) from error
+    return read_model(ThresholdsFile, path, "Write it with `cascade tune --out`, or leave thresholds away.")
 
 
 def write_thresholds(file: ThresholdsFile, path: Path, source: str) -> None:
@@ -152,11 +144,7 @@ def write_thresholds(file: ThresholdsFile, path: Path, source: str) -> None:
         for tier, curve in curves.items():
             lines += ["", f"[calibration.{toml_key(stage)}.{toml_key(tier)}]", f"kind = {_value(curve.kind)}"]
             lines += [f"values = [{', '.join(f'{value:.6f}' for value in curve.values)}]"]
-    try:
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    except OSError as error:
-        msg = f"{path}: cannot be written ({error.strerror}). Name a file in a folder that can be."
-        raise MachineError(msg) from error
+    write_lines(lines, path)
 
 
 def _value(value: str | float) -> str:

@@ -1,12 +1,25 @@
-"""TOML files from outside."""
+"""TOML files: text from outside into checked tables, and tables into text."""
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from cascade.errors import ConfigError
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cascade.complaints import complaints
+from cascade.errors import ConfigError, MachineError
+
+
+class Frozen(BaseModel):
+    """A table of a config file; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+_Table = TypeVar("_Table", bound=Frozen)
 
 
 def read_table(path: Path, remedy: str) -> dict[str, Any]:
@@ -27,3 +40,45 @@ def read_table(path: Path, remedy: str) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         msg = f"{path}: is not TOML ({error}). Mend it there."
         raise ConfigError(msg) from error
+
+
+def read_model(kind: type[_Table], path: Path, remedy: str) -> _Table:
+    """A TOML file as a checked table.
+
+    Args:
+        kind: What it must hold.
+        path: The file.
+        remedy: What to do where it cannot be read, as a sentence.
+
+    Raises:
+        ConfigError: It cannot be read, is not TOML, or does not fit; names file, key and remedy.
+    """
+    table = read_table(path, remedy)
+    try:
+        return kind.model_validate(table)
+    except ValidationError as error:
+        msg = f"{path}: {complaints(table, error)}"
+        raise ConfigError(msg) from error
+
+
+def write_lines(lines: Iterable[str], path: Path) -> None:
+    """Write the lines of a file.
+
+    Raises:
+        MachineError: It cannot be written.
+    """
+    try:
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError as error:
+        msg = f"{path}: cannot be written ({error.strerror}). Name a file in a folder that can be."
+        raise MachineError(msg) from error
+
+
+def toml_key(name: str) -> str:
+    """A TOML key: as it is, or quoted as TOML's basic strings are."""
+    if name and all(char.isascii() and (char.isalnum() or char in "_-") for char in name):
+        return name
+    escaped = "".join(
+        f"\\{char}" if char in '"\\' else char if char.isprintable() else f"\\U{ord(char):08x}" for char in name
+    )
+    return f'"{escaped}"'
