@@ -72,6 +72,7 @@ class Loop:
         )
         self._schedule = Schedule(self._planner)
         self._requests: list[Request] = []
+        self._timers: dict[Request, asyncio.TimerHandle] = {}
         self._running: _Running | None = None
         self._n_hopeless = 0  # turns for which no wave would be in time
         self._failure: BaseException | None = None
@@ -184,7 +185,7 @@ class Loop:
         self._requests.append(request)
         self._wake.set()
         if request.ends < inf:
-            self._loop.call_at(last_moment(request), self._give_up, request)
+            self._timers[request] = self._loop.call_at(last_moment(request), self._give_up, request)
         if self._running is not None and request.ends < self._running.ends:
             self._running.stop.ask()  # it cannot wait for the end of this wave
 
@@ -272,6 +273,8 @@ class Loop:
         """Free all that is kept for a request; a wave that nobody waits for any more is stopped."""
         if request in self._requests:
             self._requests.remove(request)
+        if request in self._timers:
+            self._timers.pop(request).cancel()  # or it would hold the request until its deadline
         self._planner.kept.drop(request.walks)
         running = self._running
         if running is not None and request in running.owners:

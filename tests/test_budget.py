@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import random
 import re
@@ -33,6 +34,7 @@ from cascade.engine import EngineSettings, settings_of
 from cascade.expectation import Expectation
 from cascade.outlook import Outlook, Prior
 from cascade.outlook_file import read_outlook, write_outlook
+from cascade.request import Request
 from cascade.stop import Stop
 from cascade.tree import Cascade
 from cascade.walk import Walk
@@ -349,3 +351,16 @@ def test_files_of_several_tiers_have_a_label_whenever_they_are_cut() -> None:
         report = engine.classify(task, items, "scope", budget=60)
     assert {entry.status for entry in report.decisions} <= {Status.DEADLINE, Status.DECIDED}
     assert all(entry.label in SCOPE.labels for entry in report.decisions)
+
+
+def test_a_request_that_is_done_is_not_held_until_its_deadline() -> None:
+    """An hour's budget keeps no request alive for an hour."""
+
+    def n_held() -> int:
+        gc.collect()
+        return sum(isinstance(entry, Request) for entry in gc.get_objects())
+
+    before = n_held()
+    with _engine() as engine:
+        engine.classify("a task", plain_items(3), budget=3_600_000)
+        asyncio.run(asyncio.wait_for(_until(lambda: n_held() <= before), 20))
