@@ -46,7 +46,7 @@ class Machine:
 
     def predict(self, work: Work) -> float:
         """Milliseconds of work on average, stalls aside."""
-        return sum(price * n for price, n in zip(self.costs.parts, work, strict=True))
+        return work.at(self.costs.parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ class CostModel:
 
     def predict(self, work: Work) -> float:
         """Milliseconds that work will take."""
-        return self._level * sum(price * n for price, n in zip(self._prices, work, strict=True))
+        return self._level * work.at(self._prices)
 
     @property
     def margin(self) -> float:

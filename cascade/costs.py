@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -55,6 +56,10 @@ class Work(NamedTuple):
         if tokens / calls < SHORT:
             return Work(0.0, 0.0, 0.0, calls, tokens, looks, outputs, swaps)
         return Work(calls, tokens, looks, 0.0, 0.0, 0.0, outputs, swaps)
+
+    def at(self, prices: Iterable[float]) -> float:
+        """What it costs where each part has a price."""
+        return sum(price * n for price, n in zip(prices, self, strict=True))
 
     def plus(self, other: Work) -> Work:
         """Both together."""

@@ -150,6 +150,7 @@ class DepthStudy:
         self._tasks = [labelled for labelled in tasks if labelled.items]
         self._advance = advance
         self._learner = Learner(cascade)
+        self._n_levels = Expectation(cascade).n_levels
         if not self._tasks:
             msg = "No task has an item, so nothing can be measured. Give labelled tasks with items."
             raise InputError(msg)
@@ -186,10 +187,6 @@ class DepthStudy:
         for labelled in self._tasks:
             self._run(labelled, budget, tally)
         return {"share": share, "budget_ms": budget.ms, "elapsed_ms": tally.elapsed_ms} | tally.quality()
-
-    @property
-    def _n_levels(self) -> int:
-        return Expectation(self._cascade).n_levels
 
     def _run(self, labelled: Labelled, budget: Budget, tally: Tally) -> tuple[Decision, ...]:
         report = self._engine.classify(labelled.task, labelled.items, self._cascade.name, budget=budget)

@@ -36,6 +36,7 @@ class Expectation:
 
     Attributes:
         cascade: The cascade.
+        n_levels: Stages of the longest way from the first stage to a label.
     """
 
     def __init__(self, cascade: Cascade) -> None:
@@ -45,11 +46,7 @@ class Expectation:
         self._leaves: dict[str, Mapping[str, float]] = {}
         self._leaves_ahead: dict[str, Mapping[str, float]] = {}
         self._reach: dict[str, tuple[Reach, ...]] = {}
-
-    @property
-    def n_levels(self) -> int:
-        """Stages of the longest way from the first stage to a label."""
-        return max(entry.further for entry in self.reach(self.cascade.first)) + 1
+        self.n_levels = max(entry.further for entry in self.reach(cascade.first)) + 1
 
     def pass_rate(self, stage: Stage) -> float:
         """Share of yes among the items that a stage is asked of."""

@@ -32,9 +32,6 @@ class KeptNodes:
     def __len__(self) -> int:
         return len(self.nodes)
 
-    def __contains__(self, key: Kept) -> bool:
-        return key in self.nodes
-
     def admit(self, walks: Iterable[Walk]) -> None:
         """Take in the walks of a new request."""
         for walk in walks:

@@ -171,7 +171,10 @@ class Planner:
     def _shared(self, leader: Sequence[Job], every: Sequence[Job], adapter: str, left_ms: float) -> Draft:
         """The leader's wave, filled up with the jobs of others unless it is long: their items would lie in its way."""
         own = self._fill(leader, adapter, left_ms)
-        return own if own.tokens >= WORTH * self.best_length(adapter) else self._fill(every, adapter, left_ms)
+        is_alone = len(leader) == len(every)
+        return (
+            own if is_alone or own.tokens >= WORTH * self.best_length(adapter) else self._fill(every, adapter, left_ms)
+        )
 
     def _has_room(self, leader: Sequence[Job]) -> bool:
         """Whether something of the leader fits beside what is kept, were there time."""

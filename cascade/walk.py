@@ -29,7 +29,6 @@ class Walk:
         label: Where it ended; empty while it is on its way, or with ``one_stage``.
         p_label: The label's probability where the way was cut short; None for one that was walked to its end.
         status: How the label came about.
-        n_ahead: Answers that were asked for before the way led there.
     """
 
     item: Item

@@ -22,11 +22,6 @@ def pace(native: NativeModel, costs: Costs) -> float:
         before = time.perf_counter()
         native.decode(rows, (0, 0))
         ms = 1_000 * (time.perf_counter() - before)
-        ratios.append(ms / _predicted(costs, n))
+        ratios.append(ms / Work.of(tokens=n, cells=0, most=n, outputs=1).at(costs.parts))
     native.clear()
     return median(ratios[1:])
-
-
-def _predicted(costs: Costs, n: int) -> float:
-    work = Work.of(tokens=n, cells=n, most=n, outputs=1)
-    return sum(price * count for price, count in zip(costs.parts, work, strict=True))

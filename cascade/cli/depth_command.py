@@ -11,12 +11,12 @@ from rich.table import Table
 
 from cascade.bench.depth_plots import write_depth_plots
 from cascade.bench.plots import prepare
-from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress, results
+from cascade.cli.output import ConfigOption, JsonOption, check_folder, note, print_json, progress, results
 from cascade.config import Config, read_config, shipped_config
 from cascade.depth_choice import Level, Terms
 from cascade.depth_study import DepthStudy, Findings
 from cascade.engine import Engine
-from cascade.errors import ConfigError, InputError
+from cascade.errors import ConfigError
 from cascade.one_call import label_starts
 from cascade.outlook_file import write_outlook
 from cascade.rows import Labelled, check_files, read_labelled
@@ -47,9 +47,7 @@ def depth(  # noqa: PLR0913 - the command line's options
     check_files(paths)
     settings = read_config(config or shipped_config())
     terms = Terms.of(price, budget, settings.engine.price)
-    if out is not None and not out.absolute().parent.is_dir():
-        msg = f"{out}: there is no folder {out.parent}. Make it, or name a file in another."
-        raise InputError(msg)
+    check_folder(out)
     if plot is not None:
         prepare(plot)  # a run that takes minutes must not end in an import error
     findings, zero, refusal = _study(settings, cascade, paths)

@@ -70,6 +70,17 @@ def progress() -> Progress:
     return Progress(*columns, console=console, transient=True, disable=console.quiet)
 
 
+def check_folder(path: Path | None) -> None:
+    """Refuse a file that cannot be written for want of its folder, before work that takes long.
+
+    Raises:
+        InputError: There is no such folder.
+    """
+    if path is not None and not path.absolute().parent.is_dir():
+        msg = f"{path}: there is no folder {path.parent}. Make it, or name a file in another."
+        raise InputError(msg)
+
+
 def plain(text: str) -> str:
     """A text from outside in one line, without anything that a terminal would act on."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress, results
+from cascade.cli.output import ConfigOption, JsonOption, check_folder, note, print_json, progress, results
 from cascade.config import Config, read_config, shipped_config
 from cascade.engine import Engine
 from cascade.errors import InputError
@@ -22,7 +22,7 @@ from cascade.thresholds_file import (
     ThresholdsFile,
     write_thresholds,
 )
-from cascade.tree import BASE, Cascade
+from cascade.tree import Cascade
 from cascade.tuning.calibration import Calibrated, calibrate
 from cascade.tuning.scored import Key, Origin, ScoredTasks
 from cascade.tuning.scoring import data_fingerprint, load_scores, questions_fingerprint, save_scores, score_tasks
@@ -48,9 +48,7 @@ def tune(  # noqa: PLR0913 - the command line's options
     paths = [*data, *(more or [])]
     check_files(paths)
     for path in (out, scores):
-        if path is not None and not path.absolute().parent.is_dir():
-            msg = f"{path}: there is no folder {path.parent}. Make it, or name a file in another."
-            raise InputError(msg)
+        check_folder(path)
     tree, scored, origin = _scores(read_config(config or shipped_config()), cascade, paths, scores)
     tuned, curves = search(tree, scored, wish), calibrate(tree, scored)
     if out is not None:
@@ -86,7 +84,7 @@ def _scores(config: Config, name: str, paths: list[Path], cache: Path | None) ->
         shape = [facts.prompt_format, facts.label_tokens, config.model.limits.model_dump(), scales]
         origin = Origin(
             model=facts.model,
-            adapters={adapter: facts.adapters[adapter] for adapter in tree.adapters() if adapter != BASE},
+            adapters={adapter: facts.adapters[adapter] for adapter in tree.adapters()},
             data=data_fingerprint(tasks),
             questions=questions_fingerprint(tree, shape),
         )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.metrics import calibration_error
+from cascade.scoring import logit, p_yes
 from cascade.tree import ANY_TIER, Cascade
 from cascade.tuning.scored import Key, ScoredTasks
 
@@ -19,7 +20,7 @@ _SHRINKAGE = 20  # tasks after which a tier's own curve counts as much as its st
 _TINY = 1e-6
 _N_STEPS = 30
 _RIDGE = 1e-3
-_KNOTS = 1 / (1 + np.exp(-np.linspace(-8, 8, 65)))
+_KNOTS = p_yes(np.linspace(-8, 8, 65))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +181,7 @@ def _platt(p: Array, truths: Array) -> Array:
     """Logistic in the raw log odds; a slope of 1 / T and no shift is temperature scaling. Source: Platt (1999)."""
 
     def facts(values: Array) -> Array:
-        return np.stack((_logit(values), np.ones_like(values)), axis=1)
+        return np.stack((logit(np.clip(values, _TINY, 1 - _TINY)), np.ones_like(values)), axis=1)
 
     return _logistic(facts, p, truths, np.array([1.0, 0.0]))
 
@@ -199,18 +200,13 @@ def _logistic(facts: Callable[[Array], Array], p: Array, truths: Array, start: A
     """Newton's method from the identity, to which a slight ridge draws; slopes never fall below 0."""
     x, weights = facts(p), start.copy()
     for _ in range(_N_STEPS if p.size else 0):
-        honest = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
+        honest = p_yes(np.clip(x @ weights, -30, 30))
         slope = x.T @ (honest - truths) + _RIDGE * p.size**0.5 * (weights - start)
         bend = (x * (honest * (1 - honest))[:, None]).T @ x + _RIDGE * p.size**0.5 * np.eye(start.size)
         step = np.linalg.solve(bend, slope)
         weights = weights - step / max(1.0, float(np.abs(step).max()))
         weights[:-1] = np.maximum(weights[:-1], 0)
-    return np.asarray(1 / (1 + np.exp(-np.clip(facts(_KNOTS) @ weights, -30, 30))))
-
-
-def _logit(p: Array) -> Array:
-    low = np.clip(p, _TINY, 1 - _TINY)
-    return np.asarray(np.log(low) - np.log1p(-low))
+    return p_yes(np.clip(facts(_KNOTS) @ weights, -30, 30))
 
 
 def _loss(p: Array, truths: Array) -> float:
