@@ -19,7 +19,8 @@ import numpy as np
 
 from cascade.config import read_config, shipped_config
 from cascade.errors import InputError
-from cascade.tree import ANY_TIER, Cascade, Question, Stage, Target
+from cascade.stage import ANY_TIER, Question, Stage, Target
+from cascade.tree import Cascade
 from cascade.tuning.outcome import Replay
 from cascade.tuning.scored import ScoredTasks
 from cascade.tuning.scoring import load_scores

@@ -18,8 +18,8 @@ from cascade.costs import CallSizes, Costs, Work
 from cascade.errors import DecodeError
 from cascade.prompt import FORMATS, Node
 from cascade.report import Provenance
+from cascade.stage import BASE
 from cascade.stop import Stop
-from cascade.tree import BASE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,8 +26,9 @@ from cascade.items import Group, Item, Task
 from cascade.outlook import Outlook, Prior
 from cascade.prompt import Limits
 from cascade.report import Decision, Provenance, Report, Statistics, Status, Step
+from cascade.stage import BASE, Combine, Question, Stage, Target
 from cascade.stop import Stop
-from cascade.tree import BASE, Cascade, Combine, Question, Stage, Target
+from cascade.tree import Cascade
 
 __all__ = [
     "BASE",

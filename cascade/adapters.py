@@ -16,7 +16,7 @@ from cascade.errors import ConfigError, ModelFileError
 from cascade.gguf_file import read_gguf
 from cascade.model_facts import ModelFacts, check_labels, check_model
 from cascade.prompt import prompt_format
-from cascade.tree import BASE
+from cascade.stage import BASE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,9 @@ from cascade.complaints import ONE, TABLE
 from cascade.errors import ConfigError
 from cascade.outlook import Outlook
 from cascade.outlook_file import OutlookConfig, read_outlook
+from cascade.prior_stage import PriorStage
 from cascade.prompt import Limits
-from cascade.stage_config import StageConfig, form
+from cascade.stage_config import PriorStageConfig, StageConfig, StageEntry, form
 from cascade.thresholds_file import ThresholdsFile, read_thresholds
 from cascade.toml_file import Frozen, read_model
 from cascade.tree import Cascade
@@ -51,7 +52,9 @@ class CascadeConfig(Frozen):
     ) = Field(
         None, description="The file that `cascade tune --out` wrote; its thresholds win over those of the stages."
     )
-    stages: tuple[StageConfig, ...] = Field(max_length=64, description="The first is asked first.")
+    stages: tuple[StageEntry, ...] = Field(
+        max_length=64, description='The first is asked first; one of kind "prior" may stand before it.'
+    )
 
     def budget(self) -> Budget:
         """What a request may spend where its caller does not say."""
@@ -59,9 +62,11 @@ class CascadeConfig(Frozen):
 
     def cascade(self, name: str) -> Cascade:
         """The pure form, checked."""
-        stages = tuple(stage.stage(name) for stage in self.stages)
+        stages = tuple(stage.stage(name) for stage in self.stages if isinstance(stage, StageConfig))
+        prior_stage = self._prior_stage(name)
         if isinstance(self.thresholds, ThresholdsFile):
-            stages = self.thresholds.put_on(name, stages)
+            stages = self.thresholds.put_on(name, stages, prior_stage)
+            prior_stage = self.thresholds.put_on_prior(prior_stage)
         return Cascade(
             name=name,
             instructions=self.instructions,
@@ -69,7 +74,19 @@ class CascadeConfig(Frozen):
             stages=stages,
             dropped=self.dropped,
             outlook=self.outlook.outlook() if isinstance(self.outlook, OutlookConfig) else Outlook(),
+            prior_stage=prior_stage,
         )
+
+    def _prior_stage(self, name: str) -> PriorStage | None:
+        places = [place for place, stage in enumerate(self.stages) if isinstance(stage, PriorStageConfig)]
+        if places not in ([], [0]):
+            msg = (
+                f'cascade.{name}.stages: one of kind "prior" stands at place {places[-1] + 1}. What it knows is known '
+                "before anything is asked; let it stand first, and alone."
+            )
+            raise ConfigError(msg)
+        first = self.stages[0] if places else None
+        return first.stage() if isinstance(first, PriorStageConfig) else None
 
 
 Tokens = Annotated[int, Field(ge=1, le=4096)]

@@ -8,7 +8,7 @@ from cascade.costs import Work
 from cascade.expectation import Reach
 from cascade.planner import Planner
 from cascade.request import Request
-from cascade.tree import Question
+from cascade.stage import Question
 from cascade.walk import Walk
 
 

@@ -20,7 +20,8 @@ from cascade.loop import Loop
 from cascade.prompt import Limits, PromptBuilder
 from cascade.report import Decision, Report, Step
 from cascade.request import OnDecision, Request, new_request
-from cascade.tree import BASE, Cascade
+from cascade.stage import BASE
+from cascade.tree import Cascade
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,14 +172,8 @@ class Engine:
             InputError: As ``classify``, or the stage is unknown.
             BackendError: As ``classify``.
         """
-        request = self._request(task, items, cascade, None)
-        names = [known.name for known in request.cascade.stages]
-        if stage not in names:
-            msg = f"Cascade {cascade!r} has no stage {stage!r}; it has {', '.join(names)}."
-            raise InputError(msg)
-        for walk in request.walks:
-            walk.stage, walk.one_stage = request.cascade.stage(stage), True
-        return [tuple(walk.steps) for walk in self._submit(request).done.result()]
+        request = self._submit(self._request(task, items, cascade, None), only=stage)
+        return [tuple(walk.steps) for walk in request.done.result()]
 
     def cascade(self, name: str) -> Cascade:
         """The cascade of that name.
@@ -231,7 +226,8 @@ class Engine:
         request.on_decision = on_decision
         return request
 
-    def _submit(self, request: Request) -> Request:
+    def _submit(self, request: Request, only: str = "") -> Request:
+        request.begin(only)
         self._loop.submit(request)
         return request
 

@@ -18,7 +18,8 @@ from cascade.engine import Engine
 from cascade.metrics import auc, auc_per_task, calibration_error, f1, macro_f1, recall_kept
 from cascade.report import Decision, Step
 from cascade.rows import Labelled
-from cascade.tree import ANY_TIER, Cascade, Combine, Stage
+from cascade.stage import ANY_TIER, Combine, Stage
+from cascade.tree import Cascade
 
 
 @dataclass(slots=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from cascade.items import Item
-from cascade.tree import Cascade, Stage, Target
+from cascade.stage import Stage, Target
+from cascade.tree import Cascade
 
 _FIRM = 50
 """Answers that the pass rate of the outlook weighs against those of the engine's own requests."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
+from cascade.fact_table import FactTable
 from cascade.items import Item
 from cascade.outlook import Outlook
 from cascade.prior_fit import Examples, fit_prior, prior_auc
 from cascade.report import Decision
-from cascade.tree import Cascade, Stage
+from cascade.stage import Stage
+from cascade.tree import Cascade
 
 _HALF = 0.5  # what is added to every count, so that nothing is held impossible (Jeffreys 1946)
 _LEAST_RATE = 1e-3  # what is asked a thousand times before it is passed once can as well be a little more
@@ -61,7 +63,7 @@ class Learner:
 
     @property
     def _examples(self) -> Examples:
-        return Examples(items=self._items, kept=self._kept, tasks=self._tasks)
+        return Examples(facts=FactTable.of(self._items, self._tasks), kept=self._kept, tasks=self._tasks)
 
     def _rate(self, stage: Stage) -> float:
         rate = (self._passed[stage.name] + _HALF) / (self._asked[stage.name] + 2 * _HALF)

@@ -22,7 +22,7 @@ from cascade.kept import Kept
 from cascade.logs import get_logger
 from cascade.planner import Planner, Room, Terms
 from cascade.prompt import PromptBuilder
-from cascade.request import Request
+from cascade.request import Request, owners
 from cascade.schedule import Schedule, last_moment
 from cascade.scoring import p_yes
 from cascade.stop import Stop
@@ -169,16 +169,22 @@ class Loop:
             self._admission.admit(request, len(self._requests), self._rules.max_requests)
 
     def _open(self, request: Request) -> None:
-        """Take up a request whose prompts are built.
+        """Take up a request whose prompts are built, as far as a prior stage has not settled its items.
 
         Raises:
             OverloadError: It would be late, and the engine is set to refuse it then.
         """
         if request.done.done():
             return
-        if self.now() >= last_moment(request):
+        fault = request.tell([walk for walk in request.walks if walk.is_done])
+        if fault is not None or not request.open_walks:
+            self._finish(request, fault)
+        elif self.now() >= last_moment(request):
             self._give_up(request)
-            return
+        else:
+            self._take_up(request)
+
+    def _take_up(self, request: Request) -> None:
         if self._rules.refuses:
             self._schedule.check(self._requests, request, self.now())
         self._planner.kept.admit(request.walks)
@@ -209,7 +215,9 @@ class Loop:
 
     async def _score(self, plan: Plan) -> None:
         wave = plan.jobs
-        self._running = running = _Running(plan, self._owners(wave), self.now() + plan.predicted_ms / 1_000, Stop())
+        self._running = running = _Running(
+            plan, owners(self._requests, wave), self.now() + plan.predicted_ms / 1_000, Stop()
+        )
         for request, own in running.owners.items():
             request.served = self.now()
             request.stats.calls_speculative += sum(job.is_ahead for job in own)
@@ -287,11 +295,3 @@ class Loop:
         """Let the backend forget nodes, each in its own lineage."""
         for lineage in dict.fromkeys(lineage for _, lineage in gone):
             self._backend.release([node for node, of in gone if of == lineage], lineage)
-
-    def _owners(self, wave: Sequence[Job]) -> dict[Request, list[Job]]:
-        """The requests that take part in a wave, each with its own jobs."""
-        owner = {walk: request for request in self._requests for walk in request.walks}
-        found: dict[Request, list[Job]] = {}
-        for job in wave:
-            found.setdefault(owner[job.walk], []).append(job)
-        return found

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from cascade.errors import ConfigError
 from cascade.prompt import Tokenizer
-from cascade.tree import ANY_TIER, Cascade, Question, Stage, Target
+from cascade.stage import ANY_TIER, Question, Stage, Target
+from cascade.tree import Cascade
 
 _MARKER = "label"
 

@@ -21,6 +21,10 @@ class PriorConfig(Frozen):
     bias: _Weight = Field(description="Log odds of an item without known facts.")
     weights: dict[str, _Weight] = Field(default_factory=dict, description="Fact -> what it adds to the log odds.")
 
+    def prior(self) -> Prior:
+        """The pure form."""
+        return Prior(bias=self.bias, weights=self.weights)
+
 
 class OutlookConfig(Frozen):
     """What labelled data say of a cascade's items."""
@@ -33,7 +37,7 @@ class OutlookConfig(Frozen):
 
     def outlook(self) -> Outlook:
         """The pure form."""
-        prior = Prior(bias=self.prior.bias, weights=self.prior.weights) if self.prior else None
+        prior = self.prior.prior() if self.prior else None
         return Outlook(pass_rates=self.pass_rates, leaves=self.leaves, prior=prior)
 
 

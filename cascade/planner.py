@@ -20,7 +20,7 @@ from cascade.costs import CallSizes, Costs
 from cascade.kept import Kept, KeptNodes
 from cascade.prompt import Segment
 from cascade.speculation import is_worth, questions_ahead
-from cascade.tree import Question
+from cascade.stage import Question
 from cascade.walk import Walk
 from cascade.wave import Draft, Job, Plan, Setting, jobs
 

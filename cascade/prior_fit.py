@@ -1,28 +1,21 @@
 """A prior from examples: ridge-penalised logistic regression on what is known of items. Pure numpy.
 
 Fitted by Newton's method with limited steps, which for a logistic model is iteratively reweighted
-least squares (McCullagh and Nelder 1989). Facts are counted as ``Prior.p_matters`` adds them up.
+least squares (McCullagh and Nelder 1989).
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.items import Item
+from cascade.fact_table import FactTable
 from cascade.metrics import auc_per_task
-from cascade.outlook import Prior, facts_of
+from cascade.outlook import Prior
 from cascade.scoring import p_yes
-
-LEAST_SEEN = 20
-"""Items that must have a fact for it to get a weight; rarer ones say more of these items than of others."""
-
-LEAST_SHARE = 0.1
-"""Share of the tasks that must have it: the words of one project say little of another."""
 
 _RIDGE = 1.0  # as much as one item that speaks against every weight
 _RIDGE_BIAS = 1e-6
@@ -30,7 +23,6 @@ _TURNS = 50
 _LONGEST_STEP = 2.0  # log odds: a full Newton step from far away can overshoot
 _CLOSE = 1e-6
 _BLOCK = 8_192  # rows that are floats at once
-_MOST_COUNT = 255  # of one fact in one item
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,28 +30,27 @@ class Examples:
     """Items of which it is known whether a cascade keeps them.
 
     Attributes:
-        items: The items.
+        facts: What is known of the items.
         kept: Whether each is kept.
         tasks: Number of the task that each belongs to.
     """
 
-    items: Sequence[Item]
-    kept: Sequence[bool]
-    tasks: Sequence[int]
+    facts: FactTable
+    kept: Sequence[bool] | NDArray[np.bool_]
+    tasks: Sequence[int] | NDArray[np.int64]
 
     @property
     def has_both(self) -> bool:
         """Whether some are kept and some are not, without which there is nothing to tell apart."""
-        return len(set(self.kept)) > 1
+        return np.unique(self.kept).size > 1
 
 
 def fit_prior(examples: Examples) -> Prior | None:
     """The prior that fits the examples best; None where all are kept, or none."""
     if not examples.has_both:
         return None
-    names, counts = _table(examples)
-    bias, *weights = _fit(counts, np.asarray(examples.kept, dtype=float)).tolist()
-    return Prior(bias=bias, weights=dict(zip(names, weights, strict=True)))
+    bias, *weights = _fit(examples.facts.counts, np.asarray(examples.kept, dtype=float)).tolist()
+    return Prior(bias=bias, weights=dict(zip(examples.facts.names, weights, strict=True)))
 
 
 def prior_auc(examples: Examples, n_folds: int = 5) -> float:
@@ -72,33 +63,26 @@ def prior_auc(examples: Examples, n_folds: int = 5) -> float:
     Returns:
         In [0, 1]; NaN with fewer than two tasks, or where no task has both kept and other items.
     """
-    tasks, kept = np.asarray(examples.tasks, dtype=int), np.asarray(examples.kept, dtype=float)
-    deal = np.unique(tasks, return_inverse=True)[1].ravel() % n_folds
+    p = cross_fitted(examples, n_folds)
+    return float("nan") if np.isnan(p).any() else auc_per_task(p, examples.kept, examples.tasks)
+
+
+def cross_fitted(examples: Examples, n_folds: int = 5) -> NDArray[np.float64]:
+    """P that each item matters, by a prior fitted to the other folds of tasks; NaN with fewer than two tasks.
+
+    Args:
+        examples: The examples.
+        n_folds: Parts that the tasks are dealt into, in turn.
+    """
+    kept, counts = np.asarray(examples.kept, dtype=float), examples.facts.counts
+    deal = np.unique(np.asarray(examples.tasks, dtype=int), return_inverse=True)[1].ravel() % n_folds
     if not examples.has_both or deal.max() == 0:
-        return float("nan")
-    _, counts = _table(examples)
-    odds = np.zeros(len(kept))
+        return np.full(kept.size, np.nan)
+    odds = np.zeros(kept.size)
     for fold in range(deal.max() + 1):
         theta = _fit(counts[deal != fold], kept[deal != fold])
         odds[deal == fold] = theta[0] + counts[deal == fold] @ theta[1:]
-    return auc_per_task(odds, kept, tasks)
-
-
-def _table(examples: Examples) -> tuple[list[str], NDArray[np.uint8]]:
-    """The facts that are seen often enough, and how often each item has each: (items, facts)."""
-    found = [Counter(facts_of(item)) for item in examples.items]
-    n_items = Counter(fact for facts in found for fact in facts)
-    in_tasks = {(fact, task) for facts, task in zip(found, examples.tasks, strict=True) for fact in facts}
-    n_tasks = Counter(fact for fact, _ in in_tasks)
-    least = LEAST_SHARE * len(set(examples.tasks))
-    names = sorted(fact for fact in n_items if n_items[fact] >= LEAST_SEEN and n_tasks[fact] >= least)
-    place = {name: at for at, name in enumerate(names)}
-    counts = np.zeros((len(found), len(names)), np.uint8)
-    for row, facts in enumerate(found):
-        for fact, n in facts.items():
-            if fact in place:
-                counts[row, place[fact]] = min(n, _MOST_COUNT)
-    return names, counts
+    return p_yes(np.clip(odds, -30, 30))
 
 
 def _fit(counts: NDArray[np.uint8], kept: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from cascade.errors import ConfigError
 from cascade.items import Group, Item, Task
-from cascade.tree import Question
+from cascade.stage import Question
 
 
 class Segment(StrEnum):

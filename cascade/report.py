@@ -19,14 +19,14 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One probe of an item: a stage's question, and what the adapter answered.
+    """One probe of an item: a stage's question, and what the adapter answered; or what a prior stage settled.
 
     Attributes:
         stage: Name of the stage.
         tier: Tier under which it was asked; empty where the stage does not ask by tier.
-        adapter: Name of the adapter that answered.
+        adapter: Name of the adapter that answered; empty where a prior stage did, which asks no model.
         p_yes: Probability of yes among yes and no, in [0, 1].
-        threshold: Yes from here on.
+        threshold: Yes from here on; of a prior stage that said no, the lower one.
         answer: What this probe said; tiers are combined by the stage.
     """
 
@@ -63,7 +63,7 @@ class Decision:
         id: The item's id.
         label: Its label.
         status: How the label came about.
-        steps: The probes of every stage that it passed.
+        steps: The probes of every stage that it passed, after what a prior stage settled.
         provenance: What answered.
         p_label: Where it was cut short, the label's probability among items that stand where it
             stood; None for one that was decided: its steps say how sure each answer was.

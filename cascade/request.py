@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from math import inf
@@ -17,6 +17,7 @@ from cascade.prompt import Node, PromptBuilder
 from cascade.report import Decision, Provenance, Report, Statistics, Status
 from cascade.tree import Cascade
 from cascade.walk import Walk
+from cascade.wave import Job
 
 OnDecision = Callable[[Decision], None]
 
@@ -76,6 +77,25 @@ class Request:
         """The items that are on their way, those of most value first where time is short."""
         return [walk for walk in (self._in_turn if self.is_short else self.walks) if walk.stage is not None]
 
+    def begin(self, only: str = "") -> None:
+        """Let the items pass the cascade's prior stage, or put one stage alone to all of them.
+
+        Args:
+            only: Name of that stage; empty for the cascade.
+
+        Raises:
+            InputError: The cascade has no such stage.
+        """
+        names = [stage.name for stage in self.cascade.stages]
+        if only and only not in names:
+            msg = f"Cascade {self.cascade.name!r} has no stage {only!r}; it has {', '.join(names)}."
+            raise InputError(msg)
+        for walk in self.walks:
+            if only:
+                walk.stage, walk.one_stage = self.cascade.stage(only), True
+            else:
+                walk.enter()
+
     def check(self) -> None:
         """Refuse items that cannot be told apart or cannot be asked.
 
@@ -97,12 +117,15 @@ class Request:
         Raises:
             ItemError: A prompt would not fit into the context; names item, tokens and limit.
         """
+        open_ = [walk for walk in self._in_turn if not walk.is_done]
+        if not open_:
+            return
         before = time.perf_counter()
         questions = self.cascade.questions()
         longest = max(len(build.marker_tokens(question.marker)) for question in questions)
         self.root = build.task(self.cascade.instructions, questions, self.task)
         groups: dict[Group, Node] = {}
-        for walk in self._in_turn:
+        for walk in open_:
             item, parent = walk.item, self.root
             if item.group is not None:
                 if item.group not in groups:
@@ -178,6 +201,15 @@ class Request:
         )
 
 
+def owners(requests: Iterable[Request], wave: Iterable[Job]) -> dict[Request, list[Job]]:
+    """The requests that take part in a wave, each with its own jobs."""
+    owner = {walk: request for request in requests for walk in request.walks}
+    found: dict[Request, list[Job]] = {}
+    for job in wave:
+        found.setdefault(owner[job.walk], []).append(job)
+    return found
+
+
 def new_request(
     task: Task | str,
     items: Sequence[Item],
@@ -187,7 +219,7 @@ def new_request(
     called: float = 0.0,
     budget: Budget = NO_LIMIT,
 ) -> Request:
-    """A request from what a caller gave.
+    """A request from what a caller gave; it still has to begin.
 
     Raises:
         InputError: The task is empty.

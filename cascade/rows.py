@@ -69,6 +69,7 @@ class LabelledTaskRow(_Row):
     """A task with labelled items: one line of the ``items`` format."""
 
     id: str = ""
+    repository: str = ""
     task: str = Field(min_length=1)
     seeds: tuple[str, ...] = ()
     items: tuple[LabelledItemRow, ...]
@@ -82,11 +83,13 @@ class Labelled:
         task: The task.
         items: Its items.
         labels: The true label of each.
+        repository: Where it comes from; empty where nobody says.
     """
 
     task: Task
     items: tuple[Item, ...]
     labels: tuple[str, ...]
+    repository: str = ""
 
 
 def read_items(path: Path) -> list[Item]:
@@ -126,6 +129,7 @@ def _from_row(value: dict[str, Any], where: str) -> Labelled:
         task=Task(text=row.task, seeds=row.seeds),
         items=tuple(item.item() for item in row.items),
         labels=tuple(item.label for item in row.items),
+        repository=row.repository,
     )
 
 
@@ -135,7 +139,7 @@ def _from_commit(value: dict[str, Any], where: str, cascade: Cascade) -> Labelle
         items, labels = commit.file_items(), commit.file_labels
     else:
         items, labels = commit.symbol_items(), commit.symbol_labels
-    return Labelled(task=commit.request(), items=tuple(items), labels=labels)
+    return Labelled(task=commit.request(), items=tuple(items), labels=labels, repository=commit.repo)
 
 
 def asks_files(cascade: Cascade) -> bool:

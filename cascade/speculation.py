@@ -12,7 +12,7 @@ from math import prod
 
 from cascade.cost_model import CostModel
 from cascade.costs import Work
-from cascade.tree import Question
+from cascade.stage import Question
 from cascade.wave import Draft, Job, Setting
 
 

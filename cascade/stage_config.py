@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
-from cascade.complaints import ONE, TABLE
+from cascade.complaints import ONE, PRIOR, QUESTION, TABLE
 from cascade.errors import ConfigError
+from cascade.prior_stage import PriorStage, Source
+from cascade.stage import ANY_TIER, Combine, Question, Stage, Target
 from cascade.toml_file import Frozen
-from cascade.tree import ANY_TIER, Combine, Question, Stage, Target
 
 _T = TypeVar("_T")
 
@@ -46,9 +47,35 @@ class TargetConfig(Frozen):
 Threshold = Annotated[float, Field(strict=True, json_schema_extra={"exclusiveMinimum": 0, "exclusiveMaximum": 1})]
 
 
+class PriorStageConfig(Frozen):
+    """What stands first and asks no model; between its thresholds the next stage is asked."""
+
+    kind: Literal["prior"]
+    name: str = Field("prior", min_length=1, description="Unique in its cascade.")
+    source: Source = Field(
+        Source.EVIDENCE, description="A logistic model of the item's evidence, or the item's own prior, by its caller."
+    )
+    lower: float = Field(0.0, ge=0, le=1, description="Below this p the item takes `no`; 0 for none.")
+    upper: float = Field(1.0, ge=0, le=1, description="From this p on it takes `yes`; 1 for what is certain alone.")
+    yes: TargetConfig = Field(description="Where likely items go.")
+    no: TargetConfig = Field(description="Where unlikely items go.")
+
+    def stage(self) -> PriorStage:
+        """The pure form, without its prior."""
+        return PriorStage(
+            name=self.name,
+            lower=self.lower,
+            upper=self.upper,
+            yes=self.yes.target(),
+            no=self.no.target(),
+            source=self.source,
+        )
+
+
 class StageConfig(Frozen):
     """One stage; question, adapter and threshold are one value each, or a table from tier to value."""
 
+    kind: Literal["question"] = "question"
     name: str = Field(min_length=1, description="Unique in its cascade.")
     question: ByTier[str] = Field(description="The wording, listed in the task's prefix.")
     marker: ByTier[str] | None = Field(
@@ -95,3 +122,14 @@ class StageConfig(Frozen):
             adapter=pick("adapter", self.adapter),
             threshold=pick("threshold", self.threshold),
         )
+
+
+def kind(value: object) -> str:
+    """Which of the two kinds of stage a table is."""
+    given = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return PRIOR if given == "prior" else QUESTION
+
+
+StageEntry = Annotated[
+    Annotated[StageConfig, Tag(QUESTION)] | Annotated[PriorStageConfig, Tag(PRIOR)], Discriminator(kind)
+]

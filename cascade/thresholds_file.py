@@ -10,8 +10,10 @@ from typing import Annotated
 from pydantic import Field
 
 from cascade.errors import ConfigError
+from cascade.outlook_file import PriorConfig
+from cascade.prior_stage import LOWER, UPPER, PriorStage
+from cascade.stage import BASE, Stage
 from cascade.toml_file import Frozen, read_model, toml_key, write_lines
-from cascade.tree import BASE, Stage
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -53,21 +55,27 @@ class CalibrationConfig(Frozen):
 
 
 class ThresholdsFile(Frozen):
-    """The whole file; tables go by stage, then by tier, which is empty where the stage does not ask by tier."""
+    """The whole file; tables go by stage, then by tier, which is empty where the stage does not ask by tier.
+
+    A prior stage's table has ``lower`` and ``upper`` in place of tiers.
+    """
 
     promise: PromiseConfig
     held_out: HeldOutConfig
     made_for: MadeForConfig
-    thresholds: dict[str, dict[str, Annotated[float, Field(gt=0, lt=1)]]]
+    thresholds: dict[str, dict[str, _Share]]
+    prior: PriorConfig | None = Field(None, description="What weighs the evidence, for a prior stage that goes by it.")
     calibration: dict[str, dict[str, CalibrationConfig]] = Field(default_factory=dict)
 
-    def put_on(self, cascade: str, stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    def put_on(self, cascade: str, stages: Sequence[Stage], prior_stage: PriorStage | None = None) -> tuple[Stage, ...]:
         """The stages with these thresholds.
 
         Raises:
-            ConfigError: The file has other stages or tiers than the cascade.
+            ConfigError: The file has other stages or tiers than the cascade, its prior stage included.
         """
         asked = {(stage.name, tier) for stage in stages for tier in stage.questions}
+        if prior_stage is not None:
+            asked |= {(prior_stage.name, LOWER), (prior_stage.name, UPPER)}
         given = {(stage, tier) for stage, by_tier in self.thresholds.items() for tier in by_tier}
         if asked != given:
             odd = sorted(f"{stage}.{tier}" if tier else stage for stage, tier in asked ^ given)
@@ -86,6 +94,14 @@ class ThresholdsFile(Frozen):
             )
             for stage in stages
         )
+
+    def put_on_prior(self, stage: PriorStage | None) -> PriorStage | None:
+        """The prior stage with these thresholds, and with the prior they were tuned with."""
+        if stage is None:
+            return None
+        limits = self.thresholds[stage.name]
+        prior = self.prior.prior() if self.prior is not None else None
+        return replace(stage, lower=limits[LOWER], upper=limits[UPPER], prior=prior)
 
     def check(self, cascade: str, stages: Sequence[Stage], model: str, adapters: Mapping[str, str]) -> None:
         """Refuse other files than those that the thresholds were tuned with.
@@ -140,6 +156,9 @@ def write_thresholds(file: ThresholdsFile, path: Path, source: str) -> None:
     for stage, by_tier in file.thresholds.items():
         lines += ["", f"[thresholds.{toml_key(stage)}]"]
         lines += [f"{toml_key(tier)} = {threshold!r}" for tier, threshold in by_tier.items()]
+    if file.prior is not None:
+        lines += ["", "[prior]", f"bias = {file.prior.bias!r}", "", "[prior.weights]"]
+        lines += [f"{toml_key(fact)} = {weight!r}" for fact, weight in sorted(file.prior.weights.items())]
     for stage, curves in file.calibration.items():
         for tier, curve in curves.items():
             lines += ["", f"[calibration.{toml_key(stage)}.{toml_key(tier)}]", f"kind = {_value(curve.kind)}"]

@@ -2,119 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
-from cascade.errors import ConfigError, ItemError
-from cascade.items import Item
+from cascade.errors import ConfigError
 from cascade.outlook import Outlook
-
-BASE = "base"
-"""Adapter name that means none: the base model answers."""
-
-ANY_TIER = ""
-"""Tier of a question that is asked of every item alike."""
+from cascade.prior_stage import PriorStage, Source
+from cascade.stage import ANY_TIER, BASE, Question, Stage, Target
 
 _ROUNDING = 0.01  # how far shares that sum to 1 may be off
-
-
-class Combine(StrEnum):
-    """How the answers of several tiers make one.
-
-    ``any``: yes if one tier's p reaches that tier's threshold.
-    ``mean``: yes if the mean p reaches the mean threshold.
-    ``max``: yes if the highest p reaches the threshold of the tier that gave it.
-    """
-
-    ANY = "any"
-    MEAN = "mean"
-    MAX = "max"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What a stage asks of one tier.
-
-    Attributes:
-        marker: A word or two that follows the item and names the question.
-        wording: The question in full, listed in the task's prefix.
-        adapter: Name of the LoRA adapter that answers; ``base`` for none.
-        threshold: The answer is yes when p(yes) is at least this; in (0, 1).
-    """
-
-    marker: str
-    wording: str
-    adapter: str
-    threshold: float
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where an answer leads: to another stage, or to a label."""
-
-    name: str
-    is_label: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """One yes/no question of a cascade.
-
-    Attributes:
-        name: Unique in its cascade.
-        questions: By tier; a stage that does not ask by tier has one, under ``ANY_TIER``.
-        yes: Where yes leads.
-        no: Where no leads.
-        combine: How an item found by several tiers is answered.
-    """
-
-    name: str
-    questions: Mapping[str, Question]
-    yes: Target
-    no: Target
-    combine: Combine = Combine.ANY
-
-    @property
-    def is_tiered(self) -> bool:
-        """Whether each tier has a question of its own."""
-        return ANY_TIER not in self.questions
-
-    def question(self, tier: str) -> Question:
-        """The question put to an item of a tier."""
-        return self.questions[tier]
-
-    def tiers_of(self, item: Item) -> tuple[str, ...]:
-        """The tiers under which an item is asked.
-
-        Raises:
-            ItemError: The stage asks by tier and the item has none, or one that it does not know.
-        """
-        if not self.is_tiered:
-            return (ANY_TIER,)
-        unknown = [tier for tier in item.tiers if tier not in self.questions]
-        if unknown or not item.tiers:
-            msg = (
-                f"Item {item.id!r} has tiers {list(item.tiers)}; stage {self.name!r} asks by tier and knows "
-                f"{', '.join(self.questions)}. Give the item one or more of these."
-            )
-            raise ItemError(msg)
-        return item.tiers
-
-    def is_yes(self, scores: Mapping[str, float]) -> bool:
-        """The stage's answer from p(yes) by tier, never empty; see ``Combine``."""
-        if self.combine is Combine.MEAN:
-            threshold = sum(self.questions[tier].threshold for tier in scores) / len(scores)
-            return sum(scores.values()) / len(scores) >= threshold
-        if self.combine is Combine.MAX:
-            tier = max(scores, key=lambda name: scores[name])
-            return scores[tier] >= self.questions[tier].threshold
-        return any(p_yes >= self.questions[tier].threshold for tier, p_yes in scores.items())
-
-    def target(self, *, answer: bool) -> Target:
-        """Where an answer leads."""
-        return self.yes if answer else self.no
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +26,8 @@ class Cascade:
         dropped: The label of items that do not matter; recall counts all others. The first label
             when not given.
         outlook: What labelled data say of its items.
+        prior_stage: What stands before the first stage and asks no model; None for nothing. One that goes by evidence
+            and has no prior of its own takes the outlook's.
 
     Raises:
         ConfigError: The stages do not form a cascade; the message names key and remedy.
@@ -140,6 +39,7 @@ class Cascade:
     stages: tuple[Stage, ...]
     dropped: str = ""
     outlook: Outlook = field(default_factory=Outlook)
+    prior_stage: PriorStage | None = None
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -152,6 +52,8 @@ class Cascade:
         self._check_cycles(self.first, (), set())
         self._check_reach()
         self._check_outlook()
+        if self.prior_stage is not None:
+            self._check_prior_stage(self.prior_stage)
 
     @property
     def first(self) -> Stage:
@@ -230,14 +132,7 @@ class Cascade:
 
     def _check_stage(self, stage: Stage) -> None:
         key = f"stages.{stage.name}"
-        names = [other.name for other in self.stages]
-        for answer, target in (("yes", stage.yes), ("no", stage.no)):
-            known: Sequence[str] = self.labels if target.is_label else names
-            if target.name not in known:
-                kind = "label" if target.is_label else "stage"
-                self._refuse(
-                    f"{key}.{answer}", f"leads to unknown {kind} {target.name!r}", f"Known are {', '.join(known)}"
-                )
+        self._check_targets(key, stage.yes, stage.no)
         if not stage.questions:
             self._refuse(f"{key}.question", "there is none", "Give a wording, or a table from tier to wording")
         if ANY_TIER in stage.questions and len(stage.questions) > 1:
@@ -249,6 +144,16 @@ class Cascade:
                 self._refuse(f"{key}.threshold{of_tier}", problem, "Give a number between the two")
             if not question.adapter:
                 self._refuse(f"{key}.adapter{of_tier}", "there is none", f'Name one, or "{BASE}" for the base model')
+
+    def _check_targets(self, key: str, yes: Target, no: Target) -> None:
+        names = [stage.name for stage in self.stages]
+        for answer, target in (("yes", yes), ("no", no)):
+            known: Sequence[str] = self.labels if target.is_label else names
+            if target.name not in known:
+                kind = "label" if target.is_label else "stage"
+                self._refuse(
+                    f"{key}.{answer}", f"leads to unknown {kind} {target.name!r}", f"Known are {', '.join(known)}"
+                )
 
     def _check_outlook(self) -> None:
         names = [stage.name for stage in self.stages]
@@ -264,6 +169,20 @@ class Cascade:
             if abs(sum(leaves.values()) - 1) > _ROUNDING:
                 problem = f"the shares sum to {sum(leaves.values()):.3f}"
                 self._refuse(f"outlook.leaves.{name}", problem, "Let them sum to 1")
+
+    def _check_prior_stage(self, stage: PriorStage) -> None:
+        key = f"stages.{stage.name}"
+        if stage.name in [other.name for other in self.stages]:
+            self._refuse("stages", f"{stage.name!r} stands there twice", "Name each once")
+        self._check_targets(key, stage.yes, stage.no)
+        if not 0 <= stage.lower <= stage.upper <= 1:
+            problem = f"lower {stage.lower} and upper {stage.upper} are not 0 <= lower <= upper <= 1"
+            self._refuse(key, problem, "Between the two the first question is asked")
+        if stage.source is Source.EVIDENCE and stage.prior is None:
+            if self.outlook.prior is None:
+                remedy = 'Tune with `cascade tune`, name an outlook that has one, or set source = "caller"'
+                self._refuse(key, "goes by evidence, and there is no prior that weighs it", remedy)
+            object.__setattr__(self, "prior_stage", replace(stage, prior=self.outlook.prior))
 
     def _check_cycles(self, stage: Stage, above: tuple[str, ...], done: set[str]) -> None:
         if stage.name in above:

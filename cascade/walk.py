@@ -9,7 +9,8 @@ from cascade.expectation import Expectation
 from cascade.items import Item
 from cascade.prompt import Node
 from cascade.report import Status, Step
-from cascade.tree import Cascade, Combine, Question, Stage
+from cascade.stage import ANY_TIER, Combine, Question, Stage, Target
+from cascade.tree import Cascade
 
 
 @dataclass(slots=True, eq=False)
@@ -24,7 +25,7 @@ class Walk:
         most: Stages after which it stops; None for no limit.
         p_matters: How likely it is kept, before it was asked anything; None where that was not wanted.
         path: Its prompt's nodes down to the item's own; empty until they are built.
-        steps: The probes of every stage it has passed.
+        steps: The probes of every stage it has passed, and what a prior stage settled.
         passed: Those stages, with what each answered.
         label: Where it ended; empty while it is on its way, or with ``one_stage``.
         p_label: The label's probability where the way was cut short; None for one that was walked to its end.
@@ -90,6 +91,17 @@ class Walk:
         while self.stage is not None and not self.pending():
             self._move(self.stage)
 
+    def enter(self) -> None:
+        """Pass the cascade's prior stage, which may settle the item or lead it past the first question."""
+        prior = self.cascade.prior_stage
+        p_matters = prior.p_matters(self.item) if prior is not None else None
+        if prior is None or p_matters is None or (answer := prior.answer(p_matters)) is None:
+            return
+        threshold = prior.threshold(answer=answer)
+        step = Step(stage=prior.name, tier=ANY_TIER, adapter="", p_yes=p_matters, threshold=threshold, answer=answer)
+        self.steps.append(step)
+        self._go(prior.target(answer=answer))
+
     def cut(self, status: Status) -> None:
         """End here, with the likeliest label of items that stand here."""
         if self.stage is None:
@@ -124,12 +136,16 @@ class Walk:
         target = stage.target(answer=stage.is_yes(known))
         if self.one_stage:
             self.stage = None
-        elif target.is_label:
+            return
+        self._go(target)
+        if self.depth == self.most:
+            self.cut(Status.DEPTH_CAP)
+
+    def _go(self, target: Target) -> None:
+        if target.is_label:
             self.stage, self.label = None, target.name
         else:
             self.stage = self.cascade.stage(target.name)
-            if self.depth == self.most:
-                self.cut(Status.DEPTH_CAP)
 
 
 def _step(stage: Stage, tier: str, p_yes: float) -> Step:

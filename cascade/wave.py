@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from cascade.costs import CallSizes, Work
 from cascade.kept import Kept
 from cascade.prompt import Node
-from cascade.tree import Question, Stage
+from cascade.stage import Question, Stage
 from cascade.walk import Walk
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cascade.config import Config, read_config, shipped_config
 from cascade.errors import ConfigError
 from cascade.prompt import Limits
-from cascade.tree import ANY_TIER, Combine
+from cascade.stage import ANY_TIER, Combine
 
 MODEL = """
 [model]

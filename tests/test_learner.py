@@ -11,15 +11,19 @@ import pytest
 from cascade import Engine, Item, ScriptedBackend, Status, read_config, shipped_config
 from cascade.budget import Budget
 from cascade.expectation import Expectation
+from cascade.fact_table import LEAST_SEEN, FactTable
 from cascade.outlook import Outlook
-from cascade.prior_fit import LEAST_SEEN, Examples, fit_prior, prior_auc
+from cascade.prior_fit import Examples, fit_prior, prior_auc
 from tests.requests import plain_items
 
 PRECISION = read_config(shipped_config()).cascades()["precision"]
 N_TASKS, N_ITEMS = 40, 50
 
 
-def _examples(odds: dict[str, float], seed: int = 0) -> Examples:
+TASKS = [at // N_ITEMS for at in range(N_TASKS * N_ITEMS)]
+
+
+def _items(odds: dict[str, float], seed: int = 0) -> tuple[list[Item], list[bool]]:
     """Items with each fact at even chances, kept by a logistic model with these weights and no bias."""
     rng = random.Random(seed)
     items, kept = [], []
@@ -28,7 +32,12 @@ def _examples(odds: dict[str, float], seed: int = 0) -> Examples:
         items.append(Item(id=str(at), kind="function", name="f", evidence=facts))
         total = sum(odds[fact] for fact in facts)
         kept.append(rng.random() < 1 / (1 + math.exp(-total)))
-    return Examples(items=items, kept=kept, tasks=[at // N_ITEMS for at in range(len(items))])
+    return items, kept
+
+
+def _examples(odds: dict[str, float]) -> Examples:
+    items, kept = _items(odds)
+    return Examples(facts=FactTable.of(items, TASKS), kept=kept, tasks=TASKS)
 
 
 def test_a_prior_finds_what_tells_items_apart() -> None:
@@ -37,6 +46,8 @@ def test_a_prior_finds_what_tells_items_apart() -> None:
     prior = fit_prior(_examples(odds))
     assert prior is not None
     assert {fact: prior.weights[fact] for fact in odds} == pytest.approx(odds, abs=0.3)
+    facts = FactTable.of(items := _items(odds)[0], TASKS)
+    assert facts.p_matters(prior)[:50] == pytest.approx([prior.p_matters(item) for item in items[:50]])
     with_match, without = (Item(id="1", kind="function", name="f", evidence=facts) for facts in (("match",), ("far",)))
     assert prior.p_matters(with_match) > 0.8
     assert prior.p_matters(without) < 0.2
@@ -44,12 +55,12 @@ def test_a_prior_finds_what_tells_items_apart() -> None:
 
 def test_rare_facts_get_no_weight() -> None:
     """Neither one that few items have, nor one that many items of few tasks have."""
-    examples = _examples({"match": 1.0})
+    items, kept = _items({"match": 1.0})
     items = [
         replace(item, evidence=(*item.evidence, *["few"] * (at < LEAST_SEEN - 1), *["local"] * (task < 3)))
-        for at, (item, task) in enumerate(zip(examples.items, examples.tasks, strict=True))
+        for at, (item, task) in enumerate(zip(items, TASKS, strict=True))
     ]
-    prior = fit_prior(Examples(items=items, kept=examples.kept, tasks=examples.tasks))
+    prior = fit_prior(Examples(facts=FactTable.of(items, TASKS), kept=kept, tasks=TASKS))
     assert prior is not None
     assert set(prior.weights) == {"match", "kind:function"}
 
@@ -66,7 +77,7 @@ def test_the_ranking_is_measured_on_other_tasks() -> None:
     assert prior_auc(_examples({"match": 4.0, "far": -4.0})) > 0.85
     assert prior_auc(_examples({"noise": 0.0})) == pytest.approx(0.5, abs=0.05)
     alone = _examples({"match": 4.0})
-    assert math.isnan(prior_auc(replace(alone, tasks=[0] * len(alone.items))))
+    assert math.isnan(prior_auc(replace(alone, tasks=[0] * len(TASKS))))
 
 
 def test_an_item_that_was_passed_on_keeps_a_label_that_is_still_open() -> None:

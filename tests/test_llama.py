@@ -22,7 +22,8 @@ from cascade.backends.native_rows import Rows, Run
 from cascade.backends.runner import LlamaRunner
 from cascade.prompt import Node, PromptBuilder, Segment, prompt_format
 from cascade.scoring import p_yes
-from cascade.tree import Cascade, Question
+from cascade.stage import Question
+from cascade.tree import Cascade
 from tests.asyncs import run
 from tests.gguf_files import Lora, write_adapter, write_model
 from tests.requests import files, symbols

@@ -19,7 +19,7 @@ from cascade.planner import Planner, Room, Terms
 from cascade.prompt import FORMATS, Limits, PromptBuilder
 from cascade.report import Provenance
 from cascade.request import Request, new_request
-from cascade.tree import BASE
+from cascade.stage import BASE
 from cascade.wave import Plan
 from tests.requests import files, symbols
 

@@ -23,7 +23,7 @@ from cascade.prompt import (
     one_line,
     prompt_format,
 )
-from cascade.tree import Question
+from cascade.stage import Question
 from tests.char_tokenizer import SPECIALS, CharTokenizer
 
 TASK = Task(text="Fix the parser", seeds=("src/parse.py", "src/lex.py"))

@@ -22,7 +22,7 @@ from cascade.prompt import FORMATS, Limits, PromptBuilder
 from cascade.report import Provenance
 from cascade.request import Request, new_request
 from cascade.schedule import LONG_PATIENCE_S, PATIENCE_S, Schedule, last_moment
-from cascade.tree import BASE
+from cascade.stage import BASE
 from tests.requests import plain_items
 
 ADAPTERS = ("relevant", "primary", "supporting")

@@ -20,8 +20,9 @@ from cascade.cli.output import ExitCode
 from cascade.config import CascadeConfig
 from cascade.errors import ConfigError, InputError
 from cascade.rows import Labelled
+from cascade.stage import ANY_TIER, Combine, Stage, Target
 from cascade.thresholds_file import ThresholdsFile, read_thresholds, write_thresholds
-from cascade.tree import ANY_TIER, Cascade, Combine, Stage, Target
+from cascade.tree import Cascade
 from cascade.tuning.calibration import calibrate, pool_adjacent_violators
 from cascade.tuning.outcome import Replay, deciding
 from cascade.tuning.risk import betting_p, binomial_p, fixed_sequence, hoeffding_bentkus_p, holm, tasks_needed

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from cascade.errors import ConfigError, ItemError
 from cascade.items import Item
-from cascade.tree import ANY_TIER, BASE, Cascade, Combine, Question, Stage, Target
+from cascade.stage import ANY_TIER, BASE, Combine, Question, Stage, Target
+from cascade.tree import Cascade
 
 
 def question(marker: str, threshold: float = 0.5, adapter: str = BASE) -> Question:

@@ -22,7 +22,8 @@ from cascade.engine import Engine
 from cascade.evaluate import Evaluation, Tally
 from cascade.metrics import best_f1_threshold, f1
 from cascade.rows import Labelled, read_labelled
-from cascade.tree import ANY_TIER, BASE, Cascade
+from cascade.stage import ANY_TIER, BASE
+from cascade.tree import Cascade
 
 
 def measure(engine: Engine, cascade: Cascade, paths: list[Path]) -> Iterator[tuple[str, Tally]]:

@@ -9,8 +9,8 @@ from typing import Protocol
 from cascade.costs import CallSizes, Costs, Work
 from cascade.prompt import Node, PromptFormat, Tokenizer
 from cascade.report import Provenance
+from cascade.stage import BASE
 from cascade.stop import Stop
-from cascade.tree import BASE
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ from cascade.config import Config, ModelConfig
 from cascade.errors import CascadeError, ConfigError
 from cascade.machine import user_cache
 from cascade.prompt import PromptBuilder, PromptFormat, prompt_format
+from cascade.stage import BASE
 from cascade.thresholds_file import ThresholdsFile
-from cascade.tree import BASE, Cascade
+from cascade.tree import Cascade
 from cascade.tuned import Tuning
 from cascade.tuning_file import load_tuning
 

@@ -15,8 +15,8 @@ from cascade.costs import CallSizes, Costs
 from cascade.errors import CascadeError, ClosedError
 from cascade.prompt import Node, PromptBuilder, PromptFormat
 from cascade.report import Provenance
+from cascade.stage import BASE
 from cascade.stop import Stop
-from cascade.tree import BASE
 
 
 class LlamaBackend:

@@ -18,8 +18,8 @@ from cascade.backends.native_rows import Rows
 from cascade.backends.trie_calls import Call, Stretch, calls
 from cascade.costs import Work
 from cascade.prompt import Node, Segment
+from cascade.stage import BASE
 from cascade.stop import Stop
-from cascade.tree import BASE
 
 
 class _StoppedError(Exception):

@@ -10,8 +10,8 @@ from cascade.errors import BackendError, ClosedError
 from cascade.prompt import FORMATS, Node
 from cascade.report import Provenance
 from cascade.scoring import logit
+from cascade.stage import BASE
 from cascade.stop import Stop
-from cascade.tree import BASE
 
 Script = Callable[[str, str], float]
 """(adapter, text of the whole prompt) -> p(yes)."""

@@ -18,7 +18,7 @@ from cascade.bench.asks import Ask
 from cascade.bench.workload import Workload
 from cascade.config import Config
 from cascade.errors import PeerError
-from cascade.tree import BASE
+from cascade.stage import BASE
 
 _N_LOGPROBS = 20
 

@@ -23,7 +23,7 @@ from cascade.bench.asks import by_item, by_stage
 from cascade.bench.peers import PeerSetup
 from cascade.bench.server_process import ServerProcess
 from cascade.errors import PeerError
-from cascade.tree import BASE
+from cascade.stage import BASE
 
 _BIAS = 100.0
 """Added to both labels' logits, which lifts them above all others and leaves their difference as it is."""

@@ -19,7 +19,7 @@ from cascade.bench.asks import by_stage
 from cascade.bench.peers import PeerSetup
 from cascade.errors import PeerError
 from cascade.gguf_file import GGUFFile, read_gguf
-from cascade.tree import BASE
+from cascade.stage import BASE
 
 ARCHITECTURE = "qwen3"
 BATCH = 16

@@ -12,7 +12,9 @@ from rich.tree import Tree
 from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, results
 from cascade.config import Config, read_config, shipped_config
 from cascade.errors import ConfigError
-from cascade.tree import ANY_TIER, BASE, Cascade, Question, Stage, Target
+from cascade.prior_stage import PriorStage, Source
+from cascade.stage import ANY_TIER, BASE, Question, Stage, Target
+from cascade.tree import Cascade
 
 app = typer.Typer(help="Check and show config files.")
 
@@ -78,6 +80,12 @@ def _count(things: dict[str, Any], word: str) -> str:
 def _drawn(cascade: Cascade) -> Tree:
     head = Text.assemble((cascade.name, "bold"), f": {plain(cascade.instructions)}")
     tree = Tree(head)
+    prior = cascade.prior_stage
+    if prior is not None:
+        what = "the item's own prior" if prior.source is Source.CALLER else "its evidence"
+        branch = tree.add(Text.assemble((plain(prior.name), "bold"), f": by {what}, before anything is asked"))
+        for word, limit, target in (("below", prior.lower, prior.no), ("from", prior.upper, prior.yes)):
+            branch.add(Text.assemble((f"{word} {limit:g} -> ", "dim"), (plain(target.name), "green" * target.is_label)))
     _draw(cascade, cascade.first, tree, "", set())
     return tree
 
@@ -114,6 +122,7 @@ def _as_dict(cascade: Cascade) -> dict[str, Any]:
         "instructions": cascade.instructions,
         "labels": list(cascade.labels),
         "dropped": cascade.dropped,
+        "prior_stage": _prior_dict(cascade.prior_stage) if cascade.prior_stage else None,
         "stages": [
             {
                 "name": stage.name,
@@ -124,6 +133,17 @@ def _as_dict(cascade: Cascade) -> dict[str, Any]:
             }
             for stage in cascade.stages
         ],
+    }
+
+
+def _prior_dict(stage: PriorStage) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "source": str(stage.source),
+        "lower": stage.lower,
+        "upper": stage.upper,
+        "yes": _target_dict(stage.yes),
+        "no": _target_dict(stage.no),
     }
 
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from cascade.metrics import calibration_error
 from cascade.scoring import logit, p_yes
-from cascade.tree import ANY_TIER, Cascade
+from cascade.stage import ANY_TIER
+from cascade.tree import Cascade
 from cascade.tuning.scored import Key, ScoredTasks
 
 Array = NDArray[np.float64]

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.tree import Cascade, Combine, Stage
+from cascade.stage import Combine, Stage
+from cascade.tree import Cascade
 from cascade.tuning.scored import Key, ScoredTasks
 
 Bools = NDArray[np.bool_]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.fact_table import FactTable
 from cascade.tree import Cascade
 
 Key = tuple[str, str]
@@ -40,12 +41,18 @@ class ScoredTasks:
         labels: The true label, as its place in the cascade's labels.
         p: (stage, tier) -> raw p(yes) in [0, 1]; NaN where the item is not asked in that tier.
         n_tasks: How many tasks there are, those without items included.
+        slices: "kind", "repository" -> what each row is of it; empty strings where nobody says.
+        priors: The caller's own p that the item matters, in [0, 1]; NaN where there is none. None for all NaN.
+        facts: What a prior may know of each item; None where nothing is known.
     """
 
     tasks: NDArray[np.int64]
     labels: NDArray[np.int64]
     p: Mapping[Key, NDArray[np.float64]]
     n_tasks: int
+    slices: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    priors: NDArray[np.float64] | None = None
+    facts: FactTable | None = None
 
     def take(self, chosen: NDArray[np.int64]) -> ScoredTasks:
         """Some of the tasks, numbered anew in the order given."""
@@ -57,6 +64,9 @@ class ScoredTasks:
             labels=self.labels[rows],
             p={key: values[rows] for key, values in self.p.items()},
             n_tasks=chosen.size,
+            slices={name: values[rows] for name, values in self.slices.items()},
+            priors=self.priors[rows] if self.priors is not None else None,
+            facts=self.facts.take(rows) if self.facts is not None else None,
         )
 
     def kept(self, cascade: Cascade) -> NDArray[np.bool_]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 
 from cascade.engine import Engine
 from cascade.errors import InputError, MachineError
+from cascade.fact_table import FactTable
 from cascade.rows import Labelled
 from cascade.tree import Cascade
 from cascade.tuning.scored import Key, Origin, ScoredTasks
+
+_SLICE = "slice_"  # stands before the names of slices in the file
 
 
 def score_tasks(
@@ -48,12 +51,31 @@ def score_tasks(
     if not found[keys[0]]:
         msg = "No task has an item, so nothing can be tuned. Give labelled tasks with items."
         raise InputError(msg)
+    return described(cascade, tasks, {key: np.concatenate(parts) for key, parts in found.items()})
+
+
+def described(cascade: Cascade, tasks: Sequence[Labelled], p: Mapping[Key, NDArray[np.float64]]) -> ScoredTasks:
+    """Scores with what is known of their rows.
+
+    Args:
+        cascade: The cascade.
+        tasks: The labelled tasks that were scored.
+        p: (stage, tier) -> p(yes) of every item of every task, in their order.
+    """
     places = {label: place for place, label in enumerate(cascade.labels)}
+    items = [item for labelled in tasks for item in labelled.items]
+    numbers = np.repeat(np.arange(len(tasks)), [len(labelled.items) for labelled in tasks])
     return ScoredTasks(
-        tasks=np.repeat(np.arange(len(tasks)), [len(labelled.items) for labelled in tasks]),
+        tasks=numbers,
         labels=np.array([places[label] for labelled in tasks for label in labelled.labels], np.int64),
-        p={key: np.concatenate(parts) for key, parts in found.items()},
+        p=p,
         n_tasks=len(tasks),
+        slices={
+            "kind": np.array([item.kind for item in items], np.str_),
+            "repository": np.array([tasks[number].repository for number in numbers], np.str_),
+        },
+        priors=np.array([np.nan if item.prior is None else item.prior for item in items]),
+        facts=FactTable.of(items, numbers.tolist()),
     )
 
 
@@ -83,17 +105,28 @@ def questions_fingerprint(cascade: Cascade, more: object = None) -> str:
 
 
 def save_scores(scored: ScoredTasks, origin: Origin, path: Path) -> None:
-    """Keep scores for the next time.
+    """Keep scores for the next time; all that is known of their rows goes with them.
 
     Raises:
         MachineError: The file cannot be written.
     """
     keys = list(scored.p)
-    head = json.dumps({"origin": asdict(origin), "keys": keys, "n_tasks": scored.n_tasks})
-    scores = np.stack([scored.p[key] for key in keys])
+    facts = scored.facts
+    head = {"origin": asdict(origin), "keys": keys, "n_tasks": scored.n_tasks, "facts": facts and facts.names}
+    arrays = {
+        "head": np.array(json.dumps(head)),
+        "tasks": scored.tasks,
+        "labels": scored.labels,
+        "scores": np.stack([scored.p[key] for key in keys]),
+        **{f"{_SLICE}{name}": values for name, values in scored.slices.items()},
+    }
+    if scored.priors is not None:
+        arrays["priors"] = scored.priors
+    if facts is not None:
+        arrays["counts"] = facts.counts
     try:
         with path.open("wb") as file:
-            np.savez_compressed(file, head=np.array(head), tasks=scored.tasks, labels=scored.labels, scores=scores)
+            np.savez_compressed(file, allow_pickle=False, **arrays)
     except OSError as error:
         msg = f"{path}: cannot be written ({error.strerror}). Name a file in a folder that can be."
         raise MachineError(msg) from error
@@ -116,8 +149,16 @@ def load_scores(path: Path, origin: Origin | None) -> ScoredTasks | None:
             head = json.loads(str(file["head"]))
             if origin is not None and head["origin"] != asdict(origin):
                 return None
-            p = dict(zip(map(tuple, head["keys"]), file["scores"], strict=True))
-            return ScoredTasks(tasks=file["tasks"], labels=file["labels"], p=p, n_tasks=head["n_tasks"])
+            names = head["facts"]
+            return ScoredTasks(
+                tasks=file["tasks"],
+                labels=file["labels"],
+                p=dict(zip(map(tuple, head["keys"]), file["scores"], strict=True)),
+                n_tasks=head["n_tasks"],
+                slices={name.removeprefix(_SLICE): file[name] for name in file.files if name.startswith(_SLICE)},
+                priors=file["priors"] if "priors" in file.files else None,
+                facts=FactTable(names=tuple(names), counts=file["counts"]) if names is not None else None,
+            )
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         msg = f"{path}: holds no scores ({error}). Name a file that `cascade tune --scores` wrote, or a new one."
         raise InputError(msg) from error

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.errors import InputError
-from cascade.tree import Cascade, Stage
+from cascade.stage import Stage
+from cascade.tree import Cascade
 from cascade.tuning.outcome import Outcome, Replay, Thresholds, deciding
 from cascade.tuning.risk import betting_p, fixed_sequence, tasks_needed
 from cascade.tuning.scored import Key, ScoredTasks

@@ -1,0 +1,113 @@
+"""A stage: one yes/no question, perhaps worded for each tier, and where its answers lead. Immutable, pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cascade.errors import ItemError
+from cascade.items import Item
+
+BASE = "base"
+"""Adapter name that means none: the base model answers."""
+
+ANY_TIER = ""
+"""Tier of a question that is asked of every item alike."""
+
+
+class Combine(StrEnum):
+    """How the answers of several tiers make one.
+
+    ``any``: yes if one tier's p reaches that tier's threshold.
+    ``mean``: yes if the mean p reaches the mean threshold.
+    ``max``: yes if the highest p reaches the threshold of the tier that gave it.
+    """
+
+    ANY = "any"
+    MEAN = "mean"
+    MAX = "max"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a stage asks of one tier.
+
+    Attributes:
+        marker: A word or two that follows the item and names the question.
+        wording: The question in full, listed in the task's prefix.
+        adapter: Name of the LoRA adapter that answers; ``base`` for none.
+        threshold: The answer is yes when p(yes) is at least this; in (0, 1).
+    """
+
+    marker: str
+    wording: str
+    adapter: str
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an answer leads: to another stage, or to a label."""
+
+    name: str
+    is_label: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One yes/no question of a cascade.
+
+    Attributes:
+        name: Unique in its cascade.
+        questions: By tier; a stage that does not ask by tier has one, under ``ANY_TIER``.
+        yes: Where yes leads.
+        no: Where no leads.
+        combine: How an item found by several tiers is answered.
+    """
+
+    name: str
+    questions: Mapping[str, Question]
+    yes: Target
+    no: Target
+    combine: Combine = Combine.ANY
+
+    @property
+    def is_tiered(self) -> bool:
+        """Whether each tier has a question of its own."""
+        return ANY_TIER not in self.questions
+
+    def question(self, tier: str) -> Question:
+        """The question put to an item of a tier."""
+        return self.questions[tier]
+
+    def tiers_of(self, item: Item) -> tuple[str, ...]:
+        """The tiers under which an item is asked.
+
+        Raises:
+            ItemError: The stage asks by tier and the item has none, or one that it does not know.
+        """
+        if not self.is_tiered:
+            return (ANY_TIER,)
+        unknown = [tier for tier in item.tiers if tier not in self.questions]
+        if unknown or not item.tiers:
+            msg = (
+                f"Item {item.id!r} has tiers {list(item.tiers)}; stage {self.name!r} asks by tier and knows "
+                f"{', '.join(self.questions)}. Give the item one or more of these."
+            )
+            raise ItemError(msg)
+        return item.tiers
+
+    def is_yes(self, scores: Mapping[str, float]) -> bool:
+        """The stage's answer from p(yes) by tier, never empty; see ``Combine``."""
+        if self.combine is Combine.MEAN:
+            threshold = sum(self.questions[tier].threshold for tier in scores) / len(scores)
+            return sum(scores.values()) / len(scores) >= threshold
+        if self.combine is Combine.MAX:
+            tier = max(scores, key=lambda name: scores[name])
+            return scores[tier] >= self.questions[tier].threshold
+        return any(p_yes >= self.questions[tier].threshold for tier, p_yes in scores.items())
+
+    def target(self, *, answer: bool) -> Target:
+        """Where an answer leads."""
+        return self.yes if answer else self.no

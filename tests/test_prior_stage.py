@@ -1,0 +1,179 @@
+"""A stage that asks no model: settles what is clear from the evidence, leaves the rest to the questions."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cascade import (
+    BASE,
+    Budget,
+    Cascade,
+    ConfigError,
+    Decision,
+    Engine,
+    InputError,
+    Item,
+    Outlook,
+    Prior,
+    ScriptedBackend,
+    Status,
+    read_config,
+    shipped_config,
+)
+from cascade.prior_stage import PriorStage, Source
+from cascade.stage import ANY_TIER, Question, Stage, Target
+
+NO = Target("drop", is_label=True)
+KEEP = Target("keep", is_label=True)
+
+
+def stage(name: str, yes: Target) -> Stage:
+    """A stage of the base model."""
+    question = Question(marker=name, wording=f"{name}?", adapter=BASE, threshold=0.5)
+    return Stage(name=name, questions={ANY_TIER: question}, yes=yes, no=NO)
+
+
+def cascade(prior_stage: PriorStage | None, outlook: Outlook | None = None) -> Cascade:
+    """Two stages, one after the other."""
+    return Cascade(
+        name="c",
+        instructions="i",
+        labels=("drop", "keep"),
+        stages=(stage("a", Target("b", is_label=False)), stage("b", KEEP)),
+        outlook=outlook or Outlook(),
+        prior_stage=prior_stage,
+    )
+
+
+CALLER = PriorStage(name="prior", lower=0.2, upper=0.8, yes=Target("b", is_label=False), no=NO, source=Source.CALLER)
+PRIORS = (0.1, 0.2, 0.5, 0.8, None)
+ITEMS = tuple(Item(id=str(at), kind="function", name=f"f{at}", prior=prior) for at, prior in enumerate(PRIORS))
+
+
+def test_it_settles_what_is_clear() -> None:
+    """Below the lower threshold the item leaves, from the upper on it skips the first question; no call for either."""
+    backend = ScriptedBackend({"a": 0.9, "b": 0.9}, frozenset())
+    with Engine(backend, {"c": cascade(CALLER)}) as engine:
+        report = engine.classify("t", ITEMS, "c")
+    asked = [[(step.stage, step.adapter, step.answer) for step in decision.steps] for decision in report.decisions]
+    both = [("a", BASE, True), ("b", BASE, True)]
+    assert asked == [[("prior", "", False)], both, both, [("prior", "", True), ("b", BASE, True)], both]
+    assert [decision.label for decision in report.decisions] == ["drop", *["keep"] * 4]
+    assert [decision.steps[0].threshold for decision in report.decisions] == [0.2, 0.5, 0.5, 0.8, 0.5]
+    assert report.stats.calls == 7
+    assert {decision.status for decision in report.decisions} == {Status.DECIDED}
+
+
+def test_items_that_it_settles_all_cost_nothing() -> None:
+    """No prompt is built and no wave is run; the decisions come all the same, also to those who listen."""
+    backend = ScriptedBackend({"a": 0.9, "b": 0.9}, frozenset())
+    heard: list[Decision] = []
+
+    async def streamed(engine: Engine) -> list[Decision]:
+        return [decision async for decision in engine.stream("t", ITEMS[:1], "c", budget=1)]
+
+    with Engine(backend, {"c": cascade(CALLER)}) as engine:
+        report = engine.classify("t", ITEMS[:1], "c", on_decision=heard.append)
+        assert asyncio.run(streamed(engine)) == heard
+    assert [decision.label for decision in report.decisions] == ["drop"]
+    assert tuple(heard) == report.decisions
+    assert (report.stats.calls, report.stats.prompt_ms, len(backend.waves)) == (0, 0, 0)
+
+
+def test_a_depth_counts_questions_alone() -> None:
+    """An item that was led past the first question is still asked one."""
+    backend = ScriptedBackend({"a": 0.9, "b": 0.9}, frozenset())
+    with Engine(backend, {"c": cascade(CALLER)}) as engine:
+        report = engine.classify("t", ITEMS, "c", budget=Budget(depth=1))
+    assert [(decision.status, len(decision.steps)) for decision in report.decisions] == [
+        (Status.DECIDED, 1),
+        (Status.DEPTH_CAP, 1),
+        (Status.DEPTH_CAP, 1),
+        (Status.DECIDED, 2),
+        (Status.DEPTH_CAP, 1),
+    ]
+
+
+def test_a_probe_does_not_pass_it() -> None:
+    """Whoever puts one stage to every item gets an answer for every item."""
+    backend = ScriptedBackend({"a": 0.9, "b": 0.9}, frozenset())
+    with Engine(backend, {"c": cascade(CALLER)}) as engine:
+        assert [len(steps) for steps in engine.probe("t", ITEMS, "c", "b")] == [1] * len(ITEMS)
+        with pytest.raises(InputError, match="has no stage 'prior'; it has a, b"):
+            engine.probe("t", ITEMS, "c", "prior")
+
+
+def test_evidence_is_weighed_by_its_own_prior_or_by_the_outlook() -> None:
+    """The item's own number does not count there."""
+    own = Prior(bias=-3.0, weights={"match": 6.0})
+    by_evidence = replace(CALLER, source=Source.EVIDENCE)
+    matched = Item(id="1", kind="function", name="f", evidence=("match",), prior=0.0)
+    other = replace(matched, evidence=())
+    for found in (cascade(replace(by_evidence, prior=own)), cascade(by_evidence, Outlook(prior=own))):
+        prior_stage = found.prior_stage
+        assert prior_stage
+        assert [prior_stage.answer(prior_stage.p_matters(item)) for item in (matched, other)] == [True, False]
+    with pytest.raises(ConfigError, match=r"cascade\.c\.stages\.prior: goes by evidence, and there is no prior"):
+        cascade(by_evidence)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lower": 0.9}, "lower 0.9 and upper 0.8 are not"),
+        ({"upper": 1.5}, "lower 0.2 and upper 1.5 are not"),
+        ({"lower": float("nan")}, "lower nan"),
+        ({"yes": Target("z", is_label=False)}, r"prior\.yes: leads to unknown stage 'z'"),
+        ({"no": Target("z", is_label=True)}, r"prior\.no: leads to unknown label 'z'"),
+        ({"name": "a"}, "'a' stands there twice"),
+    ],
+)
+def test_what_does_not_hold_together_is_refused(changes: dict[str, object], message: str) -> None:
+    """With the key and the remedy."""
+    with pytest.raises(ConfigError, match=message):
+        cascade(replace(CALLER, **changes))  # type: ignore[arg-type]
+
+
+TABLE = """
+[[cascade.precision.stages]]
+kind = "prior"
+lower = 0.01
+upper = 0.99
+yes = { stage = "primary" }
+no = { label = "excluded" }
+
+"""
+
+
+def with_table(tmp_path: Path, before: str) -> Path:
+    """The shipped config with a prior stage before another stage."""
+    shipped = shipped_config()
+    text = shipped.read_text(encoding="utf-8")
+    for path in (*shipped.parent.glob("*.gguf"), *shipped.parent.glob("*.toml")):
+        text = text.replace(f'"{path.name}"', f'"{path}"')
+    at = text.index(f'[[cascade.precision.stages]]\nname = "{before}"')
+    path = tmp_path / "my.toml"
+    path.write_text(text[:at] + TABLE + text[at:], encoding="utf-8")
+    return path
+
+
+def test_it_comes_from_a_config(tmp_path: Path) -> None:
+    """First, with the prior of the outlook; nowhere else, and with no other keys."""
+    path = with_table(tmp_path, "relevant")
+    found = read_config(path).cascades()["precision"]
+    assert found.prior_stage
+    assert (found.prior_stage.lower, found.prior_stage.prior) == (0.01, found.outlook.prior)
+    assert found.first.name == "relevant"
+    with pytest.raises(ConfigError, match=r'cascade\.precision\.stages: one of kind "prior" stands at place 2'):
+        read_config(with_table(tmp_path, "primary"))
+    path = with_table(tmp_path, "relevant")
+    path.write_text(path.read_text(encoding="utf-8").replace("lower = 0.01", "adapter = 'relevant'"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"cascade\.precision\.stages\.\S*adapter: unknown key"):
+        read_config(path)
+    path.write_text(path.read_text(encoding="utf-8").replace('kind = "prior"', "kind = 'x'"), encoding="utf-8")
+    with pytest.raises(ConfigError, match="kind"):
+        read_config(path)
