@@ -50,7 +50,7 @@ Threshold = Annotated[float, Field(strict=True, json_schema_extra={"exclusiveMin
 class PriorStageConfig(Frozen):
     """What stands first and asks no model; between its thresholds the next stage is asked."""
 
-    kind: Literal["prior"]
+    kind: Literal["prior"] = Field(description="Says that this stage asks no model.")
     name: str = Field("prior", min_length=1, description="Unique in its cascade.")
     source: Source = Field(
         Source.EVIDENCE, description="A logistic model of the item's evidence, or the item's own prior, by its caller."
@@ -75,7 +75,7 @@ class PriorStageConfig(Frozen):
 class StageConfig(Frozen):
     """One stage; question, adapter and threshold are one value each, or a table from tier to value."""
 
-    kind: Literal["question"] = "question"
+    kind: Literal["question"] = Field("question", description="An adapter answers it; absent is the same.")
     name: str = Field(min_length=1, description="Unique in its cascade.")
     question: ByTier[str] = Field(description="The wording, listed in the task's prefix.")
     marker: ByTier[str] | None = Field(

@@ -56,7 +56,7 @@ ITEMS = tuple(Item(id=str(at), kind="function", name=f"f{at}", prior=prior) for 
 
 def test_it_settles_what_is_clear() -> None:
     """Below the lower threshold the item leaves, from the upper on it skips the first question; no call for either."""
-    backend = ScriptedBackend({"a": 0.9, "b": 0.9}, frozenset())
+    backend = ScriptedBackend({BASE: 0.9}, frozenset())
     with Engine(backend, {"c": cascade(CALLER)}) as engine:
         report = engine.classify("t", ITEMS, "c")
     asked = [[(step.stage, step.adapter, step.answer) for step in decision.steps] for decision in report.decisions]
@@ -70,7 +70,7 @@ def test_it_settles_what_is_clear() -> None:
 
 def test_items_that_it_settles_all_cost_nothing() -> None:
     """No prompt is built and no wave is run; the decisions come all the same, also to those who listen."""
-    backend = ScriptedBackend({"a": 0.9, "b": 0.9}, frozenset())
+    backend = ScriptedBackend({BASE: 0.9}, frozenset())
     heard: list[Decision] = []
 
     async def streamed(engine: Engine) -> list[Decision]:
@@ -86,7 +86,7 @@ def test_items_that_it_settles_all_cost_nothing() -> None:
 
 def test_a_depth_counts_questions_alone() -> None:
     """An item that was led past the first question is still asked one."""
-    backend = ScriptedBackend({"a": 0.9, "b": 0.9}, frozenset())
+    backend = ScriptedBackend({BASE: 0.9}, frozenset())
     with Engine(backend, {"c": cascade(CALLER)}) as engine:
         report = engine.classify("t", ITEMS, "c", budget=Budget(depth=1))
     assert [(decision.status, len(decision.steps)) for decision in report.decisions] == [
@@ -100,7 +100,7 @@ def test_a_depth_counts_questions_alone() -> None:
 
 def test_a_probe_does_not_pass_it() -> None:
     """Whoever puts one stage to every item gets an answer for every item."""
-    backend = ScriptedBackend({"a": 0.9, "b": 0.9}, frozenset())
+    backend = ScriptedBackend({BASE: 0.9}, frozenset())
     with Engine(backend, {"c": cascade(CALLER)}) as engine:
         assert [len(steps) for steps in engine.probe("t", ITEMS, "c", "b")] == [1] * len(ITEMS)
         with pytest.raises(InputError, match="has no stage 'prior'; it has a, b"):

@@ -64,7 +64,8 @@ def described(cascade: Cascade, tasks: Sequence[Labelled], p: Mapping[Key, NDArr
     """
     places = {label: place for place, label in enumerate(cascade.labels)}
     items = [item for labelled in tasks for item in labelled.items]
-    numbers = np.repeat(np.arange(len(tasks)), [len(labelled.items) for labelled in tasks])
+    n_items = [len(labelled.items) for labelled in tasks]
+    numbers = np.repeat(np.arange(len(tasks)), n_items)
     return ScoredTasks(
         tasks=numbers,
         labels=np.array([places[label] for labelled in tasks for label in labelled.labels], np.int64),
@@ -72,7 +73,7 @@ def described(cascade: Cascade, tasks: Sequence[Labelled], p: Mapping[Key, NDArr
         n_tasks=len(tasks),
         slices={
             "kind": np.array([item.kind for item in items], np.str_),
-            "repository": np.array([tasks[number].repository for number in numbers], np.str_),
+            "repository": np.repeat(np.array([labelled.repository for labelled in tasks], np.str_), n_items),
         },
         priors=np.array([np.nan if item.prior is None else item.prior for item in items]),
         facts=FactTable.of(items, numbers.tolist()),
