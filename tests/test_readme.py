@@ -51,11 +51,14 @@ def test_programs_compile() -> None:
 
 
 def test_the_config_reads(tmp_path: Path) -> None:
-    """The example config is a config, alone and with what budgets add to it."""
-    text, more = blocks("toml")
-    (tmp_path / "files.outlook.toml").write_text("[pass_rates]\nrelevant = 0.2\n", encoding="utf-8")
+    """The example config is a config, alone and with what budgets and a prior stage add to it."""
+    text, prior, more = blocks("toml")
+    (tmp_path / "files.outlook.toml").write_text(
+        "[pass_rates]\nrelevant = 0.2\n[prior]\nbias = -2.0\n", encoding="utf-8"
+    )
     path = tmp_path / "my.toml"
-    for whole in (text, text.replace("[cascade.files]\n", more)):
+    with_budget = text.replace("[cascade.files]\n", more)
+    for whole in (text, with_budget, with_budget.replace("[[cascade", prior + "[[cascade", 1)):
         path.write_text(whole, encoding="utf-8")
         config = read_config(path)
         assert list(config.cascades()) == ["files"]
