@@ -162,17 +162,24 @@ class Engine:
         finally:
             self._loop.cancel(request)
 
-    def probe(self, task: Task | str, items: Sequence[Item], cascade: str, stage: str) -> list[tuple[Step, ...]]:
-        """Put one stage to every item, whatever earlier stages would have said.
+    def probe(self, task: Task | str, items: Sequence[Item], cascade: str, *stages: str) -> list[tuple[Step, ...]]:
+        """Put stages to every item, whatever other stages would have said; what they share is computed once.
+
+        Args:
+            task: The task, or its text.
+            items: The candidates.
+            cascade: Name of the cascade.
+            stages: Names of the stages, each once; all of the cascade's if there is none.
 
         Returns:
-            The steps of each item, one per tier, in the order of the items.
+            The steps of each item, one per stage and tier, in the order of stages and items.
 
         Raises:
-            InputError: As ``classify``, or the stage is unknown.
+            InputError: As ``classify``, or a stage is unknown.
             BackendError: As ``classify``.
         """
-        request = self._submit(self._request(task, items, cascade, None), only=stage)
+        request = self._request(task, items, cascade, None)
+        self._submit(request, only=stages or [stage.name for stage in request.cascade.stages])
         return [tuple(walk.steps) for walk in request.done.result()]
 
     def cascade(self, name: str) -> Cascade:
@@ -226,7 +233,7 @@ class Engine:
         request.on_decision = on_decision
         return request
 
-    def _submit(self, request: Request, only: str = "") -> Request:
+    def _submit(self, request: Request, only: Sequence[str] = ()) -> Request:
         request.begin(only)
         self._loop.submit(request)
         return request

@@ -248,7 +248,7 @@ class Loop:
             if not isnan(p):
                 job.walk.take(job.stage, job.tier, p)
         for walk, depth in before.items():
-            for stage, answer in walk.passed[depth:]:
+            for stage, answer in walk.passed[depth:] if walk.fixed is None else ():
                 walk.expected.learn(stage, answer=answer)
         for request, own in running.owners.items():
             if request not in self._requests:

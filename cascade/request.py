@@ -77,22 +77,24 @@ class Request:
         """The items that are on their way, those of most value first where time is short."""
         return [walk for walk in (self._in_turn if self.is_short else self.walks) if walk.stage is not None]
 
-    def begin(self, only: str = "") -> None:
-        """Let the items pass the cascade's prior stage, or put one stage alone to all of them.
+    def begin(self, only: Sequence[str] = ()) -> None:
+        """Let the items pass the cascade's prior stage, or put certain stages to all of them.
 
         Args:
-            only: Name of that stage; empty for the cascade.
+            only: Names of those stages; empty for the cascade.
 
         Raises:
             InputError: The cascade has no such stage.
         """
-        names = [stage.name for stage in self.cascade.stages]
-        if only and only not in names:
-            msg = f"Cascade {self.cascade.name!r} has no stage {only!r}; it has {', '.join(names)}."
+        known = {stage.name: stage for stage in self.cascade.stages}
+        unknown = [name for name in only if name not in known]
+        if unknown:
+            msg = f"Cascade {self.cascade.name!r} has no stage {unknown[0]!r}; it has {', '.join(known)}."
             raise InputError(msg)
+        fixed = tuple(known[name] for name in only)
         for walk in self.walks:
-            if only:
-                walk.stage, walk.one_stage = self.cascade.stage(only), True
+            if fixed:
+                walk.stage, walk.fixed = fixed[0], fixed
             else:
                 walk.enter()
 

@@ -21,13 +21,13 @@ class Walk:
         item: The item.
         expected: What is expected of the cascade's items.
         stage: The stage it stands at; None once it is done.
-        one_stage: Whether it stops after the first stage, without a label.
+        fixed: Stages that are put to it in turn, whatever it answers, and no label; None where it walks the tree.
         most: Stages after which it stops; None for no limit.
         p_matters: How likely it is kept, before it was asked anything; None where that was not wanted.
         path: Its prompt's nodes down to the item's own; empty until they are built.
         steps: The probes of every stage it has passed, and what a prior stage settled.
         passed: Those stages, with what each answered.
-        label: Where it ended; empty while it is on its way, or with ``one_stage``.
+        label: Where it ended; empty while it is on its way, or with ``fixed``.
         p_label: The label's probability where the way was cut short; None for one that was walked to its end.
         status: How the label came about.
     """
@@ -35,7 +35,7 @@ class Walk:
     item: Item
     expected: Expectation
     stage: Stage | None
-    one_stage: bool = False
+    fixed: tuple[Stage, ...] | None = None
     most: int | None = None
     p_matters: float | None = None
     path: tuple[Node, ...] = ()
@@ -72,7 +72,7 @@ class Walk:
 
     def ahead(self, adapter: str) -> Iterator[tuple[Stage, str, Question]]:
         """The (stage, tier, question) triples of later stages that an adapter could answer now."""
-        if self.stage is not None and not self.one_stage:
+        if self.stage is not None and self.fixed is None:
             for stage in self.cascade.after(self.stage):
                 yield from (
                     (stage, tier, question) for tier, question in self._open(stage) if question.adapter == adapter
@@ -82,8 +82,8 @@ class Walk:
         """The adapters that may still be asked on this way."""
         if self.stage is None:
             return set()
-        stages = (self.stage,) if self.one_stage else (self.stage, *self.cascade.after(self.stage))
-        return {question.adapter for stage in stages for _, question in self._open(stage)}
+        later = self.cascade.after(self.stage) if self.fixed is None else self.fixed[self.depth + 1 :]
+        return {question.adapter for stage in (self.stage, *later) for _, question in self._open(stage)}
 
     def take(self, stage: Stage, tier: str, p_yes: float) -> None:
         """Records an answer; once all tiers have answered, moves on."""
@@ -134,8 +134,8 @@ class Walk:
         self.steps += [_step(stage, tier, p_yes) for tier, p_yes in known.items()]
         self.passed.append((stage, stage.is_yes(known)))
         target = stage.target(answer=stage.is_yes(known))
-        if self.one_stage:
-            self.stage = None
+        if self.fixed is not None:
+            self.stage = self.fixed[self.depth] if self.depth < len(self.fixed) else None
             return
         self._go(target)
         if self.depth == self.most:

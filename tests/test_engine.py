@@ -260,6 +260,20 @@ def test_probe_asks_one_stage_of_every_item() -> None:
     assert [[step.stage for step in found] for found in steps] == [["supporting"]] * 6
 
 
+def test_probe_asks_all_stages_in_one_request() -> None:
+    """In order, whatever they answer, of the same prompt of the item; some or all stages."""
+    engine, backend = _engine(script=_by_name)
+    with engine:
+        steps = engine.probe("a task", plain_items(6), "precision")
+        some = engine.probe("a task", plain_items(1), "precision", "primary", "relevant")
+    assert [[step.stage for step in found] for found in steps] == [["relevant", "primary", "supporting"]] * 6
+    assert [step.answer for step in steps[1]] == [False, False, False]
+    assert [step.stage for step in some[0]] == ["primary", "relevant"]
+    asked = [probe.node for wave in backend.waves for probe in wave.probes]
+    assert len(asked) == 6 * 3 + 2
+    assert len({node.path[-2] for node in asked}) == 6 + 1
+
+
 def test_every_decision_says_what_produced_it() -> None:
     """Provenance names the model, the cascade's own adapters, the format and the label tokens."""
     engine, _ = _engine()

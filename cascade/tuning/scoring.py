@@ -41,12 +41,10 @@ def score_tasks(
     found: dict[Key, list[NDArray[np.float64]]] = {key: [] for key in keys}
     for labelled in tasks:
         if labelled.items:
-            for stage in cascade.stages:
-                asked = engine.probe(labelled.task, labelled.items, cascade.name, stage.name)
-                by_item = [{step.tier: step.p_yes for step in steps} for steps in asked]
-                for tier in stage.questions:
-                    scores = [by_tier.get(tier, float("nan")) for by_tier in by_item]
-                    found[stage.name, tier].append(np.array(scores))
+            asked = engine.probe(labelled.task, labelled.items, cascade.name)
+            by_item = [{(step.stage, step.tier): step.p_yes for step in steps} for steps in asked]
+            for key in keys:
+                found[key].append(np.array([scores.get(key, float("nan")) for scores in by_item]))
         advance()
     if not found[keys[0]]:
         msg = "No task has an item, so nothing can be tuned. Give labelled tasks with items."
