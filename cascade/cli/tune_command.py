@@ -9,11 +9,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from cascade.cli.output import ConfigOption, JsonOption, check_folder, note, print_json, progress, results
+from cascade.cli.labelled_scores import labelled_scores
+from cascade.cli.output import ConfigOption, JsonOption, check_folder, note, print_json, results
 from cascade.config import Config, read_config, shipped_config
-from cascade.engine import Engine
 from cascade.errors import InputError
-from cascade.rows import check_files, read_labelled
 from cascade.thresholds_file import (
     CalibrationConfig,
     HeldOutConfig,
@@ -24,8 +23,7 @@ from cascade.thresholds_file import (
 )
 from cascade.tree import Cascade
 from cascade.tuning.calibration import Calibrated, calibrate
-from cascade.tuning.scored import Key, Origin, ScoredTasks
-from cascade.tuning.scoring import data_fingerprint, load_scores, questions_fingerprint, save_scores, score_tasks
+from cascade.tuning.scored import Key, Origin
 from cascade.tuning.search import Cost, Tuned, Wish
 from cascade.tuning.search import tune as search
 
@@ -46,11 +44,11 @@ def tune(  # noqa: PLR0913 - the command line's options
     """Choose all thresholds at once, the cheapest for which a recall can be promised."""
     wish = Wish(recall=_recall(target), delta=delta, cost=minimise)
     paths = [*data, *(more or [])]
-    check_files(paths)
-    for path in (out, scores):
-        check_folder(path)
-    tree, scored, origin = _scores(read_config(config or shipped_config()), cascade, paths, scores)
-    tuned, curves = search(tree, scored, wish), calibrate(tree, scored)
+    check_folder(out)
+    plain = _without_thresholds(read_config(config or shipped_config()), cascade)
+    labelled = labelled_scores(plain, cascade, paths, scores)
+    tree, origin = labelled.cascade, labelled.origin
+    tuned, curves = search(tree, labelled.scored, wish), calibrate(tree, labelled.scored)
     if out is not None:
         write_thresholds(_file(wish, tuned, curves, origin), out, _promise(wish, tuned))
         note(f"wrote {out}")
@@ -69,32 +67,6 @@ def _recall(target: str) -> float:
         pass
     msg = f"--target {target!r} cannot be promised. Give a recall, such as recall=0.95; nothing else can be yet."
     raise InputError(msg)
-
-
-def _scores(config: Config, name: str, paths: list[Path], cache: Path | None) -> tuple[Cascade, ScoredTasks, Origin]:
-    """Scores from the cache where they are of these files and tasks; otherwise the engine's."""
-    config = _without_thresholds(config, name)
-    with progress() as bar, Engine.open(config) as engine:
-        tree = engine.cascade(name)
-        line = bar.add_task("tasks", total=None)
-        tasks = [labelled for path in paths for labelled in read_labelled(path, tree)]
-        bar.update(line, total=len(tasks))
-        facts = engine.facts.provenance
-        scales = {adapter: config.adapter(adapter).scale for adapter in tree.adapters()}
-        shape = [facts.prompt_format, facts.label_tokens, config.model.limits.model_dump(), scales]
-        origin = Origin(
-            model=facts.model,
-            adapters={adapter: facts.adapters[adapter] for adapter in tree.adapters()},
-            data=data_fingerprint(tasks),
-            questions=questions_fingerprint(tree, shape),
-        )
-        known = load_scores(cache, origin) if cache else None
-        if known is not None:
-            return tree, known, origin
-        scored = score_tasks(engine, tree, tasks, lambda: bar.advance(line))
-    if cache:
-        save_scores(scored, origin, cache)
-    return tree, scored, origin
 
 
 def _without_thresholds(config: Config, name: str) -> Config:

@@ -1,0 +1,73 @@
+"""Scores of labelled tasks for the commands that judge a cascade: from a file where it has them, else the engine's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cascade.cli.output import check_folder, progress
+from cascade.config import Config
+from cascade.engine import Engine
+from cascade.rows import Labelled, check_files, read_labelled
+from cascade.tree import Cascade
+from cascade.tuning.scored import Origin, ScoredTasks
+from cascade.tuning.scoring import data_fingerprint, load_scores, questions_fingerprint, save_scores, score_tasks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledScores:
+    """What a model says of labelled tasks.
+
+    Attributes:
+        cascade: The cascade, with the thresholds of its config.
+        tasks: The tasks, as they were read.
+        scored: What every question says of every item of them.
+        origin: What the scores were made from.
+    """
+
+    cascade: Cascade
+    tasks: tuple[Labelled, ...]
+    scored: ScoredTasks
+    origin: Origin
+
+
+def labelled_scores(config: Config, name: str, paths: list[Path], cache: Path | None) -> LabelledScores:
+    """Score labelled tasks, or find their scores in a file.
+
+    Args:
+        config: Where the cascade, its model and adapters are.
+        name: Name of the cascade.
+        paths: Labelled tasks as JSON lines.
+        cache: A file of scores, used where they are of this model, these adapters, questions and tasks, and written
+            where they are not; None for none.
+
+    Raises:
+        InputError: A file or a row cannot be used.
+        MachineError: The scores cannot be kept.
+    """
+    check_files(paths)
+    check_folder(cache)
+    with progress() as bar, Engine.open(config) as engine:
+        cascade = engine.cascade(name)
+        line = bar.add_task("tasks", total=None)
+        tasks = tuple(labelled for path in paths for labelled in read_labelled(path, cascade))
+        bar.update(line, total=len(tasks))
+        origin = _origin(config, engine, cascade, tasks)
+        scored = load_scores(cache, origin) if cache else None
+        if scored is None:
+            scored = score_tasks(engine, cascade, tasks, lambda: bar.advance(line))
+            if cache:
+                save_scores(scored, origin, cache)
+    return LabelledScores(cascade=cascade, tasks=tasks, scored=scored, origin=origin)
+
+
+def _origin(config: Config, engine: Engine, cascade: Cascade, tasks: tuple[Labelled, ...]) -> Origin:
+    facts = engine.facts.provenance
+    scales = {adapter: config.adapter(adapter).scale for adapter in cascade.adapters()}
+    shape = [facts.prompt_format, facts.label_tokens, config.model.limits.model_dump(), scales]
+    return Origin(
+        model=facts.model,
+        adapters={adapter: facts.adapters[adapter] for adapter in cascade.adapters()},
+        data=data_fingerprint(tasks),
+        questions=questions_fingerprint(cascade, shape),
+    )
