@@ -1,0 +1,103 @@
+"""How many labels may be wrong, by where the model is sure of the opposite. Pure numpy.
+
+Two figures from p(yes) that is calibrated on other tasks, both under one assumption: a label is flipped with a chance
+that depends on the true answer alone, not on the item. The estimate takes the model's sureness at its word, so what the
+model gets wrong with confidence counts as noise too. The bound does not: among the rows that the model ranks highest,
+at least the share of flipped yeses is labelled no, whatever the model is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from cascade.audit.question_rows import QuestionRows
+from cascade.audit.rate import Array, Bools, Rate, rate
+from cascade.tree import Cascade
+from cascade.tuning.calibration import N_FOLDS, calibrate
+from cascade.tuning.scored import Key, ScoredTasks
+
+_SUREST = 0.05
+"""Share of a question's rows at either end of its ranking that the bound looks at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelNoise:
+    """Of one question's truths.
+
+    Attributes:
+        yes_wrong: Share of those labelled yes of which no is held true, among the rows that the model is sure of.
+        no_wrong: The same of those labelled no.
+        joint: Given and true answer, such as ``yes_no`` -> share of all rows; sums to 1.
+        wrong: Share of labels held wrong, in [0, 1].
+        wrong_low: Lower end of its interval, in [0, 1]; shares of labels are taken as they are.
+        wrong_high: Upper end.
+        at_most: Share of labels that can be wrong at most, under the assumption alone, in [0, 1].
+    """
+
+    yes_wrong: Rate
+    no_wrong: Rate
+    joint: Mapping[str, float]
+    wrong: float
+    wrong_low: float
+    wrong_high: float
+    at_most: float
+
+
+def honest_p(cascade: Cascade, scored: ScoredTasks, seed: int = 0) -> dict[Key, Array]:
+    """Calibrated p(yes) of every row, each task by curves of the other folds; raw where no curve can be had."""
+    found = {key: values.copy() for key, values in scored.p.items()}
+    folds = np.random.default_rng(seed).permutation(scored.n_tasks) % N_FOLDS
+    for fold in range(N_FOLDS):
+        left = folds[scored.tasks] == fold
+        others = scored.take(np.flatnonzero(folds != fold))
+        for key, calibrated in (calibrate(cascade, others) if others.tasks.size else {}).items():
+            found[key][left] = np.where(np.isnan(scored.p[key][left]), np.nan, calibrated.curve(scored.p[key][left]))
+    return found
+
+
+def label_noise(rows: QuestionRows, p: Array) -> LabelNoise | None:
+    """The noise of a question's truths; None where both answers do not occur.
+
+    Args:
+        rows: The question's rows.
+        p: Calibrated p(yes) of each, from curves that did not see its task.
+
+    Source: Northcutt, Jiang and Chuang (2021), Confident learning, for the estimate; Liu and Tao (2016),
+    Classification with noisy labels by importance reweighting, for the bound.
+    """
+    truths = rows.truths
+    if truths.all() or not truths.any():
+        return None
+    held_yes = p >= p[truths].mean()
+    held_no = (p <= p[~truths].mean()) & ~held_yes
+    yes_wrong = _share(held_no, truths & (held_yes | held_no), rows)
+    no_wrong = _share(held_yes, ~truths & (held_yes | held_no), rows)
+    yes, no = float(truths.mean()), float((~truths).mean())
+    from_yes, from_no = yes * (yes_wrong.value or 0.0), no * (no_wrong.value or 0.0)
+    return LabelNoise(
+        yes_wrong=yes_wrong,
+        no_wrong=no_wrong,
+        joint={"yes_yes": yes - from_yes, "yes_no": from_yes, "no_yes": from_no, "no_no": no - from_no},
+        wrong=from_yes + from_no,
+        wrong_low=yes * (yes_wrong.low if yes_wrong.n else 0.0) + no * (no_wrong.low if no_wrong.n else 0.0),
+        wrong_high=yes * yes_wrong.high + no * no_wrong.high,
+        at_most=_bound(rows, p),
+    )
+
+
+def _share(hits: Bools, chosen: Bools, rows: QuestionRows) -> Rate:
+    return rate(hits[chosen], rows.tasks[chosen])
+
+
+def _bound(rows: QuestionRows, p: Array) -> float:
+    """With the flips of yes at most a and of no at most b, a share of yes y has at most a / (1 - a) y + b flipped."""
+    n = max(1, round(_SUREST * p.size))
+    order = np.argsort(p, kind="stable")
+    low, high = order[:n], order[-n:]
+    of_no = rate(rows.truths[low], rows.tasks[low]).high
+    of_yes = rate(~rows.truths[high], rows.tasks[high]).high
+    yes = float(rows.truths.mean())
+    return float(min(1.0, (of_yes / (1 - of_yes) * yes if of_yes < 1 else 1.0) + of_no))
