@@ -96,7 +96,7 @@ def _slice_advice(cascade: Cascade, part: SliceErrors, known: Contrast) -> Advic
     name = f"{part.stage} {part.tier}".strip()
     text = (
         f"{name}: {part.dimension} {part.value} errs in {errors.error} of {errors.error.n} rows of "
-        f"{errors.error.n_tasks} tasks, the rest in {known.outside:.1%} (p {known.p_value:.2g}{base}{balanced}). "
+        f"{errors.error.n_tasks} tasks, the rest in {known.outside:.1%} (p {known.p_text}{base}{balanced}). "
         f"{remedy[act]}."
     )
     numbers = {"error": known.inside, "error_rest": known.outside, "p_value": known.p_value, "n": errors.error.n}
@@ -119,7 +119,9 @@ def what_needs_data(curves: Mapping[Key, LearningCurve], within: float) -> list[
         if curve.tasks_needed <= last.n_tasks:
             continue
         losses = [point.log_loss for point in curve.points[-2:] if point.log_loss is not None]
-        change = f"; calibrated log loss went from {losses[0]:.3f} to {losses[1]:.3f} as tasks doubled" * (len(losses) > 1)
+        change = f"; calibrated log loss went from {losses[0]:.3f} to {losses[1]:.3f} as tasks doubled" * (
+            len(losses) > 1
+        )
         text = (
             f"{stage} {tier}".strip() + f": {last.n_tasks} tasks tell its error rate to ±{100 * last.half_width:.1f} "
             f"points ({first.n_tasks} to ±{100 * first.half_width:.1f}); ±{100 * within:g} takes about "
@@ -157,7 +159,7 @@ def what_to_merge(pairs: Iterable[Likeness], names: Mapping[str, Key]) -> list[A
     found = []
     for pair in pairs:
         low, high = pair.difference.low, pair.difference.high
-        is_same_error = low is not None and high is not None and -_SAME_ERROR <= low and high <= _SAME_ERROR
+        is_same_error = low is not None and high is not None and low >= -_SAME_ERROR and high <= _SAME_ERROR
         if not is_same_error or pair.correlation < _SAME_RANKING or pair.agree.low < _ALIKE:
             continue
         text = (
@@ -165,7 +167,11 @@ def what_to_merge(pairs: Iterable[Likeness], names: Mapping[str, Key]) -> list[A
             f"correlation of {pair.correlation:.2f} and error rates {100 * pair.difference.value:+.1f} points apart. "
             f"Let one adapter answer for {' and '.join(pair.adapters)}."
         )
-        numbers = {"agree": pair.agree.value or 0.0, "correlation": pair.correlation, "difference": pair.difference.value}
+        numbers = {
+            "agree": pair.agree.value or 0.0,
+            "correlation": pair.correlation,
+            "difference": pair.difference.value,
+        }
         stage, tier = names[pair.first]
         found.append(Advice(act=Act.MERGE, stage=stage, tier=tier, text=text, numbers=numbers))
     return found

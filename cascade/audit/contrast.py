@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.audit.rate import Array, Bools, Ints, freedom
+from cascade.audit.rate import Bools, Ints, freedom
 from cascade.audit.student import t_tail
 
 MIN_TASKS = 10
@@ -14,6 +14,9 @@ MIN_TASKS = 10
 
 _MIN_ERRORS = 10
 """Errors that each side must be expected to have, by the rate of both, for the test's normal sum to be one."""
+
+
+_SMALLEST_P = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,11 @@ class Contrast:
     inside: float
     outside: float
     p_value: float
+
+    @property
+    def p_text(self) -> str:
+        """The p-value in words, as far as rounding lets it be known."""
+        return f"{self.p_value:.2g}" if self.p_value >= _SMALLEST_P else f"< {_SMALLEST_P:g}"
 
 
 def contrast(wrong: Bools, tasks: Ints, inside: Bools) -> Contrast | None:
@@ -56,8 +64,8 @@ def contrast(wrong: Bools, tasks: Ints, inside: Bools) -> Contrast | None:
         return None
     rates = float(wrong[inside].mean()), float(wrong[~inside].mean())
     off = np.where(inside, (wrong - pooled) / n_in, -(wrong - pooled) / n_out)
-    by_task: Array = np.bincount(numbers, weights=off)
-    variance = by_task.size * float(by_task.var(ddof=1))
+    sums = np.bincount(numbers, weights=off).astype(np.float64)
+    variance = sums.size * float(sums.var(ddof=1))
     variance = max(variance, pooled * (1 - pooled) * (1 / n_in + 1 / n_out))
     df = min(freedom(size) for size in sizes)
     return Contrast(

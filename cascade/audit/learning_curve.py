@@ -76,7 +76,10 @@ def learning_curves(
             advance()
         for key, found in draws.items():
             points[key].append(_point(n, found))
-    return {key: LearningCurve(points=tuple(found), tasks_needed=_needed(found[-1], within)) for key, found in points.items()}
+    return {
+        key: LearningCurve(points=tuple(found), tasks_needed=_needed(found[-1], within))
+        for key, found in points.items()
+    }
 
 
 def n_audits() -> int:

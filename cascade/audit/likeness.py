@@ -43,7 +43,11 @@ def likenesses(questions: list[QuestionRows]) -> list[Likeness]:
 def _likeness(one: QuestionRows, other: QuestionRows) -> Likeness | None:
     _, at_one, at_other = np.intersect1d(one.rows, other.rows, assume_unique=True, return_indices=True)
     tasks = one.tasks[at_one]
-    if np.unique(tasks).size < MIN_TASKS or np.unique(one.p[at_one]).size == 1 or np.unique(other.p[at_other]).size == 1:
+    if (
+        np.unique(tasks).size < MIN_TASKS
+        or np.unique(one.p[at_one]).size == 1
+        or np.unique(other.p[at_other]).size == 1
+    ):
         return None
     differences = one.wrong[at_one].astype(float) - other.wrong[at_other]
     return Likeness(

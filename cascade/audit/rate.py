@@ -87,6 +87,10 @@ class Mean:
     low: float | None
     high: float | None
 
+    def __str__(self) -> str:
+        """Such as ``+0.10 (+0.05 to +0.15)``."""
+        return f"{self.value:+.3f}" + ("" if self.low is None else f" ({self.low:+.3f} to {self.high:+.3f})")
+
 
 def mean(values: Array, tasks: Ints) -> Mean:
     """The mean of at least one row, with the interval of a ratio over tasks."""
@@ -102,7 +106,7 @@ def mean(values: Array, tasks: Ints) -> Mean:
 def by_task(hits: Bools | Array, tasks: Ints) -> tuple[Array, Array]:
     """Rows of each task that has one, and the sum of ``hits`` over them; both (n_tasks,)."""
     _, numbers = np.unique(tasks, return_inverse=True)
-    return np.bincount(numbers).astype(float), np.bincount(numbers, weights=hits)
+    return np.bincount(numbers).astype(float), np.bincount(numbers, weights=hits.astype(np.float64)).astype(np.float64)
 
 
 def freedom(sizes: Array) -> int:

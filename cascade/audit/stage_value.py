@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cascade.audit.rate import LEVEL, Array, Ints
+from cascade.audit.rate import LEVEL, Ints
 from cascade.metrics import macro_f1
 from cascade.tree import Cascade
 from cascade.tuning.outcome import Replay, in_order
@@ -65,7 +64,7 @@ def stage_values(cascade: Cascade, scored: ScoredTasks, seed: int) -> list[Stage
         likelier = bool(truths[truths >= 0].mean() >= 1 / 2)
         without, calls_without = _run(cascade, scored, replay, {stage.name: likelier})
         gains = [_f1(whole, row) - _f1(without, row) for row in weights]
-        one = np.ones(scored.n_tasks)
+        one = np.ones(scored.n_tasks, np.int64)
         low, high = np.quantile(gains, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
         found.append(
             StageValue(
@@ -84,17 +83,17 @@ def stage_values(cascade: Cascade, scored: ScoredTasks, seed: int) -> list[Stage
     return found
 
 
-def _resamples(scored: ScoredTasks, seed: int) -> NDArray[np.int64]:
+def _resamples(scored: ScoredTasks, seed: int) -> Ints:
     """How often each task is drawn, in each of the resamples."""
     shares = np.full(scored.n_tasks, 1 / scored.n_tasks)
     return np.random.default_rng(seed).multinomial(scored.n_tasks, shares, N_RESAMPLES)
 
 
-def _f1(confusions: Array, weights: Array | Ints) -> float:
-    return macro_f1(np.tensordot(weights, confusions, 1))
+def _f1(confusions: Ints, weights: Ints) -> float:
+    return macro_f1(np.asarray(np.tensordot(weights, confusions, 1), np.int64))
 
 
-def _run(cascade: Cascade, scored: ScoredTasks, replay: Replay, taken: Mapping[str, bool]) -> tuple[Array, float]:
+def _run(cascade: Cascade, scored: ScoredTasks, replay: Replay, taken: Mapping[str, bool]) -> tuple[Ints, float]:
     """Each task's confusion matrix, (n_tasks, labels, labels), and probes per item.
 
     Args:
@@ -125,4 +124,4 @@ def _run(cascade: Cascade, scored: ScoredTasks, replay: Replay, taken: Mapping[s
                 here[target.name] |= reached & answer
     places = (scored.tasks * size + scored.labels) * size + given
     counts = np.bincount(places, minlength=scored.n_tasks * size * size)
-    return counts.reshape(scored.n_tasks, size, size).astype(float), calls / n
+    return counts.reshape(scored.n_tasks, size, size), calls / n
