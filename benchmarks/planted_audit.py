@@ -1,7 +1,8 @@
 """Does an audit find the tier that errs, and leave in peace the ones that do not? Simulated tasks with known errors.
 
     python -m benchmarks.planted_audit                  # one tier at 30 % error among 5 %, and none
-    python -m benchmarks.planted_audit --tasks 40 --error 0.1
+    python -m benchmarks.planted_audit --tasks 40 --planted 0.1
+    python -m benchmarks.planted_audit --scores scores.npz --cascade precision   # real scores, made-up slices
 
 Errors of one task go together, and those of one tier or one kind in one task still more: a latent normal number for
 each of them decides, so that every row's chance of an error is exact and rows are far from independent.
@@ -11,8 +12,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
@@ -20,15 +21,17 @@ from numpy.typing import NDArray
 
 from benchmarks.promise import question
 from cascade.audit.advice import Act, Advice, where_it_errs
-from cascade.audit.errors import slices_of
+from cascade.audit.errors import TIER, slices_of
 from cascade.audit.question_rows import question_rows
+from cascade.audit.rate import rate
 from cascade.audit.slices import slices
+from cascade.config import read_config, shipped_config
 from cascade.items import Item, Task
 from cascade.rows import Labelled
 from cascade.stage import ANY_TIER, Stage, Target
 from cascade.tree import Cascade
 from cascade.tuning.scored import ScoredTasks
-from cascade.tuning.scoring import described
+from cascade.tuning.scoring import described, load_scores
 
 TIERS = ("dependency", "co_change", "metadata")
 KINDS = ("file", "module", "package")
@@ -108,14 +111,56 @@ def named(plan: Plan, seed: int) -> list[Advice]:
     return where_it_errs(cascade, slices_of(question_rows(cascade, scored), slices(scored, tasks)))
 
 
-def count(plan: Plan, n_runs: int, is_hit: Callable[[list[Advice]], bool]) -> float:
-    """The share of simulations whose named slices are a hit."""
-    return sum(is_hit(named(plan, seed)) for seed in range(n_runs)) / n_runs
-
-
 def is_planted(advice: Advice) -> bool:
-    """Whether it names the tier that was planted, and what to do about it."""
+    """Whether it names the tier that was planted, and that it needs an adapter or training of its own."""
     return (advice.dimension, advice.value) == ("tier", "co_change") and advice.act in {Act.SPLIT, Act.TRAIN}
+
+
+def shuffled(scored: ScoredTasks, seed: int) -> ScoredTasks:
+    """Real scores with made-up slices that cannot matter: a kind for each row, a repository for each task."""
+    rng = np.random.default_rng(seed)
+    kinds = rng.choice(KINDS, scored.tasks.size)
+    repositories = rng.choice(("one", "two", "three"), scored.n_tasks)[scored.tasks]
+    return replace(scored, slices={"kind": kinds, "repository": repositories})
+
+
+def covers(plan: Plan, seed: int) -> bool:
+    """Whether the interval of one simulation, all at one rate, holds that rate."""
+    cascade, scored, _ = simulated(replace(plan, planted=plan.rate), seed)
+    (rows, *_) = question_rows(cascade, scored)
+    found = rate(rows.wrong, rows.tasks)
+    return found.low <= plan.rate <= found.high
+
+
+def measure(plan: Plan, n_runs: int) -> str:
+    """What many simulations came to, in one line."""
+    null, how = replace(plan, planted=plan.rate), "asked by tier" if plan.by_tier else "one question"
+    runs = [named(plan, seed) for seed in range(n_runs)]
+    found = np.mean([any(map(is_planted, advice)) for advice in runs])
+    other = np.mean([not all(map(is_planted, advice)) for advice in runs])
+    false = np.mean([bool(named(null, seed)) for seed in range(n_runs)])
+    covered = np.mean([covers(plan, seed) for seed in range(n_runs)])
+    return (
+        f"{how}, {plan.n_tasks} tasks of {plan.n_items} items, {n_runs} "
+        f"runs: co_change at {plan.planted:.0%} among {plan.rate:.0%} named in {found:.1%}, another slice in "
+        f"{other:.1%}; all at {plan.rate:.0%}: any named in {false:.1%}, interval holds the rate in {covered:.1%}"
+    )
+
+
+def measure_shuffled(cascade: Cascade, scored: ScoredTasks, n_runs: int) -> str:
+    """How often made-up slices of real scores are named, in one line."""
+    hits = []
+    for seed in range(n_runs):
+        drawn = shuffled(scored, seed)
+        # Tiers are real, so they are left out by name.
+        found = where_it_errs(
+            cascade,
+            [part for part in slices_of(question_rows(cascade, drawn), slices(drawn, ())) if part.dimension != TIER],
+        )
+        hits.append(bool(found))
+    return (
+        f"{cascade.name}, {n_runs} runs with kinds and repositories drawn at random: any named in {np.mean(hits):.1%}"
+    )
 
 
 def main() -> None:
@@ -124,20 +169,21 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=100)
     parser.add_argument("--items", type=int, default=24)
     parser.add_argument("--rate", type=float, default=0.05)
-    parser.add_argument("--error", type=float, default=0.3)
+    parser.add_argument("--planted", type=float, default=0.3)
     parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--scores", type=Path)
+    parser.add_argument("--cascade", default="precision")
     given = parser.parse_args()
+    if given.scores:
+        scored = load_scores(given.scores, None)
+        if scored is None:
+            parser.error(f"{given.scores}: there is no such file")
+        cascade = read_config(shipped_config()).cascades()[given.cascade]
+        sys.stdout.write(measure_shuffled(cascade, scored, given.runs) + "\n")
+        return
     for by_tier in (False, True):
-        plan = Plan(n_tasks=given.tasks, n_items=given.items, rate=given.rate, planted=given.error, by_tier=by_tier)
-        null = Plan(n_tasks=given.tasks, n_items=given.items, rate=given.rate, planted=given.rate, by_tier=by_tier)
-        found = count(plan, given.runs, lambda advice: any(map(is_planted, advice)))
-        other = count(plan, given.runs, lambda advice: not all(map(is_planted, advice)))
-        false = count(null, given.runs, bool)
-        sys.stdout.write(
-            f"{'asked by tier' if by_tier else 'one question'}, {given.tasks} tasks of {given.items} items, "
-            f"{given.runs} runs: co_change at {given.error:.0%} among {given.rate:.0%} named in {found:.1%}, another "
-            f"slice in {other:.1%}; all at {given.rate:.0%}: any named in {false:.1%}\n"
-        )
+        plan = Plan(n_tasks=given.tasks, n_items=given.items, rate=given.rate, planted=given.planted, by_tier=by_tier)
+        sys.stdout.write(measure(plan, given.runs) + "\n")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from cascade.audit.contrast import MIN_TASKS, Contrast
+from cascade.audit.contrast import MIN_TASKS
 from cascade.audit.errors import REPOSITORY, TIER, SliceErrors
 from cascade.audit.learning_curve import LearningCurve
 from cascade.audit.likeness import Likeness
@@ -32,6 +32,7 @@ class Act(StrEnum):
 
     SPLIT = "split"
     TRAIN = "train"
+    THRESHOLD = "threshold"
     DATA = "data"
     DROP = "drop"
     MERGE = "merge"
@@ -63,43 +64,46 @@ class Advice:
 def where_it_errs(cascade: Cascade, found: Sequence[SliceErrors]) -> list[Advice]:
     """Slices that err more often than the rest: by Holm's test of all slices of all questions, and by enough.
 
-    A slice by tier or kind is to be split off where its adapter answers others too; where it has one of its own, and
-    for a repository, training is what it lacks.
+    Where a slice is told apart no worse than the rest, by balanced error, its base rate makes the difference, and a
+    threshold comes first. Otherwise it is to be split off where its adapter answers others too; where it has one of its
+    own, and for a repository, training is what it lacks.
     """
-    tested = [(part, part.contrast) for part in found if part.contrast is not None]
-    rejected = holm([known.p_value for _, known in tested], SIGNIFICANCE) if tested else ()
-    named = [pair for pair, is_rejected in zip(tested, rejected, strict=True) if is_rejected and _matters(pair[1])]
-    named.sort(key=lambda pair: pair[1].outside - pair[1].inside)
-    return [_slice_advice(cascade, part, known) for part, known in named]
+    tested = [part for part in found if part.p_value is not None]
+    rejected = holm([part.p_value or 0.0 for part in tested], SIGNIFICANCE)
+    named = [
+        part for part, is_rejected in zip(tested, rejected, strict=True) if is_rejected and _more(part) >= _least(part)
+    ]
+    return [_slice_advice(cascade, part) for part in sorted(named, key=_more, reverse=True)]
 
 
-def _matters(known: Contrast) -> bool:
-    more = known.inside - known.outside
-    return more >= _POINTS or (more >= _LEAST_POINTS and known.inside >= _RATIO * known.outside)
+def _more(part: SliceErrors) -> float:
+    """By how much it errs more often; both sides have rows where they were tested."""
+    return (part.errors.error.value or 0.0) - (part.rest.error.value or 0.0)
 
 
-def _slice_advice(cascade: Cascade, part: SliceErrors, known: Contrast) -> Advice:
-    stage = cascade.stage(part.stage)
-    tier = part.value if part.dimension == TIER and stage.is_tiered else part.tier
-    adapter = stage.question(tier).adapter
-    shared = [other for name, other in stage.questions.items() if name != tier and other.adapter == adapter]
-    act = Act.SPLIT
-    if part.dimension == REPOSITORY or (part.dimension == TIER and stage.is_tiered and not shared):
-        act = Act.TRAIN
-    remedy = {
-        Act.SPLIT: f"Give this {part.dimension} a question and an adapter of its own",
-        Act.TRAIN: f"Train adapter {adapter!r} on more like it",
-    }
-    errors = part.errors
-    base = "" if errors.base_rate is None else f", base rate {errors.base_rate:.1%}"
-    balanced = "" if errors.balanced is None else f", balanced error {errors.balanced:.1%}"
+def _least(part: SliceErrors) -> float:
+    """The least difference that matters."""
+    return min(_POINTS, max(_LEAST_POINTS, (_RATIO - 1) * (part.rest.error.value or 0.0)))
+
+
+def _slice_advice(cascade: Cascade, part: SliceErrors) -> Advice:
+    errors, rest = part.errors, part.rest
     name = f"{part.stage} {part.tier}".strip()
+    act, remedy = _remedy(cascade, part)
+    sides = [f"base rate {_share(errors.base_rate)} against {_share(rest.base_rate)}"]
+    sides.append(f"balanced error {_share(errors.balanced)} against {_share(rest.balanced)}")
     text = (
         f"{name}: {part.dimension} {part.value} errs in {errors.error} of {errors.error.n} rows of "
-        f"{errors.error.n_tasks} tasks, the rest in {known.outside:.1%} (p {known.p_text}{base}{balanced}). "
-        f"{remedy[act]}."
+        f"{errors.error.n_tasks} tasks, the rest in {rest.error} (p {part.p_text}; {'; '.join(sides)}). {remedy}."
     )
-    numbers = {"error": known.inside, "error_rest": known.outside, "p_value": known.p_value, "n": errors.error.n}
+    numbers = {
+        "error": errors.error.value or 0.0,
+        "low": errors.error.low,
+        "high": errors.error.high,
+        "error_rest": rest.error.value or 0.0,
+        "p_value": part.p_value or 0.0,
+        "n": errors.error.n,
+    }
     return Advice(
         act=act,
         stage=part.stage,
@@ -107,8 +111,27 @@ def _slice_advice(cascade: Cascade, part: SliceErrors, known: Contrast) -> Advic
         dimension=part.dimension,
         value=part.value,
         text=text,
-        numbers=numbers | {"low": errors.error.low, "high": errors.error.high},
+        numbers=numbers,
     )
+
+
+def _remedy(cascade: Cascade, part: SliceErrors) -> tuple[Act, str]:
+    """What to do about a slice that errs more often, and in words."""
+    balanced, rest = part.errors.balanced, part.rest.balanced
+    if balanced is not None and rest is not None and balanced <= rest:
+        why = "By balanced error it is told apart no worse, so its base rate or its threshold makes the difference"
+        return Act.THRESHOLD, f"{why}: tune a threshold for it first"
+    stage = cascade.stage(part.stage)
+    is_own_question = part.dimension == TIER and stage.is_tiered
+    adapter = stage.question(part.value if is_own_question else part.tier).adapter
+    others = [other for tier, other in stage.questions.items() if tier != part.value]
+    if part.dimension == REPOSITORY or (is_own_question and adapter not in {other.adapter for other in others}):
+        return Act.TRAIN, f"Train adapter {adapter!r} on more like it"
+    return Act.SPLIT, f"Give this {part.dimension} an adapter of its own; {adapter!r} answers for all"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
 
 
 def what_needs_data(curves: Mapping[Key, LearningCurve], within: float) -> list[Advice]:
@@ -118,18 +141,22 @@ def what_needs_data(curves: Mapping[Key, LearningCurve], within: float) -> list[
         first, last = curve.points[0], curve.points[-1]
         if curve.tasks_needed <= last.n_tasks:
             continue
-        losses = [point.log_loss for point in curve.points[-2:] if point.log_loss is not None]
-        change = f"; calibrated log loss went from {losses[0]:.3f} to {losses[1]:.3f} as tasks doubled" * (
-            len(losses) > 1
-        )
         text = (
             f"{stage} {tier}".strip() + f": {last.n_tasks} tasks tell its error rate to ±{100 * last.half_width:.1f} "
             f"points ({first.n_tasks} to ±{100 * first.half_width:.1f}); ±{100 * within:g} takes about "
-            f"{curve.tasks_needed}{change}. Label more tasks."
+            f"{curve.tasks_needed}{_learning(curve)}. Label more tasks."
         )
         numbers = {"tasks": last.n_tasks, "half_width": last.half_width, "tasks_needed": curve.tasks_needed}
         found.append(Advice(act=Act.DATA, stage=stage, tier=tier, text=text, numbers=numbers | {"within": within}))
     return found
+
+
+def _learning(curve: LearningCurve) -> str:
+    """What the last doubling of the tasks did for calibration, in words."""
+    before, after = (point.log_loss for point in curve.points[-2:])
+    if before is None or after is None:
+        return ""
+    return f"; calibrated log loss went from {before:.3f} to {after:.3f} as tasks doubled"
 
 
 def what_to_drop(values: Iterable[StageValue]) -> list[Advice]:

@@ -162,7 +162,7 @@ def audit(
                 tier=rows.tier,
                 adapter=rows.question.adapter,
                 threshold=rows.question.threshold,
-                errors=errors_of(rows, np.ones(rows.tasks.size, np.bool_)),
+                errors=errors_of(rows.wrong, rows.truths, rows.tasks),
                 worst=worst(rows, tasks, terms.n_worst),
                 noise=label_noise(rows, honest[rows.stage, rows.tier][rows.rows]),
                 curve=curves[rows.stage, rows.tier],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from cascade.audit.rate import Bools, Ints, freedom
@@ -16,31 +14,8 @@ _MIN_ERRORS = 10
 """Errors that each side must be expected to have, by the rate of both, for the test's normal sum to be one."""
 
 
-_SMALLEST_P = 1e-9
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contrast:
-    """A slice against the rest of its rows.
-
-    Attributes:
-        inside: Error rate in the slice, in [0, 1].
-        outside: That of the rest.
-        p_value: Of "both are the same", two-sided, in [0, 1].
-    """
-
-    inside: float
-    outside: float
-    p_value: float
-
-    @property
-    def p_text(self) -> str:
-        """The p-value in words, as far as rounding lets it be known."""
-        return f"{self.p_value:.2g}" if self.p_value >= _SMALLEST_P else f"< {_SMALLEST_P:g}"
-
-
-def contrast(wrong: Bools, tasks: Ints, inside: Bools) -> Contrast | None:
-    """Test a slice against the rest; None where there is too little to tell.
+def contrast(wrong: Bools, tasks: Ints, inside: Bools) -> float | None:
+    """The p-value of "a slice and the rest err equally often", two-sided, in [0, 1]; None with too little to tell.
 
     The statistic is the difference of two ratios over its standard error under one common rate, from how far each
     task is off, both sides of a task together; but never less than independent rows would have, since a few rare
@@ -68,6 +43,4 @@ def contrast(wrong: Bools, tasks: Ints, inside: Bools) -> Contrast | None:
     variance = sums.size * float(sums.var(ddof=1))
     variance = max(variance, pooled * (1 - pooled) * (1 / n_in + 1 / n_out))
     df = min(freedom(size) for size in sizes)
-    return Contrast(
-        inside=rates[0], outside=rates[1], p_value=t_tail((rates[0] - rates[1]) / float(np.sqrt(variance)), df)
-    )
+    return t_tail((rates[0] - rates[1]) / float(np.sqrt(variance)), df)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.audit.contrast import Contrast, contrast
+from cascade.audit.contrast import contrast
 from cascade.audit.question_rows import QuestionRows
-from cascade.audit.rate import Bools, Rate, rate
+from cascade.audit.rate import Bools, Ints, Rate, rate
+from cascade.stage import ANY_TIER
 
 TIER, KIND, REPOSITORY = "tier", "kind", "repository"
+
+_SMALLEST_P = 1e-9
 
 Slices = Mapping[tuple[str, str], Bools]
 """(dimension, value), such as ("kind", "method") -> whether each row of all tasks is of it."""
@@ -47,7 +50,8 @@ class SliceErrors:
         dimension: ``tier``, ``kind`` or ``repository``.
         value: Which.
         errors: How often it is answered wrongly.
-        contrast: Against the rest of the rows; None where there is too little to tell.
+        rest: How often the rest of the rows is.
+        p_value: Of "the rest errs as often", two-sided, in [0, 1]; None where there is too little to tell.
     """
 
     stage: str
@@ -55,12 +59,19 @@ class SliceErrors:
     dimension: str
     value: str
     errors: Errors
-    contrast: Contrast | None
+    rest: Errors
+    p_value: float | None
+
+    @property
+    def p_text(self) -> str:
+        """The p-value in words, as far as rounding lets it be known."""
+        if self.p_value is None:
+            return "-"
+        return f"{self.p_value:.2g}" if self.p_value >= _SMALLEST_P else f"< {_SMALLEST_P:g}"
 
 
-def errors_of(rows: QuestionRows, chosen: Bools) -> Errors:
-    """Of some of a question's rows."""
-    wrong, truths, tasks = rows.wrong[chosen], rows.truths[chosen], rows.tasks[chosen]
+def errors_of(wrong: Bools, truths: Bools, tasks: Ints) -> Errors:
+    """Of rows that are wrong or not, where yes is true or not, of the tasks given."""
     false_yes, false_no = rate(wrong[~truths], tasks[~truths]), rate(wrong[truths], tasks[truths])
     halves = [half.value for half in (false_yes, false_no) if half.value is not None]
     return Errors(
@@ -72,44 +83,35 @@ def errors_of(rows: QuestionRows, chosen: Bools) -> Errors:
     )
 
 
-def slices_of(questions: list[QuestionRows], slices: Slices) -> list[SliceErrors]:
+def slices_of(questions: Sequence[QuestionRows], slices: Slices) -> list[SliceErrors]:
     """Every slice of every question, and of stages that ask by tier the tiers against each other."""
     found = []
     for rows in questions:
         for (dimension, value), mask in slices.items():
-            inside = mask[rows.rows]
             if dimension == TIER and rows.tier:  # its tier is its own; the stage's are held against each other below
                 continue
+            inside = mask[rows.rows]
             if inside.any() and not inside.all():
-                found.append(_slice(rows, inside, dimension, value))
+                found.append(_slice((rows.stage, rows.tier, dimension, value), [rows], inside))
     for stage in dict.fromkeys(rows.stage for rows in questions if rows.tier):
-        found += _tiers([rows for rows in questions if rows.stage == stage])
+        siblings = [rows for rows in questions if rows.stage == stage and rows.tasks.size]
+        owners = np.repeat(np.arange(len(siblings)), [rows.tasks.size for rows in siblings])
+        for at, rows in enumerate(siblings if len(siblings) > 1 else ()):
+            found.append(_slice((stage, ANY_TIER, TIER, rows.tier), siblings, owners == at))
     return found
 
 
-def _slice(rows: QuestionRows, inside: Bools, dimension: str, value: str) -> SliceErrors:
+def _slice(names: tuple[str, str, str, str], parts: Sequence[QuestionRows], inside: Bools) -> SliceErrors:
+    wrong = np.concatenate([rows.wrong for rows in parts])
+    truths = np.concatenate([rows.truths for rows in parts])
+    tasks = np.concatenate([rows.tasks for rows in parts])
+    stage, tier, dimension, value = names
     return SliceErrors(
-        stage=rows.stage,
-        tier=rows.tier,
+        stage=stage,
+        tier=tier,
         dimension=dimension,
         value=value,
-        errors=errors_of(rows, inside),
-        contrast=contrast(rows.wrong, rows.tasks, inside),
+        errors=errors_of(wrong[inside], truths[inside], tasks[inside]),
+        rest=errors_of(wrong[~inside], truths[~inside], tasks[~inside]),
+        p_value=contrast(wrong, tasks, inside),
     )
-
-
-def _tiers(siblings: list[QuestionRows]) -> list[SliceErrors]:
-    wrong = np.concatenate([rows.wrong for rows in siblings])
-    tasks = np.concatenate([rows.tasks for rows in siblings])
-    owner = np.repeat(np.arange(len(siblings)), [rows.tasks.size for rows in siblings])
-    return [
-        SliceErrors(
-            stage=rows.stage,
-            tier="",
-            dimension=TIER,
-            value=rows.tier,
-            errors=errors_of(rows, np.ones(rows.tasks.size, np.bool_)),
-            contrast=contrast(wrong, tasks, owner == at),
-        )
-        for at, rows in enumerate(siblings)
-    ]

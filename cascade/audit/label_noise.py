@@ -3,7 +3,7 @@
 Two figures from p(yes) that is calibrated on other tasks, both under one assumption: a label is flipped with a chance
 that depends on the true answer alone, not on the item. The estimate takes the model's sureness at its word, so what the
 model gets wrong with confidence counts as noise too. The bound does not: among the rows that the model ranks highest,
-at least the share of flipped yeses is labelled no, whatever the model is worth.
+at least the share of flipped yeses is labelled no, whatever the model is worth. The estimate is held below the bound.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class LabelNoise:
     Attributes:
         yes_wrong: Share of those labelled yes of which no is held true, among the rows that the model is sure of.
         no_wrong: The same of those labelled no.
-        joint: Given and true answer, such as ``yes_no`` -> share of all rows; sums to 1.
-        wrong: Share of labels held wrong, in [0, 1].
+        joint: Given and true answer, such as ``yes_no`` -> share of all rows, bounded; sums to 1.
+        wrong: Share of labels held wrong, bounded, in [0, 1].
         wrong_low: Lower end of its interval, in [0, 1]; shares of labels are taken as they are.
         wrong_high: Upper end.
         at_most: Share of labels that can be wrong at most, under the assumption alone, in [0, 1].
@@ -76,28 +76,41 @@ def label_noise(rows: QuestionRows, p: Array) -> LabelNoise | None:
     yes_wrong = _share(held_no, truths & (held_yes | held_no), rows)
     no_wrong = _share(held_yes, ~truths & (held_yes | held_no), rows)
     yes, no = float(truths.mean()), float((~truths).mean())
-    from_yes, from_no = yes * (yes_wrong.value or 0.0), no * (no_wrong.value or 0.0)
+    most_from_yes, most_from_no = _most(rows)
+    from_yes, from_no = _capped(yes, yes_wrong, most_from_yes), _capped(no, no_wrong, most_from_no)
     return LabelNoise(
         yes_wrong=yes_wrong,
         no_wrong=no_wrong,
-        joint={"yes_yes": yes - from_yes, "yes_no": from_yes, "no_yes": from_no, "no_no": no - from_no},
-        wrong=from_yes + from_no,
-        wrong_low=yes * (yes_wrong.low if yes_wrong.n else 0.0) + no * (no_wrong.low if no_wrong.n else 0.0),
-        wrong_high=yes * yes_wrong.high + no * no_wrong.high,
-        at_most=_bound(rows, p),
+        joint={"yes_yes": yes - from_yes[0], "yes_no": from_yes[0], "no_yes": from_no[0], "no_no": no - from_no[0]},
+        wrong=from_yes[0] + from_no[0],
+        wrong_low=from_yes[1] + from_no[1],
+        wrong_high=from_yes[2] + from_no[2],
+        at_most=min(1.0, most_from_yes + most_from_no),
     )
+
+
+def _capped(share: float, wrong: Rate, most: float) -> tuple[float, float, float]:
+    """Share of all rows that is labelled so and held wrong, with its interval.
+
+    Where even the interval's lower end is above the bound, the bound is all that is known.
+    """
+    low = share * (wrong.low if wrong.n else 0.0)
+    return min(most, share * (wrong.value or 0.0)), low if low <= most else 0.0, min(most, share * wrong.high)
 
 
 def _share(hits: Bools, chosen: Bools, rows: QuestionRows) -> Rate:
     return rate(hits[chosen], rows.tasks[chosen])
 
 
-def _bound(rows: QuestionRows, p: Array) -> float:
-    """With the flips of yes at most a and of no at most b, a share of yes y has at most a / (1 - a) y + b flipped."""
-    n = max(1, round(_SUREST * p.size))
-    order = np.argsort(p, kind="stable")
+def _most(rows: QuestionRows) -> tuple[float, float]:
+    """The most of all rows that can be labelled yes where no is true, and labelled no where yes is.
+
+    Where a share a of the yeses is flipped, those that keep the label are 1 - a of them.
+    """
+    n = max(1, round(_SUREST * rows.p.size))
+    order = np.argsort(rows.p, kind="stable")
     low, high = order[:n], order[-n:]
     of_no = rate(rows.truths[low], rows.tasks[low]).high
     of_yes = rate(~rows.truths[high], rows.tasks[high]).high
     yes = float(rows.truths.mean())
-    return float(min(1.0, (of_yes / (1 - of_yes) * yes if of_yes < 1 else 1.0) + of_no))
+    return min(yes, of_no), min(1 - yes, of_yes / (1 - of_yes) * yes if of_yes < 1 else 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 from typing import Annotated
 
 import typer
@@ -16,6 +17,8 @@ from cascade.cli.output import ConfigOption, JsonOption, plain, print_json, prog
 from cascade.config import Config, read_config, shipped_config
 from cascade.engine import Engine, settings_of
 from cascade.tuning.scored import Key
+
+_TASK_WIDTH = 90
 
 
 def audit_command(  # noqa: PLR0913 - the command line's options
@@ -80,7 +83,7 @@ def _show(found: Audit) -> None:
 
 def _questions(found: Audit) -> Table:
     table = _table(
-        "question", "rows", "tasks", "base rate", "error", "false yes", "false no", "balanced", "needs tasks"
+        "question", "rows", "tasks", "base rate", "error", "false yes", "false no", "balanced", "tasks needed"
     )
     for question in found.questions:
         errors = question.errors
@@ -104,13 +107,18 @@ def _labels(found: Audit) -> Table:
 
 
 def _slices(found: Audit) -> Table:
-    table = _table("question", "slice", "rows", "tasks", "base rate", "error", "rest", "p", "balanced")
+    table = _table("question", "slice", "rows", "tasks", "base rate", "error", "rest", "p", "balanced", "rest")
     for part in found.slices:
-        errors, known = part.errors, part.contrast
+        errors, rest = part.errors, part.rest
         counts = (str(errors.error.n), str(errors.error.n_tasks), _share(errors.base_rate))
-        rest = (_share(known.outside), known.p_text) if known is not None else ("-", "-")
         name = plain(f"{part.stage} {part.tier}")
-        cells = (str(errors.error), *rest, _share(errors.balanced))
+        cells = (
+            str(errors.error),
+            _share(rest.error.value),
+            part.p_text,
+            _share(errors.balanced),
+            _share(rest.balanced),
+        )
         table.add_row(name, plain(f"{part.dimension} {part.value}"), *counts, *cells)
     return table
 
@@ -128,7 +136,7 @@ def _worst(found: Audit) -> Table:
     table = _table("question", "p(yes)", "true label", "item", "task")
     for question in found.questions:
         for example in question.worst:
-            item, task = plain(f"{example.kind} {example.name}"), plain(example.task)
+            item, task = plain(f"{example.kind} {example.name}"), shorten(plain(example.task), _TASK_WIDTH)
             table.add_row(_name(question), f"{example.p_yes:.3f}", plain(example.label), item, task)
     return table
 
