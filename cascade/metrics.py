@@ -55,10 +55,15 @@ def calibration_error(p_yes: ArrayLike, truths: ArrayLike, n_bins: int = 10) -> 
     p, is_yes = np.asarray(p_yes, dtype=float), np.asarray(truths, dtype=float)
     if not p.size:
         return float("nan")
+    return float(np.abs(np.bincount(equal_mass_bins(p, n_bins), weights=p - is_yes)).sum() / p.size)
+
+
+def equal_mass_bins(p_yes: ArrayLike, n_bins: int = 10) -> NDArray[np.intp]:
+    """Number of each row's bin, 0..n_bins - 1, from the least p on; equal p share a bin, so some may be empty."""
+    p = np.asarray(p_yes, dtype=float)
     _, inverse, counts = np.unique(p, return_inverse=True, return_counts=True)
     middle = np.cumsum(counts) - counts / 2  # rows below the middle of each value's rows
-    bins = (middle * n_bins / p.size).astype(int)[inverse]
-    return float(np.abs(np.bincount(bins, weights=p - is_yes)).sum() / p.size)
+    return np.asarray((middle * n_bins / p.size).astype(np.intp)[inverse])
 
 
 def f1(answers: ArrayLike, truths: ArrayLike) -> float:

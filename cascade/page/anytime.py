@@ -1,0 +1,116 @@
+"""What is found before all calls are made, and what a time budget buys. Pure numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cascade.expectation import Expectation
+from cascade.metrics import macro_f1
+from cascade.page.chart import Axis, Chart, Dots, Line, Mark, Table, Tone
+from cascade.page.replay import Array, replay
+from cascade.page.subject import Subject
+
+_SHARES = np.linspace(0, 1, 21)
+
+
+def anytime(subject: Subject) -> Chart:
+    """Share of the calls that are made against what they find: items in the order of the prior, and depth by depth."""
+    depths = _depths(subject)
+    full = max(depths[-1][0], 1e-9)
+    points = tuple((calls / full, f1) for calls, f1 in depths)
+    texts = tuple(f"depth {at}: macro F1 {f1:.3f}" for at, (_, f1) in enumerate(depths, 1))
+    marks: list[Mark] = [Dots(points=points, texts=texts, name="macro F1 after depth", tone=Tone.SECOND)]
+    rows = [(f"depth {at}", f"{share:.0%}", "-", f"{f1:.3f}") for at, (share, f1) in enumerate(points, 1)]
+    caption = "All items get the first question before some get the next: each point is one depth. "
+    found = _found(subject)
+    if found is not None:
+        by_prior, by_chance = (tuple(zip(_SHARES.tolist(), line.tolist(), strict=True)) for line in found)
+        marks.append(Line(points=by_prior, name="recall, likeliest first"))
+        marks.append(Line(points=by_chance, name="recall, any order", tone=Tone.QUIET, is_dashed=True))
+        half = float(np.interp(0.5, _SHARES, found[0]) / max(found[0][-1], 1e-9))
+        caption += (
+            "The lines ask items one after the other to their end, likeliest by the prior first: half of the calls find "
+            f"{half:.0%} of what all of them find."
+        )
+        rows += [("likeliest first", f"{share:.0%}", f"{recall:.3f}", "-") for share, recall in by_prior[::2]]
+    return Chart(
+        name="anytime",
+        title="What is found before all calls are made",
+        caption=caption,
+        x=Axis.of_shares("share of the calls of a full run"),
+        y=Axis.of_shares("recall per task, or macro F1"),
+        marks=tuple(marks),
+        table=Table(head=("order", "calls", "recall", "macro F1"), rows=tuple(rows)),
+    )
+
+
+def _depths(subject: Subject) -> list[tuple[float, float]]:
+    """Calls per item and macro F1 after each depth."""
+    cascade, truths = subject.cascade, subject.scored.labels
+    found = []
+    for depth in range(1, Expectation(cascade).n_levels + 1):
+        at = replay(cascade, subject.scored, subject.items, depth)
+        found.append((float(at.calls.mean()), macro_f1(at.confusion(truths, len(cascade.labels)))))
+    return found
+
+
+def _found(subject: Subject) -> tuple[Array, Array] | None:
+    """Mean recall per task at each share of the task's calls, by the prior and in any order; None where all are alike."""
+    expected = Expectation(subject.cascade)
+    likely = np.array([expected.p_matters(item) for item in subject.items])
+    first = np.array([item.priority for item in subject.items])
+    if not subject.matters.any() or (np.unique(likely).size == 1 and np.unique(first).size == 1):
+        return None
+    order = np.lexsort((-likely, -first, subject.scored.tasks))
+    tasks, calls = subject.scored.tasks[order], subject.replayed.calls[order]
+    hits = (subject.kept & subject.matters)[order]
+    lines, sums = [], []
+    for rows in np.split(np.arange(order.size), np.flatnonzero(np.diff(tasks)) + 1):
+        n_mattering = int(subject.matters[order[rows]].sum())
+        if n_mattering:
+            spent = np.cumsum(calls[rows])
+            done = np.searchsorted(spent, _SHARES * spent[-1] + 1e-9, side="right")
+            recalls = np.concatenate(([0], np.cumsum(hits[rows]))) / n_mattering
+            lines.append(recalls[done])
+            sums.append(recalls[-1])
+    return np.mean(lines, axis=0), _SHARES * np.mean(sums)
+
+
+_QUALITY = (
+    ("macro_f1", "macro F1", Tone.SECOND),
+    ("accuracy", "accuracy", Tone.QUIET),
+    ("recall_kept", "recall of what matters", Tone.FIRST),
+)
+
+
+def budgets(rows: Sequence[Mapping[str, Any]]) -> Chart:
+    """What budgets buy, as ``cascade depth`` measured it.
+
+    Args:
+        rows: At least one row of ``Findings.anytime``.
+    """
+    marks: list[Mark] = []
+    for key, name, tone in _QUALITY:
+        known = [(float(row["budget_ms"]), float(row[key])) for row in rows if row[key] is not None]
+        if known:
+            texts = tuple(f"{name} {value:.3f} in {ms:.0f} ms" for ms, value in known)
+            marks += [Line(points=tuple(known), tone=tone), Dots(points=tuple(known), texts=texts, name=name, tone=tone)]
+    cells = [
+        (f"{row['budget_ms']:.0f}", f"{row['share']:.0%}", *(_shown(row[key]) for key, _, _ in _QUALITY)) for row in rows
+    ]
+    return Chart(
+        name="budgets",
+        title="What a time budget buys",
+        caption="Every request was given so much time, measured on the machine that `cascade depth` ran on.",
+        x=Axis.of_numbers("budget of a request, ms", [float(row["budget_ms"]) for row in rows], 0.0),
+        y=Axis.of_shares("quality"),
+        marks=tuple(marks),
+        table=Table(head=("ms", "of a full run", *(name for _, name, _ in _QUALITY)), rows=tuple(cells)),
+    )
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,168 @@
+"""A page to look at: how good a cascade is on labelled tasks, in one HTML file that needs nothing else.
+
+The template escapes whatever it is given, charts are built from elements, and the page forbids itself scripts and
+anything from elsewhere: text of tasks and items comes from outside. Equal input makes equal bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from cascade.audit.advice import Advice
+from cascade.errors import MachineError
+from cascade.metrics import auc_per_task, macro_f1
+from cascade.page.answers import calls_per_item, confusion
+from cascade.page.anytime import anytime, budgets
+from cascade.page.chart import Chart, Table
+from cascade.page.error_slices import error_slices
+from cascade.page.examples import worst_examples
+from cascade.page.front import front
+from cascade.page.palette import DARK, LIGHT
+from cascade.page.png import write_pngs
+from cascade.page.reliability import Reliability, reliabilities
+from cascade.page.subject import Subject
+from cascade.page.svg import svg
+from cascade.rows import Labelled
+from cascade.thresholds_file import PromiseConfig
+from cascade.tree import Cascade
+from cascade.tuning.scored import Origin, ScoredTasks
+
+PAGE = "index.html"
+"""Name of the page in its folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known besides scores; everything may be absent.
+
+    Attributes:
+        origin: What the scores came from.
+        promise: What was promised of the thresholds in use; None where they were not tuned.
+        advice: What an audit advises.
+        anytime: Quality under each budget, as ``depth_study.Findings.anytime`` has it.
+    """
+
+    origin: Origin | None = None
+    promise: PromiseConfig | None = None
+    advice: Sequence[Advice] = ()
+    anytime: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        name: Its place in the page.
+        title: What it is about.
+        charts: Its charts.
+    """
+
+    name: str
+    title: str
+    charts: tuple[Chart, ...]
+
+
+def write_page(
+    cascade: Cascade, scored: ScoredTasks, tasks: Sequence[Labelled], folder: Path, known: Known | None = None
+) -> list[Path]:
+    """Write the page, and its charts as PNG files where matplotlib is, into a folder, which is made if absent.
+
+    Args:
+        cascade: The cascade, at the thresholds in use.
+        scored: Its scores.
+        tasks: The tasks that were scored, in their order.
+        folder: Where.
+        known: What is known besides.
+
+    Returns:
+        The paths of what was written, the page first.
+
+    Raises:
+        InputError: There is nothing to show, or the scores are of other tasks.
+        MachineError: The folder cannot be written.
+    """
+    subject, known = Subject.of(cascade, scored, tasks), known or Known()
+    honesty = reliabilities(subject)
+    sections = _sections(subject, honesty, known)
+    path = folder / PAGE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(_html(subject, honesty, sections, known), encoding="utf-8")
+    except OSError as error:
+        msg = f"{path}: cannot be written ({error.strerror}). Name a folder that can be."
+        raise MachineError(msg) from error
+    charts = [chart for section in sections for chart in section.charts]
+    return [path, *(write_pngs(charts, folder) if find_spec("matplotlib") else [])]
+
+
+def _sections(subject: Subject, honesty: Sequence[Reliability], known: Known) -> list[Section]:
+    costs = (front(subject, known.promise.recall if known.promise else None), anytime(subject))
+    timed = (budgets(known.anytime),) if known.anytime else ()
+    parts = (
+        ("costs", "What it finds, and what that costs", (*costs, *timed, calls_per_item(subject))),
+        ("labels", "What it takes for what", (confusion(subject),)),
+        ("honesty", "How honest its p(yes) is", tuple(each.chart for each in honesty)),
+        ("errors", "Where it errs", tuple(error_slices(subject))),
+    )
+    found = [Section(name=name, title=title, charts=tuple(filter(None, charts))) for name, title, charts in parts]
+    return [section for section in found if section.charts]
+
+
+def _html(subject: Subject, honesty: Sequence[Reliability], sections: Sequence[Section], known: Known) -> str:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(files("cascade.page").joinpath("page.html").read_text(encoding="utf-8"))
+    return template.render(
+        cascade=subject.cascade,
+        n_tasks=len(subject.tasks),
+        n_items=len(subject.items),
+        figures=_figures(subject),
+        questions=_questions(subject, honesty),
+        sections=sections,
+        examples=worst_examples(subject),
+        known=known,
+        svg=lambda chart: Markup(svg(chart)),  # noqa: S704 - built from elements, which escape
+        palettes={"light": LIGHT.variables(), "dark": DARK.variables()},
+    ) + "\n"
+
+
+def _figures(subject: Subject) -> list[tuple[str, str]]:
+    """What matters most, each with its name."""
+    counts = subject.replayed.confusion(subject.scored.labels, len(subject.cascade.labels))
+    recall = subject.recall(subject.kept)
+    return [
+        ("mean recall per task", "-" if recall is None else f"{recall:.3f}"),
+        ("macro F1", f"{macro_f1(counts):.3f}"),
+        ("calls per item", f"{subject.replayed.calls.mean():.2f}"),
+        ("false positives per item", f"{(subject.kept & ~subject.matters).mean():.2f}"),
+    ]
+
+
+def _questions(subject: Subject, honesty: Sequence[Reliability]) -> Table:
+    asked = [rows for rows in subject.questions if rows.p.size]
+    cells = []
+    for rows, found in zip(asked, honesty, strict=True):
+        skill = auc_per_task(rows.p, rows.truths, rows.tasks)
+        pairs = ((found.raw.ece, found.calibrated.ece), (found.raw.brier, found.calibrated.brier))
+        loss = (found.raw.log_loss, found.calibrated.log_loss)
+        cells.append(
+            (
+                rows.name,
+                rows.question.adapter,
+                f"{rows.question.threshold:.3g}",
+                f"{rows.p.size:,}",
+                f"{rows.truths.mean():.1%}",
+                "-" if skill != skill else f"{skill:.3f}",
+                *(f"{raw:.3f} → {calibrated:.3f}" for raw, calibrated in (*pairs, loss)),
+            )
+        )
+    head = ("question", "adapter", "threshold", "rows", "base rate", "AUC per task", "ECE", "Brier", "log loss")
+    return Table(head=head, rows=tuple(cells))

@@ -1,0 +1,93 @@
+"""What every item of scored tasks is given and asked, at a cascade's own thresholds. Pure numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.expectation import Expectation
+from cascade.items import Item
+from cascade.stage import Target
+from cascade.tree import Cascade
+from cascade.tuning.outcome import Bools, Replay, in_order
+from cascade.tuning.scored import ScoredTasks
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """Rows as a cascade leaves them.
+
+    Attributes:
+        labels: The label given, as its place in the cascade's labels; (n,).
+        calls: Probes; (n,).
+        answers: Stage -> its answer to each row; (n,).
+        reached: Stage -> whether each row was asked it; (n,).
+    """
+
+    labels: Ints
+    calls: Ints
+    answers: dict[str, Bools]
+    reached: dict[str, Bools]
+
+    def confusion(self, truths: Ints, n_labels: int) -> Ints:
+        """Rows are truths, columns answers; (n_labels, n_labels)."""
+        counts = np.bincount(truths * n_labels + self.labels, minlength=n_labels**2)
+        return np.asarray(counts.reshape(n_labels, n_labels), np.int64)
+
+
+def replay(cascade: Cascade, scored: ScoredTasks, items: Sequence[Item], depth: int | None = None) -> Replayed:
+    """Run a cascade on scores that are there already.
+
+    Args:
+        cascade: The cascade, its prior stage included.
+        scored: Its scores.
+        items: What the rows are of, in their order.
+        depth: Stages after which items stop, with the label that is likeliest where they stand; None for no limit.
+    """
+    n = scored.tasks.size
+    stages, places = in_order(cascade), {label: at for at, label in enumerate(cascade.labels)}
+    thresholds = {(stage.name, tier): question.threshold for stage in stages for tier, question in stage.questions.items()}
+    answering, expected = Replay(cascade, scored), Expectation(cascade)
+    here = {stage.name: np.zeros(n, np.bool_) for stage in stages}
+    labels, calls, n_passed = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
+
+    def lead(rows: Bools, target: Target) -> None:
+        if target.is_label:
+            labels[rows] = places[target.name]
+        else:
+            here[target.name] |= rows
+
+    here[cascade.first.name] |= _enter(cascade, items, lead)
+    answers = {}
+    for stage in stages:
+        if depth is not None:
+            stops = here[stage.name] & (n_passed >= depth)
+            labels[stops] = places[expected.likeliest(stage)[0]]
+            here[stage.name] &= ~stops
+        rows, yes = here[stage.name], answering.answers(stage, thresholds)
+        asked = [~np.isnan(scored.p[stage.name, tier]) for tier in stage.questions]
+        calls[rows] += np.sum(asked, axis=0)[rows]
+        n_passed[rows] += 1
+        answers[stage.name] = yes
+        lead(rows & yes, stage.yes)
+        lead(rows & ~yes, stage.no)
+    return Replayed(labels=labels, calls=calls, answers=answers, reached=here)
+
+
+def _enter(cascade: Cascade, items: Sequence[Item], lead: Callable[[Bools, Target], None]) -> Bools:
+    """Lead on what a prior stage settles; the rows that are asked the first question."""
+    rest = np.ones(len(items), np.bool_)
+    prior = cascade.prior_stage
+    if prior is not None:
+        settled = [prior.answer(prior.p_matters(item)) for item in items]
+        for answer in (True, False):
+            rows = np.array([found is answer for found in settled], np.bool_)
+            lead(rows, prior.target(answer=answer))
+            rest &= ~rows
+    return rest

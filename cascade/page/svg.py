@@ -1,0 +1,193 @@
+"""Charts as inline SVG that takes its colours from the page, so that dark and light both fit.
+
+Elements are built, never pasted together: whatever a text holds, it stays text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import singledispatch
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+from cascade.page.chart import Axis, Bars, Cells, Chart, Dots, Line, Mark, Point
+from cascade.page.palette import LIGHT
+
+WIDTH = 360
+"""Units across, about the pixels of a phone."""
+
+_TOP, _RIGHT, _BOTTOM, _LEFT = 10, 14, 40, 48
+_NAMED_LEFT, _CELLS_LEFT = 124, 92
+_HEIGHT, _ROW = 262, 26
+_LEGEND = 18
+_SIZE = 11  # of text
+_SMALL = 10
+_LONGEST, _LONGEST_BELOW = 19, 11  # characters of a name at the left, and below
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """Where the axes lie."""
+
+    chart: Chart
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def height(self) -> float:
+        return self.bottom + _BOTTOM
+
+    def at(self, point: Point) -> Point:
+        x = self.left + self.chart.x.share(point[0]) * (self.right - self.left)
+        share = self.chart.y.share(point[1])
+        down = share if self.chart.y.is_named else 1 - share
+        return x, self.top + down * (self.bottom - self.top)
+
+
+def svg(chart: Chart) -> str:
+    """A chart as an ``svg`` element with title and description."""
+    legend = [mark for mark in chart.marks if isinstance(mark, Line | Dots) and mark.name]
+    frame = _frame(chart, len(legend))
+    root = Element("svg", {"viewBox": f"0 0 {WIDTH} {frame.height:g}", "role": "img"})
+    root.set("aria-labelledby", f"{chart.name}-title {chart.name}-desc")
+    SubElement(root, "title", {"id": f"{chart.name}-title"}).text = chart.title
+    SubElement(root, "desc", {"id": f"{chart.name}-desc"}).text = chart.caption
+    _axes(root, frame)
+    for mark in chart.marks:
+        _draw(mark, root, frame)
+    for place, mark in zip(_legend_places(legend), legend, strict=True):
+        _legend(root, place, mark)
+    return tostring(root, encoding="unicode", short_empty_elements=True)
+
+
+def _frame(chart: Chart, n_named: int) -> _Frame:
+    is_grid = any(isinstance(mark, Cells) for mark in chart.marks)
+    left = _CELLS_LEFT if is_grid else _NAMED_LEFT if chart.y.is_named else _LEFT
+    top = _TOP + _LEGEND * -(-n_named // 2)
+    height = _HEIGHT - _TOP - _BOTTOM
+    if chart.y.is_named:
+        height = max(2, len(chart.y.ticks)) * (44 if is_grid else _ROW)
+    return _Frame(chart, left, top, WIDTH - _RIGHT, top + height)
+
+
+def _text(root: Element, place: Point, text: str, anchor: str = "middle", style: str = "soft") -> Element:
+    """A text, its place being the middle of its height."""
+    x, y = place
+    size = _SMALL if style == "soft" else _SIZE
+    found = SubElement(root, "text", {"x": f"{x:.1f}", "y": f"{y + size * 0.36:.1f}", "font-size": str(size)})
+    found.set("text-anchor", anchor)
+    found.set("class", style)
+    found.text = text
+    return found
+
+
+def _rule(root: Element, start: Point, end: Point, style: str) -> None:
+    """A straight line."""
+    places = {"x1": start[0], "y1": start[1], "x2": end[0], "y2": end[1]}
+    SubElement(root, "line", {name: f"{place:.1f}" for name, place in places.items()} | {"class": style})
+
+
+def _axes(root: Element, frame: _Frame) -> None:
+    chart = frame.chart
+    for value, text in chart.x.ticks:
+        x, _ = frame.at((value, chart.y.low))
+        if not chart.x.is_named:
+            _rule(root, (x, frame.top), (x, frame.bottom), "grid")
+        _shortened(_text(root, (x, frame.bottom + 10), text), text, _longest_below(chart.x))
+    for value, text in chart.y.ticks:
+        _, y = frame.at((chart.x.low, value))
+        if not chart.y.is_named:
+            _rule(root, (frame.left, y), (frame.right, y), "grid")
+        _shortened(_text(root, (frame.left - 6, y), text, "end"), text, _LONGEST)
+    _rule(root, (frame.left, frame.bottom), (frame.right, frame.bottom), "axis")
+    _text(root, ((frame.left + frame.right) / 2, frame.bottom + 28), chart.x.title)
+    if chart.y.title:
+        middle = (frame.top + frame.bottom) / 2
+        title = _text(root, (10, middle), chart.y.title)
+        title.set("transform", f"rotate(-90 10 {middle:.1f})")
+
+
+def _longest_below(axis: Axis) -> int:
+    return max(_LONGEST_BELOW, 44 // len(axis.ticks)) if axis.is_named else _LONGEST
+
+
+def _shortened(element: Element, text: str, most: int) -> None:
+    """Cut a name that has no room; the whole of it shows when it is pointed at."""
+    if len(text) > most:
+        element.text = text[: most - 1] + "…"
+        SubElement(element, "title").text = text
+
+
+@singledispatch
+def _draw(mark: Mark, root: Element, frame: _Frame) -> None:
+    """Draw a mark; one function for each kind of it."""
+    raise NotImplementedError(f"{type(mark)} in {frame.chart.name} under {root.tag}")
+
+
+@_draw.register
+def _line(mark: Line, root: Element, frame: _Frame) -> None:
+    places = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(frame.at, mark.points))
+    SubElement(root, "polyline", {"points": places, "class": _line_style(mark)})
+
+
+def _line_style(mark: Line) -> str:
+    return f"line {mark.tone}" + (" dashed" if mark.is_dashed else "")
+
+
+@_draw.register
+def _dots(mark: Dots, root: Element, frame: _Frame) -> None:
+    for point, text in zip(mark.points, mark.texts, strict=True):
+        SubElement(_dot(root, frame.at(point), mark), "title").text = text
+
+
+def _dot(root: Element, place: Point, mark: Dots) -> Element:
+    radius = "6" if mark.is_large else "3.5"
+    style = f"{'rim' if mark.is_hollow else 'dot'} {mark.tone}"
+    return SubElement(root, "circle", {"cx": f"{place[0]:.1f}", "cy": f"{place[1]:.1f}", "r": radius, "class": style})
+
+
+@_draw.register
+def _bars(mark: Bars, root: Element, frame: _Frame) -> None:
+    for (middle, height), text in zip(mark.points, mark.texts, strict=True):
+        left, top = frame.at((middle - mark.width / 2, height))
+        right, _ = frame.at((middle + mark.width / 2, height))
+        _box(root, (left, top), (right, frame.bottom), f"bar {mark.tone}")
+        if text:
+            _text(root, ((left + right) / 2, top - 7), text)
+
+
+def _box(root: Element, start: Point, end: Point, style: str) -> None:
+    (left, top), (right, bottom) = start, end
+    places = {"x": left, "y": top, "width": max(0.0, right - left), "height": max(0.0, bottom - top)}
+    SubElement(root, "rect", {name: f"{place:.1f}" for name, place in places.items()} | {"class": style})
+
+
+@_draw.register
+def _cells(mark: Cells, root: Element, frame: _Frame) -> None:
+    for row, (shares, texts) in enumerate(zip(mark.shares, mark.texts, strict=True)):
+        for column, (share, text) in enumerate(zip(shares, texts, strict=True)):
+            left, top = frame.at((column - 0.5, row - 0.5))
+            right, bottom = frame.at((column + 0.5, row + 0.5))
+            step = LIGHT.step(share)
+            _box(root, (left + 1, top + 1), (right - 1, bottom - 1), f"cell-{step}")
+            lines = text.split("\n")
+            for at, line in enumerate(lines):
+                y = (top + bottom) / 2 + (at - (len(lines) - 1) / 2) * (_SIZE + 2)
+                _text(root, ((left + right) / 2, y), line, style=f"on-cell-{step}")
+
+
+def _legend_places(marks: list[Line | Dots]) -> Iterator[Point]:
+    for at in range(len(marks)):
+        yield _LEFT + (at % 2) * 152, _TOP + (at // 2) * _LEGEND
+
+
+def _legend(root: Element, place: Point, mark: Line | Dots) -> None:
+    x, y = place
+    if isinstance(mark, Line):
+        _rule(root, (x, y), (x + 18, y), _line_style(mark))
+    else:
+        _dot(root, (x + 9, y), mark)
+    _text(root, (x + 24, y), mark.name, "start")
+
