@@ -16,7 +16,7 @@ Point = tuple[float, float]
 """x and y, in units of the axes."""
 
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
-_MOST_TICKS = 6
+_MOST_SPANS = 5
 
 
 class Tone(StrEnum):
@@ -53,7 +53,7 @@ class Axis:
     def of_shares(cls, title: str, low: float = 0.0, high: float = 1.0) -> Axis:
         """Shares in per cent, with round ticks."""
         places = _round_places(100 * low, 100 * high)
-        return cls(title=title, low=low, high=high, ticks=tuple((at / 100, f"{at:g} %") for at in places))
+        return cls(title=title, low=low, high=high, ticks=tuple((at / 100, f"{at:g}%") for at in places))
 
     @classmethod
     def of_numbers(cls, title: str, values: Sequence[float], low: float | None = None) -> Axis:
@@ -193,9 +193,9 @@ class Chart:
 
 
 def _round_places(low: float, high: float) -> list[float]:
-    """Round numbers from ``low`` to ``high``, at most six."""
+    """Round numbers from ``low`` to ``high``, about five."""
     span = high - low
-    size = 10.0 ** math.floor(math.log10(span / _MOST_TICKS))
-    step = next(size * step for step in _STEPS if span / (size * step) < _MOST_TICKS)
+    size = 10.0 ** math.floor(math.log10(span / _MOST_SPANS))
+    step = next(size * step for step in _STEPS if span / (size * step) <= _MOST_SPANS)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(place * step, 10) for place in range(first, last + 1)]

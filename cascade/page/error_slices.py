@@ -36,6 +36,7 @@ def _chart(name: str, question: str, parts: Sequence[SliceErrors], overall: Rate
     largest = sorted(parts, key=lambda part: -part.errors.error.n)[:_MOST_SLICES]
     shown = [part for part in parts if part in largest]
     rates: list[tuple[str, Rate]] = [(f"{part.dimension} {part.value}", part.errors.error) for part in shown]
+    names = [part.value for part in shown]
     if overall is not None:
         rates.insert(0, ("all", overall))
     high = min(1.0, 1.08 * max(each.high for _, each in rates))
@@ -43,7 +44,7 @@ def _chart(name: str, question: str, parts: Sequence[SliceErrors], overall: Rate
         Line(points=((each.low, float(at)), (each.high, float(at)))) for at, (_, each) in enumerate(rates)
     ]
     points = tuple((each.value or 0.0, float(at)) for at, (_, each) in enumerate(rates))
-    marks.append(Dots(points=points, texts=tuple(f"{name}: {each}" for name, each in rates)))
+    marks.append(Dots(points=points, texts=tuple(f"{text}: {each}" for text, each in rates)))
     if overall is not None and overall.value is not None:
         end = len(rates) - 0.5
         marks.insert(0, Line(points=((overall.value, -0.5), (overall.value, end)), tone=Tone.QUIET, is_dashed=True))
@@ -53,7 +54,7 @@ def _chart(name: str, question: str, parts: Sequence[SliceErrors], overall: Rate
         title=f"{question}: where it errs",
         caption=f"Share of answers at the threshold that are wrong, with {LEVEL:.0%} intervals that take the task as unit.{more}",
         x=Axis.of_shares("error rate", 0.0, high),
-        y=Axis.of_names("", [name for name, _ in rates]),
+        y=Axis.of_names("", ["all", *names] if overall is not None else names),
         marks=tuple(marks),
         table=_table(shown),
     )

@@ -1,4 +1,4 @@
-"""What missing little costs: calls per item against recall, with the thresholds that are in use. Pure numpy."""
+"""What missing little costs: calls and false positives against recall, with the thresholds in use. Pure numpy."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import numpy as np
 from cascade.page.chart import Axis, Chart, Dots, Line, Mark, Table, Tone
 from cascade.page.subject import Subject
 from cascade.tuning.outcome import Outcome, Replay, deciding
-from cascade.tuning.search import Wish, find_path
+from cascade.tuning.search import Cost, Wish, find_path
 
 _LOWEST = 0.5  # recall down to which the front is searched
 _MOST_POINTS = 40
+_WORDS = {Cost.CALLS: ("calls", "calls per item"), Cost.FALSE_POSITIVES: ("false alarms", "false positives per item")}
 
 
-def front(subject: Subject, promised: float | None = None) -> Chart | None:
-    """The front, or None where thresholds decide nothing or nothing matters.
+def fronts(subject: Subject, promised: float | None = None) -> list[Chart]:
+    """The front of each cost that thresholds change; none where they decide nothing or nothing matters.
 
     Args:
         subject: What it is about.
@@ -24,47 +25,56 @@ def front(subject: Subject, promised: float | None = None) -> Chart | None:
     """
     recall = subject.recall(subject.kept)
     if recall is None or not deciding(subject.cascade):
-        return None
-    outcomes = _front(subject)
-    calls = float(subject.replayed.calls.mean())
-    own = f"recall {recall:.3f} at {calls:.2f} calls"
+        return []
+    own = Outcome(
+        recall=recall,
+        calls=float(subject.replayed.calls.mean()),
+        false_positives=float((subject.kept & ~subject.matters).mean()),
+    )
+    found = {cost: _front(subject, cost) for cost in Cost}
+    return [_chart(cost, outcomes, own, promised) for cost, outcomes in found.items() if len(outcomes) > 1]
+
+
+def _chart(cost: Cost, outcomes: Sequence[Outcome], own: Outcome, promised: float | None) -> Chart:
+    name, unit = _WORDS[cost]
+    words = f"recall {own.recall:.3f} at {_of(cost, own):.2f} {unit}"
     marks: list[Mark] = [
-        Line(points=tuple((found.calls, found.recall) for found in outcomes), name="the cheapest thresholds"),
-        Dots(
-            points=((calls, recall),), texts=(f"in use: {own}",), name="in use", tone=Tone.SECOND, is_large=True
-        ),
+        Line(points=tuple((_of(cost, found), found.recall) for found in outcomes), name="cheapest thresholds"),
+        Dots(points=((_of(cost, own), own.recall),), texts=(words,), name="in use", tone=Tone.SECOND, is_large=True),
     ]
-    x = Axis.of_numbers("calls per item", [*(found.calls for found in outcomes), calls])
-    words = f"The thresholds in use come to a mean recall per task of {recall:.3f} at {calls:.2f} calls per item. "
+    x = Axis.of_numbers(unit, [_of(cost, found) for found in (*outcomes, own)])
+    caption = f"The thresholds in use come to a mean {words}. "
     if promised is not None:
-        marks.append(Line(points=((x.low, promised), (x.high, promised)), name="promised", tone=Tone.QUIET, is_dashed=True))
-        words += f"Promised was {promised:g}. "
-    least = min([recall, *(found.recall for found in outcomes), promised or 1.0])
+        ends = ((x.low, promised), (x.high, promised))
+        marks.insert(0, Line(points=ends, name="promised", tone=Tone.QUIET, is_dashed=True))
+        caption += f"Promised was {promised:g}. "
+    least = min(own.recall, *(found.recall for found in outcomes), promised or 1.0)
     return Chart(
-        name="front",
-        title="What missing little costs",
-        caption=words + "The line is found and measured on the same tasks, so it flatters a little and promises nothing.",
+        name=f"front-{name.replace(' ', '-')}",
+        title=f"What missing little costs in {name}",
+        caption=f"{caption}The line is found and measured on the same tasks, so it flatters a little.",
         x=x,
-        y=Axis.of_shares("mean recall per task", np.floor(least * 10) / 10, 1.0),
+        y=Axis.of_shares("mean recall per task", float(np.floor(least * 10) / 10), 1.0),
         marks=tuple(marks),
-        table=_table(outcomes, Outcome(recall=recall, calls=calls, false_positives=_false_positives(subject))),
+        table=_table(outcomes, own),
     )
 
 
-def _front(subject: Subject) -> list[Outcome]:
-    """Outcomes of the searched path, from few calls to many, each better than the one before."""
+def _of(cost: Cost, outcome: Outcome) -> float:
+    return outcome.calls if cost is Cost.CALLS else outcome.false_positives
+
+
+def _front(subject: Subject, cost: Cost) -> list[Outcome]:
+    """Outcomes of the searched path, from cheap to dear, each better than the one before."""
     measured = Replay(subject.cascade, subject.scored)
-    path = find_path(subject.cascade, subject.scored, Wish(recall=_LOWEST))
+    path = find_path(subject.cascade, subject.scored, Wish(recall=_LOWEST, cost=cost))
     chosen = np.unique(np.linspace(0, len(path) - 1, _MOST_POINTS).round().astype(int))
+    outcomes = [measured.outcome(path[at]) for at in chosen]
     found: list[Outcome] = []
-    for outcome in sorted((measured.outcome(path[at]) for at in chosen), key=lambda each: (each.calls, -each.recall)):
+    for outcome in sorted(outcomes, key=lambda each: (_of(cost, each), -each.recall)):
         if not found or outcome.recall > found[-1].recall:
             found.append(outcome)
     return found
-
-
-def _false_positives(subject: Subject) -> float:
-    return float((subject.kept & ~subject.matters).mean())
 
 
 def _table(outcomes: Sequence[Outcome], own: Outcome) -> Table:

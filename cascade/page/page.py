@@ -24,7 +24,7 @@ from cascade.page.anytime import anytime, budgets
 from cascade.page.chart import Chart, Table
 from cascade.page.error_slices import error_slices
 from cascade.page.examples import worst_examples
-from cascade.page.front import front
+from cascade.page.front import fronts
 from cascade.page.palette import DARK, LIGHT
 from cascade.page.png import write_pngs
 from cascade.page.reliability import Reliability, reliabilities
@@ -105,16 +105,16 @@ def write_page(
 
 
 def _sections(subject: Subject, honesty: Sequence[Reliability], known: Known) -> list[Section]:
-    costs = (front(subject, known.promise.recall if known.promise else None), anytime(subject))
-    timed = (budgets(known.anytime),) if known.anytime else ()
+    costs = [*fronts(subject, known.promise.recall if known.promise else None), anytime(subject)]
+    if known.anytime:
+        costs.append(budgets(known.anytime))
     parts = (
-        ("costs", "What it finds, and what that costs", (*costs, *timed, calls_per_item(subject))),
-        ("labels", "What it takes for what", (confusion(subject),)),
-        ("honesty", "How honest its p(yes) is", tuple(each.chart for each in honesty)),
-        ("errors", "Where it errs", tuple(error_slices(subject))),
+        ("costs", "What it finds, and what that costs", costs),
+        ("answers", "What it answers", [confusion(subject), calls_per_item(subject)]),
+        ("honesty", "How honest its p(yes) is", [each.chart for each in honesty]),
+        ("slices", "Where it errs", error_slices(subject)),
     )
-    found = [Section(name=name, title=title, charts=tuple(filter(None, charts))) for name, title, charts in parts]
-    return [section for section in found if section.charts]
+    return [Section(name=name, title=title, charts=tuple(charts)) for name, title, charts in parts if charts]
 
 
 def _html(subject: Subject, honesty: Sequence[Reliability], sections: Sequence[Section], known: Known) -> str:

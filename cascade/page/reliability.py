@@ -47,12 +47,13 @@ def _reliability(number: int, rows: QuestionRows, calibrated: Array) -> Reliabil
     before, after = Honesty.of(rows.p, truths), Honesty.of(calibrated, truths)
     raw_bins, own_bins = _bins(rows.p, truths), _bins(calibrated, truths)
     caption = (
-        f"{_N_BINS} bins of about {rows.p.size / _N_BINS:,.0f} of {rows.p.size:,} rows. On the dotted line p(yes) comes "
+        f"{_N_BINS} bins of about {rows.p.size / _N_BINS:,.0f} of {rows.p.size:,} rows. On the dashed grey line p(yes) comes "
         f"true as often as it says. Expected calibration error: raw {before.ece:.3f}, calibrated {after.ece:.3f} "
         "(curves of other tasks)."
     )
+    high = _end([each for each, *_ in raw_bins + own_bins] + [share for _, share, _ in raw_bins + own_bins])
     marks = (
-        Line(points=((0.0, 0.0), (1.0, 1.0)), tone=Tone.QUIET, is_dashed=True),
+        Line(points=((0.0, 0.0), (high, high)), tone=Tone.QUIET, is_dashed=True),
         Line(points=_points(raw_bins), tone=Tone.SECOND, is_dashed=True),
         Dots(points=_points(raw_bins), texts=_texts(raw_bins), name="raw", tone=Tone.SECOND, is_hollow=True),
         Line(points=_points(own_bins)),
@@ -62,12 +63,17 @@ def _reliability(number: int, rows: QuestionRows, calibrated: Array) -> Reliabil
         name=f"reliability-{number}",
         title=f"{rows.name}: p(yes) against what is true",
         caption=caption,
-        x=Axis.of_shares("mean p(yes) of the bin"),
-        y=Axis.of_shares("share where yes is true"),
+        x=Axis.of_shares("mean p(yes) of the bin", 0.0, high),
+        y=Axis.of_shares("share where yes is true", 0.0, high),
         marks=marks,
         table=_table({"raw": raw_bins, "calibrated": own_bins}),
     )
     return Reliability(chart=chart, raw=before, calibrated=after)
+
+
+def _end(values: list[float]) -> float:
+    """Where the axes end: rare answers need a closer look."""
+    return next(end for end in (0.1, 0.2, 0.5, 1.0) if max(values) <= end)
 
 
 _Bin = tuple[float, float, int]  # mean p, share of yes, rows

@@ -5,24 +5,23 @@ Elements are built, never pasted together: whatever a text holds, it stays text.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import singledispatch
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from cascade.page.chart import Axis, Bars, Cells, Chart, Dots, Line, Mark, Point
+from cascade.page.chart import Bars, Cells, Chart, Dots, Line, Mark, Point
 from cascade.page.palette import LIGHT
 
 WIDTH = 360
 """Units across, about the pixels of a phone."""
 
-_TOP, _RIGHT, _BOTTOM, _LEFT = 10, 14, 40, 48
-_NAMED_LEFT, _CELLS_LEFT = 124, 92
-_HEIGHT, _ROW = 262, 26
-_LEGEND = 18
-_SIZE = 11  # of text
-_SMALL = 10
-_LONGEST, _LONGEST_BELOW = 19, 11  # characters of a name at the left, and below
+_TOP, _RIGHT, _BOTTOM, _LEFT = 8, 18, 40, 40
+_NAMED_LEFT, _CELLS_LEFT = 132, 92
+_HEIGHT, _ROW, _GRID_ROW = 200, 26, 44
+_LINE = 18  # of the legend, and of the title above the axis at the left
+_SIZE = 10  # of text
+_ADVANCE = 5.8  # of a character, about
+_KEY = 24  # of the mark before a name in the legend
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,9 @@ class _Frame:
 def svg(chart: Chart) -> str:
     """A chart as an ``svg`` element with title and description."""
     legend = [mark for mark in chart.marks if isinstance(mark, Line | Dots) and mark.name]
-    frame = _frame(chart, len(legend))
+    places = _legend_places(legend)
+    top = _TOP + (places[-1][1] if places else 0)
+    frame = _frame(chart, top + (_LINE if chart.y.title else 0))
     root = Element("svg", {"viewBox": f"0 0 {WIDTH} {frame.height:g}", "role": "img"})
     root.set("aria-labelledby", f"{chart.name}-title {chart.name}-desc")
     SubElement(root, "title", {"id": f"{chart.name}-title"}).text = chart.title
@@ -57,28 +58,26 @@ def svg(chart: Chart) -> str:
     _axes(root, frame)
     for mark in chart.marks:
         _draw(mark, root, frame)
-    for place, mark in zip(_legend_places(legend), legend, strict=True):
+    for place, mark in zip(places, legend, strict=True):
         _legend(root, place, mark)
-    return tostring(root, encoding="unicode", short_empty_elements=True)
+    return tostring(root, encoding="unicode")
 
 
-def _frame(chart: Chart, n_named: int) -> _Frame:
-    is_grid = any(isinstance(mark, Cells) for mark in chart.marks)
-    left = _CELLS_LEFT if is_grid else _NAMED_LEFT if chart.y.is_named else _LEFT
-    top = _TOP + _LEGEND * -(-n_named // 2)
-    height = _HEIGHT - _TOP - _BOTTOM
-    if chart.y.is_named:
-        height = max(2, len(chart.y.ticks)) * (44 if is_grid else _ROW)
+def _frame(chart: Chart, top: float) -> _Frame:
+    if any(isinstance(mark, Cells) for mark in chart.marks):
+        left, height = _CELLS_LEFT, _GRID_ROW * len(chart.y.ticks)
+    elif chart.y.is_named:
+        left, height = _NAMED_LEFT, _ROW * len(chart.y.ticks)
+    else:
+        left, height = _LEFT, _HEIGHT
     return _Frame(chart, left, top, WIDTH - _RIGHT, top + height)
 
 
-def _text(root: Element, place: Point, text: str, anchor: str = "middle", style: str = "soft") -> Element:
+def _text(root: Element, place: Point, text: str, anchor: str = "middle", style: str = "label") -> Element:
     """A text, its place being the middle of its height."""
     x, y = place
-    size = _SMALL if style == "soft" else _SIZE
-    found = SubElement(root, "text", {"x": f"{x:.1f}", "y": f"{y + size * 0.36:.1f}", "font-size": str(size)})
+    found = SubElement(root, "text", {"x": f"{x:.1f}", "y": f"{y + _SIZE * 0.36:.1f}", "class": style})
     found.set("text-anchor", anchor)
-    found.set("class", style)
     found.text = text
     return found
 
@@ -91,33 +90,29 @@ def _rule(root: Element, start: Point, end: Point, style: str) -> None:
 
 def _axes(root: Element, frame: _Frame) -> None:
     chart = frame.chart
+    room = (frame.right - frame.left) / len(chart.x.ticks)
     for value, text in chart.x.ticks:
         x, _ = frame.at((value, chart.y.low))
         if not chart.x.is_named:
             _rule(root, (x, frame.top), (x, frame.bottom), "grid")
-        _shortened(_text(root, (x, frame.bottom + 10), text), text, _longest_below(chart.x))
+        _fitted(root, (x, frame.bottom + 11), text, room)
     for value, text in chart.y.ticks:
         _, y = frame.at((chart.x.low, value))
         if not chart.y.is_named:
             _rule(root, (frame.left, y), (frame.right, y), "grid")
-        _shortened(_text(root, (frame.left - 6, y), text, "end"), text, _LONGEST)
+        _fitted(root, (frame.left - 6, y), text, frame.left - 6, "end")
     _rule(root, (frame.left, frame.bottom), (frame.right, frame.bottom), "axis")
-    _text(root, ((frame.left + frame.right) / 2, frame.bottom + 28), chart.x.title)
+    _text(root, ((frame.left + frame.right) / 2, frame.bottom + 29), chart.x.title)
     if chart.y.title:
-        middle = (frame.top + frame.bottom) / 2
-        title = _text(root, (10, middle), chart.y.title)
-        title.set("transform", f"rotate(-90 10 {middle:.1f})")
+        _text(root, (2, frame.top - _LINE + 4), chart.y.title, "start")
 
 
-def _longest_below(axis: Axis) -> int:
-    return max(_LONGEST_BELOW, 44 // len(axis.ticks)) if axis.is_named else _LONGEST
-
-
-def _shortened(element: Element, text: str, most: int) -> None:
-    """Cut a name that has no room; the whole of it shows when it is pointed at."""
+def _fitted(root: Element, place: Point, text: str, room: float, anchor: str = "middle") -> None:
+    """A text that is cut where it has no room; then the whole of it shows when it is pointed at."""
+    most = int(room / _ADVANCE)
+    found = _text(root, place, text if len(text) <= most else text[: most - 1] + "…", anchor)
     if len(text) > most:
-        element.text = text[: most - 1] + "…"
-        SubElement(element, "title").text = text
+        SubElement(found, "title").text = text
 
 
 @singledispatch
@@ -174,13 +169,21 @@ def _cells(mark: Cells, root: Element, frame: _Frame) -> None:
             _box(root, (left + 1, top + 1), (right - 1, bottom - 1), f"cell-{step}")
             lines = text.split("\n")
             for at, line in enumerate(lines):
-                y = (top + bottom) / 2 + (at - (len(lines) - 1) / 2) * (_SIZE + 2)
+                y = (top + bottom) / 2 + (at - (len(lines) - 1) / 2) * 1.3 * _SIZE
                 _text(root, ((left + right) / 2, y), line, style=f"on-cell-{step}")
 
 
-def _legend_places(marks: list[Line | Dots]) -> Iterator[Point]:
-    for at in range(len(marks)):
-        yield _LEFT + (at % 2) * 152, _TOP + (at // 2) * _LEGEND
+def _legend_places(marks: list[Line | Dots]) -> list[Point]:
+    """Where each mark of the legend begins; a new line where one has no room."""
+    places: list[Point] = []
+    x, y = 2.0, float(_TOP)
+    for mark in marks:
+        width = _KEY + _ADVANCE * len(mark.name) + 10
+        if places and x + width > WIDTH:
+            x, y = 2.0, y + _LINE
+        places.append((x, y))
+        x += width
+    return places
 
 
 def _legend(root: Element, place: Point, mark: Line | Dots) -> None:
@@ -189,5 +192,4 @@ def _legend(root: Element, place: Point, mark: Line | Dots) -> None:
         _rule(root, (x, y), (x + 18, y), _line_style(mark))
     else:
         _dot(root, (x + 9, y), mark)
-    _text(root, (x + 24, y), mark.name, "start")
-
+    _text(root, (x + _KEY, y), mark.name, "start")
