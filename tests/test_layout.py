@@ -55,6 +55,9 @@ PURE = {
     "cascade.audit.rate",
     "cascade.audit.stage_value",
     "cascade.audit.student",
+    "cascade.page.chart",
+    "cascade.page.palette",
+    "cascade.page.replay",
     "cascade.backends.base",
     "cascade.candidates.records",
     "cascade.candidates.words",
@@ -115,6 +118,7 @@ def test_pure_modules_import_pure_ones_only(name: str) -> None:
         ("huggingface_hub", ("cascade.adapters",)),
         ("typer", ("cascade.cli",)),
         ("rich", ("cascade.cli",)),
+        ("jinja2", ("cascade.page.page",)),
     ],
 )
 def test_libraries_stay_in_their_rooms(library: str, rooms: tuple[str, ...]) -> None:

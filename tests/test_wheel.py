@@ -56,7 +56,7 @@ def test_a_wheel_carries_the_package_and_the_shipped_set(project: Path) -> None:
         (project / "adapters" / name).write_bytes(b"GGUF")
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "cascade").rglob("*.py")}
     shipped = {f"cascade/shipped/{name}" for name in (*TABLES, "embedded.gguf", "relevant.gguf")}
-    assert files(wheel(project)) == modules | shipped | {"cascade/py.typed"}
+    assert files(wheel(project)) == modules | shipped | {"cascade/py.typed", "cascade/page/page.html"}
 
 
 def test_a_wheel_can_be_built_before_there_are_adapters(project: Path) -> None:

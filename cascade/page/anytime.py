@@ -32,8 +32,8 @@ def anytime(subject: Subject) -> Chart:
         marks.append(Line(points=by_chance, name="recall, any order", tone=Tone.QUIET, is_dashed=True))
         half = float(np.interp(0.5, _SHARES, found[0]) / max(found[0][-1], 1e-9))
         caption += (
-            "The lines ask items one after the other to their end, likeliest by the prior first: half of the calls find "
-            f"{half:.0%} of what all of them find."
+            "The lines ask items one after the other to their end, likeliest by the prior first: half of the calls "
+            f"find {half:.0%} of what all of them find."
         )
         rows += [("likeliest first", f"{share:.0%}", f"{recall:.3f}", "-") for share, recall in by_prior[::2]]
     return Chart(
@@ -58,7 +58,7 @@ def _depths(subject: Subject) -> list[tuple[float, float]]:
 
 
 def _found(subject: Subject) -> tuple[Array, Array] | None:
-    """Mean recall per task at each share of the task's calls, by the prior and in any order; None where all are alike."""
+    """Mean recall per task at each share of its calls, by the prior and in any order; None where all are alike."""
     expected = Expectation(subject.cascade)
     likely = np.array([expected.p_matters(item) for item in subject.items])
     first = np.array([item.priority for item in subject.items])
@@ -97,9 +97,13 @@ def budgets(rows: Sequence[Mapping[str, Any]]) -> Chart:
         known = [(float(row["budget_ms"]), float(row[key])) for row in rows if row[key] is not None]
         if known:
             texts = tuple(f"{name} {value:.3f} in {ms:.0f} ms" for ms, value in known)
-            marks += [Line(points=tuple(known), tone=tone), Dots(points=tuple(known), texts=texts, name=name, tone=tone)]
+            marks += [
+                Line(points=tuple(known), tone=tone),
+                Dots(points=tuple(known), texts=texts, name=name, tone=tone),
+            ]
     cells = [
-        (f"{row['budget_ms']:.0f}", f"{row['share']:.0%}", *(_shown(row[key]) for key, _, _ in _QUALITY)) for row in rows
+        (f"{row['budget_ms']:.0f}", f"{row['share']:.0%}", *(_shown(row[key]) for key, _, _ in _QUALITY))
+        for row in rows
     ]
     return Chart(
         name="budgets",

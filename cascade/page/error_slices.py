@@ -18,9 +18,7 @@ def error_slices(subject: Subject) -> list[Chart]:
     found: dict[tuple[str, str], list[SliceErrors]] = {}
     for part in slices_of(subject.questions, slices(subject.scored, subject.tasks)):
         found.setdefault((part.stage, part.tier), []).append(part)
-    overall = {
-        (rows.stage, rows.tier): rate(rows.wrong, rows.tasks) for rows in subject.questions if rows.p.size
-    }
+    overall = {(rows.stage, rows.tier): rate(rows.wrong, rows.tasks) for rows in subject.questions if rows.p.size}
     return [
         _chart(f"errors-{at}", f"{stage} {tier}".strip(), parts, overall.get((stage, tier)))
         for at, ((stage, tier), parts) in enumerate(sorted(found.items(), key=lambda pair: _order(subject, pair[0])), 1)
@@ -52,7 +50,7 @@ def _chart(name: str, question: str, parts: Sequence[SliceErrors], overall: Rate
     return Chart(
         name=name,
         title=f"{question}: where it errs",
-        caption=f"Share of answers at the threshold that are wrong, with {LEVEL:.0%} intervals that take the task as unit.{more}",
+        caption=f"Share of answers at the threshold that are wrong; {LEVEL:.0%} intervals, their unit is the task.{more}",
         x=Axis.of_shares("error rate", 0.0, high),
         y=Axis.of_names("", ["all", *names] if overall is not None else names),
         marks=tuple(marks),

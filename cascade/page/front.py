@@ -37,7 +37,7 @@ def fronts(subject: Subject, promised: float | None = None) -> list[Chart]:
 
 def _chart(cost: Cost, outcomes: Sequence[Outcome], own: Outcome, promised: float | None) -> Chart:
     name, unit = _WORDS[cost]
-    words = f"recall {own.recall:.3f} at {_of(cost, own):.2f} {unit}"
+    words = f"recall of {own.recall:.3f} at {_of(cost, own):.2f} {unit}"
     marks: list[Mark] = [
         Line(points=tuple((_of(cost, found), found.recall) for found in outcomes), name="cheapest thresholds"),
         Dots(points=((_of(cost, own), own.recall),), texts=(words,), name="in use", tone=Tone.SECOND, is_large=True),
@@ -78,7 +78,7 @@ def _front(subject: Subject, cost: Cost) -> list[Outcome]:
 
 
 def _table(outcomes: Sequence[Outcome], own: Outcome) -> Table:
-    rows = [("in use", own), *(("cheapest", outcome) for outcome in reversed(outcomes))]
+    rows = [("in use", own), *(("cheapest", outcome) for outcome in outcomes[::-3])]
     return Table(
         head=("thresholds", "recall", "calls per item", "false positives per item"),
         rows=tuple((name, f"{at.recall:.3f}", f"{at.calls:.3f}", f"{at.false_positives:.3f}") for name, at in rows),

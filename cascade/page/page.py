@@ -6,6 +6,7 @@ anything from elsewhere: text of tasks and items comes from outside. Equal input
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from cascade.audit.advice import Advice
 from cascade.errors import MachineError
@@ -120,18 +120,22 @@ def _sections(subject: Subject, honesty: Sequence[Reliability], known: Known) ->
 def _html(subject: Subject, honesty: Sequence[Reliability], sections: Sequence[Section], known: Known) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("cascade.page").joinpath("page.html").read_text(encoding="utf-8"))
-    return template.render(
-        cascade=subject.cascade,
-        n_tasks=len(subject.tasks),
-        n_items=len(subject.items),
-        figures=_figures(subject),
-        questions=_questions(subject, honesty),
-        sections=sections,
-        examples=worst_examples(subject),
-        known=known,
-        svg=lambda chart: Markup(svg(chart)),  # noqa: S704 - built from elements, which escape
-        palettes={"light": LIGHT.variables(), "dark": DARK.variables()},
-    ) + "\n"
+    return (
+        template.render(
+            cascade=subject.cascade,
+            n_tasks=len(subject.tasks),
+            n_items=len(subject.items),
+            figures=_figures(subject),
+            questions=_questions(subject, honesty),
+            sections=sections,
+            examples=worst_examples(subject),
+            known=known,
+            svg=svg,
+            n_cells=len(LIGHT.ramp),
+            palettes={"light": LIGHT.variables(), "dark": DARK.variables()},
+        )
+        + "\n"
+    )
 
 
 def _figures(subject: Subject) -> list[tuple[str, str]]:
@@ -160,7 +164,7 @@ def _questions(subject: Subject, honesty: Sequence[Reliability]) -> Table:
                 f"{rows.question.threshold:.3g}",
                 f"{rows.p.size:,}",
                 f"{rows.truths.mean():.1%}",
-                "-" if skill != skill else f"{skill:.3f}",
+                "-" if math.isnan(skill) else f"{skill:.3f}",
                 *(f"{raw:.3f} → {calibrated:.3f}" for raw, calibrated in (*pairs, loss)),
             )
         )

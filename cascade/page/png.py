@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ def write_pngs(charts: Sequence[Chart], folder: Path) -> list[Path]:
         axes = figure.subplots()
         _frame(axes, chart)
         for mark in chart.marks:
-            _draw(mark, axes)
+            _draw(axes, mark)
         if any(isinstance(mark, Line | Dots) and mark.name for mark in chart.marks):
             axes.legend(frameon=False, labelcolor=LIGHT.ink)
         path = folder / f"{chart.name}.png"
@@ -69,21 +68,25 @@ def _plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-@singledispatch
-def _draw(mark: Mark, axes: Any) -> None:
-    """Draw a mark; one function for each kind of it."""
-    raise NotImplementedError(f"{type(mark)} on {axes}")
+def _draw(axes: Any, mark: Mark) -> None:
+    match mark:
+        case Line():
+            _line(axes, mark)
+        case Dots():
+            _dots(axes, mark)
+        case Bars():
+            _bars(axes, mark)
+        case Cells():
+            _cells(axes, mark)
 
 
-@_draw.register
-def _line(mark: Line, axes: Any) -> None:
+def _line(axes: Any, mark: Line) -> None:
     style = (0, (4, 3)) if mark.is_dashed else "-"
     x, y = zip(*mark.points, strict=True)
     axes.plot(x, y, linestyle=style, color=LIGHT.tones[mark.tone], label=_plain(mark.name) or None)
 
 
-@_draw.register
-def _dots(mark: Dots, axes: Any) -> None:
+def _dots(axes: Any, mark: Dots) -> None:
     colour = LIGHT.tones[mark.tone]
     face = LIGHT.card if mark.is_hollow else colour
     size = _LARGE if mark.is_large else _SMALL
@@ -92,14 +95,12 @@ def _dots(mark: Dots, axes: Any) -> None:
     axes.plot(x, y, "o", color=colour, markerfacecolor=face, markersize=size, label=label, clip_on=False)
 
 
-@_draw.register
-def _bars(mark: Bars, axes: Any) -> None:
+def _bars(axes: Any, mark: Bars) -> None:
     x, y = zip(*mark.points, strict=True)
     axes.bar_label(axes.bar(x, y, width=mark.width, color=LIGHT.tones[mark.tone]), mark.texts, color=LIGHT.soft)
 
 
-@_draw.register
-def _cells(mark: Cells, axes: Any) -> None:
+def _cells(axes: Any, mark: Cells) -> None:
     from matplotlib.patches import Rectangle  # noqa: PLC0415 - optional
 
     for row, (shares, texts) in enumerate(zip(mark.shares, mark.texts, strict=True)):

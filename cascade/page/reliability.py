@@ -47,8 +47,8 @@ def _reliability(number: int, rows: QuestionRows, calibrated: Array) -> Reliabil
     before, after = Honesty.of(rows.p, truths), Honesty.of(calibrated, truths)
     raw_bins, own_bins = _bins(rows.p, truths), _bins(calibrated, truths)
     caption = (
-        f"{_N_BINS} bins of about {rows.p.size / _N_BINS:,.0f} of {rows.p.size:,} rows. On the dashed grey line p(yes) comes "
-        f"true as often as it says. Expected calibration error: raw {before.ece:.3f}, calibrated {after.ece:.3f} "
+        f"{_N_BINS} bins of about {rows.p.size / _N_BINS:,.0f} of {rows.p.size:,} rows. On the dashed grey line p(yes) "
+        f"comes true as often as it says. Expected calibration error: raw {before.ece:.3f}, calibrated {after.ece:.3f} "
         "(curves of other tasks)."
     )
     high = _end([each for each, *_ in raw_bins + own_bins] + [share for _, share, _ in raw_bins + own_bins])
@@ -94,7 +94,5 @@ def _texts(bins: list[_Bin]) -> tuple[str, ...]:
 
 
 def _table(by_kind: dict[str, list[_Bin]]) -> Table:
-    rows = [
-        (kind, f"{p:.3f}", f"{share:.3f}", f"{n:,}") for kind, bins in by_kind.items() for p, share, n in bins
-    ]
+    rows = [(kind, f"{p:.3f}", f"{share:.3f}", f"{n:,}") for kind, bins in by_kind.items() for p, share, n in bins]
     return Table(head=("p(yes)", "mean of the bin", "share true", "rows"), rows=tuple(rows))

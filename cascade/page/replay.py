@@ -52,7 +52,9 @@ def replay(cascade: Cascade, scored: ScoredTasks, items: Sequence[Item], depth: 
     """
     n = scored.tasks.size
     stages, places = in_order(cascade), {label: at for at, label in enumerate(cascade.labels)}
-    thresholds = {(stage.name, tier): question.threshold for stage in stages for tier, question in stage.questions.items()}
+    thresholds = {
+        (stage.name, tier): question.threshold for stage in stages for tier, question in stage.questions.items()
+    }
     answering, expected = Replay(cascade, scored), Expectation(cascade)
     here = {stage.name: np.zeros(n, np.bool_) for stage in stages}
     labels, calls, n_passed = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)

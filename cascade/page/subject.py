@@ -49,8 +49,8 @@ class Subject:
         """
         if len(tasks) != scored.n_tasks or sum(len(labelled.items) for labelled in tasks) != scored.tasks.size:
             msg = (
-                f"{scored.n_tasks} tasks with {scored.tasks.size} items were scored, and {len(tasks)} others were given. "
-                "Give the tasks that were scored, in their order."
+                f"{scored.n_tasks} tasks with {scored.tasks.size} items were scored, and {len(tasks)} others were "
+                "given. Give the tasks that were scored, in their order."
             )
             raise InputError(msg)
         if not scored.tasks.size:
