@@ -50,7 +50,7 @@ def _chart(name: str, question: str, parts: Sequence[SliceErrors], overall: Rate
     return Chart(
         name=name,
         title=f"{question}: where it errs",
-        caption=f"Share of answers at the threshold that are wrong; {LEVEL:.0%} intervals, their unit is the task.{more}",
+        caption=f"Share of answers at the threshold that are wrong, with {LEVEL:.0%} intervals by task.{more}",
         x=Axis.of_shares("error rate", 0.0, high),
         y=Axis.of_names("", ["all", *names] if overall is not None else names),
         marks=tuple(marks),

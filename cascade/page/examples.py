@@ -76,14 +76,20 @@ def worst_examples(subject: Subject) -> list[Example]:
 
 
 def _sureness(subject: Subject) -> Array:
-    """How far beyond the threshold, in log odds, each row's surest wrong answer lies; -inf where there is none."""
-    sure = np.full(subject.scored.tasks.size, -np.inf)
+    """How far beyond the threshold, in log odds, each row's surest wrong answer lies.
+
+    Where its true label leaves open which answer was wrong, the least sure of all its answers counts.
+    """
+    n = subject.scored.tasks.size
+    wrong, weakest = np.full(n, -np.inf), np.full(n, np.inf)
     for stage in subject.cascade.stages:
         truths = subject.scored.truths(subject.cascade, stage.name)
-        answers = subject.replayed.answers[stage.name]
-        wrong = subject.replayed.reached[stage.name] & (truths >= 0) & (answers != (truths == 1))
-        sure[wrong] = np.maximum(sure[wrong], np.abs(_beyond(subject, stage)[wrong]))
-    return sure
+        reached, answers = subject.replayed.reached[stage.name], subject.replayed.answers[stage.name]
+        far = np.abs(_beyond(subject, stage))
+        errs = reached & (truths >= 0) & (answers != (truths == 1))
+        wrong[errs] = np.maximum(wrong[errs], far[errs])
+        weakest[reached] = np.minimum(weakest[reached], far[reached])
+    return np.where(np.isneginf(wrong), weakest, wrong)
 
 
 def _beyond(subject: Subject, stage: Stage) -> Array:
