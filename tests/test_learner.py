@@ -47,7 +47,9 @@ def test_a_prior_finds_what_tells_items_apart() -> None:
     assert prior is not None
     assert {fact: prior.weights[fact] for fact in odds} == pytest.approx(odds, abs=0.3)
     facts = FactTable.of(items := _items(odds)[0], TASKS)
-    assert facts.p_matters(prior)[:50] == pytest.approx([prior.p_matters(item) for item in items[:50]])
+    known = [prior.p_matters(item) if prior.knows(item) else math.nan for item in items]
+    assert facts.p_matters(prior) == pytest.approx(known, nan_ok=True)
+    assert facts.is_known.tolist() == [prior.knows(item) for item in items]
     with_match, without = (Item(id="1", kind="function", name="f", evidence=facts) for facts in (("match",), ("far",)))
     assert prior.p_matters(with_match) > 0.8
     assert prior.p_matters(without) < 0.2
