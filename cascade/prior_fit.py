@@ -78,7 +78,7 @@ def cross_fitted(examples: Examples, n_folds: int = 5) -> NDArray[np.float64]:
         In (0, 1); NaN with fewer than two tasks, and where nothing is known of an item.
     """
     p = _cross_fitted(examples, n_folds)
-    return np.full(examples.facts.counts.shape[0], np.nan) if p is None else np.where(examples.facts.is_known, p, np.nan)
+    return np.where(examples.facts.is_known, np.nan if p is None else p, np.nan)
 
 
 def _cross_fitted(examples: Examples, n_folds: int) -> NDArray[np.float64] | None:
