@@ -8,15 +8,16 @@ from dataclasses import replace
 
 import pytest
 
-from cascade import Engine, Item, ScriptedBackend, Status, read_config, shipped_config
+from cascade import Engine, Item, ScriptedBackend, Status
 from cascade.budget import Budget
 from cascade.expectation import Expectation
 from cascade.fact_table import LEAST_SEEN, FactTable
 from cascade.outlook import Outlook
 from cascade.prior_fit import Examples, fit_prior, prior_auc
 from tests.requests import plain_items
+from tests.shipped import CASCADES
 
-PRECISION = read_config(shipped_config()).cascades()["precision"]
+PRECISION = CASCADES["precision"]
 N_TASKS, N_ITEMS = 40, 50
 
 

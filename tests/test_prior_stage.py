@@ -22,10 +22,10 @@ from cascade import (
     ScriptedBackend,
     Status,
     read_config,
-    shipped_config,
 )
 from cascade.prior_stage import PriorStage, Source
 from cascade.stage import ANY_TIER, Question, Stage, Target
+from tests.shipped import shipped_text
 
 NO = Target("drop", is_label=True)
 KEEP = Target("keep", is_label=True)
@@ -152,10 +152,7 @@ no = { label = "excluded" }
 
 def with_table(tmp_path: Path, before: str) -> Path:
     """The shipped config with a prior stage before another stage."""
-    shipped = shipped_config()
-    text = shipped.read_text(encoding="utf-8")
-    for path in (*shipped.parent.glob("*.gguf"), *shipped.parent.glob("*.toml")):
-        text = text.replace(f'"{path.name}"', f'"{path}"')
+    text = shipped_text()
     at = text.index(f'[[cascade.precision.stages]]\nname = "{before}"')
     path = tmp_path / "my.toml"
     path.write_text(text[:at] + TABLE + text[at:], encoding="utf-8")
