@@ -380,6 +380,9 @@ def test_the_command_audits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         text.replace('adapter = "primary"\n', 'adapter = "primary"\nnegated = "may it stay as it is?"\n', 1),
         encoding="utf-8",
     )
+    assert main(["config", "show", "precision", "--config", str(config), "--json"]) == ExitCode.DONE
+    stages = json.loads(capsys.readouterr().out)["stages"]
+    assert [entry["questions"][0].get("negated") for entry in stages] == [None, "may it stay as it is?", None]
     command = write_data(tmp_path / "labelled.jsonl", 12)
     command += ["--config", str(config), "--scores", str(tmp_path / "s.npz"), "--seed", "3"]
     assert main([*command, "--json"]) == ExitCode.DONE

@@ -120,7 +120,8 @@ def _remedy(cascade: Cascade, part: SliceErrors) -> tuple[Act, str]:
     balanced, rest = part.errors.balanced, part.rest.balanced
     if balanced is not None and rest is not None and balanced <= rest:
         why = "By balanced error it is told apart no worse, so its base rate or its threshold makes the difference"
-        return Act.THRESHOLD, f"{why}: tune a threshold for it first"
+        what = "tune on tasks like its own" if part.dimension == REPOSITORY else "tune a threshold for it first"
+        return Act.THRESHOLD, f"{why}: {what}"
     stage = cascade.stage(part.stage)
     is_own_question = part.dimension == TIER and stage.is_tiered
     adapter = stage.question(part.value if is_own_question else part.tier).adapter

@@ -19,6 +19,7 @@ from cascade.engine import Engine, settings_of
 from cascade.tuning.scored import Key
 
 _TASK_WIDTH = 90
+_TEXTS = ("question", "adapter", "slice", "stage", "item", "task", "true label")
 
 
 def audit_command(  # noqa: PLR0913 - the command line's options
@@ -82,14 +83,13 @@ def _show(found: Audit) -> None:
 
 
 def _questions(found: Audit) -> Table:
-    table = _table(
-        "question", "rows", "tasks", "base rate", "error", "false yes", "false no", "balanced", "tasks needed"
-    )
+    rates = ("base rate", "error", "false yes", "false no", "balanced")
+    table = _table("question", "adapter", "rows", "tasks", *rates, "tasks needed")
     for question in found.questions:
         errors = question.errors
         counts = (str(errors.error.n), str(errors.error.n_tasks), _share(errors.base_rate))
-        rates = (str(errors.error), str(errors.false_yes), str(errors.false_no), _share(errors.balanced))
-        table.add_row(_name(question), *counts, *rates, str(question.curve.tasks_needed))
+        shares = (str(errors.error), str(errors.false_yes), str(errors.false_no), _share(errors.balanced))
+        table.add_row(_name(question), plain(question.adapter), *counts, *shares, str(question.curve.tasks_needed))
     return table
 
 
@@ -143,9 +143,8 @@ def _worst(found: Audit) -> Table:
 
 def _table(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    texts = ("question", "slice", "stage", "item", "task", "true label")
     for name in names:
-        table.add_column(name, justify="left" if name in texts else "right")
+        table.add_column(name, justify="left" if name in _TEXTS else "right")
     return table
 
 
