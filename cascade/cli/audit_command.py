@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cascade.audit.audit import Audit, AuditTerms, QuestionAudit, audit
+from cascade.audit.audit import Audit, AuditTerms, QuestionAudit
+from cascade.audit.audit import audit as audit_scores
 from cascade.audit.coherence import Coherence, coherence, opposite
 from cascade.audit.learning_curve import n_audits
+from cascade.audit.question_rows import question_name
 from cascade.cli.labelled_scores import LabelledScores, labelled_scores
 from cascade.cli.output import ConfigOption, JsonOption, plain, print_json, progress, results
 from cascade.config import Config, read_config, shipped_config
@@ -22,7 +24,7 @@ _TASK_WIDTH = 90
 _TEXTS = ("question", "adapter", "slice", "stage", "item", "task", "true label")
 
 
-def audit_command(  # noqa: PLR0913 - the command line's options
+def audit(  # noqa: PLR0913 - the command line's options
     *,
     cascade: Annotated[str, typer.Option(help="Name of the cascade.")],
     data: Annotated[list[Path], typer.Option(help="Labelled tasks, JSON lines, plain or gzipped; may be repeated.")],
@@ -43,7 +45,7 @@ def audit_command(  # noqa: PLR0913 - the command line's options
     terms = AuditTerms(within=within, n_worst=worst, seed=seed, coherence=_coherence(read, labelled, seed))
     with progress() as bar:
         line = bar.add_task("sub-samples", total=n_audits())
-        found = audit(labelled.cascade, labelled.scored, labelled.tasks, terms, lambda: bar.advance(line))
+        found = audit_scores(labelled.cascade, labelled.scored, labelled.tasks, terms, lambda: bar.advance(line))
     if json:
         print_json(found.as_dict())
     else:
@@ -111,7 +113,7 @@ def _slices(found: Audit) -> Table:
     for part in found.slices:
         errors, rest = part.errors, part.rest
         counts = (str(errors.error.n), str(errors.error.n_tasks), _share(errors.base_rate))
-        name = plain(f"{part.stage} {part.tier}")
+        name = plain(question_name((part.stage, part.tier)))
         cells = (
             str(errors.error),
             _share(rest.error.value),
@@ -149,7 +151,7 @@ def _table(*names: str) -> Table:
 
 
 def _name(question: QuestionAudit) -> str:
-    return plain(f"{question.stage} {question.tier}")
+    return plain(question_name((question.stage, question.tier)))
 
 
 def _share(value: float | None) -> str:
