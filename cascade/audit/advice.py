@@ -188,7 +188,8 @@ def what_to_merge(pairs: Iterable[Likeness]) -> list[Advice]:
             continue
         text = (
             f"{question_name(pair.first)} and {question_name(pair.second)} give the same answer to {pair.agree} of "
-            f"{pair.agree.n} rows, with a rank correlation of {pair.correlation:.2f} and error rates {100 * pair.difference.value:+.1f} points apart. "
+            f"{pair.agree.n} rows, with a rank correlation of {pair.correlation:.2f} and error rates "
+            f"{100 * pair.difference.value:+.1f} points apart. "
             f"Let one adapter answer for {' and '.join(pair.adapters)}."
         )
         numbers = {
