@@ -38,12 +38,14 @@ class Question:
         wording: The question in full, listed in the task's prefix.
         adapter: Name of the LoRA adapter that answers; ``base`` for none.
         threshold: The answer is yes when p(yes) is at least this; in (0, 1).
+        negated: The opposite question in full, which `cascade audit` asks too; empty for none.
     """
 
     marker: str
     wording: str
     adapter: str
     threshold: float
+    negated: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,9 @@ class StageConfig(Frozen):
     )
     adapter: ByTier[str] = Field(description='Name from the adapter map; "base" for the model alone.')
     threshold: ByTier[Threshold] = Field(0.5, description="Yes from this p(yes) on; in (0, 1).")
+    negated: ByTier[str] | None = Field(
+        None, description="The opposite question, which `cascade audit` asks as well, to see whether the two add up."
+    )
     yes: TargetConfig
     no: TargetConfig
     combine: Combine = Field(Combine.ANY, description="How the answers of several tiers make one.")
@@ -93,7 +96,7 @@ class StageConfig(Frozen):
         Raises:
             ConfigError: The tables do not name the same tiers.
         """
-        values = (self.question, self.marker, self.adapter, self.threshold)
+        values = (self.question, self.marker, self.adapter, self.threshold, self.negated)
         tables: list[Mapping[str, object]] = [value for value in values if isinstance(value, dict)]
         tiers = dict.fromkeys(tier for table in tables for tier in table) or {ANY_TIER: None}
         return Stage(
@@ -121,6 +124,7 @@ class StageConfig(Frozen):
             wording=pick("question", self.question),
             adapter=pick("adapter", self.adapter),
             threshold=pick("threshold", self.threshold),
+            negated=(self.negated and pick("negated", self.negated)) or "",
         )
 
 

@@ -42,7 +42,8 @@ class _Match:
             word for fields in found for word in frozenset().union(*(has for has, _ in fields)) if word in self.words
         )
         total = len(candidates)
-        self.rarity = {word: math.log((total + 1) / (n + 0.5)) for word, n in frequency.items()}
+        # Sorted, since sets come in another order in every process and sums of floats depend on theirs.
+        self.rarity = {word: math.log((total + 1) / (n + 0.5)) for word, n in sorted(frequency.items())}
         self.scores = [
             sum(
                 rarity * max((weight for has, weight in fields if word in has), default=0.0)

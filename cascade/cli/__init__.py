@@ -14,6 +14,7 @@ import typer
 from typer.main import get_command
 
 from cascade.cli import (
+    audit_command,
     bench_command,
     classify_command,
     config_commands,
@@ -30,6 +31,7 @@ app.command()(classify_command.classify)
 app.command()(evaluate_command.evaluate)
 app.command()(depth_command.depth)
 app.command()(tune_command.tune)
+app.command()(audit_command.audit)
 app.command()(bench_command.bench)
 app.command()(doctor_command.doctor)
 app.command()(quantize_command.quantize)

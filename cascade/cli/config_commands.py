@@ -154,6 +154,7 @@ def _question_dict(tier: str, question: Question) -> dict[str, Any]:
         "wording": question.wording,
         "adapter": question.adapter,
         "threshold": question.threshold,
+        **({"negated": question.negated} if question.negated else {}),
     }
 
 

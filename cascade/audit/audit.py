@@ -1,0 +1,176 @@
+"""An audit of a cascade on labelled tasks: how often each question errs, where, how sure that is, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cascade.audit.advice import Advice, what_needs_data, what_to_drop, what_to_merge, where_it_errs
+from cascade.audit.coherence import Coherence
+from cascade.audit.duplicates import Duplicates, duplicates
+from cascade.audit.errors import Errors, SliceErrors, errors_of, slices_of
+from cascade.audit.examples import Example, worst
+from cascade.audit.label_noise import LabelNoise, honest_p, label_noise
+from cascade.audit.learning_curve import LearningCurve, learning_curves
+from cascade.audit.likeness import Likeness, likenesses
+from cascade.audit.question_rows import question_rows
+from cascade.audit.slices import slices
+from cascade.audit.stage_value import StageValue, stage_values
+from cascade.errors import InputError
+from cascade.rows import Labelled
+from cascade.tree import Cascade
+from cascade.tuning.scored import Key, ScoredTasks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditTerms:
+    """What is asked of an audit.
+
+    Attributes:
+        within: Half-width of an error rate's interval that is narrow enough, in (0, 1/2).
+        n_worst: Examples of confident and wrong answers, for each question; at least 0.
+        seed: Of sub-samples and resamples.
+        coherence: (stage, tier) -> what was found of it; see ``coherence``.
+
+    Raises:
+        InputError: A value is not allowed.
+    """
+
+    within: float = 0.02
+    n_worst: int = 5
+    seed: int = 0
+    coherence: Mapping[Key, Coherence] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.within < 1 / 2:
+            msg = f"An error rate within {self.within}; allowed is a half-width above 0 and below 0.5, such as 0.02."
+            raise InputError(msg)
+        if self.n_worst < 0:
+            msg = f"{self.n_worst} examples; allowed is 0 or more."
+            raise InputError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionAudit:
+    """One question.
+
+    Attributes:
+        stage: Name of its stage.
+        tier: Its tier; empty where the stage does not ask by tier.
+        adapter: What answers it.
+        threshold: Where it says yes.
+        errors: How often that is wrong.
+        worst: Where it is surest and wrong.
+        noise: How many of its labels may be wrong; None where both answers do not occur.
+        curve: What fewer tasks would have told.
+        coherence: With its negated form; None where it has none.
+    """
+
+    stage: str
+    tier: str
+    adapter: str
+    threshold: float
+    errors: Errors
+    worst: tuple[Example, ...]
+    noise: LabelNoise | None
+    curve: LearningCurve
+    coherence: Coherence | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """What an audit found.
+
+    Attributes:
+        cascade: Name of the cascade.
+        n_tasks: Tasks with at least one item.
+        n_items: Their items.
+        within: Half-width of an error rate's interval that was wanted.
+        advice: What to do.
+        questions: Every question, in order of stages and tiers.
+        slices: Every question by kind and repository; stages by tier.
+        stages: What each gains.
+        pairs: Questions of different adapters that share rows.
+        duplicates: Items that stand more than once in the data.
+    """
+
+    cascade: str
+    n_tasks: int
+    n_items: int
+    within: float
+    advice: tuple[Advice, ...]
+    questions: tuple[QuestionAudit, ...]
+    slices: tuple[SliceErrors, ...]
+    stages: tuple[StageValue, ...]
+    pairs: tuple[Likeness, ...]
+    duplicates: Duplicates
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form; None where a figure cannot be had from these tasks."""
+        return asdict(self)
+
+
+def audit(
+    cascade: Cascade,
+    scored: ScoredTasks,
+    tasks: Sequence[Labelled],
+    terms: AuditTerms | None = None,
+    advance: Callable[[], object] = lambda: None,
+) -> Audit:
+    """Audit every question of a cascade, at its thresholds.
+
+    Args:
+        cascade: The cascade; a prior stage before it is left out.
+        scored: What its questions say of every item.
+        tasks: The tasks that were scored, in their order.
+        terms: What is asked of it; None for the defaults.
+        advance: Told of each sub-sample that is done; there are ``learning_curve.n_audits``.
+
+    Raises:
+        InputError: No task has an item.
+    """
+    terms = terms or AuditTerms()
+    if not scored.tasks.size:
+        msg = "No task has an item, so nothing can be audited. Give labelled tasks with items."
+        raise InputError(msg)
+    scored = scored.take(np.unique(scored.tasks))
+    tasks = [labelled for labelled in tasks if labelled.items]
+    questions = question_rows(cascade, scored)
+    curves = learning_curves(cascade, scored, terms.within, terms.seed, advance)
+    honest = honest_p(cascade, scored, terms.seed)
+    sliced = slices_of(questions, slices(scored, tasks))
+    values, pairs = stage_values(cascade, scored, terms.seed), likenesses(questions)
+    advice = (
+        *where_it_errs(cascade, sliced),
+        *what_needs_data(curves, terms.within),
+        *what_to_drop(values),
+        *what_to_merge(pairs),
+    )
+    return Audit(
+        cascade=cascade.name,
+        n_tasks=scored.n_tasks,
+        n_items=scored.tasks.size,
+        within=terms.within,
+        advice=advice,
+        questions=tuple(
+            QuestionAudit(
+                stage=rows.stage,
+                tier=rows.tier,
+                adapter=rows.question.adapter,
+                threshold=rows.question.threshold,
+                errors=errors_of(rows.wrong, rows.truths, rows.tasks),
+                worst=worst(rows, tasks, terms.n_worst),
+                noise=label_noise(rows, honest[rows.key][rows.rows]),
+                curve=curves[rows.key],
+                coherence=terms.coherence.get(rows.key),
+            )
+            for rows in questions
+        ),
+        slices=tuple(sliced),
+        stages=tuple(values),
+        pairs=tuple(pairs),
+        duplicates=duplicates(tasks),
+    )

@@ -1,0 +1,68 @@
+"""Which two questions answer alike, so that one adapter could do for both. Pure numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from cascade.audit.contrast import MIN_TASKS
+from cascade.audit.question_rows import QuestionRows
+from cascade.audit.rate import Array, Mean, Rate, mean, rate
+from cascade.tuning.scored import Key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Likeness:
+    """Two questions of different adapters, on items that both were asked and whose true answers to both are known.
+
+    Attributes:
+        first: Stage and tier of the one question.
+        second: Of the other.
+        adapters: Their adapters.
+        agree: Share of rows with the same answer.
+        correlation: Of the ranks of their p(yes), in [-1, 1].
+        difference: Error rate of the first less that of the second, in [-1, 1].
+    """
+
+    first: Key
+    second: Key
+    adapters: tuple[str, str]
+    agree: Rate
+    correlation: float
+    difference: Mean
+
+
+def likenesses(questions: list[QuestionRows]) -> list[Likeness]:
+    """Of every two questions with different adapters that share rows of enough tasks."""
+    pairs = combinations(questions, 2)
+    found = (_likeness(one, other) for one, other in pairs if one.question.adapter != other.question.adapter)
+    return [likeness for likeness in found if likeness]
+
+
+def _likeness(one: QuestionRows, other: QuestionRows) -> Likeness | None:
+    _, at_one, at_other = np.intersect1d(one.rows, other.rows, assume_unique=True, return_indices=True)
+    tasks = one.tasks[at_one]
+    if (
+        np.unique(tasks).size < MIN_TASKS
+        or np.unique(one.p[at_one]).size == 1
+        or np.unique(other.p[at_other]).size == 1
+    ):
+        return None
+    differences = one.wrong[at_one].astype(float) - other.wrong[at_other]
+    return Likeness(
+        first=one.key,
+        second=other.key,
+        adapters=(one.question.adapter, other.question.adapter),
+        agree=rate(one.answers[at_one] == other.answers[at_other], tasks),
+        correlation=float(np.corrcoef(_ranks(one.p[at_one]), _ranks(other.p[at_other]))[0, 1]),
+        difference=mean(differences, tasks),
+    )
+
+
+def _ranks(values: Array) -> Array:
+    """Ranks, those of equal values their mean."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[inverse])

@@ -1,0 +1,158 @@
+"""``cascade audit``: how often each question errs, where, how sure that is, and what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import shorten
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from cascade.audit.audit import Audit, AuditTerms, QuestionAudit
+from cascade.audit.audit import audit as audit_scores
+from cascade.audit.coherence import Coherence, coherence, opposite
+from cascade.audit.learning_curve import n_audits
+from cascade.audit.question_rows import question_name
+from cascade.cli.labelled_scores import LabelledScores, labelled_scores
+from cascade.cli.output import ConfigOption, JsonOption, plain, print_json, progress, results
+from cascade.config import Config, read_config, shipped_config
+from cascade.engine import Engine, settings_of
+from cascade.tuning.scored import Key
+
+_TASK_WIDTH = 90
+_TEXTS = ("question", "adapter", "slice", "stage", "item", "task", "true label")
+
+
+def audit(  # noqa: PLR0913 - the command line's options
+    *,
+    cascade: Annotated[str, typer.Option(help="Name of the cascade.")],
+    data: Annotated[list[Path], typer.Option(help="Labelled tasks, JSON lines, plain or gzipped; may be repeated.")],
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More files like --data.")] = None,
+    within: Annotated[
+        float, typer.Option(help="How well error rates should be known: half of their interval's length.")
+    ] = 0.02,
+    worst: Annotated[int, typer.Option(help="Examples of confident and wrong answers, for each question.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of sub-samples and resamples.")] = 0,
+    scores: Annotated[Path | None, typer.Option(help="Keep scores in this .npz file, and use those it has.")] = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say where a cascade errs, how sure that is, and what to split, label, drop or merge."""
+    AuditTerms(within=within, n_worst=worst)  # refuses before work that takes long
+    read = read_config(config or shipped_config())
+    labelled = labelled_scores(read, cascade, [*data, *(more or [])], scores)
+    terms = AuditTerms(within=within, n_worst=worst, seed=seed, coherence=_coherence(read, labelled, seed))
+    with progress() as bar:
+        line = bar.add_task("sub-samples", total=n_audits())
+        found = audit_scores(labelled.cascade, labelled.scored, labelled.tasks, terms, lambda: bar.advance(line))
+    if json:
+        print_json(found.as_dict())
+    else:
+        _show(found)
+
+
+def _coherence(config: Config, labelled: LabelledScores, seed: int) -> dict[Key, Coherence]:
+    """What the negated forms add up to; nothing where no question has one."""
+    cascade = labelled.cascade
+    other = opposite(cascade)
+    if other is None:
+        return {}
+    from cascade.backends.embedded import open_backend  # noqa: PLC0415 - loads llama_cpp
+
+    asked = {cascade.name: other}
+    backend = open_backend(config, asked)
+    settings = settings_of(config)
+    with progress() as bar, Engine(backend, asked, config.model.limits.limits(), settings=settings) as engine:
+        line = bar.add_task("negated questions", total=None)
+        return coherence(engine, cascade, labelled.scored, labelled.tasks, seed, lambda: bar.advance(line))
+
+
+def _show(found: Audit) -> None:
+    console = results()
+    console.print(f"{found.n_tasks} tasks, {found.n_items} items; errors at the thresholds, 95 % intervals by task.")
+    for advice in found.advice:
+        console.print(f"{advice.act}: {plain(advice.text)}")
+    if not found.advice:
+        console.print("Nothing to advise: no slice errs more than the rest, and every error rate is known well enough.")
+    for table in (_questions(found), _labels(found), _slices(found), _stages(found), _worst(found)):
+        if table.row_count:
+            console.print()
+            console.print(table)
+    again = found.duplicates
+    console.print()
+    console.print(f"{again.n} items stand more than once; {again.n_differing} of them have labels that differ.")
+
+
+def _questions(found: Audit) -> Table:
+    rates = ("base rate", "error", "false yes", "false no", "balanced")
+    table = _table("question", "adapter", "rows", "tasks", *rates, "tasks needed")
+    for question in found.questions:
+        errors = question.errors
+        counts = (str(errors.error.n), str(errors.error.n_tasks), _share(errors.base_rate))
+        shares = (str(errors.error), str(errors.false_yes), str(errors.false_no), _share(errors.balanced))
+        table.add_row(_name(question), plain(question.adapter), *counts, *shares, str(question.curve.tasks_needed))
+    return table
+
+
+def _labels(found: Audit) -> Table:
+    table = _table("question", "labels held wrong", "at most", "p(X) + p(not X) - 1", "its size")
+    for question in found.questions:
+        noise, sums = question.noise, question.coherence
+        labels = ("-", "-")
+        if noise is not None:
+            interval = f"({100 * noise.wrong_low:.1f} to {100 * noise.wrong_high:.1f})"
+            labels = (f"{noise.wrong:.1%} {interval}", _share(noise.at_most))
+        gaps = (str(sums.gap), str(sums.size)) if sums is not None else ("-", "-")
+        table.add_row(_name(question), *labels, *gaps)
+    return table
+
+
+def _slices(found: Audit) -> Table:
+    table = _table("question", "slice", "rows", "tasks", "base rate", "error", "rest", "p", "balanced", "rest")
+    for part in found.slices:
+        errors, rest = part.errors, part.rest
+        counts = (str(errors.error.n), str(errors.error.n_tasks), _share(errors.base_rate))
+        name = plain(question_name((part.stage, part.tier)))
+        cells = (
+            str(errors.error),
+            _share(rest.error.value),
+            part.p_text,
+            _share(errors.balanced),
+            _share(rest.balanced),
+        )
+        table.add_row(name, plain(f"{part.dimension} {part.value}"), *counts, *cells)
+    return table
+
+
+def _stages(found: Audit) -> Table:
+    table = _table("stage", "macro F1 with it", "without", "gain", "calls with it", "without")
+    for value in found.stages:
+        gain = f"{value.gain:+.3f} ({value.gain_low:+.3f} to {value.gain_high:+.3f})"
+        calls = (f"{value.calls_per_item:.2f}", f"{value.calls_per_item_without:.2f}")
+        table.add_row(plain(value.stage), f"{value.macro_f1:.3f}", f"{value.macro_f1_without:.3f}", gain, *calls)
+    return table
+
+
+def _worst(found: Audit) -> Table:
+    table = _table("question", "p(yes)", "true label", "item", "task")
+    for question in found.questions:
+        for example in question.worst:
+            item, task = plain(f"{example.kind} {example.name}"), shorten(plain(example.task), _TASK_WIDTH)
+            table.add_row(_name(question), f"{example.p_yes:.3f}", plain(example.label), item, task)
+    return table
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        table.add_column(name, justify="left" if name in _TEXTS else "right")
+    return table
+
+
+def _name(question: QuestionAudit) -> str:
+    return plain(question_name((question.stage, question.tier)))
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
