@@ -114,7 +114,8 @@ class Figures:
 def simulate(n: int, seed: int = 0, loads: Sequence[float] = LOADS) -> Figures:
     """``n`` requests on an engine in virtual time, ``PHASE`` of them under each load in turns."""
     rng = random.Random(seed)
-    cascades = read_config(shipped_config()).cascades()
+    shipped = read_config(shipped_config()).cascades()
+    cascades = {name: cascade.without_prior_stage() for name, cascade in shipped.items()}
     machine = Machine()
     adapters = {name for cascade in cascades.values() for name in cascade.adapters()}
     backend = SimulatedBackend(adapters, machine, random.Random(seed + 1))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.items import Item
-from cascade.outlook import Prior, facts_of
+from cascade.outlook import Prior, facts_of, is_evidence
 from cascade.scoring import p_yes
 
 LEAST_SEEN = 20
@@ -62,6 +62,11 @@ class FactTable:
         return FactTable(names=self.names, counts=self.counts[rows])
 
     def p_matters(self, prior: Prior) -> NDArray[np.float64]:
-        """What a prior that was fitted to these facts says of each item, in (0, 1)."""
+        """What a prior that was fitted to these facts says of each item, in (0, 1); NaN where ``is_known`` is not."""
         weights = np.array([prior.weights.get(name, 0.0) for name in self.names])
-        return p_yes(np.clip(prior.bias + self.counts @ weights, -30, 30))
+        return np.where(self.is_known, p_yes(np.clip(prior.bias + self.counts @ weights, -30, 30)), np.nan)
+
+    @property
+    def is_known(self) -> NDArray[np.bool_]:
+        """Whether each item has evidence among the facts, as ``Prior.knows`` says; (items,)."""
+        return np.asarray(self.counts[:, [is_evidence(name) for name in self.names]].any(axis=1))

@@ -12,6 +12,9 @@ DEFAULT_PASS_RATE = 0.5
 """Share of yes that is assumed of a stage of which nothing is known."""
 
 
+_FORMS = ("kind:", "tier:")  # facts that every item has, whether or not anything ties it to the task
+
+
 def facts_of(item: Item) -> Iterator[str]:
     """What a prior may know of an item: its kind, tiers, evidence, and that of its group."""
     yield f"kind:{item.kind}"
@@ -21,6 +24,11 @@ def facts_of(item: Item) -> Iterator[str]:
     if item.group is not None:
         for fact in item.group.evidence:
             yield f"group:{fact}"
+
+
+def is_evidence(fact: str) -> bool:
+    """Whether a fact ties its item to the task; the item's kind and tiers do not."""
+    return not fact.startswith(_FORMS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +47,10 @@ class Prior:
         """Probability in (0, 1) that the cascade keeps the item."""
         odds = self.bias + sum(self.weights.get(fact, 0.0) for fact in facts_of(item))
         return 1 / (1 + exp(-max(-30.0, min(30.0, odds))))
+
+    def knows(self, item: Item) -> bool:
+        """Whether any evidence of the item has a weight; without, its probability is that of any item of its kind."""
+        return any(fact in self.weights and is_evidence(fact) for fact in facts_of(item))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,21 +63,29 @@ def prior_auc(examples: Examples, n_folds: int = 5) -> float:
     Returns:
         In [0, 1]; NaN with fewer than two tasks, or where no task has both kept and other items.
     """
-    p = cross_fitted(examples, n_folds)
-    return float("nan") if np.isnan(p).any() else auc_per_task(p, examples.kept, examples.tasks)
+    p = _cross_fitted(examples, n_folds)
+    return float("nan") if p is None else auc_per_task(p, examples.kept, examples.tasks)
 
 
 def cross_fitted(examples: Examples, n_folds: int = 5) -> NDArray[np.float64]:
-    """P that each item matters, by a prior fitted to the other folds of tasks; NaN with fewer than two tasks.
+    """P that each item matters, by a prior fitted to the other folds of tasks.
 
     Args:
         examples: The examples.
         n_folds: Parts that the tasks are dealt into, in turn.
+
+    Returns:
+        In (0, 1); NaN with fewer than two tasks, and where nothing is known of an item.
     """
+    p = _cross_fitted(examples, n_folds)
+    return np.where(examples.facts.is_known, np.nan if p is None else p, np.nan)
+
+
+def _cross_fitted(examples: Examples, n_folds: int) -> NDArray[np.float64] | None:
     kept, counts = np.asarray(examples.kept, dtype=float), examples.facts.counts
     deal = np.unique(np.asarray(examples.tasks, dtype=int), return_inverse=True)[1].ravel() % n_folds
     if not examples.has_both or deal.max() == 0:
-        return np.full(kept.size, np.nan)
+        return None
     odds = np.zeros(kept.size)
     for fold in range(deal.max() + 1):
         theta = _fit(counts[deal != fold], kept[deal != fold])

@@ -16,7 +16,7 @@ LOWER, UPPER = "lower", "upper"
 class Source(StrEnum):
     """Where the p of a prior stage comes from.
 
-    ``evidence``: a logistic model of the item's facts.
+    ``evidence``: a logistic model of the item's facts; an item without evidence that it weighs is left to the model.
     ``caller``: the item's own ``prior``; an item without one is left to the model.
     """
 
@@ -50,7 +50,7 @@ class PriorStage:
         """P that an item matters, in [0, 1]; None where nothing is known."""
         if self.source is Source.CALLER:
             return item.prior
-        return self.prior.p_matters(item) if self.prior is not None else None
+        return self.prior.p_matters(item) if self.prior is not None and self.prior.knows(item) else None
 
     def answer(self, p_matters: float | None) -> bool | None:
         """Yes, no, or None where the first question is asked."""

@@ -60,6 +60,10 @@ class Cascade:
         """The stage asked first."""
         return self.stages[0]
 
+    def without_prior_stage(self) -> Cascade:
+        """The same questions, with every item put to the first one."""
+        return replace(self, prior_stage=None)
+
     def stage(self, name: str) -> Stage:
         """The stage of that name; KeyError if there is none."""
         for stage in self.stages:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import combinations
 from math import pi, sqrt
 from pathlib import Path
 
@@ -298,10 +299,10 @@ def test_adapters_that_answer_alike_may_be_one() -> None:
     rows = question_rows(cascade, scored)
     pairs = likenesses(rows)
     assert [(pair.first, pair.second) for pair in pairs] == [
-        ("relevant near", "relevant next"), ("relevant near", "relevant far"), ("relevant next", "relevant far"),
-    ]  # fmt: skip
-    (advice,) = what_to_merge(pairs, {one.name: (one.stage, one.tier) for one in rows})
-    assert "near and next" in advice.text
+        (("relevant", one), ("relevant", other)) for one, other in combinations(tiers, 2)
+    ]
+    (advice,) = what_to_merge(pairs)
+    assert "near and relevant next give" in advice.text
     assert not likenesses([replace(one, question=question("x")) for one in rows])
 
 
@@ -380,6 +381,9 @@ def test_the_command_audits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         text.replace('adapter = "primary"\n', 'adapter = "primary"\nnegated = "may it stay as it is?"\n', 1),
         encoding="utf-8",
     )
+    assert main(["config", "show", "precision", "--config", str(config), "--json"]) == ExitCode.DONE
+    stages = json.loads(capsys.readouterr().out)["stages"]
+    assert [entry["questions"][0].get("negated") for entry in stages] == [None, "may it stay as it is?", None]
     command = write_data(tmp_path / "labelled.jsonl", 12)
     command += ["--config", str(config), "--scores", str(tmp_path / "s.npz"), "--seed", "3"]
     assert main([*command, "--json"]) == ExitCode.DONE

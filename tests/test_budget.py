@@ -6,7 +6,6 @@ import asyncio
 import gc
 import math
 import random
-import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,7 +24,6 @@ from cascade import (
     ScriptedBackend,
     Status,
     read_config,
-    shipped_config,
 )
 from cascade.admission import Rules
 from cascade.backends.base import Scores, Wave
@@ -39,8 +37,8 @@ from cascade.stop import Stop
 from cascade.tree import Cascade
 from cascade.walk import Walk
 from tests.requests import files, plain_items
+from tests.shipped import CASCADES, shipped_text
 
-CASCADES = read_config(shipped_config()).cascades()
 PRECISION, SCOPE = CASCADES["precision"], CASCADES["scope"]
 ADAPTERS = frozenset({"relevant", "primary", "supporting", "dependency", "co_change", "metadata"})
 LEAVES = {
@@ -259,7 +257,7 @@ def test_a_caller_that_leaves_stops_the_wave_that_it_alone_waits_for() -> None:
 def test_budgets_come_from_the_config(tmp_path: Path) -> None:
     """A cascade's budget holds where the caller says nothing."""
     path = tmp_path / "map.toml"
-    text = re.sub(r"^outlook = .*\n", "", shipped_config().read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = shipped_text(outlook=False)
     assert "[cascade.precision]\n" in text
     text = text.replace("[cascade.precision]\n", "[cascade.precision]\nbudget_ms = 250\nmax_depth = 2\n")
     path.write_text(f'{text}\n[engine]\nmax_requests = 3\noverload = "refuse"\nspeculate = false\n', encoding="utf-8")
@@ -286,8 +284,7 @@ def test_budgets_come_from_the_config(tmp_path: Path) -> None:
 )
 def test_a_config_says_which_key_is_wrong(line: str, message: str, tmp_path: Path) -> None:
     """Budgets and outlooks are checked like everything else."""
-    text = shipped_config().read_text(encoding="utf-8").splitlines()
-    kept = [entry for entry in text if not entry.startswith("outlook")]
+    kept = shipped_text(outlook=False).splitlines()
     kept.insert(kept.index("[cascade.precision]") + 1, line)
     path = tmp_path / "map.toml"
     path.write_text("\n".join(kept), encoding="utf-8")

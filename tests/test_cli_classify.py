@@ -11,6 +11,7 @@ import pytest
 
 from cascade.cli import main
 from cascade.cli.output import ExitCode
+from tests.shipped import shipped_text
 from tests.test_rows import COMMIT
 
 SOURCES = {
@@ -64,14 +65,23 @@ def test_a_repositorys_symbols_are_labelled(repo: Path, capsys: pytest.CaptureFi
         assert decision["status"] == "decided"
         assert set(decision["steps"][0]) == {"stage", "adapter", "p_yes", "threshold", "answer"}
         assert all(0 <= step["p_yes"] <= 1 for step in decision["steps"])
-    assert found["stats"]["calls"] == sum(len(decision["steps"]) for decision in found["decisions"])
+    steps = [step for decision in found["decisions"] for step in decision["steps"]]
+    assert found["stats"]["calls"] == sum(step["adapter"] != "" for step in steps)
 
 
-def test_a_repositorys_files_are_labelled(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def questions(tmp_path: Path) -> str:
+    """A config of the shipped cascades without prior stages."""
+    path = tmp_path / "questions.toml"
+    path.write_text(shipped_text(), encoding="utf-8")
+    return str(path)
+
+
+def test_a_repositorys_files_are_labelled(repo: Path, questions: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The scope cascade asks each file in every tier that found it, and never the seed."""
     found = _json(
         capsys, "classify", "--repo", str(repo), "--task", "read the config", "--seed", "app/config.py",
-        "--cascade", "scope", "--json",
+        "--cascade", "scope", "--config", questions, "--json",
     )  # fmt: skip
     tiers = {decision["id"]: [step["tier"] for step in decision["steps"]] for decision in found["decisions"]}
     assert "dependency" in tiers["app/errors.py"]
@@ -171,9 +181,10 @@ def test_doctor_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "absent.gguf" in problem["remedy"]
 
 
-def test_a_budget_cuts_ways_short_and_says_so(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_budget_cuts_ways_short_and_says_so(repo: Path, questions: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Candidates that were not asked to the end carry status and probability, in JSON and on the screen."""
     arguments = ["classify", "--repo", str(repo), "--task", "read the config file", "--seed", "app/config.py"]
+    arguments += ["--config", questions]
     found = _json(capsys, *arguments, "--budget", "0.001", "--json")
     assert {decision["status"] for decision in found["decisions"]} == {"deadline"}
     assert all(0 < decision["p_label"] <= 1 and not decision["steps"] for decision in found["decisions"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade import Engine, Item, ScriptedBackend, Task, read_config, shipped_config
+from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.backends.scripted import ByteTokenizer
 from cascade.cli import main
 from cascade.cli.output import ExitCode
@@ -20,8 +20,8 @@ from cascade.one_call import label_starts
 from cascade.outlook import Outlook
 from cascade.outlook_file import read_outlook
 from cascade.rows import Labelled
+from tests.shipped import CASCADES
 
-CASCADES = read_config(shipped_config()).cascades()
 PRECISION = replace(CASCADES["precision"], outlook=Outlook())
 ADAPTERS = frozenset({"relevant", "primary", "supporting", "dependency", "co_change", "metadata"})
 SYMBOLS = {"read_config": "primary", "Config": "type_context", "open_socket": "excluded", "find": "supporting"}

@@ -19,16 +19,14 @@ from cascade import (
     Limits,
     ScriptedBackend,
     Status,
-    read_config,
-    shipped_config,
 )
 from cascade.backends.base import Scores, Wave
 from cascade.backends.scripted import Script
 from cascade.stop import Stop
 from tests.asyncs import run
 from tests.requests import files, plain_items, symbols
+from tests.shipped import CASCADES
 
-CASCADES = read_config(shipped_config()).cascades()
 ADAPTERS = frozenset({"relevant", "primary", "supporting", "dependency", "co_change", "metadata"})
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from cascade import Engine, Item, ScriptedBackend, Task, read_config, shipped_config
+from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.evaluate import Evaluation
 from cascade.rows import Labelled
+from tests.shipped import CASCADES
 
-CASCADES = read_config(shipped_config()).cascades()
 ADAPTERS = frozenset({"relevant", "primary", "supporting", "dependency", "co_change", "metadata"})
 
 

@@ -8,15 +8,16 @@ from dataclasses import replace
 
 import pytest
 
-from cascade import Engine, Item, ScriptedBackend, Status, read_config, shipped_config
+from cascade import Engine, Item, ScriptedBackend, Status
 from cascade.budget import Budget
 from cascade.expectation import Expectation
 from cascade.fact_table import LEAST_SEEN, FactTable
 from cascade.outlook import Outlook
 from cascade.prior_fit import Examples, fit_prior, prior_auc
 from tests.requests import plain_items
+from tests.shipped import CASCADES
 
-PRECISION = read_config(shipped_config()).cascades()["precision"]
+PRECISION = CASCADES["precision"]
 N_TASKS, N_ITEMS = 40, 50
 
 
@@ -47,7 +48,9 @@ def test_a_prior_finds_what_tells_items_apart() -> None:
     assert prior is not None
     assert {fact: prior.weights[fact] for fact in odds} == pytest.approx(odds, abs=0.3)
     facts = FactTable.of(items := _items(odds)[0], TASKS)
-    assert facts.p_matters(prior)[:50] == pytest.approx([prior.p_matters(item) for item in items[:50]])
+    known = [prior.p_matters(item) if prior.knows(item) else math.nan for item in items]
+    assert facts.p_matters(prior) == pytest.approx(known, nan_ok=True)
+    assert facts.is_known.tolist() == [prior.knows(item) for item in items]
     with_match, without = (Item(id="1", kind="function", name="f", evidence=facts) for facts in (("match",), ("far",)))
     assert prior.p_matters(with_match) > 0.8
     assert prior.p_matters(without) < 0.2

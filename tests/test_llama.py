@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade import BASE, Config, ConfigError, Engine, Item, ModelFileError, Task, read_config, shipped_config
+from cascade import BASE, Config, ConfigError, Engine, Item, ModelFileError, Task, read_config
 from cascade.adapters import ModelSet, load_model_set
 from cascade.backends.base import Probe, Wave
 from cascade.backends.native import ContextSize, NativeModel
@@ -28,6 +28,7 @@ from tests.asyncs import run
 from tests.gguf_files import Lora, write_adapter, write_model
 from tests.requests import files, symbols
 from tests.rig import Rig, probes_of
+from tests.shipped import questions_alone
 
 TOLERANCE = 1e-3
 GOLDEN = Path(__file__).parent / "golden"
@@ -37,8 +38,8 @@ SMALL = ContextSize(n_ctx=768, n_seq_max=10, n_batch=96, n_threads=1)
 
 @pytest.fixture(scope="module")
 def config() -> Config:
-    """The shipped config."""
-    return read_config(shipped_config())
+    """The shipped questions."""
+    return questions_alone()
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from math import inf
 
-from cascade import read_config, shipped_config
 from cascade.backends.scripted import ByteTokenizer
 from cascade.budget import NO_LIMIT, Budget
 from cascade.expectation import Expectation
@@ -14,8 +13,9 @@ from cascade.report import Provenance
 from cascade.request import Request, new_request
 from cascade.schedule import PATIENCE_S, Schedule
 from tests.requests import plain_items
+from tests.shipped import CASCADES
 
-CASCADE = read_config(shipped_config()).cascades()["precision"]
+CASCADE = CASCADES["precision"]
 PROVENANCE = Provenance(
     model="m", adapters=dict.fromkeys(CASCADE.adapters(), "a"), prompt_format="embedded", label_tokens=(256, 257)
 )

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade import read_config, shipped_config
 from cascade.backends.scripted import ByteTokenizer
 from cascade.costs import Costs
 from cascade.expectation import Expectation
@@ -22,8 +21,8 @@ from cascade.request import Request, new_request
 from cascade.stage import BASE
 from cascade.wave import Plan
 from tests.requests import files, symbols
+from tests.shipped import CASCADES
 
-CASCADES = read_config(shipped_config()).cascades()
 PRECISION, SCOPE = ("relevant", "primary", "supporting"), ("dependency", "co_change", "metadata")
 PROVENANCE = Provenance(model="", adapters=dict.fromkeys(PRECISION + SCOPE, ""), prompt_format="", label_tokens=(0, 1))
 BUILDER = PromptBuilder(FORMATS["embedded"], ByteTokenizer(), Limits(task=60, seed=10, group=20, item=40))

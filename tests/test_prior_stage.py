@@ -22,10 +22,10 @@ from cascade import (
     ScriptedBackend,
     Status,
     read_config,
-    shipped_config,
 )
 from cascade.prior_stage import PriorStage, Source
 from cascade.stage import ANY_TIER, Question, Stage, Target
+from tests.shipped import shipped_text
 
 NO = Target("drop", is_label=True)
 KEEP = Target("keep", is_label=True)
@@ -108,15 +108,16 @@ def test_a_probe_does_not_pass_it() -> None:
 
 
 def test_evidence_is_weighed_by_its_own_prior_or_by_the_outlook() -> None:
-    """The item's own number does not count there."""
-    own = Prior(bias=-3.0, weights={"match": 6.0})
+    """The item's own number does not count there; an item without evidence that it weighs is left to the model."""
+    own = Prior(bias=-6.0, weights={"match": 6.0, "small": -1.0, "kind:function": 3.0})
     by_evidence = replace(CALLER, source=Source.EVIDENCE)
     matched = Item(id="1", kind="function", name="f", evidence=("match",), prior=0.0)
-    other = replace(matched, evidence=())
+    other, unknown = replace(matched, evidence=("small",)), replace(matched, evidence=("never seen",))
     for found in (cascade(replace(by_evidence, prior=own)), cascade(by_evidence, Outlook(prior=own))):
         prior_stage = found.prior_stage
         assert prior_stage
-        assert [prior_stage.answer(prior_stage.p_matters(item)) for item in (matched, other)] == [True, False]
+        answers = [prior_stage.answer(prior_stage.p_matters(item)) for item in (matched, other, unknown)]
+        assert answers == [True, False, None]
     with pytest.raises(ConfigError, match=r"cascade\.c\.stages\.prior: goes by evidence, and there is no prior"):
         cascade(by_evidence)
 
@@ -151,10 +152,7 @@ no = { label = "excluded" }
 
 def with_table(tmp_path: Path, before: str) -> Path:
     """The shipped config with a prior stage before another stage."""
-    shipped = shipped_config()
-    text = shipped.read_text(encoding="utf-8")
-    for path in (*shipped.parent.glob("*.gguf"), *shipped.parent.glob("*.toml")):
-        text = text.replace(f'"{path.name}"', f'"{path}"')
+    text = shipped_text()
     at = text.index(f'[[cascade.precision.stages]]\nname = "{before}"')
     path = tmp_path / "my.toml"
     path.write_text(text[:at] + TABLE + text[at:], encoding="utf-8")

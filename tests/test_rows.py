@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from cascade import InputError, read_config, shipped_config
+from cascade import InputError
 from cascade.rows import Format, read_items, read_labelled
+from tests.shipped import CASCADES
 
-CASCADES = read_config(shipped_config()).cascades()
 COMMIT: dict[str, Any] = {
     "repo": "someone/something",
     "commit": "0" * 40,

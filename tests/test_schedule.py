@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade import Status, read_config, shipped_config
+from cascade import Status
 from cascade.backends.scripted import ByteTokenizer
 from cascade.budget import NO_LIMIT, Budget
 from cascade.demand import by_depth
@@ -24,9 +24,10 @@ from cascade.request import Request, new_request
 from cascade.schedule import LONG_PATIENCE_S, PATIENCE_S, Schedule, last_moment
 from cascade.stage import BASE
 from tests.requests import plain_items
+from tests.shipped import CASCADES
 
 ADAPTERS = ("relevant", "primary", "supporting")
-PRECISION = read_config(shipped_config()).cascades()["precision"]
+PRECISION = CASCADES["precision"]
 RATES = {"relevant": 0.35, "primary": 0.45, "supporting": 0.5}
 CASCADE = replace(PRECISION, outlook=Outlook(pass_rates=RATES))
 PROVENANCE = Provenance(model="", adapters=dict.fromkeys(ADAPTERS, ""), prompt_format="", label_tokens=(0, 1))

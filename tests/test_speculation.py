@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cascade import BASE, Cascade, Engine, Outlook, read_config, shipped_config
+from cascade import BASE, Cascade, Engine, Outlook
 from cascade.admission import Rules
 from cascade.backends.embedded import open_backend
 from cascade.backends.scripted import ByteTokenizer
@@ -20,9 +20,10 @@ from cascade.report import Provenance
 from cascade.request import new_request
 from cascade.wave import Plan
 from tests.requests import plain_items, symbols
+from tests.shipped import CASCADES, SHIPPED
 
 BUILDER = PromptBuilder(FORMATS["embedded"], ByteTokenizer())
-PRECISION = read_config(shipped_config()).cascades()["precision"]
+PRECISION = CASCADES["precision"]
 WIDE = Room(nodes=1_000, tokens=1_000_000)
 
 
@@ -82,7 +83,7 @@ def test_other_adapters_cannot_be_asked_ahead() -> None:
 
 def test_the_same_decisions_in_fewer_calls_of_the_model() -> None:
     """On the real model, item by item; what was asked ahead is counted, and off is off."""
-    config = read_config(shipped_config())
+    config = SHIPPED
     cascades = {"precision": _under(BASE)}
     task, items = symbols(5, 12)
     decisions, decode_calls, ahead = [], [], []

@@ -10,6 +10,7 @@ from cascade.audit.contrast import MIN_TASKS
 from cascade.audit.errors import REPOSITORY, TIER, SliceErrors
 from cascade.audit.learning_curve import LearningCurve
 from cascade.audit.likeness import Likeness
+from cascade.audit.question_rows import question_name
 from cascade.audit.stage_value import StageValue
 from cascade.tree import Cascade
 from cascade.tuning.risk import holm
@@ -88,7 +89,7 @@ def _least(part: SliceErrors) -> float:
 
 def _slice_advice(cascade: Cascade, part: SliceErrors) -> Advice:
     errors, rest = part.errors, part.rest
-    name = f"{part.stage} {part.tier}".strip()
+    name = question_name((part.stage, part.tier))
     act, remedy = _remedy(cascade, part)
     sides = [f"base rate {_share(errors.base_rate)} against {_share(rest.base_rate)}"]
     sides.append(f"balanced error {_share(errors.balanced)} against {_share(rest.balanced)}")
@@ -120,7 +121,8 @@ def _remedy(cascade: Cascade, part: SliceErrors) -> tuple[Act, str]:
     balanced, rest = part.errors.balanced, part.rest.balanced
     if balanced is not None and rest is not None and balanced <= rest:
         why = "By balanced error it is told apart no worse, so its base rate or its threshold makes the difference"
-        return Act.THRESHOLD, f"{why}: tune a threshold for it first"
+        what = "tune on tasks like its own" if part.dimension == REPOSITORY else "tune a threshold for it first"
+        return Act.THRESHOLD, f"{why}: {what}"
     stage = cascade.stage(part.stage)
     is_own_question = part.dimension == TIER and stage.is_tiered
     adapter = stage.question(part.value if is_own_question else part.tier).adapter
@@ -142,7 +144,7 @@ def what_needs_data(curves: Mapping[Key, LearningCurve], within: float) -> list[
         if curve.tasks_needed <= last.n_tasks:
             continue
         text = (
-            f"{stage} {tier}".strip() + f": {last.n_tasks} tasks tell its error rate to ±{100 * last.half_width:.1f} "
+            f"{question_name((stage, tier))}: {last.n_tasks} tasks tell its error rate to ±{100 * last.half_width:.1f} "
             f"points ({first.n_tasks} to ±{100 * first.half_width:.1f}); ±{100 * within:g} takes about "
             f"{curve.tasks_needed}{_learning(curve)}. Label more tasks."
         )
@@ -176,13 +178,8 @@ def what_to_drop(values: Iterable[StageValue]) -> list[Advice]:
     return found
 
 
-def what_to_merge(pairs: Iterable[Likeness], names: Mapping[str, Key]) -> list[Advice]:
-    """Questions that answer alike and err alike.
-
-    Args:
-        pairs: Every two questions.
-        names: Name of a question -> its stage and tier.
-    """
+def what_to_merge(pairs: Iterable[Likeness]) -> list[Advice]:
+    """Questions that answer alike and err alike."""
     found = []
     for pair in pairs:
         low, high = pair.difference.low, pair.difference.high
@@ -190,8 +187,9 @@ def what_to_merge(pairs: Iterable[Likeness], names: Mapping[str, Key]) -> list[A
         if not is_same_error or pair.correlation < _SAME_RANKING or pair.agree.low < _ALIKE:
             continue
         text = (
-            f"{pair.first} and {pair.second} give the same answer to {pair.agree} of {pair.agree.n} rows, with a rank "
-            f"correlation of {pair.correlation:.2f} and error rates {100 * pair.difference.value:+.1f} points apart. "
+            f"{question_name(pair.first)} and {question_name(pair.second)} give the same answer to {pair.agree} of "
+            f"{pair.agree.n} rows, with a rank correlation of {pair.correlation:.2f} and error rates "
+            f"{100 * pair.difference.value:+.1f} points apart. "
             f"Let one adapter answer for {' and '.join(pair.adapters)}."
         )
         numbers = {
@@ -199,6 +197,6 @@ def what_to_merge(pairs: Iterable[Likeness], names: Mapping[str, Key]) -> list[A
             "correlation": pair.correlation,
             "difference": pair.difference.value,
         }
-        stage, tier = names[pair.first]
+        stage, tier = pair.first
         found.append(Advice(act=Act.MERGE, stage=stage, tier=tier, text=text, numbers=numbers))
     return found

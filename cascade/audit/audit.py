@@ -143,12 +143,11 @@ def audit(
     honest = honest_p(cascade, scored, terms.seed)
     sliced = slices_of(questions, slices(scored, tasks))
     values, pairs = stage_values(cascade, scored, terms.seed), likenesses(questions)
-    names = {rows.name: (rows.stage, rows.tier) for rows in questions}
     advice = (
         *where_it_errs(cascade, sliced),
         *what_needs_data(curves, terms.within),
         *what_to_drop(values),
-        *what_to_merge(pairs, names),
+        *what_to_merge(pairs),
     )
     return Audit(
         cascade=cascade.name,
@@ -164,9 +163,9 @@ def audit(
                 threshold=rows.question.threshold,
                 errors=errors_of(rows.wrong, rows.truths, rows.tasks),
                 worst=worst(rows, tasks, terms.n_worst),
-                noise=label_noise(rows, honest[rows.stage, rows.tier][rows.rows]),
-                curve=curves[rows.stage, rows.tier],
-                coherence=terms.coherence.get((rows.stage, rows.tier)),
+                noise=label_noise(rows, honest[rows.key][rows.rows]),
+                curve=curves[rows.key],
+                coherence=terms.coherence.get(rows.key),
             )
             for rows in questions
         ),

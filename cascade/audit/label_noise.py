@@ -107,10 +107,8 @@ def _most(rows: QuestionRows) -> tuple[float, float]:
 
     Where a share a of the yeses is flipped, those that keep the label are 1 - a of them.
     """
-    n = max(1, round(_SUREST * rows.p.size))
-    order = np.argsort(rows.p, kind="stable")
-    low, high = order[:n], order[-n:]
-    of_no = rate(rows.truths[low], rows.tasks[low]).high
-    of_yes = rate(~rows.truths[high], rows.tasks[high]).high
+    low, high = np.quantile(rows.p, (_SUREST, 1 - _SUREST))
+    of_no = _share(rows.truths, rows.p <= low, rows).high
+    of_yes = _share(~rows.truths, rows.p >= high, rows).high
     yes = float(rows.truths.mean())
     return min(yes, of_no), min(1 - yes, of_yes / (1 - of_yes) * yes if of_yes < 1 else 1.0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.audit.question_rows import QuestionRows, question_rows
+from cascade.audit.question_rows import question_rows
 from cascade.audit.rate import rate
 from cascade.tree import Cascade
 from cascade.tuning.calibration import calibrate
@@ -72,7 +72,7 @@ def learning_curves(
             sample = scored.take(np.sort(rng.permutation(scored.n_tasks)[:n]))
             losses = {key: found.after.log_loss for key, found in calibrate(cascade, sample).items()}
             for rows in question_rows(cascade, sample):
-                draws[rows.stage, rows.tier].append((_half_width(rows), losses.get((rows.stage, rows.tier))))
+                draws[rows.key].append((rate(rows.wrong, rows.tasks).half_width, losses.get(rows.key)))
             advance()
         for key, found in draws.items():
             points[key].append(_point(n, found))
@@ -85,10 +85,6 @@ def learning_curves(
 def n_audits() -> int:
     """How many audits ``learning_curves`` makes."""
     return sum(N_DRAWS if share < 1 else 1 for share in SHARES)
-
-
-def _half_width(rows: QuestionRows) -> float:
-    return rate(rows.wrong, rows.tasks).half_width
 
 
 def _point(n: int, draws: list[tuple[float, float | None]]) -> CurvePoint:

@@ -10,6 +10,7 @@ import numpy as np
 from cascade.audit.contrast import MIN_TASKS
 from cascade.audit.question_rows import QuestionRows
 from cascade.audit.rate import Array, Mean, Rate, mean, rate
+from cascade.tuning.scored import Key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +18,7 @@ class Likeness:
     """Two questions of different adapters, on items that both were asked and whose true answers to both are known.
 
     Attributes:
-        first: Name of the one question.
+        first: Stage and tier of the one question.
         second: Of the other.
         adapters: Their adapters.
         agree: Share of rows with the same answer.
@@ -25,8 +26,8 @@ class Likeness:
         difference: Error rate of the first less that of the second, in [-1, 1].
     """
 
-    first: str
-    second: str
+    first: Key
+    second: Key
     adapters: tuple[str, str]
     agree: Rate
     correlation: float
@@ -51,8 +52,8 @@ def _likeness(one: QuestionRows, other: QuestionRows) -> Likeness | None:
         return None
     differences = one.wrong[at_one].astype(float) - other.wrong[at_other]
     return Likeness(
-        first=one.name,
-        second=other.name,
+        first=one.key,
+        second=other.key,
         adapters=(one.question.adapter, other.question.adapter),
         agree=rate(one.answers[at_one] == other.answers[at_other], tasks),
         correlation=float(np.corrcoef(_ranks(one.p[at_one]), _ranks(other.p[at_other]))[0, 1]),

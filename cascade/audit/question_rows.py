@@ -9,7 +9,7 @@ import numpy as np
 from cascade.audit.rate import Array, Bools, Ints
 from cascade.stage import Question, Stage
 from cascade.tree import Cascade
-from cascade.tuning.scored import ScoredTasks
+from cascade.tuning.scored import Key, ScoredTasks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +35,9 @@ class QuestionRows:
     truths: Bools
 
     @property
-    def name(self) -> str:
-        """The stage, and the tier where it asks by tier."""
-        return f"{self.stage} {self.tier}".strip()
+    def key(self) -> Key:
+        """Stage and tier."""
+        return self.stage, self.tier
 
     @property
     def answers(self) -> Bools:
@@ -48,6 +48,11 @@ class QuestionRows:
     def wrong(self) -> Bools:
         """Where it errs."""
         return np.asarray(self.answers != self.truths)
+
+
+def question_name(key: Key) -> str:
+    """The stage, and the tier where it asks by tier."""
+    return " ".join(key).strip()
 
 
 def question_rows(cascade: Cascade, scored: ScoredTasks) -> list[QuestionRows]:

@@ -114,7 +114,7 @@ def freedom(sizes: Array) -> int:
 
     Source: Kish (1965): n tasks of unequal weight are worth (sum w) ** 2 / sum w ** 2 equal ones.
     """
-    return max(1, int(sizes.sum() ** 2 / (sizes**2).sum()) - 1)
+    return max(1, int(sizes.sum() ** 2 / (sizes**2).sum() + 1e-9) - 1)
 
 
 def _worth(value: float, sizes: Array, counts: Array) -> float:

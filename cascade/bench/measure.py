@@ -70,7 +70,8 @@ class Bench:
     """
 
     def __init__(self, config: Config, name: str) -> None:
-        cascades = config.cascades()
+        # The workload's labels say where items go, so that everyone makes the same calls.
+        cascades = {name: cascade.without_prior_stage() for name, cascade in config.cascades().items()}
         self.models = load_model_set(config)
         backend = open_backend(config, cascades, models=self.models)
         self.labels = backend.facts.provenance.label_tokens

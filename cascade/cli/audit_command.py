@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cascade.audit.audit import Audit, AuditTerms, QuestionAudit, audit
+from cascade.audit.audit import Audit, AuditTerms, QuestionAudit
+from cascade.audit.audit import audit as audit_scores
 from cascade.audit.coherence import Coherence, coherence, opposite
 from cascade.audit.learning_curve import n_audits
+from cascade.audit.question_rows import question_name
 from cascade.cli.labelled_scores import LabelledScores, labelled_scores
 from cascade.cli.output import ConfigOption, JsonOption, plain, print_json, progress, results
 from cascade.config import Config, read_config, shipped_config
@@ -19,9 +21,10 @@ from cascade.engine import Engine, settings_of
 from cascade.tuning.scored import Key
 
 _TASK_WIDTH = 90
+_TEXTS = ("question", "adapter", "slice", "stage", "item", "task", "true label")
 
 
-def audit_command(  # noqa: PLR0913 - the command line's options
+def audit(  # noqa: PLR0913 - the command line's options
     *,
     cascade: Annotated[str, typer.Option(help="Name of the cascade.")],
     data: Annotated[list[Path], typer.Option(help="Labelled tasks, JSON lines, plain or gzipped; may be repeated.")],
@@ -42,7 +45,7 @@ def audit_command(  # noqa: PLR0913 - the command line's options
     terms = AuditTerms(within=within, n_worst=worst, seed=seed, coherence=_coherence(read, labelled, seed))
     with progress() as bar:
         line = bar.add_task("sub-samples", total=n_audits())
-        found = audit(labelled.cascade, labelled.scored, labelled.tasks, terms, lambda: bar.advance(line))
+        found = audit_scores(labelled.cascade, labelled.scored, labelled.tasks, terms, lambda: bar.advance(line))
     if json:
         print_json(found.as_dict())
     else:
@@ -82,14 +85,13 @@ def _show(found: Audit) -> None:
 
 
 def _questions(found: Audit) -> Table:
-    table = _table(
-        "question", "rows", "tasks", "base rate", "error", "false yes", "false no", "balanced", "tasks needed"
-    )
+    rates = ("base rate", "error", "false yes", "false no", "balanced")
+    table = _table("question", "adapter", "rows", "tasks", *rates, "tasks needed")
     for question in found.questions:
         errors = question.errors
         counts = (str(errors.error.n), str(errors.error.n_tasks), _share(errors.base_rate))
-        rates = (str(errors.error), str(errors.false_yes), str(errors.false_no), _share(errors.balanced))
-        table.add_row(_name(question), *counts, *rates, str(question.curve.tasks_needed))
+        shares = (str(errors.error), str(errors.false_yes), str(errors.false_no), _share(errors.balanced))
+        table.add_row(_name(question), plain(question.adapter), *counts, *shares, str(question.curve.tasks_needed))
     return table
 
 
@@ -111,7 +113,7 @@ def _slices(found: Audit) -> Table:
     for part in found.slices:
         errors, rest = part.errors, part.rest
         counts = (str(errors.error.n), str(errors.error.n_tasks), _share(errors.base_rate))
-        name = plain(f"{part.stage} {part.tier}")
+        name = plain(question_name((part.stage, part.tier)))
         cells = (
             str(errors.error),
             _share(rest.error.value),
@@ -143,14 +145,13 @@ def _worst(found: Audit) -> Table:
 
 def _table(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    texts = ("question", "slice", "stage", "item", "task", "true label")
     for name in names:
-        table.add_column(name, justify="left" if name in texts else "right")
+        table.add_column(name, justify="left" if name in _TEXTS else "right")
     return table
 
 
 def _name(question: QuestionAudit) -> str:
-    return plain(f"{question.stage} {question.tier}")
+    return plain(question_name((question.stage, question.tier)))
 
 
 def _share(value: float | None) -> str:

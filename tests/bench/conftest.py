@@ -9,13 +9,13 @@ import pytest
 from cascade.backends.embedded import open_backend
 from cascade.backends.llama import LlamaBackend
 from cascade.prompt import PromptBuilder
-from tests.bench.shipped import CASCADES, CONFIG
+from tests.shipped import CASCADES, SHIPPED
 
 
 @pytest.fixture(scope="module")
 def backend() -> Iterator[LlamaBackend]:
     """The shipped model."""
-    opened = open_backend(CONFIG, CASCADES)
+    opened = open_backend(SHIPPED, CASCADES)
     yield opened
     opened.abandon()
 

@@ -22,7 +22,7 @@ from cascade.bench.workload import WORKLOADS, workload
 from cascade.cli import main
 from cascade.errors import InputError
 from cascade.prompt import PromptBuilder
-from tests.bench.shipped import CASCADES, CONFIG
+from tests.shipped import CASCADES, SHIPPED
 
 
 def test_precision_100_is_what_it_says(builder: PromptBuilder) -> None:
@@ -54,7 +54,7 @@ def test_an_unknown_workload_is_refused(builder: PromptBuilder) -> None:
 @pytest.mark.parametrize("name", ["precision-100", "scope-60", "single"])
 def test_branches_follow_the_labels(name: str, builder: PromptBuilder) -> None:
     """Under forced branching the engine gives every item its label, by the probes that were foreseen, each once."""
-    opened = open_backend(CONFIG, CASCADES)
+    opened = open_backend(SHIPPED, CASCADES)
     found = workload(name, builder, CASCADES)
     asked = asks(found, builder, CASCADES)
     forced = ForcedBackend(opened, asked)
@@ -72,7 +72,7 @@ def test_figures_of_a_comparison() -> None:
     """Two rounds, peers in the first alone: every figure is there and within its range."""
     turns: list[None] = []
     choice = PeerChoice.of(["llama", "llama-by-hand", "four-way"], n_rounds=1)
-    figures = compare(CONFIG, "single", 2, choice=choice, advance=lambda: turns.append(None))
+    figures = compare(SHIPPED, "single", 2, choice=choice, advance=lambda: turns.append(None))
     assert len(turns) == 3
     assert figures["items"] == 1
     assert figures["calls_per_item"] == 3
@@ -98,7 +98,7 @@ def test_a_peer_that_cannot_run_is_skipped_with_the_reason(tmp_path: Path) -> No
         (tmp_path / "absent", "cannot be started (No such file or directory)"),
         (program, "ended with code 3; it wrote: cannot load / the model"),
     ):
-        figures = compare(CONFIG, "single", 1, choice=PeerChoice.of(["llama-server"], server))
+        figures = compare(SHIPPED, "single", 1, choice=PeerChoice.of(["llama-server"], server))
         assert figures["peers"] == {}
         assert reason in figures["skipped"]["llama-server"]
 
@@ -149,7 +149,7 @@ def test_reuse_adds_up(backend: LlamaBackend, builder: PromptBuilder) -> None:
 
 def test_a_deep_workload_is_set_against_its_first_stage() -> None:
     """Every item passes all stages, and the figure that compares them is there."""
-    figures = compare(CONFIG, "deep", 1)
+    figures = compare(SHIPPED, "deep", 1)
     assert figures["calls_per_item"] == 3
     assert figures["stages_over_first"] > 0
 
@@ -169,6 +169,6 @@ def test_bench_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_flops_are_two_per_weight_of_the_layers() -> None:
     """Embedding, head and norms are left out."""
-    facts = load_model_set(CONFIG).model
+    facts = load_model_set(SHIPPED).model
     per_layer = 2 * 256 * (256 + 2 * 128 + 256 + 3 * 768)
     assert flops_per_token(facts) == facts.n_layers * per_layer

@@ -20,8 +20,8 @@ from cascade.cli import main
 from cascade.cli.budget_table import show_budgets
 from cascade.stop import Stop
 from tests.asyncs import run
-from tests.bench.shipped import CASCADES
 from tests.requests import plain_items
+from tests.shipped import CASCADES
 
 FULL_MS = 100.0
 PROVENANCE = Provenance(model="m", adapters={}, prompt_format="embedded", label_tokens=(1, 2))

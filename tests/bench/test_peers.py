@@ -26,7 +26,7 @@ from cascade.gguf_file import GGUFFile, MetaValue, read_gguf
 from cascade.one_call import one_stage
 from cascade.prompt import PromptBuilder
 from cascade.tree import Cascade
-from tests.bench.shipped import CASCADES, CONFIG
+from tests.shipped import CASCADES, SHIPPED
 
 
 def test_all_stands_for_every_peer() -> None:
@@ -44,12 +44,12 @@ def setup(builder: PromptBuilder) -> PeerSetup:
     found = workload("mixed-8", builder, CASCADES)
     found = replace(found, calls=found.calls[:2])
     return PeerSetup(
-        config=CONFIG,
-        models=load_model_set(CONFIG),
+        config=SHIPPED,
+        models=load_model_set(SHIPPED),
         workload=found,
         asked=asks(found, builder, CASCADES),
         labels=builder.label_tokens(),
-        size=replace(context_size(CONFIG.model), n_threads=3),
+        size=replace(context_size(SHIPPED.model), n_threads=3),
     )
 
 

@@ -1,0 +1,36 @@
+"""The shipped cascades as tests use them: their questions alone, put to every item."""
+
+from __future__ import annotations
+
+import re
+
+from cascade.config import Config, read_config, shipped_config
+
+SHIPPED = read_config(shipped_config())
+CASCADES = {name: cascade.without_prior_stage() for name, cascade in SHIPPED.cascades().items()}
+
+
+def questions_alone(config: Config = SHIPPED) -> Config:
+    """A config without prior stages, and so without thresholds that were tuned with them."""
+    cascades = {}
+    for name, entry in config.cascade.items():
+        stages = tuple(stage for stage in entry.stages if stage.kind != "prior")
+        cascades[name] = entry.model_copy(update={"thresholds": None, "stages": stages})
+    return config.model_copy(update={"cascade": cascades})
+
+
+def shipped_text(*, outlook: bool = True) -> str:
+    """The shipped config's text without prior stages and thresholds, for another folder.
+
+    Args:
+        outlook: Whether the outlooks stay.
+    """
+    path = shipped_config()
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(r'^\[\[cascade\.\w+\.stages\]\]\nkind = "prior"\n(?:.+\n)+\n', "", text, flags=re.MULTILINE)
+    text = re.sub(r"^thresholds = .*\n", "", text, flags=re.MULTILINE)
+    if not outlook:
+        text = re.sub(r"^outlook = .*\n", "", text, flags=re.MULTILINE)
+    for file in (*path.parent.glob("*.gguf"), *path.parent.glob("*.toml")):
+        text = text.replace(f'"{file.name}"', f'"{file}"')
+    return text
