@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -14,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.promise import question, simulated, two_stages
-from cascade import Budget, Engine, Item, ScriptedBackend, Task
+from cascade import Budget, Engine, Item, ScriptedBackend, Task, read_config, shipped_config
 from cascade.audit.advice import Act, Advice
+from cascade.cli import main
+from cascade.cli.output import ExitCode
 from cascade.errors import InputError, MachineError
 from cascade.metrics import calibration_error
 from cascade.outlook import Outlook, Prior
@@ -35,7 +38,7 @@ from cascade.page.svg import WIDTH, svg
 from cascade.prior_stage import PriorStage, Source
 from cascade.rows import Labelled
 from cascade.stage import ANY_TIER, Combine, Stage, Target
-from cascade.thresholds_file import PromiseConfig
+from cascade.thresholds_file import HeldOutConfig, MadeForConfig, PromiseConfig, ThresholdsFile, write_thresholds
 from cascade.tree import Cascade
 from cascade.tuning.outcome import Replay
 from cascade.tuning.scored import Origin, ScoredTasks
@@ -111,7 +114,8 @@ def made(n_tasks: int = 60, words: tuple[str, ...] = ("plain",)) -> tuple[Cascad
 
 KNOWN = Known(
     origin=Origin(model="ab" * 32, adapters={HOSTILE[0]: "cd" * 32}, data="ef" * 32, questions="01" * 32),
-    promise=PromiseConfig(unit="task", recall=0.9, delta=0.05, p_value=0.04, tasks=100, minimised="calls"),
+    promise="Promised: " + HOSTILE[0],
+    promised_recall=0.9,
     advice=(Advice(act=Act.SPLIT, stage="a", text=HOSTILE[1], numbers={}),),
     anytime=tuple(
         {"share": share, "budget_ms": 80 * share, "elapsed_ms": 80 * share, "accuracy": 0.5 + share / 4}
@@ -415,7 +419,7 @@ def test_the_page_is_whole_and_always_the_same(tmp_path: Path) -> None:
     assert set(ids) >= FIGURES
     assert seen.tags["figure"] == seen.tags["svg"] == seen.tags["desc"] == seen.tags["figcaption"]
     assert seen.tags["table"] > seen.tags["figure"]
-    for words in ("60", "720", "abababababab", "at least 0.9 on tasks", "split", "task: one number"):
+    for words in ("60", "720", "abababababab", "Promised", "promised", "split", "task: one number"):
         assert words in seen.text
     assert "second line" not in seen.text
 
@@ -457,6 +461,41 @@ def test_pictures_are_those_of_the_page(tmp_path: Path) -> None:
     assert [path.stem for path in once] == [chart.name for chart in charts]
     assert all(path.read_bytes()[:4] == b"\x89PNG" for path in once)
     assert [path.read_bytes() for path in once] == [path.read_bytes() for path in twice]
+
+
+def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the embedded model: fingerprints, advice and promise stand in it; a folder that cannot be is refused."""
+    items = [{"id": name, "name": name, "label": label} for name, label in (("read", "primary"), ("open", "excluded"))]
+    data, scores, config = (tmp_path / name for name in ("data.jsonl", "scores.npz", "my.toml"))
+    lines = [json.dumps({"task": f"read the config file {at}", "items": items}) for at in range(8)]
+    data.write_text("\n".join(lines), encoding="utf-8")
+    command = ["audit", "--cascade", "precision", "--data", str(data), "--scores", str(scores)]
+    assert main([*command, "--json"]) == ExitCode.DONE
+    with np.load(scores) as file:
+        origin = json.loads(str(file["head"]))["origin"]
+    precision = read_config(shipped_config()).cascades()["precision"]
+    promise = PromiseConfig(unit="task", recall=0.77, delta=0.05, p_value=0.03, tasks=100, minimised="calls")
+    thresholds = ThresholdsFile(
+        promise=promise,
+        held_out=HeldOutConfig(recall=0.8, calls_per_item=1.5, false_positives_per_item=0.2),
+        made_for=MadeForConfig(**origin),
+        thresholds={stage.name: {ANY_TIER: 0.125} for stage in precision.stages},
+    )
+    write_thresholds(thresholds, tmp_path / "my.thresholds.toml", "by hand")
+    text = shipped_config().read_text(encoding="utf-8")
+    for path in (*shipped_config().parent.glob("*.gguf"), *shipped_config().parent.glob("*.toml")):
+        text = text.replace(f'"{path.name}"', f'"{path}"')
+    text = text.replace("[cascade.precision]\n", '[cascade.precision]\nthresholds = "my.thresholds.toml"\n')
+    config.write_text(text, encoding="utf-8")
+    folder = tmp_path / "page"
+    capsys.readouterr()
+    assert main([*command, "--config", str(config), "--report", str(folder)]) == ExitCode.DONE
+    assert f"wrote {folder / PAGE}" in " ".join(capsys.readouterr().err.split())
+    seen = Seen((folder / PAGE).read_text(encoding="utf-8"))
+    for words in (origin["model"][:12], origin["data"][:12], "at least 0.77", "What to do", "0.125"):
+        assert words in seen.text, words
+    (tmp_path / "file").touch()
+    assert main([*command, "--report", str(tmp_path / "file")]) == ExitCode.FAILURE
 
 
 @pytest.fixture

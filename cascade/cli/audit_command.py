@@ -15,9 +15,11 @@ from cascade.audit.coherence import Coherence, coherence, opposite
 from cascade.audit.learning_curve import n_audits
 from cascade.audit.question_rows import question_name
 from cascade.cli.labelled_scores import LabelledScores, labelled_scores
-from cascade.cli.output import ConfigOption, JsonOption, plain, print_json, progress, results
+from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, progress, results
 from cascade.config import Config, read_config, shipped_config
 from cascade.engine import Engine, settings_of
+from cascade.page.page import Known, make_folder, write_page
+from cascade.thresholds_file import ThresholdsFile
 from cascade.tuning.scored import Key
 
 _TASK_WIDTH = 90
@@ -35,21 +37,42 @@ def audit(  # noqa: PLR0913 - the command line's options
     worst: Annotated[int, typer.Option(help="Examples of confident and wrong answers, for each question.")] = 5,
     seed: Annotated[int, typer.Option(help="Of sub-samples and resamples.")] = 0,
     scores: Annotated[Path | None, typer.Option(help="Keep scores in this .npz file, and use those it has.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Folder for a page to look at, index.html.")] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Say where a cascade errs, how sure that is, and what to split, label, drop or merge."""
     AuditTerms(within=within, n_worst=worst)  # refuses before work that takes long
+    if report is not None:
+        make_folder(report)
     read = read_config(config or shipped_config())
     labelled = labelled_scores(read, cascade, [*data, *(more or [])], scores)
     terms = AuditTerms(within=within, n_worst=worst, seed=seed, coherence=_coherence(read, labelled, seed))
     with progress() as bar:
         line = bar.add_task("sub-samples", total=n_audits())
         found = audit_scores(labelled.cascade, labelled.scored, labelled.tasks, terms, lambda: bar.advance(line))
+    if report is not None:
+        known = _known(read, labelled, found)
+        for path in write_page(labelled.cascade, labelled.scored, labelled.tasks, report, known):
+            note(f"wrote {path}")
     if json:
         print_json(found.as_dict())
     else:
         _show(found)
+
+
+def _known(config: Config, labelled: LabelledScores, found: Audit) -> Known:
+    """What the page shows besides scores."""
+    file = config.cascade[labelled.cascade.name].thresholds
+    if not isinstance(file, ThresholdsFile):
+        return Known(origin=labelled.origin, advice=found.advice)
+    promise = file.promise
+    words = (
+        f"Promised of these thresholds: a mean recall per {promise.unit} of at least {promise.recall:g} on tasks like "
+        f"those they were tuned on, wrong with a chance of at most {promise.delta:g}; tested on {promise.tasks} tasks "
+        f"held out (p-value {promise.p_value:.2g})."
+    )
+    return Known(origin=labelled.origin, advice=found.advice, promise=words, promised_recall=promise.recall)
 
 
 def _coherence(config: Config, labelled: LabelledScores, seed: int) -> dict[Key, Coherence]:

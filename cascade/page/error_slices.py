@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cascade.audit.errors import SliceErrors, slices_of
+from cascade.audit.question_rows import question_name
 from cascade.audit.rate import LEVEL, Rate, rate
 from cascade.audit.slices import slices
 from cascade.page.chart import Axis, Chart, Dots, Line, Mark, Table, Tone
@@ -18,10 +19,11 @@ def error_slices(subject: Subject) -> list[Chart]:
     found: dict[tuple[str, str], list[SliceErrors]] = {}
     for part in slices_of(subject.questions, slices(subject.scored, subject.tasks)):
         found.setdefault((part.stage, part.tier), []).append(part)
-    overall = {(rows.stage, rows.tier): rate(rows.wrong, rows.tasks) for rows in subject.questions if rows.p.size}
+    overall = {rows.key: rate(rows.wrong, rows.tasks) for rows in subject.questions if rows.p.size}
+    in_order = sorted(found.items(), key=lambda pair: _order(subject, pair[0]))
     return [
-        _chart(f"errors-{at}", f"{stage} {tier}".strip(), parts, overall.get((stage, tier)))
-        for at, ((stage, tier), parts) in enumerate(sorted(found.items(), key=lambda pair: _order(subject, pair[0])), 1)
+        _chart(f"errors-{at}", question_name(key), parts, overall.get(key))
+        for at, (key, parts) in enumerate(in_order, 1)
     ]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from cascade.audit.advice import Advice
+from cascade.audit.question_rows import question_name
 from cascade.errors import MachineError
 from cascade.metrics import auc_per_task, macro_f1
 from cascade.page.answers import calls_per_item, confusion
@@ -31,7 +32,6 @@ from cascade.page.reliability import Reliability, reliabilities
 from cascade.page.subject import Subject
 from cascade.page.svg import svg
 from cascade.rows import Labelled
-from cascade.thresholds_file import PromiseConfig
 from cascade.tree import Cascade
 from cascade.tuning.scored import Origin, ScoredTasks
 
@@ -45,13 +45,15 @@ class Known:
 
     Attributes:
         origin: What the scores came from.
-        promise: What was promised of the thresholds in use; None where they were not tuned.
+        promise: What was promised of the thresholds in use, in words; empty where nothing was.
+        promised_recall: The recall of that promise; None where it was none, or of something else.
         advice: What an audit advises.
         anytime: Quality under each budget, as ``depth_study.Findings.anytime`` has it.
     """
 
     origin: Origin | None = None
-    promise: PromiseConfig | None = None
+    promise: str = ""
+    promised_recall: float | None = None
     advice: Sequence[Advice] = ()
     anytime: Sequence[Mapping[str, Any]] = ()
 
@@ -93,19 +95,34 @@ def write_page(
     subject, known = Subject.of(cascade, scored, tasks), known or Known()
     honesty = reliabilities(subject)
     sections = _sections(subject, honesty, known)
+    make_folder(folder)
     path = folder / PAGE
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         path.write_text(_html(subject, honesty, sections, known), encoding="utf-8")
     except OSError as error:
-        msg = f"{path}: cannot be written ({error.strerror}). Name a folder that can be."
-        raise MachineError(msg) from error
+        raise _unwritable(path, error) from error
     charts = [chart for section in sections for chart in section.charts]
     return [path, *(write_pngs(charts, folder) if find_spec("matplotlib") else [])]
 
 
+def make_folder(folder: Path) -> None:
+    """Make the page's folder; call it before work that takes long.
+
+    Raises:
+        MachineError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> MachineError:
+    return MachineError(f"{path}: cannot be written ({error.strerror}). Name a folder that can be.")
+
+
 def _sections(subject: Subject, honesty: Sequence[Reliability], known: Known) -> list[Section]:
-    costs = [*fronts(subject, known.promise.recall if known.promise else None), anytime(subject)]
+    costs = [*fronts(subject, known.promised_recall), anytime(subject)]
     if known.anytime:
         costs.append(budgets(known.anytime))
     parts = (
@@ -159,7 +176,7 @@ def _questions(subject: Subject, honesty: Sequence[Reliability]) -> Table:
         loss = (found.raw.log_loss, found.calibrated.log_loss)
         cells.append(
             (
-                rows.name,
+                question_name(rows.key),
                 rows.question.adapter,
                 f"{rows.question.threshold:.3g}",
                 f"{rows.p.size:,}",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cascade.audit.label_noise import honest_p
-from cascade.audit.question_rows import QuestionRows
+from cascade.audit.question_rows import QuestionRows, question_name
 from cascade.audit.rate import Array
 from cascade.metrics import equal_mass_bins
 from cascade.page.chart import Axis, Chart, Dots, Line, Point, Table, Tone
@@ -36,7 +36,7 @@ def reliabilities(subject: Subject) -> list[Reliability]:
     """Of every question that has a row."""
     honest = honest_p(subject.cascade, subject.scored)
     return [
-        _reliability(at, rows, honest[rows.stage, rows.tier][rows.rows])
+        _reliability(at, rows, honest[rows.key][rows.rows])
         for at, rows in enumerate(subject.questions, 1)
         if rows.p.size
     ]
@@ -61,7 +61,7 @@ def _reliability(number: int, rows: QuestionRows, calibrated: Array) -> Reliabil
     )
     chart = Chart(
         name=f"reliability-{number}",
-        title=f"{rows.name}: p(yes) against what is true",
+        title=f"{question_name(rows.key)}: p(yes) against what is true",
         caption=caption,
         x=Axis.of_shares("mean p(yes) of the bin", 0.0, high),
         y=Axis.of_shares("share where yes is true", 0.0, high),
