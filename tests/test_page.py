@@ -295,6 +295,42 @@ def test_the_anytime_curve_ends_at_the_full_run() -> None:
     assert len(dots.points) == 2
 
 
+def test_what_a_prior_stage_settles_is_there_from_the_start(tmp_path: Path) -> None:
+    """Both lines start at the recall of items that take no call, and end alike; the page names the stage."""
+    cascade, scored, tasks = made()
+    places = [range(len(each.items)) for each in tasks]
+    tasks = [
+        replace(
+            each,
+            items=tuple(
+                replace(each.items[at], prior=0.9 if each.labels[at] != "drop" and at % 2 else None) for at in rows
+            ),
+        )
+        for each, rows in zip(tasks, places, strict=True)
+    ]
+    stage = PriorStage(
+        name="known",
+        lower=0.1,
+        upper=0.8,
+        yes=Target("read", is_label=True),
+        no=Target("drop", is_label=True),
+        source=Source.CALLER,
+    )
+    cascade = replace(cascade, prior_stage=stage)
+    subject = Subject.of(cascade, scored, tasks)
+    _, likely, chance = anytime(subject).marks
+    assert isinstance(likely, Line)
+    assert isinstance(chance, Line)
+    start = subject.recall((subject.replayed.calls == 0) & subject.kept)
+    assert start is not None
+    assert 0.3 < start < 0.7
+    for line in (likely, chance):
+        assert line.points[0][1] == pytest.approx(start)
+    assert likely.points[-1][1] == pytest.approx(chance.points[-1][1])
+    (page, *_) = write_page(cascade, scored, tasks, tmp_path)
+    assert "known asks no model; between 0.1 and 0.8" in Seen(page.read_text(encoding="utf-8")).text
+
+
 def test_the_confusion_counts_every_item() -> None:
     """Cells against counting by hand; rows are truths."""
     subject = Subject.of(*made())

@@ -58,16 +58,19 @@ def _depths(subject: Subject) -> list[tuple[float, float]]:
 
 
 def _found(subject: Subject) -> tuple[Array, Array] | None:
-    """Mean recall per task at each share of its calls, by the prior and in any order; None where all are alike."""
+    """Mean recall per task at each share of its calls, by the prior and in any order; None where all are alike.
+
+    What a prior stage settles takes no call, so it is there from the start.
+    """
     expected = Expectation(subject.cascade)
     likely = np.array([expected.p_matters(item) for item in subject.items])
     first = np.array([item.priority for item in subject.items])
     if not subject.matters.any() or (np.unique(likely).size == 1 and np.unique(first).size == 1):
         return None
-    order = np.lexsort((-likely, -first, subject.scored.tasks))
+    order = np.lexsort((-likely, -first, subject.replayed.calls > 0, subject.scored.tasks))
     tasks, calls = subject.scored.tasks[order], subject.replayed.calls[order]
     hits = (subject.kept & subject.matters)[order]
-    lines, sums = [], []
+    lines, ends = [], []
     for rows in np.split(np.arange(order.size), np.flatnonzero(np.diff(tasks)) + 1):
         n_mattering = int(subject.matters[order[rows]].sum())
         if n_mattering:
@@ -75,8 +78,9 @@ def _found(subject: Subject) -> tuple[Array, Array] | None:
             done = np.searchsorted(spent, _SHARES * spent[-1] + 1e-9, side="right")
             recalls = np.concatenate(([0], np.cumsum(hits[rows]))) / n_mattering
             lines.append(recalls[done])
-            sums.append(recalls[-1])
-    return np.mean(lines, axis=0), _SHARES * np.mean(sums)
+            ends.append((recalls[done[0]], recalls[-1]))
+    start, end = np.mean(ends, axis=0)
+    return np.mean(lines, axis=0), start + _SHARES * (end - start)
 
 
 _QUALITY = (
