@@ -53,7 +53,10 @@ def audit(  # noqa: PLR0913 - the command line's options
         found = audit_scores(labelled.cascade, labelled.scored, labelled.tasks, terms, lambda: bar.advance(line))
     if report is not None:
         known = _known(read, labelled, found)
-        for path in write_page(labelled.cascade, labelled.scored, labelled.tasks, report, known):
+        with progress() as bar:
+            bar.add_task("page", total=None)
+            paths = write_page(labelled.cascade, labelled.scored, labelled.tasks, report, known)
+        for path in paths:
             note(f"wrote {path}")
     if json:
         print_json(found.as_dict())
