@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from cascade.page.palette import LIGHT
 
 _ROW = 0.42  # inches of a named row
 _LARGE, _SMALL = 11, 5  # points across a dot
+_LONGEST = 40  # characters of a text
+_MOST_BELOW = 50  # characters of all names below, from which on they are slanted
 
 
 def write_pngs(charts: Sequence[Chart], folder: Path) -> list[Path]:
@@ -33,14 +36,19 @@ def write_pngs(charts: Sequence[Chart], folder: Path) -> list[Path]:
             _draw(axes, mark)
         if any(isinstance(mark, Line | Dots) and mark.name for mark in chart.marks):
             axes.legend(frameon=False, labelcolor=LIGHT.ink)
-        path = folder / f"{chart.name}.png"
-        try:
-            figure.savefig(path, dpi=120, metadata={"Software": None})  # the version would change the bytes
-        except OSError as error:
-            msg = f"{path}: cannot be written ({error.strerror}). Name a folder that can be."
-            raise MachineError(msg) from error
-        paths.append(path)
+        paths.append(folder / f"{chart.name}.png")
+        _save(figure, paths[-1])
     return paths
+
+
+def _save(figure: Any, path: Path) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph")  # names may be written in any script
+            figure.savefig(path, dpi=120, metadata={"Software": None})  # the version would change the bytes
+    except OSError as error:
+        msg = f"{path}: cannot be written ({error.strerror}). Name a folder that can be."
+        raise MachineError(msg) from error
 
 
 def _frame(axes: Any, chart: Chart) -> None:
@@ -52,6 +60,8 @@ def _frame(axes: Any, chart: Chart) -> None:
     axes.set_xticks(*_ticks(chart.x))
     axes.set_yticks(*_ticks(chart.y))
     axes.tick_params(colors=LIGHT.soft, length=0)
+    if chart.x.is_named and sum(len(text) for _, text in chart.x.ticks) > _MOST_BELOW:
+        axes.tick_params(axis="x", labelrotation=30)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.set_axisbelow(True)
     for axis, part in (("x", chart.x), ("y", chart.y)):
@@ -64,8 +74,10 @@ def _ticks(axis: Axis) -> tuple[list[float], list[str]]:
 
 
 def _plain(text: str) -> str:
-    """A text in which matplotlib finds no formula."""
-    return text.replace("$", r"\$")
+    """A text that has room, holds nothing that cannot be printed, and in which matplotlib finds no formula."""
+    lines = ["".join(sign for sign in line if sign.isprintable()) for line in text.split("\n")]
+    cut = [line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…" for line in lines]
+    return "\n".join(cut).replace("$", r"\$")
 
 
 def _draw(axes: Any, mark: Mark) -> None:
