@@ -31,6 +31,10 @@ class EngineConfig(Frozen):
         description="When budgets cannot be kept in full: all go less deep, or those that would be late are refused.",
     )
     price: float = Field(1.0, ge=0, allow_inf_nan=False, description="Points of macro F1 that 100 ms are worth.")
+    mismatch: Literal["refuse", "warn"] = Field(
+        "refuse",
+        description="When tuned thresholds were made for another model, adapter or questions than those at hand.",
+    )
     speculate: bool = Field(True, description="Ask ahead of the tree where the cost model says that it is faster.")
 
 

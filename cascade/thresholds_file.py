@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ from pydantic import Field
 from cascade.errors import ConfigError
 from cascade.outlook_file import PriorConfig
 from cascade.prior_stage import LOWER, UPPER, PriorStage
-from cascade.stage import BASE, Stage
+from cascade.stage import Stage
 from cascade.toml_file import Frozen, read_model, toml_key, write_lines
 
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -43,7 +43,7 @@ class MadeForConfig(Frozen):
 
     model: str
     data: str
-    questions: str = ""
+    questions: str
     adapters: dict[str, str] = Field(default_factory=dict)
 
 
@@ -102,29 +102,6 @@ class ThresholdsFile(Frozen):
         limits = self.thresholds[stage.name]
         prior = self.prior.prior() if self.prior is not None else None
         return replace(stage, lower=limits[LOWER], upper=limits[UPPER], prior=prior)
-
-    def check(self, cascade: str, stages: Sequence[Stage], model: str, adapters: Mapping[str, str]) -> None:
-        """Refuse other files than those that the thresholds were tuned with.
-
-        Args:
-            cascade: Name of the cascade.
-            stages: Its stages; only adapters that they ask matter.
-            model: SHA-256 of the model at hand.
-            adapters: Adapter name -> SHA-256 of the file at hand.
-
-        Raises:
-            ConfigError: Names what differs.
-        """
-        names = {question.adapter for stage in stages for question in stage.questions.values()} - {BASE}
-        other = [f"adapter {name!r}" for name in sorted(names) if self.made_for.adapters.get(name) != adapters[name]]
-        if self.made_for.model != model:
-            other.insert(0, "the model")
-        if other:
-            msg = (
-                f"cascade.{cascade}.thresholds: {', '.join(other)} is not what these thresholds were tuned with, "
-                "so they promise nothing. Tune again with `cascade tune --out`, or leave the key away."
-            )
-            raise ConfigError(msg)
 
 
 def read_thresholds(path: Path) -> ThresholdsFile:

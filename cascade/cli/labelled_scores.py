@@ -8,10 +8,11 @@ from pathlib import Path
 from cascade.cli.output import check_folder, progress
 from cascade.config import Config
 from cascade.engine import Engine
+from cascade.lock import questions_at_hand
 from cascade.rows import Labelled, check_files, read_labelled
 from cascade.tree import Cascade
 from cascade.tuning.scored import Origin, ScoredTasks
-from cascade.tuning.scoring import data_fingerprint, load_scores, questions_fingerprint, save_scores, score_tasks
+from cascade.tuning.scoring import data_fingerprint, load_scores, save_scores, score_tasks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +64,9 @@ def labelled_scores(config: Config, name: str, paths: list[Path], cache: Path | 
 
 def _origin(config: Config, engine: Engine, cascade: Cascade, tasks: tuple[Labelled, ...]) -> Origin:
     facts = engine.facts.provenance
-    scales = {adapter: config.adapter(adapter).scale for adapter in cascade.adapters()}
-    shape = [facts.prompt_format, facts.label_tokens, config.model.limits.model_dump(), scales]
     return Origin(
         model=facts.model,
         adapters={adapter: facts.adapters[adapter] for adapter in cascade.adapters()},
         data=data_fingerprint(tasks),
-        questions=questions_fingerprint(cascade, shape),
+        questions=questions_at_hand(config, cascade, facts),
     )
