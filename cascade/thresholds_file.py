@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from cascade.errors import ConfigError
+from cascade.inputs_file import InputsConfig
 from cascade.outlook_file import PriorConfig
 from cascade.prior_stage import LOWER, UPPER, PriorStage
 from cascade.stage import Stage
@@ -66,6 +67,7 @@ class ThresholdsFile(Frozen):
     thresholds: dict[str, dict[str, _Share]]
     prior: PriorConfig | None = Field(None, description="What weighs the evidence, for a prior stage that goes by it.")
     calibration: dict[str, dict[str, CalibrationConfig]] = Field(default_factory=dict)
+    inputs: InputsConfig | None = Field(None, description="The tasks that it was tuned with, for `cascade check`.")
 
     def put_on(self, cascade: str, stages: Sequence[Stage], prior_stage: PriorStage | None = None) -> tuple[Stage, ...]:
         """The stages with these thresholds.
@@ -140,6 +142,7 @@ def write_thresholds(file: ThresholdsFile, path: Path, source: str) -> None:
         for tier, curve in curves.items():
             lines += ["", f"[calibration.{toml_key(stage)}.{toml_key(tier)}]", f"kind = {_value(curve.kind)}"]
             lines += [f"values = [{', '.join(f'{value:.6f}' for value in curve.values)}]"]
+    lines += file.inputs.lines() if file.inputs is not None else []
     write_lines(lines, path)
 
 

@@ -15,6 +15,7 @@ from typer.main import get_command
 
 from cascade.cli import (
     bench_command,
+    check_command,
     classify_command,
     config_commands,
     depth_command,
@@ -30,6 +31,7 @@ app.command()(classify_command.classify)
 app.command()(evaluate_command.evaluate)
 app.command()(depth_command.depth)
 app.command()(tune_command.tune)
+app.command()(check_command.check)
 app.command()(bench_command.bench)
 app.command()(doctor_command.doctor)
 app.command()(quantize_command.quantize)

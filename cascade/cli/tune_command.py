@@ -13,6 +13,7 @@ from cascade.cli.labelled_scores import labelled_scores
 from cascade.cli.output import ConfigOption, JsonOption, check_folder, note, print_json, results
 from cascade.config import Config, read_config, shipped_config
 from cascade.errors import InputError
+from cascade.inputs_file import InputsConfig
 from cascade.thresholds_file import (
     CalibrationConfig,
     HeldOutConfig,
@@ -26,6 +27,7 @@ from cascade.tuning.calibration import Calibrated, calibrate
 from cascade.tuning.scored import Key, Origin
 from cascade.tuning.search import Cost, Tuned, Wish
 from cascade.tuning.search import tune as search
+from cascade.tuning.shift import Inputs
 
 
 def tune(  # noqa: PLR0913 - the command line's options
@@ -50,7 +52,9 @@ def tune(  # noqa: PLR0913 - the command line's options
     tree, origin = labelled.cascade, labelled.origin
     tuned, curves = search(tree, labelled.scored, wish), calibrate(tree, labelled.scored)
     if out is not None:
-        write_thresholds(_file(wish, tuned, curves, origin), out, _promise(wish, tuned))
+        inputs = InputsConfig.of(Inputs.of(tree, labelled.scored))
+        file = _file(wish, tuned, curves, origin).model_copy(update={"inputs": inputs})
+        write_thresholds(file, out, _promise(wish, tuned))
         note(f"wrote {out}")
     if json:
         print_json(_as_dict(wish, tuned, curves, origin))
@@ -113,7 +117,7 @@ def _file(wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated], origin: Origi
 
 
 def _as_dict(wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated], origin: Origin) -> dict[str, Any]:
-    file = _file(wish, tuned, curves, origin).model_dump(exclude={"calibration"})
+    file = _file(wish, tuned, curves, origin).model_dump(exclude={"calibration", "inputs"})
     alone = tuned.per_stage
     return file | {
         "tasks": {"searched": tuned.n_searched, "held_out": tuned.n_held_out, "without_recall": tuned.n_left_out},

@@ -121,3 +121,10 @@ def deciding(cascade: Cascade) -> list[Stage]:
         if len(ends) > 1:
             found.append(stage)
     return found
+
+
+def own_thresholds(cascade: Cascade) -> dict[Key, float]:
+    """The thresholds that a cascade has."""
+    return {
+        (stage.name, tier): question.threshold for stage in cascade.stages for tier, question in stage.questions.items()
+    }

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cascade.errors import InputError
 from cascade.stage import Stage
 from cascade.tree import Cascade
-from cascade.tuning.outcome import Outcome, Replay, Thresholds, deciding
+from cascade.tuning.outcome import Outcome, Replay, Thresholds, deciding, own_thresholds
 from cascade.tuning.risk import betting_p, fixed_sequence, tasks_needed
 from cascade.tuning.scored import Key, ScoredTasks
 
@@ -151,9 +151,7 @@ def find_path(cascade: Cascade, scored: ScoredTasks, wish: Wish) -> list[Thresho
         raise InputError(msg)
     grids = {(stage.name, tier): _grid(cascade, scored, stage, tier) for stage, tier in free}
     places = dict.fromkeys(grids, 0)
-    own = {
-        (stage.name, tier): question.threshold for stage in cascade.stages for tier, question in stage.questions.items()
-    }
+    own = own_thresholds(cascade)
 
     def at(where: dict[Key, int]) -> Thresholds:
         return own | {key: float(grids[key][place]) for key, place in where.items()}
@@ -222,9 +220,7 @@ def _per_stage(cascade: Cascade, searched: ScoredTasks, replay: Replay, recall: 
     Each question gets the threshold that keeps one same share of what matters and is asked there; the share is the
     lowest whose measured recall is no less.
     """
-    own = {
-        (stage.name, tier): question.threshold for stage in cascade.stages for tier, question in stage.questions.items()
-    }
+    own = own_thresholds(cascade)
     free = [(stage, tier) for stage in deciding(cascade) for tier in stage.questions]
     kept, found = searched.kept(cascade), None
     low, high = 0.0, 1.0
