@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.promise import simulated, two_stages
+from benchmarks.promise import question, simulated, two_stages
 from cascade import shipped_config
 from cascade.cli import main
 from cascade.cli.output import ExitCode
@@ -22,7 +22,7 @@ from cascade.tree import Cascade
 from cascade.tuning.kept_promise import KeptPromise, Verdict
 from cascade.tuning.scored import ScoredTasks
 from cascade.tuning.shift import ITEMS, MATTERS, N_KEPT, Inputs, shifts, two_samples
-from tests.test_thresholds import question, write_data
+from tests.test_thresholds import write_data
 
 CASCADE = two_stages()
 
