@@ -55,10 +55,27 @@ def calibration_error(p_yes: ArrayLike, truths: ArrayLike, n_bins: int = 10) -> 
     p, is_yes = np.asarray(p_yes, dtype=float), np.asarray(truths, dtype=float)
     if not p.size:
         return float("nan")
+    return float(np.abs(np.bincount(_equal_mass(p, n_bins), weights=p - is_yes)).sum() / p.size)
+
+
+def calibration_noise(p_yes: ArrayLike, n_bins: int = 10) -> float:
+    """The calibration error that true probabilities would show on so many independent rows; NaN without rows.
+
+    The gap of a bin is then nearly normal around 0, and its mean size the square root of 2 / pi times its spread. Rows
+    that depend on each other would show more.
+    """
+    p = np.asarray(p_yes, dtype=float)
+    if not p.size:
+        return float("nan")
+    variances = np.bincount(_equal_mass(p, n_bins), weights=p * (1 - p))
+    return float(np.sqrt(2 / np.pi * variances).sum() / p.size)
+
+
+def _equal_mass(p: NDArray[np.float64], n_bins: int) -> NDArray[np.int64]:
+    """The bin of each row."""
     _, inverse, counts = np.unique(p, return_inverse=True, return_counts=True)
     middle = np.cumsum(counts) - counts / 2  # rows below the middle of each value's rows
-    bins = (middle * n_bins / p.size).astype(int)[inverse]
-    return float(np.abs(np.bincount(bins, weights=p - is_yes)).sum() / p.size)
+    return np.asarray((middle * n_bins / p.size).astype(np.int64)[inverse])
 
 
 def f1(answers: ArrayLike, truths: ArrayLike) -> float:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from cascade.curve import Curve
 from cascade.errors import ItemError
 from cascade.items import Item
 
@@ -38,12 +39,14 @@ class Question:
         wording: The question in full, listed in the task's prefix.
         adapter: Name of the LoRA adapter that answers; ``base`` for none.
         threshold: The answer is yes when p(yes) is at least this; in (0, 1).
+        curve: What makes its p(yes) honest; None where nobody has measured it. Answers do not depend on it.
     """
 
     marker: str
     wording: str
     adapter: str
     threshold: float
+    curve: Curve | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

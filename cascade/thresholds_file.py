@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cascade.curve import N_KNOTS, Curve
 from cascade.errors import ConfigError
 from cascade.inputs_file import InputsConfig
 from cascade.outlook_file import PriorConfig
@@ -49,10 +50,18 @@ class MadeForConfig(Frozen):
 
 
 class CalibrationConfig(Frozen):
-    """A curve from raw to calibrated p(yes), for information; thresholds are on the raw one."""
+    """A curve from raw to calibrated p(yes), which reports show; thresholds are on the raw one."""
 
     kind: str
-    values: tuple[_Share, ...]
+    values: tuple[_Share, ...] = Field(
+        min_length=N_KNOTS,
+        max_length=N_KNOTS,
+        description="Calibrated p at raw log odds from -8 to 8, a quarter apart.",
+    )
+
+    def curve(self) -> Curve:
+        """The pure form."""
+        return Curve(kind=self.kind, values=self.values)
 
 
 class ThresholdsFile(Frozen):
@@ -70,7 +79,7 @@ class ThresholdsFile(Frozen):
     inputs: InputsConfig | None = Field(None, description="The tasks that it was tuned with, for `cascade check`.")
 
     def put_on(self, cascade: str, stages: Sequence[Stage], prior_stage: PriorStage | None = None) -> tuple[Stage, ...]:
-        """The stages with these thresholds.
+        """The stages with these thresholds and curves.
 
         Raises:
             ConfigError: The file has other stages or tiers than the cascade, its prior stage included.
@@ -90,12 +99,18 @@ class ThresholdsFile(Frozen):
             replace(
                 stage,
                 questions={
-                    tier: replace(question, threshold=self.thresholds[stage.name][tier])
+                    tier: replace(
+                        question, threshold=self.thresholds[stage.name][tier], curve=self._curve(stage.name, tier)
+                    )
                     for tier, question in stage.questions.items()
                 },
             )
             for stage in stages
         )
+
+    def _curve(self, stage: str, tier: str) -> Curve | None:
+        found = self.calibration.get(stage, {}).get(tier)
+        return found.curve() if found is not None else None
 
     def put_on_prior(self, stage: PriorStage | None) -> PriorStage | None:
         """The prior stage with these thresholds, and with the prior they were tuned with."""

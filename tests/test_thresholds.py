@@ -235,7 +235,7 @@ def locked(cascade: Cascade, threshold: float) -> ThresholdsFile:
                 "model": "m", "data": "d", "questions": "q", "adapters": dict.fromkeys(cascade.adapters(), "sha"),
             },
             "thresholds": {stage.name: dict.fromkeys(stage.questions, threshold) for stage in cascade.stages},
-            "calibration": {"relevant": {"metadata": {"kind": "platt", "values": [0.0, 0.5, 1.0]}}},
+            "calibration": {"relevant": {"metadata": {"kind": "platt", "values": np.linspace(0, 1, 65).tolist()}}},
         }
     )  # fmt: skip
 
