@@ -63,7 +63,7 @@ def betting_p(losses: ArrayLike, risk: float, delta: float = 0.05, variance: flo
     return float(betting_ps(np.asarray(losses, dtype=float)[None], risk, delta, variance)[0])
 
 
-def betting_ps(losses: Array, risk: float, delta: float = 0.05, variance: float | None = None) -> Array:
+def betting_ps(losses: Array, risk: float, delta: float = 0.05, variance: ArrayLike | None = None) -> Array:
     """P-values for losses in [0, 1] from bets against "the mean is at least ``risk``", in [0, 1].
 
     Wealth starts at 1 and is multiplied by 1 - bet * (loss - risk) for each task in turn; under the null it is a
@@ -76,14 +76,15 @@ def betting_ps(losses: Array, risk: float, delta: float = 0.05, variance: float 
         losses: A row for each vector, a column for each task in the order in which they are bet on; (vectors, tasks).
         risk: The mean loss that is allowed, in (0, 1).
         delta: The level for which bets are sized; any value is valid, one in (0, 1).
-        variance: What the variance of losses is thought to be before the first task; it must not come from these.
+        variance: What the variance of losses is thought to be before the first task, of each vector or of all; it must not
+            come from these tasks.
 
     Source: Waudby-Smith and Ramdas (2024), Estimating means of bounded random variables by betting; Voracek and
     Orabona (2025), STaR-Bets, for bets by what is still to be won.
     """
     n_vectors, n = losses.shape
     weight = _N_THOUGHT if variance is not None else 1.0
-    start = weight * (risk * (1 - risk) if variance is None else max(variance, _LEAST_VARIANCE))
+    start = weight * np.maximum(risk * (1 - risk) if variance is None else variance, _LEAST_VARIANCE)
     goal = math.log(1 / delta)
     log_wealth, most, total, squares = np.zeros((4, n_vectors))
     for at, loss in enumerate(losses.T):
