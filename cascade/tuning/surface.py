@@ -219,7 +219,10 @@ class Surface:
         if not mattering.size:
             return np.array([self._fixed[key]] if key[0] != self._prior else ends)
         marks = np.concatenate(
-            [np.quantile(part, shares, method="lower") for part, shares in ((mattering, _SHARES), (known, _SHARES_OF_ALL))]
+            [
+                np.quantile(part, shares, method="lower")
+                for part, shares in ((mattering, _SHARES), (known, _SHARES_OF_ALL))
+            ]
         )
         # Half way to the next lower p, so that the last digits of a p decide nothing.
         upper = np.unique(np.searchsorted(known, np.unique(marks)))
