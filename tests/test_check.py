@@ -19,7 +19,8 @@ from cascade.scoring import logit, p_yes
 from cascade.stage import Stage, Target
 from cascade.thresholds_file import ThresholdsFile, read_thresholds, write_thresholds
 from cascade.tree import Cascade
-from cascade.tuning.kept_promise import KeptPromise, Verdict
+from cascade.tuning.kept_promise import KeptPromise, Promised, Verdict, judged, kept_promise
+from cascade.tuning.measure import Measure, Unit
 from cascade.tuning.scored import ScoredTasks
 from cascade.tuning.shift import ITEMS, MATTERS, N_KEPT, Inputs, shifts, two_samples
 from tests.test_thresholds import write_data
@@ -31,6 +32,12 @@ def moved(scored: ScoredTasks, by: float) -> ScoredTasks:
     """The same tasks, the first question's log odds higher."""
     first = ("a", "")
     return replace(scored, p={**scored.p, first: p_yes(logit(scored.p[first]) + by)})
+
+
+def of_recalls(recalls: np.ndarray[tuple[int], np.dtype[np.float64]], alpha: float) -> KeptPromise:
+    """A promise of 0.9 on recalls of tasks."""
+    mean = float(recalls.mean()) if recalls.size else None
+    return judged(lambda _: 1 - recalls, mean, Promised(level=0.9), alpha)
 
 
 def test_the_permutation_test_is_exact() -> None:
@@ -141,7 +148,7 @@ def test_verdicts_on_a_promise() -> None:
     cases = [(0.97, 400, Verdict.HOLDS), (0.75, 400, Verdict.BROKEN), (0.9, 400, Verdict.UNCLEAR)]
     cases += [(0.75, 3, Verdict.UNCLEAR), (0.5, 0, Verdict.UNCLEAR)]
     for mean, n, verdict in cases:
-        found = KeptPromise.of_recalls(rng.beta(mean * 8, (1 - mean) * 8, n), 0.9, 0.05)
+        found = of_recalls(rng.beta(mean * 8, (1 - mean) * 8, n), 0.05)
         assert found.verdict is verdict, (mean, n)
         assert (found.high < 0.9) == (verdict is Verdict.BROKEN)
         assert (found.low > 0.9) == (verdict is Verdict.HOLDS)
@@ -150,19 +157,30 @@ def test_verdicts_on_a_promise() -> None:
 
 
 def test_a_promise_that_is_kept_is_seldom_called_broken() -> None:
-    """1,000 samples whose mean is just what was promised: broken in at most half of alpha, but for chance."""
+    """200 samples whose mean is just what was promised: broken in at most half of alpha, but for chance."""
     rng = np.random.default_rng(4)
-    draws = rng.beta(0.9 * 2, 0.1 * 2, (1_000, 80))
-    n_broken = sum(KeptPromise.of_recalls(row, 0.9, 0.1).verdict is Verdict.BROKEN for row in draws)
-    assert n_broken <= 1_000 * 0.05 + 3 * np.sqrt(1_000 * 0.05 * 0.95)
+    draws = rng.beta(0.9 * 2, 0.1 * 2, (200, 40))
+    n_broken = sum(of_recalls(row, 0.2).verdict is Verdict.BROKEN for row in draws)
+    assert 0 < n_broken <= 200 * 0.1 + 3 * np.sqrt(200 * 0.1 * 0.9)
 
 
-def test_recalls_are_those_of_the_cascade_s_own_thresholds() -> None:
-    """Thresholds that keep all hold any promise; those that keep nothing break it."""
-    scored = simulated(3, 200)
-    for threshold, verdict in ((1e-6, Verdict.HOLDS), (1 - 1e-6, Verdict.BROKEN)):
-        stages = tuple(replace(stage, questions={"": question(stage.name, threshold)}) for stage in CASCADE.stages)
-        assert KeptPromise.of(replace(CASCADE, stages=stages), scored, 0.9, 0.05).verdict is verdict
+@pytest.mark.parametrize("unit", Unit)
+@pytest.mark.parametrize("measure", [Measure.RECALL, Measure.PRECISION])
+def test_what_is_measured_is_what_was_promised(measure: Measure, unit: Unit) -> None:
+    """At the cascade's own thresholds, against the mean written out; levels far above it are broken, those below hold."""
+    scored = simulated(3, 300)
+    kept = (scored.p["a", ""] >= 0.5) & (scored.p["b", ""] >= 0.5)
+    hits, of = kept & (scored.labels == 1), (scored.labels == 1) if measure is Measure.RECALL else kept
+    n_hits, n_of = (np.bincount(scored.tasks, rows, scored.n_tasks) for rows in (hits, of))
+    mean = n_hits.sum() / n_of.sum()
+    if unit is Unit.TASK:
+        mean = np.divide(n_hits, n_of, out=np.ones(n_of.size), where=n_of > 0).mean()
+    for level, verdict in ((mean - 0.15, Verdict.HOLDS), ((mean + 2) / 3, Verdict.BROKEN), (mean, Verdict.UNCLEAR)):
+        promised = Promised(level=float(level), measure=measure, unit=unit, largest=12)
+        found = kept_promise(CASCADE, scored, promised, 0.05)
+        assert found.measured == pytest.approx(mean)
+        assert found.low < mean < found.high
+        assert found.verdict is verdict
 
 
 @pytest.fixture
@@ -190,7 +208,7 @@ def test_the_command_finds_nothing_where_nothing_changed(tuned: Path, capsys: py
     assert main([*command, "--json"]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
     assert found["promise"]["verdict"] in {"holds", "unclear"}
-    assert found["promise"]["promised"] == 0.5
+    assert found["promise"]["promised"] == {"level": 0.5, "measure": "recall", "unit": "task", "largest": 1}
     assert found["shifted"] is False
     assert {row["statistic"] for row in found["inputs"]} == {"items", "matters", "mean", "spread"}
     assert main(command) == ExitCode.DONE

@@ -14,7 +14,8 @@ from cascade.cli.output import ConfigOption, ExitCode, JsonOption, note, plain, 
 from cascade.config import Config, read_config, shipped_config
 from cascade.errors import ConfigError, InputError
 from cascade.thresholds_file import ThresholdsFile
-from cascade.tuning.kept_promise import KeptPromise, Verdict
+from cascade.tuning.kept_promise import KeptPromise, Promised, Verdict, kept_promise
+from cascade.tuning.measure import Measure, Unit
 from cascade.tuning.shift import Shift, shifts
 
 _SHOWN = {"items": "items of a task", "matters": "share that matters", "asked": "share asked"}
@@ -39,7 +40,7 @@ def check(  # noqa: PLR0913 - the command line's options
     file = _thresholds(settings, name)
     labelled = labelled_scores(settings, name, [*data, *(more or [])], scores)
     tree, scored = labelled.cascade, labelled.scored
-    promise = KeptPromise.of(tree, scored, file.promise.recall, alpha)
+    promise = kept_promise(tree, scored, _promised(file), alpha)
     found = shifts(file.inputs.inputs(), tree, scored, alpha / 2) if file.inputs is not None else None
     shifted = [shift for shift in found or () if shift.is_shifted]
     if found is None:
@@ -63,6 +64,16 @@ def _thresholds(config: Config, name: str) -> ThresholdsFile:
         )
         raise ConfigError(msg)
     return file
+
+
+def _promised(file: ThresholdsFile) -> Promised:
+    promise = file.promise
+    return Promised(
+        level=promise.level,
+        measure=Measure(promise.measure),
+        unit=Unit(promise.unit),
+        largest=promise.largest or 1,
+    )
 
 
 def _as_dict(name: str, promise: KeptPromise, found: list[Shift] | None, n_tasks: int) -> dict[str, Any]:
@@ -90,13 +101,13 @@ def _show(promise: KeptPromise, found: list[Shift] | None, n_tasks: int) -> None
         Verdict.BROKEN: "The promise is broken",
         Verdict.UNCLEAR: "Too few tasks to say whether the promise holds",
     }[promise.verdict]
-    measured = "nothing to find in any of them"
+    was = promise.promised
+    mean = f"{was.measure.replace('_', ' ')} {'per task' if was.unit is Unit.TASK else 'over all rows'}"
+    measured = "no task has one"
     if promise.measured is not None:
-        measured = (
-            f"a mean recall per task of {promise.measured:.3f} ({promise.low:.3f} to {promise.high:.3f}) on the "
-            f"{promise.n_tasks} that have something to find"
-        )
-    console.print(f"{said}: {promise.promised:g} was promised; {n_tasks} tasks, {measured}.")
+        interval = f"{promise.low:.3f} to {promise.high:.3f}"
+        measured = f"{promise.measured:.3f} ({interval}) on the {promise.n_tasks} of {n_tasks} tasks that have one"
+    console.print(f"{said}: a mean {mean} of at least {was.level:g} was promised; now: {measured}.")
     if found is None:
         return
     console.print()
