@@ -167,7 +167,7 @@ def test_a_promise_that_is_kept_is_seldom_called_broken() -> None:
 @pytest.mark.parametrize("unit", Unit)
 @pytest.mark.parametrize("measure", [Measure.RECALL, Measure.PRECISION])
 def test_what_is_measured_is_what_was_promised(measure: Measure, unit: Unit) -> None:
-    """At the cascade's own thresholds, against the mean written out; levels far above it are broken, those below hold."""
+    """At the cascade's own thresholds, against the mean written out; levels far above are broken, those below hold."""
     scored = simulated(3, 300)
     kept = (scored.p["a", ""] >= 0.5) & (scored.p["b", ""] >= 0.5)
     hits, of = kept & (scored.labels == 1), (scored.labels == 1) if measure is Measure.RECALL else kept

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from cascade.cli.calibration_table import calibration_rows, show_calibration
 from cascade.cli.output import results
 from cascade.outlook_file import PriorConfig
 from cascade.thresholds_file import CalibrationConfig, HeldOutConfig, MadeForConfig, PromiseConfig, ThresholdsFile
@@ -85,11 +86,7 @@ def as_dict(wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated], origin: Ori
         "fixed_stages": list(tuned.fixed),
         "per_stage": asdict(alone) if alone else None,
         "calls_joint_over_per_stage": _ratio(tuned),
-        "calibration": [
-            {"stage": stage, "tier": tier, "kind": found.curve.kind, "n": found.n}
-            | {"before": asdict(found.before), "after": asdict(found.after)}
-            for (stage, tier), found in curves.items()
-        ],
+        "calibration": calibration_rows(curves),
     }
 
 
@@ -114,6 +111,9 @@ def show(tree: Cascade, wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated])
             f"Stages tuned one by one, at a recall of {alone.recall:.3f} there: {alone.calls:.3f} calls and "
             f"{alone.false_positives:.3f} false positives; calls joint over per stage {ratio:.3f}."
         )
+    if curves:
+        console.print()
+        show_calibration(console, curves)
 
 
 def _ratio(tuned: Tuned) -> float | None:
@@ -124,16 +124,14 @@ def _ratio(tuned: Tuned) -> float | None:
 
 def _table(tree: Cascade, tuned: Tuned, curves: dict[Key, Calibrated]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("question", "threshold", "was", "calibration", "ECE before", "after", "log loss before", "after"):
+    for name in ("question", "threshold", "was", "calibration"):
         table.add_column(name, justify="left" if name == "question" else "right")
     own = own_thresholds(tree)
     for (stage, tier), threshold in tuned.thresholds.items():
         found = curves.get((stage, tier))
-        figures = (found.before.ece, found.after.ece, found.before.log_loss, found.after.log_loss) if found else ()
         shown = "kept" if stage in tuned.fixed else f"{threshold:.4g}"
         kind = found.curve.kind if found else "-"
-        cells = [f"{figure:.3f}" for figure in figures]
-        table.add_row(f"{stage} {tier}".strip(), shown, f"{own[stage, tier]:g}", kind, *cells)
+        table.add_row(f"{stage} {tier}".strip(), shown, f"{own[stage, tier]:g}", kind)
     return table
 
 
