@@ -29,4 +29,4 @@ class Curve:
 
     def __call__(self, p: ArrayLike) -> NDArray[np.float64]:
         """Calibrated p(yes) of raw ones, in their shape."""
-        return np.asarray(np.interp(p, KNOTS, self.values), np.float64)
+        return np.asarray(np.interp(np.asarray(p, np.float64), KNOTS, self.values), np.float64)

@@ -58,17 +58,22 @@ def calibration_error(p_yes: ArrayLike, truths: ArrayLike, n_bins: int = 10) -> 
     return float(np.abs(np.bincount(_equal_mass(p, n_bins), weights=p - is_yes)).sum() / p.size)
 
 
-def calibration_noise(p_yes: ArrayLike, n_bins: int = 10) -> float:
-    """The calibration error that true probabilities would show on so many independent rows; NaN without rows.
+def calibration_error_beyond_chance(p_yes: ArrayLike, truths: ArrayLike, tasks: ArrayLike, n_bins: int = 10) -> float:
+    """The calibration error less what true probabilities would show by chance, in [0, 1]; NaN without rows.
 
-    The gap of a bin is then nearly normal around 0, and its mean size the square root of 2 / pi times its spread. Rows
-    that depend on each other would show more.
+    A bin's squared gap is too large by its variance, which is estimated from the gaps of its tasks, as rows of one task
+    depend on each other; it is taken off, and where nothing is left the gap counts as 0.
+
+    Source: Kumar, Liang and Ma (2019), Verified uncertainty calibration, for the squared error of independent rows.
     """
-    p = np.asarray(p_yes, dtype=float)
+    p, is_yes = np.asarray(p_yes, dtype=float), np.asarray(truths, dtype=float)
     if not p.size:
         return float("nan")
-    variances = np.bincount(_equal_mass(p, n_bins), weights=p * (1 - p))
-    return float(np.sqrt(2 / np.pi * variances).sum() / p.size)
+    _, numbers = np.unique(np.asarray(tasks), return_inverse=True)
+    n_tasks = int(numbers.max()) + 1
+    by_task = np.bincount(_equal_mass(p, n_bins) * n_tasks + numbers, p - is_yes, n_bins * n_tasks)
+    gaps = by_task.reshape(n_bins, n_tasks)
+    return float(np.sqrt(np.maximum(gaps.sum(axis=1) ** 2 - (gaps**2).sum(axis=1), 0)).sum() / p.size)
 
 
 def _equal_mass(p: NDArray[np.float64], n_bins: int) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from cascade.cli.output import plain
 from cascade.tuning.calibration import Calibrated
-from cascade.tuning.honesty import Honesty, Slice
+from cascade.tuning.honesty import Honesty
 from cascade.tuning.scored import Key
 
 _MOST_SLICES = 12
@@ -38,11 +38,22 @@ def show_calibration(console: Console, curves: Mapping[Key, Calibrated]) -> None
     """Every question, and the slices whose error stands out most; how many are left out is said below."""
     console.print("How honest p(yes) is: on tasks left out, and on repositories left out (unseen)")
     table = Table(box=None, pad_edge=False, header_style="bold")
-    heads = ("question", "slice", "rows", "ECE raw", "calibrated", "unseen", "if honest", "Brier", "log loss")
+    heads = (
+        "question",
+        "slice",
+        "rows",
+        "ECE raw",
+        "calibrated",
+        "beyond chance",
+        "unseen",
+        "beyond chance",
+        "Brier",
+        "log loss",
+    )
     for head in heads:
         table.add_column(head, justify="left" if head in {"question", "slice"} else "right")
     parts = [(key, part) for key, found in curves.items() for part in found.slices]
-    parts.sort(key=lambda entry: _excess(entry[1]), reverse=True)
+    parts.sort(key=lambda entry: entry[1].after.ece_beyond_chance, reverse=True)
     shown = {(key, part.name, part.value) for key, part in parts[:_MOST_SLICES]}
     for key, found in curves.items():
         name = " ".join(key).strip()
@@ -56,11 +67,7 @@ def show_calibration(console: Console, curves: Mapping[Key, Calibrated]) -> None
         console.print(f"{len(parts) - len(shown)} slices with less error beyond chance are left out; --json has them.")
 
 
-def _excess(part: Slice) -> float:
-    return part.after.ece - part.after.noise
-
-
 def _cells(before: Honesty, after: Honesty, unseen: Honesty | None) -> tuple[str, ...]:
-    other = f"{unseen.ece:.3f}" if unseen is not None else "-"
-    figures = (after.noise, after.brier, after.log_loss)
-    return (f"{before.ece:.3f}", f"{after.ece:.3f}", other, *(f"{figure:.3f}" for figure in figures))
+    figures: list[float | None] = [before.ece, after.ece, after.ece_beyond_chance]
+    figures += [unseen.ece, unseen.ece_beyond_chance] if unseen is not None else [None, None]
+    return tuple("-" if figure is None else f"{figure:.3f}" for figure in [*figures, after.brier, after.log_loss])

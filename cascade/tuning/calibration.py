@@ -144,8 +144,8 @@ def _best(sets: _Sets, folds: list[NDArray[np.int64]], slices: Mapping[str, NDAr
     return Calibrated(
         curve=sets.curves()[kind],
         n=own.p.size,
-        before=Honesty.of(own.p, own.truths),
-        after=Honesty.of(outs[0][kind], own.truths),
+        before=Honesty.of(own.p, own.truths, own.tasks),
+        after=Honesty.of(outs[0][kind], own.truths, own.tasks),
         unseen=Honesty.mean([part.unseen for part in others if part.unseen], [part.n for part in others])
         if others
         else None,
@@ -156,19 +156,21 @@ def _best(sets: _Sets, folds: list[NDArray[np.int64]], slices: Mapping[str, NDAr
 def _slices(own: _Rows, after: Array, unseen: Array | None, slices: Mapping[str, NDArray[np.str_]]) -> list[Slice]:
     found = []
     for name, values in slices.items():
-        mine = values[own.at]
-        present = np.unique(mine)
+        present = np.unique(values[own.at])
         for value in present if present.size > 1 else ():
-            rows = mine == value
-            is_unseen = name == "repository" and unseen is not None
+            rows = values[own.at] == value
+
+            def honesty(p: Array, rows: NDArray[np.bool_] = rows) -> Honesty:
+                return Honesty.of(p[rows], own.truths[rows], own.tasks[rows])
+
             found.append(
                 Slice(
                     name=name,
                     value=str(value),
                     n=int(rows.sum()),
-                    before=Honesty.of(own.p[rows], own.truths[rows]),
-                    after=Honesty.of(after[rows], own.truths[rows]),
-                    unseen=Honesty.of(unseen[rows], own.truths[rows]) if unseen is not None and is_unseen else None,
+                    before=honesty(own.p),
+                    after=honesty(after),
+                    unseen=honesty(unseen) if unseen is not None and name == "repository" else None,
                 )
             )
     return found

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.metrics import calibration_error, calibration_noise
+from cascade.metrics import calibration_error, calibration_error_beyond_chance
 
 Array = NDArray[np.float64]
 
@@ -22,23 +22,22 @@ class Honesty:
 
     Attributes:
         ece: Expected calibration error over bins of equal mass, in [0, 1].
-        noise: The error that perfectly honest probabilities would show on so many rows, if all were independent: as far
-            as ``ece`` is no larger than this, nothing is known to be wrong.
+        ece_beyond_chance: The same less what perfectly honest probabilities would show by chance on so few tasks.
         brier: Mean squared error, in [0, 1].
         log_loss: Mean of -log p of what was true, in nats.
     """
 
     ece: float
-    noise: float
+    ece_beyond_chance: float
     brier: float
     log_loss: float
 
     @classmethod
-    def of(cls, p: Array, truths: Array) -> Self:
+    def of(cls, p: Array, truths: Array, tasks: NDArray[np.int64]) -> Self:
         """Of at least one row."""
         return cls(
             ece=calibration_error(p, truths),
-            noise=calibration_noise(p),
+            ece_beyond_chance=calibration_error_beyond_chance(p, truths, tasks),
             brier=float(((p - truths) ** 2).mean()),
             log_loss=log_loss(p, truths),
         )
@@ -50,7 +49,12 @@ class Honesty:
         def over(name: str) -> float:
             return float(np.average([getattr(part, name) for part in parts], weights=weights))
 
-        return cls(ece=over("ece"), noise=over("noise"), brier=over("brier"), log_loss=over("log_loss"))
+        return cls(
+            ece=over("ece"),
+            ece_beyond_chance=over("ece_beyond_chance"),
+            brier=over("brier"),
+            log_loss=over("log_loss"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
