@@ -62,7 +62,8 @@ def calibration_error_beyond_chance(p_yes: ArrayLike, truths: ArrayLike, tasks: 
     """The calibration error less what true probabilities would show by chance, in [0, 1]; NaN without rows.
 
     A bin's squared gap is too large by its variance, which is estimated from the gaps of its tasks, as rows of one task
-    depend on each other; it is taken off, and where nothing is left the gap counts as 0.
+    depend on each other; it is taken off, and where nothing is left the gap counts as 0. The root of what is left is a
+    little too small on average, so that the truth lies between this and the calibration error.
 
     Source: Kumar, Liang and Ma (2019), Verified uncertainty calibration, for the squared error of independent rows.
     """
