@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks.promise import question, two_stages
 from cascade import Engine, Item, ScriptedBackend
+from cascade.cli.calibration_table import calibration_rows, show_calibration
+from cascade.cli.output import results
 from cascade.curve import KNOTS, Curve
 from cascade.metrics import calibration_error, calibration_error_beyond_chance
 from cascade.scoring import p_yes
@@ -79,6 +81,21 @@ def test_slices_are_parts_of_the_whole() -> None:
         whole = sum(part.n * part.after.brier for part in parts) / calibrated.n
         assert whole == pytest.approx(calibrated.after.brier)
         assert all((part.unseen is not None) == (name == "repository") for part in parts)
+
+
+def test_the_table_shows_the_worst_slices(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of sixteen slices twelve are shown, those with the most error; the rest are counted, and JSON has all."""
+    scored = drawn(1.0, [0.0] * 13 + [2.0])
+    curves = calibrate(ONE, scored)
+    show_calibration(results(), curves)
+    shown = capsys.readouterr().out
+    assert "repository r13" in shown
+    assert shown.count("repository r") + shown.count("kind ") == 12
+    assert "4 slices with less error beyond chance are left out" in shown
+    (row,) = calibration_rows(curves)
+    assert len(row["slices"]) == 16
+    assert row["unseen"]["ece"] > 0
+    assert {"ece", "ece_beyond_chance", "brier", "log_loss"} == set(row["after"])
 
 
 def test_few_tasks_lean_on_the_raw_p() -> None:
