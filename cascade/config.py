@@ -31,6 +31,10 @@ class EngineConfig(Frozen):
         description="When budgets cannot be kept in full: all go less deep, or those that would be late are refused.",
     )
     price: float = Field(1.0, ge=0, allow_inf_nan=False, description="Points of macro F1 that 100 ms are worth.")
+    mismatch: Literal["refuse", "warn"] = Field(
+        "refuse",
+        description="When tuned thresholds were made for another model, adapter or questions than those at hand.",
+    )
     speculate: bool = Field(True, description="Ask ahead of the tree where the cost model says that it is faster.")
 
 
@@ -173,13 +177,20 @@ class Config(Frozen):
             raise ConfigError(msg)
 
 
-def read_config(path: Path) -> Config:
+def read_config(path: Path, untuned: str = "") -> Config:
     """A config file, its relative paths made absolute, every cascade checked.
+
+    Args:
+        path: The file.
+        untuned: A cascade whose thresholds are to be made: those that it names are left away, and need not be there.
 
     Raises:
         ConfigError: The file cannot be read, is not TOML, or does not fit; names file, key and remedy.
     """
     config = read_model(Config, path, "Give the path of a TOML file.")
+    if untuned in config.cascade:
+        plain = config.cascade[untuned].model_copy(update={"thresholds": None})
+        config = config.model_copy(update={"cascade": {**config.cascade, untuned: plain}})
     try:
         config = _absolute(config, path.resolve().parent)
         config.cascades()

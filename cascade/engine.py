@@ -16,6 +16,7 @@ from cascade.config import Config, read_config, shipped_config
 from cascade.errors import ConfigError, InputError
 from cascade.expectation import Expectation
 from cascade.items import Item, Task
+from cascade.lock import check_locks
 from cascade.loop import Loop
 from cascade.prompt import Limits, PromptBuilder
 from cascade.report import Decision, Report, Step
@@ -64,10 +65,11 @@ class Engine:
             settings: Budgets, and how many callers are treated.
 
         Raises:
-            ConfigError: A cascade names an adapter that the backend lacks.
+            ConfigError: A cascade names an adapter that the backend lacks, or has a prior stage that is not tuned yet.
         """
         for cascade in cascades.values():
             _check_adapters(cascade, backend.facts.adapters)
+            cascade.check_is_tuned()
         self.cascades = dict(cascades)
         self.facts = backend.facts
         self._expected = {name: Expectation(cascade) for name, cascade in cascades.items()}
@@ -83,7 +85,8 @@ class Engine:
             config: A config, or the path of a config file; None for the shipped one.
 
         Raises:
-            ConfigError: The config does not hold together, or does not fit the model.
+            ConfigError: The config does not hold together or does not fit the model, or tuned thresholds are for other
+                files or questions.
             ModelFileError: A model or adapter file is missing, damaged or does not fit.
         """
         from cascade.backends.embedded import open_backend  # noqa: PLC0415 - llama_cpp loads only where it is used
@@ -92,7 +95,13 @@ class Engine:
             config = read_config(Path(config) if config is not None else shipped_config())
         cascades = config.cascades()
         backend = open_backend(config, cascades)
-        return cls(backend, cascades, config.model.limits.limits(), settings=settings_of(config))
+        engine = cls(backend, cascades, config.model.limits.limits(), settings=settings_of(config))
+        try:
+            check_locks(config, cascades, engine.facts.provenance)
+        except ConfigError:
+            engine.close()
+            raise
+        return engine
 
     def classify(
         self,

@@ -58,6 +58,25 @@ def calibration_error(p_yes: ArrayLike, truths: ArrayLike, n_bins: int = 10) -> 
     return float(np.abs(np.bincount(equal_mass_bins(p, n_bins), weights=p - is_yes)).sum() / p.size)
 
 
+def calibration_error_beyond_chance(p_yes: ArrayLike, truths: ArrayLike, tasks: ArrayLike, n_bins: int = 10) -> float:
+    """The calibration error less what true probabilities would show by chance, in [0, 1]; NaN without rows.
+
+    A bin's squared gap is too large by its variance, which is estimated from the gaps of its tasks, as rows of one task
+    depend on each other; it is taken off, and where nothing is left the gap counts as 0. The root of what is left is a
+    little too small on average, so that the truth lies between this and the calibration error.
+
+    Source: Kumar, Liang and Ma (2019), Verified uncertainty calibration, for the squared error of independent rows.
+    """
+    p, is_yes = np.asarray(p_yes, dtype=float), np.asarray(truths, dtype=float)
+    if not p.size:
+        return float("nan")
+    _, numbers = np.unique(np.asarray(tasks), return_inverse=True)
+    n_tasks = int(numbers.max()) + 1
+    by_task = np.bincount(equal_mass_bins(p, n_bins) * n_tasks + numbers, p - is_yes, n_bins * n_tasks)
+    gaps = by_task.reshape(n_bins, n_tasks)
+    return float(np.sqrt(np.maximum(gaps.sum(axis=1) ** 2 - (gaps**2).sum(axis=1), 0)).sum() / p.size)
+
+
 def equal_mass_bins(p_yes: ArrayLike, n_bins: int = 10) -> NDArray[np.intp]:
     """Number of each row's bin, 0..n_bins - 1, from the least p on; equal p share a bin, so some may be empty."""
     p = np.asarray(p_yes, dtype=float)

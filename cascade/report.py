@@ -28,6 +28,7 @@ class Step:
         p_yes: Probability of yes among yes and no, in [0, 1].
         threshold: Yes from here on; of a prior stage that said no, the lower one.
         answer: What this probe said; tiers are combined by the stage.
+        p_calibrated: The honest p(yes) by the curve that tuning found, in [0, 1]; None without one.
     """
 
     stage: str
@@ -36,6 +37,7 @@ class Step:
     p_yes: float
     threshold: float
     answer: bool
+    p_calibrated: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,7 @@ class Decision:
                 **({"tier": step.tier} if step.tier else {}),
                 "adapter": step.adapter,
                 "p_yes": step.p_yes,
+                **({"p_calibrated": step.p_calibrated} if step.p_calibrated is not None else {}),
                 "threshold": step.threshold,
                 "answer": step.answer,
             }

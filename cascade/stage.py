@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from cascade.curve import Curve
 from cascade.errors import ItemError
 from cascade.items import Item
 
@@ -39,6 +40,7 @@ class Question:
         adapter: Name of the LoRA adapter that answers; ``base`` for none.
         threshold: The answer is yes when p(yes) is at least this; in (0, 1).
         negated: The opposite question in full, which `cascade audit` asks too; empty for none.
+        curve: What makes its p(yes) honest; None where nobody has measured it. Answers do not depend on it.
     """
 
     marker: str
@@ -46,6 +48,7 @@ class Question:
     adapter: str
     threshold: float
     negated: str = ""
+    curve: Curve | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from cascade.curve import N_KNOTS, Curve
 from cascade.errors import ConfigError
+from cascade.inputs_file import InputsConfig
 from cascade.outlook_file import PriorConfig
 from cascade.prior_stage import LOWER, UPPER, PriorStage
-from cascade.stage import BASE, Stage
+from cascade.stage import Stage
 from cascade.toml_file import Frozen, read_model, toml_key, write_lines
 
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -20,22 +22,50 @@ _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class PromiseConfig(Frozen):
-    """What was promised, and how sure it is."""
+    """What was promised, and how sure it is; exactly one of the three measures."""
 
-    unit: str = Field(description='What the mean is over: "task".')
-    recall: _Share = Field(description="Mean recall per task that is promised.")
+    unit: Literal["task", "row"] = Field(description='What the mean is over: "task" or "row".')
+    recall: _Share | None = Field(None, description="Mean recall that is promised.")
+    precision: _Share | None = Field(None, description="Mean precision that is promised.")
+    macro_f1: _Share | None = Field(None, description="Mean macro F1 that is promised.")
     delta: _Share = Field(description="The chance that the promise may be wrong.")
     p_value: _Share
     tasks: int = Field(ge=1, description="Tasks that it was tested on.")
     minimised: str
+    largest: int | None = Field(None, ge=1, description="Most items of one task that count; a bound, by row alone.")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if len(self._given()) != 1:
+            msg = "give exactly one of recall, precision and macro_f1"
+            raise ValueError(msg)
+        return self
+
+    def _given(self) -> dict[str, float]:
+        given = {"recall": self.recall, "precision": self.precision, "macro_f1": self.macro_f1}
+        return {name: level for name, level in given.items() if level is not None}
+
+    @property
+    def measure(self) -> str:
+        """What is promised."""
+        return next(iter(self._given()))
+
+    @property
+    def level(self) -> float:
+        """The least mean of it."""
+        return self._given()[self.measure]
 
 
 class HeldOutConfig(Frozen):
-    """What the thresholds came to on the half that was tested."""
+    """What the thresholds came to on the tasks that were tested; see ``Outcome``."""
 
     recall: _Share
     calls_per_item: _Amount
     false_positives_per_item: _Amount
+    precision: _Share | None = None
+    macro_f1: _Share | None = None
+    misses: _Share | None = None
+    ms_per_item: _Amount | None = Field(None, description="Predicted, where latency was made small.")
 
 
 class MadeForConfig(Frozen):
@@ -43,15 +73,23 @@ class MadeForConfig(Frozen):
 
     model: str
     data: str
-    questions: str = ""
+    questions: str
     adapters: dict[str, str] = Field(default_factory=dict)
 
 
 class CalibrationConfig(Frozen):
-    """A curve from raw to calibrated p(yes), for information; thresholds are on the raw one."""
+    """A curve from raw to calibrated p(yes), which reports show; thresholds are on the raw one."""
 
     kind: str
-    values: tuple[_Share, ...]
+    values: tuple[_Share, ...] = Field(
+        min_length=N_KNOTS,
+        max_length=N_KNOTS,
+        description="Calibrated p at raw log odds from -8 to 8, a quarter apart.",
+    )
+
+    def curve(self) -> Curve:
+        """The pure form."""
+        return Curve(kind=self.kind, values=self.values)
 
 
 class ThresholdsFile(Frozen):
@@ -66,9 +104,10 @@ class ThresholdsFile(Frozen):
     thresholds: dict[str, dict[str, _Share]]
     prior: PriorConfig | None = Field(None, description="What weighs the evidence, for a prior stage that goes by it.")
     calibration: dict[str, dict[str, CalibrationConfig]] = Field(default_factory=dict)
+    inputs: InputsConfig | None = Field(None, description="The tasks that it was tuned with, for `cascade check`.")
 
     def put_on(self, cascade: str, stages: Sequence[Stage], prior_stage: PriorStage | None = None) -> tuple[Stage, ...]:
-        """The stages with these thresholds.
+        """The stages with these thresholds and curves.
 
         Raises:
             ConfigError: The file has other stages or tiers than the cascade, its prior stage included.
@@ -88,12 +127,18 @@ class ThresholdsFile(Frozen):
             replace(
                 stage,
                 questions={
-                    tier: replace(question, threshold=self.thresholds[stage.name][tier])
+                    tier: replace(
+                        question, threshold=self.thresholds[stage.name][tier], curve=self._curve(stage.name, tier)
+                    )
                     for tier, question in stage.questions.items()
                 },
             )
             for stage in stages
         )
+
+    def _curve(self, stage: str, tier: str) -> Curve | None:
+        found = self.calibration.get(stage, {}).get(tier)
+        return found.curve() if found is not None else None
 
     def put_on_prior(self, stage: PriorStage | None) -> PriorStage | None:
         """The prior stage with these thresholds, and with the prior they were tuned with."""
@@ -102,29 +147,6 @@ class ThresholdsFile(Frozen):
         limits = self.thresholds[stage.name]
         prior = self.prior.prior() if self.prior is not None else None
         return replace(stage, lower=limits[LOWER], upper=limits[UPPER], prior=prior)
-
-    def check(self, cascade: str, stages: Sequence[Stage], model: str, adapters: Mapping[str, str]) -> None:
-        """Refuse other files than those that the thresholds were tuned with.
-
-        Args:
-            cascade: Name of the cascade.
-            stages: Its stages; only adapters that they ask matter.
-            model: SHA-256 of the model at hand.
-            adapters: Adapter name -> SHA-256 of the file at hand.
-
-        Raises:
-            ConfigError: Names what differs.
-        """
-        names = {question.adapter for stage in stages for question in stage.questions.values()} - {BASE}
-        other = [f"adapter {name!r}" for name in sorted(names) if self.made_for.adapters.get(name) != adapters[name]]
-        if self.made_for.model != model:
-            other.insert(0, "the model")
-        if other:
-            msg = (
-                f"cascade.{cascade}.thresholds: {', '.join(other)} is not what these thresholds were tuned with, "
-                "so they promise nothing. Tune again with `cascade tune --out`, or leave the key away."
-            )
-            raise ConfigError(msg)
 
 
 def read_thresholds(path: Path) -> ThresholdsFile:
@@ -151,7 +173,7 @@ def write_thresholds(file: ThresholdsFile, path: Path, source: str) -> None:
     tables = file.model_dump()
     adapters = tables["made_for"].pop("adapters")
     for name in ("promise", "held_out", "made_for"):
-        lines += ["", f"[{name}]", *(f"{key} = {_value(value)}" for key, value in tables[name].items())]
+        lines += ["", f"[{name}]", *_entries(tables[name])]
     lines += ["", "[made_for.adapters]", *(f"{toml_key(name)} = {_value(sha)}" for name, sha in adapters.items())]
     for stage, by_tier in file.thresholds.items():
         lines += ["", f"[thresholds.{toml_key(stage)}]"]
@@ -163,7 +185,14 @@ def write_thresholds(file: ThresholdsFile, path: Path, source: str) -> None:
         for tier, curve in curves.items():
             lines += ["", f"[calibration.{toml_key(stage)}.{toml_key(tier)}]", f"kind = {_value(curve.kind)}"]
             lines += [f"values = [{', '.join(f'{value:.6f}' for value in curve.values)}]"]
+    lines += file.inputs.lines() if file.inputs is not None else []
     write_lines(lines, path)
+
+
+def _entries(table: Mapping[str, str | float | None]) -> Iterator[str]:
+    for key, value in table.items():
+        if value is not None:
+            yield f"{key} = {_value(value)}"
 
 
 def _value(value: str | float) -> str:

@@ -157,4 +157,5 @@ def _step(stage: Stage, tier: str, p_yes: float) -> Step:
         p_yes=p_yes,
         threshold=question.threshold,
         answer=p_yes >= question.threshold,
+        p_calibrated=float(question.curve(p_yes)) if question.curve is not None else None,
     )

@@ -16,7 +16,6 @@ from cascade.errors import CascadeError, ConfigError
 from cascade.machine import user_cache
 from cascade.prompt import PromptBuilder, PromptFormat, prompt_format
 from cascade.stage import BASE
-from cascade.thresholds_file import ThresholdsFile
 from cascade.tree import Cascade
 from cascade.tuned import Tuning
 from cascade.tuning_file import load_tuning
@@ -46,13 +45,11 @@ def open_backend(
         form: How prompts are written and what the labels are; None for what the config names.
 
     Raises:
-        ConfigError: The prompt format or a question does not fit the model or its adapter, or tuned thresholds are for
-            other files.
+        ConfigError: The prompt format or a question does not fit the model or its adapter.
         ModelFileError: A file is missing, damaged or does not fit.
     """
     form = form or prompt_format(config.model.format)
     models = models or load_model_set(config)
-    _check_thresholds(config, cascades, models)
     tuning = find_tuning(config.model, models.model_sha256, tunings)
     costs = tuning.costs if tuning else None
     backend = LlamaBackend.open(models, form, context_size(config.model, tuning), costs)
@@ -64,15 +61,6 @@ def open_backend(
         backend.abandon()
         raise
     return backend
-
-
-def _check_thresholds(config: Config, cascades: Mapping[str, Cascade], models: ModelSet) -> None:
-    """Refuse tuned thresholds of other files: what they promise is true of theirs alone."""
-    adapters = {name: adapter.sha256 for name, adapter in models.adapters.items()}
-    for name, cascade in cascades.items():
-        entry = config.cascade.get(name)
-        if entry and isinstance(entry.thresholds, ThresholdsFile):
-            entry.thresholds.check(name, cascade.stages, models.model_sha256, adapters)
 
 
 def find_tuning(model: ModelConfig, model_sha256: str, folder: CacheFolder = "user") -> Tuning | None:

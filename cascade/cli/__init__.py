@@ -16,6 +16,7 @@ from typer.main import get_command
 from cascade.cli import (
     audit_command,
     bench_command,
+    check_command,
     classify_command,
     config_commands,
     depth_command,
@@ -32,6 +33,7 @@ app.command()(evaluate_command.evaluate)
 app.command()(depth_command.depth)
 app.command()(tune_command.tune)
 app.command()(audit_command.audit)
+app.command()(check_command.check)
 app.command()(bench_command.bench)
 app.command()(doctor_command.doctor)
 app.command()(quantize_command.quantize)

@@ -8,10 +8,13 @@ from pathlib import Path
 from cascade.cli.output import check_folder, progress
 from cascade.config import Config
 from cascade.engine import Engine
+from cascade.lock import questions_at_hand
 from cascade.rows import Labelled, check_files, read_labelled
 from cascade.tree import Cascade
+from cascade.tuning.outcome import Prices
+from cascade.tuning.prices import prices_of
 from cascade.tuning.scored import Origin, ScoredTasks
-from cascade.tuning.scoring import data_fingerprint, load_scores, questions_fingerprint, save_scores, score_tasks
+from cascade.tuning.scoring import data_fingerprint, load_scores, save_scores, score_tasks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +26,14 @@ class LabelledScores:
         tasks: The tasks, as they were read.
         scored: What every question says of every item of them.
         origin: What the scores were made from.
+        prices: What an item costs by what it is asked.
     """
 
     cascade: Cascade
     tasks: tuple[Labelled, ...]
     scored: ScoredTasks
     origin: Origin
+    prices: Prices
 
 
 def labelled_scores(config: Config, name: str, paths: list[Path], cache: Path | None) -> LabelledScores:
@@ -58,16 +63,15 @@ def labelled_scores(config: Config, name: str, paths: list[Path], cache: Path | 
             scored = score_tasks(engine, cascade, tasks, lambda: bar.advance(line))
             if cache:
                 save_scores(scored, origin, cache)
-    return LabelledScores(cascade=cascade, tasks=tasks, scored=scored, origin=origin)
+        prices = prices_of(cascade, tasks, engine.facts, config.model.limits.limits())
+    return LabelledScores(cascade=cascade, tasks=tasks, scored=scored, origin=origin, prices=prices)
 
 
 def _origin(config: Config, engine: Engine, cascade: Cascade, tasks: tuple[Labelled, ...]) -> Origin:
     facts = engine.facts.provenance
-    scales = {adapter: config.adapter(adapter).scale for adapter in cascade.adapters()}
-    shape = [facts.prompt_format, facts.label_tokens, config.model.limits.model_dump(), scales]
     return Origin(
         model=facts.model,
         adapters={adapter: facts.adapters[adapter] for adapter in cascade.adapters()},
         data=data_fingerprint(tasks),
-        questions=questions_fingerprint(cascade, shape),
+        questions=questions_at_hand(config, cascade, facts),
     )

@@ -1,4 +1,8 @@
-"""Honest probabilities from raw p(yes): Platt, beta and isotonic curves, chosen by tasks left out. Pure numpy."""
+"""Honest probabilities from raw p(yes): curves of four kinds, chosen by tasks and repositories left out. Pure numpy.
+
+SciPy and scikit-learn could fit them as well; a dozen lines of Newton's method and a stack do it, and the core stays
+lean.
+"""
 
 from __future__ import annotations
 
@@ -8,57 +12,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.metrics import calibration_error
+from cascade.curve import KNOTS, Curve
 from cascade.scoring import logit, p_yes
 from cascade.stage import ANY_TIER
 from cascade.tree import Cascade
+from cascade.tuning.honesty import Honesty, Slice, log_loss
 from cascade.tuning.scored import Key, ScoredTasks
 
 Array = NDArray[np.float64]
 
 N_FOLDS = 5
-_SHRINKAGE = 20  # tasks after which a tier's own curve counts as much as its stage's
+RAW = "raw"
+_HALFWAY = " halfway"
+_LEAST_REPOSITORIES = 3
+_SHRINKAGE = 20  # tasks after which a question's own curve counts as much as what it leans on
 _TINY = 1e-6
 _N_STEPS = 30
+_STILL = 1e-8  # a step so small is the last
 _RIDGE = 1e-3
-_KNOTS = p_yes(np.linspace(-8, 8, 65))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Curve:
-    """A map from raw to calibrated p(yes), never falling, linear between its knots.
-
-    Attributes:
-        kind: ``platt``, ``beta`` or ``isotonic``.
-        values: Calibrated p at the knots, which lie evenly in log odds from -8 to 8; (65,).
-    """
-
-    kind: str
-    values: tuple[float, ...]
-
-    def __call__(self, p: Array) -> Array:
-        """Calibrated p(yes)."""
-        return np.asarray(np.interp(p, _KNOTS, np.array(self.values)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Honesty:
-    """How honest probabilities are; each is better the lower.
-
-    Attributes:
-        ece: Expected calibration error over bins of equal mass, in [0, 1].
-        brier: Mean squared error, in [0, 1].
-        log_loss: Mean of -log p of what was true, in nats.
-    """
-
-    ece: float
-    brier: float
-    log_loss: float
-
-    @classmethod
-    def of(cls, p: Array, truths: Array) -> Honesty:
-        """Of at least one row."""
-        return cls(ece=calibration_error(p, truths), brier=float(((p - truths) ** 2).mean()), log_loss=_loss(p, truths))
+_BETA_START = np.array([1.0, 1.0, 0.0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,26 +42,39 @@ class Calibrated:
         n: Rows.
         before: Of the raw p(yes).
         after: Of the calibrated one, every task by curves of the other folds. The kind was chosen on the same folds, so
-            it flatters by as much as the best of three does.
+            it flatters by as much as the best of nine does.
+        unseen: Likewise for every repository by curves of the others: the mean over repositories, by rows. None with
+            fewer than three.
+        slices: The same by kind of item and by repository, where there are several.
     """
 
     curve: Curve
     n: int
     before: Honesty
     after: Honesty
+    unseen: Honesty | None
+    slices: tuple[Slice, ...]
 
 
 def calibrate(cascade: Cascade, scored: ScoredTasks) -> dict[Key, Calibrated]:
-    """A curve for every question that has both answers; folds are made of whole tasks."""
+    """A curve for every question that has both answers.
+
+    The kind is that with the least log loss on tasks left out and, where there are three repositories or more, on
+    repositories left out, both counting alike: the next task comes from one of these repositories, or from another.
+    """
     found: dict[Key, Calibrated] = {}
-    folds = np.random.default_rng(0).permutation(scored.n_tasks) % N_FOLDS
+    folds = [(np.random.default_rng(0).permutation(scored.n_tasks) % N_FOLDS)[scored.tasks]]
+    repositories = scored.slices.get("repository", np.empty(0, np.str_))
+    names, numbers = np.unique(repositories, return_inverse=True)
+    if names.size >= _LEAST_REPOSITORIES:
+        folds.append(numbers.astype(np.int64))
     for stage in cascade.stages:
         truths = scored.truths(cascade, stage.name)
         rows = {tier: _rows(scored, (stage.name, tier), truths) for tier in stage.questions}
         for tier in stage.questions:
             sets = _Sets(own=rows[tier], stage=_Rows.joined(list(rows.values())), is_shared=tier != ANY_TIER)
             if len(np.unique(sets.own.truths)) > 1:
-                found[stage.name, tier] = _best(sets, folds, _FITS)
+                found[stage.name, tier] = _best(sets, folds, scored.slices)
     return found
 
 
@@ -98,13 +83,19 @@ class _Rows:
     p: Array
     truths: Array
     tasks: NDArray[np.int64]
+    at: NDArray[np.int64]
 
     @classmethod
     def joined(cls, parts: list[_Rows]) -> _Rows:
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("p", "truths", "tasks")))
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
 
     def where(self, mask: NDArray[np.bool_]) -> _Rows:
-        return _Rows(self.p[mask], self.truths[mask], self.tasks[mask])
+        return _Rows(self.p[mask], self.truths[mask], self.tasks[mask], self.at[mask])
+
+    def values(self, fit: Callable[[Array, Array], Array], leans_on: Array) -> Array:
+        """A fitted curve that leans on another one the more, the fewer its tasks are."""
+        n = len(np.unique(self.tasks))
+        return np.asarray((n * fit(self.p, self.truths) + _SHRINKAGE * leans_on) / (n + _SHRINKAGE))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,38 +107,73 @@ class _Sets:
     is_shared: bool
 
     def without(self, folds: NDArray[np.int64], fold: int) -> _Sets:
-        own, stage = (rows.where(folds[rows.tasks] != fold) for rows in (self.own, self.stage))
+        own, stage = (rows.where(folds[rows.at] != fold) for rows in (self.own, self.stage))
         return _Sets(own=own, stage=stage, is_shared=self.is_shared)
 
-    def curve(self, kind: str, fit: Callable[[Array, Array], Array]) -> Curve:
-        values = fit(self.own.p, self.own.truths)
-        if self.is_shared:
-            n = len(np.unique(self.own.tasks))
-            values = (n * values + _SHRINKAGE * fit(self.stage.p, self.stage.truths)) / (n + _SHRINKAGE)
-        return Curve(kind=kind, values=tuple(values.tolist()))
+    def curves(self) -> dict[str, Curve]:
+        """One of each kind. A tier's leans on that of its stage, and that one on the raw p."""
+        found = {RAW: KNOTS}
+        for kind, fit in _FITS.items():
+            values = self.stage.values(fit, KNOTS)
+            if self.is_shared:
+                values = self.own.values(fit, values)
+            found[kind], found[kind + _HALFWAY] = values, (values + KNOTS) / 2
+        return {kind: Curve(kind=kind, values=tuple(values.tolist())) for kind, values in found.items()}
+
+    def left_out(self, folds: NDArray[np.int64]) -> dict[str, Array]:
+        """Kind -> calibrated p of the own rows, each by a curve of the other folds."""
+        own, out = self.own, dict[str, Array]()
+        for fold in np.unique(folds[own.at]):
+            left = folds[own.at] == fold
+            for kind, curve in self.without(folds, fold).curves().items():
+                out.setdefault(kind, np.empty_like(own.p))[left] = curve(own.p[left])
+        return out
 
 
 def _rows(scored: ScoredTasks, key: Key, truths: NDArray[np.int64]) -> _Rows:
-    known = (truths >= 0) & ~np.isnan(scored.p[key])
-    return _Rows(scored.p[key][known], truths[known].astype(float), scored.tasks[known])
+    at = np.flatnonzero((truths >= 0) & ~np.isnan(scored.p[key]))
+    return _Rows(scored.p[key][at], truths[at].astype(float), scored.tasks[at], at)
 
 
-def _best(sets: _Sets, folds: NDArray[np.int64], fits: Mapping[str, Callable[[Array, Array], Array]]) -> Calibrated:
-    own, out = sets.own, {}
-    for kind, fit in fits.items():
-        p = np.empty_like(own.p)
-        for fold in range(N_FOLDS):
-            left = folds[own.tasks] == fold
-            if left.any():
-                p[left] = sets.without(folds, fold).curve(kind, fit)(own.p[left])
-        out[kind] = p
-    kind = min(out, key=lambda name: _loss(out[name], own.truths))
+def _best(sets: _Sets, folds: list[NDArray[np.int64]], slices: Mapping[str, NDArray[np.str_]]) -> Calibrated:
+    own, outs = sets.own, [sets.left_out(each) for each in folds]
+    kind = min(outs[0], key=lambda name: sum(log_loss(out[name], own.truths) for out in outs))
+    unseen = outs[1][kind] if len(outs) > 1 else None
+    parts = _slices(own, outs[0][kind], unseen, slices)
+    others = [part for part in parts if part.unseen is not None]
     return Calibrated(
-        curve=sets.curve(kind, fits[kind]),
+        curve=sets.curves()[kind],
         n=own.p.size,
-        before=Honesty.of(own.p, own.truths),
-        after=Honesty.of(out[kind], own.truths),
+        before=Honesty.of(own.p, own.truths, own.tasks),
+        after=Honesty.of(outs[0][kind], own.truths, own.tasks),
+        unseen=Honesty.mean([part.unseen for part in others if part.unseen], [part.n for part in others])
+        if others
+        else None,
+        slices=tuple(parts),
     )
+
+
+def _slices(own: _Rows, after: Array, unseen: Array | None, slices: Mapping[str, NDArray[np.str_]]) -> list[Slice]:
+    found = []
+    for name, values in slices.items():
+        present = np.unique(values[own.at])
+        for value in present if present.size > 1 else ():
+            rows = values[own.at] == value
+
+            def honesty(p: Array, rows: NDArray[np.bool_] = rows) -> Honesty:
+                return Honesty.of(p[rows], own.truths[rows], own.tasks[rows])
+
+            found.append(
+                Slice(
+                    name=name,
+                    value=str(value),
+                    n=int(rows.sum()),
+                    before=honesty(own.p),
+                    after=honesty(after),
+                    unseen=honesty(unseen) if unseen is not None and name == "repository" else None,
+                )
+            )
+    return found
 
 
 def pool_adjacent_violators(values: Array, weights: Array) -> Array:
@@ -168,51 +194,63 @@ def pool_adjacent_violators(values: Array, weights: Array) -> Array:
 def _isotonic(p: Array, truths: Array) -> Array:
     """At the knots, from at most 200 bins of equal mass; half a yes and half a no keep it off 0 and 1."""
     if not p.size:
-        return _KNOTS.copy()
+        return KNOTS.copy()
     order = np.argsort(p, kind="stable")
     parts = np.array_split(order, min(200, p.size))
     places = np.array([p[part].mean() for part in parts])
     sizes = np.array([part.size for part in parts], float)
     means = np.array([truths[part].mean() for part in parts])
     smooth = pool_adjacent_violators(means, sizes)
-    return np.asarray((np.interp(_KNOTS, places, smooth) * p.size + 0.5) / (p.size + 1))
+    return np.asarray((np.interp(KNOTS, places, smooth) * p.size + 0.5) / (p.size + 1))
+
+
+def _temperature(p: Array, truths: Array) -> Array:
+    """A slope of 1 / T on the raw log odds, and no shift. Source: Guo, Pleiss, Sun and Weinberger (2017)."""
+
+    def facts(values: Array) -> Array:
+        log_odds = logit(np.clip(values, _TINY, 1 - _TINY))
+        return np.stack((log_odds, np.zeros_like(log_odds)), axis=1)  # nothing for the shift to act on, so it stays 0
+
+    return _logistic(facts, p, truths, np.ones_like(p), np.array([1.0, 0.0]), _RIDGE * p.size**0.5)
 
 
 def _platt(p: Array, truths: Array) -> Array:
-    """Logistic in the raw log odds; a slope of 1 / T and no shift is temperature scaling. Source: Platt (1999)."""
+    """Logistic in the raw log odds. Source: Platt (1999)."""
 
     def facts(values: Array) -> Array:
         return np.stack((logit(np.clip(values, _TINY, 1 - _TINY)), np.ones_like(values)), axis=1)
 
-    return _logistic(facts, p, truths, np.array([1.0, 0.0]))
+    return _logistic(facts, p, truths, np.ones_like(p), np.array([1.0, 0.0]), _RIDGE * p.size**0.5)
 
 
 def _beta(p: Array, truths: Array) -> Array:
     """Source: Kull, Silva Filho and Flach (2017), Beta calibration; slopes below 0 are held at 0."""
-
-    def facts(values: Array) -> Array:
-        low = np.clip(values, _TINY, 1 - _TINY)
-        return np.stack((np.log(low), -np.log1p(-low), np.ones_like(low)), axis=1)
-
-    return _logistic(facts, p, truths, np.array([1.0, 1.0, 0.0]))
+    return _logistic(_beta_facts, p, truths, np.ones_like(p), _BETA_START, _RIDGE * p.size**0.5)
 
 
-def _logistic(facts: Callable[[Array], Array], p: Array, truths: Array, start: Array) -> Array:
-    """Newton's method from the identity, to which a slight ridge draws; slopes never fall below 0."""
+def _beta_facts(values: Array) -> Array:
+    low = np.clip(values, _TINY, 1 - _TINY)
+    return np.stack((np.log(low), -np.log1p(-low), np.ones_like(low)), axis=1)
+
+
+def _logistic(facts: Callable[[Array], Array], p: Array, yes: Array, count: Array, start: Array, ridge: float) -> Array:
+    """Newton's method from the identity, to which the ridge draws; slopes never fall below 0."""
     x, weights = facts(p), start.copy()
     for _ in range(_N_STEPS if p.size else 0):
         honest = p_yes(np.clip(x @ weights, -30, 30))
-        slope = x.T @ (honest - truths) + _RIDGE * p.size**0.5 * (weights - start)
-        bend = (x * (honest * (1 - honest))[:, None]).T @ x + _RIDGE * p.size**0.5 * np.eye(start.size)
+        slope = x.T @ (count * honest - yes) + ridge * (weights - start)
+        bend = (x * (count * honest * (1 - honest))[:, None]).T @ x + ridge * np.eye(start.size)
         step = np.linalg.solve(bend, slope)
         weights = weights - step / max(1.0, float(np.abs(step).max()))
         weights[:-1] = np.maximum(weights[:-1], 0)
-    return p_yes(np.clip(facts(_KNOTS) @ weights, -30, 30))
+        if np.abs(step).max() < _STILL:
+            break
+    return p_yes(np.clip(facts(KNOTS) @ weights, -30, 30))
 
 
-def _loss(p: Array, truths: Array) -> float:
-    low = np.clip(p, _TINY, 1 - _TINY)
-    return float(-(truths * np.log(low) + (1 - truths) * np.log1p(-low)).mean())
-
-
-_FITS: Mapping[str, Callable[[Array, Array], Array]] = {"platt": _platt, "beta": _beta, "isotonic": _isotonic}
+_FITS: Mapping[str, Callable[[Array, Array], Array]] = {
+    "temperature": _temperature,
+    "platt": _platt,
+    "beta": _beta,
+    "isotonic": _isotonic,
+}

@@ -87,22 +87,6 @@ def data_fingerprint(tasks: Sequence[Labelled]) -> str:
     return digest.hexdigest()
 
 
-def questions_fingerprint(cascade: Cascade, more: object = None) -> str:
-    """SHA-256 in hex over what scores depend on besides files and data; thresholds and targets are left out.
-
-    Args:
-        cascade: Its instructions and questions.
-        more: What else shapes prompts and scores, such as token limits and adapters' scales; anything JSON can hold.
-    """
-    asked = [
-        (stage.name, tier, question.marker, question.wording, question.adapter)
-        for stage in cascade.stages
-        for tier, question in stage.questions.items()
-    ]
-    text = json.dumps([cascade.instructions, asked, cascade.labels, more], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def save_scores(scored: ScoredTasks, origin: Origin, path: Path) -> None:
     """Keep scores for the next time; all that is known of their rows goes with them.
 

@@ -1,0 +1,73 @@
+"""How honest each question's p(yes) is, as JSON and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cascade.cli.output import plain
+from cascade.tuning.calibration import Calibrated
+from cascade.tuning.honesty import Honesty
+from cascade.tuning.scored import Key
+
+_MOST_SLICES = 12
+
+
+def calibration_rows(curves: Mapping[Key, Calibrated]) -> list[dict[str, Any]]:
+    """Every question with its slices, for JSON."""
+    return [
+        {
+            "stage": stage,
+            "tier": tier,
+            "kind": found.curve.kind,
+            "n": found.n,
+            "before": asdict(found.before),
+            "after": asdict(found.after),
+            "unseen": asdict(found.unseen) if found.unseen is not None else None,
+            "slices": [asdict(part) for part in found.slices],
+        }
+        for (stage, tier), found in curves.items()
+    ]
+
+
+def show_calibration(console: Console, curves: Mapping[Key, Calibrated]) -> None:
+    """Every question, and the slices whose error stands out most; how many are left out is said below."""
+    console.print("How honest p(yes) is: on tasks left out, and on repositories left out (unseen)")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    heads = (
+        "question",
+        "slice",
+        "rows",
+        "ECE raw",
+        "calibrated",
+        "beyond chance",
+        "unseen",
+        "beyond chance",
+        "Brier",
+        "log loss",
+    )
+    for head in heads:
+        table.add_column(head, justify="left" if head in {"question", "slice"} else "right")
+    parts = [(key, part) for key, found in curves.items() for part in found.slices]
+    parts.sort(key=lambda entry: entry[1].after.ece_beyond_chance, reverse=True)
+    shown = {(key, part.name, part.value) for key, part in parts[:_MOST_SLICES]}
+    for key, found in curves.items():
+        name = " ".join(key).strip()
+        table.add_row(name, "all", str(found.n), *_cells(found.before, found.after, found.unseen))
+        for part in found.slices:
+            if (key, part.name, part.value) in shown:
+                cells = _cells(part.before, part.after, part.unseen)
+                table.add_row("", plain(f"{part.name} {part.value or 'unnamed'}"), str(part.n), *cells)
+    console.print(table)
+    if len(parts) > len(shown):
+        console.print(f"{len(parts) - len(shown)} slices with less error beyond chance are left out; --json has them.")
+
+
+def _cells(before: Honesty, after: Honesty, unseen: Honesty | None) -> tuple[str, ...]:
+    figures: list[float | None] = [before.ece, after.ece, after.ece_beyond_chance]
+    figures += [unseen.ece, unseen.ece_beyond_chance] if unseen is not None else [None, None]
+    return tuple("-" if figure is None else f"{figure:.3f}" for figure in [*figures, after.brier, after.log_loss])

@@ -1,0 +1,85 @@
+"""The lock of tuned thresholds: whether what answers now is what they were tuned with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from cascade.config import Config
+from cascade.errors import ConfigError
+from cascade.logs import get_logger
+from cascade.report import Provenance
+from cascade.thresholds_file import MadeForConfig, ThresholdsFile
+from cascade.tree import Cascade
+
+log = get_logger("cascade.thresholds")
+
+
+def questions_fingerprint(cascade: Cascade, more: object = None) -> str:
+    """SHA-256 in hex over what scores depend on besides files and data; thresholds and targets are left out.
+
+    Args:
+        cascade: Its instructions and questions.
+        more: What else shapes prompts and scores, such as token limits and adapters' scales; anything JSON can hold.
+    """
+    asked = [
+        (stage.name, tier, question.marker, question.wording, question.adapter)
+        for stage in cascade.stages
+        for tier, question in stage.questions.items()
+    ]
+    text = json.dumps([cascade.instructions, asked, cascade.labels, more], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def questions_at_hand(config: Config, cascade: Cascade, provenance: Provenance) -> str:
+    """The fingerprint of a cascade's questions as a config and a backend put them.
+
+    Args:
+        config: Its token limits, and the scales of its adapters.
+        cascade: One of its cascades.
+        provenance: What the backend says of itself.
+    """
+    scales = {adapter: config.adapter(adapter).scale for adapter in cascade.adapters()}
+    shape = [provenance.prompt_format, provenance.label_tokens, config.model.limits.model_dump(), scales]
+    return questions_fingerprint(cascade, shape)
+
+
+def check_locks(config: Config, cascades: Mapping[str, Cascade], provenance: Provenance) -> None:
+    """Refuse tuned thresholds of other files or questions, or warn: what they promise is true of theirs alone.
+
+    Args:
+        config: Says where thresholds come from, and what becomes of those that do not fit.
+        cascades: Its cascades.
+        provenance: What the backend says of itself.
+
+    Raises:
+        ConfigError: Names the cascade and what differs, where ``engine.mismatch`` is "refuse".
+    """
+    for name, cascade in cascades.items():
+        entry = config.cascade.get(name)
+        if entry is None or not isinstance(entry.thresholds, ThresholdsFile):
+            continue
+        questions = questions_at_hand(config, cascade, provenance)
+        differs = _differences(entry.thresholds.made_for, cascade, provenance, questions)
+        if differs and config.engine.mismatch == "warn":
+            log.warning(
+                "tuned thresholds promise nothing: they were made for something else", cascade=name, differs=differs
+            )
+        elif differs:
+            msg = (
+                f"cascade.{name}.thresholds: {', '.join(differs)} is not what these thresholds were tuned with, so "
+                "they promise nothing. Tune again with `cascade tune --out`, leave the key away, or set "
+                '`mismatch = "warn"` under [engine].'
+            )
+            raise ConfigError(msg)
+
+
+def _differences(made_for: MadeForConfig, cascade: Cascade, provenance: Provenance, questions: str) -> list[str]:
+    """What is not as it was, in words; adapters that the cascade does not ask do not matter."""
+    now, then = provenance.adapters, made_for.adapters
+    found = ["the model"] if made_for.model != provenance.model else []
+    found += [f"adapter {name!r}" for name in sorted(cascade.adapters()) if then.get(name) != now.get(name)]
+    if made_for.questions != questions:
+        found.append("what is asked (questions, prompt format, token limits or an adapter's scale)")
+    return found

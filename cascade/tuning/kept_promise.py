@@ -1,0 +1,138 @@
+"""Whether a promise still holds on new labelled tasks. Pure numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.tree import Cascade
+from cascade.tuning.measure import Gauge, Measure, Unit
+from cascade.tuning.outcome import Replay, own_thresholds
+from cascade.tuning.risk import betting_p
+from cascade.tuning.scored import ScoredTasks
+
+Losses = Callable[[float], NDArray[np.float64]]
+"""A level -> a loss in [0, 1] for each task, whose mean is above 1 - level just where the measure is below it."""
+
+_N_HALVINGS = 10
+_SEED = 19390101
+
+
+class Verdict(StrEnum):
+    """What new tasks say of a promise.
+
+    ``holds``: it is confirmed anew.
+    ``broken``: the mean is below what was promised, by more than chance.
+    ``unclear``: there are too few tasks to say.
+    """
+
+    HOLDS = "holds"
+    BROKEN = "broken"
+    UNCLEAR = "unclear"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promised:
+    """What was promised.
+
+    Attributes:
+        level: The least mean, in (0, 1).
+        measure: Of what.
+        unit: What the mean is over.
+        largest: The most items that count in one task, where it is over rows.
+    """
+
+    level: float
+    measure: Measure = Measure.RECALL
+    unit: Unit = Unit.TASK
+    largest: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptPromise:
+    """A promise on new tasks.
+
+    Attributes:
+        promised: What was promised.
+        measured: The mean of the new tasks; None without any that have one.
+        low: Lower end of its interval, which is wrong with a chance of at most alpha / 2.
+        high: Upper end, likewise.
+        n_tasks: Tasks that have the measure.
+        p_broken: Of "the mean is at least what was promised".
+        p_holds: Of "the mean is below it".
+        verdict: Broken or holds where that p-value is at most alpha / 2.
+    """
+
+    promised: Promised
+    measured: float | None
+    low: float
+    high: float
+    n_tasks: int
+    p_broken: float
+    p_holds: float
+    verdict: Verdict
+
+
+def kept_promise(
+    cascade: Cascade, scored: ScoredTasks, promised: Promised, alpha: float, seed: int = _SEED
+) -> KeptPromise:
+    """A promise on new labelled tasks.
+
+    Args:
+        cascade: With the thresholds that the promise is about.
+        scored: The tasks.
+        promised: What was promised.
+        alpha: The chance of a wrong verdict, half of it for either side.
+        seed: Decides the order in which tasks are bet on, so that the order given does not matter.
+    """
+    gauge = Gauge(cascade, scored, promised.measure, promised.unit)
+    counts = gauge.counts(Replay(cascade, scored).labels(own_thresholds(cascade)))
+    largest, order = max(promised.largest, gauge.largest), np.random.default_rng(seed).permutation(gauge.n_tasks)
+    measured = float(gauge.means(counts)[0]) if gauge.n_tasks else None
+    return judged(lambda level: gauge.losses(counts, level, largest)[order, 0], measured, promised, alpha)
+
+
+def judged(losses: Losses, measured: float | None, promised: Promised, alpha: float) -> KeptPromise:
+    """A promise by the losses of tasks, in an order that does not depend on them.
+
+    Args:
+        losses: The losses at each level.
+        measured: The mean; None without tasks.
+        promised: What was promised.
+        alpha: The chance of a wrong verdict, half of it for either side.
+    """
+    half = alpha / 2
+
+    def p_broken(level: float) -> float:
+        return betting_p(1 - losses(level), level, half)
+
+    def p_holds(level: float) -> float:
+        return betting_p(losses(level), 1 - level, half)
+
+    broken, holds = p_broken(promised.level), p_holds(promised.level)
+    low, high = 0.0, 1.0
+    if measured is not None:
+        high = _halved(measured, 1.0, lambda level: p_broken(level) <= half)
+        low = _halved(measured, 0.0, lambda level: p_holds(level) <= half)
+    return KeptPromise(
+        promised=promised,
+        measured=measured,
+        low=low,
+        high=high,
+        n_tasks=losses(promised.level).size,
+        p_broken=broken,
+        p_holds=holds,
+        verdict=Verdict.BROKEN if broken <= half else Verdict.HOLDS if holds <= half else Verdict.UNCLEAR,
+    )
+
+
+def _halved(inside: float, outside: float, is_refuted: Callable[[float], bool]) -> float:
+    """Where levels begin to be refuted on the way outwards, a little beyond; ``outside`` where none is."""
+    for _ in range(_N_HALVINGS):
+        middle = (inside + outside) / 2
+        inside, outside = (inside, middle) if is_refuted(middle) else (middle, outside)
+    return outside

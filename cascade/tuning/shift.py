@@ -1,0 +1,213 @@
+"""Whether new tasks look like those that thresholds were tuned with. Pure numpy.
+
+What is compared are figures of whole tasks, as the rows of one task depend on each other: how many items it has, how
+many of them matter, and for each question how many items it is put to and how high and how widely they score. Tasks
+of the tuning are kept as they are, up to a number, so that the test is exact: if all tasks come from one source, it
+does not matter which of them are called new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.scoring import logit
+from cascade.tree import Cascade
+from cascade.tuning.risk import holm
+from cascade.tuning.scored import Key, ScoredTasks
+
+Array = NDArray[np.float64]
+Statistic = tuple[str, str, str]
+"""What is measured of a task, and the stage and tier that it is about; both empty where it is about all items."""
+
+ITEMS, MATTERS = ("items", "", ""), ("matters", "", "")
+ASKED, MEAN, SPREAD = "asked", "mean", "spread"
+N_KEPT = 256
+_MOST_NEW = 8 * N_KEPT  # new tasks that are tested; more would find little more beside so many kept ones
+LEAST_KS = 0.1
+LEAST_PSI = 0.1  # below it a population is held to be as it was; Source: Siddiqi (2006), Credit risk scorecards
+_PERMUTATIONS_PER_TEST = 10  # so that the least p-value is a tenth of what Holm's first step asks for
+_AT_ONCE = 4_000_000  # numbers in memory
+_FAR = 30.0  # log odds beyond which nothing is told apart
+_SEED = 20060101
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """How the scores of a question are spread over rows.
+
+    Attributes:
+        bounds: Log odds that divide the bins, rising; deciles of the rows, each once.
+        shares: Share of the rows in each bin; one more than bounds.
+    """
+
+    bounds: tuple[float, ...]
+    shares: tuple[float, ...]
+
+    def psi(self, log_odds: Array) -> float:
+        """Population stability index of other rows against these, at least 0; half a row more in each bin."""
+        counts = np.bincount(np.searchsorted(self.bounds, log_odds, side="right"), minlength=len(self.shares))
+        now = (counts + 0.5) / (counts.sum() + 0.5 * counts.size)
+        then = np.maximum(self.shares, 1e-4)
+        return float(((now - then) * np.log(now / then)).sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What is kept of the tasks of a tuning.
+
+    Attributes:
+        n_tasks: How many there were.
+        tasks: Statistic -> its values, rising, of up to ``N_KEPT`` of them; those that it does not exist for are left
+            out.
+        scores: Question -> how its scores are spread.
+    """
+
+    n_tasks: int
+    tasks: Mapping[Statistic, tuple[float, ...]]
+    scores: Mapping[Key, Histogram]
+
+    @classmethod
+    def of(cls, cascade: Cascade, scored: ScoredTasks, seed: int = _SEED) -> Inputs:
+        """Of scored tasks; the seed decides which are kept."""
+        kept = np.random.default_rng(seed).permutation(scored.n_tasks)[:N_KEPT]
+        found = {}
+        for statistic, values in task_statistics(cascade, scored).items():
+            known = values[kept][~np.isnan(values[kept])]
+            found[statistic] = tuple(np.sort(known).tolist())
+        return cls(n_tasks=scored.n_tasks, tasks=found, scores={key: _histogram(scored, key) for key in scored.p})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shift:
+    """One statistic of new tasks against those of the tuning.
+
+    Attributes:
+        statistic: What is compared.
+        then: Its median in the tuning.
+        now: Its median in the new tasks.
+        n: New tasks that have it.
+        p_value: Of "both come from one source", in (0, 1].
+        effect: How large the difference is: the population stability index of the question's scores, at least 0, or,
+            where it is not about scores, the Kolmogorov-Smirnov distance in [0, 1].
+        is_shifted: Whether it is both larger than chance, all statistics together, and large enough to matter.
+    """
+
+    statistic: Statistic
+    then: float
+    now: float
+    n: int
+    p_value: float
+    effect: float
+    is_shifted: bool
+
+    @property
+    def is_of_scores(self) -> bool:
+        """Whether it is about how high a question scores."""
+        return self.statistic[0] in {MEAN, SPREAD}
+
+
+def task_statistics(cascade: Cascade, scored: ScoredTasks) -> dict[Statistic, Array]:
+    """Each statistic of each task, rounded as files keep it; NaN for a task that has no row for it; (n_tasks,)."""
+
+    def by_task(rows: NDArray[np.intp], values: Array | float = 1.0) -> Array:
+        weights = np.broadcast_to(np.asarray(values, float), rows.shape)
+        return np.asarray(np.bincount(scored.tasks[rows], weights, scored.n_tasks), np.float64)
+
+    size = by_task(np.arange(scored.tasks.size))
+    found = {ITEMS: size, MATTERS: _over(by_task(np.flatnonzero(scored.kept(cascade))), size)}
+    for stage in cascade.stages:
+        for tier in stage.questions:
+            rows, log_odds = _rows(scored, (stage.name, tier))
+            n = by_task(rows)
+            mean = _over(by_task(rows, log_odds), n)
+            if stage.is_tiered:
+                found[ASKED, stage.name, tier] = _over(n, size)
+            found[MEAN, stage.name, tier] = mean
+            found[SPREAD, stage.name, tier] = np.sqrt(
+                _over(by_task(rows, (log_odds - mean[scored.tasks[rows]]) ** 2), n)
+            )
+    return {statistic: np.round(values, 3) for statistic, values in found.items()}
+
+
+def shifts(inputs: Inputs, cascade: Cascade, scored: ScoredTasks, alpha: float, seed: int = _SEED) -> list[Shift]:
+    """Every statistic of new tasks against the tuning's.
+
+    Args:
+        inputs: What was kept of the tuning.
+        cascade: The cascade.
+        scored: The new tasks.
+        alpha: The chance that any one is held to be shifted where nothing is, in (0, 1).
+        seed: Decides the permutations.
+    """
+    new = {name: values[~np.isnan(values)] for name, values in task_statistics(cascade, scored).items()}
+    both = [name for name, kept in inputs.tasks.items() if kept and new.get(name, np.empty(0)).size]
+    n_permutations = int(np.ceil(_PERMUTATIONS_PER_TEST * len(both) / alpha))
+    psi = {key: inputs.scores[key].psi(_rows(scored, key)[1]) for key in inputs.scores if key in scored.p}
+    tested = []
+    for place, name in enumerate(both):
+        kept, rng = np.array(inputs.tasks[name]), np.random.default_rng((seed, place))
+        tested.append(two_samples(kept, rng.permutation(new[name])[:_MOST_NEW], n_permutations, rng))
+    rejected = holm([p_value for p_value, _ in tested], alpha)
+    found = []
+    for name, (p_value, distance), is_rejected in zip(both, tested, rejected, strict=True):
+        is_of_scores = name[0] in {MEAN, SPREAD}
+        effect, least = (psi[name[1:]], LEAST_PSI) if is_of_scores else (distance, LEAST_KS)
+        found.append(
+            Shift(
+                statistic=name,
+                then=float(np.median(inputs.tasks[name])),
+                now=float(np.median(new[name])),
+                n=new[name].size,
+                p_value=p_value,
+                effect=effect,
+                is_shifted=bool(is_rejected and effect >= least),
+            )
+        )
+    return found
+
+
+def two_samples(one: Array, other: Array, n_permutations: int, rng: np.random.Generator) -> tuple[float, float]:
+    """P-value of "both come from one source" by permutation of Cramer and von Mises' statistic, and the KS distance.
+
+    Ties share a rank, so discrete values are as exact as continuous ones. Source: Anderson (1962), On the distribution
+    of the two-sample Cramer-von Mises criterion; the p-value is that of Phipson and Smyth (2010), never 0.
+    """
+    pooled = np.concatenate((one, other))
+    order = np.argsort(pooled, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(pooled[order]) > 0, True))
+    weights = np.diff(ends, prepend=-1)
+
+    def gaps(is_other: NDArray[np.bool_]) -> Array:
+        n_other = np.cumsum(is_other, axis=-1)[..., ends]
+        return np.asarray(n_other / other.size - (ends + 1 - n_other) / one.size)
+
+    seen = gaps(order >= one.size)
+    criterion, n_as_far, done = float(seen**2 @ weights), 0, 0
+    while done < n_permutations:
+        n = min(n_permutations - done, max(1, _AT_ONCE // pooled.size))
+        mixed = rng.permuted(np.broadcast_to(np.arange(pooled.size) < other.size, (n, pooled.size)), axis=1)
+        n_as_far += int((gaps(mixed) ** 2 @ weights >= criterion * (1 - 1e-9)).sum())
+        done += n
+    return (1 + n_as_far) / (1 + n_permutations), float(np.abs(seen).max())
+
+
+def _rows(scored: ScoredTasks, key: Key) -> tuple[NDArray[np.intp], Array]:
+    """The rows that a question is put to, and their log odds."""
+    rows = np.flatnonzero(~np.isnan(scored.p[key]))
+    return rows, np.clip(logit(scored.p[key][rows]), -_FAR, _FAR)
+
+
+def _histogram(scored: ScoredTasks, key: Key) -> Histogram:
+    log_odds = _rows(scored, key)[1]
+    bounds = np.unique(np.round(np.quantile(log_odds, np.arange(1, 10) / 10), 3)) if log_odds.size else np.zeros(1)
+    counts = np.bincount(np.searchsorted(bounds, log_odds, side="right"), minlength=bounds.size + 1)
+    shares = np.round(counts / max(log_odds.size, 1), 4)
+    return Histogram(bounds=tuple(bounds.tolist()), shares=tuple(shares.tolist()))
+
+
+def _over(parts: Array, wholes: Array) -> Array:
+    return np.asarray(np.divide(parts, wholes, out=np.full(parts.shape, np.nan), where=wholes > 0))

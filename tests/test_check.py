@@ -1,0 +1,245 @@
+"""``cascade check``: promises on new tasks, shifts of inputs, what a thresholds file keeps, and the command."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.promise import question, simulated, two_stages
+from cascade import shipped_config
+from cascade.cli import main
+from cascade.cli.output import ExitCode
+from cascade.errors import ConfigError
+from cascade.inputs_file import InputsConfig
+from cascade.scoring import logit, p_yes
+from cascade.stage import Stage, Target
+from cascade.thresholds_file import ThresholdsFile, read_thresholds, write_thresholds
+from cascade.tree import Cascade
+from cascade.tuning.kept_promise import KeptPromise, Promised, Verdict, judged, kept_promise
+from cascade.tuning.measure import Measure, Unit
+from cascade.tuning.scored import ScoredTasks
+from cascade.tuning.shift import ITEMS, MATTERS, N_KEPT, Inputs, shifts, two_samples
+from tests.test_thresholds import write_data
+
+CASCADE = two_stages()
+
+
+def moved(scored: ScoredTasks, by: float) -> ScoredTasks:
+    """The same tasks, the first question's log odds higher."""
+    first = ("a", "")
+    return replace(scored, p={**scored.p, first: p_yes(logit(scored.p[first]) + by)})
+
+
+def of_recalls(recalls: np.ndarray[tuple[int], np.dtype[np.float64]], alpha: float) -> KeptPromise:
+    """A promise of 0.9 on recalls of tasks."""
+    mean = float(recalls.mean()) if recalls.size else None
+    return judged(lambda _: 1 - recalls, mean, Promised(level=0.9), alpha)
+
+
+def test_the_permutation_test_is_exact() -> None:
+    """2,000 pairs from one source, discrete and with ties: a share of at most u is below u; far ones are told apart."""
+    rng = np.random.default_rng(1)
+    found = []
+    for _ in range(2_000):
+        values = rng.integers(0, 4, 30).astype(float)
+        found.append(two_samples(values[:12], values[12:], 99, rng)[0])
+    for level in (0.01, 0.05, 0.2, 0.5):
+        share = (np.array(found) <= level).mean()
+        assert abs(share - level) <= 3 * np.sqrt(level * (1 - level) / len(found)) + 0.05 * level
+    p_value, distance = two_samples(np.arange(20.0), np.arange(10.0) + 100, 999, rng)
+    assert p_value == 1 / 1_000
+    assert distance == 1.0
+
+
+def test_false_alarms_are_rare() -> None:
+    """100 halves of one source against each other: one statistic or more is held to be shifted in at most alpha."""
+    alpha, n_alarms = 0.1, 0
+    for seed in range(100):
+        both = simulated(seed, 120, 8)
+        inputs = Inputs.of(CASCADE, both.take(np.arange(60)), seed)
+        found = shifts(inputs, CASCADE, both.take(np.arange(60, 120)), alpha, seed)
+        n_alarms += any(shift.is_shifted for shift in found)
+    assert n_alarms <= 100 * alpha + 2 * np.sqrt(100 * alpha * (1 - alpha))
+
+
+@pytest.mark.parametrize("planted", ["scores", "items", "base rate"])
+def test_a_planted_shift_is_found_and_named(planted: str) -> None:
+    """Higher log odds, fewer items, fewer that matter: each is found, and what did not change is not named."""
+    inputs = Inputs.of(CASCADE, simulated(1, 300))
+    new = simulated(2, 150)
+    if planted == "scores":
+        new = moved(new, 1.0)
+    elif planted == "items":
+        keep = np.arange(new.tasks.size) % 12 < 6
+        new = ScoredTasks(
+            tasks=new.tasks[keep],
+            labels=new.labels[keep],
+            p={key: values[keep] for key, values in new.p.items()},
+            n_tasks=new.n_tasks,
+        )
+    else:
+        lost = np.random.default_rng(3).random(new.labels.size) < 0.4
+        new = replace(new, labels=np.where(lost, 0, new.labels))
+    found = {shift.statistic for shift in shifts(inputs, CASCADE, new, 0.05) if shift.is_shifted}
+    expected = {"scores": ("mean", "a", ""), "items": ITEMS, "base rate": MATTERS}[planted]
+    assert expected in found
+    assert ("mean", "b", "") not in found
+    assert (ITEMS in found) == (planted == "items")
+
+
+def test_trifles_are_no_shift_however_many_tasks() -> None:
+    """A little higher log odds on 6,000 tasks: far beyond chance, and too small to be named."""
+    inputs = Inputs.of(CASCADE, simulated(1, 6_000, 4))
+    found = {shift.statistic: shift for shift in shifts(inputs, CASCADE, moved(simulated(2, 6_000, 4), 0.3), 0.1)}
+    shift = found["mean", "a", ""]
+    assert shift.p_value < 0.01
+    assert 0 < shift.effect < 0.1
+    assert not shift.is_shifted
+
+
+def test_what_is_kept_comes_back_from_a_file(tmp_path: Path) -> None:
+    """Tiers that some tasks lack, and no more tasks than are needed; the same data are never shifted."""
+    stage = Stage(
+        name="s",
+        questions={"x": question("x"), "y": question("y")},
+        yes=Target("keep", is_label=True),
+        no=Target("drop", is_label=True),
+    )
+    cascade = Cascade(name="c", instructions="i", labels=("drop", "keep"), stages=(stage,))
+    plain = simulated(5, 600, 4)
+    is_without = plain.tasks % 3 == 0
+    scored = replace(
+        plain, p={("s", "x"): plain.p["a", ""], ("s", "y"): np.where(is_without, np.nan, plain.p["b", ""])}
+    )
+    inputs = Inputs.of(cascade, scored)
+    assert inputs.n_tasks == 600
+    assert len(inputs.tasks[ITEMS]) == N_KEPT
+    assert 0 < len(inputs.tasks["mean", "s", "y"]) < N_KEPT
+    assert not any(shift.is_shifted for shift in shifts(inputs, cascade, scored, 0.05))
+    file = ThresholdsFile.model_validate(
+        {
+            "promise": {
+                "unit": "task", "recall": 0.9, "delta": 0.05, "p_value": 0.01, "tasks": 100, "minimised": "calls",
+            },
+            "held_out": {"recall": 0.93, "calls_per_item": 1.2, "false_positives_per_item": 0.2},
+            "made_for": {"model": "m", "data": "d", "questions": "q"},
+            "thresholds": {"s": {"x": 0.5, "y": 0.5}},
+            "inputs": InputsConfig.of(inputs),
+        }
+    )  # fmt: skip
+    path = tmp_path / "c.thresholds.toml"
+    write_thresholds(file, path, "From a test.")
+    again = read_thresholds(path).inputs
+    assert again
+    assert again.inputs() == inputs
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("bounds = [", "bounds = [99.0, ", 1), encoding="utf-8")
+    with pytest.raises(ConfigError, match="bounds must rise"):
+        read_thresholds(path)
+
+
+def test_verdicts_on_a_promise() -> None:
+    """Far above, far below, too few, none at all; the interval agrees with the verdict and holds what was measured."""
+    rng = np.random.default_rng(2)
+    cases = [(0.97, 400, Verdict.HOLDS), (0.75, 400, Verdict.BROKEN), (0.9, 400, Verdict.UNCLEAR)]
+    cases += [(0.75, 3, Verdict.UNCLEAR), (0.5, 0, Verdict.UNCLEAR)]
+    for mean, n, verdict in cases:
+        found = of_recalls(rng.beta(mean * 8, (1 - mean) * 8, n), 0.05)
+        assert found.verdict is verdict, (mean, n)
+        assert (found.high < 0.9) == (verdict is Verdict.BROKEN)
+        assert (found.low > 0.9) == (verdict is Verdict.HOLDS)
+        assert found.measured is None or found.low <= found.measured <= found.high
+    assert (found.low, found.high) == (0.0, 1.0)
+
+
+def test_a_promise_that_is_kept_is_seldom_called_broken() -> None:
+    """200 samples whose mean is just what was promised: broken in at most half of alpha, but for chance."""
+    rng = np.random.default_rng(4)
+    draws = rng.beta(0.9 * 2, 0.1 * 2, (200, 40))
+    n_broken = sum(of_recalls(row, 0.2).verdict is Verdict.BROKEN for row in draws)
+    assert 0 < n_broken <= 200 * 0.1 + 3 * np.sqrt(200 * 0.1 * 0.9)
+
+
+@pytest.mark.parametrize("unit", Unit)
+@pytest.mark.parametrize("measure", [Measure.RECALL, Measure.PRECISION])
+def test_what_is_measured_is_what_was_promised(measure: Measure, unit: Unit) -> None:
+    """At the cascade's own thresholds, against the mean written out; levels far above are broken, those below hold."""
+    scored = simulated(3, 300)
+    kept = (scored.p["a", ""] >= 0.5) & (scored.p["b", ""] >= 0.5)
+    hits, of = kept & (scored.labels == 1), (scored.labels == 1) if measure is Measure.RECALL else kept
+    n_hits, n_of = (np.bincount(scored.tasks, rows, scored.n_tasks) for rows in (hits, of))
+    mean = n_hits.sum() / n_of.sum()
+    if unit is Unit.TASK:
+        mean = np.divide(n_hits, n_of, out=np.ones(n_of.size), where=n_of > 0).mean()
+    for level, verdict in ((mean - 0.15, Verdict.HOLDS), ((mean + 2) / 3, Verdict.BROKEN), (mean, Verdict.UNCLEAR)):
+        promised = Promised(level=float(level), measure=measure, unit=unit, largest=12)
+        found = kept_promise(CASCADE, scored, promised, 0.05)
+        assert found.measured == pytest.approx(mean)
+        assert found.low < mean < found.high
+        assert found.verdict is verdict
+
+
+@pytest.fixture
+def tuned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A config whose `precision` was tuned with twelve tasks of two symbols."""
+    command = write_data(tmp_path / "labelled.jsonl", 12)
+    out = tmp_path / "p.thresholds.toml"
+    scores = tmp_path / "tuning.npz"
+    assert main([*command, "--target", "recall=0.5", "--out", str(out), "--scores", str(scores)]) == ExitCode.DONE
+    capsys.readouterr()
+    map_file = shipped_config()
+    text = map_file.read_text(encoding="utf-8")
+    for path in (*map_file.parent.glob("*.gguf"), *map_file.parent.glob("*.toml")):
+        text = text.replace(f'"{path.name}"', f'"{path}"')
+    text = text.replace("[cascade.precision]\n", f'[cascade.precision]\nthresholds = "{out}"\n')
+    config = tmp_path / "my.toml"
+    config.write_text(text, encoding="utf-8")
+    return config
+
+
+def test_the_command_finds_nothing_where_nothing_changed(tuned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The tasks of the tuning themselves: exit code 0, with the promise's verdict; words and JSON."""
+    command = ["check", "precision", "--data", str(tuned.parent / "labelled.jsonl"), "--config", str(tuned)]
+    command += ["--scores", str(tuned.parent / "tuning.npz")]
+    assert main([*command, "--json"]) == ExitCode.DONE
+    found = json.loads(capsys.readouterr().out)
+    assert found["promise"]["verdict"] in {"holds", "unclear"}
+    assert found["promise"]["promised"] == {"level": 0.5, "measure": "recall", "unit": "task", "largest": 1}
+    assert found["shifted"] is False
+    assert {row["statistic"] for row in found["inputs"]} == {"items", "matters", "mean", "spread"}
+    assert main(command) == ExitCode.DONE
+    assert "The inputs are as they were" in capsys.readouterr().out
+
+
+def test_the_command_fails_where_inputs_or_labels_changed(tuned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tasks of other symbols, with labels that the thresholds miss: exit code 1, by shift and by promise."""
+    items = [{"id": str(at), "kind": "class", "name": f"Unlike{at}", "label": "excluded"} for at in range(5)]
+    items[0]["label"] = "primary"
+    lines = [json.dumps({"task": f"draw a circle {at}", "items": items}) for at in range(40)]
+    data = tuned.parent / "new.jsonl"
+    data.write_text("\n".join(lines), encoding="utf-8")
+    command = ["check", "precision", "--data", str(data), "--config", str(tuned)]
+    assert main([*command, "--json"]) == ExitCode.FAILURE
+    found = json.loads(capsys.readouterr().out)
+    assert found["shifted"] is True
+    assert next(row for row in found["inputs"] if row["statistic"] == "items")["is_shifted"] is True
+    assert main(command) == ExitCode.FAILURE
+    assert "The inputs have shifted." in capsys.readouterr().out
+
+
+def test_the_command_refuses(tuned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Cascades that are not there, that promise nothing, and an alpha out of range."""
+    data = ["--data", str(tuned.parent / "labelled.jsonl"), "--config", str(tuned)]
+    assert main(["check", "absent", *data]) == ExitCode.BAD_INPUT
+    assert "There is no cascade 'absent'" in capsys.readouterr().err
+    plain = tuned.parent / "plain.toml"
+    text = tuned.read_text(encoding="utf-8")
+    plain.write_text("\n".join(line for line in text.splitlines() if "thresholds =" not in line), encoding="utf-8")
+    assert main(["check", "scope", *data[:2], "--config", str(plain)]) == ExitCode.BAD_INPUT
+    assert "nothing was promised" in capsys.readouterr().err
+    assert main(["check", "precision", *data, "--alpha", "1"]) == ExitCode.BAD_INPUT
+    assert "must lie between 0 and 1" in capsys.readouterr().err
