@@ -70,12 +70,15 @@ def _known(config: Config, labelled: LabelledScores, found: Audit) -> Known:
     if not isinstance(file, ThresholdsFile):
         return Known(origin=labelled.origin, advice=found.advice)
     promise = file.promise
+    measure = promise.measure.replace("_", " ")
     words = (
-        f"Promised of these thresholds: a mean recall per {promise.unit} of at least {promise.recall:g} on tasks like "
+        f"Promised of these thresholds: a mean {measure} per {promise.unit} of at least {promise.level:g} on tasks like "
         f"those they were tuned on, wrong with a chance of at most {promise.delta:g}; tested on {promise.tasks} tasks "
         f"held out (p-value {promise.p_value:.2g})."
     )
-    return Known(origin=labelled.origin, advice=found.advice, promise=words, promised_recall=promise.recall)
+    is_of_tasks = promise.unit == "task"
+    recall = promise.recall if is_of_tasks else None
+    return Known(origin=labelled.origin, advice=found.advice, promise=words, promised_recall=recall)
 
 
 def _coherence(config: Config, labelled: LabelledScores, seed: int) -> dict[Key, Coherence]:

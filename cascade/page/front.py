@@ -8,10 +8,13 @@ import numpy as np
 
 from cascade.page.chart import Axis, Chart, Dots, Line, Mark, Table, Tone
 from cascade.page.subject import Subject
-from cascade.tuning.outcome import Outcome, Replay, deciding
-from cascade.tuning.search import Cost, Wish, find_path
+from cascade.tuning.measure import Gauge, Measure
+from cascade.tuning.outcome import Outcome, Replay, deciding, own_thresholds
+from cascade.tuning.path import best_of_each_level
+from cascade.tuning.surface import Cost, Surface, free_keys, safest
 
 _LOWEST = 0.5  # recall down to which the front is searched
+_SPREAD = 0.1  # of recall, within which the front may be coarse
 _MOST_POINTS = 40
 _WORDS = {Cost.CALLS: ("calls", "calls per item"), Cost.FALSE_POSITIVES: ("false alarms", "false positives per item")}
 
@@ -31,7 +34,7 @@ def fronts(subject: Subject, promised: float | None = None) -> list[Chart]:
         calls=float(subject.replayed.calls.mean()),
         false_positives=float((subject.kept & ~subject.matters).mean()),
     )
-    found = {cost: _front(subject, cost) for cost in Cost}
+    found = {cost: _front(subject, cost) for cost in _WORDS}
     return [_chart(cost, outcomes, own, promised) for cost, outcomes in found.items() if len(outcomes) > 1]
 
 
@@ -66,10 +69,14 @@ def _of(cost: Cost, outcome: Outcome) -> float:
 
 def _front(subject: Subject, cost: Cost) -> list[Outcome]:
     """Outcomes of the searched path, from cheap to dear, each better than the one before."""
-    measured = Replay(subject.cascade, subject.scored)
-    path = find_path(subject.cascade, subject.scored, Wish(recall=_LOWEST, cost=cost))
+    cascade, measured = subject.cascade, Replay(subject.cascade, subject.scored)
+    own, free = own_thresholds(cascade), free_keys(cascade, Measure.RECALL)
+    gauge = Gauge(cascade, subject.scored, Measure.RECALL)
+    surface = Surface(measured, gauge, cost, own, free)
+    starts = [surface.nearest(own | {key: safest(cascade, key) for key in free}), surface.nearest(own)]
+    _, path = best_of_each_level(surface, starts, _LOWEST, _SPREAD)
     chosen = np.unique(np.linspace(0, len(path) - 1, _MOST_POINTS).round().astype(int))
-    outcomes = [measured.outcome(path[at]) for at in chosen]
+    outcomes = [measured.outcome(surface.at(path[at])) for at in chosen]
     found: list[Outcome] = []
     for outcome in sorted(outcomes, key=lambda each: (_of(cost, each), -each.recall)):
         if not found or outcome.recall > found[-1].recall:

@@ -9,10 +9,10 @@ import numpy as np
 from cascade.audit.label_noise import honest_p
 from cascade.audit.question_rows import QuestionRows, question_name
 from cascade.audit.rate import Array
-from cascade.metrics import equal_mass_bins
+from cascade.metrics import equal_mass
 from cascade.page.chart import Axis, Chart, Dots, Line, Point, Table, Tone
 from cascade.page.subject import Subject
-from cascade.tuning.calibration import Honesty
+from cascade.tuning.honesty import Honesty
 
 _N_BINS = 10
 
@@ -44,7 +44,7 @@ def reliabilities(subject: Subject) -> list[Reliability]:
 
 def _reliability(number: int, rows: QuestionRows, calibrated: Array) -> Reliability:
     truths = rows.truths.astype(float)
-    before, after = Honesty.of(rows.p, truths), Honesty.of(calibrated, truths)
+    before, after = Honesty.of(rows.p, truths, rows.tasks), Honesty.of(calibrated, truths, rows.tasks)
     raw_bins, own_bins = _bins(rows.p, truths), _bins(calibrated, truths)
     caption = (
         f"{_N_BINS} bins of about {rows.p.size / _N_BINS:,.0f} of {rows.p.size:,} rows. On the dashed grey line p(yes) "
@@ -80,7 +80,7 @@ _Bin = tuple[float, float, int]  # mean p, share of yes, rows
 
 
 def _bins(p: Array, truths: Array) -> list[_Bin]:
-    numbers = equal_mass_bins(p, _N_BINS)
+    numbers = equal_mass(p, _N_BINS)
     parts = [numbers == number for number in np.unique(numbers)]
     return [(float(p[part].mean()), float(truths[part].mean()), int(part.sum())) for part in parts]
 
