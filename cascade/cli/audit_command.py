@@ -72,9 +72,9 @@ def _known(config: Config, labelled: LabelledScores, found: Audit) -> Known:
     promise = file.promise
     measure = promise.measure.replace("_", " ")
     words = (
-        f"Promised of these thresholds: a mean {measure} per {promise.unit} of at least {promise.level:g} on tasks like "
-        f"those they were tuned on, wrong with a chance of at most {promise.delta:g}; tested on {promise.tasks} tasks "
-        f"held out (p-value {promise.p_value:.2g})."
+        f"Promised of these thresholds: a mean {measure} per {promise.unit} of at least {promise.level:g} on tasks "
+        f"like those they were tuned on, wrong with a chance of at most {promise.delta:g}; tested on {promise.tasks} "
+        f"tasks held out (p-value {promise.p_value:.2g})."
     )
     is_of_tasks = promise.unit == "task"
     recall = promise.recall if is_of_tasks else None

@@ -9,7 +9,7 @@ import numpy as np
 from cascade.audit.label_noise import honest_p
 from cascade.audit.question_rows import QuestionRows, question_name
 from cascade.audit.rate import Array
-from cascade.metrics import equal_mass
+from cascade.metrics import equal_mass_bins
 from cascade.page.chart import Axis, Chart, Dots, Line, Point, Table, Tone
 from cascade.page.subject import Subject
 from cascade.tuning.honesty import Honesty
@@ -80,7 +80,7 @@ _Bin = tuple[float, float, int]  # mean p, share of yes, rows
 
 
 def _bins(p: Array, truths: Array) -> list[_Bin]:
-    numbers = equal_mass(p, _N_BINS)
+    numbers = equal_mass_bins(p, _N_BINS)
     parts = [numbers == number for number in np.unique(numbers)]
     return [(float(p[part].mean()), float(truths[part].mean()), int(part.sum())) for part in parts]
 
