@@ -1,7 +1,7 @@
 """What commands share: results on stdout, all else on stderr, and one exit code for each outcome.
 
 0    done
-1    failure: a backend or the machine failed, or nobody read the output
+1    failure: a backend or the machine failed, or nobody read the output; of ``check``: what it looks for was found
 2    bad input: a file, a key, an item or the command line itself
 130  interrupted
 """
