@@ -29,7 +29,7 @@ from cascade.tuning.surface import LEAST, Cost, Surface, free_keys, keeps_on_yes
 
 _SEED = 20210930
 _SHARE, _SHARE_EACH, _MOST_SHARE = 0.1, 0.05, 0.5
-_MOST_SEARCHED = 2_000  # tasks; a search gains nothing by more, and the test does
+_MOST_SEARCHED = 1_000  # tasks; a search gains nothing by more, and the test does
 _BLOCK = 32  # vectors that are tested at once
 _STEP = 1 / 40  # log odds between the values of a single threshold
 _SEARCHING = 0.6  # share of the time
