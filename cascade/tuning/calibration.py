@@ -22,6 +22,7 @@ _TINY = 1e-6
 _N_STEPS = 30
 _RIDGE = 1e-3
 _KNOTS = p_yes(np.linspace(-8, 8, 65))
+_BETA_START = np.array([1.0, 1.0, 0.0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,21 +190,36 @@ def _platt(p: Array, truths: Array) -> Array:
 
 def _beta(p: Array, truths: Array) -> Array:
     """Source: Kull, Silva Filho and Flach (2017), Beta calibration; slopes below 0 are held at 0."""
-
-    def facts(values: Array) -> Array:
-        low = np.clip(values, _TINY, 1 - _TINY)
-        return np.stack((np.log(low), -np.log1p(-low), np.ones_like(low)), axis=1)
-
-    return _logistic(facts, p, truths, np.array([1.0, 1.0, 0.0]))
+    return _logistic(_beta_facts, p, truths, _BETA_START)
 
 
-def _logistic(facts: Callable[[Array], Array], p: Array, truths: Array, start: Array) -> Array:
-    """Newton's method from the identity, to which a slight ridge draws; slopes never fall below 0."""
+def pulled_beta(p: Array, truths: Array, pull: float) -> Curve:
+    """A beta curve for few rows.
+
+    Args:
+        p: Raw p(yes).
+        truths: 1.0 for yes, 0.0 for no, of each.
+        pull: How strongly its parameters are drawn to those that leave p as it is; half their squared distance from
+            them times this is added to the log loss.
+    """
+    return Curve(kind="beta", values=tuple(_logistic(_beta_facts, p, truths, _BETA_START, pull).tolist()))
+
+
+def _beta_facts(values: Array) -> Array:
+    low = np.clip(values, _TINY, 1 - _TINY)
+    return np.stack((np.log(low), -np.log1p(-low), np.ones_like(low)), axis=1)
+
+
+def _logistic(
+    facts: Callable[[Array], Array], p: Array, truths: Array, start: Array, pull: float | None = None
+) -> Array:
+    """Newton's method from the identity, to which a ridge draws, a slight one if none is given; slopes stay above 0."""
     x, weights = facts(p), start.copy()
+    ridge = _RIDGE * p.size**0.5 if pull is None else pull
     for _ in range(_N_STEPS if p.size else 0):
         honest = p_yes(np.clip(x @ weights, -30, 30))
-        slope = x.T @ (honest - truths) + _RIDGE * p.size**0.5 * (weights - start)
-        bend = (x * (honest * (1 - honest))[:, None]).T @ x + _RIDGE * p.size**0.5 * np.eye(start.size)
+        slope = x.T @ (honest - truths) + ridge * (weights - start)
+        bend = (x * (honest * (1 - honest))[:, None]).T @ x + ridge * np.eye(start.size)
         step = np.linalg.solve(bend, slope)
         weights = weights - step / max(1.0, float(np.abs(step).max()))
         weights[:-1] = np.maximum(weights[:-1], 0)
