@@ -20,7 +20,6 @@ Bools = NDArray[np.bool_]
 _N_SWEEPS = 8
 _LEAST = 1e-6
 _N_PLACES = 48
-_STARTS = (0.25, 0.5, 0.75)
 _GAIN = 1e-9
 
 
@@ -52,13 +51,12 @@ class LabelReplay:
         """Thresholds of the highest macro F1 found, one question after the other until none gains.
 
         Args:
-            start: Where one of the climbs begins; questions that no row is asked keep theirs.
+            start: Where one of two climbs begins, the other begins in the middle of all scores; questions that no row
+                is asked keep theirs.
         """
         grids = {key: grid for key in self._scored.p if (grid := self._grid(key)).size}
-        starts = [dict(start)]
-        starts += [dict(start) | {key: float(np.quantile(grid, at)) for key, grid in grids.items()} for at in _STARTS]
-        climbs = [self._climb(place, grids) for place in starts]
-        return max(climbs, key=self.macro_f1)
+        middle = dict(start) | {key: float(np.median(grid)) for key, grid in grids.items()}
+        return max((self._climb(place, grids) for place in (dict(start), middle)), key=self.macro_f1)
 
     def _climb(self, start: dict[Key, float], grids: Mapping[Key, Array]) -> Thresholds:
         here, level = start, self.macro_f1(start)
