@@ -204,8 +204,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.write(json.dumps(figures, indent=2) + "\n")
         return
     sys.stdout.write(
-        f"{draws.n_draws} draws of {draws.n_tasks} tasks, {figures['refused']} refused; macro F1 on the tasks not drawn, "
-        f"and over {PER_STAGE}:\n"
+        f"{draws.n_draws} draws of {draws.n_tasks} tasks, {figures['refused']} refused; macro F1 on the tasks not "
+        f"drawn, and over {PER_STAGE}:\n"
     )
     for name, ratio in figures["over_per_stage"].items():
         mean, spread = figures["macro_f1"][name], figures["deviation"][name]

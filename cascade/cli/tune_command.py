@@ -11,6 +11,7 @@ from rich.table import Table
 
 from cascade.cli.labelled_scores import labelled_scores
 from cascade.cli.output import ConfigOption, JsonOption, check_folder, note, print_json, results
+from cascade.cli.tune_fallback import MACRO_F1, tune_fallback
 from cascade.config import Config, read_config, shipped_config
 from cascade.errors import InputError
 from cascade.thresholds_file import (
@@ -32,21 +33,34 @@ def tune(  # noqa: PLR0913 - the command line's options
     *,
     cascade: Annotated[str, typer.Option(help="Name of the cascade.")],
     data: Annotated[list[Path], typer.Option(help="Labelled tasks, JSON lines, plain or gzipped; may be repeated.")],
-    target: Annotated[str, typer.Option(help="What to promise, such as recall=0.95: the mean recall per task.")],
+    target: Annotated[
+        str,
+        typer.Option(
+            help="What to promise, such as recall=0.95: the mean recall per task. With --fallback also macro_f1, "
+            "as high as can be."
+        ),
+    ],
     more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More files like --data.")] = None,
     delta: Annotated[float, typer.Option(help="The chance that the promise may be wrong.")] = 0.05,
     minimise: Annotated[Cost, typer.Option(help="What to make small under the promise.")] = Cost.CALLS,
     out: Annotated[Path | None, typer.Option(help="Write the thresholds, for a cascade's key `thresholds`.")] = None,
+    fallback: Annotated[
+        bool, typer.Option("--fallback", help="Promise nothing: the best thresholds from as few as 5 to 30 tasks.")
+    ] = False,
     scores: Annotated[Path | None, typer.Option(help="Keep scores in this .npz file, and use those it has.")] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Choose all thresholds at once, the cheapest for which a recall can be promised."""
-    wish = Wish(recall=_recall(target), delta=delta, cost=minimise)
+    is_highest = fallback and target.strip() == MACRO_F1
+    wish = None if is_highest else Wish(recall=_recall(target), delta=delta, cost=minimise)
     paths = [*data, *(more or [])]
     check_folder(out)
     plain = _without_thresholds(read_config(config or shipped_config()), cascade)
     labelled = labelled_scores(plain, cascade, paths, scores)
+    if fallback or wish is None:
+        tune_fallback(labelled, wish, out, json=json)
+        return
     tree, origin = labelled.cascade, labelled.origin
     tuned, curves = search(tree, labelled.scored, wish), calibrate(tree, labelled.scored)
     if out is not None:
@@ -65,7 +79,10 @@ def _recall(target: str) -> float:
             return float(value)
     except ValueError:
         pass
-    msg = f"--target {target!r} cannot be promised. Give a recall, such as recall=0.95; nothing else can be yet."
+    msg = (
+        f"--target {target!r} cannot be promised. Give a recall, such as recall=0.95; nothing else can be yet. "
+        f"--fallback, which promises nothing, takes {MACRO_F1} as well."
+    )
     raise InputError(msg)
 
 

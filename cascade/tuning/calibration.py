@@ -185,24 +185,26 @@ def _platt(p: Array, truths: Array) -> Array:
     def facts(values: Array) -> Array:
         return np.stack((logit(np.clip(values, _TINY, 1 - _TINY)), np.ones_like(values)), axis=1)
 
-    return _logistic(facts, p, truths, np.array([1.0, 0.0]))
+    return _logistic(facts, p, truths, np.ones_like(p), np.array([1.0, 0.0]), _RIDGE * p.size**0.5)
 
 
 def _beta(p: Array, truths: Array) -> Array:
     """Source: Kull, Silva Filho and Flach (2017), Beta calibration; slopes below 0 are held at 0."""
-    return _logistic(_beta_facts, p, truths, _BETA_START)
+    return _logistic(_beta_facts, p, truths, np.ones_like(p), _BETA_START, _RIDGE * p.size**0.5)
 
 
-def pulled_beta(p: Array, truths: Array, pull: float) -> Curve:
-    """A beta curve for few rows.
+def pulled_beta(p: Array, yes: Array, no: Array, pull: float) -> Curve:
+    """A beta curve for few rows, whose answers need not be known for certain.
 
     Args:
-        p: Raw p(yes).
-        truths: 1.0 for yes, 0.0 for no, of each.
+        p: Raw p(yes) of each row.
+        yes: What each row counts as a yes, at least 0.
+        no: What it counts as a no, at least 0.
         pull: How strongly its parameters are drawn to those that leave p as it is; half their squared distance from
             them times this is added to the log loss.
     """
-    return Curve(kind="beta", values=tuple(_logistic(_beta_facts, p, truths, _BETA_START, pull).tolist()))
+    values = _logistic(_beta_facts, p, yes, yes + no, _BETA_START, pull)
+    return Curve(kind="beta", values=tuple(values.tolist()))
 
 
 def _beta_facts(values: Array) -> Array:
@@ -210,16 +212,13 @@ def _beta_facts(values: Array) -> Array:
     return np.stack((np.log(low), -np.log1p(-low), np.ones_like(low)), axis=1)
 
 
-def _logistic(
-    facts: Callable[[Array], Array], p: Array, truths: Array, start: Array, pull: float | None = None
-) -> Array:
-    """Newton's method from the identity, to which a ridge draws, a slight one if none is given; slopes stay above 0."""
+def _logistic(facts: Callable[[Array], Array], p: Array, yes: Array, count: Array, start: Array, ridge: float) -> Array:
+    """Newton's method from the identity, to which the ridge draws; slopes never fall below 0."""
     x, weights = facts(p), start.copy()
-    ridge = _RIDGE * p.size**0.5 if pull is None else pull
     for _ in range(_N_STEPS if p.size else 0):
         honest = p_yes(np.clip(x @ weights, -30, 30))
-        slope = x.T @ (honest - truths) + ridge * (weights - start)
-        bend = (x * (honest * (1 - honest))[:, None]).T @ x + ridge * np.eye(start.size)
+        slope = x.T @ (count * honest - yes) + ridge * (weights - start)
+        bend = (x * (count * honest * (1 - honest))[:, None]).T @ x + ridge * np.eye(start.size)
         step = np.linalg.solve(bend, slope)
         weights = weights - step / max(1.0, float(np.abs(step).max()))
         weights[:-1] = np.maximum(weights[:-1], 0)

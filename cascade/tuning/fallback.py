@@ -66,9 +66,9 @@ def fallback(cascade: Cascade, scored: ScoredTasks, wish: Wish | None = None) ->
     drawn = with_drawn_labels(scored, p_labels, max(1, _N_ROWS // scored.labels.size))
     labels = LabelReplay(cascade, scored, p_labels)
     replay = Replay(cascade, drawn)
+    kept: tuple[str, ...] = ()
     if wish is None:
-        own = {(stage.name, tier): asked.threshold for stage in cascade.stages for tier, asked in stage.questions.items()}
-        thresholds, kept = labels.best(own), ()
+        thresholds = labels.best(_own(cascade))
     else:
         path = find_path(cascade, drawn, wish)
         enough = [at for at, level in enumerate(path) if replay.outcome(level).recall >= wish.recall]
@@ -81,3 +81,7 @@ def fallback(cascade: Cascade, scored: ScoredTasks, wish: Wish | None = None) ->
         expected=replay.outcome(thresholds),
         macro_f1=labels.macro_f1(thresholds),
     )
+
+
+def _own(cascade: Cascade) -> Thresholds:
+    return {(stage.name, tier): asked.threshold for stage in cascade.stages for tier, asked in stage.questions.items()}

@@ -1,14 +1,14 @@
 """What few labelled tasks say of the label of any scored item. Pure numpy.
 
-Thirty tasks have a handful of rows of a rare label; thresholds chosen on them follow their accidents. Scores are plenty.
-So each row counts towards every label, by the probability that its scores give to it: the product of its stages' p(yes)
-along the label's path, each through a beta curve of three parameters. How far a curve may leave the raw p(yes) is
-decided by tasks left out.
+Thirty tasks have a handful of rows of a rare label, and thresholds chosen on those follow their accidents. So each row
+counts towards every label, by the probability that its scores give to it: the product of its stages' p(yes) along the
+label's path, each through a beta curve of three parameters. How far a curve may leave the raw p(yes) is decided by
+tasks left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,9 +21,12 @@ from cascade.tuning.scored import ScoredTasks
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Path = tuple[str, tuple[tuple[Stage, bool], ...]]
+"""A leaf's label, and the answers that lead there."""
 
 _PULLS = (1.0, 10.0, 100.0, 1_000.0, 10_000.0)
 _TINY = 1e-9
+_N_ROUNDS = 8  # where a label has several paths; the curves hardly move after that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,32 +35,61 @@ class LabelModel:
 
     Attributes:
         curves: Stage -> its curve; of several tiers' p(yes) it takes the highest, or the mean where the stage does.
-        pulls: Stage -> how strongly its curve was drawn towards the raw p(yes).
+        pull: How strongly the curves were drawn towards the raw p(yes).
     """
 
     curves: Mapping[str, Curve]
-    pulls: Mapping[str, float]
+    pull: float
 
     @classmethod
     def fit(cls, cascade: Cascade, scored: ScoredTasks) -> LabelModel:
-        """Of labelled tasks; a stage that shows one answer alone keeps nearly its raw p(yes)."""
-        curves, pulls = {}, {}
-        for stage in cascade.stages:
-            truths = scored.truths(cascade, stage.name)
-            known = truths >= 0
-            p, yes, tasks = _p_stage(stage, scored)[known], truths[known].astype(float), scored.tasks[known]
-            pulls[stage.name] = _pull(p, yes, tasks) if np.unique(yes).size > 1 else _PULLS[-1]
-            curves[stage.name] = pulled_beta(p, yes, pulls[stage.name])
-        return cls(curves=curves, pulls=pulls)
+        """The strongest pull whose loss on tasks left out is within one standard error of the least.
+
+        Source: Breiman, Friedman, Olshen and Stone (1984), Classification and regression trees, the 1 SE rule; the
+        error is that of the difference, over tasks.
+        """
+        tasks = np.unique(scored.tasks)
+        folds = np.random.default_rng(0).permutation(tasks.size) % N_FOLDS
+        losses = np.zeros((len(_PULLS), tasks.size))
+        for fold in np.unique(folds):
+            out, left = (scored.take(tasks[part]) for part in (folds == fold, folds != fold))
+            for at, pull in enumerate(_PULLS):
+                rows = _losses(cls.pulled(cascade, left, pull).p_labels(cascade, out), out.labels)
+                losses[at, folds == fold] = np.bincount(out.tasks, weights=rows, minlength=out.n_tasks)
+        more = losses - losses[int(losses.sum(axis=1).argmin())]
+        is_near = more.sum(axis=1) <= more.std(axis=1) * np.sqrt(tasks.size)
+        return cls.pulled(cascade, scored, _PULLS[int(np.flatnonzero(is_near)[-1])])
+
+    @classmethod
+    def pulled(cls, cascade: Cascade, scored: ScoredTasks, pull: float) -> LabelModel:
+        """The likeliest curves under a pull, by EM where a label does not tell which way it was reached.
+
+        A stage whose answer is the same on all paths of all labels seen has nothing to learn from, and keeps nearly its
+        raw p(yes). Source: Dempster, Laird and Rubin (1977).
+        """
+        paths = list(cascade.paths())
+        is_label = np.array([[label == name for name, _ in paths] for label in cascade.labels])[scored.labels]
+        raw = {stage.name: _p_stage(stage, scored) for stage in cascade.stages}
+        p_yes: dict[str, Array] = dict(raw)
+        curves: dict[str, Curve] = {}
+        for _ in range(_N_ROUNDS if len(paths) > len(cascade.labels) else 1):
+            shares = is_label * (_along(p_yes, paths) + _TINY)
+            shares /= shares.sum(axis=1, keepdims=True)
+            for stage in cascade.stages:
+                yes, no = (shares @ _passes(paths, stage, answer=answer) for answer in (True, False))
+                curves[stage.name] = pulled_beta(
+                    raw[stage.name], yes, no, pull if yes.any() and no.any() else _PULLS[-1]
+                )
+                p_yes[stage.name] = curves[stage.name](raw[stage.name])
+        return cls(curves=curves, pull=pull)
 
     def p_labels(self, cascade: Cascade, scored: ScoredTasks) -> Array:
         """P of each label for each row, from its scores and not from its label; (n_rows, n_labels), rows sum to 1."""
-        p_yes = {stage.name: self.curves[stage.name](_p_stage(stage, scored)) for stage in cascade.stages}
-        found = np.zeros((scored.labels.size, len(cascade.labels)))
-        for label, steps in cascade.paths():
-            along = [p_yes[stage.name] if answer else 1 - p_yes[stage.name] for stage, answer in steps]
-            found[:, cascade.labels.index(label)] += np.prod(along, axis=0)
-        return found
+        paths = list(cascade.paths())
+        along = _along(
+            {stage.name: self.curves[stage.name](_p_stage(stage, scored)) for stage in cascade.stages}, paths
+        )
+        return along @ np.array([[name == label for label in cascade.labels] for name, _ in paths], float)
 
 
 def with_drawn_labels(scored: ScoredTasks, p_labels: Array, n_draws: int, seed: int = 0) -> ScoredTasks:
@@ -94,28 +126,17 @@ def _p_stage(stage: Stage, scored: ScoredTasks) -> Array:
     return np.asarray(known.max(axis=1))
 
 
-def _pull(p: Array, yes: Array, tasks: Ints) -> float:
-    """The strongest pull whose loss on tasks left out is within one standard error of the least.
-
-    Source: Breiman, Friedman, Olshen and Stone (1984), Classification and regression trees, the 1 SE rule; the error
-    is that of the difference, over tasks.
-    """
-    _, task = np.unique(tasks, return_inverse=True)
-    n_tasks = int(task.max()) + 1
-    folds = (np.random.default_rng(0).permutation(n_tasks) % N_FOLDS)[task]
-    losses = np.array([_losses(p, yes, folds, pull) for pull in _PULLS])
-    by_task = np.array([np.bincount(task, weights=row, minlength=n_tasks) for row in losses])
-    best = by_task[int(by_task.sum(axis=1).argmin())]
-    more = by_task - best
-    is_near = more.sum(axis=1) <= more.std(axis=1) * np.sqrt(n_tasks)
-    return _PULLS[int(np.flatnonzero(is_near)[-1])]
+def _along(p_yes: Mapping[str, Array], paths: Sequence[Path]) -> Array:
+    """P of each path for each row, (n_rows, n_paths)."""
+    steps = [[p_yes[stage.name] if answer else 1 - p_yes[stage.name] for stage, answer in way] for _, way in paths]
+    return np.stack([np.prod(way, axis=0) for way in steps], axis=1)
 
 
-def _losses(p: Array, yes: Array, folds: Ints, pull: float) -> Array:
-    """Log loss of each row by the curve of the other folds, in nats."""
-    honest = np.empty_like(p)
-    for fold in range(N_FOLDS):
-        left = folds == fold
-        honest[left] = pulled_beta(p[~left], yes[~left], pull)(p[left])
-    honest = np.clip(honest, _TINY, 1 - _TINY)
-    return np.asarray(-(yes * np.log(honest) + (1 - yes) * np.log1p(-honest)))
+def _passes(paths: Sequence[Path], stage: Stage, *, answer: bool) -> Array:
+    """1.0 for each path on which the stage gives the answer, 0.0 for others."""
+    return np.array([(stage, answer) in [(known, said) for known, said in way] for _, way in paths], float)
+
+
+def _losses(p_labels: Array, labels: Ints) -> Array:
+    """Log loss of each row's label, in nats."""
+    return np.asarray(-np.log(np.maximum(p_labels[np.arange(labels.size), labels], _TINY)))

@@ -113,7 +113,8 @@ def tune(cascade: Cascade, scored: ScoredTasks, wish: Wish, seed: int = _SEED) -
         msg = (
             f"{matters.size} tasks have something to find; a recall of {wish.recall:g} at delta {wish.delta:g} needs "
             f"at least {2 * n_needed}: half of them are searched, and {n_needed} must be tested even if nothing is "
-            "missed. Give more labelled tasks, or a lower recall, or a larger delta."
+            "missed. Give more labelled tasks, or a lower recall, or a larger delta; or choose without a guarantee "
+            "by `cascade tune --fallback`."
         )
         raise InputError(msg)
     # Tasks with nothing to find cost calls as well, so they are shared out, but never tested.
