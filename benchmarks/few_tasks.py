@@ -196,6 +196,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if found is None:
             parser.error(f"{given.scores}: there is no such file")
         cascade, scored = read_config(shipped_config()).cascades()[given.cascade], found
+        if set(own(cascade)) != set(found.p):
+            parser.error(f"{given.scores}: has scores of other questions than {given.cascade} asks")
     draws = Draws(n_tasks=given.tasks, n_draws=given.draws, within=given.within)
     with progress() as bar:
         line = bar.add_task("draws", total=draws.n_draws)

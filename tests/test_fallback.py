@@ -24,12 +24,12 @@ from cascade.stage import ANY_TIER, Combine, Stage, Target
 from cascade.thresholds_file import NoPromiseConfig, read_thresholds, write_thresholds
 from cascade.tree import Cascade
 from cascade.tuning.calibration import pulled_beta
-from cascade.tuning.fallback import LEAST_TASKS, fallback
+from cascade.tuning.fallback import LEAST_TASKS, Aim, fallback
 from cascade.tuning.label_model import LabelModel, with_drawn_labels
 from cascade.tuning.label_search import LabelReplay
 from cascade.tuning.outcome import Replay
 from cascade.tuning.scored import ScoredTasks
-from cascade.tuning.search import Wish
+from cascade.tuning.search import Cost
 from tests.test_thresholds import locked, write_data
 
 
@@ -214,7 +214,7 @@ def test_a_recall_is_aimed_for(recall: float) -> None:
     """Expected is what was asked for, at few calls; on many other tasks the mean of five draws is near it."""
     cascade, truth, recalls = two_stages(), Replay(two_stages(), simulated(0, 2_000)), []
     for seed in range(1, 6):
-        found = fallback(cascade, simulated(seed, 30), Wish(recall=recall))
+        found = fallback(cascade, simulated(seed, 30), Aim(recall=recall, cost=Cost.CALLS.of))
         assert recall <= found.expected.recall < recall + 0.02
         assert found.expected.calls < 1.9
         recalls.append(truth.outcome(found.thresholds).recall)
@@ -224,7 +224,7 @@ def test_a_recall_is_aimed_for(recall: float) -> None:
 def test_stages_that_recall_does_not_depend_on_are_kept() -> None:
     """Only the first of the three stages drops anything; macro F1 depends on all."""
     scored = three_scored(1, 30)
-    aimed = fallback(three_stages(), scored, Wish(recall=0.8))
+    aimed = fallback(three_stages(), scored, Aim(recall=0.8, cost=Cost.CALLS.of))
     assert aimed.kept == ("b", "c")
     assert {aimed.thresholds[name, ANY_TIER] for name in aimed.kept} == {0.5}
     highest = fallback(three_stages(), scored)
@@ -239,6 +239,8 @@ def test_next_to_nothing_is_refused() -> None:
     assert fallback(two_stages(), scored).n_tasks == LEAST_TASKS
     labels = np.where(scored.tasks == 0, 0, scored.labels)
     fewer = ScoredTasks(tasks=scored.tasks, labels=labels, p=scored.p, n_tasks=scored.n_tasks)
+    with pytest.raises(InputError, match="A recall of 1"):
+        Aim(recall=1, cost=Cost.CALLS.of)
     with pytest.raises(InputError, match=f"4 tasks have something to find; even without a guarantee {LEAST_TASKS}"):
         fallback(two_stages(), fewer)
 
@@ -311,6 +313,9 @@ def test_the_command_promises_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "cascade tune --fallback" in capsys.readouterr().err
     assert main([*command, "--target", "macro_f1"]) == ExitCode.BAD_INPUT
     assert "--fallback" in capsys.readouterr().err
+    for target in ("macro_f1=0.5", "recall=high"):
+        assert main([*command, "--fallback", "--target", target]) == ExitCode.BAD_INPUT
+        assert f"'{target}' cannot be aimed for" in capsys.readouterr().err
     assert main([*command, "--fallback", "--target", "macro_f1", "--out", str(out), "--json"]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
     assert found["promise"] is None

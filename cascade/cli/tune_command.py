@@ -11,7 +11,7 @@ from rich.table import Table
 
 from cascade.cli.labelled_scores import labelled_scores
 from cascade.cli.output import ConfigOption, JsonOption, check_folder, note, print_json, results
-from cascade.cli.tune_fallback import MACRO_F1, tune_fallback
+from cascade.cli.tune_fallback import aim_of, tune_fallback
 from cascade.config import Config, read_config, shipped_config
 from cascade.errors import InputError
 from cascade.thresholds_file import (
@@ -52,14 +52,14 @@ def tune(  # noqa: PLR0913 - the command line's options
     json: JsonOption = False,
 ) -> None:
     """Choose all thresholds at once, the cheapest for which a recall can be promised."""
-    is_highest = fallback and target.strip() == MACRO_F1
-    wish = None if is_highest else Wish(recall=_recall(target), delta=delta, cost=minimise)
+    aim = aim_of(target, minimise) if fallback else None
+    wish = None if fallback else Wish(recall=_recall(target), delta=delta, cost=minimise)
     paths = [*data, *(more or [])]
     check_folder(out)
     plain = _without_thresholds(read_config(config or shipped_config()), cascade)
     labelled = labelled_scores(plain, cascade, paths, scores)
-    if fallback or wish is None:
-        tune_fallback(labelled, wish, out, json=json)
+    if wish is None:
+        tune_fallback(labelled, aim, out, json=json)
         return
     tree, origin = labelled.cascade, labelled.origin
     tuned, curves = search(tree, labelled.scored, wish), calibrate(tree, labelled.scored)
@@ -81,7 +81,7 @@ def _recall(target: str) -> float:
         pass
     msg = (
         f"--target {target!r} cannot be promised. Give a recall, such as recall=0.95; nothing else can be yet. "
-        f"--fallback, which promises nothing, takes {MACRO_F1} as well."
+        "--fallback, which promises nothing, takes macro_f1 as well."
     )
     raise InputError(msg)
 

@@ -9,23 +9,44 @@ from rich.table import Table
 
 from cascade.cli.labelled_scores import LabelledScores
 from cascade.cli.output import note, print_json, results
+from cascade.errors import InputError
 from cascade.outlook_file import PriorConfig
 from cascade.prior_stage import LOWER, UPPER
 from cascade.thresholds_file import MadeForConfig, NoPromiseConfig, ThresholdsFile, write_thresholds
 from cascade.tree import Cascade
-from cascade.tuning.fallback import Fallback, fallback
-from cascade.tuning.search import Wish
+from cascade.tuning.fallback import Aim, Fallback, fallback
+from cascade.tuning.search import Cost
 
-MACRO_F1 = "macro_f1"
-"""The target without a number: as high as can be."""
+_MACRO_F1 = "macro_f1"
 
 
-def tune_fallback(labelled: LabelledScores, wish: Wish | None, out: Path | None, *, json: bool) -> None:
+def aim_of(target: str, cost: Cost) -> Aim | None:
+    """What a target asks of a fallback; None for the highest macro F1.
+
+    Raises:
+        InputError: Nothing that can be aimed for.
+    """
+    name, _, value = target.partition("=")
+    try:
+        if name.strip() == "recall":
+            return Aim(recall=float(value), cost=cost.of)
+    except ValueError:
+        pass
+    if target.strip() == _MACRO_F1:
+        return None
+    msg = (
+        f"--target {target!r} cannot be aimed for. Give macro_f1, for the highest that can be expected, or a recall, "
+        "such as recall=0.9."
+    )
+    raise InputError(msg)
+
+
+def tune_fallback(labelled: LabelledScores, aim: Aim | None, out: Path | None, *, json: bool) -> None:
     """Choose thresholds, write them, and show them.
 
     Args:
         labelled: The tasks and their scores.
-        wish: The recall to aim for; None for the highest macro F1.
+        aim: The recall to aim for; None for the highest macro F1.
         out: Where to write the thresholds; None for nowhere.
         json: Whether to print JSON.
 
@@ -34,9 +55,9 @@ def tune_fallback(labelled: LabelledScores, wish: Wish | None, out: Path | None,
         MachineError: The file cannot be written.
     """
     # A prior stage takes its calls before the model is asked; its thresholds are not searched.
-    found = fallback(replace(labelled.cascade, prior_stage=None), labelled.scored, wish)
-    file = _file(labelled, wish, found)
-    text = _text(wish, found)
+    found = fallback(replace(labelled.cascade, prior_stage=None), labelled.scored, aim)
+    file = _file(labelled, aim, found)
+    text = _text(aim, found)
     if out is not None:
         write_thresholds(file, out, text)
         note(f"wrote {out}")
@@ -48,15 +69,15 @@ def tune_fallback(labelled: LabelledScores, wish: Wish | None, out: Path | None,
         _show(labelled.cascade, text, found)
 
 
-def _text(wish: Wish | None, found: Fallback) -> str:
-    aim = f"a recall of {wish.recall:g}" if wish else "the highest macro F1"
+def _text(aim: Aim | None, found: Fallback) -> str:
+    goal = f"a recall of {aim.recall:g}" if aim else "the highest macro F1"
     return (
-        f"Without guarantee: {found.n_tasks} tasks with something to find are too few to test on. Chosen for {aim} "
+        f"Without guarantee: {found.n_tasks} tasks with something to find are too few to test on. Chosen for {goal} "
         "under a model of labels that was fitted to them."
     )
 
 
-def _file(labelled: LabelledScores, wish: Wish | None, found: Fallback) -> ThresholdsFile:
+def _file(labelled: LabelledScores, aim: Aim | None, found: Fallback) -> ThresholdsFile:
     thresholds: dict[str, dict[str, float]] = {}
     for (stage, tier), threshold in found.thresholds.items():
         thresholds.setdefault(stage, {})[tier] = threshold
@@ -68,9 +89,9 @@ def _file(labelled: LabelledScores, wish: Wish | None, found: Fallback) -> Thres
             prior = PriorConfig(bias=before.prior.bias, weights=dict(before.prior.weights))
     return ThresholdsFile(
         no_promise=NoPromiseConfig(
-            text=_text(wish, found),
-            target=f"recall={wish.recall:g}" if wish else MACRO_F1,
-            expected=found.expected.recall if wish else found.macro_f1,
+            text=_text(aim, found),
+            target=f"recall={aim.recall:g}" if aim else _MACRO_F1,
+            expected=found.expected.recall if aim else found.macro_f1,
             tasks=found.n_tasks,
         ),
         made_for=MadeForConfig(**asdict(labelled.origin)),

@@ -89,7 +89,7 @@ class LabelModel:
         along = _along(
             {stage.name: self.curves[stage.name](_p_stage(stage, scored)) for stage in cascade.stages}, paths
         )
-        return along @ np.array([[name == label for label in cascade.labels] for name, _ in paths], float)
+        return np.asarray(along @ np.array([[name == label for label in cascade.labels] for name, _ in paths], float))
 
 
 def with_drawn_labels(scored: ScoredTasks, p_labels: Array, n_draws: int, seed: int = 0) -> ScoredTasks:
