@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -15,11 +16,14 @@ from benchmarks.few_tasks import Draws, compare, own, per_stage, three_stages
 from benchmarks.few_tasks import main as few_tasks
 from benchmarks.few_tasks import simulated as three_scored
 from benchmarks.promise import question, simulated, two_stages
-from cascade import Engine, read_config, shipped_config
+from cascade import Engine, Prior, read_config, shipped_config
 from cascade.cli import main
+from cascade.cli.labelled_scores import LabelledScores
 from cascade.cli.output import ExitCode
+from cascade.cli.tune_fallback import tune_fallback
 from cascade.errors import ConfigError, InputError
 from cascade.metrics import macro_f1
+from cascade.prior_stage import PriorStage
 from cascade.stage import ANY_TIER, Combine, Stage, Target
 from cascade.thresholds_file import NoPromiseConfig, read_thresholds, write_thresholds
 from cascade.tree import Cascade
@@ -30,7 +34,7 @@ from cascade.tuning.label_search import LabelReplay
 from cascade.tuning.outcome import Replay
 from cascade.tuning.scored import ScoredTasks
 from cascade.tuning.search import Cost
-from tests.test_thresholds import locked, write_data
+from tests.test_thresholds import ORIGIN, locked, write_data
 
 
 def honest(n_tasks: int, slope: float = 1.0, shift: float = 0.0) -> tuple[ScoredTasks, np.ndarray]:
@@ -336,8 +340,29 @@ def test_the_command_promises_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     assert json.loads(capsys.readouterr().out)["no_promise"] is None
 
 
+def test_a_prior_stage_is_kept_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its thresholds and its prior go into the file as they were, and the cascade takes it; a line says so."""
+    prior = Prior(bias=-1.0, weights={"imports": 0.5})
+    before = PriorStage(
+        name="guess",
+        lower=0.1,
+        upper=0.9,
+        yes=Target("keep", is_label=True),
+        no=Target("drop", is_label=True),
+        prior=prior,
+    )
+    cascade = replace(two_stages(), prior_stage=before)
+    labelled = LabelledScores(cascade=cascade, tasks=(), scored=simulated(3, 20), origin=ORIGIN)
+    out = tmp_path / "x.thresholds.toml"
+    tune_fallback(labelled, Aim(recall=0.8, cost=Cost.CALLS.of), out, json=False)
+    assert "The prior stage 'guess' is kept as it was" in capsys.readouterr().out
+    file = read_thresholds(out)
+    assert file.put_on_prior(replace(before, lower=0.0, upper=1.0, prior=None)) == before
+    assert len(file.put_on("two", cascade.stages, before)) == 2
+
+
 def with_thresholds(folder: Path, thresholds: Path) -> Path:
-    """The shipped config with a prior stage of the caller's numbers left out and a file of thresholds named."""
+    """The shipped config with a file of thresholds named for ``precision``."""
     map_file = shipped_config()
     text = map_file.read_text(encoding="utf-8")
     for path in (*map_file.parent.glob("*.gguf"), *map_file.parent.glob("*.outlook.toml")):
