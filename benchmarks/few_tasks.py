@@ -35,7 +35,7 @@ from cascade.stage import ANY_TIER, Stage, Target
 from cascade.tree import Cascade
 from cascade.tuning.fallback import fallback
 from cascade.tuning.label_search import LabelReplay
-from cascade.tuning.outcome import Thresholds
+from cascade.tuning.outcome import Thresholds, own_thresholds
 from cascade.tuning.scored import ScoredTasks
 from cascade.tuning.scoring import load_scores
 
@@ -77,15 +77,10 @@ def simulated(seed: int, n_tasks: int, n_items: int = 60) -> ScoredTasks:
     return ScoredTasks(tasks=tasks, labels=labels.astype(np.int64), p=p, n_tasks=n_tasks)
 
 
-def own(cascade: Cascade) -> Thresholds:
-    """The cascade's own thresholds."""
-    return {(stage.name, tier): asked.threshold for stage in cascade.stages for tier, asked in stage.questions.items()}
-
-
 def per_stage(cascade: Cascade, scored: ScoredTasks) -> Thresholds:
     """Each question's threshold of the best F1, by itself."""
     found = {}
-    for stage, tier in own(cascade):
+    for stage, tier in own_thresholds(cascade):
         truths, p = scored.truths(cascade, stage), scored.p[stage, tier]
         known = (truths >= 0) & ~np.isnan(p)
         found[stage, tier] = best_f1_threshold(p[known], truths[known] == 1)
@@ -95,7 +90,7 @@ def per_stage(cascade: Cascade, scored: ScoredTasks) -> Thresholds:
 WAYS: Mapping[str, Callable[[Cascade, ScoredTasks], Thresholds]] = {
     "fallback": lambda cascade, drawn: fallback(cascade, drawn).thresholds,
     PER_STAGE: per_stage,
-    "joint": lambda cascade, drawn: LabelReplay(cascade, drawn).best(own(cascade)),
+    "joint": lambda cascade, drawn: LabelReplay(cascade, drawn).best(own_thresholds(cascade)),
 }
 
 
@@ -152,7 +147,7 @@ def compare(cascade: Cascade, scored: ScoredTasks, draws: Draws, advance: Callab
     """
     found: dict[str, list[float]] = {name: [] for name in (*WAYS, "own", "reachable")}
     pools, n_refused = draws.pools(scored), 0
-    reachable = [LabelReplay(cascade, pool).best(own(cascade)) for pool in pools]
+    reachable = [LabelReplay(cascade, pool).best(own_thresholds(cascade)) for pool in pools]
     for number, drawn, judged in draws.of(pools):
         advance()
         try:
@@ -161,7 +156,7 @@ def compare(cascade: Cascade, scored: ScoredTasks, draws: Draws, advance: Callab
             n_refused += 1
             continue
         judge = LabelReplay(cascade, judged)
-        chosen |= {"own": own(cascade), "reachable": reachable[number]}
+        chosen |= {"own": own_thresholds(cascade), "reachable": reachable[number]}
         for name, thresholds in chosen.items():
             found[name].append(judge.macro_f1(thresholds))
     if n_refused == draws.n_draws:
@@ -196,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if found is None:
             parser.error(f"{given.scores}: there is no such file")
         cascade, scored = read_config(shipped_config()).cascades()[given.cascade], found
-        if set(own(cascade)) != set(found.p):
+        if set(own_thresholds(cascade)) != set(found.p):
             parser.error(f"{given.scores}: has scores of other questions than {given.cascade} asks")
     draws = Draws(n_tasks=given.tasks, n_draws=given.draws, within=given.within)
     with progress() as bar:

@@ -77,6 +77,8 @@ def resampled(scored: ScoredTasks, n_tasks: int) -> Draw:
             labels=scored.labels[at],
             p={key: values[at] for key, values in scored.p.items()},
             n_tasks=n_tasks,
+            priors=scored.priors[at] if scored.priors is not None else None,
+            facts=scored.facts.take(at) if scored.facts is not None else None,
         )
 
     return draw
@@ -95,9 +97,9 @@ def measure(cascade: Cascade, truth: Replay, draw: Draw, wish: Wish, n_draws: in
             ratios.append(tuned.held_out.calls / tuned.per_stage.calls)
     if not recalls:
         return f"{n_draws} samples: all refused"
-    missed, above = np.mean(np.array(recalls) < wish.recall), np.mean(recalls) - wish.recall
+    missed, above = np.mean(np.array(recalls) < wish.level), np.mean(recalls) - wish.level
     return (
-        f"{n_draws} samples, {n_draws - len(recalls)} refused; recall {wish.recall:g} at delta {wish.delta:g}: "
+        f"{n_draws} samples, {n_draws - len(recalls)} refused; recall {wish.level:g} at delta {wish.delta:g}: "
         f"missed in {missed:.3f}, mean recall above it by {above:.3f}; calls joint over per stage "
         f"{np.median(ratios) if ratios else float('nan'):.3f}"
     )
@@ -121,7 +123,7 @@ def main() -> None:
             parser.error(f"{given.scores}: there is no such file")
         cascade, population = read_config(shipped_config()).cascades()[given.cascade], found
         draw = resampled(found, given.tasks)
-    wish = Wish(recall=given.recall, delta=given.delta)
+    wish = Wish(level=given.recall, delta=given.delta)
     sys.stdout.write(measure(cascade, Replay(cascade, population), draw, wish, given.draws) + "\n")
 
 

@@ -173,13 +173,20 @@ class Config(Frozen):
             raise ConfigError(msg)
 
 
-def read_config(path: Path) -> Config:
+def read_config(path: Path, untuned: str = "") -> Config:
     """A config file, its relative paths made absolute, every cascade checked.
+
+    Args:
+        path: The file.
+        untuned: A cascade whose thresholds are to be made: those that it names are left away, and need not be there.
 
     Raises:
         ConfigError: The file cannot be read, is not TOML, or does not fit; names file, key and remedy.
     """
     config = read_model(Config, path, "Give the path of a TOML file.")
+    if untuned in config.cascade:
+        plain = config.cascade[untuned].model_copy(update={"thresholds": None})
+        config = config.model_copy(update={"cascade": {**config.cascade, untuned: plain}})
     try:
         config = _absolute(config, path.resolve().parent)
         config.cascades()

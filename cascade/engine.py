@@ -64,10 +64,11 @@ class Engine:
             settings: Budgets, and how many callers are treated.
 
         Raises:
-            ConfigError: A cascade names an adapter that the backend lacks.
+            ConfigError: A cascade names an adapter that the backend lacks, or has a prior stage that is not tuned yet.
         """
         for cascade in cascades.values():
             _check_adapters(cascade, backend.facts.adapters)
+            cascade.check_is_tuned()
         self.cascades = dict(cascades)
         self.facts = backend.facts
         self._expected = {name: Expectation(cascade) for name, cascade in cascades.items()}

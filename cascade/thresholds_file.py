@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -20,14 +20,38 @@ _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class PromiseConfig(Frozen):
-    """What was promised, and how sure it is."""
+    """What was promised, and how sure it is; exactly one of the three measures."""
 
-    unit: str = Field(description='What the mean is over: "task".')
-    recall: _Share = Field(description="Mean recall per task that is promised.")
+    unit: Literal["task", "row"] = Field(description='What the mean is over: "task" or "row".')
+    recall: _Share | None = Field(None, description="Mean recall that is promised.")
+    precision: _Share | None = Field(None, description="Mean precision that is promised.")
+    macro_f1: _Share | None = Field(None, description="Mean macro F1 that is promised.")
     delta: _Share = Field(description="The chance that the promise may be wrong.")
     p_value: _Share
     tasks: int = Field(ge=1, description="Tasks that it was tested on.")
     minimised: str
+    largest: int | None = Field(None, ge=1, description="Most items of one task that count; a bound, by row alone.")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if len(self._given()) != 1:
+            msg = "give exactly one of recall, precision and macro_f1"
+            raise ValueError(msg)
+        return self
+
+    def _given(self) -> dict[str, float]:
+        given = {"recall": self.recall, "precision": self.precision, "macro_f1": self.macro_f1}
+        return {name: level for name, level in given.items() if level is not None}
+
+    @property
+    def measure(self) -> str:
+        """What is promised."""
+        return next(iter(self._given()))
+
+    @property
+    def level(self) -> float:
+        """The least mean of it."""
+        return self._given()[self.measure]
 
 
 class NoPromiseConfig(Frozen):
@@ -40,11 +64,15 @@ class NoPromiseConfig(Frozen):
 
 
 class HeldOutConfig(Frozen):
-    """What the thresholds came to on the half that was tested."""
+    """What the thresholds came to on the tasks that were tested; see ``Outcome``."""
 
     recall: _Share
     calls_per_item: _Amount
     false_positives_per_item: _Amount
+    precision: _Share | None = None
+    macro_f1: _Share | None = None
+    misses: _Share | None = None
+    ms_per_item: _Amount | None = Field(None, description="Predicted, where latency was made small.")
 
 
 class MadeForConfig(Frozen):
@@ -170,7 +198,7 @@ def write_thresholds(file: ThresholdsFile, path: Path, source: str) -> None:
     adapters = tables["made_for"].pop("adapters")
     for name in ("promise", "no_promise", "held_out", "made_for"):
         if tables[name] is not None:
-            lines += ["", f"[{name}]", *(f"{key} = {_value(value)}" for key, value in tables[name].items())]
+            lines += ["", f"[{name}]", *_entries(tables[name])]
     lines += ["", "[made_for.adapters]", *(f"{toml_key(name)} = {_value(sha)}" for name, sha in adapters.items())]
     for stage, by_tier in file.thresholds.items():
         lines += ["", f"[thresholds.{toml_key(stage)}]"]
@@ -183,6 +211,12 @@ def write_thresholds(file: ThresholdsFile, path: Path, source: str) -> None:
             lines += ["", f"[calibration.{toml_key(stage)}.{toml_key(tier)}]", f"kind = {_value(curve.kind)}"]
             lines += [f"values = [{', '.join(f'{value:.6f}' for value in curve.values)}]"]
     write_lines(lines, path)
+
+
+def _entries(table: Mapping[str, str | float | None]) -> Iterator[str]:
+    for key, value in table.items():
+        if value is not None:
+            yield f"{key} = {_value(value)}"
 
 
 def _value(value: str | float) -> str:

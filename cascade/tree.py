@@ -27,7 +27,7 @@ class Cascade:
             when not given.
         outlook: What labelled data say of its items.
         prior_stage: What stands before the first stage and asks no model; None for nothing. One that goes by evidence
-            and has no prior of its own takes the outlook's.
+            and has no prior of its own takes the outlook's; where there is none, it has to be tuned first.
 
     Raises:
         ConfigError: The stages do not form a cascade; the message names key and remedy.
@@ -179,10 +179,18 @@ class Cascade:
             problem = f"lower {stage.lower} and upper {stage.upper} are not 0 <= lower <= upper <= 1"
             self._refuse(key, problem, "Between the two the first question is asked")
         if stage.source is Source.EVIDENCE and stage.prior is None:
-            if self.outlook.prior is None:
-                remedy = 'Tune with `cascade tune`, name an outlook that has one, or set source = "caller"'
-                self._refuse(key, "goes by evidence, and there is no prior that weighs it", remedy)
             object.__setattr__(self, "prior_stage", replace(stage, prior=self.outlook.prior))
+
+    def check_is_tuned(self) -> None:
+        """Refuse a prior stage that goes by evidence and has nothing that weighs it; it can be tuned, but not run.
+
+        Raises:
+            ConfigError: Names the stage and the remedy.
+        """
+        stage = self.prior_stage
+        if stage is not None and stage.source is Source.EVIDENCE and stage.prior is None:
+            remedy = 'Tune with `cascade tune`, name an outlook that has one, or set source = "caller"'
+            self._refuse(f"stages.{stage.name}", "goes by evidence, and there is no prior that weighs it", remedy)
 
     def _check_cycles(self, stage: Stage, above: tuple[str, ...], done: set[str]) -> None:
         if stage.name in above:

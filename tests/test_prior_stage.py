@@ -117,8 +117,9 @@ def test_evidence_is_weighed_by_its_own_prior_or_by_the_outlook() -> None:
         prior_stage = found.prior_stage
         assert prior_stage
         assert [prior_stage.answer(prior_stage.p_matters(item)) for item in (matched, other)] == [True, False]
+    backend = ScriptedBackend({BASE: 0.9}, frozenset())
     with pytest.raises(ConfigError, match=r"cascade\.c\.stages\.prior: goes by evidence, and there is no prior"):
-        cascade(by_evidence)
+        Engine(backend, {"c": cascade(by_evidence)})
 
 
 @pytest.mark.parametrize(

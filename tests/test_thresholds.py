@@ -28,7 +28,8 @@ from cascade.tuning.outcome import Replay, deciding
 from cascade.tuning.risk import betting_p, binomial_p, fixed_sequence, hoeffding_bentkus_p, holm, tasks_needed
 from cascade.tuning.scored import Origin, ScoredTasks
 from cascade.tuning.scoring import data_fingerprint, load_scores, questions_fingerprint, save_scores, score_tasks
-from cascade.tuning.search import Cost, Wish, tune
+from cascade.tuning.search import Wish, tune
+from cascade.tuning.surface import Cost
 
 CASCADES = read_config(shipped_config()).cascades()
 ORIGIN = Origin(model="m", adapters={"a": "b"}, data="d", questions="q")
@@ -125,24 +126,24 @@ def test_replays_answer_as_stages_do(combine: Combine, seed: int) -> None:
 
 def test_the_promise_holds_and_is_not_lazy() -> None:
     """150 draws of 400 tasks, truth from 3,000: missed at most delta and chance, and by no more than 3 points above."""
-    cascade, wish = two_stages(), Wish(recall=0.9, delta=0.1)
+    cascade, wish = two_stages(), Wish(level=0.9, delta=0.1)
     truth = Replay(cascade, simulated(0, 3_000))
     recalls = []
     for seed in range(150):
         tuned = tune(cascade, simulated(seed + 1, 400), wish, seed)
         recalls.append(truth.outcome(tuned.thresholds).recall)
-    missed = np.mean(np.array(recalls) < wish.recall)
+    missed = np.mean(np.array(recalls) < wish.level)
     assert missed <= wish.delta + 2 * np.sqrt(wish.delta * (1 - wish.delta) / len(recalls))
-    assert np.mean(recalls) - wish.recall <= 0.03
+    assert np.mean(recalls) - wish.level <= 0.03
 
 
 def test_all_at_once_is_cheaper_than_one_by_one() -> None:
     """Calls at the same measured recall; the cost that is asked for is the one that falls."""
     cascade, scored = two_stages(), simulated(7, 2_000)
-    tuned = tune(cascade, scored, Wish(recall=0.9))
+    tuned = tune(cascade, scored, Wish(level=0.9))
     assert tuned.per_stage
     assert tuned.held_out.calls < tuned.per_stage.calls
-    other = tune(cascade, scored, Wish(recall=0.9, cost=Cost.FALSE_POSITIVES))
+    other = tune(cascade, scored, Wish(level=0.9, cost=Cost.FALSE_POSITIVES))
     assert other.held_out.false_positives <= tuned.held_out.false_positives
 
 
@@ -150,9 +151,9 @@ def test_too_little_is_refused() -> None:
     """With the number of tasks that are needed; so are recalls that nothing reaches, and wishes out of range."""
     needed = 2 * tasks_needed(0.95, 0.05)
     with pytest.raises(InputError, match=f"needs at least {needed}"):
-        tune(two_stages(), simulated(1, needed - 2), Wish(recall=0.95))
+        tune(two_stages(), simulated(1, needed - 2), Wish(level=0.95))
     with pytest.raises(InputError, match="A delta of 0"):
-        Wish(recall=0.9, delta=0)
+        Wish(level=0.9, delta=0)
 
 
 def test_stages_that_recall_does_not_depend_on_stay() -> None:

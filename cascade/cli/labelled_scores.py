@@ -10,6 +10,8 @@ from cascade.config import Config
 from cascade.engine import Engine
 from cascade.rows import Labelled, check_files, read_labelled
 from cascade.tree import Cascade
+from cascade.tuning.outcome import Prices
+from cascade.tuning.prices import prices_of
 from cascade.tuning.scored import Origin, ScoredTasks
 from cascade.tuning.scoring import data_fingerprint, load_scores, questions_fingerprint, save_scores, score_tasks
 
@@ -23,12 +25,14 @@ class LabelledScores:
         tasks: The tasks, as they were read.
         scored: What every question says of every item of them.
         origin: What the scores were made from.
+        prices: What an item costs by what it is asked.
     """
 
     cascade: Cascade
     tasks: tuple[Labelled, ...]
     scored: ScoredTasks
     origin: Origin
+    prices: Prices
 
 
 def labelled_scores(config: Config, name: str, paths: list[Path], cache: Path | None) -> LabelledScores:
@@ -58,7 +62,8 @@ def labelled_scores(config: Config, name: str, paths: list[Path], cache: Path | 
             scored = score_tasks(engine, cascade, tasks, lambda: bar.advance(line))
             if cache:
                 save_scores(scored, origin, cache)
-    return LabelledScores(cascade=cascade, tasks=tasks, scored=scored, origin=origin)
+        prices = prices_of(cascade, tasks, engine.facts, config.model.limits.limits())
+    return LabelledScores(cascade=cascade, tasks=tasks, scored=scored, origin=origin, prices=prices)
 
 
 def _origin(config: Config, engine: Engine, cascade: Cascade, tasks: tuple[Labelled, ...]) -> Origin:

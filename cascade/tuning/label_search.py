@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cascade.metrics import macro_f1
-from cascade.stage import Target
 from cascade.tree import Cascade
-from cascade.tuning.outcome import Replay, Thresholds, in_order
+from cascade.tuning.measure import Array, Labels
+from cascade.tuning.outcome import Bools, Replay, Thresholds
 from cascade.tuning.scored import Key, ScoredTasks
-
-Array = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 _N_SWEEPS = 8
 _LEAST = 1e-6
@@ -35,13 +30,12 @@ class LabelReplay:
     def __init__(self, cascade: Cascade, scored: ScoredTasks, p_labels: Array | None = None) -> None:
         self._cascade, self._scored = cascade, scored
         self._replay = Replay(cascade, scored)
-        self._order = in_order(cascade)
         self._n_rows, self._n_labels = scored.labels.size, len(cascade.labels)
         self._truths = p_labels
 
-    def labels(self, thresholds: Thresholds) -> Ints:
+    def labels(self, thresholds: Thresholds) -> Labels:
         """The label of each row, as its place in the cascade's labels."""
-        return self._end({stage.name: self._replay.answers(stage, thresholds) for stage in self._order})
+        return self._end(self._replay.all_answers(thresholds))
 
     def macro_f1(self, thresholds: Thresholds) -> float:
         """Over all rows, in [0, 1]."""
@@ -74,25 +68,16 @@ class LabelReplay:
     def _along(self, key: Key, grid: Array, here: Thresholds) -> Array:
         """Macro F1 at each threshold of one question, all others held."""
         name, stage = key[0], self._cascade.stage(key[0])
-        says = {other.name: self._replay.answers(other, here) for other in self._order}
+        says = self._replay.all_answers(here)
         yes, no = (self._end(says | {name: np.full(self._n_rows, answer)}) for answer in (True, False))
         moved = (self._replay.answers(stage, {**here, key: float(value)}) for value in grid)
         return np.array([self._score(np.where(answers, yes, no)) for answers in moved])
 
-    def _end(self, says: Mapping[str, Bools]) -> Ints:
+    def _end(self, says: Mapping[str, Bools]) -> Labels:
         """The label that each row ends with."""
-        found: dict[str, Ints] = {}
+        return self._replay.walk(says, None, {}).labels
 
-        def at(target: Target) -> Ints:
-            if target.is_label:
-                return np.full(self._n_rows, self._cascade.labels.index(target.name))
-            return found[target.name]
-
-        for stage in reversed(self._order):
-            found[stage.name] = np.where(says[stage.name], at(stage.yes), at(stage.no))
-        return found[self._cascade.first.name]
-
-    def _score(self, labels: Ints) -> float:
+    def _score(self, labels: Labels) -> float:
         if self._truths is None:
             flat = np.bincount(self._scored.labels * self._n_labels + labels, minlength=self._n_labels**2)
             return macro_f1(flat.reshape(self._n_labels, -1))

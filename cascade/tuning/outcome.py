@@ -1,23 +1,40 @@
 """What a cascade would answer under any thresholds, from scores that are there already. Pure numpy.
 
-Answers equal those of ``Stage.is_yes`` row by row; but no model is asked and no row is looped over.
+Answers equal those of ``Stage.is_yes`` and ``PriorStage.answer`` row by row; but no model is asked and no row is
+looped over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.stage import Combine, Stage
+from cascade.prior_stage import LOWER, UPPER, PriorStage, Source
+from cascade.stage import Combine, Stage, Target
 from cascade.tree import Cascade
+from cascade.tuning.measure import Gauge, Labels, Measure
 from cascade.tuning.scored import Key, ScoredTasks
 
 Bools = NDArray[np.bool_]
+Array = NDArray[np.float64]
 Thresholds = Mapping[Key, float]
-"""(stage, tier) -> threshold; yes from there on."""
+"""(stage, tier) -> threshold, yes from there on; a prior stage has ``LOWER`` and ``UPPER`` in place of tiers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """What an item costs by what it is asked, in milliseconds.
+
+    Attributes:
+        item: Reading an item that is asked anything.
+        questions: (stage, tier) -> asking it.
+    """
+
+    item: float = 0.0
+    questions: Mapping[Key, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +45,32 @@ class Outcome:
         recall: Mean over tasks of the share of what matters that was kept, in [0, 1]; NaN where nothing matters.
         calls: Probes per item.
         false_positives: Items kept that do not matter, per item.
+        precision: Mean over tasks of the share of what was kept that matters; 1 for a task that keeps nothing.
+        macro_f1: Mean over tasks of the mean F1 of the labels that a task has, as truth or as answer.
+        misses: Share of all that matters that was not kept, tasks put together; 0 where nothing matters.
+        ms: Predicted milliseconds per item; 0 without prices.
     """
 
     recall: float
     calls: float
     false_positives: float
+    precision: float = float("nan")
+    macro_f1: float = float("nan")
+    misses: float = 0.0
+    ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """Where rows end, and what that takes.
+
+    Attributes:
+        labels: The label of each row.
+        costs: What its way there costs.
+    """
+
+    labels: Labels
+    costs: Array
 
 
 class Replay:
@@ -41,43 +79,67 @@ class Replay:
     Args:
         cascade: The cascade.
         scored: Its scores; at least one row.
+        priors: What its prior stage goes by, NaN where nothing is known; None for what ``known_priors`` gives.
+        prices: What an item costs; for ``Outcome.ms`` alone.
 
     Attributes:
+        cascade: The cascade.
+        scored: Its scores.
+        prices: What an item costs.
+        priors: What the prior stage goes by.
         n_tasks: Tasks with at least one item that matters; only they have a recall.
     """
 
-    def __init__(self, cascade: Cascade, scored: ScoredTasks) -> None:
-        self._cascade = cascade
-        self._p = {
+    def __init__(
+        self, cascade: Cascade, scored: ScoredTasks, priors: Array | None = None, prices: Prices | None = None
+    ) -> None:
+        self.cascade, self.scored, self.prices = cascade, scored, prices or Prices()
+        self.p = {
             stage.name: np.stack([scored.p[stage.name, tier] for tier in stage.questions], axis=1)
             for stage in cascade.stages
         }
-        self._asked = {name: ~np.isnan(p) for name, p in self._p.items()}
-        self._n_asked = {name: asked.sum(axis=1) for name, asked in self._asked.items()}
-        self._n_rows = scored.tasks.size
-        self._matters = scored.kept(cascade)
-        self._mattering = np.flatnonzero(self._matters)
-        _, self._task = np.unique(scored.tasks[self._mattering], return_inverse=True)
-        self._sizes = np.bincount(self._task)
-        self.n_tasks = self._sizes.size
+        self.asked = {name: ~np.isnan(p) for name, p in self.p.items()}
+        self.priors = priors if priors is not None else known_priors(cascade, scored)
+        self.matters = scored.kept(cascade)
+        self.is_kept = np.array([label != cascade.dropped for label in cascade.labels])
+        self._order = in_order(cascade)[::-1]
+        self._gauges = {measure: Gauge(cascade, scored, measure) for measure in Measure}
+        self.n_tasks = self._gauges[Measure.RECALL].n_tasks
 
     def outcome(self, thresholds: Thresholds) -> Outcome:
-        """Recall and costs under thresholds."""
-        kept, calls = self._walk(thresholds)
-        recalls = self._recalls(kept)
+        """Measures and costs under thresholds."""
+        walk = self.walk(self.all_answers(thresholds), self.settled(thresholds), self.calls())
+        kept, n_rows = self.is_kept[walk.labels], walk.labels.size
+        means = {
+            name: float(gauge.means(gauge.counts(walk.labels))[0]) if gauge.n_tasks else float("nan")
+            for name, gauge in self._gauges.items()
+        }
+        ms = 0.0
+        if self.prices.questions:
+            timed = self.walk(self.all_answers(thresholds), self.settled(thresholds), self.ms(), self.prices.item)
+            ms = float(timed.costs.mean())
         return Outcome(
-            recall=float(recalls.mean()) if recalls.size else float("nan"),
-            calls=calls / self._n_rows,
-            false_positives=int((kept & ~self._matters).sum()) / self._n_rows,
+            recall=means[Measure.RECALL],
+            precision=means[Measure.PRECISION],
+            macro_f1=means[Measure.MACRO_F1],
+            calls=float(walk.costs.mean()),
+            false_positives=int((kept & ~self.matters).sum()) / n_rows,
+            misses=int((self.matters & ~kept).sum()) / max(int(self.matters.sum()), 1),
+            ms=ms,
         )
 
-    def losses(self, thresholds: Thresholds) -> NDArray[np.float64]:
+    def labels(self, thresholds: Thresholds) -> Labels:
+        """The label of each row, as its place in the cascade's labels."""
+        return self.walk(self.all_answers(thresholds), self.settled(thresholds), {}).labels
+
+    def losses(self, thresholds: Thresholds) -> Array:
         """1 - recall of each task that has something to find, in the tasks' order; (n_tasks,)."""
-        return 1 - self._recalls(self._walk(thresholds)[0])
+        gauge = self._gauges[Measure.RECALL]
+        return np.asarray(1 - gauge.values(gauge.counts(self.labels(thresholds)))[:, 0])
 
     def answers(self, stage: Stage, thresholds: Thresholds) -> Bools:
         """The stage's answer for every row."""
-        p, asked = self._p[stage.name], self._asked[stage.name]
+        p, asked = self.p[stage.name], self.asked[stage.name]
         limits = np.array([thresholds[stage.name, tier] for tier in stage.questions])
         if p.shape[1] == 1:
             return np.asarray(p[:, 0] >= limits[0])
@@ -85,27 +147,80 @@ class Replay:
             return np.asarray(np.where(asked, p, 0).sum(axis=1) >= np.where(asked, limits, 0).sum(axis=1))
         if stage.combine is Combine.MAX:
             best = np.where(asked, p, -1).argmax(axis=1)
-            return np.asarray(p[np.arange(self._n_rows), best] >= limits[best])
+            return np.asarray(p[np.arange(len(p)), best] >= limits[best])
         return np.asarray((p >= limits).any(axis=1))
 
-    def _recalls(self, kept: Bools) -> NDArray[np.float64]:
-        hits = np.bincount(self._task, weights=kept[self._mattering], minlength=self.n_tasks)
-        return np.asarray(hits / self._sizes, np.float64)
+    def all_answers(self, thresholds: Thresholds) -> dict[str, Bools]:
+        """Every stage's answer for every row, also where it is not reached."""
+        return {stage.name: self.answers(stage, thresholds) for stage in self.cascade.stages}
 
-    def _walk(self, thresholds: Thresholds) -> tuple[Bools, int]:
-        """Which rows are kept, and how many probes that takes."""
-        here = {stage.name: np.zeros(self._n_rows, np.bool_) for stage in self._cascade.stages}
-        here[self._cascade.first.name][:] = True
-        kept, calls = np.zeros(self._n_rows, np.bool_), 0
-        for stage in in_order(self._cascade):
-            reached, yes = here[stage.name], self.answers(stage, thresholds)
-            calls += int(self._n_asked[stage.name][reached].sum())
-            for answer, target in ((yes, stage.yes), (~yes, stage.no)):
-                if not target.is_label:
-                    here[target.name] |= reached & answer
-                elif target.name != self._cascade.dropped:
-                    kept |= reached & answer
-        return kept, calls
+    def settled(self, thresholds: Thresholds) -> tuple[Bools, Bools] | None:
+        """The rows that the prior stage answers with no, and those with yes; None where there is no prior stage."""
+        stage = self.cascade.prior_stage
+        if stage is None:
+            return None
+        lower, upper = thresholds[stage.name, LOWER], thresholds[stage.name, UPPER]
+        return self.priors < lower, self.priors >= upper
+
+    def calls(self) -> dict[str, Array]:
+        """Stage -> probes that it takes for each row."""
+        return {name: asked.sum(axis=1).astype(float) for name, asked in self.asked.items()}
+
+    def ms(self) -> dict[str, Array]:
+        """Stage -> milliseconds that its questions take for each row."""
+        of = self.prices.questions
+        return {
+            stage.name: self.asked[stage.name] @ np.array([of.get((stage.name, tier), 0.0) for tier in stage.questions])
+            for stage in self.cascade.stages
+        }
+
+    def walk(
+        self,
+        answers: Mapping[str, Bools],
+        settled: tuple[Bools, Bools] | None,
+        costs: Mapping[str, Array],
+        entry: float = 0.0,
+    ) -> Walk:
+        """Where rows end.
+
+        Args:
+            answers: Stage -> its answer for each row.
+            settled: The rows that the prior stage answers with no, and with yes.
+            costs: Stage -> what it costs for each row; nothing where it is missing.
+            entry: What being asked anything costs.
+        """
+        n_rows = self.matters.size
+        ends: dict[Target, Walk] = {
+            Target(label, is_label=True): Walk(np.full(n_rows, at, np.int8), np.zeros(n_rows))
+            for at, label in enumerate(self.cascade.labels)
+        }
+        for stage in self._order:
+            yes, no, answer = ends[stage.yes], ends[stage.no], answers[stage.name]
+            cost = np.where(answer, yes.costs, no.costs) + costs.get(stage.name, 0.0)
+            ends[Target(stage.name, is_label=False)] = Walk(np.where(answer, yes.labels, no.labels), cost)
+        first = Target(self.cascade.first.name, is_label=False)
+        prior = self.cascade.prior_stage
+        found = ends[first]
+        found = Walk(found.labels, found.costs + entry)
+        if prior is not None and settled is not None:
+            for rows, target in zip(settled, (prior.no, prior.yes), strict=True):
+                end = ends[target]
+                cost = end.costs if target.is_label else end.costs + entry
+                found = Walk(np.where(rows, end.labels, found.labels), np.where(rows, cost, found.costs))
+        return found
+
+
+def known_priors(cascade: Cascade, scored: ScoredTasks) -> Array:
+    """What the cascade's prior stage goes by for each row; NaN where nothing is known, or where there is none."""
+    stage = cascade.prior_stage
+    nothing = np.full(scored.tasks.size, np.nan)
+    if stage is None:
+        return nothing
+    if stage.source is Source.CALLER:
+        return scored.priors if scored.priors is not None else nothing
+    if stage.prior is None or scored.facts is None:
+        return nothing
+    return scored.facts.p_matters(stage.prior)
 
 
 def in_order(cascade: Cascade) -> list[Stage]:
@@ -121,3 +236,14 @@ def deciding(cascade: Cascade) -> list[Stage]:
         if len(ends) > 1:
             found.append(stage)
     return found
+
+
+def own_thresholds(cascade: Cascade) -> dict[Key, float]:
+    """The thresholds that a cascade has, those of its prior stage included."""
+    own = {
+        (stage.name, tier): question.threshold for stage in cascade.stages for tier, question in stage.questions.items()
+    }
+    prior: PriorStage | None = cascade.prior_stage
+    if prior is not None:
+        own |= {(prior.name, LOWER): prior.lower, (prior.name, UPPER): prior.upper}
+    return own

@@ -9,6 +9,7 @@ Source: Angelopoulos, Bates, Candes, Jordan and Lei (2021), Learn then Test.
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +18,14 @@ Array = NDArray[np.float64]
 
 _FULL_BET = 0.99
 """Share of the wealth that a bet may risk at most; all of it would end at 0 after one full loss."""
+
+_N_THOUGHT = 30.0  # tasks that a variance known beforehand weighs
+_LEAST_VARIANCE = 1e-4  # where it was 0, bets would know no bound but the full one
+_NORMAL = NormalDist()
+_SHARES = np.linspace(math.log(1e-12), math.log(0.9999), 2_000)
+"""Shares of the wealth to be won that are there already, as logarithms."""
+_HEDGES = np.array([_NORMAL.pdf(_NORMAL.inv_cdf(share)) / share for share in np.exp(_SHARES)])
+"""What to bet at each, in standard deviations of the sum of the losses to come."""
 
 
 def binomial_p(n_losses: int, n: int, risk: float) -> float:
@@ -49,30 +58,46 @@ def hoeffding_bentkus_p(mean_loss: float, n: int, risk: float) -> float:
     return min(1.0, math.exp(-n * divergence), bentkus)
 
 
-def betting_p(losses: ArrayLike, risk: float, delta: float = 0.05) -> float:
-    """P-value for losses in [0, 1] from bets against "the mean is at least ``risk``", in [0, 1].
+def betting_p(losses: ArrayLike, risk: float, delta: float = 0.05, variance: float | None = None) -> float:
+    """P-value for losses in [0, 1] of one vector of thresholds; see ``betting_ps``."""
+    return float(betting_ps(np.asarray(losses, dtype=float)[None], risk, delta, variance)[0])
+
+
+def betting_ps(losses: Array, risk: float, delta: float = 0.05, variance: ArrayLike | None = None) -> Array:
+    """P-values for losses in [0, 1] from bets against "the mean is at least ``risk``", in [0, 1].
 
     Wealth starts at 1 and is multiplied by 1 - bet * (loss - risk) for each task in turn; under the null it is a
-    supermartingale, so that 1 / (the most that it ever was) is a p-value (Ville). A bet may depend on earlier tasks
-    alone: it is large where they varied little. The order of the tasks must not depend on their losses.
+    supermartingale, so that 1 / (the most that it ever was) is a p-value (Ville), whatever the bets, as long as each
+    depends on earlier tasks alone. They are sized anew after each task by what is still to be won, a wealth of
+    1 / delta, in the tasks that are left: as one hedges a claim that pays 1 / delta where the mean of the losses turns
+    out below what a normal test would reject. The order of the tasks must not depend on their losses.
 
     Args:
-        losses: One for each task, in the order in which they are bet on.
+        losses: A row for each vector, a column for each task in the order in which they are bet on; (vectors, tasks).
         risk: The mean loss that is allowed, in (0, 1).
         delta: The level for which bets are sized; any value is valid, one in (0, 1).
+        variance: What the variance of losses is thought to be before the first task, of each vector or of all; it must not
+            come from these tasks.
 
-    Source: Waudby-Smith and Ramdas (2024), Estimating means of bounded random variables by betting.
+    Source: Waudby-Smith and Ramdas (2024), Estimating means of bounded random variables by betting; Voracek and
+    Orabona (2025), STaR-Bets, for bets by what is still to be won.
     """
-    values = np.asarray(losses, dtype=float)
-    if not values.size:
-        return 1.0
-    counts = np.arange(1, values.size + 1)
-    means = (0.5 * risk + np.cumsum(values)) / (counts + 1)
-    spreads = (risk * (1 - risk) + np.cumsum((values - means) ** 2)) / (counts + 1)
-    before = np.concatenate(([risk * (1 - risk)], spreads[:-1]))
-    bets = np.minimum(_FULL_BET / (1 - risk), np.sqrt(2 * math.log(1 / delta) / (values.size * before)))
-    wealth = np.cumsum(np.log1p(-bets * (values - risk)))
-    return float(min(1.0, math.exp(-max(0.0, wealth.max()))))
+    n_vectors, n = losses.shape
+    weight = _N_THOUGHT if variance is not None else 1.0
+    start = weight * np.maximum(risk * (1 - risk) if variance is None else variance, _LEAST_VARIANCE)
+    goal = math.log(1 / delta)
+    log_wealth, most, total, squares = np.zeros((4, n_vectors))
+    for at, loss in enumerate(losses.T):
+        mean = (0.5 * risk + total) / (at + 1)
+        variances = (start + np.maximum(squares - 2 * mean * total + at * mean**2, 0)) / (weight + at)
+        size = np.where(
+            most < goal, np.interp(log_wealth - goal, _SHARES, _HEDGES) / math.sqrt(n - at), math.sqrt(2 * goal / n)
+        )
+        bets = np.minimum(_FULL_BET / (1 - risk), size / np.sqrt(variances))
+        log_wealth = log_wealth + np.log1p(-bets * (loss - risk))
+        most = np.maximum(most, log_wealth)
+        total, squares = total + loss, squares + loss**2
+    return np.exp(-most)
 
 
 def fixed_sequence(p_values: ArrayLike, delta: float) -> int:

@@ -1,46 +1,38 @@
-"""Thresholds of a whole cascade at once, the cheapest that carry a promise on recall. Pure numpy.
+"""Thresholds of a whole cascade at once, the cheapest that carry a promise. Pure numpy.
 
-On one half of the tasks a path is searched: from thresholds that keep everything, each step raises the one threshold
-that saves most for what it loses. On the other half the path is tested from its safe end on; the last vector that
-passes is chosen. The path was laid before the second half was looked at, and its order is fixed, so the promise holds
-whatever the search did.
+On some of the tasks a path is laid: the cheapest thresholds for each level of what is promised, from the safest on. On
+the others the path is tested from its safe end; the last vector that passes is chosen. The path was laid before those
+were looked at, and its order is fixed, so the promise holds whatever the search did. A single threshold needs no
+search: its values, in their order, are the path, and all tasks can test it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cascade.errors import InputError
-from cascade.stage import Stage
+from cascade.outlook import Prior
 from cascade.tree import Cascade
-from cascade.tuning.outcome import Outcome, Replay, Thresholds, deciding
-from cascade.tuning.risk import betting_p, fixed_sequence, tasks_needed
+from cascade.tuning.measure import Array, Gauge, Measure, Unit
+from cascade.tuning.outcome import Outcome, Prices, Replay, Thresholds, own_thresholds
+from cascade.tuning.path import Advance, best_of_each_level
+from cascade.tuning.per_stage import stage_by_stage
+from cascade.tuning.priors import with_prior
+from cascade.tuning.risk import betting_ps, fixed_sequence, tasks_needed
 from cascade.tuning.scored import Key, ScoredTasks
+from cascade.tuning.surface import LEAST, Cost, Surface, free_keys, keeps_on_yes, safest
 
-_SHARES = np.unique(np.concatenate((np.linspace(0, 0.3, 121), np.linspace(0.3, 1, 36))))
-_JUMPS = (1, 2, 4, 8, 16)
-_LEAST = 1e-6
-_TIE = 1e-3  # what the other cost counts where the first does not change
 _SEED = 20210930
-_N_HALVINGS = 20
-
-
-class Cost(StrEnum):
-    """What is made small."""
-
-    CALLS = "calls"
-    FALSE_POSITIVES = "false_positives"
-
-    def of(self, outcome: Outcome) -> float:
-        """The cost per item; the other cost breaks ties."""
-        pair = (outcome.calls, outcome.false_positives)
-        first, second = pair if self is Cost.CALLS else pair[::-1]
-        return first + _TIE * second
+_SHARE, _SHARE_EACH, _MOST_SHARE = 0.1, 0.05, 0.5
+_MOST_SEARCHED = 2_000  # tasks; a search gains nothing by more, and the test does
+_BLOCK = 32  # vectors that are tested at once
+_STEP = 1 / 40  # log odds between the values of a single threshold
+_SEARCHING = 0.6  # share of the time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,23 +40,32 @@ class Wish:
     """What thresholds are asked to do.
 
     Attributes:
-        recall: The mean recall per task that is promised, in (0, 1).
+        level: The least mean that is promised, in (0, 1).
+        measure: Of what.
+        unit: What the mean is over.
         delta: The chance that the promise may be wrong, in (0, 1).
-        cost: What is made small under it.
+        cost: What is made small under it; None for misses under a precision, and calls otherwise.
 
     Raises:
         InputError: A number is outside its range.
     """
 
-    recall: float
+    level: float
+    measure: Measure = Measure.RECALL
+    unit: Unit = Unit.TASK
     delta: float = 0.05
-    cost: Cost = Cost.CALLS
+    cost: Cost | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("recall", self.recall), ("delta", self.delta)):
+        for name, value in ((self.measure, self.level), ("delta", self.delta)):
             if not 0 < value < 1:
                 msg = f"A {name} of {value} was given; it must lie between 0 and 1. Give one such as 0.95 or 0.05."
                 raise InputError(msg)
+
+    @property
+    def minimised(self) -> Cost:
+        """What is made small."""
+        return self.cost or (Cost.MISSES if self.measure is Measure.PRECISION else Cost.CALLS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +73,16 @@ class Tuned:
     """Thresholds that carry a promise.
 
     Attributes:
-        thresholds: Of every question.
-        fixed: Stages that recall does not depend on; they keep their thresholds.
-        p_value: Of "the mean recall is below what is promised", at these thresholds.
-        n_searched: Tasks with something to find in the half that was searched.
-        n_held_out: The same of the half that was tested.
-        n_left_out: Tasks with nothing to find, which have no recall.
-        held_out: What the thresholds come to on the half that was tested.
-        per_stage: Stages tuned one by one to the same recall on that half; None where none reaches it.
+        thresholds: Of every question, and of the prior stage.
+        fixed: Stages that the measure does not depend on; they keep their thresholds.
+        p_value: Of "the mean is below what is promised", at these thresholds.
+        n_searched: Tasks that were searched; 0 where there was nothing to search.
+        n_held_out: Tasks that were tested.
+        n_left_out: Tasks that the measure leaves out: those with nothing to find, for a recall.
+        largest: The most items that count in one task, which a promise for rows takes as a bound.
+        held_out: What the thresholds come to on the tasks that were tested.
+        per_stage: Stages tuned one by one to the same recall on those; None where none reaches it.
+        prior: What weighs the evidence, for a prior stage that goes by it.
     """
 
     thresholds: Thresholds
@@ -88,159 +91,186 @@ class Tuned:
     n_searched: int
     n_held_out: int
     n_left_out: int
+    largest: int
     held_out: Outcome
     per_stage: Outcome | None
+    prior: Prior | None = None
 
 
-def tune(cascade: Cascade, scored: ScoredTasks, wish: Wish, seed: int = _SEED) -> Tuned:
+def tune(
+    cascade: Cascade,
+    scored: ScoredTasks,
+    wish: Wish,
+    seed: int = _SEED,
+    prices: Prices | None = None,
+    advance: Advance = lambda _: None,
+) -> Tuned:
     """The cheapest certified thresholds.
 
     Args:
-        cascade: Its own thresholds stay where recall does not depend on them.
+        cascade: Its own thresholds stay where the measure does not depend on them.
         scored: Labelled tasks.
         wish: The promise.
-        seed: Decides which tasks fall into which half, and their order.
+        seed: Decides which tasks are searched and which are tested, and their order.
+        prices: What an item costs, where latency is made small.
+        advance: Told of the share of the work that is done.
 
     Raises:
         InputError: There are too few tasks for the promise (it says how many are needed), nothing can be tuned, or
             no thresholds pass.
     """
-    matters = np.unique(scored.tasks[scored.kept(cascade)])
-    n_needed = tasks_needed(wish.recall, wish.delta)
-    order = np.random.default_rng(seed).permutation(matters)
-    half = order.size // 2
-    if half < n_needed:
-        msg = (
-            f"{matters.size} tasks have something to find; a recall of {wish.recall:g} at delta {wish.delta:g} needs "
-            f"at least {2 * n_needed}: half of them are searched, and {n_needed} must be tested even if nothing is "
-            "missed. Give more labelled tasks, or a lower recall, or a larger delta; or choose without a guarantee "
-            "by `cascade tune --fallback`."
-        )
-        raise InputError(msg)
-    # Tasks with nothing to find cost calls as well, so they are shared out, but never tested.
-    rest = np.setdiff1d(np.arange(scored.n_tasks), matters)
-    searched = scored.take(np.concatenate((order[:half], rest[::2])))
-    tested = scored.take(np.concatenate((order[half:], rest[1::2])))
-    path = find_path(cascade, searched, wish)
-    replay = Replay(cascade, tested)
-    at, p_value = _certified(path, replay, wish)
-    held_out = replay.outcome(path[at])
-    return Tuned(
-        thresholds=path[at],
-        fixed=tuple(stage.name for stage in cascade.stages if stage not in deciding(cascade)),
-        p_value=p_value,
-        n_searched=half,
-        n_held_out=replay.n_tasks,
-        n_left_out=int(rest.size),
-        held_out=held_out,
-        per_stage=_per_stage(cascade, searched, replay, held_out.recall),
-    )
-
-
-def find_path(cascade: Cascade, scored: ScoredTasks, wish: Wish) -> list[Thresholds]:
-    """Vectors of thresholds from the safest on, each no dearer than the one before.
-
-    It ends a little below the recall that is wished for, where the held-out half can be kinder than this one.
-
-    Raises:
-        InputError: No stage decides what is kept.
-    """
-    replay = Replay(cascade, scored)
-    free = [(stage, tier) for stage in deciding(cascade) for tier in stage.questions]
+    free = free_keys(cascade, wish.measure)
     if not free:
         msg = f"Cascade {cascade.name!r} drops nothing, so its recall is 1 at any thresholds. Nothing can be tuned."
         raise InputError(msg)
-    grids = {(stage.name, tier): _grid(cascade, scored, stage, tier) for stage, tier in free}
-    places = dict.fromkeys(grids, 0)
-    own = {
-        (stage.name, tier): question.threshold for stage in cascade.stages for tier, question in stage.questions.items()
-    }
-
-    def at(where: dict[Key, int]) -> Thresholds:
-        return own | {key: float(grids[key][place]) for key, place in where.items()}
-
-    floor = wish.recall - (1 - wish.recall) / 2
-    here, path = replay.outcome(at(places)), [at(places)]
-    while True:
-        best: tuple[float, Key, int, Outcome] | None = None
-        for key, place in places.items():
-            for jump in _JUMPS:
-                if place + jump >= grids[key].size:
-                    break
-                where = places | {key: place + jump}
-                there = replay.outcome(at(where))
-                saved = wish.cost.of(here) - wish.cost.of(there)
-                worth = saved / max(here.recall - there.recall, _LEAST)
-                if saved > 0 and there.recall >= floor and (best is None or worth > best[0]):
-                    best = (worth, key, jump, there)
-        if best is None:
-            return path
-        _, key, jump, here = best
-        path += [at(places | {key: places[key] + step}) for step in range(1, jump + 1)]
-        places[key] += jump
-
-
-def _grid(cascade: Cascade, scored: ScoredTasks, stage: Stage, tier: str) -> NDArray[np.float64]:
-    """Thresholds of one question, from the safest on: scores of items that matter, at shares of them."""
-    p = scored.p[stage.name, tier]
-    known = p[scored.kept(cascade) & ~np.isnan(p)]
-    if not known.size:
-        return np.array([stage.questions[tier].threshold])
-    values = np.quantile(known, _SHARES, method="lower")
-    grid = np.unique(np.clip(np.concatenate(([0.0], values, [1.0])), _LEAST, 1 - _LEAST))
-    return grid if _keeps_on_yes(cascade, stage) else grid[::-1]
-
-
-def _keeps_on_yes(cascade: Cascade, stage: Stage) -> bool:
-    """Whether yes is the side on which more of the leaves are kept."""
-    shares = []
-    for target in (stage.yes, stage.no):
-        ends = [target.name] if target.is_label else [name for name, _ in cascade.paths(cascade.stage(target.name))]
-        shares.append(sum(name != cascade.dropped for name in ends) / len(ends))
-    return shares[0] >= shares[1]
-
-
-def _certified(path: Sequence[Thresholds], replay: Replay, wish: Wish) -> tuple[int, float]:
-    """Place in the path of the last vector that passes in a row, and its p-value."""
-    p_values: list[float] = []
-    for thresholds in path:
-        p_values.append(betting_p(replay.losses(thresholds), 1 - wish.recall, wish.delta))
-        if p_values[-1] > wish.delta:
-            break
-    n_passed = fixed_sequence(p_values, wish.delta)
-    if not n_passed:
+    gauge = Gauge(cascade, scored, wish.measure, wish.unit)
+    is_single = len(free) == 1 and wish.measure is Measure.RECALL
+    share = 0.0 if is_single else min(_MOST_SHARE, _SHARE + _SHARE_EACH * len(free))
+    searched, tested = _parts(gauge, scored, share, wish, np.random.default_rng(seed))
+    path, variances, before = _values_of_one(cascade, free[0]), None, None
+    if not is_single:
+        cascade, priors = with_prior(cascade, searched)
+        before = Replay(cascade, searched, priors, prices)
+        path, variances = _laid(before, free, wish, gauge, lambda done: advance(_SEARCHING * done))
+    replay = Replay(cascade, tested, prices=prices)
+    test = Gauge(cascade, tested, wish.measure, wish.unit)
+    tester = _Tester(replay=replay, gauge=test, wish=wish, largest=gauge.largest)
+    at, p_value = tester.last_that_passes(path, variances, lambda done: advance(_SEARCHING + (1 - _SEARCHING) * done))
+    held_out = replay.outcome(path[at])
+    if wish.measure is Measure.PRECISION and held_out.misses == 1:
         msg = (
-            f"Not even the lowest thresholds keep a recall of {wish.recall:g} on the {replay.n_tasks} tasks held out "
-            f"(p-value {p_values[0]:.3g}, allowed {wish.delta:g}). Give more labelled tasks, or a lower recall."
+            f"Only keeping nothing passes for a precision of {wish.level:g}, and that helps nobody. Give more labelled "
+            "tasks, or a lower precision."
         )
         raise InputError(msg)
-    return n_passed - 1, p_values[n_passed - 1]
+    named = {name for name, _ in free}
+    return Tuned(
+        thresholds=path[at],
+        fixed=tuple(stage.name for stage in cascade.stages if stage.name not in named),
+        p_value=p_value,
+        n_searched=gauge.n_tasks - test.n_tasks,
+        n_held_out=test.n_tasks,
+        n_left_out=scored.n_tasks - gauge.n_tasks,
+        largest=gauge.largest,
+        held_out=held_out,
+        per_stage=stage_by_stage(before or replay, replay, held_out.recall),
+        prior=cascade.prior_stage.prior if cascade.prior_stage is not None else None,
+    )
 
 
-def _per_stage(cascade: Cascade, searched: ScoredTasks, replay: Replay, recall: float) -> Outcome | None:
-    """What tuning stage by stage costs at the same recall on the half held out.
+def _parts(
+    gauge: Gauge, scored: ScoredTasks, share: float, wish: Wish, rng: np.random.Generator
+) -> tuple[ScoredTasks, ScoredTasks]:
+    """The tasks to search, and those to test, each in an order by chance; with no share to search, all are tested."""
+    n_needed = tasks_needed(wish.level, wish.delta)
+    n_searched = min(math.ceil(share * gauge.n_tasks), _MOST_SEARCHED)
+    if gauge.n_tasks - n_searched < n_needed:
+        told = "have something to find" if wish.measure is Measure.RECALL else "have items"
+        searched = f"a share of {share:.2g} of them is searched, and " if share else ""
+        msg = (
+            f"{gauge.n_tasks} tasks {told}; a {wish.measure} of {wish.level:g} at delta {wish.delta:g} needs at least "
+            f"{math.ceil(n_needed / (1 - share))}: {searched}{n_needed} must be tested even if nothing is lost. Give "
+            f"more labelled tasks, or a lower {wish.measure}, or a larger delta; or choose without a guarantee by "
+            "`cascade tune --fallback`."
+        )
+        raise InputError(msg)
+    order = rng.permutation(gauge.chosen)
+    # Tasks that the measure leaves out cost calls as well, so they are shared out, but never tested.
+    rest = rng.permutation(np.setdiff1d(np.arange(scored.n_tasks), gauge.chosen))
+    n_rest = math.ceil(rest.size * n_searched / max(gauge.n_tasks, 1))
+    return (
+        scored.take(np.concatenate((order[:n_searched], rest[:n_rest]))),
+        scored.take(np.concatenate((order[n_searched:], rest[n_rest:]))),
+    )
 
-    Each question gets the threshold that keeps one same share of what matters and is asked there; the share is the
-    lowest whose measured recall is no less.
+
+def _values_of_one(cascade: Cascade, key: Key) -> list[dict[Key, float]]:
+    """The values of a single threshold from the safe end on; they depend on no task."""
+    end = math.log((1 - LEAST) / LEAST)
+    odds = np.arange(-end, end + _STEP, _STEP)
+    values = np.clip(1 / (1 + np.exp(-odds)), LEAST, 1 - LEAST)
+    own = own_thresholds(cascade)
+    in_order = values if keeps_on_yes(cascade, cascade.stage(key[0])) else values[::-1]
+    return [{**own, key: float(value)} for value in in_order]
+
+
+def _laid(
+    replay: Replay, free: list[Key], wish: Wish, gauge: Gauge, advance: Advance
+) -> tuple[list[dict[Key, float]], list[float]]:
+    """The path, and what losses are thought to vary by at each vector of it."""
+    cascade, here = replay.cascade, Gauge(replay.cascade, replay.scored, wish.measure, wish.unit)
+    own = own_thresholds(cascade)
+    surface = Surface(replay, here, wish.minimised, own, free)
+    spread = math.sqrt(wish.level * (1 - wish.level) / (gauge.n_tasks - here.n_tasks)) / 2
+    safe = own | {key: safest(cascade, key) for key in free}
+    starts = [surface.nearest(safe), surface.nearest(own)]
+    values, places = best_of_each_level(surface, starts, wish.level, spread, advance)
+    if values[0] < wish.level:
+        msg = (
+            f"No thresholds reach a {wish.measure} of {wish.level:g}: the best of the {here.n_tasks} tasks that were "
+            f"searched is {values[0]:.3f}. Give a lower {wish.measure}, or better questions."
+        )
+        raise InputError(msg)
+    path = [surface.at(place) for place in places]
+    if wish.measure is Measure.RECALL:
+        path.insert(0, safe)
+    losses = (here.losses(here.counts(replay.labels(vector)), wish.level, gauge.largest) for vector in path)
+    return path, [float(loss.var()) for loss in losses]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tester:
+    """Tests vectors on tasks held out.
+
+    Attributes:
+        replay: The tasks.
+        gauge: What is measured on them.
+        wish: The promise.
+        largest: The most rows of one task.
     """
-    own = {
-        (stage.name, tier): question.threshold for stage in cascade.stages for tier, question in stage.questions.items()
-    }
-    free = [(stage, tier) for stage in deciding(cascade) for tier in stage.questions]
-    kept, found = searched.kept(cascade), None
-    low, high = 0.0, 1.0
-    for _ in range(_N_HALVINGS):
-        share = (low + high) / 2
-        level = dict(own)
-        for stage, tier in free:
-            p = searched.p[stage.name, tier]
-            known = p[kept & ~np.isnan(p)]
-            if known.size:
-                lost = share if _keeps_on_yes(cascade, stage) else 1 - share
-                level[stage.name, tier] = float(np.clip(np.quantile(known, lost, method="lower"), _LEAST, 1 - _LEAST))
-        outcome = replay.outcome(level)
-        if outcome.recall >= recall:
-            low, found = share, outcome
-        else:
-            high = share
-    return found
+
+    replay: Replay
+    gauge: Gauge
+    wish: Wish
+    largest: int
+
+    def last_that_passes(
+        self, path: Sequence[Thresholds], variances: Sequence[float] | None, advance: Advance
+    ) -> tuple[int, float]:
+        """Place in the path of the last vector that passes in a row, and its p-value.
+
+        Raises:
+            InputError: Not even the first one passes.
+        """
+        found: list[float] = []
+        for start in range(0, len(path), _BLOCK):
+            losses = np.stack([self._losses(vector) for vector in path[start : start + _BLOCK]])
+            thought = np.array(variances[start : start + _BLOCK]) if variances is not None else None
+            found += betting_ps(losses, 1 - self.wish.level, self.wish.delta, thought).tolist()
+            advance(min(1.0, (start + _BLOCK) / len(path)))
+            if found[-1] > self.wish.delta:
+                break
+        n_passed = fixed_sequence(found, self.wish.delta)
+        if not n_passed:
+            self._refuse(found[0], self._losses(path[0]))
+        advance(1.0)
+        return n_passed - 1, found[n_passed - 1]
+
+    def _losses(self, vector: Thresholds) -> Array:
+        counts = self.gauge.counts(self.replay.labels(vector))
+        return np.asarray(self.gauge.losses(counts, self.wish.level, self.largest)[:, 0])
+
+    def _refuse(self, p_value: float, losses: Array) -> NoReturn:
+        """Say what fails, and how many tasks would do if they were like these."""
+        wish, spare = self.wish, 1 - self.wish.level - float(losses.mean())
+        more = "Give"
+        if spare > 0:
+            needed = 2 * math.log(1 / wish.delta) * float(losses.var()) / spare**2
+            more = (
+                f"About {max(math.ceil(needed), losses.size + 1)} tasks held out would do if they were like these; give"
+            )
+        msg = (
+            f"Not even the safest thresholds keep a {wish.measure} of {wish.level:g} on the {losses.size} tasks held out "
+            f"(p-value {p_value:.3g}, allowed {wish.delta:g}). {more} more labelled tasks, or a lower {wish.measure}."
+        )
+        raise InputError(msg)

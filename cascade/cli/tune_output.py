@@ -1,0 +1,152 @@
+"""What ``cascade tune`` found: as a file of thresholds, as JSON and in words."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from cascade.cli.output import results
+from cascade.outlook_file import PriorConfig
+from cascade.thresholds_file import CalibrationConfig, HeldOutConfig, MadeForConfig, PromiseConfig, ThresholdsFile
+from cascade.tree import Cascade
+from cascade.tuning.calibration import Calibrated
+from cascade.tuning.measure import Measure, Unit
+from cascade.tuning.outcome import Outcome, own_thresholds
+from cascade.tuning.scored import Key, Origin
+from cascade.tuning.search import Tuned, Wish
+from cascade.tuning.surface import Cost
+
+NAMES = {Measure.RECALL: "recall", Measure.PRECISION: "precision", Measure.MACRO_F1: "macro F1"}
+"""What a measure is called in words."""
+
+
+def promise(wish: Wish, tuned: Tuned) -> str:
+    """What the thresholds promise, in one line."""
+    name = NAMES[wish.measure]
+    what = f"a mean {name} per task of at least {wish.level:g}"
+    if wish.unit is Unit.ROW:
+        what = (
+            f"a {name} over all rows of at least {wish.level:g}, where no task has more than {tuned.largest} that count"
+        )
+    chosen = f"chosen on {tuned.n_searched} others" if tuned.n_searched else "a single threshold, which needs no others"
+    return (
+        f"Promised: {what}, wrong with a chance of at most {wish.delta:g}; tested on {tuned.n_held_out} tasks "
+        f"(p-value {tuned.p_value:.2g}), {chosen}."
+    )
+
+
+def file_of(wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated], origin: Origin) -> ThresholdsFile:
+    """The file to write."""
+    thresholds: dict[str, dict[str, float]] = {}
+    for (stage, tier), threshold in tuned.thresholds.items():
+        thresholds.setdefault(stage, {})[tier] = threshold
+    calibration: dict[str, dict[str, CalibrationConfig]] = {}
+    for (stage, tier), found in curves.items():
+        curve = CalibrationConfig(kind=found.curve.kind, values=found.curve.values)
+        calibration.setdefault(stage, {})[tier] = curve
+    prior = tuned.prior
+    return ThresholdsFile(
+        promise=PromiseConfig.model_validate(
+            {
+                "unit": str(wish.unit),
+                str(wish.measure): wish.level,
+                "delta": wish.delta,
+                "p_value": tuned.p_value,
+                "tasks": tuned.n_held_out,
+                "minimised": str(wish.minimised),
+                "largest": tuned.largest if wish.unit is Unit.ROW else None,
+            }
+        ),
+        held_out=_held_out(wish, tuned.held_out),
+        made_for=MadeForConfig(**asdict(origin)),
+        thresholds=thresholds,
+        prior=PriorConfig(bias=prior.bias, weights=dict(prior.weights)) if prior is not None else None,
+        calibration=calibration,
+    )
+
+
+def _held_out(wish: Wish, outcome: Outcome) -> HeldOutConfig:
+    return HeldOutConfig(
+        recall=outcome.recall,
+        calls_per_item=outcome.calls,
+        false_positives_per_item=outcome.false_positives,
+        precision=outcome.precision,
+        macro_f1=outcome.macro_f1,
+        misses=outcome.misses,
+        ms_per_item=outcome.ms if wish.minimised is Cost.LATENCY else None,
+    )
+
+
+def as_dict(wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated], origin: Origin) -> dict[str, Any]:
+    """Everything, for JSON."""
+    file = file_of(wish, tuned, curves, origin).model_dump(exclude={"calibration"})
+    alone = tuned.per_stage
+    return file | {
+        "tasks": {"searched": tuned.n_searched, "held_out": tuned.n_held_out, "left_out": tuned.n_left_out},
+        "fixed_stages": list(tuned.fixed),
+        "per_stage": asdict(alone) if alone else None,
+        "calls_joint_over_per_stage": _ratio(tuned),
+        "calibration": [
+            {"stage": stage, "tier": tier, "kind": found.curve.kind, "n": found.n}
+            | {"before": asdict(found.before), "after": asdict(found.after)}
+            for (stage, tier), found in curves.items()
+        ],
+    }
+
+
+def show(tree: Cascade, wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated]) -> None:
+    """Everything, in words."""
+    console = results()
+    console.print(promise(wish, tuned))
+    if wish.measure is Measure.RECALL:
+        console.print(f"{tuned.n_left_out} tasks have nothing to find and so no recall; the promise leaves them out.")
+    elif wish.measure is Measure.PRECISION:
+        console.print("A task that keeps nothing counts with a precision of 1.")
+    console.print()
+    console.print(_table(tree, tuned, curves))
+    if tuned.fixed:
+        fixed = ", ".join(tuned.fixed)
+        console.print(f"The {NAMES[wish.measure]} does not depend on {fixed}; their thresholds are kept as they were.")
+    console.print()
+    console.print(_in_words(wish, tuned.held_out))
+    alone, ratio = tuned.per_stage, _ratio(tuned)
+    if alone and ratio is not None:
+        console.print(
+            f"Stages tuned one by one, at a recall of {alone.recall:.3f} there: {alone.calls:.3f} calls and "
+            f"{alone.false_positives:.3f} false positives; calls joint over per stage {ratio:.3f}."
+        )
+
+
+def _ratio(tuned: Tuned) -> float | None:
+    """Calls, joint over per stage."""
+    alone = tuned.per_stage
+    return tuned.held_out.calls / alone.calls if alone and alone.calls else None
+
+
+def _table(tree: Cascade, tuned: Tuned, curves: dict[Key, Calibrated]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("question", "threshold", "was", "calibration", "ECE before", "after", "log loss before", "after"):
+        table.add_column(name, justify="left" if name == "question" else "right")
+    own = own_thresholds(tree)
+    for (stage, tier), threshold in tuned.thresholds.items():
+        found = curves.get((stage, tier))
+        figures = (found.before.ece, found.after.ece, found.before.log_loss, found.after.log_loss) if found else ()
+        shown = "kept" if stage in tuned.fixed else f"{threshold:.4g}"
+        kind = found.curve.kind if found else "-"
+        cells = [f"{figure:.3f}" for figure in figures]
+        table.add_row(f"{stage} {tier}".strip(), shown, f"{own[stage, tier]:g}", kind, *cells)
+    return table
+
+
+def _in_words(wish: Wish, held: Outcome) -> str:
+    other = {
+        Measure.PRECISION: f"precision {held.precision:.3f}, ",
+        Measure.MACRO_F1: f"macro F1 {held.macro_f1:.3f}, ",
+    }
+    ms = f"; predicted {held.ms:.3g} ms per item" if wish.minimised is Cost.LATENCY else ""
+    return (
+        f"On the tasks held out: {other.get(wish.measure, '')}recall {held.recall:.3f}, {held.calls:.3f} calls and "
+        f"{held.false_positives:.3f} false positives per item, {held.misses:.3f} of what matters missed{ms}."
+    )

@@ -1,0 +1,58 @@
+"""What tuning stage by stage would cost, to compare with. Pure numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cascade.prior_stage import LOWER, UPPER
+from cascade.tuning.measure import Array
+from cascade.tuning.outcome import Outcome, Replay, deciding, own_thresholds
+from cascade.tuning.scored import Key
+from cascade.tuning.surface import LEAST, keeps_on_yes
+
+_N_HALVINGS = 20
+
+
+def stage_by_stage(searched: Replay, tested: Replay, recall: float) -> Outcome | None:
+    """What tuning stage by stage costs at the same recall on the tasks that were tested.
+
+    Each question, and the lower threshold of a prior stage, gets the value that keeps one same share of what matters
+    and is asked there; the share is the lowest whose measured recall is no less. A prior stage skips nothing, as
+    looked at alone its upper threshold trades no recall.
+
+    Args:
+        searched: The tasks that thresholds are set on.
+        tested: The tasks that they are measured on.
+        recall: The least recall there.
+
+    Returns:
+        None where no share reaches it.
+    """
+    found = None
+    low, high = 0.0, 1.0
+    for _ in range(_N_HALVINGS):
+        share = (low + high) / 2
+        outcome = tested.outcome(_level(searched, share))
+        if outcome.recall >= recall:
+            low, found = share, outcome
+        else:
+            high = share
+    return found
+
+
+def _level(replay: Replay, lost: float) -> dict[Key, float]:
+    """Thresholds that each lose the same share of what matters and is asked there."""
+    cascade, kept = replay.cascade, replay.matters
+    level = own_thresholds(cascade)
+    for stage in deciding(cascade):
+        for tier in stage.questions:
+            p: Array = replay.scored.p[stage.name, tier]
+            known = p[kept & ~np.isnan(p)]
+            if known.size:
+                share = lost if keeps_on_yes(cascade, stage) else 1 - lost
+                level[stage.name, tier] = float(np.clip(np.quantile(known, share, method="lower"), LEAST, 1 - LEAST))
+    if cascade.prior_stage is not None:
+        known = replay.priors[kept & ~np.isnan(replay.priors)]
+        lower = float(np.quantile(known, lost, method="lower")) if known.size else 0.0
+        level |= {(cascade.prior_stage.name, LOWER): lower, (cascade.prior_stage.name, UPPER): 1.0}
+    return level

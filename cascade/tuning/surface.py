@@ -1,0 +1,240 @@
+"""A measure and a cost along one threshold at a time, for all its values at once. Pure numpy.
+
+With all other thresholds fixed, a row ends in one of two ways: that above its own p, and that below. So two walks and
+a histogram over p give a whole line of outcomes, where replaying each value would take a walk for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from cascade.prior_stage import LOWER, UPPER
+from cascade.stage import Combine, Stage
+from cascade.tree import Cascade
+from cascade.tuning.measure import Array, Gauge, Labels, Measure
+from cascade.tuning.outcome import Bools, Outcome, Replay, Thresholds, Walk, deciding
+from cascade.tuning.scored import Key, ScoredTasks
+
+_SHARES = np.unique(np.concatenate((np.linspace(0, 0.3, 91), np.linspace(0.3, 1, 36))))
+_SHARES_OF_ALL = np.linspace(0, 1, 41)
+LEAST = 1e-6
+"""Thresholds of questions lie at least this far within (0, 1)."""
+_TIE = 1e-3  # what another cost counts where the first does not change
+
+Places = dict[Key, int]
+"""Threshold -> its place in its grid."""
+
+
+class Cost(StrEnum):
+    """What is made small.
+
+    ``calls``: probes per item. ``false_positives``: items kept that do not matter, per item. ``misses``: the share
+    of what matters that is lost. ``latency``: predicted milliseconds per item.
+    """
+
+    CALLS = "calls"
+    FALSE_POSITIVES = "false_positives"
+    MISSES = "misses"
+    LATENCY = "latency"
+
+    def of(self, outcome: Outcome) -> float:
+        """The cost; another one breaks ties."""
+        first = {
+            Cost.CALLS: outcome.calls,
+            Cost.FALSE_POSITIVES: outcome.false_positives,
+            Cost.MISSES: outcome.misses,
+            Cost.LATENCY: outcome.ms,
+        }[self]
+        return first + _TIE * (outcome.calls if self._ties_on_calls else outcome.false_positives)
+
+    @property
+    def _ties_on_calls(self) -> bool:
+        return self in {Cost.FALSE_POSITIVES, Cost.MISSES}
+
+    def of_rows(self, replay: Replay, walk: Walk) -> Array:
+        """The cost of each row, whose mean is that of them all; ``walk`` has calls or milliseconds."""
+        kept = replay.is_kept[walk.labels]
+        false = (kept & ~replay.matters).astype(float)
+        if not self._ties_on_calls:
+            return walk.costs + _TIE * false
+        if self is Cost.FALSE_POSITIVES:
+            return false + _TIE * walk.costs
+        weight = replay.matters.size / max(int(replay.matters.sum()), 1)
+        return weight * (replay.matters & ~kept) + _TIE * walk.costs
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What each value of one threshold comes to.
+
+    Attributes:
+        values: The measure; (grid,).
+        costs: The cost, infinite where the value may not be taken; (grid,).
+    """
+
+    values: Array
+    costs: Array
+
+
+def free_keys(cascade: Cascade, measure: Measure) -> list[Key]:
+    """The thresholds that a measure depends on, those of the prior stage last."""
+    stages = cascade.stages if measure is Measure.MACRO_F1 else deciding(cascade)
+    prior = cascade.prior_stage
+    ends = [(prior.name, LOWER), (prior.name, UPPER)] if prior is not None else []
+    return [(stage.name, tier) for stage in stages for tier in stage.questions] + ends
+
+
+def keeps_on_yes(cascade: Cascade, stage: Stage) -> bool:
+    """Whether yes is the side on which more of the leaves are kept."""
+    shares = []
+    for target in (stage.yes, stage.no):
+        ends = [target.name] if target.is_label else [name for name, _ in cascade.paths(cascade.stage(target.name))]
+        shares.append(sum(name != cascade.dropped for name in ends) / len(ends))
+    return shares[0] >= shares[1]
+
+
+def safest(cascade: Cascade, key: Key) -> float:
+    """The value of a threshold at which nothing is dropped for it."""
+    if cascade.prior_stage is not None and key[0] == cascade.prior_stage.name:
+        return 0.0 if key[1] == LOWER else 1.0
+    return LEAST if keeps_on_yes(cascade, cascade.stage(key[0])) else 1 - LEAST
+
+
+class Surface:
+    """What free thresholds come to on scored tasks.
+
+    Args:
+        replay: The tasks.
+        gauge: What is measured.
+        cost: What is made small.
+        fixed: All thresholds; those that are not free stay.
+        free: Thresholds that may change.
+
+    Attributes:
+        grids: Free threshold -> its values, rising.
+    """
+
+    def __init__(self, replay: Replay, gauge: Gauge, cost: Cost, fixed: Thresholds, free: list[Key]) -> None:
+        self._replay, self._gauge, self._cost, self._fixed = replay, gauge, cost, fixed
+        prior = replay.cascade.prior_stage
+        self._prior = prior.name if prior is not None else None
+        self.grids = {key: self._grid(key) for key in free}
+        self._codes = {key: _codes(self._p(key), self.grids[key]) for key in free}
+        is_timed = cost is Cost.LATENCY
+        self._own = replay.ms() if is_timed else replay.calls()
+        self._entry = replay.prices.item if is_timed else 0.0
+
+    def at(self, places: Places) -> dict[Key, float]:
+        """All thresholds, with those that are free at these places."""
+        return {**self._fixed, **{key: float(self.grids[key][place]) for key, place in places.items()}}
+
+    def nearest(self, thresholds: Thresholds) -> Places:
+        """The places that are closest to some thresholds."""
+        return {key: int(np.abs(grid - thresholds[key]).argmin()) for key, grid in self.grids.items()}
+
+    def line(self, places: Places, key: Key) -> Line:
+        """Every value of one threshold, the others where they are."""
+        thresholds, grid = self.at(places), self.grids[key]
+        above, below, codes = self._sides(thresholds, key)
+        counts = self._counts(above.labels, below.labels, codes, grid.size)
+        costs = self._cost.of_rows(self._replay, below)
+        gain = self._cost.of_rows(self._replay, above) - costs
+        total = costs.mean() + _from_above(np.bincount(codes, gain, grid.size + 1)) / codes.size
+        if key == (self._prior, LOWER):
+            total = np.where(grid > thresholds[key[0], UPPER], np.inf, total)
+        elif key == (self._prior, UPPER):
+            total = np.where(grid < thresholds[key[0], LOWER], np.inf, total)
+        return Line(self._gauge.means(counts), total)
+
+    def _counts(self, above: Labels, below: Labels, codes: np.ndarray, size: int) -> list[Array]:
+        """The gauge's parts, by task and value: what they are below, and for values up to a row's p what differs."""
+        gauge, found = self._gauge, []
+        base = gauge.counts(below)
+        rows = np.flatnonzero(above[gauge.rows] != below[gauge.rows])
+        cells = gauge.task[rows] * (size + 1) + codes[gauge.rows[rows]]
+        for high, low, count in zip(gauge.parts(above), gauge.parts(below), base, strict=True):
+            change = high[rows].astype(float) - low[rows]
+            table = np.bincount(cells, change, gauge.n_tasks * (size + 1)).reshape(gauge.n_tasks, size + 1)
+            found.append(count + _from_above(table))
+        return found
+
+    def _sides(self, thresholds: Thresholds, key: Key) -> tuple[Walk, Walk, np.ndarray]:
+        """How rows end with this answer given to all and to none, and how many values of the grid let it be given."""
+        replay, codes, size = self._replay, self._codes[key], self.grids[key].size
+        answers, settled = replay.all_answers(thresholds), replay.settled(thresholds)
+        if key[0] == self._prior:
+            known = ~np.isnan(replay.priors)
+            nothing = np.zeros(known.size, np.bool_)
+            low, high = settled if settled is not None else (nothing, nothing)
+            is_lower = key[1] == LOWER
+            above = (nothing, high) if is_lower else (low, known & ~low)
+            below = (known, nothing) if is_lower else (low, nothing)
+            return self._walk(answers, above), self._walk(answers, below), codes
+        stage = replay.cascade.stage(key[0])
+        always, never = (np.full(codes.size, answer) for answer in (True, False))
+        sides = [self._walk({**answers, stage.name: answer}, settled) for answer in (always, never)]
+        if stage.is_tiered and len(stage.questions) > 1:
+            codes = self._tier_codes(stage, thresholds, key, size)
+        return sides[0], sides[1], codes
+
+    def _walk(self, answers: Mapping[str, Bools], settled: tuple[Bools, Bools] | None) -> Walk:
+        return self._replay.walk(answers, settled, self._own, self._entry)
+
+    def _tier_codes(self, stage: Stage, thresholds: Thresholds, key: Key, size: int) -> np.ndarray:
+        """How many values of one tier's threshold make the whole stage say yes."""
+        p, asked = self._replay.p[stage.name], self._replay.asked[stage.name]
+        at = list(stage.questions).index(key[1])
+        limits = np.array([thresholds[stage.name, tier] for tier in stage.questions])
+        if stage.combine is Combine.MEAN:
+            others = np.where(asked, limits, 0).sum(axis=1) - np.where(asked[:, at], limits[at], 0)
+            spare = np.where(asked, p, 0).sum(axis=1) - others
+            return np.where(asked[:, at], _codes(spare, self.grids[key]), np.where(spare >= 0, size, 0))
+        if stage.combine is Combine.MAX:
+            best = np.where(asked, p, -1).argmax(axis=1)
+            is_yes = p[np.arange(len(p)), best] >= limits[best]
+            return np.where(best == at, self._codes[key], np.where(is_yes, size, 0))
+        others = np.delete(p, at, axis=1) >= np.delete(limits, at)
+        return np.where(others.any(axis=1), size, self._codes[key])
+
+    def _p(self, key: Key) -> Array:
+        """What is compared with a threshold, for each row; an unasked tier is below all, an unknown prior above."""
+        if key[0] == self._prior:
+            unknown = np.inf if key[1] == LOWER else -np.inf
+            return np.where(np.isnan(self._replay.priors), unknown, self._replay.priors)
+        p = self._replay.scored.p[key]
+        return np.where(np.isnan(p), -np.inf, p)
+
+    def _grid(self, key: Key) -> Array:
+        """Values between the p of items, at shares of those that matter and of all; rising."""
+        p = self._p(key)
+        is_known = np.isfinite(p)
+        known, mattering = np.unique(p[is_known]), p[is_known & self._replay.matters]
+        ends = (0.0, 1.0)
+        if key[0] != self._prior:
+            ends = (LEAST, 1 - LEAST)
+        if not mattering.size:
+            return np.array([self._fixed[key]] if key[0] != self._prior else ends)
+        marks = np.concatenate(
+            [
+                np.quantile(part, shares, method="lower")
+                for part, shares in ((mattering, _SHARES), (known, _SHARES_OF_ALL))
+            ]
+        )
+        # Half way to the next lower p, so that the last digits of a p decide nothing.
+        upper = np.unique(np.searchsorted(known, np.unique(marks)))
+        between = (known[upper[upper > 0]] + known[upper[upper > 0] - 1]) / 2
+        return np.unique(np.clip(np.concatenate((between, ends)), *ends))
+
+
+def _codes(p: Array, grid: Array) -> np.ndarray:
+    """How many values of a grid are at most p."""
+    return np.searchsorted(grid, p, side="right")
+
+
+def _from_above(table: Array) -> Array:
+    """Sums over all codes above each place of the grid; the last axis is that of the codes."""
+    return np.asarray(np.cumsum(table[..., ::-1], axis=-1)[..., ::-1][..., 1:])
