@@ -1,11 +1,11 @@
 """Is what ``cascade tune`` promises true? Many labelled samples of a population whose recalls are known.
 
     python -m benchmarks.promise                                   # two simulated stages
-    python -m benchmarks.promise --scores scores.npz --cascade precision --tasks 600
+    python -m benchmarks.promise --scores scores.npz --cascade precision --tasks 600 --prior
 
 ``--scores`` takes a file that ``cascade tune --scores`` wrote: its tasks are the population, samples are drawn with
-replacement. For each sample thresholds are tuned; the promise is missed where their recall in the population is below
-the target.
+replacement. For each sample thresholds are tuned; the promise is missed where what it is on, in the population, is
+below the target.
 """
 
 from __future__ import annotations
@@ -13,18 +13,22 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from cascade.config import read_config, shipped_config
 from cascade.errors import InputError
+from cascade.prior_stage import PriorStage, Source
 from cascade.stage import ANY_TIER, Question, Stage, Target
 from cascade.tree import Cascade
+from cascade.tuning.measure import Gauge, Measure, Unit
 from cascade.tuning.outcome import Replay
 from cascade.tuning.scored import ScoredTasks
 from cascade.tuning.scoring import load_scores
-from cascade.tuning.search import Wish, tune
+from cascade.tuning.search import Tuned, Wish, tune
+from cascade.tuning.surface import Cost
 
 Draw = Callable[[int], ScoredTasks]
 """Number of a sample -> the sample."""
@@ -84,24 +88,46 @@ def resampled(scored: ScoredTasks, n_tasks: int) -> Draw:
     return draw
 
 
-def measure(cascade: Cascade, truth: Replay, draw: Draw, wish: Wish, n_draws: int) -> str:
+def with_prior_stage(cascade: Cascade, source: Source) -> Cascade:
+    """The cascade with a prior stage before its first question, which leads where that does."""
+    first = cascade.first
+    prior = PriorStage(name="prior", lower=0.0, upper=1.0, yes=first.yes, no=first.no, source=source)
+    return replace(cascade, prior_stage=prior)
+
+
+def with_callers_prior(scored: ScoredTasks, seed: int) -> ScoredTasks:
+    """Simulated tasks whose callers say how likely an item matters; they know less than the questions."""
+    noise = np.random.default_rng((seed, 1)).normal(0, 1, scored.labels.size)
+    return replace(scored, priors=1 / (1 + np.exp(-(2.0 * (scored.labels - 0.5) + noise))))
+
+
+def measured(cascade: Cascade, population: ScoredTasks, tuned: Tuned, wish: Wish) -> float:
+    """What is promised, as it is in the population, whose largest task bounds those of samples."""
+    if cascade.prior_stage is not None and tuned.prior is not None:
+        cascade = replace(cascade, prior_stage=replace(cascade.prior_stage, prior=tuned.prior))
+    gauge = Gauge(cascade, population, wish.measure, wish.unit)
+    return float(gauge.means(gauge.counts(Replay(cascade, population).labels(tuned.thresholds)))[0])
+
+
+def measure(cascade: Cascade, population: ScoredTasks, draw: Draw, wish: Wish, n_draws: int) -> str:
     """What many samples came to, in one line."""
-    recalls, ratios = [], []
+    found, calls, ratios = [], [], []
     for seed in range(n_draws):
         try:
             tuned = tune(cascade, draw(seed + 1), wish, seed)
         except InputError:  # a sample that is refused promises nothing
             continue
-        recalls.append(truth.outcome(tuned.thresholds).recall)
-        if tuned.per_stage:
+        found.append(measured(cascade, population, tuned, wish))
+        calls.append(tuned.held_out.calls)
+        if tuned.per_stage and tuned.per_stage.calls:
             ratios.append(tuned.held_out.calls / tuned.per_stage.calls)
-    if not recalls:
+    if not found:
         return f"{n_draws} samples: all refused"
-    missed, above = np.mean(np.array(recalls) < wish.level), np.mean(recalls) - wish.level
+    missed, above = np.mean(np.array(found) < wish.level), np.mean(found) - wish.level
     return (
-        f"{n_draws} samples, {n_draws - len(recalls)} refused; recall {wish.level:g} at delta {wish.delta:g}: "
-        f"missed in {missed:.3f}, mean recall above it by {above:.3f}; calls joint over per stage "
-        f"{np.median(ratios) if ratios else float('nan'):.3f}"
+        f"{n_draws} samples, {n_draws - len(found)} refused; {wish.measure} {wish.level:g} by {wish.unit} at delta "
+        f"{wish.delta:g}: missed in {missed:.3f}, mean above it by {above:.3f}; {np.median(calls):.3f} calls per item; "
+        f"calls joint over per stage {np.median(ratios) if ratios else float('nan'):.3f}"
     )
 
 
@@ -110,21 +136,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Is what `cascade tune` promises true?")
     parser.add_argument("--scores", type=Path)
     parser.add_argument("--cascade", default="precision")
+    parser.add_argument("--prior", action="store_true", help="with a prior stage, by the caller where simulated")
     parser.add_argument("--tasks", type=int, default=400)
     parser.add_argument("--draws", type=int, default=1_000)
-    parser.add_argument("--recall", type=float, default=0.9)
+    parser.add_argument("--measure", type=Measure, default=Measure.RECALL)
+    parser.add_argument("--unit", type=Unit, default=Unit.TASK)
+    parser.add_argument("--level", type=float, default=0.9)
+    parser.add_argument("--minimise", type=Cost)
     parser.add_argument("--delta", type=float, default=0.05)
     given = parser.parse_args()
-    cascade, population = two_stages(), simulated(0, 20_000)
-    draw: Draw = lambda seed: simulated(seed, given.tasks)  # noqa: E731
+    wish = Wish(level=given.level, measure=given.measure, unit=given.unit, delta=given.delta, cost=given.minimise)
+    cascade, source = two_stages(), Source.CALLER
+    population = with_callers_prior(simulated(0, 20_000), 0)
+    draw: Draw = lambda seed: with_callers_prior(simulated(seed, given.tasks), seed)  # noqa: E731
     if given.scores:
         found = load_scores(given.scores, None)
         if found is None:
             parser.error(f"{given.scores}: there is no such file")
-        cascade, population = read_config(shipped_config()).cascades()[given.cascade], found
+        cascade, source, population = read_config(shipped_config()).cascades()[given.cascade], Source.EVIDENCE, found
         draw = resampled(found, given.tasks)
-    wish = Wish(level=given.recall, delta=given.delta)
-    sys.stdout.write(measure(cascade, Replay(cascade, population), draw, wish, given.draws) + "\n")
+    if given.prior:
+        cascade = with_prior_stage(cascade, source)
+    sys.stdout.write(measure(cascade, population, draw, wish, given.draws) + "\n")
 
 
 if __name__ == "__main__":

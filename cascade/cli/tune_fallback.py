@@ -62,8 +62,8 @@ def _as_dict(file: ThresholdsFile, found: Fallback) -> dict[str, Any]:
 def _text(wish: Wish | None, found: Fallback) -> str:
     goal = f"a mean {NAMES[wish.measure]} per {wish.unit} of {wish.level:g}" if wish else "the highest macro F1"
     return (
-        f"Without guarantee: {found.n_tasks} tasks with something to find are too few to test on. Chosen for {goal} "
-        "under a model of labels that was fitted to them."
+        f"Without guarantee: chosen for {goal}, under a model of labels that was fitted to {found.n_tasks} tasks with "
+        "something to find, and tested on none."
     )
 
 

@@ -27,9 +27,7 @@ def promise(wish: Wish, tuned: Tuned) -> str:
     name = NAMES[wish.measure]
     what = f"a mean {name} per task of at least {wish.level:g}"
     if wish.unit is Unit.ROW:
-        what = (
-            f"a {name} over all rows of at least {wish.level:g}, where no task has more than {tuned.largest} that count"
-        )
+        what = f"a {name} over all rows of at least {wish.level:g}, if no task has more than {tuned.largest} that count"
     chosen = f"chosen on {tuned.n_searched} others" if tuned.n_searched else "a single threshold, which needs no others"
     return (
         f"Promised: {what}, wrong with a chance of at most {wish.delta:g}; tested on {tuned.n_held_out} tasks "
@@ -141,12 +139,10 @@ def _table(tree: Cascade, tuned: Tuned, curves: dict[Key, Calibrated]) -> Table:
 
 
 def _in_words(wish: Wish, held: Outcome) -> str:
-    other = {
-        Measure.PRECISION: f"precision {held.precision:.3f}, ",
-        Measure.MACRO_F1: f"macro F1 {held.macro_f1:.3f}, ",
-    }
+    figures = {Measure.PRECISION: held.precision, Measure.MACRO_F1: held.macro_f1}
+    first = f"{NAMES[wish.measure]} {figures[wish.measure]:.3f}, " if wish.measure in figures else ""
     ms = f"; predicted {held.ms:.3g} ms per item" if wish.minimised is Cost.LATENCY else ""
     return (
-        f"On the tasks held out: {other.get(wish.measure, '')}recall {held.recall:.3f}, {held.calls:.3f} calls and "
+        f"On the tasks held out: {first}recall {held.recall:.3f}, {held.calls:.3f} calls and "
         f"{held.false_positives:.3f} false positives per item, {held.misses:.3f} of what matters missed{ms}."
     )

@@ -91,7 +91,8 @@ class Gauge:
 
     def counts(self, labels: Labels) -> list[Array]:
         """The parts summed by task; (n_tasks, 1) each."""
-        return [np.bincount(self.task, part, self.n_tasks)[:, None] for part in self.parts(labels)]
+        by_task = [np.bincount(self.task, part, self.n_tasks) for part in self.parts(labels)]
+        return [np.asarray(sums, np.float64)[:, None] for sums in by_task]
 
     def values(self, counts: list[Array]) -> Array:
         """The measure of each task, in [0, 1].
@@ -111,8 +112,8 @@ class Gauge:
         """The mean over the unit; (any,)."""
         if self._unit is Unit.TASK:
             return np.asarray(self.values(counts).mean(axis=0))
-        hits, of = (part.sum(axis=0) for part in self._shares(counts))
-        return np.divide(hits, of, out=np.ones(hits.shape), where=of > 0)
+        hits, of = (np.asarray(part.sum(axis=0)) for part in self._shares(counts))
+        return np.asarray(np.divide(hits, of, out=np.ones(hits.shape), where=of > 0))
 
     def losses(self, counts: list[Array], level: float, largest: int) -> Array:
         """Losses in [0, 1] whose mean is above 1 - level just where the measure is below it; (n_tasks, any).
@@ -127,7 +128,7 @@ class Gauge:
             largest: The most rows that one task may have that count; for rows alone.
         """
         if self._unit is Unit.TASK:
-            return 1 - self.values(counts)
+            return np.asarray(1 - self.values(counts))
         hits, of = self._shares(counts)
         return np.asarray(np.clip(1 - level + (level * of - hits) / largest, 0, 1))
 

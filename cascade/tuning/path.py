@@ -58,7 +58,10 @@ class _Pool:
         order = np.lexsort((costs, -values))
         best = np.minimum.accumulate(np.append(np.inf, costs[order][:-1]))
         chosen = order[costs[order] < best]
-        places = [self.lines[at][0] | {self.lines[at][1]: int(place[row])} for at, row in zip(line[chosen], chosen)]
+        places = []
+        for row in chosen:
+            others, key, _ = self.lines[line[row]]
+            places.append(others | {key: int(place[row])})
         return values[chosen], costs[chosen], places
 
 

@@ -17,8 +17,8 @@ def stage_by_stage(searched: Replay, tested: Replay, recall: float) -> Outcome |
     """What tuning stage by stage costs at the same recall on the tasks that were tested.
 
     Each question, and the lower threshold of a prior stage, gets the value that keeps one same share of what matters
-    and is asked there; the share is the lowest whose measured recall is no less. A prior stage skips nothing, as
-    looked at alone its upper threshold trades no recall.
+    and is asked there; the upper threshold of a prior stage lets as large a share pass of what does not matter. The
+    share is the largest whose measured recall is no less.
 
     Args:
         searched: The tasks that thresholds are set on.
@@ -52,7 +52,9 @@ def _level(replay: Replay, lost: float) -> dict[Key, float]:
                 share = lost if keeps_on_yes(cascade, stage) else 1 - lost
                 level[stage.name, tier] = float(np.clip(np.quantile(known, share, method="lower"), LEAST, 1 - LEAST))
     if cascade.prior_stage is not None:
-        known = replay.priors[kept & ~np.isnan(replay.priors)]
-        lower = float(np.quantile(known, lost, method="lower")) if known.size else 0.0
-        level |= {(cascade.prior_stage.name, LOWER): lower, (cascade.prior_stage.name, UPPER): 1.0}
+        known = ~np.isnan(replay.priors)
+        found, other = replay.priors[known & kept], replay.priors[known & ~kept]
+        lower = float(np.quantile(found, lost, method="lower")) if found.size else 0.0
+        upper = float(np.quantile(other, 1 - lost, method="higher")) if other.size and lost else 1.0
+        level |= {(cascade.prior_stage.name, LOWER): lower, (cascade.prior_stage.name, UPPER): max(lower, upper)}
     return level

@@ -47,7 +47,7 @@ def prices_of(cascade: Cascade, tasks: Sequence[Labelled], facts: BackendFacts, 
 
 
 def _mean_tokens(cascade: Cascade, tasks: Sequence[Labelled], builder: PromptBuilder) -> float:
-    sizes = []
+    sizes: list[int] = []
     for labelled in tasks:
         root = builder.task(cascade.instructions, cascade.questions(), labelled.task)
         sizes += [len(builder.item(root, item).tokens) for item in islice(labelled.items, _N_ITEMS - len(sizes))]

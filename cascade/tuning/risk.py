@@ -76,8 +76,8 @@ def betting_ps(losses: Array, risk: float, delta: float = 0.05, variance: ArrayL
         losses: A row for each vector, a column for each task in the order in which they are bet on; (vectors, tasks).
         risk: The mean loss that is allowed, in (0, 1).
         delta: The level for which bets are sized; any value is valid, one in (0, 1).
-        variance: What the variance of losses is thought to be before the first task, of each vector or of all; it must not
-            come from these tasks.
+        variance: What the variance of losses is thought to be before the first task, of each vector or of all; it must
+            not come from these tasks.
 
     Source: Waudby-Smith and Ramdas (2024), Estimating means of bounded random variables by betting; Voracek and
     Orabona (2025), STaR-Bets, for bets by what is still to be won.

@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cascade.prior_stage import LOWER, UPPER
 from cascade.stage import Combine, Stage
 from cascade.tree import Cascade
 from cascade.tuning.measure import Array, Gauge, Labels, Measure
-from cascade.tuning.outcome import Bools, Outcome, Replay, Thresholds, Walk, deciding
-from cascade.tuning.scored import Key, ScoredTasks
+from cascade.tuning.outcome import Bools, Replay, Thresholds, Walk, deciding
+from cascade.tuning.scored import Key
 
 _SHARES = np.unique(np.concatenate((np.linspace(0, 0.3, 91), np.linspace(0.3, 1, 36))))
 _SHARES_OF_ALL = np.linspace(0, 1, 41)
@@ -25,6 +27,8 @@ LEAST = 1e-6
 """Thresholds of questions lie at least this far within (0, 1)."""
 _TIE = 1e-3  # what another cost counts where the first does not change
 
+Codes = NDArray[np.intp]
+"""For each row, how many values of a threshold's grid are at most its p."""
 Places = dict[Key, int]
 """Threshold -> its place in its grid."""
 
@@ -41,16 +45,6 @@ class Cost(StrEnum):
     MISSES = "misses"
     LATENCY = "latency"
 
-    def of(self, outcome: Outcome) -> float:
-        """The cost; another one breaks ties."""
-        first = {
-            Cost.CALLS: outcome.calls,
-            Cost.FALSE_POSITIVES: outcome.false_positives,
-            Cost.MISSES: outcome.misses,
-            Cost.LATENCY: outcome.ms,
-        }[self]
-        return first + _TIE * (outcome.calls if self._ties_on_calls else outcome.false_positives)
-
     @property
     def _ties_on_calls(self) -> bool:
         return self in {Cost.FALSE_POSITIVES, Cost.MISSES}
@@ -60,11 +54,11 @@ class Cost(StrEnum):
         kept = replay.is_kept[walk.labels]
         false = (kept & ~replay.matters).astype(float)
         if not self._ties_on_calls:
-            return walk.costs + _TIE * false
+            return np.asarray(walk.costs + _TIE * false)
         if self is Cost.FALSE_POSITIVES:
-            return false + _TIE * walk.costs
+            return np.asarray(false + _TIE * walk.costs)
         weight = replay.matters.size / max(int(replay.matters.sum()), 1)
-        return weight * (replay.matters & ~kept) + _TIE * walk.costs
+        return np.asarray(weight * (replay.matters & ~kept) + _TIE * walk.costs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +138,14 @@ class Surface:
         costs = self._cost.of_rows(self._replay, below)
         gain = self._cost.of_rows(self._replay, above) - costs
         total = costs.mean() + _from_above(np.bincount(codes, gain, grid.size + 1)) / codes.size
-        if key == (self._prior, LOWER):
-            total = np.where(grid > thresholds[key[0], UPPER], np.inf, total)
-        elif key == (self._prior, UPPER):
-            total = np.where(grid < thresholds[key[0], LOWER], np.inf, total)
+        if self._prior is not None:
+            lower, upper = (
+                grid if key == (self._prior, end) else thresholds[self._prior, end] for end in (LOWER, UPPER)
+            )
+            total = np.where(np.less_equal(lower, upper), total, np.inf)
         return Line(self._gauge.means(counts), total)
 
-    def _counts(self, above: Labels, below: Labels, codes: np.ndarray, size: int) -> list[Array]:
+    def _counts(self, above: Labels, below: Labels, codes: Codes, size: int) -> list[Array]:
         """The gauge's parts, by task and value: what they are below, and for values up to a row's p what differs."""
         gauge, found = self._gauge, []
         base = gauge.counts(below)
@@ -159,10 +154,10 @@ class Surface:
         for high, low, count in zip(gauge.parts(above), gauge.parts(below), base, strict=True):
             change = high[rows].astype(float) - low[rows]
             table = np.bincount(cells, change, gauge.n_tasks * (size + 1)).reshape(gauge.n_tasks, size + 1)
-            found.append(count + _from_above(table))
+            found.append(np.asarray(count + _from_above(table)))
         return found
 
-    def _sides(self, thresholds: Thresholds, key: Key) -> tuple[Walk, Walk, np.ndarray]:
+    def _sides(self, thresholds: Thresholds, key: Key) -> tuple[Walk, Walk, Codes]:
         """How rows end with this answer given to all and to none, and how many values of the grid let it be given."""
         replay, codes, size = self._replay, self._codes[key], self.grids[key].size
         answers, settled = replay.all_answers(thresholds), replay.settled(thresholds)
@@ -184,7 +179,7 @@ class Surface:
     def _walk(self, answers: Mapping[str, Bools], settled: tuple[Bools, Bools] | None) -> Walk:
         return self._replay.walk(answers, settled, self._own, self._entry)
 
-    def _tier_codes(self, stage: Stage, thresholds: Thresholds, key: Key, size: int) -> np.ndarray:
+    def _tier_codes(self, stage: Stage, thresholds: Thresholds, key: Key, size: int) -> Codes:
         """How many values of one tier's threshold make the whole stage say yes."""
         p, asked = self._replay.p[stage.name], self._replay.asked[stage.name]
         at = list(stage.questions).index(key[1])
@@ -218,23 +213,19 @@ class Surface:
             ends = (LEAST, 1 - LEAST)
         if not mattering.size:
             return np.array([self._fixed[key]] if key[0] != self._prior else ends)
-        marks = np.concatenate(
-            [
-                np.quantile(part, shares, method="lower")
-                for part, shares in ((mattering, _SHARES), (known, _SHARES_OF_ALL))
-            ]
-        )
+        of_some = np.quantile(mattering, _SHARES, method="lower")
+        marks = np.concatenate((of_some, np.quantile(known, _SHARES_OF_ALL, method="lower")))
         # Half way to the next lower p, so that the last digits of a p decide nothing.
         upper = np.unique(np.searchsorted(known, np.unique(marks)))
         between = (known[upper[upper > 0]] + known[upper[upper > 0] - 1]) / 2
         return np.unique(np.clip(np.concatenate((between, ends)), *ends))
 
 
-def _codes(p: Array, grid: Array) -> np.ndarray:
+def _codes(p: Array, grid: Array) -> Codes:
     """How many values of a grid are at most p."""
     return np.searchsorted(grid, p, side="right")
 
 
-def _from_above(table: Array) -> Array:
+def _from_above(table: NDArray[Any]) -> Array:
     """Sums over all codes above each place of the grid; the last axis is that of the codes."""
     return np.asarray(np.cumsum(table[..., ::-1], axis=-1)[..., ::-1][..., 1:])

@@ -1,0 +1,189 @@
+"""A prior stage tuned with the questions: what is promised holds, and an engine does what the replay said."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.promise import question, simulated, two_stages
+from cascade import Cascade, Engine, Item, ScriptedBackend, Task
+from cascade.cli.tune_output import file_of
+from cascade.errors import InputError
+from cascade.metrics import auc
+from cascade.prior_stage import LOWER, UPPER, PriorStage, Source
+from cascade.rows import Labelled
+from cascade.stage import ANY_TIER, Combine, Stage, Target
+from cascade.thresholds_file import read_thresholds, write_thresholds
+from cascade.tuning.measure import Gauge, Measure
+from cascade.tuning.outcome import Prices, Replay, known_priors, own_thresholds
+from cascade.tuning.priors import with_prior
+from cascade.tuning.scored import Origin, ScoredTasks
+from cascade.tuning.scoring import score_tasks
+from cascade.tuning.search import Wish, tune
+from cascade.tuning.surface import Cost, Surface, free_keys
+
+PRIOR = PriorStage(
+    name="prior", lower=0.0, upper=1.0, yes=Target("b", is_label=False), no=Target("drop", is_label=True)
+)
+CASCADE = replace(two_stages(), prior_stage=PRIOR)
+FACTS = ("seen", "named", "near", "far")
+ORIGIN = Origin(model="m", adapters={}, data="d", questions="q")
+
+
+def population(seed: int, n_tasks: int) -> tuple[list[Labelled], dict[str, float]]:
+    """Tasks of ten items whose evidence says much of what matters; and "item marker" -> p(yes) of two questions."""
+    rng = np.random.default_rng(seed)
+    tasks, p = [], {}
+    for at in range(n_tasks):
+        matters = np.append(True, rng.random(9) < 0.15)
+        strength = np.clip(np.rint(1.5 * matters + rng.normal(1, 0.7, 10)), 0, len(FACTS)).astype(int)
+        items = tuple(
+            Item(id=str(row), kind="function", name=f"f{at}_{row}", evidence=FACTS[:n])
+            for row, n in enumerate(strength.tolist())
+        )
+        for marker, skill in (("a", 3.0), ("b", 2.0)):
+            odds = skill * (matters - 0.5) + rng.normal(0, 1, 10)
+            p |= {
+                f"{item.name} {marker}": float(found)
+                for item, found in zip(items, 1 / (1 + np.exp(-odds)), strict=True)
+            }
+        labels = tuple("keep" if found else "drop" for found in matters)
+        tasks.append(Labelled(task=Task(text=f"task {at}"), items=items, labels=labels))
+    return tasks, p
+
+
+def engine_of(cascade: Cascade, p: dict[str, float]) -> Engine:
+    """An engine whose model knows every p(yes)."""
+
+    def script(_: str, prompt: str) -> float:
+        names = re.findall(r"f\d+_\d+", prompt)
+        marker = re.findall(r"\b[ab]\b", prompt)[-1]
+        return p[f"{names[-1]} {marker}"]
+
+    return Engine(ScriptedBackend(script, frozenset(), records=False), {"two": cascade})
+
+
+def test_the_engine_does_what_the_replay_said(tmp_path: Path) -> None:
+    """Tuned, written, read and run on other tasks: every label, the calls, below 1 an item, and the recall."""
+    tasks, p = population(1, 300)
+    with engine_of(two_stages(), p) as engine:
+        scored = score_tasks(engine, CASCADE, tasks)
+    wish = Wish(level=0.9)
+    tuned = tune(CASCADE, scored, wish)
+    assert tuned.held_out.recall >= 0.9
+    assert tuned.held_out.calls < 1
+    write_thresholds(file_of(wish, tuned, {}, ORIGIN), tmp_path / "two.toml", "From a test.")
+    file = read_thresholds(tmp_path / "two.toml")
+    cascade = replace(CASCADE, stages=file.put_on("two", CASCADE.stages, PRIOR), prior_stage=file.put_on_prior(PRIOR))
+    assert own_thresholds(cascade) == tuned.thresholds
+    others, p = population(2, 150)
+    with engine_of(two_stages(), p) as engine:
+        scored = score_tasks(engine, CASCADE, others)
+    replay = Replay(cascade, scored)
+    with engine_of(cascade, p) as engine:
+        reports = [engine.classify(labelled.task, labelled.items, "two") for labelled in others]
+    found = [decision.label for report in reports for decision in report.decisions]
+    assert found == [cascade.labels[label] for label in replay.labels(tuned.thresholds)]
+    outcome = replay.outcome(tuned.thresholds)
+    assert sum(report.stats.calls for report in reports) / len(found) == pytest.approx(outcome.calls)
+    assert outcome.calls < 1
+    assert outcome.recall >= 0.9
+
+
+def test_the_prior_of_a_row_has_not_seen_its_label() -> None:
+    """Out of fold it ranks a little worse than on what it was fitted to; without facts there is nothing to weigh."""
+    tasks, p = population(3, 40)
+    with engine_of(two_stages(), p) as engine:
+        scored = score_tasks(engine, CASCADE, tasks)
+    cascade, priors = with_prior(CASCADE, scored)
+    assert cascade.prior_stage
+    assert cascade.prior_stage.prior
+    seen, kept = known_priors(cascade, scored), scored.kept(cascade)
+    assert auc(seen, kept) > auc(priors, kept) > 0.8
+    with pytest.raises(InputError, match="goes by evidence, and these tasks do not show"):
+        with_prior(CASCADE, replace(scored, facts=None))
+    with pytest.raises(InputError, match="goes by evidence, and these tasks do not show"):
+        with_prior(CASCADE, replace(scored, labels=np.ones_like(scored.labels)))
+
+
+def by_caller(seed: int) -> ScoredTasks:
+    """Tasks whose callers say how likely an item matters, but for every fourth."""
+    scored = simulated(seed, 300)
+    rng = np.random.default_rng(seed)
+    odds = 2 * (scored.labels - 0.5) + rng.normal(0, 1, scored.labels.size)
+    priors = np.where(np.arange(odds.size) % 4 == 0, np.nan, 1 / (1 + np.exp(-odds)))
+    return replace(scored, priors=priors)
+
+
+def test_the_callers_number_is_tuned_too() -> None:
+    """It saves calls against the same cascade without it; the thresholds are in order, and no prior is written."""
+    cascade = replace(CASCADE, prior_stage=replace(PRIOR, source=Source.CALLER))
+    tuned, plain = (tune(tree, by_caller(1), Wish(level=0.9)) for tree in (cascade, two_stages()))
+    assert tuned.prior is None
+    assert tuned.held_out.calls < plain.held_out.calls
+    assert 0 <= tuned.thresholds["prior", LOWER] <= tuned.thresholds["prior", UPPER] <= 1
+    assert tuned.per_stage
+    assert tuned.held_out.calls < 0.9 * tuned.per_stage.calls
+
+
+@given(st.sampled_from(Combine), st.sampled_from(Measure), st.sampled_from(Cost), st.integers(0, 10_000))
+@settings(max_examples=60, deadline=None)
+def test_a_line_is_what_each_of_its_values_comes_to(combine: Combine, measure: Measure, cost: Cost, seed: int) -> None:
+    """Against replaying value by value, with tiers, a prior stage that knows some items, and three labels."""
+    rng = np.random.default_rng(seed)
+    tiers = ("x", "y")
+    first = Stage(
+        name="s",
+        questions={tier: question(tier) for tier in tiers},
+        yes=Target("t", is_label=False),
+        no=Target("drop", is_label=True),
+        combine=combine,
+    )
+    second = Stage(
+        name="t",
+        questions={ANY_TIER: question("t")},
+        yes=Target("much", is_label=True),
+        no=Target("some", is_label=True),
+    )
+    cascade = Cascade(
+        name="c",
+        instructions="i",
+        labels=("drop", "some", "much"),
+        stages=(first, second),
+        prior_stage=replace(PRIOR, source=Source.CALLER, yes=Target("t", is_label=False)),
+    )
+    n = 40
+    asked = rng.random((n, 2)) < 0.7
+    asked[np.arange(n), rng.integers(0, 2, n)] = True
+    p = {("s", tier): np.where(asked[:, at], rng.random(n), np.nan) for at, tier in enumerate(tiers)}
+    scored = ScoredTasks(
+        tasks=np.sort(rng.integers(0, 6, n)),
+        labels=rng.integers(0, 3, n),
+        p={**p, ("t", ANY_TIER): rng.random(n)},
+        n_tasks=6,
+        priors=np.where(rng.random(n) < 0.3, np.nan, rng.random(n)),
+    )
+    prices = Prices(item=3.0, questions={("s", "x"): 1.0, ("s", "y"): 2.0, ("t", ANY_TIER): 0.5})
+    replay, gauge = Replay(cascade, scored, prices=prices), Gauge(cascade, scored, measure)
+    free = free_keys(cascade, Measure.MACRO_F1)
+    surface = Surface(replay, gauge, cost, own_thresholds(cascade), free)
+    places = {key: int(rng.integers(0, grid.size)) for key, grid in surface.grids.items()}
+    places["prior", LOWER] = min(places["prior", LOWER], places["prior", UPPER])
+    for key in free:
+        line = surface.line(places, key)
+        for place in range(surface.grids[key].size):
+            thresholds = surface.at(places | {key: place})
+            if thresholds["prior", LOWER] > thresholds["prior", UPPER]:
+                assert line.costs[place] == np.inf
+                continue
+            outcome = replay.outcome(thresholds)
+            assert line.values[place] == pytest.approx(getattr(outcome, measure))
+            tie = outcome.calls if cost in {Cost.MISSES, Cost.FALSE_POSITIVES} else outcome.false_positives
+            paid = outcome.ms if cost is Cost.LATENCY else getattr(outcome, cost)
+            assert line.costs[place] == pytest.approx(paid + 1e-3 * tie)
