@@ -39,7 +39,8 @@ ORIGIN = Origin(model="m", adapters={}, data="d", questions="q")
 def population(seed: int, n_tasks: int) -> tuple[list[Labelled], dict[str, float]]:
     """Tasks of ten items whose evidence says much of what matters; and "item marker" -> p(yes) of two questions."""
     rng = np.random.default_rng(seed)
-    tasks, p = [], {}
+    tasks: list[Labelled] = []
+    p: dict[str, float] = {}
     for at in range(n_tasks):
         matters = np.append(True, rng.random(9) < 0.15)
         strength = np.clip(np.rint(1.5 * matters + rng.normal(1, 0.7, 10)), 0, len(FACTS)).astype(int)

@@ -52,8 +52,8 @@ def _level(replay: Replay, lost: float) -> dict[Key, float]:
                 share = lost if keeps_on_yes(cascade, stage) else 1 - lost
                 level[stage.name, tier] = float(np.clip(np.quantile(known, share, method="lower"), LEAST, 1 - LEAST))
     if cascade.prior_stage is not None:
-        known = ~np.isnan(replay.priors)
-        found, other = replay.priors[known & kept], replay.priors[known & ~kept]
+        is_known = ~np.isnan(replay.priors)
+        found, other = replay.priors[is_known & kept], replay.priors[is_known & ~kept]
         lower = float(np.quantile(found, lost, method="lower")) if found.size else 0.0
         upper = float(np.quantile(other, 1 - lost, method="higher")) if other.size and lost else 1.0
         level |= {(cascade.prior_stage.name, LOWER): lower, (cascade.prior_stage.name, UPPER): max(lower, upper)}

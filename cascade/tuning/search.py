@@ -268,7 +268,7 @@ class _Tester:
             needed = math.ceil(2 * math.log(1 / wish.delta) * float(losses.var()) / spare**2)
             more = f"About {max(needed, losses.size + 1)} tasks held out would do if they were like these; give"
         msg = (
-            f"Not even the safest thresholds keep a {wish.measure} of {wish.level:g} on the {losses.size} tasks held "
+            f"Not even the safest thresholds reach a {wish.measure} of {wish.level:g} on the {losses.size} tasks held "
             f"out (p-value {p_value:.3g}, allowed {wish.delta:g}). {more} more labelled tasks, or a lower "
             f"{wish.measure}."
         )

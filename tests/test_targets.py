@@ -1,0 +1,222 @@
+"""Promises on precision, macro F1 and rows; latency as a cost; the command with each of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.promise import measured, simulated, two_stages
+from cascade import Engine, Item, ScriptedBackend, Task, read_config, shipped_config
+from cascade.cli import main
+from cascade.cli.output import ExitCode
+from cascade.errors import ConfigError, InputError
+from cascade.prompt import Limits
+from cascade.rows import Labelled
+from cascade.stage import ANY_TIER
+from cascade.tuning.measure import Gauge, Measure, Unit
+from cascade.tuning.outcome import Prices, Replay
+from cascade.tuning.prices import prices_of
+from cascade.tuning.scored import ScoredTasks
+from cascade.tuning.search import Wish, tune
+from cascade.tuning.surface import Cost
+
+PRICES = Prices(item=10.0, questions={("a", ANY_TIER): 1.0, ("b", ANY_TIER): 30.0})
+
+
+def labelled(tasks: list[int], labels: list[int]) -> ScoredTasks:
+    """Rows with labels and scores of no matter."""
+    p = {(name, ANY_TIER): np.full(len(tasks), 0.5) for name in "ab"}
+    return ScoredTasks(tasks=np.array(tasks), labels=np.array(labels), p=p, n_tasks=max(tasks) + 1)
+
+
+def values(measure: Measure, scored: ScoredTasks, answers: list[int]) -> list[float]:
+    """The measure of each task."""
+    gauge = Gauge(two_stages(), scored, measure)
+    return [float(value) for value in gauge.values(gauge.counts(np.array(answers, np.int8)))[:, 0]]
+
+
+def test_measures_are_those_of_tasks() -> None:
+    """By hand: a task with two of three found and one too many, one that keeps nothing, one with nothing to find."""
+    scored = labelled([0, 0, 0, 0, 1, 1, 2, 2], [1, 1, 1, 0, 1, 0, 0, 0])
+    answers = [1, 1, 0, 1, 0, 0, 1, 0]
+    assert values(Measure.RECALL, scored, answers) == pytest.approx([2 / 3, 0])
+    assert values(Measure.PRECISION, scored, answers) == pytest.approx([2 / 3, 1, 0])
+    # Task 0: dropped 0 of 2 (one true, one answered), kept 2 of 3 and 3; 1: dropped 1 of 1 and 2, kept none of one.
+    f1 = [(0 + 2 * 2 / 6) / 2, (2 * 1 / 3 + 0) / 2, (2 * 1 / 3 + 0) / 2]
+    assert values(Measure.MACRO_F1, scored, answers) == pytest.approx(f1)
+    assert values(Measure.MACRO_F1, labelled([0], [0]), [0]) == [1]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.booleans()), min_size=1, max_size=40), st.floats(0.05, 0.95)
+)
+@settings(deadline=None)
+def test_losses_of_rows_say_whether_the_level_is_reached(rows: list[tuple[int, bool, bool]], level: float) -> None:
+    """They lie in [0, 1], and their mean is at most what is allowed just where the share of all rows is the level."""
+    rows = [*sorted(rows), (5, True, True)]
+    scored = labelled([task for task, _, _ in rows], [int(matters) for _, matters, _ in rows])
+    answers = np.array([kept for _, _, kept in rows], np.int8)
+    for measure in (Measure.RECALL, Measure.PRECISION):
+        gauge = Gauge(two_stages(), scored, measure, Unit.ROW)
+        counts = gauge.counts(answers)
+        losses, mean = gauge.losses(counts, level, gauge.largest), float(gauge.means(counts)[0])
+        hits = sum(matters and kept for _, matters, kept in rows)
+        of = sum(matters if measure is Measure.RECALL else kept for _, matters, kept in rows)
+        assert mean == pytest.approx(hits / of)
+        assert 0 <= losses.min() <= losses.max() <= 1
+        assert abs(mean - level) < 1e-6 or (float(losses.mean()) <= 1 - level) == (mean >= level)
+
+
+@pytest.mark.parametrize(
+    ("measure", "unit", "level"),
+    [
+        (Measure.PRECISION, Unit.TASK, 0.8),
+        (Measure.MACRO_F1, Unit.TASK, 0.85),
+        (Measure.RECALL, Unit.ROW, 0.9),
+    ],
+)
+def test_other_promises_hold(measure: Measure, unit: Unit, level: float) -> None:
+    """30 draws of 250 tasks, truth from 3,000: missed at most delta and chance, and by no more than 5 points above."""
+    wish = Wish(level=level, measure=measure, unit=unit, delta=0.1)
+    population, cascade = simulated(0, 3_000), two_stages()
+    found = [
+        measured(cascade, population, tune(cascade, simulated(seed + 1, 250), wish, seed), wish) for seed in range(30)
+    ]
+    assert np.mean(np.array(found) < level) <= wish.delta + 2 * np.sqrt(wish.delta * (1 - wish.delta) / len(found))
+    assert 0 < np.mean(found) - level <= 0.05
+
+
+def test_what_is_made_small_is_small() -> None:
+    """Each cost is no higher where it is asked for than where another is; misses are the precision's own."""
+    cascade, scored = two_stages(), simulated(5, 1_000)
+    found = {
+        cost: tune(cascade, scored, Wish(level=0.8, cost=cost), prices=PRICES).held_out
+        for cost in (Cost.CALLS, Cost.FALSE_POSITIVES, Cost.LATENCY)
+    }
+    assert found[Cost.CALLS].calls == min(outcome.calls for outcome in found.values())
+    assert found[Cost.LATENCY].ms == min(outcome.ms for outcome in found.values()) < found[Cost.FALSE_POSITIVES].ms
+    assert found[Cost.FALSE_POSITIVES].false_positives == min(outcome.false_positives for outcome in found.values())
+    wish = Wish(level=0.8, measure=Measure.PRECISION)
+    assert wish.minimised is Cost.MISSES
+    strict = tune(cascade, scored, replace(wish, level=0.9)).held_out
+    assert 0 < tune(cascade, scored, wish).held_out.misses < strict.misses < 1
+
+
+def test_what_nothing_reaches_is_refused() -> None:
+    """With the best there is; a precision by keeping nothing is none, and a macro F1 is no mean over rows."""
+    cascade, scored = two_stages(), simulated(1, 200)
+    with pytest.raises(InputError, match=r"No thresholds reach a macro_f1 of 0\.97: the best of the 40 tasks"):
+        tune(cascade, scored, Wish(level=0.97, measure=Measure.MACRO_F1, delta=0.2))
+    blind = replace(scored, p={key: np.full(p.size, 0.5) for key, p in scored.p.items()})
+    with pytest.raises(InputError, match="Only keeping nothing passes"):
+        tune(cascade, blind, Wish(level=0.9, measure=Measure.PRECISION))
+    with pytest.raises(InputError, match="no mean over rows"):
+        tune(cascade, scored, Wish(level=0.9, measure=Measure.MACRO_F1, unit=Unit.ROW))
+    with pytest.raises(InputError, match=r"About \d+ tasks held out would do"):
+        tune(cascade, simulated(1, 60), Wish(level=0.9, measure=Measure.MACRO_F1))
+
+
+def test_prices_are_those_of_tokens() -> None:
+    """An item is read once for the base model's questions, and once more by an adapter that computes it by itself."""
+    cascade = read_config(shipped_config()).cascades()["precision"]
+    task = Labelled(task=Task(text="t"), items=(Item(id="1", kind="function", name="f"),), labels=("primary",))
+    adapters = frozenset(cascade.adapters())
+    found = {}
+    for name, lineages in (("plain", {}), ("activated", dict.fromkeys(adapters, "base"))):
+        with Engine(ScriptedBackend({}, adapters, lineages=lineages, pace=1.0), {"precision": cascade}) as engine:
+            found[name] = prices_of(cascade, [task], engine.facts, Limits())
+            costs, sizes = engine.facts.costs, engine.facts.sizes
+    per_token = costs.per_token_ms + costs.per_call_ms / sizes.n_batch
+    read = per_token * len("<|item|>function f")
+    asked = (costs.per_token_ms + costs.per_call_ms / sizes.n_ask) * len("<|ask|>primary") + costs.per_output_ms
+    assert found["activated"].item == pytest.approx(read)
+    assert found["activated"].questions["primary", ANY_TIER] == pytest.approx(asked)
+    assert found["plain"].item == 0
+    assert found["plain"].questions["primary", ANY_TIER] == pytest.approx(asked + read)
+
+
+def test_a_replay_adds_prices_up() -> None:
+    """What is asked anything pays for being read; what a prior stage settled pays nothing."""
+    scored = labelled([0, 0], [1, 0])
+    scored.p["a", ANY_TIER][:] = [0.9, 0.1]
+    outcome = Replay(two_stages(), scored, prices=PRICES).outcome({("a", ANY_TIER): 0.5, ("b", ANY_TIER): 0.5})
+    assert outcome.ms == pytest.approx((10 + 1 + 30 + 10 + 1) / 2)
+
+
+def with_prior_stage(tmp_path: Path, thresholds: Path) -> Path:
+    """The shipped config without an outlook, with a prior stage, and with thresholds that need not be there."""
+    shipped = shipped_config()
+    text = shipped.read_text(encoding="utf-8").replace(
+        'outlook = "precision.outlook.toml"', f'thresholds = "{thresholds}"'
+    )
+    for path in (*shipped.parent.glob("*.gguf"), *shipped.parent.glob("*.outlook.toml")):
+        text = text.replace(f'"{path.name}"', f'"{path}"')
+    stage = '[[cascade.precision.stages]]\nkind = "prior"\nyes = { stage = "primary" }\nno = { label = "excluded" }\n\n'
+    at = text.index('[[cascade.precision.stages]]\nname = "relevant"')
+    path = tmp_path / "my.toml"
+    path.write_text(text[:at] + stage + text[at:], encoding="utf-8")
+    return path
+
+
+def data(path: Path) -> Path:
+    """Twenty tasks of two symbols."""
+    rows = [("read_config", "primary", ["match"]), ("open_socket", "excluded", [])]
+    items = [{"id": name, "kind": "function", "name": name, "label": label, "evidence": ev} for name, label, ev in rows]
+    lines = [json.dumps({"task": f"read the config file {at}", "items": items}) for at in range(20)]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_the_command_tunes_a_config_that_waits_for_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before, the config cannot be read; the file has what weighs the evidence, and then an engine runs with it."""
+    out = tmp_path / "precision.thresholds.toml"
+    config = with_prior_stage(tmp_path, out)
+    with pytest.raises(ConfigError, match=r"precision\.thresholds\.toml: cannot be read"):
+        Engine.open(config)
+    command = ["tune", "--cascade", "precision", "--data", str(data(tmp_path / "rows.jsonl")), "--config", str(config)]
+    command += ["--target", "recall=0.5", "--delta", "0.3", "--out", str(out), "--json"]
+    assert main(command) == ExitCode.DONE
+    found = json.loads(capsys.readouterr().out)
+    assert found["prior"]["weights"]["match"] > 1
+    assert set(found["thresholds"]["prior"]) == {"lower", "upper"}
+    with Engine.open(config) as engine:
+        stage = engine.cascade("precision").prior_stage
+        assert stage
+        assert stage.prior
+        report = engine.classify("read", [Item(id="1", kind="function", name="f", evidence=("match",))])
+    assert report.stats.items == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "promised"),
+    [
+        (["precision=0.4"], "a mean precision per task of at least 0.4"),
+        (["macro_f1=0.2", "--minimise", "false_positives"], "a mean macro F1 per task of at least 0.2"),
+        (
+            ["recall=0.5", "--unit", "row"],
+            "a recall over all rows of at least 0.5, if no task has more than 1 that count",
+        ),
+        (["recall=0.5", "--minimise", "latency"], "ms per item"),
+    ],
+)
+def test_the_command_promises_what_it_is_asked(
+    options: list[str], promised: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In words, in JSON and in the file."""
+    out, scores = tmp_path / "p.thresholds.toml", tmp_path / "s.npz"
+    command = ["tune", "--cascade", "precision", "--data", str(data(tmp_path / "rows.jsonl")), "--delta", "0.3"]
+    command += ["--scores", str(scores), "--target", *options]
+    assert main(command) == ExitCode.DONE
+    assert promised in " ".join(capsys.readouterr().out.split())
+    assert main([*command, "--out", str(out), "--json"]) == ExitCode.DONE
+    found = json.loads(capsys.readouterr().out)
+    measure, _, level = options[0].partition("=")
+    assert found["promise"][measure] == float(level)
+    assert found["promise"]["unit"] == ("row" if "row" in options else "task")
+    assert f"{measure} = {level}" in out.read_text(encoding="utf-8")
