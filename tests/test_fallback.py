@@ -31,6 +31,7 @@ from cascade.tuning.calibration import pulled_beta
 from cascade.tuning.fallback import LEAST_TASKS, fallback
 from cascade.tuning.label_model import LabelModel, with_drawn_labels
 from cascade.tuning.label_search import LabelReplay
+from cascade.tuning.measure import Measure
 from cascade.tuning.outcome import Prices, Replay, own_thresholds
 from cascade.tuning.scored import ScoredTasks
 from cascade.tuning.search import Wish
@@ -223,6 +224,21 @@ def test_a_recall_is_aimed_for(recall: float) -> None:
         assert found.expected.calls < 1.9
         recalls.append(truth.outcome(found.thresholds).recall)
     assert abs(np.mean(recalls) - recall) < 0.05
+
+
+def test_other_targets_are_aimed_for() -> None:
+    """A precision, a macro F1 per task; what nothing reaches, or only keeping nothing, is refused."""
+    cascade, scored = two_stages(), simulated(2, 30)
+    precise = fallback(cascade, scored, Wish(level=0.7, measure=Measure.PRECISION))
+    assert 0.7 <= precise.expected.precision < 0.75
+    assert precise.expected.misses < 1
+    some = fallback(cascade, scored, Wish(level=0.6, measure=Measure.MACRO_F1))
+    assert some.level == pytest.approx(some.expected.macro_f1)
+    assert 0.6 <= some.level < 0.65
+    blind = replace(scored, p={key: np.full(values.size, 0.5) for key, values in scored.p.items()})
+    for measure in (Measure.PRECISION, Measure.MACRO_F1):
+        with pytest.raises(InputError, match="No thresholds that keep anything are expected to reach"):
+            fallback(cascade, blind, Wish(level=0.9, measure=measure))
 
 
 def test_stages_that_recall_does_not_depend_on_are_kept() -> None:

@@ -24,7 +24,7 @@ from cascade.tuning.surface import Surface, free_keys, safest
 LEAST_TASKS = 5
 """Tasks with something to find below which even a fallback is refused."""
 
-_N_ROWS = 20_000  # rows with drawn labels; another seed moves a recall by less than a point
+_N_DRAWS = 20  # of every task's labels; another seed moves a recall by less than a point
 _SPREAD = 0.02  # how finely levels are searched
 
 
@@ -76,7 +76,7 @@ def fallback(
         )
         raise InputError(msg)
     p_labels = LabelModel.fit(cascade, scored).p_labels(cascade, scored)
-    drawn = with_drawn_labels(scored, p_labels, max(1, _N_ROWS // scored.labels.size))
+    drawn = with_drawn_labels(scored, p_labels, _N_DRAWS)
     replay = Replay(cascade, drawn, prices=prices)
     if wish is None:
         labels, free = LabelReplay(cascade, scored, p_labels), list(scored.p)
@@ -108,10 +108,11 @@ def _aimed(replay: Replay, wish: Wish, advance: Advance) -> tuple[Thresholds, fl
     starts = [surface.nearest(safe), surface.nearest(own)]
     levels, places = best_of_each_level(surface, starts, wish.level, _SPREAD, advance)
     reached = np.flatnonzero(levels >= wish.level)
-    if not reached.size:
+    thresholds = surface.at(places[int(reached[-1])]) if reached.size else own
+    if not reached.size or replay.outcome(thresholds).misses == 1:
         msg = (
-            f"No thresholds are expected to reach a {wish.measure} of {wish.level:g}: the best is {levels[0]:.3f}. "
-            f"Give a lower {wish.measure}."
+            f"No thresholds that keep anything are expected to reach a {wish.measure} of {wish.level:g}. Give a lower "
+            f"{wish.measure}, or better questions."
         )
         raise InputError(msg)
-    return surface.at(places[int(reached[-1])]), float(levels[reached[-1]])
+    return thresholds, float(levels[reached[-1]])
