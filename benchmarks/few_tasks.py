@@ -3,6 +3,7 @@
     python -m benchmarks.few_tasks                                       # three simulated stages
     python -m benchmarks.few_tasks --scores scores.npz --cascade precision
     python -m benchmarks.few_tasks --scores scores.npz --cascade precision --within repository
+    python -m benchmarks.few_tasks --scores scores.npz --cascade precision --target recall=0.9
 
 ``--scores`` takes a file that ``cascade tune --scores`` wrote. Each draw takes some of its tasks, chooses thresholds on
 them in four ways, and runs the cascade on all others. ``--within`` draws the tasks from one value of a slice and judges
@@ -11,6 +12,8 @@ on the rest of it, each value in turn.
 The ways: ``fallback`` is ``cascade tune --fallback --target macro_f1``; ``per_stage`` gives each question the threshold
 of its own best F1, on rows whose true answer is known; ``joint`` is the search of the fallback on the labels as they
 are; ``reachable`` is that on all tasks at once, those that are judged included: what more could hardly give.
+
+``--target`` shows instead what became of a recall or a precision that the fallback aimed for.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +39,11 @@ from cascade.stage import ANY_TIER, Stage, Target
 from cascade.tree import Cascade
 from cascade.tuning.fallback import fallback
 from cascade.tuning.label_search import LabelReplay
-from cascade.tuning.outcome import Thresholds, own_thresholds
+from cascade.tuning.measure import Measure
+from cascade.tuning.outcome import Outcome, Replay, Thresholds, own_thresholds
 from cascade.tuning.scored import ScoredTasks
 from cascade.tuning.scoring import load_scores
+from cascade.tuning.search import Wish
 
 PER_STAGE = "per_stage"
 SHARES = (0.83, 0.06, 0.08, 0.03)
@@ -175,6 +181,39 @@ def compare(cascade: Cascade, scored: ScoredTasks, draws: Draws, advance: Callab
     }
 
 
+def aimed(
+    cascade: Cascade, scored: ScoredTasks, draws: Draws, wish: Wish, advance: Callable[[], object]
+) -> dict[str, Any]:
+    """What came of a wish on the tasks that were not drawn, over all draws.
+
+    Raises:
+        InputError: No draw has enough to find, or none can do what is wished for.
+    """
+    found: list[Outcome] = []
+    for _, drawn, judged in draws.of(draws.pools(scored)):
+        advance()
+        try:
+            chosen = fallback(cascade, drawn, wish).thresholds
+        except InputError:
+            continue
+        found.append(Replay(cascade, judged).outcome(chosen))
+    if not found:
+        msg = f"All {draws.n_draws} draws of {draws.n_tasks} tasks were refused. Draw more tasks, or aim lower."
+        raise InputError(msg)
+    rows = [asdict(outcome) for outcome in found]
+    reached = [row[wish.measure] for row in rows]
+    return {
+        "tasks": draws.n_tasks,
+        "draws": draws.n_draws,
+        "refused": draws.n_draws - len(found),
+        "within": draws.within or None,
+        "target": f"{wish.measure}={wish.level:g}",
+        "reached": float(np.mean(reached)),
+        "deviation": float(np.std(reached)),
+        "calls": float(np.mean([row["calls"] for row in rows])),
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run it; see the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -183,6 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tasks", type=int, default=30)
     parser.add_argument("--draws", type=int, default=100)
     parser.add_argument("--within", default="", metavar="SLICE")
+    parser.add_argument("--target", metavar="MEASURE=LEVEL")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
     cascade, scored = three_stages(), simulated(0, 750)
@@ -196,18 +236,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     draws = Draws(n_tasks=given.tasks, n_draws=given.draws, within=given.within)
     with progress() as bar:
         line = bar.add_task("draws", total=draws.n_draws)
-        figures = compare(cascade, scored, draws, lambda: bar.advance(line))
-    if given.json:
-        sys.stdout.write(json.dumps(figures, indent=2) + "\n")
-        return
-    sys.stdout.write(
-        f"{draws.n_draws} draws of {draws.n_tasks} tasks, {figures['refused']} refused; macro F1 on the tasks not "
-        f"drawn, and over {PER_STAGE}:\n"
-    )
+        advance = partial(bar.advance, line)
+        if given.target:
+            figures = aimed(cascade, scored, draws, _wish(given.target), advance)
+        else:
+            figures = compare(cascade, scored, draws, advance)
+    sys.stdout.write(json.dumps(figures, indent=2) + "\n" if given.json else _in_words(figures))
+
+
+def _wish(target: str) -> Wish:
+    name, _, level = target.partition("=")
+    return Wish(level=float(level), measure=Measure(name))
+
+
+def _in_words(figures: Mapping[str, Any]) -> str:
+    head = f"{figures['draws']} draws of {figures['tasks']} tasks, {figures['refused']} refused; "
+    if "target" in figures:
+        return head + (
+            f"{figures['target']} became {figures['reached']:.3f} on the tasks not drawn (deviation "
+            f"{figures['deviation']:.3f}), at {figures['calls']:.3f} calls per item\n"
+        )
+    lines = [f"macro F1 on the tasks not drawn, and over {PER_STAGE}:"]
     for name, ratio in figures["over_per_stage"].items():
         mean, spread = figures["macro_f1"][name], figures["deviation"][name]
-        sys.stdout.write(f"{name:<10} {mean:.4f} (deviation {spread:.4f})  {ratio:.4f}\n")
-    sys.stdout.write(f"fallback is above {PER_STAGE} in {figures['fallback_better_in']:.2f} of the draws\n")
+        lines.append(f"{name:<10} {mean:.4f} (deviation {spread:.4f})  {ratio:.4f}")
+    lines.append(f"fallback is above {PER_STAGE} in {figures['fallback_better_in']:.2f} of the draws\n")
+    return head + "\n".join(lines)
 
 
 if __name__ == "__main__":

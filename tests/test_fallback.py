@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.few_tasks import Draws, compare, per_stage, three_stages
+from benchmarks.few_tasks import Draws, aimed, compare, per_stage, three_stages
 from benchmarks.few_tasks import main as few_tasks
 from benchmarks.few_tasks import simulated as three_scored
 from benchmarks.promise import question, simulated, two_stages
@@ -292,6 +292,10 @@ def test_the_benchmark_draws_within_a_slice(capsys: pytest.CaptureFixture[str]) 
     assert json.loads(capsys.readouterr().out)["draws"] == 1
     few_tasks(["--draws", "1"])
     assert "fallback is above per_stage in" in capsys.readouterr().out
+    few_tasks(["--draws", "1", "--target", "recall=0.8"])
+    assert "1 draws of 30 tasks, 0 refused; recall=0.8 became 0." in capsys.readouterr().out
+    with pytest.raises(InputError, match="or aim lower"):
+        aimed(three_stages(), pooled, Draws(n_tasks=1, n_draws=1), Wish(level=0.8), lambda: None)
 
 
 def without_promise(threshold: float) -> dict[str, object]:
