@@ -81,7 +81,8 @@ class Tuned:
         n_left_out: Tasks that the measure leaves out: those with nothing to find, for a recall.
         largest: The most items that count in one task, which a promise for rows takes as a bound.
         held_out: What the thresholds come to on the tasks that were tested.
-        per_stage: Stages tuned one by one to the same recall on those; None where none reaches it.
+        per_stage: Stages tuned one by one to the same recall on those; None where none reaches it, or where something
+            else is promised.
         prior: What weighs the evidence, for a prior stage that goes by it.
     """
 
@@ -153,7 +154,7 @@ def tune(
         n_left_out=scored.n_tasks - gauge.n_tasks,
         largest=gauge.largest,
         held_out=held_out,
-        per_stage=stage_by_stage(before or replay, replay, held_out.recall),
+        per_stage=stage_by_stage(before or replay, replay, held_out.recall) if wish.measure is Measure.RECALL else None,
         prior=cascade.prior_stage.prior if cascade.prior_stage is not None else None,
     )
 
