@@ -126,7 +126,7 @@ def recall_kept(confusion: NDArray[np.int64], dropped: int) -> float:
     return 1 - int(mattering[:, dropped].sum()) / total if total else float("nan")
 
 
-def macro_f1(confusion: NDArray[np.int64]) -> float:
+def macro_f1(confusion: NDArray[np.int64] | NDArray[np.float64]) -> float:
     """Mean F1 of the labels that occur as truth; rows of the matrix are truths, columns answers."""
     both = np.diag(confusion).astype(float)
     total = confusion.sum(axis=0) + confusion.sum(axis=1)

@@ -56,6 +56,15 @@ class PromiseConfig(Frozen):
         return self._given()[self.measure]
 
 
+class NoPromiseConfig(Frozen):
+    """What thresholds without a guarantee were chosen for."""
+
+    text: str = Field(description="That there is none, in words.")
+    target: str = Field(description='What was aimed for: "macro_f1", or such as "recall=0.9".')
+    expected: _Share = Field(description="What the model of labels expects of it.")
+    tasks: int = Field(ge=1, description="Tasks with something to find that the model was fitted to.")
+
+
 class HeldOutConfig(Frozen):
     """What the thresholds came to on the tasks that were tested; see ``Outcome``."""
 
@@ -95,16 +104,25 @@ class CalibrationConfig(Frozen):
 class ThresholdsFile(Frozen):
     """The whole file; tables go by stage, then by tier, which is empty where the stage does not ask by tier.
 
-    A prior stage's table has ``lower`` and ``upper`` in place of tiers.
+    A prior stage's table has ``lower`` and ``upper`` in place of tiers. The file has a promise with what came of the
+    tasks held out, or else the table ``no_promise``.
     """
 
-    promise: PromiseConfig
-    held_out: HeldOutConfig
+    promise: PromiseConfig | None = None
+    no_promise: NoPromiseConfig | None = None
+    held_out: HeldOutConfig | None = None
     made_for: MadeForConfig
     thresholds: dict[str, dict[str, _Share]]
     prior: PriorConfig | None = Field(None, description="What weighs the evidence, for a prior stage that goes by it.")
     calibration: dict[str, dict[str, CalibrationConfig]] = Field(default_factory=dict)
     inputs: InputsConfig | None = Field(None, description="The tasks that it was tuned with, for `cascade check`.")
+
+    @model_validator(mode="after")
+    def _one_standing(self) -> Self:
+        if (self.promise is None) == (self.no_promise is None) or (self.promise is None) != (self.held_out is None):
+            msg = "give promise and held_out, or else no_promise"
+            raise ValueError(msg)
+        return self
 
     def put_on(self, cascade: str, stages: Sequence[Stage], prior_stage: PriorStage | None = None) -> tuple[Stage, ...]:
         """The stages with these thresholds and curves.
@@ -172,8 +190,9 @@ def write_thresholds(file: ThresholdsFile, path: Path, source: str) -> None:
     lines = [f"# {source}"]
     tables = file.model_dump()
     adapters = tables["made_for"].pop("adapters")
-    for name in ("promise", "held_out", "made_for"):
-        lines += ["", f"[{name}]", *_entries(tables[name])]
+    for name in ("promise", "no_promise", "held_out", "made_for"):
+        if tables[name] is not None:
+            lines += ["", f"[{name}]", *_entries(tables[name])]
     lines += ["", "[made_for.adapters]", *(f"{toml_key(name)} = {_value(sha)}" for name, sha in adapters.items())]
     for stage, by_tier in file.thresholds.items():
         lines += ["", f"[thresholds.{toml_key(stage)}]"]

@@ -223,6 +223,7 @@ def test_the_command_promises_what_it_is_asked(
     text = out.read_text(encoding="utf-8")
     assert f"{measure} = {level}" in text
     read = read_thresholds(out).promise
+    assert read
     assert (read.measure, read.level) == (measure, float(level))
     other = "recall" if measure == "precision" else "precision"
     out.write_text(text.replace('unit = "', f'{other} = 0.5\nunit = "', 1), encoding="utf-8")

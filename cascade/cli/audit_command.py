@@ -70,6 +70,10 @@ def _known(config: Config, labelled: LabelledScores, found: Audit) -> Known:
     if not isinstance(file, ThresholdsFile):
         return Known(origin=labelled.origin, advice=found.advice)
     promise = file.promise
+    if promise is None:
+        return Known(
+            origin=labelled.origin, advice=found.advice, promise=file.no_promise.text if file.no_promise else ""
+        )
     measure = promise.measure.replace("_", " ")
     words = (
         f"Promised of these thresholds: a mean {measure} per {promise.unit} of at least {promise.level:g} on tasks "

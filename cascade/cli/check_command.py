@@ -38,9 +38,10 @@ def check(  # noqa: PLR0913 - the command line's options
         raise InputError(msg)
     settings = read_config(config or shipped_config())
     file = _thresholds(settings, name)
+    promised = _promised(name, file)
     labelled = labelled_scores(settings, name, [*data, *(more or [])], scores)
     tree, scored = labelled.cascade, labelled.scored
-    promise = kept_promise(tree, scored, _promised(file), alpha)
+    promise = kept_promise(tree, scored, promised, alpha)
     found = shifts(file.inputs.inputs(), tree, scored, alpha / 2) if file.inputs is not None else None
     shifted = [shift for shift in found or () if shift.is_shifted]
     if found is None:
@@ -66,8 +67,14 @@ def _thresholds(config: Config, name: str) -> ThresholdsFile:
     return file
 
 
-def _promised(file: ThresholdsFile) -> Promised:
+def _promised(name: str, file: ThresholdsFile) -> Promised:
     promise = file.promise
+    if promise is None:
+        msg = (
+            f"cascade.{name}.thresholds: these carry no guarantee, so there is no promise to check. Tune on more "
+            "tasks, without --fallback."
+        )
+        raise ConfigError(msg)
     return Promised(
         level=promise.level,
         measure=Measure(promise.measure),

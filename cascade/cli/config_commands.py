@@ -14,6 +14,7 @@ from cascade.config import Config, read_config, shipped_config
 from cascade.errors import ConfigError
 from cascade.prior_stage import PriorStage, Source
 from cascade.stage import ANY_TIER, BASE, Question, Stage, Target
+from cascade.thresholds_file import ThresholdsFile
 from cascade.tree import Cascade
 
 app = typer.Typer(help="Check and show config files.")
@@ -58,14 +59,19 @@ def show(
 ) -> None:
     """Draw a cascade: what each stage asks, which adapter answers, where yes and no lead."""
     path = config or shipped_config()
-    cascades = read_config(path).cascades()
+    read = read_config(path)
+    cascades = read.cascades()
     if name not in cascades:
         msg = f"{path}: cascade: there is no cascade {name!r}. Choose one of {', '.join(cascades) or 'none'}."
         raise ConfigError(msg)
+    file = read.cascade[name].thresholds
+    no_promise = file.no_promise if isinstance(file, ThresholdsFile) else None
     if json:
-        print_json(_as_dict(cascades[name]))
+        print_json(_as_dict(cascades[name]) | {"no_promise": no_promise.text if no_promise else None})
     else:
         results().print(_drawn(cascades[name]))
+        if no_promise:
+            results().print(plain(f"Thresholds: {no_promise.text}"))
 
 
 def _files(config: Config) -> list[Path]:

@@ -9,6 +9,7 @@ import typer
 
 from cascade.cli.labelled_scores import labelled_scores
 from cascade.cli.output import ConfigOption, JsonOption, check_folder, note, print_json, progress
+from cascade.cli.tune_fallback import tune_fallback
 from cascade.cli.tune_output import as_dict, file_of, promise, show
 from cascade.config import Config, read_config, shipped_config
 from cascade.errors import InputError
@@ -27,7 +28,13 @@ def tune(  # noqa: PLR0913 - the command line's options
     *,
     cascade: Annotated[str, typer.Option(help="Name of the cascade.")],
     data: Annotated[list[Path], typer.Option(help="Labelled tasks, JSON lines, plain or gzipped; may be repeated.")],
-    target: Annotated[str, typer.Option(help="What to promise: recall=0.95, precision=0.8 or macro_f1=0.6.")],
+    target: Annotated[
+        str,
+        typer.Option(
+            help="What to promise: recall=0.95, precision=0.8 or macro_f1=0.6. With --fallback also macro_f1 without "
+            "a number, as high as can be."
+        ),
+    ],
     more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More files like --data.")] = None,
     delta: Annotated[float, typer.Option(help="The chance that the promise may be wrong.")] = 0.05,
     minimise: Annotated[
@@ -35,17 +42,24 @@ def tune(  # noqa: PLR0913 - the command line's options
     ] = None,
     unit: Annotated[Unit, typer.Option(help="What the promised mean is over.")] = Unit.TASK,
     out: Annotated[Path | None, typer.Option(help="Write the thresholds, for a cascade's key `thresholds`.")] = None,
+    fallback: Annotated[
+        bool, typer.Option("--fallback", help="Promise nothing: the best thresholds from as few as 5 to 30 tasks.")
+    ] = False,
     scores: Annotated[Path | None, typer.Option(help="Keep scores in this .npz file, and use those it has.")] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Choose all thresholds at once, the cheapest for which a recall, precision or macro F1 can be promised."""
-    wish = _wish(target, unit, delta, minimise)
+    is_highest = fallback and target.strip() == Measure.MACRO_F1
+    wish = None if is_highest else _wish(target, unit, delta, minimise)
     paths = [*data, *(more or [])]
     check_folder(out)
     settings = read_config(config or shipped_config(), untuned=cascade)
     labelled = labelled_scores(_to_score(settings, cascade), cascade, paths, scores)
     tree, origin = settings.cascade[cascade].cascade(cascade), labelled.origin
+    if fallback or wish is None:
+        tune_fallback(tree, labelled, wish, out, json=json)
+        return
     prices = labelled.prices if wish.minimised is Cost.LATENCY else None
     with progress() as bar:
         line = bar.add_task("search, test: percent", total=100)
@@ -71,7 +85,8 @@ def _wish(target: str, unit: Unit, delta: float, cost: Cost | None) -> Wish:
     except ValueError as error:
         msg = (
             f"--target {target!r} cannot be promised. Give a measure and the least mean of it, one of "
-            f"{', '.join(Measure)}, such as recall=0.95."
+            f"{', '.join(Measure)}, such as recall=0.95. --fallback, which promises nothing, takes macro_f1 "
+            "without a number as well."
         )
         raise InputError(msg) from error
     return Wish(level=level, measure=measure, unit=unit, delta=delta, cost=cost)

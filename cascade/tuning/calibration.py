@@ -228,6 +228,20 @@ def _beta(p: Array, truths: Array) -> Array:
     return _logistic(_beta_facts, p, truths, np.ones_like(p), _BETA_START, _RIDGE * p.size**0.5)
 
 
+def pulled_beta(p: Array, yes: Array, no: Array, pull: float) -> Curve:
+    """A beta curve for few rows, whose answers need not be known for certain.
+
+    Args:
+        p: Raw p(yes) of each row.
+        yes: What each row counts as a yes, at least 0.
+        no: What it counts as a no, at least 0.
+        pull: How strongly its parameters are drawn to those that leave p as it is; half their squared distance from
+            them times this is added to the log loss.
+    """
+    values = _logistic(_beta_facts, p, yes, yes + no, _BETA_START, pull)
+    return Curve(kind="beta", values=tuple(values.tolist()))
+
+
 def _beta_facts(values: Array) -> Array:
     low = np.clip(values, _TINY, 1 - _TINY)
     return np.stack((np.log(low), -np.log1p(-low), np.ones_like(low)), axis=1)

@@ -171,7 +171,8 @@ def _parts(
         msg = (
             f"{gauge.n_tasks} tasks {told}; a {wish.measure} of {wish.level:g} at delta {wish.delta:g} needs at least "
             f"{math.ceil(n_needed / (1 - share))}: {searched}{n_needed} must be tested even if nothing is lost. Give "
-            f"more labelled tasks, or a lower {wish.measure}, or a larger delta."
+            f"more labelled tasks, or a lower {wish.measure}, or a larger delta; or choose without a guarantee by "
+            "`cascade tune --fallback`."
         )
         raise InputError(msg)
     order = rng.permutation(gauge.chosen)

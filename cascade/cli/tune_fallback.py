@@ -1,0 +1,116 @@
+"""``cascade tune --fallback``: thresholds from few labelled tasks, which promise nothing and say so."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from cascade.cli.labelled_scores import LabelledScores
+from cascade.cli.output import note, print_json, progress, results
+from cascade.cli.tune_output import NAMES
+from cascade.outlook_file import PriorConfig
+from cascade.prior_stage import LOWER, UPPER
+from cascade.thresholds_file import MadeForConfig, NoPromiseConfig, ThresholdsFile, write_thresholds
+from cascade.tree import Cascade
+from cascade.tuning.fallback import Fallback, fallback
+from cascade.tuning.measure import Measure
+from cascade.tuning.search import Wish
+from cascade.tuning.surface import Cost
+
+
+def tune_fallback(tree: Cascade, labelled: LabelledScores, wish: Wish | None, out: Path | None, *, json: bool) -> None:
+    """Choose thresholds, write them, and show them.
+
+    Args:
+        tree: The cascade; a prior stage is kept as it is.
+        labelled: The tasks and their scores.
+        wish: What to aim for; None for the highest macro F1 over all items.
+        out: Where to write the thresholds; None for nowhere.
+        json: Whether to print JSON.
+
+    Raises:
+        ConfigError: The prior stage has nothing that weighs the evidence.
+        InputError: There is too little to choose by.
+        MachineError: The file cannot be written.
+    """
+    tree.check_is_tuned()
+    bare = replace(tree, prior_stage=None)
+    prices = labelled.prices if wish and wish.minimised is Cost.LATENCY else None
+    with progress() as bar:
+        line = bar.add_task("search: percent", total=100)
+        found = fallback(bare, labelled.scored, wish, prices, lambda done: bar.update(line, completed=int(100 * done)))
+    file = _file(tree, labelled, wish, found)
+    text = _text(wish, found)
+    if out is not None:
+        write_thresholds(file, out, text)
+        note(f"wrote {out}")
+    if json:
+        print_json(_as_dict(file, found))
+    else:
+        _show(tree, text, wish, found)
+
+
+def _as_dict(file: ThresholdsFile, found: Fallback) -> dict[str, Any]:
+    expected = {name: value for name, value in asdict(found.expected).items() if not isnan(value)}
+    return file.model_dump(exclude={"calibration"}) | {"kept_stages": list(found.kept), "expected": expected}
+
+
+def _text(wish: Wish | None, found: Fallback) -> str:
+    goal = f"a mean {NAMES[wish.measure]} per {wish.unit} of {wish.level:g}" if wish else "the highest macro F1"
+    return (
+        f"Without guarantee: chosen for {goal}, under a model of labels that was fitted to {found.n_tasks} tasks with "
+        "something to find, and tested on none."
+    )
+
+
+def _file(tree: Cascade, labelled: LabelledScores, wish: Wish | None, found: Fallback) -> ThresholdsFile:
+    thresholds: dict[str, dict[str, float]] = {}
+    for (stage, tier), threshold in found.thresholds.items():
+        thresholds.setdefault(stage, {})[tier] = threshold
+    before = tree.prior_stage
+    prior = None
+    if before is not None:
+        thresholds[before.name] = {LOWER: before.lower, UPPER: before.upper}
+        if before.prior is not None:
+            prior = PriorConfig(bias=before.prior.bias, weights=dict(before.prior.weights))
+    return ThresholdsFile(
+        no_promise=NoPromiseConfig(
+            text=_text(wish, found),
+            target=f"{wish.measure}={wish.level:g}" if wish else str(Measure.MACRO_F1),
+            expected=found.level,
+            tasks=found.n_tasks,
+        ),
+        made_for=MadeForConfig(**asdict(labelled.origin)),
+        thresholds=thresholds,
+        prior=prior,
+    )
+
+
+def _show(tree: Cascade, text: str, wish: Wish | None, found: Fallback) -> None:
+    console = results()
+    console.print(text)
+    console.print()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("question", "threshold", "was"):
+        table.add_column(name, justify="left" if name == "question" else "right")
+    for (stage, tier), threshold in found.thresholds.items():
+        shown = "kept" if stage in found.kept else f"{threshold:.4g}"
+        table.add_row(f"{stage} {tier}".strip(), shown, f"{tree.stage(stage).question(tier).threshold:g}")
+    console.print(table)
+    if wish and found.kept:
+        kept = ", ".join(found.kept)
+        console.print(f"The {NAMES[wish.measure]} does not depend on {kept}; their thresholds are kept as they were.")
+    if tree.prior_stage is not None:
+        console.print(f"The prior stage {tree.prior_stage.name!r} is kept as it was, and not counted below.")
+    console.print()
+    expected = found.expected
+    level = "" if wish else f"a macro F1 of {found.level:.3f} over all items, "
+    console.print(
+        f"The model expects {level}a mean recall per task of {expected.recall:.3f}, a precision of "
+        f"{expected.precision:.3f}, {expected.calls:.3f} calls and {expected.false_positives:.3f} false positives per "
+        "item. It was fitted to the same tasks, so expect a little less."
+    )

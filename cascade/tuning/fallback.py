@@ -1,0 +1,118 @@
+"""Thresholds of a whole cascade from few labelled tasks: the best under a model of their labels. Pure numpy.
+
+Too few tasks to test on carry no promise. What can be done is to choose all thresholds at once and not to follow the
+accidents of few rows: they are chosen on what ``LabelModel`` says of the rows' labels, not on the labels themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cascade.errors import InputError
+from cascade.tree import Cascade
+from cascade.tuning.label_model import LabelModel, with_drawn_labels
+from cascade.tuning.label_search import LabelReplay
+from cascade.tuning.measure import Gauge
+from cascade.tuning.outcome import Outcome, Prices, Replay, Thresholds, own_thresholds
+from cascade.tuning.path import Advance, best_of_each_level
+from cascade.tuning.scored import ScoredTasks
+from cascade.tuning.search import Wish
+from cascade.tuning.surface import Surface, free_keys, safest
+
+LEAST_TASKS = 5
+"""Tasks with something to find below which even a fallback is refused."""
+
+_N_DRAWS = 20  # of every task's labels; another seed moves a recall by less than a point
+_SPREAD = 0.02  # how finely levels are searched
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fallback:
+    """Thresholds without a guarantee.
+
+    Attributes:
+        thresholds: Of every question.
+        kept: Stages whose thresholds are those of before, since what was asked for does not depend on them.
+        n_tasks: Tasks with something to find.
+        expected: What the model expects of them; it was fitted to the same tasks.
+        level: What it expects of what was asked for; without a wish, the macro F1 over all items; in [0, 1].
+    """
+
+    thresholds: Thresholds
+    kept: tuple[str, ...]
+    n_tasks: int
+    expected: Outcome
+    level: float
+
+
+def fallback(
+    cascade: Cascade,
+    scored: ScoredTasks,
+    wish: Wish | None = None,
+    prices: Prices | None = None,
+    advance: Advance = lambda _: None,
+) -> Fallback:
+    """The best thresholds under a model of labels.
+
+    Args:
+        cascade: Its own thresholds stay where nothing depends on them. It has no prior stage.
+        scored: Labelled tasks.
+        wish: What the model is to expect, and what is made small under it; its delta means nothing here. None for the
+            highest macro F1 over all items.
+        prices: What an item costs, where latency is made small.
+        advance: Told of the share of the work that is done.
+
+    Raises:
+        InputError: Fewer than ``LEAST_TASKS`` tasks have something to find, nothing can be tuned, or no thresholds are
+            expected to do what is wished for.
+    """
+    n_tasks = np.unique(scored.tasks[scored.kept(cascade)]).size
+    if n_tasks < LEAST_TASKS:
+        msg = (
+            f"{n_tasks} tasks have something to find; even without a guarantee {LEAST_TASKS} are needed. Give more "
+            "labelled tasks."
+        )
+        raise InputError(msg)
+    p_labels = LabelModel.fit(cascade, scored).p_labels(cascade, scored)
+    drawn = with_drawn_labels(scored, p_labels, _N_DRAWS)
+    replay = Replay(cascade, drawn, prices=prices)
+    if wish is None:
+        labels, free = LabelReplay(cascade, scored, p_labels), list(scored.p)
+        thresholds = labels.best(own_thresholds(cascade))
+        level = labels.macro_f1(thresholds)
+    else:
+        free = free_keys(cascade, wish.measure)
+        thresholds, level = _aimed(replay, wish, advance)
+    named = {stage for stage, _ in free}
+    return Fallback(
+        thresholds=thresholds,
+        kept=tuple(stage.name for stage in cascade.stages if stage.name not in named),
+        n_tasks=n_tasks,
+        expected=replay.outcome(thresholds),
+        level=level,
+    )
+
+
+def _aimed(replay: Replay, wish: Wish, advance: Advance) -> tuple[Thresholds, float]:
+    """The cheapest thresholds of those that come to what is wished for on rows with drawn labels, and to what."""
+    cascade = replay.cascade
+    own, free = own_thresholds(cascade), free_keys(cascade, wish.measure)
+    if not free:
+        msg = f"Cascade {cascade.name!r} drops nothing, so its recall is 1 at any thresholds. Nothing can be tuned."
+        raise InputError(msg)
+    gauge = Gauge(cascade, replay.scored, wish.measure, wish.unit)
+    surface = Surface(replay, gauge, wish.minimised, own, free)
+    safe = {**own, **{key: safest(cascade, key) for key in free}}
+    starts = [surface.nearest(safe), surface.nearest(own)]
+    levels, places = best_of_each_level(surface, starts, wish.level, _SPREAD, advance)
+    reached = np.flatnonzero(levels >= wish.level)
+    thresholds = surface.at(places[int(reached[-1])]) if reached.size else own
+    if not reached.size or replay.outcome(thresholds).misses == 1:
+        msg = (
+            f"No thresholds that keep anything are expected to reach a {wish.measure} of {wish.level:g}. Give a lower "
+            f"{wish.measure}, or better questions."
+        )
+        raise InputError(msg)
+    return thresholds, float(levels[reached[-1]])

@@ -1,0 +1,143 @@
+"""What few labelled tasks say of the label of any scored item. Pure numpy.
+
+Thirty tasks have a handful of rows of a rare label, and thresholds chosen on those follow their accidents. So each row
+counts towards every label, by the probability that its scores give to it: the product of its stages' p(yes) along the
+label's path, each through a beta curve of three parameters. How far a curve may leave the raw p(yes) is decided by
+tasks left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.curve import Curve
+from cascade.stage import Combine, Stage
+from cascade.tree import Cascade
+from cascade.tuning.calibration import N_FOLDS, pulled_beta
+from cascade.tuning.scored import ScoredTasks
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Path = tuple[str, tuple[tuple[Stage, bool], ...]]
+"""A leaf's label, and the answers that lead there."""
+
+_PULLS = (1.0, 10.0, 100.0, 1_000.0, 10_000.0)
+_TINY = 1e-9
+_N_ROUNDS = 8  # where a label has several paths; the curves hardly move after that
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelModel:
+    """P of each label from scores.
+
+    Attributes:
+        curves: Stage -> its curve; of several tiers' p(yes) it takes the highest, or the mean where the stage does.
+        pull: How strongly the curves were drawn towards the raw p(yes).
+    """
+
+    curves: Mapping[str, Curve]
+    pull: float
+
+    @classmethod
+    def fit(cls, cascade: Cascade, scored: ScoredTasks) -> LabelModel:
+        """The strongest pull whose loss on tasks left out is within one standard error of the least.
+
+        Source: Breiman, Friedman, Olshen and Stone (1984), Classification and regression trees, the 1 SE rule; the
+        error is that of the difference, over tasks.
+        """
+        tasks = np.unique(scored.tasks)
+        folds = np.random.default_rng(0).permutation(tasks.size) % N_FOLDS
+        losses = np.zeros((len(_PULLS), tasks.size))
+        for fold in np.unique(folds):
+            out, left = (scored.take(tasks[part]) for part in (folds == fold, folds != fold))
+            for at, pull in enumerate(_PULLS):
+                rows = _losses(cls.pulled(cascade, left, pull).p_labels(cascade, out), out.labels)
+                losses[at, folds == fold] = np.bincount(out.tasks, weights=rows, minlength=out.n_tasks)
+        more = losses - losses[int(losses.sum(axis=1).argmin())]
+        is_near = more.sum(axis=1) <= more.std(axis=1) * np.sqrt(tasks.size)
+        return cls.pulled(cascade, scored, _PULLS[int(np.flatnonzero(is_near)[-1])])
+
+    @classmethod
+    def pulled(cls, cascade: Cascade, scored: ScoredTasks, pull: float) -> LabelModel:
+        """The likeliest curves under a pull, by EM where a label does not tell which way it was reached.
+
+        A stage whose answer is the same on all paths of all labels seen has nothing to learn from, and keeps nearly its
+        raw p(yes). Source: Dempster, Laird and Rubin (1977).
+        """
+        paths = list(cascade.paths())
+        is_label = np.array([[label == name for name, _ in paths] for label in cascade.labels])[scored.labels]
+        raw = {stage.name: _p_stage(stage, scored) for stage in cascade.stages}
+        p_yes: dict[str, Array] = dict(raw)
+        curves: dict[str, Curve] = {}
+        for _ in range(_N_ROUNDS if len(paths) > len(cascade.labels) else 1):
+            shares = is_label * (_along(p_yes, paths) + _TINY)
+            shares /= shares.sum(axis=1, keepdims=True)
+            for stage in cascade.stages:
+                yes, no = (shares @ _passes(paths, stage, answer=answer) for answer in (True, False))
+                curves[stage.name] = pulled_beta(
+                    raw[stage.name], yes, no, pull if yes.any() and no.any() else _PULLS[-1]
+                )
+                p_yes[stage.name] = curves[stage.name](raw[stage.name])
+        return cls(curves=curves, pull=pull)
+
+    def p_labels(self, cascade: Cascade, scored: ScoredTasks) -> Array:
+        """P of each label for each row, from its scores and not from its label; (n_rows, n_labels), rows sum to 1."""
+        paths = list(cascade.paths())
+        along = _along(
+            {stage.name: self.curves[stage.name](_p_stage(stage, scored)) for stage in cascade.stages}, paths
+        )
+        return np.asarray(along @ np.array([[name == label for label in cascade.labels] for name, _ in paths], float))
+
+
+def with_drawn_labels(scored: ScoredTasks, p_labels: Array, n_draws: int, seed: int = 0) -> ScoredTasks:
+    """The same tasks ``n_draws`` times, their labels drawn anew each time.
+
+    Args:
+        scored: The tasks.
+        p_labels: P of each label for each row; (n_rows, n_labels).
+        n_draws: How often.
+        seed: Of the draws.
+    """
+    rows = np.tile(np.arange(scored.labels.size), n_draws)
+    levels = np.cumsum(p_labels, axis=1)[rows]
+    drawn = (np.random.default_rng(seed).random(rows.size)[:, None] * levels[:, -1:] >= levels[:, :-1]).sum(axis=1)
+    return replace(
+        scored,
+        tasks=scored.tasks[rows] + scored.n_tasks * np.repeat(np.arange(n_draws), scored.labels.size),
+        labels=drawn.astype(np.int64),
+        p={key: values[rows] for key, values in scored.p.items()},
+        n_tasks=scored.n_tasks * n_draws,
+        slices={name: values[rows] for name, values in scored.slices.items()},
+        priors=scored.priors[rows] if scored.priors is not None else None,
+        facts=scored.facts.take(rows) if scored.facts is not None else None,
+    )
+
+
+def _p_stage(stage: Stage, scored: ScoredTasks) -> Array:
+    """One p(yes) for each row from those of its tiers."""
+    p = np.stack([scored.p[stage.name, tier] for tier in stage.questions], axis=1)
+    asked = ~np.isnan(p)
+    known = np.where(asked, p, 0.0)
+    if stage.combine is Combine.MEAN:
+        return np.asarray(known.sum(axis=1) / np.maximum(asked.sum(axis=1), 1))
+    return np.asarray(known.max(axis=1))
+
+
+def _along(p_yes: Mapping[str, Array], paths: Sequence[Path]) -> Array:
+    """P of each path for each row, (n_rows, n_paths)."""
+    steps = [[p_yes[stage.name] if answer else 1 - p_yes[stage.name] for stage, answer in way] for _, way in paths]
+    return np.stack([np.prod(way, axis=0) for way in steps], axis=1)
+
+
+def _passes(paths: Sequence[Path], stage: Stage, *, answer: bool) -> Array:
+    """1.0 for each path on which the stage gives the answer, 0.0 for others."""
+    return np.array([(stage, answer) in [(known, said) for known, said in way] for _, way in paths], float)
+
+
+def _losses(p_labels: Array, labels: Ints) -> Array:
+    """Log loss of each row's label, in nats."""
+    return np.asarray(-np.log(np.maximum(p_labels[np.arange(labels.size), labels], _TINY)))
