@@ -350,6 +350,12 @@ def test_the_command_promises_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     assert tuned == found["thresholds"]["relevant"][""]
     assert main(["config", "show", "precision", "--config", str(config)]) == ExitCode.DONE
     assert "Thresholds: Without guarantee: chosen for the highest macro F1" in capsys.readouterr().out
+    data = ["--data", str(tmp_path / "labelled.jsonl"), "--config", str(config)]
+    assert main(["check", "precision", *data]) == ExitCode.BAD_INPUT
+    assert "these carry no guarantee, so there is no promise to check" in capsys.readouterr().err
+    assert main(["audit", "--cascade", "precision", *data, "--report", str(tmp_path / "page")]) == ExitCode.DONE
+    assert "Without guarantee: chosen for" in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    capsys.readouterr()
     assert main(["config", "show", "precision", "--json"]) == ExitCode.DONE
     assert json.loads(capsys.readouterr().out)["no_promise"] is None
 
