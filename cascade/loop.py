@@ -10,38 +10,27 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from math import inf, isnan
 from typing import Any
 
 from cascade.admission import Admission, Rules
-from cascade.backends.base import Backend, Probe, Scores, Wave
+from cascade.backends.base import Backend, Scores
 from cascade.cost_model import CostModel
 from cascade.errors import BackendError, ClosedError
 from cascade.kept import Kept
 from cascade.logs import get_logger
 from cascade.planner import Planner, Room, Terms
 from cascade.prompt import PromptBuilder
-from cascade.request import Request, owners
+from cascade.request import Request, Running, owners
 from cascade.schedule import Schedule, last_moment
 from cascade.scoring import p_yes
 from cascade.stop import Stop
-from cascade.wave import Job, Plan
+from cascade.wave import Plan
 
 log = get_logger("cascade.engine")
 
 _NOVICE = 20  # decodes until which predictions are not believed when they say that nothing can be done
 _TRY_EVERY = 8
-
-
-@dataclass(slots=True)
-class _Running:
-    """The wave at hand."""
-
-    plan: Plan
-    owners: dict[Request, list[Job]]
-    ends: float
-    stop: Stop
 
 
 class Loop:
@@ -73,7 +62,7 @@ class Loop:
         self._schedule = Schedule(self._planner)
         self._requests: list[Request] = []
         self._timers: dict[Request, asyncio.TimerHandle] = {}
-        self._running: _Running | None = None
+        self._running: Running | None = None
         self._n_hopeless = 0  # turns for which no wave would be in time
         self._failure: BaseException | None = None
         self._wake = asyncio.Event()
@@ -106,6 +95,16 @@ class Loop:
         """Give a request up, from any thread; nothing happens if it is done."""
         request.done.cancel()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes requests; False once it was stopped or has failed."""
+        return not self._ended and self._failure is None
+
+    def settle(self) -> None:
+        """Answer every open request with what it has so far, from any thread; nothing happens once it has stopped."""
+        with suppress(ClosedError):
+            self._call(self._settle)
+
     def stop(self) -> None:
         """Stop after the decode at hand; calls that wait get a ClosedError. Waits for the end."""
         if not self._ended:
@@ -117,12 +116,12 @@ class Loop:
         with suppress(ClosedError):
             self._call(self._drop, request)
 
-    def _call(self, function: Callable[..., None], argument: Any) -> None:
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         with self._gate:
             if self._ended:
                 msg = "The engine is closed; open a new one."
                 raise ClosedError(msg) from self._failure
-            self._loop.call_soon_threadsafe(function, argument)
+            self._loop.call_soon_threadsafe(function, *arguments)
 
     # Everything below runs in the loop's own thread.
 
@@ -215,17 +214,14 @@ class Loop:
 
     async def _score(self, plan: Plan) -> None:
         wave = plan.jobs
-        self._running = running = _Running(
+        self._running = running = Running(
             plan, owners(self._requests, wave), self.now() + plan.predicted_ms / 1_000, Stop()
         )
         for request, own in running.owners.items():
             request.served = self.now()
             request.stats.calls_speculative += sum(job.is_ahead for job in own)
-        probes = [
-            Probe(self._builder.question(job.walk.path[-1], job.question.marker), job.question.adapter) for job in wave
-        ]
         try:
-            scores = await self._backend.score(Wave(tuple(probes), plan.predicted_ms), running.stop)
+            scores = await self._backend.score(running.wave(self._builder), running.stop)
         except BackendError as error:
             self._planner.kept.lose()
             for request in running.owners:
@@ -237,7 +233,7 @@ class Loop:
             self.model.learn(work, ms)
         self._take(running, scores)
 
-    def _take(self, running: _Running, scores: Scores) -> None:
+    def _take(self, running: Running, scores: Scores) -> None:
         """Walk the items on by what was answered."""
         plan = running.plan
         lineage = self._backend.facts.lineages[plan.adapter]
@@ -266,6 +262,10 @@ class Loop:
             return
         fault = request.tell(request.cut())
         self._finish(request, fault)
+
+    def _settle(self) -> None:
+        for request in (*self._admission.growing, *self._requests):
+            self._give_up(request)
 
     def _drop(self, request: Request) -> None:
         """Let a request go whose caller has left."""

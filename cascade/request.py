@@ -8,16 +8,17 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from math import inf
 
-from cascade.backends.base import WaveCost
+from cascade.backends.base import Probe, Wave, WaveCost
 from cascade.budget import NO_LIMIT, Budget
 from cascade.errors import InputError, ItemError
 from cascade.expectation import Expectation
 from cascade.items import Group, Item, Task
 from cascade.prompt import Node, PromptBuilder
 from cascade.report import Decision, Provenance, Report, Statistics, Status
+from cascade.stop import Stop
 from cascade.tree import Cascade
 from cascade.walk import Walk
-from cascade.wave import Job
+from cascade.wave import Job, Plan
 
 OnDecision = Callable[[Decision], None]
 
@@ -201,6 +202,31 @@ class Request:
             provenance=self.provenance,
             p_label=walk.p_label,
         )
+
+
+@dataclass(slots=True)
+class Running:
+    """The wave at hand.
+
+    Attributes:
+        plan: What was planned.
+        owners: The requests that take part, each with its own jobs.
+        ends: When it should be done, by the engine's clock, in seconds.
+        stop: How it is ended early.
+    """
+
+    plan: Plan
+    owners: dict[Request, list[Job]]
+    ends: float
+    stop: Stop
+
+    def wave(self, build: PromptBuilder) -> Wave:
+        """Its probes, as a backend takes them."""
+        probes = [
+            Probe(build.question(job.walk.path[-1], job.question.marker), job.question.adapter)
+            for job in self.plan.jobs
+        ]
+        return Wave(tuple(probes), self.plan.predicted_ms)
 
 
 def owners(requests: Iterable[Request], wave: Iterable[Job]) -> dict[Request, list[Job]]:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cascade.costs import CallSizes, Costs, Work
+from cascade.errors import ConfigError
 from cascade.prompt import Node, PromptFormat, Tokenizer
 from cascade.report import Provenance
 from cascade.stage import BASE
 from cascade.stop import Stop
+from cascade.tree import Cascade
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,21 @@ class Wave:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Swap:
+    """A change of the active adapter set within a wave.
+
+    Attributes:
+        adapter: The adapter that became active; ``base`` for none.
+        at_ms: Milliseconds from the wave's beginning on.
+        ms: How long it took.
+    """
+
+    adapter: str
+    at_ms: float
+    ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WaveCost:
     """What a wave took.
 
@@ -56,6 +73,7 @@ class WaveCost:
         elapsed_ms: Wall time inside the backend.
         model_ms: Of that, inside calls of the model.
         decodes: What each call had to do, and the milliseconds that it took.
+        swaps: The changes of the active adapter set one by one, where the backend times them.
     """
 
     decode_calls: int
@@ -65,6 +83,7 @@ class WaveCost:
     elapsed_ms: float
     model_ms: float = 0.0
     decodes: tuple[tuple[Work, float], ...] = ()
+    swaps: tuple[Swap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +135,20 @@ class BackendFacts:
     def adapters(self) -> frozenset[str]:
         """Names that a probe may ask for, ``base`` aside."""
         return frozenset(self.lineages) - {BASE}
+
+    def check(self, cascade: Cascade) -> None:
+        """Refuse a cascade that the backend cannot answer.
+
+        Raises:
+            ConfigError: Names the adapter that is missing.
+        """
+        for name in cascade.adapters():
+            if name not in self.adapters:
+                msg = (
+                    f"cascade.{cascade.name} asks adapter {name!r}, which the backend does not have; it has "
+                    f"{', '.join(sorted(self.adapters)) or 'none'}. Add it to [adapters], or ask {BASE!r}."
+                )
+                raise ConfigError(msg)
 
 
 class Backend(Protocol):
