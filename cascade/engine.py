@@ -268,9 +268,7 @@ class Engine:
         request.on_decision = on_decision
         return request
 
-    def _probe(
-        self, task: Task | str, items: Sequence[Item], cascade: Cascade | str, stages: Sequence[str]
-    ) -> Request:
+    def _probe(self, task: Task | str, items: Sequence[Item], cascade: Cascade | str, stages: Sequence[str]) -> Request:
         request = self._request(task, items, cascade, None)
         return self._submit(request, only=stages or [stage.name for stage in request.cascade.stages])
 

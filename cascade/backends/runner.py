@@ -228,9 +228,7 @@ class LlamaRunner:
         if self._native.activate("" if adapter == BASE else adapter):
             self._swaps = True
             now = time.perf_counter()
-            tally.swaps.append(
-                Swap(adapter=adapter, at_ms=1_000 * (before - tally.started), ms=1_000 * (now - before))
-            )
+            tally.swaps.append(Swap(adapter=adapter, at_ms=1_000 * (before - tally.started), ms=1_000 * (now - before)))
 
     def _decode(self, stretches: Sequence[Stretch], most: int) -> None:
         """Decode stretches in as few calls as fit.

@@ -21,6 +21,7 @@ from cascade.cli import (
     doctor_command,
     evaluate_command,
     quantize_command,
+    serve_command,
     tune_command,
 )
 from cascade.cli.output import Settings, guarded
@@ -33,6 +34,7 @@ app.command()(tune_command.tune)
 app.command()(bench_command.bench)
 app.command()(doctor_command.doctor)
 app.command()(quantize_command.quantize)
+app.command()(serve_command.serve)
 app.add_typer(config_commands.app, name="config")
 
 
