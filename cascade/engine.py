@@ -202,7 +202,8 @@ class Engine:
             BackendError: As ``classify``.
         """
         request = self._probe(task, items, cascade, stages)
-        return request.report(await asyncio.wrap_future(request.done))
+        walks = await asyncio.wrap_future(request.done)
+        return request.report(walks)
 
     def cascade(self, name: str) -> Cascade:
         """The cascade of that name.

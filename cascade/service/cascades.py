@@ -9,7 +9,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from cascade.budget import Budget, BudgetLike
@@ -81,6 +81,7 @@ def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
         settings: How much a request may hold.
     """
     router = APIRouter(prefix="/v1/cascades", tags=["cascades"])
+    which = Path(description="Name of the cascade.", json_schema_extra={"enum": list(engine.cascades)})
 
     @router.get("", response_model=CascadesBody)
     async def cascades() -> Response:
@@ -99,7 +100,7 @@ def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
             **responses(HTTPStatus.NOT_FOUND),
         },
     )
-    async def classify(name: str, call: CascadeCall, request: Request) -> Response:
+    async def classify(call: CascadeCall, request: Request, name: str = which) -> Response:
         """Label items by a cascade."""
         if name not in engine.cascades:
             detail = f"There is no cascade {name!r}; there are {', '.join(engine.cascades)}."

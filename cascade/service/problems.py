@@ -105,7 +105,9 @@ def add_problems(app: FastAPI, settings: ServiceSettings) -> None:
 
     def http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - as above
-        return problem(HTTPStatus(error.status_code), error.detail, headers=error.headers)
+        status = HTTPStatus(error.status_code)
+        detail = "There is no such path; see /openapi.json." if status is HTTPStatus.NOT_FOUND else error.detail
+        return problem(status, detail, headers=error.headers)
 
     def bad_input(_: Request, error: Exception) -> Response:
         return problem(UNFIT, str(error))

@@ -33,8 +33,10 @@ class Traces:
 
     def began(self, request: Request) -> None:
         """See ``Observer.began``."""
-        attributes = {"cascade.name": request.cascade.name, "cascade.items": len(request.walks)}
-        self._spans[request] = self._tracer.start_span("cascade.request", attributes=attributes)
+        span = self._tracer.start_span("cascade.request")
+        span.set_attribute("cascade.name", request.cascade.name)
+        span.set_attribute("cascade.items", len(request.walks))
+        self._spans[request] = span
 
     def scored(self, seen: SeenWave) -> None:
         """See ``Observer.scored``."""
