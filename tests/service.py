@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,10 +36,14 @@ class Waiting(ScriptedBackend):
         self.gate, self.reached = threading.Event(), threading.Event()
 
     async def score(self, wave: Wave, stop: Stop) -> Scores:
+        """See ``Backend.score``."""
         self.reached.set()
-        while not (self.gate.is_set() or stop.is_asked):
-            await asyncio.sleep(0.005)
+        await asyncio.to_thread(self._wait, stop)
         return await super().score(wave, stop)
+
+    def _wait(self, stop: Stop) -> None:
+        while not (self.gate.wait(0.005) or stop.is_asked):
+            pass
 
 
 class Service:
@@ -56,14 +59,14 @@ class Service:
         self,
         backend: ScriptedBackend | None = None,
         settings: ServiceSettings = DEFAULT,
-        rules: Rules = Rules(),
+        rules: Rules | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
         self.metrics = Metrics()
         watchers = (self.metrics, *observers)
         if backend is None:
             backend = ScriptedBackend(dict.fromkeys({*ADAPTERS, "base"}, 0.99), ADAPTERS)
-        self.engine = Engine(backend, CASCADES, settings=EngineSettings(rules=rules, observers=watchers))
+        self.engine = Engine(backend, CASCADES, settings=EngineSettings(rules=rules or Rules(), observers=watchers))
         self.app = make_app(self.engine, self.metrics, settings)
 
     def client(self, **fields: Any) -> httpx.AsyncClient:

@@ -105,6 +105,11 @@ def test_pure_modules_import_pure_ones_only(name: str) -> None:
         ("huggingface_hub", ("cascade.adapters",)),
         ("typer", ("cascade.cli",)),
         ("rich", ("cascade.cli",)),
+        ("fastapi", ("cascade.service.",)),
+        ("starlette", ("cascade.service.",)),
+        ("uvicorn", ("cascade.service.server",)),
+        ("prometheus_client", ("cascade.service.",)),
+        ("opentelemetry", ("cascade.service.telemetry", "cascade.cli.serve_command")),
     ],
 )
 def test_libraries_stay_in_their_rooms(library: str, rooms: tuple[str, ...]) -> None:
@@ -118,13 +123,13 @@ def test_libraries_stay_in_their_rooms(library: str, rooms: tuple[str, ...]) -> 
     [
         ("cascade.backends", ("cascade.candidates", "cascade.cli", "cascade.engine")),
         ("cascade.candidates", ("cascade.backends", "cascade.cli", "cascade.engine")),
-        ("cascade.", ("cascade.cli",)),
+        ("cascade.", ("cascade.cli", "cascade.service")),
     ],
 )
 def test_edges_do_not_import_each_other(room: str, others: tuple[str, ...]) -> None:
-    """An edge knows the pure core and not another edge; nobody knows the command line."""
+    """An edge knows the pure core and not another edge; nobody knows the command line or the service."""
     for name in modules():
-        if name.startswith(room) and not name.startswith("cascade.cli"):
+        if name.startswith(room) and not name.startswith(("cascade.cli", "cascade.service")):
             assert not [other for other in imports(name) if other.startswith(others)], name
 
 

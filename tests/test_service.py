@@ -181,9 +181,7 @@ def test_the_public_client_asks_for_a_choice(url: str, engine: Engine) -> None:
 
 @run
 async def test_the_public_client_asks_adapters_at_once(url: str) -> None:
-    """Every adapter and the base model answer questions of any wording about any state, and no answer depends on
-    what else is asked.
-    """
+    """Adapters and the base model answer any question about any state, and no answer depends on what else is asked."""
     state = {"ticket": {"subject": "Refund?", "body": "I was charged twice."}}
     billing, urgent = Noul("Is this about billing?", "A charge or a refund."), Noul("Is it urgent?")
     async with AsyncClient(url) as client:

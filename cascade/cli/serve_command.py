@@ -49,10 +49,13 @@ def serve(  # noqa: PLR0913 - the command line's options
     )
     if settings.token is None and not host.startswith(_LOOPBACK):
         note(f"everybody who reaches {host} is let in; set {TOKEN_VARIABLE} to a token that callers must show")
-    show_logs()
     metrics = Metrics()
-    with _tracing(wanted=traces) as more, Engine.open(config, (metrics, *more)) as engine:
-        listening = listen(host, port)
+    with (
+        listen(host, port) as listening,
+        _tracing(wanted=traces) as more,
+        Engine.open(config, (metrics, *more)) as engine,
+    ):
+        show_logs()
         server = Server(make_app(engine, metrics, settings), engine, grace)
         url = url_of(listening)
         if json:

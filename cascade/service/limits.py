@@ -22,6 +22,9 @@ QUICK_PATHS = frozenset({"/health", "/metrics"})
 """Paths that are answered however many calls are open."""
 
 
+_CLOSE = {"Connection": "close"}  # the rest of the body would pass for another request
+
+
 class TokenGuard:
     """Lets in who shows the bearer token.
 
@@ -89,11 +92,11 @@ class Gate:
                 body = await _body(receive, Headers(scope=scope).get("content-length", ""), most)
         except TimeoutError:
             detail = f"The body did not arrive within {settings.body_s:g} s."
-            await problem(HTTPStatus.REQUEST_TIMEOUT, detail)(scope, receive, send)
+            await problem(HTTPStatus.REQUEST_TIMEOUT, detail, headers=_CLOSE)(scope, receive, send)
             return
         except _TooLargeError:
             detail = f"The body is larger than {most} bytes, the most that this service takes. Send fewer items."
-            await problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)(scope, receive, send)
+            await problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=_CLOSE)(scope, receive, send)
             return
         if body is not None:
             await self._app(scope, _Replay(body, receive), send)

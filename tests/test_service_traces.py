@@ -1,0 +1,132 @@
+"""Spans of requests, waves and swaps, from the shipped model; and what happens without them."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+
+from cascade import BackendError, Engine, ScriptedBackend
+from cascade.cli.output import ExitCode
+from cascade.observer import SeenWave
+from cascade.request import Request
+from cascade.service.telemetry import Traces
+from tests.asyncs import run
+from tests.requests import plain_items, symbols
+from tests.service import ADAPTERS, PATIENCE_S, Service, Waiting
+
+ROOT = Path(__file__).parent.parent
+
+
+def _traces() -> tuple[Traces, InMemorySpanExporter]:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return Traces(provider), exporter
+
+
+def _named(exporter: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
+    return [span for span in exporter.get_finished_spans() if span.name == name]
+
+
+def _parent(span: ReadableSpan) -> int:
+    assert span.parent is not None
+    return span.parent.span_id
+
+
+def _times(span: ReadableSpan) -> tuple[int, int]:
+    assert span.start_time is not None
+    assert span.end_time is not None
+    return span.start_time, span.end_time
+
+
+def test_waves_are_children_of_their_request_and_swaps_of_their_wave() -> None:
+    """As many spans as the report counts, each within the time of the one above."""
+    traces, exporter = _traces()
+    task, items = symbols(2, 10)
+    with Engine.open(observers=(traces,)) as engine:
+        stats = engine.classify(task, items).stats
+    (request,), waves, swaps = (_named(exporter, f"cascade.{name}") for name in ("request", "wave", "swap"))
+    assert request.attributes == {"cascade.name": "precision", "cascade.items": 10, "cascade.calls": stats.calls}
+    assert sum(int(str((wave.attributes or {})["cascade.probes"])) for wave in waves) == stats.calls
+    assert len(swaps) == stats.adapter_swaps
+    assert {_parent(wave) for wave in waves} == {request.context.span_id}
+    by_id = {wave.context.span_id: wave for wave in waves}
+    for swap in swaps:
+        (began, ended), (wave_began, wave_ended) = _times(swap), _times(by_id[_parent(swap)])
+        assert wave_began <= began <= ended <= wave_ended
+
+
+@run
+async def test_a_wave_of_several_requests_has_links_to_them() -> None:
+    """It is the child of one of them and has a link to the other."""
+    traces, exporter = _traces()
+    backend = Waiting(dict.fromkeys(ADAPTERS, 0.1))
+    service = Service(backend, observers=(traces,))
+    with service.engine as engine:
+        calls = [asyncio.create_task(engine.aclassify("first", plain_items(2)))]
+        await asyncio.to_thread(backend.reached.wait, PATIENCE_S)
+        calls += [asyncio.create_task(engine.aclassify(task, plain_items(2))) for task in ("second", "third")]
+        await asyncio.sleep(0.1)  # until both stand in the queue
+        backend.gate.set()
+        await asyncio.gather(*calls)
+    ids = {span.context.span_id for span in _named(exporter, "cascade.request")}
+    shared = [wave for wave in _named(exporter, "cascade.wave") if wave.links]
+    assert len(ids) == 3
+    assert len(shared) == 1
+    assert {_parent(shared[0]), *(link.context.span_id for link in shared[0].links)} < ids
+
+
+def test_what_fails_is_an_error_in_its_spans() -> None:
+    """Both the wave and the request."""
+    traces, exporter = _traces()
+    backend = ScriptedBackend(dict.fromkeys(ADAPTERS, 0.9), ADAPTERS, fail_at=0)
+    with Service(backend, observers=(traces,)).engine as engine, pytest.raises(BackendError):
+        engine.classify("t", plain_items(2))
+    statuses = {span.name: span.status.status_code for span in exporter.get_finished_spans()}
+    assert statuses == {"cascade.request": StatusCode.ERROR, "cascade.wave": StatusCode.ERROR}
+
+
+class _Failing:
+    """An observer that raises whatever it is told."""
+
+    def began(self, request: Request) -> None:
+        raise ValueError(request.cascade.name)
+
+    def scored(self, seen: SeenWave) -> None:
+        raise ValueError(seen.elapsed_ms)
+
+    def ended(self, request: Request) -> None:
+        raise ValueError(request.cascade.name)
+
+
+def test_an_observer_that_raises_hurts_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """The request is answered, other observers are told, and the log has the fault."""
+    traces, exporter = _traces()
+    with Service(observers=(_Failing(), traces)).engine as engine:
+        assert len(engine.classify("t", plain_items(3)).decisions) == 3
+    assert len(_named(exporter, "cascade.request")) == 1
+    assert "an observer failed" in caplog.text
+
+
+def test_without_the_extras_the_command_says_what_to_install() -> None:
+    """Exit code 1 and the extra's name; all other commands are as they were."""
+    code = (
+        "import sys; sys.modules[{missing!r}] = None; from cascade.cli import main; "
+        "assert main(['config', 'show', 'precision']) == 0; sys.exit(main({command!r}))"
+    )
+    for missing, command, extra in (
+        ("fastapi", ["serve"], "binary-cascade[serve]"),
+        ("opentelemetry.sdk", ["serve", "--traces"], "binary-cascade[telemetry]"),
+    ):
+        program = code.format(missing=missing, command=command)
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
+        assert done.returncode == ExitCode.FAILURE
+        assert extra in done.stderr
