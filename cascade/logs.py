@@ -32,12 +32,20 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 def show_logs(level: int = logging.INFO) -> None:
     """Show messages from a level on, and those of the web server, on stderr: for a program that is nobody's library."""
     handler = logging.StreamHandler()
+    handler.setFormatter(_Own())
     logging.getLogger("cascade").addHandler(handler)
     logging.getLogger("cascade").setLevel(level)
     foreign = logging.StreamHandler()
     foreign.setFormatter(_Foreign())
     logging.getLogger("uvicorn").addHandler(foreign)
     logging.getLogger("uvicorn").setLevel(level)
+
+
+class _Own(logging.Formatter):
+    """Our own messages, which hold their traceback already."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return record.getMessage()
 
 
 class _Foreign(logging.Formatter):
