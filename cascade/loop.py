@@ -14,7 +14,7 @@ from math import inf, isnan
 from typing import Any
 
 from cascade.admission import Admission, Rules
-from cascade.backends.base import Backend, Scores
+from cascade.backends.base import Backend, Probe, Scores, Wave
 from cascade.cost_model import CostModel
 from cascade.errors import BackendError, ClosedError
 from cascade.kept import Kept
@@ -89,7 +89,7 @@ class Loop:
             ClosedError: The loop has stopped.
         """
         self._call(self._admit, request)
-        request.done.add_done_callback(lambda done: self._hear(request) if done.cancelled() else None)
+        request.done.add_done_callback(lambda done: self._post(self._drop, request) if done.cancelled() else None)
 
     def cancel(self, request: Request) -> None:
         """Give a request up, from any thread; nothing happens if it is done."""
@@ -102,19 +102,16 @@ class Loop:
 
     def settle(self) -> None:
         """Answer every open request with what it has so far, from any thread; nothing happens once it has stopped."""
-        with suppress(ClosedError):
-            self._call(self._settle)
+        self._post(self._settle)
 
     def stop(self) -> None:
         """Stop after the decode at hand; calls that wait get a ClosedError. Waits for the end."""
-        if not self._ended:
-            with suppress(ClosedError):  # it ended by itself just now
-                self._call(self._fail, ClosedError("The engine was closed while this call was waiting."))
+        self._post(self._fail, ClosedError("The engine was closed while this call was waiting."))
         self._thread.join()
 
-    def _hear(self, request: Request) -> None:
-        with suppress(ClosedError):
-            self._call(self._drop, request)
+    def _post(self, function: Callable[..., None], *arguments: Any) -> None:
+        with suppress(ClosedError):  # it has ended by itself, and nobody is left to hear
+            self._call(function, *arguments)
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         with self._gate:
@@ -220,8 +217,11 @@ class Loop:
         for request, own in running.owners.items():
             request.served = self.now()
             request.stats.calls_speculative += sum(job.is_ahead for job in own)
+        probes = [
+            Probe(self._builder.question(job.walk.path[-1], job.question.marker), job.question.adapter) for job in wave
+        ]
         try:
-            scores = await self._backend.score(running.wave(self._builder), running.stop)
+            scores = await self._backend.score(Wave(tuple(probes), plan.predicted_ms), running.stop)
         except BackendError as error:
             self._planner.kept.lose()
             for request in running.owners:

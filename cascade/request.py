@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from math import inf
 
-from cascade.backends.base import Probe, Wave, WaveCost
+from cascade.backends.base import WaveCost
 from cascade.budget import NO_LIMIT, Budget
 from cascade.errors import InputError, ItemError
 from cascade.expectation import Expectation
@@ -219,14 +219,6 @@ class Running:
     owners: dict[Request, list[Job]]
     ends: float
     stop: Stop
-
-    def wave(self, build: PromptBuilder) -> Wave:
-        """Its probes, as a backend takes them."""
-        probes = [
-            Probe(build.question(job.walk.path[-1], job.question.marker), job.question.adapter)
-            for job in self.plan.jobs
-        ]
-        return Wave(tuple(probes), self.plan.predicted_ms)
 
 
 def owners(requests: Iterable[Request], wave: Iterable[Job]) -> dict[Request, list[Job]]:

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from systemone import AsyncClient, Choice, Client, Noul, Score, SystemOneError
 
 from cascade import Engine
+from cascade.prompt import group_text, item_text
 from cascade.report import Report
 from cascade.service.metrics import Metrics
 from tests.asyncs import run
@@ -227,3 +228,37 @@ def test_tiered_stages_answer_by_tier_and_as_a_whole(url: str, engine: Engine) -
     by_tier = {step.tier: step.p_yes for step in steps}
     assert found["all"].noul == pytest.approx(max(by_tier.values()), abs=TOLERANCE)
     assert found["one"].noul == pytest.approx(by_tier[item.tiers[0]], abs=TOLERANCE)
+
+
+def test_a_question_of_a_cascade_asked_of_its_adapter_is_the_same_question(url: str, engine: Engine) -> None:
+    """The adapter is asked in the cascade's own prompt, for an item as for its words."""
+    task, items = symbols(10, 1)
+    (item,) = items
+    assert item.group is not None
+    wording = engine.cascade("precision").stages[1].questions[""].wording
+    states = [
+        {"task": task.text, "seeds": list(task.seeds), "item": asdict(item)},
+        {
+            "task": task.text,
+            "seeds": list(task.seeds),
+            "file": group_text(item.group),
+            "candidate": item_text(item),
+        },
+    ]
+    ((_, primary, _),) = engine.probe(task, items, "precision")
+    with Client(url, model="primary") as client:
+        for state in states:
+            found = client.system_one(state, {"q": Noul(wording)})
+            assert found.nouls["q"].noul == pytest.approx(primary.p_yes, abs=TOLERANCE)
+
+
+def test_models_are_what_may_be_asked(client: httpx.Client) -> None:
+    """Cascades, their adapters and the base model; each of them answers."""
+    names = [model["id"] for model in client.get("/v1/models").json()["data"]]
+    assert names == [
+        "precision", "scope", "relevant", "primary", "supporting", "dependency", "co_change", "metadata", "base",
+    ]  # fmt: skip
+    for name in names:
+        instructions = "this file matches task keywords; does it matter?" if name == "scope" else "relevant"
+        call = {"state": "s", "questions": {"q": {"type": "noul", "instructions": instructions}}, "model": name}
+        assert client.post("/v1/systemone", json=call).status_code == 200

@@ -1,4 +1,4 @@
-"""``POST /v1/systemone``: typed questions about a state, answered with probabilities."""
+"""``/v1/systemone`` and ``/v1/models``: typed questions about a state, answered with probabilities."""
 
 from __future__ import annotations
 
@@ -13,24 +13,31 @@ from cascade.engine import Engine
 from cascade.report import Report
 from cascade.service.presence import while_present
 from cascade.service.settings import ServiceSettings
-from cascade.service.systemone_bodies import SystemOneAnswer, SystemOneCall
-from cascade.service.systemone_plan import Ask, plan
+from cascade.service.systemone_bodies import ModelBody, ModelsBody, SystemOneAnswer, SystemOneCall
+from cascade.service.systemone_plan import Ask, Menu
 
 
 def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
-    """The endpoint.
+    """The endpoints.
 
     Args:
         engine: What answers.
         settings: How long texts may be.
     """
-    router = APIRouter(prefix="/v1/systemone", tags=["systemone"])
+    router = APIRouter(prefix="/v1", tags=["systemone"])
+    menu = Menu(engine.cascades, settings)
 
-    @router.post("", response_model=SystemOneAnswer)
+    @router.get("/models", response_model=ModelsBody)
+    async def models() -> Response:
+        """What may be given as `model`: cascades, adapters that a cascade asks, and `base`."""
+        body = ModelsBody(data=[ModelBody(id=name) for name in menu.models])
+        return JSONResponse(body.model_dump())
+
+    @router.post("/systemone", response_model=SystemOneAnswer)
     async def systemone(call: SystemOneCall, request: Request) -> Response:
         """Answer questions about a state."""
         started = time.perf_counter()
-        asks = plan(call, engine.cascades, settings)
+        asks = menu.plan(call)
         reports = await while_present(request, _answered(engine, asks))
         found = {
             name: answer.read(report.decisions[0].steps)
@@ -40,7 +47,7 @@ def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
         tokens = sum(report.stats.tokens_decoded + report.stats.tokens_reused for report in reports)
         return JSONResponse(
             {
-                "model": call.model or next(iter(engine.cascades)),
+                "model": menu.default if call.model is None else call.model,
                 "answers": {name: found[name] for name in call.questions},
                 "usage": {"input_tokens": tokens, "output_tokens": 0},
                 "latency_ms": round(1_000 * (time.perf_counter() - started), 3),

@@ -6,7 +6,7 @@ systemone-client 0.1.0 writes and reads them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -45,17 +45,25 @@ class ScoreQuestion(Given):
 QuestionRow = Annotated[NoulQuestion | ChoiceQuestion | ScoreQuestion, Field(discriminator="type")]
 
 
-class StateRow(TaskRow):
-    """A state in full form: the very prompt that a cascade's own request would make."""
+class FullState(TaskRow):
+    """A state with an item as a cascade's own request has it."""
 
     item: ItemRow
+
+
+class WordedState(TaskRow):
+    """A state with a candidate in words, as a prompt has them."""
+
+    candidate: str = Field(min_length=1)
+    file: str | None = None
 
 
 class SystemOneCall(Given):
     """A state, and the questions about it."""
 
     state: str | dict[str, Any] | list[Any] = Field(
-        description="A text, any JSON, or `task`, `seeds` and `item` as `POST /v1/cascades/{name}` takes them."
+        description="A text, any JSON, or `task`, `seeds` and `item` as `POST /v1/cascades/{name}` takes them; "
+        "or `task`, `seeds`, `file` and `candidate` in words."
     )
     questions: dict[str, QuestionRow] = Field(
         min_length=1, max_length=MAX_QUESTIONS, description="Name -> question; answers have the same names."
@@ -86,6 +94,21 @@ class UsageBody(BaseModel):
 
     input_tokens: int
     output_tokens: int = Field(description="Always 0: nothing is generated.")
+
+
+class ModelBody(BaseModel):
+    """A name that may be given as `model`."""
+
+    id: str
+    object: Literal["model"] = "model"
+    owned_by: str = "binary-cascade"
+
+
+class ModelsBody(BaseModel):
+    """All of those, in the form of OpenAI's list of models."""
+
+    object: Literal["list"] = "list"
+    data: Sequence[ModelBody]
 
 
 class SystemOneAnswer(BaseModel):

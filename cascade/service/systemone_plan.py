@@ -1,47 +1,25 @@
-"""What a System One request asks of which cascade or adapter, and what its answers are."""
+"""What a System One request asks of which cascade or adapter, and how its answers are read."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from pydantic import ValidationError
-
 from cascade.items import Item, Task
 from cascade.prompt import one_line
 from cascade.report import Step
-from cascade.service.bodies import check_text, read_item
-from cascade.service.problems import UNFIT, RefusedError, refusal
+from cascade.service.bodies import check_text
+from cascade.service.problems import UNFIT, RefusedError
 from cascade.service.settings import ServiceSettings
-from cascade.service.systemone_bodies import ChoiceQuestion, NoulQuestion, QuestionRow, StateRow, SystemOneCall
+from cascade.service.systemone_bodies import ChoiceQuestion, NoulQuestion, QuestionRow, SystemOneCall
+from cascade.service.systemone_state import as_text, read_state
 from cascade.stage import ANY_TIER, BASE, Combine, Question, Stage, Target
 from cascade.tree import Cascade
 
 _BASE_MARKER = "answer"
 _INSTRUCTIONS = "Answer each question about the candidate."
-_FULL_STATE = {"task", "item"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """One request to the engine.
-
-    Attributes:
-        task: The task.
-        item: What is asked about.
-        cascade: Whose stages ask.
-        stages: Names of those, each once.
-        answers: Name of a question -> what answers it.
-    """
-
-    task: Task
-    item: Item
-    cascade: Cascade | str
-    stages: tuple[str, ...]
-    answers: Mapping[str, Answer]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +27,7 @@ class Answer:
     """How one question is answered.
 
     Attributes:
-        cascade: The cascade that a choice is answered by; None for a noul question.
+        cascade: The cascade that answers a choice; None for a noul question.
         stage: The stage that answers a noul question; None for a choice.
         tiers: The tiers that count.
     """
@@ -73,55 +51,114 @@ class Answer:
         return {"type": "choice", "choice": best, "confidence": confidence, "probabilities": found}
 
 
-def plan(call: SystemOneCall, cascades: Mapping[str, Cascade], settings: ServiceSettings) -> list[Ask]:
-    """What to ask.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One request to the engine.
+
+    Attributes:
+        task: The task.
+        item: What is asked about.
+        cascade: Whose stages ask: a name, or one made for a single question.
+        stages: Names of those, each once.
+        answers: Name of a question -> what answers it.
+    """
+
+    task: Task
+    item: Item
+    cascade: Cascade | str
+    stages: tuple[str, ...]
+    answers: Mapping[str, Answer]
+
+
+class Menu:
+    """What can be asked.
 
     Args:
-        call: The request.
-        cascades: Those that there are.
+        cascades: The cascades, by name.
         settings: How long texts may be.
 
-    Raises:
-        RefusedError: A question cannot be answered; names the field.
+    Attributes:
+        models: Names that a request may give as its model: cascades, adapters that a cascade asks, ``base``.
+        default: The model of a request that names none: the first cascade.
     """
-    name = call.model if call.model is not None else next(iter(cascades))
-    if name in cascades:
-        return [_of_cascade(call, cascades[name], settings)]
-    markers = {question.adapter: question.marker for question in reversed(_questions(cascades))}
-    markers[BASE] = _BASE_MARKER
-    if name not in markers:
-        known = ", ".join(dict.fromkeys((*cascades, *markers)))
-        detail = f"model: there is no cascade and no adapter {name!r} that a cascade asks; there are {known}."
+
+    def __init__(self, cascades: Mapping[str, Cascade], settings: ServiceSettings) -> None:
+        self._cascades = cascades
+        self._settings = settings
+        asked = [question for cascade in cascades.values() for question in cascade.questions()]
+        self._markers = {question.adapter: question.marker for question in reversed(asked)}
+        self._markers.setdefault(BASE, _BASE_MARKER)
+        self.models = tuple(dict.fromkeys((*cascades, *(question.adapter for question in asked), BASE)))
+        self.default = self.models[0]
+
+    def plan(self, call: SystemOneCall) -> list[Ask]:
+        """What to ask.
+
+        Raises:
+            RefusedError: A question cannot be answered; names the field.
+        """
+        name = call.model if call.model is not None else self.default
+        if name in self._cascades:
+            return [self._of_cascade(call, self._cascades[name])]
+        if name in self._markers:
+            return [self._of_adapter(call, name, question) for question in call.questions]
+        detail = f"model: there is no {name!r}; there are {', '.join(self.models)}."
         raise RefusedError(UNFIT, detail, "model")
-    return list(_of_adapter(call, name, markers[name], settings))
+
+    def _of_cascade(self, call: SystemOneCall, cascade: Cascade) -> Ask:
+        """All questions in one request, since a cascade's stages share their prompt."""
+        task, item = read_state(call.state, cascade.instructions, self._settings)
+        answers = {name: _answer(f"questions.{name}", row, cascade, item) for name, row in call.questions.items()}
+        asked = {answer.stage.name for answer in answers.values() if answer.stage is not None}
+        if any(answer.cascade is not None for answer in answers.values()):
+            asked = {stage.name for stage in cascade.stages}
+        tiers = dict.fromkeys((*item.tiers, *(tier for answer in answers.values() for tier in answer.tiers)))
+        return Ask(
+            task=task,
+            item=replace(item, tiers=tuple(tier for tier in tiers if tier != ANY_TIER)),
+            cascade=cascade.name,
+            stages=tuple(stage.name for stage in cascade.stages if stage.name in asked),
+            answers=answers,
+        )
+
+    def _of_adapter(self, call: SystemOneCall, adapter: str, name: str) -> Ask:
+        """One question in a request of its own, so that no answer depends on what else is asked."""
+        field, row = f"questions.{name}", call.questions[name]
+        if isinstance(row, ChoiceQuestion):
+            detail = f"{field}.type: an adapter answers noul questions; name a cascade as model for a choice."
+            raise RefusedError(UNFIT, detail, f"{field}.type")
+        noul = _noul(field, row)
+        for cascade, stage, tier, question in self._questions():
+            if question.adapter == adapter and question.wording == noul.instructions and noul.criteria is None:
+                task, item = read_state(call.state, cascade.instructions, self._settings)
+                item = replace(item, tiers=(tier,) if stage.is_tiered else ())
+                answers = {name: Answer(stage=stage, tiers=(tier,))}
+                return Ask(task=task, item=item, cascade=cascade.name, stages=(stage.name,), answers=answers)
+        wording = f"{noul.instructions} {as_text(noul.criteria, field)}" if noul.criteria else noul.instructions
+        check_text(wording, f"{field}.instructions", self._settings)
+        asked = Question(marker=self._markers[adapter], wording=one_line(wording), adapter=adapter, threshold=0.5)
+        yes, no = Target("yes", is_label=True), Target("no", is_label=True)
+        alone = Stage(name=adapter, questions={ANY_TIER: asked}, yes=yes, no=no)
+        made = Cascade(name="systemone", instructions=_INSTRUCTIONS, labels=("no", "yes"), stages=(alone,))
+        task, item = read_state(call.state, noul.instructions, self._settings)
+        return Ask(task=task, item=item, cascade=made, stages=(adapter,), answers={name: Answer(stage=alone)})
+
+    def _questions(self) -> Iterator[tuple[Cascade, Stage, str, Question]]:
+        for cascade in self._cascades.values():
+            for stage in cascade.stages:
+                for tier, question in stage.questions.items():
+                    yield cascade, stage, tier, question
 
 
-def _questions(cascades: Mapping[str, Cascade]) -> list[Question]:
-    return [question for cascade in cascades.values() for question in cascade.questions()]
-
-
-def _of_cascade(call: SystemOneCall, cascade: Cascade, settings: ServiceSettings) -> Ask:
-    """All questions in one request, since a cascade's stages share their prompt."""
-    task, item = _state(call.state, cascade.instructions, settings)
-    answers = {name: _answer(name, question, cascade, item) for name, question in call.questions.items()}
-    if any(answer.stage is None for answer in answers.values()):
-        stages = tuple(stage.name for stage in cascade.stages)
-    else:
-        stages = tuple(dict.fromkeys(answer.stage.name for answer in answers.values() if answer.stage is not None))
-    tiers = dict.fromkeys((*item.tiers, *(tier for answer in answers.values() for tier in answer.tiers)))
-    item = replace(item, tiers=tuple(tier for tier in tiers if tier != ANY_TIER))
-    return Ask(task=task, item=item, cascade=cascade.name, stages=stages, answers=answers)
-
-
-def _answer(name: str, question: QuestionRow, cascade: Cascade, item: Item) -> Answer:
-    field = f"questions.{name}"
-    if isinstance(question, ChoiceQuestion):
-        if set(question.criteria) != set(cascade.labels):
+def _answer(field: str, row: QuestionRow, cascade: Cascade, item: Item) -> Answer:
+    """What of a cascade answers a question."""
+    if isinstance(row, ChoiceQuestion):
+        if set(row.criteria) != set(cascade.labels):
             detail = f"cascade {cascade.name!r} chooses among {', '.join(cascade.labels)}; give these as criteria."
             raise RefusedError(UNFIT, f"{field}.criteria: {detail}", f"{field}.criteria")
         _check_tiers(field, cascade.stages, item)
         return Answer(cascade=cascade, tiers=item.tiers)
-    noul = _noul(field, question)
+    noul = _noul(field, row)
     if noul.criteria is not None:
         detail = f"{field}.criteria: a stage's question stands as it was tuned; leave its criteria out."
         raise RefusedError(UNFIT, detail, f"{field}.criteria")
@@ -145,53 +182,13 @@ def _check_tiers(field: str, stages: Sequence[Stage], item: Item) -> None:
             raise RefusedError(UNFIT, f"{field}: {detail}", field)
 
 
-def _of_adapter(call: SystemOneCall, adapter: str, marker: str, settings: ServiceSettings) -> Iterator[Ask]:
-    """Each question in a request of its own, so that no answer depends on what else is asked."""
-    for name, row in call.questions.items():
-        field = f"questions.{name}"
-        if isinstance(row, ChoiceQuestion):
-            detail = f"{field}.type: an adapter answers noul questions; name a cascade as model for a choice."
-            raise RefusedError(UNFIT, detail, f"{field}.type")
-        noul = _noul(field, row)
-        wording = f"{noul.instructions} {_text(noul.criteria, field)}" if noul.criteria else noul.instructions
-        check_text(wording, f"{field}.instructions", settings)
-        task, item = _state(call.state, noul.instructions, settings)
-        question = Question(marker=marker, wording=one_line(wording), adapter=adapter, threshold=0.5)
-        yes, no = Target("yes", is_label=True), Target("no", is_label=True)
-        stage = Stage(name=adapter, questions={ANY_TIER: question}, yes=yes, no=no)
-        cascade = Cascade(name="systemone", instructions=_INSTRUCTIONS, labels=("no", "yes"), stages=(stage,))
-        answers = {name: Answer(stage=stage, tiers=(ANY_TIER,))}
-        yield Ask(task=task, item=item, cascade=cascade, stages=(stage.name,), answers=answers)
-
-
-def _noul(field: str, question: QuestionRow) -> NoulQuestion:
-    if not isinstance(question, NoulQuestion):
-        detail = f"{field}.type: {question.type!r} is not answered here; allowed are noul, and choice of a cascade."
+def _noul(field: str, row: QuestionRow) -> NoulQuestion:
+    if not isinstance(row, NoulQuestion):
+        detail = f"{field}.type: {row.type!r} is not answered here; allowed are noul, and choice of a cascade."
         raise RefusedError(UNFIT, detail, f"{field}.type")
-    if not question.instructions.strip():
+    if not row.instructions.strip():
         raise RefusedError(UNFIT, f"{field}.instructions: is blank. Ask a question.", f"{field}.instructions")
-    return question
-
-
-def _state(state: object, task: str, settings: ServiceSettings) -> tuple[Task, Item]:
-    """The task and the item of a state; one in no full form is an item, and the question its task."""
-    if isinstance(state, dict) and state.keys() >= _FULL_STATE and isinstance(state["item"], dict):
-        try:
-            full = StateRow.model_validate(state)
-        except ValidationError as error:
-            raise refusal(error, ("state",)) from error
-        return full.read(settings, "state."), read_item(full.item, "state.item", settings)
-    text = _text(state, "state")
-    check_text(text, "state", settings)
-    return Task(text=task), Item(id="state", kind="state", name=text)
-
-
-def _text(value: object, field: str) -> str:
-    """A text as it is, any other value as JSON."""
-    try:
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    except RecursionError as error:
-        raise RefusedError(UNFIT, f"{field}: is nested too deep. Send plainer JSON.", field) from error
+    return row
 
 
 def _p_stage(stage: Stage, steps: Sequence[Step], tiers: Sequence[str]) -> float:
