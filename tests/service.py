@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 import httpx
+from fastapi.telemetry import TelemetryConfig
 
 from cascade import Engine, Item, ScriptedBackend, Task, read_config, shipped_config
 from cascade.admission import Rules
@@ -62,13 +63,14 @@ class Service:
         settings: ServiceSettings = DEFAULT,
         rules: Rules | None = None,
         observers: Sequence[Observer] = (),
+        telemetry: TelemetryConfig | None = None,
     ) -> None:
         self.metrics = Metrics()
         watchers = (self.metrics, *observers)
         if backend is None:
             backend = ScriptedBackend(dict.fromkeys({*ADAPTERS, "base"}, 0.99), ADAPTERS)
         self.engine = Engine(backend, CASCADES, settings=EngineSettings(rules=rules or Rules(), observers=watchers))
-        self.app = make_app(self.engine, self.metrics, settings)
+        self.app = make_app(self.engine, self.metrics, settings, telemetry)
 
     def client(self, **fields: Any) -> httpx.AsyncClient:
         """A client within this process; errors of the service become answers."""

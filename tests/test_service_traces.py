@@ -11,13 +11,13 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import SpanKind, StatusCode
 
 from cascade import BackendError, Engine, ScriptedBackend
 from cascade.cli.output import ExitCode
 from cascade.observer import SeenWave
 from cascade.request import Request
-from cascade.service.telemetry import Traces
+from cascade.service.telemetry import Traces, spans_of_calls
 from tests.asyncs import run
 from tests.requests import plain_items, symbols
 from tests.service import ADAPTERS, PATIENCE_S, Service, Waiting
@@ -92,6 +92,27 @@ def test_what_fails_is_an_error_in_its_spans() -> None:
         engine.classify("t", plain_items(2))
     statuses = {span.name: span.status.status_code for span in exporter.get_finished_spans()}
     assert statuses == {"cascade.request": StatusCode.ERROR, "cascade.wave": StatusCode.ERROR}
+
+
+@run
+async def test_a_request_is_the_child_of_its_call_and_that_of_its_callers_span() -> None:
+    """A traceparent header, the span of the call, and the engine's request are one trace."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    service = Service(observers=(Traces(provider),), telemetry=spans_of_calls(provider))
+    trace, caller = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    questions = {"q": {"type": "noul", "instructions": "Is it?"}}
+    with service.engine:
+        async with service.client(headers={"traceparent": f"00-{trace}-{caller}-01"}) as client:
+            await client.post("/v1/cascades/precision", json={"task": "t", "items": [{"id": "1", "name": "a"}]})
+            await client.post("/v1/systemone", json={"state": "s", "questions": questions, "model": "base"})
+    calls = {span.context.span_id: span for span in exporter.get_finished_spans() if span.kind is SpanKind.SERVER}
+    requests = _named(exporter, "cascade.request")
+    assert len(calls) == len(requests) == 2
+    assert {_parent(request) for request in requests} == calls.keys()
+    assert {_parent(call) for call in calls.values()} == {int(caller, 16)}
+    assert {span.context.trace_id for span in exporter.get_finished_spans()} == {int(trace, 16)}
 
 
 class _Failing:

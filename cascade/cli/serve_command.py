@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -52,11 +52,11 @@ def serve(  # noqa: PLR0913 - the command line's options
     metrics = Metrics()
     with (
         listen(host, port) as listening,
-        _tracing(wanted=traces) as more,
-        Engine.open(config, (metrics, *more)) as engine,
+        _tracing(wanted=traces) as (observers, spans),
+        Engine.open(config, (metrics, *observers)) as engine,
     ):
         show_logs()
-        server = Server(make_app(engine, metrics, settings), engine, grace)
+        server = Server(make_app(engine, metrics, settings, spans), engine, grace)
         url = url_of(listening)
         if json:
             print_json({"url": url, "cascades": list(engine.cascades), "needs_token": bool(settings.token)})
@@ -80,22 +80,23 @@ def _token(variable: str) -> str | None:
 
 
 @contextmanager
-def _tracing(*, wanted: bool) -> Iterator[tuple[Observer, ...]]:
-    """The observer that makes spans, if it is wanted; what is left of them is sent at the end."""
+def _tracing(*, wanted: bool) -> Iterator[tuple[tuple[Observer, ...], Any]]:
+    """What makes spans of the engine and of calls, if it is wanted; what is left of them is sent at the end."""
     if not wanted:
-        yield ()
+        yield (), None
         return
     try:
-        from opentelemetry import trace  # noqa: PLC0415 - the extra `telemetry` may be absent
-
-        from cascade.service.telemetry import Traces, otlp_provider  # noqa: PLC0415 - as above
+        from cascade.service.telemetry import (  # noqa: PLC0415 - the extra `telemetry` may be absent
+            Traces,
+            otlp_provider,
+            spans_of_calls,
+        )
 
         provider = otlp_provider()
     except ModuleNotFoundError as error:
         msg = f"{error.name} is not installed. Run `pip install 'binary-cascade[telemetry]'`."
         raise MachineError(msg) from error
-    trace.set_tracer_provider(provider)  # FastAPI's own spans of calls go there too
     try:
-        yield (Traces(provider),)
+        yield (Traces(provider),), spans_of_calls(provider)
     finally:
         provider.shutdown()

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import Depends, FastAPI
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.security import HTTPBearer
+from fastapi.telemetry import TelemetryConfig
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from cascade.engine import Engine
@@ -29,13 +30,19 @@ _BODIES = responses(
 )
 
 
-def make_app(engine: Engine, metrics: Metrics, settings: ServiceSettings) -> FastAPI:
+_SILENT: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+
+
+def make_app(
+    engine: Engine, metrics: Metrics, settings: ServiceSettings, telemetry: TelemetryConfig | None = None
+) -> FastAPI:
     """The app.
 
     Args:
         engine: What answers; closing it is the caller's.
         metrics: What the engine tells of itself; it is exposed.
         settings: Limits, and the token.
+        telemetry: Which spans of calls FastAPI makes; None for none.
     """
     app = FastAPI(
         title="binary-cascade",
@@ -43,6 +50,7 @@ def make_app(engine: Engine, metrics: Metrics, settings: ServiceSettings) -> Fas
         description="Cascades of yes/no questions on small language models.",
         docs_url=None,
         redoc_url=None,
+        telemetry=telemetry or _SILENT,
     )
     guards: Sequence[Any] = [Depends(HTTPBearer(auto_error=False))] if settings.token else []
     denied = responses(HTTPStatus.UNAUTHORIZED) if settings.token else {}

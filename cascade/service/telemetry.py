@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from fastapi.telemetry import TelemetryConfig
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -78,6 +79,18 @@ class Traces:
         else:
             span.set_attribute("cascade.calls", request.stats.calls)
         span.end()
+
+
+def spans_of_calls(provider: AnyProvider) -> TelemetryConfig:
+    """What lets FastAPI make a span of every call, and nothing else."""
+    return {
+        "tracer_provider": provider,
+        "tracing": True,
+        "operation_spans": False,
+        "metrics": False,
+        "logs": False,
+        "auto_configure": False,
+    }
 
 
 def otlp_provider() -> TracerProvider:
