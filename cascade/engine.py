@@ -227,7 +227,7 @@ class Engine:
         return self._loop.is_open
 
     def settle(self) -> None:
-        """Answer all open requests with what they have, as if their time were up; returns at once."""
+        """Answer all open requests with what they have, as if their time were up, and fail probes; returns at once."""
         self._loop.settle()
 
     def close(self) -> None:

@@ -265,7 +265,10 @@ class Loop:
 
     def _settle(self) -> None:
         for request in (*self._admission.growing, *self._requests):
-            self._give_up(request)
+            if request.is_probe:  # half of its steps would pass for all
+                self._finish(request, ClosedError("The engine was settled before all stages were asked."))
+            else:
+                self._give_up(request)
 
     def _drop(self, request: Request) -> None:
         """Let a request go whose caller has left."""

@@ -74,6 +74,11 @@ class Request:
         return self.expected.cascade
 
     @property
+    def is_probe(self) -> bool:
+        """Whether certain stages are put to all items, so that there will be no labels."""
+        return any(walk.fixed is not None for walk in self.walks)
+
+    @property
     def open_walks(self) -> list[Walk]:
         """The items that are on their way, those of most value first where time is short."""
         return [walk for walk in (self._in_turn if self.is_short else self.walks) if walk.stage is not None]

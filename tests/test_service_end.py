@@ -151,6 +151,23 @@ async def test_requests_that_outlast_the_grace_are_tagged(accept: str) -> None:
     assert not thread.is_alive()
 
 
+@run
+async def test_questions_that_outlast_the_grace_are_told_to_come_back() -> None:
+    """Half an answer would be a wrong one: 503 with Retry-After."""
+    backend = Waiting(dict.fromkeys(ADAPTERS, 0.9))
+    service = Service(backend)
+    call = {"state": "s", "questions": {"q": {"type": "noul", "instructions": "relevant"}}}
+    with service.engine:
+        server, thread, url = _run(service, 0.05)
+        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client:
+            waiting = asyncio.create_task(client.post("/v1/systemone", json=call))
+            await asyncio.to_thread(backend.reached.wait, PATIENCE_S)
+            server.should_exit = True
+            answer = await waiting
+        await asyncio.to_thread(thread.join, PATIENCE_S)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
 async def _until_refused(url: str) -> None:
     """Waits until nobody listens there."""
     async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client:

@@ -14,6 +14,7 @@ from cascade.request import Request
 
 log = get_logger("cascade.service")
 
+_METHODS = frozenset({"GET", "POST"})  # a caller may make up any other
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _CALLS = (0.5, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 6.0)
 _PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -139,6 +140,6 @@ class Meter:
         finally:
             seconds = time.perf_counter() - started
             path = getattr(scope.get("route"), "path", "")
-            method = scope["method"] if path else "any"
+            method = scope["method"] if path and scope["method"] in _METHODS else "other"
             self._metrics.answered(method, path, status, seconds)
             log.info("call", method=method, path=path, status=status, ms=round(1_000 * seconds, 1))
