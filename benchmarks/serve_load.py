@@ -42,7 +42,7 @@ TOLERANCE = 0.01  # between p(yes) in a shared wave and alone
 GROWTH = 1.05  # of memory, allowed
 NDJSON = "application/x-ndjson"
 N_REQUESTS = 64
-WARM_UPS, WARM_UP_S = 4, 5.0  # each begins with all clients at once, which is when most memory is asked for
+WARM_UPS, WARM_UP_S = 3, 12.0  # until llama.cpp has touched all of its cache; each begins with all clients at once
 PATIENCE_S = 120.0
 
 
