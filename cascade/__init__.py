@@ -23,6 +23,7 @@ from cascade.errors import (
     OverloadError,
 )
 from cascade.items import Group, Item, Task
+from cascade.observer import Observer, SeenWave
 from cascade.outlook import Outlook, Prior
 from cascade.prompt import Limits
 from cascade.report import Decision, Provenance, Report, Statistics, Status, Step
@@ -51,6 +52,7 @@ __all__ = [
     "ItemError",
     "Limits",
     "ModelFileError",
+    "Observer",
     "Outlook",
     "OverloadError",
     "Prior",
@@ -60,6 +62,7 @@ __all__ = [
     "Report",
     "Scores",
     "ScriptedBackend",
+    "SeenWave",
     "Stage",
     "Statistics",
     "Status",
