@@ -15,6 +15,7 @@ from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json
 from cascade.engine import Engine
 from cascade.errors import InputError, MachineError
 from cascade.logs import show_logs
+from cascade.machine import return_large_blocks
 from cascade.observer import Observer
 
 _LOOPBACK = ("127.", "::1", "localhost")
@@ -50,6 +51,7 @@ def serve(  # noqa: PLR0913 - the command line's options
     if settings.token is None and not host.startswith(_LOOPBACK):
         note(f"everybody who reaches {host} is let in; set {TOKEN_VARIABLE} to a token that callers must show")
     metrics = Metrics()
+    return_large_blocks()
     with (
         listen(host, port) as listening,
         _tracing(wanted=traces) as (observers, spans),
