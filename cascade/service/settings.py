@@ -24,7 +24,7 @@ class ServiceSettings:
 
     max_body: int = 8 * 1024 * 1024
     max_items: int = 10_000
-    max_text: int = 20_000
+    max_text: int = 8_000
     max_calls: int = 512
     body_s: float = 30.0
     retry_after_s: int = 1
