@@ -338,3 +338,30 @@ async def test_a_closed_engine_is_said_by_the_health_check() -> None:
         answer = await client.post(PRECISION, json={"task": "t", "items": [ITEM]})
         _status(answer, 503, None, "closed")
         assert "cascade_queue_requests 0.0" in (await client.get("/metrics")).text
+
+
+def _by_name(adapter: str, prompt: str) -> float:
+    """The share of an item's number in 100, whatever is asked."""
+    del adapter
+    return (int(prompt.split("<|item|>")[1].split("<|ask|>", maxsplit=1)[0].split("name-")[1]) + 1) / 102
+
+
+@run
+async def test_callers_at_once_get_their_own_answers() -> None:
+    """Each of sixty callers gets every one of its items once, with what was said of it."""
+    service = Service(ScriptedBackend(_by_name, ADAPTERS))
+    kinds = ("application/json", "application/x-ndjson")
+
+    async def call(client: httpx.AsyncClient, at: int) -> None:
+        numbers = range(at, at + 1 + at % 5)
+        items = [{"id": f"{at}/{number}", "name": f"name-{number}"} for number in numbers]
+        answer = await client.post(PRECISION, json={"task": "t", "items": items}, headers={"Accept": kinds[at % 2]})
+        lines = [json.loads(line) for line in answer.text.splitlines()]
+        decisions = lines[:-1] if at % 2 else lines[0]["decisions"]
+        found = {decision["id"]: decision["steps"][0]["p_yes"] for decision in decisions}
+        assert len(decisions) == len(items)
+        assert found == pytest.approx({f"{at}/{number}": (number + 1) / 102 for number in numbers})
+
+    with service.engine:
+        async with service.client() as client:
+            await asyncio.gather(*(call(client, at) for at in range(60)))
