@@ -21,6 +21,7 @@ from cascade.errors import (
     ItemError,
     ModelFileError,
     OverloadError,
+    ServerError,
 )
 from cascade.items import Group, Item, Task
 from cascade.outlook import Outlook, Prior
@@ -60,6 +61,7 @@ __all__ = [
     "Report",
     "Scores",
     "ScriptedBackend",
+    "ServerError",
     "Stage",
     "Statistics",
     "Status",

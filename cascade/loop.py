@@ -11,10 +11,11 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from math import inf, isnan
+from math import inf
 from typing import Any
 
 from cascade.admission import Admission, Rules
+from cascade.answers import walk_on
 from cascade.backends.base import Backend, Probe, Scores, Wave
 from cascade.cost_model import CostModel
 from cascade.errors import BackendError, ClosedError
@@ -24,7 +25,6 @@ from cascade.planner import Planner, Room, Terms
 from cascade.prompt import PromptBuilder
 from cascade.request import Request, owners
 from cascade.schedule import Schedule, last_moment
-from cascade.scoring import p_yes
 from cascade.stop import Stop
 from cascade.wave import Job, Plan
 
@@ -221,11 +221,10 @@ class Loop:
         for request, own in running.owners.items():
             request.served = self.now()
             request.stats.calls_speculative += sum(job.is_ahead for job in own)
-        probes = [
-            Probe(self._builder.question(job.walk.path[-1], job.question.marker), job.question.adapter) for job in wave
-        ]
+        left_ms = 1_000 * max(last_moment(request) - self.now() for request in running.owners)
+        probes = tuple(self._probe(job) for job in wave)
         try:
-            scores = await self._backend.score(Wave(tuple(probes), plan.predicted_ms), running.stop)
+            scores = await self._backend.score(Wave(probes, plan.predicted_ms, left_ms), running.stop)
         except BackendError as error:
             self._planner.kept.lose()
             for request in running.owners:
@@ -237,19 +236,17 @@ class Loop:
             self.model.learn(work, ms)
         self._take(running, scores)
 
+    def _probe(self, job: Job) -> Probe:
+        question = job.question
+        return Probe(self._builder.question(job.walk.path[-1], question.marker), question.adapter, question.wording)
+
     def _take(self, running: _Running, scores: Scores) -> None:
         """Walk the items on by what was answered."""
         plan = running.plan
         lineage = self._backend.facts.lineages[plan.adapter]
         for node in scores.lost:
             self._planner.kept.forget((node, lineage))
-        before = {job.walk: job.walk.depth for job in plan.jobs}
-        for job, p in zip(plan.jobs, p_yes(scores.logits).tolist(), strict=True):
-            if not isnan(p):
-                job.walk.take(job.stage, job.tier, p)
-        for walk, depth in before.items():
-            for stage, answer in walk.passed[depth:] if walk.fixed is None else ():
-                walk.expected.learn(stage, answer=answer)
+        walk_on(plan.jobs, scores.logits, scores.unanswered)
         for request, own in running.owners.items():
             if request not in self._requests:
                 continue

@@ -10,11 +10,11 @@ from math import inf
 
 from cascade.backends.base import WaveCost
 from cascade.budget import NO_LIMIT, Budget
-from cascade.errors import InputError, ItemError
+from cascade.errors import InputError, ItemError, ServerError
 from cascade.expectation import Expectation
 from cascade.items import Group, Item, Task
 from cascade.prompt import Node, PromptBuilder
-from cascade.report import Decision, Provenance, Report, Statistics, Status
+from cascade.report import Decision, Provenance, Report, Statistics
 from cascade.tree import Cascade
 from cascade.walk import Walk
 from cascade.wave import Job
@@ -149,7 +149,7 @@ class Request:
         """End every item that is still on its way where it stands; returns those."""
         open_ = self.open_walks
         for walk in open_:
-            walk.cut(Status.DEPTH_CAP if walk.depth else Status.DEADLINE)
+            walk.give_up()
         return open_
 
     def charge(self, cost: WaveCost, predicted_ms: float, n_own: int, n_all: int) -> None:
@@ -164,7 +164,13 @@ class Request:
         stats.predicted_ms += predicted_ms * n_own / n_all
 
     def tell(self, settled: Sequence[Walk]) -> Exception | None:
-        """Tell the caller of decisions that have settled; what its function raises comes back."""
+        """Tell the caller of decisions that have settled; what its function raises comes back.
+
+        Where certain stages were to be put to all items, one that a server could not answer is an error.
+        """
+        causes = [walk.cause for walk in settled if walk.fixed is not None and walk.cause]
+        if causes:
+            return ServerError(causes[0])
         if self.on_decision is not None:
             try:
                 for walk in settled:
@@ -200,6 +206,7 @@ class Request:
             steps=tuple(walk.steps),
             provenance=self.provenance,
             p_label=walk.p_label,
+            cause=walk.cause,
         )
 
 

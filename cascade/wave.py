@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from cascade.costs import CallSizes, Work
 from cascade.kept import Kept
 from cascade.prompt import Node
-from cascade.stage import Question, Stage
+from cascade.stage import SERVED, Question, Stage
 from cascade.walk import Walk
 
 
@@ -107,6 +107,10 @@ class Draft:
         tokens, asked = self.tokens + more_tokens, self.asked + more_asked
         n_jobs = len(self.jobs) + more_jobs
         wave = Work(waves=1.0)
+        if lineage == SERVED:
+            is_together = self.adapter in setting.sizes.together
+            n_requests = len({job.walk for job in self.jobs}) or 1 if is_together else n_jobs
+            return wave.plus(Work(requests=n_requests, questions=n_jobs))
         if lineage == self.adapter:
             is_swap = setting.active != self.adapter
             n_batch = setting.sizes.n_batch

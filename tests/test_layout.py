@@ -38,6 +38,7 @@ PURE = {
     "cascade.expectation",
     "cascade.kept",
     "cascade.wave",
+    "cascade.answers",
     "cascade.speculation",
     "cascade.stop",
     "cascade.tuning.calibration",
