@@ -21,6 +21,7 @@ PURE = {
     "cascade.prior_stage",
     "cascade.fact_table",
     "cascade.prompt",
+    "cascade.prompt_text",
     "cascade.scoring",
     "cascade.metrics",
     "cascade.report",
