@@ -91,7 +91,7 @@ class Decision:
             }
             for step in self.steps
         ]
-        found = {"id": self.id, "label": self.label, "status": str(self.status), "steps": steps}
+        found: dict[str, Any] = {"id": self.id, "label": self.label, "status": str(self.status), "steps": steps}
         found |= {} if self.p_label is None else {"p_label": self.p_label}
         return found | ({"cause": self.cause} if self.cause else {})
 

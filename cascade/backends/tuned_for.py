@@ -9,9 +9,7 @@ from cascade.thresholds_file import ThresholdsFile
 from cascade.tree import Cascade
 
 
-def check_thresholds(
-    config: Config, cascades: Mapping[str, Cascade], model: str, adapters: Mapping[str, str]
-) -> None:
+def check_thresholds(config: Config, cascades: Mapping[str, Cascade], model: str, adapters: Mapping[str, str]) -> None:
     """Refuse tuned thresholds of other files: what they promise is true of theirs alone.
 
     Args:

@@ -64,7 +64,8 @@ class ServerClient:
                 return response.json()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             problem = self._key.hidden(str(error).partition("\n")[0] or type(error).__name__)
-            msg = f"Server {self._name!r} at {self._config.url} does not answer {path} ({problem}). Is it up, and of this kind?"
+            where = f"Server {self._name!r} at {self._config.url}"
+            msg = f"{where} does not answer {path} ({problem}). Is it up, and of this kind?"
             raise ServerError(msg) from None  # what httpx raises holds the request, and that the key
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
@@ -102,7 +103,7 @@ class ServerClient:
         status, said = response.status_code, self._shown(content)
         if status in _MAY_PASS:
             wait_s = _retry_after(response.headers.get("Retry-After"))
-            is_busy = status in _IS_BUSY and wait_s is not None or status == HTTPStatus.TOO_MANY_REQUESTS
+            is_busy = status == HTTPStatus.TOO_MANY_REQUESTS or (status in _IS_BUSY and wait_s is not None)
             return FaultError(f"status {status}: {said}", wait_s=wait_s, weight=0.0 if is_busy else 1.0)
         return ServerError(f"Server {self._name!r} at {self._config.url} refuses {path} with status {status}: {said}")
 

@@ -67,7 +67,8 @@ class CompletionsWire:
             raise MalformedError(msg) from error
         asked = ask.body["model"]
         if asked in self._adapter_models and isinstance(model, str) and model != asked:
-            raise self._peer.refusal(f"answered as {model!r} when {asked!r} was asked. Load that adapter there")
+            problem = f"answered as {model!r} when {asked!r} was asked. Load that adapter there"
+            raise self._peer.refusal(problem)
         return Answer(logits=(self._logit(top),), computed=computed - reused, reused=reused)
 
     @property
@@ -83,7 +84,8 @@ class CompletionsWire:
             raise self._peer.lacks(adapter, [other for other in cards if other != base])
         parent = cards[name].get("parent")
         if parent not in {None, base}:
-            raise self._peer.refusal(f"has the adapter {name!r} on the base model {parent!r}, not on {base!r}")
+            problem = f"has the adapter {name!r} on the base model {parent!r}, not on {base!r}"
+            raise self._peer.refusal(problem)
         return f"{base}:{name}" if owner == "sglang" else name
 
     def _body(self, probe: Probe) -> dict[str, Any]:
@@ -122,7 +124,7 @@ class CompletionsWire:
     def _missing(self, top: Mapping[str, float]) -> ServerError:
         shown = ", ".join(repr(text) for text in list(top)[:5])
         return self._peer.refusal(
-            f"does not say how likely the labels {self._peer.prompts.yes!r} and {self._peer.prompts.no!r} are: its "
-            f"{len(top)} likeliest tokens are {shown} and so on. Raise servers.{self._peer.name}.top_logprobs, or check "
+            f"does not say how likely the labels {self._peer.prompts.yes!r} and {self._peer.prompts.no!r} are; its "
+            f"{len(top)} likeliest tokens are {shown} and so on. Raise servers.{self._peer.name}.top_logprobs, or see "
             "that prompt format, model and adapter belong together"
         )

@@ -43,16 +43,18 @@ class Breaker:
         self._is_trying = False
 
     def check(self, now: float) -> None:
-        """Let a request through, or not.
+        """Whether a request may begin.
 
         Raises:
             DownError: The server counts as down; has the last cause.
         """
-        if self._weight < TRIPS_AT:
-            return
-        if now < self._until or self._is_trying:
+        if self._weight >= TRIPS_AT and (now < self._until or self._is_trying):
             raise DownError(self._cause)
-        self._is_trying = True
+
+    def begin(self, now: float) -> None:
+        """Let a request through, after a rest a single one; see ``check``."""
+        self.check(now)
+        self._is_trying = self._weight >= TRIPS_AT
 
     def succeed(self) -> None:
         """The server has answered."""

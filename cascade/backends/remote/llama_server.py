@@ -78,7 +78,8 @@ class LlamaServerWire:
         ours = {"n_vocab": model.n_vocab, "n_embd": model.n_embd, "n_ctx_train": model.n_ctx_train}
         theirs = {key: meta[key] for key in ours if key in meta}
         if any(theirs[key] != ours[key] for key in theirs):
-            raise self._peer.refusal(f"serves a base model of {theirs}, and that of [model] has {ours}. Serve that one")
+            problem = f"serves a base model of {theirs}, and that of [model] has {ours}. Serve that one"
+            raise self._peer.refusal(problem)
 
     def _scale(self, adapter: str, loras: Mapping[int, str]) -> list[dict[str, float]]:
         """Every adapter's scale, by its number, where one of the map answers."""
@@ -97,7 +98,8 @@ class LlamaServerWire:
                 msg = f"does not tokenise ({error!r})"
                 raise MalformedError(msg) from error
             if len(tokens) != 1:
-                raise self._peer.refusal(f"has {len(tokens)} tokens for the label {text!r}; it must be one")
+                problem = f"has {len(tokens)} tokens for the label {text!r}; it must be one"
+                raise self._peer.refusal(problem)
             found.append(int(tokens[0]))
         return found[0], found[1]
 

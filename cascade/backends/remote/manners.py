@@ -6,11 +6,12 @@ What is asked changes nothing on a server, so every question may be asked again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from math import floor, inf
 from typing import TypeVar
 
-from asyncio_throttle import Throttler
+from asyncio_throttle.throttler import Throttler
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
@@ -66,39 +67,49 @@ class Manners:
         raise AssertionError  # tenacity returns or raises
 
     async def _once(self, send: Callable[[], Awaitable[_T]], ends: float) -> _T:
-        loop = asyncio.get_running_loop()
+        clock = asyncio.get_running_loop().time
         await self._keep_quiet(ends)
-        await self._slots.acquire()
-        is_broken = False
-        try:
+        async with self._slot():
+            self._breaker.check(clock())  # or a wave would wait in line to hear it
             await self._throttler.acquire()
-            self._breaker.check(loop.time())
-            left_s = ends - loop.time()
-            timeout_s = min(self._config.timeout_s, left_s)
+            self._breaker.begin(clock())
             try:
-                async with asyncio.timeout(timeout_s):
-                    found = await send()
-            except TimeoutError as error:
-                is_broken = True
-                msg = f"no answer within {timeout_s:.3g} s"
-                raise FaultError(msg, weight=UNREACHABLE if timeout_s < left_s else 0.0) from error
-            except asyncio.CancelledError:
-                is_broken = True
+                found = await self._timed(send, ends - clock())
+            except FaultError as error:
+                self._breaker.fail(clock(), error.cause, error.weight)
+                if error.wait_s is not None:
+                    self._quiet_until = max(self._quiet_until, clock() + error.wait_s)
+                raise
+            except BaseException:
                 self._breaker.leave()
                 raise
             self._breaker.succeed()
             return found
+
+    async def _timed(self, send: Callable[[], Awaitable[_T]], left_s: float) -> _T:
+        timeout_s = min(self._config.timeout_s, left_s)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await send()
+        except TimeoutError as error:
+            msg = f"no answer within {timeout_s:.3g} s"
+            raise FaultError(msg, weight=UNREACHABLE if timeout_s < left_s else 0.0) from error
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        """One of the requests that may be in flight; a while longer where it was broken off."""
+        await self._slots.acquire()
+        linger_s = 0.0
+        try:
+            yield
+        except asyncio.CancelledError:
+            linger_s = _LINGER_S
+            raise
         except FaultError as error:
-            self._breaker.fail(loop.time(), error.cause, error.weight)
-            if error.wait_s is not None:
-                self._quiet_until = max(self._quiet_until, loop.time() + error.wait_s)
+            linger_s = _LINGER_S if isinstance(error.__cause__, TimeoutError) else 0.0
             raise
         finally:
-            if is_broken:
-                loop.call_later(_LINGER_S, self._slots.release)
-            else:
-                self._slots.release()
-
+            asyncio.get_running_loop().call_later(linger_s, self._slots.release)
 
     async def _keep_quiet(self, ends: float) -> None:
         """Wait until the server wants to hear of us again.

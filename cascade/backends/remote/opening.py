@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
@@ -16,7 +16,7 @@ from cascade.backends.remote.llama_server import LlamaServerWire
 from cascade.backends.remote.server_backend import ServerBackend
 from cascade.backends.remote.system_one import SystemOneWire
 from cascade.backends.remote.text_tokenizer import TextTokenizer
-from cascade.backends.remote.wire import Peer, Prompts, Served
+from cascade.backends.remote.wire import Peer, Prompts, Served, Wire
 from cascade.backends.router import Router
 from cascade.backends.tuned_for import check_thresholds
 from cascade.config import Config
@@ -25,13 +25,18 @@ from cascade.errors import ConfigError
 from cascade.model_facts import ModelFacts
 from cascade.prompt import PromptBuilder, PromptFormat, Tokenizer, prompt_format
 from cascade.report import Provenance
+from cascade.servers_config import Kind
 from cascade.stage import BASE, SERVED
 from cascade.tree import Cascade
 
 if TYPE_CHECKING:
     from cascade.backends.llama import LlamaBackend
 
-_WIRES = {"llama-server": LlamaServerWire, "completions": CompletionsWire, "systemone": SystemOneWire}
+_WIRES: Mapping[Kind, Callable[[Peer], Wire]] = {
+    "llama-server": LlamaServerWire,
+    "completions": CompletionsWire,
+    "systemone": SystemOneWire,
+}
 _PLENTY = 1_000_000_000  # of nodes and tokens to keep: servers keep what they like
 _PER_SLOT = 16  # questions of a wave for each request that may be in flight
 
@@ -97,7 +102,9 @@ def _load(config: Config, cascades: Mapping[str, Cascade]) -> _Here:
     if not config.model.has_source:
         if asked_here:
             name = min(asked_here)
-            msg = f"model.path: adapter {name!r} is asked in this process, and no model is given. Give one, or a server."
+            msg = (
+                f"model.path: adapter {name!r} is asked in this process, and no model is given. Give one, or a server."
+            )
             raise ConfigError(msg)
         return _Here(form=form, tokenizer=TextTokenizer())
     models = load_model_set(config)
@@ -121,7 +128,9 @@ def _server(name: str, config: Config, prompts: Prompts) -> ServerBackend:
     return ServerBackend(peer, _WIRES[entry.kind](peer), ServerClient(name, entry, read_key(name, entry)))
 
 
-def _facts(config: Config, here: _Here, servers: Mapping[str, ServerBackend], looks: Mapping[str, Served]) -> BackendFacts:
+def _facts(
+    config: Config, here: _Here, servers: Mapping[str, ServerBackend], looks: Mapping[str, Served]
+) -> BackendFacts:
     """What the engine must know of all backends together."""
     own = here.backend.facts if here.backend is not None else None
     known = {name: f"{entry.server}/{entry.name}" for name, entry in config.served.items()}
@@ -148,8 +157,6 @@ def _facts(config: Config, here: _Here, servers: Mapping[str, ServerBackend], lo
         sizes=replace(
             own.sizes if own else CallSizes(),
             n_served=_PER_SLOT * max(server.peer.config.in_flight for server in used.values()),
-            together=frozenset(
-                name for name, entry in config.served.items() if servers[entry.server].wire.is_together
-            ),
+            together=frozenset(name for name, entry in config.served.items() if servers[entry.server].wire.is_together),
         ),
     )

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from cascade.backends.base import Scores, Wave, WaveCost
@@ -19,6 +20,7 @@ from cascade.stop import Stop
 
 _LOOK_S = 0.02  # how often it is seen whether a wave shall end
 _GRACE_S = 0.5  # how long requests that a server works on may still take once it shall
+_HAND_OVER_S = 0.004  # what the engine needs to take in the answers
 
 
 @dataclass(slots=True)
@@ -34,6 +36,7 @@ class _Tally:
     decodes: list[tuple[Work, float]] = field(default_factory=list)
     answers: list[tuple[Ask, Answer]] = field(default_factory=list)
     booked: float = 0.0
+    is_ending: bool = False
     n_requests: int = 0
     n_questions: int = 0
 
@@ -97,7 +100,8 @@ class ServerBackend:
         try:
             return self.wire.look(self._client.call)
         except MalformedError as error:
-            raise self.peer.refusal(f"{error}. Check servers.{self.peer.name}.kind") from error
+            problem = f"{error}. Check servers.{self.peer.name}.kind"
+            raise self.peer.refusal(problem) from error
 
     async def score(self, wave: Wave, stop: Stop) -> Scores:
         """See ``Backend.score``; what the server cannot answer is unanswered."""
@@ -111,8 +115,8 @@ class ServerBackend:
         ends = began + wave.left_ms / 1_000
         tasks = [asyncio.ensure_future(self._answer(ask, tally, ends)) for ask in asks]
         try:
-            with stop.interrupting(lambda: loop.call_soon_threadsafe(_cancel, tasks)):
-                await self._watch(tasks, asks, tally, stop)
+            with stop.interrupting(partial(_cancel_soon, loop, tasks)):
+                await self._watch(tasks, asks, tally, stop, ends)
         finally:
             _cancel(tasks)
             results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -128,17 +132,24 @@ class ServerBackend:
         await self._client.close()
 
     @staticmethod
-    async def _watch(tasks: Sequence[asyncio.Future[None]], asks: Sequence[Ask], tally: _Tally, stop: Stop) -> None:
-        """Wait until all is answered, one request was refused, or the wave shall end."""
-        loop = asyncio.get_running_loop()
+    async def _watch(
+        tasks: Sequence[asyncio.Future[None]], asks: Sequence[Ask], tally: _Tally, stop: Stop, ends: float
+    ) -> None:
+        """Wait until all is answered, one request was refused, or the wave shall end.
+
+        It ends a little before nobody waits any more, so that what was answered still counts.
+        """
+        clock = asyncio.get_running_loop().time
         pending: set[asyncio.Future[None]] = set(tasks)
-        grace_ends = math.inf
-        while pending and loop.time() < grace_ends:
-            done, pending = await asyncio.wait(pending, timeout=_LOOK_S, return_when=asyncio.FIRST_EXCEPTION)
+        ends -= _HAND_OVER_S
+        while pending and (left_s := ends - clock()) > 0:
+            done, pending = await asyncio.wait(
+                pending, timeout=min(_LOOK_S, left_s), return_when=asyncio.FIRST_EXCEPTION
+            )
             if any(not task.cancelled() and task.exception() for task in done):
                 return
-            if stop.is_asked and grace_ends == math.inf:
-                grace_ends = loop.time() + _GRACE_S
+            if stop.is_asked and not tally.is_ending:
+                tally.is_ending, ends = True, min(ends, clock() + _GRACE_S)
                 _cancel([task for task, ask in zip(tasks, asks, strict=True) if ask.places[0] not in tally.sent])
 
     async def _answer(self, ask: Ask, tally: _Tally, ends: float) -> None:
@@ -163,6 +174,11 @@ class ServerBackend:
             tally.take(ask, answer, loop.time())
             return
         tally.unanswered |= dict.fromkeys(ask.places, cause)
+
+
+def _cancel_soon(loop: asyncio.AbstractEventLoop, tasks: Sequence[asyncio.Future[None]]) -> None:
+    """``_cancel`` from any thread."""
+    loop.call_soon_threadsafe(_cancel, tasks)
 
 
 def _cancel(tasks: Sequence[asyncio.Future[None]]) -> None:

@@ -1,4 +1,4 @@
-"""Prompts as text, for servers whose model is not at hand: a "token" is up to three characters, and can be read back."""
+"""Prompts as text, for servers whose model is not at hand: a "token" is three characters, and can be read back."""
 
 from __future__ import annotations
 

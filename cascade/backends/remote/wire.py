@@ -114,10 +114,11 @@ class Peer:
             ServerError: Has the name.
         """
         if self.config.model is not None and self.config.model not in names:
-            raise self.refusal(
-                f"serves the base model {' = '.join(dict.fromkeys(names)) or 'of no name'}, and servers.{self.name}.model "
-                f"is {self.config.model!r}. Start it with that model, or name the one that it has"
+            problem = (
+                f"serves the base model {' = '.join(dict.fromkeys(names)) or 'of no name'}, and "
+                f"servers.{self.name}.model is {self.config.model!r}. Start it with that model, or name the one it has"
             )
+            raise self.refusal(problem)
 
     def lacks(self, adapter: str, known: Sequence[str]) -> ServerError:
         """The error for an adapter of the map that the server does not have."""
