@@ -19,6 +19,8 @@ from math import log
 from types import TracebackType
 from typing import Any, Self
 
+_LOOK_S = 0.005  # how often it is seen whether a client has left
+
 P = Callable[[str, str], float]
 """(adapter or model, prompt or state with question) -> p(yes), in (0, 1)."""
 
@@ -75,9 +77,7 @@ class Script:
         if path == "/props":
             return {"model_path": f"/models/{self.model}.gguf", "default_generation_settings": {"n_ctx": 4096}}
         if path == "/lora-adapters":
-            return [
-                {"id": at, "path": f"/adapters/{name}.gguf", "scale": 0.0} for at, name in enumerate(self.adapters)
-            ]
+            return [{"id": at, "path": f"/adapters/{name}.gguf", "scale": 0.0} for at, name in enumerate(self.adapters)]
         if path == "/tokenize":
             return {"tokens": [dict(zip(("yes", "no"), self.labels, strict=True)).get(body["content"], 0)]}
         if path == "/completion":
@@ -136,9 +136,7 @@ class WireServer:
         self.most_in_flight = 0
         self.faults: Counter[Fault] = Counter()
         self._in_flight = 0
-        self._loop = asyncio.new_event_loop()
-        self._server: asyncio.Server | None = None
-        self._thread = threading.Thread(target=self._run, name="wire-server", daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="wire-server", daemon=True)
         self._ready = threading.Event()
         self.url = ""
 
@@ -150,34 +148,30 @@ class WireServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
-    def _run(self) -> None:
-        async def listen() -> None:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-            self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-        self._loop.run_until_complete(listen())
+    async def _run(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         self._ready.set()
-        self._loop.run_forever()
-        if self._server is not None:
-            self._server.close()
-        tasks = asyncio.all_tasks(self._loop)
-        for task in tasks:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        self._loop.close()
+        await self._stop.wait()
+        server.close()
+        connections = asyncio.all_tasks() - {asyncio.current_task()}
+        for connection in connections:
+            connection.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """The requests of one connection, until one of them ends it."""
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            while (request := await _read(reader)) is not None:
-                if not await self._handle(*request, reader, writer):
-                    break
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                while (request := await _read(reader)) is not None:
+                    if not await self._handle(*request, reader, writer):
+                        break
+        finally:
+            writer.close()
 
     async def _handle(
         self,
@@ -197,7 +191,7 @@ class WireServer:
         self.most_in_flight = max(self.most_in_flight, self._in_flight)
         try:
             answering = asyncio.ensure_future(self._answer(number, path, body, writer))
-            leaving = asyncio.ensure_future(reader.read(1))  # a client that breaks off closes its end
+            leaving = asyncio.ensure_future(_gone(reader))
             await asyncio.wait([answering, leaving], return_when=asyncio.FIRST_COMPLETED)
             is_answered = answering.done()
             for task in (answering, leaving):
@@ -259,6 +253,12 @@ async def _read(reader: asyncio.StreamReader) -> tuple[str, Mapping[str, str], A
         headers[name.lower()] = value.strip()
     body = await reader.readexactly(int(headers.get("content-length", 0)))
     return line[1].decode(), headers, json.loads(body) if body else None
+
+
+async def _gone(reader: asyncio.StreamReader) -> None:
+    """Until the client has closed its end; nothing is read, for it may be the next request."""
+    while not reader.at_eof() and reader.exception() is None:
+        await asyncio.sleep(_LOOK_S)
 
 
 def _head(status: int, length: int, headers: Mapping[str, str] | None = None) -> bytes:
