@@ -38,6 +38,11 @@ class Fault(StrEnum):
     WRONG = "wrong JSON"
     NO_JSON = "no JSON"
     SLOW = "slow bytes"
+    REFUSE = "400"
+
+
+PASSING = tuple(fault for fault in Fault if fault not in {Fault.NONE, Fault.REFUSE})
+"""Those after which it is worth asking again."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,12 +61,13 @@ class Script:
         pause_s: How long a request is worked on.
         seen: Every body, with its path and headers.
         tweak: Changes an answer before it is sent.
+        echo: Name of a header whose value errors repeat; empty for none.
     """
 
     p: P = lambda _adapter, _prompt: 0.5
     adapters: tuple[str, ...] = ()
     model: str = "base-model"
-    owner: str = "vllm"
+    owner: str = "llamacpp"
     labels: tuple[int, int] = (455, 417)
     fault: Callable[[int], Fault] = lambda _number: Fault.NONE
     stall_s: float = 30.0
@@ -69,6 +75,7 @@ class Script:
     pause_s: float = 0.0
     seen: list[tuple[str, Mapping[str, str], Any]] = field(default_factory=list)
     tweak: Callable[[Any], Any] = lambda answer: answer
+    echo: str = ""
 
     def answer(self, path: str, body: Any) -> Any:
         """The JSON of an answer; None where nothing is at that path."""
@@ -136,6 +143,7 @@ class WireServer:
         self.most_in_flight = 0
         self.faults: Counter[Fault] = Counter()
         self._in_flight = 0
+        self._writers: set[asyncio.StreamWriter] = set()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="wire-server", daemon=True)
         self._ready = threading.Event()
         self.url = ""
@@ -158,19 +166,20 @@ class WireServer:
         self._ready.set()
         await self._stop.wait()
         server.close()
-        connections = asyncio.all_tasks() - {asyncio.current_task()}
-        for connection in connections:
-            connection.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
+        for writer in self._writers:
+            writer.close()
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """The requests of one connection, until one of them ends it."""
+        self._writers.add(writer)
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 while (request := await _read(reader)) is not None:
                     if not await self._handle(*request, reader, writer):
                         break
         finally:
+            self._writers.discard(writer)
             writer.close()
 
     async def _handle(
@@ -190,7 +199,9 @@ class WireServer:
         self._in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self._in_flight)
         try:
-            answering = asyncio.ensure_future(self._answer(number, path, body, writer))
+            answering = asyncio.ensure_future(
+                self._answer(number, path, body, headers.get(self.script.echo, ""), writer)
+            )
             leaving = asyncio.ensure_future(_gone(reader))
             await asyncio.wait([answering, leaving], return_when=asyncio.FIRST_COMPLETED)
             is_answered = answering.done()
@@ -201,7 +212,7 @@ class WireServer:
         finally:
             self._in_flight -= 1
 
-    async def _answer(self, number: int, path: str, body: Any, writer: asyncio.StreamWriter) -> bool:
+    async def _answer(self, number: int, path: str, body: Any, said: str, writer: asyncio.StreamWriter) -> bool:
         fault = self.script.fault(number)
         self.faults[fault] += 1
         if self.script.pause_s:
@@ -216,18 +227,20 @@ class WireServer:
                 await asyncio.sleep(self.script.stall_s)
                 return False
             case Fault.ERROR:
-                return await _send(writer, 500, {"error": {"message": "internal error"}})
+                return await _send(writer, 500, {"error": {"message": f"internal error {said}"}})
             case Fault.BUSY:
                 retry = {"Retry-After": self.script.retry_after} if self.script.retry_after else {}
                 return await _send(writer, 429, {"error": {"message": "too many requests"}}, headers=retry)
+            case Fault.REFUSE:
+                return await _send(writer, 400, {"error": {"message": f"the prompt is too long {said}"}})
             case Fault.WRONG:
                 return await _send(writer, 200, {"answer": 42, "completion_probabilities": []})
             case _:
-                return await self._spoil(fault, json.dumps(answer).encode(), writer)
+                return await self._spoil(fault, json.dumps(answer).encode(), said, writer)
 
-    async def _spoil(self, fault: Fault, content: bytes, writer: asyncio.StreamWriter) -> bool:
+    async def _spoil(self, fault: Fault, content: bytes, said: str, writer: asyncio.StreamWriter) -> bool:
         if fault is Fault.NO_JSON:
-            return await _send_bytes(writer, 200, b"<html>Bad Gateway</html>")
+            return await _send_bytes(writer, 200, f"<html>Bad Gateway {said}</html>".encode())
         if fault is Fault.TRUNCATED:
             return await _send_bytes(writer, 200, content[: len(content) // 2])
         writer.write(_head(200, len(content)))

@@ -32,6 +32,7 @@ log = get_logger("cascade.engine")
 
 _NOVICE = 20  # decodes until which predictions are not believed when they say that nothing can be done
 _TRY_EVERY = 8
+_PATIENCE, _PATIENCE_S = 2.0, 0.1  # how far a wave may outlast its prediction, twice and so much, where others wait
 
 
 @dataclass(slots=True)
@@ -41,6 +42,7 @@ class _Running:
     plan: Plan
     owners: dict[Request, list[Job]]
     ends: float
+    overdue: float
     stop: Stop
 
 
@@ -192,8 +194,11 @@ class Loop:
         self._wake.set()
         if request.ends < inf:
             self._timers[request] = self._loop.call_at(last_moment(request), self._give_up, request)
-        if self._running is not None and request.ends < self._running.ends:
-            self._running.stop.ask()  # it cannot wait for the end of this wave
+        running = self._running
+        if running is not None and request.ends < running.ends:
+            running.stop.ask()  # it cannot wait for the end of this wave
+        elif running is not None:
+            self._loop.call_at(running.overdue, running.stop.ask)  # nor for one that hangs
 
     async def _serve(self) -> None:
         """Score the next wave; a request that no wave would fit into gets what it has."""
@@ -215,9 +220,9 @@ class Loop:
 
     async def _score(self, plan: Plan) -> None:
         wave = plan.jobs
-        self._running = running = _Running(
-            plan, owners(self._requests, wave), self.now() + plan.predicted_ms / 1_000, Stop()
-        )
+        ends = self.now() + plan.predicted_ms / 1_000
+        overdue = ends + _PATIENCE * plan.predicted_ms / 1_000 + _PATIENCE_S
+        self._running = running = _Running(plan, owners(self._requests, wave), ends, overdue, Stop())
         for request, own in running.owners.items():
             request.served = self.now()
             request.stats.calls_speculative += sum(job.is_ahead for job in own)

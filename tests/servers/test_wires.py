@@ -96,7 +96,7 @@ def test_a_missing_label_is_bounded_or_an_error(top: dict[str, float], expected:
         answer["choices"][0]["logprobs"]["top_logprobs"] = [top]
         return answer
 
-    with WireServer(Script(adapters=("one", "two"), tweak=tweak)) as server:
+    with WireServer(Script(owner="vllm", adapters=("one", "two"), tweak=tweak)) as server:
         opened = config(tmp_path, f'kind = "completions"\nurl = "{server.url}"', model=GGUF)
         with Engine.open(opened) as engine:
             if expected is None:
@@ -109,7 +109,9 @@ def test_a_missing_label_is_bounded_or_an_error(top: dict[str, float], expected:
 
 def test_an_answer_of_another_adapter_is_an_error(tmp_path: Path) -> None:
     """A server that answers with another model than was asked is not believed."""
-    with WireServer(Script(adapters=("one", "two"), tweak=lambda answer: answer | {"model": "base-model"})) as server:
+    with WireServer(
+        Script(owner="vllm", adapters=("one", "two"), tweak=lambda answer: answer | {"model": "base-model"})
+    ) as server:
         opened = config(tmp_path, f'kind = "completions"\nurl = "{server.url}"')
         with Engine.open(opened) as engine, pytest.raises(ServerError, match="answered as 'base-model' when 'one'"):
             engine.classify("fix it", items(1), "files")
@@ -132,7 +134,7 @@ def test_system_one_is_asked_in_words(tmp_path: Path) -> None:
 
 def test_system_one_takes_the_questions_of_an_item_together(tmp_path: Path) -> None:
     """Where one model answers all stages, a request holds an item's questions, and what is not needed is dropped."""
-    with WireServer(Script(p=lambda _, prompt: 0.9 if "changed" in prompt else 0.2)) as server:
+    with WireServer(Script(owner="vllm", p=lambda _, prompt: 0.9 if "changed" in prompt else 0.2)) as server:
         opened = config(
             tmp_path,
             f'kind = "systemone"\nurl = "{server.url}"',
@@ -155,7 +157,7 @@ def test_probabilities_of_system_one_are_probabilities(noul: object, tmp_path: P
     def tweak(answer: Any) -> Any:
         return {"answers": {name: {"type": "noul", "noul": noul} for name in answer["answers"]}}
 
-    with WireServer(Script(adapters=("one", "two"), tweak=tweak)) as server:
+    with WireServer(Script(owner="vllm", adapters=("one", "two"), tweak=tweak)) as server:
         opened = config(tmp_path, f'kind = "systemone"\nurl = "{server.url}"\nattempts = 2')
         with Engine.open(opened) as engine:
             (decision,) = engine.classify("fix it", items(1), "files").decisions
@@ -200,7 +202,7 @@ def test_an_unreachable_server_is_refused_at_open(kind: str, tmp_path: Path) -> 
 
 def test_another_kind_of_server_is_refused(tmp_path: Path) -> None:
     """A server that is none of the kind that the config says is refused, with the key to look at."""
-    with WireServer(Script(adapters=("one", "two"))) as server:
+    with WireServer(Script(owner="vllm", adapters=("one", "two"))) as server:
         opened = config(tmp_path, f'kind = "llama-server"\nurl = "{server.url}"')
         with pytest.raises(ServerError, match=r"answers as no llama-server does.*servers\.far\.kind"):
             Engine.open(opened)

@@ -40,6 +40,7 @@ class Breaker:
     def __init__(self) -> None:
         self._weight, self._rest_s = 0.0, _REST_S
         self._until, self._cause = -inf, ""
+        self._succeeded = -inf
         self._is_trying = False
 
     def check(self, now: float) -> None:
@@ -56,12 +57,14 @@ class Breaker:
         self.check(now)
         self._is_trying = self._weight >= TRIPS_AT
 
-    def succeed(self) -> None:
+    def succeed(self, now: float) -> None:
         """The server has answered."""
-        self._weight, self._rest_s, self._is_trying = 0.0, _REST_S, False
+        self._weight, self._rest_s, self._is_trying, self._succeeded = 0.0, _REST_S, False, now
 
-    def fail(self, now: float, cause: str, weight: float) -> None:
-        """A request has failed."""
+    def fail(self, now: float, cause: str, weight: float, began: float) -> None:
+        """A request has failed; one that began before the last success says nothing new of the server."""
+        if began < self._succeeded:
+            weight = 0.0
         was_down = self._weight >= TRIPS_AT
         self._weight += weight
         if self._weight >= TRIPS_AT and (self._is_trying or not was_down):

@@ -68,22 +68,21 @@ class Manners:
 
     async def _once(self, send: Callable[[], Awaitable[_T]], ends: float) -> _T:
         clock = asyncio.get_running_loop().time
-        await self._keep_quiet(ends)
         async with self._slot():
-            self._breaker.check(clock())  # or a wave would wait in line to hear it
-            await self._throttler.acquire()
-            self._breaker.begin(clock())
+            await self._start(ends)
+            began = clock()
+            self._breaker.begin(began)
             try:
                 found = await self._timed(send, ends - clock())
             except FaultError as error:
-                self._breaker.fail(clock(), error.cause, error.weight)
+                self._breaker.fail(clock(), error.cause, error.weight, began)
                 if error.wait_s is not None:
                     self._quiet_until = max(self._quiet_until, clock() + error.wait_s)
                 raise
             except BaseException:
                 self._breaker.leave()
                 raise
-            self._breaker.succeed()
+            self._breaker.succeed(clock())
             return found
 
     async def _timed(self, send: Callable[[], Awaitable[_T]], left_s: float) -> _T:
@@ -111,18 +110,24 @@ class Manners:
         finally:
             asyncio.get_running_loop().call_later(linger_s, self._slots.release)
 
-    async def _keep_quiet(self, ends: float) -> None:
-        """Wait until the server wants to hear of us again.
+    async def _start(self, ends: float) -> None:
+        """Wait until a request may begin.
 
         Raises:
-            FaultError: That is later than anybody waits.
+            DownError: The server counts as down.
+            FaultError: It wants to be left alone for longer than anybody waits.
         """
         clock = asyncio.get_running_loop().time
-        while (quiet_s := self._quiet_until - clock()) > 0:
+        while True:
+            self._breaker.check(clock())  # before the line for a start, or a wave would stand in it for nothing
+            quiet_s = self._quiet_until - clock()
             if quiet_s >= min(ends - clock(), max(_LONGEST_WAIT_S, self._config.timeout_s)):
                 msg = f"it is busy and asks to be left alone for {quiet_s:.3g} s"
                 raise FaultError(msg, wait_s=quiet_s, weight=0.0)
-            await asyncio.sleep(quiet_s)
+            await asyncio.sleep(max(0.0, quiet_s))
+            await self._throttler.acquire()
+            if self._quiet_until <= clock():
+                return
 
 
 def _wait(state: RetryCallState) -> float:
