@@ -270,7 +270,7 @@ async def _read(reader: asyncio.StreamReader) -> tuple[str, Mapping[str, str], A
 
 async def _gone(reader: asyncio.StreamReader) -> None:
     """Until the client has closed its end; nothing is read, for it may be the next request."""
-    while not reader.at_eof() and reader.exception() is None:
+    while not reader.at_eof() and reader.exception() is None:  # noqa: ASYNC110 - nothing tells of an end unread
         await asyncio.sleep(_LOOK_S)
 
 

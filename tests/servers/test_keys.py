@@ -15,7 +15,7 @@ from cascade.errors import MachineError
 from cascade.servers_config import ServerConfig
 from tests.servers.configs import config, items
 
-SECRET = "sk-not-for-anybodys-eyes"
+SECRET = "sk-not-for-anybodys-eyes"  # noqa: S105 - of nobody
 
 
 @pytest.fixture(name="variable")

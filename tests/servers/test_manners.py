@@ -76,7 +76,7 @@ def test_a_busy_server_is_left_alone(*, is_date: bool, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("budget", [None, 2_000])
 def test_a_server_that_is_busy_for_long_is_not_waited_for(budget: float | None, tmp_path: Path) -> None:
-    """A Retry-After beyond what anybody waits ends the items at once, with the cause and a budget's status and label."""
+    """A Retry-After beyond what anybody waits ends the items at once, with the cause and a budget's status."""
     script = Script(p=p_yes, adapters=("one", "two"), fault=lambda _: Fault.BUSY, retry_after="600")
     with WireServer(script) as server, Engine.open(far(tmp_path, server)) as engine:
         report = engine.classify("fix it", items(20), "files", budget=budget)
@@ -109,7 +109,7 @@ def test_stages_put_to_all_items_need_the_server(tmp_path: Path) -> None:
     """Where every answer is wanted, such as for tuning, a server that does not answer is an error."""
     script = Script(adapters=("one", "two"), fault=lambda _: Fault.ERROR)
     with WireServer(script) as server, Engine.open(far(tmp_path, server, "attempts = 2")) as engine:
-        with pytest.raises(ServerError, match="does not answer: status 500: .*internal error"):
+        with pytest.raises(ServerError, match=r"does not answer: status 500: .*internal error"):
             engine.probe("fix it", items(2), "files")
         script.fault = lambda _: Fault.NONE
         assert len(engine.probe("fix it", items(2), "files")) == 2
@@ -120,7 +120,7 @@ def test_a_refusal_fails_the_request_and_no_other(tmp_path: Path) -> None:
     script = Script(p=p_yes, adapters=("one", "two"))
     script.fault = lambda number: Fault.REFUSE if number == 0 else Fault.NONE
     with WireServer(script) as server, Engine.open(far(tmp_path, server)) as engine:
-        with pytest.raises(ServerError, match="'far' at .* refuses /completion with status 400: .*prompt is too long"):
+        with pytest.raises(ServerError, match=r"'far' at .* refuses /completion with status 400: .*prompt is too long"):
             engine.classify("fix it", items(1), "files")
         assert len(server.arrivals) == 1
         assert engine.classify("fix it", items(1), "files").decisions[0].status is Status.DECIDED
@@ -146,14 +146,17 @@ def test_another_request_does_not_wait_for_a_stalled_one(tmp_path: Path) -> None
     """While one caller's request hangs, a caller with a budget is answered."""
     script = Script(p=p_yes, adapters=("one", "two"), stall_s=60.0)
     script.fault = lambda number: Fault.STALL if number == 0 else Fault.NONE
-    with WireServer(script) as server, Engine.open(far(tmp_path, server, "timeout_s = 5")) as engine:
-        with ThreadPoolExecutor(1) as pool:
-            slow = pool.submit(engine.classify, "fix it", items(1), "files")
-            while not server.arrivals:
-                time.sleep(0.01)
-            report = engine.classify("fix that", items(3), "files", budget=4_000)
-            assert [decision.label for decision in report.decisions] == labels(3)
-            assert slow.result().decisions[0].label == "dropped"
+    with (
+        WireServer(script) as server,
+        Engine.open(far(tmp_path, server, "timeout_s = 5")) as engine,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        slow = pool.submit(engine.classify, "fix it", items(1), "files")
+        while not server.arrivals:
+            time.sleep(0.01)
+        report = engine.classify("fix that", items(3), "files", budget=4_000)
+        assert [decision.label for decision in report.decisions] == labels(3)
+        assert slow.result().decisions[0].label == "dropped"
 
 
 def test_closing_does_not_wait_for_a_stalled_server(tmp_path: Path) -> None:
@@ -178,7 +181,7 @@ async def test_a_caller_that_leaves_ends_its_requests(tmp_path_factory: pytest.T
         opened = far(tmp_path_factory.mktemp("config"), server, "timeout_s = 50\nin_flight = 4")
         async with Engine.open(opened) as engine:
             left = asyncio.create_task(engine.aclassify("fix it", items(4), "files"))
-            while len(server.arrivals) < 4:
+            while len(server.arrivals) < 4:  # noqa: ASYNC110 - the server has a loop of its own
                 await asyncio.sleep(0.01)
             left.cancel()
             report = await engine.aclassify("fix that", items(3), "files")

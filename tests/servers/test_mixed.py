@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -27,7 +27,7 @@ def mixed(servers: dict[str, Any], served: dict[str, Any]) -> Config:
 
 
 def test_the_first_stage_here_and_the_last_on_a_server() -> None:
-    """Stages that stay here answer as ever, those on a server as it says; both stand in the steps and the provenance."""
+    """Stages that stay here answer as ever, those on a server as it says; both stand in steps and provenance."""
     task, candidates = symbols(3, 40)
     script = Script(p=lambda name, _: 0.75 if name == "primary-lora" else 0.1, adapters=("primary-lora",), owner="vllm")
     with WireServer(script) as server:
@@ -76,7 +76,7 @@ def test_text_prompts_can_be_read_back(text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text, special=True)) == text
     outside = tokenizer.decode(tokenizer.encode(text, special=False))
     assert outside.replace("< ", "<") == text.replace("< ", "<")
-    assert all(after.isspace() for before, after in zip(outside, outside[1:], strict=False) if before == "<")
+    assert all(after.isspace() for before, after in pairwise(outside) if before == "<")
 
 
 PIECES = ("<|item|>", "<|ask|>", "<|endoftext|>", "a", " ", "é", "\n", "<", "|", ">", "<|", "|>", "ask")
@@ -95,7 +95,7 @@ def test_token_prompts_can_be_written_as_text(text: str) -> None:
 def test_an_adapter_named_base_is_refused_with_servers() -> None:
     """``base`` is what this process has without an adapter."""
     servers = {"gpu": {"kind": "completions", "url": "http://127.0.0.1:1"}}
-    with pytest.raises(ConfigError, match="adapters.base: this name means"):
+    with pytest.raises(ConfigError, match=r"adapters\.base: this name means"):
         Engine.open(mixed(servers, {"base": {"server": "gpu"}}))
 
 

@@ -99,7 +99,7 @@ def test_another_model_or_adapter_is_refused(server: Running) -> None:
         Engine.open(config(server.url, model="qwen"))
     table = config(server.url).model_dump(exclude_none=True, exclude_unset=True)
     table["adapters"]["primary"]["name"] = "stranger"
-    with pytest.raises(ServerError, match="no adapter 'stranger', which adapters.primary names; it has relevant"):
+    with pytest.raises(ServerError, match=r"no adapter 'stranger', which adapters\.primary names; it has relevant"):
         Engine.open(Config.model_validate(table))
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import log
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.wire_server import Script, WireServer
-from cascade import CascadeError, ConfigError, Engine, ServerError, shipped_config
+from cascade import ConfigError, Engine, ServerError, shipped_config
 from tests.servers.configs import config, items, labels, p_yes
 
 GGUF = f'path = "{shipped_config().parent / "embedded.gguf"}"'
@@ -30,7 +28,7 @@ def test_a_cascade_is_decided_by_a_server(kind: str, model: str, tmp_path: Path)
     if model == GGUF and kind != "systemone":
         # Token ids cannot be read back by the server; every answer is a no.
         script_ = script(kind)
-        script_.p = lambda adapter, prompt: 0.2
+        script_.p = lambda *_: 0.2
     else:
         script_ = script(kind)
     with WireServer(script_) as server:
