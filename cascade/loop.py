@@ -251,7 +251,7 @@ class Loop:
         lineage = self._backend.facts.lineages[plan.adapter]
         for node in scores.lost:
             self._planner.kept.forget((node, lineage))
-        walk_on(plan.jobs, scores.logits, scores.unanswered)
+        walk_on(plan.jobs, scores)
         for request, own in running.owners.items():
             if request not in self._requests:
                 continue

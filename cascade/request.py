@@ -77,6 +77,16 @@ class Request:
         """The items that are on their way, those of most value first where time is short."""
         return [walk for walk in (self._in_turn if self.is_short else self.walks) if walk.stage is not None]
 
+    @property
+    def askable(self) -> list[Walk]:
+        """Of the open walks those that no server owes an answer; all of them where none is left."""
+        return [walk for walk in self.open_walks if walk.is_owed is None or not walk.is_owed()] or self.open_walks
+
+    @property
+    def only_waits(self) -> bool:
+        """Whether servers owe all of its open walks an answer."""
+        return all(walk.is_owed is not None and walk.is_owed() for walk in self.open_walks)
+
     def begin(self, only: Sequence[str] = ()) -> None:
         """Let the items pass the cascade's prior stage, or put certain stages to all of them.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from cascade.expectation import Expectation
@@ -31,6 +31,7 @@ class Walk:
         p_label: The label's probability where the way was cut short; None for one that was walked to its end.
         status: How the label came about.
         cause: Why the way was cut short, where a server could not answer; empty otherwise.
+        is_owed: Whether a server still owes it an answer; None where none does.
     """
 
     item: Item
@@ -46,6 +47,7 @@ class Walk:
     p_label: float | None = None
     status: Status = Status.DECIDED
     cause: str = ""
+    is_owed: Callable[[], bool] | None = None
     _scores: dict[tuple[str, str], float] = field(default_factory=dict)  # (stage, tier) -> p(yes)
 
     @property

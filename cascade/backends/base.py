@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
@@ -82,12 +82,15 @@ class Scores:
         cost: What the wave took.
         lost: Nodes above its questions that are not kept because it was stopped.
         unanswered: Place of a probe that a server could not answer -> why; its logit is NaN.
+        under_way: Place of a probe whose answer a server still owes -> whether it does. Its logit is NaN; asked
+            again, it is waited for.
     """
 
     logits: Sequence[float]
     cost: WaveCost
     lost: tuple[Node, ...] = ()
     unanswered: Mapping[int, str] = field(default_factory=dict)
+    under_way: Mapping[int, Callable[[], bool]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,10 @@ class Router:
         return await self._embedded.score(wave, stop)
 
     def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
-        """See ``Backend.release``; servers keep what they like."""
+        """See ``Backend.release``; servers keep what they like, but owe no answers any more."""
+        nodes = tuple(nodes)
+        for server in set(self._servers.values()) if lineage is None else ():
+            server.release(nodes)
         if self._embedded is not None:
             self._embedded.release(nodes, lineage)
 

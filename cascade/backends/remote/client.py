@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from time import time
@@ -44,6 +46,8 @@ class ServerClient:
 
     def __init__(self, name: str, config: ServerConfig, key: Key) -> None:
         self._name, self._config, self._key = name, config, key
+        with suppress(ImportError):  # otherwise loaded at the first request, for 50 ms of somebody's budget
+            importlib.import_module("anyio._backends._asyncio")
         self._client = httpx.AsyncClient(
             base_url=config.url,
             headers=key.headers,

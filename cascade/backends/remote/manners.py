@@ -59,6 +59,7 @@ class Manners:
             stop=lambda state: _is_last(state, self._config.attempts, min(longest_s, ends - clock())),
             wait=_wait,
             retry=retry_if_exception_type(FaultError),
+            sleep=asyncio.sleep,
             reraise=True,
         )
         async for attempt in retrying:
