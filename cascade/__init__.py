@@ -21,6 +21,7 @@ from cascade.errors import (
     ItemError,
     ModelFileError,
     OverloadError,
+    ServerError,
 )
 from cascade.items import Group, Item, Task
 from cascade.observer import Observer, SeenWave
@@ -63,6 +64,7 @@ __all__ = [
     "Scores",
     "ScriptedBackend",
     "SeenWave",
+    "ServerError",
     "Stage",
     "Statistics",
     "Status",

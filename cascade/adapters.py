@@ -126,8 +126,7 @@ def load_model_set(config: Config, hub: Hub | None = None) -> ModelSet:
         check_labels(file, (labels.yes, labels.no))
         model_sha256 = file_hash(model_path)
     adapters = {}
-    for name in config.adapters:
-        entry = config.adapter(name)
+    for name, entry in config.files.items():
         with _named(f"adapters.{name}"):
             facts = check_adapter(read_gguf(entry.path), model, model_sha256)
             sha256 = file_hash(entry.path)

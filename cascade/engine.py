@@ -80,7 +80,7 @@ class Engine:
 
     @classmethod
     def open(cls, config: Config | Path | str | None = None, observers: Sequence[Observer] = ()) -> Self:
-        """An engine with the embedded backend.
+        """An engine with the backends that a config names: this process, servers, or both.
 
         Args:
             config: A config, or the path of a config file; None for the shipped one.
@@ -89,13 +89,14 @@ class Engine:
         Raises:
             ConfigError: The config does not hold together, or does not fit the model.
             ModelFileError: A model or adapter file is missing, damaged or does not fit.
+            ServerError: A server cannot be reached, serves another base model, or lacks an adapter.
         """
-        from cascade.backends.embedded import open_backend  # noqa: PLC0415 - llama_cpp loads only where it is used
+        from cascade.backends.opening import open_any  # noqa: PLC0415 - gguf and llama_cpp load only where they are used
 
         if not isinstance(config, Config):
             config = read_config(Path(config) if config is not None else shipped_config())
         cascades = config.cascades()
-        backend = open_backend(config, cascades)
+        backend = open_any(config, cascades)
         return cls(backend, cascades, config.model.limits.limits(), settings=settings_of(config, observers))
 
     def classify(

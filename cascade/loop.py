@@ -10,11 +10,12 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from math import inf, isnan
+from math import inf
 from typing import Any
 
 from cascade.admission import Admission, Rules
-from cascade.backends.base import Backend, Probe, Scores, Wave
+from cascade.answers import walk_on
+from cascade.backends.base import Backend, Scores, Wave
 from cascade.cost_model import CostModel
 from cascade.errors import BackendError, ClosedError
 from cascade.kept import Kept
@@ -23,7 +24,6 @@ from cascade.planner import Planner, Room, Terms
 from cascade.prompt import PromptBuilder
 from cascade.request import Request, Running, owners
 from cascade.schedule import Schedule, last_moment
-from cascade.scoring import p_yes
 from cascade.stop import Stop
 from cascade.wave import Plan
 
@@ -31,6 +31,7 @@ log = get_logger("cascade.engine")
 
 _NOVICE = 20  # decodes until which predictions are not believed when they say that nothing can be done
 _TRY_EVERY = 8
+_PATIENCE, _PATIENCE_S = 2.0, 0.1  # how far a wave may outlast its prediction, twice and so much, where others wait
 
 
 class Loop:
@@ -188,8 +189,11 @@ class Loop:
         self._wake.set()
         if request.ends < inf:
             self._timers[request] = self._loop.call_at(last_moment(request), self._give_up, request)
-        if self._running is not None and request.ends < self._running.ends:
-            self._running.stop.ask()  # it cannot wait for the end of this wave
+        running = self._running
+        if running is not None and request.ends < running.ends:
+            running.stop.ask()  # it cannot wait for the end of this wave
+        elif running is not None:
+            self._loop.call_at(running.overdue, running.stop.ask)  # nor for one that hangs
 
     async def _serve(self) -> None:
         """Score the next wave; a request that no wave would fit into gets what it has."""
@@ -211,17 +215,16 @@ class Loop:
 
     async def _score(self, plan: Plan) -> None:
         wave = plan.jobs
-        self._running = running = Running(
-            plan, owners(self._requests, wave), self.now() + plan.predicted_ms / 1_000, Stop()
-        )
+        ends = self.now() + plan.predicted_ms / 1_000
+        overdue = ends + _PATIENCE * plan.predicted_ms / 1_000 + _PATIENCE_S
+        self._running = running = Running(plan, owners(self._requests, wave), ends, overdue, Stop())
         for request, own in running.owners.items():
             request.served = self.now()
             request.stats.calls_speculative += sum(job.is_ahead for job in own)
-        probes = [
-            Probe(self._builder.question(job.walk.path[-1], job.question.marker), job.question.adapter) for job in wave
-        ]
+        left_ms = 1_000 * max(last_moment(request) - self.now() for request in running.owners)
+        probes = tuple(job.probe(self._builder) for job in wave)
         try:
-            scores = await self._backend.score(Wave(tuple(probes), plan.predicted_ms), running.stop)
+            scores = await self._backend.score(Wave(probes, plan.predicted_ms, left_ms), running.stop)
         except BackendError as error:
             self._planner.kept.lose()
             for request in running.owners:
@@ -239,13 +242,7 @@ class Loop:
         lineage = self._backend.facts.lineages[plan.adapter]
         for node in scores.lost:
             self._planner.kept.forget((node, lineage))
-        before = {job.walk: job.walk.depth for job in plan.jobs}
-        for job, p in zip(plan.jobs, p_yes(scores.logits).tolist(), strict=True):
-            if not isnan(p):
-                job.walk.take(job.stage, job.tier, p)
-        for walk, depth in before.items():
-            for stage, answer in walk.passed[depth:] if walk.fixed is None else ():
-                walk.expected.learn(stage, answer=answer)
+        walk_on(plan.jobs, scores)
         for request, own in running.owners.items():
             if request not in self._requests:
                 continue

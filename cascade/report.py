@@ -67,6 +67,7 @@ class Decision:
         provenance: What answered.
         p_label: Where it was cut short, the label's probability among items that stand where it
             stood; None for one that was decided: its steps say how sure each answer was.
+        cause: Why it was cut short, where a server could not answer; empty otherwise.
     """
 
     id: str
@@ -75,6 +76,7 @@ class Decision:
     steps: tuple[Step, ...]
     provenance: Provenance
     p_label: float | None = None
+    cause: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form; provenance stands once in the report."""
@@ -89,8 +91,9 @@ class Decision:
             }
             for step in self.steps
         ]
-        found = {"id": self.id, "label": self.label, "status": str(self.status), "steps": steps}
-        return found if self.p_label is None else found | {"p_label": self.p_label}
+        found: dict[str, Any] = {"id": self.id, "label": self.label, "status": str(self.status), "steps": steps}
+        found |= {} if self.p_label is None else {"p_label": self.p_label}
+        return found | ({"cause": self.cause} if self.cause else {})
 
 
 @dataclass(slots=True, kw_only=True)

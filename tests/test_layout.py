@@ -21,6 +21,7 @@ PURE = {
     "cascade.prior_stage",
     "cascade.fact_table",
     "cascade.prompt",
+    "cascade.prompt_text",
     "cascade.scoring",
     "cascade.metrics",
     "cascade.report",
@@ -38,6 +39,7 @@ PURE = {
     "cascade.expectation",
     "cascade.kept",
     "cascade.wave",
+    "cascade.answers",
     "cascade.speculation",
     "cascade.stop",
     "cascade.tuning.calibration",
@@ -46,6 +48,8 @@ PURE = {
     "cascade.tuning.scored",
     "cascade.tuning.search",
     "cascade.backends.base",
+    "cascade.backends.remote.faults",
+    "cascade.backends.remote.text_tokenizer",
     "cascade.candidates.records",
     "cascade.candidates.words",
     "cascade.candidates.evidence",
@@ -103,6 +107,10 @@ def test_pure_modules_import_pure_ones_only(name: str) -> None:
         ("peft", ("cascade.bench.torch_peer",)),
         ("tree_sitter", ("cascade.candidates.",)),
         ("huggingface_hub", ("cascade.adapters",)),
+        ("httpx", ("cascade.backends.remote.client",)),
+        ("tenacity", ("cascade.backends.remote.manners",)),
+        ("asyncio_throttle", ("cascade.backends.remote.manners",)),
+        ("keyring", ("cascade.backends.remote.keys",)),
         ("typer", ("cascade.cli",)),
         ("rich", ("cascade.cli",)),
         ("fastapi", ("cascade.service.",)),
@@ -146,6 +154,17 @@ def test_imports_without_llama_cpp() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
     assert not done.stderr
     assert done.returncode == 0
+
+
+def test_servers_cost_nothing_where_none_is_asked() -> None:
+    """Neither the package nor an engine without servers loads what talks to servers."""
+    code = (
+        "import sys; from cascade import Engine\n"
+        "with Engine.open() as engine: engine.classify('fix it', [])\n"
+        "print([name for name in ('httpx', 'tenacity', 'asyncio_throttle', 'keyring') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
 
 
 def test_every_test_says_what_it_shows() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Protocol
 
 from cascade.costs import CallSizes, Costs, Work
@@ -22,10 +23,12 @@ class Probe:
     Attributes:
         node: The question's node; its path is the prompt.
         adapter: Name of the adapter that answers; ``base`` for none.
+        wording: The question in full, for servers that are asked in words; empty if nobody needs it.
     """
 
     node: Node
     adapter: str
+    wording: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +38,12 @@ class Wave:
     Attributes:
         probes: Never empty.
         predicted_ms: How long the engine believes it will take.
+        left_ms: How long anybody waits for its answers; infinity for without a limit.
     """
 
     probes: tuple[Probe, ...]
     predicted_ms: float = 0.0
+    left_ms: float = inf
 
     @property
     def adapter(self) -> str:
@@ -95,11 +100,16 @@ class Scores:
             NaN for a probe that was not scored because the wave was stopped.
         cost: What the wave took.
         lost: Nodes above its questions that are not kept because it was stopped.
+        unanswered: Place of a probe that a server could not answer -> why; its logit is NaN.
+        under_way: Place of a probe whose answer a server still owes -> whether it does. Its logit is NaN; asked
+            again, it is waited for.
     """
 
     logits: Sequence[float]
     cost: WaveCost
     lost: tuple[Node, ...] = ()
+    unanswered: Mapping[int, str] = field(default_factory=dict)
+    under_way: Mapping[int, Callable[[], bool]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +119,8 @@ class BackendFacts:
     Attributes:
         provenance: Hashes, prompt format and label tokens.
         lineages: Adapter that a probe may ask for -> adapter that computes what stands before its
-            question; the same name for plain LoRA, ``base`` for ``base`` and for activated LoRA.
+            question; the same name for plain LoRA, ``base`` for ``base`` and for activated LoRA, ``SERVED``
+            for one on a server.
         form: The prompt format that the backend's model reads.
         tokenizer: Its tokenizer.
         max_prompt: Most tokens of one prompt.

@@ -11,12 +11,11 @@ from cascade.adapters import ModelSet, load_model_set
 from cascade.backends.llama import LlamaBackend
 from cascade.backends.native import ContextSize
 from cascade.backends.tune import tuning_key
+from cascade.backends.tuned_for import check_thresholds
 from cascade.config import Config, ModelConfig
 from cascade.errors import CascadeError, ConfigError
 from cascade.machine import user_cache
 from cascade.prompt import PromptBuilder, PromptFormat, prompt_format
-from cascade.stage import BASE
-from cascade.thresholds_file import ThresholdsFile
 from cascade.tree import Cascade
 from cascade.tuned import Tuning
 from cascade.tuning_file import load_tuning
@@ -52,7 +51,9 @@ def open_backend(
     """
     form = form or prompt_format(config.model.format)
     models = models or load_model_set(config)
-    _check_thresholds(config, cascades, models)
+    if not config.served:  # with servers, whoever opens them knows all of the adapters
+        adapters = {name: adapter.sha256 for name, adapter in models.adapters.items()}
+        check_thresholds(config, cascades, models.model_sha256, adapters)
     tuning = find_tuning(config.model, models.model_sha256, tunings)
     costs = tuning.costs if tuning else None
     backend = LlamaBackend.open(models, form, context_size(config.model, tuning), costs)
@@ -64,15 +65,6 @@ def open_backend(
         backend.abandon()
         raise
     return backend
-
-
-def _check_thresholds(config: Config, cascades: Mapping[str, Cascade], models: ModelSet) -> None:
-    """Refuse tuned thresholds of other files: what they promise is true of theirs alone."""
-    adapters = {name: adapter.sha256 for name, adapter in models.adapters.items()}
-    for name, cascade in cascades.items():
-        entry = config.cascade.get(name)
-        if entry and isinstance(entry.thresholds, ThresholdsFile):
-            entry.thresholds.check(name, cascade.stages, models.model_sha256, adapters)
 
 
 def find_tuning(model: ModelConfig, model_sha256: str, folder: CacheFolder = "user") -> Tuning | None:
@@ -114,5 +106,5 @@ def check_questions(cascade: Cascade, builder: PromptBuilder, models: ModelSet) 
                 f"1 to {MAX_MARKER}. Give the stage a shorter marker; the wording stands in the prefix."
             )
             raise ConfigError(msg)
-        if question.adapter != BASE:
+        if question.adapter in models.adapters:
             models.adapters[question.adapter].facts.activation_start(builder.marker_tokens(question.marker))

@@ -63,7 +63,8 @@ def labelled_scores(config: Config, name: str, paths: list[Path], cache: Path | 
 
 def _origin(config: Config, engine: Engine, cascade: Cascade, tasks: tuple[Labelled, ...]) -> Origin:
     facts = engine.facts.provenance
-    scales = {adapter: config.adapter(adapter).scale for adapter in cascade.adapters()}
+    scale = {name: entry.scale for table in (config.files, config.served) for name, entry in table.items()}
+    scales = {adapter: scale[adapter] for adapter in cascade.adapters()}
     shape = [facts.prompt_format, facts.label_tokens, config.model.limits.model_dump(), scales]
     return Origin(
         model=facts.model,

@@ -128,6 +128,7 @@ class DecisionBody(BaseModel):
     status: Status
     steps: Sequence[StepBody]
     p_label: float | None = Field(None, description="Only where it was cut short: how likely the label is.")
+    cause: str | None = Field(None, description="Only where a server could not answer: why.")
 
 
 class StatsBody(BaseModel):

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from cascade.errors import BackendError, ClosedError, InputError, OverloadError
+from cascade.errors import BackendError, ClosedError, InputError, OverloadError, ServerError
 from cascade.logs import get_logger
 from cascade.service.settings import ServiceSettings
 
@@ -119,6 +119,9 @@ def add_problems(app: FastAPI, settings: ServiceSettings) -> None:
         log.error("scoring failed", error=str(error))
         return problem(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
 
+    def behind(_: Request, error: Exception) -> Response:
+        return problem(HTTPStatus.BAD_GATEWAY, str(error))
+
     def left(_: Request, __: Exception) -> Response:
         return Response(status_code=_LEFT)
 
@@ -133,6 +136,7 @@ def add_problems(app: FastAPI, settings: ServiceSettings) -> None:
         (InputError, bad_input),
         (OverloadError, busy),
         (ClosedError, busy),
+        (ServerError, behind),
         (BackendError, failed),
         (ClientDisconnect, left),
         (Exception, unforeseen),

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from cascade.items import Item, Task
-from cascade.prompt import one_line
+from cascade.prompt_text import one_line
 from cascade.report import Step
 from cascade.service.bodies import check_text
 from cascade.service.problems import UNFIT, RefusedError
