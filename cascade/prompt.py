@@ -17,7 +17,7 @@ from typing import Protocol
 
 from cascade.errors import ConfigError
 from cascade.items import Group, Item, Task
-from cascade.prompt_text import group_text, item_text, one_line, seeds_text, task_text
+from cascade.prompt_text import group_text, item_text, one_line, seeds_text
 from cascade.stage import Question
 
 
@@ -39,12 +39,14 @@ class Node:
         segment: Its level.
         tokens: Token ids of this segment alone, never empty.
         text: What it says in words, without the template; empty for a question.
+        seeds: Of a task, its seed files in words; empty without any.
     """
 
     parent: Node | None
     segment: Segment
     tokens: tuple[int, ...]
     text: str = ""
+    seeds: str = ""
 
     @cached_property
     def start(self) -> int:
@@ -222,7 +224,7 @@ class PromptBuilder:
     def task(self, instructions: str, questions: Sequence[Question], task: Task) -> Node:
         """The root of a request's trie."""
         pieces = task_pieces(self.form, instructions, questions, task)
-        return Node(None, Segment.TASK, self._tokens(pieces), task_text(task))
+        return Node(None, Segment.TASK, self._tokens(pieces), one_line(task.text), seeds_text(task))
 
     def group(self, parent: Node, group: Group) -> Node:
         """A group's header below its task."""

@@ -30,10 +30,5 @@ def seeds_text(task: Task) -> str:
     return ", ".join(one_line(seed) for seed in task.seeds)
 
 
-def task_text(task: Task) -> str:
-    """A task in one line: its text and its seed files."""
-    return _joined(task.text, f"seed files {seeds_text(task)}" if task.seeds else "")
-
-
 def _joined(*parts: str) -> str:
     return " | ".join(line for part in parts if (line := one_line(part)))

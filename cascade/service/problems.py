@@ -117,10 +117,8 @@ def add_problems(app: FastAPI, settings: ServiceSettings) -> None:
 
     def failed(_: Request, error: Exception) -> Response:
         log.error("scoring failed", error=str(error))
-        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
-
-    def behind(_: Request, error: Exception) -> Response:
-        return problem(HTTPStatus.BAD_GATEWAY, str(error))
+        is_behind = isinstance(error, ServerError)
+        return problem(HTTPStatus.BAD_GATEWAY if is_behind else HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
 
     def left(_: Request, __: Exception) -> Response:
         return Response(status_code=_LEFT)
@@ -136,7 +134,6 @@ def add_problems(app: FastAPI, settings: ServiceSettings) -> None:
         (InputError, bad_input),
         (OverloadError, busy),
         (ClosedError, busy),
-        (ServerError, behind),
         (BackendError, failed),
         (ClientDisconnect, left),
         (Exception, unforeseen),

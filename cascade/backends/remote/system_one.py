@@ -64,8 +64,10 @@ class SystemOneWire:
         return Answer(logits=tuple(logit(found).tolist()), computed=computed)
 
     def _ask(self, probes: Sequence[Probe], places: Sequence[int]) -> Ask:
+        path = probes[0].node.path[:-1]
+        seeds = {"seeds": [path[0].seeds]} if path[0].seeds else {}
         body: dict[str, Any] = {
-            "state": {_KEYS[node.segment]: node.text for node in probes[0].node.path[:-1]},
+            "state": seeds | {_KEYS[node.segment]: node.text for node in path},
             "questions": {
                 f"q{number}": {"type": "noul", "instructions": probe.wording} for number, probe in enumerate(probes)
             },
