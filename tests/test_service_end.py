@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 
 from cascade.cli import main
 from cascade.cli.output import ExitCode
+from cascade.machine import return_large_blocks
 from cascade.service.server import Server, listen, url_of
 from tests.asyncs import run
 from tests.requests import symbols
@@ -98,6 +100,11 @@ def test_a_token_that_no_header_carries_is_refused(
         error = capsys.readouterr().err
         assert "CASCADE_SERVE_TOKEN" in error
         assert "é" not in error
+
+
+def test_large_blocks_are_returned_where_glibc_can() -> None:
+    """True with glibc, False without it, and no error either way."""
+    assert return_large_blocks() is (platform.libc_ver()[0] == "glibc")
 
 
 def _run(service: Service, grace_s: float) -> tuple[Server, threading.Thread, str]:

@@ -14,13 +14,16 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from cascade import BackendError, Engine, ScriptedBackend
+from cascade.backends.base import Probe, Wave, WaveCost
 from cascade.cli.output import ExitCode
+from cascade.expectation import Expectation
 from cascade.observer import SeenWave
-from cascade.request import Request
+from cascade.prompt import Node, Segment
+from cascade.request import Request, new_request
 from cascade.service.telemetry import Traces, spans_of_calls
 from tests.asyncs import run
 from tests.requests import plain_items, symbols
-from tests.service import ADAPTERS, PATIENCE_S, Service, Waiting
+from tests.service import ADAPTERS, CASCADES, Service
 
 ROOT = Path(__file__).parent.parent
 
@@ -64,24 +67,39 @@ def test_waves_are_children_of_their_request_and_swaps_of_their_wave() -> None:
         assert wave_began <= began <= ended <= wave_ended
 
 
-@run
-async def test_a_wave_of_several_requests_has_links_to_them() -> None:
-    """It is the child of one of them and has a link to the other."""
+def test_a_wave_of_several_requests_has_links_to_them() -> None:
+    """It is the child of one of them and has links to the others; one that nobody knows has none."""
     traces, exporter = _traces()
-    backend = Waiting(dict.fromkeys(ADAPTERS, 0.1))
-    service = Service(backend, observers=(traces,))
+    cascade = CASCADES["precision"]
+    provenance = ScriptedBackend({}, ADAPTERS).facts.provenance
+    requests = [new_request("t", plain_items(1), Expectation(cascade), provenance) for _ in range(4)]
+    for request in requests[:3]:
+        traces.began(request)
+    wave = Wave((Probe(Node(None, Segment.TASK, (1,)), "relevant"),))
+    cost = WaveCost(decode_calls=1, adapter_swaps=0, tokens_decoded=1, tokens_reused=0, elapsed_ms=1.0)
+    traces.scored(SeenWave(wave=wave, requests=tuple(requests), began=1.0, elapsed_ms=1.0, cost=cost))
+    for request in requests:
+        request.done.set_result([])
+        traces.ended(request)
+    first, *others = (span.context.span_id for span in _named(exporter, "cascade.request"))
+    (seen,) = _named(exporter, "cascade.wave")
+    assert _parent(seen) == first
+    assert [link.context.span_id for link in seen.links] == others
+    assert _times(seen) == (10**9, 10**9 + 10**6)
+
+
+@run
+async def test_every_request_of_many_has_its_waves() -> None:
+    """Each of ten requests at once is the parent of a wave, or linked to one, and no wave is a stranger's."""
+    traces, exporter = _traces()
+    service = Service(ScriptedBackend(dict.fromkeys(ADAPTERS, 0.1), ADAPTERS), observers=(traces,))
     with service.engine as engine:
-        calls = [asyncio.create_task(engine.aclassify("first", plain_items(2)))]
-        await asyncio.to_thread(backend.reached.wait, PATIENCE_S)
-        calls += [asyncio.create_task(engine.aclassify(task, plain_items(2))) for task in ("second", "third")]
-        await asyncio.sleep(0.1)  # until both stand in the queue
-        backend.gate.set()
-        await asyncio.gather(*calls)
+        await asyncio.gather(*(engine.aclassify(f"task {at}", plain_items(2)) for at in range(10)))
     ids = {span.context.span_id for span in _named(exporter, "cascade.request")}
-    shared = [wave for wave in _named(exporter, "cascade.wave") if wave.links]
-    assert len(ids) == 3
-    assert len(shared) == 1
-    assert {_parent(shared[0]), *(link.context.span_id for link in shared[0].links)} < ids
+    waves = _named(exporter, "cascade.wave")
+    served = [{_parent(wave), *(link.context.span_id for link in wave.links)} for wave in waves]
+    assert len(ids) == 10
+    assert set.union(*served) == ids
 
 
 def test_what_fails_is_an_error_in_its_spans() -> None:
