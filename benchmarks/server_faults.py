@@ -99,7 +99,7 @@ def measure(n_requests: int, share: float) -> dict[str, object]:
 def serve(connection: Connection, share: float) -> None:
     """Run the server in this process until told to stop; sends its address, and at last what it saw."""
     rng = random.Random(8)
-    script = Script(adapters=("one", "two"), stall_s=0.6, retry_after="0.05", pause_s=0.002)
+    script = Script(adapters=("one", "two"), stall_s=0.6, retry_after=lambda: "0.05", pause_s=0.002)
     script.p = lambda _, prompt: 0.9 if zlib.crc32(prompt.encode()) % 2 else 0.1
     plan = [rng.choice(PASSING) if rng.random() < share else Fault.NONE for _ in range(100_000)]
     script.fault = lambda number: plan[number % len(plan)]

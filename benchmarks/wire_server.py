@@ -57,7 +57,7 @@ class Script:
         labels: Token ids of yes and no.
         fault: What becomes of the request of that number, from 0.
         stall_s: How long a stalled request is left without an answer, and a slow one takes.
-        retry_after: Header of a busy answer; None for none.
+        retry_after: Header of a busy answer, made when it is sent; None for none.
         pause_s: How long a request is worked on.
         seen: Every body, with its path and headers.
         tweak: Changes an answer before it is sent.
@@ -71,7 +71,7 @@ class Script:
     labels: tuple[int, int] = (455, 417)
     fault: Callable[[int], Fault] = lambda _number: Fault.NONE
     stall_s: float = 30.0
-    retry_after: str | None = None
+    retry_after: Callable[[], str | None] = lambda: None
     pause_s: float = 0.0
     seen: list[tuple[str, Mapping[str, str], Any]] = field(default_factory=list)
     tweak: Callable[[Any], Any] = lambda answer: answer
@@ -229,8 +229,9 @@ class WireServer:
             case Fault.ERROR:
                 return await _send(writer, 500, {"error": {"message": f"internal error {said}"}})
             case Fault.BUSY:
-                retry = {"Retry-After": self.script.retry_after} if self.script.retry_after else {}
-                return await _send(writer, 429, {"error": {"message": "too many requests"}}, headers=retry)
+                after = self.script.retry_after()
+                headers = {"Retry-After": after} if after else {}
+                return await _send(writer, 429, {"error": {"message": "too many requests"}}, headers)
             case Fault.REFUSE:
                 return await _send(writer, 400, {"error": {"message": f"the prompt is too long {said}"}})
             case Fault.WRONG:
