@@ -61,6 +61,7 @@ class Script:
         pause_s: How long a request is worked on.
         seen: Every body, with its path and headers.
         tweak: Changes an answer before it is sent.
+        meta: What a llama-server says of its model's shape.
         echo: Name of a header whose value errors repeat; empty for none.
     """
 
@@ -75,6 +76,7 @@ class Script:
     pause_s: float = 0.0
     seen: list[tuple[str, Mapping[str, str], Any]] = field(default_factory=list)
     tweak: Callable[[Any], Any] = lambda answer: answer
+    meta: Mapping[str, int] = field(default_factory=dict)
     echo: str = ""
 
     def answer(self, path: str, body: Any) -> Any:
@@ -86,7 +88,8 @@ class Script:
         if path == "/lora-adapters":
             return [{"id": at, "path": f"/adapters/{name}.gguf", "scale": 0.0} for at, name in enumerate(self.adapters)]
         if path == "/tokenize":
-            return {"tokens": [dict(zip(("yes", "no"), self.labels, strict=True)).get(body["content"], 0)]}
+            labels = dict(zip(("yes", "no"), self.labels, strict=True))
+            return {"tokens": [labels.get(body.get("content") or body.get("prompt"), 0)]}
         if path == "/completion":
             return self._completion(body)
         if path == "/v1/completions":
@@ -96,7 +99,9 @@ class Script:
     def _cards(self) -> list[dict[str, Any]]:
         base = {"id": self.model, "object": "model", "owned_by": self.owner, "parent": None, "max_model_len": 4096}
         own = {"object": "model", "owned_by": self.owner, "parent": self.model}
-        return [base, *({"id": name, **own} for name in self.adapters)] if self.owner != "llamacpp" else [base]
+        if self.owner == "llamacpp":
+            return [base | {"meta": dict(self.meta)}]
+        return [base, *({"id": name, **own} for name in self.adapters)]
 
     def _completion(self, body: Any) -> Any:
         on = [entry["id"] for entry in body["lora"] if entry["scale"]]

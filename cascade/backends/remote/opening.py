@@ -121,6 +121,10 @@ def _load(config: Config, cascades: Mapping[str, Cascade]) -> _Here:
 def _server(name: str, config: Config, prompts: Prompts) -> ServerBackend:
     entry = config.servers[name]
     adapters = {adapter: served for adapter, served in config.served.items() if served.server == name}
+    for adapter, served in adapters.items():
+        if served.scale != 1 and entry.kind != "llama-server":
+            msg = f"adapters.{adapter}.scale: only a llama-server can be told one; leave it away."
+            raise ConfigError(msg)
     peer = Peer(name=name, config=entry, adapters=adapters, prompts=prompts)
     if peer.sends_tokens and prompts.labels is None:
         msg = f'servers.{name}.prompt: "tokens" needs the tokenizer of [model]; give its file, or send text.'
