@@ -11,6 +11,7 @@ as the server saw it.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import multiprocessing
 import random
@@ -89,6 +90,8 @@ def measure(n_requests: int, share: float) -> dict[str, object]:
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(there, share), daemon=True)
     server.start()
     with Engine.open(config(here.recv())) as engine, ThreadPoolExecutor(N_CALLERS) as pool:
+        gc.collect()
+        gc.freeze()  # a full collection stops all threads for longer than a budget may be overrun
         told = list(pool.map(lambda ms: _ask(engine, ms), budgets))
     here.send("stop")
     seen: Seen = here.recv()
