@@ -11,6 +11,7 @@ as the server saw it.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import multiprocessing
 import random
@@ -89,6 +90,8 @@ def measure(n_requests: int, share: float) -> dict[str, object]:
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(there, share), daemon=True)
     server.start()
     with Engine.open(config(here.recv())) as engine, ThreadPoolExecutor(N_CALLERS) as pool:
+        gc.collect()
+        gc.freeze()  # a full collection stops all threads for longer than a budget may be overrun
         told = list(pool.map(lambda ms: _ask(engine, ms), budgets))
     here.send("stop")
     seen: Seen = here.recv()
@@ -99,7 +102,7 @@ def measure(n_requests: int, share: float) -> dict[str, object]:
 def serve(connection: Connection, share: float) -> None:
     """Run the server in this process until told to stop; sends its address, and at last what it saw."""
     rng = random.Random(8)
-    script = Script(adapters=("one", "two"), stall_s=0.6, retry_after="0.05", pause_s=0.002)
+    script = Script(adapters=("one", "two"), stall_s=0.6, retry_after=lambda: "0.05", pause_s=0.002)
     script.p = lambda _, prompt: 0.9 if zlib.crc32(prompt.encode()) % 2 else 0.1
     plan = [rng.choice(PASSING) if rng.random() < share else Fault.NONE for _ in range(100_000)]
     script.fault = lambda number: plan[number % len(plan)]

@@ -57,10 +57,11 @@ class Script:
         labels: Token ids of yes and no.
         fault: What becomes of the request of that number, from 0.
         stall_s: How long a stalled request is left without an answer, and a slow one takes.
-        retry_after: Header of a busy answer; None for none.
+        retry_after: Header of a busy answer, made when it is sent; None for none.
         pause_s: How long a request is worked on.
         seen: Every body, with its path and headers.
         tweak: Changes an answer before it is sent.
+        meta: What a llama-server says of its model's shape.
         echo: Name of a header whose value errors repeat; empty for none.
     """
 
@@ -71,10 +72,11 @@ class Script:
     labels: tuple[int, int] = (455, 417)
     fault: Callable[[int], Fault] = lambda _number: Fault.NONE
     stall_s: float = 30.0
-    retry_after: str | None = None
+    retry_after: Callable[[], str | None] = lambda: None
     pause_s: float = 0.0
     seen: list[tuple[str, Mapping[str, str], Any]] = field(default_factory=list)
     tweak: Callable[[Any], Any] = lambda answer: answer
+    meta: Mapping[str, int] = field(default_factory=dict)
     echo: str = ""
 
     def answer(self, path: str, body: Any) -> Any:
@@ -86,7 +88,8 @@ class Script:
         if path == "/lora-adapters":
             return [{"id": at, "path": f"/adapters/{name}.gguf", "scale": 0.0} for at, name in enumerate(self.adapters)]
         if path == "/tokenize":
-            return {"tokens": [dict(zip(("yes", "no"), self.labels, strict=True)).get(body["content"], 0)]}
+            labels = dict(zip(("yes", "no"), self.labels, strict=True))
+            return {"tokens": [labels.get(body.get("content") or body.get("prompt"), 0)]}
         if path == "/completion":
             return self._completion(body)
         if path == "/v1/completions":
@@ -96,7 +99,9 @@ class Script:
     def _cards(self) -> list[dict[str, Any]]:
         base = {"id": self.model, "object": "model", "owned_by": self.owner, "parent": None, "max_model_len": 4096}
         own = {"object": "model", "owned_by": self.owner, "parent": self.model}
-        return [base, *({"id": name, **own} for name in self.adapters)] if self.owner != "llamacpp" else [base]
+        if self.owner == "llamacpp":
+            return [base | {"meta": dict(self.meta)}]
+        return [base, *({"id": name, **own} for name in self.adapters)]
 
     def _completion(self, body: Any) -> Any:
         on = [entry["id"] for entry in body["lora"] if entry["scale"]]
@@ -229,8 +234,9 @@ class WireServer:
             case Fault.ERROR:
                 return await _send(writer, 500, {"error": {"message": f"internal error {said}"}})
             case Fault.BUSY:
-                retry = {"Retry-After": self.script.retry_after} if self.script.retry_after else {}
-                return await _send(writer, 429, {"error": {"message": "too many requests"}}, headers=retry)
+                after = self.script.retry_after()
+                headers = {"Retry-After": after} if after else {}
+                return await _send(writer, 429, {"error": {"message": "too many requests"}}, headers)
             case Fault.REFUSE:
                 return await _send(writer, 400, {"error": {"message": f"the prompt is too long {said}"}})
             case Fault.WRONG:

@@ -43,10 +43,10 @@ class Provenance:
     """What produced a request's answers; equal provenance means comparable scores.
 
     Attributes:
-        model: SHA-256 of the base model's file, in hex.
-        adapters: Adapter name -> SHA-256 of its file.
+        model: SHA-256 of the base model's file, in hex; server and name of its model where servers answer everything.
+        adapters: Adapter name -> SHA-256 of its file, or the server and what it calls the adapter.
         prompt_format: Name of the prompt format.
-        label_tokens: Token ids of yes and no.
+        label_tokens: Token ids of yes and no; -1 for both where no model file is at hand.
     """
 
     model: str

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
+from math import ceil
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def test_what_fails_is_asked_again(fault: Fault, kind: str, tmp_path: Path) -> N
     script = Script(p=p_yes, adapters=("one", "two"), owner="llamacpp" if kind == "llama-server" else "vllm")
     script.fault = lambda number: fault if number % 4 == 0 else Fault.NONE
     with WireServer(script) as server:
-        with Engine.open(far(tmp_path, server, "timeout_s = 0.3\nin_flight = 2", kind)) as engine:
+        with Engine.open(far(tmp_path, server, "timeout_s = 0.3\nin_flight = 2\nattempts = 12", kind)) as engine:
             report = engine.classify("fix it", items(6), "files")
         assert server.faults[fault] >= 2
     assert [decision.label for decision in report.decisions] == labels(6)
@@ -46,14 +47,16 @@ def test_limits_are_kept(tmp_path: Path) -> None:
     script = Script(p=p_yes, adapters=("one", "two"), owner="vllm", pause_s=0.01)
     script.fault = lambda number: (Fault.NONE, Fault.ERROR, Fault.NONE, Fault.NONE, Fault.STALL)[number % 5]
     with WireServer(script) as server:
-        keys = f"starts_per_second = {rate}\nin_flight = {in_flight}\ntimeout_s = 0.1\nattempts = 8"
+        keys = f"starts_per_second = {rate}\nin_flight = {in_flight}\ntimeout_s = 0.25\nattempts = 20"
         with Engine.open(far(tmp_path, server, keys, "completions")) as engine:
             report = engine.classify("fix it", items(45), "files")
         arrivals = server.arrivals
     assert [decision.label for decision in report.decisions] == labels(45)
     assert len(arrivals) > 75
     assert server.most_in_flight == in_flight
-    assert all(later - sooner >= 1 for sooner, later in zip(arrivals, arrivals[rate:], strict=False))
+    for first, sooner in enumerate(arrivals):
+        for last, later in enumerate(arrivals[first:], first):
+            assert last - first + 1 <= rate * ceil(later - sooner + 0.5)  # requests may travel half a second apart
 
 
 @pytest.mark.parametrize("is_date", [False, True])
@@ -62,11 +65,8 @@ def test_a_busy_server_is_left_alone(*, is_date: bool, tmp_path: Path) -> None:
     script = Script(p=p_yes, adapters=("one", "two"))
     script.fault = lambda number: Fault.BUSY if number == 0 else Fault.NONE
     with WireServer(script) as server:
-        wanted_s = 0.4
-        script.retry_after = str(wanted_s)
-        if is_date:  # dates have whole seconds
-            wanted_s = 1.0
-            script.retry_after = formatdate(time.time() + 2, usegmt=True)
+        wanted_s = 0.9 if is_date else 0.4  # dates have whole seconds
+        script.retry_after = (lambda: formatdate(time.time() + 2, usegmt=True)) if is_date else (lambda: "0.4")
         with Engine.open(far(tmp_path, server, "in_flight = 1")) as engine:
             report = engine.classify("fix it", items(3), "files")
         first, second = server.arrivals[:2]
@@ -77,7 +77,7 @@ def test_a_busy_server_is_left_alone(*, is_date: bool, tmp_path: Path) -> None:
 @pytest.mark.parametrize("budget", [None, 2_000])
 def test_a_server_that_is_busy_for_long_is_not_waited_for(budget: float | None, tmp_path: Path) -> None:
     """A Retry-After beyond what anybody waits ends the items at once, with the cause and a budget's status."""
-    script = Script(p=p_yes, adapters=("one", "two"), fault=lambda _: Fault.BUSY, retry_after="600")
+    script = Script(p=p_yes, adapters=("one", "two"), fault=lambda _: Fault.BUSY, retry_after=lambda: "600")
     with WireServer(script) as server, Engine.open(far(tmp_path, server)) as engine:
         report = engine.classify("fix it", items(20), "files", budget=budget)
     assert {decision.status for decision in report.decisions} == {Status.DEADLINE}
@@ -146,17 +146,16 @@ def test_another_request_does_not_wait_for_a_stalled_one(tmp_path: Path) -> None
     """While one caller's request hangs, a caller with a budget is answered."""
     script = Script(p=p_yes, adapters=("one", "two"), stall_s=60.0)
     script.fault = lambda number: Fault.STALL if number == 0 else Fault.NONE
-    with (
-        WireServer(script) as server,
-        Engine.open(far(tmp_path, server, "timeout_s = 5")) as engine,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        slow = pool.submit(engine.classify, "fix it", items(1), "files")
-        while not server.arrivals:
-            time.sleep(0.01)
-        report = engine.classify("fix that", items(3), "files", budget=4_000)
-        assert [decision.label for decision in report.decisions] == labels(3)
-        assert slow.result().decisions[0].label == "dropped"
+    with WireServer(script) as server, ThreadPoolExecutor(1) as pool:
+        with Engine.open(far(tmp_path, server, "timeout_s = 50")) as engine:
+            slow = pool.submit(engine.classify, "fix it", items(1), "files")
+            while not server.arrivals:
+                time.sleep(0.01)
+            report = engine.classify("fix that", items(3), "files", budget=20_000)
+            assert [decision.label for decision in report.decisions] == labels(3)
+            assert not slow.done()
+        with pytest.raises(ClosedError):
+            slow.result(timeout=20)
 
 
 def test_closing_does_not_wait_for_a_stalled_server(tmp_path: Path) -> None:
@@ -191,11 +190,11 @@ async def test_a_caller_that_leaves_ends_its_requests(tmp_path_factory: pytest.T
 def test_every_item_is_labelled_once_whatever_fails(tmp_path: Path) -> None:
     """Under faults of all kinds, with and without budgets, every item has one label; what was decided is right."""
     rng = random.Random(6)
-    script = Script(p=p_yes, adapters=("one", "two"), stall_s=0.3, retry_after="0.02")
+    script = Script(p=p_yes, adapters=("one", "two"), stall_s=2.0, retry_after=lambda: "0.02")
     script.fault = lambda number: Fault.NONE if number % 5 else PASSING[number // 5 % len(PASSING)]
     budgets = [rng.choice([None, 100, 1_000]) for _ in range(24)]
     with WireServer(script) as server:
-        keys = "timeout_s = 0.1\nin_flight = 16\nattempts = 6\nstarts_per_second = 2000"
+        keys = "timeout_s = 0.5\nin_flight = 16\nattempts = 16\nstarts_per_second = 2000"
         with Engine.open(far(tmp_path, server, keys)) as engine, ThreadPoolExecutor(8) as pool:
             reports = list(pool.map(lambda ms: engine.classify("fix it", items(9), "files", budget=ms), budgets))
         assert server.most_in_flight <= 16

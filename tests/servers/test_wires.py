@@ -183,6 +183,23 @@ def test_a_server_with_something_else_is_refused(kind: str, keys: str, message: 
             Engine.open(opened)
 
 
+@pytest.mark.parametrize("kind", ["llama-server", "completions"])
+def test_a_server_with_another_vocabulary_is_refused(kind: str, tmp_path: Path) -> None:
+    """Token ids mean something else there: the labels' own tokens tell."""
+    with WireServer(script(kind, labels=(1, 2))) as server:
+        opened = config(tmp_path, f'kind = "{kind}"\nurl = "{server.url}"', model=GGUF)
+        with pytest.raises(ServerError, match=r"tokens \[1\] and \[2\] for the labels, which are \[455, 417\]"):
+            Engine.open(opened)
+
+
+def test_a_llama_server_with_another_shape_is_refused(tmp_path: Path) -> None:
+    """What it says of its model's width and vocabulary must be what the model file says."""
+    with WireServer(script("llama-server", meta={"n_vocab": 8192, "n_embd": 4096})) as server:
+        opened = config(tmp_path, f'kind = "llama-server"\nurl = "{server.url}"', model=GGUF)
+        with pytest.raises(ServerError, match=r"'n_embd': 4096.*'n_embd': 256"):
+            Engine.open(opened)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_unreachable_server_is_refused_at_open(kind: str, tmp_path: Path) -> None:
     """Where nothing listens, the error names server and address; System One, which may list nothing, is asked later."""
@@ -226,6 +243,11 @@ def test_another_kind_of_server_is_refused(tmp_path: Path) -> None:
         ('kind = "completions"\nurl = "http://h"\nprompt = "tokens"', {}, "servers.far.prompt.*tokenizer"),
         ('kind = "completions"\nurl = "http://h"\nkey_env = "CASCADE_NO_SUCH_KEY"', {}, "CASCADE_NO_SUCH_KEY is not"),
         ('kind = "completions"\nurl = "http://h"', {"asked": ("one", "base")}, "'base' is asked in this process"),
+        (
+            'kind = "completions"\nurl = "http://h"',
+            {"adapters": 'one = { server = "far", scale = 2 }', "asked": ("one", "one")},
+            "adapters.one.scale: only a llama-server",
+        ),
         (
             'kind = "completions"\nurl = "http://h"',
             {"adapters": 'one = { server = "far" }\nbase = { server = "far" }', "asked": ("one", "base")},

@@ -47,6 +47,8 @@ class CompletionsWire:
         self._peer.check_model(bases)
         owner = cards[base].get("owned_by")
         self._is_vllm = owner == "vllm"
+        if self._is_vllm and self._peer.prompts.labels is not None:
+            self._peer.check_labels(self._find_labels(call, base))
         self._models = {name: self._model(name, base, cards, owner) for name in self._peer.adapters}
         longest = cards[base].get("max_model_len")
         return Served(model=base, max_prompt=longest - 1 if isinstance(longest, int) else None)
@@ -74,6 +76,16 @@ class CompletionsWire:
     @property
     def _adapter_models(self) -> set[str]:
         return {model for name, model in self._models.items() if self._peer.adapters[name].name != BASE}
+
+    def _find_labels(self, call: Call, base: str) -> list[list[int]]:
+        """The tokens of both labels, as vLLM finds them."""
+        texts = (self._peer.prompts.yes, self._peer.prompts.no)
+        bodies = [{"model": base, "prompt": text, "add_special_tokens": False} for text in texts]
+        try:
+            return [list(call("/tokenize", body)["tokens"]) for body in bodies]
+        except (KeyError, TypeError) as error:
+            msg = f"does not tokenise ({error!r})"
+            raise MalformedError(msg) from error
 
     def _model(self, adapter: str, base: str, cards: Mapping[str, Mapping[str, Any]], owner: object) -> str:
         """The ``model`` that asks an adapter of the map."""

@@ -30,7 +30,7 @@ class LlamaServerWire:
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
-        self._labels = peer.prompts.labels or (-1, -1)
+        self._labels = (-1, -1)
         self._scales: dict[str, list[dict[str, float]]] = {}
 
     def look(self, call: Call) -> Served:
@@ -48,8 +48,7 @@ class LlamaServerWire:
         self._peer.check_model(names)
         self._check_shape(meta)
         self._scales = {name: self._scale(name, loras) for name in self._peer.adapters}
-        if self._peer.prompts.labels is None:
-            self._labels = self._find_labels(call)
+        self._labels = self._peer.check_labels(self._find_labels(call))
         return Served(model=names[1], max_prompt=n_ctx - 1)
 
     def asks(self, probes: Sequence[Probe]) -> list[Ask]:
@@ -89,19 +88,13 @@ class LlamaServerWire:
             raise self._peer.lacks(adapter, list(loras.values()))
         return [{"id": number, "scale": entry.scale if number in own else 0.0} for number in loras]
 
-    def _find_labels(self, call: Call) -> tuple[int, int]:
-        found = []
-        for text in (self._peer.prompts.yes, self._peer.prompts.no):
-            try:
-                tokens = call("/tokenize", {"content": text})["tokens"]
-            except (KeyError, TypeError) as error:
-                msg = f"does not tokenise ({error!r})"
-                raise MalformedError(msg) from error
-            if len(tokens) != 1:
-                problem = f"has {len(tokens)} tokens for the label {text!r}; it must be one"
-                raise self._peer.refusal(problem)
-            found.append(int(tokens[0]))
-        return found[0], found[1]
+    def _find_labels(self, call: Call) -> list[list[int]]:
+        try:
+            prompts = self._peer.prompts
+            return [list(call("/tokenize", {"content": text})["tokens"]) for text in (prompts.yes, prompts.no)]
+        except (KeyError, TypeError) as error:
+            msg = f"does not tokenise ({error!r})"
+            raise MalformedError(msg) from error
 
 
 def completion_body(

@@ -21,7 +21,7 @@ from cascade.servers_config import ServerConfig
 _T = TypeVar("_T")
 
 _SLACK = 1.1  # a second of ours may be a shorter one at the server, for requests do not all travel alike
-_LINGER_S = 0.05  # how much later than we a server hears that a request was broken off
+_LINGER_S = 0.25  # how much later than we a server hears that a request was broken off
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 
 _backoff = wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S)

@@ -86,8 +86,9 @@ def open_servers(config: Config, cascades: Mapping[str, Cascade]) -> Router:
     with ExitStack() as stack:
         if here.backend is not None:
             stack.callback(here.backend.abandon)
-        servers = {name: _server(name, config, here.prompts) for name in config.servers}
-        looks = {name: server.look() for name, server in servers.items() if server.peer.adapters}
+        asked = dict.fromkeys(entry.server for entry in config.served.values())
+        servers = {name: _server(name, config, here.prompts) for name in asked}
+        looks = {name: server.look() for name, server in servers.items()}
         facts = _facts(config, here, servers, looks)
         check_thresholds(config, cascades, facts.provenance.model, facts.provenance.adapters)
         stack.pop_all()
@@ -121,6 +122,10 @@ def _load(config: Config, cascades: Mapping[str, Cascade]) -> _Here:
 def _server(name: str, config: Config, prompts: Prompts) -> ServerBackend:
     entry = config.servers[name]
     adapters = {adapter: served for adapter, served in config.served.items() if served.server == name}
+    for adapter, served in adapters.items():
+        if served.scale != 1 and entry.kind != "llama-server":
+            msg = f"adapters.{adapter}.scale: only a llama-server can be told one; leave it away."
+            raise ConfigError(msg)
     peer = Peer(name=name, config=entry, adapters=adapters, prompts=prompts)
     if peer.sends_tokens and prompts.labels is None:
         msg = f'servers.{name}.prompt: "tokens" needs the tokenizer of [model]; give its file, or send text.'
@@ -137,7 +142,6 @@ def _facts(
     labels = here.prompts.labels
     longest = [look.max_prompt for look in looks.values() if look.max_prompt is not None]
     costs, pace = (own.costs, own.pace) if own else (Costs(), 1.0)
-    used = {name: servers[name] for name in looks}
     return BackendFacts(
         provenance=Provenance(
             model=own.provenance.model if own else ", ".join(f"{name}/{look.model}" for name, look in looks.items()),
@@ -156,7 +160,7 @@ def _facts(
         pace=pace,
         sizes=replace(
             own.sizes if own else CallSizes(),
-            n_served=_PER_SLOT * max(server.peer.config.in_flight for server in used.values()),
+            n_served=_PER_SLOT * max(server.peer.config.in_flight for server in servers.values()),
             together=frozenset(name for name, entry in config.served.items() if servers[entry.server].wire.is_together),
         ),
     )

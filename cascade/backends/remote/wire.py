@@ -120,6 +120,20 @@ class Peer:
             )
             raise self.refusal(problem)
 
+    def check_labels(self, found: Sequence[Sequence[int]]) -> tuple[int, int]:
+        """The token ids of yes and no, from what a server finds in their texts.
+
+        Raises:
+            ServerError: One is not a single token, or the model file at hand has other ones.
+        """
+        yes, no = ([*tokens] for tokens in found)
+        ours = self.prompts.labels
+        if len(yes) != 1 or len(no) != 1 or (ours is not None and ours != (yes[0], no[0])):
+            due = f"{list(ours)} in that of [model]" if ours is not None else "one each"
+            problem = f"has the tokens {yes} and {no} for the labels, which are {due}. Serve a model of that vocabulary"
+            raise self.refusal(problem)
+        return yes[0], no[0]
+
     def lacks(self, adapter: str, known: Sequence[str]) -> ServerError:
         """The error for an adapter of the map that the server does not have."""
         name = self.adapters[adapter].name
