@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -71,6 +72,38 @@ def test_the_command_serves_until_it_is_told_to_end() -> None:
         (200, "info", "/v1/cascades/{name}"),
     ]
     assert TOKEN not in logged
+
+
+def test_spans_are_sent_where_the_variables_say() -> None:
+    """With --traces a collector gets the spans of the call, its request, waves and swaps before the process ends."""
+    received: list[bytes] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's
+            """Says nothing."""
+
+    task, items = symbols(1, 4)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
+        thread = threading.Thread(target=collector.serve_forever)
+        thread.start()
+        variables = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_port}",
+            "OTEL_EXPORTER_OTLP_COMPRESSION": "none",
+        }
+        with _process("--traces", **variables) as (process, said):
+            httpx.post(f"{said['url']}/v1/cascades/precision", json=body_of(task, items), timeout=PATIENCE_S)
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=PATIENCE_S)
+        collector.shutdown()
+        thread.join(PATIENCE_S)
+    sent = b"".join(received)
+    for name in (b"POST /v1/cascades/{name}", b"cascade.request", b"cascade.wave", b"cascade.swap"):
+        assert name in sent
 
 
 def test_the_command_ends_as_interrupted_commands_do() -> None:
