@@ -8,7 +8,7 @@ which bounds p(yes). The bound is taken where it lies within ``MOST_BOUND`` of 0
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite, log
 from typing import Any
 
@@ -53,9 +53,10 @@ class CompletionsWire:
         longest = cards[base].get("max_model_len")
         return Served(model=base, max_prompt=longest - 1 if isinstance(longest, int) else None)
 
-    def asks(self, probes: Sequence[Probe]) -> list[Ask]:
+    def asks(self, probes: Sequence[Probe]) -> Iterator[Ask]:
         """See ``Wire.asks``; one request for each probe."""
-        return [Ask(path=PATH, body=self._body(probe), places=(place,)) for place, probe in enumerate(probes)]
+        for place, probe in enumerate(probes):
+            yield Ask(path=PATH, body=self._body(probe), places=(place,))
 
     def read(self, ask: Ask, answer: Any) -> Answer:
         """See ``Wire.read``."""

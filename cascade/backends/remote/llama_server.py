@@ -8,7 +8,7 @@ probabilities after sampling are those among yes and no.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -51,16 +51,11 @@ class LlamaServerWire:
         self._labels = self._peer.check_labels(self._find_labels(call))
         return Served(model=names[1], max_prompt=n_ctx - 1)
 
-    def asks(self, probes: Sequence[Probe]) -> list[Ask]:
+    def asks(self, probes: Sequence[Probe]) -> Iterator[Ask]:
         """See ``Wire.asks``; one request for each probe."""
-        return [
-            Ask(
-                path=PATH,
-                body=completion_body(self._peer.prompt(probe), self._scales[probe.adapter], self._labels),
-                places=(place,),
-            )
-            for place, probe in enumerate(probes)
-        ]
+        for place, probe in enumerate(probes):
+            body = completion_body(self._peer.prompt(probe), self._scales[probe.adapter], self._labels)
+            yield Ask(path=PATH, body=body, places=(place,))
 
     def read(self, ask: Ask, answer: Any) -> Answer:  # noqa: ARG002 - the protocol's
         """See ``Wire.read``."""

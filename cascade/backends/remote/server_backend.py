@@ -25,6 +25,7 @@ from cascade.stop import Stop
 
 _LOOK_S = 0.02  # how often it is seen whether a wave shall end
 _HAND_OVER_S = 0.004  # what the engine needs to take in the answers
+_AT_ONCE = 8  # requests that are begun before the event loop looks at anything else
 _PATIENCE, _LEAST_PATIENCE_S = 4.0, 0.03  # silence after which a wave ends: so many times what an answer takes
 _FIRST_PATIENCE_S = 1.0  # the same while no answer has come
 _NEWEST = 0.1  # how much of the newest answer's time goes into what one is believed to take
@@ -143,16 +144,23 @@ class ServerBackend:
         loop = asyncio.get_running_loop()
         tally = _Tally(wave, self.peer.config.in_flight, loop.time())
         ends = tally.began + wave.left_ms / 1_000
-        asks = {_key(ask, wave.probes): ask for ask in self.wire.asks(wave.probes)}
-        is_fresh = any(key not in self._errands for key in asks)
-        errands = {key: self._errands.get(key) or self._begin(key, ask, wave, ends) for key, ask in asks.items()}
-        with stop.interrupting(partial(_cancel_soon, loop, tuple(errands.values()))):
-            await self._watch(tuple(errands.values()), stop, ends - _HAND_OVER_S, is_fresh=is_fresh)
+        own: list[tuple[_Key, Ask, _Errand]] = []
+        is_fresh = False
+        with stop.interrupting(partial(_cancel_soon, loop, own)):
+            for ask in self.wire.asks(wave.probes):
+                key = _key(ask, wave.probes)
+                is_fresh |= key not in self._errands
+                own.append((key, ask, self._errands.get(key) or self._begin(key, ask, wave, ends)))
+                if len(own) % _AT_ONCE == 0:
+                    await asyncio.sleep(0)  # others' deadlines are heard in between
+                if stop.is_asked:
+                    break
+            await self._watch([errand for *_, errand in own], stop, ends - _HAND_OVER_S, is_fresh=is_fresh)
         await asyncio.sleep(0)  # what was cancelled hears of it
-        for key, errand in errands.items():
+        for key, ask, errand in own:
             if not errand.is_owed():
                 self._errands.pop(key, None)
-            self._settle(asks[key], errand, tally, loop.time())
+            self._settle(ask, errand, tally, loop.time())
         if is_fresh:
             tally.book(loop.time())
         return tally.scores(loop.time())
@@ -263,9 +271,9 @@ def _is_refused(errand: _Errand) -> bool:
     return error is not None and not isinstance(error, FaultError | DownError)
 
 
-def _cancel_soon(loop: asyncio.AbstractEventLoop, errands: Sequence[_Errand]) -> None:
-    """``_cancel`` from any thread."""
-    loop.call_soon_threadsafe(_cancel, errands)
+def _cancel_soon(loop: asyncio.AbstractEventLoop, own: Sequence[tuple[_Key, Ask, _Errand]]) -> None:
+    """Give up what a wave has begun, from any thread."""
+    loop.call_soon_threadsafe(lambda: _cancel([errand for *_, errand in own]))
 
 
 def _cancel(errands: Sequence[_Errand]) -> None:

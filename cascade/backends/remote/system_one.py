@@ -6,7 +6,7 @@ wording. The questions of one item go into one request, those asked ahead includ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cascade.backends.base import Probe
@@ -41,12 +41,13 @@ class SystemOneWire:
                 raise self._peer.lacks(adapter, known)
         return Served(model=self._peer.config.model or ", ".join(known))
 
-    def asks(self, probes: Sequence[Probe]) -> list[Ask]:
+    def asks(self, probes: Sequence[Probe]) -> Iterator[Ask]:
         """See ``Wire.asks``; one request for each item."""
         places: dict[Node | None, list[int]] = {}
         for place, probe in enumerate(probes):
             places.setdefault(probe.node.parent, []).append(place)
-        return [self._ask([probes[place] for place in own], own) for own in places.values()]
+        for own in places.values():
+            yield self._ask([probes[place] for place in own], own)
 
     def read(self, ask: Ask, answer: Any) -> Answer:
         """See ``Wire.read``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -162,8 +162,8 @@ class Wire(Protocol):
             MalformedError: It answers something else than this kind of server does.
         """
 
-    def asks(self, probes: Sequence[Probe]) -> list[Ask]:
-        """The requests that put a wave's probes."""
+    def asks(self, probes: Sequence[Probe]) -> Iterator[Ask]:
+        """The requests that put a wave's probes, each made when it is wanted."""
 
     def read(self, ask: Ask, answer: Any) -> Answer:
         """What an answer says.
