@@ -15,10 +15,10 @@ BENCH_STAMP := $(VENV)/.installed-bench
 JSON_PACKAGE = $(shell $(BIN)/python -c 'import json, os; print(os.path.dirname(json.__file__))')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench clean
+.PHONY: help run test test-servers lint bench clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: $(RUN_STAMP) ## Set up, then sort the symbols of this checkout and of Python's json package for two tasks
 	$(BIN)/cascade classify --repo . --task "explain in the error message which config key is wrong and what to do" --seed cascade/config.py --top 15
@@ -26,6 +26,9 @@ run: $(RUN_STAMP) ## Set up, then sort the symbols of this checkout and of Pytho
 
 test: lint ## Set up, then lint, check types and run the tests
 	$(BIN)/python -m pytest
+
+test-servers: $(DEV_STAMP) ## Build llama-server, which takes minutes the first time, and test against it
+	CASCADE_LLAMA_SERVER="$$($(BIN)/python -m benchmarks.build_llama_server)" $(BIN)/python -m pytest tests/servers
 
 lint: $(DEV_STAMP) ## Lint and check types
 	$(BIN)/ruff check .

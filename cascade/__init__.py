@@ -21,8 +21,10 @@ from cascade.errors import (
     ItemError,
     ModelFileError,
     OverloadError,
+    ServerError,
 )
 from cascade.items import Group, Item, Task
+from cascade.observer import Observer, SeenWave
 from cascade.outlook import Outlook, Prior
 from cascade.prompt import Limits
 from cascade.report import Decision, Provenance, Report, Statistics, Status, Step
@@ -51,6 +53,7 @@ __all__ = [
     "ItemError",
     "Limits",
     "ModelFileError",
+    "Observer",
     "Outlook",
     "OverloadError",
     "Prior",
@@ -60,6 +63,8 @@ __all__ = [
     "Report",
     "Scores",
     "ScriptedBackend",
+    "SeenWave",
+    "ServerError",
     "Stage",
     "Statistics",
     "Status",

@@ -119,6 +119,9 @@ def load_model_set(config: Config, hub: Hub | None = None) -> ModelSet:
     if BASE in config.adapters:
         msg = f"adapters.{BASE}: this name means the base model without an adapter. Choose another name."
         raise ConfigError(msg)
+    if not config.model.has_source:
+        msg = "model.path: no model is given here, servers answer everything. Give one for what this process shall do."
+        raise ConfigError(msg)
     model_path = config.model.path or (hub or Hub()).download(config.model)
     with _named("model.path" if config.model.path else "model.repo_id"):
         file = read_gguf(model_path)
@@ -126,8 +129,7 @@ def load_model_set(config: Config, hub: Hub | None = None) -> ModelSet:
         check_labels(file, (labels.yes, labels.no))
         model_sha256 = file_hash(model_path)
     adapters = {}
-    for name in config.adapters:
-        entry = config.adapter(name)
+    for name, entry in config.files.items():
         with _named(f"adapters.{name}"):
             facts = check_adapter(read_gguf(entry.path), model, model_sha256)
             sha256 = file_hash(entry.path)

@@ -52,6 +52,11 @@ class Admission:
         self._opened = opened
         self._growing: dict[Request, asyncio.Task[None]] = {}
 
+    @property
+    def growing(self) -> tuple[Request, ...]:
+        """The requests whose prompts are being built."""
+        return tuple(self._growing)
+
     def admit(self, request: Request, n_open: int, most: int) -> None:
         """Take a request in, unless ``most`` are open with those on their way."""
         if n_open + len(self._growing) >= most:

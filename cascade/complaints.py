@@ -11,6 +11,9 @@ from pydantic_core import ErrorDetails
 TABLE, ONE = "<table>", "<one>"
 """Tags of the two forms that a value may have; never part of a key."""
 
+SERVED = "<served>"
+"""Tag of an adapter's third form: a server has it; likewise."""
+
 QUESTION, PRIOR = "<question>", "<prior>"
 """Tags of the two kinds of stage; likewise."""
 
@@ -42,7 +45,7 @@ def _key(table: dict[str, Any], loc: tuple[int | str, ...]) -> str:
     """Where an error is, as a dotted key; a stage goes by its name where it has one."""
     parts, here = [], cast("object", table)
     for part in loc:
-        if part in {TABLE, ONE, QUESTION, PRIOR}:
+        if part in {TABLE, ONE, SERVED, QUESTION, PRIOR}:
             continue
         if isinstance(here, dict):
             here = here.get(part)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 from cascade.budget import Budget
-from cascade.complaints import ONE, TABLE
+from cascade.complaints import ONE, SERVED, TABLE
 from cascade.errors import ConfigError
 from cascade.outlook import Outlook
 from cascade.outlook_file import OutlookConfig, read_outlook
 from cascade.prior_stage import PriorStage
 from cascade.prompt import Limits
+from cascade.servers_config import ServedConfig, ServerConfig
 from cascade.stage_config import PriorStageConfig, StageConfig, StageEntry, form
 from cascade.thresholds_file import ThresholdsFile, read_thresholds
 from cascade.toml_file import Frozen, read_model
@@ -112,7 +113,9 @@ class LimitsConfig(Frozen):
 class ModelConfig(Frozen):
     """The base model, from a path or from the Hugging Face hub, and how llama.cpp runs it."""
 
-    path: Path | None = Field(None, description="A GGUF file; relative to the config file.")
+    path: Path | None = Field(
+        None, description="A GGUF file; relative to the config file. Without one, servers answer everything."
+    )
     repo_id: str | None = Field(None, description="Hub repository, such as Qwen/Qwen3-0.6B-GGUF.")
     filename: str | None = Field(None, description="File within the hub repository.")
     revision: str | None = Field(None, description="Commit of the hub repository; pin it.")
@@ -126,9 +129,14 @@ class ModelConfig(Frozen):
     n_gpu_layers: int = Field(0, ge=-1, description="Layers on a GPU; -1 for all.")
     flash_attention: bool = Field(True, description="Skips masked tiles of the shared cache.")
 
+    @property
+    def has_source(self) -> bool:
+        """Whether it names a model; without one servers answer everything."""
+        return self.path is not None or self.repo_id is not None
+
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.path is None) == (self.repo_id is None):
+        if self.path is not None and self.repo_id is not None:
             msg = "give exactly one of path and repo_id"
             raise ValueError(msg)
         if (self.repo_id is None) != (self.filename is None):
@@ -144,14 +152,25 @@ class AdapterConfig(Frozen):
     scale: float = Field(1.0, gt=0, le=16, description="Factor on the adapter's own alpha / rank.")
 
 
-AdapterEntry = Annotated[Annotated[AdapterConfig, Tag(TABLE)] | Annotated[Path, Tag(ONE)], Discriminator(form)]
+def _adapter_form(value: object) -> str:
+    is_served = isinstance(value, ServedConfig) or (isinstance(value, dict) and "server" in value)
+    return SERVED if is_served else form(value)
+
+
+AdapterEntry = Annotated[
+    Annotated[AdapterConfig, Tag(TABLE)] | Annotated[Path, Tag(ONE)] | Annotated[ServedConfig, Tag(SERVED)],
+    Discriminator(_adapter_form),
+]
 
 
 class Config(Frozen):
     """A whole config file."""
 
+    servers: dict[str, ServerConfig] = Field(default_factory=dict, description="Server name -> how it is asked.")
     model: ModelConfig
-    adapters: dict[str, AdapterEntry] = Field(default_factory=dict, description="Adapter name -> file.")
+    adapters: dict[str, AdapterEntry] = Field(
+        default_factory=dict, description="Adapter name -> file, or the server that has it."
+    )
     engine: EngineConfig = EngineConfig()
     cascade: dict[str, CascadeConfig] = Field(description="Cascade name -> its stages.")
 
@@ -164,10 +183,46 @@ class Config(Frozen):
                     self._check_adapter(f"cascade.{cascade.name}.stages.{stage.name}.adapter", tier, question.adapter)
         return found
 
+    @property
+    def files(self) -> dict[str, AdapterConfig]:
+        """The adapters that this process loads, in full form."""
+        return {name: self.adapter(name) for name in self.adapters if name not in self.served}
+
+    @property
+    def served(self) -> dict[str, ServedConfig]:
+        """The adapters that servers have."""
+        return {name: entry for name, entry in self.adapters.items() if isinstance(entry, ServedConfig)}
+
     def adapter(self, name: str) -> AdapterConfig:
-        """An entry of the adapter map in full form."""
+        """An entry of the adapter map that is a file, in full form."""
         entry = self.adapters[name]
+        if isinstance(entry, ServedConfig):
+            msg = f"adapters.{name}: the server {entry.server!r} has it; no file is known."
+            raise ConfigError(msg)
         return entry if isinstance(entry, AdapterConfig) else AdapterConfig(path=entry)
+
+    def scale(self, name: str) -> float:
+        """The factor on an adapter's own alpha / rank, wherever it is."""
+        entry = self.adapters[name]
+        return entry.scale if isinstance(entry, ServedConfig) else self.adapter(name).scale
+
+    @field_validator("model")
+    @classmethod
+    def _somebody_answers(cls, model: ModelConfig, info: ValidationInfo) -> ModelConfig:
+        if not model.has_source and not info.data.get("servers"):
+            msg = "give exactly one of path and repo_id, or [servers] that answer everything"
+            raise ValueError(msg)
+        return model
+
+    @field_validator("adapters")
+    @classmethod
+    def _known_servers(cls, adapters: dict[str, AdapterEntry], info: ValidationInfo) -> dict[str, AdapterEntry]:
+        known = info.data.get("servers", {})
+        for name, entry in adapters.items():
+            if isinstance(entry, ServedConfig) and entry.server not in known:
+                msg = f"{name} is on the unknown server {entry.server!r}; [servers] has {', '.join(known) or 'none'}"
+                raise ValueError(msg)
+        return adapters
 
     def _check_adapter(self, key: str, tier: str, adapter: str) -> None:
         if adapter not in {*self.adapters, "base"}:
@@ -214,10 +269,11 @@ def _absolute(config: Config, folder: Path) -> Config:
     model = config.model
     if model.path is not None:
         model = model.model_copy(update={"path": folder / model.path.expanduser()})
-    adapters = {
-        name: (entry := config.adapter(name)).model_copy(update={"path": folder / entry.path.expanduser()})
-        for name in config.adapters
+    files = {
+        name: entry.model_copy(update={"path": folder / entry.path.expanduser()})
+        for name, entry in config.files.items()
     }
+    adapters = config.adapters | files
     cascades = {name: _with_files(entry, folder) for name, entry in config.cascade.items()}
     return config.model_copy(update={"model": model, "adapters": adapters, "cascade": cascades})
 

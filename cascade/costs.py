@@ -26,6 +26,8 @@ class Work(NamedTuple):
         outputs: Rows whose logits are read.
         swaps: Changes of the adapter.
         waves: First calls after a pause, for which threads have to wake up.
+        requests: Requests to a server.
+        questions: Questions in those.
     """
 
     calls: float = 0.0
@@ -37,6 +39,8 @@ class Work(NamedTuple):
     outputs: float = 0.0
     swaps: float = 0.0
     waves: float = 0.0
+    requests: float = 0.0
+    questions: float = 0.0
 
     @staticmethod
     def of(*, tokens: float, cells: float, most: int, outputs: float = 0.0, swaps: float = 0.0) -> Work:
@@ -84,6 +88,8 @@ class Costs:
         per_swap_ms: Attaching another adapter.
         per_cell_ms: What a token takes longer for every cell of the cache that is in use, its own
             prompt's or not: llama.cpp looks at all of them, if only to skip them.
+        per_request_ms: One request more to a server, with others in flight beside it.
+        per_question_ms: One question more in a request to a server.
     """
 
     per_token_ms: float = 2.2
@@ -91,6 +97,8 @@ class Costs:
     per_call_ms: float = 50.0
     per_swap_ms: float = 10.0
     per_cell_ms: float = 2.5e-4
+    per_request_ms: float = 5.0
+    per_question_ms: float = 1.0
 
     @property
     def parts(self) -> Work:
@@ -105,6 +113,8 @@ class Costs:
             outputs=self.per_output_ms,
             swaps=self.per_swap_ms,
             waves=_WAKE * self.per_call_ms,
+            requests=self.per_request_ms,
+            questions=self.per_question_ms,
         )
 
 
@@ -115,7 +125,11 @@ class CallSizes:
     Attributes:
         n_batch: Most tokens of a call.
         n_ask: Most tokens of a call that asks questions of items computed before.
+        n_served: Most questions of a wave that a server answers.
+        together: Adapters on servers that take all questions of an item in one request.
     """
 
     n_batch: int = 512
     n_ask: int = 62
+    n_served: int = 256
+    together: frozenset[str] = frozenset()

@@ -8,7 +8,7 @@ from cascade.costs import Work
 from cascade.expectation import Reach
 from cascade.planner import Planner
 from cascade.request import Request
-from cascade.stage import Question
+from cascade.stage import SERVED, Question
 from cascade.walk import Walk
 
 
@@ -41,6 +41,8 @@ class _Demand:
             return Work()
         tokens, asked, probes = self._tokens[level], self._asked[level], self._probes[level]
         one = next(iter(adapters))
+        if planner.kept.lineages[one] == SERVED:
+            return Work(waves=max(1, round(probes / planner.terms.sizes.n_served)), requests=probes, questions=probes)
         is_plain = planner.kept.lineages[one] == one
         n_waves = max(1, round(tokens / planner.best_length(one))) * len(adapters)
         cells: float = planner.kept.tokens

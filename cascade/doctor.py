@@ -69,6 +69,10 @@ def examine(config: Path | None = None) -> Iterator[Finding]:
     except CascadeError as error:
         yield Finding(name="config", value="cannot be used", ok=False, remedy=str(error))
         return
+    if not loaded.model.has_source:
+        yield Finding(name="model", value="none here: servers answer everything")
+        yield from _self_test(loaded)
+        return
     models = yield from _files(loaded)
     if not loads or models is None:
         return

@@ -13,15 +13,15 @@ from cascade.admission import Rules
 from cascade.backends.base import Backend
 from cascade.budget import NO_LIMIT, Budget, BudgetLike, budget_of
 from cascade.config import Config, read_config, shipped_config
-from cascade.errors import ConfigError, InputError
+from cascade.errors import ClosedError, InputError
 from cascade.expectation import Expectation
 from cascade.items import Item, Task
 from cascade.lock import check_locks
 from cascade.loop import Loop
+from cascade.observer import Observer, Watched
 from cascade.prompt import Limits, PromptBuilder
 from cascade.report import Decision, Report, Step
 from cascade.request import OnDecision, Request, new_request
-from cascade.stage import BASE
 from cascade.tree import Cascade
 
 
@@ -33,11 +33,13 @@ class EngineSettings:
         budgets: Cascade -> what a request may spend where its caller does not say.
         rules: How many callers are treated.
         new_event_loop: Makes the event loop whose clock is the engine's.
+        observers: Who is told of requests and waves.
     """
 
     budgets: Mapping[str, Budget] = field(default_factory=dict)
     rules: Rules = field(default_factory=Rules)
     new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    observers: Sequence[Observer] = ()
 
 
 class Engine:
@@ -68,34 +70,37 @@ class Engine:
             ConfigError: A cascade names an adapter that the backend lacks, or has a prior stage that is not tuned yet.
         """
         for cascade in cascades.values():
-            _check_adapters(cascade, backend.facts.adapters)
+            backend.facts.check(cascade)
             cascade.check_is_tuned()
         self.cascades = dict(cascades)
         self.facts = backend.facts
         self._expected = {name: Expectation(cascade) for name, cascade in cascades.items()}
         self._budgets = settings.budgets
         builder = PromptBuilder(self.facts.form, self.facts.tokenizer, limits or Limits())
-        self._loop = Loop(backend, builder, settings.rules, settings.new_event_loop)
+        self._watched = Watched(backend, settings.observers) if settings.observers else None
+        self._loop = Loop(self._watched or backend, builder, settings.rules, settings.new_event_loop)
 
     @classmethod
-    def open(cls, config: Config | Path | str | None = None) -> Self:
-        """An engine with the embedded backend.
+    def open(cls, config: Config | Path | str | None = None, observers: Sequence[Observer] = ()) -> Self:
+        """An engine with the backends that a config names: this process, servers, or both.
 
         Args:
             config: A config, or the path of a config file; None for the shipped one.
+            observers: Who is told of requests and waves.
 
         Raises:
             ConfigError: The config does not hold together or does not fit the model, or tuned thresholds are for other
                 files or questions.
             ModelFileError: A model or adapter file is missing, damaged or does not fit.
+            ServerError: A server cannot be reached, serves another base model, or lacks an adapter.
         """
-        from cascade.backends.embedded import open_backend  # noqa: PLC0415 - llama_cpp loads only where it is used
+        from cascade.backends.opening import open_any  # noqa: PLC0415 - gguf and llama_cpp load only where they are used
 
         if not isinstance(config, Config):
             config = read_config(Path(config) if config is not None else shipped_config())
         cascades = config.cascades()
-        backend = open_backend(config, cascades)
-        engine = cls(backend, cascades, config.model.limits.limits(), settings=settings_of(config))
+        backend = open_any(config, cascades)
+        engine = cls(backend, cascades, config.model.limits.limits(), settings=settings_of(config, observers))
         try:
             check_locks(config, cascades, engine.facts.provenance)
         except ConfigError:
@@ -187,9 +192,28 @@ class Engine:
             InputError: As ``classify``, or a stage is unknown.
             BackendError: As ``classify``.
         """
-        request = self._request(task, items, cascade, None)
-        self._submit(request, only=stages or [stage.name for stage in request.cascade.stages])
+        request = self._probe(task, items, cascade, stages)
         return [tuple(walk.steps) for walk in request.done.result()]
+
+    async def aprobe(self, task: Task | str, items: Sequence[Item], cascade: Cascade | str, *stages: str) -> Report:
+        """``probe`` for async callers, with what it cost; cancelling the await drops the request.
+
+        Args:
+            task: The task, or its text.
+            items: The candidates.
+            cascade: Name of the cascade, or one that the engine does not know.
+            stages: As ``probe``.
+
+        Returns:
+            Decisions that have steps, and no label.
+
+        Raises:
+            InputError: As ``probe``, or the cascade asks an adapter that the backend lacks.
+            BackendError: As ``classify``.
+        """
+        request = self._probe(task, items, cascade, stages)
+        walks = await asyncio.wrap_future(request.done)
+        return request.report(walks)
 
     def cascade(self, name: str) -> Cascade:
         """The cascade of that name.
@@ -206,6 +230,15 @@ class Engine:
     def n_kept(self) -> int:
         """Prompt nodes that the backend keeps for open requests; 0 when there is none."""
         return self._loop.n_kept
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes requests; False once it is closed or has failed."""
+        return self._loop.is_open
+
+    def settle(self) -> None:
+        """Answer all open requests with what they have, as if their time were up, and fail probes; returns at once."""
+        self._loop.settle()
 
     def close(self) -> None:
         """Stop and free everything; calls that wait get a ClosedError. A second call does nothing."""
@@ -231,34 +264,38 @@ class Engine:
         self,
         task: Task | str,
         items: Sequence[Item],
-        cascade: str,
+        cascade: Cascade | str,
         budget: BudgetLike,
         on_decision: OnDecision | None = None,
     ) -> Request:
         called = self._loop.now()
-        allowed = budget_of(budget, self._budgets.get(cascade, NO_LIMIT))
-        expected = self._expected[self.cascade(cascade).name]
+        if isinstance(cascade, str):
+            expected = self._expected[self.cascade(cascade).name]
+        else:
+            self.facts.check(cascade)
+            expected = Expectation(cascade)
+        allowed = budget_of(budget, self._budgets.get(expected.cascade.name, NO_LIMIT))
         request = new_request(task, items, expected, self.facts.provenance, called=called, budget=allowed)
         request.on_decision = on_decision
         return request
 
+    def _probe(self, task: Task | str, items: Sequence[Item], cascade: Cascade | str, stages: Sequence[str]) -> Request:
+        request = self._request(task, items, cascade, None)
+        return self._submit(request, only=stages or [stage.name for stage in request.cascade.stages])
+
     def _submit(self, request: Request, only: Sequence[str] = ()) -> Request:
         request.begin(only)
-        self._loop.submit(request)
+        if self._watched is not None:
+            self._watched.watch(request)
+        try:
+            self._loop.submit(request)
+        except ClosedError:
+            request.done.cancel()  # whoever watches it hears that it is over
+            raise
         return request
 
 
-def _check_adapters(cascade: Cascade, known: frozenset[str]) -> None:
-    for name in cascade.adapters():
-        if name not in known:
-            msg = (
-                f"cascade.{cascade.name} asks adapter {name!r}, which the backend does not have; it has "
-                f"{', '.join(sorted(known)) or 'none'}. Add it to [adapters], or ask {BASE!r}."
-            )
-            raise ConfigError(msg)
-
-
-def settings_of(config: Config) -> EngineSettings:
+def settings_of(config: Config, observers: Sequence[Observer] = ()) -> EngineSettings:
     """What a config says of budgets and callers."""
     return EngineSettings(
         budgets={name: cascade.budget() for name, cascade in config.cascade.items()},
@@ -267,4 +304,5 @@ def settings_of(config: Config) -> EngineSettings:
             refuses=config.engine.overload == "refuse",
             speculates=config.engine.speculate,
         ),
+        observers=observers,
     )

@@ -7,6 +7,7 @@
     │   └── ModelFileError    a GGUF file that must not reach llama.cpp
     ├── BackendError          scoring failed (exit code 1)
     │   ├── DecodeError       llama.cpp refused or failed a decode
+    │   ├── ServerError       a server refused a request, or serves something else than the config says
     │   ├── ClosedError       the engine or backend was closed while work was waiting
     │   └── OverloadError     more is asked of the engine than it can do in time
     ├── MachineError          what was asked for is right, but could not be done here (exit code 1)
@@ -44,6 +45,10 @@ class BackendError(CascadeError):
 
 class DecodeError(BackendError):
     """llama.cpp returned an error from a decode; carries its last log message."""
+
+
+class ServerError(BackendError):
+    """A server refused a request, cannot be reached when it is opened, or serves another model or no such adapter."""
 
 
 class ClosedError(BackendError):

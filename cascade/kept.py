@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cascade.prompt import Node
+from cascade.stage import SERVED
 from cascade.walk import Walk
 
 Kept = tuple[Node, str]
@@ -75,14 +76,15 @@ class KeptNodes:
 
     def has_item(self, walk: Walk, adapter: str) -> bool:
         """Whether a walk's item is kept, so that an adapter's question of it costs its own tokens alone."""
-        return (walk.path[-1], self.lineages[adapter]) in self.nodes
+        lineage = self.lineages[adapter]
+        return lineage == SERVED or (walk.path[-1], lineage) in self.nodes
 
     def missing(self, walk: Walk, lineage: str) -> list[Node]:
-        """The nodes of a walk that are not kept in a lineage."""
-        return [node for node in walk.path if (node, lineage) not in self.nodes]
+        """The nodes of a walk that are not kept in a lineage, and would be if it were asked."""
+        return [] if lineage == SERVED else [node for node in walk.path if (node, lineage) not in self.nodes]
 
     def _lineages_of(self, walk: Walk) -> frozenset[str]:
-        return frozenset(self.lineages[adapter] for adapter in walk.adapters())
+        return frozenset(self.lineages[adapter] for adapter in walk.adapters()) - {SERVED}
 
     def _unwant(self, walk: Walk, lineages: Iterable[str]) -> Iterator[Kept]:
         for lineage in lineages:

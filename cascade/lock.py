@@ -40,7 +40,7 @@ def questions_at_hand(config: Config, cascade: Cascade, provenance: Provenance) 
         cascade: One of its cascades.
         provenance: What the backend says of itself.
     """
-    scales = {adapter: config.adapter(adapter).scale for adapter in cascade.adapters()}
+    scales = {adapter: config.scale(adapter) for adapter in cascade.adapters()}
     shape = [provenance.prompt_format, provenance.label_tokens, config.model.limits.model_dump(), scales]
     return questions_fingerprint(cascade, shape)
 

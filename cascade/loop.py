@@ -10,38 +10,28 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from math import inf, isnan
+from math import inf
 from typing import Any
 
 from cascade.admission import Admission, Rules
-from cascade.backends.base import Backend, Probe, Scores, Wave
+from cascade.answers import walk_on
+from cascade.backends.base import Backend, Scores, Wave
 from cascade.cost_model import CostModel
 from cascade.errors import BackendError, ClosedError
 from cascade.kept import Kept
 from cascade.logs import get_logger
 from cascade.planner import Planner, Room, Terms
 from cascade.prompt import PromptBuilder
-from cascade.request import Request, owners
+from cascade.request import Request, Running, owners
 from cascade.schedule import Schedule, last_moment
-from cascade.scoring import p_yes
 from cascade.stop import Stop
-from cascade.wave import Job, Plan
+from cascade.wave import Plan
 
 log = get_logger("cascade.engine")
 
 _NOVICE = 20  # decodes until which predictions are not believed when they say that nothing can be done
 _TRY_EVERY = 8
-
-
-@dataclass(slots=True)
-class _Running:
-    """The wave at hand."""
-
-    plan: Plan
-    owners: dict[Request, list[Job]]
-    ends: float
-    stop: Stop
+_PATIENCE, _PATIENCE_S = 2.0, 0.1  # how far a wave may outlast its prediction, twice and so much, where others wait
 
 
 class Loop:
@@ -73,7 +63,7 @@ class Loop:
         self._schedule = Schedule(self._planner)
         self._requests: list[Request] = []
         self._timers: dict[Request, asyncio.TimerHandle] = {}
-        self._running: _Running | None = None
+        self._running: Running | None = None
         self._n_hopeless = 0  # turns for which no wave would be in time
         self._failure: BaseException | None = None
         self._wake = asyncio.Event()
@@ -100,29 +90,36 @@ class Loop:
             ClosedError: The loop has stopped.
         """
         self._call(self._admit, request)
-        request.done.add_done_callback(lambda done: self._hear(request) if done.cancelled() else None)
+        request.done.add_done_callback(lambda done: self._post(self._drop, request) if done.cancelled() else None)
 
     def cancel(self, request: Request) -> None:
         """Give a request up, from any thread; nothing happens if it is done."""
         request.done.cancel()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes requests; False once it was stopped or has failed."""
+        return not self._ended and self._failure is None
+
+    def settle(self) -> None:
+        """Answer every open request with what it has so far, from any thread; nothing happens once it has stopped."""
+        self._post(self._settle)
+
     def stop(self) -> None:
         """Stop after the decode at hand; calls that wait get a ClosedError. Waits for the end."""
-        if not self._ended:
-            with suppress(ClosedError):  # it ended by itself just now
-                self._call(self._fail, ClosedError("The engine was closed while this call was waiting."))
+        self._post(self._fail, ClosedError("The engine was closed while this call was waiting."))
         self._thread.join()
 
-    def _hear(self, request: Request) -> None:
-        with suppress(ClosedError):
-            self._call(self._drop, request)
+    def _post(self, function: Callable[..., None], *arguments: Any) -> None:
+        with suppress(ClosedError):  # it has ended by itself, and nobody is left to hear
+            self._call(function, *arguments)
 
-    def _call(self, function: Callable[..., None], argument: Any) -> None:
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         with self._gate:
             if self._ended:
                 msg = "The engine is closed; open a new one."
                 raise ClosedError(msg) from self._failure
-            self._loop.call_soon_threadsafe(function, argument)
+            self._loop.call_soon_threadsafe(function, *arguments)
 
     # Everything below runs in the loop's own thread.
 
@@ -192,8 +189,11 @@ class Loop:
         self._wake.set()
         if request.ends < inf:
             self._timers[request] = self._loop.call_at(last_moment(request), self._give_up, request)
-        if self._running is not None and request.ends < self._running.ends:
-            self._running.stop.ask()  # it cannot wait for the end of this wave
+        running = self._running
+        if running is not None and request.ends < running.ends:
+            running.stop.ask()  # it cannot wait for the end of this wave
+        elif running is not None:
+            self._loop.call_at(running.overdue, running.stop.ask)  # nor for one that hangs
 
     async def _serve(self) -> None:
         """Score the next wave; a request that no wave would fit into gets what it has."""
@@ -215,17 +215,16 @@ class Loop:
 
     async def _score(self, plan: Plan) -> None:
         wave = plan.jobs
-        self._running = running = _Running(
-            plan, owners(self._requests, wave), self.now() + plan.predicted_ms / 1_000, Stop()
-        )
+        ends = self.now() + plan.predicted_ms / 1_000
+        overdue = ends + _PATIENCE * plan.predicted_ms / 1_000 + _PATIENCE_S
+        self._running = running = Running(plan, owners(self._requests, wave), ends, overdue, Stop())
         for request, own in running.owners.items():
             request.served = self.now()
             request.stats.calls_speculative += sum(job.is_ahead for job in own)
-        probes = [
-            Probe(self._builder.question(job.walk.path[-1], job.question.marker), job.question.adapter) for job in wave
-        ]
+        left_ms = 1_000 * max(last_moment(request) - self.now() for request in running.owners)
+        probes = tuple(job.probe(self._builder) for job in wave)
         try:
-            scores = await self._backend.score(Wave(tuple(probes), plan.predicted_ms), running.stop)
+            scores = await self._backend.score(Wave(probes, plan.predicted_ms, left_ms), running.stop)
         except BackendError as error:
             self._planner.kept.lose()
             for request in running.owners:
@@ -237,19 +236,13 @@ class Loop:
             self.model.learn(work, ms)
         self._take(running, scores)
 
-    def _take(self, running: _Running, scores: Scores) -> None:
+    def _take(self, running: Running, scores: Scores) -> None:
         """Walk the items on by what was answered."""
         plan = running.plan
         lineage = self._backend.facts.lineages[plan.adapter]
         for node in scores.lost:
             self._planner.kept.forget((node, lineage))
-        before = {job.walk: job.walk.depth for job in plan.jobs}
-        for job, p in zip(plan.jobs, p_yes(scores.logits).tolist(), strict=True):
-            if not isnan(p):
-                job.walk.take(job.stage, job.tier, p)
-        for walk, depth in before.items():
-            for stage, answer in walk.passed[depth:] if walk.fixed is None else ():
-                walk.expected.learn(stage, answer=answer)
+        walk_on(plan.jobs, scores)
         for request, own in running.owners.items():
             if request not in self._requests:
                 continue
@@ -266,6 +259,13 @@ class Loop:
             return
         fault = request.tell(request.cut())
         self._finish(request, fault)
+
+    def _settle(self) -> None:
+        for request in (*self._admission.growing, *self._requests):
+            if request.is_probe:  # half of its steps would pass for all
+                self._finish(request, ClosedError("The engine was settled before all stages were asked."))
+            else:
+                self._give_up(request)
 
     def _drop(self, request: Request) -> None:
         """Let a request go whose caller has left."""

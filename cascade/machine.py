@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import sys
 from pathlib import Path
 
 _CPU_INFO = Path("/proc/cpuinfo")
+_M_MMAP_THRESHOLD, _LARGE_BLOCK = -3, 128 * 1024
 
 
 def n_cores() -> int:
@@ -43,6 +45,20 @@ def peak_memory_mib() -> float | None:
         return None
     unit = 2**20 if sys.platform == "darwin" else 2**10  # getrusage(2): bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def return_large_blocks() -> bool:
+    """Let glibc give large blocks back to the system as soon as they are freed; False where there is no glibc.
+
+    It would raise the size from which on it does with every such block that is freed. llama.cpp frees some of
+    20 MiB, and the heap of a process that runs for long then becomes twice what it holds.
+
+    Source: mallopt(3), M_MMAP_THRESHOLD.
+    """
+    try:
+        return bool(ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK))
+    except (OSError, AttributeError):
+        return False
 
 
 def user_cache() -> Path | None:

@@ -20,7 +20,7 @@ from cascade.costs import CallSizes, Costs
 from cascade.kept import Kept, KeptNodes
 from cascade.prompt import Segment
 from cascade.speculation import is_worth, questions_ahead
-from cascade.stage import Question
+from cascade.stage import SERVED, Question
 from cascade.walk import Walk
 from cascade.wave import Draft, Job, Plan, Setting, jobs
 
@@ -94,7 +94,7 @@ class Planner:
         Of R tokens in waves of T each, R / T waves pay ``fixed`` each, and R tokens look at T / 2 cells
         of their own wave on average: R * fixed / T + R * per_cell * T / 2 is least where the two are equal.
         """
-        if not self.terms.costs.per_cell_ms:
+        if self._is_served(adapter) or not self.terms.costs.per_cell_ms:
             return inf
         n_turns = 1 if self.terms.lineages[adapter] == adapter else 2  # an activated adapter takes turns with the base
         fixed = n_turns * self.terms.costs.per_call_ms + (n_turns > 1) * n_turns * self.terms.costs.per_swap_ms
@@ -127,7 +127,7 @@ class Planner:
         predicted_ms = self.model.predict(draft.work(self._setting))
         lineage = self.terms.lineages[draft.adapter]
         self.kept.add(draft.new, lineage)
-        self._active = draft.adapter
+        self._active = self._active if self._is_served(draft.adapter) else draft.adapter
         return Plan(tuple(draft.jobs), evicted, predicted_ms)
 
     @property
@@ -186,6 +186,7 @@ class Planner:
         Every token that is still to be computed looks at their cells; going ahead takes calls and swaps
         that they could have shared with survivors to come.
         """
+        every = [job for job in every if not self._is_served(job.question.adapter)]
         survivors = [job for job in every if job.walk.depth and self._is_kept(job)]
         kept = sum(len(job.walk.path[-1].tokens) for job in survivors)
         to_come = sum(len(job.walk.path[-1].tokens) for job in every if not self._is_kept(job))
@@ -220,19 +221,19 @@ class Planner:
         lineage = self.terms.lineages[adapter]
         own = [job for job in every if job.question.adapter == adapter]
         longest = self._length(own, lineage, self.best_length(adapter))
-        setting = self._setting
+        setting, is_served = self._setting, self._is_served(adapter)
         draft = Draft(adapter)
-        for job in own:
+        for job in own[: self.terms.sizes.n_served] if is_served else own:
             new = [node for node in self.kept.missing(job.walk, lineage) if node not in draft.new]
             tokens = sum(len(node.tokens) for node in new)
             asked = self.question_tokens(job.question)
             is_late = left_ms < inf and self.model.predict(draft.work(setting, tokens, asked, 1)) > left_ms
-            if (
-                is_late
-                or (draft.jobs and tokens and draft.tokens + tokens > longest)
+            is_full = not is_served and (
+                (draft.jobs and tokens and draft.tokens + tokens > longest)
                 or len(self.kept) + len(draft.new) + len(new) > self.terms.room.nodes
                 or self.kept.tokens + draft.tokens + tokens + draft.asked + asked > self.terms.room.tokens
-            ):
+            )
+            if is_late or is_full:
                 draft.is_whole, draft.is_hurried = False, is_late
                 break
             draft.add(job, new, asked)
@@ -243,6 +244,9 @@ class Planner:
         missing = {node for job in own for node in self.kept.missing(job.walk, lineage)}
         total = sum(len(node.tokens) for node in missing)
         return total / max(1, round(total / best)) if best else 0.0
+
+    def _is_served(self, adapter: str) -> bool:
+        return self.terms.lineages[adapter] == SERVED
 
     def _is_kept(self, job: Job) -> bool:
         return self.kept.has_item(job.walk, job.question.adapter)

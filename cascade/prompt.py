@@ -8,7 +8,6 @@ special token nor break the layout, however it is cut.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,6 +17,7 @@ from typing import Protocol
 
 from cascade.errors import ConfigError
 from cascade.items import Group, Item, Task
+from cascade.prompt_text import group_text, item_text, one_line, seeds_text
 from cascade.stage import Question
 
 
@@ -38,11 +38,15 @@ class Node:
         parent: The node above; None for a task.
         segment: Its level.
         tokens: Token ids of this segment alone, never empty.
+        text: What it says in words, without the template; empty for a question.
+        seeds: Of a task, its seed files in words; empty without any.
     """
 
     parent: Node | None
     segment: Segment
     tokens: tuple[int, ...]
+    text: str = ""
+    seeds: str = ""
 
     @cached_property
     def start(self) -> int:
@@ -165,28 +169,6 @@ class Limits:
     item: int = 72
 
 
-def one_line(text: str) -> str:
-    """A text with each run of white space, control characters and lone surrogates (no UTF-8 has them) one space."""
-    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+", " ", text).split())
-
-
-def item_text(item: Item) -> str:
-    """An item in one line: what it is, its evidence, its signature, its documentation.
-
-    The most telling parts come first, so that a cut takes the least.
-    """
-    return _joined(f"{item.kind} {item.name}", " ".join(item.evidence), item.signature, item.doc)
-
-
-def group_text(group: Group) -> str:
-    """A group in one line: its name and its evidence."""
-    return _joined(group.name, " ".join(group.evidence))
-
-
-def _joined(*parts: str) -> str:
-    return " | ".join(line for part in parts if (line := one_line(part)))
-
-
 @dataclass(frozen=True, slots=True)
 class Piece:
     """A stretch of a segment: the format's own text, or what fills a slot.
@@ -218,7 +200,7 @@ def task_pieces(form: PromptFormat, instructions: str, questions: Sequence[Quest
         "instructions": instructions,
         "questions": listing,
         "task": one_line(task.text),
-        "seed": ", ".join(one_line(seed) for seed in task.seeds) or "none",
+        "seed": seeds_text(task) or "none",
     }
     return render(form.task, values)
 
@@ -241,15 +223,18 @@ class PromptBuilder:
 
     def task(self, instructions: str, questions: Sequence[Question], task: Task) -> Node:
         """The root of a request's trie."""
-        return Node(None, Segment.TASK, self._tokens(task_pieces(self.form, instructions, questions, task)))
+        pieces = task_pieces(self.form, instructions, questions, task)
+        return Node(None, Segment.TASK, self._tokens(pieces), one_line(task.text), seeds_text(task))
 
     def group(self, parent: Node, group: Group) -> Node:
         """A group's header below its task."""
-        return Node(parent, Segment.GROUP, self._tokens(render(self.form.group, {"group": group_text(group)})))
+        text = group_text(group)
+        return Node(parent, Segment.GROUP, self._tokens(render(self.form.group, {"group": text})), text)
 
     def item(self, parent: Node, item: Item) -> Node:
         """An item below its group or its task."""
-        return Node(parent, Segment.ITEM, self._tokens(render(self.form.item, {"item": item_text(item)})))
+        text = item_text(item)
+        return Node(parent, Segment.ITEM, self._tokens(render(self.form.item, {"item": text})), text)
 
     def question(self, parent: Node, marker: str) -> Node:
         """A question's marker below an item; its last position is where yes or no is read."""

@@ -45,10 +45,10 @@ class Provenance:
     """What produced a request's answers; equal provenance means comparable scores.
 
     Attributes:
-        model: SHA-256 of the base model's file, in hex.
-        adapters: Adapter name -> SHA-256 of its file.
+        model: SHA-256 of the base model's file, in hex; server and name of its model where servers answer everything.
+        adapters: Adapter name -> SHA-256 of its file, or the server and what it calls the adapter.
         prompt_format: Name of the prompt format.
-        label_tokens: Token ids of yes and no.
+        label_tokens: Token ids of yes and no; -1 for both where no model file is at hand.
     """
 
     model: str
@@ -69,6 +69,7 @@ class Decision:
         provenance: What answered.
         p_label: Where it was cut short, the label's probability among items that stand where it
             stood; None for one that was decided: its steps say how sure each answer was.
+        cause: Why it was cut short, where a server could not answer; empty otherwise.
     """
 
     id: str
@@ -77,6 +78,7 @@ class Decision:
     steps: tuple[Step, ...]
     provenance: Provenance
     p_label: float | None = None
+    cause: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form; provenance stands once in the report."""
@@ -92,8 +94,9 @@ class Decision:
             }
             for step in self.steps
         ]
-        found = {"id": self.id, "label": self.label, "status": str(self.status), "steps": steps}
-        return found if self.p_label is None else found | {"p_label": self.p_label}
+        found: dict[str, Any] = {"id": self.id, "label": self.label, "status": str(self.status), "steps": steps}
+        found |= {} if self.p_label is None else {"p_label": self.p_label}
+        return found | ({"cause": self.cause} if self.cause else {})
 
 
 @dataclass(slots=True, kw_only=True)

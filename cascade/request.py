@@ -10,14 +10,15 @@ from math import inf
 
 from cascade.backends.base import WaveCost
 from cascade.budget import NO_LIMIT, Budget
-from cascade.errors import InputError, ItemError
+from cascade.errors import InputError, ItemError, ServerError
 from cascade.expectation import Expectation
 from cascade.items import Group, Item, Task
 from cascade.prompt import Node, PromptBuilder
-from cascade.report import Decision, Provenance, Report, Statistics, Status
+from cascade.report import Decision, Provenance, Report, Statistics
+from cascade.stop import Stop
 from cascade.tree import Cascade
 from cascade.walk import Walk
-from cascade.wave import Job
+from cascade.wave import Job, Plan
 
 OnDecision = Callable[[Decision], None]
 
@@ -73,9 +74,24 @@ class Request:
         return self.expected.cascade
 
     @property
+    def is_probe(self) -> bool:
+        """Whether certain stages are put to all items, so that there will be no labels."""
+        return any(walk.fixed is not None for walk in self.walks)
+
+    @property
     def open_walks(self) -> list[Walk]:
         """The items that are on their way, those of most value first where time is short."""
         return [walk for walk in (self._in_turn if self.is_short else self.walks) if walk.stage is not None]
+
+    @property
+    def askable(self) -> list[Walk]:
+        """Of the open walks those that no server owes an answer; all of them where none is left."""
+        return [walk for walk in self.open_walks if walk.is_owed is None or not walk.is_owed()] or self.open_walks
+
+    @property
+    def only_waits(self) -> bool:
+        """Whether servers owe all of its open walks an answer."""
+        return all(walk.is_owed is not None and walk.is_owed() for walk in self.open_walks)
 
     def begin(self, only: Sequence[str] = ()) -> None:
         """Let the items pass the cascade's prior stage, or put certain stages to all of them.
@@ -149,7 +165,7 @@ class Request:
         """End every item that is still on its way where it stands; returns those."""
         open_ = self.open_walks
         for walk in open_:
-            walk.cut(Status.DEPTH_CAP if walk.depth else Status.DEADLINE)
+            walk.give_up()
         return open_
 
     def charge(self, cost: WaveCost, predicted_ms: float, n_own: int, n_all: int) -> None:
@@ -164,7 +180,13 @@ class Request:
         stats.predicted_ms += predicted_ms * n_own / n_all
 
     def tell(self, settled: Sequence[Walk]) -> Exception | None:
-        """Tell the caller of decisions that have settled; what its function raises comes back."""
+        """Tell the caller of decisions that have settled; what its function raises comes back.
+
+        Where certain stages were to be put to all items, one that a server could not answer is an error.
+        """
+        causes = [walk.cause for walk in settled if walk.fixed is not None and walk.cause]
+        if causes:
+            return ServerError(causes[0])
         if self.on_decision is not None:
             try:
                 for walk in settled:
@@ -200,7 +222,27 @@ class Request:
             steps=tuple(walk.steps),
             provenance=self.provenance,
             p_label=walk.p_label,
+            cause=walk.cause,
         )
+
+
+@dataclass(slots=True)
+class Running:
+    """The wave at hand.
+
+    Attributes:
+        plan: What was planned.
+        owners: The requests that take part, each with its own jobs.
+        ends: When it should be done, by the engine's clock, in seconds.
+        overdue: When it has taken so long that others no longer wait for it.
+        stop: How it is ended early.
+    """
+
+    plan: Plan
+    owners: dict[Request, list[Job]]
+    ends: float
+    overdue: float
+    stop: Stop
 
 
 def owners(requests: Iterable[Request], wave: Iterable[Job]) -> dict[Request, list[Job]]:

@@ -75,9 +75,10 @@ class Schedule:
             requests: All of them, at least one.
             now: The time, in seconds.
         """
+        requests = [request for request in requests if not request.only_waits] or requests
         if all(request.ends == inf for request in requests):
             ordered = sorted(requests, key=lambda request: _rank(request, now))[:MOST_REQUESTS]
-            return Turn(tuple(ordered), tuple(request.open_walks for request in ordered), inf)
+            return Turn(tuple(ordered), tuple(request.askable for request in ordered), inf)
         requests = sorted(requests, key=_due)[:MOST_REQUESTS]
         hurried = sorted((request for request in requests if request.ends < inf), key=_ends)
         caps, share = ({}, 1.0) if self._has_plenty(hurried, now) else self._caps(hurried, now)
@@ -150,7 +151,7 @@ class Schedule:
 
     @staticmethod
     def _offer(request: Request, cap: int | None, share: float) -> list[Walk]:
-        walks = request.open_walks
+        walks = request.askable
         if cap is None:
             return walks
         shallow = [walk for walk in walks if walk.depth < cap]

@@ -1,8 +1,9 @@
 """Whether to ask questions before it is known that the tree needs the answers. Pure.
 
 A call costs much, whatever its size, and a question more in it costs little. So where few items are
-asked under one adapter (a single item, a GPU), it can be faster to ask them all that this adapter
-might be asked later, and to drop what turns out not to be needed.
+asked under one adapter (a single item, a GPU, a server that takes several questions in one request),
+it can be faster to ask them all that this adapter might be asked later, and to drop what turns out not
+to be needed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from math import prod
 
 from cascade.cost_model import CostModel
 from cascade.costs import Work
-from cascade.stage import Question
+from cascade.stage import SERVED, Question
 from cascade.wave import Draft, Job, Setting
 
 
@@ -52,7 +53,10 @@ def is_worth(
         own = {job: p for job, p in ahead.items() if job.stage.name == stage}
         any_is_asked = 1 - prod(1 - p for p in own.values())
         tokens = sum(p * question_tokens(job.question) for job, p in own.items())
-        call = Work.of(tokens=tokens, cells=cells, most=setting.sizes.n_ask, outputs=sum(own.values()))
+        if setting.lineages[draft.adapter] == SERVED:
+            call = Work(requests=sum(own.values()), questions=sum(own.values()))
+        else:
+            call = Work.of(tokens=tokens, cells=cells, most=setting.sizes.n_ask, outputs=sum(own.values()))
         call = call.plus(Work(waves=1.0))
         saved += any_is_asked * model.predict(call)
     return saved > extra

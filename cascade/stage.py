@@ -13,6 +13,9 @@ from cascade.items import Item
 BASE = "base"
 """Adapter name that means none: the base model answers."""
 
+SERVED = ""
+"""Lineage of adapters on servers: what stands before their questions is the server's business and not kept here."""
+
 ANY_TIER = ""
 """Tier of a question that is asked of every item alike."""
 

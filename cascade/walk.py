@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from cascade.expectation import Expectation
@@ -30,6 +30,8 @@ class Walk:
         label: Where it ended; empty while it is on its way, or with ``fixed``.
         p_label: The label's probability where the way was cut short; None for one that was walked to its end.
         status: How the label came about.
+        cause: Why the way was cut short, where a server could not answer; empty otherwise.
+        is_owed: Whether a server still owes it an answer; None where none does.
     """
 
     item: Item
@@ -44,6 +46,8 @@ class Walk:
     label: str = ""
     p_label: float | None = None
     status: Status = Status.DECIDED
+    cause: str = ""
+    is_owed: Callable[[], bool] | None = None
     _scores: dict[tuple[str, str], float] = field(default_factory=dict)  # (stage, tier) -> p(yes)
 
     @property
@@ -102,18 +106,23 @@ class Walk:
         self.steps.append(step)
         self._go(prior.target(answer=answer))
 
-    def cut(self, status: Status) -> None:
+    def cut(self, status: Status, cause: str = "") -> None:
         """End here, with the likeliest label of items that stand here."""
         if self.stage is None:
             return
         sure = self._sure(self.stage)
         if sure is not None:
             self._move(self.stage)
-            self.cut(status)
+            self.cut(status, cause)
             return
+        self.cause = cause
         self.label, self.p_label = self.expected.likeliest(self.stage, None if self.depth else self.p_matters)
         self.status = status
         self.stage = None
+
+    def give_up(self, cause: str = "") -> None:
+        """End here because time ran out or nobody can answer, with the status that tells whether anything was asked."""
+        self.cut(Status.DEPTH_CAP if self.depth else Status.DEADLINE, cause)
 
     def _open(self, stage: Stage) -> list[tuple[str, Question]]:
         tiers = stage.tiers_of(self.item)

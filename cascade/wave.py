@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from cascade.backends.base import Probe
 from cascade.costs import CallSizes, Work
 from cascade.kept import Kept
-from cascade.prompt import Node
-from cascade.stage import Question, Stage
+from cascade.prompt import Node, PromptBuilder
+from cascade.stage import SERVED, Question, Stage
 from cascade.walk import Walk
 
 
@@ -32,6 +33,11 @@ class Job:
     def is_ahead(self) -> bool:
         """Whether the way has not led to the stage yet."""
         return self.walk.stage is not self.stage
+
+    def probe(self, build: PromptBuilder) -> Probe:
+        """The probe, as a backend takes it."""
+        node = build.question(self.walk.path[-1], self.question.marker)
+        return Probe(node, self.question.adapter, self.question.wording)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,10 @@ class Draft:
         tokens, asked = self.tokens + more_tokens, self.asked + more_asked
         n_jobs = len(self.jobs) + more_jobs
         wave = Work(waves=1.0)
+        if lineage == SERVED:
+            is_together = self.adapter in setting.sizes.together
+            n_requests = len({job.walk for job in self.jobs}) or 1 if is_together else n_jobs
+            return wave.plus(Work(requests=n_requests, questions=n_jobs))
         if lineage == self.adapter:
             is_swap = setting.active != self.adapter
             n_batch = setting.sizes.n_batch

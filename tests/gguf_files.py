@@ -98,6 +98,18 @@ def write_adapter(path: Path, lora: Lora | None = None) -> Path:
     return _finish(writer, path)
 
 
+def write_plain(source: Path, path: Path) -> Path:
+    """A copy of an activated adapter that acts on the whole prompt, as servers without activation apply it."""
+    read = gguf.GGUFReader(source)
+    writer = gguf.GGUFWriter(path, "qwen3")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", float(read.fields["adapter.lora.alpha"].contents()))
+    for tensor in read.tensors:
+        writer.add_tensor(tensor.name, np.array(tensor.data))
+    return _finish(writer, path)
+
+
 def changed(file: GGUFFile, values: Mapping[str, MetaValue | None]) -> GGUFFile:
     """The same header with other metadata; None takes a key away."""
     metadata = {key: value for key, value in {**file.metadata, **values}.items() if value is not None}

@@ -21,6 +21,7 @@ PURE = {
     "cascade.prior_stage",
     "cascade.fact_table",
     "cascade.prompt",
+    "cascade.prompt_text",
     "cascade.scoring",
     "cascade.metrics",
     "cascade.report",
@@ -39,6 +40,7 @@ PURE = {
     "cascade.expectation",
     "cascade.kept",
     "cascade.wave",
+    "cascade.answers",
     "cascade.speculation",
     "cascade.stop",
     "cascade.tuning.calibration",
@@ -71,6 +73,8 @@ PURE = {
     "cascade.tuning.shift",
     "cascade.tuning.surface",
     "cascade.backends.base",
+    "cascade.backends.remote.faults",
+    "cascade.backends.remote.text_tokenizer",
     "cascade.candidates.records",
     "cascade.candidates.words",
     "cascade.candidates.evidence",
@@ -129,9 +133,18 @@ def test_pure_modules_import_pure_ones_only(name: str) -> None:
         ("peft", ("cascade.bench.torch_peer",)),
         ("tree_sitter", ("cascade.candidates.",)),
         ("huggingface_hub", ("cascade.adapters",)),
+        ("httpx", ("cascade.backends.remote.client",)),
+        ("tenacity", ("cascade.backends.remote.manners",)),
+        ("asyncio_throttle", ("cascade.backends.remote.manners",)),
+        ("keyring", ("cascade.backends.remote.keys",)),
         ("typer", ("cascade.cli",)),
         ("rich", ("cascade.cli",)),
         ("jinja2", ("cascade.page.page",)),
+        ("fastapi", ("cascade.service.",)),
+        ("starlette", ("cascade.service.",)),
+        ("uvicorn", ("cascade.service.server",)),
+        ("prometheus_client", ("cascade.service.",)),
+        ("opentelemetry", ("cascade.service.telemetry", "cascade.cli.serve_command")),
     ],
 )
 def test_libraries_stay_in_their_rooms(library: str, rooms: tuple[str, ...]) -> None:
@@ -145,13 +158,13 @@ def test_libraries_stay_in_their_rooms(library: str, rooms: tuple[str, ...]) -> 
     [
         ("cascade.backends", ("cascade.candidates", "cascade.cli", "cascade.engine")),
         ("cascade.candidates", ("cascade.backends", "cascade.cli", "cascade.engine")),
-        ("cascade.", ("cascade.cli",)),
+        ("cascade.", ("cascade.cli", "cascade.service")),
     ],
 )
 def test_edges_do_not_import_each_other(room: str, others: tuple[str, ...]) -> None:
-    """An edge knows the pure core and not another edge; nobody knows the command line."""
+    """An edge knows the pure core and not another edge; nobody knows the command line or the service."""
     for name in modules():
-        if name.startswith(room) and not name.startswith("cascade.cli"):
+        if name.startswith(room) and not name.startswith(("cascade.cli", "cascade.service")):
             assert not [other for other in imports(name) if other.startswith(others)], name
 
 
@@ -168,6 +181,17 @@ def test_imports_without_llama_cpp() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
     assert not done.stderr
     assert done.returncode == 0
+
+
+def test_servers_cost_nothing_where_none_is_asked() -> None:
+    """Neither the package nor an engine without servers loads what talks to servers."""
+    code = (
+        "import sys; from cascade import Engine\n"
+        "with Engine.open() as engine: engine.classify('fix it', [])\n"
+        "print([name for name in ('httpx', 'tenacity', 'asyncio_throttle', 'keyring') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
 
 
 def test_every_test_says_what_it_shows() -> None:

@@ -18,11 +18,9 @@ from cascade.prompt import (
     PromptBuilder,
     PromptFormat,
     Segment,
-    group_text,
-    item_text,
-    one_line,
     prompt_format,
 )
+from cascade.prompt_text import group_text, item_text, one_line
 from cascade.stage import Question
 from tests.char_tokenizer import SPECIALS, CharTokenizer
 

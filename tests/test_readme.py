@@ -52,13 +52,15 @@ def test_programs_compile() -> None:
 
 def test_the_config_reads(tmp_path: Path) -> None:
     """The example config is a config, alone and with what budgets and a prior stage add to it."""
-    text, prior, more = blocks("toml")
+    text, prior, more, servers = blocks("toml")
     (tmp_path / "files.outlook.toml").write_text(
         "[pass_rates]\nrelevant = 0.2\n[prior]\nbias = -2.0\n", encoding="utf-8"
     )
     path = tmp_path / "my.toml"
     with_budget = text.replace("[cascade.files]\n", more)
-    for whole in (text, with_budget, with_budget.replace("[[cascade", prior + "[[cascade", 1)):
+    with_servers = re.sub(r"\[adapters\].*?\n\n", lambda _: servers + "\n", text, count=1, flags=re.DOTALL)
+    assert with_servers != text
+    for whole in (text, with_servers, with_budget, with_budget.replace("[[cascade", prior + "[[cascade", 1)):
         path.write_text(whole, encoding="utf-8")
         config = read_config(path)
         assert list(config.cascades()) == ["files"]

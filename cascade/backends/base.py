@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Protocol
 
 from cascade.costs import CallSizes, Costs, Work
+from cascade.errors import ConfigError
 from cascade.prompt import Node, PromptFormat, Tokenizer
 from cascade.report import Provenance
 from cascade.stage import BASE
 from cascade.stop import Stop
+from cascade.tree import Cascade
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +23,12 @@ class Probe:
     Attributes:
         node: The question's node; its path is the prompt.
         adapter: Name of the adapter that answers; ``base`` for none.
+        wording: The question in full, for servers that are asked in words; empty if nobody needs it.
     """
 
     node: Node
     adapter: str
+    wording: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +38,32 @@ class Wave:
     Attributes:
         probes: Never empty.
         predicted_ms: How long the engine believes it will take.
+        left_ms: How long anybody waits for its answers; infinity for without a limit.
     """
 
     probes: tuple[Probe, ...]
     predicted_ms: float = 0.0
+    left_ms: float = inf
 
     @property
     def adapter(self) -> str:
         """The adapter that all probes share."""
         return self.probes[0].adapter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swap:
+    """A change of the active adapter set within a wave.
+
+    Attributes:
+        adapter: The adapter that became active; ``base`` for none.
+        at_ms: Milliseconds from the wave's beginning on.
+        ms: How long it took.
+    """
+
+    adapter: str
+    at_ms: float
+    ms: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +78,7 @@ class WaveCost:
         elapsed_ms: Wall time inside the backend.
         model_ms: Of that, inside calls of the model.
         decodes: What each call had to do, and the milliseconds that it took.
+        swaps: The changes of the active adapter set one by one, where the backend times them.
     """
 
     decode_calls: int
@@ -65,6 +88,7 @@ class WaveCost:
     elapsed_ms: float
     model_ms: float = 0.0
     decodes: tuple[tuple[Work, float], ...] = ()
+    swaps: tuple[Swap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +100,16 @@ class Scores:
             NaN for a probe that was not scored because the wave was stopped.
         cost: What the wave took.
         lost: Nodes above its questions that are not kept because it was stopped.
+        unanswered: Place of a probe that a server could not answer -> why; its logit is NaN.
+        under_way: Place of a probe whose answer a server still owes -> whether it does. Its logit is NaN; asked
+            again, it is waited for.
     """
 
     logits: Sequence[float]
     cost: WaveCost
     lost: tuple[Node, ...] = ()
+    unanswered: Mapping[int, str] = field(default_factory=dict)
+    under_way: Mapping[int, Callable[[], bool]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +119,8 @@ class BackendFacts:
     Attributes:
         provenance: Hashes, prompt format and label tokens.
         lineages: Adapter that a probe may ask for -> adapter that computes what stands before its
-            question; the same name for plain LoRA, ``base`` for ``base`` and for activated LoRA.
+            question; the same name for plain LoRA, ``base`` for ``base`` and for activated LoRA, ``SERVED``
+            for one on a server.
         form: The prompt format that the backend's model reads.
         tokenizer: Its tokenizer.
         max_prompt: Most tokens of one prompt.
@@ -116,6 +146,20 @@ class BackendFacts:
     def adapters(self) -> frozenset[str]:
         """Names that a probe may ask for, ``base`` aside."""
         return frozenset(self.lineages) - {BASE}
+
+    def check(self, cascade: Cascade) -> None:
+        """Refuse a cascade that the backend cannot answer.
+
+        Raises:
+            ConfigError: Names the adapter that is missing.
+        """
+        for name in cascade.adapters():
+            if name not in self.adapters:
+                msg = (
+                    f"cascade.{cascade.name} asks adapter {name!r}, which the backend does not have; it has "
+                    f"{', '.join(sorted(self.adapters)) or 'none'}. Add it to [adapters], or ask {BASE!r}."
+                )
+                raise ConfigError(msg)
 
 
 class Backend(Protocol):

@@ -15,7 +15,6 @@ from cascade.config import Config, ModelConfig
 from cascade.errors import CascadeError, ConfigError
 from cascade.machine import user_cache
 from cascade.prompt import PromptBuilder, PromptFormat, prompt_format
-from cascade.stage import BASE
 from cascade.tree import Cascade
 from cascade.tuned import Tuning
 from cascade.tuning_file import load_tuning
@@ -102,5 +101,5 @@ def check_questions(cascade: Cascade, builder: PromptBuilder, models: ModelSet) 
                 f"1 to {MAX_MARKER}. Give the stage a shorter marker; the wording stands in the prefix."
             )
             raise ConfigError(msg)
-        if question.adapter != BASE:
+        if question.adapter in models.adapters:
             models.adapters[question.adapter].facts.activation_start(builder.marker_tokens(question.marker))

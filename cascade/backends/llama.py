@@ -10,6 +10,7 @@ from cascade.adapters import ModelSet
 from cascade.backends.base import BackendFacts, Scores, Wave
 from cascade.backends.calibrate import pace
 from cascade.backends.native import ContextSize, NativeModel
+from cascade.backends.native_tokenizer import LlamaTokenizer
 from cascade.backends.runner import LlamaRunner, Usage
 from cascade.costs import CallSizes, Costs
 from cascade.errors import CascadeError, ClosedError
@@ -82,6 +83,11 @@ class LlamaBackend:
     def facts(self) -> BackendFacts:
         """See ``Backend.facts``."""
         return self._facts
+
+    @property
+    def tokenizer(self) -> LlamaTokenizer:
+        """That of its facts, which can also read token ids back."""
+        return self._native.tokenizer
 
     async def score(self, wave: Wave, stop: Stop) -> Scores:
         """See ``Backend.score``."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import llama_cpp
@@ -10,6 +13,8 @@ import llama_cpp
 from cascade.errors import ModelFileError
 
 _USER_DEFINED = llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
+_PARSED = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | _USER_DEFINED
+_LONGEST = 64  # bytes that a token's text is given room for at first
 
 
 class LlamaTokenizer:
@@ -36,6 +41,33 @@ class LlamaTokenizer:
             msg = f"Token {token} is not in the vocabulary of {self.n_vocab} tokens."
             raise ModelFileError(msg)
         return str(llama_cpp.llama_vocab_get_text(self._vocab, token).decode("utf-8", "replace"))
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of token ids, for a server that takes no token ids and finds special tokens in a text.
+
+        Where text that is not special would be read as such, a space breaks it up.
+        """
+        parts = []
+        for is_special, run in groupby(tokens, self._is_special):
+            part = self._detokenize(list(run))
+            if not is_special:
+                for token in filter(self._is_special, self._tokenize(part, parse=True)):
+                    text = self._detokenize([token])
+                    part = part.replace(text, f"{text[:1]} {text[1:]}")
+            parts.append(part)
+        return "".join(parts)
+
+    def _is_special(self, token: int) -> bool:
+        return bool(llama_cpp.llama_vocab_get_attr(self._vocab, token) & _PARSED)
+
+    def _detokenize(self, tokens: list[int]) -> str:
+        given = (llama_cpp.llama_token * len(tokens))(*tokens)
+        buffer = ctypes.create_string_buffer(_LONGEST * len(tokens))
+        n = llama_cpp.llama_detokenize(self._vocab, given, len(tokens), buffer, len(buffer), False, True)
+        if n < 0:
+            buffer = ctypes.create_string_buffer(-n)
+            n = llama_cpp.llama_detokenize(self._vocab, given, len(tokens), buffer, -n, False, True)
+        return buffer.raw[:n].decode("utf-8", "replace")
 
     def _apart(self, text: str) -> list[str]:
         """A text cut so that llama.cpp finds no user-defined token in any part.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cascade.adapter_facts import AdapterFacts
-from cascade.backends.base import Probe, Scores, Wave, WaveCost
+from cascade.backends.base import Probe, Scores, Swap, Wave, WaveCost
 from cascade.backends.chunk import Chunk, asked_twice, item_of, together
 from cascade.backends.kv_store import Entry, KVStore, chunks
 from cascade.backends.native import AbortedError, NativeModel
@@ -31,7 +31,8 @@ class _Tally:
     """What the wave at hand has cost so far, and what it has reached.
 
     Attributes:
-        adapter_swaps: Changes of the active adapter set.
+        started: When the wave began.
+        swaps: Changes of the active adapter set.
         booked: When the last call was counted, or else when the wave began.
         cells: Cells in use, as far as they are filled.
         decodes: What each call had to do, and the milliseconds that it took.
@@ -42,9 +43,10 @@ class _Tally:
         lost: Nodes that were begun and are not kept.
     """
 
+    started: float
     booked: float
     cells: int
-    adapter_swaps: int = 0
+    swaps: list[Swap] = field(default_factory=list)
     model_s: float = 0.0
     decodes: list[tuple[Work, float]] = field(default_factory=list)
     tokens: int = 0
@@ -77,7 +79,7 @@ class LlamaRunner:
         self._native = native
         self._adapters = adapters
         self._labels = labels
-        self._tally = _Tally(booked=0.0, cells=0)
+        self._tally = _Tally(started=0.0, booked=0.0, cells=0)
         self._stop = Stop()
         self._swaps = False  # whether the next call is the first under another adapter
         self.store = KVStore(native.n_cells, native.n_sequences)
@@ -92,7 +94,7 @@ class LlamaRunner:
     def score(self, wave: Wave, stop: Stop | None = None) -> Scores:
         """See ``Backend.score``."""
         started = time.perf_counter()
-        self._tally = tally = _Tally(booked=started, cells=self.store.cells_used)
+        self._tally = tally = _Tally(started=started, booked=started, cells=self.store.cells_used)
         order = together([probe.node for probe in wave.probes])
         logits = np.full(len(order), np.nan)
         self._stop = stop or Stop()
@@ -111,12 +113,13 @@ class LlamaRunner:
         asked = sum(probe.node.end for probe in wave.probes)
         cost = WaveCost(
             decode_calls=len(tally.decodes),
-            adapter_swaps=tally.adapter_swaps,
+            adapter_swaps=len(tally.swaps),
             tokens_decoded=tally.tokens,
             tokens_reused=max(asked - tally.tokens, 0),
             elapsed_ms=1_000 * (time.perf_counter() - started),
             model_ms=1_000 * tally.model_s,
             decodes=tuple(tally.decodes),
+            swaps=tuple(tally.swaps),
         )
         return Scores(logits.tolist(), cost, tuple(tally.lost))
 
@@ -221,9 +224,11 @@ class LlamaRunner:
             self._native.cut(entry.sequence)
 
     def _activate(self, adapter: str) -> None:
-        is_swap = self._native.activate("" if adapter == BASE else adapter)
-        self._swaps |= is_swap
-        self._tally.adapter_swaps += is_swap
+        tally, before = self._tally, time.perf_counter()
+        if self._native.activate("" if adapter == BASE else adapter):
+            self._swaps = True
+            now = time.perf_counter()
+            tally.swaps.append(Swap(adapter=adapter, at_ms=1_000 * (before - tally.started), ms=1_000 * (now - before)))
 
     def _decode(self, stretches: Sequence[Stretch], most: int) -> None:
         """Decode stretches in as few calls as fit.

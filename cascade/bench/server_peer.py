@@ -1,9 +1,6 @@
 """llama.cpp's own server as a peer: parallel slots, prompt cache, an adapter per request.
 
-Each probe is one request of one token. Two things make the answers right and p(yes) exact: every
-request names its adapter, because one that names none takes over a slot's cache under whatever
-adapter filled it; and the two labels get the same bias, so that they are the two most likely tokens
-and their probabilities after sampling are those among yes and no.
+Each probe is one request of one token, as the backend for servers asks it.
 """
 
 from __future__ import annotations
@@ -19,14 +16,13 @@ from contextlib import ExitStack
 from http import HTTPStatus
 from pathlib import Path
 
+from cascade.backends.remote.llama_server import completion_body, read_p_yes
+from cascade.backends.remote.wire import MalformedError
 from cascade.bench.asks import by_item, by_stage
 from cascade.bench.peers import PeerSetup
 from cascade.bench.server_process import ServerProcess
 from cascade.errors import PeerError
 from cascade.stage import BASE
-
-_BIAS = 100.0
-"""Added to both labels' logits, which lifts them above all others and leaves their difference as it is."""
 
 _PAD = 256
 _HEADERS = {"Content-Type": "application/json"}
@@ -162,19 +158,7 @@ def request_body(prompt: Sequence[int], lora: Sequence[Mapping[str, float]], lab
         lora: The scale of every adapter of the server, by its number; those left out are off.
         labels: Token ids of yes and no.
     """
-    body = {
-        "prompt": list(prompt),
-        "n_predict": 1,
-        "cache_prompt": True,
-        "temperature": 1.0,
-        "samplers": ["top_k"],
-        "top_k": len(labels),
-        "logit_bias": [[label, _BIAS] for label in labels],
-        "n_probs": len(labels),
-        "post_sampling_probs": True,
-        "lora": list(lora),
-    }
-    return json.dumps(body).encode()
+    return json.dumps(completion_body(prompt, lora, labels)).encode()
 
 
 def read_answer(body: bytes, labels: tuple[int, int]) -> float:
@@ -184,14 +168,11 @@ def read_answer(body: bytes, labels: tuple[int, int]) -> float:
         PeerError: The answer does not give a probability for both labels.
     """
     try:
-        (entry,) = json.loads(body)["completion_probabilities"]
-        found = {int(token["id"]): float(token["prob"]) for token in entry["top_probs"]}
-        yes, no = (found[label] for label in labels)
-    except (ValueError, KeyError, TypeError) as error:
+        return read_p_yes(json.loads(body), labels)
+    except (ValueError, MalformedError) as error:
         text = body[:500].decode(errors="replace")
         msg = f"llama-server gave no probability for the labels {list(labels)}: {text}"
         raise PeerError(msg) from error
-    return yes / (yes + no)
 
 
 def _loras(setup: PeerSetup) -> list[str]:

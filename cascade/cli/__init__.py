@@ -23,6 +23,7 @@ from cascade.cli import (
     doctor_command,
     evaluate_command,
     quantize_command,
+    serve_command,
     tune_command,
 )
 from cascade.cli.output import Settings, guarded
@@ -37,6 +38,7 @@ app.command()(check_command.check)
 app.command()(bench_command.bench)
 app.command()(doctor_command.doctor)
 app.command()(quantize_command.quantize)
+app.command()(serve_command.serve)
 app.add_typer(config_commands.app, name="config")
 
 

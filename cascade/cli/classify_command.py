@@ -109,6 +109,8 @@ def _show(report: Report, decisions: Sequence[Decision], cascade: Cascade, items
             + ", ".join(f"{n} {status}" for status, n in sorted(cut.items()))
             + ", labelled as is likeliest where they stand"
         )
+    for cause, n in Counter(decision.cause for decision in report.decisions if decision.cause).most_common():
+        note(f"{n} of these: {cause}")
     console.print(
         f"{stats.calls} calls, {stats.calls_per_item:.2f} per candidate; {stats.decode_calls} decode calls, "
         f"{stats.adapter_swaps} adapter swaps; {stats.tokens_decoded} tokens decoded, {stats.tokens_reused} reused; "

@@ -76,7 +76,7 @@ def show(
 
 def _files(config: Config) -> list[Path]:
     model = [config.model.path] if config.model.path else []
-    return [*model, *(config.adapter(name).path for name in config.adapters)]
+    return [*model, *(entry.path for entry in config.files.values())]
 
 
 def _count(things: dict[str, Any], word: str) -> str:

@@ -1,0 +1,129 @@
+"""HTTP to one server: bytes and JSON, and what failed in words. No key leaves it but in a header."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from time import time
+from typing import Any
+
+import httpx
+
+from cascade.backends.remote.faults import UNREACHABLE, FaultError
+from cascade.backends.remote.keys import Key
+from cascade.errors import ServerError
+from cascade.servers_config import ServerConfig
+
+_MOST_BYTES = 8_000_000  # of an answer
+_LOOK_S = 30.0  # most seconds for a look at what a server has
+_SHOWN = 300  # characters of what a server says in an error
+_OVERLOADED = 529  # what some System One services answer under load
+_MAY_PASS = {
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.TOO_EARLY,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+    _OVERLOADED,
+}
+_IS_BUSY = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE, _OVERLOADED}
+
+
+class ServerClient:
+    """Talks to one server.
+
+    Args:
+        name: What the config calls it.
+        config: Where it is.
+        key: Its key.
+    """
+
+    def __init__(self, name: str, config: ServerConfig, key: Key) -> None:
+        self._name, self._config, self._key = name, config, key
+        with suppress(ImportError):  # otherwise loaded at the first request, for 50 ms of somebody's budget
+            importlib.import_module("anyio._backends._asyncio")
+        self._client = httpx.AsyncClient(
+            base_url=config.url,
+            headers=key.headers,
+            timeout=None,  # noqa: S113 - every request has a time-out of its own, over all of its parts
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=config.in_flight),
+        )
+
+    def call(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """The JSON of a GET, or of a POST if there is a body; waits, for use before there is an event loop.
+
+        Raises:
+            ServerError: The server cannot be reached, refuses, or answers no JSON.
+        """
+        try:
+            with httpx.Client(base_url=self._config.url, headers=self._key.headers, timeout=_LOOK_S) as client:
+                response = client.get(path) if body is None else client.post(path, json=body)
+                response.raise_for_status()
+                return response.json()
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            problem = self._key.hidden(str(error).partition("\n")[0] or type(error).__name__)
+            where = f"Server {self._name!r} at {self._config.url}"
+            msg = f"{where} does not answer {path} ({problem}). Is it up, and of this kind?"
+            raise ServerError(msg) from None  # what httpx raises holds the request, and that the key
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The JSON that the server answers.
+
+        Raises:
+            FaultError: It failed in a way that may pass.
+            ServerError: The server refuses such requests.
+        """
+        try:
+            async with self._client.stream("POST", path, json=body) as response:
+                content = bytearray()
+                async for chunk in response.aiter_bytes():
+                    content += chunk
+                    if len(content) > _MOST_BYTES:
+                        msg = f"an answer of more than {_MOST_BYTES} bytes"
+                        raise FaultError(msg)
+        except httpx.HTTPError as error:
+            is_far = isinstance(error, httpx.ConnectError)
+            cause = f"{'cannot be reached' if is_far else 'the connection failed'} ({type(error).__name__}: {error})"
+            raise FaultError(self._key.hidden(cause), weight=UNREACHABLE if is_far else 1.0) from None
+        if response.status_code != HTTPStatus.OK:
+            raise self._refusal(path, response, bytes(content))
+        try:
+            return json.loads(bytes(content))
+        except ValueError:
+            msg = f"no JSON: {self._shown(bytes(content))}"
+            raise FaultError(msg) from None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    def _refusal(self, path: str, response: httpx.Response, content: bytes) -> FaultError | ServerError:
+        status, said = response.status_code, self._shown(content)
+        if status in _MAY_PASS:
+            wait_s = _retry_after(response.headers.get("Retry-After"))
+            is_busy = status == HTTPStatus.TOO_MANY_REQUESTS or (status in _IS_BUSY and wait_s is not None)
+            return FaultError(f"status {status}: {said}", wait_s=wait_s, weight=0.0 if is_busy else 1.0)
+        return ServerError(f"Server {self._name!r} at {self._config.url} refuses {path} with status {status}: {said}")
+
+    def _shown(self, content: bytes) -> str:
+        text = " ".join(content[: 4 * _SHOWN].decode("utf-8", "replace").split())
+        return self._key.hidden(text)[:_SHOWN] or "nothing"
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds that a Retry-After header asks for: a number, or a date; None without one that can be read."""
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        try:
+            return max(0.0, parsedate_to_datetime(value).timestamp() - time())
+        except ValueError:
+            return None

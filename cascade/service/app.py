@@ -1,0 +1,89 @@
+"""The service as an ASGI app: its endpoints, and what stands before them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import Depends, FastAPI
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.security import HTTPBearer
+from fastapi.telemetry import TelemetryConfig
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from cascade.engine import Engine
+from cascade.service import cascades, systemone
+from cascade.service.bodies import HealthBody
+from cascade.service.limits import Gate, TokenGuard
+from cascade.service.metrics import Meter, Metrics
+from cascade.service.problems import add_problems, responses
+from cascade.service.settings import ServiceSettings
+
+_BODIES = responses(
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+
+
+_SILENT: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+
+
+def make_app(
+    engine: Engine, metrics: Metrics, settings: ServiceSettings, telemetry: TelemetryConfig | None = None
+) -> FastAPI:
+    """The app.
+
+    Args:
+        engine: What answers; closing it is the caller's.
+        metrics: What the engine tells of itself; it is exposed.
+        settings: Limits, and the token.
+        telemetry: Which spans of calls FastAPI makes; None for none.
+    """
+    app = FastAPI(
+        title="binary-cascade",
+        version=version("binary-cascade"),
+        description="Cascades of yes/no questions on small language models.",
+        docs_url=None,
+        redoc_url=None,
+        telemetry=telemetry or _SILENT,
+    )
+    guards: Sequence[Any] = [Depends(HTTPBearer(auto_error=False))] if settings.token else []
+    denied = responses(HTTPStatus.UNAUTHORIZED) if settings.token else {}
+    for router in (cascades.make_router(engine, settings), systemone.make_router(engine, settings)):
+        app.include_router(router, responses=_BODIES | denied, dependencies=guards)
+
+    @app.get(
+        "/health",
+        response_model=HealthBody,
+        responses={503: {"model": HealthBody, "description": "The engine takes no more requests."}},
+    )
+    async def health() -> Response:
+        """Whether the service answers, and with what."""
+        made_by = engine.facts.provenance
+        body = HealthBody(
+            status="ok" if engine.is_open else "failed",
+            version=app.version,
+            model=made_by.model,
+            adapters=made_by.adapters,
+            prompt_format=made_by.prompt_format,
+            cascades=list(engine.cascades),
+        )
+        return JSONResponse(body.model_dump(), 200 if engine.is_open else HTTPStatus.SERVICE_UNAVAILABLE)
+
+    @app.get("/metrics", response_class=PlainTextResponse, responses=denied, dependencies=guards)
+    async def exposed() -> Response:
+        """What Prometheus is told."""
+        return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+    add_problems(app, settings)
+    app.add_middleware(Gate, settings=settings)
+    if settings.token:
+        app.add_middleware(TokenGuard, token=settings.token)
+    app.add_middleware(Meter, metrics=metrics)
+    return app

@@ -1,0 +1,217 @@
+"""What the service takes and gives as JSON, as its OpenAPI document describes it.
+
+Answers are written by ``Report.as_dict`` and its like; the models of answers only describe them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cascade.errors import ItemError
+from cascade.items import Item, Task
+from cascade.report import Status
+from cascade.rows import ItemRow
+from cascade.service.problems import UNFIT, RefusedError
+from cascade.service.settings import ServiceSettings
+
+_DAY_MS = 86_400_000.0
+
+
+class Given(BaseModel):
+    """What a caller sends; keys that are not known are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TaskRow(Given):
+    """A task, and the files it starts from."""
+
+    task: str = Field(min_length=1, description="What is to be done, in plain words.")
+    seeds: tuple[str, ...] = Field((), description="Paths of the files the work starts from.")
+
+    def read(self, settings: ServiceSettings, above: str = "") -> Task:
+        """The pure form.
+
+        Raises:
+            RefusedError: A text is too long, or the task is blank.
+        """
+        check_text(self.task, f"{above}task", settings)
+        for place, seed in enumerate(self.seeds):
+            check_text(seed, f"{above}seeds.{place}", settings)
+        if not self.task.strip():
+            field = f"{above}task"
+            raise RefusedError(UNFIT, f"{field}: is blank. Say in a sentence what is to be done.", field)
+        return Task(text=self.task, seeds=self.seeds)
+
+
+class CascadeCall(TaskRow):
+    """A task with the items that a cascade is to label."""
+
+    items: tuple[ItemRow, ...] = Field(description="The candidates, ids unique; may be empty.")
+    budget_ms: float | None = Field(
+        None, gt=0, le=_DAY_MS, allow_inf_nan=False, description="Milliseconds it may take; what is cut short is so."
+    )
+    depth: int | None = Field(None, ge=1, le=1_000, description="Most stages that an item passes.")
+
+    def read_items(self, settings: ServiceSettings) -> list[Item]:
+        """The items in pure form.
+
+        Raises:
+            RefusedError: There are too many, or one cannot be asked; names the field.
+        """
+        most = settings.max_items
+        if len(self.items) > most:
+            detail = f"items: {len(self.items)} are given; allowed are {most}. Send them in several requests."
+            raise RefusedError(UNFIT, detail, "items")
+        found, first = [], dict[str, int]()
+        for place, row in enumerate(self.items):
+            field = f"items.{place}"
+            before = first.setdefault(row.id, place)
+            if before != place:
+                detail = f"{field}.id: {row.id!r} is the id of items.{before} as well; ids must be unique."
+                raise RefusedError(UNFIT, detail, f"{field}.id")
+            found.append(read_item(row, field, settings))
+        return found
+
+
+def read_item(row: ItemRow, field: str, settings: ServiceSettings) -> Item:
+    """An item in pure form.
+
+    Args:
+        row: What was given.
+        field: Where it stands in the body.
+        settings: How long its texts may be.
+
+    Raises:
+        RefusedError: It cannot be asked; names the field.
+    """
+    for name in ("id", "kind", "name", "signature", "doc"):
+        check_text(getattr(row, name), f"{field}.{name}", settings)
+    check_text(" ".join(row.evidence), f"{field}.evidence", settings)
+    if row.group is not None:
+        check_text(" ".join((row.group.name, *row.group.evidence)), f"{field}.group", settings)
+    try:
+        return row.item()
+    except ItemError as error:
+        raise RefusedError(UNFIT, f"{field}: {error}", field) from error
+
+
+def check_text(text: str, field: str, settings: ServiceSettings) -> None:
+    """Refuse a text that is too long.
+
+    Raises:
+        RefusedError: Names the field.
+    """
+    if len(text) > settings.max_text:
+        detail = f"{field}: has {len(text)} characters; allowed are {settings.max_text}. Send less of it."
+        raise RefusedError(UNFIT, detail, field)
+
+
+class StepBody(BaseModel):
+    """One question that was put to an item, and the answer."""
+
+    stage: str
+    tier: str | None = Field(None, description="Only where the stage asks by tier.")
+    adapter: str
+    p_yes: float = Field(description="Probability of yes among yes and no.")
+    threshold: float
+    answer: bool
+
+
+class DecisionBody(BaseModel):
+    """One item's label and how it was reached."""
+
+    id: str
+    label: str
+    status: Status
+    steps: Sequence[StepBody]
+    p_label: float | None = Field(None, description="Only where it was cut short: how likely the label is.")
+    cause: str | None = Field(None, description="Only where a server could not answer: why.")
+
+
+class StatsBody(BaseModel):
+    """What a request cost."""
+
+    items: int
+    calls: int
+    calls_per_item: float
+    calls_speculative: int
+    decode_calls: int
+    adapter_swaps: int
+    tokens_decoded: int
+    tokens_reused: int
+    elapsed_ms: float
+    prompt_ms: float
+    decode_ms: float
+    predicted_ms: float
+
+
+class ProvenanceBody(BaseModel):
+    """What produced the answers; reports of equal provenance can be compared."""
+
+    model: str = Field(description="SHA-256 of the base model's file.")
+    adapters: dict[str, str] = Field(description="Adapter -> SHA-256 of its file.")
+    prompt_format: str
+    label_tokens: tuple[int, int]
+
+
+class ReportBody(BaseModel):
+    """All decisions of a request, in the order of its items, with what they cost."""
+
+    decisions: Sequence[DecisionBody]
+    stats: StatsBody
+    provenance: ProvenanceBody
+
+
+class QuestionBody(BaseModel):
+    """What a stage asks."""
+
+    tier: str = Field(description="Empty where the stage does not ask by tier.")
+    wording: str
+    adapter: str
+    threshold: float
+
+
+class TargetBody(BaseModel):
+    """Where an answer leads: either to a stage or to a label."""
+
+    stage: str | None = None
+    label: str | None = None
+
+
+class StageBody(BaseModel):
+    """One yes/no question of a cascade."""
+
+    name: str
+    questions: Sequence[QuestionBody]
+    yes: TargetBody
+    no: TargetBody
+
+
+class CascadeBody(BaseModel):
+    """A cascade that the service answers."""
+
+    name: str
+    instructions: str
+    labels: Sequence[str]
+    dropped: str = Field(description="The label of what does not matter.")
+    stages: Sequence[StageBody]
+
+
+class CascadesBody(BaseModel):
+    """All cascades that the service answers."""
+
+    cascades: Sequence[CascadeBody]
+
+
+class HealthBody(BaseModel):
+    """Whether the service answers, and with what."""
+
+    status: str = Field(description='"ok", or "failed" when the engine takes no more requests.')
+    version: str
+    model: str = Field(description="SHA-256 of the base model's file.")
+    adapters: dict[str, str] = Field(description="Adapter -> SHA-256 of its file.")
+    prompt_format: str
+    cascades: Sequence[str]

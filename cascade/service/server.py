@@ -1,0 +1,71 @@
+"""The service on a socket: listens, and ends in good order when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import uvicorn
+from fastapi import FastAPI
+
+from cascade.engine import Engine
+from cascade.errors import MachineError
+
+_CLEAR_S = 5.0  # how long answers that were settled at the end of the grace may take to leave
+
+
+class Server(uvicorn.Server):
+    """A server that, told to end, lets open requests finish for a while and then answers them with what they have.
+
+    Args:
+        app: The service.
+        engine: What it asks.
+        grace_s: How long requests may go on, in seconds.
+    """
+
+    def __init__(self, app: FastAPI, engine: Engine, grace_s: float = 10.0) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                ws="none",
+                lifespan="off",
+                timeout_graceful_shutdown=round(grace_s + _CLEAR_S),
+            )
+        )
+        self._engine = engine
+        self._grace_s = grace_s
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End: take no more calls, wait for those that are open, settle what is left."""
+        settling = asyncio.get_running_loop().call_later(self._grace_s, self._engine.settle)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            settling.cancel()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Args:
+        host: Name or address of an interface.
+        port: 0 for any that is free.
+
+    Raises:
+        MachineError: It cannot listen there.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=1_024)
+    except OSError as error:
+        msg = f"Cannot listen on {host} port {port} ({error.strerror or error}). Choose another --host or --port."
+        raise MachineError(msg) from error
+
+
+def url_of(listening: socket.socket) -> str:
+    """The URL of the service on a socket."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

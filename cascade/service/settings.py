@@ -1,0 +1,31 @@
+"""What a service allows its callers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+TOKEN_VARIABLE = "CASCADE_SERVE_TOKEN"  # noqa: S105 - the variable's name, not the token
+"""Environment variable that holds the bearer token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSettings:
+    """Limits of a service, and who may use it.
+
+    Attributes:
+        max_body: Most bytes of a request's body.
+        max_items: Most items of a request.
+        max_text: Most characters of one text: a task, or any text of an item.
+        max_calls: Most requests that are read or answered at once; more are told to come back.
+        body_s: Seconds that a body may take to arrive.
+        retry_after_s: Seconds after which a caller that was turned away should try again.
+        token: The bearer token that callers must show; None lets everybody in.
+    """
+
+    max_body: int = 8 * 1024 * 1024
+    max_items: int = 10_000
+    max_text: int = 8_000
+    max_calls: int = 512
+    body_s: float = 30.0
+    retry_after_s: int = 1
+    token: str | None = field(default=None, repr=False)

@@ -1,0 +1,94 @@
+"""The llama-server backend against a real one, whose path is in CASCADE_LLAMA_SERVER: ``make test-servers``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from cascade import Config, Engine, ServerError, read_config, shipped_config
+from cascade.bench.server_process import HOST, ServerProcess
+from tests.requests import files, symbols
+
+PROGRAM = os.environ.get("CASCADE_LLAMA_SERVER", "")
+pytestmark = pytest.mark.skipif(not PROGRAM, reason="CASCADE_LLAMA_SERVER names no program; see `make test-servers`")
+
+SHIPPED = read_config(shipped_config())
+ADAPTERS = tuple(SHIPPED.files)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """A server with the shipped model and all of its adapters."""
+    shipped = shipped_config().parent
+    command = [PROGRAM, "--model", str(shipped / "embedded.gguf")]
+    for name in ADAPTERS:
+        command += ["--lora", str(shipped / f"{name}.gguf")]
+    command += ["--lora-init-without-apply", "-np", "4", "-kvu", "-c", "2048", "-t", "1", "-tb", "1"]
+    process = ServerProcess([*command, "-fa", "on", "--cache-ram", "0", "--no-ui"])
+    yield f"http://{HOST}:{process.port}"
+    process.close()
+
+
+def config(url: str, **keys: object) -> Config:
+    """The shipped config with all adapters on the server."""
+    server = {
+        "kind": "llama-server",
+        "url": url,
+        "model": "embedded",
+        "in_flight": 4,
+        "starts_per_second": 1_000,
+        **keys,
+    }
+    table = SHIPPED.model_dump(exclude_none=True, exclude_unset=True)
+    served = {name: {"server": "far", "name": name} for name in ADAPTERS}
+    return Config.model_validate(table | {"servers": {"far": server}, "adapters": served})
+
+
+@pytest.mark.parametrize("cascade", ["precision", "scope"])
+def test_scores_are_those_of_this_process(cascade: str, url: str) -> None:
+    """With every adapter, asked in turn, p(yes) is within 0.01 of the embedded backend's."""
+    task, items = symbols(7, 40) if cascade == "precision" else files(7, 40)
+    with Engine.open(SHIPPED) as engine:
+        here = engine.probe(task, items, cascade)
+    with Engine.open(config(url)) as engine:
+        there = engine.probe(task, items, cascade)
+    expected = [step.p_yes for own in here for step in own]
+    assert [step.p_yes for own in there for step in own] == pytest.approx(expected, abs=0.01)
+    assert len({round(p, 2) for p in expected}) > 20
+
+
+def test_adapters_do_not_share_a_cache(url: str) -> None:
+    """The same items under changing adapters, over and over, have the same scores each time."""
+    task, items = symbols(8, 6)
+    with Engine.open(config(url)) as engine:
+        first = engine.probe(task, items, "precision")
+        for stages in (("supporting", "relevant"), ("primary", "supporting", "relevant")):
+            again = engine.probe(task, items, "precision", *stages)
+            for own, other in zip(first, again, strict=True):
+                known = {step.stage: step.p_yes for step in own}
+                assert all(step.p_yes == pytest.approx(known[step.stage], abs=0.005) for step in other)
+
+
+def test_decisions_are_those_of_this_process(url: str) -> None:
+    """A whole cascade decides alike, but for items within a hundredth of a threshold."""
+    task, items = symbols(9, 40)
+    with Engine.open(SHIPPED) as engine:
+        here = engine.classify(task, items)
+    with Engine.open(config(url)) as engine:
+        there = engine.classify(task, items)
+    for own, other in zip(here.decisions, there.decisions, strict=True):
+        is_close = any(abs(step.p_yes - step.threshold) < 0.01 for step in own.steps)
+        assert is_close or own.label == other.label
+    assert there.stats.tokens_reused > there.stats.tokens_decoded
+
+
+def test_what_it_lacks_is_named(url: str) -> None:
+    """Another base model, or an adapter that it was not started with, is refused at open."""
+    with pytest.raises(ServerError, match=r"embedded\.gguf.*servers\.far\.model is 'qwen'"):
+        Engine.open(config(url, model="qwen"))
+    table = config(url).model_dump(exclude_none=True, exclude_unset=True)
+    table["adapters"]["primary"]["name"] = "stranger"
+    with pytest.raises(ServerError, match="no adapter 'stranger'"):
+        Engine.open(Config.model_validate(table))
