@@ -13,7 +13,7 @@ from cascade.admission import Rules
 from cascade.backends.base import Backend
 from cascade.budget import NO_LIMIT, Budget, BudgetLike, budget_of
 from cascade.config import Config, read_config, shipped_config
-from cascade.errors import ClosedError, InputError
+from cascade.errors import ClosedError, ConfigError, InputError
 from cascade.expectation import Expectation
 from cascade.items import Item, Task
 from cascade.lock import check_locks

@@ -350,14 +350,20 @@ def test_the_command_promises_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     assert tuned == found["thresholds"]["relevant"][""]
     assert main(["config", "show", "precision", "--config", str(config)]) == ExitCode.DONE
     assert "Thresholds: Without guarantee: chosen for the highest macro F1" in capsys.readouterr().out
-    data = ["--data", str(tmp_path / "labelled.jsonl"), "--config", str(config)]
-    assert main(["check", "precision", *data]) == ExitCode.BAD_INPUT
-    assert "these carry no guarantee, so there is no promise to check" in capsys.readouterr().err
-    assert main(["audit", "--cascade", "precision", *data, "--report", str(tmp_path / "page")]) == ExitCode.DONE
-    assert "Without guarantee: chosen for" in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
-    capsys.readouterr()
     assert main(["config", "show", "precision", "--json"]) == ExitCode.DONE
     assert json.loads(capsys.readouterr().out)["no_promise"] is None
+
+
+def test_other_commands_say_that_there_is_no_promise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing can be checked, and the page of an audit says it."""
+    out, page = tmp_path / "p.thresholds.toml", tmp_path / "page"
+    command = write_data(tmp_path / "labelled.jsonl", 6)
+    assert main([*command, "--fallback", "--target", "macro_f1", "--out", str(out)]) == ExitCode.DONE
+    data = ["--data", str(tmp_path / "labelled.jsonl"), "--config", str(with_thresholds(tmp_path, out))]
+    assert main(["check", "precision", *data]) == ExitCode.BAD_INPUT
+    assert "these carry no guarantee, so there is no promise to check" in capsys.readouterr().err
+    assert main(["audit", "--cascade", "precision", *data, "--report", str(page)]) == ExitCode.DONE
+    assert "Without guarantee: chosen for" in (page / "index.html").read_text(encoding="utf-8")
 
 
 def test_a_prior_stage_is_kept_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
