@@ -29,7 +29,7 @@ from benchmarks.virtual_time import VirtualLoop
 from cascade import Engine
 from cascade.admission import Rules
 from cascade.config import read_config, shipped_config
-from cascade.engine import EngineSettings
+from cascade.engine_settings import EngineSettings
 from cascade.prompt import PromptBuilder
 from cascade.report import Report, Status
 from cascade.tree import Cascade

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cascade.admission import Rules
 from cascade.backends.base import Backend
-from cascade.budget import NO_LIMIT, Budget, BudgetLike, budget_of
+from cascade.budget import NO_LIMIT, BudgetLike, budget_of
 from cascade.config import Config, read_config, shipped_config
+from cascade.engine_settings import EngineSettings, settings_of
 from cascade.errors import ClosedError, ConfigError, InputError
 from cascade.expectation import Expectation
 from cascade.items import Item, Task
@@ -23,23 +22,6 @@ from cascade.prompt import Limits, PromptBuilder
 from cascade.report import Decision, Report, Step
 from cascade.request import OnDecision, Request, new_request
 from cascade.tree import Cascade
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineSettings:
-    """How an engine treats its callers.
-
-    Attributes:
-        budgets: Cascade -> what a request may spend where its caller does not say.
-        rules: How many callers are treated.
-        new_event_loop: Makes the event loop whose clock is the engine's.
-        observers: Who is told of requests and waves.
-    """
-
-    budgets: Mapping[str, Budget] = field(default_factory=dict)
-    rules: Rules = field(default_factory=Rules)
-    new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
-    observers: Sequence[Observer] = ()
 
 
 class Engine:
@@ -293,16 +275,3 @@ class Engine:
             request.done.cancel()  # whoever watches it hears that it is over
             raise
         return request
-
-
-def settings_of(config: Config, observers: Sequence[Observer] = ()) -> EngineSettings:
-    """What a config says of budgets and callers."""
-    return EngineSettings(
-        budgets={name: cascade.budget() for name, cascade in config.cascade.items()},
-        rules=Rules(
-            max_requests=config.engine.max_requests,
-            refuses=config.engine.overload == "refuse",
-            speculates=config.engine.speculate,
-        ),
-        observers=observers,
-    )

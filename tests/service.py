@@ -16,7 +16,7 @@ from cascade import Engine, Item, ScriptedBackend, Task, read_config, shipped_co
 from cascade.admission import Rules
 from cascade.backends.base import Scores, Wave
 from cascade.backends.scripted import Script
-from cascade.engine import EngineSettings
+from cascade.engine_settings import EngineSettings
 from cascade.observer import Observer
 from cascade.service.app import make_app
 from cascade.service.metrics import Metrics

@@ -28,7 +28,7 @@ from cascade import (
 from cascade.admission import Rules
 from cascade.backends.base import Scores, Wave
 from cascade.budget import NO_LIMIT, budget_of
-from cascade.engine import EngineSettings, settings_of
+from cascade.engine_settings import EngineSettings, settings_of
 from cascade.expectation import Expectation
 from cascade.outlook import Outlook, Prior
 from cascade.outlook_file import read_outlook, write_outlook

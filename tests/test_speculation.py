@@ -12,7 +12,7 @@ from cascade.admission import Rules
 from cascade.backends.embedded import open_backend
 from cascade.backends.scripted import ByteTokenizer
 from cascade.costs import Costs
-from cascade.engine import EngineSettings
+from cascade.engine_settings import EngineSettings
 from cascade.expectation import Expectation
 from cascade.planner import Planner, Room, Terms
 from cascade.prompt import FORMATS, PromptBuilder

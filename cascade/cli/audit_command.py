@@ -17,7 +17,8 @@ from cascade.audit.question_rows import question_name
 from cascade.cli.labelled_scores import LabelledScores, labelled_scores
 from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, progress, results
 from cascade.config import Config, read_config, shipped_config
-from cascade.engine import Engine, settings_of
+from cascade.engine import Engine
+from cascade.engine_settings import settings_of
 from cascade.page.page import Known, make_folder, write_page
 from cascade.thresholds_file import ThresholdsFile
 from cascade.tuning.scored import Key

@@ -10,13 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.wire_server import Script, WireServer
-from cascade import Config, ConfigError, Engine, read_config, shipped_config
+from cascade import Config, ConfigError, Engine, shipped_config
 from cascade.backends.native_vocabulary import load_vocabulary
 from cascade.backends.remote.text_tokenizer import TextTokenizer
+from cascade.lock import questions_at_hand
+from cascade.thresholds_file import MadeForConfig
 from tests.requests import symbols
+from tests.shipped import CASCADES, questions_alone
 from tests.test_thresholds import locked
 
-SHIPPED = read_config(shipped_config())
+SHIPPED = questions_alone()
 VOCABULARY = load_vocabulary(shipped_config().parent / "embedded.gguf")
 
 
@@ -101,16 +104,21 @@ def test_an_adapter_named_base_is_refused_with_servers() -> None:
 
 def test_tuned_thresholds_need_what_they_were_tuned_with() -> None:
     """Thresholds that were tuned with a file promise nothing of an adapter on a server; those tuned with it do."""
-    cascade = SHIPPED.cascades()["precision"]
+    cascade = CASCADES["precision"]
     with WireServer(Script(adapters=("keep",), owner="vllm")) as server:
         servers = {"gpu": {"kind": "completions", "url": server.url}}
         opened = mixed(servers, {"primary": {"server": "gpu", "name": "keep"}})
         with Engine.open(opened) as engine:
             provenance = engine.facts.provenance
-        file = locked(cascade, 0.5, provenance.model)
         adapters = {name: provenance.adapters[name] for name in cascade.adapters()}
         for known in (adapters, adapters | {"primary": "a file's hash"}):
-            made_for = file.made_for.model_copy(update={"adapters": known})
+            file = locked(cascade, 0.5)
+            made_for = MadeForConfig(
+                model=provenance.model,
+                data="d",
+                questions=questions_at_hand(opened, cascade, provenance),
+                adapters=known,
+            )
             entry = opened.cascade["precision"].model_copy(
                 update={"thresholds": file.model_copy(update={"made_for": made_for})}
             )
