@@ -19,6 +19,7 @@ from cascade.errors import ConfigError, InputError
 from cascade.prompt import Limits
 from cascade.rows import Labelled
 from cascade.stage import ANY_TIER
+from cascade.thresholds_file import read_thresholds
 from cascade.tuning.measure import Gauge, Measure, Unit
 from cascade.tuning.outcome import Prices, Replay
 from cascade.tuning.prices import prices_of
@@ -114,7 +115,7 @@ def test_what_nothing_reaches_is_refused() -> None:
     with pytest.raises(InputError, match=r"No thresholds reach a macro_f1 of 0\.97: the best of the 40 tasks"):
         tune(cascade, scored, Wish(level=0.97, measure=Measure.MACRO_F1, delta=0.2))
     blind = replace(scored, p={key: np.full(p.size, 0.5) for key, p in scored.p.items()})
-    with pytest.raises(InputError, match="Only keeping nothing passes"):
+    with pytest.raises(InputError, match="keeps nothing, and that helps nobody"):
         tune(cascade, blind, Wish(level=0.9, measure=Measure.PRECISION))
     with pytest.raises(InputError, match="no mean over rows"):
         tune(cascade, scored, Wish(level=0.9, measure=Measure.MACRO_F1, unit=Unit.ROW))
@@ -219,4 +220,11 @@ def test_the_command_promises_what_it_is_asked(
     measure, _, level = options[0].partition("=")
     assert found["promise"][measure] == float(level)
     assert found["promise"]["unit"] == ("row" if "row" in options else "task")
-    assert f"{measure} = {level}" in out.read_text(encoding="utf-8")
+    text = out.read_text(encoding="utf-8")
+    assert f"{measure} = {level}" in text
+    read = read_thresholds(out).promise
+    assert (read.measure, read.level) == (measure, float(level))
+    other = "recall" if measure == "precision" else "precision"
+    out.write_text(text.replace('unit = "', f'{other} = 0.5\nunit = "', 1), encoding="utf-8")
+    with pytest.raises(ConfigError, match="give exactly one of recall, precision and macro_f1"):
+        read_thresholds(out)

@@ -176,10 +176,10 @@ def test_a_line_is_what_each_of_its_values_comes_to(combine: Combine, measure: M
     surface = Surface(replay, gauge, cost, own_thresholds(cascade), free)
     places = {key: int(rng.integers(0, grid.size)) for key, grid in surface.grids.items()}
     places["prior", LOWER] = min(places["prior", LOWER], places["prior", UPPER])
-    for key in free:
-        line = surface.line(places, key)
-        for place in range(surface.grids[key].size):
-            thresholds = surface.at(places | {key: place})
+    for way in surface.ways:
+        line = surface.line(places, way)
+        for place in range(line.values.size):
+            thresholds = surface.at(surface.moved(places, way, place))
             if thresholds["prior", LOWER] > thresholds["prior", UPPER]:
                 assert line.costs[place] == np.inf
                 continue

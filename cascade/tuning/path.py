@@ -14,7 +14,7 @@ import numpy as np
 
 from cascade.tuning.measure import Array
 from cascade.tuning.scored import Key
-from cascade.tuning.surface import Places, Surface
+from cascade.tuning.surface import Line, Places, Surface
 
 _PRICES = np.geomspace(8, 0.05, 12)
 _MOST_TURNS = 4
@@ -32,23 +32,28 @@ class _Pool:
     """Everything that was met on the way.
 
     Attributes:
+        surface: Where it was met.
         values: The measure; one array for each line.
         costs: The cost, likewise.
-        lines: Where each line runs: the places of the others, its threshold, and its places.
+        lines: Where each line runs: the places before, its way, and its places.
     """
 
+    surface: Surface
     values: list[Array] = field(default_factory=list)
     costs: list[Array] = field(default_factory=list)
     lines: list[tuple[Places, Key, np.ndarray]] = field(default_factory=list)
 
-    def add(self, places: Places, key: Key, values: Array, costs: Array) -> None:
-        """Keep what no other of the line beats."""
+    def add(self, places: Places, way: Key) -> Line:
+        """Follow a way, and keep what nothing else of it beats."""
+        line = self.surface.line(places, way)
+        values, costs = line.values, line.costs
         order = np.lexsort((costs, -values))
         best = np.minimum.accumulate(np.append(np.inf, costs[order][:-1]))
         chosen = order[costs[order] < best]
         self.values.append(values[chosen])
         self.costs.append(costs[chosen])
-        self.lines.append((dict(places), key, chosen))
+        self.lines.append((dict(places), way, chosen))
+        return line
 
     def front(self) -> tuple[Array, Array, list[Places]]:
         """What nothing beats: measures, falling; costs, falling; and places."""
@@ -60,8 +65,8 @@ class _Pool:
         chosen = order[costs[order] < best]
         places = []
         for row in chosen:
-            others, key, _ = self.lines[line[row]]
-            places.append(others | {key: int(place[row])})
+            others, way, _ = self.lines[line[row]]
+            places.append(self.surface.moved(others, way, int(place[row])))
         return values[chosen], costs[chosen], places
 
 
@@ -80,19 +85,19 @@ def best_of_each_level(
     Returns:
         Their measures, falling, and their places.
     """
-    pool = _Pool()
+    pool = _Pool(surface)
     n_steps = 2 * len(starts) * _PRICES.size + _N_ROUNDS * _N_SPOTS
     done = 0
     for start in starts:
         places = dict(start)
         for price in np.concatenate((_PRICES, _PRICES[::-1])):
-            places = _descended(surface, places, float(price), level, pool)
+            places = _descended(places, float(price), level, pool)
             done += 1
             advance(done / n_steps)
     for _ in range(_N_ROUNDS):
         values, _, found = pool.front()
         for mark in level + spread * np.linspace(0, 3, _N_SPOTS):
-            _pairs(surface, found[int(np.abs(values - mark).argmin())], pool)
+            _pairs(found[int(np.abs(values - mark).argmin())], pool)
             done += 1
             advance(done / n_steps)
     values, _, found = pool.front()
@@ -101,30 +106,32 @@ def best_of_each_level(
     return values[chosen], [found[at] for at in chosen]
 
 
-def _descended(surface: Surface, start: Places, price: float, level: float, pool: _Pool) -> Places:
+def _descended(start: Places, price: float, level: float, pool: _Pool) -> Places:
     """Where no single threshold makes the cost with a price on the measure lower."""
     places, before = dict(start), dict[Key, int]()
+    unit, here = 0.0, np.inf
     for _ in range(_MOST_TURNS):
         if before == places:
             break
         before = dict(places)
-        for key in surface.grids:
-            line = surface.line(places, key)
-            pool.add(places, key, line.values, line.costs)
-            unit = float(line.costs[np.isfinite(line.costs)].max()) / (1 - level)
-            places[key] = int(np.argmin(line.costs - price * unit * line.values))
+        for way in pool.surface.ways:
+            line = pool.add(places, way)
+            unit = unit or float(line.costs[np.isfinite(line.costs)].max()) / (1 - level)
+            aims = line.costs - price * unit * line.values
+            if aims.min() < here:
+                here = float(aims.min())
+                places = pool.surface.moved(places, way, int(aims.argmin()))
     return places
 
 
-def _pairs(surface: Surface, places: Places, pool: _Pool) -> None:
+def _pairs(places: Places, pool: _Pool) -> None:
     """Every threshold moved a little, and for each move every other one to all its values."""
-    for key, grid in surface.grids.items():
+    for key, grid in pool.surface.grids.items():
         for nudge in _NUDGES:
             moved = places | {key: int(np.clip(places[key] + nudge, 0, grid.size - 1))}
-            for other in surface.grids:
-                if other != key:
-                    line = surface.line(moved, other)
-                    pool.add(moved, other, line.values, line.costs)
+            for other in pool.surface.ways:
+                if other != key and (other in pool.surface.grids or other[0] != key[0]):
+                    pool.add(moved, other)
 
 
 def _spaced(values: Array, least: float, floor: float) -> list[int]:

@@ -32,12 +32,12 @@ def stage_by_stage(searched: Replay, tested: Replay, recall: float) -> Outcome |
     low, high = 0.0, 1.0
     for _ in range(_N_HALVINGS):
         share = (low + high) / 2
-        outcome = tested.outcome(_level(searched, share))
-        if outcome.recall >= recall:
-            low, found = share, outcome
+        level = _level(searched, share)
+        if 1 - tested.losses(level).mean() >= recall:
+            low, found = share, level
         else:
             high = share
-    return found
+    return tested.outcome(found) if found is not None else None
 
 
 def _level(replay: Replay, lost: float) -> dict[Key, float]:

@@ -29,7 +29,7 @@ from cascade.tuning.surface import LEAST, Cost, Surface, free_keys, keeps_on_yes
 
 _SEED = 20210930
 _SHARE, _SHARE_EACH, _MOST_SHARE = 0.1, 0.05, 0.5
-_MOST_SEARCHED = 2_000  # tasks; a search gains nothing by more, and the test does
+_MOST_SEARCHED = 1_000  # tasks; a search gains nothing by more, and the test does
 _BLOCK = 32  # vectors that are tested at once
 _STEP = 1 / 40  # log odds between the values of a single threshold
 _SEARCHING = 0.6  # share of the time
@@ -81,7 +81,8 @@ class Tuned:
         n_left_out: Tasks that the measure leaves out: those with nothing to find, for a recall.
         largest: The most items that count in one task, which a promise for rows takes as a bound.
         held_out: What the thresholds come to on the tasks that were tested.
-        per_stage: Stages tuned one by one to the same recall on those; None where none reaches it.
+        per_stage: Stages tuned one by one to the same recall on those; None where none reaches it, or where something
+            else is promised.
         prior: What weighs the evidence, for a prior stage that goes by it.
     """
 
@@ -139,8 +140,8 @@ def tune(
     held_out = replay.outcome(path[at])
     if wish.measure is Measure.PRECISION and held_out.misses == 1:
         msg = (
-            f"Only keeping nothing passes for a precision of {wish.level:g}, and that helps nobody. Give more labelled "
-            "tasks, or a lower precision."
+            f"What was found for a precision of {wish.level:g} keeps nothing, and that helps nobody. Make misses "
+            "small, give more labelled tasks, or a lower precision."
         )
         raise InputError(msg)
     named = {name for name, _ in free}
@@ -153,7 +154,7 @@ def tune(
         n_left_out=scored.n_tasks - gauge.n_tasks,
         largest=gauge.largest,
         held_out=held_out,
-        per_stage=stage_by_stage(before or replay, replay, held_out.recall),
+        per_stage=stage_by_stage(before or replay, replay, held_out.recall) if wish.measure is Measure.RECALL else None,
         prior=cascade.prior_stage.prior if cascade.prior_stage is not None else None,
     )
 

@@ -29,6 +29,9 @@ _TIE = 1e-3  # what another cost counts where the first does not change
 
 Codes = NDArray[np.intp]
 """For each row, how many values of a threshold's grid are at most its p."""
+_BOTH = "both"
+"""The two thresholds of a prior stage moved as one: it settles everything, and no question comes first."""
+
 Places = dict[Key, int]
 """Threshold -> its place in its grid."""
 
@@ -110,6 +113,7 @@ class Surface:
 
     Attributes:
         grids: Free threshold -> its values, rising.
+        ways: What can be moved: each free threshold, and those of a prior stage as one.
     """
 
     def __init__(self, replay: Replay, gauge: Gauge, cost: Cost, fixed: Thresholds, free: list[Key]) -> None:
@@ -117,6 +121,7 @@ class Surface:
         prior = replay.cascade.prior_stage
         self._prior = prior.name if prior is not None else None
         self.grids = {key: self._grid(key) for key in free}
+        self.ways = [*free, *([(self._prior, _BOTH)] if self._prior is not None else [])]
         self._codes = {key: _codes(self._p(key), self.grids[key]) for key in free}
         is_timed = cost is Cost.LATENCY
         self._own = replay.ms() if is_timed else replay.calls()
@@ -130,15 +135,22 @@ class Surface:
         """The places that are closest to some thresholds."""
         return {key: int(np.abs(grid - thresholds[key]).argmin()) for key, grid in self.grids.items()}
 
-    def line(self, places: Places, key: Key) -> Line:
-        """Every value of one threshold, the others where they are."""
+    def moved(self, places: Places, way: Key, place: int) -> Places:
+        """Places with one way gone to some place."""
+        if way == (self._prior, _BOTH):
+            return places | {(way[0], LOWER): place, (way[0], UPPER): place}
+        return places | {way: place}
+
+    def line(self, places: Places, way: Key) -> Line:
+        """Every place of one way, the other thresholds where they are."""
+        key = (way[0], LOWER) if way == (self._prior, _BOTH) else way
         thresholds, grid = self.at(places), self.grids[key]
-        above, below, codes = self._sides(thresholds, key)
+        above, below, codes = self._sides(thresholds, way)
         counts = self._counts(above.labels, below.labels, codes, grid.size)
         costs = self._cost.of_rows(self._replay, below)
         gain = self._cost.of_rows(self._replay, above) - costs
         total = costs.mean() + _from_above(np.bincount(codes, gain, grid.size + 1)) / codes.size
-        if self._prior is not None:
+        if self._prior is not None and way == key:
             lower, upper = (
                 grid if key == (self._prior, end) else thresholds[self._prior, end] for end in (LOWER, UPPER)
             )
@@ -159,16 +171,20 @@ class Surface:
 
     def _sides(self, thresholds: Thresholds, key: Key) -> tuple[Walk, Walk, Codes]:
         """How rows end with this answer given to all and to none, and how many values of the grid let it be given."""
-        replay, codes, size = self._replay, self._codes[key], self.grids[key].size
+        replay = self._replay
         answers, settled = replay.all_answers(thresholds), replay.settled(thresholds)
         if key[0] == self._prior:
             known = ~np.isnan(replay.priors)
             nothing = np.zeros(known.size, np.bool_)
             low, high = settled if settled is not None else (nothing, nothing)
-            is_lower = key[1] == LOWER
-            above = (nothing, high) if is_lower else (low, known & ~low)
-            below = (known, nothing) if is_lower else (low, nothing)
+            above, below = {
+                LOWER: ((nothing, high), (known, nothing)),
+                UPPER: ((low, known & ~low), (low, nothing)),
+                _BOTH: ((nothing, known), (known, nothing)),
+            }[key[1]]
+            codes = self._codes[key[0], UPPER if key[1] == UPPER else LOWER]
             return self._walk(answers, above), self._walk(answers, below), codes
+        codes, size = self._codes[key], self.grids[key].size
         stage = replay.cascade.stage(key[0])
         always, never = (np.full(codes.size, answer) for answer in (True, False))
         sides = [self._walk({**answers, stage.name: answer}, settled) for answer in (always, never)]
