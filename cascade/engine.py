@@ -38,7 +38,7 @@ class Engine:
         cascades: Mapping[str, Cascade],
         limits: Limits | None = None,
         *,
-        settings: EngineSettings = EngineSettings(),
+        settings: EngineSettings | None = None,
     ) -> None:
         """An engine by hand; see ``open`` for one from a config file.
 

@@ -140,8 +140,8 @@ def tune(
     held_out = replay.outcome(path[at])
     if wish.measure is Measure.PRECISION and held_out.misses == 1:
         msg = (
-            f"Only keeping nothing passes for a precision of {wish.level:g}, and that helps nobody. Give more labelled "
-            "tasks, or a lower precision."
+            f"What was found for a precision of {wish.level:g} keeps nothing, and that helps nobody. Make misses "
+            "small, give more labelled tasks, or a lower precision."
         )
         raise InputError(msg)
     named = {name for name, _ in free}
