@@ -34,11 +34,9 @@ def test_a_cascade_is_decided_by_a_server(kind: str, tmp_path: Path) -> None:
     assert all(isinstance(body.get("prompt", ""), str) for _, _, body in server.script.seen)
 
 
-@pytest.mark.parametrize(("keys", "kind_of_prompt"), [("", list), ('prompt = "text"', str)])
+@pytest.mark.parametrize(("keys", "sent"), [("", "list"), ('prompt = "text"', "str")])
 @pytest.mark.parametrize("kind", ["llama-server", "completions"])
-def test_prompts_are_token_ids_where_a_model_file_makes_them(
-    kind: str, keys: str, kind_of_prompt: type[object], tmp_path: Path
-) -> None:
+def test_prompts_are_token_ids_where_a_model_file_makes_them(kind: str, keys: str, sent: str, tmp_path: Path) -> None:
     """With a model file prompts go as the token ids that the embedded backend would use, or as text where it is set."""
     with WireServer(script(kind)) as server:
         opened = config(tmp_path, f'kind = "{kind}"\nurl = "{server.url}"\n{keys}', model=GGUF)
@@ -46,7 +44,7 @@ def test_prompts_are_token_ids_where_a_model_file_makes_them(
             engine.classify("fix it", items(1), "files")
     ((_, _, body),) = server.script.seen
     vocabulary = load_vocabulary(shipped_config().parent / "embedded.gguf")
-    assert isinstance(body["prompt"], kind_of_prompt)
+    assert type(body["prompt"]).__name__ == sent
     text: str = body["prompt"] if keys else vocabulary.decode(body["prompt"])
     assert text.startswith("<|task|>Which files matter?")
     assert text.endswith("Task: fix it\nSeed: none<|item|>file file_0000_dropped.py<|ask|>first")
