@@ -28,7 +28,8 @@ test: lint ## Set up, then lint, check types and run the tests
 	$(BIN)/python -m pytest
 
 test-servers: $(DEV_STAMP) ## Build llama-server, which takes minutes the first time, and test against it
-	CASCADE_LLAMA_SERVER="$$($(BIN)/python -m benchmarks.build_llama_server)" $(BIN)/python -m pytest tests/servers
+	program="$$($(BIN)/python -m benchmarks.build_llama_server)" && \
+		CASCADE_LLAMA_SERVER="$$program" $(BIN)/python -m pytest tests/servers
 
 lint: $(DEV_STAMP) ## Lint and check types
 	$(BIN)/ruff check .

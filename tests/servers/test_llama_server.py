@@ -1,18 +1,23 @@
-"""The llama-server backend against a real one, whose path is in CASCADE_LLAMA_SERVER: ``make test-servers``."""
+"""The llama-server backend against a real one, which ``make test-servers`` builds.
+
+Its path is in CASCADE_LLAMA_SERVER, or it lies where the build leaves it.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from benchmarks.build_llama_server import FOLDER, TARGET
 from cascade import Config, Engine, ServerError, read_config, shipped_config
 from cascade.bench.server_process import HOST, ServerProcess
 from tests.requests import files, symbols
 
-PROGRAM = os.environ.get("CASCADE_LLAMA_SERVER", "")
-pytestmark = pytest.mark.skipif(not PROGRAM, reason="CASCADE_LLAMA_SERVER names no program; see `make test-servers`")
+PROGRAM = os.environ.get("CASCADE_LLAMA_SERVER") or str(FOLDER / "cmake" / "bin" / TARGET)
+pytestmark = pytest.mark.skipif(not Path(PROGRAM).is_file(), reason="there is no llama-server; see `make test-servers`")
 
 SHIPPED = read_config(shipped_config())
 ADAPTERS = tuple(SHIPPED.files)

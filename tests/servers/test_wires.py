@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.wire_server import Script, WireServer
 from cascade import ConfigError, Engine, ServerError, shipped_config
+from cascade.backends.native_vocabulary import load_vocabulary
 from tests.servers.configs import config, items, labels, p_yes
 
 GGUF = f'path = "{shipped_config().parent / "embedded.gguf"}"'
@@ -21,26 +22,32 @@ def script(kind: str, **settings: Any) -> Script:
     return Script(p=p_yes, adapters=("one", "two"), owner=owner, **settings)
 
 
-@pytest.mark.parametrize("model", ['format = "embedded"', GGUF], ids=["text", "tokens"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_cascade_is_decided_by_a_server(kind: str, model: str, tmp_path: Path) -> None:
-    """Each item gets the label that the server's answers lead to; a System One server is asked in words anyhow."""
-    if model == GGUF and kind != "systemone":
-        # Token ids cannot be read back by the server; every answer is a no.
-        script_ = script(kind)
-        script_.p = lambda *_: 0.2
-    else:
-        script_ = script(kind)
-    with WireServer(script_) as server:
-        opened = config(tmp_path, f'kind = "{kind}"\nurl = "{server.url}"', model=model)
+def test_a_cascade_is_decided_by_a_server(kind: str, tmp_path: Path) -> None:
+    """Each item gets the label that the server's answers lead to; without a model file prompts are text."""
+    with WireServer(script(kind)) as server:
+        opened = config(tmp_path, f'kind = "{kind}"\nurl = "{server.url}"')
         with Engine.open(opened) as engine:
             report = engine.classify("fix it", items(9), "files")
-    found = [decision.label for decision in report.decisions]
-    assert found == (labels(9) if script_.p is p_yes else ["dropped"] * 9)
-    assert report.stats.calls == len(report.decisions) + 6 * (script_.p is p_yes)
-    bodies = [body for _, _, body in script_.seen]
-    if kind != "systemone":
-        assert {type(body["prompt"]) for body in bodies} == {list if model == GGUF else str}
+    assert [decision.label for decision in report.decisions] == labels(9)
+    assert report.stats.calls == 9 + 6
+    assert all(isinstance(body.get("prompt", ""), str) for _, _, body in server.script.seen)
+
+
+@pytest.mark.parametrize(("keys", "sent"), [("", "list"), ('prompt = "text"', "str")])
+@pytest.mark.parametrize("kind", ["llama-server", "completions"])
+def test_prompts_are_token_ids_where_a_model_file_makes_them(kind: str, keys: str, sent: str, tmp_path: Path) -> None:
+    """With a model file prompts go as the token ids that the embedded backend would use, or as text where it is set."""
+    with WireServer(script(kind)) as server:
+        opened = config(tmp_path, f'kind = "{kind}"\nurl = "{server.url}"\n{keys}', model=GGUF)
+        with Engine.open(opened) as engine:
+            engine.classify("fix it", items(1), "files")
+    ((_, _, body),) = server.script.seen
+    vocabulary = load_vocabulary(shipped_config().parent / "embedded.gguf")
+    assert type(body["prompt"]).__name__ == sent
+    text: str = body["prompt"] if keys else vocabulary.decode(body["prompt"])
+    assert text.startswith("<|task|>Which files matter?")
+    assert text.endswith("Task: fix it\nSeed: none<|item|>file file_0000_dropped.py<|ask|>first")
 
 
 def test_a_llama_server_is_told_every_scale(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from math import floor, inf
 from typing import TypeVar
 
@@ -25,6 +26,13 @@ _LINGER_S = 0.25  # how much later than we a server hears that a request was bro
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 
 _backoff = wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S)
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A place among the requests in flight; whether one was sent."""
+
+    is_used: bool = False
 
 
 class Manners:
@@ -70,12 +78,13 @@ class Manners:
 
     async def _once(self, send: Callable[[], Awaitable[_T]], ends: float) -> _T:
         clock = asyncio.get_running_loop().time
-        async with self._slot():
+        async with self._slot() as slot:
             await self._start(ends)
             async with self._turn:  # one at a time: to send one takes a while, in which no deadline is heard
                 await asyncio.sleep(0)
             began = clock()
             self._breaker.begin(began)
+            slot.is_used = True
             try:
                 found = await self._timed(send, ends - clock())
             except FaultError as error:
@@ -99,14 +108,14 @@ class Manners:
             raise FaultError(msg, weight=UNREACHABLE if timeout_s < left_s else 0.0) from error
 
     @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[None]:
+    async def _slot(self) -> AsyncIterator[_Slot]:
         """One of the requests that may be in flight; a while longer where it was broken off."""
         await self._slots.acquire()
-        linger_s = 0.0
+        slot, linger_s = _Slot(), 0.0
         try:
-            yield
+            yield slot
         except asyncio.CancelledError:
-            linger_s = _LINGER_S
+            linger_s = _LINGER_S if slot.is_used else 0.0
             raise
         except FaultError as error:
             linger_s = _LINGER_S if isinstance(error.__cause__, TimeoutError) else 0.0

@@ -1,4 +1,4 @@
-"""What a server is asked and what its answer says, whatever carries the two. Pure."""
+"""What a server is asked and what its answer says, whatever carries the two."""
 
 from __future__ import annotations
 
