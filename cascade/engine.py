@@ -46,7 +46,7 @@ class Engine:
             backend: What scores waves; the engine closes it.
             cascades: Name -> cascade.
             limits: How long outside texts may be; None for the defaults.
-            settings: Budgets, and how many callers are treated.
+            settings: Budgets, and how many callers are treated; None for the defaults.
 
         Raises:
             ConfigError: A cascade names an adapter that the backend lacks, or has a prior stage that is not tuned yet.
@@ -57,6 +57,7 @@ class Engine:
         self.cascades = dict(cascades)
         self.facts = backend.facts
         self._expected = {name: Expectation(cascade) for name, cascade in cascades.items()}
+        settings = settings or EngineSettings()
         self._budgets = settings.budgets
         builder = PromptBuilder(self.facts.form, self.facts.tokenizer, limits or Limits())
         self._watched = Watched(backend, settings.observers) if settings.observers else None
