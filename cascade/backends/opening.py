@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from cascade.backends.base import Backend
 from cascade.config import Config
-from cascade.errors import ConfigError
 from cascade.tree import Cascade
 
 
@@ -26,9 +25,6 @@ def open_any(config: Config, cascades: Mapping[str, Cascade]) -> Backend:
         from cascade.backends.embedded import open_backend  # noqa: PLC0415 - llama_cpp loads only where it is used
 
         return open_backend(config, cascades)
-    try:
-        from cascade.backends.remote.opening import open_servers  # noqa: PLC0415 - httpx loads only where it is used
-    except ImportError as error:
-        msg = f"servers: needs the package {error.name}. Run `pip install 'binary-cascade[servers]'`."
-        raise ConfigError(msg) from error
+    from cascade.backends.remote.opening import open_servers  # noqa: PLC0415 - httpx loads only where it is used
+
     return open_servers(config, cascades)

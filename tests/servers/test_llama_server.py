@@ -61,7 +61,7 @@ def test_scores_are_those_of_this_process(cascade: str, url: str) -> None:
         there = engine.probe(task, items, cascade)
     expected = [step.p_yes for own in here for step in own]
     assert [step.p_yes for own in there for step in own] == pytest.approx(expected, abs=0.01)
-    assert len({round(p, 2) for p in expected}) > 20
+    assert max(expected) - min(expected) > 0.1
 
 
 def test_adapters_do_not_share_a_cache(url: str) -> None:

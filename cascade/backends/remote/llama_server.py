@@ -39,7 +39,9 @@ class LlamaServerWire:
             (card,) = call("/v1/models")["data"]
             props = call("/props")
             path, n_ctx = str(props["model_path"]), int(props["default_generation_settings"]["n_ctx"])
-            loras = {int(lora["id"]): str(lora["path"]) for lora in call("/lora-adapters")}
+            cards = call("/lora-adapters")
+            loras = {int(lora["id"]): str(lora["path"]) for lora in cards}
+            is_activated = any(lora.get("alora_invocation_tokens") for lora in cards)
             names = [str(card["id"]), *_names(path)]
             meta = dict(card.get("meta") or {})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -49,7 +51,8 @@ class LlamaServerWire:
         self._check_shape(meta)
         self._scales = {name: self._scale(name, loras) for name in self._peer.adapters}
         self._labels = self._peer.check_labels(self._find_labels(call))
-        return Served(model=names[1], max_prompt=n_ctx - 1)
+        # With several slots at work an activated adapter acts on other slots' tokens as well: p(yes) was off by 0.05.
+        return Served(model=names[1], max_prompt=n_ctx - 1, one_at_a_time=is_activated)
 
     def asks(self, probes: Sequence[Probe]) -> Iterator[Ask]:
         """See ``Wire.asks``; one request for each probe."""

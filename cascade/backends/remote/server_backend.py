@@ -131,10 +131,13 @@ class ServerBackend:
             ServerError: The server cannot be used; says why.
         """
         try:
-            return self.wire.look(self._client.call)
+            found = self.wire.look(self._client.call)
         except MalformedError as error:
             problem = f"{error}. Check servers.{self.peer.name}.kind"
             raise self.peer.refusal(problem) from error
+        if found.one_at_a_time:
+            self._manners = Manners(self.peer.config.model_copy(update={"in_flight": 1}))
+        return found
 
     async def score(self, wave: Wave, stop: Stop) -> Scores:
         """See ``Backend.score``; what the server cannot answer is unanswered, what it still owes is under way."""

@@ -56,10 +56,12 @@ class Served:
     Attributes:
         model: Its base model, by the name that it reports.
         max_prompt: Most tokens of a prompt; None where it does not say.
+        one_at_a_time: Whether it answers right only while nothing else is in flight.
     """
 
     model: str
     max_prompt: int | None = None
+    one_at_a_time: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
