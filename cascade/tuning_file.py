@@ -36,6 +36,8 @@ class _Key(_Model):
 
 
 class _Costs(_Model):
+    """Of this machine; what servers cost is no part of it."""
+
     per_token_ms: _Ms
     per_output_ms: _Ms
     per_call_ms: _Ms
@@ -50,6 +52,12 @@ class _Tuning(_Model):
     gain: _Factor
     full_pool: _Factor
     costs: _Costs
+
+    @classmethod
+    def of(cls, tuning: Tuning) -> _Tuning:
+        """The file's form."""
+        costs = asdict(tuning.costs)
+        return cls.model_validate(asdict(tuning) | {"costs": {name: costs[name] for name in _Costs.model_fields}})
 
     def tuning(self) -> Tuning:
         """The pure form."""
@@ -112,7 +120,7 @@ def save_tuning(key: TuningKey, tuning: Tuning, folder: Path) -> Path:
         MachineError: The folder cannot be written.
     """
     path = tuning_path(key, folder)
-    text = _File(key=_key(key), tuning=_Tuning.model_validate(asdict(tuning))).model_dump_json(indent=2)
+    text = _File(key=_key(key), tuning=_Tuning.of(tuning)).model_dump_json(indent=2)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")

@@ -321,7 +321,7 @@ def test_a_file_has_a_promise_or_says_that_it_has_none(tmp_path: Path) -> None:
     for wrong in (tables | {"promise": promised.model_dump()["promise"]}, tables | {"no_promise": None}):
         with pytest.raises(ValueError, match="give promise and held_out, or else no_promise"):
             type(promised).model_validate(wrong)
-    path.write_text("[made_for]\nmodel = 'm'\ndata = 'd'\n[thresholds]\n", encoding="utf-8")
+    path.write_text("[made_for]\nmodel = 'm'\ndata = 'd'\nquestions = 'q'\n[thresholds]\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="give promise and held_out, or else no_promise"):
         read_thresholds(path)
 
