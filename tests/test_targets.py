@@ -109,6 +109,22 @@ def test_what_is_made_small_is_small() -> None:
     assert 0 < tune(cascade, scored, wish).held_out.misses < strict.misses < 1
 
 
+def test_a_false_positive_has_a_price() -> None:
+    """The higher, the fewer there are and the more calls; it needs calls or milliseconds to stand beside."""
+    cascade, scored = two_stages(), simulated(5, 1_000)
+    found = [tune(cascade, scored, Wish(level=0.8, false_positive=price)).held_out for price in (0, 1, 100)]
+    false, calls = ([getattr(outcome, name) for outcome in found] for name in ("false_positives", "calls"))
+    assert false == sorted(false, reverse=True)
+    assert calls == sorted(calls)
+    assert false[0] > false[-1]
+    assert str(Wish(level=0.8, false_positive=5).objective) == "calls + 5 false_positives"
+    assert str(Wish(level=0.8).objective) == "calls"
+    with pytest.raises(InputError, match="a number from 0 on"):
+        Wish(level=0.8, false_positive=float("nan"))
+    with pytest.raises(InputError, match="Minimise calls or latency, or give no price"):
+        Wish(level=0.8, cost=Cost.FALSE_POSITIVES, false_positive=1)
+
+
 def test_what_nothing_reaches_is_refused() -> None:
     """With the best there is; a precision by keeping nothing is none, and a macro F1 is no mean over rows."""
     cascade, scored = two_stages(), simulated(1, 200)

@@ -26,7 +26,7 @@ from cascade.tuning.priors import with_prior
 from cascade.tuning.scored import Origin, ScoredTasks
 from cascade.tuning.scoring import score_tasks
 from cascade.tuning.search import Wish, tune
-from cascade.tuning.surface import Cost, Surface, free_keys
+from cascade.tuning.surface import Cost, Objective, Surface, free_keys
 
 PRIOR = PriorStage(
     name="prior", lower=0.0, upper=1.0, yes=Target("b", is_label=False), no=Target("drop", is_label=True)
@@ -180,7 +180,7 @@ def test_a_line_is_what_each_of_its_values_comes_to(combine: Combine, measure: M
     prices = Prices(item=3.0, questions={("s", "x"): 1.0, ("s", "y"): 2.0, ("t", ANY_TIER): 0.5})
     replay, gauge = Replay(cascade, scored, prices=prices), Gauge(cascade, scored, measure)
     free = free_keys(cascade, Measure.MACRO_F1)
-    surface = Surface(replay, gauge, cost, own_thresholds(cascade), free)
+    surface = Surface(replay, gauge, Objective(cost), own_thresholds(cascade), free)
     places = {key: int(rng.integers(0, grid.size)) for key, grid in surface.grids.items()}
     places["prior", LOWER] = min(places["prior", LOWER], places["prior", UPPER])
     for way in surface.ways:

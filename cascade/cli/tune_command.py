@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +41,9 @@ def tune(  # noqa: PLR0913 - the command line's options
     minimise: Annotated[
         Cost | None, typer.Option(help="What to make small under the promise: misses for a precision, else calls.")
     ] = None,
+    false_positive: Annotated[
+        float | None, typer.Option(help="How many calls (or ms) a false positive is worth; absent, it breaks ties.")
+    ] = None,
     unit: Annotated[Unit, typer.Option(help="What the promised mean is over.")] = Unit.TASK,
     out: Annotated[Path | None, typer.Option(help="Write the thresholds, for a cascade's key `thresholds`.")] = None,
     fallback: Annotated[
@@ -51,7 +55,7 @@ def tune(  # noqa: PLR0913 - the command line's options
 ) -> None:
     """Choose all thresholds at once, the cheapest for which a recall, precision or macro F1 can be promised."""
     is_highest = fallback and target.strip() == Measure.MACRO_F1
-    wish = None if is_highest else _wish(target, unit, delta, minimise)
+    wish = None if is_highest else replace(_wish(target, unit, delta, minimise), false_positive=false_positive)
     paths = [*data, *(more or [])]
     check_folder(out)
     settings = read_config(config or shipped_config(), untuned=cascade)

@@ -54,7 +54,7 @@ def file_of(wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated], origin: Ori
                 "delta": wish.delta,
                 "p_value": tuned.p_value,
                 "tasks": tuned.n_held_out,
-                "minimised": str(wish.minimised),
+                "minimised": str(wish.objective),
                 "largest": tuned.largest if wish.unit is Unit.ROW else None,
             }
         ),

@@ -11,7 +11,7 @@ from cascade.page.subject import Subject
 from cascade.tuning.measure import Gauge, Measure
 from cascade.tuning.outcome import Outcome, Replay, deciding, own_thresholds
 from cascade.tuning.path import best_of_each_level
-from cascade.tuning.surface import Cost, Surface, free_keys, safest
+from cascade.tuning.surface import Cost, Objective, Surface, free_keys, safest
 
 _LOWEST = 0.5  # recall down to which the front is searched
 _SPREAD = 0.1  # of recall, within which the front may be coarse
@@ -72,7 +72,7 @@ def _front(subject: Subject, cost: Cost) -> list[Outcome]:
     cascade, measured = subject.cascade, Replay(subject.cascade, subject.scored)
     own, free = own_thresholds(cascade), free_keys(cascade, Measure.RECALL)
     gauge = Gauge(cascade, subject.scored, Measure.RECALL)
-    surface = Surface(measured, gauge, cost, own, free)
+    surface = Surface(measured, gauge, Objective(cost), own, free)
     starts = [surface.nearest(own | {key: safest(cascade, key) for key in free}), surface.nearest(own)]
     _, path = best_of_each_level(surface, starts, _LOWEST, _SPREAD)
     chosen = np.unique(np.linspace(0, len(path) - 1, _MOST_POINTS).round().astype(int))

@@ -103,7 +103,7 @@ def _aimed(replay: Replay, wish: Wish, advance: Advance) -> tuple[Thresholds, fl
         msg = f"Cascade {cascade.name!r} drops nothing, so its recall is 1 at any thresholds. Nothing can be tuned."
         raise InputError(msg)
     gauge = Gauge(cascade, replay.scored, wish.measure, wish.unit)
-    surface = Surface(replay, gauge, wish.minimised, own, free)
+    surface = Surface(replay, gauge, wish.objective, own, free)
     safe = {**own, **{key: safest(cascade, key) for key in free}}
     starts = [surface.nearest(safe), surface.nearest(own)]
     levels, places = best_of_each_level(surface, starts, wish.level, _SPREAD, advance)

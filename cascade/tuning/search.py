@@ -25,7 +25,7 @@ from cascade.tuning.per_stage import stage_by_stage
 from cascade.tuning.priors import with_prior
 from cascade.tuning.risk import betting_ps, fixed_sequence, tasks_needed
 from cascade.tuning.scored import Key, ScoredTasks
-from cascade.tuning.surface import LEAST, Cost, Surface, free_keys, keeps_on_yes, safest
+from cascade.tuning.surface import LEAST, Cost, Objective, Surface, free_keys, keeps_on_yes, safest
 
 _SEED = 20210930
 _SHARE, _SHARE_EACH, _MOST_SHARE = 0.1, 0.05, 0.5
@@ -45,9 +45,10 @@ class Wish:
         unit: What the mean is over.
         delta: The chance that the promise may be wrong, in (0, 1).
         cost: What is made small under it; None for misses under a precision, and calls otherwise.
+        false_positive: How many calls, or milliseconds, a false positive is worth; at least 0. None breaks ties alone.
 
     Raises:
-        InputError: A number is outside its range.
+        InputError: A number is outside its range, or false positives are priced where no calls are counted.
     """
 
     level: float
@@ -55,17 +56,34 @@ class Wish:
     unit: Unit = Unit.TASK
     delta: float = 0.05
     cost: Cost | None = None
+    false_positive: float | None = None
 
     def __post_init__(self) -> None:
         for name, value in ((self.measure, self.level), ("delta", self.delta)):
             if not 0 < value < 1:
                 msg = f"A {name} of {value} was given; it must lie between 0 and 1. Give one such as 0.95 or 0.05."
                 raise InputError(msg)
+        price = self.false_positive
+        if price is not None and not 0 <= price < math.inf:
+            msg = f"A price of {price} for a false positive was given; it must be a number from 0 on, such as 5."
+            raise InputError(msg)
+        if price is not None and not self.minimised.is_spent:
+            msg = (
+                f"False positives have a price of {price:g} beside calls or latency, and {self.minimised} are to be "
+                "made small. Minimise calls or latency, or give no price."
+            )
+            raise InputError(msg)
 
     @property
     def minimised(self) -> Cost:
-        """What is made small."""
+        """The cost that is made small."""
         return self.cost or (Cost.MISSES if self.measure is Measure.PRECISION else Cost.CALLS)
+
+    @property
+    def objective(self) -> Objective:
+        """The same, with the price of false positives."""
+        price = self.false_positive
+        return Objective(self.minimised) if price is None else Objective(self.minimised, price)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +219,7 @@ def _laid(
     """The path, and what losses are thought to vary by at each vector of it."""
     cascade, here = replay.cascade, Gauge(replay.cascade, replay.scored, wish.measure, wish.unit)
     own = own_thresholds(cascade)
-    surface = Surface(replay, here, wish.minimised, own, free)
+    surface = Surface(replay, here, wish.objective, own, free)
     spread = math.sqrt(wish.level * (1 - wish.level) / (gauge.n_tasks - here.n_tasks)) / 2
     safe = own | {key: safest(cascade, key) for key in free}
     starts = [surface.nearest(safe), surface.nearest(own)]

@@ -49,16 +49,36 @@ class Cost(StrEnum):
     LATENCY = "latency"
 
     @property
-    def _ties_on_calls(self) -> bool:
-        return self in {Cost.FALSE_POSITIVES, Cost.MISSES}
+    def is_spent(self) -> bool:
+        """Whether it is what asking takes, beside which a false positive can have a price."""
+        return self in {Cost.CALLS, Cost.LATENCY}
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What is made small.
+
+    Attributes:
+        cost: The cost.
+        false_positive: What a false positive counts beside calls or milliseconds, in their unit; at least 0. By itself
+            it only breaks ties; the other costs have ties broken by calls.
+    """
+
+    cost: Cost
+    false_positive: float = _TIE
+
+    def __str__(self) -> str:
+        """In words."""
+        is_priced = self.cost.is_spent and self.false_positive != _TIE
+        return f"{self.cost} + {self.false_positive:g} false_positives" if is_priced else str(self.cost)
 
     def of_rows(self, replay: Replay, walk: Walk) -> Array:
         """The cost of each row, whose mean is that of them all; ``walk`` has calls or milliseconds."""
         kept = replay.is_kept[walk.labels]
         false = (kept & ~replay.matters).astype(float)
-        if not self._ties_on_calls:
-            return np.asarray(walk.costs + _TIE * false)
-        if self is Cost.FALSE_POSITIVES:
+        if self.cost.is_spent:
+            return np.asarray(walk.costs + self.false_positive * false)
+        if self.cost is Cost.FALSE_POSITIVES:
             return np.asarray(false + _TIE * walk.costs)
         weight = replay.matters.size / max(int(replay.matters.sum()), 1)
         return np.asarray(weight * (replay.matters & ~kept) + _TIE * walk.costs)
@@ -107,7 +127,7 @@ class Surface:
     Args:
         replay: The tasks.
         gauge: What is measured.
-        cost: What is made small.
+        objective: What is made small.
         fixed: All thresholds; those that are not free stay.
         free: Thresholds that may change.
 
@@ -116,14 +136,14 @@ class Surface:
         ways: What can be moved: each free threshold, and those of a prior stage as one.
     """
 
-    def __init__(self, replay: Replay, gauge: Gauge, cost: Cost, fixed: Thresholds, free: list[Key]) -> None:
-        self._replay, self._gauge, self._cost, self._fixed = replay, gauge, cost, fixed
+    def __init__(self, replay: Replay, gauge: Gauge, objective: Objective, fixed: Thresholds, free: list[Key]) -> None:
+        self._replay, self._gauge, self._objective, self._fixed = replay, gauge, objective, fixed
         prior = replay.cascade.prior_stage
         self._prior = prior.name if prior is not None else None
         self.grids = {key: self._grid(key) for key in free}
         self.ways = [*free, *([(self._prior, _BOTH)] if self._prior is not None else [])]
         self._codes = {key: _codes(self._p(key), self.grids[key]) for key in free}
-        is_timed = cost is Cost.LATENCY
+        is_timed = objective.cost is Cost.LATENCY
         self._own = replay.ms() if is_timed else replay.calls()
         self._entry = replay.prices.item if is_timed else 0.0
 
@@ -147,8 +167,8 @@ class Surface:
         thresholds, grid = self.at(places), self.grids[key]
         above, below, codes = self._sides(thresholds, way)
         counts = self._counts(above.labels, below.labels, codes, grid.size)
-        costs = self._cost.of_rows(self._replay, below)
-        gain = self._cost.of_rows(self._replay, above) - costs
+        costs = self._objective.of_rows(self._replay, below)
+        gain = self._objective.of_rows(self._replay, above) - costs
         total = costs.mean() + _from_above(np.bincount(codes, gain, grid.size + 1)) / codes.size
         if self._prior is not None and way == key:
             lower, upper = (
