@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from fastapi.telemetry import TelemetryConfig
 
-from cascade import Engine, Item, ScriptedBackend, Task, read_config, shipped_config
+from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.admission import Rules
 from cascade.backends.base import Scores, Wave
 from cascade.backends.scripted import Script
@@ -23,8 +23,8 @@ from cascade.service.metrics import Metrics
 from cascade.service.server import Server, listen, url_of
 from cascade.service.settings import ServiceSettings
 from cascade.stop import Stop
+from tests.shipped import CASCADES
 
-CASCADES = read_config(shipped_config()).cascades()
 ADAPTERS = frozenset(name for cascade in CASCADES.values() for name in cascade.adapters())
 DEFAULT = ServiceSettings()
 PATIENCE_S = 30.0

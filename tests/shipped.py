@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from cascade.config import Config, read_config, shipped_config
 
 SHIPPED = read_config(shipped_config())
-CASCADES = {name: cascade.without_prior_stage() for name, cascade in SHIPPED.cascades().items()}
 
 
 def questions_alone(config: Config = SHIPPED) -> Config:
@@ -17,6 +17,9 @@ def questions_alone(config: Config = SHIPPED) -> Config:
         stages = tuple(stage for stage in entry.stages if stage.kind != "prior")
         cascades[name] = entry.model_copy(update={"thresholds": None, "stages": stages})
     return config.model_copy(update={"cascade": cascades})
+
+
+CASCADES = questions_alone().cascades()
 
 
 def shipped_text(*, outlook: bool = True) -> str:
@@ -34,3 +37,17 @@ def shipped_text(*, outlook: bool = True) -> str:
     for file in (*path.parent.glob("*.gguf"), *path.parent.glob("*.toml")):
         text = text.replace(f'"{file.name}"', f'"{file}"')
     return text
+
+
+def write_shipped(path: Path, **thresholds: Path | str) -> Path:
+    """The shipped config without prior stages as a file anywhere.
+
+    Args:
+        path: The file.
+        thresholds: Cascade -> its file of thresholds.
+    """
+    text = shipped_text()
+    for name, file in thresholds.items():
+        text = text.replace(f"[cascade.{name}]\n", f'[cascade.{name}]\nthresholds = "{file}"\n')
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from benchmarks.planted_audit import Plan, covers, is_planted, named, one_question, simulated
 from benchmarks.promise import question, two_stages
 from benchmarks.promise import simulated as two_stage_scores
-from cascade import Engine, Item, ScriptedBackend, Task, read_config, shipped_config
+from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.audit.advice import Act, what_needs_data, what_to_drop, what_to_merge, where_it_errs
 from cascade.audit.audit import AuditTerms, audit
 from cascade.audit.coherence import coherence, opposite
@@ -41,8 +41,7 @@ from cascade.tree import Cascade
 from cascade.tuning.outcome import Replay
 from cascade.tuning.scored import ScoredTasks
 from cascade.tuning.scoring import score_tasks
-
-CASCADES = read_config(shipped_config()).cascades()
+from tests.shipped import CASCADES, questions_alone, shipped_text
 
 
 def rows_of(p: list[float], truths: list[bool], tasks: list[int]) -> QuestionRows:
@@ -308,7 +307,7 @@ def test_adapters_that_answer_alike_may_be_one() -> None:
 
 def with_negated(wording: str | dict[str, str]) -> CascadeConfig:
     """The shipped scope cascade with the opposite of its questions."""
-    config = read_config(shipped_config()).cascade["scope"]
+    config = questions_alone().cascade["scope"]
     (stage,) = config.stages
     return config.model_copy(update={"stages": (stage.model_copy(update={"negated": wording}),)})
 
@@ -372,10 +371,7 @@ def write_data(path: Path, n_tasks: int) -> list[str]:
 
 def test_the_command_audits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The embedded model, JSON and words, with a negated question, from kept scores."""
-    text = shipped_config().read_text(encoding="utf-8")
-    folder = shipped_config().parent
-    for path in (*folder.glob("*.gguf"), *folder.glob("*.toml")):
-        text = text.replace(f'"{path.name}"', f'"{path}"')
+    text = shipped_text()
     config = tmp_path / "my.toml"
     config.write_text(
         text.replace('adapter = "primary"\n', 'adapter = "primary"\nnegated = "may it stay as it is?"\n', 1),

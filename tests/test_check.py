@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from benchmarks.promise import question, simulated, two_stages
-from cascade import shipped_config
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.errors import ConfigError
@@ -23,6 +22,7 @@ from cascade.tuning.kept_promise import KeptPromise, Promised, Verdict, judged, 
 from cascade.tuning.measure import Measure, Unit
 from cascade.tuning.scored import ScoredTasks
 from cascade.tuning.shift import ITEMS, MATTERS, N_KEPT, Inputs, shifts, two_samples
+from tests.shipped import write_shipped
 from tests.test_thresholds import write_data
 
 CASCADE = two_stages()
@@ -191,14 +191,7 @@ def tuned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     scores = tmp_path / "tuning.npz"
     assert main([*command, "--target", "recall=0.5", "--out", str(out), "--scores", str(scores)]) == ExitCode.DONE
     capsys.readouterr()
-    map_file = shipped_config()
-    text = map_file.read_text(encoding="utf-8")
-    for path in (*map_file.parent.glob("*.gguf"), *map_file.parent.glob("*.toml")):
-        text = text.replace(f'"{path.name}"', f'"{path}"')
-    text = text.replace("[cascade.precision]\n", f'[cascade.precision]\nthresholds = "{out}"\n')
-    config = tmp_path / "my.toml"
-    config.write_text(text, encoding="utf-8")
-    return config
+    return write_shipped(tmp_path / "my.toml", precision=out)
 
 
 def test_the_command_finds_nothing_where_nothing_changed(tuned: Path, capsys: pytest.CaptureFixture[str]) -> None:

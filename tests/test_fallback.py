@@ -16,7 +16,7 @@ from benchmarks.few_tasks import Draws, aimed, compare, per_stage, three_stages
 from benchmarks.few_tasks import main as few_tasks
 from benchmarks.few_tasks import simulated as three_scored
 from benchmarks.promise import question, simulated, two_stages
-from cascade import Engine, Prior, read_config, shipped_config
+from cascade import Engine, Prior
 from cascade.cli import main
 from cascade.cli.labelled_scores import LabelledScores
 from cascade.cli.output import ExitCode
@@ -35,6 +35,7 @@ from cascade.tuning.measure import Measure
 from cascade.tuning.outcome import Prices, Replay, own_thresholds
 from cascade.tuning.scored import ScoredTasks
 from cascade.tuning.search import Wish
+from tests.shipped import CASCADES, write_shipped
 from tests.test_thresholds import ORIGIN, locked, write_data
 
 
@@ -154,7 +155,7 @@ def test_drawn_labels_are_as_likely_as_they_should_be() -> None:
 @settings(max_examples=25, deadline=None)
 def test_labels_are_those_of_a_walk(seed: int) -> None:
     """Row by row through the shipped tree, and the macro F1 of the confusion that is counted so."""
-    cascade = read_config(shipped_config()).cascades()["precision"]
+    cascade = CASCADES["precision"]
     rng = np.random.default_rng(seed)
     keys = [(stage.name, ANY_TIER) for stage in cascade.stages]
     scored = ScoredTasks(
@@ -300,7 +301,7 @@ def test_the_benchmark_draws_within_a_slice(capsys: pytest.CaptureFixture[str]) 
 
 def without_promise(threshold: float) -> dict[str, object]:
     """A file of thresholds for ``scope`` that has no promise, as tables."""
-    scope = read_config(shipped_config()).cascades()["scope"]
+    scope = CASCADES["scope"]
     standing = NoPromiseConfig(text="Without guarantee.", target="macro_f1", expected=0.5, tasks=9)
     tables = locked(scope, threshold).model_dump(exclude={"promise", "held_out"})
     return {**tables, "no_promise": standing.model_dump()}
@@ -308,7 +309,7 @@ def without_promise(threshold: float) -> dict[str, object]:
 
 def test_a_file_has_a_promise_or_says_that_it_has_none(tmp_path: Path) -> None:
     """It comes back as it was; one with both, or with neither, is refused."""
-    scope = read_config(shipped_config()).cascades()["scope"]
+    scope = CASCADES["scope"]
     path, tables = tmp_path / "x.thresholds.toml", without_promise(0.0625)
     promised = locked(scope, 0.0625)
     file = type(promised).model_validate(tables)
@@ -389,11 +390,4 @@ def test_a_prior_stage_is_kept_as_it_was(tmp_path: Path, capsys: pytest.CaptureF
 
 def with_thresholds(folder: Path, thresholds: Path) -> Path:
     """The shipped config with a file of thresholds named for ``precision``."""
-    map_file = shipped_config()
-    text = map_file.read_text(encoding="utf-8")
-    for path in (*map_file.parent.glob("*.gguf"), *map_file.parent.glob("*.outlook.toml")):
-        text = text.replace(f'"{path.name}"', f'"{path}"')
-    text = text.replace("[cascade.precision]\n", f'[cascade.precision]\nthresholds = "{thresholds}"\n')
-    config = folder / "my.toml"
-    config.write_text(text, encoding="utf-8")
-    return config
+    return write_shipped(folder / "my.toml", precision=thresholds)

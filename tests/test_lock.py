@@ -8,15 +8,16 @@ from typing import Any, Literal
 
 import pytest
 
-from cascade import Engine, read_config, shipped_config
+from cascade import Engine
 from cascade.config import AdapterConfig, Config
 from cascade.errors import ConfigError
 from cascade.lock import check_locks, questions_at_hand, questions_fingerprint
 from cascade.report import Provenance
 from cascade.thresholds_file import ThresholdsFile
+from tests.shipped import CASCADES, questions_alone
 
-SHIPPED = read_config(shipped_config())
-SCOPE = SHIPPED.cascades()["scope"]
+SHIPPED = questions_alone()
+SCOPE = CASCADES["scope"]
 PROVENANCE = Provenance(
     model="m",
     adapters=dict.fromkeys([*SCOPE.adapters(), "stranger"], "sha"),

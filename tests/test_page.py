@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.promise import question, simulated, two_stages
-from cascade import Budget, Engine, Item, ScriptedBackend, Task, read_config, shipped_config
+from cascade import Budget, Engine, Item, ScriptedBackend, Task
 from cascade.audit.advice import Act, Advice
 from cascade.cli import main
 from cascade.cli.output import ExitCode
@@ -44,6 +44,7 @@ from cascade.tuning.outcome import Replay
 from cascade.tuning.scored import Origin, ScoredTasks
 from cascade.tuning.scoring import described, score_tasks
 from tests.browser import NAMES, find_browser, look
+from tests.shipped import CASCADES, write_shipped
 
 HOSTILE = (
     "<script>console.error('run')</script>",
@@ -509,10 +510,11 @@ def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixtu
     lines = [json.dumps({"task": f"read the config file {at}", "items": items}) for at in range(8)]
     data.write_text("\n".join(lines), encoding="utf-8")
     command = ["audit", "--cascade", "precision", "--data", str(data), "--scores", str(scores)]
+    command += ["--config", str(write_shipped(tmp_path / "questions.toml"))]
     assert main([*command, "--json"]) == ExitCode.DONE
     with np.load(scores) as file:
         origin = json.loads(str(file["head"]))["origin"]
-    precision = read_config(shipped_config()).cascades()["precision"]
+    precision = CASCADES["precision"]
     promise = PromiseConfig(unit="task", recall=0.77, delta=0.05, p_value=0.03, tasks=100, minimised="calls")
     thresholds = ThresholdsFile(
         promise=promise,
@@ -521,11 +523,7 @@ def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixtu
         thresholds={stage.name: {ANY_TIER: 0.125} for stage in precision.stages},
     )
     write_thresholds(thresholds, tmp_path / "my.thresholds.toml", "by hand")
-    text = shipped_config().read_text(encoding="utf-8")
-    for path in (*shipped_config().parent.glob("*.gguf"), *shipped_config().parent.glob("*.toml")):
-        text = text.replace(f'"{path.name}"', f'"{path}"')
-    text = text.replace("[cascade.precision]\n", '[cascade.precision]\nthresholds = "my.thresholds.toml"\n')
-    config.write_text(text, encoding="utf-8")
+    write_shipped(config, precision="my.thresholds.toml")
     folder = tmp_path / "page"
     capsys.readouterr()
     assert main([*command, "--config", str(config), "--report", str(folder)]) == ExitCode.DONE

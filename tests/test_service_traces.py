@@ -23,7 +23,8 @@ from cascade.request import Request, new_request
 from cascade.service.telemetry import Traces, spans_of_calls
 from tests.asyncs import run
 from tests.requests import plain_items, symbols
-from tests.service import ADAPTERS, CASCADES, Service
+from tests.service import ADAPTERS, Service
+from tests.shipped import CASCADES
 
 ROOT = Path(__file__).parent.parent
 

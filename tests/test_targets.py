@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.promise import measured, simulated, two_stages
-from cascade import Engine, Item, ScriptedBackend, Task, read_config, shipped_config
+from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.errors import ConfigError, InputError
@@ -26,6 +26,7 @@ from cascade.tuning.prices import prices_of
 from cascade.tuning.scored import ScoredTasks
 from cascade.tuning.search import Wish, tune
 from cascade.tuning.surface import Cost
+from tests.shipped import CASCADES, shipped_text
 
 PRICES = Prices(item=10.0, questions={("a", ANY_TIER): 1.0, ("b", ANY_TIER): 30.0})
 
@@ -141,7 +142,7 @@ def test_what_nothing_reaches_is_refused() -> None:
 
 def test_prices_are_those_of_tokens() -> None:
     """An item is read once for the base model's questions, and once more by an adapter that computes it by itself."""
-    cascade = read_config(shipped_config()).cascades()["precision"]
+    cascade = CASCADES["precision"]
     task = Labelled(task=Task(text="t"), items=(Item(id="1", kind="function", name="f"),), labels=("primary",))
     adapters = frozenset(cascade.adapters())
     found = {}
@@ -168,12 +169,8 @@ def test_a_replay_adds_prices_up() -> None:
 
 def with_prior_stage(tmp_path: Path, thresholds: Path) -> Path:
     """The shipped config without an outlook, with a prior stage, and with thresholds that need not be there."""
-    shipped = shipped_config()
-    text = shipped.read_text(encoding="utf-8").replace(
-        'outlook = "precision.outlook.toml"', f'thresholds = "{thresholds}"'
-    )
-    for path in (*shipped.parent.glob("*.gguf"), *shipped.parent.glob("*.outlook.toml")):
-        text = text.replace(f'"{path.name}"', f'"{path}"')
+    text = shipped_text(outlook=False)
+    text = text.replace("[cascade.precision]\n", f'[cascade.precision]\nthresholds = "{thresholds}"\n')
     stage = '[[cascade.precision.stages]]\nkind = "prior"\nyes = { stage = "primary" }\nno = { label = "excluded" }\n\n'
     at = text.index('[[cascade.precision.stages]]\nname = "relevant"')
     path = tmp_path / "my.toml"

@@ -39,7 +39,7 @@ from cascade.tuning.scored import Origin, ScoredTasks
 from cascade.tuning.scoring import data_fingerprint, load_scores, save_scores, score_tasks
 from cascade.tuning.search import Wish, tune
 from cascade.tuning.surface import Cost
-from tests.shipped import CASCADES, questions_alone, shipped_text
+from tests.shipped import CASCADES, questions_alone, write_shipped
 
 ORIGIN = Origin(model="m", adapters={"a": "b"}, data="d", questions="q")
 
@@ -276,7 +276,8 @@ def write_data(path: Path, n_tasks: int) -> list[str]:
     items = [{"id": name, "kind": "function", "name": name, "label": label} for name, label in names.items()]
     lines = [json.dumps({"task": f"read the config file {at}", "items": items}) for at in range(n_tasks)]
     path.write_text("\n".join(lines), encoding="utf-8")
-    return ["tune", "--cascade", "precision", "--data", str(path), "--delta", "0.3"]
+    config = write_shipped(path.parent / "questions.toml")
+    return ["tune", "--cascade", "precision", "--data", str(path), "--config", str(config), "--delta", "0.3"]
 
 
 def test_the_command_tunes_and_its_file_is_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -291,10 +292,7 @@ def test_the_command_tunes_and_its_file_is_used(tmp_path: Path, capsys: pytest.C
     assert found["fixed_stages"] == ["primary", "supporting"]
     assert main(command) == ExitCode.DONE
     assert "mean recall per task of at least 0.5" in capsys.readouterr().out
-    text = shipped_text()
-    text = text.replace("[cascade.precision]\n", f'[cascade.precision]\nthresholds = "{out}"\n')
-    config = tmp_path / "my.toml"
-    config.write_text(text, encoding="utf-8")
+    config = write_shipped(tmp_path / "my.toml", precision=out)
     with Engine.open(config) as engine:
         tuned = engine.cascade("precision").first.question(ANY_TIER).threshold
     assert tuned == found["thresholds"]["relevant"][""]

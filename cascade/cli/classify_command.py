@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Annotated
 
@@ -73,11 +74,12 @@ def _candidates(repo: Path, task: Task, cascade: Cascade) -> tuple[Task, list[It
 
 
 def _ranked(report: Report, cascade: Cascade) -> list[Decision]:
-    """Decisions by label, what is dropped last, and by the p(yes) that each met first."""
+    """Decisions by label, the surest first; what is dropped comes last, and of that the least sure first."""
     rank = {label: place for place, label in enumerate(cascade.labels)} | {cascade.dropped: len(cascade.labels)}
 
     def order(decision: Decision) -> tuple[int, float]:
-        return rank[decision.label], -max((step.p_yes for step in decision.steps[:1]), default=0.0)
+        sure = prod(step.p_yes if step.answer else 1 - step.p_yes for step in decision.steps)
+        return rank[decision.label], sure if decision.label == cascade.dropped else -sure
 
     return sorted(report.decisions, key=order)
 

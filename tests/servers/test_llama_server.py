@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks.build_llama_server import FOLDER, TARGET
-from cascade import Config, Engine, ServerError, read_config, shipped_config
+from cascade import Config, Engine, ServerError, shipped_config
 from cascade.bench.server_process import HOST, ServerProcess
 from tests.requests import files, symbols
+from tests.shipped import questions_alone
 
 PROGRAM = os.environ.get("CASCADE_LLAMA_SERVER") or str(FOLDER / "cmake" / "bin" / TARGET)
 pytestmark = pytest.mark.skipif(not Path(PROGRAM).is_file(), reason="there is no llama-server; see `make test-servers`")
 
-SHIPPED = read_config(shipped_config())
+SHIPPED = questions_alone()
 ADAPTERS = tuple(SHIPPED.files)
 
 

@@ -7,20 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from cascade import Engine, shipped_config
+from cascade import Engine
 from cascade.service.metrics import Metrics
 from tests.requests import files, symbols
 from tests.service import ADAPTERS, serving
+from tests.shipped import shipped_text
 
 TOLERANCE = 1e-3
 
 
 def _config(folder: Path, url: str) -> Path:
     """The shipped config with every adapter on a server."""
-    shipped = shipped_config()
-    text = re.sub(r'"(embedded\.gguf|\w+\.outlook\.toml)"', rf'"{shipped.parent}/\1"', shipped.read_text("utf-8"))
+    text = shipped_text()
     for name in ADAPTERS:
-        text = text.replace(f'{name} = "{name}.gguf"', f'{name} = {{ server = "own", name = "{name}" }}')
+        text = re.sub(
+            rf'^{name} = ".*{name}\.gguf"', f'{name} = {{ server = "own", name = "{name}" }}', text, flags=re.MULTILINE
+        )
     path = folder / "own.toml"
     path.write_text(f'{text}\n[servers.own]\nkind = "systemone"\nurl = "{url}"\n', encoding="utf-8")
     return path

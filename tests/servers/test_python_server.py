@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade import Config, Engine, Item, ServerError, Task, read_config, shipped_config
+from cascade import Config, Engine, Item, ServerError, Task, shipped_config
 from cascade.adapters import load_model_set
 from cascade.backends.base import Probe
 from cascade.backends.native import ContextSize
@@ -17,10 +17,11 @@ from tests.gguf_files import write_plain
 from tests.requests import symbols
 from tests.rig import Rig
 from tests.servers.python_server import python_server
+from tests.shipped import questions_alone
 
 pytest.importorskip("sse_starlette", reason="the extra `dev` brings llama-cpp-python's server")
 
-SHIPPED = read_config(shipped_config())
+SHIPPED = questions_alone()
 CASCADE = SHIPPED.cascades()["precision"]
 ADAPTERS = ("relevant", "primary")
 N_VOCABULARY = 8_192  # the shipped adapters leave other tokens likelier than both labels
