@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.promise import simulated, two_stages
-from cascade.config import read_config, shipped_config
+from benchmarks.shipped import CASCADES
 from cascade.scoring import logit, p_yes
 from cascade.tree import Cascade
 from cascade.tuning.kept_promise import Promised, Verdict, kept_promise
@@ -88,7 +88,7 @@ def main() -> None:
         found = load_scores(given.scores, None)
         if found is None:
             parser.error(f"{given.scores}: there is no such file")
-        cascade, scored = read_config(shipped_config()).cascades()[given.cascade], found
+        cascade, scored = CASCADES[given.cascade], found
     alarms = measure(cascade, scored, given.runs, given.alpha)
     sys.stdout.write(
         f"{scored.n_tasks} tasks, {given.runs} runs at alpha {given.alpha:g}; alarms by what was planted:\n"

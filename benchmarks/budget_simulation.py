@@ -23,12 +23,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.shipped import CASCADES
 from benchmarks.simulated_backend import Machine, SimulatedBackend
 from benchmarks.simulated_requests import PHASE, POOL, Arrival, arrivals_of, asked_of
 from benchmarks.virtual_time import VirtualLoop
 from cascade import Engine
 from cascade.admission import Rules
-from cascade.config import read_config, shipped_config
 from cascade.engine_settings import EngineSettings
 from cascade.prompt import PromptBuilder
 from cascade.report import Report, Status
@@ -114,8 +114,7 @@ class Figures:
 def simulate(n: int, seed: int = 0, loads: Sequence[float] = LOADS) -> Figures:
     """``n`` requests on an engine in virtual time, ``PHASE`` of them under each load in turns."""
     rng = random.Random(seed)
-    shipped = read_config(shipped_config()).cascades()
-    cascades = {name: cascade.without_prior_stage() for name, cascade in shipped.items()}
+    cascades = CASCADES
     machine = Machine()
     adapters = {name for cascade in cascades.values() for name in cascade.adapters()}
     backend = SimulatedBackend(adapters, machine, random.Random(seed + 1))

@@ -30,8 +30,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.promise import question
+from benchmarks.shipped import CASCADES
 from cascade.cli.output import progress
-from cascade.config import read_config, shipped_config
 from cascade.errors import InputError
 from cascade.metrics import best_f1_threshold
 from cascade.scoring import p_yes
@@ -230,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found = load_scores(given.scores, None)
         if found is None:
             parser.error(f"{given.scores}: there is no such file")
-        cascade, scored = read_config(shipped_config()).cascades()[given.cascade], found
+        cascade, scored = CASCADES[given.cascade], found
         if set(own_thresholds(cascade)) != set(found.p):
             parser.error(f"{given.scores}: has scores of other questions than {given.cascade} asks")
     draws = Draws(n_tasks=given.tasks, n_draws=given.draws, within=given.within)

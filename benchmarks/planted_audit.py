@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.promise import question
+from benchmarks.shipped import CASCADES
 from cascade.audit.advice import Act, Advice, where_it_errs
 from cascade.audit.errors import TIER, slices_of
 from cascade.audit.question_rows import question_rows
 from cascade.audit.rate import rate
 from cascade.audit.slices import slices
-from cascade.config import read_config, shipped_config
 from cascade.items import Item, Task
 from cascade.rows import Labelled
 from cascade.stage import ANY_TIER, Stage, Target
@@ -178,7 +178,7 @@ def main() -> None:
         scored = load_scores(given.scores, None)
         if scored is None:
             parser.error(f"{given.scores}: there is no such file")
-        cascade = read_config(shipped_config()).cascades()[given.cascade]
+        cascade = CASCADES[given.cascade]
         sys.stdout.write(measure_shuffled(cascade, scored, given.runs) + "\n")
         return
     for by_tier in (False, True):

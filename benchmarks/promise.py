@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cascade.config import read_config, shipped_config
+from benchmarks.shipped import CASCADES
 from cascade.errors import InputError
 from cascade.prior_stage import PriorStage, Source
 from cascade.stage import ANY_TIER, Question, Stage, Target
@@ -153,7 +153,7 @@ def main() -> None:
         found = load_scores(given.scores, None)
         if found is None:
             parser.error(f"{given.scores}: there is no such file")
-        cascade, source, population = read_config(shipped_config()).cascades()[given.cascade], Source.EVIDENCE, found
+        cascade, source, population = CASCADES[given.cascade], Source.EVIDENCE, found
         draw = resampled(found, given.tasks)
     if given.prior:
         cascade = with_prior_stage(cascade, source)

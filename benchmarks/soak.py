@@ -23,11 +23,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.shipped import questions_alone
 from cascade import Engine, Item, Task
 from cascade.backends.embedded import open_backend
 from cascade.backends.llama import LlamaBackend
 from cascade.backends.scripted import ScriptedBackend
-from cascade.config import read_config, shipped_config
 from tests.requests import files, symbols
 
 AT_ONCE = 8
@@ -73,7 +73,7 @@ class Left:
 
 def scripted(n: int, seed: int = 0) -> Left:
     """``n`` requests on a scripted backend with little room."""
-    config = read_config(shipped_config())
+    config = questions_alone()
     cascades = config.cascades()
     adapters = frozenset(name for cascade in cascades.values() for name in cascade.adapters())
     rng = random.Random(seed)
@@ -84,7 +84,7 @@ def scripted(n: int, seed: int = 0) -> Left:
 
 def real(n: int, seed: int = 0) -> Left:
     """``n`` requests on the shipped model in a small context."""
-    config = read_config(shipped_config())
+    config = questions_alone()
     small = config.model.model_copy(update={"n_ctx": 1_024, "n_seq_max": 16, "n_batch": 256, "n_threads": 1})
     config = config.model_copy(update={"model": small})
     backend = open_backend(config, config.cascades())

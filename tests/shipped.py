@@ -5,21 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from cascade.config import Config, read_config, shipped_config
+from benchmarks.shipped import CASCADES, SHIPPED, questions_alone
+from cascade.config import shipped_config
 
-SHIPPED = read_config(shipped_config())
-
-
-def questions_alone(config: Config = SHIPPED) -> Config:
-    """A config without prior stages, and so without thresholds that were tuned with them."""
-    cascades = {}
-    for name, entry in config.cascade.items():
-        stages = tuple(stage for stage in entry.stages if stage.kind != "prior")
-        cascades[name] = entry.model_copy(update={"thresholds": None, "stages": stages})
-    return config.model_copy(update={"cascade": cascades})
-
-
-CASCADES = questions_alone().cascades()
+__all__ = ["CASCADES", "SHIPPED", "questions_alone", "shipped_text", "write_shipped"]
 
 
 def shipped_text(*, outlook: bool = True) -> str:
