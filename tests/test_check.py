@@ -154,6 +154,11 @@ def test_verdicts_on_a_promise() -> None:
         assert (found.low > 0.9) == (verdict is Verdict.HOLDS)
         assert found.measured is None or found.low <= found.measured <= found.high
     assert (found.low, found.high) == (0.0, 1.0)
+    best, worst = (of_recalls(np.full(60, share), 0.05) for share in (1.0, 0.0))
+    assert (best.verdict, best.measured, best.high) == (Verdict.HOLDS, 1.0, 1.0)
+    assert (worst.verdict, worst.measured, worst.low) == (Verdict.BROKEN, 0.0, 0.0)
+    assert best.low > 0.9
+    assert worst.high < 0.1
 
 
 def test_a_promise_that_is_kept_is_seldom_called_broken() -> None:

@@ -20,9 +20,10 @@ from cascade.prior_stage import LOWER, UPPER, PriorStage, Source
 from cascade.rows import Labelled
 from cascade.stage import ANY_TIER, Combine, Stage, Target
 from cascade.thresholds_file import read_thresholds, write_thresholds
+from cascade.tuning.kept_promise import Promised, kept_promise
 from cascade.tuning.measure import Gauge, Measure
 from cascade.tuning.outcome import Prices, Replay, known_priors, own_thresholds
-from cascade.tuning.priors import with_prior
+from cascade.tuning.priors import priors_of, with_prior
 from cascade.tuning.scored import Origin, ScoredTasks
 from cascade.tuning.scoring import score_tasks
 from cascade.tuning.search import Wish, tune
@@ -99,6 +100,35 @@ def test_the_engine_does_what_the_replay_said(tmp_path: Path) -> None:
     assert sum(report.stats.calls for report in reports) / len(found) == pytest.approx(outcome.calls)
     assert outcome.calls < 1
     assert outcome.recall >= 0.9
+
+
+def test_a_promise_is_checked_on_what_an_engine_decides() -> None:
+    """Also on one new task alone, whose own table of facts has none of those that the prior weighs."""
+    tasks, p = population(1, 300)
+    with engine_of(two_stages(), p) as engine:
+        tuned = tune(CASCADE, score_tasks(engine, CASCADE, tasks), Wish(level=0.9))
+    lower, upper = (tuned.thresholds["prior", end] for end in (LOWER, UPPER))
+    stages = [
+        replace(each, questions={ANY_TIER: question(each.name, tuned.thresholds[each.name, ANY_TIER])})
+        for each in CASCADE.stages
+    ]
+    cascade = replace(
+        CASCADE, stages=tuple(stages), prior_stage=replace(PRIOR, prior=tuned.prior, lower=lower, upper=upper)
+    )
+    others, p = population(2, 1)
+    with engine_of(cascade, p) as engine:
+        scored = score_tasks(engine, cascade, others)
+        reports = [engine.classify(labelled.task, labelled.items, "two") for labelled in others]
+    recalls = []
+    for report, labelled in zip(reports, others, strict=True):
+        given = [decision.label for decision in report.decisions]
+        recalls.append(np.mean([a == "keep" for a, b in zip(given, labelled.labels, strict=True) if b == "keep"]))
+    priors = priors_of(cascade, [item for labelled in others for item in labelled.items])
+    found = kept_promise(cascade, scored, Promised(level=0.9), 0.05, priors)
+    assert found.measured == pytest.approx(np.mean(recalls))
+    outcome = Replay(cascade, scored, priors).outcome(tuned.thresholds)
+    assert outcome.calls == sum(report.stats.calls for report in reports) / len(priors)
+    assert outcome.calls < Replay(cascade, scored).outcome(tuned.thresholds).calls
 
 
 def test_the_prior_of_a_row_has_not_seen_its_label() -> None:

@@ -16,6 +16,7 @@ from cascade.errors import ConfigError, InputError
 from cascade.thresholds_file import ThresholdsFile
 from cascade.tuning.kept_promise import KeptPromise, Promised, Verdict, kept_promise
 from cascade.tuning.measure import Measure, Unit
+from cascade.tuning.priors import priors_of
 from cascade.tuning.shift import Shift, shifts
 
 _SHOWN = {"items": "items of a task", "matters": "share that matters", "asked": "share asked"}
@@ -41,7 +42,8 @@ def check(  # noqa: PLR0913 - the command line's options
     promised = _promised(name, file)
     labelled = labelled_scores(settings, name, [*data, *(more or [])], scores)
     tree, scored = labelled.cascade, labelled.scored
-    promise = kept_promise(tree, scored, promised, alpha)
+    items = [item for task in labelled.tasks for item in task.items]
+    promise = kept_promise(tree, scored, promised, alpha, priors_of(tree, items))
     found = shifts(file.inputs.inputs(), tree, scored, alpha / 2) if file.inputs is not None else None
     shifted = [shift for shift in found or () if shift.is_shifted]
     if found is None:

@@ -78,7 +78,12 @@ class KeptPromise:
 
 
 def kept_promise(
-    cascade: Cascade, scored: ScoredTasks, promised: Promised, alpha: float, seed: int = _SEED
+    cascade: Cascade,
+    scored: ScoredTasks,
+    promised: Promised,
+    alpha: float,
+    priors: NDArray[np.float64] | None = None,
+    seed: int = _SEED,
 ) -> KeptPromise:
     """A promise on new labelled tasks.
 
@@ -87,10 +92,11 @@ def kept_promise(
         scored: The tasks.
         promised: What was promised.
         alpha: The chance of a wrong verdict, half of it for either side.
+        priors: What the prior stage goes by for each row, as ``priors_of`` gives it; None without such a stage.
         seed: Decides the order in which tasks are bet on, so that the order given does not matter.
     """
     gauge = Gauge(cascade, scored, promised.measure, promised.unit)
-    counts = gauge.counts(Replay(cascade, scored).labels(own_thresholds(cascade)))
+    counts = gauge.counts(Replay(cascade, scored, priors).labels(own_thresholds(cascade)))
     largest, order = max(promised.largest, gauge.largest), np.random.default_rng(seed).permutation(gauge.n_tasks)
     measured = float(gauge.means(counts)[0]) if gauge.n_tasks else None
     return judged(lambda level: gauge.losses(counts, level, largest)[order, 0], measured, promised, alpha)
@@ -132,7 +138,7 @@ def judged(losses: Losses, measured: float | None, promised: Promised, alpha: fl
 
 def _halved(inside: float, outside: float, is_refuted: Callable[[float], bool]) -> float:
     """Where levels begin to be refuted on the way outwards, a little beyond; ``outside`` where none is."""
-    for _ in range(_N_HALVINGS):
+    for _ in range(_N_HALVINGS if inside != outside else 0):  # no level lies beyond a mean of 0 or 1
         middle = (inside + outside) / 2
         inside, outside = (inside, middle) if is_refuted(middle) else (middle, outside)
     return outside

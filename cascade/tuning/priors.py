@@ -1,16 +1,30 @@
-"""A prior stage's logistic model, fitted to labelled tasks for tuning. Pure numpy."""
+"""What a prior stage goes by: of items at hand, and by a model that tuning fits to labelled tasks. Pure numpy."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from cascade.errors import InputError
+from cascade.items import Item
 from cascade.prior_fit import Examples, cross_fitted, fit_prior
 from cascade.prior_stage import Source
 from cascade.tree import Cascade
 from cascade.tuning.measure import Array
 from cascade.tuning.outcome import known_priors
 from cascade.tuning.scored import ScoredTasks
+
+
+def priors_of(cascade: Cascade, items: Sequence[Item]) -> Array:
+    """What an engine's prior stage goes by for each item; NaN where nothing is known, or where there is none.
+
+    A table of facts holds those that its own items share, so a prior that was fitted to others is asked item by item.
+    """
+    stage = cascade.prior_stage
+    found = [stage.p_matters(item) if stage is not None else None for item in items]
+    return np.array([np.nan if p is None else p for p in found], np.float64)
 
 
 def with_prior(cascade: Cascade, scored: ScoredTasks) -> tuple[Cascade, Array]:
