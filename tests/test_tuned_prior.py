@@ -15,18 +15,21 @@ from benchmarks.promise import question, simulated, two_stages
 from cascade import Cascade, Engine, Item, ScriptedBackend, Task
 from cascade.cli.tune_output import file_of
 from cascade.errors import InputError
+from cascade.inputs_file import InputsConfig
 from cascade.metrics import auc
 from cascade.prior_stage import LOWER, UPPER, PriorStage, Source
 from cascade.rows import Labelled
+from cascade.scoring import logit, p_yes
 from cascade.stage import ANY_TIER, Combine, Stage, Target
 from cascade.thresholds_file import read_thresholds, write_thresholds
 from cascade.tuning.kept_promise import Promised, kept_promise
 from cascade.tuning.measure import Gauge, Measure
 from cascade.tuning.outcome import Prices, Replay, known_priors, own_thresholds
-from cascade.tuning.priors import priors_of, with_prior
+from cascade.tuning.priors import priors_of, with_prior, with_prior_scores
 from cascade.tuning.scored import Origin, ScoredTasks
 from cascade.tuning.scoring import score_tasks
 from cascade.tuning.search import Wish, tune
+from cascade.tuning.shift import Inputs, shifts
 from cascade.tuning.surface import Cost, Surface, free_keys
 
 PRIOR = PriorStage(
@@ -157,6 +160,22 @@ def by_caller(seed: int) -> ScoredTasks:
     odds = 2 * (scored.labels - 0.5) + rng.normal(0, 1, scored.labels.size)
     priors = np.where(np.arange(odds.size) % 4 == 0, np.nan, 1 / (1 + np.exp(-odds)))
     return replace(scored, priors=priors)
+
+
+def test_a_prior_that_drifts_is_seen() -> None:
+    """Callers that say more than they did, or nothing at all: that is named, and what did not change is not."""
+    cascade = replace(CASCADE, prior_stage=replace(PRIOR, source=Source.CALLER))
+
+    def shifted(new: ScoredTasks) -> set[tuple[str, str, str]]:
+        then, now = (with_prior_scores(cascade, tasks, known_priors(cascade, tasks)) for tasks in (by_caller(1), new))
+        inputs = InputsConfig.of(Inputs.of(cascade, then)).inputs()
+        return {shift.statistic for shift in shifts(inputs, cascade, now, 0.05) if shift.is_shifted}
+
+    plain = by_caller(2)
+    assert plain.priors is not None
+    assert not shifted(plain)
+    assert shifted(replace(plain, priors=p_yes(logit(plain.priors) + 1))) == {("mean", "prior", "")}
+    assert shifted(replace(plain, priors=None)) == {("asked", "prior", "")}
 
 
 def test_the_callers_number_is_tuned_too() -> None:

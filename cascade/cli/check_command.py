@@ -16,10 +16,10 @@ from cascade.errors import ConfigError, InputError
 from cascade.thresholds_file import ThresholdsFile
 from cascade.tuning.kept_promise import KeptPromise, Promised, Verdict, kept_promise
 from cascade.tuning.measure import Measure, Unit
-from cascade.tuning.priors import priors_of
+from cascade.tuning.priors import priors_of, with_prior_scores
 from cascade.tuning.shift import Shift, shifts
 
-_SHOWN = {"items": "items of a task", "matters": "share that matters", "asked": "share asked"}
+_SHOWN = {"items": "items of a task", "matters": "share that matters", "asked": "share with a score"}
 _SHOWN |= {"mean": "mean log odds", "spread": "spread of log odds"}
 
 
@@ -43,7 +43,9 @@ def check(  # noqa: PLR0913 - the command line's options
     labelled = labelled_scores(settings, name, [*data, *(more or [])], scores)
     tree, scored = labelled.cascade, labelled.scored
     items = [item for task in labelled.tasks for item in task.items]
-    promise = kept_promise(tree, scored, promised, alpha, priors_of(tree, items))
+    priors = priors_of(tree, items)
+    promise = kept_promise(tree, scored, promised, alpha, priors)
+    scored = with_prior_scores(tree, scored, priors)
     found = shifts(file.inputs.inputs(), tree, scored, alpha / 2) if file.inputs is not None else None
     shifted = [shift for shift in found or () if shift.is_shifted]
     if found is None:

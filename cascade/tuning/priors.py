@@ -12,6 +12,7 @@ from cascade.fact_table import LEAST_SEEN, LEAST_SHARE
 from cascade.items import Item
 from cascade.prior_fit import Examples, cross_fitted, fit_prior
 from cascade.prior_stage import Source
+from cascade.stage import ANY_TIER
 from cascade.tree import Cascade
 from cascade.tuning.measure import Array
 from cascade.tuning.outcome import known_priors
@@ -26,6 +27,18 @@ def priors_of(cascade: Cascade, items: Sequence[Item]) -> Array:
     stage = cascade.prior_stage
     found = [stage.p_matters(item) if stage is not None else None for item in items]
     return np.array([np.nan if p is None else p for p in found], np.float64)
+
+
+def with_prior_scores(cascade: Cascade, scored: ScoredTasks, priors: Array) -> ScoredTasks:
+    """Scores with those of the prior stage beside the questions', under its name and ``ANY_TIER``, if there is one.
+
+    Args:
+        cascade: The cascade.
+        scored: Its questions' scores.
+        priors: What its prior stage goes by for each row.
+    """
+    stage = cascade.prior_stage
+    return scored if stage is None else replace(scored, p={**scored.p, (stage.name, ANY_TIER): priors})
 
 
 def with_prior(cascade: Cascade, scored: ScoredTasks) -> tuple[Cascade, Array]:
