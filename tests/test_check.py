@@ -183,6 +183,8 @@ def test_what_is_measured_is_what_was_promised(measure: Measure, unit: Unit) -> 
     for level, verdict in ((mean - 0.15, Verdict.HOLDS), ((mean + 2) / 3, Verdict.BROKEN), (mean, Verdict.UNCLEAR)):
         promised = Promised(level=float(level), measure=measure, unit=unit, largest=12)
         found = kept_promise(CASCADE, scored, promised, 0.05)
+        assert not found.is_outgrown
+        assert kept_promise(CASCADE, scored, replace(promised, largest=2), 0.05).is_outgrown is (unit is Unit.ROW)
         assert found.measured == pytest.approx(mean)
         assert found.low < mean < found.high
         assert found.verdict is verdict

@@ -119,6 +119,11 @@ def _show(promise: KeptPromise, found: list[Shift] | None, n_tasks: int) -> None
         interval = f"{promise.low:.3f} to {promise.high:.3f}"
         measured = f"{promise.measured:.3f} ({interval}) on the {promise.n_tasks} of {n_tasks} tasks that have one"
     console.print(f"{said}: a mean {mean} of at least {was.level:g} was promised; now: {measured}.")
+    if promise.is_outgrown:
+        console.print(
+            f"A task has {promise.largest} items that count; the promise is for tasks of at most {was.largest}. Tune "
+            "again with tasks as large."
+        )
     if found is None:
         return
     console.print()

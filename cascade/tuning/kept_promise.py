@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -65,6 +65,7 @@ class KeptPromise:
         p_broken: Of "the mean is at least what was promised".
         p_holds: Of "the mean is below it".
         verdict: Broken or holds where that p-value is at most alpha / 2.
+        largest: The most items that count in one new task; 0 where nobody counted.
     """
 
     promised: Promised
@@ -75,6 +76,12 @@ class KeptPromise:
     p_broken: float
     p_holds: float
     verdict: Verdict
+    largest: int = 0
+
+    @property
+    def is_outgrown(self) -> bool:
+        """Whether a new task has more items that count than a promise over rows allows for."""
+        return self.promised.unit is Unit.ROW and self.largest > self.promised.largest
 
 
 def kept_promise(
@@ -99,7 +106,8 @@ def kept_promise(
     counts = gauge.counts(Replay(cascade, scored, priors).labels(own_thresholds(cascade)))
     largest, order = max(promised.largest, gauge.largest), np.random.default_rng(seed).permutation(gauge.n_tasks)
     measured = float(gauge.means(counts)[0]) if gauge.n_tasks else None
-    return judged(lambda level: gauge.losses(counts, level, largest)[order, 0], measured, promised, alpha)
+    found = judged(lambda level: gauge.losses(counts, level, largest)[order, 0], measured, promised, alpha)
+    return replace(found, largest=gauge.largest)
 
 
 def judged(losses: Losses, measured: float | None, promised: Promised, alpha: float) -> KeptPromise:
