@@ -63,7 +63,7 @@ def measure(cascade: Cascade, scored: ScoredTasks, n_runs: int, alpha: float) ->
             return any(shift.is_shifted for shift in shifts(inputs, cascade, new, alpha / 2, run))
 
         def is_broken(level: float, now: ScoredTasks = now, run: int = run) -> bool:
-            return kept_promise(cascade, now, Promised(level=level), alpha, run).verdict is Verdict.BROKEN
+            return kept_promise(cascade, now, Promised(level=level), alpha, seed=run).verdict is Verdict.BROKEN
 
         found[_NOTHING].append(is_shifted(now) or is_broken(recall))
         if run % _EVERY == 0:

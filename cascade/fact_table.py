@@ -20,6 +20,9 @@ LEAST_SEEN = 20
 LEAST_SHARE = 0.1
 """Share of the tasks that must have it: the words of one project say little of another."""
 
+KEPT_SHARE = LEAST_SHARE / 2
+"""The same for a table of which a part will be taken: what is common in the part alone should have its column."""
+
 _MOST_COUNT = 255  # of one fact in one item
 
 
@@ -36,18 +39,19 @@ class FactTable:
     counts: NDArray[np.uint8]
 
     @classmethod
-    def of(cls, items: Sequence[Item], tasks: Sequence[int]) -> Self:
+    def of(cls, items: Sequence[Item], tasks: Sequence[int], least_share: float = LEAST_SHARE) -> Self:
         """The facts of items.
 
         Args:
             items: The items.
             tasks: Number of the task that each belongs to.
+            least_share: Share of the tasks that must have a fact, in [0, 1].
         """
         found = [Counter(facts_of(item)) for item in items]
         n_items = Counter(fact for facts in found for fact in facts)
         in_tasks = {(fact, task) for facts, task in zip(found, tasks, strict=True) for fact in facts}
         n_tasks = Counter(fact for fact, _ in in_tasks)
-        least = LEAST_SHARE * len(set(tasks))
+        least = least_share * len(set(tasks))
         names = sorted(fact for fact in n_items if n_items[fact] >= LEAST_SEEN and n_tasks[fact] >= least)
         place = {name: at for at, name in enumerate(names)}
         counts = np.zeros((len(found), len(names)), np.uint8)
@@ -61,12 +65,33 @@ class FactTable:
         """Some of the items, by place or mask."""
         return FactTable(names=self.names, counts=self.counts[rows])
 
+    def common(self, tasks: NDArray[np.int64]) -> FactTable:
+        """The facts that are seen often enough among these items, as ``of`` says.
+
+        Args:
+            tasks: Number of the task of each.
+        """
+        has = self.counts > 0
+        numbers = np.unique(tasks, return_inverse=True)[1].ravel()
+        in_task = np.zeros((numbers.max(initial=-1) + 1, len(self.names)), np.bool_)
+        np.logical_or.at(in_task, numbers, has)
+        chosen = (has.sum(axis=0) >= LEAST_SEEN) & (in_task.sum(axis=0) >= LEAST_SHARE * len(in_task))
+        names = tuple(name for name, is_chosen in zip(self.names, chosen, strict=True) if is_chosen)
+        return FactTable(names=names, counts=self.counts[:, chosen])
+
     def p_matters(self, prior: Prior) -> NDArray[np.float64]:
-        """What a prior that was fitted to these facts says of each item, in (0, 1); NaN where ``is_known`` is not."""
+        """What a prior that was fitted to some of these facts says of each item, in (0, 1).
+
+        NaN where an item has none that ties it to the task and has a weight, as ``Prior.knows`` says.
+        """
         weights = np.array([prior.weights.get(name, 0.0) for name in self.names])
-        return np.where(self.is_known, p_yes(np.clip(prior.bias + self.counts @ weights, -30, 30)), np.nan)
+        is_known = self._has([name in prior.weights and is_evidence(name) for name in self.names])
+        return np.where(is_known, p_yes(np.clip(prior.bias + self.counts @ weights, -30, 30)), np.nan)
 
     @property
     def is_known(self) -> NDArray[np.bool_]:
-        """Whether each item has evidence among the facts, as ``Prior.knows`` says; (items,)."""
-        return np.asarray(self.counts[:, [is_evidence(name) for name in self.names]].any(axis=1))
+        """Whether each item has evidence among the facts; (items,)."""
+        return self._has([is_evidence(name) for name in self.names])
+
+    def _has(self, chosen: list[bool]) -> NDArray[np.bool_]:
+        return np.asarray(self.counts[:, np.array(chosen, np.bool_)].any(axis=1))

@@ -35,10 +35,11 @@ from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.config import CascadeConfig
 from cascade.errors import ConfigError, InputError
+from cascade.prior_stage import PriorStage, Source
 from cascade.rows import Labelled
 from cascade.stage import ANY_TIER, Stage, Target
 from cascade.tree import Cascade
-from cascade.tuning.outcome import Replay
+from cascade.tuning.outcome import Replay, own_thresholds
 from cascade.tuning.scored import ScoredTasks
 from cascade.tuning.scoring import score_tasks
 from tests.shipped import CASCADES, questions_alone, shipped_text
@@ -264,7 +265,7 @@ def test_a_stage_that_gains_nothing_may_go() -> None:
     wide = replace(cascade, labels=("drop", "keep", "other"), stages=(first, replace(second, no=third)))
     idle = replace(idle, labels=np.where(idle.labels == 0, np.arange(idle.labels.size) % 9 // 8 * 2, 1))
     assert first.no == drop
-    values = {value.stage: value for value in stage_values(wide, idle, 0)}
+    values = {value.stage: value for value in stage_values(Replay(wide, idle), 0)}
     thresholds = {("a", ANY_TIER): 0.5, ("b", ANY_TIER): 0.5}
     outcome = Replay(wide, idle).outcome(thresholds)
     assert values["a"].calls_per_item == outcome.calls
@@ -273,7 +274,42 @@ def test_a_stage_that_gains_nothing_may_go() -> None:
     assert values["a"].gain_low > 0.01
     assert [advice.stage for advice in what_to_drop(values.values())] == ["b"]
     few = idle.take(np.arange(8))
-    assert not what_to_drop(stage_values(wide, few, 0))
+    assert not what_to_drop(stage_values(Replay(wide, few), 0))
+
+
+def test_what_a_prior_stage_settles_is_audited() -> None:
+    """Its own errors on either side, by a count of the rows; a stage's worth is that behind it, as an engine asks."""
+    scored = two_stage_scores(5, 60)
+    priors = np.array([(None, 0.1, 0.5, 0.9)[at % 4] for at in range(scored.tasks.size)], float)
+    tasks = []
+    for task in range(scored.n_tasks):
+        rows = np.flatnonzero(scored.tasks == task).tolist()
+        known = [None if np.isnan(priors[row]) else float(priors[row]) for row in rows]
+        items = tuple(Item(id=str(at), kind="k", name=f"n{at}", prior=prior) for at, prior in enumerate(known))
+        labels = tuple(("drop", "keep")[scored.labels[row]] for row in rows)
+        tasks.append(Labelled(task=Task(text=f"task {task}"), items=items, labels=labels))
+    stage = PriorStage(
+        name="known",
+        lower=0.2,
+        upper=0.8,
+        yes=Target("b", is_label=False),
+        no=Target("drop", is_label=True),
+        source=Source.CALLER,
+    )
+    cascade = replace(two_stages(), prior_stage=stage)
+    found = audit(cascade, scored, tasks, AuditTerms(n_worst=0))
+    assert audit(two_stages(), scored, tasks, AuditTerms(n_worst=0)).prior is None
+    assert found.prior
+    matters = scored.labels == 1
+    no, yes = priors == 0.1, priors == 0.9
+    assert (found.prior.settled.value, found.prior.settled.n) == (0.5, priors.size)
+    assert (found.prior.wrong_no.value, found.prior.wrong_no.n) == (matters[no].mean(), no.sum())
+    assert (found.prior.wrong_yes.value, found.prior.wrong_yes.n) == ((~matters[yes]).mean(), yes.sum())
+    assert f"{found.prior.wrong_yes.value:.1%}" in str(found.prior)
+    outcome = Replay(cascade, scored, priors).outcome(own_thresholds(cascade))
+    assert {value.calls_per_item for value in found.stages} == {outcome.calls}
+    alone = next(value for value in found.stages if value.stage == "a").calls_per_item_without
+    assert alone == np.where(no, 0, 1).mean()
 
 
 def test_adapters_that_answer_alike_may_be_one() -> None:

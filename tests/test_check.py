@@ -154,6 +154,11 @@ def test_verdicts_on_a_promise() -> None:
         assert (found.low > 0.9) == (verdict is Verdict.HOLDS)
         assert found.measured is None or found.low <= found.measured <= found.high
     assert (found.low, found.high) == (0.0, 1.0)
+    best, worst = (of_recalls(np.full(60, share), 0.05) for share in (1.0, 0.0))
+    assert (best.verdict, best.measured, best.high) == (Verdict.HOLDS, 1.0, 1.0)
+    assert (worst.verdict, worst.measured, worst.low) == (Verdict.BROKEN, 0.0, 0.0)
+    assert best.low > 0.9
+    assert worst.high < 0.1
 
 
 def test_a_promise_that_is_kept_is_seldom_called_broken() -> None:
@@ -178,6 +183,8 @@ def test_what_is_measured_is_what_was_promised(measure: Measure, unit: Unit) -> 
     for level, verdict in ((mean - 0.15, Verdict.HOLDS), ((mean + 2) / 3, Verdict.BROKEN), (mean, Verdict.UNCLEAR)):
         promised = Promised(level=float(level), measure=measure, unit=unit, largest=12)
         found = kept_promise(CASCADE, scored, promised, 0.05)
+        assert not found.is_outgrown
+        assert kept_promise(CASCADE, scored, replace(promised, largest=2), 0.05).is_outgrown is (unit is Unit.ROW)
         assert found.measured == pytest.approx(mean)
         assert found.low < mean < found.high
         assert found.verdict is verdict

@@ -6,12 +6,13 @@ import math
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from cascade import Engine, Item, ScriptedBackend, Status
 from cascade.budget import Budget
 from cascade.expectation import Expectation
-from cascade.fact_table import LEAST_SEEN, FactTable
+from cascade.fact_table import KEPT_SHARE, LEAST_SEEN, FactTable
 from cascade.outlook import Outlook
 from cascade.prior_fit import Examples, fit_prior, prior_auc
 from tests.requests import plain_items
@@ -66,6 +67,27 @@ def test_rare_facts_get_no_weight() -> None:
     prior = fit_prior(Examples(facts=FactTable.of(items, TASKS), kept=kept, tasks=TASKS))
     assert prior is not None
     assert set(prior.weights) == {"match", "kind:function"}
+
+
+def test_a_part_of_the_tasks_chooses_its_own_facts() -> None:
+    """As if the rest had never been counted: what is common in the part alone has a column, what is rare there none."""
+    items, kept = _items({"match": 1.0})
+    items = [
+        replace(item, evidence=(*item.evidence, *["early"] * (task < 3), *["late"] * (task >= 25)))
+        for item, task in zip(items, TASKS, strict=True)
+    ]
+    table, tasks = FactTable.of(items, TASKS, KEPT_SHARE), np.array(TASKS)
+    assert set(table.common(tasks).names) == {"match", "late", "kind:function"}
+    part = tasks < 20
+    chosen = table.take(part).common(tasks[part])
+    alone = FactTable.of([item for item, is_in in zip(items, part, strict=True) if is_in], tasks[part].tolist())
+    assert chosen.names == alone.names == ("early", "kind:function", "match")
+    np.testing.assert_array_equal(chosen.counts, alone.counts)
+    prior = fit_prior(Examples(facts=chosen, kept=np.array(kept)[part], tasks=tasks[part]))
+    assert prior is not None
+    known = [prior.p_matters(item) if prior.knows(item) else math.nan for item in items]
+    assert table.p_matters(prior) == pytest.approx(known, nan_ok=True)
+    assert np.isnan(table.p_matters(prior)).sum() > (~table.is_known).sum()
 
 
 def test_one_kind_of_example_teaches_nothing() -> None:

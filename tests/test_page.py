@@ -328,6 +328,10 @@ def test_what_a_prior_stage_settles_is_there_from_the_start(tmp_path: Path) -> N
     for line in (likely, chance):
         assert line.points[0][1] == pytest.approx(start)
     assert likely.points[-1][1] == pytest.approx(chance.points[-1][1])
+    (x, _), *_ = next(mark for mark in fronts(subject)[0].marks if isinstance(mark, Dots)).points
+    cheapest = next(mark for mark in fronts(subject)[0].marks if isinstance(mark, Line))
+    assert x == pytest.approx(subject.replayed.calls.mean())
+    assert min(cheapest.points)[0] < 1  # every item that is not settled is asked at least once
     (page, *_) = write_page(cascade, scored, tasks, tmp_path)
     assert "known asks no model; between 0.1 and 0.8" in Seen(page.read_text(encoding="utf-8")).text
 

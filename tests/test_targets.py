@@ -178,11 +178,11 @@ def with_prior_stage(tmp_path: Path, thresholds: Path) -> Path:
     return path
 
 
-def data(path: Path) -> Path:
-    """Twenty tasks of two symbols."""
+def data(path: Path, n_tasks: int = 20) -> Path:
+    """Tasks of two symbols."""
     rows = [("read_config", "primary", ["match"]), ("open_socket", "excluded", [])]
     items = [{"id": name, "kind": "function", "name": name, "label": label, "evidence": ev} for name, label, ev in rows]
-    lines = [json.dumps({"task": f"read the config file {at}", "items": items}) for at in range(20)]
+    lines = [json.dumps({"task": f"read the config file {at}", "items": items}) for at in range(n_tasks)]
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
 
@@ -193,9 +193,11 @@ def test_the_command_tunes_a_config_that_waits_for_its_file(tmp_path: Path, caps
     config = with_prior_stage(tmp_path, out)
     with pytest.raises(ConfigError, match=r"precision\.thresholds\.toml: cannot be read"):
         Engine.open(config)
-    command = ["tune", "--cascade", "precision", "--data", str(data(tmp_path / "rows.jsonl")), "--config", str(config)]
-    command += ["--target", "recall=0.5", "--delta", "0.3", "--out", str(out), "--json"]
-    assert main(command) == ExitCode.DONE
+    command = ["tune", "--cascade", "precision", "--config", str(config), "--delta", "0.3"]
+    command += ["--target", "recall=0.5", "--out", str(out), "--json", "--data"]
+    assert main([*command, str(data(tmp_path / "few.jsonl"))]) == ExitCode.BAD_INPUT
+    assert "5 tasks were searched, and do not show" in capsys.readouterr().err
+    assert main([*command, str(data(tmp_path / "rows.jsonl", 80))]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
     assert found["prior"]["weights"]["match"] > 1
     assert set(found["thresholds"]["prior"]) == {"lower", "upper"}

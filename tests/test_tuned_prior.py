@@ -15,17 +15,21 @@ from benchmarks.promise import question, simulated, two_stages
 from cascade import Cascade, Engine, Item, ScriptedBackend, Task
 from cascade.cli.tune_output import file_of
 from cascade.errors import InputError
+from cascade.inputs_file import InputsConfig
 from cascade.metrics import auc
 from cascade.prior_stage import LOWER, UPPER, PriorStage, Source
 from cascade.rows import Labelled
+from cascade.scoring import logit, p_yes
 from cascade.stage import ANY_TIER, Combine, Stage, Target
 from cascade.thresholds_file import read_thresholds, write_thresholds
+from cascade.tuning.kept_promise import Promised, kept_promise
 from cascade.tuning.measure import Gauge, Measure
 from cascade.tuning.outcome import Prices, Replay, known_priors, own_thresholds
-from cascade.tuning.priors import with_prior
+from cascade.tuning.priors import priors_of, with_prior, with_prior_scores
 from cascade.tuning.scored import Origin, ScoredTasks
 from cascade.tuning.scoring import score_tasks
 from cascade.tuning.search import Wish, tune
+from cascade.tuning.shift import Inputs, shifts
 from cascade.tuning.surface import Cost, Objective, Surface, free_keys
 
 PRIOR = PriorStage(
@@ -101,6 +105,35 @@ def test_the_engine_does_what_the_replay_said(tmp_path: Path) -> None:
     assert outcome.recall >= 0.9
 
 
+def test_a_promise_is_checked_on_what_an_engine_decides() -> None:
+    """Also on one new task alone, whose own table of facts has none of those that the prior weighs."""
+    tasks, p = population(1, 300)
+    with engine_of(two_stages(), p) as engine:
+        tuned = tune(CASCADE, score_tasks(engine, CASCADE, tasks), Wish(level=0.9))
+    lower, upper = (tuned.thresholds["prior", end] for end in (LOWER, UPPER))
+    stages = [
+        replace(each, questions={ANY_TIER: question(each.name, tuned.thresholds[each.name, ANY_TIER])})
+        for each in CASCADE.stages
+    ]
+    cascade = replace(
+        CASCADE, stages=tuple(stages), prior_stage=replace(PRIOR, prior=tuned.prior, lower=lower, upper=upper)
+    )
+    others, p = population(2, 1)
+    with engine_of(cascade, p) as engine:
+        scored = score_tasks(engine, cascade, others)
+        reports = [engine.classify(labelled.task, labelled.items, "two") for labelled in others]
+    recalls = []
+    for report, labelled in zip(reports, others, strict=True):
+        given = [decision.label for decision in report.decisions]
+        recalls.append(np.mean([a == "keep" for a, b in zip(given, labelled.labels, strict=True) if b == "keep"]))
+    priors = priors_of(cascade, [item for labelled in others for item in labelled.items])
+    found = kept_promise(cascade, scored, Promised(level=0.9), 0.05, priors)
+    assert found.measured == pytest.approx(np.mean(recalls))
+    outcome = Replay(cascade, scored, priors).outcome(tuned.thresholds)
+    assert outcome.calls == sum(report.stats.calls for report in reports) / len(priors)
+    assert outcome.calls < Replay(cascade, scored).outcome(tuned.thresholds).calls
+
+
 def test_the_prior_of_a_row_has_not_seen_its_label() -> None:
     """Out of fold it ranks a little worse than on what it was fitted to; without facts there is nothing to weigh."""
     tasks, p = population(3, 40)
@@ -114,9 +147,9 @@ def test_the_prior_of_a_row_has_not_seen_its_label() -> None:
     seen, kept = known_priors(cascade, scored)[is_known], scored.kept(cascade)[is_known]
     priors = priors[is_known]
     assert auc(seen, kept) > auc(priors, kept) > 0.8
-    with pytest.raises(InputError, match="goes by evidence, and these tasks do not show"):
+    with pytest.raises(InputError, match="goes by evidence; 40 tasks were searched, and do not show"):
         with_prior(CASCADE, replace(scored, facts=None))
-    with pytest.raises(InputError, match="goes by evidence, and these tasks do not show"):
+    with pytest.raises(InputError, match="goes by evidence; 40 tasks were searched, and do not show"):
         with_prior(CASCADE, replace(scored, labels=np.ones_like(scored.labels)))
 
 
@@ -127,6 +160,22 @@ def by_caller(seed: int) -> ScoredTasks:
     odds = 2 * (scored.labels - 0.5) + rng.normal(0, 1, scored.labels.size)
     priors = np.where(np.arange(odds.size) % 4 == 0, np.nan, 1 / (1 + np.exp(-odds)))
     return replace(scored, priors=priors)
+
+
+def test_a_prior_that_drifts_is_seen() -> None:
+    """Callers that say more than they did, or nothing at all: that is named, and what did not change is not."""
+    cascade = replace(CASCADE, prior_stage=replace(PRIOR, source=Source.CALLER))
+
+    def shifted(new: ScoredTasks) -> set[tuple[str, str, str]]:
+        then, now = (with_prior_scores(cascade, tasks, known_priors(cascade, tasks)) for tasks in (by_caller(1), new))
+        inputs = InputsConfig.of(Inputs.of(cascade, then)).inputs()
+        return {shift.statistic for shift in shifts(inputs, cascade, now, 0.05) if shift.is_shifted}
+
+    plain = by_caller(2)
+    assert plain.priors is not None
+    assert not shifted(plain)
+    assert shifted(replace(plain, priors=p_yes(logit(plain.priors) + 1))) == {("mean", "prior", "")}
+    assert shifted(replace(plain, priors=None)) == {("asked", "prior", "")}
 
 
 def test_the_callers_number_is_tuned_too() -> None:

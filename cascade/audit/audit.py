@@ -16,12 +16,15 @@ from cascade.audit.examples import Example, worst
 from cascade.audit.label_noise import LabelNoise, honest_p, label_noise
 from cascade.audit.learning_curve import LearningCurve, learning_curves
 from cascade.audit.likeness import Likeness, likenesses
+from cascade.audit.prior_audit import PriorAudit, prior_audit
 from cascade.audit.question_rows import question_rows
 from cascade.audit.slices import slices
 from cascade.audit.stage_value import StageValue, stage_values
 from cascade.errors import InputError
 from cascade.rows import Labelled
 from cascade.tree import Cascade
+from cascade.tuning.outcome import Replay
+from cascade.tuning.priors import priors_of
 from cascade.tuning.scored import Key, ScoredTasks
 
 
@@ -93,6 +96,7 @@ class Audit:
         questions: Every question, in order of stages and tiers.
         slices: Every question by kind and repository; stages by tier.
         stages: What each gains.
+        prior: What the prior stage settles; None without one.
         pairs: Questions of different adapters that share rows.
         duplicates: Items that stand more than once in the data.
     """
@@ -105,6 +109,7 @@ class Audit:
     questions: tuple[QuestionAudit, ...]
     slices: tuple[SliceErrors, ...]
     stages: tuple[StageValue, ...]
+    prior: PriorAudit | None
     pairs: tuple[Likeness, ...]
     duplicates: Duplicates
 
@@ -123,7 +128,7 @@ def audit(
     """Audit every question of a cascade, at its thresholds.
 
     Args:
-        cascade: The cascade; a prior stage before it is left out.
+        cascade: The cascade. Its questions are put to every item, also to those that its prior stage settles.
         scored: What its questions say of every item.
         tasks: The tasks that were scored, in their order.
         terms: What is asked of it; None for the defaults.
@@ -142,7 +147,9 @@ def audit(
     curves = learning_curves(cascade, scored, terms.within, terms.seed, advance)
     honest = honest_p(cascade, scored, terms.seed)
     sliced = slices_of(questions, slices(scored, tasks))
-    values, pairs = stage_values(cascade, scored, terms.seed), likenesses(questions)
+    items = [item for labelled in tasks for item in labelled.items]
+    replay = Replay(cascade, scored, priors_of(cascade, items))
+    values, pairs = stage_values(replay, terms.seed), likenesses(questions)
     advice = (
         *where_it_errs(cascade, sliced),
         *what_needs_data(curves, terms.within),
@@ -171,6 +178,7 @@ def audit(
         ),
         slices=tuple(sliced),
         stages=tuple(values),
+        prior=prior_audit(replay),
         pairs=tuple(pairs),
         duplicates=duplicates(tasks),
     )

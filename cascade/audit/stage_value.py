@@ -9,8 +9,7 @@ import numpy as np
 
 from cascade.audit.rate import LEVEL, Ints
 from cascade.metrics import macro_f1
-from cascade.tree import Cascade
-from cascade.tuning.outcome import Replay, in_order
+from cascade.tuning.outcome import Replay, own_thresholds
 from cascade.tuning.scored import ScoredTasks
 
 N_RESAMPLES = 500
@@ -45,24 +44,23 @@ class StageValue:
     n_tasks: int
 
 
-def stage_values(cascade: Cascade, scored: ScoredTasks, seed: int) -> list[StageValue]:
+def stage_values(replay: Replay, seed: int) -> list[StageValue]:
     """Of every stage whose true answer is known for some item, at the cascade's thresholds.
 
     Args:
-        cascade: The cascade; a prior stage before it is left out.
-        scored: Its scores.
+        replay: Of the cascade and its scores, with what its prior stage goes by.
         seed: Of the tasks that are drawn anew.
     """
-    replay = Replay(cascade, scored)
+    cascade, scored = replay.cascade, replay.scored
     weights = _resamples(scored, seed)
-    whole, calls = _run(cascade, scored, replay, {})
+    whole, calls = _run(replay, {})
     found = []
     for stage in cascade.stages:
         truths = scored.truths(cascade, stage.name)
         if not (truths >= 0).any():
             continue
         likelier = bool(truths[truths >= 0].mean() >= 1 / 2)
-        without, calls_without = _run(cascade, scored, replay, {stage.name: likelier})
+        without, calls_without = _run(replay, {stage.name: likelier})
         gains = [_f1(whole, row) - _f1(without, row) for row in weights]
         one = np.ones(scored.n_tasks, np.int64)
         low, high = np.quantile(gains, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
@@ -93,35 +91,18 @@ def _f1(confusions: Ints, weights: Ints) -> float:
     return macro_f1(np.asarray(np.tensordot(weights, confusions, 1), np.int64))
 
 
-def _run(cascade: Cascade, scored: ScoredTasks, replay: Replay, taken: Mapping[str, bool]) -> tuple[Ints, float]:
+def _run(replay: Replay, taken: Mapping[str, bool]) -> tuple[Ints, float]:
     """Each task's confusion matrix, (n_tasks, labels, labels), and probes per item.
 
     Args:
-        cascade: The cascade.
-        scored: Its scores.
-        replay: Of the two.
+        replay: Of the cascade and its scores.
         taken: Stage -> the answer that it gives to every item, unasked.
     """
-    thresholds = {
-        (stage.name, tier): question.threshold for stage in cascade.stages for tier, question in stage.questions.items()
-    }
-    n, size = scored.tasks.size, len(cascade.labels)
-    here = {stage.name: np.zeros(n, np.bool_) for stage in cascade.stages}
-    here[cascade.first.name][:] = True
-    given, calls = np.zeros(n, np.int64), 0
-    for stage in in_order(cascade):
-        reached = here[stage.name]
-        if stage.name in taken:
-            yes = np.full(n, taken[stage.name])
-        else:
-            yes = replay.answers(stage, thresholds)
-            asked = sum((~np.isnan(scored.p[stage.name, tier])).astype(np.int64) for tier in stage.questions)
-            calls += int(np.asarray(asked)[reached].sum())
-        for answer, target in ((yes, stage.yes), (~yes, stage.no)):
-            if target.is_label:
-                given[reached & answer] = cascade.labels.index(target.name)
-            else:
-                here[target.name] |= reached & answer
-    places = (scored.tasks * size + scored.labels) * size + given
+    scored, size = replay.scored, len(replay.cascade.labels)
+    thresholds = own_thresholds(replay.cascade)
+    given = {name: np.full(scored.tasks.size, answer) for name, answer in taken.items()}
+    calls = {name: cost for name, cost in replay.calls().items() if name not in taken}
+    walk = replay.walk({**replay.all_answers(thresholds), **given}, replay.settled(thresholds), calls)
+    places = (scored.tasks * size + scored.labels) * size + walk.labels
     counts = np.bincount(places, minlength=scored.n_tasks * size * size)
-    return counts.reshape(scored.n_tasks, size, size), calls / n
+    return counts.reshape(scored.n_tasks, size, size), float(walk.costs.mean())

@@ -105,6 +105,8 @@ def _coherence(config: Config, labelled: LabelledScores, seed: int) -> dict[Key,
 def _show(found: Audit) -> None:
     console = results()
     console.print(f"{found.n_tasks} tasks, {found.n_items} items; errors at the thresholds, 95 % intervals by task.")
+    if found.prior is not None:
+        console.print(plain(str(found.prior)))
     for advice in found.advice:
         console.print(f"{advice.act}: {plain(advice.text)}")
     if not found.advice:

@@ -16,9 +16,10 @@ from cascade.errors import ConfigError, InputError
 from cascade.thresholds_file import ThresholdsFile
 from cascade.tuning.kept_promise import KeptPromise, Promised, Verdict, kept_promise
 from cascade.tuning.measure import Measure, Unit
+from cascade.tuning.priors import priors_of, with_prior_scores
 from cascade.tuning.shift import Shift, shifts
 
-_SHOWN = {"items": "items of a task", "matters": "share that matters", "asked": "share asked"}
+_SHOWN = {"items": "items of a task", "matters": "share that matters", "asked": "share with a score"}
 _SHOWN |= {"mean": "mean log odds", "spread": "spread of log odds"}
 
 
@@ -41,7 +42,10 @@ def check(  # noqa: PLR0913 - the command line's options
     promised = _promised(name, file)
     labelled = labelled_scores(settings, name, [*data, *(more or [])], scores)
     tree, scored = labelled.cascade, labelled.scored
-    promise = kept_promise(tree, scored, promised, alpha)
+    items = [item for task in labelled.tasks for item in task.items]
+    priors = priors_of(tree, items)
+    promise = kept_promise(tree, scored, promised, alpha, priors)
+    scored = with_prior_scores(tree, scored, priors)
     found = shifts(file.inputs.inputs(), tree, scored, alpha / 2) if file.inputs is not None else None
     shifted = [shift for shift in found or () if shift.is_shifted]
     if found is None:
@@ -115,6 +119,11 @@ def _show(promise: KeptPromise, found: list[Shift] | None, n_tasks: int) -> None
         interval = f"{promise.low:.3f} to {promise.high:.3f}"
         measured = f"{promise.measured:.3f} ({interval}) on the {promise.n_tasks} of {n_tasks} tasks that have one"
     console.print(f"{said}: a mean {mean} of at least {was.level:g} was promised; now: {measured}.")
+    if promise.is_outgrown:
+        console.print(
+            f"A task has {promise.largest} items that count; the promise is for tasks of at most {was.largest}. Tune "
+            "again with tasks as large."
+        )
     if found is None:
         return
     console.print()

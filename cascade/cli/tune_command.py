@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cascade.cli.labelled_scores import labelled_scores
+from cascade.cli.labelled_scores import LabelledScores, labelled_scores
 from cascade.cli.output import ConfigOption, JsonOption, check_folder, note, print_json, progress
 from cascade.cli.tune_fallback import tune_fallback
 from cascade.cli.tune_output import as_dict, file_of, promise, show
@@ -17,9 +17,11 @@ from cascade.errors import InputError
 from cascade.inputs_file import InputsConfig
 from cascade.stage_config import PriorStageConfig
 from cascade.thresholds_file import write_thresholds
+from cascade.tree import Cascade
 from cascade.tuning.calibration import calibrate
 from cascade.tuning.measure import Measure, Unit
-from cascade.tuning.search import Wish
+from cascade.tuning.priors import priors_of, with_prior_scores
+from cascade.tuning.search import Tuned, Wish
 from cascade.tuning.search import tune as search
 from cascade.tuning.shift import Inputs
 from cascade.tuning.surface import Cost
@@ -72,14 +74,21 @@ def tune(  # noqa: PLR0913 - the command line's options
         )
     curves = calibrate(tree, labelled.scored)
     if out is not None:
-        inputs = InputsConfig.of(Inputs.of(tree, labelled.scored))
-        file = file_of(wish, tuned, curves, origin).model_copy(update={"inputs": inputs})
+        file = file_of(wish, tuned, curves, origin).model_copy(update={"inputs": _inputs(tree, labelled, tuned)})
         write_thresholds(file, out, promise(wish, tuned))
         note(f"wrote {out}")
     if json:
         print_json(as_dict(wish, tuned, curves, origin))
     else:
         show(tree, wish, tuned, curves)
+
+
+def _inputs(tree: Cascade, labelled: LabelledScores, tuned: Tuned) -> InputsConfig:
+    """What the file keeps of the tasks, with what the tuned prior stage says of them."""
+    if tree.prior_stage is not None:
+        tree = replace(tree, prior_stage=replace(tree.prior_stage, prior=tuned.prior))
+    items = [item for task in labelled.tasks for item in task.items]
+    return InputsConfig.of(Inputs.of(tree, with_prior_scores(tree, labelled.scored, priors_of(tree, items))))
 
 
 def _wish(target: str, unit: Unit, delta: float, cost: Cost | None) -> Wish:

@@ -141,6 +141,6 @@ def _in_words(wish: Wish, held: Outcome) -> str:
     first = f"{NAMES[wish.measure]} {figures[wish.measure]:.3f}, " if wish.measure in figures else ""
     ms = f"; predicted {held.ms:.3g} ms per item" if wish.minimised is Cost.LATENCY else ""
     return (
-        f"On the tasks held out: {first}recall {held.recall:.3f}, {held.calls:.3f} calls and "
-        f"{held.false_positives:.3f} false positives per item, {held.misses:.3f} of what matters missed{ms}."
+        f"On the tasks held out, mean per task: {first}recall {held.recall:.3f}; over all rows: {held.calls:.3f} calls "
+        f"and {held.false_positives:.3f} false positives per item, {held.misses:.3f} of what matters missed{ms}."
     )

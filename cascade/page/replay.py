@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,8 @@ from cascade.expectation import Expectation
 from cascade.items import Item
 from cascade.stage import Target
 from cascade.tree import Cascade
-from cascade.tuning.outcome import Bools, Replay, in_order
+from cascade.tuning.outcome import Bools, Replay, in_order, own_thresholds
+from cascade.tuning.priors import priors_of
 from cascade.tuning.scored import ScoredTasks
 
 Array = NDArray[np.float64]
@@ -52,10 +53,8 @@ def replay(cascade: Cascade, scored: ScoredTasks, items: Sequence[Item], depth: 
     """
     n = scored.tasks.size
     stages, places = in_order(cascade), {label: at for at, label in enumerate(cascade.labels)}
-    thresholds = {
-        (stage.name, tier): question.threshold for stage in stages for tier, question in stage.questions.items()
-    }
-    answering, expected = Replay(cascade, scored), Expectation(cascade)
+    thresholds, answering = own_thresholds(cascade), Replay(cascade, scored, priors_of(cascade, items))
+    expected, settled, prior = Expectation(cascade), answering.settled(thresholds), cascade.prior_stage
     here = {stage.name: np.zeros(n, np.bool_) for stage in stages}
     labels, calls, n_passed = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
 
@@ -65,7 +64,11 @@ def replay(cascade: Cascade, scored: ScoredTasks, items: Sequence[Item], depth: 
         else:
             here[target.name] |= rows
 
-    here[cascade.first.name] |= _enter(cascade, items, lead)
+    here[cascade.first.name][:] = True
+    if prior is not None and settled is not None:
+        here[cascade.first.name] &= ~(settled[0] | settled[1])
+        for rows, target in zip(settled, (prior.no, prior.yes), strict=True):
+            lead(rows, target)
     answers = {}
     for stage in stages:
         if depth is not None:
@@ -80,16 +83,3 @@ def replay(cascade: Cascade, scored: ScoredTasks, items: Sequence[Item], depth: 
         lead(rows & yes, stage.yes)
         lead(rows & ~yes, stage.no)
     return Replayed(labels=labels, calls=calls, answers=answers, reached=here)
-
-
-def _enter(cascade: Cascade, items: Sequence[Item], lead: Callable[[Bools, Target], None]) -> Bools:
-    """Lead on what a prior stage settles; the rows that are asked the first question."""
-    rest = np.ones(len(items), np.bool_)
-    prior = cascade.prior_stage
-    if prior is not None:
-        settled = [prior.answer(prior.p_matters(item)) for item in items]
-        for answer in (True, False):
-            rows = np.array([found is answer for found in settled], np.bool_)
-            lead(rows, prior.target(answer=answer))
-            rest &= ~rows
-    return rest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -65,6 +65,7 @@ class KeptPromise:
         p_broken: Of "the mean is at least what was promised".
         p_holds: Of "the mean is below it".
         verdict: Broken or holds where that p-value is at most alpha / 2.
+        largest: The most items that count in one new task; 0 where nobody counted.
     """
 
     promised: Promised
@@ -75,10 +76,21 @@ class KeptPromise:
     p_broken: float
     p_holds: float
     verdict: Verdict
+    largest: int = 0
+
+    @property
+    def is_outgrown(self) -> bool:
+        """Whether a new task has more items that count than a promise over rows allows for."""
+        return self.promised.unit is Unit.ROW and self.largest > self.promised.largest
 
 
 def kept_promise(
-    cascade: Cascade, scored: ScoredTasks, promised: Promised, alpha: float, seed: int = _SEED
+    cascade: Cascade,
+    scored: ScoredTasks,
+    promised: Promised,
+    alpha: float,
+    priors: NDArray[np.float64] | None = None,
+    seed: int = _SEED,
 ) -> KeptPromise:
     """A promise on new labelled tasks.
 
@@ -87,13 +99,15 @@ def kept_promise(
         scored: The tasks.
         promised: What was promised.
         alpha: The chance of a wrong verdict, half of it for either side.
+        priors: What the prior stage goes by for each row, as ``priors_of`` gives it; None without such a stage.
         seed: Decides the order in which tasks are bet on, so that the order given does not matter.
     """
     gauge = Gauge(cascade, scored, promised.measure, promised.unit)
-    counts = gauge.counts(Replay(cascade, scored).labels(own_thresholds(cascade)))
+    counts = gauge.counts(Replay(cascade, scored, priors).labels(own_thresholds(cascade)))
     largest, order = max(promised.largest, gauge.largest), np.random.default_rng(seed).permutation(gauge.n_tasks)
     measured = float(gauge.means(counts)[0]) if gauge.n_tasks else None
-    return judged(lambda level: gauge.losses(counts, level, largest)[order, 0], measured, promised, alpha)
+    found = judged(lambda level: gauge.losses(counts, level, largest)[order, 0], measured, promised, alpha)
+    return replace(found, largest=gauge.largest)
 
 
 def judged(losses: Losses, measured: float | None, promised: Promised, alpha: float) -> KeptPromise:
@@ -132,7 +146,7 @@ def judged(losses: Losses, measured: float | None, promised: Promised, alpha: fl
 
 def _halved(inside: float, outside: float, is_refuted: Callable[[float], bool]) -> float:
     """Where levels begin to be refuted on the way outwards, a little beyond; ``outside`` where none is."""
-    for _ in range(_N_HALVINGS):
+    for _ in range(_N_HALVINGS if inside != outside else 0):  # no level lies beyond a mean of 0 or 1
         middle = (inside + outside) / 2
         inside, outside = (inside, middle) if is_refuted(middle) else (middle, outside)
     return outside

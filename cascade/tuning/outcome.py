@@ -211,7 +211,10 @@ class Replay:
 
 
 def known_priors(cascade: Cascade, scored: ScoredTasks) -> Array:
-    """What the cascade's prior stage goes by for each row; NaN where nothing is known, or where there is none."""
+    """What the cascade's prior stage goes by for each row; NaN where nothing is known, or where there is none.
+
+    A prior that goes by evidence must have been fitted to facts of this table; for any other there is ``priors_of``.
+    """
     stage = cascade.prior_stage
     nothing = np.full(scored.tasks.size, np.nan)
     if stage is None:

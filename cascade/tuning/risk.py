@@ -80,7 +80,9 @@ def betting_ps(losses: Array, risk: float, delta: float = 0.05, variance: ArrayL
             not come from these tasks.
 
     Source: Waudby-Smith and Ramdas (2024), Estimating means of bounded random variables by betting; Voracek and
-    Orabona (2025), STaR-Bets, for bets by what is still to be won.
+    Orabona (2025), STaR-Bets, arXiv:2505.22422, for bets by what is still to be won in the tasks that are left. Where
+    they bet sqrt(2 log(what the wealth must be multiplied by)) standard deviations, the hedge bets a little less, and
+    the chance that they add in the end (a uniform number in place of Ville's 1) is left out.
     """
     n_vectors, n = losses.shape
     weight = _N_THOUGHT if variance is not None else 1.0

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cascade.engine import Engine
 from cascade.errors import InputError, MachineError
-from cascade.fact_table import FactTable
+from cascade.fact_table import KEPT_SHARE, FactTable
 from cascade.rows import Labelled
 from cascade.tree import Cascade
 from cascade.tuning.scored import Key, Origin, ScoredTasks
@@ -74,7 +74,7 @@ def described(cascade: Cascade, tasks: Sequence[Labelled], p: Mapping[Key, NDArr
             "repository": np.repeat(np.array([labelled.repository for labelled in tasks], np.str_), n_items),
         },
         priors=np.array([np.nan if item.prior is None else item.prior for item in items]),
-        facts=FactTable.of(items, numbers.tolist()),
+        facts=FactTable.of(items, numbers.tolist(), KEPT_SHARE),
     )
 
 

@@ -1,9 +1,10 @@
 """Whether new tasks look like those that thresholds were tuned with. Pure numpy.
 
 What is compared are figures of whole tasks, as the rows of one task depend on each other: how many items it has, how
-many of them matter, and for each question how many items it is put to and how high and how widely they score. Tasks
-of the tuning are kept as they are, up to a number, so that the test is exact: if all tasks come from one source, it
-does not matter which of them are called new.
+many of them matter, and for each question how many items it is put to and how high and how widely they score; likewise
+for a prior stage, where ``with_prior_scores`` put it beside the questions. Tasks of the tuning are kept as they are, up
+to a number, so that the test is exact: if all tasks come from one source, it does not matter which of them are called
+new.
 """
 
 from __future__ import annotations
@@ -119,17 +120,15 @@ def task_statistics(cascade: Cascade, scored: ScoredTasks) -> dict[Statistic, Ar
 
     size = by_task(np.arange(scored.tasks.size))
     found = {ITEMS: size, MATTERS: _over(by_task(np.flatnonzero(scored.kept(cascade))), size)}
-    for stage in cascade.stages:
-        for tier in stage.questions:
-            rows, log_odds = _rows(scored, (stage.name, tier))
-            n = by_task(rows)
-            mean = _over(by_task(rows, log_odds), n)
-            if stage.is_tiered:
-                found[ASKED, stage.name, tier] = _over(n, size)
-            found[MEAN, stage.name, tier] = mean
-            found[SPREAD, stage.name, tier] = np.sqrt(
-                _over(by_task(rows, (log_odds - mean[scored.tasks[rows]]) ** 2), n)
-            )
+    plain = {(stage.name, tier) for stage in cascade.stages if not stage.is_tiered for tier in stage.questions}
+    for key in scored.p:
+        rows, log_odds = _rows(scored, key)
+        n = by_task(rows)
+        mean = _over(by_task(rows, log_odds), n)
+        if key not in plain:
+            found[ASKED, *key] = _over(n, size)
+        found[MEAN, *key] = mean
+        found[SPREAD, *key] = np.sqrt(_over(by_task(rows, (log_odds - mean[scored.tasks[rows]]) ** 2), n))
     return {statistic: np.round(values, 3) for statistic, values in found.items()}
 
 
