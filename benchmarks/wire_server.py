@@ -37,6 +37,7 @@ class Fault(StrEnum):
     CUT = "cut off"
     WRONG = "wrong JSON"
     NO_JSON = "no JSON"
+    DEEP = "nested too deep"
     SLOW = "slow bytes"
     REFUSE = "400"
 
@@ -240,13 +241,15 @@ class WireServer:
             case Fault.REFUSE:
                 return await _send(writer, 400, {"error": {"message": f"the prompt is too long {said}"}})
             case Fault.WRONG:
-                return await _send(writer, 200, {"answer": 42, "completion_probabilities": []})
+                return await _send(writer, 200, {"answer": f"42 {said}", "completion_probabilities": []})
             case _:
                 return await self._spoil(fault, json.dumps(answer).encode(), said, writer)
 
     async def _spoil(self, fault: Fault, content: bytes, said: str, writer: asyncio.StreamWriter) -> bool:
         if fault is Fault.NO_JSON:
             return await _send_bytes(writer, 200, f"<html>Bad Gateway {said}</html>".encode())
+        if fault is Fault.DEEP:
+            return await _send_bytes(writer, 200, b"[" * 100_000)
         if fault is Fault.TRUNCATED:
             return await _send_bytes(writer, 200, content[: len(content) // 2])
         writer.write(_head(200, len(content)))

@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks.wire_server import PASSING, Fault, Script, WireServer
 from cascade import ClosedError, Config, Engine, ServerError, Status
+from cascade.backends.remote.client import LONGEST_QUIET_S, retry_after
 from cascade.backends.remote.faults import TRIPS_AT, Breaker, DownError
 from tests.asyncs import run
 from tests.servers.configs import LABELS, config, items, labels, p_yes
@@ -206,6 +207,29 @@ def test_every_item_is_labelled_once_whatever_fails(tmp_path: Path) -> None:
     assert all(decision.label == right[decision.id] for decision in told if decision.status is Status.DECIDED)
     unhurried = [report for report, ms in zip(reports, budgets, strict=True) if ms is None]
     assert all(decision.status is Status.DECIDED for report in unhurried for decision in report.decisions)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("3", 3.0),
+        ("0.5", 0.5),
+        ("-7", 0.0),
+        ("Thu, 01 Jan 1970 00:01:40 GMT", 60.0),
+        ("Thu, 01 Jan 1970 00:00:10 GMT", 0.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", LONGEST_QUIET_S),
+        ("1e300", LONGEST_QUIET_S),
+        ("inf", LONGEST_QUIET_S),
+        ("9" * 400, LONGEST_QUIET_S),
+        ("nan", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_retry_after_is_read_within_reason(value: str | None, seconds: float | None) -> None:
+    """Seconds or a date; no value leaves a server alone for good, and what says nothing counts as absent."""
+    assert retry_after(value, 40.0) == seconds
 
 
 def test_a_breaker_trips_rests_and_tries_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -270,3 +271,27 @@ def test_a_wrong_config_is_refused(servers: str, change: dict[str, Any], message
 
     with pytest.raises(ConfigError, match=message):
         open_()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 10**400, -0.5, "much", None, []])
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_that_are_none_end_no_engine(kind: str, value: object, tmp_path: Path) -> None:
+    """Whatever a server puts in a probability's place, items end with a cause, and the engine goes on."""
+    is_spoilt = True
+
+    def tweak(answer: Any) -> Any:
+        if not is_spoilt:
+            return answer
+        if kind == "llama-server":
+            return {"completion_probabilities": [{"top_probs": [{"id": 455, "prob": value}, {"id": 417, "prob": 0.5}]}]}
+        if kind == "completions":
+            return {"choices": [{"logprobs": {"top_logprobs": [{"yes": value, "no": "x"}]}}]}
+        return {"answers": {"q0": {"type": "noul", "noul": value}}}
+
+    with WireServer(script(kind, tweak=tweak)) as server:
+        opened = config(tmp_path, f'kind = "{kind}"\nurl = "{server.url}"\nattempts = 1')
+        with Engine.open(opened) as engine:
+            (decision,) = engine.classify("fix it", items(1), "files").decisions
+            assert (decision.steps, bool(decision.cause)) == ((), True)
+            is_spoilt = False
+            assert engine.classify("fix it", items(3), "files").decisions[2].label == "changed"

@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import Any
 
 from cascade.backends.base import Probe
-from cascade.backends.remote.wire import Answer, Ask, Call, MalformedError, Peer, Served
+from cascade.backends.remote.wire import UNLIKE, Answer, Ask, Call, MalformedError, Peer, Served
 from cascade.scoring import logit
 from cascade.stage import BASE
 
@@ -44,7 +44,7 @@ class LlamaServerWire:
             is_activated = any(lora.get("alora_invocation_tokens") for lora in cards)
             names = [str(card["id"]), *_names(path)]
             meta = dict(card.get("meta") or {})
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except UNLIKE as error:
             msg = f"answers as no llama-server does ({error!r})"
             raise MalformedError(msg) from error
         self._peer.check_model(names)
@@ -90,7 +90,7 @@ class LlamaServerWire:
         try:
             prompts = self._peer.prompts
             return [list(call("/tokenize", {"content": text})["tokens"]) for text in (prompts.yes, prompts.no)]
-        except (KeyError, TypeError) as error:
+        except UNLIKE as error:
             msg = f"does not tokenise ({error!r})"
             raise MalformedError(msg) from error
 
@@ -129,10 +129,14 @@ def read_p_yes(answer: Any, labels: tuple[int, int]) -> float:
         (entry,) = answer["completion_probabilities"]
         found = {int(token["id"]): float(token["prob"]) for token in entry["top_probs"]}
         yes, no = (found[label] for label in labels)
-        return yes / (yes + no)
-    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        p = yes / (yes + no)
+    except UNLIKE as error:
         msg = f"gives no probability for the labels {list(labels)}: {str(answer)[:500]}"
         raise MalformedError(msg) from error
+    if not (yes >= 0 and no >= 0 and 0 <= p <= 1):  # not a number is none of these
+        msg = f"gives the labels {list(labels)} probabilities that are none: {yes} and {no}"
+        raise MalformedError(msg)
+    return p
 
 
 def _names(path: str) -> tuple[str, ...]:

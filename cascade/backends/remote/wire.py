@@ -19,6 +19,10 @@ class MalformedError(Exception):
     """An answer is not what this kind of server sends; the question may be asked again."""
 
 
+UNLIKE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+"""What reading an answer that is not what it should be may raise; a number may be too large for a float."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """One request.
