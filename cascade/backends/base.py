@@ -153,11 +153,11 @@ class BackendFacts:
         Raises:
             ConfigError: Names the adapter that is missing.
         """
-        for name in cascade.adapters():
-            if name not in self.adapters:
+        for name in dict.fromkeys(question.adapter for question in cascade.questions()):
+            if name not in self.lineages:
                 msg = (
                     f"cascade.{cascade.name} asks adapter {name!r}, which the backend does not have; it has "
-                    f"{', '.join(sorted(self.adapters)) or 'none'}. Add it to [adapters], or ask {BASE!r}."
+                    f"{', '.join(sorted(self.lineages)) or 'none'}. Add it to [adapters], or ask one of these."
                 )
                 raise ConfigError(msg)
 

@@ -18,7 +18,7 @@ from cascade.service.systemone_state import as_text, read_state
 from cascade.stage import ANY_TIER, BASE, Combine, Question, Stage, Target
 from cascade.tree import Cascade
 
-_BASE_MARKER = "answer"
+_ANY_MARKER = "answer"
 _INSTRUCTIONS = "Answer each question about the candidate."
 
 
@@ -75,20 +75,23 @@ class Menu:
 
     Args:
         cascades: The cascades, by name.
+        lineages: See ``BackendFacts.lineages``.
         settings: How long texts may be.
 
     Attributes:
-        models: Names that a request may give as its model: cascades, adapters that a cascade asks, ``base``.
+        models: Names that a request may give as its model: cascades, adapters, ``base``. An activated adapter that no
+            cascade asks is left out: nobody says which marker switches it on.
         default: The model of a request that names none: the first cascade.
     """
 
-    def __init__(self, cascades: Mapping[str, Cascade], settings: ServiceSettings) -> None:
+    def __init__(self, cascades: Mapping[str, Cascade], lineages: Mapping[str, str], settings: ServiceSettings) -> None:
         self._cascades = cascades
         self._settings = settings
         asked = [question for cascade in cascades.values() for question in cascade.questions()]
         self._markers = {question.adapter: question.marker for question in reversed(asked)}
-        self._markers.setdefault(BASE, _BASE_MARKER)
-        self.models = tuple(dict.fromkeys((*cascades, *(question.adapter for question in asked), BASE)))
+        others = [name for name, lineage in lineages.items() if name == BASE or lineage != BASE]
+        self._markers = dict.fromkeys(others, _ANY_MARKER) | self._markers
+        self.models = tuple(dict.fromkeys((*cascades, *(question.adapter for question in asked), *others)))
         self.default = self.models[0]
 
     def plan(self, call: SystemOneCall) -> list[Ask]:
