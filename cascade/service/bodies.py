@@ -19,7 +19,7 @@ from cascade.service.settings import ServiceSettings
 
 _DAY_MS = 86_400_000.0
 _MODEL = "SHA-256 of the base model's file; server and name of its model where servers answer everything."
-_ADAPTERS = "Adapter -> SHA-256 of its file, or the server and what it calls the adapter."
+_ADAPTERS = "Adapter -> SHA-256 of its file, or the server, its base model and what it calls the adapter."
 
 
 class Given(BaseModel):

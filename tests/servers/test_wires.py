@@ -65,7 +65,7 @@ def test_a_llama_server_is_told_every_scale(tmp_path: Path) -> None:
     assert (first["n_predict"], first["n_probs"], first["cache_prompt"]) == (1, 2, True)
     assert first["post_sampling_probs"]
     assert report.provenance.model == "far/base-model.gguf"
-    assert report.provenance.adapters == {"one": "far/one", "two": "far/two.gguf"}
+    assert report.provenance.adapters == {"one": "far/base-model.gguf/one", "two": "far/base-model.gguf/two.gguf"}
     assert (report.stats.tokens_decoded, report.stats.tokens_reused) == (50, 450)
 
 
