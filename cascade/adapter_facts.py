@@ -70,14 +70,20 @@ class AdapterFacts:
         sought = self.invocation_tokens
         if not sought:
             return None
-        for start in range(len(tokens) - len(sought), -1, -1):
-            if tuple(tokens[start : start + len(sought)]) == sought:
-                return start
+        start = last_place(sought, tokens)
+        if start is not None:
+            return start
         msg = (
             f"The question's tokens {list(tokens)} do not hold the adapter's invocation tokens {list(sought)}, "
             "so it would never switch on. Use the prompt format and the marker that it was trained with."
         )
         raise ConfigError(msg)
+
+
+def last_place(sought: Sequence[int], tokens: Sequence[int]) -> int | None:
+    """Index in ``tokens`` at which ``sought`` stands for the last time; None where it does not."""
+    starts = range(len(tokens) - len(sought), -1, -1)
+    return next((start for start in starts if tuple(tokens[start : start + len(sought)]) == tuple(sought)), None)
 
 
 def check_adapter(file: GGUFFile, model: ModelFacts, model_sha256: str) -> AdapterFacts:

@@ -295,3 +295,19 @@ def test_numbers_that_are_none_end_no_engine(kind: str, value: object, tmp_path:
             assert (decision.steps, bool(decision.cause)) == ((), True)
             is_spoilt = False
             assert engine.classify("fix it", items(3), "files").decisions[2].label == "changed"
+
+
+def test_an_activated_adapter_that_would_stay_off_is_refused(tmp_path: Path) -> None:
+    """At open, by name, where a cascade's marker does not switch it on."""
+    tokenizer = load_vocabulary(shipped_config().parent / "embedded.gguf")
+    first, second = (tuple(tokenizer.encode(f"<|ask|>{name}", special=True)) for name in ("first", "second"))
+    with WireServer(Script(adapters=("one", "two"))) as server:
+        opened = config(tmp_path, f'kind = "llama-server"\nurl = "{server.url}"', model=GGUF)
+        server.script.invocation = first[:1]
+        Engine.open(opened).close()
+        server.script.invocation = first
+        with pytest.raises(ServerError, match=r"activated adapter 'two', which adapters\.two names, on by the tokens"):
+            Engine.open(opened)
+        server.script.invocation = second
+        with pytest.raises(ServerError, match="activated adapter 'one'"):
+            Engine.open(opened)

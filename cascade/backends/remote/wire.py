@@ -168,6 +168,17 @@ class Wire(Protocol):
             MalformedError: It answers something else than this kind of server does.
         """
 
+    def check_marker(self, adapter: str, marker: Sequence[int]) -> None:
+        """Refuse a question's marker that would leave an activated adapter off.
+
+        Args:
+            adapter: One of the map.
+            marker: The tokens that the question ends in.
+
+        Raises:
+            ServerError: Names the adapter.
+        """
+
     def asks(self, probes: Sequence[Probe]) -> Iterator[Ask]:
         """The requests that put a wave's probes, each made when it is wanted."""
 
