@@ -11,6 +11,7 @@ from gguf import GGMLQuantizationType, GGUFValueType
 from cascade.errors import ConfigError
 from cascade.gguf_file import GGUFFile
 from cascade.model_facts import ModelFacts
+from cascade.prompt import last_place
 
 BASE_HASH_KEY = "cascade.base_model.sha256"
 """Metadata key of our adapters: SHA-256, in hex, of the base model's file that they were trained for."""
@@ -78,12 +79,6 @@ class AdapterFacts:
             "so it would never switch on. Use the prompt format and the marker that it was trained with."
         )
         raise ConfigError(msg)
-
-
-def last_place(sought: Sequence[int], tokens: Sequence[int]) -> int | None:
-    """Index in ``tokens`` at which ``sought`` stands for the last time; None where it does not."""
-    starts = range(len(tokens) - len(sought), -1, -1)
-    return next((start for start in starts if tuple(tokens[start : start + len(sought)]) == tuple(sought)), None)
 
 
 def check_adapter(file: GGUFFile, model: ModelFacts, model_sha256: str) -> AdapterFacts:

@@ -5,18 +5,15 @@ Its path is in CASCADE_LLAMA_SERVER, or it lies where the build leaves it.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.build_llama_server import FOLDER, TARGET
 from benchmarks.server_scores import llama_server, served_config
-from cascade import Cascade, Config, Engine, ServerError
-from cascade.stage import Target
+from cascade import Config, Engine, ServerError
 from tests.requests import files, symbols
 from tests.shipped import questions_alone
 
@@ -93,17 +90,3 @@ def test_what_it_lacks_is_named(url: str) -> None:
     table["adapters"]["primary"]["name"] = "stranger"
     with pytest.raises(ServerError, match="no adapter 'stranger'"):
         Engine.open(Config.model_validate(table))
-
-
-def test_a_question_that_leaves_an_activated_adapter_off_is_refused(url: str) -> None:
-    """Its answer would be the base model's, unnoticed; the engine goes on."""
-    task, items = symbols(10, 3)
-    first = SHIPPED.cascades()["precision"].first
-    questions = {tier: replace(question, marker="other") for tier, question in first.questions.items()}
-    yes, no = Target("yes", is_label=True), Target("no", is_label=True)
-    stage = replace(first, questions=questions, yes=yes, no=no)
-    other = Cascade(name="other", instructions="i", labels=("no", "yes"), stages=(stage,))
-    with Engine.open(config(url)) as engine:
-        with pytest.raises(ServerError, match="activated adapter 'relevant'"):
-            asyncio.run(engine.aprobe(task, items, other))
-        assert len(engine.classify(task, items).decisions) == 3

@@ -58,9 +58,6 @@ class CompletionsWire:
         for place, probe in enumerate(probes):
             yield Ask(path=PATH, body=self._body(probe), places=(place,))
 
-    def check_marker(self, adapter: str, marker: Sequence[int]) -> None:
-        """See ``Wire.check_marker``; such servers do not say what switches an adapter on."""
-
     def read(self, ask: Ask, answer: Any) -> Answer:
         """See ``Wire.read``."""
         try:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from cascade.adapter_facts import last_place
 from cascade.backends.base import Probe
 from cascade.backends.remote.wire import UNLIKE, Answer, Ask, Call, MalformedError, Peer, Served
 from cascade.scoring import logit
@@ -33,7 +32,6 @@ class LlamaServerWire:
         self._peer = peer
         self._labels = (-1, -1)
         self._scales: dict[str, list[dict[str, float]]] = {}
-        self._invocations: dict[int, tuple[int, ...]] = {}
 
     def look(self, call: Call) -> Served:
         """See ``Wire.look``."""
@@ -43,7 +41,7 @@ class LlamaServerWire:
             path, n_ctx = str(props["model_path"]), int(props["default_generation_settings"]["n_ctx"])
             cards = call("/lora-adapters")
             loras = {int(lora["id"]): str(lora["path"]) for lora in cards}
-            invocations = {
+            activated = {
                 int(lora["id"]): tuple(map(int, tokens))
                 for lora in cards
                 if (tokens := lora.get("alora_invocation_tokens"))
@@ -56,15 +54,18 @@ class LlamaServerWire:
         self._peer.check_model(names)
         self._check_shape(meta)
         self._scales = {name: self._scale(name, loras) for name in self._peer.adapters}
-        self._invocations = invocations
         self._labels = self._peer.check_labels(self._find_labels(call))
         # With several slots at work an activated adapter acts on other slots' tokens as well: p(yes) was off by 0.05.
-        return Served(model=names[1], max_prompt=n_ctx - 1, one_at_a_time=bool(invocations))
+        return Served(
+            model=names[1],
+            max_prompt=n_ctx - 1,
+            one_at_a_time=bool(activated),
+            invocations=self._invocations(activated),
+        )
 
     def asks(self, probes: Sequence[Probe]) -> Iterator[Ask]:
         """See ``Wire.asks``; one request for each probe."""
         for place, probe in enumerate(probes):
-            self.check_marker(probe.adapter, probe.node.tokens)
             body = completion_body(self._peer.prompt(probe), self._scales[probe.adapter], self._labels)
             yield Ask(path=PATH, body=body, places=(place,))
 
@@ -74,18 +75,6 @@ class LlamaServerWire:
         timings = answer.get("timings")
         counts = timings if isinstance(timings, dict) else {}
         return Answer(logits=(found,), computed=_count(counts, "prompt_n"), reused=_count(counts, "cache_n"))
-
-    def check_marker(self, adapter: str, marker: Sequence[int]) -> None:
-        """See ``Wire.check_marker``; of prompts that go as text nothing is known."""
-        for entry in self._scales[adapter] if self._peer.sends_tokens else ():
-            sought = self._invocations.get(int(entry["id"])) if entry["scale"] else None
-            if sought and last_place(sought, marker) is None:
-                problem = (
-                    f"switches the activated adapter {self._peer.adapters[adapter].name!r}, which adapters.{adapter} "
-                    f"names, on by the tokens {list(sought)}, and the question ends in {list(marker)}, so it would "
-                    "stay off unnoticed. Give the stage the marker that it was trained with"
-                )
-                raise self._peer.refusal(problem)
 
     def _check_shape(self, meta: Mapping[str, Any]) -> None:
         """Refuse a server whose model has another shape than the model file at hand."""
@@ -105,6 +94,12 @@ class LlamaServerWire:
         if entry.name != BASE and len(own) != 1:
             raise self._peer.lacks(adapter, list(loras.values()))
         return [{"id": number, "scale": entry.scale if number in own else 0.0} for number in loras]
+
+    def _invocations(self, activated: Mapping[int, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        """What switches adapters of the map on; of prompts that go as text it cannot be seen."""
+        on = {name: [int(lora["id"]) for lora in loras if lora["scale"]] for name, loras in self._scales.items()}
+        found = {name: activated[own[0]] for name, own in on.items() if own and own[0] in activated}
+        return found if self._peer.sends_tokens else {}
 
     def _find_labels(self, call: Call) -> list[list[int]]:
         try:

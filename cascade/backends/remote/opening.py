@@ -76,7 +76,7 @@ def open_servers(config: Config, cascades: Mapping[str, Cascade]) -> Router:
     Raises:
         ConfigError: The config does not hold together, or a package is missing.
         ModelFileError: A file is missing, damaged or does not fit.
-        ServerError: A server cannot be reached, serves another base model, lacks an adapter, or would leave one off.
+        ServerError: A server cannot be reached, serves another base model, or lacks an adapter.
     """
     if BASE in config.adapters:
         msg = f'adapters.{BASE}: this name means the model of this process. Choose another, and name = "{BASE}" there.'
@@ -88,11 +88,9 @@ def open_servers(config: Config, cascades: Mapping[str, Cascade]) -> Router:
         asked = dict.fromkeys(entry.server for entry in config.served.values())
         servers = {name: _server(name, config, here.prompts) for name in asked}
         looks = {name: server.look() for name, server in servers.items()}
-        for question in (question for cascade in cascades.values() for question in cascade.questions()):
-            if question.adapter in config.served:
-                marker = PromptBuilder(here.form, here.tokenizer).marker_tokens(question.marker)
-                servers[config.served[question.adapter].server].wire.check_marker(question.adapter, marker)
         facts = _facts(config, here, servers, looks)
+        for cascade in cascades.values():
+            facts.check(cascade)
         stack.pop_all()
     return Router(facts, {name: servers[entry.server] for name, entry in config.served.items()}, here.backend)
 
@@ -157,6 +155,10 @@ def _facts(
             prompt_format=here.form.name,
             label_tokens=labels or (-1, -1),
         ),
+        invocations={
+            **(own.invocations if own else {}),
+            **{name: tokens for look in looks.values() for name, tokens in look.invocations.items()},
+        },
         lineages={**(own.lineages if own else {}), **dict.fromkeys(known, SERVED)},
         form=here.form,
         tokenizer=here.tokenizer,

@@ -49,9 +49,6 @@ class SystemOneWire:
         for own in places.values():
             yield self._ask([probes[place] for place in own], own)
 
-    def check_marker(self, adapter: str, marker: Sequence[int]) -> None:
-        """See ``Wire.check_marker``; such servers do not say what switches an adapter on."""
-
     def read(self, ask: Ask, answer: Any) -> Answer:
         """See ``Wire.read``."""
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cascade.backends.base import Probe
@@ -61,11 +61,13 @@ class Served:
         model: Its base model, by the name that it reports.
         max_prompt: Most tokens of a prompt; None where it does not say.
         one_at_a_time: Whether it answers right only while nothing else is in flight.
+        invocations: Activated adapter of the map -> token ids that switch it on, as far as it says.
     """
 
     model: str
     max_prompt: int | None = None
     one_at_a_time: bool = False
+    invocations: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,17 +168,6 @@ class Wire(Protocol):
         Raises:
             ServerError: It serves another base model, or lacks an adapter.
             MalformedError: It answers something else than this kind of server does.
-        """
-
-    def check_marker(self, adapter: str, marker: Sequence[int]) -> None:
-        """Refuse a question's marker that would leave an activated adapter off.
-
-        Args:
-            adapter: One of the map.
-            marker: The tokens that the question ends in.
-
-        Raises:
-            ServerError: Names the adapter.
         """
 
     def asks(self, probes: Sequence[Probe]) -> Iterator[Ask]:
