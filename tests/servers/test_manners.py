@@ -188,6 +188,18 @@ async def test_a_caller_that_leaves_ends_its_requests(tmp_path_factory: pytest.T
             assert [decision.label for decision in report.decisions] == labels(3)
 
 
+def test_an_answer_that_is_waited_for_is_one_call(tmp_path: Path) -> None:
+    """A wave ends without its slow answer; asked for again, it was still sent, and counts, once."""
+    script = Script(p=p_yes, adapters=("one", "two"), stall_s=0.8)
+    script.fault = lambda number: Fault.SLOW if number == 0 else Fault.NONE
+    with WireServer(script) as server:
+        with Engine.open(far(tmp_path, server)) as engine:
+            report = engine.classify("fix it", items(9), "files")
+        assert len(server.arrivals) == 15
+    assert [decision.label for decision in report.decisions] == labels(9)
+    assert report.stats.calls == sum(len(decision.steps) for decision in report.decisions) == 15
+
+
 def test_every_item_is_labelled_once_whatever_fails(tmp_path: Path) -> None:
     """Under faults of all kinds, with and without budgets, every item has one label; what was decided is right."""
     rng = random.Random(6)
