@@ -37,6 +37,7 @@ class Fault(StrEnum):
     CUT = "cut off"
     WRONG = "wrong JSON"
     NO_JSON = "no JSON"
+    DEEP = "nested too deep"
     SLOW = "slow bytes"
     REFUSE = "400"
 
@@ -63,6 +64,7 @@ class Script:
         tweak: Changes an answer before it is sent.
         meta: What a llama-server says of its model's shape.
         echo: Name of a header whose value errors repeat; empty for none.
+        invocation: Tokens that switch a llama-server's adapters on; empty for plain ones.
     """
 
     p: P = lambda _adapter, _prompt: 0.5
@@ -78,6 +80,7 @@ class Script:
     tweak: Callable[[Any], Any] = lambda answer: answer
     meta: Mapping[str, int] = field(default_factory=dict)
     echo: str = ""
+    invocation: tuple[int, ...] = ()
 
     def answer(self, path: str, body: Any) -> Any:
         """The JSON of an answer; None where nothing is at that path."""
@@ -86,7 +89,8 @@ class Script:
         if path == "/props":
             return {"model_path": f"/models/{self.model}.gguf", "default_generation_settings": {"n_ctx": 4096}}
         if path == "/lora-adapters":
-            return [{"id": at, "path": f"/adapters/{name}.gguf", "scale": 0.0} for at, name in enumerate(self.adapters)]
+            more = {"alora_invocation_tokens": list(self.invocation)} if self.invocation else {}
+            return [{"id": at, "path": f"/adapters/{name}.gguf", **more} for at, name in enumerate(self.adapters)]
         if path == "/tokenize":
             labels = dict(zip(("yes", "no"), self.labels, strict=True))
             return {"tokens": [labels.get(body.get("content") or body.get("prompt"), 0)]}
@@ -204,9 +208,8 @@ class WireServer:
         self._in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self._in_flight)
         try:
-            answering = asyncio.ensure_future(
-                self._answer(number, path, body, headers.get(self.script.echo, ""), writer)
-            )
+            said = headers.get(self.script.echo, "")
+            answering = asyncio.ensure_future(self._answer(number, path, body, said, writer))
             leaving = asyncio.ensure_future(_gone(reader))
             await asyncio.wait([answering, leaving], return_when=asyncio.FIRST_COMPLETED)
             is_answered = answering.done()
@@ -240,15 +243,15 @@ class WireServer:
             case Fault.REFUSE:
                 return await _send(writer, 400, {"error": {"message": f"the prompt is too long {said}"}})
             case Fault.WRONG:
-                return await _send(writer, 200, {"answer": 42, "completion_probabilities": []})
+                return await _send(writer, 200, {"answer": f"42 {said}", "completion_probabilities": []})
             case _:
                 return await self._spoil(fault, json.dumps(answer).encode(), said, writer)
 
     async def _spoil(self, fault: Fault, content: bytes, said: str, writer: asyncio.StreamWriter) -> bool:
-        if fault is Fault.NO_JSON:
-            return await _send_bytes(writer, 200, f"<html>Bad Gateway {said}</html>".encode())
-        if fault is Fault.TRUNCATED:
-            return await _send_bytes(writer, 200, content[: len(content) // 2])
+        whole = {Fault.NO_JSON: f"<html>{said}</html>".encode(), Fault.DEEP: b"[" * 100_000}
+        whole[Fault.TRUNCATED] = content[: len(content) // 2]
+        if fault in whole:
+            return await _send_bytes(writer, 200, whole[fault])
         writer.write(_head(200, len(content)))
         if fault is Fault.CUT:
             writer.write(content[: len(content) // 2])

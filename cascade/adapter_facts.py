@@ -11,6 +11,7 @@ from gguf import GGMLQuantizationType, GGUFValueType
 from cascade.errors import ConfigError
 from cascade.gguf_file import GGUFFile
 from cascade.model_facts import ModelFacts
+from cascade.prompt import last_place
 
 BASE_HASH_KEY = "cascade.base_model.sha256"
 """Metadata key of our adapters: SHA-256, in hex, of the base model's file that they were trained for."""
@@ -70,9 +71,9 @@ class AdapterFacts:
         sought = self.invocation_tokens
         if not sought:
             return None
-        for start in range(len(tokens) - len(sought), -1, -1):
-            if tuple(tokens[start : start + len(sought)]) == sought:
-                return start
+        start = last_place(sought, tokens)
+        if start is not None:
+            return start
         msg = (
             f"The question's tokens {list(tokens)} do not hold the adapter's invocation tokens {list(sought)}, "
             "so it would never switch on. Use the prompt format and the marker that it was trained with."

@@ -36,12 +36,15 @@ def questions_at_hand(config: Config, cascade: Cascade, provenance: Provenance) 
     """The fingerprint of a cascade's questions as a config and a backend put them.
 
     Args:
-        config: Its token limits, and the scales of its adapters.
+        config: Its token limits, the scales of its adapters, and how prompts go to servers.
         cascade: One of its cascades.
         provenance: What the backend says of itself.
     """
     scales = {adapter: config.scale(adapter) for adapter in cascade.adapters()}
-    shape = [provenance.prompt_format, provenance.label_tokens, config.model.limits.model_dump(), scales]
+    shape: list[object] = [provenance.prompt_format, provenance.label_tokens, config.model.limits.model_dump(), scales]
+    asked = {name: entry for name, entry in config.served.items() if name in scales}
+    if asked:  # a server finds other tokens in text than this process does
+        shape.append({name: config.servers[entry.server].prompt for name, entry in asked.items()})
     return questions_fingerprint(cascade, shape)
 
 
@@ -81,5 +84,7 @@ def _differences(made_for: MadeForConfig, cascade: Cascade, provenance: Provenan
     found = ["the model"] if made_for.model != provenance.model else []
     found += [f"adapter {name!r}" for name in sorted(cascade.adapters()) if then.get(name) != now.get(name)]
     if made_for.questions != questions:
-        found.append("what is asked (questions, prompt format, token limits or an adapter's scale)")
+        found.append(
+            "what is asked (questions, prompt format, token limits, an adapter's scale, or how prompts go to a server)"
+        )
     return found

@@ -243,10 +243,12 @@ class Loop:
         for node in scores.lost:
             self._planner.kept.forget((node, lineage))
         walk_on(plan.jobs, scores)
+        owed = {id(plan.jobs[place]) for place in scores.under_way}
         for request, own in running.owners.items():
             if request not in self._requests:
                 continue
-            request.charge(scores.cost, plan.predicted_ms, n_own=len(own), n_all=len(plan.jobs))
+            n_owed = sum(id(job) in owed for job in own)
+            request.charge(scores.cost, plan.predicted_ms, n_own=len(own), n_all=len(plan.jobs), n_owed=n_owed)
             moved = list(dict.fromkeys(job.walk for job in own))
             self._release(self._planner.kept.advance(moved))
             fault = request.tell([walk for walk in moved if walk.is_done])

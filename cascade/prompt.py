@@ -281,3 +281,9 @@ class PromptBuilder:
         tokens = self.tokenizer.encode(piece.text, special=False)
         limit = getattr(self.limits, piece.slot, None)
         return tokens if limit is None else tokens[:limit]
+
+
+def last_place(sought: Sequence[int], tokens: Sequence[int]) -> int | None:
+    """Index in ``tokens`` at which ``sought`` stands for the last time; None where it does not."""
+    starts = range(len(tokens) - len(sought), -1, -1)
+    return next((start for start in starts if tuple(tokens[start : start + len(sought)]) == tuple(sought)), None)

@@ -46,7 +46,7 @@ class Provenance:
 
     Attributes:
         model: SHA-256 of the base model's file, in hex; server and name of its model where servers answer everything.
-        adapters: Adapter name -> SHA-256 of its file, or the server and what it calls the adapter.
+        adapters: Adapter name -> SHA-256 of its file, or the server, its base model and what it calls the adapter.
         prompt_format: Name of the prompt format.
         label_tokens: Token ids of yes and no; -1 for both where no model file is at hand.
     """

@@ -168,10 +168,13 @@ class Request:
             walk.give_up()
         return open_
 
-    def charge(self, cost: WaveCost, predicted_ms: float, n_own: int, n_all: int) -> None:
-        """Book a wave; tokens and prediction of a shared one are split by the share of its probes."""
+    def charge(self, cost: WaveCost, predicted_ms: float, n_own: int, n_all: int, n_owed: int = 0) -> None:
+        """Book a wave; tokens and prediction of a shared one are split by the share of its probes.
+
+        Those whose answers are still owed count as calls once they are there, for they will be asked for again.
+        """
         stats = self.stats
-        stats.calls += n_own
+        stats.calls += n_own - n_owed
         stats.decode_calls += cost.decode_calls
         stats.adapter_swaps += cost.adapter_swaps
         stats.tokens_decoded += round(cost.tokens_decoded * n_own / n_all)

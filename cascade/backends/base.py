@@ -9,7 +9,7 @@ from typing import Protocol
 
 from cascade.costs import CallSizes, Costs, Work
 from cascade.errors import ConfigError
-from cascade.prompt import Node, PromptFormat, Tokenizer
+from cascade.prompt import Node, PromptBuilder, PromptFormat, Tokenizer, last_place
 from cascade.report import Provenance
 from cascade.stage import BASE
 from cascade.stop import Stop
@@ -121,6 +121,7 @@ class BackendFacts:
         lineages: Adapter that a probe may ask for -> adapter that computes what stands before its
             question; the same name for plain LoRA, ``base`` for ``base`` and for activated LoRA, ``SERVED``
             for one on a server.
+        invocations: Activated adapter -> token ids that switch it on, where they are known.
         form: The prompt format that the backend's model reads.
         tokenizer: Its tokenizer.
         max_prompt: Most tokens of one prompt.
@@ -141,6 +142,7 @@ class BackendFacts:
     costs: Costs = field(default_factory=Costs)
     pace: float = 1.0
     sizes: CallSizes = field(default_factory=CallSizes)
+    invocations: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def adapters(self) -> frozenset[str]:
@@ -151,13 +153,23 @@ class BackendFacts:
         """Refuse a cascade that the backend cannot answer.
 
         Raises:
-            ConfigError: Names the adapter that is missing.
+            ConfigError: Names the adapter that is missing, or that a question's marker would leave off.
         """
-        for name in cascade.adapters():
-            if name not in self.adapters:
+        builder = PromptBuilder(self.form, self.tokenizer)
+        for question in cascade.questions():
+            sought = self.invocations.get(question.adapter)
+            if sought and last_place(sought, builder.marker_tokens(question.marker)) is None:
+                msg = (
+                    f"cascade.{cascade.name}: marker {question.marker!r} does not hold the tokens {list(sought)} that "
+                    f"switch the activated adapter {question.adapter!r} on, so that it would stay off unnoticed. Give "
+                    "the stage the marker that it was trained with."
+                )
+                raise ConfigError(msg)
+        for name in dict.fromkeys(question.adapter for question in cascade.questions()):
+            if name not in self.lineages:
                 msg = (
                     f"cascade.{cascade.name} asks adapter {name!r}, which the backend does not have; it has "
-                    f"{', '.join(sorted(self.adapters)) or 'none'}. Add it to [adapters], or ask {BASE!r}."
+                    f"{', '.join(sorted(self.lineages)) or 'none'}. Add it to [adapters], or ask one of these."
                 )
                 raise ConfigError(msg)
 

@@ -67,6 +67,7 @@ class LlamaBackend:
                 prompt_format=form.name,
                 label_tokens=labels,
             ),
+            invocations={name: own for name, each in models.adapters.items() if (own := each.facts.invocation_tokens)},
             lineages={name: runner.lineage(name) for name in (BASE, *models.adapters)},
             form=form,
             tokenizer=native.tokenizer,

@@ -11,12 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cascade.errors import ItemError
 from cascade.items import Item, Task
+from cascade.prior_stage import Source
 from cascade.report import Status
 from cascade.rows import ItemRow
 from cascade.service.problems import UNFIT, RefusedError
 from cascade.service.settings import ServiceSettings
 
 _DAY_MS = 86_400_000.0
+_MODEL = "SHA-256 of the base model's file; server and name of its model where servers answer everything."
+_ADAPTERS = "Adapter -> SHA-256 of its file, or the server, its base model and what it calls the adapter."
 
 
 class Given(BaseModel):
@@ -110,13 +113,14 @@ def check_text(text: str, field: str, settings: ServiceSettings) -> None:
 
 
 class StepBody(BaseModel):
-    """One question that was put to an item, and the answer."""
+    """One question that was put to an item, or what a prior stage settled, and the answer."""
 
     stage: str
     tier: str | None = Field(None, description="Only where the stage asks by tier.")
-    adapter: str
+    adapter: str = Field(description="Empty for a prior stage, which asks no model.")
     p_yes: float = Field(description="Probability of yes among yes and no.")
-    threshold: float
+    p_calibrated: float | None = Field(None, description="Only where tuning found a curve: the honest p(yes).")
+    threshold: float = Field(description="Yes from here on; of a prior stage that said no, the lower one.")
     answer: bool
 
 
@@ -151,10 +155,10 @@ class StatsBody(BaseModel):
 class ProvenanceBody(BaseModel):
     """What produced the answers; reports of equal provenance can be compared."""
 
-    model: str = Field(description="SHA-256 of the base model's file.")
-    adapters: dict[str, str] = Field(description="Adapter -> SHA-256 of its file.")
+    model: str = Field(description=_MODEL)
+    adapters: dict[str, str] = Field(description=_ADAPTERS)
     prompt_format: str
-    label_tokens: tuple[int, int]
+    label_tokens: tuple[int, int] = Field(description="Of yes and no; -1 for both where no model file is at hand.")
 
 
 class ReportBody(BaseModel):
@@ -181,6 +185,17 @@ class TargetBody(BaseModel):
     label: str | None = None
 
 
+class PriorStageBody(BaseModel):
+    """What settles clear items before the first question, and asks no model."""
+
+    name: str
+    source: Source = Field(description='"evidence": a logistic model of its facts; "caller": the item\'s `prior`.')
+    lower: float = Field(description="Items of a lower p take `no`.")
+    upper: float = Field(description="Items of this p or a higher one take `yes`; all others are asked.")
+    yes: TargetBody
+    no: TargetBody
+
+
 class StageBody(BaseModel):
     """One yes/no question of a cascade."""
 
@@ -197,6 +212,7 @@ class CascadeBody(BaseModel):
     instructions: str
     labels: Sequence[str]
     dropped: str = Field(description="The label of what does not matter.")
+    prior_stage: PriorStageBody | None = Field(None, description="Only where the cascade has one.")
     stages: Sequence[StageBody]
 
 
@@ -211,7 +227,7 @@ class HealthBody(BaseModel):
 
     status: str = Field(description='"ok", or "failed" when the engine takes no more requests.')
     version: str
-    model: str = Field(description="SHA-256 of the base model's file.")
-    adapters: dict[str, str] = Field(description="Adapter -> SHA-256 of its file.")
+    model: str = Field(description=_MODEL)
+    adapters: dict[str, str] = Field(description=_ADAPTERS)
     prompt_format: str
     cascades: Sequence[str]

@@ -16,14 +16,21 @@ from cascade.budget import Budget, BudgetLike
 from cascade.engine import Engine
 from cascade.errors import CascadeError, InputError
 from cascade.items import Item, Task
+from cascade.prior_stage import PriorStage
 from cascade.report import Decision, Report
 from cascade.service.bodies import CascadeCall, CascadesBody, ReportBody
 from cascade.service.presence import while_present
 from cascade.service.problems import UNFIT, RefusedError, responses
 from cascade.service.settings import ServiceSettings
+from cascade.stage import Target
 from cascade.tree import Cascade
 
 NDJSON = "application/x-ndjson"
+
+_LINES = (
+    "Each line is a JSON object as `DecisionBody`; the last has `stats` as `StatsBody` and `provenance` as "
+    "`ProvenanceBody`, or `error`, a sentence."
+)
 
 
 class Decisions:
@@ -95,7 +102,7 @@ def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
             200: {
                 "description": f"The report; with `Accept: {NDJSON}` a decision a line as it settles, and a last line "
                 "with `stats` and `provenance`, or with `error`.",
-                "content": {NDJSON: {"schema": {"type": "string"}}},
+                "content": {NDJSON: {"schema": {"type": "string", "description": _LINES}}},
             },
             **responses(HTTPStatus.NOT_FOUND),
         },
@@ -153,6 +160,7 @@ def _described(cascade: Cascade) -> dict[str, Any]:
         "instructions": cascade.instructions,
         "labels": cascade.labels,
         "dropped": cascade.dropped,
+        **({"prior_stage": _described_prior(cascade.prior_stage)} if cascade.prior_stage else {}),
         "stages": [
             {
                 "name": stage.name,
@@ -165,11 +173,24 @@ def _described(cascade: Cascade) -> dict[str, Any]:
                     }
                     for tier, question in stage.questions.items()
                 ],
-                **{
-                    answer: {"label" if target.is_label else "stage": target.name}
-                    for answer, target in (("yes", stage.yes), ("no", stage.no))
-                },
+                "yes": _target(stage.yes),
+                "no": _target(stage.no),
             }
             for stage in cascade.stages
         ],
     }
+
+
+def _described_prior(stage: PriorStage) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "source": str(stage.source),
+        "lower": stage.lower,
+        "upper": stage.upper,
+        "yes": _target(stage.yes),
+        "no": _target(stage.no),
+    }
+
+
+def _target(target: Target) -> dict[str, str]:
+    return {"label" if target.is_label else "stage": target.name}

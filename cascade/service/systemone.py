@@ -25,11 +25,11 @@ def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
         settings: How long texts may be.
     """
     router = APIRouter(prefix="/v1", tags=["systemone"])
-    menu = Menu(engine.cascades, settings)
+    menu = Menu(engine.cascades, engine.facts.lineages, settings)
 
     @router.get("/models", response_model=ModelsBody)
     async def models() -> Response:
-        """What may be given as `model`: cascades, adapters that a cascade asks, and `base`."""
+        """What may be given as `model`: cascades, adapters, and `base` where a model is in this process."""
         body = ModelsBody(data=[ModelBody(id=name) for name in menu.models])
         return JSONResponse(body.model_dump())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -15,10 +15,10 @@ from cascade.service.problems import UNFIT, RefusedError
 from cascade.service.settings import ServiceSettings
 from cascade.service.systemone_bodies import ChoiceQuestion, NoulQuestion, QuestionRow, SystemOneCall
 from cascade.service.systemone_state import as_text, read_state
-from cascade.stage import ANY_TIER, BASE, Combine, Question, Stage, Target
+from cascade.stage import ANY_TIER, Combine, Question, Stage, Target
 from cascade.tree import Cascade
 
-_BASE_MARKER = "answer"
+_ANY_MARKER = "answer"
 _INSTRUCTIONS = "Answer each question about the candidate."
 
 
@@ -75,20 +75,21 @@ class Menu:
 
     Args:
         cascades: The cascades, by name.
+        adapters: What the backend has, ``base`` included.
         settings: How long texts may be.
 
     Attributes:
-        models: Names that a request may give as its model: cascades, adapters that a cascade asks, ``base``.
+        models: Names that a request may give as its model: cascades, adapters, ``base``.
         default: The model of a request that names none: the first cascade.
     """
 
-    def __init__(self, cascades: Mapping[str, Cascade], settings: ServiceSettings) -> None:
+    def __init__(self, cascades: Mapping[str, Cascade], adapters: Collection[str], settings: ServiceSettings) -> None:
         self._cascades = cascades
         self._settings = settings
         asked = [question for cascade in cascades.values() for question in cascade.questions()]
         self._markers = {question.adapter: question.marker for question in reversed(asked)}
-        self._markers.setdefault(BASE, _BASE_MARKER)
-        self.models = tuple(dict.fromkeys((*cascades, *(question.adapter for question in asked), BASE)))
+        self._markers = dict.fromkeys(adapters, _ANY_MARKER) | self._markers
+        self.models = tuple(dict.fromkeys((*cascades, *(question.adapter for question in asked), *adapters)))
         self.default = self.models[0]
 
     def plan(self, call: SystemOneCall) -> list[Ask]:

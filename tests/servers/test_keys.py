@@ -25,7 +25,7 @@ def _variable(monkeypatch: pytest.MonkeyPatch) -> str:
     return "CASCADE_TEST_KEY"
 
 
-@pytest.mark.parametrize("fault", [Fault.NONE, Fault.ERROR, Fault.DROP, Fault.REFUSE, Fault.NO_JSON])
+@pytest.mark.parametrize("fault", [Fault.NONE, Fault.ERROR, Fault.DROP, Fault.REFUSE, Fault.NO_JSON, Fault.WRONG])
 def test_a_key_is_sent_and_never_shown(
     fault: Fault, variable: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,6 +72,16 @@ def test_a_key_that_is_not_there_is_named(value: str | None, monkeypatch: pytest
     entry = ServerConfig(kind="completions", url="http://127.0.0.1:1", key_env="CASCADE_TEST_KEY")
     with pytest.raises(ConfigError, match=r"servers\.gpu\.key_env: .*CASCADE_TEST_KEY is not set"):
         read_key("gpu", entry)
+
+
+@pytest.mark.parametrize("sign", ["\n", "\x07", "é"])
+def test_a_key_that_no_header_carries_is_refused(sign: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before httpx sees it, whose errors would show it; the message does not."""
+    monkeypatch.setenv("CASCADE_TEST_KEY", f"{SECRET}{sign}{SECRET}")
+    entry = ServerConfig(kind="completions", url="http://127.0.0.1:1", key_env="CASCADE_TEST_KEY")
+    with pytest.raises(ConfigError, match=r"CASCADE_TEST_KEY holds signs that no header carries") as found:
+        read_key("gpu", entry)
+    assert SECRET not in repr(found.value)
 
 
 @pytest.fixture(name="ring")

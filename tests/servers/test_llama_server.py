@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.build_llama_server import FOLDER, TARGET
-from cascade import Config, Engine, ServerError, shipped_config
-from cascade.bench.server_process import HOST, ServerProcess
+from benchmarks.server_scores import llama_server, served_config
+from cascade import Config, Engine, ServerError
 from tests.requests import files, symbols
 from tests.shipped import questions_alone
 
@@ -27,14 +27,8 @@ ADAPTERS = tuple(SHIPPED.files)
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """A server with the shipped model and all of its adapters."""
-    shipped = shipped_config().parent
-    command = [PROGRAM, "--model", str(shipped / "embedded.gguf")]
-    for name in ADAPTERS:
-        command += ["--lora", str(shipped / f"{name}.gguf")]
-    command += ["--lora-init-without-apply", "-np", "4", "-kvu", "-c", "2048", "-t", "1", "-tb", "1"]
-    process = ServerProcess([*command, "-fa", "on", "--cache-ram", "0", "--no-ui"])
-    yield f"http://{HOST}:{process.port}"
-    process.close()
+    with llama_server(PROGRAM) as url:
+        yield url
 
 
 def config(url: str, **keys: object) -> Config:
@@ -47,9 +41,7 @@ def config(url: str, **keys: object) -> Config:
         "starts_per_second": 1_000,
         **keys,
     }
-    table = SHIPPED.model_dump(exclude_none=True, exclude_unset=True)
-    served = {name: {"server": "far", "name": name} for name in ADAPTERS}
-    return Config.model_validate(table | {"servers": {"far": server}, "adapters": served})
+    return served_config(server, ADAPTERS)
 
 
 @pytest.mark.parametrize("cascade", ["precision", "scope"])

@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks.wire_server import PASSING, Fault, Script, WireServer
 from cascade import ClosedError, Config, Engine, ServerError, Status
+from cascade.backends.remote.client import LONGEST_QUIET_S, retry_after
 from cascade.backends.remote.faults import TRIPS_AT, Breaker, DownError
 from tests.asyncs import run
 from tests.servers.configs import LABELS, config, items, labels, p_yes
@@ -187,6 +188,18 @@ async def test_a_caller_that_leaves_ends_its_requests(tmp_path_factory: pytest.T
             assert [decision.label for decision in report.decisions] == labels(3)
 
 
+def test_an_answer_that_is_waited_for_is_one_call(tmp_path: Path) -> None:
+    """A wave ends without its slow answer; asked for again, it was still sent, and counts, once."""
+    script = Script(p=p_yes, adapters=("one", "two"), stall_s=0.8)
+    script.fault = lambda number: Fault.SLOW if number == 0 else Fault.NONE
+    with WireServer(script) as server:
+        with Engine.open(far(tmp_path, server)) as engine:
+            report = engine.classify("fix it", items(9), "files")
+        assert len(server.arrivals) == 15
+    assert [decision.label for decision in report.decisions] == labels(9)
+    assert report.stats.calls == sum(len(decision.steps) for decision in report.decisions) == 15
+
+
 def test_every_item_is_labelled_once_whatever_fails(tmp_path: Path) -> None:
     """Under faults of all kinds, with and without budgets, every item has one label; what was decided is right."""
     rng = random.Random(6)
@@ -206,6 +219,29 @@ def test_every_item_is_labelled_once_whatever_fails(tmp_path: Path) -> None:
     assert all(decision.label == right[decision.id] for decision in told if decision.status is Status.DECIDED)
     unhurried = [report for report, ms in zip(reports, budgets, strict=True) if ms is None]
     assert all(decision.status is Status.DECIDED for report in unhurried for decision in report.decisions)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("3", 3.0),
+        ("0.5", 0.5),
+        ("-7", 0.0),
+        ("Thu, 01 Jan 1970 00:01:40 GMT", 60.0),
+        ("Thu, 01 Jan 1970 00:00:10 GMT", 0.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", LONGEST_QUIET_S),
+        ("1e300", LONGEST_QUIET_S),
+        ("inf", LONGEST_QUIET_S),
+        ("9" * 400, LONGEST_QUIET_S),
+        ("nan", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_retry_after_is_read_within_reason(value: str | None, seconds: float | None) -> None:
+    """Seconds or a date; no value leaves a server alone for good, and what says nothing counts as absent."""
+    assert retry_after(value, 40.0) == seconds
 
 
 def test_a_breaker_trips_rests_and_tries_once() -> None:

@@ -48,7 +48,7 @@ def test_the_first_stage_here_and_the_last_on_a_server() -> None:
         assert there.steps[0].p_yes == pytest.approx(here.steps[0].p_yes, abs=1e-3)
         assert [step.p_yes for step in there.steps[1:]] == pytest.approx([0.75] * (len(there.steps) - 1))
         assert there.label == ("primary" if len(there.steps) > 1 else "excluded")
-    assert report.provenance.adapters["primary"] == "gpu/primary-lora"
+    assert report.provenance.adapters["primary"] == "gpu/base-model/primary-lora"
     assert report.provenance.adapters["relevant"] == alone.provenance.adapters["relevant"]
     assert report.provenance.model == alone.provenance.model
 
@@ -100,6 +100,24 @@ def test_an_adapter_named_base_is_refused_with_servers() -> None:
     servers = {"gpu": {"kind": "completions", "url": "http://127.0.0.1:1"}}
     with pytest.raises(ConfigError, match=r"adapters\.base: this name means"):
         Engine.open(mixed(servers, {"base": {"server": "gpu"}}))
+
+
+@pytest.mark.parametrize("change", ["model", "prompt"])
+def test_another_base_model_or_other_prompts_are_not_what_was_tuned_with(change: str) -> None:
+    """A server that has changed its base model, or gets its prompts as text now, is another one for the lock."""
+    cascade = CASCADES["precision"]
+    found = []
+    for changed in (False, True):
+        model = "other-model" if changed and change == "model" else "base-model"
+        with WireServer(Script(adapters=("keep",), owner="vllm", model=model)) as server:
+            table = {"kind": "completions", "url": server.url}
+            table |= {"prompt": "text"} if changed and change == "prompt" else {}
+            opened = mixed({"gpu": table}, {"primary": {"server": "gpu", "name": "keep"}})
+            with Engine.open(opened) as engine:
+                made_by = engine.facts.provenance
+        found.append((made_by.adapters["primary"], questions_at_hand(opened, cascade, made_by)))
+    (adapter, questions), (other_adapter, other_questions) = found
+    assert (adapter == other_adapter, questions == other_questions) == (change != "model", change != "prompt")
 
 
 def test_tuned_thresholds_need_what_they_were_tuned_with() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_a_llama_server_is_told_every_scale(tmp_path: Path) -> None:
     assert (first["n_predict"], first["n_probs"], first["cache_prompt"]) == (1, 2, True)
     assert first["post_sampling_probs"]
     assert report.provenance.model == "far/base-model.gguf"
-    assert report.provenance.adapters == {"one": "far/one", "two": "far/two.gguf"}
+    assert report.provenance.adapters == {"one": "far/base-model.gguf/one", "two": "far/base-model.gguf/two.gguf"}
     assert (report.stats.tokens_decoded, report.stats.tokens_reused) == (50, 450)
 
 
@@ -270,3 +271,43 @@ def test_a_wrong_config_is_refused(servers: str, change: dict[str, Any], message
 
     with pytest.raises(ConfigError, match=message):
         open_()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 10**400, -0.5, "much", None, []])
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_that_are_none_end_no_engine(kind: str, value: object, tmp_path: Path) -> None:
+    """Whatever a server puts in a probability's place, items end with a cause, and the engine goes on."""
+    is_spoilt = True
+
+    def tweak(answer: Any) -> Any:
+        if not is_spoilt:
+            return answer
+        if kind == "llama-server":
+            return {"completion_probabilities": [{"top_probs": [{"id": 455, "prob": value}, {"id": 417, "prob": 0.5}]}]}
+        if kind == "completions":
+            return {"choices": [{"logprobs": {"top_logprobs": [{"yes": value, "no": "x"}]}}]}
+        return {"answers": {"q0": {"type": "noul", "noul": value}}}
+
+    with WireServer(script(kind, tweak=tweak)) as server:
+        opened = config(tmp_path, f'kind = "{kind}"\nurl = "{server.url}"\nattempts = 1')
+        with Engine.open(opened) as engine:
+            (decision,) = engine.classify("fix it", items(1), "files").decisions
+            assert (decision.steps, bool(decision.cause)) == ((), True)
+            is_spoilt = False
+            assert engine.classify("fix it", items(3), "files").decisions[2].label == "changed"
+
+
+def test_an_activated_adapter_that_would_stay_off_is_refused(tmp_path: Path) -> None:
+    """At open, by name, where a cascade's marker does not switch it on."""
+    tokenizer = load_vocabulary(shipped_config().parent / "embedded.gguf")
+    first, second = (tuple(tokenizer.encode(f"<|ask|>{name}", special=True)) for name in ("first", "second"))
+    with WireServer(Script(adapters=("one", "two"))) as server:
+        opened = config(tmp_path, f'kind = "llama-server"\nurl = "{server.url}"', model=GGUF)
+        server.script.invocation = first[:1]
+        Engine.open(opened).close()
+        server.script.invocation = first
+        with pytest.raises(ConfigError, match=r"marker 'second' does not hold .* activated adapter 'two' on"):
+            Engine.open(opened)
+        server.script.invocation = second
+        with pytest.raises(ConfigError, match=r"marker 'first' .* activated adapter 'one' on"):
+            Engine.open(opened)

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from time import time
+from math import isnan
+from time import monotonic, time
 from typing import Any
 
 import httpx
@@ -19,7 +20,12 @@ from cascade.errors import ServerError
 from cascade.servers_config import ServerConfig
 
 _MOST_BYTES = 8_000_000  # of an answer
+_TOO_LARGE = f"an answer of more than {_MOST_BYTES} bytes"
+_NO_JSON = (ValueError, RecursionError)  # the latter of what is nested too deep
 _LOOK_S = 30.0  # most seconds for a look at what a server has
+LONGEST_QUIET_S = 600.0
+"""Longest that a server is left alone because it asks for it."""
+
 _SHOWN = 300  # characters of what a server says in an error
 _OVERLOADED = 529  # what some System One services answer under load
 _MAY_PASS = {
@@ -59,14 +65,12 @@ class ServerClient:
         """The JSON of a GET, or of a POST if there is a body; waits, for use before there is an event loop.
 
         Raises:
-            ServerError: The server cannot be reached, refuses, or answers no JSON.
+            ServerError: The server cannot be reached, refuses, answers no JSON, or too much or too slowly.
         """
         try:
             with httpx.Client(base_url=self._config.url, headers=self._key.headers, timeout=_LOOK_S) as client:
-                response = client.get(path) if body is None else client.post(path, json=body)
-                response.raise_for_status()
-                return response.json()
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+                return json.loads(_looked_at(client, path, body))
+        except (httpx.HTTPError, httpx.InvalidURL, *_NO_JSON) as error:
             problem = self._key.hidden(str(error).partition("\n")[0] or type(error).__name__)
             where = f"Server {self._name!r} at {self._config.url}"
             msg = f"{where} does not answer {path} ({problem}). Is it up, and of this kind?"
@@ -85,8 +89,7 @@ class ServerClient:
                 async for chunk in response.aiter_bytes():
                     content += chunk
                     if len(content) > _MOST_BYTES:
-                        msg = f"an answer of more than {_MOST_BYTES} bytes"
-                        raise FaultError(msg)
+                        raise FaultError(_TOO_LARGE)
         except httpx.HTTPError as error:
             is_far = isinstance(error, httpx.ConnectError)
             cause = f"{'cannot be reached' if is_far else 'the connection failed'} ({type(error).__name__}: {error})"
@@ -95,9 +98,13 @@ class ServerClient:
             raise self._refusal(path, response, bytes(content))
         try:
             return json.loads(bytes(content))
-        except ValueError:
+        except _NO_JSON:
             msg = f"no JSON: {self._shown(bytes(content))}"
             raise FaultError(msg) from None
+
+    def hidden(self, text: str) -> str:
+        """A text without the server's key."""
+        return self._key.hidden(text)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -106,7 +113,7 @@ class ServerClient:
     def _refusal(self, path: str, response: httpx.Response, content: bytes) -> FaultError | ServerError:
         status, said = response.status_code, self._shown(content)
         if status in _MAY_PASS:
-            wait_s = _retry_after(response.headers.get("Retry-After"))
+            wait_s = retry_after(response.headers.get("Retry-After"), time())
             is_busy = status == HTTPStatus.TOO_MANY_REQUESTS or (status in _IS_BUSY and wait_s is not None)
             return FaultError(f"status {status}: {said}", wait_s=wait_s, weight=0.0 if is_busy else 1.0)
         return ServerError(f"Server {self._name!r} at {self._config.url} refuses {path} with status {status}: {said}")
@@ -116,14 +123,38 @@ class ServerClient:
         return self._key.hidden(text)[:_SHOWN] or "nothing"
 
 
-def _retry_after(value: str | None) -> float | None:
-    """Seconds that a Retry-After header asks for: a number, or a date; None without one that can be read."""
+def _looked_at(client: httpx.Client, path: str, body: Mapping[str, Any] | None) -> bytes:
+    """The bytes of an answer, of bounded size and in bounded time."""
+    ends, content = monotonic() + _LOOK_S, bytearray()
+    with client.stream("GET" if body is None else "POST", path, json=body) as response:
+        response.raise_for_status()
+        for chunk in response.iter_bytes():
+            content += chunk
+            if len(content) > _MOST_BYTES:
+                raise ValueError(_TOO_LARGE)
+            if monotonic() > ends:
+                msg = f"no whole answer within {_LOOK_S:g} s"
+                raise ValueError(msg)
+    return bytes(content)
+
+
+def retry_after(value: str | None, now: float) -> float | None:
+    """Seconds that a Retry-After header asks for.
+
+    Args:
+        value: A number of seconds, or a date.
+        now: Seconds since the epoch.
+
+    Returns:
+        At most ``LONGEST_QUIET_S``, so that no header ends all use of a server; None where it cannot be read.
+    """
     if value is None:
         return None
     try:
-        return max(0.0, float(value))
+        asked_s = float(value)
     except ValueError:
         try:
-            return max(0.0, parsedate_to_datetime(value).timestamp() - time())
-        except ValueError:
+            asked_s = parsedate_to_datetime(value).timestamp() - now
+        except (ValueError, OverflowError):
             return None
+    return None if isnan(asked_s) else min(max(0.0, asked_s), LONGEST_QUIET_S)

@@ -13,7 +13,7 @@ from math import isfinite, log
 from typing import Any
 
 from cascade.backends.base import Probe
-from cascade.backends.remote.wire import Answer, Ask, Call, MalformedError, Peer, Served
+from cascade.backends.remote.wire import UNLIKE, Answer, Ask, Call, MalformedError, Peer, Served
 from cascade.errors import ServerError
 from cascade.stage import BASE
 
@@ -41,7 +41,7 @@ class CompletionsWire:
             cards = {str(card["id"]): dict(card) for card in call("/v1/models")["data"]}
             bases = [name for name, card in cards.items() if not card.get("parent")]
             base = self._peer.config.model or bases[0]
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except UNLIKE as error:
             msg = f"lists no models as OpenAI's API does ({error!r})"
             raise MalformedError(msg) from error
         self._peer.check_model(bases)
@@ -65,7 +65,7 @@ class CompletionsWire:
             usage = dict(answer.get("usage") or {})
             computed, details = int(usage.get("prompt_tokens", 0)), dict(usage.get("prompt_tokens_details") or {})
             reused, model = int(details.get("cached_tokens") or 0), answer.get("model")
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except UNLIKE as error:
             msg = f"has no log-probabilities: {str(answer)[:500]}"
             raise MalformedError(msg) from error
         asked = ask.body["model"]
@@ -84,7 +84,7 @@ class CompletionsWire:
         bodies = [{"model": base, "prompt": text, "add_special_tokens": False} for text in texts]
         try:
             return [list(call("/tokenize", body)["tokens"]) for body in bodies]
-        except (KeyError, TypeError) as error:
+        except UNLIKE as error:
             msg = f"does not tokenise ({error!r})"
             raise MalformedError(msg) from error
 

@@ -41,7 +41,7 @@ def read_key(name: str, config: ServerConfig) -> Key:
         config: Says where its key is.
 
     Raises:
-        ConfigError: It is not there, or the package keyring is missing.
+        ConfigError: It is not there, no header can carry it, or the package keyring is missing.
         MachineError: The keyring cannot be opened.
     """
     if config.key_env is not None:
@@ -55,7 +55,11 @@ def read_key(name: str, config: ServerConfig) -> Key:
     if not value.strip():
         msg = f"{where} is not set. Put the key there."
         raise ConfigError(msg)
-    return Key(value.strip())
+    key = value.strip()
+    if not (key.isascii() and key.isprintable()):  # httpx would show it when it refuses to send it
+        msg = f"{where} holds signs that no header carries. Put there the key alone, in one line of plain ASCII."
+        raise ConfigError(msg)
+    return Key(key)
 
 
 def _from_keyring(name: str, service: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import Any
 
 from cascade.backends.base import Probe
-from cascade.backends.remote.wire import Answer, Ask, Call, MalformedError, Peer, Served
+from cascade.backends.remote.wire import UNLIKE, Answer, Ask, Call, MalformedError, Peer, Served
 from cascade.scoring import logit
 from cascade.stage import BASE
 
@@ -41,10 +41,14 @@ class LlamaServerWire:
             path, n_ctx = str(props["model_path"]), int(props["default_generation_settings"]["n_ctx"])
             cards = call("/lora-adapters")
             loras = {int(lora["id"]): str(lora["path"]) for lora in cards}
-            is_activated = any(lora.get("alora_invocation_tokens") for lora in cards)
+            activated = {
+                int(lora["id"]): tuple(map(int, tokens))
+                for lora in cards
+                if (tokens := lora.get("alora_invocation_tokens"))
+            }
             names = [str(card["id"]), *_names(path)]
             meta = dict(card.get("meta") or {})
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except UNLIKE as error:
             msg = f"answers as no llama-server does ({error!r})"
             raise MalformedError(msg) from error
         self._peer.check_model(names)
@@ -52,7 +56,12 @@ class LlamaServerWire:
         self._scales = {name: self._scale(name, loras) for name in self._peer.adapters}
         self._labels = self._peer.check_labels(self._find_labels(call))
         # With several slots at work an activated adapter acts on other slots' tokens as well: p(yes) was off by 0.05.
-        return Served(model=names[1], max_prompt=n_ctx - 1, one_at_a_time=is_activated)
+        return Served(
+            model=names[1],
+            max_prompt=n_ctx - 1,
+            one_at_a_time=bool(activated),
+            invocations=self._invocations(activated),
+        )
 
     def asks(self, probes: Sequence[Probe]) -> Iterator[Ask]:
         """See ``Wire.asks``; one request for each probe."""
@@ -86,11 +95,17 @@ class LlamaServerWire:
             raise self._peer.lacks(adapter, list(loras.values()))
         return [{"id": number, "scale": entry.scale if number in own else 0.0} for number in loras]
 
+    def _invocations(self, activated: Mapping[int, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        """What switches adapters of the map on; of prompts that go as text it cannot be seen."""
+        on = {name: [int(lora["id"]) for lora in loras if lora["scale"]] for name, loras in self._scales.items()}
+        found = {name: activated[own[0]] for name, own in on.items() if own and own[0] in activated}
+        return found if self._peer.sends_tokens else {}
+
     def _find_labels(self, call: Call) -> list[list[int]]:
         try:
             prompts = self._peer.prompts
             return [list(call("/tokenize", {"content": text})["tokens"]) for text in (prompts.yes, prompts.no)]
-        except (KeyError, TypeError) as error:
+        except UNLIKE as error:
             msg = f"does not tokenise ({error!r})"
             raise MalformedError(msg) from error
 
@@ -129,10 +144,14 @@ def read_p_yes(answer: Any, labels: tuple[int, int]) -> float:
         (entry,) = answer["completion_probabilities"]
         found = {int(token["id"]): float(token["prob"]) for token in entry["top_probs"]}
         yes, no = (found[label] for label in labels)
-        return yes / (yes + no)
-    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        p = yes / (yes + no)
+    except UNLIKE as error:
         msg = f"gives no probability for the labels {list(labels)}: {str(answer)[:500]}"
         raise MalformedError(msg) from error
+    if not (yes >= 0 and no >= 0 and 0 <= p <= 1):  # not a number is none of these
+        msg = f"gives the labels {list(labels)} probabilities that are none: {yes} and {no}"
+        raise MalformedError(msg)
+    return p
 
 
 def _names(path: str) -> tuple[str, ...]:

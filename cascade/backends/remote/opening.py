@@ -24,7 +24,7 @@ from cascade.errors import ConfigError
 from cascade.model_facts import ModelFacts
 from cascade.prompt import PromptBuilder, PromptFormat, Tokenizer, prompt_format
 from cascade.report import Provenance
-from cascade.servers_config import Kind
+from cascade.servers_config import Kind, ServedConfig
 from cascade.stage import BASE, SERVED
 from cascade.tree import Cascade
 
@@ -89,6 +89,8 @@ def open_servers(config: Config, cascades: Mapping[str, Cascade]) -> Router:
         servers = {name: _server(name, config, here.prompts) for name in asked}
         looks = {name: server.look() for name, server in servers.items()}
         facts = _facts(config, here, servers, looks)
+        for cascade in cascades.values():
+            facts.check(cascade)
         stack.pop_all()
     return Router(facts, {name: servers[entry.server] for name, entry in config.served.items()}, here.backend)
 
@@ -131,12 +133,18 @@ def _server(name: str, config: Config, prompts: Prompts) -> ServerBackend:
     return ServerBackend(peer, _WIRES[entry.kind](peer), ServerClient(name, entry, read_key(name, entry)))
 
 
+def _known(entry: ServedConfig, server: ServerBackend, look: Served) -> str:
+    """What stands for a served adapter where a file's hash would; System One's models are not said to share a base."""
+    has_base = server.peer.config.kind != "systemone"
+    return f"{entry.server}/{look.model}/{entry.name}" if has_base else f"{entry.server}/{entry.name}"
+
+
 def _facts(
     config: Config, here: _Here, servers: Mapping[str, ServerBackend], looks: Mapping[str, Served]
 ) -> BackendFacts:
     """What the engine must know of all backends together."""
     own = here.backend.facts if here.backend is not None else None
-    known = {name: f"{entry.server}/{entry.name}" for name, entry in config.served.items()}
+    known = {name: _known(entry, servers[entry.server], looks[entry.server]) for name, entry in config.served.items()}
     labels = here.prompts.labels
     longest = [look.max_prompt for look in looks.values() if look.max_prompt is not None]
     costs, pace = (own.costs, own.pace) if own else (Costs(), 1.0)
@@ -147,6 +155,10 @@ def _facts(
             prompt_format=here.form.name,
             label_tokens=labels or (-1, -1),
         ),
+        invocations={
+            **(own.invocations if own else {}),
+            **{name: tokens for look in looks.values() for name, tokens in look.invocations.items()},
+        },
         lineages={**(own.lineages if own else {}), **dict.fromkeys(known, SERVED)},
         form=here.form,
         tokenizer=here.tokenizer,

@@ -133,8 +133,8 @@ class ServerBackend:
         try:
             found = self.wire.look(self._client.call)
         except MalformedError as error:
-            problem = f"{error}. Check servers.{self.peer.name}.kind"
-            raise self.peer.refusal(problem) from error
+            problem = f"{self._client.hidden(str(error))}. Check servers.{self.peer.name}.kind"
+            raise self.peer.refusal(problem) from None  # its cause holds the answer
         if found.one_at_a_time:
             self._manners = Manners(self.peer.config.model_copy(update={"in_flight": 1}))
         return found
@@ -205,7 +205,7 @@ class ServerBackend:
         try:
             answer = self.wire.read(ask, found)
         except MalformedError as error:
-            raise FaultError(str(error)) from error
+            raise FaultError(self._client.hidden(str(error))) from None  # its cause holds the answer
         took_s = clock() - began
         self._typical_s += (took_s - self._typical_s) * (_NEWEST if self._typical_s else 1.0)
         return answer

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cascade.backends.base import Probe
-from cascade.backends.remote.wire import Answer, Ask, Call, MalformedError, Peer, Served
+from cascade.backends.remote.wire import UNLIKE, Answer, Ask, Call, MalformedError, Peer, Served
 from cascade.errors import ServerError
 from cascade.prompt import Node, Segment
 from cascade.scoring import logit
@@ -33,7 +33,7 @@ class SystemOneWire:
         """See ``Wire.look``; a server that lists no models is believed to have what the config names."""
         try:
             known = [str(card["id"]) for card in call("/v1/models")["data"]]
-        except (ServerError, KeyError, TypeError):
+        except (ServerError, *UNLIKE):
             return Served(model=self._peer.config.model or "unknown")
         self._peer.check_model(known)
         for adapter, entry in self._peer.adapters.items():
@@ -56,7 +56,7 @@ class SystemOneWire:
             found = [float(answers[question]["noul"]) for question in ask.body["questions"]]
             usage = answer.get("usage") or {}
             computed = int(usage.get("input_tokens", 0))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except UNLIKE as error:
             msg = f"lacks answers to questions of type noul: {str(answer)[:500]}"
             raise MalformedError(msg) from error
         if not all(0 <= p <= 1 for p in found):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cascade.backends.base import Probe
@@ -17,6 +17,10 @@ Call = Callable[..., Any]
 
 class MalformedError(Exception):
     """An answer is not what this kind of server sends; the question may be asked again."""
+
+
+UNLIKE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+"""What reading an answer that is not what it should be may raise; a number may be too large for a float."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +61,13 @@ class Served:
         model: Its base model, by the name that it reports.
         max_prompt: Most tokens of a prompt; None where it does not say.
         one_at_a_time: Whether it answers right only while nothing else is in flight.
+        invocations: Activated adapter of the map -> token ids that switch it on, as far as it says.
     """
 
     model: str
     max_prompt: int | None = None
     one_at_a_time: bool = False
+    invocations: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
