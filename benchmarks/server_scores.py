@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import get_args
 
+from benchmarks.shipped import questions_alone
 from cascade import Cascade, Config, Engine, Item, Task, shipped_config
 from cascade.adapters import load_model_set
 from cascade.backends.base import Probe
@@ -33,7 +34,6 @@ from tests.gguf_files import write_plain
 from tests.requests import files, symbols
 from tests.rig import Rig
 from tests.servers.python_server import python_server
-from tests.shipped import questions_alone
 
 TARGET = 0.01
 PLAIN = ("relevant", "primary")

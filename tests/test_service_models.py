@@ -17,7 +17,8 @@ from cascade.stage import ANY_TIER, Question, Stage, Target
 from cascade.tree import Cascade
 from tests.asyncs import run
 from tests.servers.configs import config, items, p_yes
-from tests.service import ADAPTERS, CASCADES, DEFAULT, PATIENCE_S
+from tests.service import ADAPTERS, DEFAULT, PATIENCE_S
+from tests.shipped import CASCADES
 
 NOUL = {"q": {"type": "noul", "instructions": "Is it?"}}
 
