@@ -26,7 +26,7 @@ from cascade.tuning.prices import prices_of
 from cascade.tuning.scored import ScoredTasks
 from cascade.tuning.search import Wish, tune
 from cascade.tuning.surface import Cost
-from tests.shipped import CASCADES, shipped_text
+from tests.shipped import CASCADES, shipped_text, write_shipped
 
 PRICES = Prices(item=10.0, questions={("a", ANY_TIER): 1.0, ("b", ANY_TIER): 30.0})
 
@@ -227,7 +227,8 @@ def test_the_command_promises_what_it_is_asked(
     """In words, in JSON and in the file."""
     out, scores = tmp_path / "p.thresholds.toml", tmp_path / "s.npz"
     command = ["tune", "--cascade", "precision", "--data", str(data(tmp_path / "rows.jsonl")), "--delta", "0.3"]
-    command += ["--scores", str(scores), "--target", *options]
+    config = write_shipped(tmp_path / "questions.toml")
+    command += ["--scores", str(scores), "--config", str(config), "--target", *options]
     assert main(command) == ExitCode.DONE
     assert promised in " ".join(capsys.readouterr().out.split())
     assert main([*command, "--out", str(out), "--json"]) == ExitCode.DONE
