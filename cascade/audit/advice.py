@@ -23,6 +23,7 @@ _POINTS, _RATIO, _LEAST_POINTS = 0.05, 1.5, 0.01
 """A difference matters from five points of error rate on, or from half as much again if that is at least one point."""
 
 _NO_GAIN = 0.01  # of macro F1: a stage that surely gains no more may go
+_NO_LOSS = 0.01  # of recall: a stage that keeps more than that is worth its price, whatever it does to macro F1
 _ALIKE = 0.95  # of answers that are the same, at the least
 _SAME_RANKING = 0.9
 _SAME_ERROR = 0.02
@@ -162,10 +163,11 @@ def _learning(curve: LearningCurve) -> str:
 
 
 def what_to_drop(values: Iterable[StageValue]) -> list[Advice]:
-    """Stages that surely gain next to nothing."""
+    """Stages that surely gain next to nothing, and without which no more of what matters is lost."""
     found = []
     for value in values:
-        if value.gain_high > _NO_GAIN or value.n_tasks < MIN_TASKS:
+        loses = value.recall - value.recall_without > _NO_LOSS
+        if value.gain_high > _NO_GAIN or loses or value.n_tasks < MIN_TASKS:
             continue
         text = (
             f"{value.stage}: without it, always {'yes' if value.likelier else 'no'}, macro F1 is "

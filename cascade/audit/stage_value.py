@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cascade.audit.rate import LEVEL, Ints
-from cascade.metrics import macro_f1
+from cascade.metrics import macro_f1, recall_kept
 from cascade.tuning.outcome import Replay, own_thresholds
 from cascade.tuning.scored import ScoredTasks
 
@@ -27,6 +27,8 @@ class StageValue:
         gain: The difference.
         gain_low: Lower end of the gain's 95 % interval, from tasks drawn anew.
         gain_high: Upper end.
+        recall: Share of all that matters that the whole cascade keeps, in [0, 1]; 1 where nothing matters.
+        recall_without: With the stage dropped.
         calls_per_item: Probes per item of the whole cascade.
         calls_per_item_without: With the stage dropped.
         n_tasks: Tasks with an item whose true answer to it is known.
@@ -39,6 +41,8 @@ class StageValue:
     gain: float
     gain_low: float
     gain_high: float
+    recall: float
+    recall_without: float
     calls_per_item: float
     calls_per_item_without: float
     n_tasks: int
@@ -52,7 +56,7 @@ def stage_values(replay: Replay, seed: int) -> list[StageValue]:
         seed: Of the tasks that are drawn anew.
     """
     cascade, scored = replay.cascade, replay.scored
-    weights = _resamples(scored, seed)
+    weights, dropped = _resamples(scored, seed), cascade.labels.index(cascade.dropped)
     whole, calls = _run(replay, {})
     found = []
     for stage in cascade.stages:
@@ -73,6 +77,8 @@ def stage_values(replay: Replay, seed: int) -> list[StageValue]:
                 gain=_f1(whole, one) - _f1(without, one),
                 gain_low=float(low),
                 gain_high=float(high),
+                recall=_recall(whole, dropped),
+                recall_without=_recall(without, dropped),
                 calls_per_item=calls,
                 calls_per_item_without=calls_without,
                 n_tasks=np.unique(scored.tasks[truths >= 0]).size,
@@ -89,6 +95,11 @@ def _resamples(scored: ScoredTasks, seed: int) -> Ints:
 
 def _f1(confusions: Ints, weights: Ints) -> float:
     return macro_f1(np.asarray(np.tensordot(weights, confusions, 1), np.int64))
+
+
+def _recall(confusions: Ints, dropped: int) -> float:
+    found = recall_kept(confusions.sum(axis=0), dropped)
+    return 1.0 if np.isnan(found) else found
 
 
 def _run(replay: Replay, taken: Mapping[str, bool]) -> tuple[Ints, float]:
