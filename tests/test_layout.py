@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PURE = {
+    "cascade.description",
     "cascade.errors",
     "cascade.items",
     "cascade.tree",

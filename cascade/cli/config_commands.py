@@ -11,9 +11,10 @@ from rich.tree import Tree
 
 from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, results
 from cascade.config import Config, read_config, shipped_config
+from cascade.description import described
 from cascade.errors import ConfigError
-from cascade.prior_stage import PriorStage, Source
-from cascade.stage import ANY_TIER, BASE, Question, Stage, Target
+from cascade.prior_stage import Source
+from cascade.stage import ANY_TIER, BASE, Question, Stage
 from cascade.thresholds_file import ThresholdsFile
 from cascade.tree import Cascade
 
@@ -67,7 +68,7 @@ def show(
     file = read.cascade[name].thresholds
     no_promise = file.no_promise if isinstance(file, ThresholdsFile) else None
     if json:
-        print_json(_as_dict(cascades[name]) | {"no_promise": no_promise.text if no_promise else None})
+        print_json(described(cascades[name]) | {"no_promise": no_promise.text if no_promise else None})
     else:
         results().print(_drawn(cascades[name]))
         if no_promise:
@@ -120,49 +121,3 @@ def _draw(cascade: Cascade, stage: Stage, tree: Tree, answer: str, drawn: set[st
 def _asked(question: Question) -> Text:
     adapter = "base model" if question.adapter == BASE else f"adapter {plain(question.adapter)}"
     return Text.assemble(plain(question.wording), (f" [{adapter}, yes from {question.threshold:g}]", "dim"))
-
-
-def _as_dict(cascade: Cascade) -> dict[str, Any]:
-    return {
-        "name": cascade.name,
-        "instructions": cascade.instructions,
-        "labels": list(cascade.labels),
-        "dropped": cascade.dropped,
-        "prior_stage": _prior_dict(cascade.prior_stage) if cascade.prior_stage else None,
-        "stages": [
-            {
-                "name": stage.name,
-                "combine": str(stage.combine),
-                "questions": [_question_dict(tier, question) for tier, question in stage.questions.items()],
-                "yes": _target_dict(stage.yes),
-                "no": _target_dict(stage.no),
-            }
-            for stage in cascade.stages
-        ],
-    }
-
-
-def _prior_dict(stage: PriorStage) -> dict[str, Any]:
-    return {
-        "name": stage.name,
-        "source": str(stage.source),
-        "lower": stage.lower,
-        "upper": stage.upper,
-        "yes": _target_dict(stage.yes),
-        "no": _target_dict(stage.no),
-    }
-
-
-def _question_dict(tier: str, question: Question) -> dict[str, Any]:
-    return {
-        **({"tier": tier} if tier else {}),
-        "marker": question.marker,
-        "wording": question.wording,
-        "adapter": question.adapter,
-        "threshold": question.threshold,
-        **({"negated": question.negated} if question.negated else {}),
-    }
-
-
-def _target_dict(target: Target) -> dict[str, str]:
-    return {"label" if target.is_label else "stage": target.name}

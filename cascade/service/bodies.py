@@ -172,10 +172,12 @@ class ReportBody(BaseModel):
 class QuestionBody(BaseModel):
     """What a stage asks."""
 
-    tier: str = Field(description="Empty where the stage does not ask by tier.")
+    tier: str | None = Field(None, description="Only where the stage asks by tier.")
+    marker: str = Field(description="What stands for it behind every item.")
     wording: str
     adapter: str
     threshold: float
+    negated: str | None = Field(None, description="The opposite question, where an audit asks it.")
 
 
 class TargetBody(BaseModel):
@@ -200,6 +202,7 @@ class StageBody(BaseModel):
     """One yes/no question of a cascade."""
 
     name: str
+    combine: str = Field(description="How the answers of several tiers make one.")
     questions: Sequence[QuestionBody]
     yes: TargetBody
     no: TargetBody
@@ -212,7 +215,7 @@ class CascadeBody(BaseModel):
     instructions: str
     labels: Sequence[str]
     dropped: str = Field(description="The label of what does not matter.")
-    prior_stage: PriorStageBody | None = Field(None, description="Only where the cascade has one.")
+    prior_stage: PriorStageBody | None = Field(None, description="Null where the cascade has none.")
     stages: Sequence[StageBody]
 
 

@@ -13,17 +13,15 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from cascade.budget import Budget, BudgetLike
+from cascade.description import described
 from cascade.engine import Engine
 from cascade.errors import CascadeError, InputError
 from cascade.items import Item, Task
-from cascade.prior_stage import PriorStage
 from cascade.report import Decision, Report
 from cascade.service.bodies import CascadeCall, CascadesBody, ReportBody
 from cascade.service.presence import while_present
 from cascade.service.problems import UNFIT, RefusedError, responses
 from cascade.service.settings import ServiceSettings
-from cascade.stage import Target
-from cascade.tree import Cascade
 
 NDJSON = "application/x-ndjson"
 
@@ -93,7 +91,7 @@ def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
     @router.get("", response_model=CascadesBody)
     async def cascades() -> Response:
         """Which cascades there are, with their questions."""
-        return JSONResponse({"cascades": [_described(cascade) for cascade in engine.cascades.values()]})
+        return JSONResponse({"cascades": [described(cascade) for cascade in engine.cascades.values()]})
 
     @router.post(
         "/{name}",
@@ -152,45 +150,3 @@ async def _lines(decisions: Decisions, first: Decision | None) -> AsyncIterator[
 
 def _line(value: dict[str, Any]) -> str:
     return json.dumps(value, allow_nan=False) + "\n"
-
-
-def _described(cascade: Cascade) -> dict[str, Any]:
-    return {
-        "name": cascade.name,
-        "instructions": cascade.instructions,
-        "labels": cascade.labels,
-        "dropped": cascade.dropped,
-        **({"prior_stage": _described_prior(cascade.prior_stage)} if cascade.prior_stage else {}),
-        "stages": [
-            {
-                "name": stage.name,
-                "questions": [
-                    {
-                        "tier": tier,
-                        "wording": question.wording,
-                        "adapter": question.adapter,
-                        "threshold": question.threshold,
-                    }
-                    for tier, question in stage.questions.items()
-                ],
-                "yes": _target(stage.yes),
-                "no": _target(stage.no),
-            }
-            for stage in cascade.stages
-        ],
-    }
-
-
-def _described_prior(stage: PriorStage) -> dict[str, Any]:
-    return {
-        "name": stage.name,
-        "source": str(stage.source),
-        "lower": stage.lower,
-        "upper": stage.upper,
-        "yes": _target(stage.yes),
-        "no": _target(stage.no),
-    }
-
-
-def _target(target: Target) -> dict[str, str]:
-    return {"label" if target.is_label else "stage": target.name}
