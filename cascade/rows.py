@@ -91,6 +91,11 @@ class Labelled:
     labels: tuple[str, ...]
     repository: str = ""
 
+    @property
+    def headline(self) -> str:
+        """First line of the task's text."""
+        return (self.task.text.strip().splitlines() or [""])[0]
+
 
 def read_items(path: Path) -> list[Item]:
     """The items of a JSON-lines file, one object a line, plain or gzipped.

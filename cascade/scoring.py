@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+TINY = 1e-6
+"""How far from 0 and 1 a probability is kept where its log odds must be finite."""
+
 
 def p_yes(logits: ArrayLike) -> NDArray[np.float64]:
     """Probability of yes among yes and no, in [0, 1].
@@ -23,3 +26,8 @@ def logit(p: ArrayLike) -> NDArray[np.float64]:
     values = np.asarray(p, dtype=np.float64)
     with np.errstate(divide="ignore"):
         return np.log(values) - np.log1p(-values)
+
+
+def finite_logit(p: ArrayLike) -> NDArray[np.float64]:
+    """Natural-log odds of probabilities in [0, 1] that are kept ``TINY`` away from both ends."""
+    return logit(np.clip(p, TINY, 1 - TINY))

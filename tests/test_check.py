@@ -161,6 +161,13 @@ def test_verdicts_on_a_promise() -> None:
     assert worst.high < 0.1
 
 
+def test_a_promise_says_what_it_rests_on() -> None:
+    """By row it holds for tasks as large as those given alone."""
+    assert str(Promised(level=0.6, measure=Measure.MACRO_F1)) == "a mean macro F1 per task of at least 0.6"
+    by_row = Promised(level=0.9, unit=Unit.ROW, largest=12)
+    assert str(by_row) == "a recall over all rows of at least 0.9, if no task has more than 12 that count"
+
+
 def test_a_promise_that_is_kept_is_seldom_called_broken() -> None:
     """200 samples whose mean is just what was promised: broken in at most half of alpha, but for chance."""
     rng = np.random.default_rng(4)

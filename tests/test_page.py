@@ -180,7 +180,7 @@ def test_replays_are_what_the_engine_does() -> None:
     with Engine(backend, {cascade.name: cascade}) as engine:
         subject = Subject.of(cascade, score_tasks(engine, cascade, tasks), tasks)
         for depth in (None, 1, 2):
-            found = replay(cascade, subject.scored, subject.items, depth)
+            found = replay(subject.run, depth)
             row = 0
             for each in tasks:
                 report = engine.classify(each.task, each.items, cascade.name, budget=Budget(depth=depth))

@@ -9,9 +9,7 @@ import numpy as np
 
 from cascade.audit.question_rows import QuestionRows
 from cascade.rows import Labelled
-from cascade.scoring import logit
-
-_TINY = 1e-6
+from cascade.scoring import finite_logit, logit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +39,7 @@ class Example:
 
 def worst(rows: QuestionRows, tasks: Sequence[Labelled], n: int) -> tuple[Example, ...]:
     """Up to ``n`` wrong rows, those first whose p lies farthest beyond the threshold in log odds."""
-    far = np.abs(logit(np.clip(rows.p, _TINY, 1 - _TINY)) - logit(rows.question.threshold))
+    far = np.abs(finite_logit(rows.p) - logit(rows.question.threshold))
     order = np.argsort(np.where(rows.wrong, -far, np.inf), kind="stable")[: min(n, int(rows.wrong.sum()))]
     first = np.cumsum([0, *(len(labelled.items) for labelled in tasks)])
     found = []
@@ -51,7 +49,7 @@ def worst(rows: QuestionRows, tasks: Sequence[Labelled], n: int) -> tuple[Exampl
         item = labelled.items[place]
         found.append(
             Example(
-                task=(labelled.task.text.strip().splitlines() or [""])[0],
+                task=labelled.headline,
                 repository=labelled.repository,
                 item=item.id,
                 kind=item.kind,

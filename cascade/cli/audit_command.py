@@ -16,6 +16,7 @@ from cascade.audit.learning_curve import n_audits
 from cascade.audit.question_rows import question_name
 from cascade.cli.labelled_scores import LabelledScores, labelled_scores
 from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, progress, results
+from cascade.cli.promises import promised_of
 from cascade.config import Config, read_config, shipped_config
 from cascade.engine import Engine
 from cascade.engine_settings import settings_of
@@ -75,11 +76,10 @@ def _known(config: Config, labelled: LabelledScores, found: Audit) -> Known:
         return Known(
             origin=labelled.origin, advice=found.advice, promise=file.no_promise.text if file.no_promise else ""
         )
-    measure = promise.measure.replace("_", " ")
     words = (
-        f"Promised of these thresholds: a mean {measure} per {promise.unit} of at least {promise.level:g} on tasks "
-        f"like those they were tuned on, wrong with a chance of at most {promise.delta:g}; tested on {promise.tasks} "
-        f"tasks held out (p-value {promise.p_value:.2g})."
+        f"Promised of these thresholds: {promised_of(promise)}, on tasks like those they were tuned on, wrong with a "
+        f"chance of at most {promise.delta:g}; tested on {promise.tasks} tasks held out "
+        f"(p-value {promise.p_value:.2g})."
     )
     is_of_tasks = promise.unit == "task"
     recall = promise.recall if is_of_tasks else None

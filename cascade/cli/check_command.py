@@ -11,11 +11,11 @@ from rich.table import Table
 
 from cascade.cli.labelled_scores import labelled_scores
 from cascade.cli.output import ConfigOption, ExitCode, JsonOption, note, plain, print_json, results
+from cascade.cli.promises import promised_of
 from cascade.config import Config, read_config, shipped_config
 from cascade.errors import ConfigError, InputError
 from cascade.thresholds_file import ThresholdsFile
 from cascade.tuning.kept_promise import KeptPromise, Promised, Verdict, kept_promise
-from cascade.tuning.measure import Measure, Unit
 from cascade.tuning.priors import priors_of, with_prior_scores
 from cascade.tuning.shift import Shift, shifts
 
@@ -79,12 +79,7 @@ def _promised(name: str, file: ThresholdsFile) -> Promised:
             "tasks, without --fallback."
         )
         raise ConfigError(msg)
-    return Promised(
-        level=promise.level,
-        measure=Measure(promise.measure),
-        unit=Unit(promise.unit),
-        largest=promise.largest or 1,
-    )
+    return promised_of(promise)
 
 
 def _as_dict(name: str, promise: KeptPromise, found: list[Shift] | None, n_tasks: int) -> dict[str, Any]:
@@ -113,12 +108,11 @@ def _show(promise: KeptPromise, found: list[Shift] | None, n_tasks: int) -> None
         Verdict.UNCLEAR: "Too few tasks to say whether the promise holds",
     }[promise.verdict]
     was = promise.promised
-    mean = f"{was.measure.replace('_', ' ')} {'per task' if was.unit is Unit.TASK else 'over all rows'}"
     measured = "no task has one"
     if promise.measured is not None:
         interval = f"{promise.low:.3f} to {promise.high:.3f}"
         measured = f"{promise.measured:.3f} ({interval}) on the {promise.n_tasks} of {n_tasks} tasks that have one"
-    console.print(f"{said}: a mean {mean} of at least {was.level:g} was promised; now: {measured}.")
+    console.print(f"{said}: {was} was promised; now: {measured}.")
     if promise.is_outgrown:
         console.print(
             f"A task has {promise.largest} items that count; the promise is for tasks of at most {was.largest}. Tune "

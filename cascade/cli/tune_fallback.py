@@ -11,7 +11,6 @@ from rich.table import Table
 
 from cascade.cli.labelled_scores import LabelledScores
 from cascade.cli.output import note, print_json, progress, results
-from cascade.cli.tune_output import NAMES
 from cascade.outlook_file import PriorConfig
 from cascade.prior_stage import LOWER, UPPER
 from cascade.thresholds_file import MadeForConfig, NoPromiseConfig, ThresholdsFile, write_thresholds
@@ -60,7 +59,7 @@ def _as_dict(file: ThresholdsFile, found: Fallback) -> dict[str, Any]:
 
 
 def _text(wish: Wish | None, found: Fallback) -> str:
-    goal = f"a mean {NAMES[wish.measure]} per {wish.unit} of {wish.level:g}" if wish else "the highest macro F1"
+    goal = f"a mean {wish.measure.words} per {wish.unit} of {wish.level:g}" if wish else "the highest macro F1"
     return (
         f"Without guarantee: chosen for {goal}, under a model of labels that was fitted to {found.n_tasks} tasks with "
         "something to find, and tested on none."
@@ -103,7 +102,7 @@ def _show(tree: Cascade, text: str, wish: Wish | None, found: Fallback) -> None:
     console.print(table)
     if wish and found.kept:
         kept = ", ".join(found.kept)
-        console.print(f"The {NAMES[wish.measure]} does not depend on {kept}; their thresholds are kept as they were.")
+        console.print(f"The {wish.measure.words} does not depend on {kept}; their thresholds are kept as they were.")
     if tree.prior_stage is not None:
         console.print(f"The prior stage {tree.prior_stage.name!r} is kept as it was, and not counted below.")
     console.print()

@@ -13,22 +13,19 @@ from cascade.outlook_file import PriorConfig
 from cascade.thresholds_file import CalibrationConfig, HeldOutConfig, MadeForConfig, PromiseConfig, ThresholdsFile
 from cascade.tree import Cascade
 from cascade.tuning.calibration import Calibrated
+from cascade.tuning.kept_promise import Promised
 from cascade.tuning.measure import Measure, Unit
 from cascade.tuning.outcome import Outcome, own_thresholds
 from cascade.tuning.scored import Key, Origin
 from cascade.tuning.search import Tuned, Wish
 from cascade.tuning.surface import Cost
 
-NAMES = {Measure.RECALL: "recall", Measure.PRECISION: "precision", Measure.MACRO_F1: "macro F1"}
 """What a measure is called in words."""
 
 
 def promise(wish: Wish, tuned: Tuned) -> str:
     """What the thresholds promise, in one line."""
-    name = NAMES[wish.measure]
-    what = f"a mean {name} per task of at least {wish.level:g}"
-    if wish.unit is Unit.ROW:
-        what = f"a {name} over all rows of at least {wish.level:g}, if no task has more than {tuned.largest} that count"
+    what = Promised(level=wish.level, measure=wish.measure, unit=wish.unit, largest=tuned.largest)
     chosen = f"chosen on {tuned.n_searched} others" if tuned.n_searched else "a single threshold, which needs no others"
     return (
         f"Promised: {what}, wrong with a chance of at most {wish.delta:g}; tested on {tuned.n_held_out} tasks "
@@ -103,7 +100,7 @@ def show(tree: Cascade, wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated])
     console.print(_table(tree, tuned, curves))
     if tuned.fixed:
         fixed = ", ".join(tuned.fixed)
-        console.print(f"The {NAMES[wish.measure]} does not depend on {fixed}; their thresholds are kept as they were.")
+        console.print(f"The {wish.measure.words} does not depend on {fixed}; their thresholds are kept as they were.")
     console.print()
     console.print(_in_words(wish, tuned.held_out))
     alone, ratio = tuned.per_stage, _ratio(tuned)
@@ -138,7 +135,7 @@ def _table(tree: Cascade, tuned: Tuned, curves: dict[Key, Calibrated]) -> Table:
 
 def _in_words(wish: Wish, held: Outcome) -> str:
     figures = {Measure.PRECISION: held.precision, Measure.MACRO_F1: held.macro_f1}
-    first = f"{NAMES[wish.measure]} {figures[wish.measure]:.3f}, " if wish.measure in figures else ""
+    first = f"{wish.measure.words} {figures[wish.measure]:.3f}, " if wish.measure in figures else ""
     ms = f"; predicted {held.ms:.3g} ms per item" if wish.minimised is Cost.LATENCY else ""
     return (
         f"On the tasks held out, mean per task: {first}recall {held.recall:.3f}; over all rows: {held.calls:.3f} calls "

@@ -52,7 +52,7 @@ def _depths(subject: Subject) -> list[tuple[float, float]]:
     cascade, truths = subject.cascade, subject.scored.labels
     found = []
     for depth in range(1, Expectation(cascade).n_levels + 1):
-        at = replay(cascade, subject.scored, subject.items, depth)
+        at = replay(subject.run, depth)
         found.append((float(at.calls.mean()), macro_f1(at.confusion(truths, len(cascade.labels)))))
     return found
 

@@ -11,12 +11,11 @@ from cascade.expectation import Expectation
 from cascade.page.replay import Array
 from cascade.page.subject import Subject
 from cascade.report import Step
-from cascade.scoring import logit
+from cascade.scoring import finite_logit, logit
 from cascade.stage import Combine, Stage
 from cascade.walk import Walk
 
 _EACH = 3  # of one confusion of labels
-_TINY = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +94,7 @@ def _sureness(subject: Subject) -> Array:
 def _beyond(subject: Subject, stage: Stage) -> Array:
     """Log odds of p(yes) over those of the threshold: of the tier that decides, or the mean of all."""
     parts = [
-        logit(np.clip(subject.scored.p[stage.name, tier], _TINY, 1 - _TINY)) - logit(question.threshold)
+        finite_logit(subject.scored.p[stage.name, tier]) - logit(question.threshold)
         for tier, question in stage.questions.items()
     ]
     stacked = np.ma.masked_invalid(np.stack(parts))
@@ -109,7 +108,7 @@ def _example(subject: Subject, row: int) -> Example:
     truth = labels[subject.scored.labels[row]]
     true_answers = {stage.name: answer for stage, answer in subject.cascade.truths(truth)}
     return Example(
-        task=(task.task.text.strip().splitlines() or [""])[0],
+        task=task.headline,
         repository=task.repository,
         item=item.id,
         kind=item.kind,

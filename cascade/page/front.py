@@ -9,9 +9,8 @@ import numpy as np
 from cascade.page.chart import Axis, Chart, Dots, Line, Mark, Table, Tone
 from cascade.page.subject import Subject
 from cascade.tuning.measure import Gauge, Measure
-from cascade.tuning.outcome import Outcome, Replay, deciding, own_thresholds
+from cascade.tuning.outcome import Outcome, deciding, own_thresholds
 from cascade.tuning.path import best_of_each_level
-from cascade.tuning.priors import priors_of
 from cascade.tuning.surface import Cost, Objective, Surface, free_keys, safest
 
 _LOWEST = 0.5  # recall down to which the front is searched
@@ -70,8 +69,7 @@ def _of(cost: Cost, outcome: Outcome) -> float:
 
 def _front(subject: Subject, cost: Cost) -> list[Outcome]:
     """Outcomes of the searched path, from cheap to dear, each better than the one before."""
-    cascade = subject.cascade
-    measured = Replay(cascade, subject.scored, priors_of(cascade, subject.items))
+    cascade, measured = subject.cascade, subject.run
     own, free = own_thresholds(cascade), free_keys(cascade, Measure.RECALL)
     gauge = Gauge(cascade, subject.scored, Measure.RECALL)
     surface = Surface(measured, gauge, Objective(cost), own, free)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cascade.expectation import Expectation
-from cascade.items import Item
 from cascade.stage import Target
-from cascade.tree import Cascade
 from cascade.tuning.outcome import Bools, Replay, in_order, own_thresholds
-from cascade.tuning.priors import priors_of
-from cascade.tuning.scored import ScoredTasks
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -42,19 +37,17 @@ class Replayed:
         return np.asarray(counts.reshape(n_labels, n_labels), np.int64)
 
 
-def replay(cascade: Cascade, scored: ScoredTasks, items: Sequence[Item], depth: int | None = None) -> Replayed:
-    """Run a cascade on scores that are there already.
+def replay(run: Replay, depth: int | None = None) -> Replayed:
+    """Run a cascade on scores that are there already, at its own thresholds.
 
     Args:
-        cascade: The cascade, its prior stage included.
-        scored: Its scores.
-        items: What the rows are of, in their order.
+        run: The cascade with its scores, and what its prior stage goes by for each row.
         depth: Stages after which items stop, with the label that is likeliest where they stand; None for no limit.
     """
-    n = scored.tasks.size
+    cascade, n = run.cascade, run.scored.tasks.size
     stages, places = in_order(cascade), {label: at for at, label in enumerate(cascade.labels)}
-    thresholds, answering = own_thresholds(cascade), Replay(cascade, scored, priors_of(cascade, items))
-    expected, settled, prior = Expectation(cascade), answering.settled(thresholds), cascade.prior_stage
+    thresholds, cost = own_thresholds(cascade), run.calls()
+    expected, settled, prior = Expectation(cascade), run.settled(thresholds), cascade.prior_stage
     here = {stage.name: np.zeros(n, np.bool_) for stage in stages}
     labels, calls, n_passed = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
 
@@ -75,9 +68,8 @@ def replay(cascade: Cascade, scored: ScoredTasks, items: Sequence[Item], depth: 
             stops = here[stage.name] & (n_passed >= depth)
             labels[stops] = places[expected.likeliest(stage)[0]]
             here[stage.name] &= ~stops
-        rows, yes = here[stage.name], answering.answers(stage, thresholds)
-        asked = [~np.isnan(scored.p[stage.name, tier]) for tier in stage.questions]
-        calls[rows] += np.sum(asked, axis=0)[rows]
+        rows, yes = here[stage.name], run.answers(stage, thresholds)
+        calls[rows] += cost[stage.name][rows].astype(np.int64)
         n_passed[rows] += 1
         answers[stage.name] = yes
         lead(rows & yes, stage.yes)

@@ -14,7 +14,8 @@ from cascade.items import Item
 from cascade.page.replay import Replayed, replay
 from cascade.rows import Labelled
 from cascade.tree import Cascade
-from cascade.tuning.outcome import Bools
+from cascade.tuning.outcome import Bools, Replay
+from cascade.tuning.priors import priors_of
 from cascade.tuning.scored import ScoredTasks
 
 
@@ -28,7 +29,8 @@ class Subject:
         tasks: The tasks, each with at least one item.
         items: Their items, one a row.
         questions: What each question says of which rows.
-        replayed: What the rows are given and asked.
+        run: The cascade on these scores, at any thresholds.
+        replayed: What the rows are given and asked at its own.
         matters: Whether each row does.
     """
 
@@ -37,6 +39,7 @@ class Subject:
     tasks: tuple[Labelled, ...]
     items: tuple[Item, ...]
     questions: tuple[QuestionRows, ...]
+    run: Replay
     replayed: Replayed
     matters: Bools
 
@@ -59,14 +62,16 @@ class Subject:
         scored = scored.take(np.unique(scored.tasks))
         filled = tuple(labelled for labelled in tasks if labelled.items)
         items = tuple(item for labelled in filled for item in labelled.items)
+        run = Replay(cascade, scored, priors_of(cascade, items))
         return cls(
             cascade=cascade,
             scored=scored,
             tasks=filled,
             items=items,
             questions=tuple(question_rows(cascade, scored)),
-            replayed=replay(cascade, scored, items),
-            matters=scored.kept(cascade),
+            run=run,
+            replayed=replay(run),
+            matters=run.matters,
         )
 
     @property

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.curve import KNOTS, Curve
-from cascade.scoring import logit, p_yes
+from cascade.scoring import TINY, finite_logit, p_yes
 from cascade.stage import ANY_TIER
 from cascade.tree import Cascade
 from cascade.tuning.honesty import Honesty, Slice, log_loss
@@ -26,7 +26,6 @@ RAW = "raw"
 _HALFWAY = " halfway"
 _LEAST_REPOSITORIES = 3
 _SHRINKAGE = 20  # tasks after which a question's own curve counts as much as what it leans on
-_TINY = 1e-6
 _N_STEPS = 30
 _STILL = 1e-8  # a step so small is the last
 _RIDGE = 1e-3
@@ -208,7 +207,7 @@ def _temperature(p: Array, truths: Array) -> Array:
     """A slope of 1 / T on the raw log odds, and no shift. Source: Guo, Pleiss, Sun and Weinberger (2017)."""
 
     def facts(values: Array) -> Array:
-        log_odds = logit(np.clip(values, _TINY, 1 - _TINY))
+        log_odds = finite_logit(values)
         return np.stack((log_odds, np.zeros_like(log_odds)), axis=1)  # nothing for the shift to act on, so it stays 0
 
     return _logistic(facts, p, truths, np.ones_like(p), np.array([1.0, 0.0]), _RIDGE * p.size**0.5)
@@ -218,7 +217,7 @@ def _platt(p: Array, truths: Array) -> Array:
     """Logistic in the raw log odds. Source: Platt (1999)."""
 
     def facts(values: Array) -> Array:
-        return np.stack((logit(np.clip(values, _TINY, 1 - _TINY)), np.ones_like(values)), axis=1)
+        return np.stack((finite_logit(values), np.ones_like(values)), axis=1)
 
     return _logistic(facts, p, truths, np.ones_like(p), np.array([1.0, 0.0]), _RIDGE * p.size**0.5)
 
@@ -243,7 +242,7 @@ def pulled_beta(p: Array, yes: Array, no: Array, pull: float) -> Curve:
 
 
 def _beta_facts(values: Array) -> Array:
-    low = np.clip(values, _TINY, 1 - _TINY)
+    low = np.clip(values, TINY, 1 - TINY)
     return np.stack((np.log(low), -np.log1p(-low), np.ones_like(low)), axis=1)
 
 

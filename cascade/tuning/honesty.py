@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.metrics import calibration_error, calibration_error_beyond_chance
+from cascade.scoring import TINY
 
 Array = NDArray[np.float64]
-
-_TINY = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,5 +79,5 @@ class Slice:
 
 def log_loss(p: Array, truths: Array) -> float:
     """Mean of -log p of what was true, in nats; p is kept off 0 and 1."""
-    low = np.clip(p, _TINY, 1 - _TINY)
+    low = np.clip(p, TINY, 1 - TINY)
     return float(-(truths * np.log(low) + (1 - truths) * np.log1p(-low)).mean())

@@ -51,6 +51,13 @@ class Promised:
     unit: Unit = Unit.TASK
     largest: int = 1
 
+    def __str__(self) -> str:
+        """In words."""
+        if self.unit is Unit.TASK:
+            return f"a mean {self.measure.words} per task of at least {self.level:g}"
+        what = f"a {self.measure.words} over all rows of at least {self.level:g}"
+        return f"{what}, if no task has more than {self.largest} that count"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptPromise:

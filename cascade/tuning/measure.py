@@ -28,6 +28,11 @@ class Measure(StrEnum):
     PRECISION = "precision"
     MACRO_F1 = "macro_f1"
 
+    @property
+    def words(self) -> str:
+        """Its name in a sentence."""
+        return "macro F1" if self is Measure.MACRO_F1 else str(self)
+
 
 class Unit(StrEnum):
     """What the mean is over.

@@ -108,7 +108,8 @@ class Replay:
 
     def outcome(self, thresholds: Thresholds) -> Outcome:
         """Measures and costs under thresholds."""
-        walk = self.walk(self.all_answers(thresholds), self.settled(thresholds), self.calls())
+        answers, settled = self.all_answers(thresholds), self.settled(thresholds)
+        walk = self.walk(answers, settled, self.calls())
         kept, n_rows = self.is_kept[walk.labels], walk.labels.size
         means = {
             name: float(gauge.means(gauge.counts(walk.labels))[0]) if gauge.n_tasks else float("nan")
@@ -116,8 +117,7 @@ class Replay:
         }
         ms = 0.0
         if self.prices.questions:
-            timed = self.walk(self.all_answers(thresholds), self.settled(thresholds), self.ms(), self.prices.item)
-            ms = float(timed.costs.mean())
+            ms = float(self.walk(answers, settled, self.ms(), self.prices.item).costs.mean())
         return Outcome(
             recall=means[Measure.RECALL],
             precision=means[Measure.PRECISION],

@@ -46,12 +46,9 @@ class _Pool:
     def add(self, places: Places, way: Key) -> Line:
         """Follow a way, and keep what nothing else of it beats."""
         line = self.surface.line(places, way)
-        values, costs = line.values, line.costs
-        order = np.lexsort((costs, -values))
-        best = np.minimum.accumulate(np.append(np.inf, costs[order][:-1]))
-        chosen = order[costs[order] < best]
-        self.values.append(values[chosen])
-        self.costs.append(costs[chosen])
+        chosen = _unbeaten(line.values, line.costs)
+        self.values.append(line.values[chosen])
+        self.costs.append(line.costs[chosen])
         self.lines.append((dict(places), way, chosen))
         return line
 
@@ -60,14 +57,19 @@ class _Pool:
         values, costs = np.concatenate(self.values), np.concatenate(self.costs)
         line = np.repeat(np.arange(len(self.lines)), [part.size for part in self.values])
         place = np.concatenate([chosen for _, _, chosen in self.lines])
-        order = np.lexsort((costs, -values))
-        best = np.minimum.accumulate(np.append(np.inf, costs[order][:-1]))
-        chosen = order[costs[order] < best]
+        chosen = _unbeaten(values, costs)
         places = []
         for row in chosen:
             others, way, _ = self.lines[line[row]]
             places.append(self.surface.moved(others, way, int(place[row])))
         return values[chosen], costs[chosen], places
+
+
+def _unbeaten(values: Array, costs: Array) -> np.ndarray:
+    """Places of what nothing else beats in both, by values that fall."""
+    order = np.lexsort((costs, -values))
+    best = np.minimum.accumulate(np.append(np.inf, costs[order][:-1]))
+    return order[costs[order] < best]
 
 
 def best_of_each_level(
