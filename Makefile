@@ -4,7 +4,18 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+# gcc 12 drops stores that ggml needs for the matrix tiles of CPUs with AMX, and the process dies of an illegal
+# instruction; without dead-store elimination the same code is right. A compiler that does not know the flags does not
+# need them.
+KEEP_STORES := -fno-dse -fno-tree-dse
+HAS_KEEP_STORES := $(shell $(CXX) -Werror $(KEEP_STORES) -x c++ -fsyntax-only /dev/null 2>/dev/null && echo yes)
+ifeq ($(HAS_KEEP_STORES),yes)
+export CMAKE_ARGS := $(CMAKE_ARGS) -DCMAKE_CXX_FLAGS='$(KEEP_STORES)'
+endif
+# pip keeps what it built whatever the flags were, so what is built with these is kept apart.
+PIP_CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/binary-cascade/pip
+PIP := $(BIN)/python -m pip --disable-pip-version-check --cache-dir "$(PIP_CACHE)" install --quiet
 
 # A stamp says that the environment was made from the present pyproject.toml.
 RUN_STAMP := $(VENV)/.installed
