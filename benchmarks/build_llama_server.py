@@ -48,7 +48,7 @@ def check_tools() -> None:
         BuildError: Names what is missing.
     """
     if shutil.which("cmake") is None:
-        msg = "cmake is missing; install it, such as by `pip install cmake`."
+        msg = "cmake is not on the PATH. Install it by the system's package manager."
         raise BuildError(msg)
     if not any(shutil.which(name) for name in (os.environ.get("CXX", "c++").partition(" ")[0], "g++", "clang++")):
         msg = "A C++ compiler is missing; install one, or name it in CXX."

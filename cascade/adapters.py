@@ -13,6 +13,7 @@ from pathlib import Path
 from cascade.adapter_facts import AdapterFacts, check_adapter
 from cascade.config import Config, ModelConfig
 from cascade.errors import ConfigError, ModelFileError
+from cascade.extras import install_extra
 from cascade.gguf_file import read_gguf
 from cascade.model_facts import ModelFacts, check_labels, check_model
 from cascade.prompt import prompt_format
@@ -81,7 +82,7 @@ class Hub:
         except ImportError as error:
             msg = (
                 f"model.repo_id: {model.repo_id!r} needs the package huggingface_hub. "
-                "Run `pip install 'binary-cascade[hub]'`, or give model.path."
+                f"Run `{install_extra('hub')}`, or give model.path."
             )
             raise ConfigError(msg) from error
         try:

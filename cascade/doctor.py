@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cascade.config import Config, read_config, shipped_config
 from cascade.errors import CascadeError
+from cascade.extras import install_extra, install_package
 from cascade.items import Group, Item, Task
 from cascade.machine import n_cores
 from cascade.tree import Cascade
@@ -86,13 +87,13 @@ def _package(name: str) -> Finding:
     try:
         return Finding(name=name, value=version(name))
     except PackageNotFoundError:
-        return Finding(name=name, value="not installed", ok=False, remedy=f"Run `pip install {name}`.")
+        return Finding(name=name, value="not installed", ok=False, remedy=f"Run `{install_package(name)}`.")
 
 
 def _grammars() -> Finding:
     missing = [name for name in _GRAMMARS if find_spec(name) is None]
     value = "all" if not missing else f"without {', '.join(missing)}"
-    hint = "" if not missing else "; for other languages than Python: pip install 'binary-cascade[languages]'"
+    hint = "" if not missing else f"; for other languages than Python: `{install_extra('languages')}`"
     return Finding(name="grammars", value=value + hint)
 
 

@@ -17,6 +17,7 @@ from cascade import BackendError, Engine, ScriptedBackend
 from cascade.backends.base import Probe, Wave, WaveCost
 from cascade.cli.output import ExitCode
 from cascade.expectation import Expectation
+from cascade.extras import install_extra
 from cascade.observer import SeenWave
 from cascade.prompt import Node, Segment
 from cascade.request import Request, new_request
@@ -163,10 +164,10 @@ def test_without_the_extras_the_command_says_what_to_install() -> None:
         "assert main(['config', 'show', 'precision']) == 0; sys.exit(main({command!r}))"
     )
     for missing, command, extra in (
-        ("fastapi", ["serve"], "binary-cascade[serve]"),
-        ("opentelemetry.sdk", ["serve", "--traces"], "binary-cascade[telemetry]"),
+        ("fastapi", ["serve"], "serve"),
+        ("opentelemetry.sdk", ["serve", "--traces"], "telemetry"),
     ):
         program = code.format(missing=missing, command=command)
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
         assert done.returncode == ExitCode.FAILURE
-        assert extra in done.stderr
+        assert f"`{install_extra(extra)}`" in done.stderr

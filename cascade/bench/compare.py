@@ -20,6 +20,7 @@ from cascade.bench.summary import summary
 from cascade.bench.torch_peer import TorchPeer
 from cascade.config import Config
 from cascade.errors import CascadeError, PeerError
+from cascade.extras import build_llama_server
 from cascade.machine import peak_memory_mib
 
 SERVER_SETTINGS = ((1, False), (4, False), (8, False), (1, True), (4, True))
@@ -152,10 +153,7 @@ def _makers(family: str, setup: PeerSetup, choice: PeerChoice) -> Iterable[Calla
     """
     if family == "llama-server":
         if choice.server is None:
-            msg = (
-                "llama-server needs the path of the program: --llama-server PATH. "
-                "`python -m benchmarks.build_llama_server` builds it."
-            )
+            msg = f"llama-server needs the path of the program: --llama-server PATH. {build_llama_server()}"
             raise PeerError(msg)
         return [
             partial(ServerPeer, setup, choice.server, n_slots, is_by_item=is_by_item)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from math import prod
 
 from cascade.errors import PeerError
+from cascade.extras import install_extra
 from cascade.model_facts import ModelFacts
 
 _SIZE = 2_048
@@ -33,7 +34,7 @@ def best_product(n_threads: int) -> Callable[[], float]:
     try:
         import torch  # noqa: PLC0415 - optional and heavy
     except ImportError as error:
-        msg = "torch is not installed: pip install 'binary-cascade[train]'"
+        msg = f"torch is not installed. Run `{install_extra('train')}`."
         raise PeerError(msg) from error
     left, right = (torch.randn(_SIZE, _SIZE, dtype=torch.bfloat16) for _ in range(2))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.errors import InputError, MachineError
+from cascade.extras import install_extra
 
 Figures = Mapping[str, Any]
 """What ``compare`` returns."""
@@ -26,7 +27,7 @@ def prepare(folder: Path) -> Any:
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - optional
     except ImportError as error:
-        msg = "Plots need matplotlib: pip install 'binary-cascade[bench]'."
+        msg = f"Plots need matplotlib. Run `{install_extra('bench')}`."
         raise InputError(msg) from error
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from cascade.adapters import Adapter
 from cascade.bench.asks import by_stage
 from cascade.bench.peers import PeerSetup
 from cascade.errors import PeerError
+from cascade.extras import install_extra
 from cascade.gguf_file import GGUFFile, read_gguf
 from cascade.stage import BASE
 
@@ -54,7 +55,7 @@ class TorchPeer:
             import torch  # noqa: PLC0415
             import transformers  # noqa: PLC0415
         except ImportError as error:
-            msg = f"transformers needs the package {error.name}. Run `pip install 'binary-cascade[train]'`."
+            msg = f"transformers needs the package {error.name}. Run `{install_extra('train')}`."
             raise PeerError(msg) from error
         self.name = f"transformers + PEFT, BF16, batches of {BATCH}{', last logits only' * by_hand}"
         self._by_hand = by_hand

@@ -14,6 +14,7 @@ import typer
 from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, results
 from cascade.engine import Engine
 from cascade.errors import InputError, MachineError
+from cascade.extras import install_extra
 from cascade.logs import show_logs
 from cascade.machine import return_large_blocks
 from cascade.observer import Observer
@@ -43,7 +44,7 @@ def serve(  # noqa: PLR0913 - the command line's options
         from cascade.service.server import Server, listen, url_of  # noqa: PLC0415 - as above
         from cascade.service.settings import TOKEN_VARIABLE, ServiceSettings  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
-        msg = f"{error.name} is not installed. Run `pip install 'binary-cascade[serve]'`."
+        msg = f"{error.name} is not installed. Run `{install_extra('serve')}`."
         raise MachineError(msg) from error
     settings = ServiceSettings(
         max_items=max_items, max_body=max_body * 1024 * 1024, max_calls=max_calls, token=_token(TOKEN_VARIABLE)
@@ -96,7 +97,7 @@ def _tracing(*, wanted: bool) -> Iterator[tuple[tuple[Observer, ...], Any]]:
 
         provider = otlp_provider()
     except ModuleNotFoundError as error:
-        msg = f"{error.name} is not installed. Run `pip install 'binary-cascade[telemetry]'`."
+        msg = f"{error.name} is not installed. Run `{install_extra('telemetry')}`."
         raise MachineError(msg) from error
     try:
         yield (Traces(provider),), spans_of_calls(provider)

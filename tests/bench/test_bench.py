@@ -21,6 +21,7 @@ from cascade.bench.reuse import Reuse
 from cascade.bench.workload import WORKLOADS, workload
 from cascade.cli import main
 from cascade.errors import InputError
+from cascade.extras import install_extra
 from cascade.prompt import PromptBuilder
 from tests.shipped import CASCADES, SHIPPED
 
@@ -159,7 +160,7 @@ def test_bench_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     code = main(["bench", "--workload", "single", "--rounds", "1", "--plot", str(tmp_path / "plots")])
     if find_spec("matplotlib") is None:
         assert code == 2
-        assert "binary-cascade[bench]" in capsys.readouterr().err
+        assert f"`{install_extra('bench')}`" in capsys.readouterr().err
     else:
         assert code == 0
         assert {path.name for path in (tmp_path / "plots").iterdir()} == {

@@ -52,7 +52,7 @@ def test_missing_tools_end_with_code_2(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     assert main([str(tmp_path / "out")]) == 2
-    assert capsys.readouterr().err.startswith("error: cmake is missing")
+    assert capsys.readouterr().err.startswith("error: cmake is not on the PATH")
     cmake = tmp_path / "cmake"
     cmake.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
     cmake.chmod(0o755)

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 
 from cascade.errors import ConfigError, MachineError
+from cascade.extras import install_extra
 from cascade.servers_config import ServerConfig
 
 
@@ -67,7 +68,7 @@ def _from_keyring(name: str, service: str) -> str:
         keyring = importlib.import_module("keyring")
         errors = importlib.import_module("keyring.errors")
     except ImportError as error:
-        msg = f"servers.{name}.keyring: needs the package keyring. Run `pip install 'binary-cascade[keyring]'`."
+        msg = f"servers.{name}.keyring: needs the package keyring. Run `{install_extra('keyring')}`."
         raise ConfigError(msg) from error
     try:
         return str(keyring.get_password(service, name) or "")

@@ -1,0 +1,78 @@
+"""How to install what is missing, by where the package lies."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+
+from cascade.extras import build_llama_server, install_extra, install_package
+
+ROOT = Path(__file__).parent.parent
+EXTRAS = ("bench", "hub", "keyring", "languages", "serve", "telemetry", "train")
+
+
+def _pip(command: str) -> list[str]:
+    """What follows the interpreter's own pip."""
+    python, dash_m, name, verb, *rest = shlex.split(command)
+    assert (python, dash_m, name, verb) == (sys.executable, "-m", "pip", "install")
+    return rest
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_a_checkout_is_installed_again_with_the_extra(extra: str) -> None:
+    """The folder of the checkout is named in full, so that the command works from everywhere."""
+    assert _pip(install_extra(extra)) == ["-e", f"{ROOT}[{extra}]"]
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_of_a_wheel_the_requirements_of_the_extra_are_named(extra: str, tmp_path: Path) -> None:
+    """All of them with their bounds, and never this package, which is on no index."""
+    named = _pip(install_extra(extra, tmp_path))
+    lines = [line.partition(";") for line in requires("binary-cascade") or []]
+    assert named == [line.strip() for line, _, marker in lines if f"extra == '{extra}'" in marker]
+    assert named
+    assert not [requirement for requirement in named if requirement.startswith("binary-cascade")]
+
+
+def test_the_pyproject_of_another_project_makes_no_checkout(tmp_path: Path) -> None:
+    """Some packages leave one in site-packages; a damaged one does no harm either."""
+    for text in ('[project]\nname = "other"\n', "project = 1\n", "= damaged"):
+        (tmp_path / "pyproject.toml").write_text(text)
+        assert _pip(install_extra("hub", tmp_path))[0].startswith("huggingface-hub")
+
+
+def test_a_folder_with_a_space_is_quoted(tmp_path: Path) -> None:
+    """The command can be pasted into a shell as it is."""
+    checkout = tmp_path / "my own"
+    checkout.mkdir()
+    (checkout / "pyproject.toml").write_text('[project]\nname = "binary-cascade"\n')
+    assert _pip(install_extra("hub", checkout)) == ["-e", f"{checkout}[hub]"]
+
+
+def test_a_package_is_named_with_its_bounds(tmp_path: Path) -> None:
+    """One that is always needed as the metadata have it, an unknown one by its name, this one by its checkout."""
+    (numpy,) = _pip(install_package("numpy"))
+    assert numpy.startswith("numpy<")
+    assert _pip(install_package("unheard-of")) == ["unheard-of"]
+    assert _pip(install_package("binary-cascade")) == ["-e", str(ROOT)]
+    assert _pip(install_package("binary-cascade", tmp_path)) == ["binary-cascade"]
+
+
+def test_what_builds_llama_server_lies_in_checkouts_alone(tmp_path: Path) -> None:
+    """The command goes to the checkout's folder first; a wheel has none, and names the sources."""
+    command = build_llama_server().split("`")[1]
+    assert command == f"cd {ROOT} && {sys.executable} -m benchmarks.build_llama_server"
+    assert (ROOT / "benchmarks" / "build_llama_server.py").is_file()
+    assert build_llama_server(tmp_path) == "Build it from https://github.com/ggml-org/llama.cpp."
+
+
+def test_the_command_is_one_that_pip_understands() -> None:
+    """Pip resolves the checkout with the extra; nothing is installed or fetched."""
+    dry = [*shlex.split(install_extra("keyring")), "--dry-run", "--no-deps", "--no-build-isolation", "--no-index"]
+    done = subprocess.run(dry, capture_output=True, text=True, check=False)
+    assert "Would install binary-cascade" in done.stdout, done.stderr
