@@ -34,6 +34,9 @@ OPTIONS: Mapping[str, str] = {
 }
 """What differs from llama.cpp's own defaults, and what the comparison rests on."""
 
+KEEP_STORES = ("-fno-dse", "-fno-tree-dse")
+"""Flags without which gcc drops stores that the matrix tiles of CPUs with AMX need; see the Makefile."""
+
 _STDERR = 2  # where the tools' words go: stdout has the path alone
 
 
@@ -56,6 +59,16 @@ def check_tools() -> None:
     if not hasattr(tarfile, "data_filter"):
         msg = "This Python cannot unpack archives safely; use 3.11.4 or newer."
         raise BuildError(msg)
+
+
+def knows(flags: Sequence[str]) -> bool:
+    """Whether the C++ compiler takes flags."""
+    compiler = os.environ.get("CXX", "c++").split()
+    command = [*compiler, "-Werror", *flags, "-x", "c++", "-fsyntax-only", os.devnull]
+    try:
+        return not subprocess.run(command, check=False, capture_output=True).returncode
+    except OSError:
+        return False
 
 
 def fetch(folder: Path) -> Path:
@@ -94,6 +107,8 @@ def build(source: Path, folder: Path, jobs: int) -> Path:
         BuildError: cmake failed; its own words stand above.
     """
     options = [f"-D{key}={value}" for key, value in OPTIONS.items()]
+    if knows(KEEP_STORES):
+        options.append(f"-DCMAKE_CXX_FLAGS={' '.join(KEEP_STORES)}")
     _run(["cmake", "-S", str(source / "vendor" / "llama.cpp"), "-B", str(folder), *options])
     _run(["cmake", "--build", str(folder), "--config", "Release", "--target", TARGET, "--parallel", str(jobs)])
     found = sorted(path for path in (folder / "bin").rglob(f"{TARGET}*") if path.stem == TARGET)

@@ -128,6 +128,11 @@ class ModelConfig(Frozen):
     n_threads: int = Field(0, ge=0, le=1024, description="Threads of llama.cpp; 0 for all cores.")
     n_gpu_layers: int = Field(0, ge=-1, description="Layers on a GPU; -1 for all.")
     flash_attention: bool = Field(True, description="Skips masked tiles of the shared cache.")
+    use_extra_bufts: bool | None = Field(
+        None,
+        description="Lets llama.cpp rearrange quantised weights for this processor, which is faster. If absent, it "
+        "does where a test shows that it can; true skips that test.",
+    )
 
     @property
     def has_source(self) -> bool:

@@ -16,11 +16,12 @@ from cascade.config import Config, read_config, shipped_config
 from cascade.errors import CascadeError
 from cascade.extras import install_extra, install_package
 from cascade.items import Group, Item, Task
-from cascade.machine import n_cores
+from cascade.machine import n_cores, user_cache
 from cascade.tree import Cascade
 
 if TYPE_CHECKING:
     from cascade.adapters import ModelSet
+    from cascade.backends.extra_buffers import Verdict
 
 _PACKAGES = ("binary-cascade", "llama-cpp-python", "numpy", "pydantic", "structlog", "gguf")
 _GRAMMARS = ("tree_sitter", "tree_sitter_c", "tree_sitter_javascript", "tree_sitter_typescript", "tree_sitter_go")
@@ -111,7 +112,28 @@ def _processor() -> Generator[Finding, None, bool]:
     native = not {"AVX2", "AVX512", "NEON"}.isdisjoint(features)
     remedy = "Rebuild llama-cpp-python from source on this machine: its vector instructions are not used."
     yield Finding(name="llama.cpp", value=" ".join(features), ok=native, remedy="" if native else remedy)
-    return True
+    return (yield from _extra_buffers())
+
+
+def _extra_buffers() -> Generator[Finding, None, bool]:
+    """Tries anew, whatever is kept; returns whether llama.cpp can compute at all."""
+    from cascade.backends import extra_buffers  # noqa: PLC0415 - llama_cpp may be missing, which is a finding above
+
+    verdict = extra_buffers.keep_verdict(extra_buffers.this_pair(), extra_buffers.probe(), user_cache())
+    yield extra_buffers_finding(verdict)
+    return verdict is not extra_buffers.Verdict.BROKEN
+
+
+def extra_buffers_finding(verdict: Verdict) -> Finding:
+    """What a verdict on llama.cpp's extra buffer types means for whoever runs models here."""
+    from cascade.backends.extra_buffers import REBUILD, Verdict  # noqa: PLC0415 - as above
+
+    remedy = f"Build it again on this machine: {REBUILD}"
+    if verdict not in {Verdict.SOUND, Verdict.UNKNOWN, Verdict.BROKEN}:
+        remedy += " Until then quantised models are loaded without them on CPUs with AMX, which is right and slower; "
+        remedy += "elsewhere set use_extra_bufts = false under [model]."
+    is_ok = verdict in {Verdict.SOUND, Verdict.UNKNOWN}
+    return Finding(name="extra buffers", value=verdict.words, ok=is_ok, remedy="" if is_ok else remedy)
 
 
 def _files(config: Config) -> Generator[Finding, None, ModelSet | None]:

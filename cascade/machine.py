@@ -21,12 +21,22 @@ def n_cores() -> int:
 
 def processor_name() -> str:
     """The processor's own name where the system tells it, otherwise its architecture; never empty."""
+    return _cpu_info("model name") or platform.processor() or platform.machine() or "unknown"
+
+
+def processor_flags() -> frozenset[str]:
+    """The processor's features in Linux's words, such as ``avx2`` or ``amx_int8``; empty where the system is silent."""
+    return frozenset(_cpu_info("flags").split())
+
+
+def _cpu_info(key: str) -> str:
+    """The first value of a key that Linux tells of its processors; empty where there is none."""
     try:
         lines = _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine() or "unknown"
+        return ""
+    fields = (line.partition(":") for line in lines)
+    return next((value.strip() for name, _, value in fields if name.strip() == key), "")
 
 
 def memory_bytes() -> int | None:

@@ -128,7 +128,16 @@ def test_pure_modules_import_pure_ones_only(name: str) -> None:
     ("library", "rooms"),
     [
         ("llama_cpp", ("cascade.backends.", "cascade.bench.peers", "cascade.doctor")),
-        ("gguf", ("cascade.adapter_facts", "cascade.gguf_file", "cascade.model_facts", "cascade.doctor")),
+        (
+            "gguf",
+            (
+                "cascade.backends.extra_buffers_process",
+                "cascade.adapter_facts",
+                "cascade.gguf_file",
+                "cascade.model_facts",
+                "cascade.doctor",
+            ),
+        ),
         ("torch", ("cascade.bench.limits", "cascade.bench.torch_peer")),
         ("transformers", ("cascade.bench.torch_peer",)),
         ("peft", ("cascade.bench.torch_peer",)),

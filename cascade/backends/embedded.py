@@ -83,6 +83,7 @@ def context_size(model: ModelConfig, tuning: Tuning | None = None) -> ContextSiz
         n_threads=model.n_threads,
         n_gpu_layers=model.n_gpu_layers,
         flash_attention=model.flash_attention,
+        use_extra_bufts=model.use_extra_bufts,
     )
     return replace(size, **{name: value for name, value in tuned.items() if name not in model.model_fields_set})
 

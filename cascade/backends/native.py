@@ -16,6 +16,7 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.backends.extra_buffers import may_use_extra_buffers
 from cascade.backends.native_log import native_log
 from cascade.backends.native_rows import Rows
 from cascade.backends.native_tokenizer import LlamaTokenizer
@@ -39,6 +40,8 @@ class ContextSize:
         n_threads: Threads; 0 for all cores this process may use.
         n_gpu_layers: Layers on a GPU; -1 for all.
         flash_attention: Whether masked tiles of the shared cache are skipped.
+        use_extra_bufts: Whether llama.cpp may rearrange quantised weights for this processor; None to find out whether
+            it can.
     """
 
     n_ctx: int
@@ -48,6 +51,7 @@ class ContextSize:
     n_threads: int = 0
     n_gpu_layers: int = 0
     flash_attention: bool = True
+    use_extra_bufts: bool | None = None
 
 
 class AbortedError(DecodeError):
@@ -58,6 +62,7 @@ class NativeModel:
     """A loaded model with one context and any number of adapters.
 
     Raises:
+        MachineError: llama.cpp cannot compute on this processor.
         ModelFileError: llama.cpp refused a file.
     """
 
@@ -69,6 +74,8 @@ class NativeModel:
         self._flag, self._is_interrupted = _abort_flag()
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = size.n_gpu_layers if size.n_gpu_layers >= 0 else 1_000
+        allowed = size.use_extra_bufts
+        params.use_extra_bufts = may_use_extra_buffers(path) if allowed is None else allowed
         self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
         if not self._model:
             msg = f"llama.cpp cannot load {path}: {self._log.last_error() or 'no reason given'}."
@@ -105,7 +112,7 @@ class NativeModel:
     def reopen(self, size: ContextSize) -> None:
         """Another context in place of the present one: the cache is empty and no adapter active.
 
-        ``n_gpu_layers`` stays what the model was loaded with.
+        ``n_gpu_layers`` and ``use_extra_bufts`` stay what the model was loaded with.
 
         Raises:
             ModelFileError: llama.cpp cannot open it; the model can then only be closed.
