@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -96,3 +97,14 @@ def serving(engine: Engine, metrics: Metrics, settings: ServiceSettings = DEFAUL
 def body_of(task: Task, items: Sequence[Item], **more: object) -> dict[str, Any]:
     """A request to a cascade as JSON."""
     return {"task": task.text, "seeds": list(task.seeds), "items": [asdict(item) for item in items], **more}
+
+
+def assert_problem(answer: httpx.Response, status: int, field: str | None, *words: str) -> None:
+    """An answer is a problem with this status and field at fault, and its sentence has the words."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    told = answer.json()
+    assert told.keys() == {"type", "title", "status", "detail", "field"}
+    assert (told["type"], told["title"], told["status"]) == ("about:blank", HTTPStatus(status).phrase, status)
+    assert told["field"] == field
+    assert all(word in told["detail"] for word in words), told["detail"]

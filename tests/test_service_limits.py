@@ -18,20 +18,11 @@ from cascade.service.settings import ServiceSettings
 from cascade.stop import Stop
 from tests.asyncs import run
 from tests.requests import plain_items, symbols
-from tests.service import ADAPTERS, PATIENCE_S, Service, Waiting, body_of, serving
+from tests.service import ADAPTERS, PATIENCE_S, Service, Waiting, assert_problem, body_of, serving
 
 PRECISION = "/v1/cascades/precision"
 ITEM = {"id": "1", "name": "a"}
 TOKEN = "open-sesame"  # noqa: S105 - a test's
-
-
-def _status(answer: httpx.Response, status: int, field: str | None, *words: str) -> None:
-    """The status, the field at fault, and words of the sentence."""
-    assert answer.status_code == status, answer.text
-    body = answer.json()
-    assert body.keys() == {"detail", "field"}
-    assert body["field"] == field
-    assert all(word in body["detail"] for word in words), body["detail"]
 
 
 @pytest.mark.parametrize(
@@ -41,16 +32,16 @@ def _status(answer: httpx.Response, status: int, field: str | None, *words: str)
         ({"task": "", "items": []}, "task", ["at least 1"]),
         ({"task": " \n", "items": []}, "task", ["blank"]),
         ({"task": "t"}, "items", ["missing"]),
-        ({"task": "t", "items": {}}, "items", ["tuple"]),
-        ({"task": "t", "items": [], "deadline": 1}, "deadline", ["unknown"]),
+        ({"task": "t", "items": {}}, "items", ["array", "object"]),
+        ({"task": "t", "items": [], "deadline": 1}, "deadline", ["unknown", "task, seeds, items, budget_ms, depth"]),
         ({"task": "t", "items": [{"id": "1"}]}, "items.0.name", ["missing"]),
         ({"task": "t", "items": [ITEM, {"id": "", "name": "a"}]}, "items.1.id", ["at least 1"]),
         ({"task": "t", "items": [ITEM, {"id": 7, "name": "a"}]}, "items.1.id", ["string", "7"]),
         ({"task": "t", "items": [ITEM, ITEM]}, "items.1.id", ["items.0", "unique"]),
-        ({"task": "t", "items": [ITEM | {"colour": "red"}]}, "items.0.colour", ["unknown"]),
-        ({"task": "t", "items": [ITEM | {"priority": float("nan")}]}, "items.0", ["nan", "finite"]),
-        ({"task": "t", "items": [ITEM | {"priority": float("inf")}]}, "items.0", ["inf", "finite"]),
-        ({"task": "t", "items": [ITEM | {"priority": 10**400}]}, "items.0.priority", ["number"]),
+        ({"task": "t", "items": [ITEM | {"colour": "red"}]}, "items.0.colour", ["unknown", "id, kind, name"]),
+        ({"task": "t", "items": [ITEM | {"priority": float("nan")}]}, "items.0.priority", ["nan", "finite"]),
+        ({"task": "t", "items": [ITEM | {"priority": float("inf")}]}, "items.0.priority", ["inf", "finite"]),
+        ({"task": "t", "items": [ITEM | {"priority": 10**400}]}, "items.0.priority", ["401 digits", "309"]),
         ({"task": "t", "items": [ITEM | {"prior": 1.5}]}, "items.0", ["1.5", "probability"]),
         ({"task": "t", "items": [ITEM | {"tiers": ["a", "a"]}]}, "items.0", ["twice"]),
         ({"task": "t", "items": [ITEM | {"doc": "x" * 101}]}, "items.0.doc", ["101", "100"]),
@@ -64,6 +55,9 @@ def _status(answer: httpx.Response, status: int, field: str | None, *words: str)
         ({"task": "t", "items": [], "budget_ms": 1e300}, "budget_ms", ["86400000"]),
         ({"task": "t", "items": [], "depth": 0}, "depth", ["greater than or equal to 1"]),
         ({"task": "t", "items": [], "depth": 1.5}, "depth", ["integer"]),
+        ({"task": "t", "items": [], "depth": "3"}, "depth", ["number", '"3"']),
+        ({"task": "t", "items": [], "depth": True}, "depth", ["number", "true"]),
+        ({"task": "t", "items": [], "budget_ms": "5"}, "budget_ms", ["number", '"5"']),
     ],
 )
 @run
@@ -73,31 +67,88 @@ async def test_a_body_that_cannot_be_used_names_the_field(body: dict[str, Any], 
     service = Service(backend, ServiceSettings(max_items=8, max_text=100))
     with service.engine:
         async with service.client(headers={"Content-Type": "application/json"}) as client:
-            _status(await client.post(PRECISION, content=json.dumps(body)), 422, field, *words)
+            assert_problem(await client.post(PRECISION, content=json.dumps(body)), 422, field, *words)
     assert not backend.waves
 
 
 @pytest.mark.parametrize(
-    ("content", "status", "field"),
+    ("content", "status", "field", "words"),
     [
-        (b"", 422, None),
-        (b"{", 400, None),
-        (b"[]", 422, None),
-        (b"\xff\xfe", 400, None),
-        (b'{"task": "\\ud800", "items": []}', 422, "task"),
-        (b'{"task": "t", "items": [], "\\ud800": 1}', 422, None),
-        (b'{"task": "t", "items": [], "depth": ' + b"9" * 10_000 + b"}", 400, None),
-        (b'{"task": "t", "items": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400, None),
+        (b"", 422, None, ["empty"]),
+        (b"{", 400, None, ["line 1, column 2", "its end"]),
+        (b'{"task": "t",\n "items": [}', 400, None, ["line 2, column 12", '"}"']),
+        (b"[]", 422, None, ["object", "given an array"]),
+        (b"null", 422, None, ["object", "given null"]),
+        (b"\xff\xfe", 400, None, ["UTF-8", "0xff", "offset 0"]),
+        (b'{"task": "caf\xe9"}', 400, None, ["UTF-8", "0xe9", "offset 13"]),
+        (b'{"task": "\\ud800", "items": []}', 422, "task", ["surrogate"]),
+        (b'{"task": "t", "items": [], "\\ud800": 1}', 422, None, ["key", "surrogate"]),
+        (b'{"task": "t", "items": [], "depth": ' + b"9" * 5_000 + b"}", 422, "depth", ["5000 digits", "309"]),
+        (b'{"task": "t", "items": [], "depth": -' + b"9" * 5_000 + b"}", 422, "depth", ["5000 digits"]),
+        (b'{"task": "t", "items": [], "budget_ms": ' + b"9" * 5_000 + b".5}", 422, "budget_ms", ["inf", "finite"]),
+        (b'{"task": "t", "items": [], "budget_ms": -Infinity}', 422, "budget_ms", ["-inf", "finite"]),
+        (b'{"task": "t", "task": "u", "items": []}', 422, "task", ["twice"]),
+        (b'{"task": "t", "items": [{"id": "1", "name": "a", "id": "2"}]}', 422, "items.0.id", ["twice"]),
+        (b'{"task": "t", "items": ' + b"[" * 100 + b"]" * 100 + b"}", 422, "items", ["nested", "64"]),
+        (b'{"task": "t", "items": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 422, None, ["nested", "64"]),
+        (b'{"task": "t", "items": ' + b'[{"a": ' * 100_000, 422, None, ["nested", "64"]),
     ],
 )
 @run
-async def test_bytes_that_are_no_request_are_refused(content: bytes, status: int, field: str | None) -> None:
-    """Whatever is sent, the answer is a 4xx in plain words and never a failure of the service."""
+async def test_bytes_that_are_no_request_are_refused(
+    content: bytes, status: int, field: str | None, words: list[str]
+) -> None:
+    """Whatever is sent, the answer is a 4xx that says what is wrong and where, and never a failure of the service."""
     service = Service()
     with service.engine:
         async with service.client(headers={"Content-Type": "application/json"}) as client:
-            _status(await client.post(PRECISION, content=content), status, field)
+            assert_problem(await client.post(PRECISION, content=content), status, field, *words)
             assert (await client.post("/v1/systemone", content=content)).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ({}, ["Content-Type is missing", "application/json"]),
+        (
+            {"Content-Type": "application/x-www-form-urlencoded"},
+            ["'application/x-www-form-urlencoded'", "application/json"],
+        ),
+        ({"Content-Type": "json"}, ["'json'", "application/json"]),
+        ({"Content-Type": "application/json; charset=utf-16"}, ["'utf-16'", "UTF-8"]),
+        ({"Content-Type": "application/json", "Content-Encoding": "gzip"}, ["'gzip'", "uncompressed"]),
+    ],
+)
+@run
+async def test_what_is_sent_as_something_else_is_refused(headers: dict[str, str], words: list[str]) -> None:
+    """415 names the header that was given and the one that is needed."""
+    service = Service()
+    with service.engine:
+        async with service.client(headers=headers) as client:
+            for path in (PRECISION, "/v1/systemone"):
+                assert_problem(await client.post(path, content=b'{"task": "t", "items": []}'), 415, None, *words)
+
+
+@run
+async def test_bodies_of_any_honest_form_are_read() -> None:
+    """A byte order mark, a charset of UTF-8 and other names of JSON make no difference."""
+    service = Service()
+    body = json.dumps({"task": "t", "items": [ITEM]}).encode()
+    with service.engine:
+        async with service.client() as client:
+            for kind in ("application/json; charset=UTF-8", "application/vnd.api+json", "APPLICATION/JSON"):
+                answer = await client.post(PRECISION, content=b"\xef\xbb\xbf" + body, headers={"Content-Type": kind})
+                assert answer.status_code == 200
+
+
+@run
+async def test_what_stands_in_the_query_is_not_dropped_unread() -> None:
+    """A budget behind a question mark is refused, since nothing is read there."""
+    service = Service()
+    with service.engine:
+        async with service.client() as client:
+            answer = await client.post(f"{PRECISION}?budget_ms=5", json={"task": "t", "items": []})
+    assert_problem(answer, 422, None, "'budget_ms'", "body")
 
 
 @run
@@ -132,20 +183,51 @@ async def test_systemone_states_of_any_form_are_answered() -> None:
             ]
             for fault, field in faults:
                 call = {"state": full | fault, "questions": questions}
-                _status(await client.post("/v1/systemone", json=call), 422, field)
-            _status(await client.post("/v1/systemone", json={"state": 7, "questions": questions}), 422, "state.str")
+                assert_problem(await client.post("/v1/systemone", json=call), 422, field)
+            answer = await client.post("/v1/systemone", json={"state": 7, "questions": questions})
+            assert_problem(answer, 422, "state", "string", "object", "array", "given 7")
 
 
 @run
 async def test_unknown_paths_methods_and_cascades() -> None:
-    """404 and 405, with the names that there are."""
+    """404 and 405, with what there is; a slash at the end is said to be one too many."""
     service = Service()
     with service.engine:
         async with service.client() as client:
-            _status(await client.get("/v2"), 404, None, "openapi.json")
-            _status(await client.get("/v1/systemone"), 405, None)
+            assert_problem(await client.get("/v2"), 404, None, "'/v2'", "openapi.json")
+            assert_problem(await client.get("/v1/models/"), 404, None, "'/v1/models/'", "slash", ": /v1/models")
+            assert_problem(await client.post(f"{PRECISION}/", json={}), 404, None, "slash", f": {PRECISION}")
             answer = await client.post("/v1/cascades/precisoin", json={"task": "t", "items": []})
-            _status(answer, 404, "name", "precisoin", "scope")
+            assert_problem(answer, 404, "name", "precisoin", "scope")
+            for method, path, allowed in (
+                ("GET", "/v1/systemone", "POST"),
+                ("POST", "/health", "GET, HEAD"),
+                ("POST", "/openapi.json", "GET, HEAD"),
+                ("DELETE", PRECISION, "POST"),
+                ("QUERY", "/metrics", "GET, HEAD"),
+            ):
+                answer = await client.request(method, path)
+                assert_problem(answer, 405, None, method, path, allowed)
+                assert answer.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize(
+    "path", ["/health", "/metrics", "/v1/models", "/v1/cascades", "/openapi.json", "/v2", PRECISION]
+)
+@run
+async def test_head_is_get_without_the_body(path: str) -> None:
+    """The same status and headers, also where a path is unknown or has no GET."""
+    service = Service()
+    with service.engine:
+        async with service.client() as client:
+            got, found = await client.get(path), await client.head(path)
+    assert found.status_code == got.status_code
+    assert found.headers["content-type"] == got.headers["content-type"]
+    assert not found.content
+    if path != "/metrics":  # which counts the first of the two
+        assert found.headers == got.headers
+    if path == "/health":
+        assert 'method="HEAD",path="/health",status="200"' in service.metrics.exposition().decode()
 
 
 @run
@@ -159,8 +241,8 @@ async def test_large_bodies_are_refused_whether_they_say_so_or_not() -> None:
 
     with service.engine:
         async with service.client() as client:
-            _status(await client.post(PRECISION, content=b" " * 1_001), 413, None, "1000 bytes")
-            _status(await client.post(PRECISION, content=pieces()), 413, None, "1000 bytes")
+            assert_problem(await client.post(PRECISION, content=b" " * 1_001), 413, None, "1000 bytes")
+            assert_problem(await client.post(PRECISION, content=pieces()), 413, None, "1000 bytes")
             assert (await client.post(PRECISION, json={"task": "t", "items": [ITEM]})).status_code == 200
 
 
@@ -190,7 +272,7 @@ async def test_without_the_token_nobody_is_let_in(header: str | None) -> None:
         async with service.client(headers=headers) as client:
             for path in (PRECISION, "/v1/systemone", "/v1/cascades", "/metrics", "/openapi.json", "/nowhere"):
                 answer = await client.post(path, json={"task": "t", "items": []})
-                _status(answer, 401, None, "bearer token")
+                assert_problem(answer, 401, None, "bearer token")
                 assert answer.headers["www-authenticate"] == "Bearer"
             assert (await client.get("/health")).status_code == 200
 
@@ -224,7 +306,7 @@ async def test_too_many_requests_are_told_to_come_back() -> None:
                 for accept in ("application/json", "application/x-ndjson"):
                     headers = {"Accept": accept}
                     answer = await client.post(PRECISION, json={"task": "t", "items": [ITEM]}, headers=headers)
-                    _status(answer, 503, None, "open")
+                    assert_problem(answer, 503, None, "open")
                     assert answer.headers["retry-after"] == "1"
                 assert (await client.get("/health")).status_code == 200
                 assert "cascade_queue_requests 1.0" in (await client.get("/metrics")).text
@@ -301,7 +383,7 @@ async def test_what_fails_is_said_in_the_answer_or_in_the_last_line() -> None:
     service = Service(backend)
     with service.engine:
         async with service.client() as client:
-            _status(await client.post(PRECISION, json={"task": "t", "items": [ITEM]}), 500, None, "Wave 0 fails")
+            assert_problem(await client.post(PRECISION, json={"task": "t", "items": [ITEM]}), 500, None, "Wave 0 fails")
     late = Service(_FailsLate(_second_is_relevant, ADAPTERS))
     items = [{"id": "1", "name": "one"}, {"id": "2", "name": "two"}]
     with late.engine:
@@ -336,7 +418,7 @@ async def test_a_closed_engine_is_said_by_the_health_check() -> None:
         health = await client.get("/health")
         assert (health.status_code, health.json()["status"]) == (503, "failed")
         answer = await client.post(PRECISION, json={"task": "t", "items": [ITEM]})
-        _status(answer, 503, None, "closed")
+        assert_problem(answer, 503, None, "closed")
         assert "cascade_queue_requests 0.0" in (await client.get("/metrics")).text
 
 

@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from cascade.engine import Engine
 from cascade.service import cascades, systemone
 from cascade.service.bodies import HealthBody
-from cascade.service.limits import Gate, TokenGuard
+from cascade.service.limits import Gate, Heads, TokenGuard
 from cascade.service.metrics import Meter, Metrics
 from cascade.service.problems import add_problems, responses
 from cascade.service.settings import ServiceSettings
@@ -25,6 +25,7 @@ _BODIES = responses(
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     HTTPStatus.UNPROCESSABLE_ENTITY,
     HTTPStatus.BAD_GATEWAY,
     HTTPStatus.SERVICE_UNAVAILABLE,
@@ -51,6 +52,7 @@ def make_app(
         description="Cascades of yes/no questions on small language models.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         telemetry=telemetry or _SILENT,
     )
     guards: Sequence[Any] = [Depends(HTTPBearer(auto_error=False))] if settings.token else []
@@ -85,5 +87,6 @@ def make_app(
     app.add_middleware(Gate, settings=settings)
     if settings.token:
         app.add_middleware(TokenGuard, token=settings.token)
+    app.add_middleware(Heads)
     app.add_middleware(Meter, metrics=metrics)
     return app

@@ -6,8 +6,9 @@ Answers are written by ``Report.as_dict`` and its like; the models of answers on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from cascade.errors import ItemError
 from cascade.items import Item, Task
@@ -49,14 +50,24 @@ class TaskRow(Given):
         return Task(text=self.task, seeds=self.seeds)
 
 
+def _number(value: Any) -> Any:
+    """A number that is written as one; pydantic takes texts and truth values for numbers."""
+    if isinstance(value, str | bool):
+        msg = "must be a number"
+        raise ValueError(msg)  # noqa: TRY004 - pydantic turns no other error into an answer
+    return value
+
+
 class CascadeCall(TaskRow):
     """A task with the items that a cascade is to label."""
 
     items: tuple[ItemRow, ...] = Field(description="The candidates, ids unique; may be empty.")
-    budget_ms: float | None = Field(
+    budget_ms: Annotated[float, BeforeValidator(_number)] | None = Field(
         None, gt=0, le=_DAY_MS, allow_inf_nan=False, description="Milliseconds it may take; what is cut short is so."
     )
-    depth: int | None = Field(None, ge=1, le=1_000, description="Most stages that an item passes.")
+    depth: Annotated[int, BeforeValidator(_number)] | None = Field(
+        None, ge=1, le=1_000, description="Most stages that an item passes."
+    )
 
     def read_items(self, settings: ServiceSettings) -> list[Item]:
         """The items in pure form.

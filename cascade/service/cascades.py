@@ -19,6 +19,7 @@ from cascade.errors import CascadeError, InputError
 from cascade.items import Item, Task
 from cascade.report import Decision, Report
 from cascade.service.bodies import CascadeCall, CascadesBody, ReportBody
+from cascade.service.json_body import JsonRoute
 from cascade.service.presence import while_present
 from cascade.service.problems import UNFIT, RefusedError, responses
 from cascade.service.settings import ServiceSettings
@@ -85,7 +86,7 @@ def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
         engine: What answers.
         settings: How much a request may hold.
     """
-    router = APIRouter(prefix="/v1/cascades", tags=["cascades"])
+    router = APIRouter(prefix="/v1/cascades", route_class=JsonRoute, tags=["cascades"])
     which = Path(description="Name of the cascade.", json_schema_extra={"enum": list(engine.cascades)})
 
     @router.get("", response_model=CascadesBody)

@@ -1,4 +1,4 @@
-"""What stands before every endpoint: the token, the number of calls at once, and the size of bodies.
+"""What stands before every endpoint: HEAD, the token, the number of calls at once, and the size of bodies.
 
 Each is a bare ASGI middleware, so that an endpoint still hears when its caller leaves.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from contextlib import suppress
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cascade.service.problems import problem
@@ -22,7 +24,32 @@ QUICK_PATHS = frozenset({"/health", "/metrics"})
 """Paths that are answered however many calls are open."""
 
 
-_CLOSE = {"Connection": "close"}  # the rest of the body would pass for another request
+_CLOSE = {"Connection": "close"}  # nobody waits for the rest of the body
+_DRAIN_S = 10.0
+
+
+class Heads:
+    """Answers HEAD as GET, without the body.
+
+    Args:
+        app: What stands behind it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hands on."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_no_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        asked = {**scope, "method": "GET"}
+        await self._app(asked, receive, send_no_body)
+        scope["route"] = asked.get("route")  # is counted
 
 
 class TokenGuard:
@@ -47,7 +74,7 @@ class TokenGuard:
             "A bearer token is needed: Authorization: Bearer <token>.",
             headers={"WWW-Authenticate": "Bearer"},
         )
-        await answer(scope, receive, send)
+        await _refuse(answer, scope, receive, send)
 
     def _knows(self, scope: Scope) -> bool:
         scheme, _, shown = Headers(scope=scope).get("authorization", "").partition(" ")
@@ -76,7 +103,7 @@ class Gate:
         if self._n_open >= most:
             detail = f"{most} calls are open, the most that this service takes. Try again later."
             later = {"Retry-After": str(self._settings.retry_after_s)}
-            await problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=later)(scope, receive, send)
+            await _refuse(problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=later), scope, receive, send)
             return
         self._n_open += 1
         try:
@@ -86,24 +113,70 @@ class Gate:
 
     async def _hand_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         settings = self._settings
-        most = settings.max_body
+        body = _Body(Headers(scope=scope), settings.max_body)
+        is_late = False
         try:
             async with asyncio.timeout(settings.body_s):
-                body = await _body(receive, Headers(scope=scope).get("content-length", ""), most)
+                await body.read(receive)
         except TimeoutError:
-            detail = f"The body did not arrive within {settings.body_s:g} s."
-            await problem(HTTPStatus.REQUEST_TIMEOUT, detail, headers=_CLOSE)(scope, receive, send)
-            return
-        except _TooLargeError:
-            detail = f"The body is larger than {most} bytes, the most that this service takes. Send fewer items."
+            is_late = True
+        if body.is_large:
+            detail = f"The body is larger than {settings.max_body} bytes, the most that is taken. Send fewer items."
             await problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=_CLOSE)(scope, receive, send)
-            return
-        if body is not None:
-            await self._app(scope, _Replay(body, receive), send)
+        elif is_late:
+            detail = f"The body did not arrive within {settings.body_s:g} s; {body.n_read} bytes did. Send it faster."
+            await problem(HTTPStatus.REQUEST_TIMEOUT, detail, headers=_CLOSE)(scope, receive, send)
+        elif not body.is_left:
+            await self._app(scope, _Replay(bytes(body.found), receive), send)
 
 
-class _TooLargeError(Exception):
-    """A body is too large."""
+class _Body:
+    """A body as it arrives.
+
+    One that is too large is read to its end and dropped: its sender may read nothing before all is sent, and a close
+    with bytes unread would take the answer along.
+
+    Args:
+        headers: Of its request.
+        most: Most bytes that are kept.
+
+    Attributes:
+        found: What has arrived; empty if it is too large.
+        n_read: How many bytes have arrived.
+        is_large: Whether it has more than ``most`` bytes, or says so.
+        is_left: Whether its sender has left.
+    """
+
+    def __init__(self, headers: Headers, most: int) -> None:
+        length = headers.get("content-length", "")
+        self.found = bytearray()
+        self.n_read = 0
+        self.is_large = length.isdecimal() and int(length[:20]) > most
+        self.is_left = False
+        self._most = most
+        self._is_held = "expect" in headers  # until its sender is told to go on
+
+    async def read(self, receive: Receive) -> None:
+        """Read it to its end."""
+        more = not (self.is_large and self._is_held)
+        while more:
+            message = await receive()
+            part = message.get("body", b"")
+            self.n_read += len(part)
+            self.is_large = self.is_large or self.n_read > self._most
+            self.found += part
+            if self.is_large:
+                self.found.clear()
+            self.is_left = message["type"] == "http.disconnect"
+            more = message.get("more_body", False)
+
+
+async def _refuse(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers a caller whose body is not wanted, once all of it is here or ten seconds have passed."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_S):
+            await _Body(Headers(scope=scope), 0).read(receive)
+    await answer(scope, receive, send)
 
 
 class _Replay:
@@ -118,23 +191,3 @@ class _Replay:
             return await self._receive()
         body, self._body = self._body, None
         return {"type": "http.request", "body": body, "more_body": False}
-
-
-async def _body(receive: Receive, length: str, most: int) -> bytes | None:
-    """A whole body; None if its sender has left.
-
-    Raises:
-        _TooLargeError: It is larger than ``most`` bytes, or says so.
-    """
-    if length.isdecimal() and int(length[:20]) > most:
-        raise _TooLargeError
-    found = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        found += message.get("body", b"")
-        if len(found) > most:
-            raise _TooLargeError
-        if not message.get("more_body", False):
-            return bytes(found)

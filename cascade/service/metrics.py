@@ -14,7 +14,7 @@ from cascade.request import Request
 
 log = get_logger("cascade.service")
 
-_METHODS = frozenset({"GET", "POST"})  # a caller may make up any other
+_METHODS = frozenset({"GET", "HEAD", "POST"})  # a caller may make up any other
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _CALLS = (0.5, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 6.0)
 _PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256)

@@ -1,16 +1,17 @@
-"""What a caller is told when a request cannot be answered: a status, a sentence, and the field at fault."""
+"""What a caller is told when a request cannot be answered: a status, a sentence, and the field at fault.
+
+Source: RFC 9457, ``application/problem+json``; ``field`` is ours.
+"""
 
 from __future__ import annotations
 
-import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -25,12 +26,16 @@ UNFIT = HTTPStatus.UNPROCESSABLE_ENTITY
 
 _LEFT = 499  # nobody hears it; it is counted
 
-Place = Sequence[int | str]
+PROBLEM = "application/problem+json"
+"""Media type of every answer that tells of a problem."""
 
 
 class Problem(BaseModel):
     """Why a request was not answered."""
 
+    type: str = Field("about:blank", description="The kind of problem: what `status` means.")
+    title: str = Field(description="What `status` means, in words.")
+    status: int
     detail: str = Field(description="What was given, what is allowed, and what to do.")
     field: str | None = Field(None, description="The field at fault, as a dotted path; null where it is none.")
 
@@ -55,40 +60,15 @@ def problem(
     status: HTTPStatus, detail: str, field: str | None = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """The answer that tells of a problem."""
-    body = Problem(detail=_encodable(detail), field=_encodable(field) if field is not None else None)
-    return JSONResponse(body.model_dump(), status, dict(headers or {}))
+    at_fault = None if field is None else _encodable(field)
+    body = Problem(title=status.phrase, status=status, detail=_encodable(detail), field=at_fault)
+    return JSONResponse(body.model_dump(), status, dict(headers or {}), PROBLEM)
 
 
 def responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     """The entries of an OpenAPI document for these problems."""
-    return {int(status): {"model": Problem, "description": status.phrase} for status in statuses}
-
-
-def refusal(error: ValidationError | RequestValidationError, above: Place = ()) -> RefusedError:
-    """The first thing that is wrong with what was given, in words.
-
-    Args:
-        error: What pydantic found.
-        above: Where in the body the value stands.
-    """
-    first = error.errors()[0]
-    place = [*above, *(part for part in first["loc"] if part != "body")]
-    field = ".".join(map(str, place)) or None
-    match first["type"]:
-        case "json_invalid":
-            return RefusedError(HTTPStatus.BAD_REQUEST, "The body is not JSON.")
-        case "missing" if field is None:
-            return RefusedError(UNFIT, "The body is missing; a JSON object is needed.")
-        case "missing":
-            detail = "is missing."
-        case "extra_forbidden":
-            detail = "is unknown. Remove it, or see /openapi.json for what is allowed."
-        case _ if field is None:
-            detail = "The body must be a JSON object, sent as application/json."
-            return RefusedError(UNFIT, detail)
-        case _:
-            detail = f"{first['msg'].removeprefix('Value error, ')} (given {reprlib.repr(first['input'])})."
-    return RefusedError(UNFIT, f"{field}: {detail}", field)
+    content = {PROBLEM: {"schema": Problem.model_json_schema()}}
+    return {int(status): {"content": content, "description": status.phrase} for status in statuses}
 
 
 def add_problems(app: FastAPI, settings: ServiceSettings) -> None:
@@ -98,16 +78,6 @@ def add_problems(app: FastAPI, settings: ServiceSettings) -> None:
     def refused(_: Request, error: Exception) -> Response:
         assert isinstance(error, RefusedError)  # noqa: S101 - starlette's handlers take any exception
         return problem(error.status, error.detail, error.field)
-
-    def invalid(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
-        return refused(request, refusal(error))
-
-    def http(_: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101 - as above
-        status = HTTPStatus(error.status_code)
-        detail = "There is no such path; see /openapi.json." if status is HTTPStatus.NOT_FOUND else error.detail
-        return problem(status, detail, headers=error.headers)
 
     def bad_input(_: Request, error: Exception) -> Response:
         return problem(UNFIT, str(error))
@@ -129,8 +99,9 @@ def add_problems(app: FastAPI, settings: ServiceSettings) -> None:
 
     for kind, handler in (
         (RefusedError, refused),
-        (RequestValidationError, invalid),
-        (HTTPException, http),
+        (HTTPStatus.NOT_FOUND, _no_path),
+        (HTTPStatus.METHOD_NOT_ALLOWED, _no_method),
+        (HTTPException, _http),
         (InputError, bad_input),
         (OverloadError, busy),
         (ClosedError, busy),
@@ -139,6 +110,27 @@ def add_problems(app: FastAPI, settings: ServiceSettings) -> None:
         (Exception, unforeseen),
     ):
         app.add_exception_handler(kind, handler)
+
+
+def _no_path(request: Request, _: Exception) -> Response:
+    path: str = request.scope["path"]
+    bare = path.rstrip("/")
+    is_near = bare != path and any(route.matches({**request.scope, "path": bare})[0] for route in request.app.routes)
+    advice = f"Leave the slash at the end away: {bare}" if is_near else "See /openapi.json for those that there are."
+    return problem(HTTPStatus.NOT_FOUND, f"There is no path {path!r}. {advice}")
+
+
+def _no_method(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - as above
+    known = set((error.headers or {}).get("Allow", "").split(", "))
+    allowed = ", ".join(sorted(known | {"HEAD"} if "GET" in known else known))
+    detail = f"{request.method} is not answered at {request.scope['path']!r}; allowed are {allowed}."
+    return problem(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed})
+
+
+def _http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - as above
+    return problem(HTTPStatus(error.status_code), error.detail, headers=error.headers)
 
 
 def _encodable(text: str) -> str:

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from cascade.engine import Engine
 from cascade.errors import MachineError
+from cascade.service.protocol import MAX_HEAD, Protocol
 
 _CLEAR_S = 5.0  # how long answers that were settled at the end of the grace may take to leave
 
@@ -31,6 +32,8 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 ws="none",
+                http=Protocol,
+                h11_max_incomplete_event_size=MAX_HEAD,
                 lifespan="off",
                 timeout_graceful_shutdown=round(grace_s + _CLEAR_S),
             )

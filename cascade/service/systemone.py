@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, Response
 
 from cascade.engine import Engine
 from cascade.report import Report
+from cascade.service.json_body import JsonRoute
 from cascade.service.presence import while_present
 from cascade.service.settings import ServiceSettings
 from cascade.service.systemone_bodies import ModelBody, ModelsBody, SystemOneAnswer, SystemOneCall
@@ -24,7 +25,7 @@ def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
         engine: What answers.
         settings: How long texts may be.
     """
-    router = APIRouter(prefix="/v1", tags=["systemone"])
+    router = APIRouter(prefix="/v1", route_class=JsonRoute, tags=["systemone"])
     menu = Menu(engine.cascades, engine.facts.lineages, settings)
 
     @router.get("/models", response_model=ModelsBody)

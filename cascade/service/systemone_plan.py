@@ -135,7 +135,7 @@ class Menu:
                 item = replace(item, tiers=(tier,) if stage.is_tiered else ())
                 answers = {name: Answer(stage=stage, tiers=(tier,))}
                 return Ask(task=task, item=item, cascade=cascade.name, stages=(stage.name,), answers=answers)
-        wording = f"{noul.instructions} {as_text(noul.criteria, field)}" if noul.criteria else noul.instructions
+        wording = f"{noul.instructions} {as_text(noul.criteria)}" if noul.criteria else noul.instructions
         check_text(wording, f"{field}.instructions", self._settings)
         asked = Question(marker=self._markers[adapter], wording=one_line(wording), adapter=adapter, threshold=0.5)
         yes, no = Target("yes", is_label=True), Target("no", is_label=True)

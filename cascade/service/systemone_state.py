@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from cascade.items import Group, Item, Task
-from cascade.service.bodies import check_text, read_item
-from cascade.service.problems import UNFIT, RefusedError, refusal
+from cascade.service.bodies import TaskRow, check_text, read_item
+from cascade.service.faults import refusal
 from cascade.service.settings import ServiceSettings
 from cascade.service.systemone_bodies import FullState, WordedState
+
+_State = TypeVar("_State", bound=TaskRow)
 
 
 def read_state(state: object, task: str, settings: ServiceSettings) -> tuple[Task, Item]:
@@ -26,30 +28,27 @@ def read_state(state: object, task: str, settings: ServiceSettings) -> tuple[Tas
     Raises:
         RefusedError: It cannot be used; names the field.
     """
-    try:
-        if isinstance(state, dict) and "task" in state and isinstance(state.get("item"), dict):
-            full = FullState.model_validate(state)
-            return full.read(settings, "state."), read_item(full.item, "state.item", settings)
-        if isinstance(state, dict) and "task" in state and isinstance(state.get("candidate"), str):
-            worded = WordedState.model_validate(state)
-            return worded.read(settings, "state."), _worded(worded, settings)
-    except ValidationError as error:
-        raise refusal(error, ("state",)) from error
-    text = as_text(state, "state")
+    if isinstance(state, dict) and "task" in state and isinstance(state.get("item"), dict):
+        full = _of(FullState, state)
+        return full.read(settings, "state."), read_item(full.item, "state.item", settings)
+    if isinstance(state, dict) and "task" in state and isinstance(state.get("candidate"), str):
+        worded = _of(WordedState, state)
+        return worded.read(settings, "state."), _worded(worded, settings)
+    text = as_text(state)
     check_text(text, "state", settings)
     return Task(text=task), Item(id="state", kind="state", name=text)
 
 
-def as_text(value: Any, field: str) -> str:
-    """A text as it is, any other value as JSON.
+def as_text(value: Any) -> str:
+    """A text as it is, any other value as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
-    Raises:
-        RefusedError: It is nested too deep.
-    """
+
+def _of(model: type[_State], state: object) -> _State:
     try:
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    except RecursionError as error:
-        raise RefusedError(UNFIT, f"{field}: is nested too deep. Send plainer JSON.", field) from error
+        return model.model_validate(state)
+    except ValidationError as error:
+        raise refusal(error, state, model, ("state",)) from error
 
 
 def _worded(state: WordedState, settings: ServiceSettings) -> Item:
