@@ -27,6 +27,14 @@ def complaints(table: dict[str, Any], error: ValidationError) -> str:
     return "; ".join(found[:_MAX_COMPLAINTS]) + more
 
 
+def shown(value: object) -> str:
+    """A value that was given, cut to a length at which it can stand in a line."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python does not write integers of more than 4,300 digits
+        return "a number of very many digits"
+
+
 def _complaint(table: dict[str, Any], entry: ErrorDetails) -> str:
     key = _key(table, entry["loc"])
     match entry["type"]:
@@ -38,7 +46,7 @@ def _complaint(table: dict[str, Any], entry: ErrorDetails) -> str:
             problem = "a table is needed"
         case _:
             problem = entry["msg"].removeprefix("Value error, ")
-    return f"{key}: {problem} (given {reprlib.repr(entry['input'])})"
+    return f"{key}: {problem} (given {shown(entry['input'])})"
 
 
 def _key(table: dict[str, Any], loc: tuple[int | str, ...]) -> str:

@@ -10,6 +10,7 @@ from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator,
 from cascade.budget import Budget
 from cascade.complaints import ONE, SERVED, TABLE
 from cascade.errors import ConfigError
+from cascade.files import is_file, name_of, reason
 from cascade.outlook import Outlook
 from cascade.outlook_file import OutlookConfig, read_outlook
 from cascade.prior_stage import PriorStage
@@ -255,10 +256,13 @@ def read_config(path: Path, untuned: str = "") -> Config:
         config = _absolute(config, path.resolve().parent)
         config.cascades()
     except ConfigError as error:
-        msg = f"{path}: {error}"
+        msg = f"{name_of(path)}: {error}"
         raise ConfigError(msg) from error
     except RuntimeError as error:  # "~name" of nobody
-        msg = f"{path}: {error} Write the folder in full."
+        msg = f"{name_of(path)}: {error} Write the folder in full."
+        raise ConfigError(msg) from error
+    except OSError as error:  # the working directory was deleted
+        msg = f"{name_of(path)}: its folder cannot be told ({reason(error)}). Call from a folder that is there."
         raise ConfigError(msg) from error
     return config
 
@@ -267,7 +271,7 @@ def shipped_config() -> Path:
     """The config of the shipped adapter set."""
     package = Path(__file__).parent
     installed = package / "shipped" / "map.toml"
-    return installed if installed.exists() else package.parent / "adapters" / "map.toml"
+    return installed if is_file(installed) else package.parent / "adapters" / "map.toml"
 
 
 def _absolute(config: Config, folder: Path) -> Config:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
 from cascade.candidates.commits import CommitTask
-from cascade.errors import InputError
-from cascade.items import Group, Item, Task
+from cascade.complaints import shown
+from cascade.errors import InputError, ItemError
+from cascade.files import name_of, read_lines
+from cascade.item_rows import ItemRow, LabelledTaskRow
+from cascade.items import Item, Task
 from cascade.tree import Cascade
 
 _Model = TypeVar("_Model", bound=BaseModel)
+_REMEDY = "Give JSON lines, one object each, plain or gzipped."
 
 
 class Format(StrEnum):
@@ -25,54 +29,6 @@ class Format(StrEnum):
 
     ITEMS = "items"
     COMMITS = "commits"
-
-
-class _Row(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class GroupRow(_Row):
-    """What several items have in common."""
-
-    name: str
-    evidence: tuple[str, ...] = ()
-
-
-class ItemRow(_Row):
-    """One item; see ``cascade.items.Item`` for what the fields mean."""
-
-    id: str = Field(min_length=1)
-    kind: str = "item"
-    name: str = Field(min_length=1)
-    signature: str = ""
-    doc: str = ""
-    evidence: tuple[str, ...] = ()
-    group: GroupRow | None = None
-    tiers: tuple[str, ...] = ()
-    priority: float = 0.0
-    prior: float | None = None
-
-    def item(self) -> Item:
-        """The pure form."""
-        group = Group(name=self.group.name, evidence=self.group.evidence) if self.group else None
-        fields = {name: getattr(self, name) for name in ItemRow.model_fields if name != "group"}
-        return Item(**fields, group=group)
-
-
-class LabelledItemRow(ItemRow):
-    """An item with its true label."""
-
-    label: str
-
-
-class LabelledTaskRow(_Row):
-    """A task with labelled items: one line of the ``items`` format."""
-
-    id: str = ""
-    repository: str = ""
-    task: str = Field(min_length=1)
-    seeds: tuple[str, ...] = ()
-    items: tuple[LabelledItemRow, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,34 +53,69 @@ class Labelled:
         return (self.task.text.strip().splitlines() or [""])[0]
 
 
-def read_items(path: Path) -> list[Item]:
+def read_items(path: Path, cascade: Cascade | None = None) -> list[Item]:
     """The items of a JSON-lines file, one object a line, plain or gzipped.
 
+    Args:
+        path: The file; ``-`` for stdin.
+        cascade: What will be asked of them; None if that is not known yet.
+
     Raises:
-        InputError: Names file, line and field.
+        InputError: There is none, or one cannot be asked; names file, line and field.
     """
-    return [_parse(ItemRow, value, where).item() for where, value in _lines(path)]
+    found: list[Item] = []
+    first: dict[str, str] = {}
+    for where, value in _lines(path):
+        item = _item(_parse(ItemRow, value, where), where)
+        before = first.setdefault(item.id, where)
+        if before != where:
+            _refuse(where, "id", f"{item.id!r} is the id of {before.rpartition(', ')[2]} as well; make ids unique")
+        _check_tiers(item, where, "tiers", cascade)
+        found.append(item)
+    if not found:
+        msg = f"{name_of(path)}: has no items. {_REMEDY}"
+        raise InputError(msg)
+    return found
+
+
+def read_tasks(paths: Iterable[Path], cascade: Cascade, form: Format | None = None) -> list[Labelled]:
+    """All labelled tasks of JSON-lines files; see ``read_labelled``.
+
+    Raises:
+        InputError: As there, a file has no tasks, or none of all tasks has an item.
+    """
+    found: list[Labelled] = []
+    names: list[str] = []
+    for path in paths:
+        before = len(found)
+        found += read_labelled(path, cascade, form)
+        names.append(name_of(path))
+        if len(found) == before:
+            msg = f"{names[-1]}: has no tasks. {_REMEDY}"
+            raise InputError(msg)
+    if not any(labelled.items for labelled in found):
+        msg = f"{', '.join(names)}: no task has an item, so there is nothing to score. Give labelled tasks with items."
+        raise InputError(msg)
+    return found
 
 
 def read_labelled(path: Path, cascade: Cascade, form: Format | None = None) -> Iterator[Labelled]:
     """The labelled tasks of a JSON-lines file, plain or gzipped.
 
     Args:
-        path: The file.
+        path: The file; ``-`` for stdin.
         cascade: Whose labels the truths are; it also decides whether a commit task's symbols or its
             files are the items.
         form: How the file is written; None recognises each line by its fields.
 
     Raises:
-        InputError: Names file, line and field, or a label that the cascade does not have.
+        InputError: Names file, line and field, such as a label that the cascade does not have.
     """
     for where, value in _lines(path):
         is_commit = form is Format.COMMITS or (form is None and {"commit", "files", "symbols"} <= set(value))
+        key = "items" if not is_commit else "files" if asks_files(cascade) else "symbols"
         found = _from_commit(value, where, cascade) if is_commit else _from_row(value, where)
-        unknown = sorted(set(found.labels) - set(cascade.labels))
-        if unknown:
-            msg = f"{where}: label {unknown[0]!r} is not one of cascade {cascade.name!r}: {', '.join(cascade.labels)}."
-            raise InputError(msg)
+        _check_labelled(found, where, key, cascade)
         yield found
 
 
@@ -132,7 +123,7 @@ def _from_row(value: dict[str, Any], where: str) -> Labelled:
     row = _parse(LabelledTaskRow, value, where)
     return Labelled(
         task=Task(text=row.task, seeds=row.seeds),
-        items=tuple(item.item() for item in row.items),
+        items=tuple(_item(item, f"{where}: field 'items.{place}'") for place, item in enumerate(row.items)),
         labels=tuple(item.label for item in row.items),
         repository=row.repository,
     )
@@ -140,10 +131,14 @@ def _from_row(value: dict[str, Any], where: str) -> Labelled:
 
 def _from_commit(value: dict[str, Any], where: str, cascade: Cascade) -> Labelled:
     commit = _parse(CommitTask, value, where)
-    if asks_files(cascade):
-        items, labels = commit.file_items(), commit.file_labels
-    else:
-        items, labels = commit.symbol_items(), commit.symbol_labels
+    try:
+        if asks_files(cascade):
+            items, labels = commit.file_items(), commit.file_labels
+        else:
+            items, labels = commit.symbol_items(), commit.symbol_labels
+    except ItemError as error:
+        msg = f"{where}: {error}"
+        raise InputError(msg) from error
     return Labelled(task=commit.request(), items=tuple(items), labels=labels, repository=commit.repo)
 
 
@@ -152,48 +147,69 @@ def asks_files(cascade: Cascade) -> bool:
     return any(stage.is_tiered for stage in cascade.stages)
 
 
+def _check_labelled(labelled: Labelled, where: str, key: str, cascade: Cascade) -> None:
+    """Refuse items of a task that cannot be told apart or asked, and labels that the cascade does not have."""
+    first: dict[str, int] = {}
+    for place, (item, label) in enumerate(zip(labelled.items, labelled.labels, strict=True)):
+        before = first.setdefault(item.id, place)
+        if before != place:
+            _refuse(where, f"{key}.{place}.id", f"{item.id!r} is the id of {key}.{before} as well; make ids unique")
+        if label not in cascade.labels:
+            known = ", ".join(cascade.labels)
+            _refuse(where, f"{key}.{place}.label", f"{label!r} is not one of cascade {cascade.name!r}: {known}")
+        _check_tiers(item, where, f"{key}.{place}.tiers", cascade)
+
+
+def _check_tiers(item: Item, where: str, field: str, cascade: Cascade | None) -> None:
+    """Refuse an item that a stage cannot ask."""
+    try:
+        for stage in cascade.stages if cascade is not None else ():
+            stage.tiers_of(item)
+    except ItemError as error:
+        msg = f"{where}: field {field!r}: {error}"
+        raise InputError(msg) from error
+
+
+def _item(row: ItemRow, where: str) -> Item:
+    try:
+        return row.item()
+    except ItemError as error:
+        msg = f"{where}: {error}"
+        raise InputError(msg) from error
+
+
 def _parse(model: type[_Model], value: dict[str, Any], where: str) -> _Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
+        problem = first["msg"].removeprefix("Value error, ")
         field = ".".join(str(part) for part in first["loc"])
-        msg = f"{where}: field {field!r}: {first['msg']} (given {str(first['input'])[:80]!r})."
-        raise InputError(msg) from error
+        given = "" if first["type"] == "missing" else f" (given {shown(first['input'])})"
+        _refuse(where, field, f"{problem}{given}", error)
+
+
+def _refuse(where: str, field: str, problem: str, cause: Exception | None = None) -> NoReturn:
+    msg = f"{where}: field {field!r}: {problem}."
+    raise InputError(msg) from cause
 
 
 def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(file and line, object) of every line that is not blank."""
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield f"{path}, line {number}", _object(line, f"{path}, line {number}")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        msg = f"{path}: cannot be read ({reason}). Give a JSON-lines file in UTF-8, plain or gzipped."
-        raise InputError(msg) from error
+    for number, line in read_lines(path, _REMEDY):
+        if line.strip():
+            where = f"{name_of(path)}, line {number}"
+            yield where, _object(line, where)
 
 
 def _object(line: str, where: str) -> dict[str, Any]:
     try:
-        value = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        msg = f"{where}: is not JSON ({error}). Each line is one object."
+        value = from_json(line, allow_inf_nan=False)
+    except ValueError as error:
+        problem = re.sub(r" at line 1 (column \d+)$", r" at \1", str(error))
+        msg = f"{where}: is not JSON ({problem}). Each line is one object."
         raise InputError(msg) from error
     if not isinstance(value, dict):
         msg = f"{where}: is a JSON {type(value).__name__}. Each line is one object."
         raise InputError(msg)
     return value
-
-
-def check_files(paths: Sequence[Path]) -> None:
-    """Refuse paths that are not files before any work starts.
-
-    Raises:
-        InputError: Names the path.
-    """
-    for path in paths:
-        if not path.is_file():
-            msg = f"{path}: there is no such file. Give JSON-lines files, plain or gzipped."
-            raise InputError(msg)

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cascade.complaints import complaints
-from cascade.errors import ConfigError, MachineError
+from cascade.errors import ConfigError, InputError, MachineError
+from cascade.files import name_of, read_text, reason
 
 
 class Frozen(BaseModel):
@@ -26,19 +27,18 @@ def read_table(path: Path, remedy: str) -> dict[str, Any]:
     """The table of a TOML file.
 
     Args:
-        path: The file.
+        path: The file; ``-`` for stdin.
         remedy: What to do where it cannot be read, as a sentence.
 
     Raises:
         ConfigError: It cannot be read, or is not TOML; names file and remedy.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        msg = f"{path}: cannot be read ({error.strerror}). {remedy}"
-        raise ConfigError(msg) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        msg = f"{path}: is not TOML ({error}). Mend it there."
+        return tomllib.loads(read_text(path, remedy))
+    except InputError as error:
+        raise ConfigError(*error.args) from error
+    except (ValueError, RecursionError) as error:  # a number of more digits than Python reads is no TOMLDecodeError
+        msg = f"{name_of(path)}: is not TOML ({error}). Mend it there."
         raise ConfigError(msg) from error
 
 
@@ -57,7 +57,7 @@ def read_model(kind: type[_Table], path: Path, remedy: str) -> _Table:
     try:
         return kind.model_validate(table)
     except ValidationError as error:
-        msg = f"{path}: {complaints(table, error)}"
+        msg = f"{name_of(path)}: {complaints(table, error)}"
         raise ConfigError(msg) from error
 
 
@@ -69,8 +69,8 @@ def write_lines(lines: Iterable[str], path: Path) -> None:
     """
     try:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    except OSError as error:
-        msg = f"{path}: cannot be written ({error.strerror}). Name a file in a folder that can be."
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path, or a text that UTF-8 cannot carry
+        msg = f"{path}: cannot be written ({reason(error)}). Name a file in a folder that can be."
         raise MachineError(msg) from error
 
 

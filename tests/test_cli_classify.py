@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,25 @@ def test_items_come_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert [decision["id"] for decision in found["decisions"]] == list("01234")
 
 
+def test_task_and_items_come_from_files_and_stdin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The answers are those of the same text on the command line, also for a task that begins with @."""
+    path, task = tmp_path / "items.jsonl", tmp_path / "task.txt"
+    path.write_text('{"id": "1", "name": "parse"}', encoding="utf-8")
+    task.write_bytes(b"\xef\xbb\xbf@someone: fix the parser\r\n")
+    command = ["classify", "--json", "--items"]
+    known = _json(capsys, *command, str(path), "--task", "@someone: fix the parser")["decisions"]
+    assert _json(capsys, *command, str(path), "--task-file", str(task))["decisions"] == known
+    for arguments, stdin in ((["-", "--task-file", str(task)], path), ([str(path), "--task-file", "-"], task)):
+        with stdin.open("rb") as given:
+            done = subprocess.run(
+                [sys.executable, "-m", "cascade.cli", *command, *arguments],
+                stdin=given,
+                capture_output=True,
+                check=True,
+            )
+        assert json.loads(done.stdout)["decisions"] == known
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -114,7 +134,13 @@ def test_items_come_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["--task", "t", "--repo", ".", "--cascade", "nope"], "precision, scope"),
         (["--task", "t", "--repo", ".", "--config", "absent.toml"], "absent.toml"),
         (["--task", "t", "--repo", ".", "--seed", "absent.py"], "absent.py"),
-        (["--repo", "."], "--task"),
+        (["--repo", "."], "--task and --task-file"),
+        (["--task", "t", "--task-file", "absent.txt", "--repo", "."], "absent.txt"),
+        (["--task", "t", "--task-file", __file__, "--repo", "."], "--task and --task-file"),
+        (["--task", "-", "--repo", "."], "--task-file -"),
+        (["--task", " \t\n", "--repo", "."], "--task: the task is empty"),
+        (["--task-file", "/dev/null", "--repo", "."], "/dev/null: the task is empty"),
+        (["--task", "t", "--items", "/dev/null"], "/dev/null: has no items"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -143,10 +169,16 @@ def test_evaluate_reports_every_stage(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "macro F1" in capsys.readouterr().out
 
 
-def test_evaluate_refuses_a_missing_file(capsys: pytest.CaptureFixture[str]) -> None:
-    """A path that is no file is refused before any model is loaded."""
-    assert main(["evaluate", "--cascade", "precision", "--data", "absent.jsonl"]) == ExitCode.BAD_INPUT
-    assert "absent.jsonl" in capsys.readouterr().err
+@pytest.mark.parametrize(("name", "words"), [("absent.jsonl", "cannot be read"), ("/dev/null", "has no tasks")])
+@pytest.mark.parametrize("command", ["evaluate", "depth", "audit", "tune"])
+def test_a_missing_or_empty_file_is_refused(
+    command: str, name: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file of tasks that is not there, or has none, is bad input for every command that takes one."""
+    arguments = [command, "--cascade", "precision", "--data", name]
+    arguments += ["--target", "recall=0.9"] if command == "tune" else []
+    assert main(arguments) == ExitCode.BAD_INPUT
+    assert f"error: {name}: {words}" in capsys.readouterr().err
 
 
 def test_doctor_finds_model_adapters_and_answers(capsys: pytest.CaptureFixture[str]) -> None:

@@ -355,8 +355,11 @@ def test_too_many_stages(tmp_path: Path) -> None:
     [
         (b"labels = [", "is not TOML"),
         (b"a = 1\na = 2", "is not TOML"),
-        (b"\xff\xfe", "is not TOML"),
+        (b"\xff\xfe", "line 1: is not UTF-8"),
+        (b"a = 1\nb = '\xff'", "line 2: is not UTF-8"),
         (b"a = " + b"[" * 100_000, "is not TOML"),
+        (b"a = " + b"7" * 5_000, "is not TOML"),
+        (b"\x1f\x8b\x08", "is damaged, gzip cannot unpack it"),
     ],
 )
 def test_not_toml(tmp_path: Path, data: bytes, words: str) -> None:
@@ -365,7 +368,16 @@ def test_not_toml(tmp_path: Path, data: bytes, words: str) -> None:
     path.write_bytes(data)
     with pytest.raises(ConfigError) as caught:
         read_config(path)
-    assert str(caught.value).startswith(f"{path}: {words} (")
+    assert re.match(rf"{re.escape(str(path))}(: |, ){words} \(", str(caught.value))
+
+
+@pytest.mark.parametrize("value", ["0x" + "f" * 5_000, "[0x" + "f" * 5_000 + "]"])
+def test_a_number_that_python_does_not_write_is_refused(tmp_path: Path, value: str) -> None:
+    """A hexadecimal number of more digits than Python writes in decimal is named by its key."""
+    path = tmp_path / "cascade.toml"
+    path.write_text(f"[model]\npath = 'm.gguf'\nn_ctx = {value}\n[cascade]\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"model\.n_ctx: .*\(given a number of very many digits\)"):
+        read_config(path)
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cascade import InputError
-from cascade.rows import Format, read_items, read_labelled
+from cascade.rows import Format, read_items, read_labelled, read_tasks
 from tests.shipped import CASCADES
 
 COMMIT: dict[str, Any] = {
@@ -62,7 +63,20 @@ def test_items_are_read_with_their_groups(tmp_path: Path) -> None:
         ('{"id": "1", "name": "f"}\n{"id": "2"}', ["line 2", "name"]),
         ('{"id": "", "name": "f"}', ["line 1", "id"]),
         ('{"id": "1", "name": "f", "colour": "red"}', ["line 1", "colour"]),
-        ('{"id": "1", "name": "f", "priority": "NaN"}', ["finite"]),
+        ('{"id": "1", "name": "f", "priority": "NaN"}', ["line 1", "priority", "number"]),
+        ('{"id": "1", "name": "f", "priority": NaN}', ["line 1", "JSON", "at column 38"]),
+        ('{"id": "1", "name": "f", "priority": 1e999}', ["line 1", "priority", "finite"]),
+        ('{"id": "1", "name": "f", "priority": %s}' % ("7" * 5_000), ["line 1", "number out of range"]),
+        ('{"id": "1", "name": "f", "priority": %s}' % ("7" * 4_000), ["line 1", "priority"]),
+        ('{"id": "1", "name": "f", "prior": 1.5}', ["line 1", "prior", "1.5"]),
+        ('{"id": "1", "name": "f", "prior": true}', ["line 1", "prior", "number"]),
+        ('{"id": "1", "name": "f", "tiers": ["a", "a"]}', ["line 1", "tiers", "twice"]),
+        ('{"id": "1", "name": " \\t "}', ["line 1", "name", "blank"]),
+        ('{"id": "1", "name": "f\\udcff"}', ["line 1", "JSON", "surrogate"]),
+        ('{"id": "1", "name": "f"}\n\n{"id": "1", "name": "g"}', ["line 3", "'id'", "line 1"]),
+        ('{"id": 1, "name": "f"}', ["line 1", "'id'", "string"]),
+        ("\0", ["line 1", "JSON"]),
+        ("\n \n", ["no items"]),
         ("[1]", ["line 1", "list", "object"]),
         ("{", ["line 1", "JSON"]),
         ("[" * 100_000, ["line 1", "JSON"]),
@@ -74,15 +88,69 @@ def test_a_bad_line_is_named(tmp_path: Path, content: str, words: list[str]) -> 
     path.write_text(content, encoding="utf-8")
     with pytest.raises(InputError) as caught:
         read_items(path)
-    assert all(word in str(caught.value) for word in words)
+    assert all(word in str(caught.value) for word in [str(path), *words])
+
+
+ITEM: dict[str, Any] = {"id": "1", "name": "f", "label": "primary"}
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"task": " \t", "items": [ITEM]}, "field 'task': it is blank"),
+        ({"task": "t", "items": [ITEM, ITEM]}, "field 'items.1.id': '1' is the id of items.0 as well"),
+        ({"task": "t", "items": [ITEM | {"prior": -1}]}, "field 'items.0.prior'"),
+        ({"task": "t", "items": [ITEM | {"label": "vital"}]}, "field 'items.0.label': 'vital' is not one of"),
+        ({"task": "t"}, "field 'items': Field required"),
+        (COMMIT | {"task": ""}, "field 'task': it is blank"),
+        (COMMIT | {"symbols": COMMIT["symbols"] * 2}, "field 'symbols.2.id': 'a.py::read' is the id of symbols.0"),
+        (COMMIT | {"symbols": [COMMIT["symbols"][0] | {"lines": -1}]}, "field 'symbols.0.lines'"),
+        (COMMIT | {"symbols": [COMMIT["symbols"][0] | {"qualname": ""}]}, "field 'symbols.0.qualname': it is blank"),
+    ],
+)
+def test_a_bad_task_is_named(tmp_path: Path, row: dict[str, Any], words: str) -> None:
+    """Whatever an engine would refuse is refused at the line and the field where it stands."""
+    path = _write(tmp_path / "tasks.jsonl", COMMIT, row)
+    with pytest.raises(InputError, match=re.escape(f"{path}, line 2: {words}")):
+        read_tasks([path], CASCADES["precision"])
+
+
+def test_tiers_are_checked_where_they_stand(tmp_path: Path) -> None:
+    """Items and tasks without the tiers that a cascade asks by are refused by file and line."""
+    items = _write(tmp_path / "items.jsonl", {"id": "1", "name": "f", "tiers": ["metadata"]}, {"id": "2", "name": "f"})
+    with pytest.raises(InputError, match=r"line 2: field 'tiers': .*asks by tier"):
+        read_items(items, CASCADES["scope"])
+    files = [COMMIT["files"][0] | {"tiers": ["nowhere"]}]
+    tasks = _write(tmp_path / "tasks.jsonl", COMMIT | {"files": files})
+    with pytest.raises(InputError, match=r"line 1: field 'files.0.tiers': .*nowhere"):
+        read_tasks([tasks], CASCADES["scope"])
+
+
+def test_files_without_tasks_are_refused(tmp_path: Path) -> None:
+    """A file that has no task, and tasks that have no item, are bad input, not figures of nothing."""
+    full, blank = _write(tmp_path / "full.jsonl", COMMIT), tmp_path / "blank.jsonl"
+    blank.write_text("\n\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"blank\.jsonl: has no tasks"):
+        read_tasks([full, blank], CASCADES["precision"])
+    bare = _write(tmp_path / "bare.jsonl", {"task": "t", "items": []})
+    with pytest.raises(InputError, match=r"bare\.jsonl: no task has an item"):
+        read_tasks([bare], CASCADES["precision"])
+    assert len(read_tasks([bare, full], CASCADES["precision"])) == 2
+
+
+def test_joined_files_with_marks_are_read(tmp_path: Path) -> None:
+    """Files with a byte order mark that were joined have one at each beginning."""
+    path = tmp_path / "items.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"id": "1", "name": "f"}\r\n\xef\xbb\xbf{"id": "2", "name": "g"}\r\n')
+    assert [item.name for item in read_items(path)] == ["f", "g"]
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00bad", gzip.compress(b"{}" * 99)[:20]])
 def test_an_unreadable_file_is_an_input_error(tmp_path: Path, content: bytes) -> None:
-    """Wrong encodings and broken archives are refused in one line."""
-    path = tmp_path / ("items.jsonl.gz" if content[:2] == b"\x1f\x8b" else "items.jsonl")
+    """Wrong encodings, broken archives and missing files are refused in one line."""
+    path = tmp_path / "items.jsonl"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match=r"is not UTF-8|is damaged"):
         read_items(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_items(tmp_path / "absent.jsonl")
@@ -114,5 +182,5 @@ def test_a_forced_format_and_an_unknown_label_are_refused_clearly(tmp_path: Path
     path = _write(tmp_path / "tasks.jsonl", row)
     with pytest.raises(InputError, match=r"line 1: field 'repo'"):
         list(read_labelled(path, CASCADES["precision"], Format.COMMITS))
-    with pytest.raises(InputError, match=r"label 'vital' is not one of cascade 'precision': excluded, primary"):
+    with pytest.raises(InputError, match=r"'vital' is not one of cascade 'precision': excluded, primary"):
         list(read_labelled(path, CASCADES["precision"]))

@@ -6,15 +6,17 @@ pydantic models below; fields beyond them are ignored.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from cascade.candidates.evidence import file_items, symbol_items
 from cascade.candidates.records import FileRecord, SymbolRecord
+from cascade.item_rows import Tiers, Words
 from cascade.items import Item, Task
 
 Label = Literal["primary", "supporting", "type_context", "excluded"]
+_Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 
 class _Model(BaseModel):
@@ -25,11 +27,11 @@ class CommitSymbol(_Model):
     """A symbol with its truth."""
 
     path: str
-    qualname: str
+    qualname: Words
     kind: str
     signature: str = ""
     doc: str = ""
-    lines: int = 1
+    lines: _Count = 1
     label: Label
 
     def record(self) -> SymbolRecord:
@@ -42,18 +44,18 @@ class CommitEvidence(_Model):
 
     imports_seed: bool = False
     imported_by_seed: bool = False
-    co_changes: int = 0
-    seed_changes: int = 0
+    co_changes: _Count = 0
+    seed_changes: _Count = 0
     keyword_hits: tuple[str, ...] = ()
 
 
 class CommitFile(_Model):
     """A file with its truth."""
 
-    path: str
+    path: Words
     doc: str = ""
     symbols: tuple[str, ...] = ()
-    tiers: tuple[str, ...] = ()
+    tiers: Tiers = ()
     evidence: CommitEvidence = CommitEvidence()
     relevant: bool
 
@@ -69,7 +71,7 @@ class CommitTask(_Model):
 
     repo: str
     commit: str
-    task: str
+    task: Words
     seed: str
     files: tuple[CommitFile, ...]
     symbols: tuple[CommitSymbol, ...]

@@ -31,7 +31,9 @@ _TEXTS = ("question", "adapter", "slice", "stage", "item", "task", "true label")
 def audit(  # noqa: PLR0913 - the command line's options
     *,
     cascade: Annotated[str, typer.Option(help="Name of the cascade.")],
-    data: Annotated[list[Path], typer.Option(help="Labelled tasks, JSON lines, plain or gzipped; may be repeated.")],
+    data: Annotated[
+        list[Path], typer.Option(help="Labelled tasks, JSON lines, plain or gzipped; - for stdin; may be repeated.")
+    ],
     more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More files like --data.")] = None,
     within: Annotated[
         float, typer.Option(help="How well error rates should be known: half of their interval's length.")

@@ -27,7 +27,7 @@ def check(  # noqa: PLR0913 - the command line's options
     name: Annotated[str, typer.Argument(help="Name of the cascade.")],
     more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More files like --data.")] = None,
     *,
-    data: Annotated[list[Path], typer.Option(help="New labelled tasks, JSON lines, plain or gzipped.")],
+    data: Annotated[list[Path], typer.Option(help="New labelled tasks, JSON lines, plain or gzipped; - for stdin.")],
     alpha: Annotated[float, typer.Option(help="The chance of a false alarm.")] = 0.05,
     scores: Annotated[Path | None, typer.Option(help="Keep scores in this .npz file, and use those it has.")] = None,
     config: ConfigOption = None,

@@ -18,6 +18,7 @@ from cascade.candidates.repository import find_candidates
 from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, progress, results
 from cascade.engine import Engine
 from cascade.errors import InputError
+from cascade.files import STDIN, check_readable, name_of, read_text
 from cascade.items import Item, Task
 from cascade.report import Decision, Report, Status
 from cascade.rows import asks_files, read_items
@@ -26,10 +27,15 @@ from cascade.tree import Cascade
 
 def classify(  # noqa: PLR0913 - the command line's options
     *,
-    task: Annotated[str, typer.Option(help="What is to be done, in plain words.")],
+    task: Annotated[str | None, typer.Option(help="What is to be done, in plain words.")] = None,
+    task_file: Annotated[
+        Path | None, typer.Option(help="A text file that says it, in place of --task; - for stdin.")
+    ] = None,
     repo: Annotated[Path | None, typer.Option(help="Folder of a repository.")] = None,
     seed: Annotated[list[str] | None, typer.Option(help="A file the work starts from; may be repeated.")] = None,
-    items: Annotated[Path | None, typer.Option(help="JSON lines, one item each, instead of a repository.")] = None,
+    items: Annotated[
+        Path | None, typer.Option(help="JSON lines, one item each, instead of a repository; - for stdin.")
+    ] = None,
     cascade: Annotated[str, typer.Option(help="Name of the cascade.")] = "precision",
     budget: Annotated[
         float | None, typer.Option(help="Milliseconds it may take; then candidates get the likeliest label so far.")
@@ -43,12 +49,14 @@ def classify(  # noqa: PLR0913 - the command line's options
     if (repo is None) == (items is None):
         msg = "Give exactly one of --repo and --items."
         raise InputError(msg)
+    check_readable([task_file, items, config])
+    text = _task(task, task_file)
     limit: BudgetLike = "config" if budget is None and depth is None else Budget(ms=budget, depth=depth)
     with Engine.open(config) as engine:
         tree = engine.cascade(cascade)
-        request = Task(text=task, seeds=tuple(seed or ()))
+        request = Task(text=text, seeds=tuple(seed or ()))
         if items is not None:
-            found = read_items(items)
+            found = read_items(items, tree)
         else:
             request, found = _candidates(repo or Path(), request, tree)
         report = engine.classify(request, found, cascade, budget=limit)
@@ -58,6 +66,26 @@ def classify(  # noqa: PLR0913 - the command line's options
         print_json(report.as_dict() | {"decisions": [decision.as_dict() for decision in chosen]})
     else:
         _show(report, ranked, tree, {item.id: item for item in found})
+
+
+def _task(text: str | None, path: Path | None) -> str:
+    """What is to be done, as it was given.
+
+    Raises:
+        InputError: It is not given, twice, or blank, or its file cannot be read.
+    """
+    if (text is None) == (path is None):
+        msg = "Give exactly one of --task and --task-file."
+        raise InputError(msg)
+    if text is not None and text.strip() == str(STDIN):
+        msg = "--task - is no task. Give --task-file - to read it from stdin, or say in a sentence what is to be done."
+        raise InputError(msg)
+    where = "--task" if path is None else name_of(path)
+    found = read_text(path, "Give a text file that says what is to be done.") if path is not None else text or ""
+    if not found.strip():
+        msg = f"{where}: the task is empty. Say in a sentence what is to be done."
+        raise InputError(msg)
+    return found.strip()
 
 
 def _candidates(repo: Path, task: Task, cascade: Cascade) -> tuple[Task, list[Item]]:

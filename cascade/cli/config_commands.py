@@ -13,6 +13,7 @@ from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json
 from cascade.config import Config, read_config, shipped_config
 from cascade.description import described
 from cascade.errors import ConfigError
+from cascade.files import is_file
 from cascade.prior_stage import Source
 from cascade.stage import ANY_TIER, BASE, Question, Stage
 from cascade.thresholds_file import ThresholdsFile
@@ -34,7 +35,7 @@ def check(
         if json:
             print_json({"file": str(file), "ok": False, "error": str(error)})
         raise
-    missing = [str(path) for path in _files(config) if not path.is_file()]
+    missing = [str(path) for path in _files(config) if not is_file(path)]
     if json:
         names = {"cascades": list(config.cascade), "adapters": list(config.adapters)}
         print_json({"file": str(file), "ok": True, **names, "missing_files": missing})

@@ -17,9 +17,10 @@ from cascade.depth_choice import Level, Terms
 from cascade.depth_study import DepthStudy, Findings
 from cascade.engine import Engine
 from cascade.errors import ConfigError
+from cascade.files import check_readable
 from cascade.one_call import label_starts
 from cascade.outlook_file import write_outlook
-from cascade.rows import Labelled, check_files, read_labelled
+from cascade.rows import Labelled, read_tasks
 from cascade.tree import Cascade
 
 _QUALITY = ("accuracy", "macro_f1", "recall_kept")
@@ -28,7 +29,9 @@ _QUALITY = ("accuracy", "macro_f1", "recall_kept")
 def depth(  # noqa: PLR0913 - the command line's options
     *,
     cascade: Annotated[str, typer.Option(help="Name of the cascade.")],
-    data: Annotated[list[Path], typer.Option(help="Labelled tasks, JSON lines, plain or gzipped; may be repeated.")],
+    data: Annotated[
+        list[Path], typer.Option(help="Labelled tasks, JSON lines, plain or gzipped; - for stdin; may be repeated.")
+    ],
     more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More files like --data.")] = None,
     price: Annotated[
         float | None,
@@ -44,7 +47,7 @@ def depth(  # noqa: PLR0913 - the command line's options
 ) -> None:
     """Show what each question more gains for its time, and what a budget buys."""
     paths = [*data, *(more or [])]
-    check_files(paths)
+    check_readable([*paths, config])
     settings = read_config(config or shipped_config())
     terms = Terms.of(price, budget, settings.engine.price)
     check_folder(out)
@@ -71,7 +74,7 @@ def _study(config: Config, name: str, paths: Sequence[Path]) -> tuple[Findings, 
         line = bar.add_task("requests", total=None)
         with Engine.open(config) as engine:
             tree = engine.cascade(name)
-            tasks = [labelled for path in paths for labelled in read_labelled(path, tree) if labelled.items]
+            tasks = [labelled for labelled in read_tasks(paths, tree) if labelled.items]
             starts, refusal = _starts(engine, tree)
             study = DepthStudy(engine, tree, tasks, lambda: bar.advance(line))
             bar.update(line, total=study.n_requests + len(tasks) * len(starts[1:]))

@@ -11,7 +11,8 @@ from rich.table import Table
 from cascade.cli.output import ConfigOption, JsonOption, print_json, progress, results
 from cascade.engine import Engine
 from cascade.evaluate import Evaluation
-from cascade.rows import Format, check_files, read_labelled
+from cascade.files import check_readable
+from cascade.rows import Format, read_tasks
 
 _FIGURES = ("n", "base_rate", "auc_pooled", "auc_per_task", "ece", "f1")
 
@@ -19,7 +20,9 @@ _FIGURES = ("n", "base_rate", "auc_pooled", "auc_per_task", "ece", "f1")
 def evaluate(
     *,
     cascade: Annotated[str, typer.Option(help="Name of the cascade.")],
-    data: Annotated[list[Path], typer.Option(help="Labelled tasks, JSON lines, plain or gzipped; may be repeated.")],
+    data: Annotated[
+        list[Path], typer.Option(help="Labelled tasks, JSON lines, plain or gzipped; - for stdin; may be repeated.")
+    ],
     more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More files like --data.")] = None,
     form: Annotated[Format | None, typer.Option("--format", help="Force a schema; by default each line tells.")] = None,
     config: ConfigOption = None,
@@ -27,16 +30,17 @@ def evaluate(
 ) -> None:
     """Score every stage by itself and the cascade as a whole."""
     paths = [*data, *(more or [])]
-    check_files(paths)
+    check_readable([*paths, config])
     with Engine.open(config) as engine:
         tree = engine.cascade(cascade)
         evaluation = Evaluation(engine, tree)
         with progress() as bar:
             line = bar.add_task("tasks", total=None)
-            for path in paths:
-                for labelled in read_labelled(path, tree, form):
-                    evaluation.add(labelled)
-                    bar.advance(line)
+            tasks = read_tasks(paths, tree, form)
+            bar.update(line, total=len(tasks))
+            for labelled in tasks:
+                evaluation.add(labelled)
+                bar.advance(line)
     figures = evaluation.as_dict()
     if json:
         print_json(figures)

@@ -8,8 +8,9 @@ from pathlib import Path
 from cascade.cli.output import check_folder, progress
 from cascade.config import Config
 from cascade.engine import Engine
+from cascade.files import check_readable
 from cascade.lock import questions_at_hand
-from cascade.rows import Labelled, check_files, read_labelled
+from cascade.rows import Labelled, read_tasks
 from cascade.tree import Cascade
 from cascade.tuning.outcome import Prices
 from cascade.tuning.prices import prices_of
@@ -50,12 +51,12 @@ def labelled_scores(config: Config, name: str, paths: list[Path], cache: Path | 
         InputError: A file or a row cannot be used.
         MachineError: The scores cannot be kept.
     """
-    check_files(paths)
+    check_readable(paths)
     check_folder(cache)
     with progress() as bar, Engine.open(config) as engine:
         cascade = engine.cascade(name)
         line = bar.add_task("tasks", total=None)
-        tasks = tuple(labelled for path in paths for labelled in read_labelled(path, cascade))
+        tasks = tuple(read_tasks(paths, cascade))
         bar.update(line, total=len(tasks))
         origin = _origin(config, engine, cascade, tasks)
         scored = load_scores(cache, origin) if cache else None

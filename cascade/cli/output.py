@@ -23,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from cascade.errors import CascadeError, InputError
+from cascade.files import is_folder
 
 _PIPE_WIDTH = 1_000
 
@@ -76,7 +77,7 @@ def check_folder(path: Path | None) -> None:
     Raises:
         InputError: There is no such folder.
     """
-    if path is not None and not path.absolute().parent.is_dir():
+    if path is not None and not is_folder(path.parent):
         msg = f"{path}: there is no folder {path.parent}. Make it, or name a file in another."
         raise InputError(msg)
 

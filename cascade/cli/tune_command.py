@@ -30,7 +30,9 @@ from cascade.tuning.surface import Cost
 def tune(  # noqa: PLR0913 - the command line's options
     *,
     cascade: Annotated[str, typer.Option(help="Name of the cascade.")],
-    data: Annotated[list[Path], typer.Option(help="Labelled tasks, JSON lines, plain or gzipped; may be repeated.")],
+    data: Annotated[
+        list[Path], typer.Option(help="Labelled tasks, JSON lines, plain or gzipped; - for stdin; may be repeated.")
+    ],
     target: Annotated[
         str,
         typer.Option(

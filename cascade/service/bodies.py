@@ -11,10 +11,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from cascade.errors import ItemError
+from cascade.item_rows import ItemRow
 from cascade.items import Item, Task
 from cascade.prior_stage import Source
 from cascade.report import Status
-from cascade.rows import ItemRow
 from cascade.service.problems import UNFIT, RefusedError
 from cascade.service.settings import ServiceSettings
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from cascade.rows import ItemRow
+from cascade.item_rows import ItemRow
 from cascade.service.bodies import Given, TaskRow
 
 MAX_QUESTIONS = 64

@@ -1,0 +1,78 @@
+"""Items and labelled tasks as they come from outside: pydantic models that become the pure core."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from cascade.items import Group, Item
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        msg = "it is blank"
+        raise ValueError(msg)
+    return text
+
+
+def _each_once(tiers: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(tiers)) != len(tiers):
+        msg = "a tier is named twice"
+        raise ValueError(msg)
+    return tiers
+
+
+Words = Annotated[str, AfterValidator(_not_blank)]
+"""A text that is more than white space."""
+
+Tiers = Annotated[tuple[str, ...], AfterValidator(_each_once)]
+"""The retrieval tiers that found an item."""
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GroupRow(_Row):
+    """What several items have in common."""
+
+    name: str
+    evidence: tuple[str, ...] = ()
+
+
+class ItemRow(_Row):
+    """One item; see ``cascade.items.Item`` for what the fields mean."""
+
+    id: str = Field(min_length=1)
+    kind: str = "item"
+    name: Words = Field(min_length=1)
+    signature: str = ""
+    doc: str = ""
+    evidence: tuple[str, ...] = ()
+    group: GroupRow | None = None
+    tiers: Tiers = ()
+    priority: float = Field(0.0, strict=True, allow_inf_nan=False)
+    prior: float | None = Field(None, strict=True, ge=0, le=1)
+
+    def item(self) -> Item:
+        """The pure form."""
+        group = Group(name=self.group.name, evidence=self.group.evidence) if self.group else None
+        fields = {name: getattr(self, name) for name in ItemRow.model_fields if name != "group"}
+        return Item(**fields, group=group)
+
+
+class LabelledItemRow(ItemRow):
+    """An item with its true label."""
+
+    label: str
+
+
+class LabelledTaskRow(_Row):
+    """A task with labelled items: one line of the ``items`` format."""
+
+    id: str = ""
+    repository: str = ""
+    task: Words = Field(min_length=1)
+    seeds: tuple[str, ...] = ()
+    items: tuple[LabelledItemRow, ...]
