@@ -194,7 +194,8 @@ async def test_unknown_paths_methods_and_cascades() -> None:
     service = Service()
     with service.engine:
         async with service.client() as client:
-            assert_problem(await client.get("/v2"), 404, None, "'/v2'", "openapi.json")
+            for path in ("/v2", "/v2/", "/", "//"):
+                assert_problem(await client.get(f"http://service{path}"), 404, None, f"'{path}'", "openapi.json")
             assert_problem(await client.get("/v1/models/"), 404, None, "'/v1/models/'", "slash", ": /v1/models")
             assert_problem(await client.post(f"{PRECISION}/", json={}), 404, None, "slash", f": {PRECISION}")
             answer = await client.post("/v1/cascades/precisoin", json={"task": "t", "items": []})
@@ -228,6 +229,29 @@ async def test_head_is_get_without_the_body(path: str) -> None:
         assert found.headers == got.headers
     if path == "/health":
         assert 'method="HEAD",path="/health",status="200"' in service.metrics.exposition().decode()
+
+
+@run
+async def test_tiers_that_no_stage_knows_name_the_item() -> None:
+    """Where a stage asks by tier, the field is the tiers of the item that has none of its own."""
+    service = Service()
+    items = [{"id": "a", "name": "a", "tiers": ["dependency"]}, {"id": "b", "name": "b", "tiers": ["rumour"]}]
+    with service.engine:
+        async with service.client() as client:
+            answer = await client.post("/v1/cascades/scope", json={"task": "t", "items": items})
+    assert_problem(answer, 422, "items.1.tiers", "'b'", "rumour", "dependency, co_change, metadata")
+
+
+@run
+async def test_a_long_text_is_not_sent_back_whole() -> None:
+    """A refusal quotes the beginning of what was given, and still ends with the remedy."""
+    service = Service()
+    call = {"state": "s", "questions": {"q": {"type": "noul", "instructions": "Is it?"}}, "model": "m" * 8_000}
+    with service.engine:
+        async with service.client() as client:
+            answer = await client.post("/v1/systemone", json=call)
+    assert_problem(answer, 422, "model", "mmm ... ", "there are precision", "base")
+    assert len(answer.content) < 2_000
 
 
 @run

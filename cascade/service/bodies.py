@@ -17,6 +17,7 @@ from cascade.prior_stage import Source
 from cascade.report import Status
 from cascade.service.problems import UNFIT, RefusedError
 from cascade.service.settings import ServiceSettings
+from cascade.tree import Cascade
 
 _DAY_MS = 86_400_000.0
 _MODEL = "SHA-256 of the base model's file; server and name of its model where servers answer everything."
@@ -69,8 +70,12 @@ class CascadeCall(TaskRow):
         None, ge=1, le=1_000, description="Most stages that an item passes."
     )
 
-    def read_items(self, settings: ServiceSettings) -> list[Item]:
+    def read_items(self, cascade: Cascade, settings: ServiceSettings) -> list[Item]:
         """The items in pure form.
+
+        Args:
+            cascade: What will be asked of them.
+            settings: How many there may be, and how long their texts.
 
         Raises:
             RefusedError: There are too many, or one cannot be asked; names the field.
@@ -87,6 +92,7 @@ class CascadeCall(TaskRow):
                 detail = f"{field}.id: {row.id!r} is the id of items.{before} as well; ids must be unique."
                 raise RefusedError(UNFIT, detail, f"{field}.id")
             found.append(read_item(row, field, settings))
+            _check_tiers(found[-1], field, cascade)
         return found
 
 
@@ -110,6 +116,14 @@ def read_item(row: ItemRow, field: str, settings: ServiceSettings) -> Item:
         return row.item()
     except ItemError as error:
         raise RefusedError(UNFIT, f"{field}: {error}", field) from error
+
+
+def _check_tiers(item: Item, field: str, cascade: Cascade) -> None:
+    try:
+        for stage in cascade.stages:
+            stage.tiers_of(item)
+    except ItemError as error:
+        raise RefusedError(UNFIT, f"{field}.tiers: {error}", f"{field}.tiers") from error
 
 
 def check_text(text: str, field: str, settings: ServiceSettings) -> None:

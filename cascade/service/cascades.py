@@ -111,7 +111,7 @@ def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
         if name not in engine.cascades:
             detail = f"There is no cascade {name!r}; there are {', '.join(engine.cascades)}."
             raise RefusedError(HTTPStatus.NOT_FOUND, detail, "name")
-        task, items = call.read(settings), call.read_items(settings)
+        task, items = call.read(settings), call.read_items(engine.cascades[name], settings)
         is_limited = call.budget_ms is not None or call.depth is not None
         budget: BudgetLike = Budget(ms=call.budget_ms, depth=call.depth) if is_limited else "config"
         try:

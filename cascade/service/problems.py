@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from cascade.errors import BackendError, ClosedError, InputError, OverloadError, ServerError
 from cascade.logs import get_logger
@@ -24,6 +25,7 @@ log = get_logger("cascade.service")
 UNFIT = HTTPStatus.UNPROCESSABLE_ENTITY
 """The status of a body that is JSON and cannot be used."""
 
+_MAX_DETAIL = 1_000  # characters
 _LEFT = 499  # nobody hears it; it is counted
 
 PROBLEM = "application/problem+json"
@@ -61,7 +63,7 @@ def problem(
 ) -> JSONResponse:
     """The answer that tells of a problem."""
     at_fault = None if field is None else _encodable(field)
-    body = Problem(title=status.phrase, status=status, detail=_encodable(detail), field=at_fault)
+    body = Problem(title=status.phrase, status=status, detail=_short(_encodable(detail)), field=at_fault)
     return JSONResponse(body.model_dump(), status, dict(headers or {}), PROBLEM)
 
 
@@ -115,7 +117,8 @@ def add_problems(app: FastAPI, settings: ServiceSettings) -> None:
 def _no_path(request: Request, _: Exception) -> Response:
     path: str = request.scope["path"]
     bare = path.rstrip("/")
-    is_near = bare != path and any(route.matches({**request.scope, "path": bare})[0] for route in request.app.routes)
+    routes = request.app.routes if bare != path else ()
+    is_near = any(route.matches({**request.scope, "path": bare})[0] is not Match.NONE for route in routes)
     advice = f"Leave the slash at the end away: {bare}" if is_near else "See /openapi.json for those that there are."
     return problem(HTTPStatus.NOT_FOUND, f"There is no path {path!r}. {advice}")
 
@@ -131,6 +134,12 @@ def _no_method(request: Request, error: Exception) -> Response:
 def _http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
     return problem(HTTPStatus(error.status_code), error.detail, headers=error.headers)
+
+
+def _short(text: str) -> str:
+    """A sentence without the middle of the long text that it may quote."""
+    half = _MAX_DETAIL // 2
+    return text if len(text) <= _MAX_DETAIL else f"{text[:half]} ... {text[-half:]}"
 
 
 def _encodable(text: str) -> str:
