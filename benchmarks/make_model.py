@@ -24,6 +24,7 @@ from gguf.constants import GGUFValueType, TokenType
 from gguf.quants import quantize
 from numpy.typing import NDArray
 
+from benchmarks.shipped import questions_alone_text
 from cascade.config import shipped_config
 
 RANK = 16
@@ -83,9 +84,7 @@ def write_set(folder: Path, kind: str = "BF16", geometry: Geometry | None = None
     for at, name in enumerate(_QUESTIONS):
         write_adapter(folder / f"{name}-activated.gguf", geometry, seed=at, invocation=(_ask_token(),))
         write_adapter(folder / f"{name}-plain.gguf", geometry, seed=at)
-    lines = shipped_config().read_text(encoding="utf-8").splitlines(keepends=True)
-    # What the shipped model keeps says nothing of this one.
-    cascades = "".join(line for line in lines if not line.startswith("outlook = ")).partition("[cascade.")
+    cascades = questions_alone_text(outlook=False).partition("[cascade.")  # the rest says nothing of this model
     for form in ("activated", "plain"):
         adapters = "\n".join(f'{name} = "{name}-{form}.gguf"' for name in _QUESTIONS)
         head = f'[model]\npath = "{base.name}"\nformat = "embedded"\n\n[adapters]\n{adapters}\n\n'

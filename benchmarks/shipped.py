@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from cascade.config import Config, read_config, shipped_config
 
 SHIPPED = read_config(shipped_config())
@@ -17,3 +19,15 @@ def questions_alone(config: Config = SHIPPED) -> Config:
 
 
 CASCADES = questions_alone().cascades()
+
+
+def questions_alone_text(*, outlook: bool) -> str:
+    """The shipped config's text without prior stages and the files of thresholds; its paths are as they were.
+
+    Args:
+        outlook: Whether the outlooks stay.
+    """
+    text = shipped_config().read_text(encoding="utf-8")
+    text = re.sub(r'^\[\[cascade\.\w+\.stages\]\]\nkind = "prior"\n(?:.+\n)+\n', "", text, flags=re.MULTILINE)
+    keys = "thresholds" if outlook else "thresholds|outlook"
+    return re.sub(rf'^(?:{keys}) = ".*\n', "", text, flags=re.MULTILINE)

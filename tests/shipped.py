@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from benchmarks.shipped import CASCADES, SHIPPED, questions_alone
+from benchmarks.shipped import CASCADES, SHIPPED, questions_alone, questions_alone_text
 from cascade.config import shipped_config
 
 __all__ = ["CASCADES", "SHIPPED", "questions_alone", "shipped_text", "write_shipped"]
@@ -18,11 +17,7 @@ def shipped_text(*, outlook: bool = True) -> str:
         outlook: Whether the outlooks stay.
     """
     path = shipped_config()
-    text = path.read_text(encoding="utf-8")
-    text = re.sub(r'^\[\[cascade\.\w+\.stages\]\]\nkind = "prior"\n(?:.+\n)+\n', "", text, flags=re.MULTILINE)
-    text = re.sub(r"^thresholds = .*\n", "", text, flags=re.MULTILINE)
-    if not outlook:
-        text = re.sub(r"^outlook = .*\n", "", text, flags=re.MULTILINE)
+    text = questions_alone_text(outlook=outlook)
     for file in (*path.parent.glob("*.gguf"), *path.parent.glob("*.toml")):
         text = text.replace(f'"{file.name}"', f'"{file}"')
     return text
