@@ -94,12 +94,12 @@ class Hub:
                 cache_dir=self.cache_dir,
                 local_files_only=self.is_offline,
             )
-        # A wrong name is a ValueError; no network, no such file and no permission are OSErrors of many kinds.
-        except (OSError, ValueError, RuntimeError, hub.errors.EntryNotFoundError) as error:
+        except Exception as error:
             cause = str(error).strip().partition("\n")[0] or type(error).__name__
             msg = (
                 f"model.repo_id: {model.filename!r} of {model.repo_id!r} at revision {model.revision or 'main'} "
-                f"cannot be had ({cause}). Check the names and the network, or download it and give model.path."
+                f"cannot be had ({cause}). Check the names, the network, and that files can be written where HF_HOME "
+                "says, or download it and give model.path."
             )
             raise ModelFileError(msg) from error
         return Path(file)

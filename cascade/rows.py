@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -204,7 +205,8 @@ def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _object(line: str, where: str) -> dict[str, Any]:
     try:
-        value = from_json(line, allow_inf_nan=False)
+        from_json(line, allow_inf_nan=False)  # stricter than Python: no lone surrogates, nothing deep, no long numbers
+        value = json.loads(line, object_pairs_hook=_each_key_once)
     except ValueError as error:
         problem = re.sub(r" at line 1 (column \d+)$", r" at \1", str(error))
         msg = f"{where}: is not JSON ({problem}). Each line is one object."
@@ -213,3 +215,12 @@ def _object(line: str, where: str) -> dict[str, Any]:
         msg = f"{where}: is a JSON {type(value).__name__}. Each line is one object."
         raise InputError(msg)
     return value
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for at, (key, _) in enumerate(pairs) if key in dict(pairs[:at]))
+        msg = f"an object has the key {twice!r} twice"
+        raise ValueError(msg)
+    return found

@@ -18,6 +18,8 @@ from cascade.tuned import Tuning, TuningKey
 
 log = get_logger("cascade.tuning")
 
+_FOLDER = "tunings"
+
 _Ms = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Batch = Annotated[int, Field(ge=32, le=65_536)]  # the bounds of ModelConfig
@@ -80,7 +82,7 @@ class _File(_Model):
 def tuning_path(key: TuningKey, folder: Path) -> Path:
     """Where the tuning of a model on a machine is kept, below a cache folder."""
     name = hashlib.blake2b(_key(key).model_dump_json().encode(), digest_size=12).hexdigest()
-    return folder / "tunings" / f"{name}.json"
+    return folder / _FOLDER / f"{name}.json"
 
 
 def load_tuning(key: TuningKey, folder: Path | None) -> Tuning | None:
@@ -98,7 +100,7 @@ def load_tuning(key: TuningKey, folder: Path | None) -> Tuning | None:
     path = tuning_path(key, folder)
     try:
         found = _File.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the latter where a user's home is /dev/null
         return None
     except (OSError, ValidationError) as error:
         reason = str(error).partition("\n")[0]
@@ -132,9 +134,26 @@ def save_tuning(key: TuningKey, tuning: Tuning, folder: Path) -> Path:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        msg = f"{path}: cannot be written ({error.strerror}). Let XDG_CACHE_HOME name a folder that can."
-        raise MachineError(msg) from error
+        raise _unwritable(path, error) from error
     return path
+
+
+def check_can_save(folder: Path) -> None:
+    """Refuse a cache folder in which no tuning can be kept, before work that takes long.
+
+    Raises:
+        MachineError: The folder cannot be written.
+    """
+    place = folder / _FOLDER
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as error:
+        raise _unwritable(place, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> MachineError:
+    return MachineError(f"{path}: cannot be written ({error.strerror}). Let XDG_CACHE_HOME name a folder that can.")
 
 
 def _key(key: TuningKey) -> _Key:

@@ -287,6 +287,38 @@ def test_a_repository_that_does_not_exist_is_told(tmp_path: Path) -> None:
         server.shutdown()
 
 
+class _Short(BaseHTTPRequestHandler):
+    """A hub that breaks off in the middle of a file."""
+
+    def do_HEAD(self) -> None:
+        """Say what would come."""
+        self.send_response(200)
+        for name, value in (("ETag", '"0"'), ("X-Repo-Commit", "0" * 40), ("Content-Length", "1000")):
+            self.send_header(name, value)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        """Send the beginning."""
+        self.do_HEAD()
+        self.wfile.write(b"GGUF")
+
+    def log_message(self, *_: object) -> None:
+        """Keep the tests' output clean."""
+
+
+def test_a_hub_that_fails_in_its_own_way_is_told(tmp_path: Path) -> None:
+    """Errors of the hub's HTTP library, and of the folder where files are kept, become errors of this library."""
+    pytest.importorskip("huggingface_hub")
+    (tmp_path / "file").touch()
+    with HTTPServer(("127.0.0.1", 0), _Short) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        here = f"http://127.0.0.1:{server.server_port}"
+        for endpoint, folder in (("http://[::1", tmp_path), (here, tmp_path / "file")):
+            with pytest.raises(ModelFileError, match="HF_HOME"):
+                Hub(endpoint=endpoint, cache_dir=folder).download(HUB_MODEL)
+        server.shutdown()
+
+
 def test_a_cached_hub_file_is_used(tmp_path: Path, model_path: Path) -> None:
     """A file that the hub's cache holds is found without a network."""
     pytest.importorskip("huggingface_hub")

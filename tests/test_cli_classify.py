@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from cascade.cli import main
 from cascade.cli.output import ExitCode
+from tests.rights import without_rights
 from tests.shipped import shipped_text
 from tests.test_rows import COMMIT
 
@@ -68,6 +70,26 @@ def test_a_repositorys_symbols_are_labelled(repo: Path, capsys: pytest.CaptureFi
         assert all(0 <= step["p_yes"] <= 1 for step in decision["steps"])
     steps = [step for decision in found["decisions"] for step in decision["steps"]]
     assert found["stats"]["calls"] == sum(step["adapter"] != "" for step in steps)
+
+
+@pytest.mark.parametrize("kind", ["closed", "no folder"])
+def test_a_cache_that_cannot_be_used_costs_a_note(kind: str, repo: Path, tmp_path: Path) -> None:
+    """Whatever the user's home is, the answer comes; what cannot be kept is told in a note."""
+    home = tmp_path / "home"
+    cache = home / ".cache" / "binary-cascade"
+    cache.mkdir(parents=True)
+    cache.chmod(0)
+    home = home if kind == "closed" else Path("/dev/null")
+    command = [sys.executable, "-m", "cascade.cli", "classify", "--repo", str(repo), "--task", "read the config"]
+    known = {name: value for name, value in os.environ.items() if name != "XDG_CACHE_HOME"}
+    done = subprocess.run(
+        without_rights(*command), env=known | {"HOME": str(home)}, capture_output=True, text=True, check=False
+    )
+    cache.chmod(0o700)
+    assert done.returncode == ExitCode.DONE, done.stderr
+    assert "read_config" in done.stdout
+    assert done.stderr.count("note: Without the cache") == 1
+    assert "Traceback" not in done.stderr
 
 
 @pytest.fixture

@@ -75,6 +75,7 @@ def test_items_are_read_with_their_groups(tmp_path: Path) -> None:
         ('{"id": "1", "name": "f\\udcff"}', ["line 1", "JSON", "surrogate"]),
         ('{"id": "1", "name": "f"}\n\n{"id": "1", "name": "g"}', ["line 3", "'id'", "line 1"]),
         ('{"id": 1, "name": "f"}', ["line 1", "'id'", "string"]),
+        ('{"id": "1", "name": "f", "group": {"name": "a", "name": "b"}}', ["line 1", "'name' twice"]),
         ("\0", ["line 1", "JSON"]),
         ("\n \n", ["no items"]),
         ("[1]", ["line 1", "list", "object"]),

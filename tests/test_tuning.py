@@ -27,7 +27,7 @@ from cascade.errors import DecodeError, MachineError
 from cascade.gguf_file import read_gguf
 from cascade.model_facts import check_model
 from cascade.tuned import Shapes, Tuning, TuningKey, clearly_best
-from cascade.tuning_file import load_tuning, save_tuning, tuning_path
+from cascade.tuning_file import check_can_save, load_tuning, save_tuning, tuning_path
 from tests.gguf_files import write_model
 from tests.requests import symbols
 
@@ -146,6 +146,11 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(MachineError, match="XDG_CACHE_HOME"):
         save_tuning(KEY, TUNING, tmp_path / "file")
+    with pytest.raises(MachineError, match="XDG_CACHE_HOME"):
+        check_can_save(tmp_path / "file")
+    assert load_tuning(KEY, tmp_path / "file") is None
+    check_can_save(tmp_path / "new")
+    assert [entry.name for entry in (tmp_path / "new").rglob("*")] == ["tunings"]
 
 
 def test_what_a_config_sets_wins() -> None:

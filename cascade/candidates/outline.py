@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import TypeVar
 
+_T = TypeVar("_T")
 _LINE_LIMIT = 160
 
 
@@ -63,15 +65,28 @@ class Outline:
         try:
             doc, tops, names, imports, problem = json.loads(text)
             return Outline(
-                doc=doc,
-                tops=tuple(tops),
-                names=frozenset(names),
-                imports=tuple(Import(module=m, level=dots, name=name, alias=alias) for m, dots, name, alias in imports),
-                problem=problem,
+                doc=_known(doc, str),
+                tops=tuple(_known(top, str) for top in _known(tops, list)),
+                names=frozenset(_known(name, str) for name in _known(names, list)),
+                imports=tuple(_import(*one) for one in _known(imports, list)),
+                problem=_known(problem, str),
             )
-        except TypeError as error:
+        except (TypeError, RecursionError) as error:
             msg = f"not an outline: {text[:80]!r}"
             raise ValueError(msg) from error
+
+
+def _import(module: object, level: object, name: object, alias: object) -> Import:
+    return Import(
+        module=_known(module, str), level=_known(level, int), name=_known(name, str), alias=_known(alias, str)
+    )
+
+
+def _known(value: object, kind: type[_T]) -> _T:
+    """A value of a type; TypeError for any other."""
+    if not isinstance(value, kind):
+        raise TypeError
+    return value
 
 
 def first_line(text: str | None) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cascade.candidates.messages import Messages
 from cascade.candidates.outline import Outline
+from cascade.files import reason
 
 _SCHEMA = 1  # raise it whenever an outline is read differently
 _FILE = "outlines.sqlite3"
@@ -44,13 +45,16 @@ class OutlineCache:
 
     def load(self, keys: Iterable[bytes]) -> dict[bytes, Outline]:
         """The outlines that are kept under some of the keys."""
-        if self._file is None or not self._file.exists():
+        if self._file is None:
             return {}
         find = "SELECT key, outline FROM outlines WHERE key = ?"
         try:
+            self._file.stat()  # sqlite3 would make it
             with closing(self._connect(self._file)) as database:
                 rows = [row for key in keys for row in database.execute(find, (key,))]
             return {key: Outline.load(text) for key, text in rows}
+        except (FileNotFoundError, NotADirectoryError):  # nothing was kept yet; keeping finds out why nothing can be
+            return {}
         except (sqlite3.Error, OSError, ValueError) as error:
             self._give_up(error)
             return {}
@@ -80,5 +84,8 @@ class OutlineCache:
         return database
 
     def _give_up(self, error: Exception) -> None:
-        self._messages.add(f"Without the cache {self._file} ({error}): delete it if it is damaged.")
+        self._messages.add(
+            f"Without the cache {self._file} ({reason(error)}), which costs time only. Delete it if it is damaged, or "
+            "let XDG_CACHE_HOME name a folder that can be written."
+        )
         self._file = None

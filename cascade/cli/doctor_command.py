@@ -50,12 +50,13 @@ def _tune(config: Path, seconds: float, *, json: bool) -> None:
     from cascade.adapters import load_model_set  # noqa: PLC0415 - hashes files, which help does not need
     from cascade.backends.tune import tune, tuning_key  # noqa: PLC0415 - loads llama_cpp
     from cascade.doctor_speed import described  # noqa: PLC0415 - as above
-    from cascade.tuning_file import save_tuning  # noqa: PLC0415 - only needed here
+    from cascade.tuning_file import check_can_save, save_tuning  # noqa: PLC0415 - only needed here
 
     folder = user_cache()
     if folder is None:
         msg = "There is no home folder to keep a tuning in. Let XDG_CACHE_HOME name a folder."
         raise MachineError(msg)
+    check_can_save(folder)
     settings = read_config(config)
     model, models = settings.model, load_model_set(settings)
     with progress() as bar:

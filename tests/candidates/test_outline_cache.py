@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,12 +78,26 @@ def test_damaged_cache_is_left_alone(project: Checkout, tmp_path: Path, damage: 
     assert any("Without the cache" in message for message in result.messages) is bool(damage)
 
 
-def test_foreign_rows_are_no_outlines(project: Checkout, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "row",
+    [
+        "[1, 2]",
+        "[" * 100_000,
+        '["", "tops", [], [], ""]',
+        '["", [1], [], [], ""]',
+        '[1, [], [], [], ""]',
+        '["", [], [], [["m", "0", "", ""]], ""]',
+        '["", [], [], [["m"]], ""]',
+        b"\xff",
+        7,
+    ],
+)
+def test_foreign_rows_are_no_outlines(project: Checkout, tmp_path: Path, row: object) -> None:
     """A row that cannot be read back ends the use of the cache."""
     cache = tmp_path / "cache"
     find(project, cache)
     with sqlite3.connect(cache / "outlines.sqlite3") as database:
-        database.execute("UPDATE outlines SET outline = '[1, 2]'")
+        database.execute("UPDATE outlines SET outline = ?", (row,))
     database.close()
     result = find(project, cache)
     assert [record.path for record in result.files] == ["widget.py", "broken.py"]
@@ -94,6 +110,36 @@ def test_cache_that_cannot_be_written(project: Checkout, tmp_path: Path) -> None
     result = find(project, tmp_path / "file" / "cache")
     assert result.files
     assert sum("Without the cache" in message for message in result.messages) == 1
+
+
+def test_a_file_of_another_version_costs_a_message(project: Checkout, tmp_path: Path) -> None:
+    """A database whose table has other columns is left as it is."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    with sqlite3.connect(cache / "outlines.sqlite3") as database:
+        database.execute("CREATE TABLE outlines (id INTEGER PRIMARY KEY, newer TEXT)")
+        database.execute("INSERT INTO outlines (newer) VALUES ('kept')")
+    database.close()
+    result = find(project, cache)
+    assert result.files
+    assert sum("Without the cache" in message for message in result.messages) == 1
+    with sqlite3.connect(cache / "outlines.sqlite3") as database:
+        assert database.execute("SELECT newer FROM outlines").fetchall() == [("kept",)]
+    database.close()
+
+
+def test_a_full_disk_costs_a_message(project: Checkout, tmp_path: Path) -> None:
+    """Where no more can be written, candidates are found as without a cache."""
+    code = (
+        "import resource, sys; from pathlib import Path; from cascade.candidates.repository import find_candidates\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))\n"
+        "found = find_candidates(Path(sys.argv[1]), 'widget', ['seed.py'], cache=Path(sys.argv[2]))\n"
+        "print(len(found.files), *found.messages, sep='\\n')"
+    )
+    command = [sys.executable, "-c", code, str(project.root), str(tmp_path / "cache")]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert shown[0] == "2"
+    assert sum("Without the cache" in line for line in shown) == 1
 
 
 def test_two_writers_share_the_file(tmp_path: Path) -> None:

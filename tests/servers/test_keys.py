@@ -98,6 +98,8 @@ def _ring() -> Iterator[dict[tuple[str, str], str]]:
         def get_password(self, service: str, username: str) -> str | None:
             if service == "locked":
                 raise errors.KeyringLocked
+            if service == "broken":
+                raise ConnectionRefusedError
             return held.get((service, username))
 
         def set_password(self, service: str, username: str, password: str) -> None:
@@ -119,5 +121,6 @@ def test_a_key_may_lie_in_the_keyring(ring: dict[tuple[str, str], str]) -> None:
         read_key("gpu", entry)
     ring["cascade", "gpu"] = SECRET
     assert read_key("gpu", entry).value == SECRET
-    with pytest.raises(MachineError, match="cannot be opened"):
-        read_key("gpu", entry.model_copy(update={"keyring": "locked"}))
+    for service in ("locked", "broken"):
+        with pytest.raises(MachineError, match="cannot be opened"):
+            read_key("gpu", entry.model_copy(update={"keyring": service}))

@@ -66,12 +66,11 @@ def read_key(name: str, config: ServerConfig) -> Key:
 def _from_keyring(name: str, service: str) -> str:
     try:
         keyring = importlib.import_module("keyring")
-        errors = importlib.import_module("keyring.errors")
     except ImportError as error:
         msg = f"servers.{name}.keyring: needs the package keyring. Run `{install_extra('keyring')}`."
         raise ConfigError(msg) from error
     try:
         return str(keyring.get_password(service, name) or "")
-    except errors.KeyringError as error:
+    except Exception as error:
         msg = f"servers.{name}.keyring: the keyring cannot be opened ({error}). Unlock it, or use key_env."
         raise MachineError(msg) from error
