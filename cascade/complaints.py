@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ QUESTION, PRIOR = "<question>", "<prior>"
 """Tags of the two kinds of stage; likewise."""
 
 _MAX_COMPLAINTS = 3
+_PASSWORD = re.compile(r"//[^/@]*@")
 
 
 def complaints(table: dict[str, Any], error: ValidationError) -> str:
@@ -28,9 +30,11 @@ def complaints(table: dict[str, Any], error: ValidationError) -> str:
 
 
 def shown(value: object) -> str:
-    """A value that was given, cut to a length at which it can stand in a line."""
+    """A value that was given, cut to a length at which it can stand in a line; a password in an address is hidden."""
+    if isinstance(value, str):
+        value = _PASSWORD.sub("//***@", value)
     try:
-        return reprlib.repr(value)
+        return _PASSWORD.sub("//***@", reprlib.repr(value))
     except ValueError:  # Python does not write integers of more than 4,300 digits
         return "a number of very many digits"
 

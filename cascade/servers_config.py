@@ -37,11 +37,13 @@ class ServerConfig(Frozen):
     @classmethod
     def _address(cls, value: str) -> str:
         parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-            msg = "give an address such as http://127.0.0.1:8080"
-            raise ValueError(msg)
         if parts.username is not None or parts.password is not None:
             msg = "a key has no place in an address; name its environment variable as key_env"
+            raise ValueError(msg)
+        # Asking for a port that is no number is a ValueError of its own.
+        is_http = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and value.isprintable()
+        if not is_http or parts.query or parts.fragment:
+            msg = "give an address such as http://127.0.0.1:8080"
             raise ValueError(msg)
         return value.rstrip("/").removesuffix("/v1")
 

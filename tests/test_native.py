@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 from cascade import ClosedError, DecodeError, ModelFileError
 from cascade.backends.native import ContextSize, NativeModel
 from cascade.backends.native_rows import Rows, Run
-from tests.gguf_files import write_model
+from cascade.backends.native_vocabulary import load_vocabulary
+from cascade.backends.quantize import Quantisation, quantize
+from tests.gguf_files import write_adapter, write_model
 
 SIZE = ContextSize(n_ctx=256, n_seq_max=4, n_batch=32, n_threads=1)
 GOOD = Rows.of([Run([1, 2, 3], 0, (0,), is_output=True)])
@@ -113,3 +116,20 @@ def test_a_file_that_llama_cpp_refuses_is_a_model_file_error(tmp_path: Path) -> 
     path.write_bytes(b"GGUF" + bytes(20))
     with pytest.raises(ModelFileError, match=r"cannot load .*broken\.gguf"):
         NativeModel(path, SIZE)
+
+
+def test_files_whose_paths_are_not_utf_8_are_loaded(tmp_path: Path) -> None:
+    """A model, its vocabulary and an adapter are found by the bytes of their names."""
+    folder = tmp_path / os.fsdecode(b"gr\xf6\xdfe")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("names must be UTF-8 here")
+    path = write_model(folder / "tiny.gguf")
+    assert load_vocabulary(path).n_vocab
+    model = NativeModel(path, SIZE)
+    model.load_adapter("one", write_adapter(folder / "one.gguf"), 1.0)
+    model.close()
+    target = folder / "q8.gguf"
+    quantize(Quantisation(source=path, target=target, type="q8_0", n_threads=1), lambda _at, _of: None)
+    NativeModel(target, SIZE).close()

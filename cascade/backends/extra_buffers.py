@@ -257,7 +257,7 @@ def this_pair() -> Pair:
     digest = hashlib.sha256()
     for file in sorted({found.resolve() for name in ("*ggml*", "*llama*") for found in folder.glob(name)}):
         with suppress(OSError):
-            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+            digest.update(os.fsencode(file.name) + b"\0" + file.read_bytes())
     return Pair(libraries=digest.hexdigest(), processor=processor_name(), flags=tuple(sorted(processor_flags())))
 
 

@@ -76,7 +76,7 @@ class NativeModel:
         params.n_gpu_layers = size.n_gpu_layers if size.n_gpu_layers >= 0 else 1_000
         allowed = size.use_extra_bufts
         params.use_extra_bufts = may_use_extra_buffers(path) if allowed is None else allowed
-        self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
+        self._model = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
         if not self._model:
             msg = f"llama.cpp cannot load {path}: {self._log.last_error() or 'no reason given'}."
             raise ModelFileError(msg)
@@ -137,7 +137,7 @@ class NativeModel:
 
     def load_adapter(self, name: str, path: Path, scale: float) -> None:
         """Load a LoRA adapter under a name; it is not active yet."""
-        adapter = llama_cpp.llama_adapter_lora_init(self._model, str(path).encode())
+        adapter = llama_cpp.llama_adapter_lora_init(self._model, os.fsencode(path))
         if not adapter:
             msg = f"llama.cpp cannot load adapter {path}: {self._log.last_error() or 'no reason given'}."
             raise ModelFileError(msg)

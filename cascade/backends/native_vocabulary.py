@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def load_vocabulary(path: Path) -> LlamaTokenizer:
     log = native_log()
     params = llama_cpp.llama_model_default_params()
     params.vocab_only = True
-    model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
+    model = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
     if not model:
         msg = f"llama.cpp cannot load {path}: {log.last_error() or 'no reason given'}."
         raise ModelFileError(msg)

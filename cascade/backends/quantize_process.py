@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     params.ftype, params.nthread = int(number), int(n_threads)
     params.allow_requantize = requantize == "1"
     params.kv_overrides = ctypes.cast(overrides, type(params.kv_overrides))
-    return int(llama_cpp.llama_model_quantize(source.encode(), target.encode(), ctypes.byref(params)))
+    return int(llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(target), ctypes.byref(params)))
 
 
 if __name__ == "__main__":

@@ -236,7 +236,12 @@ def test_another_kind_of_server_is_refused(tmp_path: Path) -> None:
     [
         ('kind = "ftp"\nurl = "http://h"', {}, "servers.far.kind"),
         ('kind = "systemone"\nurl = "h:80"', {}, "servers.far.url: give an address"),
-        ('kind = "systemone"\nurl = "http://me:secret@h"', {}, "no place in an address"),
+        ('kind = "systemone"\nurl = "http://me:secret@h"', {}, r"no place in an address.*'http://\*\*\*@h'"),
+        ('kind = "systemone"\nurl = "http://me:secret@h:x"', {}, r"no place in an address.*'http://\*\*\*@h:x'"),
+        ('kind = "systemone"\nurl = "http://h:80:x"', {}, "servers.far.url: Port could not be cast"),
+        ('kind = "systemone"\nurl = "http://h:0"', {}, "servers.far.url: give an address"),
+        ('kind = "systemone"\nurl = "http://h\\u0001"', {}, "servers.far.url: give an address"),
+        ('kind = "systemone"\nurl = "http://xn--\u2603"', {}, "servers.far.url: Invalid IDNA hostname"),
         ('kind = "systemone"\nurl = "http://h"\nrate = 3', {}, "servers.far.rate: unknown key"),
         (
             'kind = "systemone"\nurl = "http://h"',
@@ -269,8 +274,9 @@ def test_a_wrong_config_is_refused(servers: str, change: dict[str, Any], message
     def open_() -> None:
         Engine.open(config(tmp_path, servers, **change))
 
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as caught:
         open_()
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 10**400, -0.5, "much", None, []])

@@ -16,7 +16,7 @@ import httpx
 
 from cascade.backends.remote.faults import UNREACHABLE, FaultError
 from cascade.backends.remote.keys import Key
-from cascade.errors import ServerError
+from cascade.errors import ConfigError, ServerError
 from cascade.servers_config import ServerConfig
 
 _MOST_BYTES = 8_000_000  # of an answer
@@ -48,18 +48,25 @@ class ServerClient:
         name: What the config calls it.
         config: Where it is.
         key: Its key.
+
+    Raises:
+        ConfigError: Its address names no host.
     """
 
     def __init__(self, name: str, config: ServerConfig, key: Key) -> None:
         self._name, self._config, self._key = name, config, key
         with suppress(ImportError):  # otherwise loaded at the first request, for 50 ms of somebody's budget
             importlib.import_module("anyio._backends._asyncio")
-        self._client = httpx.AsyncClient(
-            base_url=config.url,
-            headers=key.headers,
-            timeout=None,  # noqa: S113 - every request has a time-out of its own, over all of its parts
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=config.in_flight),
-        )
+        try:
+            self._client = httpx.AsyncClient(
+                base_url=config.url,
+                headers=key.headers,
+                timeout=None,  # noqa: S113 - every request has a time-out of its own, over all of its parts
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=config.in_flight),
+            )
+        except httpx.InvalidURL as error:
+            msg = f"servers.{name}.url: {error} (given {config.url!r}). Give an address such as http://127.0.0.1:8080."
+            raise ConfigError(msg) from error
 
     def call(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The JSON of a GET, or of a POST if there is a body; waits, for use before there is an event loop.
