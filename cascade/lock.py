@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from cascade.config import Config
 from cascade.errors import ConfigError
 from cascade.logs import get_logger
+from cascade.made_for import MadeForConfig
 from cascade.report import Provenance
-from cascade.thresholds_file import MadeForConfig, ThresholdsFile
+from cascade.thresholds_file import ThresholdsFile
 from cascade.tree import Cascade
 
 log = get_logger("cascade.thresholds")

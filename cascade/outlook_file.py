@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cascade.made_for import MadeForConfig
 from cascade.outlook import Outlook, Prior
 from cascade.toml_file import Frozen, read_model, toml_key, write_lines
 
@@ -34,6 +35,7 @@ class OutlookConfig(Frozen):
         default_factory=dict, description="Stage -> label -> share of the items that reach it."
     )
     prior: PriorConfig | None = Field(None, description="How likely an item matters before it is asked anything.")
+    made_for: MadeForConfig | None = Field(None, description="What it was learned from; of files alone.")
 
     def outlook(self) -> Outlook:
         """The pure form."""
@@ -50,13 +52,14 @@ def read_outlook(path: Path) -> OutlookConfig:
     return read_model(OutlookConfig, path, "Write it with `cascade depth --out`, or leave outlook away.")
 
 
-def write_outlook(outlook: Outlook, path: Path, source: str) -> None:
+def write_outlook(outlook: Outlook, path: Path, source: str, made_for: MadeForConfig | None = None) -> None:
     """Write an outlook so that a config can name the file.
 
     Args:
         outlook: What to write.
         path: Where.
         source: What it was learned from, in one line.
+        made_for: The same as hashes.
 
     Raises:
         MachineError: The file cannot be written.
@@ -69,4 +72,5 @@ def write_outlook(outlook: Outlook, path: Path, source: str) -> None:
     if outlook.prior is not None:
         lines += ["", "[prior]", f"bias = {outlook.prior.bias:.4f}", "", "[prior.weights]"]
         lines += [f"{toml_key(fact)} = {weight:.4f}" for fact, weight in sorted(outlook.prior.weights.items())]
+    lines += made_for.lines() if made_for is not None else []
     write_lines(lines, path)

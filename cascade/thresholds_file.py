@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from cascade.curve import N_KNOTS, Curve
 from cascade.errors import ConfigError
 from cascade.inputs_file import InputsConfig
+from cascade.made_for import MadeForConfig
 from cascade.outlook_file import PriorConfig
 from cascade.prior_stage import LOWER, UPPER, PriorStage
 from cascade.stage import Stage
@@ -75,15 +76,6 @@ class HeldOutConfig(Frozen):
     macro_f1: _Share | None = None
     misses: _Share | None = None
     ms_per_item: _Amount | None = Field(None, description="Predicted, where latency was made small.")
-
-
-class MadeForConfig(Frozen):
-    """What the thresholds were tuned with; hashes are SHA-256 in hex."""
-
-    model: str
-    data: str
-    questions: str
-    adapters: dict[str, str] = Field(default_factory=dict)
 
 
 class CalibrationConfig(Frozen):
@@ -189,11 +181,10 @@ def write_thresholds(file: ThresholdsFile, path: Path, source: str) -> None:
     """
     lines = [f"# {source}"]
     tables = file.model_dump()
-    adapters = tables["made_for"].pop("adapters")
-    for name in ("promise", "no_promise", "held_out", "made_for"):
+    for name in ("promise", "no_promise", "held_out"):
         if tables[name] is not None:
             lines += ["", f"[{name}]", *_entries(tables[name])]
-    lines += ["", "[made_for.adapters]", *(f"{toml_key(name)} = {_value(sha)}" for name, sha in adapters.items())]
+    lines += file.made_for.lines()
     for stage, by_tier in file.thresholds.items():
         lines += ["", f"[thresholds.{toml_key(stage)}]"]
         lines += [f"{toml_key(tier)} = {threshold!r}" for tier, threshold in by_tier.items()]

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cascade.complaints import complaints
-from cascade.errors import ConfigError, InputError, MachineError
-from cascade.files import name_of, read_text, reason
+from cascade.errors import ConfigError, InputError
+from cascade.files import name_of, read_text
+from cascade.output_file import unwritable, write_whole
 
 
 class Frozen(BaseModel):
@@ -62,16 +63,16 @@ def read_model(kind: type[_Table], path: Path, remedy: str) -> _Table:
 
 
 def write_lines(lines: Iterable[str], path: Path) -> None:
-    """Write the lines of a file.
+    """Write the lines of a file, whole or not at all.
 
     Raises:
         MachineError: It cannot be written.
     """
     try:
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path, or a text that UTF-8 cannot carry
-        msg = f"{path}: cannot be written ({reason(error)}). Name a file in a folder that can be."
-        raise MachineError(msg) from error
+        text = ("\n".join(lines) + "\n").encode()
+    except UnicodeEncodeError as error:  # a lone surrogate, which JSON can hold and UTF-8 cannot
+        raise unwritable(path, error, "Name questions, tiers and adapters in UTF-8.") from error
+    write_whole(path, text)
 
 
 def toml_key(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -12,13 +11,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cascade.costs import Costs
-from cascade.errors import MachineError
 from cascade.logs import get_logger
+from cascade.output_file import unwritable, whole_file
 from cascade.tuned import Tuning, TuningKey
 
 log = get_logger("cascade.tuning")
 
 _FOLDER = "tunings"
+_REMEDY = "Let XDG_CACHE_HOME name a folder that can."
 
 _Ms = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -125,16 +125,10 @@ def save_tuning(key: TuningKey, tuning: Tuning, folder: Path) -> Path:
     text = _File(key=_key(key), tuning=_Tuning.of(tuning)).model_dump_json(indent=2)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text + "\n")
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error, _REMEDY) from error
+    with whole_file(path, _REMEDY) as part:
+        part.write_text(text + "\n", encoding="utf-8")
     return path
 
 
@@ -149,11 +143,7 @@ def check_can_save(folder: Path) -> None:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=place).close()
     except OSError as error:
-        raise _unwritable(place, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> MachineError:
-    return MachineError(f"{path}: cannot be written ({error.strerror}). Let XDG_CACHE_HOME name a folder that can.")
+        raise unwritable(place, error, _REMEDY) from error
 
 
 def _key(key: TuningKey) -> _Key:

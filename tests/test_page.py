@@ -20,6 +20,7 @@ from cascade.audit.advice import Act, Advice
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.errors import InputError, MachineError
+from cascade.made_for import MadeForConfig
 from cascade.metrics import calibration_error
 from cascade.outlook import Outlook, Prior
 from cascade.page.answers import confusion
@@ -38,7 +39,7 @@ from cascade.page.svg import WIDTH, svg
 from cascade.prior_stage import PriorStage, Source
 from cascade.rows import Labelled
 from cascade.stage import ANY_TIER, Combine, Stage, Target
-from cascade.thresholds_file import HeldOutConfig, MadeForConfig, PromiseConfig, ThresholdsFile, write_thresholds
+from cascade.thresholds_file import HeldOutConfig, PromiseConfig, ThresholdsFile, write_thresholds
 from cascade.tree import Cascade
 from cascade.tuning.outcome import Replay
 from cascade.tuning.scored import Origin, ScoredTasks

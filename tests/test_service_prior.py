@@ -13,10 +13,11 @@ from benchmarks.wire_server import Script, WireServer
 from cascade import Config, Engine, read_config
 from cascade.curve import KNOTS
 from cascade.lock import questions_at_hand
+from cascade.made_for import MadeForConfig
 from cascade.outlook_file import PriorConfig
 from cascade.service.bodies import CascadeBody, DecisionBody, StatsBody
 from cascade.service.metrics import Metrics
-from cascade.thresholds_file import MadeForConfig, ThresholdsFile
+from cascade.thresholds_file import ThresholdsFile
 from tests.requests import symbols
 from tests.service import PATIENCE_S, body_of, serving
 from tests.shipped import CASCADES as QUESTIONS

@@ -5,7 +5,6 @@ It runs in a process of its own: it may abort on what it does not like, and it c
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from cascade.gguf_file import read_gguf
 from cascade.machine import n_cores
 from cascade.model_facts import check_model
 from cascade.model_formats import matrix_type
+from cascade.output_file import whole_file
 
 _PREFIXES = ("LLAMA_FTYPE_MOSTLY_", "LLAMA_FTYPE_ALL_")
 _NOT_ALONE = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS", "Q2_K_S")
@@ -89,19 +89,9 @@ def quantize(wanted: Quantisation, tell: Tell) -> Sizes:
     number = _number(wanted.type)
     _check_target(wanted)
     _check_source(wanted)
-    handle, name = tempfile.mkstemp(dir=wanted.target.parent, prefix=f".{wanted.target.name}.", suffix=".part")
-    os.close(handle)
-    part = Path(name)
-    try:
+    with whole_file(wanted.target) as part:
         _run(wanted, number, part, tell)
         _check_result(part)
-        part.chmod(0o666 & ~_umask())
-        part.replace(wanted.target)
-    except OSError as error:
-        msg = f"{wanted.target}: cannot be written ({error.strerror}). Choose another place."
-        raise MachineError(msg) from error
-    finally:
-        part.unlink(missing_ok=True)
     return Sizes(before=wanted.source.stat().st_size, after=wanted.target.stat().st_size)
 
 
@@ -175,10 +165,3 @@ def _check_result(part: Path) -> None:
     except ModelFileError as error:
         msg = f"llama.cpp wrote a file that cannot be used: {error}"
         raise MachineError(msg) from error
-
-
-def _umask() -> int:
-    """The process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

@@ -10,6 +10,11 @@ from cascade.bench.plots import Figures, draw_all
 _QUALITY = {"macro_f1": "macro F1", "accuracy": "accuracy", "recall_kept": "recall of what matters"}
 
 
+def depth_plots(cascade: str, folder: Path) -> list[Path]:
+    """The files that ``write_depth_plots`` writes of a cascade."""
+    return [folder / f"{cascade}-{title}.png" for title in _DRAWINGS]
+
+
 def write_depth_plots(figures: Figures, folder: Path) -> list[Path]:
     """Write PNG files into a folder, which is made if absent; returns their paths.
 
@@ -21,7 +26,7 @@ def write_depth_plots(figures: Figures, folder: Path) -> list[Path]:
         InputError: There is no matplotlib.
         MachineError: The folder cannot be written.
     """
-    return draw_all(figures, folder, figures["cascade"], {"depth": _depth, "anytime": _anytime})
+    return draw_all(figures, folder, figures["cascade"], _DRAWINGS)
 
 
 def _depth(axes: Any, figures: Figures) -> None:
@@ -50,3 +55,6 @@ def _lines(axes: Any, rows: list[dict[str, Any]], by: str) -> None:
         axes.plot([row[by] for row in known], [row[key] for row in known], "o-", label=name)
     axes.set_xlim(left=0)
     axes.legend()
+
+
+_DRAWINGS = {"depth": _depth, "anytime": _anytime}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from cascade.errors import InputError, MachineError
+from cascade.errors import InputError
 from cascade.extras import install_extra
+from cascade.output_file import unwritable, write_whole
 
 Figures = Mapping[str, Any]
 """What ``compare`` returns."""
@@ -32,12 +34,8 @@ def prepare(folder: Path) -> Any:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(folder, error, "Name a folder that can be.") from error
     return Figure
-
-
-def _unwritable(folder: Path, error: OSError) -> MachineError:
-    return MachineError(f"Plots cannot be written to {folder}: {error.strerror}. Name a folder that can be.")
 
 
 def write_plots(figures: Figures, folder: Path) -> list[Path]:
@@ -75,16 +73,15 @@ def draw_all(figures: Figures, folder: Path, name: str, drawings: Mapping[str, D
     """
     figure_class = prepare(folder)
     paths = []
-    try:
-        for title, draw in drawings.items():
-            figure = figure_class(figsize=(7, 4), layout="constrained")
-            axes = figure.subplots()
-            draw(axes, figures)
-            axes.spines[["top", "right"]].set_visible(False)
-            paths.append(folder / f"{name}-{title}.png")
-            figure.savefig(paths[-1], dpi=120)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
+    for title, draw in drawings.items():
+        figure = figure_class(figsize=(7, 4), layout="constrained")
+        axes = figure.subplots()
+        draw(axes, figures)
+        axes.spines[["top", "right"]].set_visible(False)
+        paths.append(folder / f"{name}-{title}.png")
+        picture = BytesIO()
+        figure.savefig(picture, dpi=120)
+        write_whole(paths[-1], picture.getvalue())
     return paths
 
 

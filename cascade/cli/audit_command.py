@@ -16,11 +16,12 @@ from cascade.audit.learning_curve import n_audits
 from cascade.audit.question_rows import question_name
 from cascade.cli.labelled_scores import LabelledScores, labelled_scores
 from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, progress, results
+from cascade.cli.outputs import ForceOption, page_output, scores_output
 from cascade.cli.promises import promised_of
 from cascade.config import Config, read_config, shipped_config
 from cascade.engine import Engine
 from cascade.engine_settings import settings_of
-from cascade.page.page import Known, make_folder, write_page
+from cascade.page.page import Known, write_page
 from cascade.thresholds_file import ThresholdsFile
 from cascade.tuning.scored import Key
 
@@ -42,15 +43,15 @@ def audit(  # noqa: PLR0913 - the command line's options
     seed: Annotated[int, typer.Option(help="Of sub-samples and resamples.")] = 0,
     scores: Annotated[Path | None, typer.Option(help="Keep scores in this .npz file, and use those it has.")] = None,
     report: Annotated[Path | None, typer.Option(help="Folder for a page to look at, index.html.")] = None,
+    force: ForceOption = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Say where a cascade errs, how sure that is, and what to split, label, drop or merge."""
     AuditTerms(within=within, n_worst=worst)  # refuses before work that takes long
-    if report is not None:
-        make_folder(report)
     read = read_config(config or shipped_config())
-    labelled = labelled_scores(read, cascade, [*data, *(more or [])], scores)
+    cache, page = scores_output(scores, force=force), page_output(report, force=force)
+    labelled = labelled_scores(read, cascade, [*data, *(more or [])], cache, [page])
     terms = AuditTerms(within=within, n_worst=worst, seed=seed, coherence=_coherence(read, labelled, seed))
     with progress() as bar:
         line = bar.add_task("sub-samples", total=n_audits())

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from cascade.cli.labelled_scores import labelled_scores
 from cascade.cli.output import ConfigOption, ExitCode, JsonOption, note, plain, print_json, results
+from cascade.cli.outputs import ForceOption, scores_output
 from cascade.cli.promises import promised_of
 from cascade.config import Config, read_config, shipped_config
 from cascade.errors import ConfigError, InputError
@@ -30,6 +31,7 @@ def check(  # noqa: PLR0913 - the command line's options
     data: Annotated[list[Path], typer.Option(help="New labelled tasks, JSON lines, plain or gzipped; - for stdin.")],
     alpha: Annotated[float, typer.Option(help="The chance of a false alarm.")] = 0.05,
     scores: Annotated[Path | None, typer.Option(help="Keep scores in this .npz file, and use those it has.")] = None,
+    force: ForceOption = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> ExitCode:
@@ -40,7 +42,7 @@ def check(  # noqa: PLR0913 - the command line's options
     settings = read_config(config or shipped_config())
     file = _thresholds(settings, name)
     promised = _promised(name, file)
-    labelled = labelled_scores(settings, name, [*data, *(more or [])], scores)
+    labelled = labelled_scores(settings, name, [*data, *(more or [])], scores_output(scores, force=force))
     tree, scored = labelled.cascade, labelled.scored
     items = [item for task in labelled.tasks for item in task.items]
     priors = priors_of(tree, items)

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from cascade.bench.depth_plots import write_depth_plots
+from cascade.bench.depth_plots import depth_plots, write_depth_plots
 from cascade.bench.plots import prepare
-from cascade.cli.output import ConfigOption, JsonOption, check_folder, note, print_json, progress, results
+from cascade.cli.labelled_scores import origin_of
+from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress, results
+from cascade.cli.outputs import ForceOption, Output, check_distinct, outlook_output, refuse_pictures
 from cascade.config import Config, read_config, shipped_config
 from cascade.depth_choice import Level, Terms
 from cascade.depth_study import DepthStudy, Findings
 from cascade.engine import Engine
 from cascade.errors import ConfigError
 from cascade.files import check_readable
+from cascade.made_for import MadeForConfig
 from cascade.one_call import label_starts
 from cascade.outlook_file import write_outlook
 from cascade.rows import Labelled, read_tasks
 from cascade.tree import Cascade
+from cascade.tuning.scored import Origin
 
 _QUALITY = ("accuracy", "macro_f1", "recall_kept")
 
@@ -42,6 +47,7 @@ def depth(  # noqa: PLR0913 - the command line's options
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write what was learned, for a cascade's key `outlook`.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Folder for pictures: depth and anytime.")] = None,
+    force: ForceOption = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -50,14 +56,16 @@ def depth(  # noqa: PLR0913 - the command line's options
     check_readable([*paths, config])
     settings = read_config(config or shipped_config())
     terms = Terms.of(price, budget, settings.engine.price)
-    check_folder(out)
+    output = outlook_output(out, force=force)
+    check_distinct([output], paths)
     if plot is not None:
         prepare(plot)  # a run that takes minutes must not end in an import error
-    findings, zero, refusal = _study(settings, cascade, paths)
+        refuse_pictures(depth_plots(cascade, plot), force=force)
+    findings, zero, refusal, origin = _study(settings, cascade, paths, output)
     figures = findings.as_dict(terms, zero) | {"no_depth_0": refusal}
     if out is not None:
         source = f"From {findings.n_tasks} labelled tasks with {findings.n_items} items, by `cascade depth`."
-        write_outlook(findings.outlook, out, source)
+        write_outlook(findings.outlook, out, source, MadeForConfig(**asdict(origin)))
         note(f"wrote {out}")
     if plot is not None:
         for path in write_depth_plots(figures, plot):
@@ -68,23 +76,28 @@ def depth(  # noqa: PLR0913 - the command line's options
         _show(figures)
 
 
-def _study(config: Config, name: str, paths: Sequence[Path]) -> tuple[Findings, Level | None, str | None]:
-    """What was found, depth 0 where the model can do it, and otherwise why it cannot."""
+def _study(
+    config: Config, name: str, paths: Sequence[Path], output: Output | None
+) -> tuple[Findings, Level | None, str | None, Origin]:
+    """What was found, depth 0 where the model can do it, otherwise why it cannot, and what all of it depends on."""
     with progress() as bar:
         line = bar.add_task("requests", total=None)
         with Engine.open(config) as engine:
             tree = engine.cascade(name)
             tasks = [labelled for labelled in read_tasks(paths, tree) if labelled.items]
+            origin = origin_of(config, engine, tree, tasks)
+            if output is not None:
+                output.check(origin)
             starts, refusal = _starts(engine, tree)
             study = DepthStudy(engine, tree, tasks, lambda: bar.advance(line))
             bar.update(line, total=study.n_requests + len(tasks) * len(starts[1:]))
             findings = study.run()
         if refusal is not None:
-            return findings, None, refusal
+            return findings, None, refusal, origin
         try:
-            return findings, _zero(config, tree, starts, tasks, lambda: bar.advance(line)), None
+            return findings, _zero(config, tree, starts, tasks, lambda: bar.advance(line)), None, origin
         except ConfigError as error:
-            return findings, None, str(error)
+            return findings, None, str(error), origin
 
 
 def _starts(engine: Engine, cascade: Cascade) -> tuple[tuple[str, ...], str | None]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cascade.cli.output import check_folder, progress
+from cascade.cli.output import progress
+from cascade.cli.outputs import Output, check_distinct
 from cascade.config import Config
 from cascade.engine import Engine
+from cascade.errors import InputError
 from cascade.files import check_readable
 from cascade.lock import questions_at_hand
 from cascade.rows import Labelled, read_tasks
@@ -37,7 +40,9 @@ class LabelledScores:
     prices: Prices
 
 
-def labelled_scores(config: Config, name: str, paths: list[Path], cache: Path | None) -> LabelledScores:
+def labelled_scores(
+    config: Config, name: str, paths: list[Path], cache: Output | None, outputs: Sequence[Output | None] = ()
+) -> LabelledScores:
     """Score labelled tasks, or find their scores in a file.
 
     Args:
@@ -45,30 +50,48 @@ def labelled_scores(config: Config, name: str, paths: list[Path], cache: Path | 
         name: Name of the cascade.
         paths: Labelled tasks as JSON lines.
         cache: A file of scores, used where they are of this model, these adapters, questions and tasks, and written
-            where they are not; None for none.
+            where it is new or may be replaced; None for none.
+        outputs: Files that will be written of these tasks, which are refused before anything is scored.
 
     Raises:
-        InputError: A file or a row cannot be used.
+        InputError: A file or a row cannot be used, or a file to write holds something else.
         MachineError: The scores cannot be kept.
     """
     check_readable(paths)
-    check_folder(cache)
+    check_distinct([cache, *outputs], paths)
     with progress() as bar, Engine.open(config) as engine:
         cascade = engine.cascade(name)
         line = bar.add_task("tasks", total=None)
         tasks = tuple(read_tasks(paths, cascade))
         bar.update(line, total=len(tasks))
-        origin = _origin(config, engine, cascade, tasks)
-        scored = load_scores(cache, origin) if cache else None
+        origin = origin_of(config, engine, cascade, tasks)
+        for output in outputs:
+            if output is not None:
+                output.check(origin)
+        scored = _kept(cache, origin)
         if scored is None:
             scored = score_tasks(engine, cascade, tasks, lambda: bar.advance(line))
-            if cache:
-                save_scores(scored, origin, cache)
+            if cache is not None:
+                save_scores(scored, origin, cache.path)
         prices = prices_of(cascade, tasks, engine.facts, config.model.limits.limits())
     return LabelledScores(cascade=cascade, tasks=tasks, scored=scored, origin=origin, prices=prices)
 
 
-def _origin(config: Config, engine: Engine, cascade: Cascade, tasks: tuple[Labelled, ...]) -> Origin:
+def _kept(cache: Output | None, origin: Origin) -> ScoredTasks | None:
+    """The scores of a file; None where it has none of this origin and may be replaced."""
+    if cache is None or not cache.path.is_file():
+        return None
+    cache.check(origin)
+    try:
+        return load_scores(cache.path, origin)
+    except InputError:
+        if cache.is_taken:
+            raise
+        return None
+
+
+def origin_of(config: Config, engine: Engine, cascade: Cascade, tasks: Sequence[Labelled]) -> Origin:
+    """What comes of a cascade, its backend and labelled tasks depends on."""
     facts = engine.facts.provenance
     return Origin(
         model=facts.model,

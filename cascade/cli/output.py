@@ -23,7 +23,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from cascade.errors import CascadeError, InputError
-from cascade.files import is_folder
 
 _PIPE_WIDTH = 1_000
 
@@ -69,17 +68,6 @@ def progress() -> Progress:
     console.quiet = not console.is_terminal
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True, disable=console.quiet)
-
-
-def check_folder(path: Path | None) -> None:
-    """Refuse a file that cannot be written for want of its folder, before work that takes long.
-
-    Raises:
-        InputError: There is no such folder.
-    """
-    if path is not None and not is_folder(path.parent):
-        msg = f"{path}: there is no folder {path.parent}. Make it, or name a file in another."
-        raise InputError(msg)
 
 
 def plain(text: str) -> str:

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from cascade.cli.labelled_scores import LabelledScores, labelled_scores
-from cascade.cli.output import ConfigOption, JsonOption, check_folder, note, print_json, progress
+from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress
+from cascade.cli.outputs import ForceOption, scores_output, thresholds_output
 from cascade.cli.tune_fallback import tune_fallback
 from cascade.cli.tune_output import as_dict, file_of, promise, show
 from cascade.config import Config, read_config, shipped_config
@@ -54,6 +55,7 @@ def tune(  # noqa: PLR0913 - the command line's options
         bool, typer.Option("--fallback", help="Promise nothing: the best thresholds from as few as 5 to 30 tasks.")
     ] = False,
     scores: Annotated[Path | None, typer.Option(help="Keep scores in this .npz file, and use those it has.")] = None,
+    force: ForceOption = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -61,9 +63,9 @@ def tune(  # noqa: PLR0913 - the command line's options
     is_highest = fallback and target.strip() == Measure.MACRO_F1
     wish = None if is_highest else replace(_wish(target, unit, delta, minimise), false_positive=false_positive)
     paths = [*data, *(more or [])]
-    check_folder(out)
     settings = read_config(config or shipped_config(), untuned=cascade)
-    labelled = labelled_scores(_to_score(settings, cascade), cascade, paths, scores)
+    cache, output = scores_output(scores, force=force), thresholds_output(out, force=force)
+    labelled = labelled_scores(_to_score(settings, cascade), cascade, paths, cache, [output])
     tree, origin = settings.cascade[cascade].cascade(cascade), labelled.origin
     if fallback or wish is None:
         tune_fallback(tree, labelled, wish, out, json=json)

@@ -11,9 +11,10 @@ from rich.table import Table
 
 from cascade.cli.labelled_scores import LabelledScores
 from cascade.cli.output import note, print_json, progress, results
+from cascade.made_for import MadeForConfig
 from cascade.outlook_file import PriorConfig
 from cascade.prior_stage import LOWER, UPPER
-from cascade.thresholds_file import MadeForConfig, NoPromiseConfig, ThresholdsFile, write_thresholds
+from cascade.thresholds_file import NoPromiseConfig, ThresholdsFile, write_thresholds
 from cascade.tree import Cascade
 from cascade.tuning.fallback import Fallback, fallback
 from cascade.tuning.measure import Measure

@@ -9,8 +9,9 @@ from rich.table import Table
 
 from cascade.cli.calibration_table import calibration_rows, show_calibration
 from cascade.cli.output import results
+from cascade.made_for import MadeForConfig
 from cascade.outlook_file import PriorConfig
-from cascade.thresholds_file import CalibrationConfig, HeldOutConfig, MadeForConfig, PromiseConfig, ThresholdsFile
+from cascade.thresholds_file import CalibrationConfig, HeldOutConfig, PromiseConfig, ThresholdsFile
 from cascade.tree import Cascade
 from cascade.tuning.calibration import Calibrated
 from cascade.tuning.kept_promise import Promised

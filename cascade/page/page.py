@@ -6,9 +6,12 @@ anything from elsewhere: text of tasks and items comes from outside. Equal input
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from html import unescape
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,8 +21,9 @@ from jinja2 import Environment, StrictUndefined
 
 from cascade.audit.advice import Advice
 from cascade.audit.question_rows import question_name
-from cascade.errors import MachineError
+from cascade.errors import InputError
 from cascade.metrics import auc_per_task, macro_f1
+from cascade.output_file import unwritable, write_whole
 from cascade.page.answers import calls_per_item, confusion
 from cascade.page.anytime import anytime, budgets
 from cascade.page.chart import Chart, Table
@@ -37,6 +41,9 @@ from cascade.tuning.scored import Origin, ScoredTasks
 
 PAGE = "index.html"
 """Name of the page in its folder."""
+
+_MADE_BY = '<meta name="generator" content="binary-cascade">'
+_HEAD = 16_384  # bytes in which a page says what made it, and of what
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,10 +104,7 @@ def write_page(
     sections = _sections(subject, honesty, known)
     make_folder(folder)
     path = folder / PAGE
-    try:
-        path.write_text(_html(subject, honesty, sections, known), encoding="utf-8")
-    except OSError as error:
-        raise _unwritable(path, error) from error
+    write_whole(path, _html(subject, honesty, sections, known).encode())
     charts = [chart for section in sections for chart in section.charts]
     return [path, *(write_pngs(charts, folder) if find_spec("matplotlib") else [])]
 
@@ -114,11 +118,26 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(folder, error, "Name a folder that can be.") from error
 
 
-def _unwritable(path: Path, error: OSError) -> MachineError:
-    return MachineError(f"{path}: cannot be written ({error.strerror}). Name a folder that can be.")
+def page_origin(path: Path) -> Origin | None:
+    """What the scores of a page came from; None where it does not say.
+
+    Raises:
+        InputError: It is no page that ``write_page`` wrote.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD).decode("utf-8", "replace")
+        if _MADE_BY not in head:
+            msg = f"{path}: is no page that `cascade audit --report` wrote."
+            raise InputError(msg)
+        found = re.search(r'<meta name="made-for" content="([^"]*)">', head)
+        return Origin(**json.loads(unescape(found[1]))) if found else None
+    except (OSError, ValueError, TypeError) as error:
+        msg = f"{path}: cannot be read ({error})."
+        raise InputError(msg) from error
 
 
 def _sections(subject: Subject, honesty: Sequence[Reliability], known: Known) -> list[Section]:
@@ -147,6 +166,8 @@ def _html(subject: Subject, honesty: Sequence[Reliability], sections: Sequence[S
             sections=sections,
             examples=worst_examples(subject),
             known=known,
+            made_by=_MADE_BY,
+            made_for=json.dumps(asdict(known.origin), sort_keys=True) if known.origin else "",
             svg=svg,
             n_cells=len(LIGHT.ramp),
             palettes={"light": LIGHT.variables(), "dark": DARK.variables()},

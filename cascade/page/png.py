@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from cascade.bench.plots import prepare
-from cascade.errors import MachineError
+from cascade.output_file import write_whole
 from cascade.page.chart import Axis, Bars, Cells, Chart, Dots, Line, Mark
 from cascade.page.palette import LIGHT
 
@@ -42,13 +43,11 @@ def write_pngs(charts: Sequence[Chart], folder: Path) -> list[Path]:
 
 
 def _save(figure: Any, path: Path) -> None:
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph")  # names may be written in any script
-            figure.savefig(path, dpi=120, metadata={"Software": None})  # the version would change the bytes
-    except OSError as error:
-        msg = f"{path}: cannot be written ({error.strerror}). Name a folder that can be."
-        raise MachineError(msg) from error
+    picture = BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # names may be written in any script
+        figure.savefig(picture, dpi=120, metadata={"Software": None})  # the version would change the bytes
+    write_whole(path, picture.getvalue())
 
 
 def _frame(axes: Any, chart: Chart) -> None:

@@ -31,6 +31,14 @@ class Origin:
     data: str
     questions: str
 
+    def differences(self, other: Origin) -> list[str]:
+        """What is not the same in another one, in words; nothing where the two are equal."""
+        found = ["tasks"] if self.data != other.data else []
+        found += ["model"] if self.model != other.model else []
+        found += ["questions"] if self.questions != other.questions else []
+        names = sorted({*self.adapters, *other.adapters})
+        return found + [f"adapter {name!r}" for name in names if self.adapters.get(name) != other.adapters.get(name)]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredTasks:

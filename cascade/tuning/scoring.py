@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,13 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.engine import Engine
-from cascade.errors import InputError, MachineError
+from cascade.errors import InputError
 from cascade.fact_table import KEPT_SHARE, FactTable
+from cascade.output_file import write_whole
 from cascade.rows import Labelled
 from cascade.tree import Cascade
 from cascade.tuning.scored import Key, Origin, ScoredTasks
 
 _SLICE = "slice_"  # stands before the names of slices in the file
+_NO_SCORES = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What reading a file may raise that is none of scores, or a damaged one."""
 
 
 def score_tasks(
@@ -107,12 +112,22 @@ def save_scores(scored: ScoredTasks, origin: Origin, path: Path) -> None:
         arrays["priors"] = scored.priors
     if facts is not None:
         arrays["counts"] = facts.counts
+    packed = io.BytesIO()
+    np.savez_compressed(packed, allow_pickle=False, **arrays)
+    write_whole(path, packed.getvalue())
+
+
+def scores_origin(path: Path) -> Origin:
+    """What the scores of a file came from.
+
+    Raises:
+        InputError: The file is no file of scores.
+    """
     try:
-        with path.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-    except OSError as error:
-        msg = f"{path}: cannot be written ({error.strerror}). Name a file in a folder that can be."
-        raise MachineError(msg) from error
+        with np.load(path, allow_pickle=False) as file:
+            return Origin(**json.loads(str(file["head"]))["origin"])
+    except _NO_SCORES as error:
+        raise _no_scores(path, error) from error
 
 
 def load_scores(path: Path, origin: Origin | None) -> ScoredTasks | None:
@@ -142,6 +157,11 @@ def load_scores(path: Path, origin: Origin | None) -> ScoredTasks | None:
                 priors=file["priors"] if "priors" in file.files else None,
                 facts=FactTable(names=tuple(names), counts=file["counts"]) if names is not None else None,
             )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        msg = f"{path}: holds no scores ({error}). Name a file that `cascade tune --scores` wrote, or a new one."
-        raise InputError(msg) from error
+    except _NO_SCORES as error:
+        raise _no_scores(path, error) from error
+
+
+def _no_scores(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path}: holds no scores ({error}). Name a file that `cascade tune --scores` wrote, or a new one."
+    )

@@ -14,7 +14,7 @@ from cascade import Config, ConfigError, Engine, shipped_config
 from cascade.backends.native_vocabulary import load_vocabulary
 from cascade.backends.remote.text_tokenizer import TextTokenizer
 from cascade.lock import questions_at_hand
-from cascade.thresholds_file import MadeForConfig
+from cascade.made_for import MadeForConfig
 from tests.requests import symbols
 from tests.shipped import CASCADES, questions_alone
 from tests.test_thresholds import locked
