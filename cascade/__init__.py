@@ -6,31 +6,37 @@ with Engine.open() as engine:
     report = engine.classify("retry uploads that time out", items, cascade="precision")
 """
 
-from cascade.backends.base import Backend, BackendFacts, Probe, Scores, Wave, WaveCost
-from cascade.backends.scripted import ScriptedBackend
-from cascade.budget import Budget
-from cascade.config import Config, read_config, shipped_config
-from cascade.engine import Engine
-from cascade.errors import (
-    BackendError,
-    CascadeError,
-    ClosedError,
-    ConfigError,
-    DecodeError,
-    InputError,
-    ItemError,
-    ModelFileError,
-    OverloadError,
-    ServerError,
-)
-from cascade.items import Group, Item, Task
-from cascade.observer import Observer, SeenWave
-from cascade.outlook import Outlook, Prior
-from cascade.prompt import Limits
-from cascade.report import Decision, Provenance, Report, Statistics, Status, Step
-from cascade.stage import BASE, Combine, Question, Stage, Target
-from cascade.stop import Stop
-from cascade.tree import Cascade
+from __future__ import annotations
+
+from importlib import import_module
+
+TYPE_CHECKING = False  # that of typing, which takes its time
+if TYPE_CHECKING:
+    from cascade.backends.base import Backend, BackendFacts, Probe, Scores, Wave, WaveCost
+    from cascade.backends.scripted import ScriptedBackend
+    from cascade.budget import Budget
+    from cascade.config import Config, read_config, shipped_config
+    from cascade.engine import Engine
+    from cascade.errors import (
+        BackendError,
+        CascadeError,
+        ClosedError,
+        ConfigError,
+        DecodeError,
+        InputError,
+        ItemError,
+        ModelFileError,
+        OverloadError,
+        ServerError,
+    )
+    from cascade.items import Group, Item, Task
+    from cascade.observer import Observer, SeenWave
+    from cascade.outlook import Outlook, Prior
+    from cascade.prompt import Limits
+    from cascade.report import Decision, Provenance, Report, Statistics, Status, Step
+    from cascade.stage import BASE, Combine, Question, Stage, Target
+    from cascade.stop import Stop
+    from cascade.tree import Cascade
 
 __all__ = [
     "BASE",
@@ -77,3 +83,36 @@ __all__ = [
     "read_config",
     "shipped_config",
 ]
+
+_NAMES = {
+    "cascade.backends.base": "Backend BackendFacts Probe Scores Wave WaveCost",
+    "cascade.backends.scripted": "ScriptedBackend",
+    "cascade.budget": "Budget",
+    "cascade.config": "Config read_config shipped_config",
+    "cascade.engine": "Engine",
+    "cascade.errors": "BackendError CascadeError ClosedError ConfigError DecodeError "
+    "InputError ItemError ModelFileError OverloadError ServerError",
+    "cascade.items": "Group Item Task",
+    "cascade.observer": "Observer SeenWave",
+    "cascade.outlook": "Outlook Prior",
+    "cascade.prompt": "Limits",
+    "cascade.report": "Decision Provenance Report Statistics Status Step",
+    "cascade.stage": "BASE Combine Question Stage Target",
+    "cascade.stop": "Stop",
+    "cascade.tree": "Cascade",
+}
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    """A public name, whose module is loaded when it is first used."""
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    found: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__

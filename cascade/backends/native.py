@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.backends.extra_buffers import may_use_extra_buffers
-from cascade.backends.native_log import native_log
+from cascade.backends.native_log import native_log, signals_held
 from cascade.backends.native_rows import Rows
 from cascade.backends.native_tokenizer import LlamaTokenizer
 from cascade.errors import ClosedError, DecodeError, ModelFileError
@@ -76,7 +76,9 @@ class NativeModel:
         params.n_gpu_layers = size.n_gpu_layers if size.n_gpu_layers >= 0 else 1_000
         allowed = size.use_extra_bufts
         params.use_extra_bufts = may_use_extra_buffers(path) if allowed is None else allowed
-        self._model = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
+        with signals_held() as held:  # a signal ends the load of a large file, and is heard after it
+            params.progress_callback = llama_cpp.llama_progress_callback(lambda _share, _data: not held)
+            self._model = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
         if not self._model:
             msg = f"llama.cpp cannot load {path}: {self._log.last_error() or 'no reason given'}."
             raise ModelFileError(msg)
@@ -97,7 +99,8 @@ class NativeModel:
         params.pooling_type = llama_cpp.LLAMA_POOLING_TYPE_NONE  # a reranker file asks for RANK, which has no logits
         params.flash_attn_type = 1 if size.flash_attention else 0
         params.n_threads = params.n_threads_batch = size.n_threads or n_cores()
-        context = llama_cpp.llama_init_from_model(self._model, params)
+        with signals_held():
+            context = llama_cpp.llama_init_from_model(self._model, params)
         if not context:
             msg = f"llama.cpp cannot open a context for {self._path}: {self._log.last_error() or 'no reason given'}."
             raise ModelFileError(msg)
@@ -118,7 +121,8 @@ class NativeModel:
             ModelFileError: llama.cpp cannot open it; the model can then only be closed.
         """
         self._check_open()
-        self._close_context()
+        with signals_held():
+            self._close_context()
         self._open_context(size)
 
     def _arrays(self, n: int) -> None:
@@ -137,7 +141,8 @@ class NativeModel:
 
     def load_adapter(self, name: str, path: Path, scale: float) -> None:
         """Load a LoRA adapter under a name; it is not active yet."""
-        adapter = llama_cpp.llama_adapter_lora_init(self._model, os.fsencode(path))
+        with signals_held():
+            adapter = llama_cpp.llama_adapter_lora_init(self._model, os.fsencode(path))
         if not adapter:
             msg = f"llama.cpp cannot load adapter {path}: {self._log.last_error() or 'no reason given'}."
             raise ModelFileError(msg)
@@ -233,6 +238,7 @@ class NativeModel:
         table = np.ctypeslib.as_array(pointer, shape=(n_outputs, self.tokenizer.n_vocab))
         return np.array(table[:, labels], dtype=np.float32)
 
+    @signals_held()
     def close(self) -> None:
         """Free everything; a second call does nothing."""
         self._close_context()

@@ -5,8 +5,13 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import signal
+import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from types import FrameType
 
 import llama_cpp
 
@@ -46,3 +51,31 @@ def native_log() -> NativeLog:
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")
     llama_cpp.llama_backend_init()
     return NativeLog()
+
+
+@contextmanager
+def signals_held() -> Iterator[list[int]]:
+    """Hold signals back while llama.cpp may log: what a handler raises within its call of Python would be lost.
+
+    Handlers run in the main thread alone; elsewhere this does nothing. Those that came run at the end.
+
+    Yields:
+        The signals that came so far.
+    """
+    held: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    is_main = threading.current_thread() is threading.main_thread()
+    held_back = {number: handler for number, handler in handlers.items() if is_main and callable(handler)}
+
+    def hold(number: int, _frame: FrameType | None) -> None:
+        held.append(number)
+
+    for number in held_back:
+        signal.signal(number, hold)
+    try:
+        yield held
+    finally:
+        for number, handler in held_back.items():
+            signal.signal(number, handler)
+        for came in held:
+            signal.raise_signal(came)

@@ -4,4 +4,4 @@ import sys
 
 from cascade.cli import main
 
-sys.exit(main())
+sys.exit(main(name="python -m cascade.cli"))

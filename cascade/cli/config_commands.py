@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 from rich.tree import Tree
 
-from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, results
+from cascade.cli.output import ConfigOption, JsonOption, need_command, note, plain, print_json, results
 from cascade.config import Config, read_config, shipped_config
 from cascade.description import described
 from cascade.errors import ConfigError
@@ -19,7 +19,7 @@ from cascade.stage import ANY_TIER, BASE, Question, Stage
 from cascade.thresholds_file import ThresholdsFile
 from cascade.tree import Cascade
 
-app = typer.Typer(help="Check and show config files.")
+app = typer.Typer(help="Check and show config files.", invoke_without_command=True, callback=need_command)
 
 
 @app.command()

@@ -4,12 +4,12 @@
 1    failure: a backend or the machine failed, or nobody read the output; of ``check``: what it looks for was found
 2    bad input: a file, a key, an item or the command line itself
 130  interrupted
+143  terminated
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from cascade.cli.streams import drop_output, output_error
 from cascade.errors import CascadeError, InputError
 
 _PIPE_WIDTH = 1_000
@@ -34,6 +35,7 @@ class ExitCode(IntEnum):
     FAILURE = 1
     BAD_INPUT = 2
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 @dataclass(slots=True)
@@ -41,9 +43,13 @@ class Settings:
     """Options that stand before the command's name.
 
     Attributes:
+        name: What the user calls the program.
+        path: What the user calls the command; the program's name where there is none.
         verbose: Whether an error shows its traceback.
     """
 
+    name: str = "cascade"
+    path: str = "cascade"
     verbose: bool = False
 
 
@@ -71,8 +77,13 @@ def progress() -> Progress:
 
 
 def plain(text: str) -> str:
-    """A text from outside in one line, without anything that a terminal would act on."""
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    """A text from outside in one line, without anything that a terminal would act on.
+
+    Signs that stdout cannot carry, such as the bytes of a file name that is no UTF-8, stand as their escapes.
+    """
+    coding = sys.stdout.encoding or "utf-8"
+    carried = text.encode(coding, "backslashreplace").decode(coding)
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in carried).split())
 
 
 def print_json(value: object, *, is_compact: bool = False) -> None:
@@ -94,6 +105,18 @@ def complain(text: str) -> None:
     notes().print(Text.assemble(("error: ", "bold red"), plain(text)))
 
 
+def need_command(context: typer.Context) -> None:
+    """Show the help of a group of commands where none was named.
+
+    Raises:
+        InputError: None was named.
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        msg = f"Missing command. See `{context.command_path} --help`."
+        raise InputError(msg)
+
+
 def guarded(command: Callable[[], object], settings: Settings) -> ExitCode:
     """Runs a command and turns every way it may end into an exit code and at most one line.
 
@@ -104,47 +127,45 @@ def guarded(command: Callable[[], object], settings: Settings) -> ExitCode:
     try:
         code = command()
         sys.stdout.flush()
-    except SystemExit:  # rich and typer end so when the reader of a pipe has gone
-        _drop_output()
-        return ExitCode.FAILURE
-    except BrokenPipeError:
-        _drop_output()
-        return ExitCode.FAILURE
+    except SystemExit as error:
+        if error.code != ExitCode.TERMINATED:  # rich and typer end so when the reader of a pipe has gone
+            drop_output()
+            return ExitCode.FAILURE
+        code = ExitCode.TERMINATED
     except (KeyboardInterrupt, typer.Abort):  # older typers turn the one into the other
         code = ExitCode.INTERRUPTED
     except Exception as error:  # noqa: BLE001  the last line of defence: a user never meets a bare traceback
         return _failed(error, settings)
-    if code == ExitCode.INTERRUPTED:
-        complain("interrupted")
-    return ExitCode(code) if isinstance(code, int) else ExitCode.DONE
+    ended = ExitCode(code) if isinstance(code, int) else ExitCode.DONE
+    if ended in {ExitCode.INTERRUPTED, ExitCode.TERMINATED}:
+        complain(ended.name.lower())
+    return ended
 
 
 def _failed(error: Exception, settings: Settings) -> ExitCode:
     if settings.verbose:
         notes().print_exception()
-    code, message = _outcome(error)
-    complain(message)
-    return code
+    lost = output_error()
+    if lost is None:
+        code, message = _outcome(error, settings)
+        complain(message)
+        return code
+    drop_output()
+    if not isinstance(lost, BrokenPipeError):  # a reader that has gone knows that it has
+        complain(f"stdout cannot be written ({lost.strerror}). The results are lost.")
+    return ExitCode.FAILURE
 
 
-def _outcome(error: Exception) -> tuple[ExitCode, str]:
+def _outcome(error: Exception, settings: Settings) -> tuple[ExitCode, str]:
     if isinstance(error, InputError):
         return ExitCode.BAD_INPUT, str(error)
     if isinstance(error, CascadeError):
         return ExitCode.FAILURE, str(error)
     if hasattr(error, "format_message"):  # a usage error; its class is not public in every typer
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "cascade"
-        return ExitCode.BAD_INPUT, f"{error.format_message()} See `{command} --help`."
-    hint = "Run again with `cascade --verbose` for the traceback."
+        problem = error.format_message().rstrip()
+        stop = "" if problem.endswith((".", "?", "!")) else "."
+        return ExitCode.BAD_INPUT, f"{problem}{stop} See `{settings.path} --help`."
+    hint = f"Run again with `{settings.name} --verbose` for the traceback."
     if isinstance(error, OSError):
         return ExitCode.FAILURE, f"{error}. {hint}"
     return ExitCode.FAILURE, f"unexpected {type(error).__name__}: {error}. {hint}"
-
-
-def _drop_output() -> None:
-    """Points stdout at nothing, so that the flush at exit cannot fail again."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError:  # a stdout without a descriptor has nothing left to flush
-        return

@@ -1,0 +1,91 @@
+"""All commands put together.
+
+None imports llama_cpp before it scores, so that help and config commands answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+from cascade.cli import (
+    audit_command,
+    bench_command,
+    check_command,
+    classify_command,
+    config_commands,
+    depth_command,
+    doctor_command,
+    evaluate_command,
+    quantize_command,
+    serve_command,
+    tune_command,
+)
+from cascade.cli.output import Settings, guarded, need_command
+from cascade.cli.signals import Signals
+
+app = typer.Typer(name="cascade", add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
+app.command()(classify_command.classify)
+app.command()(evaluate_command.evaluate)
+app.command()(depth_command.depth)
+app.command()(tune_command.tune)
+app.command()(audit_command.audit)
+app.command()(check_command.check)
+app.command()(bench_command.bench)
+app.command()(doctor_command.doctor)
+app.command()(quantize_command.quantize)
+app.command()(serve_command.serve)
+app.add_typer(config_commands.app, name="config")
+
+
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cascade {version('binary-cascade')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    context: typer.Context,
+    *,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback of an error.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Sort candidates by short-circuiting cascades of yes/no questions on small models."""
+    context.obj.verbose = verbose
+    need_command(context)
+
+
+def run(arguments: Sequence[str] | None, name: str, signals: Signals) -> int:
+    """Runs the command; see ``cascade.cli.main``."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["help"]:
+        given = [*given[1:], "--help"]
+    program = get_command(app)
+    settings = Settings(name=name, path=_path(program, name, given))
+
+    def command() -> object:
+        with signals.unwinding():
+            return program.main(args=given, prog_name=name, standalone_mode=False, obj=settings)
+
+    return guarded(command, settings)
+
+
+def _path(program: object, name: str, given: Sequence[str]) -> str:
+    """What the user calls the command that the arguments name, such as "cascade config show"."""
+    path, here = [name], program
+    for word in given:
+        known = getattr(here, "commands", {})
+        if word in known:
+            path.append(word)
+            here = known[word]
+        elif not word.startswith("-"):
+            break
+    return " ".join(path)
