@@ -34,7 +34,8 @@ def _take(level: int, text: bytes, _data: object) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Quantise; see the module."""
     source, target, number, n_threads, requantize, sha256 = arguments
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own handler would wait for llama.cpp
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a shell's background job heeds no Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own handler would wait for llama.cpp
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")
     log = llama_cpp.llama_log_callback(_take)
     llama_cpp.llama_log_set(log, ctypes.c_void_p(0))

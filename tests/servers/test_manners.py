@@ -282,3 +282,29 @@ def test_single_failures_trip_nothing() -> None:
     for number in range(100):
         breaker.fail(number, "busy", 0.0, number)
     breaker.check(100.0)
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9", "nonsense"])
+def test_a_server_on_this_machine_is_asked_past_proxies(
+    proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that the environment names, and that nobody runs, stands between no two processes of this machine."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy)
+    with WireServer(Script(p=p_yes, adapters=("one", "two"))) as server, Engine.open(far(tmp_path, server)) as engine:
+        report = engine.classify("fix it", items(3), "files")
+    assert [decision.label for decision in report.decisions] == labels(3)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("ALL_PROXY", "ftp://127.0.0.1:9"), ("HTTP_PROXY", "ftp://127.0.0.1:9"), ("SSL_CERT_FILE", "/nowhere/at-all.pem")],
+)
+def test_a_proxy_that_is_none_is_said(
+    variable: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the environment names a way to a server that cannot be used, an error names both."""
+    monkeypatch.setenv(variable, value)
+    elsewhere = config(tmp_path, 'kind = "llama-server"\nurl = "http://server.invalid:8080"')
+    with pytest.raises(ServerError, match=f"'far' at http://server.invalid:8080 cannot be asked.*{variable}"):
+        Engine.open(elsewhere)

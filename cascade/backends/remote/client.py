@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from ipaddress import ip_address
 from math import isnan
 from time import monotonic, time
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -51,22 +53,34 @@ class ServerClient:
 
     Raises:
         ConfigError: Its address names no host.
+        ServerError: What the environment says of proxies or certificates cannot be used.
     """
 
     def __init__(self, name: str, config: ServerConfig, key: Key) -> None:
         self._name, self._config, self._key = name, config, key
         with suppress(ImportError):  # otherwise loaded at the first request, for 50 ms of somebody's budget
             importlib.import_module("anyio._backends._asyncio")
+        self._is_near = _is_near(config.url)
         try:
-            self._client = httpx.AsyncClient(
-                base_url=config.url,
-                headers=key.headers,
-                timeout=None,  # noqa: S113 - every request has a time-out of its own, over all of its parts
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=config.in_flight),
-            )
+            url = httpx.URL(config.url)
         except httpx.InvalidURL as error:
             msg = f"servers.{name}.url: {error} (given {config.url!r}). Give an address such as http://127.0.0.1:8080."
             raise ConfigError(msg) from error
+        try:
+            self._client = httpx.AsyncClient(
+                base_url=url,
+                headers=key.headers,
+                timeout=None,  # noqa: S113 - every request has a time-out of its own, over all of its parts
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=config.in_flight),
+                trust_env=not self._is_near,
+            )
+        except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
+            msg = (
+                f"Server {name!r} at {config.url} cannot be asked: {error}. Correct what the environment names as proxy "
+                "(HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) or certificates (SSL_CERT_FILE); NO_PROXY takes hosts that need "
+                "no proxy."
+            )
+            raise ServerError(msg) from error
 
     def call(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The JSON of a GET, or of a POST if there is a body; waits, for use before there is an event loop.
@@ -75,7 +89,12 @@ class ServerClient:
             ServerError: The server cannot be reached, refuses, answers no JSON, or too much or too slowly.
         """
         try:
-            with httpx.Client(base_url=self._config.url, headers=self._key.headers, timeout=_LOOK_S) as client:
+            with httpx.Client(
+                base_url=self._config.url,
+                headers=self._key.headers,
+                timeout=_LOOK_S,
+                trust_env=not self._is_near,
+            ) as client:
                 return json.loads(_looked_at(client, path, body))
         except (httpx.HTTPError, httpx.InvalidURL, *_NO_JSON) as error:
             problem = self._key.hidden(str(error).partition("\n")[0] or type(error).__name__)
@@ -128,6 +147,16 @@ class ServerClient:
     def _shown(self, content: bytes) -> str:
         text = " ".join(content[: 4 * _SHOWN].decode("utf-8", "replace").split())
         return self._key.hidden(text)[:_SHOWN] or "nothing"
+
+
+def _is_near(url: str) -> bool:
+    """Whether a URL is one of this machine without TLS, which no proxy can reach and no certificate concerns."""
+    parts = urlsplit(url)
+    try:
+        is_here = parts.hostname == "localhost" or ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return False
+    return is_here and parts.scheme == "http"
 
 
 def _looked_at(client: httpx.Client, path: str, body: Mapping[str, Any] | None) -> bytes:
