@@ -43,13 +43,6 @@ def test_sessions_run() -> None:
     assert not runner.summarize().failed
 
 
-def test_programs_compile() -> None:
-    """Every other Python block is valid Python."""
-    for block in blocks("python"):
-        if ">>>" not in block:
-            compile(block, "README.md", "exec")
-
-
 def test_the_config_reads(tmp_path: Path) -> None:
     """The example config is a config, alone and with what budgets and a prior stage add to it."""
     text, prior, more, servers = blocks("toml")
