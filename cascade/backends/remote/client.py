@@ -76,9 +76,9 @@ class ServerClient:
             )
         except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
             msg = (
-                f"Server {name!r} at {config.url} cannot be asked: {error}. Correct what the environment names as proxy "
-                "(HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) or certificates (SSL_CERT_FILE); NO_PROXY takes hosts that need "
-                "no proxy."
+                f"Server {name!r} at {config.url} cannot be asked: {error}. Correct what the environment names as "
+                "proxy (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) or certificates (SSL_CERT_FILE); NO_PROXY takes hosts that "
+                "need no proxy."
             )
             raise ServerError(msg) from error
 
