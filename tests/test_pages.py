@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from cascade.cli import app
+from cascade.cli.program import app
 
 ROOT = Path(__file__).parent.parent
 NOT_OURS = {"build", "dist", "node_modules"}
