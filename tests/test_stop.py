@@ -150,3 +150,22 @@ def test_several_questions_of_an_item_go_into_one_wave(adapter: str, config: Con
     assert all(rig.runner.store.find(node, rig.runner.lineage(adapter)) for node in kept)
     assert _consistent(rig)
     assert scores.cost.tokens_decoded == _least(probes)
+
+
+def test_a_stopped_chunk_has_no_answer_of_the_chunk_before(config: Config, rigs: tuple[Rig, Rig]) -> None:
+    """Where chunks part the questions of an item, a question that was not asked does not get another's answer."""
+    cold = rigs[1]
+    tight = Rig(load_model_set(config), ContextSize(n_ctx=768, n_seq_max=4, n_batch=96, n_threads=1))
+    task, items = symbols(9, 4)
+    relevant, primary, _ = probes_of(tight, config.cascades()["precision"], task, items).values()
+    probes = [Probe(probe.node, "relevant") for pair in zip(relevant, primary, strict=True) for probe in pair]
+    expected = [cold.cold(probe) for probe in probes]
+    n_calls, n_scored = 0, 0
+    while n_scored < len(probes):
+        tight.empty()
+        scores = tight.runner.score(Wave(tuple(probes)), _AfterCalls(n_calls))
+        known = [at for at, logit in enumerate(scores.logits) if not math.isnan(logit)]
+        found = p_yes([scores.logits[at] for at in known])
+        assert found == pytest.approx([expected[at] for at in known], abs=TOLERANCE), n_calls
+        n_calls, n_scored = n_calls + 1, len(known)
+    tight.native.close()

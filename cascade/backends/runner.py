@@ -39,7 +39,7 @@ class _Tally:
         model_s: Seconds inside calls of the model.
         tokens: Tokens computed.
         finished: Entries whose last stretch is computed.
-        logits: Log odds of yes behind an entry.
+        logits: Log odds of yes behind an entry, of the chunk at hand.
         lost: Nodes that were begun and are not kept.
     """
 
@@ -157,6 +157,7 @@ class LlamaRunner:
         Raises:
             _StoppedError: It was stopped; has the log odds, NaN where there are none.
         """
+        self._tally.logits.clear()  # an item's entry stands for another question in each chunk
         chunk = self._take(probes, self.lineage(adapter))
         own = chunk.lineage == adapter
         try:
