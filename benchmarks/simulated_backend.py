@@ -154,7 +154,7 @@ class SimulatedBackend:
             elapsed_ms=1_000 * (loop.time() - began),
             decodes=tuple(decodes),
         )
-        return Scores(logits, cost, lost)
+        return Scores(logits, cost, tuple((node, BASE) for node in lost))
 
     def _logit(self) -> float:
         return self._rng.uniform(-5.0, 5.0)

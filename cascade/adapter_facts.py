@@ -1,12 +1,13 @@
-"""What a LoRA adapter says of itself, checked against its base model. Pure: headers go in, facts come out."""
+"""What a LoRA adapter says of itself, checked against its base model. Pure: headers and bytes go in, facts come out."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from gguf import GGMLQuantizationType, GGUFValueType
+import numpy as np
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
 
 from cascade.errors import ConfigError
 from cascade.gguf_file import GGUFFile
@@ -116,6 +117,40 @@ def check_adapter(file: GGUFFile, model: ModelFacts, model_sha256: str) -> Adapt
         n_bytes=sum(tensor.n_bytes for tensor in file.tensors.values()),
         base_sha256=base,
     )
+
+
+def check_weights(file: GGUFFile, tensors: Iterable[tuple[str, bytes]]) -> None:
+    """Refuse an adapter whose weights are not all finite, since it would answer nothing but NaN.
+
+    Args:
+        file: The adapter; it was checked.
+        tensors: Its tensors, each with its bytes.
+
+    Raises:
+        ModelFileError: Names the tensor.
+    """
+    for name, data in tensors:
+        if not _is_finite(data, file.tensors[name].type):
+            file.refuse(
+                f"tensor {name!r} holds NaN or infinity, so every answer would be NaN",
+                "The training diverged, or the export overflowed: give an earlier checkpoint, or export it again",
+            )
+
+
+def _is_finite(data: bytes, kind: GGMLQuantizationType) -> bool:
+    """Whether all weights of a tensor are finite; of quantised ones the factors of their blocks tell."""
+    match kind:
+        case GGMLQuantizationType.F32:
+            return bool(np.isfinite(np.frombuffer(data, "<f4")).all())
+        case GGMLQuantizationType.F16:
+            return bool(np.isfinite(np.frombuffer(data, "<f2")).all())
+        case GGMLQuantizationType.BF16:  # the upper half of an F32
+            return bool(np.isfinite((np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")).all())
+        case GGMLQuantizationType.Q8_0:
+            blocks = np.frombuffer(data, np.uint8).reshape(-1, GGML_QUANT_SIZES[kind][1])
+            return bool(np.isfinite(np.ascontiguousarray(blocks[:, :2]).view("<f2")).all())
+        case _:  # a tensor that llama.cpp passes by
+            return True
 
 
 def _check_pairs(file: GGUFFile, model: ModelFacts) -> list[int]:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from cascade.adapter_facts import AdapterFacts, check_adapter
+from cascade.adapter_facts import AdapterFacts, check_adapter, check_weights
 from cascade.config import Config, ModelConfig
 from cascade.errors import ConfigError, ModelFileError
 from cascade.extras import install_extra
-from cascade.gguf_file import read_gguf
+from cascade.gguf_file import GGUFFile, read_gguf
 from cascade.model_facts import ModelFacts, check_labels, check_model
 from cascade.prompt import prompt_format
 from cascade.stage import BASE
@@ -132,7 +132,9 @@ def load_model_set(config: Config, hub: Hub | None = None) -> ModelSet:
     adapters = {}
     for name, entry in config.files.items():
         with _named(f"adapters.{name}"):
-            facts = check_adapter(read_gguf(entry.path), model, model_sha256)
+            file = read_gguf(entry.path)
+            facts = check_adapter(file, model, model_sha256)
+            check_weights(file, _read_weights(file))
             sha256 = file_hash(entry.path)
         adapters[name] = Adapter(name=name, path=entry.path, scale=entry.scale, sha256=sha256, facts=facts)
     return ModelSet(model_path=model_path, model_sha256=model_sha256, model=model, adapters=adapters)
@@ -148,8 +150,26 @@ def file_hash(path: Path) -> str:
         status = path.stat()
         return _hash(path, status.st_size, status.st_mtime_ns)
     except OSError as error:
-        msg = f"{path}: cannot be read ({error.strerror}). Give the path of a readable file."
-        raise ModelFileError(msg) from error
+        raise _unreadable(path, error) from error
+
+
+def _read_weights(file: GGUFFile) -> Iterator[tuple[str, bytes]]:
+    """The tensors of a file, each with its bytes.
+
+    Raises:
+        ModelFileError: The file cannot be read.
+    """
+    try:
+        with file.path.open("rb") as handle:
+            for name, tensor in file.tensors.items():
+                handle.seek(tensor.offset)
+                yield name, handle.read(tensor.n_bytes)
+    except OSError as error:
+        raise _unreadable(file.path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ModelFileError:
+    return ModelFileError(f"{path}: cannot be read ({error.strerror}). Give the path of a readable file.")
 
 
 @lru_cache(maxsize=256)

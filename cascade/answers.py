@@ -2,12 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import isnan
+from collections.abc import Mapping, Sequence
+from math import isfinite, isnan
 
 from cascade.backends.base import Scores
+from cascade.errors import BackendError, ServerError
 from cascade.scoring import p_yes
+from cascade.stage import BASE
+from cascade.walk import Walk
 from cascade.wave import Job
+
+
+def spoilt_places(jobs: Sequence[Job], scores: Scores, *, is_stopped: bool, is_limited: bool) -> Mapping[int, str]:
+    """Places of a wave whose answer is no finite number -> what came instead.
+
+    Args:
+        jobs: The wave's, which have not walked on yet.
+        scores: What came of them.
+        is_stopped: Whether the wave was stopped, so that some may have no answer yet.
+        is_limited: Whether it had a limit of time, so that all may still be owed.
+
+    Raises:
+        BackendError: There are not as many answers as questions.
+    """
+    if len(scores.logits) != len(jobs):
+        msg = (
+            f"The backend gave {len(scores.logits)} answers to {len(jobs)} questions for the adapter "
+            f"{jobs[0].question.adapter!r}. That is a fault of the backend; it must give one for each."
+        )
+        raise BackendError(msg)
+    # Asked again, what is owed is waited for: a wave that nothing comes of would be asked for ever.
+    may_owe = is_limited or any(
+        place not in scores.under_way or job.walk.is_owed is None for place, job in enumerate(jobs)
+    )
+    spoilt = dict(scores.spoilt)
+    for place, logit in enumerate(scores.logits):
+        is_known = place in scores.spoilt or place in scores.unanswered
+        is_owed = may_owe and place in scores.under_way and scores.under_way[place]()
+        if not (isfinite(logit) or is_known or (isnan(logit) and (is_stopped or is_owed))):
+            spoilt[place] = f"its log odds are {logit}"
+    return spoilt
+
+
+def faults_of(jobs: Sequence[Job], spoilt: Mapping[int, str], *, is_served: bool) -> dict[Walk, BackendError]:
+    """Items that were answered with no number, each with its error; one that was asked ahead may not need the answer.
+
+    Args:
+        jobs: The wave's, which have not walked on yet.
+        spoilt: From ``spoilt_places``.
+        is_served: Whether a server answers.
+    """
+    asked = [(jobs[place], cause) for place, cause in spoilt.items()]
+    return {job.walk: _error(job, cause, is_served=is_served) for job, cause in asked if not job.is_ahead}
 
 
 def walk_on(jobs: Sequence[Job], scores: Scores) -> None:
@@ -23,8 +69,8 @@ def walk_on(jobs: Sequence[Job], scores: Scores) -> None:
     before = {job.walk: job.walk.depth for job in jobs}
     for walk in before:
         walk.is_owed = None
-    for job, p in zip(jobs, p_yes(scores.logits).tolist(), strict=True):
-        if not isnan(p):
+    for job, logit, p in zip(jobs, scores.logits, p_yes(scores.logits).tolist(), strict=True):
+        if isfinite(logit):
             job.walk.take(job.stage, job.tier, p)
     for place, is_owed in scores.under_way.items():
         jobs[place].walk.is_owed = is_owed
@@ -35,3 +81,17 @@ def walk_on(jobs: Sequence[Job], scores: Scores) -> None:
     for walk, depth in before.items():
         for stage, answer in walk.passed[depth:] if walk.fixed is None else ():
             walk.expected.learn(stage, answer=answer)
+
+
+def _error(job: Job, cause: str, *, is_served: bool) -> BackendError:
+    adapter, stage, cascade = job.question.adapter, job.stage.name, job.walk.cascade.name
+    who, where = f"Adapter {adapter!r}", f"the file of adapters.{adapter}"
+    if adapter == BASE:
+        who, where = "The base model", "the file of [model]"
+    if is_served:
+        where += " on its server"
+    msg = (
+        f"{who} gives no number for stage {stage!r} of cascade {cascade!r} and item {job.walk.item.id!r}: {cause}. "
+        f"Weights that hold NaN, or overflow, do so, as after a training that diverged; check {where}, or replace it."
+    )
+    return ServerError(msg) if is_served else BackendError(msg)

@@ -8,6 +8,7 @@ pull them (Huber's weights). A quick level follows what the whole machine does m
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 
 import numpy as np
 
@@ -54,9 +55,9 @@ class CostModel:
         return self._margin
 
     def learn(self, work: Work, ms: float) -> None:
-        """Take in what a decode took; times of 0 and less teach nothing."""
+        """Take in what a decode took; times of 0 and less, and those that are no number, teach nothing."""
         expected = self.predict(work)
-        if ms <= 0 or expected <= 0:
+        if not 0 < ms < inf or expected <= 0:
             return
         self._seen.append((work, ms))
         self.n_seen += 1

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from math import inf
 from typing import Any
 
 from cascade.admission import Admission, Rules
-from cascade.answers import walk_on
+from cascade.answers import faults_of, spoilt_places, walk_on
 from cascade.backends.base import Backend, Scores, Wave
 from cascade.cost_model import CostModel
 from cascade.errors import BackendError, ClosedError
@@ -24,6 +24,7 @@ from cascade.planner import Planner, Room, Terms
 from cascade.prompt import PromptBuilder
 from cascade.request import Request, Running, owners
 from cascade.schedule import Schedule, last_moment
+from cascade.stage import SERVED
 from cascade.stop import Stop
 from cascade.wave import Plan
 
@@ -137,6 +138,9 @@ class Loop:
             while self._failure is None:
                 if self._requests:
                     await self._serve()
+                    await asyncio.sleep(
+                        0
+                    )  # a backend that never waits may not keep deadlines and callers from being heard
                 else:
                     self._wake.clear()
                     await self._wake.wait()
@@ -225,6 +229,7 @@ class Loop:
         probes = tuple(job.probe(self._builder) for job in wave)
         try:
             scores = await self._backend.score(Wave(probes, plan.predicted_ms, left_ms), running.stop)
+            spoilt = spoilt_places(wave, scores, is_stopped=running.stop.is_asked, is_limited=left_ms < inf)
         except BackendError as error:
             self._planner.kept.lose()
             for request in running.owners:
@@ -234,14 +239,15 @@ class Loop:
             self._running = None
         for work, ms in scores.cost.decodes:
             self.model.learn(work, ms)
-        self._take(running, scores)
+        self._take(running, scores, spoilt)
 
-    def _take(self, running: Running, scores: Scores) -> None:
-        """Walk the items on by what was answered."""
+    def _take(self, running: Running, scores: Scores, spoilt: Mapping[int, str]) -> None:
+        """Walk the items on by what was answered; a request that was answered with no number fails."""
         plan = running.plan
-        lineage = self._backend.facts.lineages[plan.adapter]
-        for node in scores.lost:
-            self._planner.kept.forget((node, lineage))
+        for key in scores.lost:
+            self._planner.kept.forget(key)
+        is_served = self._backend.facts.lineages[plan.adapter] == SERVED
+        faults = faults_of(plan.jobs, spoilt, is_served=is_served)
         walk_on(plan.jobs, scores)
         owed = {id(plan.jobs[place]) for place in scores.under_way}
         for request, own in running.owners.items():
@@ -252,6 +258,7 @@ class Loop:
             moved = list(dict.fromkeys(job.walk for job in own))
             self._release(self._planner.kept.advance(moved))
             fault = request.tell([walk for walk in moved if walk.is_done])
+            fault = next((faults[walk] for walk in moved if walk in faults), fault)
             if fault is not None or not request.open_walks:
                 self._finish(request, fault)
 

@@ -9,6 +9,9 @@ TINY = 1e-6
 """How far from 0 and 1 a probability is kept where its log odds must be finite."""
 
 
+_SURE = 100.0  # log odds that ``p_yes`` rounds to 0 and 1
+
+
 def p_yes(logits: ArrayLike) -> NDArray[np.float64]:
     """Probability of yes among yes and no, in [0, 1].
 
@@ -26,6 +29,15 @@ def logit(p: ArrayLike) -> NDArray[np.float64]:
     values = np.asarray(p, dtype=np.float64)
     with np.errstate(divide="ignore"):
         return np.log(values) - np.log1p(-values)
+
+
+def sure_logit(p: ArrayLike) -> NDArray[np.float64]:
+    """Natural-log odds of probabilities in [0, 1], all finite; ``p_yes`` makes the same probabilities of them again.
+
+    NaN, and what is outside [0, 1], becomes NaN.
+    """
+    with np.errstate(invalid="ignore"):
+        return np.clip(logit(p), -_SURE, _SURE)
 
 
 def finite_logit(p: ArrayLike) -> NDArray[np.float64]:

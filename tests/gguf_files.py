@@ -12,7 +12,7 @@ import numpy as np
 from gguf import GGUFValueType
 from numpy.typing import NDArray
 
-from cascade.gguf_file import GGUFFile, MetaValue, Value
+from cascade.gguf_file import GGUFFile, MetaValue, Value, read_gguf
 
 BYTES = [chr(code) for code in (*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324))]
 TOKENS = (*BYTES, "ye", "yes", "no", "<|endoftext|>")
@@ -108,6 +108,16 @@ def write_plain(source: Path, path: Path) -> Path:
     for tensor in read.tensors:
         writer.add_tensor(tensor.name, np.array(tensor.data))
     return _finish(writer, path)
+
+
+def write_filled(source: Path, path: Path, value: float) -> Path:
+    """A copy of an F16 adapter whose weights all have one value: NaN, or finite and so large that it overflows."""
+    path.write_bytes(source.read_bytes())
+    with path.open("r+b") as handle:
+        for tensor in read_gguf(source).tensors.values():
+            handle.seek(tensor.offset)
+            handle.write(np.full(tensor.n_bytes // 2, value, "<f2").tobytes())
+    return path
 
 
 def changed(file: GGUFFile, values: Mapping[str, MetaValue | None]) -> GGUFFile:

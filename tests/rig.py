@@ -11,7 +11,22 @@ from cascade.backends.native import ContextSize, NativeModel
 from cascade.backends.runner import LlamaRunner
 from cascade.prompt import Node, PromptBuilder, prompt_format
 from cascade.scoring import p_yes
+from cascade.stop import Stop
 from cascade.tree import Cascade
+
+
+class AfterCalls(Stop):
+    """Asks for the end when it is looked at for the n-th time; that is before each call."""
+
+    def __init__(self, n_calls: int) -> None:
+        super().__init__()
+        self._left = n_calls
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether so many calls have been begun."""
+        self._left -= 1
+        return self._left < 0
 
 
 class Rig:

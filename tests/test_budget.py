@@ -220,7 +220,9 @@ class _Held(ScriptedBackend):
         self.n_waves += 1
         await _until(lambda: stop.is_asked)
         cost = (await super().score(wave, stop)).cost
-        return Scores([math.nan] * len(wave.probes), cost, tuple(wave.probes[0].node.path[:-1]))
+        probe = wave.probes[0]
+        lost = tuple((node, probe.adapter) for node in probe.node.path[:-1])
+        return Scores([math.nan] * len(wave.probes), cost, lost)
 
 
 def _held(**fields: object) -> Engine:

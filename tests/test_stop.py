@@ -18,7 +18,7 @@ from cascade.prompt import Node
 from cascade.scoring import p_yes
 from cascade.stop import Stop
 from tests.requests import files, symbols
-from tests.rig import Rig, probes_of
+from tests.rig import AfterCalls, Rig, probes_of
 
 TOLERANCE = 1e-3
 SIZE = ContextSize(n_ctx=1536, n_seq_max=40, n_batch=128, n_threads=1)
@@ -92,20 +92,6 @@ def test_after_random_aborts_every_score_equals_a_cold_one(config: Config, rigs:
     assert min(outcomes["none"] + outcomes["some"], outcomes["all"]) > 0, outcomes
 
 
-class _AfterCalls(Stop):
-    """Asks for the end when it is looked at for the n-th time; that is before each call."""
-
-    def __init__(self, n_calls: int) -> None:
-        super().__init__()
-        self._left = n_calls
-
-    @property
-    def is_asked(self) -> bool:
-        """Whether so many calls have been begun."""
-        self._left -= 1
-        return self._left < 0
-
-
 @pytest.mark.parametrize("adapter", ["relevant", "dependency"])
 def test_a_wave_that_is_asked_to_end_keeps_what_it_has_finished(
     adapter: str, config: Config, rigs: tuple[Rig, Rig]
@@ -117,9 +103,10 @@ def test_a_wave_that_is_asked_to_end_keeps_what_it_has_finished(
     seen = []
     for n_calls in range(12):
         rig.empty()
-        scores = rig.runner.score(Wave(tuple(probes)), _AfterCalls(n_calls))
+        scores = rig.runner.score(Wave(tuple(probes)), AfterCalls(n_calls))
         assert scores.cost.decode_calls <= n_calls
-        assert all(rig.runner.store.find(node, rig.runner.lineage(adapter)) is None for node in scores.lost)
+        assert {lineage for _, lineage in scores.lost} <= {rig.runner.lineage(adapter)}
+        assert all(rig.runner.store.find(*key) is None for key in scores.lost)
         assert _consistent(rig)
         seen.append(_compare(cold, probes, scores, random.Random(n_calls)))
         again = rig.runner.score(Wave(tuple(probes)))
@@ -163,7 +150,7 @@ def test_a_stopped_chunk_has_no_answer_of_the_chunk_before(config: Config, rigs:
     n_calls, n_scored = 0, 0
     while n_scored < len(probes):
         tight.empty()
-        scores = tight.runner.score(Wave(tuple(probes)), _AfterCalls(n_calls))
+        scores = tight.runner.score(Wave(tuple(probes)), AfterCalls(n_calls))
         known = [at for at, logit in enumerate(scores.logits) if not math.isnan(logit)]
         found = p_yes([scores.logits[at] for at in known])
         assert found == pytest.approx([expected[at] for at in known], abs=TOLERANCE), n_calls

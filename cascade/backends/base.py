@@ -96,19 +96,22 @@ class Scores:
     """A wave's answers.
 
     Attributes:
-        logits: One per probe, in order: natural-log odds of yes against no, ``logit_yes - logit_no``;
-            NaN for a probe that was not scored because the wave was stopped.
+        logits: One per probe, in order: natural-log odds of yes against no, ``logit_yes - logit_no``, finite;
+            NaN for a probe that was not scored because the wave was stopped, or for a reason below. Any other
+            NaN, and an infinite number, is an error for the requests that asked.
         cost: What the wave took.
-        lost: Nodes above its questions that are not kept because it was stopped.
+        lost: Nodes with their lineage that are not kept although they were, or were begun.
         unanswered: Place of a probe that a server could not answer -> why; its logit is NaN.
+        spoilt: Place of a probe whose answer is no finite number -> what came instead; its logit is NaN.
         under_way: Place of a probe whose answer a server still owes -> whether it does. Its logit is NaN; asked
             again, it is waited for.
     """
 
     logits: Sequence[float]
     cost: WaveCost
-    lost: tuple[Node, ...] = ()
+    lost: tuple[tuple[Node, str], ...] = ()
     unanswered: Mapping[int, str] = field(default_factory=dict)
+    spoilt: Mapping[int, str] = field(default_factory=dict)
     under_way: Mapping[int, Callable[[], bool]] = field(default_factory=dict)
 
 
@@ -190,7 +193,7 @@ class Backend(Protocol):
 
         Args:
             wave: Of any size; one at a time.
-            stop: How the engine ends it early.
+            stop: How the engine ends it early; a backend that ends it by itself asks for the stop.
 
         Raises:
             BackendError: Scoring failed; nothing of the wave was scored.

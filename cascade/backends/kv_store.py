@@ -69,6 +69,10 @@ class KVStore:
         """Cells that no entry fills."""
         return self.n_cells - self.cells_used
 
+    def keys(self) -> list[tuple[Node, str]]:
+        """Every node that is kept, with its lineage."""
+        return list(self._entries)
+
     def find(self, node: Node, lineage: str) -> Entry | None:
         """The entry of a node in a lineage, marked as wanted now; None if it is not there."""
         entry = self._entries.get((node, lineage))

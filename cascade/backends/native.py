@@ -201,10 +201,15 @@ class NativeModel:
         self._check_open()
         return sum(llama_cpp.llama_memory_seq_pos_max(self._memory, at) >= 0 for at in range(self.n_sequences))
 
-    def clear(self) -> None:
-        """Empty the cache."""
+    def clear(self, *, data: bool = False) -> None:
+        """Empty the cache.
+
+        Args:
+            data: Whether to zero the cells as well. A free cell is masked, but a NaN in it still spoils what
+                is computed beside it.
+        """
         self._check_open()
-        llama_cpp.llama_memory_clear(self._memory, False)
+        llama_cpp.llama_memory_clear(self._memory, data)
 
     def decode(self, rows: Rows, labels: tuple[int, int]) -> NDArray[np.float32]:
         """Decode at most ``n_batch`` rows in one call.

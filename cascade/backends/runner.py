@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cascade.adapter_facts import AdapterFacts
 from cascade.backends.base import Probe, Scores, Swap, Wave, WaveCost
@@ -40,7 +41,7 @@ class _Tally:
         tokens: Tokens computed.
         finished: Entries whose last stretch is computed.
         logits: Log odds of yes behind an entry, of the chunk at hand.
-        lost: Nodes that were begun and are not kept.
+        lost: Nodes with their lineage that were begun or kept, and are not any more.
     """
 
     started: float
@@ -52,7 +53,7 @@ class _Tally:
     tokens: int = 0
     finished: set[Entry] = field(default_factory=set)
     logits: dict[Entry, float] = field(default_factory=dict)
-    lost: list[Node] = field(default_factory=list)
+    lost: list[tuple[Node, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,18 +98,18 @@ class LlamaRunner:
         self._tally = tally = _Tally(started=started, booked=started, cells=self.store.cells_used)
         order = together([probe.node for probe in wave.probes])
         logits = np.full(len(order), np.nan)
+        spoilt: list[int] = []
         self._stop = stop or Stop()
         self._native.resume()
         try:
             with self._stop.interrupting(self._native.interrupt):
-                for places in self._chunks(wave.probes, order):
-                    logits[places] = self._score_chunk([wave.probes[at] for at in places], wave.adapter)
-        except _StoppedError as stopped:
-            logits[places] = stopped.args[0]
+                suspects = self._score_places(wave, order, logits)
+                # What spoilt these may be another adapter's: a NaN in any cell spoils what is computed beside it.
+                spoilt = self._score_places(wave, suspects, logits)
+        except _StoppedError:
+            pass  # what has no score will be asked again
         except BaseException:
-            # Whatever failed, the cache may now hold half a node: nothing in it is trusted again.
-            self.store.clear()
-            self._native.clear()
+            self._empty()  # whatever failed, the cache may now hold half a node
             raise
         asked = sum(probe.node.end for probe in wave.probes)
         cost = WaveCost(
@@ -121,7 +122,8 @@ class LlamaRunner:
             decodes=tuple(tally.decodes),
             swaps=tuple(tally.swaps),
         )
-        return Scores(logits.tolist(), cost, tuple(tally.lost))
+        lost = tuple(key for key in dict.fromkeys(tally.lost) if self.store.find(*key) is None)
+        return Scores(logits.tolist(), cost, lost, spoilt=dict.fromkeys(spoilt, "its logits are NaN or infinite"))
 
     def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
         """See ``Backend.release``."""
@@ -139,6 +141,40 @@ class LlamaRunner:
             sequences=self._native.n_sequences_used(),
             peak_cells=store.peak_cells,
         )
+
+    def _score_places(self, wave: Wave, order: Sequence[int], logits: NDArray[np.float64]) -> list[int]:
+        """Score some of a wave's probes.
+
+        Args:
+            wave: The wave.
+            order: Their places.
+            logits: Takes the log odds, NaN where there are none.
+
+        Returns:
+            The places that were answered with no finite number; then the cache is empty.
+
+        Raises:
+            _StoppedError: The wave was stopped; what was scored before stands.
+        """
+        spoilt: list[int] = []
+        for places in self._chunks(wave.probes, order):
+            try:
+                logits[places] = self._score_chunk([wave.probes[at] for at in places], wave.adapter)
+                spoilt += [at for at in places if math.isnan(logits[at])]
+            except _StoppedError as stopped:
+                logits[places] = stopped.args[0]
+                raise
+            finally:
+                if not all(map(math.isfinite, self._tally.logits.values())):
+                    self._empty()
+        return spoilt
+
+    def _empty(self) -> None:
+        """Forget everything, and zero it: nothing in the cache is trusted any more."""
+        self._tally.lost += self.store.keys()
+        self._tally.cells = 0
+        self.store.clear()
+        self._native.clear(data=True)
 
     def _chunks(self, probes: Sequence[Probe], order: Sequence[int]) -> Iterator[Sequence[int]]:
         """Places of probes, in order, that fit side by side."""
@@ -178,7 +214,9 @@ class LlamaRunner:
         return self._logits(chunk)
 
     def _logits(self, chunk: Chunk) -> list[float]:
-        return [self._tally.logits.get(holder, math.nan) for holder in chunk.holders]
+        """Log odds of each probe, NaN where there are none."""
+        found = [self._tally.logits.get(holder, math.nan) for holder in chunk.holders]
+        return [logit if math.isfinite(logit) else math.nan for logit in found]
 
     def _switch(self, probe: Probe, lineage: str) -> int:
         """How many of a question's tokens its item's lineage computes."""
@@ -220,7 +258,7 @@ class LlamaRunner:
         share off one of them alone and leaves the others with cells that were never computed.
         """
         lost = [node for node in chunk.missing if chunk.entries[node] not in self._tally.finished]
-        self._tally.lost += lost
+        self._tally.lost += [(node, chunk.lineage) for node in lost]
         for entry in self.store.release(lost, chunk.lineage):
             self._native.cut(entry.sequence)
 

@@ -9,7 +9,7 @@ from cascade.backends.base import BackendFacts, Scores, Wave, WaveCost
 from cascade.errors import BackendError, ClosedError
 from cascade.prompt import FORMATS, Node
 from cascade.report import Provenance
-from cascade.scoring import logit
+from cascade.scoring import sure_logit
 from cascade.stage import BASE
 from cascade.stop import Stop
 
@@ -36,7 +36,7 @@ class ScriptedBackend:
     """Answers every probe by a function of its adapter and prompt.
 
     Attributes:
-        script: The function; or a table from adapter to one p(yes), in (0, 1).
+        script: The function; or a table from adapter to one p(yes), in [0, 1].
         adapters: Adapters that probes may ask.
         lineages: Adapter -> adapter that computes what stands before its questions, where that is another.
         fail_at: Number of the wave, from 0, whose scoring raises; None for never.
@@ -93,7 +93,7 @@ class ScriptedBackend:
         p = [self._p(probe.adapter, ByteTokenizer.decode(probe.node.prompt)) for probe in wave.probes]
         tokens = sum(probe.node.end for probe in wave.probes)
         cost = WaveCost(decode_calls=1, adapter_swaps=1, tokens_decoded=tokens, tokens_reused=0, elapsed_ms=0.0)
-        return Scores(logit(p).tolist(), cost)
+        return Scores(sure_logit(p).tolist(), cost)
 
     def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:  # noqa: ARG002 - the protocol's
         """See ``Backend.release``."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from math import isnan
+from dataclasses import dataclass, replace
+from math import isfinite, isnan
 
 from cascade.backends.base import Backend, BackendFacts, Scores, Wave, WaveCost
 from cascade.bench.asks import Ask, Path
@@ -66,12 +66,12 @@ class ForcedBackend:
         )
         self.waves.append(scored)
         forced = [self._forced(probe.node, logit) for probe, logit in zip(wave.probes, scores.logits, strict=True)]
-        return Scores(forced, scores.cost, scores.lost)
+        return replace(scores, logits=forced)
 
     def _forced(self, question: Node, logit: float) -> float:
         """What the workload says; the logit itself where nothing was scored, or asked that the labels do not cause."""
         truth = self._truths.get(tuple(node.tokens for node in question.path))
-        return logit if truth is None or isnan(logit) else _SURE if truth else -_SURE
+        return logit if truth is None or not isfinite(logit) else _SURE if truth else -_SURE
 
     def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
         """See ``Backend.release``."""

@@ -156,19 +156,18 @@ def test_system_one_takes_the_questions_of_an_item_together(tmp_path: Path) -> N
     assert [len(decision.steps) for decision in report.decisions[:3]] == [1, 1, 2]
 
 
-@pytest.mark.parametrize("noul", [1.5, -0.1, float("nan"), "high", None])
+@pytest.mark.parametrize("noul", [1.5, -0.1, float("nan"), None])
 def test_probabilities_of_system_one_are_probabilities(noul: object, tmp_path: Path) -> None:
-    """What is no number in [0, 1] is asked again, and at last the item is cut with the cause."""
+    """What is no number in [0, 1] is asked again, and at last it is an error."""
 
     def tweak(answer: Any) -> Any:
         return {"answers": {name: {"type": "noul", "noul": noul} for name in answer["answers"]}}
 
     with WireServer(Script(owner="vllm", adapters=("one", "two"), tweak=tweak)) as server:
         opened = config(tmp_path, f'kind = "systemone"\nurl = "{server.url}"\nattempts = 2')
-        with Engine.open(opened) as engine:
-            (decision,) = engine.classify("fix it", items(1), "files").decisions
+        with Engine.open(opened) as engine, pytest.raises(ServerError, match=r"'one'.*'first'.*server 'far' gives"):
+            engine.classify("fix it", items(1), "files")
     assert len(server.script.seen) == 2
-    assert (decision.status, "Server 'far'" in decision.cause) == ("deadline", True)
 
 
 @pytest.mark.parametrize(
@@ -279,28 +278,54 @@ def test_a_wrong_config_is_refused(servers: str, change: dict[str, Any], message
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, 10**400, -0.5, "much", None, []])
+def _spoilt(kind: str, value: object) -> Any:
+    """An answer with a value in a probability's place."""
+    if kind == "llama-server":
+        return {"completion_probabilities": [{"top_probs": [{"id": 455, "prob": value}, {"id": 417, "prob": 0.5}]}]}
+    if kind == "completions":
+        return {"choices": [{"logprobs": {"top_logprobs": [{"yes": value, "no": -1.0}]}}]}
+    return {"answers": {"q0": {"type": "noul", "noul": value}}}
+
+
+@pytest.mark.parametrize("value", ["much", [], {}])
 @pytest.mark.parametrize("kind", KINDS)
-def test_numbers_that_are_none_end_no_engine(kind: str, value: object, tmp_path: Path) -> None:
-    """Whatever a server puts in a probability's place, items end with a cause, and the engine goes on."""
-    is_spoilt = True
-
-    def tweak(answer: Any) -> Any:
-        if not is_spoilt:
-            return answer
-        if kind == "llama-server":
-            return {"completion_probabilities": [{"top_probs": [{"id": 455, "prob": value}, {"id": 417, "prob": 0.5}]}]}
-        if kind == "completions":
-            return {"choices": [{"logprobs": {"top_logprobs": [{"yes": value, "no": "x"}]}}]}
-        return {"answers": {"q0": {"type": "noul", "noul": value}}}
-
-    with WireServer(script(kind, tweak=tweak)) as server:
+def test_what_is_no_number_at_all_ends_no_engine(kind: str, value: object, tmp_path: Path) -> None:
+    """An answer that no such server gives leaves items with a cause, and the engine goes on."""
+    with WireServer(script(kind, tweak=lambda _: _spoilt(kind, value))) as server:
         opened = config(tmp_path, f'kind = "{kind}"\nurl = "{server.url}"\nattempts = 1')
         with Engine.open(opened) as engine:
             (decision,) = engine.classify("fix it", items(1), "files").decisions
             assert (decision.steps, bool(decision.cause)) == ((), True)
-            is_spoilt = False
+            server.script.tweak = lambda answer: answer
             assert engine.classify("fix it", items(3), "files").decisions[2].label == "changed"
+
+
+@pytest.mark.parametrize("budget", [None, 10_000])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 10**400, None])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_server_that_answers_nan_is_an_error(kind: str, value: object, budget: float | None, tmp_path: Path) -> None:
+    """NaN, which JSON writes as null, ends the request with adapter, stage and server, and the engine goes on."""
+    with WireServer(script(kind, tweak=lambda _: _spoilt(kind, value))) as server:
+        opened = config(tmp_path, f'kind = "{kind}"\nurl = "{server.url}"\nattempts = 1')
+        with Engine.open(opened) as engine:
+            with pytest.raises(ServerError, match=r"'one' gives no number for stage 'first'.*server 'far' gives"):
+                engine.classify("fix it", items(40), "files", budget=budget)
+            server.script.tweak = lambda answer: answer
+            assert engine.classify("fix it", items(3), "files").decisions[2].label == "changed"
+            assert engine.n_kept == 0
+
+
+@pytest.mark.parametrize("p", [0, 1])
+@pytest.mark.parametrize("kind", ["llama-server", "systemone"])
+def test_a_server_that_is_sure_is_believed(kind: str, p: int, tmp_path: Path) -> None:
+    """A probability of exactly 0 or 1, which rounding makes of a sure one, is an answer."""
+    top = [{"id": 455, "prob": p}, {"id": 417, "prob": 1 - p}]
+    answer = {"completion_probabilities": [{"top_probs": top}], "answers": {"q0": {"type": "noul", "noul": p}}}
+    with WireServer(script(kind, tweak=lambda _: answer)) as server:
+        opened = config(tmp_path, f'kind = "{kind}"\nurl = "{server.url}"')
+        with Engine.open(opened) as engine:
+            (decision,) = engine.classify("fix it", items(1), "files").decisions
+    assert {step.p_yes for step in decision.steps} == {p}
 
 
 def test_an_activated_adapter_that_would_stay_off_is_refused(tmp_path: Path) -> None:

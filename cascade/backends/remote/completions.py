@@ -13,7 +13,7 @@ from math import isfinite, log
 from typing import Any
 
 from cascade.backends.base import Probe
-from cascade.backends.remote.wire import UNLIKE, Answer, Ask, Call, MalformedError, Peer, Served
+from cascade.backends.remote.wire import UNLIKE, Answer, Ask, Call, MalformedError, NoNumberError, Peer, Served, number
 from cascade.errors import ServerError
 from cascade.stage import BASE
 
@@ -61,7 +61,7 @@ class CompletionsWire:
     def read(self, ask: Ask, answer: Any) -> Answer:
         """See ``Wire.read``."""
         try:
-            top = {str(text): float(p) for text, p in answer["choices"][0]["logprobs"]["top_logprobs"][0].items()}
+            top = {str(text): number(p) for text, p in answer["choices"][0]["logprobs"]["top_logprobs"][0].items()}
             usage = dict(answer.get("usage") or {})
             computed, details = int(usage.get("prompt_tokens", 0)), dict(usage.get("prompt_tokens_details") or {})
             reused, model = int(details.get("cached_tokens") or 0), answer.get("model")
@@ -129,7 +129,7 @@ class CompletionsWire:
         found = (lowest if yes is None else yes) - (lowest if no is None else no)
         if not isfinite(found):
             msg = f"gives log-probabilities that are no numbers: {dict(top)}"
-            raise MalformedError(msg)
+            raise NoNumberError(msg)
         if (yes is None or no is None) and abs(found) < _LEAST_GAP:
             raise self._missing(top)
         return found

@@ -30,6 +30,10 @@ class FaultError(Exception):
         self.weight = weight
 
 
+class SpoiltError(FaultError):
+    """A server has answered, with no number in a probability's place; if it does again, that is an error."""
+
+
 class DownError(Exception):
     """A server is not asked because it counts as down."""
 

@@ -8,13 +8,14 @@ probabilities after sampling are those among yes and no.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
 from cascade.backends.base import Probe
-from cascade.backends.remote.wire import UNLIKE, Answer, Ask, Call, MalformedError, Peer, Served
-from cascade.scoring import logit
+from cascade.backends.remote.wire import UNLIKE, Answer, Ask, Call, MalformedError, NoNumberError, Peer, Served, number
+from cascade.scoring import sure_logit
 from cascade.stage import BASE
 
 PATH = "/completion"
@@ -71,7 +72,7 @@ class LlamaServerWire:
 
     def read(self, ask: Ask, answer: Any) -> Answer:  # noqa: ARG002 - the protocol's
         """See ``Wire.read``."""
-        found = float(logit(read_p_yes(answer, self._labels)))
+        found = float(sure_logit(read_p_yes(answer, self._labels)))
         timings = answer.get("timings")
         counts = timings if isinstance(timings, dict) else {}
         return Answer(logits=(found,), computed=_count(counts, "prompt_n"), reused=_count(counts, "cache_n"))
@@ -139,19 +140,19 @@ def read_p_yes(answer: Any, labels: tuple[int, int]) -> float:
 
     Raises:
         MalformedError: It does not give a probability for both labels.
+        NoNumberError: One is no number, or below 0, or both are 0.
     """
     try:
         (entry,) = answer["completion_probabilities"]
-        found = {int(token["id"]): float(token["prob"]) for token in entry["top_probs"]}
+        found = {int(token["id"]): number(token["prob"]) for token in entry["top_probs"]}
         yes, no = (found[label] for label in labels)
-        p = yes / (yes + no)
     except UNLIKE as error:
         msg = f"gives no probability for the labels {list(labels)}: {str(answer)[:500]}"
         raise MalformedError(msg) from error
-    if not (yes >= 0 and no >= 0 and 0 <= p <= 1):  # not a number is none of these
+    if not (min(yes, no) >= 0 and 0 < yes + no < math.inf):
         msg = f"gives the labels {list(labels)} probabilities that are none: {yes} and {no}"
-        raise MalformedError(msg)
-    return p
+        raise NoNumberError(msg)
+    return yes / (yes + no)
 
 
 def _names(path: str) -> tuple[str, ...]:

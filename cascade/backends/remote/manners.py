@@ -16,7 +16,7 @@ from asyncio_throttle.throttler import Throttler
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
-from cascade.backends.remote.faults import UNREACHABLE, Breaker, FaultError
+from cascade.backends.remote.faults import UNREACHABLE, Breaker, FaultError, SpoiltError
 from cascade.servers_config import ServerConfig
 
 _T = TypeVar("_T")
@@ -87,6 +87,9 @@ class Manners:
             slot.is_used = True
             try:
                 found = await self._timed(send, ends - clock())
+            except SpoiltError:
+                self._breaker.succeed(clock())  # it is up and answers
+                raise
             except FaultError as error:
                 self._breaker.fail(clock(), error.cause, error.weight, began)
                 if error.wait_s is not None:

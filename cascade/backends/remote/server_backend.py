@@ -15,9 +15,9 @@ from functools import partial
 
 from cascade.backends.base import Probe, Scores, Wave, WaveCost
 from cascade.backends.remote.client import ServerClient
-from cascade.backends.remote.faults import DownError, FaultError
+from cascade.backends.remote.faults import DownError, FaultError, SpoiltError
 from cascade.backends.remote.manners import Manners
-from cascade.backends.remote.wire import Answer, Ask, MalformedError, Peer, Served, Wire
+from cascade.backends.remote.wire import Answer, Ask, MalformedError, NoNumberError, Peer, Served, Wire
 from cascade.costs import Work
 from cascade.errors import ClosedError
 from cascade.prompt import Node
@@ -62,6 +62,7 @@ class _Tally:
     began: float
     logits: list[float] = field(default_factory=list)
     unanswered: dict[int, str] = field(default_factory=dict)
+    spoilt: dict[int, str] = field(default_factory=dict)
     under_way: dict[int, _Errand] = field(default_factory=dict)
     decodes: list[tuple[Work, float]] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
@@ -103,7 +104,7 @@ class _Tally:
             decodes=tuple(self.decodes),
         )
         owed = {place: errand.is_owed for place, errand in self.under_way.items()}
-        return Scores(self.logits, cost, unanswered=self.unanswered, under_way=owed)
+        return Scores(self.logits, cost, unanswered=self.unanswered, spoilt=self.spoilt, under_way=owed)
 
 
 class ServerBackend:
@@ -205,7 +206,8 @@ class ServerBackend:
         try:
             answer = self.wire.read(ask, found)
         except MalformedError as error:
-            raise FaultError(self._client.hidden(str(error))) from None  # its cause holds the answer
+            kind = SpoiltError if isinstance(error, NoNumberError) else FaultError
+            raise kind(self._client.hidden(str(error))) from None  # its cause holds the answer
         took_s = clock() - began
         self._typical_s += (took_s - self._typical_s) * (_NEWEST if self._typical_s else 1.0)
         return answer
@@ -229,14 +231,17 @@ class ServerBackend:
             is_silent = clock() - spoke > self._patience_s and not any(_is_waiting(errand) for errand in errands)
             if is_silent if is_fresh else n_open < len(errands):
                 return
-        _cancel([errand for errand in errands if _is_waiting(errand)])
+        waiting = [errand for errand in errands if _is_waiting(errand)]
+        if waiting:  # the time is up, and they are not asked any more
+            stop.ask()
+        _cancel(waiting)
 
     @property
     def _patience_s(self) -> float:
         return max(_LEAST_PATIENCE_S, _PATIENCE * self._typical_s) if self._typical_s else _FIRST_PATIENCE_S
 
     def _settle(self, ask: Ask, errand: _Errand, tally: _Tally, now: float) -> None:
-        """Enter what became of a request.
+        """Enter what became of a request; what is no number is spoilt.
 
         Raises:
             ServerError: The server refused it.
@@ -249,6 +254,8 @@ class ServerBackend:
         error = errand.task.exception()
         if error is None:
             tally.take(ask, errand.task.result(), now)
+        elif isinstance(error, SpoiltError):
+            tally.spoilt |= dict.fromkeys(ask.places, f"server {self.peer.name!r} {error.cause}")
         elif isinstance(error, FaultError | DownError):
             problem = f"does not answer: {error.cause}" if isinstance(error, FaultError) else f"is down: {error}"
             tally.unanswered |= dict.fromkeys(ask.places, f"Server {self.peer.name!r} {problem}")

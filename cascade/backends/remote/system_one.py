@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cascade.backends.base import Probe
-from cascade.backends.remote.wire import UNLIKE, Answer, Ask, Call, MalformedError, Peer, Served
+from cascade.backends.remote.wire import UNLIKE, Answer, Ask, Call, MalformedError, NoNumberError, Peer, Served, number
 from cascade.errors import ServerError
 from cascade.prompt import Node, Segment
-from cascade.scoring import logit
+from cascade.scoring import sure_logit
 from cascade.stage import BASE
 
 PATH = "/v1/systemone"
@@ -53,7 +53,7 @@ class SystemOneWire:
         """See ``Wire.read``."""
         try:
             answers = answer["answers"]
-            found = [float(answers[question]["noul"]) for question in ask.body["questions"]]
+            found = [number(answers[question]["noul"]) for question in ask.body["questions"]]
             usage = answer.get("usage") or {}
             computed = int(usage.get("input_tokens", 0))
         except UNLIKE as error:
@@ -61,8 +61,8 @@ class SystemOneWire:
             raise MalformedError(msg) from error
         if not all(0 <= p <= 1 for p in found):
             msg = f"gives probabilities outside [0, 1]: {found}"
-            raise MalformedError(msg)
-        return Answer(logits=tuple(logit(found).tolist()), computed=computed)
+            raise NoNumberError(msg)
+        return Answer(logits=tuple(sure_logit(found).tolist()), computed=computed)
 
     def _ask(self, probes: Sequence[Probe], places: Sequence[int]) -> Ask:
         path = probes[0].node.path[:-1]

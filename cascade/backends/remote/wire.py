@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -17,6 +18,10 @@ Call = Callable[..., Any]
 
 class MalformedError(Exception):
     """An answer is not what this kind of server sends; the question may be asked again."""
+
+
+class NoNumberError(MalformedError):
+    """An answer has null, NaN or the like in a probability's place: what answers is broken, and the server is not."""
 
 
 UNLIKE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
@@ -155,6 +160,19 @@ class Peer:
         return ServerError(f"Server {self.name!r} at {self.config.url} {problem}.")
 
 
+def number(value: Any) -> float:
+    """A number of an answer; NaN for null, which stands for it in JSON, and infinity for what is too large.
+
+    Raises:
+        TypeError: It is something else.
+        ValueError: It is another text than a number's.
+    """
+    try:
+        return math.nan if value is None else float(value)
+    except OverflowError:
+        return math.inf
+
+
 class Wire(Protocol):
     """One kind of server: its paths, bodies and answers."""
 
@@ -178,5 +196,6 @@ class Wire(Protocol):
 
         Raises:
             MalformedError: It is not what this kind of server sends.
+            NoNumberError: It has no number where a probability is due.
             ServerError: It does not tell how likely the labels are.
         """
