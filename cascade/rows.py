@@ -41,12 +41,14 @@ class Labelled:
         items: Its items.
         labels: The true label of each.
         repository: Where it comes from; empty where nobody says.
+        where: The file and the line that it was read from, in words; empty where it comes from no file.
     """
 
     task: Task
     items: tuple[Item, ...]
     labels: tuple[str, ...]
     repository: str = ""
+    where: str = ""
 
     @property
     def headline(self) -> str:
@@ -127,6 +129,7 @@ def _from_row(value: dict[str, Any], where: str) -> Labelled:
         items=tuple(_item(item, f"{where}: field 'items.{place}'") for place, item in enumerate(row.items)),
         labels=tuple(item.label for item in row.items),
         repository=row.repository,
+        where=where,
     )
 
 
@@ -140,7 +143,7 @@ def _from_commit(value: dict[str, Any], where: str, cascade: Cascade) -> Labelle
     except ItemError as error:
         msg = f"{where}: {error}"
         raise InputError(msg) from error
-    return Labelled(task=commit.request(), items=tuple(items), labels=labels, repository=commit.repo)
+    return Labelled(task=commit.request(), items=tuple(items), labels=labels, repository=commit.repo, where=where)
 
 
 def asks_files(cascade: Cascade) -> bool:

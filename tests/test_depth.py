@@ -129,7 +129,8 @@ def data(tmp_path: Path) -> Path:
     """Two labelled tasks of four symbols."""
     items = [{"id": name, "kind": "function", "name": name, "label": label} for name, label in SYMBOLS.items()]
     path = tmp_path / "labelled.jsonl"
-    path.write_text((json.dumps({"task": "read the config file", "items": items}) + "\n") * 2, encoding="utf-8")
+    lines = [json.dumps({"task": f"read the config file {at}", "items": items}) for at in range(2)]
+    path.write_text("\n".join(lines), encoding="utf-8")
     return path
 
 

@@ -51,7 +51,7 @@ def audit(  # noqa: PLR0913 - the command line's options
     AuditTerms(within=within, n_worst=worst)  # refuses before work that takes long
     read = read_config(config or shipped_config())
     cache, page = scores_output(scores, force=force), page_output(report, force=force)
-    labelled = labelled_scores(read, cascade, [*data, *(more or [])], cache, [page])
+    labelled = labelled_scores(read, cascade, [*data, *(more or [])], cache, [page], may_contradict=True)
     terms = AuditTerms(within=within, n_worst=worst, seed=seed, coherence=_coherence(read, labelled, seed))
     with progress() as bar:
         line = bar.add_task("sub-samples", total=n_audits())
@@ -64,7 +64,7 @@ def audit(  # noqa: PLR0913 - the command line's options
         for path in paths:
             note(f"wrote {path}")
     if json:
-        print_json(found.as_dict())
+        print_json(found.as_dict() | {"repeated_tasks": labelled.n_repeated})
     else:
         _show(found)
 

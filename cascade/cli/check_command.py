@@ -53,7 +53,7 @@ def check(  # noqa: PLR0913 - the command line's options
     if found is None:
         note("the thresholds file keeps nothing of its tasks, so shifts cannot be told; tune again to have them")
     if json:
-        print_json(_as_dict(name, promise, found, scored.n_tasks))
+        print_json(_as_dict(name, promise, found, scored.n_tasks) | {"repeated_tasks": labelled.n_repeated})
     else:
         _show(promise, found, scored.n_tasks)
     return ExitCode.FAILURE if shifted or promise.verdict is Verdict.BROKEN else ExitCode.DONE

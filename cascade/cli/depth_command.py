@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from rich.table import Table
 from cascade.bench.depth_plots import depth_plots, write_depth_plots
 from cascade.bench.plots import prepare
 from cascade.cli.labelled_scores import origin_of
+from cascade.cli.labelled_tasks import labelled_tasks
 from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress, results
 from cascade.cli.outputs import ForceOption, Output, check_distinct, outlook_output, refuse_pictures
 from cascade.config import Config, read_config, shipped_config
@@ -24,7 +25,7 @@ from cascade.files import check_readable
 from cascade.made_for import MadeForConfig
 from cascade.one_call import label_starts
 from cascade.outlook_file import write_outlook
-from cascade.rows import Labelled, read_tasks
+from cascade.rows import Labelled
 from cascade.tree import Cascade
 from cascade.tuning.scored import Origin
 
@@ -61,11 +62,12 @@ def depth(  # noqa: PLR0913 - the command line's options
     if plot is not None:
         prepare(plot)  # a run that takes minutes must not end in an import error
         refuse_pictures(depth_plots(cascade, plot), force=force)
-    findings, zero, refusal, origin = _study(settings, cascade, paths, output)
-    figures = findings.as_dict(terms, zero) | {"no_depth_0": refusal}
+    found = _study(settings, cascade, paths, output)
+    figures = found.findings.as_dict(terms, found.zero)
+    figures |= {"no_depth_0": found.refusal, "repeated_tasks": found.n_repeated}
     if out is not None:
-        source = f"From {findings.n_tasks} labelled tasks with {findings.n_items} items, by `cascade depth`."
-        write_outlook(findings.outlook, out, source, MadeForConfig(**asdict(origin)))
+        source = f"From {figures['tasks']} labelled tasks with {figures['items']} items, by `cascade depth`."
+        write_outlook(found.findings.outlook, out, source, MadeForConfig(**asdict(found.origin)))
         note(f"wrote {out}")
     if plot is not None:
         for path in write_depth_plots(figures, plot):
@@ -76,15 +78,32 @@ def depth(  # noqa: PLR0913 - the command line's options
         _show(figures)
 
 
-def _study(
-    config: Config, name: str, paths: Sequence[Path], output: Output | None
-) -> tuple[Findings, Level | None, str | None, Origin]:
-    """What was found, depth 0 where the model can do it, otherwise why it cannot, and what all of it depends on."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Studied:
+    """What was found.
+
+    Attributes:
+        findings: Of every depth from 1 on, and of budgets.
+        zero: Depth 0; None where the model cannot do it.
+        refusal: Why it cannot.
+        origin: What all of it depends on.
+        n_repeated: Tasks that were given again, and are left out.
+    """
+
+    findings: Findings
+    zero: Level | None
+    refusal: str | None
+    origin: Origin
+    n_repeated: int
+
+
+def _study(config: Config, name: str, paths: Sequence[Path], output: Output | None) -> _Studied:
     with progress() as bar:
         line = bar.add_task("requests", total=None)
         with Engine.open(config) as engine:
             tree = engine.cascade(name)
-            tasks = [labelled for labelled in read_tasks(paths, tree) if labelled.items]
+            given = labelled_tasks(paths, tree)
+            tasks = [labelled for labelled in given.tasks if labelled.items]
             origin = origin_of(config, engine, tree, tasks)
             if output is not None:
                 output.check(origin)
@@ -92,12 +111,13 @@ def _study(
             study = DepthStudy(engine, tree, tasks, lambda: bar.advance(line))
             bar.update(line, total=study.n_requests + len(tasks) * len(starts[1:]))
             findings = study.run()
-        if refusal is not None:
-            return findings, None, refusal, origin
-        try:
-            return findings, _zero(config, tree, starts, tasks, lambda: bar.advance(line)), None, origin
-        except ConfigError as error:
-            return findings, None, str(error), origin
+        zero = None
+        if refusal is None:
+            try:
+                zero = _zero(config, tree, starts, tasks, lambda: bar.advance(line))
+            except ConfigError as error:
+                refusal = str(error)
+    return _Studied(findings=findings, zero=zero, refusal=refusal, origin=origin, n_repeated=len(given.repeated))
 
 
 def _starts(engine: Engine, cascade: Cascade) -> tuple[tuple[str, ...], str | None]:

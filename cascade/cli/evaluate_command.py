@@ -8,11 +8,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from cascade.cli.labelled_tasks import labelled_tasks
 from cascade.cli.output import ConfigOption, JsonOption, print_json, progress, results
 from cascade.engine import Engine
 from cascade.evaluate import Evaluation
 from cascade.files import check_readable
-from cascade.rows import Format, read_tasks
+from cascade.rows import Format
 
 _FIGURES = ("n", "base_rate", "auc_pooled", "auc_per_task", "ece", "f1")
 
@@ -36,12 +37,12 @@ def evaluate(
         evaluation = Evaluation(engine, tree)
         with progress() as bar:
             line = bar.add_task("tasks", total=None)
-            tasks = read_tasks(paths, tree, form)
-            bar.update(line, total=len(tasks))
-            for labelled in tasks:
+            found = labelled_tasks(paths, tree, form)
+            bar.update(line, total=len(found.tasks))
+            for labelled in found.tasks:
                 evaluation.add(labelled)
                 bar.advance(line)
-    figures = evaluation.as_dict()
+    figures = evaluation.as_dict() | {"repeated_tasks": len(found.repeated)}
     if json:
         print_json(figures)
     else:

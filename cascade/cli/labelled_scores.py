@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cascade.cli.labelled_tasks import labelled_tasks
 from cascade.cli.output import progress
 from cascade.cli.outputs import Output, check_distinct
 from cascade.config import Config
@@ -13,7 +14,7 @@ from cascade.engine import Engine
 from cascade.errors import InputError
 from cascade.files import check_readable
 from cascade.lock import questions_at_hand
-from cascade.rows import Labelled, read_tasks
+from cascade.rows import Labelled
 from cascade.tree import Cascade
 from cascade.tuning.outcome import Prices
 from cascade.tuning.prices import prices_of
@@ -27,10 +28,11 @@ class LabelledScores:
 
     Attributes:
         cascade: The cascade, with the thresholds of its config.
-        tasks: The tasks, as they were read.
+        tasks: The tasks, each once.
         scored: What every question says of every item of them.
         origin: What the scores were made from.
         prices: What an item costs by what it is asked.
+        n_repeated: Tasks that were given again, and are left out.
     """
 
     cascade: Cascade
@@ -38,10 +40,17 @@ class LabelledScores:
     scored: ScoredTasks
     origin: Origin
     prices: Prices
+    n_repeated: int = 0
 
 
 def labelled_scores(
-    config: Config, name: str, paths: list[Path], cache: Output | None, outputs: Sequence[Output | None] = ()
+    config: Config,
+    name: str,
+    paths: list[Path],
+    cache: Output | None,
+    outputs: Sequence[Output | None] = (),
+    *,
+    may_contradict: bool = False,
 ) -> LabelledScores:
     """Score labelled tasks, or find their scores in a file.
 
@@ -52,6 +61,7 @@ def labelled_scores(
         cache: A file of scores, used where they are of this model, these adapters, questions and tasks, and written
             where it is new or may be replaced; None for none.
         outputs: Files that will be written of these tasks, which are refused before anything is scored.
+        may_contradict: Whether tasks that are the same may have other labels.
 
     Raises:
         InputError: A file or a row cannot be used, or a file to write holds something else.
@@ -62,7 +72,8 @@ def labelled_scores(
     with progress() as bar, Engine.open(config) as engine:
         cascade = engine.cascade(name)
         line = bar.add_task("tasks", total=None)
-        tasks = tuple(read_tasks(paths, cascade))
+        found = labelled_tasks(paths, cascade, may_contradict=may_contradict)
+        tasks = found.tasks
         bar.update(line, total=len(tasks))
         origin = origin_of(config, engine, cascade, tasks)
         for output in outputs:
@@ -74,7 +85,14 @@ def labelled_scores(
             if cache is not None:
                 save_scores(scored, origin, cache.path)
         prices = prices_of(cascade, tasks, engine.facts, config.model.limits.limits())
-    return LabelledScores(cascade=cascade, tasks=tasks, scored=scored, origin=origin, prices=prices)
+    return LabelledScores(
+        cascade=cascade,
+        tasks=tasks,
+        scored=scored,
+        origin=origin,
+        prices=prices,
+        n_repeated=len(found.repeated),
+    )
 
 
 def _kept(cache: Output | None, origin: Origin) -> ScoredTasks | None:

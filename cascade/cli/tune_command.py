@@ -82,7 +82,7 @@ def tune(  # noqa: PLR0913 - the command line's options
         write_thresholds(file, out, promise(wish, tuned))
         note(f"wrote {out}")
     if json:
-        print_json(as_dict(wish, tuned, curves, origin))
+        print_json(as_dict(wish, tuned, curves, origin) | {"repeated_tasks": labelled.n_repeated})
     else:
         show(tree, wish, tuned, curves)
 

@@ -49,7 +49,7 @@ def tune_fallback(tree: Cascade, labelled: LabelledScores, wish: Wish | None, ou
         write_thresholds(file, out, text)
         note(f"wrote {out}")
     if json:
-        print_json(_as_dict(file, found))
+        print_json(_as_dict(file, found) | {"repeated_tasks": labelled.n_repeated})
     else:
         _show(tree, text, wish, found)
 

@@ -1,0 +1,61 @@
+"""Labelled tasks for the commands that judge a cascade, each once, with a word on those that are given again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cascade.cli.output import note
+from cascade.errors import InputError
+from cascade.rows import Format, read_tasks
+from cascade.tree import Cascade
+from cascade.tuning.repeats import Distinct, Pair, contradiction, distinct
+
+
+def labelled_tasks(
+    paths: Sequence[Path], cascade: Cascade, form: Format | None = None, *, may_contradict: bool = False
+) -> Distinct:
+    """The labelled tasks of files, those that are equal counted once.
+
+    Args:
+        paths: The files.
+        cascade: Whose labels the truths are.
+        form: How the files are written; None recognises each line by its fields.
+        may_contradict: Whether tasks that are the same with other labels are told of, and not refused.
+
+    Raises:
+        InputError: A file or a row cannot be used, or two tasks contradict each other.
+    """
+    found = distinct(read_tasks(paths, cascade, form))
+    n_again = len(found.repeated)
+    if n_again:
+        of = f"{n_again} of {n_again + len(found.tasks)} tasks"
+        verb = "is" if n_again == 1 else "are"
+        note(f"{of} {verb} equal to an earlier one, and not counted: {_first(found.repeated)}")
+    if found.contradicting:
+        told = f"{_first(found.contradicting)}. {_difference(found.contradicting[0])}"
+        if not may_contradict:
+            msg = (
+                f"Tasks that are the same have other labels: {told} At most one of the two is right: mend or leave out "
+                "the other. `cascade audit` takes them as they are, and shows what the model says of such items."
+            )
+            raise InputError(msg)
+        note(f"tasks that are the same have other labels, and all count: {told}")
+    if found.overlapping:
+        note(
+            f"tasks have the text and some of the items of an earlier one, and count by themselves: "
+            f"{_first(found.overlapping)}; where it is the same task, give it once"
+        )
+    return found
+
+
+def _first(pairs: Sequence[Pair]) -> str:
+    """The first pair by its places, and how many more there are."""
+    later, earlier = pairs[0]
+    more = f" and {len(pairs) - 1} more" if len(pairs) > 1 else ""
+    return f"{later.where} ({earlier.where}){more}"
+
+
+def _difference(pair: Pair) -> str:
+    item, later, earlier = contradiction(pair)
+    return f"There the item {item.id!r} is {later!r}, and before it was {earlier!r}."
