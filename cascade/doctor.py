@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cascade.candidates.languages import grammar_faults
 from cascade.config import Config, read_config, shipped_config
 from cascade.errors import CascadeError
-from cascade.extras import install_extra, install_package
+from cascade.extras import install_package
 from cascade.items import Group, Item, Task
 from cascade.machine import n_cores, user_cache
 from cascade.tree import Cascade
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from cascade.backends.extra_buffers import Verdict
 
 _PACKAGES = ("binary-cascade", "llama-cpp-python", "numpy", "pydantic", "structlog", "gguf")
-_GRAMMARS = ("tree_sitter", "tree_sitter_c", "tree_sitter_javascript", "tree_sitter_typescript", "tree_sitter_go")
 _FEATURES = (
     "AVX",
     "AVX2",
@@ -92,10 +91,13 @@ def _package(name: str) -> Finding:
 
 
 def _grammars() -> Finding:
-    missing = [name for name in _GRAMMARS if find_spec(name) is None]
-    value = "all" if not missing else f"without {', '.join(missing)}"
-    hint = "" if not missing else f"; for other languages than Python: `{install_extra('languages')}`"
-    return Finding(name="grammars", value=value + hint)
+    """Grammars are optional: without one, files of its language have no symbols."""
+    faults = grammar_faults()
+    if not faults:
+        return Finding(name="grammars", value="all")
+    without = ", ".join(f"{name} ({fault.detail})" if fault.detail else name for name, fault in faults.items())
+    remedies = " and ".join(f"`{remedy}`" for remedy in dict.fromkeys(fault.remedy for fault in faults.values()))
+    return Finding(name="grammars", value=f"without {without}; {remedies} installs them")
 
 
 def _processor() -> Generator[Finding, None, bool]:

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 import tomllib
+from collections.abc import Collection
 from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +31,17 @@ def install_extra(extra: str, parent: Path = _PARENT) -> str:
     if _is_checkout(parent):
         return _pip("-e", f"{parent}[{extra}]")
     return _pip(*(_requirements(extra) or [f"{_NAME}[{extra}]"]))
+
+
+def install_again(extra: str, names: Collection[str]) -> str:
+    """The shell command that installs some packages of an extra anew, within its bounds, over what is there.
+
+    Args:
+        extra: Its name in pyproject.toml.
+        names: The packages, by their names on the index.
+    """
+    bounds = {_PACKAGE_END.split(requirement)[0]: requirement for requirement in _requirements(extra)}
+    return _pip("--force-reinstall", "--no-deps", *(bounds.get(name, name) for name in names))
 
 
 def install_package(name: str, parent: Path = _PARENT) -> str:

@@ -120,6 +120,42 @@ def test_a_table_is_shown(repo: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "per candidate" in shown
 
 
+def test_what_is_left_out_is_told(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Notes stand on stderr, and the JSON has them with a count and examples for each reason."""
+    (repo / "lib").mkdir()
+    (repo / "lib/basket.rb").write_text("class Basket; end", encoding="utf-8")
+    arguments = ["classify", "--repo", str(repo), "--task", "read the config", "--seed", "app/config.py", "--json"]
+    assert main(arguments) == ExitCode.DONE
+    shown = capsys.readouterr()
+    line = "1 file is in a language that is not read: Ruby 1 (.rb). Read are C, Go, JavaScript, Python and TypeScript."
+    assert f"note: {line}\n" in shown.err
+    assert json.loads(shown.out)["repository"] == {
+        "files_read": 4,
+        "left_out": {
+            "unread_language": {
+                "unit": "file", "count": 1, "examples": ["lib/basket.rb"], "languages": {"Ruby": 1}, "message": line,
+            }
+        },
+        "messages": [line],
+    }  # fmt: skip
+
+
+def test_no_candidates_are_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A repository in a language that is not read has no table, and notes say why and what to do."""
+    (tmp_path / "basket.rb").write_text("class Basket; end", encoding="utf-8")
+    assert main(["classify", "--repo", str(tmp_path), "--task", "the basket"]) == ExitCode.DONE
+    shown = capsys.readouterr()
+    assert "Ruby 1 (.rb)" in shown.err
+    assert "give items of your own" in shown.err
+    assert "evidence" not in shown.out
+    assert shown.out.startswith("0 candidates")
+    (tmp_path / "plain.py").write_text("x = 1", encoding="utf-8")
+    for cascade in ("precision", "scope"):
+        found = _json(capsys, "classify", "--repo", str(tmp_path), "--task", "unheard", "--cascade", cascade, "--json")
+        assert found["decisions"] == []
+        assert "There are no candidates" in found["repository"]["messages"][-1]
+
+
 def test_items_come_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--items replaces the repository; the decisions keep the file's order."""
     path = tmp_path / "items.jsonl"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade.extras import build_llama_server, install_extra, install_package
+from cascade.extras import build_llama_server, install_again, install_extra, install_package
 
 ROOT = Path(__file__).parent.parent
 EXTRAS = ("bench", "hub", "keyring", "languages", "serve", "telemetry", "train")
@@ -61,6 +61,16 @@ def test_a_package_is_named_with_its_bounds(tmp_path: Path) -> None:
     assert _pip(install_package("unheard-of")) == ["unheard-of"]
     assert _pip(install_package("binary-cascade")) == ["-e", str(ROOT)]
     assert _pip(install_package("binary-cascade", tmp_path)) == ["binary-cascade"]
+
+
+def test_packages_of_an_extra_are_installed_again_within_its_bounds() -> None:
+    """What is there already is replaced, and nothing else is touched."""
+    arguments = _pip(install_again("languages", ["tree-sitter", "tree-sitter-go"]))
+    assert arguments[:2] == ["--force-reinstall", "--no-deps"]
+    assert [argument.partition(">")[0].partition("<")[0] for argument in arguments[2:]] == [
+        "tree-sitter", "tree-sitter-go",
+    ]  # fmt: skip
+    assert all("<" in argument for argument in arguments[2:])
 
 
 def test_what_builds_llama_server_lies_in_checkouts_alone(tmp_path: Path) -> None:

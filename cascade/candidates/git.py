@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,11 +32,13 @@ class GitAnswer:
 
     Attributes:
         output: Standard output; empty when there is a problem.
-        problem: One line; empty when the command succeeded.
+        problem: One line, with the command that git names as the remedy; empty when the command succeeded.
+        warnings: What a command that succeeded wrote on standard error, line by line.
     """
 
     output: bytes = b""
     problem: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 def ask_git(root: Path, *arguments: str, timeout_s: float) -> GitAnswer:
@@ -55,9 +58,16 @@ def ask_git(root: Path, *arguments: str, timeout_s: float) -> GitAnswer:
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return GitAnswer(problem=f"git {arguments[0]} took longer than {timeout_s:g} s")
-    except OSError as error:
-        return GitAnswer(problem=f"git could not be started ({error.strerror or error})")
+    except (OSError, ValueError) as error:  # a ValueError for a null character in the folder's name
+        return GitAnswer(problem=f"git could not be started ({getattr(error, 'strerror', None) or error})")
+    lines = os.fsdecode(done.stderr).splitlines()
     if done.returncode:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit status {done.returncode}"]
-        return GitAnswer(problem=lines[0].removeprefix("fatal: "))
-    return GitAnswer(output=done.stdout)
+        return GitAnswer(problem=_problem(lines) or f"exit status {done.returncode}")
+    return GitAnswer(output=done.stdout, warnings=tuple(line for line in lines if line))
+
+
+def _problem(lines: Sequence[str]) -> str:
+    """The line that says what is wrong, and the command that mends it where git names one."""
+    said = next((line for line in lines if line.startswith("fatal: ")), next(iter(lines), ""))
+    remedy = next((line.strip() for line in lines if line.startswith("\tgit ")), "")
+    return said.removeprefix("fatal: ").strip() + (f"; `{remedy}` allows it" if remedy else "")

@@ -44,6 +44,11 @@ class CoChanges:
     counts: Mapping[str, int] = field(default_factory=dict)
     seed_changes: int = 0
 
+    def __add__(self, other: CoChanges) -> CoChanges:
+        """Both together, where they are of different repositories, or of different seeds."""
+        counts = Counter(self.counts) + Counter(other.counts)
+        return CoChanges(counts=counts, seed_changes=self.seed_changes + other.seed_changes)
+
 
 def read_log(root: Path) -> GitAnswer:
     """The newest commits below a folder with the paths they changed, for ``parse_log``."""
@@ -58,15 +63,20 @@ def read_log(root: Path) -> GitAnswer:
     return answer
 
 
-def parse_log(log: bytes) -> Iterator[list[Change]]:
-    """The changes of each commit, in the log's order (newest first). Pure."""
+def parse_log(log: bytes, prefix: str = "") -> Iterator[list[Change]]:
+    """The changes of each commit, in the log's order (newest first). Pure.
+
+    Args:
+        log: What ``read_log`` answered.
+        prefix: What stands before each path: the folder of the log, with a slash at its end.
+    """
     tokens = (token.removeprefix("\n") for token in log.decode("utf-8", "surrogateescape").split("\0"))
     changes: list[Change] = []
     for token in tokens:
         if _STATUS.fullmatch(token):
             old = next(tokens, "")
             new = next(tokens, "") if token[0] in "RC" else old
-            changes.append(Change(status=token[0], old=old, new=new))
+            changes.append(Change(status=token[0], old=prefix + old, new=prefix + new))
         elif token.startswith(_MARK):
             yield changes
             changes = []

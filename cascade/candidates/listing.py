@@ -1,44 +1,36 @@
-"""Which files of a folder are its source: listed by git where it can, else by walking."""
+"""Which files of a folder are source, and which are left out."""
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from cascade.candidates.git import ask_git
+from cascade.candidates.checkouts import list_checkouts
+from cascade.candidates.exclusions import exclusion, is_source
+from cascade.candidates.language_names import suffix_of
 from cascade.candidates.languages import SUFFIXES
 from cascade.candidates.messages import Messages
-
-_TIMEOUT_S = 30.0
-_TEST_FOLDER = re.compile(
-    r"tests?|(?:tests?[-_].*)|(?:.*[-_]tests?)|testdata|testsuite|__tests__|__mocks__", re.IGNORECASE
-)
-_TEST_FILE = re.compile(r"(?:test_.*|.*_tests?|tests|conftest|.*\.(?:test|spec))\.\w+", re.IGNORECASE)
-_TEST_ROOTS = frozenset({"testing", "t"})
-_TOOLING_ROOTS = frozenset({"doc", "docs", "ci"})
-_TOOLING_FILES = frozenset({"setup.py", "noxfile.py"})
-_VENDORED = frozenset(
-    {"_vendor", "vendor", "_vendored", "vendored", "extern", "_extern", "third_party", "externals", "node_modules"}
-)
-_OUTPUT = frozenset({"build", "dist"})
-_ENVIRONMENT = "pyvenv.cfg"
+from cascade.candidates.presence import present_files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """The files of a folder that are written in a language this package reads.
+    """The files of a folder.
 
     Attributes:
-        paths: From the folder, with forward slashes, sorted; tests and vendored code included.
-        is_git: Whether git listed them, so that there is a history to ask for.
+        n_files: All that are listed, source or not.
+        paths: Those in a language that is read, from the folder, with forward slashes, sorted; tests and vendored code
+            included.
+        others: Those in a language that is known and not read.
+        repositories: Folders of the repositories that git listed, which have a history to ask for: from the folder,
+            with a slash at the end, empty for the folder itself.
     """
 
+    n_files: int
     paths: tuple[str, ...]
-    is_git: bool
+    others: tuple[str, ...]
+    repositories: tuple[str, ...]
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -46,60 +38,34 @@ class Listing:
         return tuple(path for path in self.paths if is_source(path))
 
 
-@lru_cache(maxsize=200_000)
-def is_source(path: str) -> bool:
-    """Whether a path is source of the project itself: no test, no vendored code, no build script. Pure."""
-    *folders, name = path.split("/")
-    if PurePosixPath(name).suffix not in SUFFIXES or name.endswith(".min.js"):
-        return False
-    if _TEST_FILE.fullmatch(name) or name in _TOOLING_FILES or any(part.startswith(".") for part in (*folders, name)):
-        return False
-    if folders and (folders[0] in _TEST_ROOTS or folders[0] in _TOOLING_ROOTS):
-        return False
-    return not any(part in _VENDORED or _TEST_FOLDER.fullmatch(part) for part in folders)
-
-
 def list_files(root: Path, messages: Messages) -> Listing:
     """Lists a folder's files: tracked and untracked but not ignored ones, or all where git cannot tell.
 
+    Repositories within are listed by their own git. Links are not followed.
+
     Args:
-        root: An existing folder; the top of a repository, a folder within one, or neither.
-        messages: Told why git was not used, and of names that cannot be shown.
+        root: An existing folder, without links in its path; the top of a repository, a folder within one, or neither.
+        messages: Told why git was not used, and of everything that could be source and cannot be read.
     """
-    answer = ask_git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", timeout_s=_TIMEOUT_S)
-    listed = set(os.fsdecode(answer.output).split("\0")) - {""}
-    if answer.problem or not listed:
-        reason = answer.problem or "git lists no files below this folder"
-        messages.add(f"Without git ({reason}): all files of the folder are read and there is no co-change tier.")
-        listed = set(_walk(root, messages))
-    return Listing(paths=tuple(sorted(_readable(listed, messages))), is_git=not answer.problem and bool(answer.output))
+    found = list_checkouts(root, messages)
+    files = present_files(root, found, messages)
+    return Listing(
+        n_files=len(found.names),
+        paths=tuple(path for path in files if suffix_of(path) in SUFFIXES),
+        others=tuple(path for path in files if suffix_of(path) not in SUFFIXES),
+        repositories=tuple(found.repositories),
+    )
 
 
-def _readable(paths: Iterable[str], messages: Messages) -> Iterator[str]:
-    """Paths of known languages outside virtual environments, with names that can stand in a prompt. Pure."""
-    paths = list(paths)
-    environments = {path.removesuffix(_ENVIRONMENT) for path in paths if path.rpartition("/")[2] == _ENVIRONMENT}
-    for path in paths:
-        if PurePosixPath(path).suffix not in SUFFIXES or any(map(path.startswith, environments - {""})):
-            continue
-        if path.isprintable():
-            yield path
-        else:
-            messages.add("skipped, the name is not UTF-8 or has control characters", path)
+def tell_exclusions(listing: Listing, seeds: Collection[str], messages: Messages) -> None:
+    """Tells of the files that are left out for what they are: tests, vendored code, or of a language not read.
 
-
-def _walk(root: Path, messages: Messages) -> Iterator[str]:
-    def unreadable(error: OSError) -> None:
-        messages.add(f"skipped, the folder cannot be read ({error.strerror})", str(error.filename))
-
-    for folder, folders, files in os.walk(root, onerror=unreadable):
-        folders[:] = sorted(name for name in folders if _is_entered(Path(folder, name)))
-        relative = Path(folder).relative_to(root)
-        yield from ((relative / name).as_posix() for name in files)
-
-
-def _is_entered(folder: Path) -> bool:
-    name = folder.name
-    if name.startswith(".") or name in {"node_modules", "__pycache__"} or (folder / _ENVIRONMENT).exists():
-        return False
-    return name not in _OUTPUT or (folder / "__init__.py").exists()  # a package may be called build
+    Args:
+        listing: The files of a folder.
+        seeds: Those of them that are read whatever they are.
+        messages: Told of the others.
+    """
+    for path in (*listing.paths, *listing.others):
+        reason = exclusion(path)
+        if reason and path not in seeds:
+            messages.leave_out(reason, path)

@@ -41,7 +41,7 @@ class Outline:
         tops: Top-level functions and classes, in source order.
         names: Other names assigned at the top level.
         imports: Everything it imports, anywhere in the file.
-        problem: Why the file could not be read in full; empty when it could.
+        problem: Key of the reason why the file could not be read in full; empty when it could.
     """
 
     doc: str = ""

@@ -13,7 +13,7 @@ from cascade.candidates.messages import Messages
 from cascade.candidates.outline import Outline
 from cascade.files import reason
 
-_SCHEMA = 1  # raise it whenever an outline is read differently
+_SCHEMA = 2  # raise it whenever an outline is read differently
 _FILE = "outlines.sqlite3"
 _MAX_ROWS = 200_000
 _CREATE = """

@@ -7,9 +7,8 @@ import warnings
 from collections.abc import Iterable, Iterator
 
 from cascade.candidates.outline import Import, Outline, first_line, one_line
+from cascade.candidates.reasons import NOT_PYTHON
 from cascade.candidates.records import SymbolRecord
-
-BROKEN = "kept without symbols, does not parse as Python"
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _BLOCKS = ("body", "handlers", "cases", "orelse", "finalbody")
@@ -29,7 +28,7 @@ def python_outline(source: bytes) -> Outline:
     """What a Python file tells about itself."""
     module = parse(source)
     if module is None:
-        return Outline(problem=BROKEN)
+        return Outline(problem=NOT_PYTHON.key)
     tops: dict[str, None] = {}
     names: set[str] = set()
     for node in _statements(module.body, enter_definitions=False):

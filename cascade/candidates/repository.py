@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
+from cascade.candidates.exclusions import is_source
 from cascade.candidates.history import CoChanges, co_changes, parse_log, read_log
 from cascade.candidates.imports import ImportGraph
-from cascade.candidates.languages import SUFFIXES
-from cascade.candidates.listing import Listing, is_source, list_files
-from cascade.candidates.messages import Messages
+from cascade.candidates.language_names import suffix_of
+from cascade.candidates.languages import READ_LANGUAGES, SUFFIXES
+from cascade.candidates.listing import Listing, list_files, tell_exclusions
+from cascade.candidates.messages import LeftOut, Messages
 from cascade.candidates.outline import Outline
 from cascade.candidates.outline_cache import OutlineCache, outline_key
+from cascade.candidates.reasons import NO_READER
 from cascade.candidates.records import FileRecord, SymbolRecord
-from cascade.candidates.source import NO_GRAMMAR, read_outline, read_source, read_symbols
+from cascade.candidates.source import may_be_kept, read_outline, read_source, read_symbols, tell_problem
 from cascade.candidates.tiers import Ties, rank_files
 from cascade.errors import InputError
 from cascade.items import Task
@@ -24,6 +28,10 @@ from cascade.machine import user_cache
 
 Progress = Callable[[int, int], None]
 
+_WITHOUT_WORDS = (
+    "There are no candidates: no file that was read has a telling word of the task in its path or its top-level names. "
+    "Use names of the code in the task, or name the files that the work starts from."
+)
 _BATCH = 200  # files held in memory, and kept in one transaction
 
 
@@ -35,13 +43,34 @@ class Candidates:
         task: The task, its seeds as paths from the root with forward slashes.
         symbols: Symbols of the seeds and of the best files, file by file in source order.
         files: Files other than the seeds that a tier finds, at most 40, the strongest evidence first.
-        messages: What was skipped or degraded, one line each; empty when nothing was.
+        n_read: Source files that were read, seeds included.
+        left_out: What was left out, or read in part, one record per reason.
+        messages: What was left out or degraded, one line each; empty when nothing was.
     """
 
     task: Task
     symbols: tuple[SymbolRecord, ...]
     files: tuple[FileRecord, ...]
+    n_read: int
+    left_out: tuple[LeftOut, ...]
     messages: tuple[str, ...]
+
+    def reading(self) -> dict[str, object]:
+        """What was read, and what was not, as JSON has it."""
+        left_out = {one.reason: one.as_dict() for one in self.left_out}
+        return {"files_read": self.n_read, "left_out": left_out, "messages": list(self.messages)}
+
+    def without_symbols(self) -> str:
+        """Why no symbol was found, where none was, and what to do; empty where the messages say it."""
+        if self.files or self.task.seeds:
+            return "There are no candidates: the files that were found define no function, method or class."
+        return _WITHOUT_WORDS if self.n_read else ""
+
+    def without_files(self) -> str:
+        """Why no file was found, where none was, and what to do; empty where the messages say it."""
+        if self.task.seeds:
+            return "There are no candidates: no other file is tied to the seeds or has words of the task."
+        return _WITHOUT_WORDS if self.n_read else ""
 
 
 def find_candidates(
@@ -76,25 +105,49 @@ def find_candidates(
     task = Task(text=text, seeds=tuple(dict.fromkeys(_inside(base, seed) for seed in seeds)))
     messages = Messages()
     listing = list_files(base, messages)
+    tell_exclusions(listing, task.seeds, messages)
     store = OutlineCache(user_cache() if cache == "user" else cache, messages)
     wanted = sorted({*listing.sources, *task.seeds})
     outlines = dict(_outlines(base, wanted, store, messages, progress or _silent))
     ties = _ties(base, task.seeds, listing, outlines, messages)
     others = {path: outline for path, outline in outlines.items() if path not in task.seeds}
     files = rank_files(text, others, ties)
-    if not task.seeds:
+    if not outlines:
+        messages.add(_nothing_read(listing))
+    elif not task.seeds:
         messages.add("Without seed files only the words of the task find files: name the files the work starts from.")
     best = [record.path for record in files if record.symbols][: max(0, max_files)]
     chosen = dict.fromkeys([*task.seeds, *best, *(sorted(others) if len(listing.sources) <= max_files else ())])
     symbols = [symbol for path in chosen if path in outlines for symbol in _symbols(base, path, messages)]
-    return Candidates(task=task, symbols=tuple(symbols), files=tuple(files), messages=messages.lines())
+    return Candidates(
+        task=task,
+        symbols=tuple(symbols),
+        files=tuple(files),
+        n_read=len(outlines),
+        left_out=messages.left_out(),
+        messages=messages.lines(),
+    )
+
+
+def _nothing_read(listing: Listing) -> str:
+    """Why there is no candidate, where no source could be read."""
+    languages = f"{', '.join(READ_LANGUAGES[:-1])} or {READ_LANGUAGES[-1]}"
+    what = f"none of its {listing.n_files} files" if listing.n_files else "no file in it"
+    return (
+        f"Nothing of this folder can be read: {what} is source of its own in {languages}. "
+        "Give another folder, name files as seeds, or give items of your own."
+    )
 
 
 def _existing(root: Path) -> Path:
-    if not os.path.isdir(root):  # noqa: PTH112  pathlib raises where a name is too long
-        msg = f"The repository {str(root)!r} is no folder; give the path of an existing folder with source files."
-        raise InputError(msg)
-    return Path(root).resolve()
+    try:
+        if os.path.isdir(root):  # noqa: PTH112  pathlib raises where a name is too long
+            return Path(root).resolve()
+    except OSError as error:  # the working directory is gone
+        msg = f"The repository {str(root)!r} cannot be found ({error.strerror}); give an absolute path."
+        raise InputError(msg) from error
+    msg = f"The repository {str(root)!r} is no folder; give the path of an existing folder with source files."
+    raise InputError(msg)
 
 
 def _inside(root: Path, seed: str) -> str:
@@ -102,7 +155,9 @@ def _inside(root: Path, seed: str) -> str:
     places = [root / seed, Path(seed)]
     found = [place.resolve() for place in places if os.path.isfile(place)]  # noqa: PTH113  as above
     if not found:
-        what = "is a folder" if any(map(os.path.isdir, places)) else "does not exist"
+        what = "does not exist"
+        if any(map(os.path.exists, places)):
+            what = "is a folder" if any(map(os.path.isdir, places)) else "is no regular file"
         msg = f"The seed {seed!r} {what}; give a file below {str(root)!r}, relative to it or absolute."
         raise InputError(msg)
     for place in found:
@@ -119,17 +174,16 @@ def _outlines(
     for start in range(0, len(paths), _BATCH):
         batch = paths[start : start + _BATCH]
         sources = {path: source for path in batch if (source := read_source(root, path, messages)) is not None}
-        keys = {path: outline_key(PurePosixPath(path).suffix, source) for path, source in sources.items()}
+        keys = {path: outline_key(suffix_of(path), source) for path, source in sources.items()}
         known = store.load(keys.values())
         new: dict[bytes, Outline] = {}
         for done, path in enumerate(batch, start + 1):
             if path in sources:
                 key = keys[path]
                 outline = known.get(key) or new.get(key) or read_outline(path, sources[path])
-                if key not in known and outline.problem != NO_GRAMMAR:  # the grammar may be installed tomorrow
+                if key not in known and may_be_kept(outline):
                     new[key] = outline
-                if outline.problem:
-                    messages.add(outline.problem, path)
+                tell_problem(path, outline, messages)
                 yield path, outline
             progress(done, len(paths))
         store.keep(new)
@@ -143,31 +197,42 @@ def _ties(
     ordered = sorted({*listing.paths, *seeds}, key=lambda path: (not is_source(path), path.count("/"), path))
     graph = ImportGraph(ordered, outlines, _package(root))
     wanted = frozenset(seeds)
-    together = CoChanges()
-    if listing.is_git:
-        log = read_log(root)
-        together = co_changes(parse_log(log.output), seeds, is_source)
-        if log.problem:
-            messages.add(f"Without the history ({log.problem}): there is no co-change tier.")
     return Ties(
         imported=frozenset().union(*(graph.targets(seed) for seed in seeds)),
         importers=frozenset(path for path in outlines if path not in wanted and graph.targets(path) & wanted),
-        together=together,
+        together=_together(root, seeds, listing, messages),
     )
+
+
+def _together(root: Path, seeds: Sequence[str], listing: Listing, messages: Messages) -> CoChanges:
+    """Co-changes with the seeds, each in the history of the repository that it lies in."""
+    by_repository: dict[str, list[str]] = defaultdict(list)
+    for seed in seeds:
+        holders = [prefix for prefix in listing.repositories if seed.startswith(prefix)]
+        if holders:
+            by_repository[max(holders, key=len)].append(seed)
+    together = CoChanges()
+    for prefix, inner in by_repository.items():
+        log = read_log(root / prefix)
+        together += co_changes(parse_log(log.output, prefix), inner, is_source)
+        if log.problem:
+            where = f" of {prefix.removesuffix('/')}" if prefix else ""
+            messages.add(f"Without the history{where} ({log.problem}): there is no co-change tier.")
+    return together
 
 
 def _package(root: Path) -> str:
     """Dotted name of a root that is itself a package; its files import each other by that name."""
     names: list[str] = []
-    while (root / "__init__.py").is_file():
+    while root.name and os.path.isfile(root / "__init__.py"):  # noqa: PTH113  as above
         names.insert(0, root.name)
         root = root.parent
     return ".".join(names)
 
 
 def _symbols(root: Path, path: str, messages: Messages) -> list[SymbolRecord]:
-    if PurePosixPath(path).suffix not in SUFFIXES:
-        messages.add("without symbols, no reader for their language", path)
+    if suffix_of(path) not in SUFFIXES:
+        messages.leave_out(NO_READER, path)
         return []
     source = read_source(root, path, messages)
     return read_symbols(path, source) if source is not None else []

@@ -2,73 +2,102 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from cascade.candidates.languages import PYTHON, SUFFIXES, syntax_tree
+from cascade.candidates.language_names import suffix_of
+from cascade.candidates.languages import PYTHON, SUFFIXES, grammar_fault, syntax_tree
 from cascade.candidates.messages import Messages
 from cascade.candidates.outline import Outline
 from cascade.candidates.python_source import python_outline, python_symbols
+from cascade.candidates.reasons import (
+    BINARY,
+    BROKEN_GRAMMAR,
+    DELETED,
+    LFS_POINTER,
+    MAX_BYTES,
+    NO_GRAMMAR,
+    NOT_PYTHON,
+    NOT_UTF8,
+    SPECIAL,
+    TOO_LARGE,
+    UNREADABLE,
+    Reason,
+)
 from cascade.candidates.records import SymbolRecord
+from cascade.candidates.regular_file import read_regular
 from cascade.candidates.tree_source import tree_outline, tree_symbols
 
-MAX_BYTES = 600_000
-NO_GRAMMAR = "kept without symbols, their language needs pip install 'binary-cascade[languages]'"
-NOT_UTF8 = "kept without symbols, not UTF-8 and no other coding is declared"
 _BINARY_PROBE = 8_192
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_UNCACHED = frozenset({NO_GRAMMAR.key, BROKEN_GRAMMAR.key})  # the grammar may be installed tomorrow
+_PROBLEMS = {reason.key: reason for reason in (NO_GRAMMAR, BROKEN_GRAMMAR, NOT_UTF8, NOT_PYTHON)}
 
 
 def read_source(root: Path, path: str, messages: Messages) -> bytes | None:
-    """The bytes of a file; None, and a message, when it is not worth or not possible to read them.
-
-    A symbolic link is left out silently: what it points to is either listed itself or foreign.
-    """
-    file = root / path
+    """The bytes of a file; None, and a message, when it is not worth or not possible to read them."""
     try:
-        status = os.lstat(file)
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        if status.st_size > MAX_BYTES:
-            messages.add(f"skipped, larger than {MAX_BYTES // 1000} kB", path)
-            return None
-        source = file.read_bytes()
-    except FileNotFoundError:  # listed by git, deleted in the working tree
-        return None
-    except OSError as error:
-        messages.add(f"skipped, cannot be read ({error.strerror})", path)
-        return None
+        source = read_regular(root / path, MAX_BYTES + 1)
+    except FileNotFoundError:  # it was there when it was listed
+        messages.leave_out(DELETED, path)
+    except (OSError, ValueError) as error:
+        messages.leave_out(UNREADABLE, path, getattr(error, "strerror", None) or str(error))
+    else:
+        reason = _unfit(source)
+        if reason is None:
+            return source
+        messages.leave_out(reason, path)
+    return None
+
+
+def _unfit(source: bytes | None) -> Reason | None:
+    """Why the contents of a file are not read, None where they are; a file without contents is no regular one."""
+    if source is None:
+        return SPECIAL
+    if len(source) > MAX_BYTES:
+        return TOO_LARGE
     if b"\0" in source[:_BINARY_PROBE]:
-        messages.add("skipped, binary", path)
-        return None
-    return source
+        return BINARY
+    return LFS_POINTER if source.startswith(_LFS_POINTER) else None
 
 
 def read_outline(path: str, source: bytes) -> Outline:
-    """What a file tells about itself; an outline with a problem where it cannot be read. Pure."""
-    suffix = _suffix(path)
+    """What a file tells about itself; an outline whose problem is a reason's key where it cannot be read. Pure."""
+    suffix = suffix_of(path)
     if suffix not in SUFFIXES:
         return Outline()
     if suffix == PYTHON:
         outline = python_outline(source)
-        return Outline(problem=NOT_UTF8) if outline.problem and not _is_utf8(source) else outline
+        return Outline(problem=NOT_UTF8.key) if outline.problem and not _is_utf8(source) else outline
     if not _is_utf8(source):
-        return Outline(problem=NOT_UTF8)
+        return Outline(problem=NOT_UTF8.key)
     tree = syntax_tree(suffix, source)
-    return tree_outline(path, source, tree) if tree else Outline(problem=NO_GRAMMAR)
+    if tree is not None:
+        return tree_outline(path, source, tree)
+    fault = grammar_fault(suffix)
+    return Outline(problem=NO_GRAMMAR.key if fault is None or fault.is_missing else BROKEN_GRAMMAR.key)
+
+
+def may_be_kept(outline: Outline) -> bool:
+    """Whether an outline depends on the file alone. Pure."""
+    return outline.problem not in _UNCACHED
+
+
+def tell_problem(path: str, outline: Outline, messages: Messages) -> None:
+    """Tells why a file has no symbols, where its outline says so."""
+    if not outline.problem:
+        return
+    fault = grammar_fault(suffix_of(path)) if outline.problem in _UNCACHED else None
+    detail, advice = (fault.detail, f"`{fault.remedy}` installs them.") if fault else ("", "")
+    messages.leave_out(_PROBLEMS.get(outline.problem, UNREADABLE), path, detail, advice)
 
 
 def read_symbols(path: str, source: bytes) -> list[SymbolRecord]:
     """The symbols of a file in source order; none where it cannot be read. Pure."""
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     if suffix == PYTHON:
         return python_symbols(path, source)
     tree = syntax_tree(suffix, source) if suffix in SUFFIXES and _is_utf8(source) else None
     return tree_symbols(path, source, tree) if tree else []
-
-
-def _suffix(path: str) -> str:
-    return PurePosixPath(path).suffix
 
 
 def _is_utf8(source: bytes) -> bool:

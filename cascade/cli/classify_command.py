@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +15,7 @@ from rich.text import Text
 
 from cascade.budget import Budget, BudgetLike
 from cascade.candidates.evidence import file_items, symbol_items
-from cascade.candidates.repository import find_candidates
+from cascade.candidates.repository import Candidates, find_candidates
 from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, progress, results
 from cascade.engine import Engine
 from cascade.errors import InputError
@@ -55,15 +56,17 @@ def classify(  # noqa: PLR0913 - the command line's options
     with Engine.open(config) as engine:
         tree = engine.cascade(cascade)
         request = Task(text=text, seeds=tuple(seed or ()))
+        reading: dict[str, object] = {}
         if items is not None:
             found = read_items(items, tree)
         else:
-            request, found = _candidates(repo or Path(), request, tree)
+            candidates, found = _candidates(repo or Path(), request, tree)
+            request, reading = candidates.task, {"repository": candidates.reading()}
         report = engine.classify(request, found, cascade, budget=limit)
     ranked = _ranked(report, tree)[:top]
     if json:
         chosen = ranked if top else report.decisions
-        print_json(report.as_dict() | {"decisions": [decision.as_dict() for decision in chosen]})
+        print_json(report.as_dict() | {"decisions": [decision.as_dict() for decision in chosen]} | reading)
     else:
         _show(report, ranked, tree, {item.id: item for item in found})
 
@@ -88,17 +91,22 @@ def _task(text: str | None, path: Path | None) -> str:
     return found.strip()
 
 
-def _candidates(repo: Path, task: Task, cascade: Cascade) -> tuple[Task, list[Item]]:
+def _candidates(repo: Path, task: Task, cascade: Cascade) -> tuple[Candidates, list[Item]]:
+    """What was found in a repository, and what of it the cascade asks; notes say what was left out, and why."""
     with progress() as bar:
         line = bar.add_task("reading files", total=None)
         found = find_candidates(
             repo, task.text, task.seeds, progress=lambda done, total: bar.update(line, completed=done, total=total)
         )
+    if asks_files(cascade):
+        items, none = file_items(found.task, found.files), found.without_files()
+    else:
+        items, none = symbol_items(found.task, found.symbols, found.files), found.without_symbols()
+    if none and not items:
+        found = replace(found, messages=(*found.messages, none))
     for message in found.messages:
         note(message)
-    if asks_files(cascade):
-        return found.task, file_items(found.task, found.files)
-    return found.task, symbol_items(found.task, found.symbols, found.files)
+    return found, items
 
 
 def _ranked(report: Report, cascade: Cascade) -> list[Decision]:
@@ -125,10 +133,11 @@ def _show(report: Report, decisions: Sequence[Decision], cascade: Cascade, items
             label.append(f" {decision.status} {decision.p_label:.2f}", "yellow")
         table.add_row(label, plain(decision.id), steps, Text(plain(evidence), "dim"))
     console = results()
-    console.print(table)
+    if decisions:
+        console.print(table)
+        console.print()
     counts = report.labels()
     stats = report.stats
-    console.print()
     console.print(
         f"{stats.items} candidates: " + ", ".join(f"{counts.get(label, 0)} {label}" for label in cascade.labels)
     )

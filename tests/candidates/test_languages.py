@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cascade.candidates.repository import find_candidates
-from cascade.candidates.source import NO_GRAMMAR, read_outline, read_symbols
+from cascade.candidates.source import read_outline, read_symbols
+from cascade.extras import install_again, install_extra
 from tests.candidates.checkout import Checkout
 
 
@@ -184,21 +188,74 @@ def test_files_tie_across_a_repository(checkout: Checkout) -> None:
     assert (importer.path, importer.imports_seed) == ("web/a.ts", True)
 
 
+def in_another_process(checkout: Checkout, tmp_path: Path, modules: dict[str, str], *seeds: str) -> dict[str, Any]:
+    """What another process finds where some modules are as a test has them; an empty one is not installed."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    for name, text in modules.items():
+        (folder / f"{name}.py").write_text(text)
+    code = """
+import json, sys
+from pathlib import Path
+root, cache, seeds, missing = sys.argv[1], sys.argv[2], sys.argv[3].split(), sys.argv[4].split()
+sys.modules.update(dict.fromkeys(missing))
+from cascade.candidates.repository import find_candidates
+result = find_candidates(Path(root), "widget", seeds, cache=Path(cache))
+symbols = [symbol.id for symbol in result.symbols]
+from cascade.doctor import examine
+doctor = next(finding.value for finding in examine() if finding.name == "grammars")
+files = [record.path for record in result.files]
+print(json.dumps({"files": files, "symbols": symbols, "doctor": doctor} | result.reading()))
+"""
+    missing = " ".join(name for name, text in modules.items() if not text)
+    command = [sys.executable, "-c", code, str(checkout.root), str(tmp_path / "cache"), " ".join(seeds), missing]
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(root)])}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root, env=environment)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
 def test_languages_without_their_wheel_are_told(checkout: Checkout, tmp_path: Path) -> None:
-    """The file stays a candidate, the message names what to install, and nothing is cached."""
+    """The file stays a candidate, the message has the command that installs the grammars, and nothing is cached."""
     pytest.importorskip("tree_sitter_go")
     checkout.write({"seed.go": "func f() {}", "widget.go": "func g() {}"})
-    code = """
-import sys
-from pathlib import Path
-sys.modules["tree_sitter"] = None  # as if it were not installed
-from cascade.candidates.repository import find_candidates
-result = find_candidates(Path(sys.argv[1]), "widget", ["seed.go"], cache=Path(sys.argv[2]))
-print([record.path for record in result.files], len(result.symbols), *result.messages)
-"""
-    command = [sys.executable, "-c", code, str(checkout.root), str(tmp_path / "cache")]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]).stdout
-    assert told.startswith("['widget.go'] 0")
-    assert f"2 files {NO_GRAMMAR}: seed.go, widget.go" in told
+    found = in_another_process(checkout, tmp_path, {"tree_sitter": ""}, "seed.go")
+    assert (found["files"], found["symbols"]) == (["widget.go"], [])
+    assert found["left_out"]["no_grammar"]["languages"] == {"Go": 2}
+    assert found["left_out"]["no_grammar"]["message"] == (
+        "2 files have no symbols, because the grammars of their languages are not installed: Go 2 (.go). "
+        f"`{install_extra('languages')}` installs them."
+    )
+    assert found["doctor"].startswith("without C, Go, JavaScript, TypeScript; `")
     later = find_candidates(checkout.root, "widget", ["seed.go"], cache=tmp_path / "cache")
     assert [symbol.qualname for symbol in later.symbols] == ["f", "g"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "detail"),
+    [
+        ("def language(): raise ValueError('Incompatible Language version 99')", "ValueError: Incompatible Language"),
+        ("def language(): return 'no language'", "TypeError"),
+        ("import tree_sitter_go._binding", "ModuleNotFoundError"),
+        ("raise OSError('cannot open shared object file')", "OSError: cannot open"),
+        ("language = None", "TypeError"),
+        ("", ""),
+    ],
+)
+def test_one_grammar_costs_its_own_language_alone(checkout: Checkout, tmp_path: Path, broken: str, detail: str) -> None:
+    """A wheel that is missing, damaged or of another time is told; the other languages are read."""
+    for name in ("tree_sitter_c", "tree_sitter_go", "tree_sitter_javascript"):
+        pytest.importorskip(name)
+    checkout.write({"a.c": "int a() {}", "b.go": "func b() {}", "c.js": "function c() {}", "d.py": "def d(): ..."})
+    found = in_another_process(checkout, tmp_path, {"tree_sitter_go": broken})
+    assert found["symbols"] == ["a.c::a", "c.js::c", "d.py::d"]
+    ((reason, told),) = found["left_out"].items()
+    assert (reason, told["languages"]) == ("broken_grammar" if broken else "no_grammar", {"Go": 1})
+    assert detail in told["message"]
+    packages = ["tree-sitter", "tree-sitter-go"]
+    remedy = install_again("languages", packages) if broken else install_extra("languages")
+    assert f"`{remedy}` installs them." in told["message"]
+    assert found["doctor"].startswith("without Go")
+    assert found["doctor"].endswith(f"; `{remedy}` installs them")
+    assert detail in found["doctor"]

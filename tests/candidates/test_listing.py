@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade.candidates.listing import is_source
+from cascade.candidates.exclusions import is_source
 from cascade.candidates.repository import find_candidates
 from cascade.errors import InputError
 from tests.candidates.checkout import Checkout
@@ -49,7 +49,9 @@ def test_git_decides_which_files_count(checkout: Checkout) -> None:
     checkout.write({"widget_new.py": "", "widget_generated.py": ""})
     (checkout.root / "widget_gone.py").unlink()
     assert found(checkout) == {"widget_old.py", "widget_new.py"}
-    assert len(checkout.find("widget").messages) == 1  # only that there are no seeds
+    deleted, no_seeds = checkout.find("widget").messages
+    assert deleted == "1 file is listed by git and not there: widget_gone.py"
+    assert no_seeds.startswith("Without seed files")
 
 
 def test_folder_without_git_is_walked(checkout: Checkout) -> None:
@@ -118,17 +120,19 @@ def test_files_that_cannot_be_read_are_told(checkout: Checkout) -> None:
         "widget_broken.py", "widget_latin.py", "widget_null.py", "widget_cookie.py",
     }  # fmt: skip
     assert [symbol.id for symbol in result.symbols] == ["widget_cookie.py::f"]
-    assert "1 file skipped, larger than 600 kB: widget_huge.py" in told
-    assert "1 file skipped, binary: widget_binary.py" in told
-    assert "2 files kept without symbols, does not parse as Python: widget_broken.py, widget_null.py" in told
-    assert "1 file kept without symbols, not UTF-8 and no other coding is declared: widget_latin.py" in told
+    assert "1 file is left out as larger than 600 kB: widget_huge.py" in told
+    assert "1 file is left out as binary: widget_binary.py" in told
+    assert "2 files have no symbols, because they do not parse as Python: widget_broken.py, widget_null.py" in told
+    assert "1 file has no symbols, because it is not UTF-8 and declares no other coding: widget_latin.py" in told
 
 
 def test_many_skipped_files_make_one_message(checkout: Checkout) -> None:
     """A message counts its files and names three."""
     checkout.write({f"widget{n}.py": "(" for n in range(7)})
     told = [message for message in checkout.find("widget").messages if "parse" in message]
-    assert told == ["7 files kept without symbols, does not parse as Python: widget0.py, widget1.py, widget2.py, ..."]
+    assert told == [
+        "7 files have no symbols, because they do not parse as Python: widget0.py, widget1.py, widget2.py, ..."
+    ]
 
 
 def test_links_are_not_followed(checkout: Checkout, tmp_path: Path) -> None:
@@ -157,7 +161,7 @@ def test_names_that_cannot_stand_in_a_prompt_are_skipped(checkout: Checkout) -> 
     (checkout.root / os.fsdecode(b"widget_\xff.py")).touch()
     result = checkout.find("widget")
     assert [record.path for record in result.files] == ["widget.py"]
-    assert any(message.startswith("2 files skipped, the name") for message in result.messages)
+    assert any(message.startswith("2 files are left out, because their names") for message in result.messages)
     assert all(message.isprintable() for message in result.messages)
 
 
@@ -202,7 +206,7 @@ def test_seed_that_is_no_source_still_has_a_history(checkout: Checkout) -> None:
     result = checkout.find("x", "notes.md", "tests/test_a.py")
     assert [(record.path, record.co_changes) for record in result.files] == [("widget.py", 2)]
     assert [symbol.id for symbol in result.symbols] == ["tests/test_a.py::test"]
-    assert result.messages == ("1 file without symbols, no reader for their language: notes.md",)
+    assert result.messages == ("1 file has no symbols, because its language is not read: notes.md",)
 
 
 def test_empty_folder(checkout: Checkout) -> None:
