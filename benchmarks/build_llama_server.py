@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zlib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -94,8 +95,8 @@ def unpack(archive: Path, folder: Path) -> Path:
     try:
         with tarfile.open(archive) as opened:
             opened.extractall(folder, filter="data")
-    except (OSError, tarfile.TarError) as error:
-        msg = f"{archive} cannot be unpacked: {error}."
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        msg = f"{archive} cannot be unpacked: {error}. Delete it, so that it is fetched again."
         raise BuildError(msg) from error
     return folder / archive.name.removesuffix(".tar.gz")
 

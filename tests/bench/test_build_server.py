@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,10 +38,13 @@ def test_an_archive_does_not_reach_outside(member: str, tmp_path: Path) -> None:
     assert not Path("/outside").exists()
 
 
-def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damage", [lambda _: b"no archive", lambda data: data[:-30], lambda data: data[:40] + b"\xff" * 40]
+)
+def test_a_damaged_archive_is_refused(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     """In one line that names it."""
-    archive = tmp_path / "source-1.0.tar.gz"
-    archive.write_bytes(b"no archive")
+    archive = _archive(tmp_path / "source-1.0.tar.gz", "source-1.0/file")
+    archive.write_bytes(damage(archive.read_bytes()))
     with pytest.raises(BuildError, match=r"source-1\.0\.tar\.gz cannot be unpacked"):
         unpack(archive, tmp_path)
 
