@@ -28,13 +28,18 @@ _GZIP = b"\x1f\x8b"
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is such a path; False where a folder above it may not be entered, or the name cannot be one."""
+    return os.path.exists(path)  # noqa: PTH110 - pathlib raises then, before Python 3.14
+
+
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; False where a folder above it may not be entered, or the name cannot be one."""
-    return os.path.isfile(path)  # noqa: PTH113 - pathlib raises then, before Python 3.14
+    """Whether it is a file; False as above."""
+    return os.path.isfile(path)  # noqa: PTH113 - as above
 
 
 def is_folder(path: Path) -> bool:
-    """The same for a folder."""
+    """Whether it is a folder; False as above."""
     return os.path.isdir(path)  # noqa: PTH112 - as above
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from cascade.toml_file import Frozen, toml_key
+from cascade.toml_file import Frozen, toml_key, toml_text
 from cascade.tuning.scored import Origin
 
 
@@ -22,6 +22,6 @@ class MadeForConfig(Frozen):
 
     def lines(self) -> list[str]:
         """As TOML."""
-        names = ("model", "data", "questions")
-        found = ["", "[made_for]", *(f'{name} = "{getattr(self, name)}"' for name in names), "", "[made_for.adapters]"]
-        return found + [f'{toml_key(name)} = "{sha}"' for name, sha in self.adapters.items()]
+        lines = [f"{name} = {toml_text(getattr(self, name))}" for name in ("model", "data", "questions")]
+        adapters = [f"{toml_key(name)} = {toml_text(sha)}" for name, sha in self.adapters.items()]
+        return ["", "[made_for]", *lines, "", "[made_for.adapters]", *adapters]

@@ -6,7 +6,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cascade.errors import InputError, MachineError
@@ -79,6 +79,8 @@ def check_output(path: Path) -> None:
     try:
         if not is_special(path):
             tempfile.TemporaryFile(dir=folder).close()
+            with suppress(FileNotFoundError):
+                path.lstat()  # a name that is too long
     except OSError as error:
         raise unwritable(path, error) from error
 

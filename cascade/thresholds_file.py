@@ -16,7 +16,7 @@ from cascade.made_for import MadeForConfig
 from cascade.outlook_file import PriorConfig
 from cascade.prior_stage import LOWER, UPPER, PriorStage
 from cascade.stage import Stage
-from cascade.toml_file import Frozen, read_model, toml_key, write_lines
+from cascade.toml_file import Frozen, read_model, toml_key, toml_text, write_lines
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -206,4 +206,4 @@ def _entries(table: Mapping[str, str | float | None]) -> Iterator[str]:
 
 
 def _value(value: str | float) -> str:
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    return toml_text(value) if isinstance(value, str) else repr(value)

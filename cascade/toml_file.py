@@ -77,9 +77,16 @@ def write_lines(lines: Iterable[str], path: Path) -> None:
 
 def toml_key(name: str) -> str:
     """A TOML key: as it is, or quoted as TOML's basic strings are."""
-    if name and all(char.isascii() and (char.isalnum() or char in "_-") for char in name):
-        return name
-    escaped = "".join(
-        f"\\{char}" if char in '"\\' else char if char.isprintable() else f"\\U{ord(char):08x}" for char in name
-    )
-    return f'"{escaped}"'
+    is_bare = name and all(char.isascii() and (char.isalnum() or char in "_-") for char in name)
+    return name if is_bare else toml_text(name)
+
+
+def toml_text(text: str) -> str:
+    """A TOML string, which holds any text but lone surrogates; those stay, for a file to be refused with them."""
+    return '"' + "".join(map(_escaped, text)) + '"'
+
+
+def _escaped(char: str) -> str:
+    if char in '"\\':
+        return f"\\{char}"
+    return char if char.isprintable() or "\ud800" <= char <= "\udfff" else f"\\U{ord(char):08x}"

@@ -16,6 +16,7 @@ from cascade.config import Config, read_config, shipped_config
 from cascade.errors import ConfigError
 from cascade.prompt import Limits
 from cascade.stage import ANY_TIER, Combine
+from cascade.toml_file import toml_key, toml_text
 
 MODEL = """
 [model]
@@ -378,6 +379,15 @@ def test_a_number_that_python_does_not_write_is_refused(tmp_path: Path, value: s
     path.write_text(f"[model]\npath = 'm.gguf'\nn_ctx = {value}\n[cascade]\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"model\.n_ctx: .*\(given a number of very many digits\)"):
         read_config(path)
+
+
+@given(st.text())
+def test_any_text_is_written_so_that_it_is_read(text: str) -> None:
+    """Keys and strings come back as they were; what UTF-8 cannot carry is refused when it is written."""
+    line = f"{toml_key(text)} = {toml_text(text)}"
+    assert tomllib.loads(line) == {text: text}
+    with pytest.raises(UnicodeEncodeError):
+        toml_text(text + "\udcff").encode()
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

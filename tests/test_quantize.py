@@ -136,6 +136,9 @@ def test_targets_that_exist_are_kept(tiny: Path, capsys: pytest.CaptureFixture[s
     assert tiny.read_bytes() == before
     assert run(capsys, tiny, tiny.parent, "--type", "Q8_0", "--force")[0] == ExitCode.BAD_INPUT
     assert "folder does not exist" in run(capsys, tiny, tiny.parent / "no" / "out.gguf", "--type", "Q8_0")[2]
+    code, _, err = run(capsys, tiny, tiny.parent / ("x" * 300), "--type", "Q8_0")
+    assert (code, "File name too long" in err) == (ExitCode.FAILURE, True)
+    assert run(capsys, tiny.parent / ("x" * 300), tiny.parent / "out.gguf", "--type", "Q8_0")[0] == ExitCode.BAD_INPUT
 
 
 def test_a_damaged_source_never_reaches_llama_cpp(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,11 +17,12 @@ import llama_cpp
 
 from cascade.adapters import file_hash
 from cascade.errors import InputError, MachineError, ModelFileError
+from cascade.files import is_folder, is_there
 from cascade.gguf_file import read_gguf
 from cascade.machine import n_cores
 from cascade.model_facts import check_model
 from cascade.model_formats import matrix_type
-from cascade.output_file import whole_file
+from cascade.output_file import check_output, whole_file
 
 _PREFIXES = ("LLAMA_FTYPE_MOSTLY_", "LLAMA_FTYPE_ALL_")
 _NOT_ALONE = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS", "Q2_K_S")
@@ -108,16 +109,17 @@ def _number(name: str) -> int:
 
 def _check_target(wanted: Quantisation) -> None:
     target = wanted.target
-    if not target.parent.is_dir():
+    if not is_folder(target.parent):
         msg = f"{target}: its folder does not exist. Make it first."
         raise InputError(msg)
-    if target.exists() and wanted.source.exists() and target.samefile(wanted.source):
+    if is_there(target) and is_there(wanted.source) and target.samefile(wanted.source):
         msg = f"{target} is the model to read. Give another file to write."
         raise InputError(msg)
-    if target.is_dir() or (target.exists() and not wanted.force):
-        remedy = "Give the name of a file." if target.is_dir() else "Choose another name, or replace it with --force."
+    if is_folder(target) or (is_there(target) and not wanted.force):
+        remedy = "Give the name of a file." if is_folder(target) else "Choose another name, or replace it with --force."
         msg = f"{target} exists. {remedy}"
         raise InputError(msg)
+    check_output(target)
 
 
 def _check_source(wanted: Quantisation) -> None:

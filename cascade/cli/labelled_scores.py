@@ -12,7 +12,7 @@ from cascade.cli.outputs import Output, check_distinct
 from cascade.config import Config
 from cascade.engine import Engine
 from cascade.errors import InputError
-from cascade.files import check_readable
+from cascade.files import check_readable, is_file
 from cascade.lock import questions_at_hand
 from cascade.rows import Labelled
 from cascade.tree import Cascade
@@ -79,7 +79,7 @@ def labelled_scores(
         for output in outputs:
             if output is not None:
                 output.check(origin)
-        scored = _kept(cache, origin)
+        scored = _kept(cache, origin, cascade)
         if scored is None:
             scored = score_tasks(engine, cascade, tasks, lambda: bar.advance(line))
             if cache is not None:
@@ -95,17 +95,23 @@ def labelled_scores(
     )
 
 
-def _kept(cache: Output | None, origin: Origin) -> ScoredTasks | None:
+def _kept(cache: Output | None, origin: Origin, cascade: Cascade) -> ScoredTasks | None:
     """The scores of a file; None where it has none of this origin and may be replaced."""
-    if cache is None or not cache.path.is_file():
+    if cache is None or not is_file(cache.path):
         return None
     cache.check(origin)
     try:
-        return load_scores(cache.path, origin)
+        scored = load_scores(cache.path, origin)
     except InputError:
         if cache.is_taken:
             raise
         return None
+    if scored is None or scored.fits(cascade):
+        return scored
+    if cache.is_taken:
+        msg = f"{cache.path}: holds scores that do not fit together. Name another file, or replace it with --force."
+        raise InputError(msg)
+    return None
 
 
 def origin_of(config: Config, engine: Engine, cascade: Cascade, tasks: Sequence[Labelled]) -> Origin:

@@ -11,6 +11,7 @@ from typing import Annotated, Self
 import typer
 
 from cascade.errors import InputError
+from cascade.files import is_there
 from cascade.outlook_file import read_outlook
 from cascade.output_file import check_output, is_special
 from cascade.page.page import PAGE, make_folder, page_origin
@@ -57,7 +58,7 @@ class Output:
             MachineError: Its folder takes no new file.
         """
         check_output(path)
-        if force or not path.exists() or is_special(path):
+        if force or not is_there(path) or is_special(path):
             return cls(path=path, kind=kind, is_taken=False, made_for=None)
         try:
             return cls(path=path, kind=kind, is_taken=True, made_for=made(path))
@@ -153,6 +154,6 @@ def refuse_pictures(paths: Sequence[Path], *, force: bool) -> None:
         InputError: Names the first that is there already.
     """
     for path in paths:
-        if not force and path.exists():
+        if not force and is_there(path):
             msg = f"{path}: is there already. Name another folder, or replace it with --force."
             raise InputError(msg)

@@ -22,6 +22,7 @@ from jinja2 import Environment, StrictUndefined
 from cascade.audit.advice import Advice
 from cascade.audit.question_rows import question_name
 from cascade.errors import InputError
+from cascade.made_for import MadeForConfig
 from cascade.metrics import auc_per_task, macro_f1
 from cascade.output_file import unwritable, write_whole
 from cascade.page.answers import calls_per_item, confusion
@@ -134,8 +135,8 @@ def page_origin(path: Path) -> Origin | None:
             msg = f"{path}: is no page that `cascade audit --report` wrote."
             raise InputError(msg)
         found = re.search(r'<meta name="made-for" content="([^"]*)">', head)
-        return Origin(**json.loads(unescape(found[1]))) if found else None
-    except (OSError, ValueError, TypeError) as error:
+        return MadeForConfig.model_validate_json(unescape(found[1])).origin() if found else None
+    except (OSError, ValueError) as error:
         msg = f"{path}: cannot be read ({error})."
         raise InputError(msg) from error
 

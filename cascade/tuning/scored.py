@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,25 @@ class ScoredTasks:
     slices: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
     priors: NDArray[np.float64] | None = None
     facts: FactTable | None = None
+
+    def fits(self, cascade: Cascade) -> bool:
+        """Whether its arrays belong together and to a cascade, as those of a file may not."""
+        n = self.tasks.size
+        arrays: list[tuple[NDArray[Any], str]] = [(self.tasks, "i"), (self.labels, "i")]
+        arrays += [(values, "f") for values in self.p.values()] + [(values, "U") for values in self.slices.values()]
+        arrays += [(self.priors, "f")] if self.priors is not None else []
+        facts = self.facts
+        if any(array.shape != (n,) or array.dtype.kind != kind for array, kind in arrays):
+            return False
+        if facts is not None and (facts.counts.shape != (n, len(facts.names)) or facts.counts.dtype != np.uint8):
+            return False
+        p = [*self.p.values(), *([self.priors] if self.priors is not None else [])]
+        return (
+            set(self.p) == {(stage.name, tier) for stage in cascade.stages for tier in stage.questions}
+            and bool(np.isin(self.tasks, np.arange(self.n_tasks)).all())
+            and bool(np.isin(self.labels, np.arange(len(cascade.labels))).all())
+            and all(bool((np.isnan(values) | ((values >= 0) & (values <= 1))).all()) for values in p)
+        )
 
     def take(self, chosen: NDArray[np.int64]) -> ScoredTasks:
         """Some of the tasks, numbered anew in the order given."""

@@ -5,25 +5,35 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from cascade.engine import Engine
 from cascade.errors import InputError
 from cascade.fact_table import KEPT_SHARE, FactTable
+from cascade.files import is_there, reason
+from cascade.made_for import MadeForConfig
 from cascade.output_file import write_whole
 from cascade.rows import Labelled
+from cascade.toml_file import Frozen
 from cascade.tree import Cascade
 from cascade.tuning.scored import Key, Origin, ScoredTasks
 
 _SLICE = "slice_"  # stands before the names of slices in the file
-_NO_SCORES = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+_NO_SCORES = (
+    OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error,
+    struct.error,
+)  # fmt: skip
 """What reading a file may raise that is none of scores, or a damaged one."""
 
 
@@ -123,11 +133,8 @@ def scores_origin(path: Path) -> Origin:
     Raises:
         InputError: The file is no file of scores.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return Origin(**json.loads(str(file["head"]))["origin"])
-    except _NO_SCORES as error:
-        raise _no_scores(path, error) from error
+    with _arrays(path) as file:
+        return _head(file).origin.origin()
 
 
 def load_scores(path: Path, origin: Origin | None) -> ScoredTasks | None:
@@ -140,28 +147,44 @@ def load_scores(path: Path, origin: Origin | None) -> ScoredTasks | None:
     Raises:
         InputError: The file is no file of scores.
     """
-    if not path.exists():
+    if not is_there(path):
         return None
+    with _arrays(path) as file:
+        head = _head(file)
+        if origin is not None and head.origin.origin() != origin:
+            return None
+        return ScoredTasks(
+            tasks=file["tasks"],
+            labels=file["labels"],
+            p=dict(zip(head.keys, file["scores"], strict=True)),
+            n_tasks=head.n_tasks,
+            slices={name.removeprefix(_SLICE): file[name] for name in file if name.startswith(_SLICE)},
+            priors=file.get("priors"),
+            facts=FactTable(names=head.facts, counts=file["counts"]) if head.facts is not None else None,
+        )
+
+
+@contextmanager
+def _arrays(path: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """The arrays of a file, none of which is read before it is asked for; no array of objects is ever read."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            head = json.loads(str(file["head"]))
-            if origin is not None and head["origin"] != asdict(origin):
-                return None
-            names = head["facts"]
-            return ScoredTasks(
-                tasks=file["tasks"],
-                labels=file["labels"],
-                p=dict(zip(map(tuple, head["keys"]), file["scores"], strict=True)),
-                n_tasks=head["n_tasks"],
-                slices={name.removeprefix(_SLICE): file[name] for name in file.files if name.startswith(_SLICE)},
-                priors=file["priors"] if "priors" in file.files else None,
-                facts=FactTable(names=tuple(names), counts=file["counts"]) if names is not None else None,
-            )
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # np.load would leave a file open
+            yield arrays
     except _NO_SCORES as error:
-        raise _no_scores(path, error) from error
+        msg = (
+            f"{path}: holds no scores ({reason(error)}). Name a file that `cascade tune --scores` wrote, or a new one."
+        )
+        raise InputError(msg) from error
 
 
-def _no_scores(path: Path, error: Exception) -> InputError:
-    return InputError(
-        f"{path}: holds no scores ({error}). Name a file that `cascade tune --scores` wrote, or a new one."
-    )
+class _Head(Frozen):
+    """What a file of scores says of its arrays."""
+
+    origin: MadeForConfig
+    keys: tuple[Key, ...] = Field(min_length=1)
+    n_tasks: int = Field(ge=1)
+    facts: tuple[str, ...] | None
+
+
+def _head(file: Mapping[str, NDArray[Any]]) -> _Head:
+    return _Head.model_validate_json(str(file["head"]))
