@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -96,6 +97,7 @@ class CascadeConfig(Frozen):
 
 
 Tokens = Annotated[int, Field(ge=1, le=4096)]
+_REMEDY = "Give the path of a TOML file."
 
 
 class LimitsConfig(Frozen):
@@ -238,20 +240,53 @@ class Config(Frozen):
             raise ConfigError(msg)
 
 
-def read_config(path: Path, untuned: str = "") -> Config:
+def read_config(path: Path) -> Config:
     """A config file, its relative paths made absolute, every cascade checked.
-
-    Args:
-        path: The file.
-        untuned: A cascade whose thresholds are to be made: those that it names are left away, and need not be there.
 
     Raises:
         ConfigError: The file cannot be read, is not TOML, or does not fit; names file, key and remedy.
     """
-    config = read_model(Config, path, "Give the path of a TOML file.")
-    if untuned in config.cascade:
-        plain = config.cascade[untuned].model_copy(update={"thresholds": None})
-        config = config.model_copy(update={"cascade": {**config.cascade, untuned: plain}})
+    return _checked(read_model(Config, path, _REMEDY), path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Untuned:
+    """A config with a cascade whose thresholds are to be made.
+
+    Attributes:
+        config: The config without those that the cascade names, which need not be there.
+        thresholds: Those that it names; None if it names none, or none that can be used.
+        problem: Why they cannot be used; empty where they can, are not there, or none are named.
+    """
+
+    config: Config
+    thresholds: ThresholdsFile | None = None
+    problem: str = ""
+
+
+def read_untuned(path: Path, name: str) -> Untuned:
+    """A config file and apart from it the thresholds that one of its cascades names.
+
+    Raises:
+        ConfigError: As ``read_config`` says, but for those thresholds.
+    """
+    whole = read_model(Config, path, _REMEDY)
+    entry = whole.cascade.get(name)
+    if entry is None or entry.thresholds is None:
+        return Untuned(config=_checked(whole, path))
+    plain = {**whole.cascade, name: entry.model_copy(update={"thresholds": None})}
+    config = _checked(whole.model_copy(update={"cascade": plain}), path)
+    if isinstance(entry.thresholds, Path) and not is_file(path.resolve().parent / entry.thresholds.expanduser()):
+        return Untuned(config=config)
+    try:
+        found = _checked(whole, path).cascade[name].thresholds
+    except ConfigError as error:
+        return Untuned(config=config, problem=str(error))
+    return Untuned(config=config, thresholds=found if isinstance(found, ThresholdsFile) else None)
+
+
+def _checked(config: Config, path: Path) -> Config:
+    """The config of a file with its paths made absolute, the files that it names read, and every cascade checked."""
     try:
         config = _absolute(config, path.resolve().parent)
         config.cascades()

@@ -87,7 +87,7 @@ def test_the_engine_does_what_the_replay_said(tmp_path: Path) -> None:
     tuned = tune(CASCADE, scored, wish)
     assert tuned.held_out.recall >= 0.9
     assert tuned.held_out.calls < 1
-    write_thresholds(file_of(wish, tuned, {}, ORIGIN), tmp_path / "two.toml", "From a test.")
+    write_thresholds(file_of(CASCADE, wish, tuned, {}, ORIGIN), tmp_path / "two.toml", "From a test.")
     file = read_thresholds(tmp_path / "two.toml")
     cascade = replace(CASCADE, stages=file.put_on("two", CASCADE.stages, PRIOR), prior_stage=file.put_on_prior(PRIOR))
     assert own_thresholds(cascade) == tuned.thresholds

@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
+from cascade.cli.in_use import in_use, with_stages
 from cascade.cli.labelled_scores import LabelledScores, labelled_scores
 from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress
 from cascade.cli.outputs import ForceOption, scores_output, thresholds_output
 from cascade.cli.tune_fallback import tune_fallback
 from cascade.cli.tune_output import as_dict, file_of, promise, show
-from cascade.config import Config, read_config, shipped_config
+from cascade.config import Config, read_untuned, shipped_config
 from cascade.errors import InputError
 from cascade.inputs_file import InputsConfig
 from cascade.stage_config import PriorStageConfig
@@ -25,7 +26,7 @@ from cascade.tuning.priors import priors_of, with_prior_scores
 from cascade.tuning.search import Tuned, Wish
 from cascade.tuning.search import tune as search
 from cascade.tuning.shift import Inputs
-from cascade.tuning.surface import Cost
+from cascade.tuning.surface import Cost, free_keys
 
 
 def tune(  # noqa: PLR0913 - the command line's options
@@ -63,13 +64,15 @@ def tune(  # noqa: PLR0913 - the command line's options
     is_highest = fallback and target.strip() == Measure.MACRO_F1
     wish = None if is_highest else replace(_wish(target, unit, delta, minimise), false_positive=false_positive)
     paths = [*data, *(more or [])]
-    settings = read_config(config or shipped_config(), untuned=cascade)
+    untuned = read_untuned(config or shipped_config(), cascade)
+    settings = untuned.config
     cache, output = scores_output(scores, force=force), thresholds_output(out, force=force)
     labelled = labelled_scores(_to_score(settings, cascade), cascade, paths, cache, [output])
-    tree, origin = settings.cascade[cascade].cascade(cascade), labelled.origin
+    before, origin = in_use(untuned, cascade, labelled.origin), labelled.origin
     if fallback or wish is None:
-        tune_fallback(tree, labelled, wish, out, json=json)
+        tune_fallback(before, labelled, wish, out, json=json)
         return
+    tree = _to_tune(settings.cascade[cascade].cascade(cascade), before, wish.measure)
     prices = labelled.prices if wish.minimised is Cost.LATENCY else None
     with progress() as bar:
         line = bar.add_task("search, test: percent", total=100)
@@ -78,13 +81,23 @@ def tune(  # noqa: PLR0913 - the command line's options
         )
     curves = calibrate(tree, labelled.scored)
     if out is not None:
-        file = file_of(wish, tuned, curves, origin).model_copy(update={"inputs": _inputs(tree, labelled, tuned)})
+        file = file_of(before, wish, tuned, curves, origin)
+        file = file.model_copy(update={"inputs": _inputs(tree, labelled, tuned)})
         write_thresholds(file, out, promise(wish, tuned))
         note(f"wrote {out}")
     if json:
-        print_json(as_dict(wish, tuned, curves, origin) | {"repeated_tasks": labelled.n_repeated})
+        print_json(as_dict(before, wish, tuned, curves, origin) | {"repeated_tasks": labelled.n_repeated})
     else:
-        show(tree, wish, tuned, curves)
+        show(before, wish, tuned, curves)
+
+
+def _to_tune(tree: Cascade, before: Cascade, measure: Measure) -> Cascade:
+    """The config's own cascade, with the thresholds in use where the measure does not depend on them.
+
+    Of the others the search must know nothing: they may have been chosen by the tasks that test what it finds.
+    """
+    free = {stage for stage, _ in free_keys(tree, measure)}
+    return with_stages(tree, before, {stage.name for stage in tree.stages} - free)
 
 
 def _inputs(tree: Cascade, labelled: LabelledScores, tuned: Tuned) -> InputsConfig:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from cascade.cli.labelled_scores import LabelledScores
 from cascade.cli.output import note, print_json, progress, results
+from cascade.cli.tune_output import by_stage, calibration_of, curves_of
 from cascade.made_for import MadeForConfig
 from cascade.outlook_file import PriorConfig
 from cascade.prior_stage import LOWER, UPPER
@@ -26,7 +27,7 @@ def tune_fallback(tree: Cascade, labelled: LabelledScores, wish: Wish | None, ou
     """Choose thresholds, write them, and show them.
 
     Args:
-        tree: The cascade; a prior stage is kept as it is.
+        tree: The cascade as it is in use; its prior stage and its curves are kept as they are.
         labelled: The tasks and their scores.
         wish: What to aim for; None for the highest macro F1 over all items.
         out: Where to write the thresholds; None for nowhere.
@@ -68,9 +69,7 @@ def _text(wish: Wish | None, found: Fallback) -> str:
 
 
 def _file(tree: Cascade, labelled: LabelledScores, wish: Wish | None, found: Fallback) -> ThresholdsFile:
-    thresholds: dict[str, dict[str, float]] = {}
-    for (stage, tier), threshold in found.thresholds.items():
-        thresholds.setdefault(stage, {})[tier] = threshold
+    thresholds = by_stage(found.thresholds)
     before = tree.prior_stage
     prior = None
     if before is not None:
@@ -87,6 +86,7 @@ def _file(tree: Cascade, labelled: LabelledScores, wish: Wish | None, found: Fal
         made_for=MadeForConfig(**asdict(labelled.origin)),
         thresholds=thresholds,
         prior=prior,
+        calibration=calibration_of(curves_of(tree)),
     )
 
 
@@ -105,7 +105,11 @@ def _show(tree: Cascade, text: str, wish: Wish | None, found: Fallback) -> None:
         kept = ", ".join(found.kept)
         console.print(f"The {wish.measure.words} does not depend on {kept}; their thresholds are kept as they were.")
     if tree.prior_stage is not None:
-        console.print(f"The prior stage {tree.prior_stage.name!r} is kept as it was, and not counted below.")
+        before = tree.prior_stage
+        bounds = f"no below {before.lower:.4g}, yes from {before.upper:.4g}"
+        console.print(f"The prior stage {before.name!r} is kept as it was ({bounds}), and not counted below.")
+    if curves_of(tree):
+        console.print("The curves of calibration are kept as they were.")
     console.print()
     expected = found.expected
     level = "" if wish else f"a macro F1 of {found.level:.3f} over all items, "

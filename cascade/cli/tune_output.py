@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.table import Table
 
 from cascade.cli.calibration_table import calibration_rows, show_calibration
 from cascade.cli.output import results
+from cascade.curve import Curve
 from cascade.made_for import MadeForConfig
 from cascade.outlook_file import PriorConfig
 from cascade.thresholds_file import CalibrationConfig, HeldOutConfig, PromiseConfig, ThresholdsFile
@@ -21,7 +23,7 @@ from cascade.tuning.scored import Key, Origin
 from cascade.tuning.search import Tuned, Wish
 from cascade.tuning.surface import Cost
 
-"""What a measure is called in words."""
+_T = TypeVar("_T")
 
 
 def promise(wish: Wish, tuned: Tuned) -> str:
@@ -34,15 +36,9 @@ def promise(wish: Wish, tuned: Tuned) -> str:
     )
 
 
-def file_of(wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated], origin: Origin) -> ThresholdsFile:
-    """The file to write."""
-    thresholds: dict[str, dict[str, float]] = {}
-    for (stage, tier), threshold in tuned.thresholds.items():
-        thresholds.setdefault(stage, {})[tier] = threshold
-    calibration: dict[str, dict[str, CalibrationConfig]] = {}
-    for (stage, tier), found in curves.items():
-        curve = CalibrationConfig(kind=found.curve.kind, values=found.curve.values)
-        calibration.setdefault(stage, {})[tier] = curve
+def file_of(before: Cascade, wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated], origin: Origin) -> ThresholdsFile:
+    """The file to write; a question without a new curve keeps the one it had before."""
+    new = {key: found.curve for key, found in curves.items()}
     prior = tuned.prior
     return ThresholdsFile(
         promise=PromiseConfig.model_validate(
@@ -58,10 +54,33 @@ def file_of(wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated], origin: Ori
         ),
         held_out=_held_out(wish, tuned.held_out),
         made_for=MadeForConfig(**asdict(origin)),
-        thresholds=thresholds,
+        thresholds=by_stage(tuned.thresholds),
         prior=PriorConfig(bias=prior.bias, weights=dict(prior.weights)) if prior is not None else None,
-        calibration=calibration,
+        calibration=calibration_of(curves_of(before) | new),
     )
+
+
+def by_stage(values: Mapping[Key, _T]) -> dict[str, dict[str, _T]]:
+    """Values by stage and tier as tables by stage, then by tier."""
+    found: dict[str, dict[str, _T]] = {}
+    for (stage, tier), value in values.items():
+        found.setdefault(stage, {})[tier] = value
+    return found
+
+
+def curves_of(cascade: Cascade) -> dict[Key, Curve]:
+    """The curves that a cascade has."""
+    return {
+        (stage.name, tier): question.curve
+        for stage in cascade.stages
+        for tier, question in stage.questions.items()
+        if question.curve is not None
+    }
+
+
+def calibration_of(curves: Mapping[Key, Curve]) -> dict[str, dict[str, CalibrationConfig]]:
+    """Curves as a file has them."""
+    return by_stage({key: CalibrationConfig(kind=curve.kind, values=curve.values) for key, curve in curves.items()})
 
 
 def _held_out(wish: Wish, outcome: Outcome) -> HeldOutConfig:
@@ -76,9 +95,9 @@ def _held_out(wish: Wish, outcome: Outcome) -> HeldOutConfig:
     )
 
 
-def as_dict(wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated], origin: Origin) -> dict[str, Any]:
+def as_dict(before: Cascade, wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated], origin: Origin) -> dict[str, Any]:
     """Everything, for JSON."""
-    file = file_of(wish, tuned, curves, origin).model_dump(exclude={"calibration", "inputs"})
+    file = file_of(before, wish, tuned, curves, origin).model_dump(exclude={"calibration", "inputs"})
     alone = tuned.per_stage
     return file | {
         "tasks": {"searched": tuned.n_searched, "held_out": tuned.n_held_out, "left_out": tuned.n_left_out},
@@ -89,7 +108,7 @@ def as_dict(wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated], origin: Ori
     }
 
 
-def show(tree: Cascade, wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated]) -> None:
+def show(before: Cascade, wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated]) -> None:
     """Everything, in words."""
     console = results()
     console.print(promise(wish, tuned))
@@ -98,7 +117,7 @@ def show(tree: Cascade, wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated])
     elif wish.measure is Measure.PRECISION:
         console.print("A task that keeps nothing counts with a precision of 1.")
     console.print()
-    console.print(_table(tree, tuned, curves))
+    console.print(_table(before, tuned, curves))
     if tuned.fixed:
         fixed = ", ".join(tuned.fixed)
         console.print(f"The {wish.measure.words} does not depend on {fixed}; their thresholds are kept as they were.")
@@ -121,15 +140,15 @@ def _ratio(tuned: Tuned) -> float | None:
     return tuned.held_out.calls / alone.calls if alone and alone.calls else None
 
 
-def _table(tree: Cascade, tuned: Tuned, curves: dict[Key, Calibrated]) -> Table:
+def _table(before: Cascade, tuned: Tuned, curves: dict[Key, Calibrated]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("question", "threshold", "was", "calibration"):
         table.add_column(name, justify="left" if name == "question" else "right")
-    own = own_thresholds(tree)
+    own, old = own_thresholds(before), curves_of(before)
     for (stage, tier), threshold in tuned.thresholds.items():
         found = curves.get((stage, tier))
         shown = "kept" if stage in tuned.fixed else f"{threshold:.4g}"
-        kind = found.curve.kind if found else "-"
+        kind = found.curve.kind if found else "kept" if (stage, tier) in old else "-"
         table.add_row(f"{stage} {tier}".strip(), shown, f"{own[stage, tier]:g}", kind)
     return table
 
