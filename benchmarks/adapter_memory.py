@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.script import run_script
 from cascade.adapters import load_model_set
 from cascade.backends.embedded import context_size
 from cascade.backends.native import NativeModel
@@ -84,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -15,18 +15,17 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.promise import simulated, two_stages
+from benchmarks.script import check_scores, count, fraction, kept_scores, run_script
 from benchmarks.shipped import CASCADES
 from cascade.scoring import logit, p_yes
 from cascade.tree import Cascade
 from cascade.tuning.kept_promise import Promised, Verdict, kept_promise
 from cascade.tuning.outcome import Replay, own_thresholds
 from cascade.tuning.scored import ScoredTasks
-from cascade.tuning.scoring import load_scores
 from cascade.tuning.shift import Inputs, shifts
 
 _SHIFTS = (0.25, 0.5, 1.0)
@@ -77,18 +76,16 @@ def measure(cascade: Cascade, scored: ScoredTasks, n_runs: int, alpha: float) ->
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="How often does `cascade check` raise a false alarm?")
-    parser.add_argument("--scores", type=Path)
-    parser.add_argument("--cascade", default="precision")
-    parser.add_argument("--tasks", type=int, default=400)
-    parser.add_argument("--runs", type=int, default=200)
-    parser.add_argument("--alpha", type=float, default=0.05)
+    parser.add_argument("--scores", type=kept_scores, metavar="FILE", help="what `cascade tune --scores FILE` kept")
+    parser.add_argument("--cascade", choices=tuple(CASCADES), default="precision", help="whose scores they are")
+    parser.add_argument("--tasks", type=count, default=400)
+    parser.add_argument("--runs", type=count, default=200)
+    parser.add_argument("--alpha", type=fraction, default=0.05)
     given = parser.parse_args()
     cascade, scored = two_stages(), simulated(0, given.tasks)
     if given.scores:
-        found = load_scores(given.scores, None)
-        if found is None:
-            parser.error(f"{given.scores}: there is no such file")
-        cascade, scored = CASCADES[given.cascade], found
+        cascade, scored = CASCADES[given.cascade], given.scores
+        check_scores(parser, cascade, given.scores)
     alarms = measure(cascade, scored, given.runs, given.alpha)
     sys.stdout.write(
         f"{scored.n_tasks} tasks, {given.runs} runs at alpha {given.alpha:g}; alarms by what was planted:\n"
@@ -98,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -19,9 +19,11 @@ from itertools import islice
 from pathlib import Path
 from statistics import median
 
+from benchmarks.script import run_script
 from cascade.backends.embedded import open_backend
 from cascade.config import Config, read_config, shipped_config
 from cascade.engine import Engine
+from cascade.errors import InputError
 from cascade.rows import Labelled, read_labelled
 from cascade.tree import Cascade
 
@@ -105,6 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for labelled in tasks:
             for entry in found.values():
                 entry.add(labelled, tree, options.share)
+    if not all(entry.n_full for entry in found.values()):
+        msg = f"A full run of {tree.name} keeps nothing that matters in these tasks. Give more of them."
+        raise InputError(msg)
     figures = {name: entry.as_dict() for name, entry in found.items()}
     if options.json:
         sys.stdout.write(json.dumps(figures, indent=2) + "\n")
@@ -114,4 +119,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

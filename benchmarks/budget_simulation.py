@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.script import run_script
 from benchmarks.shipped import CASCADES
 from benchmarks.simulated_backend import Machine, SimulatedBackend
 from benchmarks.simulated_requests import PHASE, POOL, Arrival, arrivals_of, asked_of
@@ -221,4 +222,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -24,12 +24,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.promise import question
+from benchmarks.script import check_scores, count, kept_scores, run_script
 from benchmarks.shipped import CASCADES
 from cascade.cli.output import progress
 from cascade.errors import InputError
@@ -42,7 +42,6 @@ from cascade.tuning.label_search import LabelReplay
 from cascade.tuning.measure import Measure
 from cascade.tuning.outcome import Outcome, Replay, Thresholds, own_thresholds
 from cascade.tuning.scored import ScoredTasks
-from cascade.tuning.scoring import load_scores
 from cascade.tuning.search import Wish
 
 PER_STAGE = "per_stage"
@@ -217,34 +216,31 @@ def aimed(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run it; see the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scores", type=Path)
-    parser.add_argument("--cascade", default="precision")
-    parser.add_argument("--tasks", type=int, default=30)
-    parser.add_argument("--draws", type=int, default=100)
+    parser.add_argument("--scores", type=kept_scores, metavar="FILE", help="what `cascade tune --scores FILE` kept")
+    parser.add_argument("--cascade", choices=tuple(CASCADES), default="precision", help="whose scores they are")
+    parser.add_argument("--tasks", type=count, default=30)
+    parser.add_argument("--draws", type=count, default=100)
     parser.add_argument("--within", default="", metavar="SLICE")
-    parser.add_argument("--target", metavar="MEASURE=LEVEL")
+    parser.add_argument("--target", type=wish, metavar="MEASURE=LEVEL")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
     cascade, scored = three_stages(), simulated(0, 750)
     if given.scores:
-        found = load_scores(given.scores, None)
-        if found is None:
-            parser.error(f"{given.scores}: there is no such file")
-        cascade, scored = CASCADES[given.cascade], found
-        if set(own_thresholds(cascade)) != set(found.p):
-            parser.error(f"{given.scores}: has scores of other questions than {given.cascade} asks")
+        cascade, scored = CASCADES[given.cascade], given.scores
+        check_scores(parser, cascade, given.scores)
     draws = Draws(n_tasks=given.tasks, n_draws=given.draws, within=given.within)
     with progress() as bar:
         line = bar.add_task("draws", total=draws.n_draws)
         advance = partial(bar.advance, line)
         if given.target:
-            figures = aimed(cascade, scored, draws, _wish(given.target), advance)
+            figures = aimed(cascade, scored, draws, given.target, advance)
         else:
             figures = compare(cascade, scored, draws, advance)
     sys.stdout.write(json.dumps(figures, indent=2) + "\n" if given.json else _in_words(figures))
 
 
-def _wish(target: str) -> Wish:
+def wish(target: str) -> Wish:
+    """What ``MEASURE=LEVEL`` aims for, for argparse."""
     name, _, level = target.partition("=")
     return Wish(level=float(level), measure=Measure(name))
 
@@ -265,4 +261,4 @@ def _in_words(figures: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -24,6 +24,7 @@ from gguf.constants import GGUFValueType, TokenType
 from gguf.quants import quantize
 from numpy.typing import NDArray
 
+from benchmarks.script import run_script
 from benchmarks.shipped import questions_alone_text
 from cascade.config import shipped_config
 
@@ -84,7 +85,9 @@ def write_set(folder: Path, kind: str = "BF16", geometry: Geometry | None = None
     for at, name in enumerate(_QUESTIONS):
         write_adapter(folder / f"{name}-activated.gguf", geometry, seed=at, invocation=(_ask_token(),))
         write_adapter(folder / f"{name}-plain.gguf", geometry, seed=at)
-    cascades = questions_alone_text(outlook=False).partition("[cascade.")  # the rest says nothing of this model
+    cascades = questions_alone_text(outlook=False, is_elsewhere=False).partition(
+        "[cascade."
+    )  # the rest says nothing of this model
     for form in ("activated", "plain"):
         adapters = "\n".join(f'{name} = "{name}-{form}.gguf"' for name in _QUESTIONS)
         head = f'[model]\npath = "{base.name}"\nformat = "embedded"\n\n[adapters]\n{adapters}\n\n'
@@ -192,4 +195,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -13,13 +13,13 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.promise import question
+from benchmarks.script import check_scores, count, fraction, kept_scores, run_script
 from benchmarks.shipped import CASCADES
 from cascade.audit.advice import Act, Advice, where_it_errs
 from cascade.audit.errors import TIER, slices_of
@@ -31,7 +31,7 @@ from cascade.rows import Labelled
 from cascade.stage import ANY_TIER, Stage, Target
 from cascade.tree import Cascade
 from cascade.tuning.scored import ScoredTasks
-from cascade.tuning.scoring import described, load_scores
+from cascade.tuning.scoring import described
 
 TIERS = ("dependency", "co_change", "metadata")
 KINDS = ("file", "module", "package")
@@ -166,20 +166,18 @@ def measure_shuffled(cascade: Cascade, scored: ScoredTasks, n_runs: int) -> str:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="Does an audit find the tier that errs, and only that?")
-    parser.add_argument("--tasks", type=int, default=100)
-    parser.add_argument("--items", type=int, default=24)
-    parser.add_argument("--rate", type=float, default=0.05)
-    parser.add_argument("--planted", type=float, default=0.3)
-    parser.add_argument("--runs", type=int, default=200)
-    parser.add_argument("--scores", type=Path)
-    parser.add_argument("--cascade", default="precision")
+    parser.add_argument("--tasks", type=count, default=100)
+    parser.add_argument("--items", type=count, default=24)
+    parser.add_argument("--rate", type=fraction, default=0.05)
+    parser.add_argument("--planted", type=fraction, default=0.3)
+    parser.add_argument("--runs", type=count, default=200)
+    parser.add_argument("--scores", type=kept_scores, metavar="FILE", help="what `cascade tune --scores FILE` kept")
+    parser.add_argument("--cascade", choices=tuple(CASCADES), default="precision", help="whose scores they are")
     given = parser.parse_args()
     if given.scores:
-        scored = load_scores(given.scores, None)
-        if scored is None:
-            parser.error(f"{given.scores}: there is no such file")
         cascade = CASCADES[given.cascade]
-        sys.stdout.write(measure_shuffled(cascade, scored, given.runs) + "\n")
+        check_scores(parser, cascade, given.scores)
+        sys.stdout.write(measure_shuffled(cascade, given.scores, given.runs) + "\n")
         return
     for by_tier in (False, True):
         plan = Plan(n_tasks=given.tasks, n_items=given.items, rate=given.rate, planted=given.planted, by_tier=by_tier)
@@ -187,4 +185,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

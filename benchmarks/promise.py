@@ -14,10 +14,10 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks.script import check_scores, count, fraction, kept_scores, run_script
 from benchmarks.shipped import CASCADES
 from cascade.errors import InputError
 from cascade.prior_stage import PriorStage, Source
@@ -26,7 +26,6 @@ from cascade.tree import Cascade
 from cascade.tuning.measure import Gauge, Measure, Unit
 from cascade.tuning.outcome import Replay
 from cascade.tuning.scored import ScoredTasks
-from cascade.tuning.scoring import load_scores
 from cascade.tuning.search import Tuned, Wish, tune
 from cascade.tuning.surface import Cost
 
@@ -134,31 +133,29 @@ def measure(cascade: Cascade, population: ScoredTasks, draw: Draw, wish: Wish, n
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="Is what `cascade tune` promises true?")
-    parser.add_argument("--scores", type=Path)
-    parser.add_argument("--cascade", default="precision")
+    parser.add_argument("--scores", type=kept_scores, metavar="FILE", help="what `cascade tune --scores FILE` kept")
+    parser.add_argument("--cascade", choices=tuple(CASCADES), default="precision", help="whose scores they are")
     parser.add_argument("--prior", action="store_true", help="with a prior stage, by the caller where simulated")
-    parser.add_argument("--tasks", type=int, default=400)
-    parser.add_argument("--draws", type=int, default=1_000)
+    parser.add_argument("--tasks", type=count, default=400)
+    parser.add_argument("--draws", type=count, default=1_000)
     parser.add_argument("--measure", type=Measure, default=Measure.RECALL)
     parser.add_argument("--unit", type=Unit, default=Unit.TASK)
-    parser.add_argument("--level", type=float, default=0.9)
+    parser.add_argument("--level", type=fraction, default=0.9)
     parser.add_argument("--minimise", type=Cost)
-    parser.add_argument("--delta", type=float, default=0.05)
+    parser.add_argument("--delta", type=fraction, default=0.05)
     given = parser.parse_args()
     wish = Wish(level=given.level, measure=given.measure, unit=given.unit, delta=given.delta, cost=given.minimise)
     cascade, source = two_stages(), Source.CALLER
     population = with_callers_prior(simulated(0, 20_000), 0)
     draw: Draw = lambda seed: with_callers_prior(simulated(seed, given.tasks), seed)  # noqa: E731
     if given.scores:
-        found = load_scores(given.scores, None)
-        if found is None:
-            parser.error(f"{given.scores}: there is no such file")
-        cascade, source, population = CASCADES[given.cascade], Source.EVIDENCE, found
-        draw = resampled(found, given.tasks)
+        cascade, source, population = CASCADES[given.cascade], Source.EVIDENCE, given.scores
+        check_scores(parser, cascade, given.scores)
+        draw = resampled(given.scores, given.tasks)
     if given.prior:
         cascade = with_prior_stage(cascade, source)
     sys.stdout.write(measure(cascade, population, draw, wish, given.draws) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

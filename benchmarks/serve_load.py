@@ -31,6 +31,7 @@ from typing import Any
 import httpx
 import numpy as np
 
+from benchmarks.script import count, run_script
 from cascade import Engine
 from cascade.cli.output import progress
 from cascade.report import Step
@@ -233,9 +234,9 @@ def measure(n_clients: int, seconds: float, places: int, seed: int) -> dict[str,
 def main() -> int:
     """Print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--clients", type=count, default=200)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--places", type=int, default=160, help="calls that the service takes at once")
+    parser.add_argument("--places", type=count, default=160, help="calls that the service takes at once")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -249,4 +250,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+from benchmarks.script import count, fraction, run_script
 from benchmarks.wire_server import PASSING, Fault, Script, WireServer
 from cascade import Config, Engine, Item, Report, Status
 
@@ -156,8 +157,8 @@ def _most_in_a_second(arrivals: Sequence[float]) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=1_000)
-    parser.add_argument("--share", type=float, default=0.2, help="of answers that fail; 0.2 if absent")
+    parser.add_argument("--requests", type=count, default=1_000)
+    parser.add_argument("--share", type=fraction, default=0.2, help="of answers that fail; 0.2 if absent")
     parser.add_argument("--json", action="store_true", help="on one line")
     options = parser.parse_args(arguments)
     found = measure(options.requests, options.share)
@@ -166,4 +167,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import get_args
 
+from benchmarks.script import count, run_script
 from benchmarks.shipped import questions_alone
 from cascade import Cascade, Config, Engine, Item, Task, shipped_config
 from cascade.adapters import load_model_set
@@ -180,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kind", choices=get_args(Kind), default="llama-server", help="of --url")
     parser.add_argument("--prompt", choices=("tokens", "text"), help="how prompts are sent; tokens if absent")
     parser.add_argument("--cascade", choices=tuple(questions_alone().cascade), default="precision")
-    parser.add_argument("--items", type=int, default=200, help="of the sample; 200 if absent")
+    parser.add_argument("--items", type=count, default=200, help="of the sample; 200 if absent")
     parser.add_argument("--data", type=Path, metavar="FILE", help="labelled tasks as JSON lines")
     parser.add_argument("--json", action="store_true", help="on one line")
     options = parser.parse_args(arguments)
@@ -192,4 +193,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

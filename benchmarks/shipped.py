@@ -1,9 +1,18 @@
-"""The shipped cascades with their questions alone: nothing settles items before, and thresholds are the map's own."""
+"""The shipped cascades with their questions alone: nothing settles items before, and thresholds are the map's own.
+
+    python -m benchmarks.shipped FILE
+
+Writes them as a config, for ``--config FILE``.
+"""
 
 from __future__ import annotations
 
+import argparse
 import re
+from collections.abc import Sequence
+from pathlib import Path
 
+from benchmarks.script import run_script
 from cascade.config import Config, read_config, shipped_config
 
 SHIPPED = read_config(shipped_config())
@@ -21,13 +30,30 @@ def questions_alone(config: Config = SHIPPED) -> Config:
 CASCADES = questions_alone().cascades()
 
 
-def questions_alone_text(*, outlook: bool) -> str:
-    """The shipped config's text without prior stages and the files of thresholds; its paths are as they were.
+def questions_alone_text(*, outlook: bool, is_elsewhere: bool) -> str:
+    """The shipped config's text without prior stages and the files of thresholds.
 
     Args:
         outlook: Whether the outlooks stay.
+        is_elsewhere: Whether files are named by their whole paths, for a config in another folder.
     """
-    text = shipped_config().read_text(encoding="utf-8")
+    path = shipped_config()
+    text = path.read_text(encoding="utf-8")
     text = re.sub(r'^\[\[cascade\.\w+\.stages\]\]\nkind = "prior"\n(?:.+\n)+\n', "", text, flags=re.MULTILINE)
     keys = "thresholds" if outlook else "thresholds|outlook"
-    return re.sub(rf'^(?:{keys}) = ".*\n', "", text, flags=re.MULTILINE)
+    text = re.sub(rf'^(?:{keys}) = ".*\n', "", text, flags=re.MULTILINE)
+    for file in (*path.parent.glob("*.gguf"), *path.parent.glob("*.toml")) if is_elsewhere else ():
+        text = text.replace(f'"{file.name}"', f'"{file}"')
+    return text
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the config; see the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    file: Path = parser.parse_args(arguments).file
+    file.write_text(questions_alone_text(outlook=True, is_elsewhere=True), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run_script(main)

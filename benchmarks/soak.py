@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.script import run_script
 from benchmarks.shipped import questions_alone
 from cascade import Engine, Item, Task
 from cascade.backends.embedded import open_backend
@@ -170,4 +171,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

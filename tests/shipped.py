@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.shipped import CASCADES, SHIPPED, questions_alone, questions_alone_text
-from cascade.config import shipped_config
 
 __all__ = ["CASCADES", "SHIPPED", "questions_alone", "shipped_text", "write_shipped"]
 
@@ -16,11 +15,7 @@ def shipped_text(*, outlook: bool = True) -> str:
     Args:
         outlook: Whether the outlooks stay.
     """
-    path = shipped_config()
-    text = questions_alone_text(outlook=outlook)
-    for file in (*path.parent.glob("*.gguf"), *path.parent.glob("*.toml")):
-        text = text.replace(f'"{file.name}"', f'"{file}"')
-    return text
+    return questions_alone_text(outlook=outlook, is_elsewhere=True)
 
 
 def write_shipped(path: Path, **thresholds: Path | str) -> Path:
