@@ -6,8 +6,6 @@ configuration, markup and data are missing, but for those whose files hold code 
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
 _SUFFIXES = {
     "ABAP": ".abap",
     "ActionScript": ".as",
@@ -113,7 +111,8 @@ _SUFFIXES = {
     "Prolog": ".prolog",
     "Puppet": ".pp",
     "PureScript": ".purs",
-    "Python": ".py .pyi .pyw .py3 .wsgi .xpy",
+    "Python": ".py .pyw .py3 .wsgi .xpy",
+    "Python stub": ".pyi",
     "QML": ".qml",
     "R": ".r",
     "Racket": ".rkt .rktl",
@@ -181,7 +180,9 @@ _NAMES = {suffix: name for name, suffixes in _SUFFIXES.items() for suffix in suf
 
 def suffix_of(path: str) -> str:
     """The suffix of a path with its dot, as it is written; empty where there is none."""
-    return PurePosixPath(path).suffix
+    name = path.rpartition("/")[2]
+    dot = name.rfind(".")
+    return name[dot:] if 0 < dot < len(name) - 1 else ""
 
 
 def language_of(path: str) -> str:

@@ -75,7 +75,8 @@ class Messages:
 
     def lines(self) -> tuple[str, ...]:
         """One line per reason, in the order in which they first came up."""
-        return tuple(told if isinstance(told, str) else _line(told, cases) for told, cases in self._told.items())
+        lines = (told if isinstance(told, str) else _line(told, cases) for told, cases in self._told.items())
+        return tuple(map(_printable, lines))
 
     def left_out(self) -> tuple[LeftOut, ...]:
         """One record per reason, in the same order."""
@@ -90,7 +91,7 @@ def _record(reason: Reason, cases: _Cases) -> LeftOut:
         count=len(cases.details),
         examples=tuple(map(_printable, list(cases.details)[:_EXAMPLES])),
         languages=dict(languages.most_common()),
-        message=_line(reason, cases),
+        message=_printable(_line(reason, cases)),
     )
 
 
@@ -131,4 +132,4 @@ def _short(text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    return text if text.isprintable() else ascii(text)[1:-1]
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

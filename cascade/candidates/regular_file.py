@@ -9,7 +9,7 @@ from pathlib import Path
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def read_regular(file: Path, limit: int) -> bytes | None:
+def read_regular(file: Path | str, limit: int) -> bytes | None:
     """The first bytes of a file, at most ``limit``; None where it is no regular file.
 
     Raises:

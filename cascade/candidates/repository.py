@@ -160,9 +160,12 @@ def _inside(root: Path, seed: str) -> str:
             what = "is a folder" if any(map(os.path.isdir, places)) else "is no regular file"
         msg = f"The seed {seed!r} {what}; give a file below {str(root)!r}, relative to it or absolute."
         raise InputError(msg)
-    for place in found:
-        if place.is_relative_to(root):
-            return place.relative_to(root).as_posix()
+    path = next((place.relative_to(root).as_posix() for place in found if place.is_relative_to(root)), None)
+    if path is not None and path.isprintable():
+        return path
+    if path is not None:
+        msg = f"The seed {seed!r} has a name that is not UTF-8 or has control characters; rename it."
+        raise InputError(msg)
     msg = f"The seed {seed!r} lies outside {str(root)!r}; give a file below it or a root that holds both."
     raise InputError(msg)
 

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -165,6 +166,27 @@ def test_every_reason_is_documented() -> None:
     text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     assert len(set(keys)) == len(keys) > 20
     assert [key for key in keys if f"`{key}`" not in text] == []
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_source_is_read_or_counted(tmp_path: Path, seed: int) -> None:
+    """In a tree of any kind, read and counted files together are all files whose language is known."""
+    draw = Random(seed)
+    tree = Checkout(tmp_path / "tree").init()
+    folders = ["src", "tests", "vendor", ".ci", "docs", "build", "lib", "größe", "a\tb"]
+    names = ["a.py", "b.go", "c.rb", "d.min.js", "e.md", "test_f.py", "G.PY", "h", "i\n.py", "j.json", "setup.py"]
+    contents = [WIDGET, "", "\0", "x" * 600_001, "version https://git-lfs.github.com/spec/v1\n"]
+    for number in range(120):
+        if draw.random() < 0.05:
+            Checkout(tree.root / "/".join(draw.choices(folders, k=2)) / f"repository{number}").init().commit()
+        inner = [str(one.parent.relative_to(tree.root)) for one in tree.root.glob("*/*/repository*/.git")]
+        folder = draw.choice(inner) if inner and draw.random() < 0.3 else "/".join(draw.choices(folders, k=2))
+        tree.write({f"{folder}/{draw.choice(names)}": draw.choice(contents)})
+    if draw.random() < 0.5:
+        tree.git("add", "src", "lib")
+    result = tree.find("widget")
+    total = sum(bool(language_of(file.name)) for file in tree.root.rglob("*") if file.is_file())
+    assert result.n_read + sum(one.count for one in result.left_out if one.unit == "file") == total
 
 
 # Repositories within the repository.
@@ -524,7 +546,36 @@ def test_many_files_are_listed(tmp_path: Path) -> None:
 def test_examples_are_printable(checkout: Checkout, name: str) -> None:
     """Names that no terminal and no JSON should carry are shown escaped."""
     checkout.write({name: ""})
-    told = reasons(checkout.find("widget"))["name"]
+    result = checkout.find("widget")
+    told = reasons(result)["name"]
     assert told.count == 1
     assert told.examples[0].isascii()
-    assert told.examples[0].isprintable()
+    assert all(text.isprintable() for text in (*told.examples, *result.messages))
+    with pytest.raises(InputError, match="rename it"):
+        checkout.find("widget", name)
+
+
+def test_root_may_have_any_name(tmp_path: Path) -> None:
+    """Messages that name the root are printable too, and keep what can be printed."""
+    root = Checkout(tmp_path / os.fsdecode(b"gr\xc3\xb6\xdfe\n")).init().commit({"a.py": WIDGET})
+    root.git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},lib")
+    result = root.find("widget")
+    assert read(result) == {"a.py"}
+    assert "gr\u00f6\\udcdfe\\n" in reasons(result)["submodule"].message
+
+
+def test_working_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative root cannot be found where the working directory was removed."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(InputError, match="give an absolute path"):
+        find_candidates(Path(), "widget", cache=None)
+
+
+def test_without_git_the_folder_is_walked(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git need not be installed."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    result = checkout.find("widget")
+    assert read(result) == {"widget.py"}
+    assert "git could not be started" in result.messages[0]
