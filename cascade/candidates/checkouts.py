@@ -89,12 +89,13 @@ def _by_git(root: Path, at: str, tree: WorkTree, found: Checkouts, messages: Mes
     for warning in tree.warnings[:_WARNINGS]:
         messages.add(f"git says: {one_line(warning)}")
     inner = [prefix + path for path in tree.nested]
-    fetch = f"`git -C {shlex.quote(str(root / at))} submodule update --init --recursive` checks them out."
+    fetch = f"`git -C {shlex.quote(str(root / at))} submodule update --init --recursive`"
+    advice = f"{fetch} checks out those that .gitmodules names."
     for path in (prefix + path for path in tree.submodules):
         if os.path.islink(root / path):  # noqa: PTH114  as above
             found.names.add(path)
         elif os.path.lexists(root / path / ".git"):
             inner.append(path)
         else:
-            messages.leave_out(SUBMODULE, path, advice=fetch)
+            messages.leave_out(SUBMODULE, path, advice=advice)
     return inner

@@ -109,3 +109,4 @@ NOT_UTF8 = _has_no_symbols(
 )
 NOT_PYTHON = _has_no_symbols("not_python", "it does not parse as Python", "they do not parse as Python")
 NO_READER = _has_no_symbols("no_reader", "its language is not read", "their languages are not read")
+WITHOUT_SYMBOLS = frozenset(reason.key for reason in (NO_GRAMMAR, BROKEN_GRAMMAR, NOT_UTF8, NOT_PYTHON, NO_READER))

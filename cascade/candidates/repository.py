@@ -18,7 +18,7 @@ from cascade.candidates.listing import Listing, list_files, tell_exclusions
 from cascade.candidates.messages import LeftOut, Messages
 from cascade.candidates.outline import Outline
 from cascade.candidates.outline_cache import OutlineCache, outline_key
-from cascade.candidates.reasons import NO_READER
+from cascade.candidates.reasons import NO_READER, WITHOUT_SYMBOLS
 from cascade.candidates.records import FileRecord, SymbolRecord
 from cascade.candidates.source import may_be_kept, read_outline, read_source, read_symbols, tell_problem
 from cascade.candidates.tiers import Ties, rank_files
@@ -62,6 +62,8 @@ class Candidates:
 
     def without_symbols(self) -> str:
         """Why no symbol was found, where none was, and what to do; empty where the messages say it."""
+        if self.n_read and self.n_read == sum(one.count for one in self.left_out if one.reason in WITHOUT_SYMBOLS):
+            return "There are no candidates: none of the files that were read has symbols, as other notes explain."
         if self.files or self.task.seeds:
             return "There are no candidates: the files that were found define no function, method or class."
         return _WITHOUT_WORDS if self.n_read else ""

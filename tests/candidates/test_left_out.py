@@ -99,6 +99,8 @@ def test_empty_results_say_why(checkout: Checkout) -> None:
     plain = checkout.find("nothing", "plain1.py")
     assert "define no function" in plain.without_symbols()
     assert "no other file is tied to the seeds" in plain.without_files()
+    broken = Checkout(checkout.root / "broken").write({"a.py": "(", "b.py": b"x = '\xff'"}).find("nothing")
+    assert "none of the files that were read has symbols" in broken.without_symbols()
 
 
 @pytest.mark.parametrize(
@@ -226,7 +228,7 @@ def test_submodule_that_is_not_checked_out_is_told(checkout: Checkout, helper: C
     assert (told.count, told.unit, told.examples) == (1, "submodule", ("libs/helper",))
     assert told.message == (
         "1 submodule is not checked out: libs/helper. "
-        f"`git -C '{clone.root}' submodule update --init --recursive` checks them out."
+        f"`git -C '{clone.root}' submodule update --init --recursive` checks out those that .gitmodules names."
     )
     clone.git("-c", "protocol.file.allow=always", "submodule", "update", "--init", "--recursive")
     assert "libs/helper/mate.py" in read(clone.find("widget"))
