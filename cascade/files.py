@@ -177,10 +177,15 @@ class _Joined(io.RawIOBase):
 
 def _decoded(data: bytes, path: Path, line: int = 1) -> str:
     """The text of bytes that begin at a line of a file."""
+    zero = data.find(b"\0")
+    if zero >= 0 and not data.startswith(_UTF_16):
+        line += data.count(b"\n", 0, zero)
+        msg = f"{name_of(path)}, line {line}: has a zero byte, as no text has. Save the file as UTF-8."
+        raise InputError(msg)
     try:
         return data.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
-        given = "it is UTF-16" if data.startswith(_UTF_16) else f"byte 0x{error.object[error.start]:02x}"
+        given = "it is UTF-16 or UTF-32" if data.startswith(_UTF_16) else f"byte 0x{error.object[error.start]:02x}"
         line += error.object.count(b"\n", 0, error.start)
         msg = f"{name_of(path)}, line {line}: is not UTF-8 ({given}). Save the file as UTF-8."
         raise InputError(msg) from error

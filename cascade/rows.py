@@ -1,9 +1,7 @@
-"""JSON lines from outside: items, labelled items, and labelled tasks; read into the pure core."""
+"""Items and labelled tasks from files of JSON lines, into the pure core."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,18 +9,18 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
 
 from cascade.candidates.commits import CommitTask
 from cascade.complaints import shown
 from cascade.errors import InputError, ItemError
-from cascade.files import name_of, read_lines
+from cascade.files import name_of
 from cascade.item_rows import ItemRow, LabelledTaskRow
 from cascade.items import Item, Task
+from cascade.json_lines import REMEDY, read_objects
 from cascade.tree import Cascade
 
 _Model = TypeVar("_Model", bound=BaseModel)
-_REMEDY = "Give JSON lines, one object each, plain or gzipped."
+_SHOWN = 200  # characters of an id
 
 
 class Format(StrEnum):
@@ -68,15 +66,17 @@ def read_items(path: Path, cascade: Cascade | None = None) -> list[Item]:
     """
     found: list[Item] = []
     first: dict[str, str] = {}
-    for where, value in _lines(path):
+    for where, value in read_objects(path):
         item = _item(_parse(ItemRow, value, where), where)
         before = first.setdefault(item.id, where)
         if before != where:
-            _refuse(where, "id", f"{item.id!r} is the id of {before.rpartition(', ')[2]} as well; make ids unique")
+            _refuse(
+                where, "id", f"{item.id[:_SHOWN]!r} is the id of {before.rpartition(', ')[2]} as well; make ids unique"
+            )
         _check_tiers(item, where, "tiers", cascade)
         found.append(item)
     if not found:
-        msg = f"{name_of(path)}: has no items. {_REMEDY}"
+        msg = f"{name_of(path)}: has no items. {REMEDY}"
         raise InputError(msg)
     return found
 
@@ -94,7 +94,7 @@ def read_tasks(paths: Iterable[Path], cascade: Cascade, form: Format | None = No
         found += read_labelled(path, cascade, form)
         names.append(name_of(path))
         if len(found) == before:
-            msg = f"{names[-1]}: has no tasks. {_REMEDY}"
+            msg = f"{names[-1]}: has no tasks. {REMEDY}"
             raise InputError(msg)
     if not any(labelled.items for labelled in found):
         msg = f"{', '.join(names)}: no task has an item, so there is nothing to score. Give labelled tasks with items."
@@ -114,7 +114,7 @@ def read_labelled(path: Path, cascade: Cascade, form: Format | None = None) -> I
     Raises:
         InputError: Names file, line and field, such as a label that the cascade does not have.
     """
-    for where, value in _lines(path):
+    for where, value in read_objects(path):
         is_commit = form is Format.COMMITS or (form is None and {"commit", "files", "symbols"} <= set(value))
         key = "items" if not is_commit else "files" if asks_files(cascade) else "symbols"
         found = _from_commit(value, where, cascade) if is_commit else _from_row(value, where)
@@ -157,7 +157,9 @@ def _check_labelled(labelled: Labelled, where: str, key: str, cascade: Cascade) 
     for place, (item, label) in enumerate(zip(labelled.items, labelled.labels, strict=True)):
         before = first.setdefault(item.id, place)
         if before != place:
-            _refuse(where, f"{key}.{place}.id", f"{item.id!r} is the id of {key}.{before} as well; make ids unique")
+            _refuse(
+                where, f"{key}.{place}.id", f"{item.id[:_SHOWN]!r} is the id of {key}.{before} as well; make ids unique"
+            )
         if label not in cascade.labels:
             known = ", ".join(cascade.labels)
             _refuse(where, f"{key}.{place}.label", f"{label!r} is not one of cascade {cascade.name!r}: {known}")
@@ -196,34 +198,3 @@ def _parse(model: type[_Model], value: dict[str, Any], where: str) -> _Model:
 def _refuse(where: str, field: str, problem: str, cause: Exception | None = None) -> NoReturn:
     msg = f"{where}: field {field!r}: {problem}."
     raise InputError(msg) from cause
-
-
-def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(file and line, object) of every line that is not blank."""
-    for number, line in read_lines(path, _REMEDY):
-        if line.strip():
-            where = f"{name_of(path)}, line {number}"
-            yield where, _object(line, where)
-
-
-def _object(line: str, where: str) -> dict[str, Any]:
-    try:
-        from_json(line, allow_inf_nan=False)  # stricter than Python: no lone surrogates, nothing deep, no long numbers
-        value = json.loads(line, object_pairs_hook=_each_key_once)
-    except ValueError as error:
-        problem = re.sub(r" at line 1 (column \d+)$", r" at \1", str(error))
-        msg = f"{where}: is not JSON ({problem}). Each line is one object."
-        raise InputError(msg) from error
-    if not isinstance(value, dict):
-        msg = f"{where}: is a JSON {type(value).__name__}. Each line is one object."
-        raise InputError(msg)
-    return value
-
-
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(key for at, (key, _) in enumerate(pairs) if key in dict(pairs[:at]))
-        msg = f"an object has the key {twice!r} twice"
-        raise ValueError(msg)
-    return found

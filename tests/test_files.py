@@ -126,7 +126,9 @@ def test_a_closed_stdin_is_refused() -> None:
         (PACKED + b"more", "is damaged, gzip cannot unpack it"),
         (b"\x1f\x8b", "is damaged, gzip cannot unpack it"),
         (b"fine\nfine\nnot \xff fine", "line 3: is not UTF-8 (byte 0xff)"),
-        ("größe".encode("utf-16"), "line 1: is not UTF-8 (it is UTF-16)"),
+        ("größe".encode("utf-16"), "line 1: is not UTF-8 (it is UTF-16 or UTF-32)"),
+        ("größe".encode("utf-32"), "line 1: is not UTF-8 (it is UTF-16 or UTF-32)"),
+        (b"fine\nnot \0 fine", "line 2: has a zero byte"),
         (gzip.compress(b"\xc3"), "line 1: is not UTF-8 (byte 0xc3)"),
     ],
 )
