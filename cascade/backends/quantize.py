@@ -89,11 +89,11 @@ def quantize(wanted: Quantisation, tell: Tell) -> Sizes:
     """
     number = _number(wanted.type)
     _check_target(wanted)
-    _check_source(wanted)
+    before = _check_source(wanted)
     with whole_file(wanted.target) as part:
         _run(wanted, number, part, tell)
-        _check_result(part)
-    return Sizes(before=wanted.source.stat().st_size, after=wanted.target.stat().st_size)
+        after = _check_result(part)
+    return Sizes(before=before, after=after)
 
 
 def _number(name: str) -> int:
@@ -122,7 +122,8 @@ def _check_target(wanted: Quantisation) -> None:
     check_output(target)
 
 
-def _check_source(wanted: Quantisation) -> None:
+def _check_source(wanted: Quantisation) -> int:
+    """The size of the model to read, once it is clear that it can be written in another format."""
     file = read_gguf(wanted.source)
     check_model(file)
     given = matrix_type(file)
@@ -132,6 +133,7 @@ def _check_source(wanted: Quantisation) -> None:
             f"original once. Give a file in {', '.join(_WHOLE)}, or accept the loss with --allow-requantize."
         )
         raise InputError(msg)
+    return file.size
 
 
 def _run(wanted: Quantisation, number: int, part: Path, tell: Tell) -> None:
@@ -161,9 +163,12 @@ def _run(wanted: Quantisation, number: int, part: Path, tell: Tell) -> None:
             raise MachineError(msg)
 
 
-def _check_result(part: Path) -> None:
+def _check_result(part: Path) -> int:
+    """The size of what was written, once it is clear that it can be used."""
     try:
-        check_model(read_gguf(part))
+        file = read_gguf(part)
+        check_model(file)
     except ModelFileError as error:
         msg = f"llama.cpp wrote a file that cannot be used: {error}"
         raise MachineError(msg) from error
+    return file.size
