@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cascade.candidates.messages import Messages
 from cascade.candidates.outline import Outline
 from cascade.files import reason
+
+if TYPE_CHECKING:
+    import sqlite3
 
 _SCHEMA = 2  # raise it whenever an outline is read differently
 _FILE = "outlines.sqlite3"
@@ -55,7 +58,7 @@ class OutlineCache:
             return {key: Outline.load(text) for key, text in rows}
         except (FileNotFoundError, NotADirectoryError):  # nothing was kept yet; keeping finds out why nothing can be
             return {}
-        except (sqlite3.Error, OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a cache, it never stops the work
             self._give_up(error)
             return {}
 
@@ -69,10 +72,12 @@ class OutlineCache:
             with closing(self._connect(self._file)) as database, database:
                 database.executemany("INSERT OR IGNORE INTO outlines (key, outline) VALUES (?, ?)", rows)
                 database.execute("DELETE FROM outlines WHERE id <= (SELECT max(id) FROM outlines) - ?", (_MAX_ROWS,))
-        except (sqlite3.Error, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - as above
             self._give_up(error)
 
     def _connect(self, file: Path) -> sqlite3.Connection:
+        import sqlite3  # noqa: PLC0415 - some Pythons are built without it
+
         database = sqlite3.connect(file, timeout=self._busy_s)
         try:
             database.execute("PRAGMA journal_mode = WAL")

@@ -28,7 +28,7 @@ from cascade.tree import Cascade
 
 def classify(  # noqa: PLR0913 - the command line's options
     *,
-    task: Annotated[str | None, typer.Option(help="What is to be done, in plain words.")] = None,
+    task: Annotated[str | None, typer.Option(help="What is to be done, in plain words, taken as it stands.")] = None,
     task_file: Annotated[
         Path | None, typer.Option(help="A text file that says it, in place of --task; - for stdin.")
     ] = None,

@@ -142,6 +142,20 @@ def test_a_full_disk_costs_a_message(project: Checkout, tmp_path: Path) -> None:
     assert sum("Without the cache" in line for line in shown) == 1
 
 
+def test_a_python_without_sqlite_costs_a_message(project: Checkout, tmp_path: Path) -> None:
+    """Where Python was built without the module, candidates are found as without a cache."""
+    code = (
+        "import sys; from pathlib import Path; sys.modules['sqlite3'] = None\n"
+        "from cascade.candidates.repository import find_candidates\n"
+        "found = find_candidates(Path(sys.argv[1]), 'widget', ['seed.py'], cache=Path(sys.argv[2]))\n"
+        "print(len(found.files), *found.messages, sep='\\n')"
+    )
+    command = [sys.executable, "-c", code, str(project.root), str(tmp_path / "cache")]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert shown[0] == "2"
+    assert sum("Without the cache" in line for line in shown) == 1
+
+
 def test_two_writers_share_the_file(tmp_path: Path) -> None:
     """A writer does not disturb one that has the file open."""
     one, two = OutlineCache(tmp_path, Messages()), OutlineCache(tmp_path, Messages())
