@@ -31,15 +31,16 @@ def spoilt_places(jobs: Sequence[Job], scores: Scores, *, is_stopped: bool, is_l
             f"{jobs[0].question.adapter!r}. That is a fault of the backend; it must give one for each."
         )
         raise BackendError(msg)
-    # Asked again, what is owed is waited for: a wave that nothing comes of would be asked for ever.
+    # Asked again, what is owed is waited for: a wave of which nothing comes would be asked for ever.
     may_owe = is_limited or any(
-        place not in scores.under_way or job.walk.is_owed is None for place, job in enumerate(jobs)
+        place not in scores.under_way or (job.stage.name, job.tier) not in job.walk.owed
+        for place, job in enumerate(jobs)
     )
     spoilt = dict(scores.spoilt)
     for place, logit in enumerate(scores.logits):
         is_known = place in scores.spoilt or place in scores.unanswered
-        is_owed = may_owe and place in scores.under_way and scores.under_way[place]()
-        if not (isfinite(logit) or is_known or (isnan(logit) and (is_stopped or is_owed))):
+        is_to_come = is_stopped or (may_owe and place in scores.under_way)
+        if not (isfinite(logit) or is_known or (isnan(logit) and is_to_come)):
             spoilt[place] = f"its log odds are {logit}"
     return spoilt
 
@@ -72,8 +73,13 @@ def walk_on(jobs: Sequence[Job], scores: Scores) -> None:
     for job, logit, p in zip(jobs, scores.logits, p_yes(scores.logits).tolist(), strict=True):
         if isfinite(logit):
             job.walk.take(job.stage, job.tier, p)
-    for place, is_owed in scores.under_way.items():
-        jobs[place].walk.is_owed = is_owed
+    for place, job in enumerate(jobs):
+        key = job.stage.name, job.tier
+        if place in scores.under_way:
+            job.walk.is_owed = scores.under_way[place]
+            job.walk.owed.add(key)
+        else:
+            job.walk.owed.discard(key)
     for place, cause in scores.unanswered.items():
         job = jobs[place]
         if not job.is_ahead:

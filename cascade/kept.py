@@ -69,10 +69,12 @@ class KeptNodes:
         self.tokens -= len(key[0].tokens)
         return True
 
-    def lose(self) -> None:
-        """The backend has forgotten everything."""
+    def lose(self) -> list[Kept]:
+        """Count nothing as kept; returns what was."""
+        gone = list(self.nodes)
         self.nodes.clear()
         self.tokens = 0
+        return gone
 
     def has_item(self, walk: Walk, adapter: str) -> bool:
         """Whether a walk's item is kept, so that an adapter's question of it costs its own tokens alone."""

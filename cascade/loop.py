@@ -108,7 +108,7 @@ class Loop:
 
     def stop(self) -> None:
         """Stop after the decode at hand; calls that wait get a ClosedError. Waits for the end."""
-        self._post(self._fail, ClosedError("The engine was closed while this call was waiting."))
+        self._post(self._fail, ClosedError("The engine was closed while this call was waiting. Open a new one."))
         self._thread.join()
 
     def _post(self, function: Callable[..., None], *arguments: Any) -> None:
@@ -207,10 +207,18 @@ class Loop:
         if not plan.jobs and self._tries():
             plan = self._planner.next_wave([turn.offers[0][:1]])
             self._release(plan.evicted)
+        request = turn.requests[0]
         if plan.jobs:
             await self._score(plan)
+        elif request.ends < inf:
+            self._give_up(request)
         else:
-            self._give_up(turn.requests[0])
+            room = self._planner.terms.room
+            msg = (
+                f"There is no room for a prompt where {room.nodes} sequences and {room.tokens} cells are all. "
+                "Raise model.n_seq_max or model.n_ctx in the config."
+            )
+            self._finish(request, BackendError(msg))
 
     def _tries(self) -> bool:
         """Whether to try although it will be too late by prediction: now and then, for that may have become wrong."""
@@ -231,7 +239,7 @@ class Loop:
             scores = await self._backend.score(Wave(probes, plan.predicted_ms, left_ms), running.stop)
             spoilt = spoilt_places(wave, scores, is_stopped=running.stop.is_asked, is_limited=left_ms < inf)
         except BackendError as error:
-            self._planner.kept.lose()
+            self._release(self._planner.kept.lose())
             for request in running.owners:
                 self._finish(request, error)
             return
@@ -272,7 +280,7 @@ class Loop:
     def _settle(self) -> None:
         for request in (*self._admission.growing, *self._requests):
             if request.is_probe:  # half of its steps would pass for all
-                self._finish(request, ClosedError("The engine was settled before all stages were asked."))
+                self._finish(request, ClosedError("The engine was settled before all stages were asked. Ask again."))
             else:
                 self._give_up(request)
 

@@ -115,13 +115,13 @@ class Planner:
         leader, every = by_request[0], [job for found in by_request for job in found]
         evicted: tuple[Kept, ...] = ()
         draft = self._draft(leader, every, left_ms)
+        if draft is None and not self._has_room(leader):
+            evicted = self._evict_parked(leader[0], every)
+            if not self._has_room(leader):
+                evicted += self._evict(leader[0])
+            draft = self._draft(leader, every, left_ms)
         if draft is None:
-            if self._has_room(leader):
-                return Plan(())  # it is time that is short
-            evicted = self._evict_parked(leader[0], every) or self._evict(leader[0])
-            draft = self._draft(leader, every, left_ms) or self._fill(every, leader[0].question.adapter, left_ms)
-        if not draft.jobs:
-            return Plan((), evicted)
+            return Plan((), evicted)  # it is time that is short
         if self._speculates and draft.is_whole:
             self._ask_ahead(draft, left_ms)
         predicted_ms = self.model.predict(draft.work(self._setting))

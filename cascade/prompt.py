@@ -219,6 +219,7 @@ class PromptBuilder:
     tokenizer: Tokenizer
     limits: Limits = field(default_factory=Limits)
     _seen: dict[tuple[Piece, ...], tuple[int, ...]] = field(default_factory=dict, repr=False)
+    _markers: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     _capacity: int = 50_000
 
     def task(self, instructions: str, questions: Sequence[Question], task: Task) -> Node:
@@ -242,7 +243,12 @@ class PromptBuilder:
 
     def marker_tokens(self, marker: str) -> tuple[int, ...]:
         """Token ids of a question's marker with what closes the prompt."""
-        return self._tokens(render(self.form.question, {"marker": marker}))
+        tokens = self._markers.get(marker)
+        if tokens is None:
+            if len(self._markers) >= self._capacity:
+                self._markers.clear()
+            tokens = self._markers[marker] = self._tokens(render(self.form.question, {"marker": marker}))
+        return tokens
 
     def label_tokens(self) -> tuple[int, int]:
         """Token ids of yes and no.

@@ -20,10 +20,11 @@ from cascade.wave import Draft, Job, Setting
 def questions_ahead(draft: Draft) -> dict[Job, float]:
     """What the items of a draft may be asked later under its adapter, with the probability that they are."""
     found: dict[Job, float] = {}
-    for job in draft.jobs:
-        likely = {entry.stage.name: entry.probability for entry in job.walk.expected.reach(job.stage)}
-        for stage, tier, question in job.walk.ahead(draft.adapter):
-            found[Job(job.walk, stage, tier, question)] = likely[stage.name]
+    # An item that is asked in several tiers has several jobs, and is asked ahead once.
+    for walk, here in {job.walk: job.stage for job in draft.jobs}.items():
+        likely = {entry.stage.name: entry.probability for entry in walk.expected.reach(here)}
+        for stage, tier, question in walk.ahead(draft.adapter):
+            found[Job(walk, stage, tier, question)] = likely[stage.name]
     return found
 
 

@@ -32,6 +32,7 @@ class Walk:
         status: How the label came about.
         cause: Why the way was cut short, where a server could not answer; empty otherwise.
         is_owed: Whether a server still owes it an answer; None where none does.
+        owed: The (stage, tier) pairs of which that was so when they were asked last.
     """
 
     item: Item
@@ -48,6 +49,7 @@ class Walk:
     status: Status = Status.DECIDED
     cause: str = ""
     is_owed: Callable[[], bool] | None = None
+    owed: set[tuple[str, str]] = field(default_factory=set)
     _scores: dict[tuple[str, str], float] = field(default_factory=dict)  # (stage, tier) -> p(yes)
 
     @property
@@ -106,23 +108,20 @@ class Walk:
         self.steps.append(step)
         self._go(prior.target(answer=answer))
 
-    def cut(self, status: Status, cause: str = "") -> None:
-        """End here, with the likeliest label of items that stand here."""
-        if self.stage is None:
-            return
-        sure = self._sure(self.stage)
-        if sure is not None:
+    def give_up(self, cause: str = "") -> None:
+        """End here because time ran out or nobody can answer, as far as what has answered does not lead on."""
+        while self.stage is not None and self._sure(self.stage) is not None:
             self._move(self.stage)
-            self.cut(status, cause)
+        self._cut(cause)
+
+    def _cut(self, cause: str = "") -> None:
+        """End here, with the likeliest label of items that stand here, and the status that tells how far it got."""
+        if self.stage is None:
             return
         self.cause = cause
         self.label, self.p_label = self.expected.likeliest(self.stage, None if self.depth else self.p_matters)
-        self.status = status
+        self.status = Status.DEPTH_CAP if self.depth else Status.DEADLINE
         self.stage = None
-
-    def give_up(self, cause: str = "") -> None:
-        """End here because time ran out or nobody can answer, with the status that tells whether anything was asked."""
-        self.cut(Status.DEPTH_CAP if self.depth else Status.DEADLINE, cause)
 
     def _open(self, stage: Stage) -> list[tuple[str, Question]]:
         tiers = stage.tiers_of(self.item)
@@ -148,7 +147,7 @@ class Walk:
             return
         self._go(target)
         if self.depth == self.most:
-            self.cut(Status.DEPTH_CAP)
+            self._cut()
 
     def _go(self, target: Target) -> None:
         if target.is_label:

@@ -33,6 +33,7 @@ from cascade.expectation import Expectation
 from cascade.outlook import Outlook, Prior
 from cascade.outlook_file import read_outlook, write_outlook
 from cascade.request import Request
+from cascade.stage import Target
 from cascade.stop import Stop
 from cascade.tree import Cascade
 from cascade.walk import Walk
@@ -147,10 +148,10 @@ def test_a_walk_that_is_cut_gets_the_likeliest_label_of_where_it_stands() -> Non
     """Its steps stay; nothing is asked of it any more."""
     walk = Walk(plain_items(1)[0], Expectation(KNOWN), KNOWN.first)
     walk.take(KNOWN.first, "", 0.9)
-    walk.cut(Status.DEPTH_CAP)
+    walk.give_up()
     assert (walk.label, walk.p_label, walk.status) == ("primary", 0.5, Status.DEPTH_CAP)
     assert ([step.stage for step in walk.steps], walk.pending(), walk.is_done) == (["relevant"], [], True)
-    walk.cut(Status.DEADLINE)
+    walk.give_up()
     assert walk.status is Status.DEPTH_CAP
 
 
@@ -159,12 +160,37 @@ def test_a_tier_that_said_yes_decides_although_others_were_not_asked() -> None:
     item = Item(id="1", kind="file", name="a", tiers=("dependency", "metadata"))
     sure, open_ = (Walk(item, Expectation(SCOPE), SCOPE.first) for _ in range(2))
     sure.take(SCOPE.first, "metadata", 0.9)
-    sure.cut(Status.DEADLINE)
+    sure.give_up()
     assert (sure.label, sure.status, sure.p_label) == ("relevant", Status.DECIDED, None)
     assert [step.tier for step in sure.steps] == ["metadata"]
     open_.take(SCOPE.first, "metadata", 0.01)
-    open_.cut(Status.DEADLINE)
+    open_.give_up()
     assert (open_.status, open_.steps) == (Status.DEADLINE, [])
+
+
+def test_a_cut_after_a_sure_answer_tells_that_something_was_asked() -> None:
+    """Where one tier's yes leads on to a stage that is not asked any more, the item has passed a stage."""
+    item = Item(id="1", kind="file", name="a", tiers=("dependency", "metadata"))
+    below, out = Target("relevant", is_label=False), Target("excluded", is_label=True)
+    first = replace(SCOPE.first, name="tiers", yes=below, no=out)
+    cascade = replace(PRECISION, outlook=Outlook(), stages=(first, *PRECISION.stages))
+    walk = Walk(item, Expectation(cascade), cascade.first)
+    walk.take(cascade.first, "metadata", 0.99)
+    walk.give_up()
+    assert (walk.status, [step.tier for step in walk.steps], walk.depth) == (Status.DEPTH_CAP, ["metadata"], 1)
+
+
+def test_a_depth_holds_whatever_was_asked_ahead() -> None:
+    """A tier of a later stage that was asked ahead and said yes does not lead past the cap."""
+    item = Item(id="1", kind="file", name="a", tiers=("dependency", "metadata"))
+    below, kept, out = Target("tiers", is_label=False), Target("kept", is_label=True), Target("out", is_label=True)
+    first = replace(PRECISION.first, yes=below, no=out)
+    second = replace(SCOPE.first, name="tiers", yes=kept, no=out)
+    cascade = replace(SCOPE, labels=("out", "kept"), dropped="out", stages=(first, second), outlook=Outlook())
+    walk = Walk(item, Expectation(cascade), first, most=1)
+    walk.take(second, "metadata", 0.99)
+    walk.take(first, "", 0.99)
+    assert (walk.status, walk.depth, [step.stage for step in walk.steps]) == (Status.DEPTH_CAP, 1, [first.name])
 
 
 def test_answers_that_were_asked_ahead_are_used_once_the_way_leads_there() -> None:

@@ -147,6 +147,22 @@ def test_a_failed_wave_fails_its_request_and_no_other() -> None:
         assert len(engine.classify("a task", plain_items(3)).decisions) == 3
 
 
+def test_what_a_failed_wave_has_left_is_released() -> None:
+    """A backend that keeps it in spite of the failure is told to forget it, before anything else is asked."""
+    engine, backend = _engine(fail_at=0)
+    with engine:
+        with pytest.raises(BackendError, match="Wave 0 fails"):
+            engine.classify("a task", plain_items(3))
+        assert {node for probe in backend.waves[0].probes for node in probe.node.path[:-1]} <= set(backend.released)
+
+
+def test_a_prompt_without_room_is_an_error_and_no_label() -> None:
+    """Where a backend has fewer sequences than a prompt has nodes, no item ends with a label that nobody asked for."""
+    engine, _ = _engine(max_nodes=2)
+    with engine, pytest.raises(BackendError, match=r"no room for a prompt where 2 sequences and .*model.n_seq_max"):
+        engine.classify("a task", plain_items(3))
+
+
 class _Dying(ScriptedBackend):
     """A backend whose worker dies of something that is no BackendError."""
 

@@ -244,7 +244,10 @@ FAULTS: dict[str, tuple[Callable[[Scores, int], Scores], str]] = {
         lambda scores, _: replace(scores, logits=[math.nan] * 5, under_way={at: lambda: True for at in range(5)}),
         "its log odds are nan",
     ),
-    "owed no more": (lambda scores, _: replace(_with(math.nan)(scores, 0), under_way={0: lambda: False}), "nan"),
+    "owed for ever": (
+        lambda scores, _: replace(scores, logits=[math.nan] * 5, under_way={at: lambda: False for at in range(5)}),
+        "its log odds are nan",
+    ),
 }
 
 
@@ -261,7 +264,16 @@ def test_a_backend_that_answers_no_number_is_an_error(fault: str) -> None:
         assert engine.n_kept == 0
 
 
-@pytest.mark.parametrize("fault", ["nan", "inf", "-inf", "too few", "owed no more"])
+def test_an_answer_that_comes_as_the_wave_ends_is_asked_for_again() -> None:
+    """What a server owed when the wave ended may be there when the engine looks; that is no fault."""
+    owed = _with(math.nan)
+    backend = _Changed(lambda scores, n: scores if n else replace(owed(scores, n), under_way={0: lambda: False}))
+    with Engine(backend, CASCADES) as engine:
+        report = engine.classify("a task", plain_items(5))
+    assert {decision.label for decision in report.decisions} == {"primary"}
+
+
+@pytest.mark.parametrize("fault", ["nan", "inf", "-inf", "too few", "too many"])
 def test_a_budget_does_not_hide_it(fault: str) -> None:
     """With all the time in the world and with little, it is an error and no label."""
     with Engine(_Changed(FAULTS[fault][0]), CASCADES) as engine:

@@ -238,6 +238,18 @@ def test_what_the_backend_lost_is_computed_again() -> None:
     assert {run.computed[walk.path[-1], BASE] for walk in run.requests[0].walks} == {2}
 
 
+def test_whoever_has_the_turn_gets_room_whatever_is_kept_for_others() -> None:
+    """Items that nobody asks for now go first, and where that is not enough the tasks above them."""
+    first, second = _requests([("precision", 2), ("precision", 2)])
+    longest = max(walk.path[-1].end for request in (first, second) for walk in request.walks)
+    room = Room(nodes=100, tokens=longest + max(len(BUILDER.marker_tokens(name)) for name in PRECISION))
+    run = _Run([first, second], ACTIVATED, room)
+    assert run.planner.next_wave([first.open_walks]).jobs
+    plan = run.planner.next_wave([second.open_walks])
+    assert [job.walk for job in plan.jobs] == second.walks[:1]
+    assert first.walks[0].path[0] in {node for node, _ in plan.evicted}
+
+
 @pytest.mark.parametrize("requests", [[], [[]]])
 def test_nothing_open_is_no_wave(requests: list[list[object]]) -> None:
     """With no request, or none with open items, there is nothing to do."""

@@ -18,6 +18,7 @@ from cascade.planner import Planner, Room, Terms
 from cascade.prompt import FORMATS, PromptBuilder
 from cascade.report import Provenance
 from cascade.request import new_request
+from cascade.stage import Target
 from cascade.wave import Plan
 from tests.requests import plain_items, symbols
 from tests.shipped import CASCADES, SHIPPED
@@ -38,10 +39,19 @@ def _under(adapter: str) -> Cascade:
     )
 
 
-def _plan(cascade: Cascade, n: int, costs: Costs, room: Room = WIDE, *, speculates: bool = True) -> Plan:
+def _plan(
+    cascade: Cascade,
+    n: int,
+    costs: Costs,
+    room: Room = WIDE,
+    *,
+    speculates: bool = True,
+    tiers: tuple[str, ...] = (),
+) -> Plan:
     adapters = dict.fromkeys(cascade.adapters(), "")
     provenance = Provenance(model="", adapters=adapters, prompt_format="", label_tokens=(0, 1))
-    request = new_request("a task", plain_items(n), Expectation(cascade), provenance)
+    items = [replace(item, tiers=tiers) for item in plain_items(n)]
+    request = new_request("a task", items, Expectation(cascade), provenance)
     deque(request.grow(BUILDER, 1_000_000), maxlen=0)
     names = (BASE, *cascade.adapters())
     planner = Planner(
@@ -59,6 +69,18 @@ def test_one_item_is_asked_all_that_one_adapter_may_be_asked(adapter: str) -> No
     plan = _plan(_under(adapter), 1, Costs())
     assert [job.stage.name for job in plan.jobs] == ["relevant", "primary", "supporting"]
     assert [job.is_ahead for job in plan.jobs] == [False, True, True]
+
+
+def test_an_item_of_several_tiers_is_asked_ahead_once() -> None:
+    """Each question of a later stage stands once in a wave, however many tiers of the item are asked in it."""
+    first = CASCADES["scope"].first
+    tiers = {tier: replace(question, adapter=BASE) for tier, question in first.questions.items()}
+    below, out = Target("relevant", is_label=False), Target("excluded", is_label=True)
+    stages = (replace(first, name="tiers", questions=tiers, yes=below, no=out), *_under(BASE).stages)
+    cascade = replace(PRECISION, outlook=Outlook(), stages=stages)
+    plan = _plan(cascade, 1, Costs(), tiers=tuple(tiers))
+    asked = [(job.stage.name, job.tier) for job in plan.jobs]
+    assert len(asked) == len(set(asked)) == len(tiers) + 3
 
 
 @pytest.mark.parametrize(
