@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -140,7 +140,7 @@ class Engine:
 
     async def stream(
         self, task: Task | str, items: Sequence[Item], cascade: str = "precision", *, budget: BudgetLike = "config"
-    ) -> AsyncIterator[Decision]:
+    ) -> AsyncGenerator[Decision, None]:
         """Decisions as they settle; see ``classify``. Leaving the iteration early drops the request."""
         loop = asyncio.get_running_loop()
         settled: asyncio.Queue[Decision | None] = asyncio.Queue()
