@@ -16,6 +16,10 @@ for _name in ("FORCE_COLOR", "PY_COLORS", "CLICOLOR_FORCE", "GITHUB_ACTIONS", "T
 for _name in [name for name in os.environ if name.lower().endswith("_proxy") or name == "CASCADE_SERVE_TOKEN"]:
     os.environ.pop(_name)
 
+# A git hook tells git where its repository is, and tests make their own.
+for _name in [name for name in os.environ if name.startswith("GIT_")]:
+    os.environ.pop(_name)
+
 # A background job of a script ignores SIGINT, one under nohup SIGHUP, and what tests start would inherit that.
 for _signal in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     if signal.getsignal(_signal) is signal.SIG_IGN:
