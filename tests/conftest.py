@@ -8,17 +8,19 @@ from hypothesis import settings
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=60)
 settings.load_profile("repeatable")
 
-# Output is as in a pipe, whatever the terminal.
-for _name in ("FORCE_COLOR", "PY_COLORS", "CLICOLOR_FORCE", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
-    os.environ.pop(_name, None)
+# Output is as in a pipe, whatever the terminal and its encoding.
+_TERMINAL = {
+    "FORCE_COLOR", "PY_COLORS", "CLICOLOR_FORCE", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE",
+    "COLUMNS", "LINES", "PYTHONUTF8", "PYTHONIOENCODING",
+}  # fmt: skip
 
-# What tests serve is on this machine, where no proxy reaches it, and is open unless a test says otherwise.
-for _name in [name for name in os.environ if name.lower().endswith("_proxy") or name == "CASCADE_SERVE_TOKEN"]:
-    os.environ.pop(_name)
+# The service is open unless a test says otherwise.
+_SERVICE = {"CASCADE_SERVE_TOKEN"}
 
-# A git hook tells git where its repository is, and tests make their own.
-for _name in [name for name in os.environ if name.startswith("GIT_")]:
-    os.environ.pop(_name)
+# No proxy reaches what tests serve on this machine, and the git that calls a hook means another repository than theirs.
+for _name in list(os.environ):
+    if _name in _TERMINAL | _SERVICE or _name.lower().endswith("_proxy") or _name.startswith("GIT_"):
+        os.environ.pop(_name)
 
 # A background job of a script ignores SIGINT, one under nohup SIGHUP, and what tests start would inherit that.
 for _signal in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

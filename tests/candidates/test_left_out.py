@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import stat
 import subprocess
@@ -331,7 +332,8 @@ def test_repository_of_another_user_is_walked(
     result = checkout.find("widget")
     assert read(result) == {"widget.py", "nested/inner.py"}
     assert "dubious ownership" in result.messages[0]
-    assert f"`git config --global --add safe.directory {checkout.root}` allows it" in result.messages[0]
+    place = shlex.quote(str(checkout.root))
+    assert f"`git config --global --add safe.directory {place}` allows it" in result.messages[0]
     assert reasons(result)["without_git"].examples == ("nested",)
 
 
