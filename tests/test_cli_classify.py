@@ -115,7 +115,7 @@ def test_a_table_is_shown(repo: Path, capsys: pytest.CaptureFixture[str]) -> Non
     """Without --json there is a table of the top candidates and a summary."""
     assert main(["classify", "--repo", str(repo), "--task", "read the config", "--top", "2"]) == ExitCode.DONE
     shown = capsys.readouterr().out
-    assert len([line for line in shown.splitlines() if "::" in line]) == 2
+    assert len([line for line in shown.splitlines() if " app/" in line]) == 2
     assert "3 candidates:" in shown
     assert "per candidate" in shown
 

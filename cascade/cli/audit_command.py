@@ -7,7 +7,6 @@ from textwrap import shorten
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from cascade.audit.audit import Audit, AuditTerms, QuestionAudit
 from cascade.audit.audit import audit as audit_scores
@@ -18,6 +17,7 @@ from cascade.cli.labelled_scores import LabelledScores, labelled_scores
 from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, progress, results
 from cascade.cli.outputs import ForceOption, page_output, scores_output
 from cascade.cli.promises import promised_of
+from cascade.cli.sheet import Sheet
 from cascade.config import Config, read_config, shipped_config
 from cascade.engine import Engine
 from cascade.engine_settings import settings_of
@@ -26,7 +26,6 @@ from cascade.thresholds_file import ThresholdsFile
 from cascade.tuning.scored import Key
 
 _TASK_WIDTH = 90
-_TEXTS = ("question", "adapter", "slice", "stage", "item", "task", "true label")
 
 
 def audit(  # noqa: PLR0913 - the command line's options
@@ -114,28 +113,28 @@ def _show(found: Audit) -> None:
         console.print(f"{advice.act}: {plain(advice.text)}")
     if not found.advice:
         console.print("Nothing to advise: no slice errs more than the rest, and every error rate is known well enough.")
-    for table in (_questions(found), _labels(found), _slices(found), _stages(found), _worst(found)):
-        if table.row_count:
+    for sheet in (_questions(found), _labels(found), _slices(found), _stages(found), _worst(found)):
+        if sheet.n_rows:
             console.print()
-            console.print(table)
+            sheet.show(console)
     again = found.duplicates
     console.print()
     console.print(f"{again.n} items stand more than once; {again.n_differing} of them have labels that differ.")
 
 
-def _questions(found: Audit) -> Table:
+def _questions(found: Audit) -> Sheet:
     rates = ("base rate", "error", "false yes", "false no", "balanced")
-    table = _table("question", "adapter", "rows", "tasks", *rates, "tasks needed")
+    sheet = Sheet(("question", "adapter"), ("rows", "tasks", *rates, "tasks needed"))
     for question in found.questions:
         errors = question.errors
         counts = (str(errors.error.n), str(errors.error.n_tasks), _share(errors.base_rate))
         shares = (str(errors.error), str(errors.false_yes), str(errors.false_no), _share(errors.balanced))
-        table.add_row(_name(question), plain(question.adapter), *counts, *shares, str(question.curve.tasks_needed))
-    return table
+        sheet.add(_name(question), question.adapter, *counts, *shares, str(question.curve.tasks_needed))
+    return sheet
 
 
-def _labels(found: Audit) -> Table:
-    table = _table("question", "labels held wrong", "at most", "p(X) + p(not X) - 1", "its size")
+def _labels(found: Audit) -> Sheet:
+    sheet = Sheet(("question",), ("labels held wrong", "at most", "p(X) + p(not X) - 1", "its size"))
     for question in found.questions:
         noise, sums = question.noise, question.coherence
         labels = ("-", "-")
@@ -143,16 +142,17 @@ def _labels(found: Audit) -> Table:
             interval = f"({100 * noise.wrong_low:.1f} to {100 * noise.wrong_high:.1f})"
             labels = (f"{noise.wrong:.1%} {interval}", _share(noise.at_most))
         gaps = (str(sums.gap), str(sums.size)) if sums is not None else ("-", "-")
-        table.add_row(_name(question), *labels, *gaps)
-    return table
+        sheet.add(_name(question), *labels, *gaps)
+    return sheet
 
 
-def _slices(found: Audit) -> Table:
-    table = _table("question", "slice", "rows", "tasks", "base rate", "error", "rest", "p", "balanced", "rest")
+def _slices(found: Audit) -> Sheet:
+    figures = ("rows", "tasks", "base rate", "error", "rest", "p", "balanced", "rest")
+    sheet = Sheet(("question", "slice"), figures)
     for part in found.slices:
         errors, rest = part.errors, part.rest
         counts = (str(errors.error.n), str(errors.error.n_tasks), _share(errors.base_rate))
-        name = plain(question_name((part.stage, part.tier)))
+        name = question_name((part.stage, part.tier))
         cells = (
             str(errors.error),
             _share(rest.error.value),
@@ -160,37 +160,30 @@ def _slices(found: Audit) -> Table:
             _share(errors.balanced),
             _share(rest.balanced),
         )
-        table.add_row(name, plain(f"{part.dimension} {part.value}"), *counts, *cells)
-    return table
+        sheet.add(name, f"{part.dimension} {part.value}", *counts, *cells)
+    return sheet
 
 
-def _stages(found: Audit) -> Table:
-    table = _table("stage", "macro F1 with it", "without", "gain", "calls with it", "without")
+def _stages(found: Audit) -> Sheet:
+    sheet = Sheet(("stage",), ("macro F1 with it", "without", "gain", "calls with it", "without"))
     for value in found.stages:
         gain = f"{value.gain:+.3f} ({value.gain_low:+.3f} to {value.gain_high:+.3f})"
         calls = (f"{value.calls_per_item:.2f}", f"{value.calls_per_item_without:.2f}")
-        table.add_row(plain(value.stage), f"{value.macro_f1:.3f}", f"{value.macro_f1_without:.3f}", gain, *calls)
-    return table
+        sheet.add(value.stage, f"{value.macro_f1:.3f}", f"{value.macro_f1_without:.3f}", gain, *calls)
+    return sheet
 
 
-def _worst(found: Audit) -> Table:
-    table = _table("question", "p(yes)", "true label", "item", "task")
+def _worst(found: Audit) -> Sheet:
+    sheet = Sheet(("question", "p(yes)", "true label", "item"), sentences=("task",))
     for question in found.questions:
         for example in question.worst:
-            item, task = plain(f"{example.kind} {example.name}"), shorten(plain(example.task), _TASK_WIDTH)
-            table.add_row(_name(question), f"{example.p_yes:.3f}", plain(example.label), item, task)
-    return table
-
-
-def _table(*names: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        table.add_column(name, justify="left" if name in _TEXTS else "right")
-    return table
+            item, task = f"{example.kind} {example.name}", shorten(plain(example.task), _TASK_WIDTH)
+            sheet.add(_name(question), f"{example.p_yes:.3f}", example.label, item, task)
+    return sheet
 
 
 def _name(question: QuestionAudit) -> str:
-    return plain(question_name((question.stage, question.tier)))
+    return question_name((question.stage, question.tier))
 
 
 def _share(value: float | None) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from cascade.bench.budget_plots import write_budget_plots
 from cascade.bench.budget_trials import BUDGET
@@ -17,6 +16,7 @@ from cascade.bench.plots import prepare, write_plots
 from cascade.bench.workload import WORKLOADS
 from cascade.cli.budget_table import show_budgets
 from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress, results
+from cascade.cli.sheet import Sheet
 from cascade.config import Config, read_config, shipped_config
 from cascade.errors import InputError
 from cascade.machine import n_cores, processor_name
@@ -109,25 +109,23 @@ _ROWS = (
 
 
 def _show(figures: dict[str, Any]) -> None:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
+    sheet = Sheet(("",), ("",), has_heads=False)
     for title, key, form in _ROWS:
         if figures[key] is not None:
-            table.add_row(title, form.format(figures[key]))
+            sheet.add(title, form.format(figures[key]))
     for key in ("decision_ms", "request_ms"):
         spread = " / ".join(f"{figures[key][at]:.0f}" for at in ("p50", "p95", "p99"))
-        table.add_row(f"{key.removesuffix('_ms')} latency p50 / p95 / p99, ms", spread)
+        sheet.add(f"{key.removesuffix('_ms')} latency p50 / p95 / p99, ms", spread)
     error = figures["prediction_error"]
     if error["n"]:
         title = f"error of predicted over actual time, p50 / p95 of {error['n']} waves"
-        table.add_row(title, f"{error['p50']:.1%} / {error['p95']:.1%}")
+        sheet.add(title, f"{error['p50']:.1%} / {error['p95']:.1%}")
     for peer in figures["peers"].values():
         for name, found in peer["settings"].items():
             is_best = name == peer["setting"] and len(peer["settings"]) > 1
-            table.add_row(f"{name}{' (its best)' * is_best}: times our wall time", f"{found['ratio']:.2f}")
+            sheet.add(f"{name}{' (its best)' * is_best}: times our wall time", f"{found['ratio']:.2f}")
     console = results()
     console.print(f"{figures['workload']}, median of {figures['rounds']} rounds")
-    console.print(table)
+    sheet.show(console)
     for name, reason in figures["skipped"].items():
         note(f"{name} was skipped: {reason}")

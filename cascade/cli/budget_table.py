@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rich.table import Table
-
 from cascade.cli.output import results
+from cascade.cli.sheet import Sheet
 
 
 def show_budgets(figures: dict[str, Any]) -> None:
     """Print the figures as two tables: of all requests, and quality by budget."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
+    sheet = Sheet(("",), ("",), has_heads=False)
     for title, text in _rows(figures):
-        table.add_row(title, text)
+        sheet.add(title, text)
     console = results()
     console.print(f"budget, {figures['requests']} requests with random budgets, {figures['items']} items")
-    console.print(table)
+    sheet.show(console)
     console.print("\nquality by budget, requests alone")
-    console.print(_curve(figures["anytime"]))
+    _curve(figures["anytime"]).show(console)
 
 
 def _rows(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -51,13 +48,10 @@ def _rows(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield f"throughput of {rounds['callers']} callers over one, {rounds['n']} rounds", f"{rounds['p50']:.3f}"
 
 
-def _curve(anytime: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("cascade")
-    for title in ("budget over full time", "accuracy", "recall of kept", "decided", "requests"):
-        table.add_column(title, justify="right")
+def _curve(anytime: list[dict[str, Any]]) -> Sheet:
+    sheet = Sheet(("cascade",), ("budget over full time", "accuracy", "recall of kept", "decided", "requests"))
     for entry in anytime:
         recall = "" if entry["recall"] is None else f"{entry['recall']:.1%}"
         shown = (f"{entry['share']:.2f}", f"{entry['accuracy']:.1%}", recall, f"{entry['decided']:.1%}")
-        table.add_row(entry["cascade"], *shown, str(entry["requests"]))
-    return table
+        sheet.add(entry["cascade"], *shown, str(entry["requests"]))
+    return sheet

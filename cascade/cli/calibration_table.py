@@ -7,9 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from cascade.cli.output import plain
+from cascade.cli.sheet import Sheet
 from cascade.tuning.calibration import Calibrated
 from cascade.tuning.honesty import Honesty
 from cascade.tuning.scored import Key
@@ -37,32 +36,18 @@ def calibration_rows(curves: Mapping[Key, Calibrated]) -> list[dict[str, Any]]:
 def show_calibration(console: Console, curves: Mapping[Key, Calibrated]) -> None:
     """Every question, and the slices whose error stands out most; how many are left out is said below."""
     console.print("How honest p(yes) is: on tasks left out, and on repositories left out (unseen)")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    heads = (
-        "question",
-        "slice",
-        "rows",
-        "ECE raw",
-        "calibrated",
-        "beyond chance",
-        "unseen",
-        "beyond chance",
-        "Brier",
-        "log loss",
-    )
-    for head in heads:
-        table.add_column(head, justify="left" if head in {"question", "slice"} else "right")
+    ece = ("ECE raw", "calibrated", "beyond chance", "unseen", "beyond chance")
+    sheet = Sheet(("question", "slice"), ("rows", *ece, "Brier", "log loss"))
     parts = [(key, part) for key, found in curves.items() for part in found.slices]
     parts.sort(key=lambda entry: entry[1].after.ece_beyond_chance, reverse=True)
     shown = {(key, part.name, part.value) for key, part in parts[:_MOST_SLICES]}
     for key, found in curves.items():
-        name = " ".join(key).strip()
-        table.add_row(name, "all", str(found.n), *_cells(found.before, found.after, found.unseen))
+        sheet.add(" ".join(key), "all", str(found.n), *_cells(found.before, found.after, found.unseen))
         for part in found.slices:
             if (key, part.name, part.value) in shown:
                 cells = _cells(part.before, part.after, part.unseen)
-                table.add_row("", plain(f"{part.name} {part.value or 'unnamed'}"), str(part.n), *cells)
-    console.print(table)
+                sheet.add("", f"{part.name} {part.value or 'unnamed'}", str(part.n), *cells)
+    sheet.show(console)
     if len(parts) > len(shown):
         console.print(f"{len(parts) - len(shown)} slices with less error beyond chance are left out; --json has them.")
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from cascade.cli.labelled_scores import labelled_scores
-from cascade.cli.output import ConfigOption, ExitCode, JsonOption, note, plain, print_json, results
+from cascade.cli.output import ConfigOption, ExitCode, JsonOption, note, print_json, results
 from cascade.cli.outputs import ForceOption, scores_output
 from cascade.cli.promises import promised_of
+from cascade.cli.sheet import Sheet
 from cascade.config import Config, read_config, shipped_config
 from cascade.errors import ConfigError, InputError
 from cascade.thresholds_file import ThresholdsFile
@@ -123,15 +123,13 @@ def _show(promise: KeptPromise, found: list[Shift] | None, n_tasks: int) -> None
     if found is None:
         return
     console.print()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in ("of a task", "then", "now", "p-value", "effect", "shifted"):
-        table.add_column(head, justify="left" if head == "of a task" else "right")
+    sheet = Sheet(("of a task",), ("then", "now", "p-value", "effect", "shifted"))
     for shift in found:
         what, *question = shift.statistic
         effect = f"{'PSI' if shift.is_of_scores else 'KS'} {shift.effect:.3f}"
         figures = (f"{shift.then:.3g}", f"{shift.now:.3g}", f"{shift.p_value:.2g}", effect)
-        table.add_row(plain(" ".join([*question, _SHOWN[what]])), *figures, "yes" if shift.is_shifted else "no")
-    console.print(table)
+        sheet.add(" ".join([*question, _SHOWN[what]]), *figures, "yes" if shift.is_shifted else "no")
+    sheet.show(console)
     console.print()
     shifted = any(shift.is_shifted for shift in found)
     console.print("The inputs have shifted." if shifted else "The inputs are as they were, but for chance and trifles.")

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from cascade.budget import Budget, BudgetLike
 from cascade.candidates.evidence import file_items, symbol_items
 from cascade.candidates.repository import Candidates, find_candidates
-from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, progress, results
+from cascade.cli.decision_table import show_decisions
+from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress, results
 from cascade.engine import Engine
 from cascade.errors import InputError
 from cascade.files import STDIN, check_readable, name_of, read_text
@@ -121,20 +120,9 @@ def _ranked(report: Report, cascade: Cascade) -> list[Decision]:
 
 
 def _show(report: Report, decisions: Sequence[Decision], cascade: Cascade, items: dict[str, Item]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("label", "candidate", "p(yes) of each question", "evidence"):
-        table.add_column(name, overflow="fold" if name == "candidate" else "ellipsis", no_wrap=name != "candidate")
-    for decision in decisions:
-        style = "dim" if decision.label == cascade.dropped else "green"
-        steps = "  ".join(f"{step.tier or step.stage} {step.p_yes:.2f}" for step in decision.steps)
-        evidence = " ".join(items[decision.id].evidence)
-        label = Text(decision.label, style)
-        if decision.p_label is not None:
-            label.append(f" {decision.status} {decision.p_label:.2f}", "yellow")
-        table.add_row(label, plain(decision.id), steps, Text(plain(evidence), "dim"))
     console = results()
     if decisions:
-        console.print(table)
+        show_decisions(console, decisions, cascade, items)
         console.print()
     counts = report.labels()
     stats = report.stats

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from cascade.bench.depth_plots import depth_plots, write_depth_plots
 from cascade.bench.plots import prepare
@@ -16,6 +15,7 @@ from cascade.cli.labelled_scores import origin_of
 from cascade.cli.labelled_tasks import labelled_tasks
 from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress, results
 from cascade.cli.outputs import ForceOption, Output, check_distinct, outlook_output, refuse_pictures
+from cascade.cli.sheet import Sheet
 from cascade.config import Config, read_config, shipped_config
 from cascade.depth_choice import Level, Terms
 from cascade.depth_study import DepthStudy, Findings
@@ -30,6 +30,7 @@ from cascade.tree import Cascade
 from cascade.tuning.scored import Origin
 
 _QUALITY = ("accuracy", "macro_f1", "recall_kept")
+_HEADS = ("accuracy", "macro F1", "recall kept")
 
 
 def depth(  # noqa: PLR0913 - the command line's options
@@ -138,21 +139,21 @@ def _zero(
 
 def _show(figures: dict[str, Any]) -> None:
     console = results()
-    table = _table(("depth", *_QUALITY, "calls/item", "predicted ms", "measured ms", "F1 points/ms"))
+    depths = Sheet((), ("depth", *_HEADS, "calls per item", "predicted ms", "measured ms", "F1 points per ms"))
     for row in figures["depths"]:
         quality = (_shown(row[key]) for key in _QUALITY)
         times = (f"{row['predicted_ms']:.0f}", f"{row['elapsed_ms']:.0f}", _shown(row["points_per_ms"]))
-        table.add_row(str(row["depth"]), *quality, f"{row['calls_per_item']:.2f}", *times)
-    console.print(table)
+        depths.add(str(row["depth"]), *quality, f"{row['calls_per_item']:.2f}", *times)
+    depths.show(console)
     console.print(_choice(figures))
     if figures["no_depth_0"]:
         console.print(f"There is no depth 0, one call that tells all labels apart: {figures['no_depth_0']}")
     console.print()
-    table = _table(("budget", "ms", *_QUALITY, "measured ms"))
+    budgets = Sheet((), ("budget", "ms", *_HEADS, "measured ms"))
     for row in figures["anytime"]:
         quality = (_shown(row[key]) for key in _QUALITY)
-        table.add_row(f"{row['share']:.0%}", f"{row['budget_ms']:.0f}", *quality, f"{row['elapsed_ms']:.0f}")
-    console.print(table)
+        budgets.add(f"{row['share']:.0%}", f"{row['budget_ms']:.0f}", *quality, f"{row['elapsed_ms']:.0f}")
+    budgets.show(console)
     console.print()
     passed = ", ".join(f"{stage} {rate:.1%}" for stage, rate in figures["learned"]["pass_rates"].items())
     ranking = _shown(figures["learned"]["prior_auc_per_task"])
@@ -172,13 +173,6 @@ def _choice(figures: dict[str, Any]) -> str:
             else f"No depth fits {limit}."
         )
     return f"Stop at depth {choice['depth']}: at {choice['price']:g} points of macro F1 for 100 ms, no more pays."
-
-
-def _table(names: Sequence[str]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        table.add_column(name, justify="right")
-    return table
 
 
 def _shown(value: float | None) -> str:

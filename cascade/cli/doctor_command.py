@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from cascade.cli.output import ConfigOption, ExitCode, JsonOption, plain, print_json, progress, results
+from cascade.cli.sheet import Sheet
 from cascade.config import read_config, shipped_config
 from cascade.doctor import examine
 from cascade.errors import MachineError
@@ -34,13 +34,13 @@ def doctor(
     if json:
         print_json({"ok": all(finding.ok for finding in findings), "findings": [asdict(entry) for entry in findings]})
     else:
-        table = Table(box=None, pad_edge=False, show_header=False)
+        sheet = Sheet(("", ""), sentences=("",), has_heads=False)
         for finding in findings:
             mark = Text("ok", "green") if finding.ok else Text("problem", "bold red")
-            table.add_row(mark, finding.name, finding.value)
+            sheet.add(mark, finding.name, finding.value)
             if finding.remedy:
-                table.add_row("", "", Text(finding.remedy, "yellow"))
-        results().print(table)
+                sheet.add("", "", Text(plain(finding.remedy), "yellow"))
+        sheet.show(results())
     if not all(finding.ok for finding in findings):
         raise typer.Exit(ExitCode.FAILURE)
 

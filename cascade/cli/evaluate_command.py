@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.text import Text
 
 from cascade.cli.labelled_tasks import labelled_tasks
-from cascade.cli.output import ConfigOption, JsonOption, print_json, progress, results
+from cascade.cli.output import ConfigOption, JsonOption, plain, print_json, progress, results
+from cascade.cli.sheet import Sheet
 from cascade.engine import Engine
 from cascade.evaluate import Evaluation
 from cascade.files import check_readable
@@ -51,22 +52,17 @@ def evaluate(
 
 def _show(figures: dict[str, Any]) -> None:
     console = results()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("stage", *_FIGURES):
-        table.add_column(name, justify="left" if name == "stage" else "right")
+    stages = Sheet(("stage",), _FIGURES)
     for name, stage in figures["stages"].items():
-        table.add_row(name, *(_shown(stage[key]) for key in _FIGURES))
+        stages.add(name, *(_shown(stage[key]) for key in _FIGURES))
         for tier, entry in stage["by_tier"].items():
-            table.add_row(f"  {tier}", *(_shown(entry[key]) for key in _FIGURES))
-    console.print(table)
+            stages.add(Text(f"  {plain(tier)}"), *(_shown(entry[key]) for key in _FIGURES))
+    stages.show(console)
     console.print()
-    confusion = Table(box=None, pad_edge=False, header_style="bold")
-    confusion.add_column("truth / answer")
-    for label in figures["confusion"]:
-        confusion.add_column(label, justify="right")
+    confusion = Sheet(("truth / answer",), tuple(figures["confusion"]))
     for truth, row in figures["confusion"].items():
-        confusion.add_row(truth, *(str(count) for count in row.values()))
-    console.print(confusion)
+        confusion.add(truth, *(str(count) for count in row.values()))
+    confusion.show(console)
     console.print()
     console.print(
         f"{figures['tasks']} tasks, {figures['items']} items: macro F1 {_shown(figures['macro_f1'])}, recall of what "

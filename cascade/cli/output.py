@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -57,15 +57,23 @@ ConfigOption = Annotated[Path | None, typer.Option(help="A TOML config file; the
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
+class _Console(Console):
+    """A console that writes no sign of a text that a terminal would act on."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """See ``rich.console.Console.render_str``."""
+        return super().render_str("\n".join(_harmless(line) for line in text.split("\n")), **options)
+
+
 def results() -> Console:
     """The console of results: stdout, with lines as long as they come where no terminal shows them."""
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    return Console(highlight=False, markup=False, emoji=False, width=width)
+    return _Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 def notes() -> Console:
     """The console of everything else: stderr."""
-    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    return _Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def progress() -> Progress:
@@ -81,9 +89,13 @@ def plain(text: str) -> str:
 
     Signs that stdout cannot carry, such as the bytes of a file name that is no UTF-8, stand as their escapes.
     """
+    return " ".join(_harmless(text).split())
+
+
+def _harmless(text: str) -> str:
     coding = sys.stdout.encoding or "utf-8"
     carried = text.encode(coding, "backslashreplace").decode(coding)
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in carried).split())
+    return "".join(sign if sign.isprintable() else " " for sign in carried)
 
 
 def print_json(value: object, *, is_compact: bool = False) -> None:

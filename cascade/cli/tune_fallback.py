@@ -7,10 +7,9 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from cascade.cli.labelled_scores import LabelledScores
 from cascade.cli.output import note, print_json, progress, results
+from cascade.cli.sheet import Sheet
 from cascade.cli.tune_output import by_stage, calibration_of, curves_of
 from cascade.made_for import MadeForConfig
 from cascade.outlook_file import PriorConfig
@@ -94,13 +93,11 @@ def _show(tree: Cascade, text: str, wish: Wish | None, found: Fallback) -> None:
     console = results()
     console.print(text)
     console.print()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("question", "threshold", "was"):
-        table.add_column(name, justify="left" if name == "question" else "right")
+    sheet = Sheet(("question",), ("threshold", "was"))
     for (stage, tier), threshold in found.thresholds.items():
         shown = "kept" if stage in found.kept else f"{threshold:.4g}"
-        table.add_row(f"{stage} {tier}".strip(), shown, f"{tree.stage(stage).question(tier).threshold:g}")
-    console.print(table)
+        sheet.add(f"{stage} {tier}", shown, f"{tree.stage(stage).question(tier).threshold:g}")
+    sheet.show(console)
     if wish and found.kept:
         kept = ", ".join(found.kept)
         console.print(f"The {wish.measure.words} does not depend on {kept}; their thresholds are kept as they were.")

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from rich.table import Table
-
 from cascade.cli.calibration_table import calibration_rows, show_calibration
 from cascade.cli.output import results
+from cascade.cli.sheet import Sheet
 from cascade.curve import Curve
 from cascade.made_for import MadeForConfig
 from cascade.outlook_file import PriorConfig
@@ -117,7 +116,7 @@ def show(before: Cascade, wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated
     elif wish.measure is Measure.PRECISION:
         console.print("A task that keeps nothing counts with a precision of 1.")
     console.print()
-    console.print(_table(before, tuned, curves))
+    _sheet(before, tuned, curves).show(console)
     if tuned.fixed:
         fixed = ", ".join(tuned.fixed)
         console.print(f"The {wish.measure.words} does not depend on {fixed}; their thresholds are kept as they were.")
@@ -140,17 +139,15 @@ def _ratio(tuned: Tuned) -> float | None:
     return tuned.held_out.calls / alone.calls if alone and alone.calls else None
 
 
-def _table(before: Cascade, tuned: Tuned, curves: dict[Key, Calibrated]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("question", "threshold", "was", "calibration"):
-        table.add_column(name, justify="left" if name == "question" else "right")
+def _sheet(before: Cascade, tuned: Tuned, curves: dict[Key, Calibrated]) -> Sheet:
+    sheet = Sheet(("question",), ("threshold", "was", "calibration"))
     own, old = own_thresholds(before), curves_of(before)
     for (stage, tier), threshold in tuned.thresholds.items():
         found = curves.get((stage, tier))
         shown = "kept" if stage in tuned.fixed else f"{threshold:.4g}"
         kind = found.curve.kind if found else "kept" if (stage, tier) in old else "-"
-        table.add_row(f"{stage} {tier}".strip(), shown, f"{own[stage, tier]:g}", kind)
-    return table
+        sheet.add(f"{stage} {tier}", shown, f"{own[stage, tier]:g}", kind)
+    return sheet
 
 
 def _in_words(wish: Wish, held: Outcome) -> str:
