@@ -55,9 +55,8 @@ def refusal(error: ValidationError | RequestValidationError, body: Any, model: A
             allowed = ", ".join(dict.fromkeys(_keys(schema, schema, place[:-1])))
             fault = f"is unknown. Remove it; allowed are {allowed}."
         case _:
-            wanted = dict.fromkeys(
-                _wanted(entry) for other, entry in found if other == place
-            )  # one for each of a union
+            # Of a union each member wants something else.
+            wanted = dict.fromkeys(_wanted(entry) for other, entry in found if other == place)
             fault = f"{', or '.join(wanted)} (given {_shown(first['input'])})."
     field = dotted((*above, *place))
     return RefusedError(UNFIT, f"{field or 'The body'}: {fault}", field)

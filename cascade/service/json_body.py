@@ -27,6 +27,9 @@ MAX_DIGITS = 309
 
 _JSON = "Send one JSON object in UTF-8 with the header `Content-Type: application/json`."
 _SEEN = 20  # characters shown of what is no JSON
+_UNKNOWN_KIND = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+_TOO_DEEP = f"is nested too deep; allowed are {MAX_DEPTH} arrays and objects within each other. Send plainer JSON."
+_HALF = "half of a surrogate pair, which is no character. Send whole characters."
 
 
 class JsonRoute(APIRoute):
@@ -111,11 +114,6 @@ def _check_headers(headers: Headers) -> None:
     if encoding.strip().lower() not in {"identity", ""}:
         detail = f"The body is sent with Content-Encoding {encoding!r}. Send it uncompressed."
         raise RefusedError(_UNKNOWN_KIND, detail)
-
-
-_UNKNOWN_KIND = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
-_TOO_DEEP = f"is nested too deep; allowed are {MAX_DEPTH} arrays and objects within each other. Send plainer JSON."
-_HALF = "half of a surrogate pair, which is no character. Send whole characters."
 
 
 @dataclass(frozen=True, slots=True)
