@@ -11,6 +11,7 @@ from cascade.backends.native import ContextSize, NativeModel
 from cascade.backends.runner import LlamaRunner
 from cascade.prompt import Node, PromptBuilder, prompt_format
 from cascade.scoring import p_yes
+from cascade.stage import BASE
 from cascade.stop import Stop
 from cascade.tree import Cascade
 
@@ -27,6 +28,21 @@ class AfterCalls(Stop):
         """Whether so many calls have been begun."""
         self._left -= 1
         return self._left < 0
+
+
+class LeakyRunner(LlamaRunner):
+    """The planted bug: KV of any adapter passes for any other's."""
+
+    def lineage(self, adapter: str) -> str:
+        """See ``LlamaRunner.lineage``."""
+        return "any" if adapter != BASE else BASE
+
+    def _activate(self, adapter: str) -> None:
+        super()._activate(adapter if adapter != "any" else self._asked)
+
+    def _score_chunk(self, probes: Sequence[Probe], adapter: str) -> list[float]:
+        self._asked = adapter
+        return super()._score_chunk(probes, adapter)
 
 
 class Rig:

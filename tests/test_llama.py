@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from cascade.tree import Cascade
 from tests.asyncs import run
 from tests.gguf_files import Lora, write_adapter, write_model
 from tests.requests import files, symbols
-from tests.rig import Rig, probes_of
+from tests.rig import LeakyRunner, Rig, probes_of
 from tests.shipped import questions_alone
 
 TOLERANCE = 1e-3
@@ -92,20 +92,6 @@ def test_order_and_company_do_not_matter(config: Config, large: Rig) -> None:
     assert alone == pytest.approx(straight[7:9], abs=TOLERANCE)
 
 
-class _Leaky(LlamaRunner):
-    """The planted bug: KV of any adapter passes for any other's."""
-
-    def lineage(self, adapter: str) -> str:
-        return "any" if adapter != BASE else BASE
-
-    def _activate(self, adapter: str) -> None:
-        super()._activate(adapter if adapter != "any" else self._asked)
-
-    def _score_chunk(self, probes: Sequence[Probe], adapter: str) -> list[float]:
-        self._asked = adapter
-        return super()._score_chunk(probes, adapter)
-
-
 def _worst_difference(rig: Rig, yardstick: Rig, cascades: Mapping[str, Cascade], n_requests: int) -> float:
     """The largest |dp| of seeded waves, tasks and adapters interleaved, against cold runs of a sample."""
     rng = random.Random(42)
@@ -132,7 +118,7 @@ def test_randomised_multi_adapter_runs_equal_cold_runs(
     cascades = config.cascades()
     small.empty()
     assert _worst_difference(small, large, cascades, 200) <= TOLERANCE
-    leaky = Rig(models, LARGE, _Leaky)
+    leaky = Rig(models, LARGE, LeakyRunner)
     try:
         assert _worst_difference(leaky, large, cascades, 20) > 10 * TOLERANCE
     finally:

@@ -1,0 +1,303 @@
+"""A backend in virtual time whose answers tell what was in its cache, and which fails in every way a backend may.
+
+It keeps a number for every prompt node and lineage, made of the number of the node above, the node's tokens and the
+adapter that computes it, as llama.cpp keeps KV. An answer is made of the number of its item: whatever is kept under a
+wrong node or lineage, or read from one, shows in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+
+from cascade.backends.base import BackendFacts, Probe, Scores, Wave, WaveCost
+from cascade.costs import CallSizes, Costs, Work
+from cascade.errors import BackendError, DecodeError
+from cascade.prompt import FORMATS, Node
+from cascade.report import Provenance
+from cascade.scoring import p_yes, sure_logit
+from cascade.stage import BASE, SERVED
+from cascade.stop import Stop
+
+ADAPTERS: Mapping[str, str] = {
+    BASE: BASE, "active": BASE, "active2": BASE, "plain": "plain", "plain2": "plain2", "far": SERVED, "far2": SERVED,
+}  # fmt: skip
+"""Adapter -> its lineage."""
+
+_STEPS = 32  # p(yes) is a multiple of one over this, 0 and 1 included
+
+
+class WordTokenizer:
+    """One token a word."""
+
+    def encode(self, text: str, *, special: bool) -> list[int]:  # noqa: ARG002 - the protocol's signature
+        """Token ids of the words; those of the labels are 1 and 2."""
+        return [{"yes": 1, "no": 2}.get(word) or 3 + _number(word) % 60_000 for word in text.split()]
+
+
+@cache
+def _number(word: str) -> int:
+    return zlib.crc32(word.encode())
+
+
+def state_of(above: int, tokens: Sequence[int], adapter: str) -> int:
+    """What is kept of a node: a number that differs wherever a prompt or an adapter does."""
+    return hash((above, tuple(tokens), _number(adapter)))
+
+
+def answer_of(state: int, question: Sequence[int], adapter: str) -> float:
+    """p(yes) of a question behind an item."""
+    number = hash((state, tuple(question), _number(adapter))) % 1_000_003
+    return number % (_STEPS + 1) / _STEPS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """How often what goes wrong; shares of waves, or of a wave's probes.
+
+    Attributes:
+        fails: Scoring raises.
+        spoils: Some answers are NaN or infinite.
+        shorts: An answer is missing, or there is one too many.
+        slow: It takes 50 times as long.
+        owes: A server owes an answer for a while.
+        unable: A server cannot answer.
+        stops: The wave ends by itself, as if it was stopped.
+    """
+
+    fails: float = 0.0
+    spoils: float = 0.0
+    shorts: float = 0.0
+    slow: float = 0.02
+    owes: float = 0.2
+    unable: float = 0.0
+    stops: float = 0.0
+
+
+@dataclass(slots=True)
+class Machine:
+    """See the module.
+
+    Attributes:
+        rng: Where chance comes from.
+        max_tokens: Tokens that may be kept at once.
+        max_nodes: Prompt nodes that may be kept at once.
+        trouble: What goes wrong.
+        n_faults: Faults so far for which a request may fail.
+        n_unable: Questions so far that a server could not answer.
+        faults: What the engine did wrong.
+        kept: (node, lineage) -> its number.
+        owed: (question's item and tokens, adapter) -> when a server has the answer.
+    """
+
+    rng: random.Random
+    max_tokens: int
+    max_nodes: int
+    trouble: Trouble
+    n_faults: int = 0
+    n_unable: int = 0
+    faults: list[str] = field(default_factory=list)
+    kept: dict[tuple[Node, str], int] = field(default_factory=dict)
+    owed: dict[tuple[Node, tuple[int, ...], str], float] = field(default_factory=dict)
+    facts: BackendFacts = field(init=False)
+    _is_busy: bool = False
+    _released: list[tuple[tuple[Node, ...], str | None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        names = [name for name in ADAPTERS if name != BASE]
+        self.facts = BackendFacts(
+            provenance=Provenance(
+                model="machine", adapters=dict.fromkeys(names, "a"), prompt_format="embedded", label_tokens=(1, 2)
+            ),
+            lineages=ADAPTERS,
+            form=FORMATS["embedded"],
+            tokenizer=WordTokenizer(),
+            max_prompt=self.max_tokens,
+            max_tokens=self.max_tokens,
+            max_nodes=self.max_nodes,
+            costs=Costs(
+                per_call_ms=self.rng.choice((1.0, 20.0, 50.0)), per_cell_ms=self.rng.choice((0.0, 2.5e-4, 0.1))
+            ),
+            sizes=CallSizes(
+                n_batch=self.rng.choice((16, 64, 512)),
+                n_served=self.rng.choice((1, 4, 256)),
+                together=frozenset({"far"} if self.rng.random() < 0.5 else ()),
+            ),
+        )
+
+    async def score(self, wave: Wave, stop: Stop) -> Scores:
+        """See ``Backend.score``."""
+        if self._is_busy:
+            self.faults.append("two waves at once")
+        self._is_busy = True
+        try:
+            if self.rng.random() < self.trouble.fails:
+                await self._pass(self.rng.uniform(0, 0.1), stop)
+                self.kept.clear()
+                self.n_faults += 1
+                msg = "The machine fails, as it was told to. Ask again."
+                raise BackendError(msg)
+            if ADAPTERS[wave.adapter] == SERVED:
+                return self._troubled(await self._serve(wave, stop))
+            return self._troubled(await self._compute(wave, stop))
+        finally:
+            self._is_busy = False
+            self._forget()
+
+    def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
+        """See ``Backend.release``; what is released during a wave goes when it ends."""
+        self._released.append((tuple(nodes), lineage))
+        if not self._is_busy:
+            self._forget()
+
+    async def close(self) -> None:
+        """See ``Backend.close``."""
+
+    def key(self, node: Node, lineage: str) -> tuple[Node, str]:
+        """What a node is kept under."""
+        return node, lineage
+
+    async def _compute(self, wave: Wave, stop: Stop) -> Scores:
+        """Nodes that are missing, upper ones first, then the questions; calls by calls, until it is stopped."""
+        lineage = ADAPTERS[wave.adapter]
+        nodes = list(dict.fromkeys(node for probe in wave.probes for node in probe.node.path[:-1]))
+        missing = [node for node in nodes if self.key(node, lineage) not in self.kept]
+        self._check_room(wave, missing)
+        slow = 50.0 if self.rng.random() < self.trouble.slow else 1.0
+        logits = [math.nan] * len(wave.probes)
+        finished, decodes = 0, []
+        for first, last in _parts(len(missing) + len(wave.probes), self.rng.randint(1, 40)):
+            own = missing[first:last]
+            asked = range(max(0, first - len(missing)), max(0, last - len(missing)))
+            tokens = sum(len(node.tokens) for node in own) + sum(len(wave.probes[at].node.tokens) for at in asked)
+            work = Work.of(tokens=tokens, cells=len(self.kept), most=max(1, tokens), outputs=len(asked))
+            ms = slow * self.rng.uniform(0.5, 2.0) * (1 + 0.1 * tokens)
+            if self.rng.random() < self.trouble.stops:
+                stop.ask()
+            if stop.is_asked or not await self._pass(ms / 1_000, stop):
+                break
+            decodes.append((work, ms))
+            for node in own:
+                above = self.kept[self.key(node.parent, lineage)] if node.parent else 0
+                self.kept[self.key(node, lineage)] = state_of(above, node.tokens, lineage)
+            finished += len(own)
+            for at in asked:
+                logits[at] = self._answer(wave.probes[at], lineage)
+        return Scores(logits, _cost(decodes), tuple((node, lineage) for node in missing[finished:]))
+
+    async def _serve(self, wave: Wave, stop: Stop) -> Scores:
+        """Answers of a server; what it owes is waited for where nothing else came."""
+        loop = asyncio.get_running_loop()
+        began, is_fresh = loop.time(), False
+        keys = [(probe.node.path[-2], probe.node.tokens, probe.adapter) for probe in wave.probes]
+        for key in keys:
+            if key not in self.owed:
+                is_fresh = True
+                late = self.rng.expovariate(1.0) if self.rng.random() < self.trouble.owes else 0.0
+                self.owed[key] = began + late
+        ends = min(began + 0.005 if is_fresh else min(self.owed[key] for key in keys), began + wave.left_ms / 1_000)
+        while not stop.is_asked and loop.time() < ends:
+            await self._pass(min(0.02, ends - loop.time()), stop)
+        logits, unanswered, under_way = [math.nan] * len(keys), {}, {}
+        for at, key in enumerate(keys):
+            if self.owed[key] > loop.time():
+                under_way[at] = self._owes(key)
+            else:
+                del self.owed[key]
+                if self.rng.random() < self.trouble.unable:
+                    unanswered[at] = "The server cannot, as it was told. Ask again."
+                    self.n_unable += 1
+                else:
+                    logits[at] = self._answer(wave.probes[at], wave.adapter, is_kept=False)
+        ms = 1_000 * (loop.time() - began)
+        work = Work(waves=1, requests=len(keys), questions=len(keys))
+        return Scores(logits, _cost([(work, ms)]), unanswered=unanswered, under_way=under_way)
+
+    def _owes(self, key: tuple[Node, tuple[int, ...], str]) -> Callable[[], bool]:
+        loop = asyncio.get_running_loop()
+        return lambda: self.owed.get(key, 0.0) > loop.time()
+
+    def _answer(self, probe: Probe, lineage: str, *, is_kept: bool = True) -> float:
+        if is_kept:
+            state = self.kept[self.key(probe.node.path[-2], lineage)]
+        else:
+            state = 0
+            for node in probe.node.path[:-1]:
+                state = state_of(state, node.tokens, lineage)
+        return LOGITS[answer_of(state, probe.node.tokens, probe.adapter)]
+
+    def _troubled(self, scores: Scores) -> Scores:
+        """Answers with what may be wrong with them."""
+        logits = list(scores.logits)
+        if self.rng.random() < self.trouble.spoils:
+            self.n_faults += 1
+            for at in self.rng.sample(range(len(logits)), self.rng.randint(1, len(logits))):
+                logits[at] = self.rng.choice((math.nan, math.inf, -math.inf))
+        if self.rng.random() < self.trouble.shorts:
+            self.n_faults += 1
+            logits = logits[1:] if self.rng.random() < 0.5 else [*logits, 0.5]
+        return replace(scores, logits=logits)
+
+    async def _pass(self, seconds: float, stop: Stop) -> bool:
+        """Let virtual time pass; False if it was cut short."""
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[bool] = loop.create_future()
+
+        def end(is_whole: bool) -> None:  # noqa: FBT001 - a callback
+            if not ended.done():
+                ended.set_result(is_whole)
+
+        timer = loop.call_later(seconds, end, True)
+        with stop.interrupting(lambda: end(False)):
+            is_whole = await ended
+        timer.cancel()
+        return is_whole
+
+    def _check_room(self, wave: Wave, missing: Sequence[Node]) -> None:
+        """The engine's book must not let more be kept than there is room for."""
+        asked = sum(len(probe.node.tokens) for probe in wave.probes)
+        tokens = sum(len(node.tokens) for node, _ in self.kept) + sum(len(node.tokens) for node in missing) + asked
+        if tokens > self.max_tokens or len(self.kept) + len(missing) > self.max_nodes:
+            self.faults.append(f"{tokens} tokens and {len(self.kept) + len(missing)} nodes do not fit")
+            msg = "There is no room."
+            raise DecodeError(msg)
+
+    def _forget(self) -> None:
+        """Drop what was released, and all below it."""
+        for nodes, lineage in self._released:
+            gone = set(nodes)
+            for key in [key for key in self.kept if lineage in {None, key[1]} and not gone.isdisjoint(key[0].path)]:
+                del self.kept[key]
+            if lineage is None:
+                for owed in [owed for owed in self.owed if not gone.isdisjoint(owed[0].path)]:
+                    del self.owed[owed]
+        self._released.clear()
+
+
+LOGITS = {at / _STEPS: float(sure_logit(at / _STEPS)) for at in range(_STEPS + 1)}
+"""p(yes) -> log odds."""
+
+EXACT = {p: float(p_yes([odds])[0]) for p, odds in LOGITS.items()}
+"""p(yes) -> what becomes of it on the way through log odds."""
+
+
+def _parts(n: int, size: int) -> Iterator[tuple[int, int]]:
+    for first in range(0, n, size):
+        yield first, min(n, first + size)
+
+
+def _cost(decodes: Sequence[tuple[Work, float]]) -> WaveCost:
+    elapsed_ms = sum(ms for _, ms in decodes)
+    return WaveCost(
+        decode_calls=len(decodes),
+        adapter_swaps=1,
+        tokens_decoded=round(sum(work.tokens + work.short_tokens for work, _ in decodes)),
+        tokens_reused=0,
+        elapsed_ms=elapsed_ms,
+        decodes=tuple(decodes),
+    )
