@@ -33,13 +33,13 @@ from benchmarks.script import check_scores, count, kept_scores, run_script
 from benchmarks.shipped import CASCADES
 from cascade.cli.output import progress
 from cascade.errors import InputError
-from cascade.metrics import best_f1_threshold
+from cascade.metrics import Figure, best_f1_threshold
 from cascade.scoring import p_yes
 from cascade.stage import ANY_TIER, Stage, Target
 from cascade.tree import Cascade
 from cascade.tuning.fallback import fallback
 from cascade.tuning.label_search import LabelReplay
-from cascade.tuning.measure import Measure
+from cascade.tuning.measure import Measure, Unit, figure_of
 from cascade.tuning.outcome import Outcome, Replay, Thresholds, own_thresholds
 from cascade.tuning.scored import ScoredTasks
 from cascade.tuning.search import Wish
@@ -200,13 +200,13 @@ def aimed(
         msg = f"All {draws.n_draws} draws of {draws.n_tasks} tasks were refused. Draw more tasks, or aim lower."
         raise InputError(msg)
     rows = [asdict(outcome) for outcome in found]
-    reached = [row[wish.measure] for row in rows]
+    reached = [row[figure_of(wish.measure, Unit.TASK)] for row in rows]
     return {
         "tasks": draws.n_tasks,
         "draws": draws.n_draws,
         "refused": draws.n_draws - len(found),
         "within": draws.within or None,
-        "target": f"{wish.measure}={wish.level:g}",
+        "target": f"{wish.figure}={wish.level:g}",
         "reached": float(np.mean(reached)),
         "deviation": float(np.std(reached)),
         "calls": float(np.mean([row["calls"] for row in rows])),
@@ -252,7 +252,7 @@ def _in_words(figures: Mapping[str, Any]) -> str:
             f"{figures['target']} became {figures['reached']:.3f} on the tasks not drawn (deviation "
             f"{figures['deviation']:.3f}), at {figures['calls']:.3f} calls per item\n"
         )
-    lines = [f"macro F1 on the tasks not drawn, and over {PER_STAGE}:"]
+    lines = [f"{Figure.MACRO_F1_OVER_ROWS.words} on the tasks not drawn, and over {PER_STAGE}:"]
     for name, ratio in figures["over_per_stage"].items():
         mean, spread = figures["macro_f1"][name], figures["deviation"][name]
         lines.append(f"{name:<10} {mean:.4f} (deviation {spread:.4f})  {ratio:.4f}")

@@ -124,7 +124,7 @@ def measure(cascade: Cascade, population: ScoredTasks, draw: Draw, wish: Wish, n
         return f"{n_draws} samples: all refused"
     missed, above = np.mean(np.array(found) < wish.level), np.mean(found) - wish.level
     return (
-        f"{n_draws} samples, {n_draws - len(found)} refused; {wish.measure} {wish.level:g} by {wish.unit} at delta "
+        f"{n_draws} samples, {n_draws - len(found)} refused; {wish.figure.words} {wish.level:g} at delta "
         f"{wish.delta:g}: missed in {missed:.3f}, mean above it by {above:.3f}; {np.median(calls):.3f} calls per item; "
         f"calls joint over per stage {np.median(ratios) if ratios else float('nan'):.3f}"
     )

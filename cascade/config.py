@@ -33,7 +33,9 @@ class EngineConfig(Frozen):
         "shallower",
         description="When budgets cannot be kept in full: all go less deep, or those that would be late are refused.",
     )
-    price: float = Field(1.0, ge=0, allow_inf_nan=False, description="Points of macro F1 that 100 ms are worth.")
+    price: float = Field(
+        1.0, ge=0, allow_inf_nan=False, description="Points of macro F1 over all rows that 100 ms are worth."
+    )
     mismatch: Literal["refuse", "warn"] = Field(
         "refuse",
         description="When tuned thresholds were made for another model, adapter or questions than those at hand.",

@@ -20,8 +20,8 @@ class Level:
     Attributes:
         depth: Most stages that an item passes; 0 for one call that tells all labels apart.
         accuracy: Share of items with their true label.
-        macro_f1: Mean F1 of the labels that occur, in [0, 1].
-        recall_kept: Share of what matters that is kept; None where nothing matters.
+        macro_f1_over_rows: Mean F1 of the labels that occur, in [0, 1].
+        recall_over_rows: Share of what matters that is kept; None where nothing matters.
         calls_per_item: Probes over items.
         predicted_ms: Median over requests of what the cost model foretold.
         elapsed_ms: Median over requests of what they took.
@@ -29,8 +29,8 @@ class Level:
 
     depth: int
     accuracy: float
-    macro_f1: float
-    recall_kept: float | None
+    macro_f1_over_rows: float
+    recall_over_rows: float | None
     calls_per_item: float
     predicted_ms: float
     elapsed_ms: float
@@ -41,7 +41,7 @@ class Terms:
     """What time is worth, or how much of it there is.
 
     Attributes:
-        price: Points of macro F1 that 100 ms are worth; at least 0.
+        price: Points of macro F1 over rows that 100 ms are worth; at least 0.
         budget_ms: Milliseconds that a request may take, which then decide alone; None for no such limit.
 
     Raises:
@@ -87,7 +87,9 @@ class Terms:
         if self.budget_ms is not None:
             limit = self.budget_ms
             return next((level for level in reversed(levels) if level.elapsed_ms <= limit), None)
-        return max(levels, key=lambda level: _POINTS * level.macro_f1 - self.price * level.elapsed_ms / _PRICED_MS)
+        return max(
+            levels, key=lambda level: _POINTS * level.macro_f1_over_rows - self.price * level.elapsed_ms / _PRICED_MS
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form: which of the two decided, and its value."""
@@ -110,4 +112,4 @@ def points_per_ms(level: Level, before: Level | None) -> float | None:
     """
     if before is None or level.elapsed_ms <= before.elapsed_ms:
         return None
-    return _POINTS * (level.macro_f1 - before.macro_f1) / (level.elapsed_ms - before.elapsed_ms)
+    return _POINTS * (level.macro_f1_over_rows - before.macro_f1_over_rows) / (level.elapsed_ms - before.elapsed_ms)

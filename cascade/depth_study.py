@@ -20,7 +20,7 @@ from cascade.engine import Engine
 from cascade.errors import InputError
 from cascade.expectation import Expectation
 from cascade.learner import Learner
-from cascade.metrics import accuracy, macro_f1, recall_kept
+from cascade.metrics import accuracy, macro_f1, recall_over_rows
 from cascade.outlook import Outlook
 from cascade.report import Decision, Statistics
 from cascade.rows import Labelled
@@ -107,12 +107,12 @@ class Tally:
         return median(stats.elapsed_ms for stats in self._stats)
 
     def quality(self) -> dict[str, float | None]:
-        """Accuracy, macro F1 and recall of what is kept."""
-        recall = recall_kept(self._confusion, self.labels.index(self.dropped))
+        """Accuracy, macro F1 and recall, over rows."""
+        recall = recall_over_rows(self._confusion, self.labels.index(self.dropped))
         return {
             "accuracy": accuracy(self._confusion),
-            "macro_f1": macro_f1(self._confusion),
-            "recall_kept": None if math.isnan(recall) else recall,
+            "macro_f1_over_rows": macro_f1(self._confusion),
+            "recall_over_rows": None if math.isnan(recall) else recall,
         }
 
     def level(self, depth: int) -> Level:
@@ -121,8 +121,8 @@ class Tally:
         return Level(
             depth=depth,
             accuracy=quality["accuracy"] or 0.0,
-            macro_f1=quality["macro_f1"] or 0.0,
-            recall_kept=quality["recall_kept"],
+            macro_f1_over_rows=quality["macro_f1_over_rows"] or 0.0,
+            recall_over_rows=quality["recall_over_rows"],
             calls_per_item=sum(stats.calls for stats in self._stats) / sum(stats.items for stats in self._stats),
             predicted_ms=median(stats.predicted_ms for stats in self._stats),
             elapsed_ms=self.elapsed_ms,

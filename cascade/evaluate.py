@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.engine import Engine
-from cascade.metrics import auc, auc_per_task, calibration_error, f1, macro_f1, recall_kept
+from cascade.metrics import Figure, auc, auc_per_task, calibration_error, f1, macro_f1, recall_over_rows
 from cascade.report import Decision, Step
 from cascade.rows import Labelled
 from cascade.stage import ANY_TIER, Combine, Stage
@@ -50,10 +50,10 @@ class Tally:
         return {
             "n": len(self.p),
             "base_rate": _known(float(np.mean(self.truths)) if self.truths else math.nan),
-            "auc_pooled": _known(auc(self.p, self.truths)),
-            "auc_per_task": _known(auc_per_task(self.p, self.truths, self.tasks)),
+            Figure.AUC_OVER_ROWS: _known(auc(self.p, self.truths)),
+            Figure.AUC_PER_TASK: _known(auc_per_task(self.p, self.truths, self.tasks)),
             "ece": _known(calibration_error(self.p, self.truths)),
-            "f1": _known(f1(self.answers, self.truths)),
+            Figure.F1_OVER_ROWS: _known(f1(self.answers, self.truths)),
         }
 
 
@@ -70,6 +70,7 @@ class Evaluation:
         self._cascade = cascade
         self._n_tasks = self._n_items = self._n_calls = self._n_tokens = 0
         self._elapsed_ms = 0.0
+        self._recalls: list[float] = []
         self.tallies = {
             stage.name: {tier: Tally() for tier in (ANY_TIER, *stage.questions)} for stage in cascade.stages
         }
@@ -80,8 +81,13 @@ class Evaluation:
         """Classify a task's items, then put to each the stages that it did not meet on its way."""
         report = self._engine.classify(labelled.task, labelled.items, self._cascade.name)
         labels = self._cascade.labels
+        confusion = np.zeros_like(self._confusion)
         for decision, truth in zip(report.decisions, labelled.labels, strict=True):
-            self._confusion[labels.index(truth), labels.index(decision.label)] += 1
+            confusion[labels.index(truth), labels.index(decision.label)] += 1
+        self._confusion += confusion
+        recall = recall_over_rows(confusion, labels.index(self._cascade.dropped))
+        if not math.isnan(recall):  # a task with nothing to find has none
+            self._recalls.append(recall)
         for stage in self._cascade.stages:
             self._add_stage(stage, labelled, report.decisions)
         self._n_tasks += 1
@@ -106,8 +112,9 @@ class Evaluation:
             "confusion": {
                 truth: dict(zip(labels, self._confusion[row].tolist(), strict=True)) for row, truth in enumerate(labels)
             },
-            "macro_f1": _known(macro_f1(self._confusion)),
-            "recall_kept": _known(recall_kept(self._confusion, labels.index(self._cascade.dropped))),
+            Figure.MACRO_F1_OVER_ROWS: _known(macro_f1(self._confusion)),
+            Figure.RECALL_OVER_ROWS: _known(recall_over_rows(self._confusion, labels.index(self._cascade.dropped))),
+            Figure.RECALL_PER_TASK: float(np.mean(self._recalls)) if self._recalls else None,
             "calls_per_item": self._n_calls / self._n_items if self._n_items else None,
             "tokens_per_item": self._n_tokens / self._n_items if self._n_items else None,
             "elapsed_ms": round(self._elapsed_ms, 3),

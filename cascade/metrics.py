@@ -6,12 +6,42 @@ bools, ``tasks`` the id of the task that each row belongs to.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _LOWEST_THRESHOLD = 1e-6
+
+
+class Figure(StrEnum):
+    """The one name of each figure that can be meant over rows or per task: in JSON, files and options, and as words.
+
+    Over rows, the items of all tasks are put together. Per task, it is the mean over tasks of each task's own.
+    """
+
+    RECALL_OVER_ROWS = "recall_over_rows"
+    RECALL_PER_TASK = "recall_per_task"
+    PRECISION_OVER_ROWS = "precision_over_rows"
+    PRECISION_PER_TASK = "precision_per_task"
+    F1_OVER_ROWS = "f1_over_rows"
+    MACRO_F1_OVER_ROWS = "macro_f1_over_rows"
+    MACRO_F1_PER_TASK = "macro_f1_per_task"
+    AUC_OVER_ROWS = "auc_over_rows"
+    AUC_PER_TASK = "auc_per_task"
+
+    @property
+    def words(self) -> str:
+        """The name in text, such as ``macro F1 per task`` or ``recall over all rows``."""
+        words = str(self).replace("over_rows", "over_all_rows").replace("_", " ")
+        return words.replace("f1", "F1").replace("auc", "AUC")
+
+
+QUALITY = {"accuracy": "accuracy"} | {
+    figure: figure.words for figure in (Figure.MACRO_F1_OVER_ROWS, Figure.RECALL_OVER_ROWS)
+}
+"""What answers are judged by at a depth, or under a budget -> the same in words; accuracy is over rows alone."""
 
 
 def auc(scores: ArrayLike, truths: ArrayLike) -> float:
@@ -114,7 +144,7 @@ def accuracy(confusion: NDArray[np.int64]) -> float:
     return int(np.trace(confusion)) / total if total else float("nan")
 
 
-def recall_kept(confusion: NDArray[np.int64], dropped: int) -> float:
+def recall_over_rows(confusion: NDArray[np.int64], dropped: int) -> float:
     """Share of what matters that was kept, whatever its label became; NaN where nothing matters.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -13,55 +13,69 @@ from cascade.curve import N_KNOTS, Curve
 from cascade.errors import ConfigError
 from cascade.inputs_file import InputsConfig
 from cascade.made_for import MadeForConfig
+from cascade.metrics import Figure
 from cascade.outlook_file import PriorConfig
 from cascade.prior_stage import LOWER, UPPER, PriorStage
 from cascade.stage import Stage
 from cascade.toml_file import Frozen, read_model, toml_key, toml_text, write_lines
+from cascade.tuning.measure import PROMISED, Measure, Unit
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class PromiseConfig(Frozen):
-    """What was promised, and how sure it is; exactly one of the three measures."""
+    """What was promised, and how sure it is; exactly one of the five figures."""
 
-    unit: Literal["task", "row"] = Field(description='What the mean is over: "task" or "row".')
-    recall: _Share | None = Field(None, description="Mean recall that is promised.")
-    precision: _Share | None = Field(None, description="Mean precision that is promised.")
-    macro_f1: _Share | None = Field(None, description="Mean macro F1 that is promised.")
+    recall_per_task: _Share | None = Field(None, description="The least recall per task.")
+    recall_over_rows: _Share | None = Field(None, description="The least recall over all rows.")
+    precision_per_task: _Share | None = Field(None, description="The least precision per task.")
+    precision_over_rows: _Share | None = Field(None, description="The least precision over all rows.")
+    macro_f1_per_task: _Share | None = Field(None, description="The least macro F1 per task.")
     delta: _Share = Field(description="The chance that the promise may be wrong.")
     p_value: _Share
     tasks: int = Field(ge=1, description="Tasks that it was tested on.")
     minimised: str
-    largest: int | None = Field(None, ge=1, description="Most items of one task that count; a bound, by row alone.")
+    largest: int | None = Field(
+        None, ge=1, description="Most items of one task that count; a bound, over all rows alone."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_before(cls, table: object) -> object:
+        """Files of earlier versions have the measure, and its unit apart."""
+        if not isinstance(table, dict) or table.get("unit") not in set(Unit):
+            return table
+        names = {str(measure): f"{measure}_{Unit(table['unit']).suffix}" for measure in Measure}
+        return {names.get(key, key): value for key, value in table.items() if key != "unit" and value is not None}
 
     @model_validator(mode="after")
     def _one(self) -> Self:
         if len(self._given()) != 1:
-            msg = "give exactly one of recall, precision and macro_f1"
+            msg = f"give exactly one of {', '.join(PROMISED)}"
             raise ValueError(msg)
         return self
 
-    def _given(self) -> dict[str, float]:
-        given = {"recall": self.recall, "precision": self.precision, "macro_f1": self.macro_f1}
-        return {name: level for name, level in given.items() if level is not None}
+    def _given(self) -> dict[Figure, float]:
+        levels = {figure: getattr(self, figure) for figure in PROMISED}
+        return {figure: level for figure, level in levels.items() if level is not None}
 
     @property
-    def measure(self) -> str:
+    def figure(self) -> Figure:
         """What is promised."""
         return next(iter(self._given()))
 
     @property
     def level(self) -> float:
-        """The least mean of it."""
-        return self._given()[self.measure]
+        """The least that it is."""
+        return self._given()[self.figure]
 
 
 class NoPromiseConfig(Frozen):
     """What thresholds without a guarantee were chosen for."""
 
     text: str = Field(description="That there is none, in words.")
-    target: str = Field(description='What was aimed for: "macro_f1", or such as "recall=0.9".')
+    target: str = Field(description='What was aimed for: "macro_f1_over_rows", or "recall_per_task=0.9".')
     expected: _Share = Field(description="What the model of labels expects of it.")
     tasks: int = Field(ge=1, description="Tasks with something to find that the model was fitted to.")
 
@@ -69,13 +83,22 @@ class NoPromiseConfig(Frozen):
 class HeldOutConfig(Frozen):
     """What the thresholds came to on the tasks that were tested; see ``Outcome``."""
 
-    recall: _Share
+    recall_per_task: _Share
     calls_per_item: _Amount
     false_positives_per_item: _Amount
-    precision: _Share | None = None
-    macro_f1: _Share | None = None
-    misses: _Share | None = None
+    precision_per_task: _Share | None = None
+    macro_f1_per_task: _Share | None = None
+    misses: _Share | None = Field(None, description="What is missing from a recall over all rows of 1.")
     ms_per_item: _Amount | None = Field(None, description="Predicted, where latency was made small.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_before(cls, table: object) -> object:
+        """Files of earlier versions do not say that these figures are per task."""
+        if not isinstance(table, dict):
+            return table
+        names = {str(measure): f"{measure}_{Unit.TASK.suffix}" for measure in Measure}
+        return {names.get(key, key): value for key, value in table.items()}
 
 
 class CalibrationConfig(Frozen):

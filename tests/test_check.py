@@ -163,7 +163,7 @@ def test_verdicts_on_a_promise() -> None:
 
 def test_a_promise_says_what_it_rests_on() -> None:
     """By row it holds for tasks as large as those given alone."""
-    assert str(Promised(level=0.6, measure=Measure.MACRO_F1)) == "a mean macro F1 per task of at least 0.6"
+    assert str(Promised(level=0.6, measure=Measure.MACRO_F1)) == "a macro F1 per task of at least 0.6"
     by_row = Promised(level=0.9, unit=Unit.ROW, largest=12)
     assert str(by_row) == "a recall over all rows of at least 0.9, if no task has more than 12 that count"
 
@@ -215,7 +215,9 @@ def test_the_command_finds_nothing_where_nothing_changed(tuned: Path, capsys: py
     assert main([*command, "--json"]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
     assert found["promise"]["verdict"] in {"holds", "unclear"}
-    assert found["promise"]["promised"] == {"level": 0.5, "measure": "recall", "unit": "task", "largest": 1}
+    assert found["promise"]["promised"] == {
+        "figure": "recall_per_task", "level": 0.5, "measure": "recall", "unit": "task", "largest": 1,
+    }  # fmt: skip
     assert found["shifted"] is False
     assert {row["statistic"] for row in found["inputs"]} == {"items", "matters", "mean", "spread"}
     assert main(command) == ExitCode.DONE

@@ -215,14 +215,15 @@ def test_bad_input_is_one_line_and_exit_code_2(
 def test_evaluate_reports_every_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The JSON has the documented keys for both cascades."""
     path = tmp_path / "tasks.jsonl"
-    path.write_text(json.dumps(COMMIT) + "\n" + json.dumps(COMMIT), encoding="utf-8")
+    again = COMMIT | {"task": f"{COMMIT['task']} again"}
+    path.write_text(json.dumps(COMMIT) + "\n" + json.dumps(again), encoding="utf-8")
     precision = _json(capsys, "evaluate", "--cascade", "precision", "--data", str(path), "--json")
     scope = _json(capsys, "evaluate", "--cascade", "scope", "--data", str(path), str(path), "--json")
-    assert (precision["tasks"], precision["items"], scope["tasks"]) == (2, 4, 4)
+    assert (precision["tasks"], precision["items"], scope["tasks"]) == (2, 4, 2)
     stage = precision["stages"]["relevant"]
-    assert set(stage) == {"n", "base_rate", "auc_pooled", "auc_per_task", "ece", "f1", "by_tier"}
+    assert set(stage) == {"n", "base_rate", "auc_over_rows", "auc_per_task", "ece", "f1_over_rows", "by_tier"}
     assert (stage["n"], stage["base_rate"]) == (4, 0.5)
-    assert scope["stages"]["relevant"]["by_tier"]["metadata"]["n"] == 4
+    assert scope["stages"]["relevant"]["by_tier"]["metadata"]["n"] == 2
     assert main(["evaluate", "--cascade", "precision", "--data", str(path)]) == ExitCode.DONE
     assert "macro F1" in capsys.readouterr().out
 

@@ -32,8 +32,8 @@ def level(depth: int, macro_f1: float, elapsed_ms: float) -> Level:
     return Level(
         depth=depth,
         accuracy=0.5,
-        macro_f1=macro_f1,
-        recall_kept=None,
+        macro_f1_over_rows=macro_f1,
+        recall_over_rows=None,
         calls_per_item=1.0,
         predicted_ms=elapsed_ms,
         elapsed_ms=elapsed_ms,
@@ -95,7 +95,7 @@ def test_a_study_runs_every_depth() -> None:
     assert len(n_told) == study.n_requests == 3 + len(SHARES)
     assert [entry.calls_per_item for entry in found.levels] == [1.0, 7 / 4, 9 / 4]
     assert [entry.accuracy for entry in found.levels][1:] == [2 / 4, 2 / 4]
-    assert [entry.recall_kept for entry in found.levels] == pytest.approx([2 / 3] * 3)
+    assert [entry.recall_over_rows for entry in found.levels] == pytest.approx([2 / 3] * 3)
     assert all(entry.predicted_ms > 0 for entry in found.levels)
     assert found.outlook.pass_rates == {"relevant": 3.5 / 5, "primary": 1.5 / 4, "supporting": 1.5 / 3}
     assert found.outlook.leaves["primary"] == {

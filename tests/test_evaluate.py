@@ -43,11 +43,11 @@ def test_every_stage_is_scored_on_all_items_with_a_truth_for_it() -> None:
     stages = found["stages"]
     assert [stages[name]["n"] for name in ("relevant", "primary", "supporting")] == [5, 4, 2]
     assert stages["relevant"]["base_rate"] == pytest.approx(0.8)
-    assert stages["relevant"]["auc_pooled"] == pytest.approx(0.75)
-    assert stages["primary"]["auc_pooled"] == 1.0
+    assert stages["relevant"]["auc_over_rows"] == pytest.approx(0.75)
+    assert stages["primary"]["auc_over_rows"] == 1.0
     assert stages["supporting"]["auc_per_task"] == 1.0
     assert found["confusion"]["primary"] == {"excluded": 1, "primary": 1, "supporting": 0, "type_context": 0}
-    assert found["recall_kept"] == pytest.approx(0.75)
+    assert found["recall_over_rows"] == found["recall_per_task"] == pytest.approx(0.75)
     assert found["calls_per_item"] == pytest.approx((2 + 1 + 3 + 3 + 1) / 5)
     assert (found["tasks"], found["items"]) == (1, 5)
 
@@ -64,17 +64,19 @@ def test_tiers_are_scored_apart_and_together() -> None:
         evaluation.add_all([labelled, labelled])
         stage = evaluation.as_dict()["stages"]["relevant"]
     assert (stage["n"], stage["auc_per_task"]) == (4, 1.0)
-    assert stage["by_tier"]["dependency"]["auc_pooled"] == 1.0
-    assert stage["by_tier"]["co_change"]["auc_pooled"] == 0.0
-    assert (stage["by_tier"]["metadata"]["n"], stage["by_tier"]["metadata"]["auc_pooled"]) == (0, None)
+    assert stage["by_tier"]["dependency"]["auc_over_rows"] == 1.0
+    assert stage["by_tier"]["co_change"]["auc_over_rows"] == 0.0
+    assert (stage["by_tier"]["metadata"]["n"], stage["by_tier"]["metadata"]["auc_over_rows"]) == (0, None)
 
 
 def test_no_task_gives_no_figures() -> None:
     """Without data every figure is None, and none is a number made up."""
     with Engine(ScriptedBackend(_script, ADAPTERS), CASCADES) as engine:
         found = Evaluation(engine, CASCADES["precision"]).as_dict()
-    assert (found["macro_f1"], found["recall_kept"], found["calls_per_item"]) == (None, None, None)
+    assert [found[key] for key in ("macro_f1_over_rows", "recall_over_rows", "recall_per_task")] == [None] * 3
+    assert found["calls_per_item"] is None
     assert set(found) == {
-        "cascade", "tasks", "items", "stages", "confusion", "macro_f1", "recall_kept", "calls_per_item",
+        "cascade", "tasks", "items", "stages", "confusion", "macro_f1_over_rows", "recall_over_rows",
+        "recall_per_task", "calls_per_item",
         "tokens_per_item", "elapsed_ms",
     }  # fmt: skip

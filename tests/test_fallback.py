@@ -221,9 +221,9 @@ def test_a_recall_is_aimed_for(recall: float) -> None:
     cascade, truth, recalls = two_stages(), Replay(two_stages(), simulated(0, 2_000)), []
     for seed in range(1, 4):
         found = fallback(cascade, simulated(seed, 30), Wish(level=recall))
-        assert recall <= found.expected.recall < recall + 0.02
+        assert recall <= found.expected.recall_per_task < recall + 0.02
         assert found.expected.calls < 1.9
-        recalls.append(truth.outcome(found.thresholds).recall)
+        recalls.append(truth.outcome(found.thresholds).recall_per_task)
     assert abs(np.mean(recalls) - recall) < 0.05
 
 
@@ -231,10 +231,10 @@ def test_other_targets_are_aimed_for() -> None:
     """A precision, a macro F1 per task; what nothing reaches, or only keeping nothing, is refused."""
     cascade, scored = two_stages(), simulated(2, 30)
     precise = fallback(cascade, scored, Wish(level=0.7, measure=Measure.PRECISION))
-    assert 0.7 <= precise.expected.precision < 0.75
+    assert 0.7 <= precise.expected.precision_per_task < 0.75
     assert precise.expected.misses < 1
     some = fallback(cascade, scored, Wish(level=0.6, measure=Measure.MACRO_F1))
-    assert some.level == pytest.approx(some.expected.macro_f1)
+    assert some.level == pytest.approx(some.expected.macro_f1_per_task)
     assert 0.6 <= some.level < 0.65
     blind = replace(scored, p={key: np.full(values.size, 0.5) for key, values in scored.p.items()})
     for measure in (Measure.PRECISION, Measure.MACRO_F1):
@@ -294,7 +294,7 @@ def test_the_benchmark_draws_within_a_slice(capsys: pytest.CaptureFixture[str]) 
     few_tasks(["--draws", "1"])
     assert "fallback is above per_stage in" in capsys.readouterr().out
     few_tasks(["--draws", "1", "--target", "recall=0.8"])
-    assert "1 draws of 30 tasks, 0 refused; recall=0.8 became 0." in capsys.readouterr().out
+    assert "1 draws of 30 tasks, 0 refused; recall_per_task=0.8 became 0." in capsys.readouterr().out
     with pytest.raises(InputError, match="or aim lower"):
         aimed(three_stages(), pooled, Draws(n_tasks=1, n_draws=1), Wish(level=0.8), lambda: None)
 
@@ -302,7 +302,7 @@ def test_the_benchmark_draws_within_a_slice(capsys: pytest.CaptureFixture[str]) 
 def without_promise(threshold: float) -> dict[str, object]:
     """A file of thresholds for ``scope`` that has no promise, as tables."""
     scope = CASCADES["scope"]
-    standing = NoPromiseConfig(text="Without guarantee.", target="macro_f1", expected=0.5, tasks=9)
+    standing = NoPromiseConfig(text="Without guarantee.", target="macro_f1_over_rows", expected=0.5, tasks=9)
     tables = locked(scope, threshold).model_dump(exclude={"promise", "held_out"})
     return {**tables, "no_promise": standing.model_dump()}
 
@@ -339,12 +339,12 @@ def test_the_command_promises_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     found = json.loads(capsys.readouterr().out)
     assert found["promise"] is None
     assert "fitted to 6 tasks" in found["no_promise"]["text"]
-    assert found["no_promise"]["target"] == "macro_f1"
+    assert found["no_promise"]["target"] == "macro_f1_over_rows"
     assert 0 < found["no_promise"]["expected"] <= 1
     assert main([*command, "--fallback", "--target", "recall=0.9"]) == ExitCode.DONE
     shown = capsys.readouterr().out
     assert shown.startswith("Without guarantee")
-    assert "The recall does not depend on primary, supporting" in shown
+    assert "The recall per task does not depend on primary, supporting" in shown
     config = with_thresholds(tmp_path, out)
     with Engine.open(config) as engine:
         tuned = engine.cascade("precision").first.question(ANY_TIER).threshold

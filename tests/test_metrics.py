@@ -17,7 +17,7 @@ from cascade.metrics import (
     calibration_error,
     f1,
     macro_f1,
-    recall_kept,
+    recall_over_rows,
     rows_by_task,
 )
 
@@ -123,6 +123,6 @@ def test_accuracy_and_recall_of_what_matters() -> None:
     """An item that matters is found whatever its label became, as long as it is not the dropped one."""
     confusion = np.array([[5, 1, 0], [1, 2, 1], [0, 0, 2]])
     assert accuracy(confusion) == pytest.approx(9 / 12)
-    assert recall_kept(confusion, dropped=0) == pytest.approx(5 / 6)
+    assert recall_over_rows(confusion, dropped=0) == pytest.approx(5 / 6)
     assert math.isnan(accuracy(np.zeros((2, 2), dtype=np.int64)))
-    assert math.isnan(recall_kept(np.zeros((2, 2), dtype=np.int64), dropped=0))
+    assert math.isnan(recall_over_rows(np.zeros((2, 2), dtype=np.int64), dropped=0))

@@ -121,7 +121,7 @@ KNOWN = Known(
     advice=(Advice(act=Act.SPLIT, stage="a", text=HOSTILE[1], numbers={}),),
     anytime=tuple(
         {"share": share, "budget_ms": 80 * share, "elapsed_ms": 80 * share, "accuracy": 0.5 + share / 4}
-        | {"macro_f1": 0.2 + share / 4, "recall_kept": None if share < 0.2 else 0.6}
+        | {"macro_f1_over_rows": 0.2 + share / 4, "recall_over_rows": None if share < 0.2 else 0.6}
         for share in (0.1, 0.5, 1.5)
     ),
 )
@@ -259,9 +259,13 @@ def test_fronts_have_no_point_that_another_beats() -> None:
         assert isinstance(dot, Dots)
         assert np.all(np.diff(line.points, axis=0) > 0)
         assert line.points[-1][1] == 1
-        assert dot.points[0] == pytest.approx((cost, own.recall))
+        assert dot.points[0] == pytest.approx((cost, own.recall_per_task))
         assert {y for _, y in promised.points} == {0.9}
-        assert chart.table.rows[0][1:] == (f"{own.recall:.3f}", f"{own.calls:.3f}", f"{own.false_positives:.3f}")
+        assert chart.table.rows[0][1:] == (
+            f"{own.recall_per_task:.3f}",
+            f"{own.calls:.3f}",
+            f"{own.false_positives:.3f}",
+        )
 
 
 def test_one_stage_has_a_front_of_false_alarms_alone() -> None:
@@ -520,10 +524,10 @@ def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixtu
     with np.load(scores) as file:
         origin = json.loads(str(file["head"]))["origin"]
     precision = CASCADES["precision"]
-    promise = PromiseConfig(unit="task", recall=0.77, delta=0.05, p_value=0.03, tasks=100, minimised="calls")
+    promise = PromiseConfig(recall_per_task=0.77, delta=0.05, p_value=0.03, tasks=100, minimised="calls")
     thresholds = ThresholdsFile(
         promise=promise,
-        held_out=HeldOutConfig(recall=0.8, calls_per_item=1.5, false_positives_per_item=0.2),
+        held_out=HeldOutConfig(recall_per_task=0.8, calls_per_item=1.5, false_positives_per_item=0.2),
         made_for=MadeForConfig(**origin),
         thresholds={stage.name: {ANY_TIER: 0.125} for stage in precision.stages},
     )

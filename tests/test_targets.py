@@ -129,12 +129,12 @@ def test_a_false_positive_has_a_price() -> None:
 def test_what_nothing_reaches_is_refused() -> None:
     """With the best there is; a precision by keeping nothing is none, and a macro F1 is no mean over rows."""
     cascade, scored = two_stages(), simulated(1, 200)
-    with pytest.raises(InputError, match=r"No thresholds reach a macro_f1 of 0\.97: the best of the 40 tasks"):
+    with pytest.raises(InputError, match=r"No thresholds reach a macro F1 per task of 0\.97: the best of the 40 tasks"):
         tune(cascade, scored, Wish(level=0.97, measure=Measure.MACRO_F1, delta=0.2))
     blind = replace(scored, p={key: np.full(p.size, 0.5) for key, p in scored.p.items()})
     with pytest.raises(InputError, match="keeps nothing, and that helps nobody"):
         tune(cascade, blind, Wish(level=0.9, measure=Measure.PRECISION))
-    with pytest.raises(InputError, match="no mean over rows"):
+    with pytest.raises(InputError, match="is no mean, so none can be promised"):
         tune(cascade, scored, Wish(level=0.9, measure=Measure.MACRO_F1, unit=Unit.ROW))
     with pytest.raises(InputError, match=r"About \d+ tasks held out would do"):
         tune(cascade, simulated(1, 60), Wish(level=0.9, measure=Measure.MACRO_F1))
@@ -212,8 +212,8 @@ def test_the_command_tunes_a_config_that_waits_for_its_file(tmp_path: Path, caps
 @pytest.mark.parametrize(
     ("options", "promised"),
     [
-        (["precision=0.4"], "a mean precision per task of at least 0.4"),
-        (["macro_f1=0.2", "--minimise", "false_positives"], "a mean macro F1 per task of at least 0.2"),
+        (["precision=0.4"], "a precision per task of at least 0.4"),
+        (["macro_f1=0.2", "--minimise", "false_positives"], "a macro F1 per task of at least 0.2"),
         (
             ["recall=0.5", "--unit", "row"],
             "a recall over all rows of at least 0.5, if no task has more than 1 that count",
@@ -234,14 +234,14 @@ def test_the_command_promises_what_it_is_asked(
     assert main([*command, "--out", str(out), "--json"]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
     measure, _, level = options[0].partition("=")
-    assert found["promise"][measure] == float(level)
-    assert found["promise"]["unit"] == ("row" if "row" in options else "task")
+    figure = f"{measure}_{'over_rows' if 'row' in options else 'per_task'}"
+    assert found["promise"][figure] == float(level)
     text = out.read_text(encoding="utf-8")
-    assert f"{measure} = {level}" in text
+    assert f"{figure} = {level}" in text
     read = read_thresholds(out).promise
     assert read
-    assert (read.measure, read.level) == (measure, float(level))
-    other = "recall" if measure == "precision" else "precision"
-    out.write_text(text.replace('unit = "', f'{other} = 0.5\nunit = "', 1), encoding="utf-8")
-    with pytest.raises(ConfigError, match="give exactly one of recall, precision and macro_f1"):
+    assert (read.figure, read.level) == (figure, float(level))
+    other = "recall_per_task" if measure == "precision" else "precision_per_task"
+    out.write_text(text.replace("[promise]", f"[promise]\n{other} = 0.5", 1), encoding="utf-8")
+    with pytest.raises(ConfigError, match="give exactly one of recall_per_task, recall_over_rows"):
         read_thresholds(out)

@@ -131,7 +131,7 @@ def test_replays_answer_as_stages_do(combine: Combine, seed: int) -> None:
     assert replay.answers(stage, thresholds).tolist() == by_hand
     outcome = replay.outcome(thresholds)
     assert outcome.calls == asked.sum() / 20
-    assert outcome.recall == pytest.approx(np.mean(by_hand))
+    assert outcome.recall_per_task == pytest.approx(np.mean(by_hand))
 
 
 def test_the_promise_holds_and_is_not_lazy() -> None:
@@ -141,7 +141,7 @@ def test_the_promise_holds_and_is_not_lazy() -> None:
     recalls = []
     for seed in range(80):
         tuned = tune(cascade, simulated(seed + 1, 300), wish, seed)
-        recalls.append(truth.outcome(tuned.thresholds).recall)
+        recalls.append(truth.outcome(tuned.thresholds).recall_per_task)
     missed = np.mean(np.array(recalls) < wish.level)
     assert missed <= wish.delta + 2 * np.sqrt(wish.delta * (1 - wish.delta) / len(recalls))
     assert np.mean(recalls) - wish.level <= 0.03
@@ -287,11 +287,11 @@ def test_the_command_tunes_and_its_file_is_used(tmp_path: Path, capsys: pytest.C
     command += ["--target", "recall=0.5", "--scores", str(scores)]
     assert main([*command, "--out", str(out), "--json"]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
-    assert found["promise"]["unit"] == "task"
+    assert found["promise"]["recall_per_task"] == 0.5
     assert found["tasks"] == {"searched": 0, "held_out": 12, "left_out": 0}
     assert found["fixed_stages"] == ["primary", "supporting"]
     assert main(command) == ExitCode.DONE
-    assert "mean recall per task of at least 0.5" in capsys.readouterr().out
+    assert "a recall per task of at least 0.5" in capsys.readouterr().out
     config = write_shipped(tmp_path / "my.toml", precision=out)
     with Engine.open(config) as engine:
         tuned = engine.cascade("precision").first.question(ANY_TIER).threshold

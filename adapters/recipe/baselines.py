@@ -150,13 +150,13 @@ def main() -> None:
         for group, every in (("train", options.every), ("dev", 1))
     }
     figures = {}
-    print("| question | rows | base rate | signal | AUC pooled | AUC per task |\n|---|--:|--:|---|--:|--:|")
+    print("| question | rows | base rate | signal | AUC over rows | AUC per task |\n|---|--:|--:|---|--:|--:|")
     for question, dev in found["dev"].items():
         scores = dict(dev.signals) | {"boosted trees": boosted(found["train"][question], dev)}
         rate = float(np.mean(dev.truths))
         for signal, values in scores.items():
             pooled, per_task = auc(values, dev.truths), auc_per_task(values, dev.truths, dev.tasks)
-            figures[f"{question}: {signal}"] = {"auc_pooled": pooled, "auc_per_task": per_task}
+            figures[f"{question}: {signal}"] = {"auc_over_rows": pooled, "auc_per_task": per_task}
             print(
                 f"| {question} | {len(dev.truths)} | {rate:.3f} | {signal} | {pooled:.3f} | {per_task:.3f} |",
                 flush=True,

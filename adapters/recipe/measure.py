@@ -78,7 +78,7 @@ def main() -> None:
     config = read_config(shipped_config())
     cascades = on_base(config.cascades()) if options.base else config.cascades()
     paths = sorted((options.data / "dev").glob("*.jsonl.gz"))
-    print("| question | rows | base rate | AUC pooled | AUC per task | ECE | best F1 | at threshold |")
+    print("| question | rows | base rate | AUC over all rows | AUC per task | ECE | best F1 | at threshold |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|")
     with Engine(open_backend(config, cascades), cascades, config.model.limits.limits()) as engine:
         for cascade in cascades.values():
@@ -86,7 +86,7 @@ def main() -> None:
                 threshold = best_f1_threshold(tally.p, tally.truths)
                 best = f1(np.array(tally.p) >= threshold, tally.truths)
                 figures = tally.as_dict()
-                numbers = [figures[key] for key in ("base_rate", "auc_pooled", "auc_per_task", "ece")]
+                numbers = [figures[key] for key in ("base_rate", "auc_over_rows", "auc_per_task", "ece")]
                 shown = " | ".join(f"{number:.3f}" for number in (*numbers, best, threshold))
                 print(f"| {question} | {figures['n']} | {shown} |", flush=True)
 

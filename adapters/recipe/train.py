@@ -218,12 +218,12 @@ def train(
 
 def shown(scores: dict[str, dict[str, float]]) -> str:
     """Scores in one line."""
-    return "  ".join(f"{name} {s['auc_per_task']:.4f}/{s['auc_pooled']:.4f}" for name, s in scores.items())
+    return "  ".join(f"{name} {s['auc_per_task']:.4f}/{s['auc_over_rows']:.4f}" for name, s in scores.items())
 
 
 @torch.no_grad()
 def evaluate(model: Judge, trees: Sequence[Sequence[Tree]], goal: Goal) -> dict[str, dict[str, float]]:
-    """AUC pooled and per task of each question."""
+    """AUC over rows and per task of each question."""
     found: dict[str, list[tuple[int, float, bool]]] = defaultdict(list)
     for number, pair in enumerate(trees):
         packer = Packer()
@@ -244,6 +244,6 @@ def evaluate(model: Judge, trees: Sequence[Sequence[Tree]], goal: Goal) -> dict[
         tasks, margins, truths = (np.array(column) for column in zip(*entries, strict=True))
         scores[question] = {
             "auc_per_task": auc_per_task(margins, truths, tasks),
-            "auc_pooled": auc(margins, truths),
+            "auc_over_rows": auc(margins, truths),
         }
     return scores

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cascade.audit.rate import LEVEL, Ints
-from cascade.metrics import macro_f1, recall_kept
+from cascade.metrics import macro_f1, recall_over_rows
 from cascade.tuning.outcome import Replay, own_thresholds
 from cascade.tuning.scored import ScoredTasks
 
@@ -22,13 +22,13 @@ class StageValue:
     Attributes:
         stage: Its name.
         likelier: The answer that is taken for every item where it is dropped: the commoner true one.
-        macro_f1: Of the whole cascade, in [0, 1].
-        macro_f1_without: With the stage dropped.
+        macro_f1_over_rows: Of the whole cascade, in [0, 1].
+        macro_f1_over_rows_without: With the stage dropped.
         gain: The difference.
         gain_low: Lower end of the gain's 95 % interval, from tasks drawn anew.
         gain_high: Upper end.
-        recall: Share of all that matters that the whole cascade keeps, in [0, 1]; 1 where nothing matters.
-        recall_without: With the stage dropped.
+        recall_over_rows: Share of all that matters that the whole cascade keeps, in [0, 1]; 1 where nothing matters.
+        recall_over_rows_without: With the stage dropped.
         calls_per_item: Probes per item of the whole cascade.
         calls_per_item_without: With the stage dropped.
         n_tasks: Tasks with an item whose true answer to it is known.
@@ -36,13 +36,13 @@ class StageValue:
 
     stage: str
     likelier: bool
-    macro_f1: float
-    macro_f1_without: float
+    macro_f1_over_rows: float
+    macro_f1_over_rows_without: float
     gain: float
     gain_low: float
     gain_high: float
-    recall: float
-    recall_without: float
+    recall_over_rows: float
+    recall_over_rows_without: float
     calls_per_item: float
     calls_per_item_without: float
     n_tasks: int
@@ -72,13 +72,13 @@ def stage_values(replay: Replay, seed: int) -> list[StageValue]:
             StageValue(
                 stage=stage.name,
                 likelier=likelier,
-                macro_f1=_f1(whole, one),
-                macro_f1_without=_f1(without, one),
+                macro_f1_over_rows=_f1(whole, one),
+                macro_f1_over_rows_without=_f1(without, one),
                 gain=_f1(whole, one) - _f1(without, one),
                 gain_low=float(low),
                 gain_high=float(high),
-                recall=_recall(whole, dropped),
-                recall_without=_recall(without, dropped),
+                recall_over_rows=_recall(whole, dropped),
+                recall_over_rows_without=_recall(without, dropped),
                 calls_per_item=calls,
                 calls_per_item_without=calls_without,
                 n_tasks=np.unique(scored.tasks[truths >= 0]).size,
@@ -98,7 +98,7 @@ def _f1(confusions: Ints, weights: Ints) -> float:
 
 
 def _recall(confusions: Ints, dropped: int) -> float:
-    found = recall_kept(confusions.sum(axis=0), dropped)
+    found = recall_over_rows(confusions.sum(axis=0), dropped)
     return 1.0 if np.isnan(found) else found
 
 

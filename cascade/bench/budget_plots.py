@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.bench.plots import Draw, Figures, draw_all, prediction
+from cascade.metrics import Figure
 
 _WINDOW_MS = 50.0
 
@@ -26,13 +27,17 @@ def write_budget_plots(figures: Figures, folder: Path) -> list[Path]:
 
 
 def _anytime(axes: Any, figures: Figures) -> None:
-    """Accuracy and recall of either cascade by budget."""
+    """Accuracy and recall over rows of either cascade by budget."""
     for name in dict.fromkeys(entry["cascade"] for entry in figures["anytime"]):
         own = [entry for entry in figures["anytime"] if entry["cascade"] == name]
         shares = [entry["share"] for entry in own]
         (line,) = axes.plot(shares, [entry["accuracy"] for entry in own], "o-", label=f"{name}: accuracy")
-        recalls = [(entry["share"], entry["recall"]) for entry in own if entry["recall"] is not None]
-        axes.plot(*zip(*recalls, strict=True), "o--", color=line.get_color(), label=f"{name}: recall of kept items")
+        recalls = [
+            (entry["share"], entry["recall_over_rows"]) for entry in own if entry["recall_over_rows"] is not None
+        ]
+        axes.plot(
+            *zip(*recalls, strict=True), "o--", color=line.get_color(), label=f"{name}: {Figure.RECALL_OVER_ROWS.words}"
+        )
     axes.axvline(1, linestyle=":", color="grey")
     axes.set(xlabel="budget over the time in full", ylim=(0, 1.02), title="quality by budget, requests alone")
     axes.legend()

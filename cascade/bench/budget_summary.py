@@ -73,7 +73,7 @@ def anytime(tried: Sequence[Tried], cascades: Mapping[str, Cascade]) -> list[dic
 
     Returns:
         For each cascade and bin the mean ``share`` of the full time, ``accuracy`` (share of items
-        with their label), ``recall`` (share of the items to be kept that were kept, whatever the
+        with their label), ``recall_over_rows`` (share of the items to be kept that were kept, whatever the
         label), ``decided`` (share of items), and how many requests there were.
     """
     found = []
@@ -94,7 +94,7 @@ def _quality(tried: Sequence[Tried], dropped: str) -> dict[str, Any]:
     return {
         "share": float(np.mean([entry.trial.share for entry in tried])),
         "accuracy": float(np.mean([label == truth for truth, label in pairs])),
-        "recall": float(np.mean(kept)) if kept else None,
+        "recall_over_rows": float(np.mean(kept)) if kept else None,
         "decided": float(np.mean(decided)),
         "requests": len(tried),
     }

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.bench.plots import Figures, draw_all
-
-_QUALITY = {"macro_f1": "macro F1", "accuracy": "accuracy", "recall_kept": "recall of what matters"}
+from cascade.metrics import QUALITY
 
 
 def depth_plots(cascade: str, folder: Path) -> list[Path]:
@@ -50,7 +49,7 @@ def _anytime(axes: Any, figures: Figures) -> None:
 
 
 def _lines(axes: Any, rows: list[dict[str, Any]], by: str) -> None:
-    for key, name in _QUALITY.items():
+    for key, name in QUALITY.items():
         known = [row for row in rows if row[key] is not None]
         axes.plot([row[by] for row in known], [row[key] for row in known], "o-", label=name)
     axes.set_xlim(left=0)

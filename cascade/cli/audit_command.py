@@ -21,6 +21,7 @@ from cascade.cli.sheet import Sheet
 from cascade.config import Config, read_config, shipped_config
 from cascade.engine import Engine
 from cascade.engine_settings import settings_of
+from cascade.metrics import Figure
 from cascade.page.page import Known, write_page
 from cascade.thresholds_file import ThresholdsFile
 from cascade.tuning.scored import Key
@@ -83,8 +84,7 @@ def _known(config: Config, labelled: LabelledScores, found: Audit) -> Known:
         f"chance of at most {promise.delta:g}; tested on {promise.tasks} tasks held out "
         f"(p-value {promise.p_value:.2g})."
     )
-    is_of_tasks = promise.unit == "task"
-    recall = promise.recall if is_of_tasks else None
+    recall = promise.recall_per_task
     return Known(origin=labelled.origin, advice=found.advice, promise=words, promised_recall=recall)
 
 
@@ -165,11 +165,13 @@ def _slices(found: Audit) -> Sheet:
 
 
 def _stages(found: Audit) -> Sheet:
-    sheet = Sheet(("stage",), ("macro F1 with it", "without", "gain", "calls with it", "without"))
+    name = Figure.MACRO_F1_OVER_ROWS.words
+    sheet = Sheet(("stage",), (f"{name} with it", "without", "gain", "calls with it", "without"))
     for value in found.stages:
+        f1s = (f"{value.macro_f1_over_rows:.3f}", f"{value.macro_f1_over_rows_without:.3f}")
         gain = f"{value.gain:+.3f} ({value.gain_low:+.3f} to {value.gain_high:+.3f})"
         calls = (f"{value.calls_per_item:.2f}", f"{value.calls_per_item_without:.2f}")
-        sheet.add(value.stage, f"{value.macro_f1:.3f}", f"{value.macro_f1_without:.3f}", gain, *calls)
+        sheet.add(value.stage, *f1s, gain, *calls)
     return sheet
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from cascade.cli.output import results
 from cascade.cli.sheet import Sheet
+from cascade.metrics import Figure
 
 
 def show_budgets(figures: dict[str, Any]) -> None:
@@ -49,9 +50,10 @@ def _rows(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _curve(anytime: list[dict[str, Any]]) -> Sheet:
-    sheet = Sheet(("cascade",), ("budget over full time", "accuracy", "recall of kept", "decided", "requests"))
+    heads = ("budget over full time", "accuracy", Figure.RECALL_OVER_ROWS.words, "decided", "requests")
+    sheet = Sheet(("cascade",), heads)
     for entry in anytime:
-        recall = "" if entry["recall"] is None else f"{entry['recall']:.1%}"
+        recall = "" if entry["recall_over_rows"] is None else f"{entry['recall_over_rows']:.1%}"
         shown = (f"{entry['share']:.2f}", f"{entry['accuracy']:.1%}", recall, f"{entry['decided']:.1%}")
         sheet.add(entry["cascade"], *shown, str(entry["requests"]))
     return sheet

@@ -96,7 +96,7 @@ def _as_dict(name: str, promise: KeptPromise, found: list[Shift] | None, n_tasks
     return {
         "cascade": name,
         "tasks": n_tasks,
-        "promise": asdict(promise),
+        "promise": asdict(promise) | {"promised": asdict(promise.promised) | {"figure": promise.promised.figure}},
         "inputs": rows,
         "shifted": any(shift.is_shifted for shift in found or ()),
     }

@@ -23,14 +23,12 @@ from cascade.engine import Engine
 from cascade.errors import ConfigError
 from cascade.files import check_readable
 from cascade.made_for import MadeForConfig
+from cascade.metrics import QUALITY, Figure
 from cascade.one_call import label_starts
 from cascade.outlook_file import write_outlook
 from cascade.rows import Labelled
 from cascade.tree import Cascade
 from cascade.tuning.scored import Origin
-
-_QUALITY = ("accuracy", "macro_f1", "recall_kept")
-_HEADS = ("accuracy", "macro F1", "recall kept")
 
 
 def depth(  # noqa: PLR0913 - the command line's options
@@ -42,7 +40,9 @@ def depth(  # noqa: PLR0913 - the command line's options
     more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More files like --data.")] = None,
     price: Annotated[
         float | None,
-        typer.Option(help="Points of macro F1 that 100 ms are worth; the config's engine.price if absent."),
+        typer.Option(
+            help="Points of macro F1 over all rows that 100 ms are worth; the config's engine.price if absent."
+        ),
     ] = None,
     budget: Annotated[
         float | None, typer.Option(help="Milliseconds a request may take: the deepest depth that fits, at any price.")
@@ -139,9 +139,10 @@ def _zero(
 
 def _show(figures: dict[str, Any]) -> None:
     console = results()
-    depths = Sheet((), ("depth", *_HEADS, "calls per item", "predicted ms", "measured ms", "F1 points per ms"))
+    heads = tuple(QUALITY.values())
+    depths = Sheet((), ("depth", *heads, "calls per item", "predicted ms", "measured ms", "points per ms"))
     for row in figures["depths"]:
-        quality = (_shown(row[key]) for key in _QUALITY)
+        quality = (_shown(row[key]) for key in QUALITY)
         times = (f"{row['predicted_ms']:.0f}", f"{row['elapsed_ms']:.0f}", _shown(row["points_per_ms"]))
         depths.add(str(row["depth"]), *quality, f"{row['calls_per_item']:.2f}", *times)
     depths.show(console)
@@ -149,17 +150,17 @@ def _show(figures: dict[str, Any]) -> None:
     if figures["no_depth_0"]:
         console.print(f"There is no depth 0, one call that tells all labels apart: {figures['no_depth_0']}")
     console.print()
-    budgets = Sheet((), ("budget", "ms", *_HEADS, "measured ms"))
+    budgets = Sheet((), ("budget", "ms", *heads, "measured ms"))
     for row in figures["anytime"]:
-        quality = (_shown(row[key]) for key in _QUALITY)
+        quality = (_shown(row[key]) for key in QUALITY)
         budgets.add(f"{row['share']:.0%}", f"{row['budget_ms']:.0f}", *quality, f"{row['elapsed_ms']:.0f}")
     budgets.show(console)
     console.print()
     passed = ", ".join(f"{stage} {rate:.1%}" for stage, rate in figures["learned"]["pass_rates"].items())
-    ranking = _shown(figures["learned"]["prior_auc_per_task"])
+    ranking = f"an {Figure.AUC_PER_TASK.words} of {_shown(figures['learned']['prior_auc_per_task'])}"
     console.print(
         f"{figures['tasks']} tasks, {figures['items']} items: passed by {passed}; a prior from "
-        f"{figures['learned']['prior_facts'] or 0} facts ranks what the cascade keeps with a per-task AUC of {ranking}"
+        f"{figures['learned']['prior_facts'] or 0} facts ranks what the cascade keeps with {ranking}"
     )
 
 
@@ -172,7 +173,8 @@ def _choice(figures: dict[str, Any]) -> str:
             if choice["depth"] is not None
             else f"No depth fits {limit}."
         )
-    return f"Stop at depth {choice['depth']}: at {choice['price']:g} points of macro F1 for 100 ms, no more pays."
+    price = f"{choice['price']:g} points of {Figure.MACRO_F1_OVER_ROWS.words} for 100 ms"
+    return f"Stop at depth {choice['depth']}: at {price}, no more pays."
 
 
 def _shown(value: float | None) -> str:

@@ -14,9 +14,17 @@ from cascade.cli.sheet import Sheet
 from cascade.engine import Engine
 from cascade.evaluate import Evaluation
 from cascade.files import check_readable
+from cascade.metrics import Figure
 from cascade.rows import Format
 
-_FIGURES = ("n", "base_rate", "auc_pooled", "auc_per_task", "ece", "f1")
+_FIGURES = {
+    "n": "n",
+    "base_rate": "base rate",
+    Figure.AUC_OVER_ROWS: Figure.AUC_OVER_ROWS.words,
+    Figure.AUC_PER_TASK: Figure.AUC_PER_TASK.words,
+    "ece": "ECE",
+    Figure.F1_OVER_ROWS: Figure.F1_OVER_ROWS.words,
+}
 
 
 def evaluate(
@@ -52,7 +60,7 @@ def evaluate(
 
 def _show(figures: dict[str, Any]) -> None:
     console = results()
-    stages = Sheet(("stage",), _FIGURES)
+    stages = Sheet(("stage",), tuple(_FIGURES.values()))
     for name, stage in figures["stages"].items():
         stages.add(name, *(_shown(stage[key]) for key in _FIGURES))
         for tier, entry in stage["by_tier"].items():
@@ -64,9 +72,10 @@ def _show(figures: dict[str, Any]) -> None:
         confusion.add(truth, *(str(count) for count in row.values()))
     confusion.show(console)
     console.print()
+    names = (Figure.MACRO_F1_OVER_ROWS, Figure.RECALL_OVER_ROWS, Figure.RECALL_PER_TASK)
+    whole = ", ".join(f"{name.words} {_shown(figures[name])}" for name in names)
     console.print(
-        f"{figures['tasks']} tasks, {figures['items']} items: macro F1 {_shown(figures['macro_f1'])}, recall of what "
-        f"matters {_shown(figures['recall_kept'])}, {_shown(figures['calls_per_item'])} calls and "
+        f"{figures['tasks']} tasks, {figures['items']} items: {whole}, {_shown(figures['calls_per_item'])} calls and "
         f"{_shown(figures['tokens_per_item'])} tokens per item, {figures['elapsed_ms']:.0f} ms"
     )
 

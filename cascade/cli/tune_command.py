@@ -17,11 +17,12 @@ from cascade.cli.tune_output import as_dict, file_of, promise, show
 from cascade.config import Config, read_untuned, shipped_config
 from cascade.errors import InputError
 from cascade.inputs_file import InputsConfig
+from cascade.metrics import Figure
 from cascade.stage_config import PriorStageConfig
 from cascade.thresholds_file import write_thresholds
 from cascade.tree import Cascade
 from cascade.tuning.calibration import calibrate
-from cascade.tuning.measure import Measure, Unit
+from cascade.tuning.measure import PROMISED, Measure, Unit
 from cascade.tuning.priors import priors_of, with_prior_scores
 from cascade.tuning.search import Tuned, Wish
 from cascade.tuning.search import tune as search
@@ -38,8 +39,9 @@ def tune(  # noqa: PLR0913 - the command line's options
     target: Annotated[
         str,
         typer.Option(
-            help="What to promise: recall=0.95, precision=0.8 or macro_f1=0.6. With --fallback also macro_f1 without "
-            "a number, as high as can be."
+            help="What to promise: recall=0.95, precision=0.8 or macro_f1=0.6, per task or by --unit over rows, or "
+            "by its whole name, such as recall_per_task=0.95. With --fallback also macro_f1 without a number: that "
+            "over all rows, as high as can be."
         ),
     ],
     more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More files like --data.")] = None,
@@ -50,7 +52,9 @@ def tune(  # noqa: PLR0913 - the command line's options
     false_positive: Annotated[
         float | None, typer.Option(help="How many calls (or ms) a false positive is worth; absent, it breaks ties.")
     ] = None,
-    unit: Annotated[Unit, typer.Option(help="What the promised mean is over.")] = Unit.TASK,
+    unit: Annotated[
+        Unit | None, typer.Option(help="Whether it is meant per task or over all rows; per task if nothing says so.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the thresholds, for a cascade's key `thresholds`.")] = None,
     fallback: Annotated[
         bool, typer.Option("--fallback", help="Promise nothing: the best thresholds from as few as 5 to 30 tasks.")
@@ -61,7 +65,7 @@ def tune(  # noqa: PLR0913 - the command line's options
     json: JsonOption = False,
 ) -> None:
     """Choose all thresholds at once, the cheapest for which a recall, precision or macro F1 can be promised."""
-    is_highest = fallback and target.strip() == Measure.MACRO_F1
+    is_highest = fallback and target.strip() in {Measure.MACRO_F1, Figure.MACRO_F1_OVER_ROWS}
     wish = None if is_highest else replace(_wish(target, unit, delta, minimise), false_positive=false_positive)
     paths = [*data, *(more or [])]
     untuned = read_untuned(config or shipped_config(), cascade)
@@ -108,18 +112,22 @@ def _inputs(tree: Cascade, labelled: LabelledScores, tuned: Tuned) -> InputsConf
     return InputsConfig.of(Inputs.of(tree, with_prior_scores(tree, labelled.scored, priors_of(tree, items))))
 
 
-def _wish(target: str, unit: Unit, delta: float, cost: Cost | None) -> Wish:
-    name, _, value = target.partition("=")
+def _wish(target: str, unit: Unit | None, delta: float, cost: Cost | None) -> Wish:
+    name, _, value = (part.strip() for part in target.partition("="))
     try:
-        measure, level = Measure(name.strip()), float(value)
+        measure, meant = PROMISED[Figure(name)] if name in PROMISED else (Measure(name), unit or Unit.TASK)
+        level = float(value)
     except ValueError as error:
         msg = (
-            f"--target {target!r} cannot be promised. Give a measure and the least mean of it, one of "
-            f"{', '.join(Measure)}, such as recall=0.95. --fallback, which promises nothing, takes macro_f1 "
-            "without a number as well."
+            f"--target {target!r} cannot be promised. Give one of {', '.join((*Measure, *PROMISED))} and the least "
+            "that it is to be, such as recall=0.95. --fallback, which promises nothing, takes macro_f1 without a "
+            "number as well."
         )
         raise InputError(msg) from error
-    return Wish(level=level, measure=measure, unit=unit, delta=delta, cost=cost)
+    if unit not in {None, meant}:
+        msg = f"--target {target!r} is not meant over --unit {unit}. Leave --unit out, or name the other figure."
+        raise InputError(msg)
+    return Wish(level=level, measure=measure, unit=meant, delta=delta, cost=cost)
 
 
 def _to_score(config: Config, name: str) -> Config:

@@ -12,12 +12,12 @@ from cascade.cli.output import note, print_json, progress, results
 from cascade.cli.sheet import Sheet
 from cascade.cli.tune_output import by_stage, calibration_of, curves_of
 from cascade.made_for import MadeForConfig
+from cascade.metrics import Figure
 from cascade.outlook_file import PriorConfig
 from cascade.prior_stage import LOWER, UPPER
 from cascade.thresholds_file import NoPromiseConfig, ThresholdsFile, write_thresholds
 from cascade.tree import Cascade
 from cascade.tuning.fallback import Fallback, fallback
-from cascade.tuning.measure import Measure
 from cascade.tuning.search import Wish
 from cascade.tuning.surface import Cost
 
@@ -28,7 +28,7 @@ def tune_fallback(tree: Cascade, labelled: LabelledScores, wish: Wish | None, ou
     Args:
         tree: The cascade as it is in use; its prior stage and its curves are kept as they are.
         labelled: The tasks and their scores.
-        wish: What to aim for; None for the highest macro F1 over all items.
+        wish: What to aim for; None for the highest macro F1 over rows.
         out: Where to write the thresholds; None for nowhere.
         json: Whether to print JSON.
 
@@ -60,7 +60,7 @@ def _as_dict(file: ThresholdsFile, found: Fallback) -> dict[str, Any]:
 
 
 def _text(wish: Wish | None, found: Fallback) -> str:
-    goal = f"a mean {wish.measure.words} per {wish.unit} of {wish.level:g}" if wish else "the highest macro F1"
+    goal = f"a {wish.figure.words} of {wish.level:g}" if wish else f"the highest {Figure.MACRO_F1_OVER_ROWS.words}"
     return (
         f"Without guarantee: chosen for {goal}, under a model of labels that was fitted to {found.n_tasks} tasks with "
         "something to find, and tested on none."
@@ -78,7 +78,7 @@ def _file(tree: Cascade, labelled: LabelledScores, wish: Wish | None, found: Fal
     return ThresholdsFile(
         no_promise=NoPromiseConfig(
             text=_text(wish, found),
-            target=f"{wish.measure}={wish.level:g}" if wish else str(Measure.MACRO_F1),
+            target=f"{wish.figure}={wish.level:g}" if wish else str(Figure.MACRO_F1_OVER_ROWS),
             expected=found.level,
             tasks=found.n_tasks,
         ),
@@ -100,7 +100,7 @@ def _show(tree: Cascade, text: str, wish: Wish | None, found: Fallback) -> None:
     sheet.show(console)
     if wish and found.kept:
         kept = ", ".join(found.kept)
-        console.print(f"The {wish.measure.words} does not depend on {kept}; their thresholds are kept as they were.")
+        console.print(f"The {wish.figure.words} does not depend on {kept}; their thresholds are kept as they were.")
     if tree.prior_stage is not None:
         before = tree.prior_stage
         bounds = f"no below {before.lower:.4g}, yes from {before.upper:.4g}"
@@ -109,9 +109,11 @@ def _show(tree: Cascade, text: str, wish: Wish | None, found: Fallback) -> None:
         console.print("The curves of calibration are kept as they were.")
     console.print()
     expected = found.expected
-    level = "" if wish else f"a macro F1 of {found.level:.3f} over all items, "
+    level = "" if wish else f"a {Figure.MACRO_F1_OVER_ROWS.words} of {found.level:.3f}, "
+    recall = f"a {Figure.RECALL_PER_TASK.words} of {expected.recall_per_task:.3f}"
+    precision = f"a {Figure.PRECISION_PER_TASK.words} of {expected.precision_per_task:.3f}"
     console.print(
-        f"The model expects {level}a mean recall per task of {expected.recall:.3f}, a precision of "
-        f"{expected.precision:.3f}, {expected.calls:.3f} calls and {expected.false_positives:.3f} false positives per "
-        "item. It was fitted to the same tasks, so expect a little less."
+        f"The model expects {level}{recall}, {precision}, {expected.calls:.3f} calls and "
+        f"{expected.false_positives:.3f} false positives per item. It was fitted to the same tasks, so expect a little "
+        "less."
     )

@@ -11,6 +11,7 @@ from cascade.cli.output import results
 from cascade.cli.sheet import Sheet
 from cascade.curve import Curve
 from cascade.made_for import MadeForConfig
+from cascade.metrics import Figure
 from cascade.outlook_file import PriorConfig
 from cascade.thresholds_file import CalibrationConfig, HeldOutConfig, PromiseConfig, ThresholdsFile
 from cascade.tree import Cascade
@@ -42,8 +43,7 @@ def file_of(before: Cascade, wish: Wish, tuned: Tuned, curves: dict[Key, Calibra
     return ThresholdsFile(
         promise=PromiseConfig.model_validate(
             {
-                "unit": str(wish.unit),
-                str(wish.measure): wish.level,
+                wish.figure: wish.level,
                 "delta": wish.delta,
                 "p_value": tuned.p_value,
                 "tasks": tuned.n_held_out,
@@ -84,11 +84,11 @@ def calibration_of(curves: Mapping[Key, Curve]) -> dict[str, dict[str, Calibrati
 
 def _held_out(wish: Wish, outcome: Outcome) -> HeldOutConfig:
     return HeldOutConfig(
-        recall=outcome.recall,
+        recall_per_task=outcome.recall_per_task,
         calls_per_item=outcome.calls,
         false_positives_per_item=outcome.false_positives,
-        precision=outcome.precision,
-        macro_f1=outcome.macro_f1,
+        precision_per_task=outcome.precision_per_task,
+        macro_f1_per_task=outcome.macro_f1_per_task,
         misses=outcome.misses,
         ms_per_item=outcome.ms if wish.minimised is Cost.LATENCY else None,
     )
@@ -112,21 +112,22 @@ def show(before: Cascade, wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated
     console = results()
     console.print(promise(wish, tuned))
     if wish.measure is Measure.RECALL:
-        console.print(f"{tuned.n_left_out} tasks have nothing to find and so no recall; the promise leaves them out.")
+        console.print(f"{tuned.n_left_out} tasks have nothing to find; the promise leaves them out.")
     elif wish.measure is Measure.PRECISION:
         console.print("A task that keeps nothing counts with a precision of 1.")
     console.print()
     _sheet(before, tuned, curves).show(console)
     if tuned.fixed:
         fixed = ", ".join(tuned.fixed)
-        console.print(f"The {wish.measure.words} does not depend on {fixed}; their thresholds are kept as they were.")
+        console.print(f"The {wish.figure.words} does not depend on {fixed}; their thresholds are kept as they were.")
     console.print()
     console.print(_in_words(wish, tuned.held_out))
     alone, ratio = tuned.per_stage, _ratio(tuned)
     if alone and ratio is not None:
+        recall = f"{Figure.RECALL_PER_TASK.words} of {alone.recall_per_task:.3f}"
         console.print(
-            f"Stages tuned one by one, at a recall of {alone.recall:.3f} there: {alone.calls:.3f} calls and "
-            f"{alone.false_positives:.3f} false positives; calls joint over per stage {ratio:.3f}."
+            f"Stages tuned one by one, at a {recall} there: {alone.calls:.3f} calls and {alone.false_positives:.3f} "
+            f"false positives; calls joint over per stage {ratio:.3f}."
         )
     if curves:
         console.print()
@@ -151,10 +152,15 @@ def _sheet(before: Cascade, tuned: Tuned, curves: dict[Key, Calibrated]) -> Shee
 
 
 def _in_words(wish: Wish, held: Outcome) -> str:
-    figures = {Measure.PRECISION: held.precision, Measure.MACRO_F1: held.macro_f1}
-    first = f"{wish.measure.words} {figures[wish.measure]:.3f}, " if wish.measure in figures else ""
+    figures = {
+        Measure.RECALL: (Figure.RECALL_PER_TASK, held.recall_per_task),
+        Measure.PRECISION: (Figure.PRECISION_PER_TASK, held.precision_per_task),
+        Measure.MACRO_F1: (Figure.MACRO_F1_PER_TASK, held.macro_f1_per_task),
+    }
+    names = dict.fromkeys((wish.measure, Measure.RECALL))
+    measured = ", ".join(f"{figure.words} {value:.3f}" for figure, value in map(figures.__getitem__, names))
     ms = f"; predicted {held.ms:.3g} ms per item" if wish.minimised is Cost.LATENCY else ""
     return (
-        f"On the tasks held out, mean per task: {first}recall {held.recall:.3f}; over all rows: {held.calls:.3f} calls "
-        f"and {held.false_positives:.3f} false positives per item, {held.misses:.3f} of what matters missed{ms}."
+        f"On the tasks held out: {measured}, {Figure.RECALL_OVER_ROWS.words} {1 - held.misses:.3f}; {held.calls:.3f} "
+        f"calls and {held.false_positives:.3f} false positives per item{ms}."
     )

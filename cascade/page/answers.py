@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cascade.metrics import accuracy, macro_f1
+from cascade.metrics import Figure, accuracy, macro_f1
 from cascade.page.chart import Axis, Bars, Cells, Chart, Table
 from cascade.page.subject import Subject
 
@@ -28,7 +28,7 @@ def confusion(subject: Subject) -> Chart:
         title="What is taken for what",
         caption=(
             "Each row is a true label: the share of its items that each label was given to, and how many they are. "
-            f"Accuracy {accuracy(counts):.3f}, macro F1 {macro_f1(counts):.3f}."
+            f"Accuracy {accuracy(counts):.3f}, {Figure.MACRO_F1_OVER_ROWS.words} {macro_f1(counts):.3f}."
         ),
         x=Axis.of_names("label given", labels),
         y=Axis.of_names("", labels),

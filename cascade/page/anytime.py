@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from cascade.expectation import Expectation
-from cascade.metrics import macro_f1
+from cascade.metrics import QUALITY, Figure, macro_f1
 from cascade.page.chart import Axis, Chart, Dots, Line, Mark, Table, Tone
 from cascade.page.replay import Array, replay
 from cascade.page.subject import Subject
 
 _SHARES = np.linspace(0, 1, 21)
+_RECALL, _F1 = Figure.RECALL_PER_TASK.words, Figure.MACRO_F1_OVER_ROWS.words
 
 
 def anytime(subject: Subject) -> Chart:
@@ -21,15 +22,15 @@ def anytime(subject: Subject) -> Chart:
     depths = _depths(subject)
     full = max(depths[-1][0], 1e-9)
     points = tuple((calls / full, f1) for calls, f1 in depths)
-    texts = tuple(f"depth {at}: macro F1 {f1:.3f}" for at, (_, f1) in enumerate(depths, 1))
-    marks: list[Mark] = [Dots(points=points, texts=texts, name="macro F1 after depth", tone=Tone.SECOND)]
+    texts = tuple(f"depth {at}: {_F1} {f1:.3f}" for at, (_, f1) in enumerate(depths, 1))
+    marks: list[Mark] = [Dots(points=points, texts=texts, name=f"{_F1} after depth", tone=Tone.SECOND)]
     rows = [(f"depth {at}", f"{share:.0%}", "-", f"{f1:.3f}") for at, (share, f1) in enumerate(points, 1)]
     caption = "All items get the first question before some get the next: each point is one depth. "
     found = _found(subject)
     if found is not None:
         by_prior, by_chance = (tuple(zip(_SHARES.tolist(), line.tolist(), strict=True)) for line in found)
-        marks.append(Line(points=by_prior, name="recall, likeliest first"))
-        marks.append(Line(points=by_chance, name="recall, any order", tone=Tone.QUIET, is_dashed=True))
+        marks.append(Line(points=by_prior, name=f"{_RECALL}, likeliest first"))
+        marks.append(Line(points=by_chance, name=f"{_RECALL}, any order", tone=Tone.QUIET, is_dashed=True))
         half = float(np.interp(0.5, _SHARES, found[0]) / max(found[0][-1], 1e-9))
         caption += (
             "The lines ask items one after the other to their end, likeliest by the prior first: half of the calls "
@@ -41,9 +42,9 @@ def anytime(subject: Subject) -> Chart:
         title="What is found before all calls are made",
         caption=caption,
         x=Axis.of_shares("share of the calls of a full run"),
-        y=Axis.of_shares("recall per task, or macro F1"),
+        y=Axis.of_shares(f"{_RECALL}, or {_F1}"),
         marks=tuple(marks),
-        table=Table(head=("order", "calls", "recall", "macro F1"), rows=tuple(rows)),
+        table=Table(head=("order", "calls", _RECALL, _F1), rows=tuple(rows)),
     )
 
 
@@ -83,11 +84,7 @@ def _found(subject: Subject) -> tuple[Array, Array] | None:
     return np.mean(lines, axis=0), start + _SHARES * (end - start)
 
 
-_QUALITY = (
-    ("macro_f1", "macro F1", Tone.SECOND),
-    ("accuracy", "accuracy", Tone.QUIET),
-    ("recall_kept", "recall of what matters", Tone.FIRST),
-)
+_TONES = {"accuracy": Tone.QUIET, Figure.MACRO_F1_OVER_ROWS: Tone.SECOND, Figure.RECALL_OVER_ROWS: Tone.FIRST}
 
 
 def budgets(rows: Sequence[Mapping[str, Any]]) -> Chart:
@@ -97,7 +94,8 @@ def budgets(rows: Sequence[Mapping[str, Any]]) -> Chart:
         rows: At least one row of ``Findings.anytime``.
     """
     marks: list[Mark] = []
-    for key, name, tone in _QUALITY:
+    for key, name in QUALITY.items():
+        tone = _TONES[key]
         known = [(float(row["budget_ms"]), float(row[key])) for row in rows if row[key] is not None]
         if known:
             texts = tuple(f"{name} {value:.3f} in {ms:.0f} ms" for ms, value in known)
@@ -105,10 +103,7 @@ def budgets(rows: Sequence[Mapping[str, Any]]) -> Chart:
                 Line(points=tuple(known), tone=tone),
                 Dots(points=tuple(known), texts=texts, name=name, tone=tone),
             ]
-    cells = [
-        (f"{row['budget_ms']:.0f}", f"{row['share']:.0%}", *(_shown(row[key]) for key, _, _ in _QUALITY))
-        for row in rows
-    ]
+    cells = [(f"{row['budget_ms']:.0f}", f"{row['share']:.0%}", *(_shown(row[key]) for key in QUALITY)) for row in rows]
     return Chart(
         name="budgets",
         title="What a time budget buys",
@@ -116,7 +111,7 @@ def budgets(rows: Sequence[Mapping[str, Any]]) -> Chart:
         x=Axis.of_numbers("budget of a request, ms", [float(row["budget_ms"]) for row in rows], 0.0),
         y=Axis.of_shares("quality"),
         marks=tuple(marks),
-        table=Table(head=("ms", "of a full run", *(name for _, name, _ in _QUALITY)), rows=tuple(cells)),
+        table=Table(head=("ms", "of a full run", *QUALITY.values()), rows=tuple(cells)),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cascade.metrics import Figure
 from cascade.page.chart import Axis, Chart, Dots, Line, Mark, Table, Tone
 from cascade.page.subject import Subject
 from cascade.tuning.measure import Gauge, Measure
@@ -13,6 +14,7 @@ from cascade.tuning.outcome import Outcome, deciding, own_thresholds
 from cascade.tuning.path import best_of_each_level
 from cascade.tuning.surface import Cost, Objective, Surface, free_keys, safest
 
+_RECALL = Figure.RECALL_PER_TASK.words
 _LOWEST = 0.5  # recall down to which the front is searched
 _SPREAD = 0.1  # of recall, within which the front may be coarse
 _MOST_POINTS = 40
@@ -24,13 +26,13 @@ def fronts(subject: Subject, promised: float | None = None) -> list[Chart]:
 
     Args:
         subject: What it is about.
-        promised: The recall that the thresholds were tuned for; None where they were not.
+        promised: The recall per task that the thresholds were tuned for; None where they were not.
     """
     recall = subject.recall(subject.kept)
     if recall is None or not deciding(subject.cascade):
         return []
     own = Outcome(
-        recall=recall,
+        recall_per_task=recall,
         calls=float(subject.replayed.calls.mean()),
         false_positives=float((subject.kept & ~subject.matters).mean()),
     )
@@ -40,24 +42,30 @@ def fronts(subject: Subject, promised: float | None = None) -> list[Chart]:
 
 def _chart(cost: Cost, outcomes: Sequence[Outcome], own: Outcome, promised: float | None) -> Chart:
     name, unit = _WORDS[cost]
-    words = f"recall of {own.recall:.3f} at {_of(cost, own):.2f} {unit}"
+    words = f"{_RECALL} of {own.recall_per_task:.3f} at {_of(cost, own):.2f} {unit}"
     marks: list[Mark] = [
-        Line(points=tuple((_of(cost, found), found.recall) for found in outcomes), name="cheapest thresholds"),
-        Dots(points=((_of(cost, own), own.recall),), texts=(words,), name="in use", tone=Tone.SECOND, is_large=True),
+        Line(points=tuple((_of(cost, found), found.recall_per_task) for found in outcomes), name="cheapest thresholds"),
+        Dots(
+            points=((_of(cost, own), own.recall_per_task),),
+            texts=(words,),
+            name="in use",
+            tone=Tone.SECOND,
+            is_large=True,
+        ),
     ]
     x = Axis.of_numbers(unit, [_of(cost, found) for found in (*outcomes, own)])
-    caption = f"The thresholds in use come to a mean {words}. "
+    caption = f"The thresholds in use come to a {words}. "
     if promised is not None:
         ends = ((x.low, promised), (x.high, promised))
         marks.insert(0, Line(points=ends, name="promised", tone=Tone.QUIET, is_dashed=True))
-        caption += f"Promised was {promised:g}. "
-    least = min(own.recall, *(found.recall for found in outcomes), promised or 1.0)
+        caption += f"Promised was a {_RECALL} of {promised:g}. "
+    least = min(own.recall_per_task, *(found.recall_per_task for found in outcomes), promised or 1.0)
     return Chart(
         name=f"front-{name.replace(' ', '-')}",
         title=f"What missing little costs in {name}",
         caption=f"{caption}The line is found and measured on the same tasks, so it flatters a little.",
         x=x,
-        y=Axis.of_shares("mean recall per task", float(np.floor(least * 10) / 10), 1.0),
+        y=Axis.of_shares(_RECALL, float(np.floor(least * 10) / 10), 1.0),
         marks=tuple(marks),
         table=_table(outcomes, own),
     )
@@ -78,8 +86,8 @@ def _front(subject: Subject, cost: Cost) -> list[Outcome]:
     chosen = np.unique(np.linspace(0, len(path) - 1, _MOST_POINTS).round().astype(int))
     outcomes = [measured.outcome(surface.at(path[at])) for at in chosen]
     found: list[Outcome] = []
-    for outcome in sorted(outcomes, key=lambda each: (_of(cost, each), -each.recall)):
-        if not found or outcome.recall > found[-1].recall:
+    for outcome in sorted(outcomes, key=lambda each: (_of(cost, each), -each.recall_per_task)):
+        if not found or outcome.recall_per_task > found[-1].recall_per_task:
             found.append(outcome)
     return found
 
@@ -87,6 +95,8 @@ def _front(subject: Subject, cost: Cost) -> list[Outcome]:
 def _table(outcomes: Sequence[Outcome], own: Outcome) -> Table:
     rows = [("in use", own), *(("cheapest", outcome) for outcome in outcomes[::-3])]
     return Table(
-        head=("thresholds", "recall", "calls per item", "false positives per item"),
-        rows=tuple((name, f"{at.recall:.3f}", f"{at.calls:.3f}", f"{at.false_positives:.3f}") for name, at in rows),
+        head=("thresholds", _RECALL, "calls per item", "false positives per item"),
+        rows=tuple(
+            (name, f"{at.recall_per_task:.3f}", f"{at.calls:.3f}", f"{at.false_positives:.3f}") for name, at in rows
+        ),
     )

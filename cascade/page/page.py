@@ -23,7 +23,7 @@ from cascade.audit.advice import Advice
 from cascade.audit.question_rows import question_name
 from cascade.errors import InputError
 from cascade.made_for import MadeForConfig
-from cascade.metrics import auc_per_task, macro_f1
+from cascade.metrics import Figure, auc_per_task, macro_f1
 from cascade.output_file import unwritable, write_whole
 from cascade.page.answers import calls_per_item, confusion
 from cascade.page.anytime import anytime, budgets
@@ -182,8 +182,8 @@ def _figures(subject: Subject) -> list[tuple[str, str]]:
     counts = subject.replayed.confusion(subject.scored.labels, len(subject.cascade.labels))
     recall = subject.recall(subject.kept)
     return [
-        ("mean recall per task", "-" if recall is None else f"{recall:.3f}"),
-        ("macro F1", f"{macro_f1(counts):.3f}"),
+        (Figure.RECALL_PER_TASK.words, "-" if recall is None else f"{recall:.3f}"),
+        (Figure.MACRO_F1_OVER_ROWS.words, f"{macro_f1(counts):.3f}"),
         ("calls per item", f"{subject.replayed.calls.mean():.2f}"),
         ("false positives per item", f"{(subject.kept & ~subject.matters).mean():.2f}"),
     ]
@@ -207,5 +207,5 @@ def _questions(subject: Subject, honesty: Sequence[Reliability]) -> Table:
                 *(f"{raw:.3f} → {calibrated:.3f}" for raw, calibrated in (*pairs, loss)),
             )
         )
-    head = ("question", "adapter", "threshold", "rows", "base rate", "AUC per task", "ECE", "Brier", "log loss")
-    return Table(head=head, rows=tuple(cells))
+    names = ("question", "adapter", "threshold", "rows", "base rate", Figure.AUC_PER_TASK.words)
+    return Table(head=(*names, "ECE", "Brier", "log loss"), rows=tuple(cells))

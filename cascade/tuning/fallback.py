@@ -37,7 +37,7 @@ class Fallback:
         kept: Stages whose thresholds are those of before, since what was asked for does not depend on them.
         n_tasks: Tasks with something to find.
         expected: What the model expects of them; it was fitted to the same tasks.
-        level: What it expects of what was asked for; without a wish, the macro F1 over all items; in [0, 1].
+        level: What it expects of what was asked for; without a wish, the macro F1 over rows; in [0, 1].
     """
 
     thresholds: Thresholds
@@ -60,7 +60,7 @@ def fallback(
         cascade: Its own thresholds stay where nothing depends on them. It has no prior stage.
         scored: Labelled tasks.
         wish: What the model is to expect, and what is made small under it; its delta means nothing here. None for the
-            highest macro F1 over all items.
+            highest macro F1 over rows.
         prices: What an item costs, where latency is made small.
         advance: Told of the share of the work that is done.
 
@@ -111,8 +111,8 @@ def _aimed(replay: Replay, wish: Wish, advance: Advance) -> tuple[Thresholds, fl
     thresholds = surface.at(places[int(reached[-1])]) if reached.size else own
     if not reached.size or replay.outcome(thresholds).misses == 1:
         msg = (
-            f"No thresholds that keep anything are expected to reach a {wish.measure} of {wish.level:g}. Give a lower "
-            f"{wish.measure}, or better questions."
+            f"No thresholds that keep anything are expected to reach a {wish.figure.words} of {wish.level:g}. Give a "
+            f"lower {wish.figure.words}, or better questions."
         )
         raise InputError(msg)
     return thresholds, float(levels[reached[-1]])

@@ -9,8 +9,9 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.metrics import Figure
 from cascade.tree import Cascade
-from cascade.tuning.measure import Gauge, Measure, Unit
+from cascade.tuning.measure import Gauge, Measure, Unit, figure_of
 from cascade.tuning.outcome import Replay, own_thresholds
 from cascade.tuning.risk import betting_p
 from cascade.tuning.scored import ScoredTasks
@@ -53,10 +54,13 @@ class Promised:
 
     def __str__(self) -> str:
         """In words."""
-        if self.unit is Unit.TASK:
-            return f"a mean {self.measure.words} per task of at least {self.level:g}"
-        what = f"a {self.measure.words} over all rows of at least {self.level:g}"
-        return f"{what}, if no task has more than {self.largest} that count"
+        what = f"a {self.figure.words} of at least {self.level:g}"
+        return what if self.unit is Unit.TASK else f"{what}, if no task has more than {self.largest} that count"
+
+    @property
+    def figure(self) -> Figure:
+        """The name of what was promised."""
+        return figure_of(self.measure, self.unit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

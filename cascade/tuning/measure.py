@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cascade.errors import InputError
+from cascade.metrics import Figure
 from cascade.tree import Cascade
 from cascade.tuning.scored import ScoredTasks
 
@@ -28,11 +30,6 @@ class Measure(StrEnum):
     PRECISION = "precision"
     MACRO_F1 = "macro_f1"
 
-    @property
-    def words(self) -> str:
-        """Its name in a sentence."""
-        return "macro F1" if self is Measure.MACRO_F1 else str(self)
-
 
 class Unit(StrEnum):
     """What the mean is over.
@@ -43,6 +40,32 @@ class Unit(StrEnum):
 
     TASK = "task"
     ROW = "row"
+
+    @property
+    def suffix(self) -> str:
+        """What a figure over it is called behind its measure."""
+        return "per_task" if self is Unit.TASK else "over_rows"
+
+
+def figure_of(measure: Measure, unit: Unit) -> Figure:
+    """The name of a measure over a unit.
+
+    Raises:
+        InputError: A macro F1 is asked of rows.
+    """
+    if measure is Measure.MACRO_F1 and unit is Unit.ROW:
+        msg = "A macro F1 over rows is no mean, so none can be promised. Give --unit task, or macro_f1_per_task."
+        raise InputError(msg)
+    return Figure(f"{measure}_{unit.suffix}")
+
+
+PROMISED: Mapping[Figure, tuple[Measure, Unit]] = {
+    figure_of(measure, unit): (measure, unit)
+    for measure in Measure
+    for unit in Unit
+    if (measure, unit) != (Measure.MACRO_F1, Unit.ROW)
+}
+"""What can be promised, and what it is a measure of."""
 
 
 class Gauge:
@@ -65,9 +88,7 @@ class Gauge:
     """
 
     def __init__(self, cascade: Cascade, scored: ScoredTasks, measure: Measure, unit: Unit = Unit.TASK) -> None:
-        if measure is Measure.MACRO_F1 and unit is Unit.ROW:
-            msg = "A macro F1 is no mean over rows, so none can be promised for them. Give --unit task."
-            raise InputError(msg)
+        figure_of(measure, unit)  # refuses a macro F1 of rows
         self._measure, self._unit = measure, unit
         self._is_kept = np.array([label != cascade.dropped for label in cascade.labels])
         matters = scored.kept(cascade)

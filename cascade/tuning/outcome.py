@@ -42,20 +42,20 @@ class Outcome:
     """What thresholds come to on labelled tasks.
 
     Attributes:
-        recall: Mean over tasks of the share of what matters that was kept, in [0, 1]; NaN where nothing matters.
+        recall_per_task: Mean over tasks of the share of what matters that was kept, in [0, 1]; NaN where nothing does.
         calls: Probes per item.
         false_positives: Items kept that do not matter, per item.
-        precision: Mean over tasks of the share of what was kept that matters; 1 for a task that keeps nothing.
-        macro_f1: Mean over tasks of the mean F1 of the labels that a task has, as truth or as answer.
+        precision_per_task: Mean over tasks of the share of what was kept that matters; 1 for a task that keeps nothing.
+        macro_f1_per_task: Mean over tasks of the mean F1 of the labels that a task has, as truth or as answer.
         misses: Share of all that matters that was not kept, tasks put together; 0 where nothing matters.
         ms: Predicted milliseconds per item; 0 without prices.
     """
 
-    recall: float
+    recall_per_task: float
     calls: float
     false_positives: float
-    precision: float = float("nan")
-    macro_f1: float = float("nan")
+    precision_per_task: float = float("nan")
+    macro_f1_per_task: float = float("nan")
     misses: float = 0.0
     ms: float = 0.0
 
@@ -119,9 +119,9 @@ class Replay:
         if self.prices.questions:
             ms = float(self.walk(answers, settled, self.ms(), self.prices.item).costs.mean())
         return Outcome(
-            recall=means[Measure.RECALL],
-            precision=means[Measure.PRECISION],
-            macro_f1=means[Measure.MACRO_F1],
+            recall_per_task=means[Measure.RECALL],
+            precision_per_task=means[Measure.PRECISION],
+            macro_f1_per_task=means[Measure.MACRO_F1],
             calls=float(walk.costs.mean()),
             false_positives=int((kept & ~self.matters).sum()) / n_rows,
             misses=int((self.matters & ~kept).sum()) / max(int(self.matters.sum()), 1),

@@ -16,9 +16,10 @@ from typing import NoReturn
 import numpy as np
 
 from cascade.errors import InputError
+from cascade.metrics import Figure
 from cascade.outlook import Prior
 from cascade.tree import Cascade
-from cascade.tuning.measure import Array, Gauge, Measure, Unit
+from cascade.tuning.measure import Array, Gauge, Measure, Unit, figure_of
 from cascade.tuning.outcome import Outcome, Prices, Replay, Thresholds, own_thresholds
 from cascade.tuning.path import Advance, best_of_each_level
 from cascade.tuning.per_stage import stage_by_stage
@@ -59,7 +60,7 @@ class Wish:
     false_positive: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in ((self.measure, self.level), ("delta", self.delta)):
+        for name, value in ((self.figure.words, self.level), ("delta", self.delta)):
             if not 0 < value < 1:
                 msg = f"A {name} of {value} was given; it must lie between 0 and 1. Give one such as 0.95 or 0.05."
                 raise InputError(msg)
@@ -73,6 +74,11 @@ class Wish:
                 "made small. Minimise calls or latency, or give no price."
             )
             raise InputError(msg)
+
+    @property
+    def figure(self) -> Figure:
+        """The name of what is promised."""
+        return figure_of(self.measure, self.unit)
 
     @property
     def minimised(self) -> Cost:
@@ -158,8 +164,8 @@ def tune(
     held_out = replay.outcome(path[at])
     if wish.measure is Measure.PRECISION and held_out.misses == 1:
         msg = (
-            f"What was found for a precision of {wish.level:g} keeps nothing, and that helps nobody. Make misses "
-            "small, give more labelled tasks, or a lower precision."
+            f"What was found for a {wish.figure.words} of {wish.level:g} keeps nothing, and that helps nobody. Make "
+            "misses small, give more labelled tasks, or a lower precision."
         )
         raise InputError(msg)
     named = {name for name, _ in free}
@@ -172,7 +178,9 @@ def tune(
         n_left_out=scored.n_tasks - gauge.n_tasks,
         largest=gauge.largest,
         held_out=held_out,
-        per_stage=stage_by_stage(before or replay, replay, held_out.recall) if wish.measure is Measure.RECALL else None,
+        per_stage=stage_by_stage(before or replay, replay, held_out.recall_per_task)
+        if wish.measure is Measure.RECALL
+        else None,
         prior=cascade.prior_stage.prior if cascade.prior_stage is not None else None,
     )
 
@@ -187,10 +195,10 @@ def _parts(
         told = "have something to find" if wish.measure is Measure.RECALL else "have items"
         searched = f"a share of {share:.2g} of them is searched, and " if share else ""
         msg = (
-            f"{gauge.n_tasks} tasks {told}; a {wish.measure} of {wish.level:g} at delta {wish.delta:g} needs at least "
-            f"{math.ceil(n_needed / (1 - share))}: {searched}{n_needed} must be tested even if nothing is lost. Give "
-            f"more labelled tasks, or a lower {wish.measure}, or a larger delta; or choose without a guarantee by "
-            "`cascade tune --fallback`."
+            f"{gauge.n_tasks} tasks {told}; a {wish.figure.words} of {wish.level:g} at delta {wish.delta:g} needs at "
+            f"least {math.ceil(n_needed / (1 - share))}: {searched}{n_needed} must be tested even if nothing is lost. "
+            f"Give more labelled tasks, or a lower {wish.figure.words}, or a larger delta; or choose without a "
+            "guarantee by `cascade tune --fallback`."
         )
         raise InputError(msg)
     order = rng.permutation(gauge.chosen)
@@ -226,8 +234,8 @@ def _laid(
     values, places = best_of_each_level(surface, starts, wish.level, spread, advance)
     if values[0] < wish.level:
         msg = (
-            f"No thresholds reach a {wish.measure} of {wish.level:g}: the best of the {here.n_tasks} tasks that were "
-            f"searched is {values[0]:.3f}. Give a lower {wish.measure}, or better questions."
+            f"No thresholds reach a {wish.figure.words} of {wish.level:g}: the best of the {here.n_tasks} tasks that "
+            f"were searched is {values[0]:.3f}. Give a lower {wish.figure.words}, or better questions."
         )
         raise InputError(msg)
     path = [surface.at(place) for place in places]
@@ -287,8 +295,8 @@ class _Tester:
             needed = math.ceil(2 * math.log(1 / wish.delta) * float(losses.var()) / spare**2)
             more = f"About {max(needed, losses.size + 1)} tasks held out would do if they were like these; give"
         msg = (
-            f"Not even the safest thresholds reach a {wish.measure} of {wish.level:g} on the {losses.size} tasks held "
-            f"out (p-value {p_value:.3g}, allowed {wish.delta:g}). {more} more labelled tasks, or a lower "
-            f"{wish.measure}."
+            f"Not even the safest thresholds reach a {wish.figure.words} of {wish.level:g} on the {losses.size} tasks "
+            f"held out (p-value {p_value:.3g}, allowed {wish.delta:g}). {more} more labelled tasks, or a lower "
+            f"{wish.figure.words}."
         )
         raise InputError(msg)

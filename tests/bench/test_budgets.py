@@ -90,8 +90,8 @@ def test_the_anytime_curve() -> None:
     """Accuracy and recall by budget; labels may be wrong and still keep what is to be kept."""
     half = tried(["excluded", "supporting", "excluded", "excluded"], 55, status=Status.DEADLINE)
     low, high = anytime([tried(RIGHT, 110), half], {"precision": CASCADES["precision"]})
-    assert (low["share"], low["accuracy"], low["recall"], low["decided"]) == (0.55, 0.5, 0.5, 0)
-    assert (high["share"], high["accuracy"], high["recall"], high["decided"]) == (pytest.approx(1.1), 1, 1, 1)
+    assert (low["share"], low["accuracy"], low["recall_over_rows"], low["decided"]) == (0.55, 0.5, 0.5, 0)
+    assert (high["share"], high["accuracy"], high["recall_over_rows"], high["decided"]) == (pytest.approx(1.1), 1, 1, 1)
 
 
 def test_figures_without_company() -> None:
