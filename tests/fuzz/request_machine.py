@@ -158,15 +158,15 @@ class Machine:
     async def close(self) -> None:
         """See ``Backend.close``."""
 
-    def key(self, node: Node, lineage: str) -> tuple[Node, str]:
-        """What a node is kept under."""
-        return node, lineage
+    def find(self, node: Node, lineage: str) -> int | None:
+        """The number that is kept of a node; None if there is none."""
+        return self.kept.get((node, lineage))
 
     async def _compute(self, wave: Wave, stop: Stop) -> Scores:
         """Nodes that are missing, upper ones first, then the questions; calls by calls, until it is stopped."""
         lineage = ADAPTERS[wave.adapter]
         nodes = list(dict.fromkeys(node for probe in wave.probes for node in probe.node.path[:-1]))
-        missing = [node for node in nodes if self.key(node, lineage) not in self.kept]
+        missing = [node for node in nodes if self.find(node, lineage) is None]
         self._check_room(wave, missing)
         slow = 50.0 if self.rng.random() < self.trouble.slow else 1.0
         logits = [math.nan] * len(wave.probes)
@@ -183,8 +183,8 @@ class Machine:
                 break
             decodes.append((work, ms))
             for node in own:
-                above = self.kept[self.key(node.parent, lineage)] if node.parent else 0
-                self.kept[self.key(node, lineage)] = state_of(above, node.tokens, lineage)
+                above = self.find(node.parent, lineage) if node.parent else 0
+                self.kept[node, lineage] = state_of(above or 0, node.tokens, lineage)
             finished += len(own)
             for at in asked:
                 logits[at] = self._answer(wave.probes[at], lineage)
@@ -224,7 +224,7 @@ class Machine:
 
     def _answer(self, probe: Probe, lineage: str, *, is_kept: bool = True) -> float:
         if is_kept:
-            state = self.kept[self.key(probe.node.path[-2], lineage)]
+            state = self.find(probe.node.path[-2], lineage) or 0
         else:
             state = 0
             for node in probe.node.path[:-1]:

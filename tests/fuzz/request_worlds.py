@@ -123,17 +123,15 @@ def random_cascade(rng: random.Random, name: str, adapters: Sequence[str]) -> Ca
     targets = _targets(rng, n)
     labels = tuple(label for label in LABELS if Target(label, is_label=True) in targets.values())
     markers = iter(rng.sample(MARKERS, len(MARKERS)))
-    own = rng.sample(adapters, rng.randint(1, min(3, len(adapters))))
+    own = rng.sample(adapters, min(rng.choice((1, 2, 3, 4)), len(adapters)))
     stages = tuple(_stage(rng, f"s{at}", own, markers, targets[at, True], targets[at, False]) for at in range(n))
-    rates = (0.0, 0.1, 0.5, 0.9, 1.0)
-    outlook = Outlook(pass_rates={stage.name: rng.choice(rates) for stage in stages if rng.random() < 0.5})
     return Cascade(
         name=name,
         instructions=f"Which {_words(rng, 2)} matter?",
         labels=labels,
         stages=stages,
         dropped=rng.choice(labels),
-        outlook=outlook,
+        outlook=_outlook(rng, [stage.name for stage in stages], labels),
         prior_stage=_prior_stage(rng, list(targets.values())) if rng.random() < 0.3 else None,
     )
 
@@ -158,8 +156,8 @@ def _targets(rng: random.Random, n: int) -> dict[tuple[int, bool], Target]:
 def _stage(
     rng: random.Random, name: str, adapters: Sequence[str], markers: Iterator[str], yes: Target, no: Target
 ) -> Stage:
-    tiers = TIERS if rng.random() < 0.2 else (ANY_TIER,)
-    own = [rng.choice(adapters)] * len(tiers) if rng.random() < 0.5 else [rng.choice(adapters) for _ in tiers]
+    tiers = TIERS if rng.random() < 0.3 else (ANY_TIER,)
+    own = [rng.choice(adapters)] * len(tiers) if rng.random() < 0.3 else [rng.choice(adapters) for _ in tiers]
     questions = {}
     for tier, adapter in zip(tiers, own, strict=True):
         marker = next(markers, None) or f"{name} {tier}"
@@ -180,6 +178,20 @@ def _prior_stage(rng: random.Random, targets: Sequence[Target]) -> PriorStage:
         no=rng.choice(targets),
         source=Source.CALLER if is_own else Source.EVIDENCE,
         prior=None if is_own else Prior(bias=rng.uniform(-1, 1), weights=weights),
+    )
+
+
+def _outlook(rng: random.Random, stages: Sequence[str], labels: Sequence[str]) -> Outlook:
+    rates = (0.0, 0.1, 0.5, 0.9, 1.0)
+    leaves = {name: [rng.choice((0.0, 1.0, rng.random())) for _ in labels] for name in stages if rng.random() < 0.3}
+    return Outlook(
+        pass_rates={name: rng.choice(rates) for name in stages if rng.random() < 0.5},
+        leaves={
+            name: {label: share / sum(own) for label, share in zip(labels, own, strict=True)}
+            for name, own in leaves.items()
+            if sum(own)
+        },
+        prior=Prior(bias=0.0, weights={name: rng.uniform(-3, 3) for name in _EVIDENCE}) if rng.random() < 0.3 else None,
     )
 
 
