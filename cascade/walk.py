@@ -110,7 +110,7 @@ class Walk:
 
     def give_up(self, cause: str = "") -> None:
         """End here because time ran out or nobody can answer, as far as what has answered does not lead on."""
-        while self.stage is not None and self._sure(self.stage) is not None:
+        while self.stage is not None and self.fixed is None and self._is_sure(self.stage):
             self._move(self.stage)
         self._cut(cause)
 
@@ -132,10 +132,10 @@ class Walk:
         tiers = stage.tiers_of(self.item)
         return {tier: self._scores[stage.name, tier] for tier in tiers if (stage.name, tier) in self._scores}
 
-    def _sure(self, stage: Stage) -> bool | None:
-        """Yes if some tiers have answered so that no other could change it; None if nothing is sure."""
+    def _is_sure(self, stage: Stage) -> bool:
+        """Whether some tiers have answered yes so that no other could change it."""
         known = self._known(stage)
-        return True if known and stage.combine is Combine.ANY and stage.is_yes(known) else None
+        return bool(known) and stage.combine is Combine.ANY and stage.is_yes(known)
 
     def _move(self, stage: Stage) -> None:
         known = self._known(stage)

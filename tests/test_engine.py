@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -18,6 +20,7 @@ from cascade import (
     ItemError,
     Limits,
     ScriptedBackend,
+    ServerError,
     Status,
 )
 from cascade.backends.base import Scores, Wave
@@ -161,6 +164,30 @@ def test_a_prompt_without_room_is_an_error_and_no_label() -> None:
     engine, _ = _engine(max_nodes=2)
     with engine, pytest.raises(BackendError, match=r"no room for a prompt where 2 sequences and .*model.n_seq_max"):
         engine.classify("a task", plain_items(3))
+
+
+class _Unable(ScriptedBackend):
+    """A backend whose server cannot answer for one adapter."""
+
+    async def score(self, wave: Wave, stop: Stop) -> Scores:
+        scores = await super().score(wave, stop)
+        if wave.adapter != "metadata":
+            return scores
+        n = len(wave.probes)
+        return replace(scores, logits=[math.nan] * n, unanswered=dict.fromkeys(range(n), "It is down. Ask again."))
+
+
+@pytest.mark.parametrize("is_probe", [False, True])
+def test_a_probe_never_lacks_a_tier(*, is_probe: bool) -> None:
+    """Where one tier says yes and another cannot be asked, a cascade goes on and a probe is an error."""
+    item = Item(id="1", kind="file", name="a", tiers=("dependency", "metadata"))
+    with Engine(_Unable(dict.fromkeys(ADAPTERS, 0.99), ADAPTERS), CASCADES) as engine:
+        if is_probe:
+            with pytest.raises(ServerError, match="It is down"):
+                engine.probe("a task", [item], "scope")
+        else:
+            (decision,) = engine.classify("a task", [item], "scope").decisions
+            assert (decision.label, [step.tier for step in decision.steps]) == ("relevant", ["dependency"])
 
 
 class _Dying(ScriptedBackend):
