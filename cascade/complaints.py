@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import reprlib
+from collections.abc import Callable
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -18,13 +19,25 @@ SERVED = "<served>"
 QUESTION, PRIOR = "<question>", "<prior>"
 """Tags of the two kinds of stage; likewise."""
 
+TAGS = frozenset({TABLE, ONE, SERVED, QUESTION, PRIOR})
+"""All of them."""
+
+Loc = tuple[int | str, ...]
+"""A key as pydantic names it, tags included."""
+
 _MAX_COMPLAINTS = 3
 _PASSWORD = re.compile(r"//[^/@]*@")
 
 
-def complaints(table: dict[str, Any], error: ValidationError) -> str:
-    """Up to three of the errors, and how many more there are."""
-    found = [_complaint(table, entry) for entry in error.errors()]
+def complaints(table: dict[str, Any], error: ValidationError, where: Callable[[Loc], str] = lambda _: "") -> str:
+    """Up to three of the errors, and how many more there are.
+
+    Args:
+        table: What was read.
+        error: What pydantic says of it.
+        where: What to add for the place of a key.
+    """
+    found = [_complaint(table, entry) + where(entry["loc"]) for entry in error.errors()]
     more = f"; and {len(found) - _MAX_COMPLAINTS} more" if len(found) > _MAX_COMPLAINTS else ""
     return "; ".join(found[:_MAX_COMPLAINTS]) + more
 
@@ -53,11 +66,11 @@ def _complaint(table: dict[str, Any], entry: ErrorDetails) -> str:
     return f"{key}: {problem} (given {shown(entry['input'])})"
 
 
-def _key(table: dict[str, Any], loc: tuple[int | str, ...]) -> str:
+def _key(table: dict[str, Any], loc: Loc) -> str:
     """Where an error is, as a dotted key; a stage goes by its name where it has one."""
     parts, here = [], cast("object", table)
     for part in loc:
-        if part in {TABLE, ONE, SERVED, QUESTION, PRIOR}:
+        if part in TAGS:
             continue
         if isinstance(here, dict):
             here = here.get(part)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationError, ValidationInfo, field_validator
 
 from cascade.budget import Budget
-from cascade.complaints import ONE, SERVED, TABLE
+from cascade.complaints import ONE, TABLE, Loc, complaints
 from cascade.errors import ConfigError
-from cascade.files import is_file, name_of, reason
+from cascade.files import is_file, name_of
+from cascade.layers import EXTENDS, Layers, read_layers, shipped_config
+from cascade.model_config import AdapterConfig, AdapterEntry, LimitsConfig, ModelConfig
 from cascade.outlook import Outlook
 from cascade.outlook_file import OutlookConfig, read_outlook
 from cascade.prior_stage import PriorStage
-from cascade.prompt import Limits
 from cascade.servers_config import ServedConfig, ServerConfig
 from cascade.stage_config import PriorStageConfig, StageConfig, StageEntry, form
 from cascade.thresholds_file import ThresholdsFile, read_thresholds
-from cascade.toml_file import Frozen, read_model
+from cascade.toml_file import Frozen
 from cascade.tree import Cascade
+
+__all__ = [
+    "AdapterConfig", "CascadeConfig", "Config", "EngineConfig", "LimitsConfig", "ModelConfig", "Untuned", "config_of",
+    "read_config", "read_untuned", "shipped_config",
+]  # fmt: skip
 
 OutlookEntry = Annotated[Annotated[OutlookConfig, Tag(TABLE)] | Annotated[Path, Tag(ONE)], Discriminator(form)]
 
@@ -45,6 +52,9 @@ class EngineConfig(Frozen):
 
 class CascadeConfig(Frozen):
     """A tree of stages; the first stage is asked first."""
+
+    # A file that extends another may leave out what its base says; editors cannot see that.
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema.pop("required", None))
 
     instructions: str = Field("Answer each question about the candidate.", description="Stands before the questions.")
     labels: tuple[str, ...] = Field(description="Every label that a stage leads to, in the order of reports.")
@@ -98,83 +108,17 @@ class CascadeConfig(Frozen):
         return first.stage() if isinstance(first, PriorStageConfig) else None
 
 
-Tokens = Annotated[int, Field(ge=1, le=4096)]
-_REMEDY = "Give the path of a TOML file."
-
-
-class LimitsConfig(Frozen):
-    """Most tokens of each text from outside; the rest is cut."""
-
-    task: Tokens = Limits().task
-    seed: Tokens = Limits().seed
-    group: Tokens = Limits().group
-    item: Tokens = Limits().item
-
-    def limits(self) -> Limits:
-        """The pure form."""
-        return Limits(**self.model_dump())
-
-
-class ModelConfig(Frozen):
-    """The base model, from a path or from the Hugging Face hub, and how llama.cpp runs it."""
-
-    path: Path | None = Field(
-        None, description="A GGUF file; relative to the config file. Without one, servers answer everything."
-    )
-    repo_id: str | None = Field(None, description="Hub repository, such as Qwen/Qwen3-0.6B-GGUF.")
-    filename: str | None = Field(None, description="File within the hub repository.")
-    revision: str | None = Field(None, description="Commit of the hub repository; pin it.")
-    format: str = Field("embedded", description="Prompt format: embedded, qwen3 or qwen3-reranker.")
-    limits: LimitsConfig = LimitsConfig()
-    n_ctx: int = Field(4096, ge=256, le=1_048_576, description="Cells of the KV cache.")
-    n_seq_max: int = Field(128, ge=4, le=256, description="Sequences, which bound the items of a wave.")
-    n_batch: int = Field(512, ge=32, le=65_536, description="Most tokens of one decode call.")
-    n_ask: int = Field(62, ge=1, le=65_536, description="Most tokens of a decode that asks questions.")
-    n_threads: int = Field(0, ge=0, le=1024, description="Threads of llama.cpp; 0 for all cores.")
-    n_gpu_layers: int = Field(0, ge=-1, description="Layers on a GPU; -1 for all.")
-    flash_attention: bool = Field(True, description="Skips masked tiles of the shared cache.")
-    use_extra_bufts: bool | None = Field(
-        None,
-        description="Lets llama.cpp rearrange quantised weights for this processor, which is faster. If absent, it "
-        "does where a test shows that it can; true skips that test.",
-    )
-
-    @property
-    def has_source(self) -> bool:
-        """Whether it names a model; without one servers answer everything."""
-        return self.path is not None or self.repo_id is not None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if self.path is not None and self.repo_id is not None:
-            msg = "give exactly one of path and repo_id"
-            raise ValueError(msg)
-        if (self.repo_id is None) != (self.filename is None):
-            msg = "repo_id and filename go together"
-            raise ValueError(msg)
-        return self
-
-
-class AdapterConfig(Frozen):
-    """One adapter of the map."""
-
-    path: Path = Field(description="A LoRA GGUF file; relative to the config file.")
-    scale: float = Field(1.0, gt=0, le=16, description="Factor on the adapter's own alpha / rank.")
-
-
-def _adapter_form(value: object) -> str:
-    is_served = isinstance(value, ServedConfig) or (isinstance(value, dict) and "server" in value)
-    return SERVED if is_served else form(value)
-
-
-AdapterEntry = Annotated[
-    Annotated[AdapterConfig, Tag(TABLE)] | Annotated[Path, Tag(ONE)] | Annotated[ServedConfig, Tag(SERVED)],
-    Discriminator(_adapter_form),
-]
+def _as_files_are(schema: dict[str, Any]) -> None:
+    """A file may extend another, whose tables it then need not have."""
+    extends = {"type": "string", "minLength": 1, "description": EXTENDS}
+    schema["properties"] = {"extends": extends, **schema["properties"]}
+    schema["anyOf"] = [{"required": ["extends"]}, {"required": schema.pop("required")}]
 
 
 class Config(Frozen):
-    """A whole config file."""
+    """A whole config file, with what it extends."""
+
+    model_config = ConfigDict(json_schema_extra=_as_files_are)
 
     servers: dict[str, ServerConfig] = Field(default_factory=dict, description="Server name -> how it is asked.")
     model: ModelConfig
@@ -242,13 +186,39 @@ class Config(Frozen):
             raise ConfigError(msg)
 
 
-def read_config(path: Path) -> Config:
-    """A config file, its relative paths made absolute, every cascade checked.
+def read_config(path: Path, thresholds: Mapping[str, Path | None] | None = None) -> Config:
+    """A config file, laid over those that it extends, its relative paths made absolute, every cascade checked.
+
+    Args:
+        path: The file.
+        thresholds: Cascade -> file of thresholds in place of those that it names; None for none.
 
     Raises:
-        ConfigError: The file cannot be read, is not TOML, or does not fit; names file, key and remedy.
+        ConfigError: A file cannot be read, is not TOML, or does not fit; names file, key and remedy.
     """
-    return _checked(read_model(Config, path, _REMEDY), path)
+    return config_of(read_layers(path), thresholds)
+
+
+def config_of(layers: Layers, thresholds: Mapping[str, Path | None] | None = None) -> Config:
+    """A config file that was read, with the files that it names; see ``read_config``."""
+    config = _validated(layers)
+    for name, file in (thresholds or {}).items():
+        config = _with_thresholds(config, name, file) if file is not None else config
+    return _checked(config, layers)
+
+
+def _with_thresholds(config: Config, name: str, file: Path) -> Config:
+    if name not in config.cascade:
+        known = ", ".join(config.cascade) or "none"
+        msg = f"{name_of(file)}: there is no cascade {name!r} that it could be for. Choose one of {known}."
+        raise ConfigError(msg)
+    entry = config.cascade[name].model_copy(update={"thresholds": read_thresholds(file)})
+    try:
+        entry.cascade(name)
+    except ConfigError as error:
+        msg = f"{name_of(file)}: {error}"
+        raise ConfigError(msg) from error
+    return config.model_copy(update={"cascade": {**config.cascade, name: entry}})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,63 +242,53 @@ def read_untuned(path: Path, name: str) -> Untuned:
     Raises:
         ConfigError: As ``read_config`` says, but for those thresholds.
     """
-    whole = read_model(Config, path, _REMEDY)
+    layers = read_layers(path)
+    whole = _validated(layers)
     entry = whole.cascade.get(name)
     if entry is None or entry.thresholds is None:
-        return Untuned(config=_checked(whole, path))
+        return Untuned(config=_checked(whole, layers))
     plain = {**whole.cascade, name: entry.model_copy(update={"thresholds": None})}
-    config = _checked(whole.model_copy(update={"cascade": plain}), path)
-    if isinstance(entry.thresholds, Path) and not is_file(path.resolve().parent / entry.thresholds.expanduser()):
+    config = _checked(whole.model_copy(update={"cascade": plain}), layers)
+    if isinstance(entry.thresholds, Path) and not is_file(entry.thresholds):
         return Untuned(config=config)
     try:
-        found = _checked(whole, path).cascade[name].thresholds
+        found = _checked(whole, layers).cascade[name].thresholds
     except ConfigError as error:
         return Untuned(config=config, problem=str(error))
     return Untuned(config=config, thresholds=found if isinstance(found, ThresholdsFile) else None)
 
 
-def _checked(config: Config, path: Path) -> Config:
-    """The config of a file with its paths made absolute, the files that it names read, and every cascade checked."""
+def _validated(layers: Layers) -> Config:
+    """The config before the files that it names are read."""
+
+    def where(key: Loc) -> str:
+        file = layers.file_of(key)
+        return "" if file == layers.files[0] else f" in {name_of(file)}"
+
     try:
-        config = _absolute(config, path.resolve().parent)
+        return Config.model_validate(layers.table)
+    except ValidationError as error:
+        msg = f"{name_of(layers.files[0])}: {complaints(layers.table, error, where)}"
+        raise ConfigError(msg) from error
+
+
+def _checked(config: Config, layers: Layers) -> Config:
+    """The config with the files that it names read, and every cascade checked."""
+    try:
+        cascades = {name: _with_files(entry) for name, entry in config.cascade.items()}
+        config = config.model_copy(update={"adapters": config.adapters | config.files, "cascade": cascades})
         config.cascades()
     except ConfigError as error:
-        msg = f"{name_of(path)}: {error}"
-        raise ConfigError(msg) from error
-    except RuntimeError as error:  # "~name" of nobody
-        msg = f"{name_of(path)}: {error} Write the folder in full."
-        raise ConfigError(msg) from error
-    except OSError as error:  # the working directory was deleted
-        msg = f"{name_of(path)}: its folder cannot be told ({reason(error)}). Call from a folder that is there."
+        msg = f"{name_of(layers.files[0])}: {error}"
         raise ConfigError(msg) from error
     return config
 
 
-def shipped_config() -> Path:
-    """The config of the shipped adapter set."""
-    package = Path(__file__).parent
-    installed = package / "shipped" / "map.toml"
-    return installed if is_file(installed) else package.parent / "adapters" / "map.toml"
-
-
-def _absolute(config: Config, folder: Path) -> Config:
-    model = config.model
-    if model.path is not None:
-        model = model.model_copy(update={"path": folder / model.path.expanduser()})
-    files = {
-        name: entry.model_copy(update={"path": folder / entry.path.expanduser()})
-        for name, entry in config.files.items()
-    }
-    adapters = config.adapters | files
-    cascades = {name: _with_files(entry, folder) for name, entry in config.cascade.items()}
-    return config.model_copy(update={"model": model, "adapters": adapters, "cascade": cascades})
-
-
-def _with_files(cascade: CascadeConfig, folder: Path) -> CascadeConfig:
+def _with_files(cascade: CascadeConfig) -> CascadeConfig:
     """The cascade with the files that it names read."""
     read: dict[str, OutlookConfig | ThresholdsFile] = {}
     if isinstance(cascade.outlook, Path):
-        read["outlook"] = read_outlook(folder / cascade.outlook.expanduser())
+        read["outlook"] = read_outlook(cascade.outlook)
     if isinstance(cascade.thresholds, Path):
-        read["thresholds"] = read_thresholds(folder / cascade.thresholds.expanduser())
+        read["thresholds"] = read_thresholds(cascade.thresholds)
     return cascade.model_copy(update=read)

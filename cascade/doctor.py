@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cascade.candidates.languages import grammar_faults
-from cascade.config import Config, read_config, shipped_config
+from cascade.config import Config, config_of, shipped_config
 from cascade.errors import CascadeError
 from cascade.extras import install_package
 from cascade.items import Group, Item, Task
+from cascade.layers import read_layers
 from cascade.machine import n_cores, user_cache
 from cascade.tree import Cascade
 
@@ -64,11 +65,12 @@ def examine(config: Path | None = None) -> Iterator[Finding]:
         yield _package(package)
     yield _grammars()
     loads = yield from _processor()
-    yield Finding(name="config", value=str(path))
     try:
-        loaded = read_config(path)
+        layers = read_layers(path)
+        yield Finding(name="config", value=str(layers))
+        loaded = config_of(layers)
     except CascadeError as error:
-        yield Finding(name="config", value="cannot be used", ok=False, remedy=str(error))
+        yield Finding(name="config", value=f"{path} cannot be used", ok=False, remedy=str(error))
         return
     if not loaded.model.has_source:
         yield Finding(name="model", value="none here: servers answer everything")

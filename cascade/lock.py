@@ -73,8 +73,9 @@ def check_locks(config: Config, cascades: Mapping[str, Cascade], provenance: Pro
         elif differs:
             msg = (
                 f"cascade.{name}.thresholds: {', '.join(differs)} is not what these thresholds were tuned with, so "
-                "they promise nothing. Tune again with `cascade tune --out`, leave the key away, or set "
-                '`mismatch = "warn"` under [engine].'
+                "they promise nothing. Tune again with `cascade tune --out`, leave the key away "
+                '(`thresholds = ""` where the config extends another that has it), or set `mismatch = "warn"` under '
+                "[engine]."
             )
             raise ConfigError(msg)
 

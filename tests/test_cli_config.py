@@ -79,6 +79,7 @@ def test_check_as_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert json.loads(out) == {
         "file": str(config),
         "ok": True,
+        "extends": [],
         "cascades": ["files"],
         "adapters": ["near"],
         "missing_files": [str(config.parent / "base.gguf"), str(config.parent / "near.gguf")],
@@ -153,7 +154,7 @@ def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
     """The schema is JSON on stdout, on one line with --json."""
     assert main(["config", "schema"]) == ExitCode.DONE
     schema = json.loads(capsys.readouterr().out)
-    assert set(schema["properties"]) == {"servers", "model", "adapters", "engine", "cascade"}
+    assert set(schema["properties"]) == {"extends", "servers", "model", "adapters", "engine", "cascade"}
     assert main(["config", "schema", "--json"]) == ExitCode.DONE
     out = capsys.readouterr().out
     assert out.count("\n") == 1

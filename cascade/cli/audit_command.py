@@ -14,7 +14,7 @@ from cascade.audit.coherence import Coherence, coherence, opposite
 from cascade.audit.learning_curve import n_audits
 from cascade.audit.question_rows import question_name
 from cascade.cli.labelled_scores import LabelledScores, labelled_scores
-from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, progress, results
+from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, note, plain, print_json, progress, results
 from cascade.cli.outputs import ForceOption, page_output, scores_output
 from cascade.cli.promises import promised_of
 from cascade.cli.sheet import Sheet
@@ -44,12 +44,13 @@ def audit(  # noqa: PLR0913 - the command line's options
     scores: Annotated[Path | None, typer.Option(help="Keep scores in this .npz file, and use those it has.")] = None,
     report: Annotated[Path | None, typer.Option(help="Folder for a page to look at, index.html.")] = None,
     force: ForceOption = False,
+    thresholds: ThresholdsOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Say where a cascade errs, how sure that is, and what to split, label, drop or merge."""
     AuditTerms(within=within, n_worst=worst)  # refuses before work that takes long
-    read = read_config(config or shipped_config())
+    read = read_config(config or shipped_config(), {cascade: thresholds})
     cache, page = scores_output(scores, force=force), page_output(report, force=force)
     labelled = labelled_scores(read, cascade, [*data, *(more or [])], cache, [page], may_contradict=True)
     terms = AuditTerms(within=within, n_worst=worst, seed=seed, coherence=_coherence(read, labelled, seed))

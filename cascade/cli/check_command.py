@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cascade.cli.labelled_scores import labelled_scores
-from cascade.cli.output import ConfigOption, ExitCode, JsonOption, note, print_json, results
+from cascade.cli.output import ConfigOption, ExitCode, JsonOption, ThresholdsOption, note, print_json, results
 from cascade.cli.outputs import ForceOption, scores_output
 from cascade.cli.promises import promised_of
 from cascade.cli.sheet import Sheet
@@ -32,6 +32,7 @@ def check(  # noqa: PLR0913 - the command line's options
     alpha: Annotated[float, typer.Option(help="The chance of a false alarm.")] = 0.05,
     scores: Annotated[Path | None, typer.Option(help="Keep scores in this .npz file, and use those it has.")] = None,
     force: ForceOption = False,
+    thresholds: ThresholdsOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> ExitCode:
@@ -39,7 +40,7 @@ def check(  # noqa: PLR0913 - the command line's options
     if not 0 < alpha < 1:
         msg = f"--alpha {alpha} was given; it must lie between 0 and 1. Give one such as 0.05."
         raise InputError(msg)
-    settings = read_config(config or shipped_config())
+    settings = read_config(config or shipped_config(), {name: thresholds})
     file = _thresholds(settings, name)
     promised = _promised(name, file)
     labelled = labelled_scores(settings, name, [*data, *(more or [])], scores_output(scores, force=force))
@@ -67,7 +68,7 @@ def _thresholds(config: Config, name: str) -> ThresholdsFile:
     if not isinstance(file, ThresholdsFile):
         msg = (
             f"cascade.{name}.thresholds: there are none, so nothing was promised. Make them with `cascade tune --out`, "
-            "and name the file there."
+            "and name the file there, or give it as --thresholds."
         )
         raise ConfigError(msg)
     return file

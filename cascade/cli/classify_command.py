@@ -15,7 +15,8 @@ from cascade.budget import Budget, BudgetLike
 from cascade.candidates.evidence import file_items, symbol_items
 from cascade.candidates.repository import Candidates, find_candidates
 from cascade.cli.decision_table import show_decisions
-from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress, results
+from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, note, print_json, progress, results
+from cascade.config import read_config, shipped_config
 from cascade.engine import Engine
 from cascade.errors import InputError
 from cascade.files import STDIN, check_readable, name_of, read_text
@@ -42,6 +43,7 @@ def classify(  # noqa: PLR0913 - the command line's options
     ] = None,
     depth: Annotated[int | None, typer.Option(help="Most stages that a candidate passes.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Show only the N that matter most.")] = None,
+    thresholds: ThresholdsOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -49,10 +51,10 @@ def classify(  # noqa: PLR0913 - the command line's options
     if (repo is None) == (items is None):
         msg = "Give exactly one of --repo and --items."
         raise InputError(msg)
-    check_readable([task_file, items, config])
+    check_readable([task_file, items, thresholds, config])
     text = _task(task, task_file)
     limit: BudgetLike = "config" if budget is None and depth is None else Budget(ms=budget, depth=depth)
-    with Engine.open(config) as engine:
+    with Engine.open(read_config(config or shipped_config(), {cascade: thresholds})) as engine:
         tree = engine.cascade(cascade)
         request = Task(text=text, seeds=tuple(seed or ()))
         reading: dict[str, object] = {}

@@ -9,11 +9,21 @@ import typer
 from rich.text import Text
 from rich.tree import Tree
 
-from cascade.cli.output import ConfigOption, JsonOption, need_command, note, plain, print_json, results
-from cascade.config import Config, read_config, shipped_config
+from cascade.cli.output import (
+    ConfigOption,
+    JsonOption,
+    ThresholdsOption,
+    need_command,
+    note,
+    plain,
+    print_json,
+    results,
+)
+from cascade.config import Config, config_of, shipped_config
 from cascade.description import described
 from cascade.errors import ConfigError
-from cascade.files import is_file
+from cascade.files import is_file, name_of
+from cascade.layers import Layers, read_layers
 from cascade.prior_stage import Source
 from cascade.stage import ANY_TIER, BASE, Question, Stage
 from cascade.thresholds_file import ThresholdsFile
@@ -30,7 +40,8 @@ def check(
 ) -> None:
     """Read a config file and say whether it can be used, and if not, which key is wrong."""
     try:
-        config = read_config(file)
+        layers = read_layers(file)
+        config = config_of(layers)
     except ConfigError as error:
         if json:
             print_json({"file": str(file), "ok": False, "error": str(error)})
@@ -38,10 +49,11 @@ def check(
     missing = [str(path) for path in _files(config) if not is_file(path)]
     if json:
         names = {"cascades": list(config.cascade), "adapters": list(config.adapters)}
-        print_json({"file": str(file), "ok": True, **names, "missing_files": missing})
+        bases = [str(base) for base in layers.files[1:]]
+        print_json({"file": str(file), "ok": True, "extends": bases, **names, "missing_files": missing})
         return
     counts = f"{_count(config.cascade, 'cascade')}, {_count(config.adapters, 'adapter')}"
-    results().print(plain(f"{file}: can be used ({counts})"))
+    results().print(plain(f"{layers}: can be used ({counts})"))
     if missing:
         note(f"scoring needs files that are not there: {', '.join(missing)}")
 
@@ -55,25 +67,41 @@ def schema(*, json: JsonOption = False) -> None:
 @app.command()
 def show(
     name: Annotated[str, typer.Argument(help="Name of the cascade.")],
+    thresholds: ThresholdsOption = None,
     config: ConfigOption = None,
     *,
     json: JsonOption = False,
 ) -> None:
     """Draw a cascade: what each stage asks, which adapter answers, where yes and no lead."""
-    path = config or shipped_config()
-    read = read_config(path)
+    layers = read_layers(config or shipped_config())
+    read = config_of(layers, {name: thresholds})
     cascades = read.cascades()
     if name not in cascades:
+        path = name_of(layers.files[0])
         msg = f"{path}: cascade: there is no cascade {name!r}. Choose one of {', '.join(cascades) or 'none'}."
         raise ConfigError(msg)
     file = read.cascade[name].thresholds
     no_promise = file.no_promise if isinstance(file, ThresholdsFile) else None
+    sources = _sources(layers, name, thresholds)
     if json:
-        print_json(described(cascades[name]) | {"no_promise": no_promise.text if no_promise else None})
-    else:
-        results().print(_drawn(cascades[name]))
-        if no_promise:
-            results().print(plain(f"Thresholds: {no_promise.text}"))
+        figures = {"no_promise": no_promise.text if no_promise else None, "sources": sources}
+        print_json(described(cascades[name]) | figures)
+        return
+    results().print(_drawn(cascades[name]))
+    if no_promise:
+        results().print(plain(f"Thresholds: {no_promise.text}"))
+    for source, keys in sources.items() if len(sources) > 1 else ():
+        results().print(plain(f"From {source}: {', '.join(keys)}"))
+
+
+def _sources(layers: Layers, cascade: str, thresholds: Path | None) -> dict[str, list[str]]:
+    """File -> what it decides."""
+    sources = {name_of(file): keys for file, keys in layers.sources(cascade).items()}
+    if thresholds is None:
+        return sources
+    own = f"cascade.{cascade}.thresholds"
+    others = {file: [key for key in keys if key != own] for file, keys in sources.items()}
+    return {name_of(thresholds): [own]} | {file: keys for file, keys in others.items() if keys}
 
 
 def _files(config: Config) -> list[Path]:

@@ -13,7 +13,7 @@ from cascade.bench.depth_plots import depth_plots, write_depth_plots
 from cascade.bench.plots import prepare
 from cascade.cli.labelled_scores import origin_of
 from cascade.cli.labelled_tasks import labelled_tasks
-from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress, results
+from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, note, print_json, progress, results
 from cascade.cli.outputs import ForceOption, Output, check_distinct, outlook_output, refuse_pictures
 from cascade.cli.sheet import Sheet
 from cascade.config import Config, read_config, shipped_config
@@ -50,13 +50,14 @@ def depth(  # noqa: PLR0913 - the command line's options
     out: Annotated[Path | None, typer.Option(help="Write what was learned, for a cascade's key `outlook`.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Folder for pictures: depth and anytime.")] = None,
     force: ForceOption = False,
+    thresholds: ThresholdsOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show what each question more gains for its time, and what a budget buys."""
     paths = [*data, *(more or [])]
-    check_readable([*paths, config])
-    settings = read_config(config or shipped_config())
+    check_readable([*paths, thresholds, config])
+    settings = read_config(config or shipped_config(), {cascade: thresholds})
     terms = Terms.of(price, budget, settings.engine.price)
     output = outlook_output(out, force=force)
     check_distinct([output], paths)

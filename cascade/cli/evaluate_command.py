@@ -9,8 +9,9 @@ import typer
 from rich.text import Text
 
 from cascade.cli.labelled_tasks import labelled_tasks
-from cascade.cli.output import ConfigOption, JsonOption, plain, print_json, progress, results
+from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, plain, print_json, progress, results
 from cascade.cli.sheet import Sheet
+from cascade.config import read_config, shipped_config
 from cascade.engine import Engine
 from cascade.evaluate import Evaluation
 from cascade.files import check_readable
@@ -27,7 +28,7 @@ _FIGURES = {
 }
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - the command line's options
     *,
     cascade: Annotated[str, typer.Option(help="Name of the cascade.")],
     data: Annotated[
@@ -35,13 +36,14 @@ def evaluate(
     ],
     more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More files like --data.")] = None,
     form: Annotated[Format | None, typer.Option("--format", help="Force a schema; by default each line tells.")] = None,
+    thresholds: ThresholdsOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Score every stage by itself and the cascade as a whole."""
     paths = [*data, *(more or [])]
-    check_readable([*paths, config])
-    with Engine.open(config) as engine:
+    check_readable([*paths, thresholds, config])
+    with Engine.open(read_config(config or shipped_config(), {cascade: thresholds})) as engine:
         tree = engine.cascade(cascade)
         evaluation = Evaluation(engine, tree)
         with progress() as bar:

@@ -54,6 +54,9 @@ class Settings:
 
 
 ConfigOption = Annotated[Path | None, typer.Option(help="A TOML config file; the shipped one if absent.")]
+ThresholdsOption = Annotated[
+    Path | None, typer.Option(help="Thresholds that `cascade tune --out` wrote, in place of the config's.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, results
+from cascade.config import read_config, shipped_config
 from cascade.engine import Engine
 from cascade.errors import InputError, MachineError
 from cascade.extras import install_extra
@@ -31,6 +33,10 @@ def serve(  # noqa: PLR0913 - the command line's options
     max_calls: Annotated[int, typer.Option(min=1, help="Most calls at once; more are told to come back.")] = 512,
     grace: Annotated[float, typer.Option(min=0, max=3600, help="Seconds that calls may go on once told to end.")] = 10,
     traces: Annotated[bool, typer.Option("--traces", help="Send OpenTelemetry spans, as OTEL_ variables say.")] = False,
+    thresholds: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FILE", help="Thresholds of a cascade that `cascade tune --out` wrote; repeatable."),
+    ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -51,12 +57,13 @@ def serve(  # noqa: PLR0913 - the command line's options
     )
     if settings.token is None and not host.startswith(_LOOPBACK):
         note(f"everybody who reaches {host} is let in; set {TOKEN_VARIABLE} to a token that callers must show")
+    read = read_config(config or shipped_config(), _thresholds(thresholds or ()))
     metrics = Metrics()
     return_large_blocks()
     with (
         listen(host, port) as listening,
         _tracing(wanted=traces) as (observers, spans),
-        Engine.open(config, (metrics, *observers)) as engine,
+        Engine.open(read, (metrics, *observers)) as engine,
     ):
         show_logs()
         server = Server(make_app(engine, metrics, settings, spans), engine, grace)
@@ -72,6 +79,19 @@ def serve(  # noqa: PLR0913 - the command line's options
 
 def _end(_signal: int, _frame: object) -> None:
     """The service has ended already."""
+
+
+def _thresholds(given: Sequence[str]) -> dict[str, Path | None]:
+    """Cascade -> file."""
+    found: dict[str, Path | None] = {}
+    for text in given:
+        name, _, file = text.partition("=")
+        if not name or not file or name in found:
+            again = f"{name} is named twice" if name in found else f"{text!r} was given"
+            msg = f"--thresholds: {again}. Give each cascade and its file once, such as precision=my.thresholds.toml."
+            raise InputError(msg)
+        found[name] = Path(file)
+    return found
 
 
 def _token(variable: str) -> str | None:

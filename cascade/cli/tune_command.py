@@ -13,7 +13,7 @@ from cascade.cli.labelled_scores import LabelledScores, labelled_scores
 from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress
 from cascade.cli.outputs import ForceOption, scores_output, thresholds_output
 from cascade.cli.tune_fallback import tune_fallback
-from cascade.cli.tune_output import as_dict, file_of, promise, show
+from cascade.cli.tune_output import as_dict, file_of, promise, show, written
 from cascade.config import Config, read_untuned, shipped_config
 from cascade.errors import InputError
 from cascade.inputs_file import InputsConfig
@@ -88,7 +88,7 @@ def tune(  # noqa: PLR0913 - the command line's options
         file = file_of(before, wish, tuned, curves, origin)
         file = file.model_copy(update={"inputs": _inputs(tree, labelled, tuned)})
         write_thresholds(file, out, promise(wish, tuned))
-        note(f"wrote {out}")
+        note(written(out, cascade))
     if json:
         print_json(as_dict(before, wish, tuned, curves, origin) | {"repeated_tasks": labelled.n_repeated})
     else:

@@ -10,7 +10,7 @@ from typing import Any
 from cascade.cli.labelled_scores import LabelledScores
 from cascade.cli.output import note, print_json, progress, results
 from cascade.cli.sheet import Sheet
-from cascade.cli.tune_output import by_stage, calibration_of, curves_of
+from cascade.cli.tune_output import by_stage, calibration_of, curves_of, written
 from cascade.made_for import MadeForConfig
 from cascade.metrics import Figure
 from cascade.outlook_file import PriorConfig
@@ -47,7 +47,7 @@ def tune_fallback(tree: Cascade, labelled: LabelledScores, wish: Wish | None, ou
     text = _text(wish, found)
     if out is not None:
         write_thresholds(file, out, text)
-        note(f"wrote {out}")
+        note(written(out, tree.name))
     if json:
         print_json(_as_dict(file, found) | {"repeated_tasks": labelled.n_repeated})
     else:

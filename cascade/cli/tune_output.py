@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TypeVar
 
 from cascade.cli.calibration_table import calibration_rows, show_calibration
@@ -34,6 +36,12 @@ def promise(wish: Wish, tuned: Tuned) -> str:
         f"Promised: {what}, wrong with a chance of at most {wish.delta:g}; tested on {tuned.n_held_out} tasks "
         f"(p-value {tuned.p_value:.2g}), {chosen}."
     )
+
+
+def written(path: Path, cascade: str) -> str:
+    """That a file was written, and the command that goes by it."""
+    command = shlex.join(["cascade", "classify", "--cascade", cascade, "--thresholds", str(path)])
+    return f"wrote {path}; `{command} ...` goes by it, as do evaluate, depth, audit and check"
 
 
 def file_of(before: Cascade, wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated], origin: Origin) -> ThresholdsFile:
