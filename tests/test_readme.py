@@ -6,6 +6,7 @@ import dataclasses
 import doctest
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def test_sessions_run() -> None:
 
 def test_the_config_reads(tmp_path: Path) -> None:
     """The example config is a config, alone and with what budgets and a prior stage add to it."""
-    text, prior, more, servers = blocks("toml")
+    text, _, prior, more, servers = blocks("toml")
     (tmp_path / "files.outlook.toml").write_text(
         "[pass_rates]\nrelevant = 0.2\n[prior]\nbias = -2.0\n", encoding="utf-8"
     )
@@ -59,6 +60,15 @@ def test_the_config_reads(tmp_path: Path) -> None:
         assert list(config.cascades()) == ["files"]
     assert config.cascade["files"].budget().ms == 250
     assert config.cascades()["files"].outlook.pass_rate("relevant") == 0.2
+
+
+def test_a_config_that_extends_another_reads(tmp_path: Path) -> None:
+    """The example lays a file of thresholds over the shipped config."""
+    text = blocks("toml")[1]
+    path = tmp_path / "my.toml"
+    path.write_text(text, encoding="utf-8")
+    shutil.copy(shipped_config().parent / "precision.thresholds.toml", tmp_path / "my.thresholds.toml")
+    assert read_config(path).cascades() == read_config(shipped_config()).cascades()
 
 
 def test_items_are_items(tmp_path: Path) -> None:
