@@ -28,8 +28,14 @@ LINEAR = {
 }
 
 
-def write_model(path: Path, tokens: tuple[str, ...] = TOKENS) -> Path:
-    """A qwen3 model with two layers and a byte-level vocabulary, which llama.cpp loads."""
+def write_model(path: Path, tokens: tuple[str, ...] = TOKENS, types: Mapping[str, int] | None = None) -> Path:
+    """A qwen3 model with two layers and a byte-level vocabulary, which llama.cpp loads.
+
+    Args:
+        path: The file.
+        tokens: Its vocabulary.
+        types: Token -> number of its type, where it is no plain one; the last token is a control token anyway.
+    """
     writer = gguf.GGUFWriter(path, "qwen3")
     writer.add_type("model")
     writer.add_name("Tiny")
@@ -46,7 +52,7 @@ def write_model(path: Path, tokens: tuple[str, ...] = TOKENS) -> Path:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list(list(tokens))
-    writer.add_token_types([1] * (len(tokens) - 1) + [3])
+    writer.add_token_types([(types or {}).get(token, 1) for token in tokens[:-1]] + [3])
     writer.add_token_merges(["y e", "ye s", "n o"])
     writer.add_eos_token_id(len(tokens) - 1)
     writer.add_pad_token_id(len(tokens) - 1)

@@ -80,7 +80,9 @@ class NativeModel:
             params.progress_callback = llama_cpp.llama_progress_callback(lambda _share, _data: not held)
             self._model = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
         if not self._model:
-            msg = f"llama.cpp cannot load {path}: {self._log.last_error() or 'no reason given'}."
+            msg = (
+                f"llama.cpp cannot load {path}: {self._log.last_error() or 'no reason given'}. Get or export it again."
+            )
             raise ModelFileError(msg)
         self.tokenizer = LlamaTokenizer(llama_cpp.llama_model_get_vocab(self._model))
         self._open_context(size)
@@ -102,7 +104,8 @@ class NativeModel:
         with signals_held():
             context = llama_cpp.llama_init_from_model(self._model, params)
         if not context:
-            msg = f"llama.cpp cannot open a context for {self._path}: {self._log.last_error() or 'no reason given'}."
+            reason = self._log.last_error() or "no reason given"
+            msg = f"llama.cpp cannot open a context for {self._path}: {reason}. Set a smaller model.n_ctx or n_batch."
             raise ModelFileError(msg)
         self._context = context
         llama_cpp.llama_set_abort_callback(context, self._is_interrupted, ctypes.cast(self._flag, ctypes.c_void_p))
@@ -144,7 +147,8 @@ class NativeModel:
         with signals_held():
             adapter = llama_cpp.llama_adapter_lora_init(self._model, os.fsencode(path))
         if not adapter:
-            msg = f"llama.cpp cannot load adapter {path}: {self._log.last_error() or 'no reason given'}."
+            reason = self._log.last_error() or "no reason given"
+            msg = f"llama.cpp cannot load adapter {path}: {reason}. Get or export it again for this base model."
             raise ModelFileError(msg)
         self._adapters[name] = (adapter, scale)
 

@@ -19,6 +19,7 @@ from cascade.logs import get_logger
 
 log = get_logger("cascade.llama")
 
+_SAYS_ONLY_THAT = "failed to load model"  # the line after the one that says why
 _ERROR_LEVEL = 4  # GGML_LOG_LEVEL_ERROR; 3 is a warning
 
 
@@ -41,8 +42,10 @@ class NativeLog:
             log.debug("llama.cpp", message=line)
 
     def last_error(self) -> str:
-        """The latest error line, which is then forgotten; empty if there is none."""
-        return self._errors.pop() if self._errors else ""
+        """The latest error line that says why; all are then forgotten. Empty if there is none."""
+        found = next((line for line in reversed(self._errors) if not line.endswith(_SAYS_ONLY_THAT)), "")
+        self._errors.clear()
+        return found.removesuffix(".")
 
 
 @cache

@@ -31,6 +31,10 @@ class LlamaTokenizer:
             return self._tokenize(text, parse=True)
         return [token for part in self._apart(text) for token in self._tokenize(part, parse=False)]
 
+    def is_special(self, token: int) -> bool:
+        """Whether a token stands for more than its text, so that only a prompt format may write it."""
+        return bool(llama_cpp.llama_vocab_get_attr(self._vocab, token) & _PARSED)
+
     def text(self, token: int) -> str:
         """How the vocabulary writes a token.
 
@@ -48,17 +52,14 @@ class LlamaTokenizer:
         Where text that is not special would be read as such, a space breaks it up.
         """
         parts = []
-        for is_special, run in groupby(tokens, self._is_special):
+        for is_special, run in groupby(tokens, self.is_special):
             part = self._detokenize(list(run))
             if not is_special:
-                for token in filter(self._is_special, self._tokenize(part, parse=True)):
+                for token in filter(self.is_special, self._tokenize(part, parse=True)):
                     text = self._detokenize([token])
                     part = part.replace(text, f"{text[:1]} {text[1:]}")
             parts.append(part)
         return "".join(parts)
-
-    def _is_special(self, token: int) -> bool:
-        return bool(llama_cpp.llama_vocab_get_attr(self._vocab, token) & _PARSED)
 
     def _detokenize(self, tokens: list[int]) -> str:
         given = (llama_cpp.llama_token * len(tokens))(*tokens)

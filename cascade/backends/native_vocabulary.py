@@ -24,7 +24,7 @@ def load_vocabulary(path: Path) -> LlamaTokenizer:
     params.vocab_only = True
     model = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
     if not model:
-        msg = f"llama.cpp cannot load {path}: {log.last_error() or 'no reason given'}."
+        msg = f"llama.cpp cannot load {path}: {log.last_error() or 'no reason given'}. Get or export it again."
         raise ModelFileError(msg)
     tokenizer = LlamaTokenizer(llama_cpp.llama_model_get_vocab(model))
     weakref.finalize(tokenizer, llama_cpp.llama_model_free, model)
