@@ -19,12 +19,28 @@ SOURCE_HASH_KEY = "cascade.source_model.sha256"
 
 _MAX_LAYERS = 512  # LLAMA_MAX_LAYERS.
 _MAX_EXPERTS = 1024  # LLAMA_MAX_EXPERTS.
-_NO_DECODER = ("clip", "t5", "t5encoder", "wavtokenizer-dec")
+ARCHITECTURES = frozenset(
+    """apertus arcee baichuan bitnet bloom chatglm cohere2 command-r dbrx deepseek ernie4_5 ernie4_5-moe exaone exaone4
+    falcon gemma gemma2 gemma3 glm4 glm4moe gpt-oss gptneox granite granitemoe grok hunyuan-dense hunyuan-moe internlm2
+    jais jais2 llama maincoder minicpm mistral3 mpt nemotron olmo olmo2 openelm orion pangu-embedded phi2 phi3 phimoe
+    plamo plamo3 qwen qwen2 qwen2moe qwen3 qwen3moe refact seed_oss smollm3 stablelm starcoder2 xverse""".split()
+)
+"""Architectures that run here, by llama.cpp's names, and that are fuzzed (tests/fuzz).
+
+Among the others are some whose cache cannot be cut back or shared, some that do not predict the next token, and some
+that end the process where a file is not quite as they want it.
+"""
+
 _TOKENIZERS = {"gpt2": "\u0120", "gemma4": "\u2581", "llama": "\u2581", "t5": "\u2581", "plamo2": "\u2581"}
 """Tokenizers of language models -> how their vocabulary writes a space. Without one llama_tokenize aborts."""
 
 _POOLINGS = (0, 4)  # None; rank, whose models still have plain logits. The others only embed.
-_WHOLE_ROPE = ("llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "smollm3")
+_PARTIAL_ROPE = frozenset(
+    """bitnet bloom chatglm cohere2 command-r gemma gemma2 gemma3 glm4 glm4moe gpt-oss gptneox granitemoe hunyuan-dense
+    jais minicpm mpt openelm phi2 phi3 phimoe plamo3 qwen refact stablelm""".split()
+)
+"""Architectures that may rotate a part of each head alone; the graphs of the others assert that it is the whole."""
+
 _ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
 _NOT_COMPUTED = {GGMLQuantizationType[name] for name in ("F64", "I8", "I16", "I32", "I64", "Q8_1", "Q8_K")}
 _GET_ANOTHER = "Get or export another file"
@@ -65,9 +81,12 @@ def check_model(file: GGUFFile) -> ModelFacts:
     if kind not in (None, "model"):
         file.refuse(f"is of general.type {kind!r}, no model", "Give a model here, and adapters under [adapters]")
     architecture = file.require("general.architecture", GGUFValueType.STRING)
-    if architecture in _NO_DECODER:
-        file.refuse(f"has the architecture {architecture!r}, which writes no text", "Give a causal language model")
-    if "split.count" in file.metadata and file.metadata["split.count"].value != 1:
+    if architecture not in ARCHITECTURES:
+        known = ", ".join(sorted(ARCHITECTURES))
+        file.refuse(
+            f"has the architecture {architecture!r}, which does not run here", f"Give a model of one of {known}"
+        )
+    if file.get("split.count", GGUFValueType.UINT16) not in (None, 0, 1):
         file.refuse("is one part of a split model", "Join the parts with llama-gguf-split --merge")
     n_layers, n_embd = _check_numbers(file, architecture)
     tokens = _check_vocabulary(file)
@@ -75,12 +94,13 @@ def check_model(file: GGUFFile) -> ModelFacts:
     if embedding is None or embedding.shape != (n_embd, len(tokens)):
         given = "is missing" if embedding is None else f"has the shape {embedding.shape}"
         file.refuse(f"token_embd.weight {given}, where ({n_embd}, {len(tokens)}) is due", _GET_ANOTHER)
+    _check_heads(file, architecture, n_embd, n_layers)
     for name, tensor in file.tensors.items():  # Both die in a decode, without an error before.
-        if tensor.type in _NOT_COMPUTED or (len(tensor.shape) == 1 and tensor.type is not GGMLQuantizationType.F32):
+        is_added = len(tensor.shape) == 1 or "norm" in name or name.endswith(".bias")
+        if tensor.type in _NOT_COMPUTED or (is_added and tensor.type is not GGMLQuantizationType.F32):
             problem = f"tensor {name!r} of shape {tensor.shape} has the type {tensor.type.name}"
-            file.refuse(
-                problem, "llama.cpp computes vectors in F32, matrices in F32, F16, BF16 or quantised; convert again"
-            )
+            remedy = "llama.cpp computes vectors, norms and biases in F32, matrices in F32, F16, BF16 or quantised"
+            file.refuse(problem, f"{remedy}; convert again")
     return ModelFacts(
         architecture=architecture,
         name=file.get("general.name", GGUFValueType.STRING) or "",
@@ -135,31 +155,55 @@ def _check_numbers(file: GGUFFile, architecture: str) -> tuple[int, int]:
         number = entry.value if isinstance(entry.value, float) else 0.0
         if not math.isfinite(number) or ("epsilon" in key and number < 0):
             file.refuse(f"{key} is {number}; it must be finite, and an epsilon not negative", _GET_ANOTHER)
-    _check_heads(file, architecture, n_embd)
     _check_experts(file, architecture)
     return n_layers, n_embd
 
 
-def _check_heads(file: GGUFFile, architecture: str, n_embd: int) -> None:
-    """Heads that share keys evenly and, where the graph asserts it, rotate whole (models/qwen3.cpp:56-57)."""
+def _check_heads(file: GGUFFile, architecture: str, n_embd: int, n_layers: int) -> None:
+    """Heads that share keys evenly, are all of one size, and make up the matrices of every layer."""
     prefix = f"{architecture}.attention."
     heads = _counts(file, prefix + "head_count")
     kv_heads = _counts(file, prefix + "head_count_kv") or heads
-    longest = max(len(heads), len(kv_heads))
-    pairs = [(heads[i % len(heads)], kv_heads[i % len(kv_heads)]) for i in range(longest if heads else 0)]
-    if any(n_kv and n_heads % n_kv for n_heads, n_kv in pairs):
+    if {len(heads), len(kv_heads)} - {1, n_layers} or min(heads + kv_heads) < 1:
+        problem = f"{prefix}head_count is {heads} and {prefix}head_count_kv {kv_heads}"
+        file.refuse(problem, f"Each must be at least 1, one number or one for each of the {n_layers} layers")
+    pairs = [(heads[layer % len(heads)], kv_heads[layer % len(kv_heads)]) for layer in range(n_layers)]
+    if any(n_heads % n_kv for n_heads, n_kv in pairs):
         file.refuse(f"{prefix}head_count {heads} is no multiple of head_count_kv {kv_heads}", _GET_ANOTHER)
-    if architecture in _WHOLE_ROPE and heads and heads[0]:
-        default = n_embd // heads[0]
-        sizes = {
-            key: file.get(key, GGUFValueType.UINT32) or default
-            for key in (prefix + "key_length", prefix + "value_length")
-        }
-        rope = f"{architecture}.rope.dimension_count"
-        sizes[rope] = file.get(rope, GGUFValueType.UINT32) or sizes[prefix + "key_length"]
-        if len(set(sizes.values())) > 1 or default == 0 or sizes[rope] % 2:
-            given = ", ".join(f"{key} = {size}" for key, size in sizes.items())
-            file.refuse(f"has {given}; they must be one even number", _GET_ANOTHER)
+    size = _head_size(file, architecture, n_embd // heads[0])
+    for layer, (n_heads, n_kv) in enumerate(pairs):
+        _check_attention(file, f"blk.{layer}.attn_", {"q": n_heads * size, "k": n_kv * size, "v": n_kv * size})
+
+
+def _head_size(file: GGUFFile, architecture: str, default: int) -> int:
+    """The size of a head: the same for keys and values, as graphs assert, and for what is rotated, where they do."""
+    prefix = f"{architecture}.attention."
+    keys = (prefix + "key_length", prefix + "value_length", prefix + "key_length_swa", prefix + "value_length_swa")
+    sizes = dict.fromkeys(keys[:2], default)
+    sizes |= {key: size for key in keys if (size := file.get(key, GGUFValueType.UINT32)) is not None}
+    (size, *others) = set(sizes.values())
+    if others or not size:
+        given = ", ".join(f"{key} = {length}" for key, length in sizes.items())
+        file.refuse(f"has {given}; they must be one number above 0", _GET_ANOTHER)
+    for key in (f"{architecture}.rope.dimension_count", f"{architecture}.rope.dimension_count_swa"):
+        rotated = file.get(key, GGUFValueType.UINT32)
+        rotated = size if rotated is None else rotated
+        if rotated % 2 or rotated > size or (rotated < size and architecture not in _PARTIAL_ROPE):
+            allowed = f"an even number up to {size}" if architecture in _PARTIAL_ROPE else f"{size}, and even"
+            file.refuse(f"has {key} = {rotated} for heads of {size}; it must be {allowed}", _GET_ANOTHER)
+    return size
+
+
+def _check_attention(file: GGUFFile, prefix: str, sizes: Mapping[str, int]) -> None:
+    """That one layer has the matrices of its heads, apart or as one; without them the process would die in a decode."""
+    whole = file.tensors.get(f"{prefix}qkv.weight")
+    given = {f"{prefix}{part}.weight": size for part, size in sizes.items()} if whole is None else {}
+    expected = given or {f"{prefix}qkv.weight": sum(sizes.values())}
+    for name, size in expected.items():
+        tensor = file.tensors.get(name)
+        if tensor is None or tensor.shape[1:] != (size,):
+            what = "is missing" if tensor is None else f"has the shape {tensor.shape}"
+            file.refuse(f"tensor {name!r} {what}, where {size} rows are due", _GET_ANOTHER)
 
 
 def _check_experts(file: GGUFFile, architecture: str) -> None:
