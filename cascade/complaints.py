@@ -61,6 +61,8 @@ def _complaint(table: dict[str, Any], entry: ErrorDetails) -> str:
             return f"{key}: is missing. Add it, as `cascade config schema` describes it"
         case "model_type":
             problem = "a table is needed"
+        case "path_type":
+            problem = "the path of a file is needed, in quotes"
         case _:
             problem = entry["msg"].removeprefix("Value error, ")
     return f"{key}: {problem} (given {shown(entry['input'])})"

@@ -11,14 +11,14 @@ from cascade.items import Group, Item
 
 def _not_blank(text: str) -> str:
     if not text.strip():
-        msg = "it is blank"
+        msg = "it is blank; write a word at least"
         raise ValueError(msg)
     return text
 
 
 def _each_once(tiers: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(tiers)) != len(tiers):
-        msg = "a tier is named twice"
+        msg = "a tier is named twice; name each once"
         raise ValueError(msg)
     return tiers
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from cascade.complaints import ONE, SERVED, TABLE
-from cascade.prompt import Limits
+from cascade.prompt import FORMATS, Limits
 from cascade.servers_config import ServedConfig
 from cascade.stage_config import form
 from cascade.toml_file import Frozen
@@ -58,6 +58,14 @@ class ModelConfig(Frozen):
     def has_source(self) -> bool:
         """Whether it names a model; without one servers answer everything."""
         return self.path is not None or self.repo_id is not None
+
+    @field_validator("format")
+    @classmethod
+    def _known_format(cls, value: str) -> str:
+        if value not in FORMATS:
+            msg = f"there is no such prompt format; allowed are {', '.join(FORMATS)}"
+            raise ValueError(msg)
+        return value
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -162,7 +162,9 @@ def _check_labelled(labelled: Labelled, where: str, key: str, cascade: Cascade) 
             )
         if label not in cascade.labels:
             known = ", ".join(cascade.labels)
-            _refuse(where, f"{key}.{place}.label", f"{label!r} is not one of cascade {cascade.name!r}: {known}")
+            _refuse(
+                where, f"{key}.{place}.label", f"{label!r} is no label of cascade {cascade.name!r}; allowed are {known}"
+            )
         _check_tiers(item, where, f"{key}.{place}.tiers", cascade)
 
 
@@ -189,10 +191,15 @@ def _parse(model: type[_Model], value: dict[str, Any], where: str) -> _Model:
         return model.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
-        problem = first["msg"].removeprefix("Value error, ")
         field = ".".join(str(part) for part in first["loc"])
-        given = "" if first["type"] == "missing" else f" (given {shown(first['input'])})"
-        _refuse(where, field, f"{problem}{given}", error)
+        match first["type"]:
+            case "missing":
+                problem = "it is missing. Add it"
+            case "extra_forbidden":
+                problem = "there is no such field. Remove it, or write it as the others are"
+            case _:
+                problem = f"{first['msg'].removeprefix('Value error, ')} (given {shown(first['input'])})"
+        _refuse(where, field, problem, error)
 
 
 def _refuse(where: str, field: str, problem: str, cause: Exception | None = None) -> NoReturn:

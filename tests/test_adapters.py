@@ -211,8 +211,6 @@ def test_faults_name_the_config_key(tmp_path: Path, model_path: Path) -> None:
         load_model_set(config(model_path, relevant=model_path))
     with pytest.raises(ConfigError, match=r"^adapters\.base: .*Choose another name"):
         load_model_set(config(model_path, base=missing))
-    with pytest.raises(ConfigError, match="Unknown prompt format 'odd'"):
-        load_model_set(config(ModelConfig(path=model_path, format="odd")))
 
 
 def test_an_adapter_of_another_base_is_refused(tmp_path: Path, model_path: Path) -> None:

@@ -277,7 +277,18 @@ def test_the_shipped_config() -> None:
             "scale = 0.5", "scale = nan", "adapters.primary.scale", "(given nan)", id="scale that is no number"
         ),
         pytest.param(
-            'relevant = "relevant.gguf"', "relevant = 3", "adapters.relevant", "(given 3)", id="adapter that is no path"
+            'relevant = "relevant.gguf"',
+            "relevant = 3",
+            "adapters.relevant",
+            "the path of a file is needed, in quotes (given 3)",
+            id="adapter that is no path",
+        ),
+        pytest.param(
+            "[model]\n",
+            '[model]\nformat = "odd"\n',
+            "model.format",
+            "there is no such prompt format; allowed are embedded, qwen3, qwen3-reranker (given 'odd')",
+            id="unknown prompt format",
         ),
         pytest.param(
             'path = "models/base.gguf"', "", "model", "give exactly one of path and repo_id", id="model without a file"

@@ -104,8 +104,15 @@ ITEM: dict[str, Any] = {"id": "1", "name": "f", "label": "primary"}
         ({"task": " \t", "items": [ITEM]}, "field 'task': it is blank"),
         ({"task": "t", "items": [ITEM, ITEM]}, "field 'items.1.id': '1' is the id of items.0 as well"),
         ({"task": "t", "items": [ITEM | {"prior": -1}]}, "field 'items.0.prior'"),
-        ({"task": "t", "items": [ITEM | {"label": "vital"}]}, "field 'items.0.label': 'vital' is not one of"),
-        ({"task": "t"}, "field 'items': Field required"),
+        (
+            {"task": "t", "items": [ITEM | {"label": "vital"}]},
+            "field 'items.0.label': 'vital' is no label of cascade 'precision'; allowed are excluded",
+        ),
+        ({"task": "t"}, "field 'items': it is missing. Add it."),
+        (
+            {"task": "t", "items": [ITEM | {"colour": "red"}]},
+            "field 'items.0.colour': there is no such field. Remove it",
+        ),
         (COMMIT | {"task": ""}, "field 'task': it is blank"),
         (COMMIT | {"symbols": COMMIT["symbols"] * 2}, "field 'symbols.2.id': 'a.py::read' is the id of symbols.0"),
         (COMMIT | {"symbols": [COMMIT["symbols"][0] | {"lines": -1}]}, "field 'symbols.0.lines'"),
@@ -186,5 +193,5 @@ def test_a_forced_format_and_an_unknown_label_are_refused_clearly(tmp_path: Path
     path = _write(tmp_path / "tasks.jsonl", row)
     with pytest.raises(InputError, match=r"line 1: field 'repo'"):
         list(read_labelled(path, CASCADES["precision"], Format.COMMITS))
-    with pytest.raises(InputError, match=r"'vital' is not one of cascade 'precision': excluded, primary"):
+    with pytest.raises(InputError, match=r"'vital' is no label of cascade 'precision'; allowed are excluded, primary"):
         list(read_labelled(path, CASCADES["precision"]))

@@ -112,6 +112,20 @@ def test_a_head_of_another_form_is_refused(path: Path, head: str) -> None:
     _refused(path, _packed(head=np.array(head)))
 
 
+def test_members_that_are_no_arrays_are_refused(path: Path) -> None:
+    """One that does not begin like an array, or whose form is written wrongly, is refused by the file's name."""
+    with np.load(path) as arrays:
+        kept = {name: arrays[name] for name in arrays}
+    for damaged in (b"bytes", b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f8', ("):
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, array in kept.items():
+                member = io.BytesIO()
+                np.save(member, array)
+                archive.writestr(f"{name}.npy", damaged if name == "labels" else member.getvalue())
+        with pytest.raises(InputError, match="holds no scores"):
+            load_scores(path, ORIGIN)
+
+
 def test_pickles_are_never_read(path: Path) -> None:
     """An array of objects is refused, whatever it would do."""
     trap = np.array(_Trap(), dtype=object)

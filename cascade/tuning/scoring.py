@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +33,7 @@ from cascade.tuning.scored import Key, Origin, ScoredTasks
 _SLICE = "slice_"  # stands before the names of slices in the file
 _NO_SCORES = (
     OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error,
-    struct.error,
+    struct.error, tokenize.TokenError,
 )  # fmt: skip
 """What reading a file may raise that is none of scores, or a damaged one."""
 
@@ -153,19 +154,29 @@ def load_scores(path: Path, origin: Origin | None) -> ScoredTasks | None:
         head = _head(file)
         if origin is not None and head.origin.origin() != origin:
             return None
+        arrays = {name: _array(file, name) for name in file}
         return ScoredTasks(
-            tasks=file["tasks"],
-            labels=file["labels"],
-            p=dict(zip(head.keys, file["scores"], strict=True)),
+            tasks=arrays["tasks"],
+            labels=arrays["labels"],
+            p=dict(zip(head.keys, arrays["scores"], strict=True)),
             n_tasks=head.n_tasks,
-            slices={name.removeprefix(_SLICE): file[name] for name in file if name.startswith(_SLICE)},
-            priors=file.get("priors"),
-            facts=FactTable(names=head.facts, counts=file["counts"]) if head.facts is not None else None,
+            slices={name.removeprefix(_SLICE): arrays[name] for name in arrays if name.startswith(_SLICE)},
+            priors=arrays.get("priors"),
+            facts=FactTable(names=head.facts, counts=arrays["counts"]) if head.facts is not None else None,
         )
 
 
+def _array(file: Mapping[str, Any], name: str) -> NDArray[Any]:
+    """An array of a file; numpy gives the bytes of what does not begin like one."""
+    found = file[name]
+    if not isinstance(found, np.ndarray):
+        msg = f"{name!r} is no array"
+        raise TypeError(msg)
+    return found
+
+
 @contextmanager
-def _arrays(path: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
+def _arrays(path: Path) -> Iterator[Mapping[str, Any]]:
     """The arrays of a file, none of which is read before it is asked for; no array of objects is ever read."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # np.load would leave a file open
@@ -186,5 +197,5 @@ class _Head(Frozen):
     facts: tuple[str, ...] | None
 
 
-def _head(file: Mapping[str, NDArray[Any]]) -> _Head:
+def _head(file: Mapping[str, Any]) -> _Head:
     return _Head.model_validate_json(str(file["head"]))
