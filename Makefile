@@ -26,7 +26,7 @@ BENCH_STAMP := $(VENV)/.installed-bench
 JSON_PACKAGE = $(shell $(BIN)/python -c 'import json, os; print(os.path.dirname(json.__file__))')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-servers lint bench clean
+.PHONY: help run test test-servers fuzz lint bench clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,10 @@ test: lint ## Set up, then lint, check types and run the tests
 test-servers: $(DEV_STAMP) ## Build llama-server, which takes minutes the first time, and test against it
 	program="$$($(BIN)/python -m benchmarks.build_llama_server)" && \
 		CASCADE_LLAMA_SERVER="$$program" $(BIN)/python -m pytest tests/servers
+
+fuzz: $(DEV_STAMP) ## Fuzz all that is read with 100,000 inputs, and the engine with 1,010,000 requests, for about an hour
+	$(BIN)/python -m tests.fuzz.inputs
+	$(BIN)/python -m tests.fuzz.requests
 
 lint: $(DEV_STAMP) ## Lint and check types
 	$(BIN)/ruff check .

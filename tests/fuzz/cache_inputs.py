@@ -1,0 +1,237 @@
+"""Files that the library keeps for itself: tunings, outlines of source files, and scores of labelled tasks."""
+
+from __future__ import annotations
+
+import io
+import json
+import sqlite3
+import zipfile
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
+
+from cascade.backends.embedded import context_size
+from cascade.candidates.imports import ImportGraph
+from cascade.candidates.messages import Messages
+from cascade.candidates.outline import Import, Outline
+from cascade.candidates.outline_cache import OutlineCache, outline_key
+from cascade.candidates.tiers import Ties, rank_files
+from cascade.cost_model import CostModel
+from cascade.costs import Work
+from cascade.model_config import ModelConfig
+from cascade.tuned import TuningKey
+from cascade.tuning.kept_promise import Promised, kept_promise
+from cascade.tuning.outcome import Replay, own_thresholds
+from cascade.tuning.scored import Origin
+from cascade.tuning.scoring import load_scores
+from cascade.tuning.shift import task_statistics
+from cascade.tuning_file import load_tuning, tuning_path
+from tests.fuzz.answers import TASK
+from tests.fuzz.damage import VALUES, damaged_bytes, damaged_tree
+from tests.fuzz.target import Files, Target
+from tests.shipped import CASCADES
+
+_KEY = TuningKey(model_sha256="ab" * 32, llama_cpp="0.3.36", processor="Tiny", n_cores=2, n_gpu_layers=0)
+_TUNING: dict[str, Any] = {
+    "version": 1,
+    "key": asdict(_KEY),
+    "tuning": {
+        "flash_attention": False,
+        "n_batch": 256,
+        "n_threads": 2,
+        "gain": 1.25,
+        "full_pool": 1.5,
+        "costs": {
+            "per_token_ms": 0.1,
+            "per_output_ms": 0.05,
+            "per_call_ms": 2.0,
+            "per_swap_ms": 1.0,
+            "per_cell_ms": 0.0001,
+        },
+    },
+}
+
+
+@st.composite
+def _tunings(draw: DrawFn) -> Files:
+    data = json.dumps(draw(damaged_tree(_TUNING)), default=str).encode()
+    name = tuning_path(_KEY, Path()).name
+    return {name: draw(damaged_bytes(data, 2)) if draw(st.integers(0, 3)) == 0 else data}
+
+
+def take_tuning(folder: Path) -> bool:
+    """Load a tuning, open a context of its size in thought, and predict and learn by its costs."""
+    (file,) = folder.iterdir()
+    place = tuning_path(_KEY, folder)
+    place.parent.mkdir()
+    file.rename(place)
+    tuning = load_tuning(_KEY, folder)
+    if tuning is None:
+        return False
+    assert 32 <= context_size(ModelConfig(), tuning).n_batch <= 65_536
+    model = CostModel(tuning.costs, pace=1.0)
+    for n in (1, 20, 200):
+        work = Work.of(tokens=n, cells=100, most=64, outputs=2, swaps=1)
+        model.predict(work)
+        model.learn(work, 1.0 + n)
+    assert model.predict(Work.of(tokens=5, cells=0, most=64)) >= 0
+    return True
+
+
+_OUTLINE = Outline(
+    doc="Docs.", tops=("parse", "Cache"), names=frozenset({"X"}), imports=(Import(module="a", level=1, name="b"),)
+)
+_KEYS = [outline_key(".py", bytes([number])) for number in range(3)]
+_SCHEMAS = (
+    "CREATE TABLE outlines (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, outline TEXT NOT NULL)",
+    "CREATE TABLE outlines (id INTEGER PRIMARY KEY, key BLOB, outline)",
+    "CREATE TABLE outlines (key BLOB, outline)",
+    "CREATE TABLE outlines (id TEXT, key, outline, more NOT NULL DEFAULT 1)",
+    "CREATE VIEW outlines AS SELECT 1 AS id, x'00' AS key, '[]' AS outline",
+    "CREATE TABLE other (id)",
+)
+
+
+@st.composite
+def _outline_files(draw: DrawFn) -> Files:
+    """A database with odd rows or another schema, damaged as bytes, or with a log beside it that is not its own."""
+    with closing(sqlite3.connect(":memory:")) as database:
+        schema = _SCHEMAS[0] if draw(st.booleans()) else draw(st.sampled_from(_SCHEMAS))
+        database.execute(schema)
+        if "TABLE outlines" in schema:
+            for key in _KEYS:
+                database.execute("INSERT OR IGNORE INTO outlines (key, outline) VALUES (?, ?)", (key, _row(draw)))
+        database.commit()
+        data = database.serialize()
+    if draw(st.integers(0, 2)) == 0:
+        data = draw(damaged_bytes(data))
+    beside = draw(st.sampled_from(["", "", "", "-wal", "-shm", "-journal"]))
+    return {"outlines.sqlite3": data} | ({f"outlines.sqlite3{beside}": data[:200]} if beside else {})
+
+
+def _row(draw: DrawFn) -> str | bytes | float | None:
+    tree = draw(damaged_tree(json.loads(_OUTLINE.dump())))
+    match draw(st.integers(0, 7)):
+        case 0:
+            value = VALUES[draw(st.integers(0, len(VALUES) - 1))]
+            storable = isinstance(value, bool | float | bytes) or (isinstance(value, int) and abs(value) < 2**63)
+            return value if storable else json.dumps(value, default=str)
+        case 1:
+            return draw(damaged_bytes(_OUTLINE.dump().encode())).decode("utf-8", "replace")
+        case 2:
+            return json.dumps(tree, default=str).encode()
+    return json.dumps(tree, default=str)
+
+
+def take_outlines(folder: Path) -> bool:
+    """Load outlines, use them as a repository's, and keep them again."""
+    messages = Messages()
+    cache = OutlineCache(folder, messages, busy_s=0.1)
+    found = cache.load(_KEYS)
+    outlines = {f"parse{place}.py": outline for place, outline in enumerate(found.values())}
+    for outline in outlines.values():
+        assert Outline.load(outline.dump()) == outline
+    graph = ImportGraph(sorted(outlines), outlines)
+    imported = frozenset().union(*(graph.targets(path) for path in outlines))
+    for record in rank_files(TASK.text, outlines, Ties(imported=imported)):
+        assert all(isinstance(text, str) for text in (record.doc, *record.symbols))
+    cache.keep(dict.fromkeys(_KEYS, _OUTLINE))
+    return bool(found) and not messages.lines()
+
+
+_CASCADE = CASCADES["precision"]
+_ORIGIN = Origin(model="ab" * 32, adapters={"relevant": "cd" * 32}, data="ef" * 32, questions="01" * 32)
+_SCORE_KEYS = [[stage.name, tier] for stage in _CASCADE.stages for tier in stage.questions]
+_HEAD: dict[str, Any] = {"origin": asdict(_ORIGIN), "keys": _SCORE_KEYS, "n_tasks": 3, "facts": ["kind:class", "near"]}
+_ROWS = 8
+_ARRAYS: Mapping[str, Any] = {
+    "tasks": np.array([0, 0, 0, 1, 1, 2, 2, 2], np.int64),
+    "labels": np.array([0, 1, 2, 0, 3, 0, 0, 1], np.int64),
+    "scores": np.linspace(0, 1, _ROWS * len(_SCORE_KEYS)).reshape(-1, _ROWS),
+    "slice_kind": np.array(["class", "function"] * 4, np.str_),
+    "slice_repository": np.array(["a"] * _ROWS, np.str_),
+    "priors": np.array([0.5, np.nan] * 4),
+    "counts": np.ones((_ROWS, 2), np.uint8),
+}
+_HUGE = (
+    b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }" + b" " * 40 + b"\n"
+)
+
+
+@st.composite
+def _scores(draw: DrawFn) -> Files:
+    """A zip of arrays, some of them missing, of another type or shape, or with numbers out of range."""
+    head = draw(damaged_tree(_HEAD, 2)) if draw(st.integers(0, 2)) else _HEAD
+    arrays = {"head": np.array(json.dumps(head, default=str)), **_ARRAYS}
+    for _ in range(draw(st.integers(0, 2))):
+        name = draw(st.sampled_from(sorted(arrays)))
+        if (changed := _changed(draw, arrays[name])) is None:
+            del arrays[name]
+        else:
+            arrays[name] = changed
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.save(member, array, allow_pickle=True)
+            contents = member.getvalue()
+            match draw(st.integers(0, 30)):
+                case 0:
+                    contents = draw(damaged_bytes(contents))
+                case 1:
+                    contents = _HUGE
+            archive.writestr(f"{name}.npy", contents)
+    data = packed.getvalue()
+    return {"scores.npz": draw(damaged_bytes(data)) if draw(st.integers(0, 4)) == 0 else data}
+
+
+def _changed(draw: DrawFn, array: Any) -> Any:  # noqa: PLR0911 - one way a line
+    match draw(st.integers(0, 9)):
+        case 0:
+            return None
+        case 1:
+            return array[..., :-1] if array.ndim else array.reshape(1)
+        case 2:
+            return array.reshape(-1, 1) if array.ndim else array
+        case 3:
+            return array.astype(object)
+        case 4 if array.dtype.kind in "iuf":
+            return array.astype(draw(st.sampled_from(["f4", "i1", "u8", "c16", "U8", "S3", "?", "M8[s]"])))
+        case 5 if array.dtype.kind in "if" and array.ndim:
+            array = array.copy()
+            array.flat[draw(st.integers(0, array.size - 1))] = draw(st.sampled_from([-1, 2, 9, 10**6, 2**62]))
+            return array
+        case 6 if array.dtype.kind == "f":
+            return np.full_like(array, draw(st.sampled_from([np.nan, np.inf, -1.0, 2.0])))
+        case 7:
+            return array.T if array.ndim > 1 else np.concatenate((array, array)) if array.ndim else array
+        case 8:
+            return np.empty((0, *array.shape[1:]), array.dtype)
+    return np.asfortranarray(array)
+
+
+def take_scores(folder: Path) -> bool:
+    """Load scores of the tasks at hand, and make of them what commands make."""
+    scored = load_scores(folder / "scores.npz", _ORIGIN)
+    if scored is None or not scored.fits(_CASCADE):
+        return False
+    scored.take(np.arange(scored.n_tasks))
+    task_statistics(_CASCADE, scored)
+    Replay(_CASCADE, scored).outcome(own_thresholds(_CASCADE))
+    kept_promise(_CASCADE, scored, Promised(level=0.5), 0.1)
+    if scored.facts is not None:
+        scored.facts.common(scored.tasks)
+    return True
+
+
+TARGETS = (
+    Target(name="tuning", share=4, files=_tunings(), take=take_tuning),
+    Target(name="outlines", share=4, files=_outline_files(), take=take_outlines),
+    Target(name="scores", share=5, files=_scores(), take=take_scores),
+)

@@ -1,0 +1,18 @@
+"""All targets, by name."""
+
+from __future__ import annotations
+
+from tests.fuzz import (
+    body_inputs,
+    cache_inputs,
+    config_inputs,
+    gguf_inputs,
+    map_inputs,
+    row_inputs,
+    source_inputs,
+    text_inputs,
+)
+
+_FAMILIES = (config_inputs, row_inputs, cache_inputs, source_inputs, body_inputs, gguf_inputs, map_inputs, text_inputs)
+
+TARGETS = {target.name: target for family in _FAMILIES for target in family.TARGETS}
