@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -12,6 +13,7 @@ from cascade.tuning.shift import ASKED, ITEMS, MATTERS, MEAN, SPREAD, Histogram,
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Numbers = tuple[_Number, ...]
 _Share = Annotated[float, Field(ge=0, le=1)]
+_MOST_FINGERPRINTS = 4_096
 
 
 class QuestionInputsConfig(Frozen):
@@ -40,10 +42,19 @@ class InputsConfig(Frozen):
     items: _Numbers = Field(description="Items of a task, rising.")
     matters: _Numbers = Field(description="Share of them that matters, rising.")
     questions: dict[str, dict[str, QuestionInputsConfig]]
+    fingerprints: tuple[str, ...] = Field(
+        (),
+        description="Of the tasks, rising; if there are very many, the least ones. They know tasks by what is asked.",
+    )
 
     @classmethod
-    def of(cls, inputs: Inputs) -> Self:
-        """From the pure form."""
+    def of(cls, inputs: Inputs, fingerprints: Iterable[str] = ()) -> Self:
+        """From the pure form.
+
+        Args:
+            inputs: The figures.
+            fingerprints: Of the tasks; see ``repeats.fingerprint``.
+        """
         questions: dict[str, dict[str, QuestionInputsConfig]] = {}
         for (stage, tier), spread in inputs.scores.items():
             questions.setdefault(stage, {})[tier] = QuestionInputsConfig(
@@ -53,7 +64,13 @@ class InputsConfig(Frozen):
                 bounds=spread.bounds,
                 shares=spread.shares,
             )
-        return cls(tasks=inputs.n_tasks, items=inputs.tasks[ITEMS], matters=inputs.tasks[MATTERS], questions=questions)
+        return cls(
+            tasks=inputs.n_tasks,
+            items=inputs.tasks[ITEMS],
+            matters=inputs.tasks[MATTERS],
+            questions=questions,
+            fingerprints=tuple(sorted(fingerprints)[:_MOST_FINGERPRINTS]),
+        )
 
     def inputs(self) -> Inputs:
         """The pure form."""
@@ -70,6 +87,8 @@ class InputsConfig(Frozen):
         """As TOML."""
         found = ["", "[inputs]", f"tasks = {self.tasks}"]
         found += [f"{name} = {_array(getattr(self, name))}" for name in ("items", "matters")]
+        names = ", ".join(f'"{name}"' for name in self.fingerprints)
+        found += [f"fingerprints = [{names}]"] if names else []
         for stage, by_tier in self.questions.items():
             for tier, question in by_tier.items():
                 found += ["", f"[inputs.questions.{toml_key(stage)}.{toml_key(tier)}]"]

@@ -21,18 +21,19 @@ from cascade.toml_file import Frozen, read_model, toml_key, toml_text, write_lin
 from cascade.tuning.measure import PROMISED, Measure, Unit
 
 _Share = Annotated[float, Field(ge=0, le=1)]
+_Chance = Annotated[float, Field(gt=0, lt=1)]
 _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class PromiseConfig(Frozen):
     """What was promised, and how sure it is; exactly one of the five figures."""
 
-    recall_per_task: _Share | None = Field(None, description="The least recall per task.")
-    recall_over_rows: _Share | None = Field(None, description="The least recall over all rows.")
-    precision_per_task: _Share | None = Field(None, description="The least precision per task.")
-    precision_over_rows: _Share | None = Field(None, description="The least precision over all rows.")
-    macro_f1_per_task: _Share | None = Field(None, description="The least macro F1 per task.")
-    delta: _Share = Field(description="The chance that the promise may be wrong.")
+    recall_per_task: _Chance | None = Field(None, description="The least recall per task.")
+    recall_over_rows: _Chance | None = Field(None, description="The least recall over all rows.")
+    precision_per_task: _Chance | None = Field(None, description="The least precision per task.")
+    precision_over_rows: _Chance | None = Field(None, description="The least precision over all rows.")
+    macro_f1_per_task: _Chance | None = Field(None, description="The least macro F1 per task.")
+    delta: _Chance = Field(description="The chance that the promise may be wrong.")
     p_value: _Share
     tasks: int = Field(ge=1, description="Tasks that it was tested on.")
     minimised: str

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from math import ceil, sqrt
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -20,8 +22,21 @@ from cascade.thresholds_file import ThresholdsFile, read_thresholds, write_thres
 from cascade.tree import Cascade
 from cascade.tuning.kept_promise import KeptPromise, Promised, Verdict, judged, kept_promise
 from cascade.tuning.measure import Measure, Unit
+from cascade.tuning.risk import tasks_needed as tasks_to_confirm
 from cascade.tuning.scored import ScoredTasks
-from cascade.tuning.shift import ITEMS, MATTERS, N_KEPT, Inputs, shifts, two_samples
+from cascade.tuning.shift import (
+    ITEMS,
+    LARGE,
+    MATTERS,
+    N_KEPT,
+    POWER,
+    Inputs,
+    ShiftVerdict,
+    pairs_needed,
+    shifts,
+    tasks_needed,
+    two_samples,
+)
 from tests.shipped import write_shipped
 from tests.test_thresholds import write_data
 
@@ -66,6 +81,32 @@ def test_false_alarms_are_rare() -> None:
     assert n_alarms <= 100 * alpha + 2 * np.sqrt(100 * alpha * (1 - alpha))
 
 
+def test_enough_tasks_find_a_large_shift() -> None:
+    """At the number that is named four of five large shifts are found; of one task in any number none can be."""
+    level, n_kept = 0.02, 60
+    n, rng = tasks_needed(n_kept, level), np.random.default_rng(7)
+    assert n is not None
+    by = sqrt(2) * NormalDist().inv_cdf(LARGE)
+    tried = [two_samples(rng.normal(0, 1, n_kept), rng.normal(by, 1, n), 500, rng)[0] <= level for _ in range(150)]
+    assert abs(np.mean(tried) - POWER) <= 3 * sqrt(POWER * (1 - POWER) / len(tried))
+    assert tasks_needed(1, 0.05) is None
+    assert tasks_needed(10**9, level) == ceil(pairs_needed(level))
+
+
+def test_what_no_new_task_has_is_unclear() -> None:
+    """A tier that is asked of none: nothing is measured of it, and no zero is made up."""
+    plain = simulated(5, 300, 4)
+    inputs = Inputs.of(CASCADE, plain)
+    new = simulated(6, 300, 4)
+    new = replace(new, p={**new.p, ("b", ""): np.full(new.tasks.size, np.nan)})
+    found = {shift.statistic: shift for shift in shifts(inputs, CASCADE, new, 0.05)}
+    none = found["mean", "b", ""]
+    assert (none.n, none.now, none.p_value, none.effect) == (0, None, None, None)
+    assert none.verdict is ShiftVerdict.UNCLEAR
+    assert found[ITEMS].verdict is ShiftVerdict.AS_BEFORE
+    assert ShiftVerdict.of_all(list(found.values())) is ShiftVerdict.UNCLEAR
+
+
 @pytest.mark.parametrize("planted", ["scores", "items", "base rate"])
 def test_a_planted_shift_is_found_and_named(planted: str) -> None:
     """Higher log odds, fewer items, fewer that matter: each is found, and what did not change is not named."""
@@ -96,6 +137,8 @@ def test_trifles_are_no_shift_however_many_tasks() -> None:
     inputs = Inputs.of(CASCADE, simulated(1, 6_000, 4))
     found = {shift.statistic: shift for shift in shifts(inputs, CASCADE, moved(simulated(2, 6_000, 4), 0.3), 0.1)}
     shift = found["mean", "a", ""]
+    assert shift.p_value is not None
+    assert shift.effect is not None
     assert shift.p_value < 0.01
     assert 0 < shift.effect < 0.1
     assert not shift.is_shifted
@@ -158,6 +201,12 @@ def test_verdicts_on_a_promise() -> None:
     assert (best.verdict, best.measured, best.high) == (Verdict.HOLDS, 1.0, 1.0)
     assert (worst.verdict, worst.measured, worst.low) == (Verdict.BROKEN, 0.0, 0.0)
     assert best.low > 0.9
+    assert best.n_needed is None
+    few, near = of_recalls(np.ones(3), 0.05), of_recalls(rng.beta(0.9 * 8, 0.1 * 8, 400), 0.05)
+    assert few.n_needed == tasks_to_confirm(0.9, 0.025) > 3
+    assert of_recalls(np.ones(few.n_needed), 0.05).verdict is Verdict.HOLDS
+    assert near.n_needed is None or near.n_needed > 400
+    assert of_recalls(np.full(400, 0.9), 0.05).n_needed is None
     assert worst.high < 0.1
 
 
@@ -199,29 +248,68 @@ def test_what_is_measured_is_what_was_promised(measure: Measure, unit: Unit) -> 
 
 @pytest.fixture
 def tuned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    """A config whose `precision` was tuned with twelve tasks of two symbols."""
-    command = write_data(tmp_path / "labelled.jsonl", 12)
+    """A config whose `precision` was tuned with sixty tasks of two symbols."""
+    command = write_data(tmp_path / "labelled.jsonl", 60)
     out = tmp_path / "p.thresholds.toml"
-    scores = tmp_path / "tuning.npz"
-    assert main([*command, "--target", "recall=0.5", "--out", str(out), "--scores", str(scores)]) == ExitCode.DONE
+    assert main([*command, "--target", "recall=0.5", "--out", str(out)]) == ExitCode.DONE
     capsys.readouterr()
     return write_shipped(tmp_path / "my.toml", precision=out)
 
 
+def new_tasks(tuned: Path, n: int, *lines: str) -> list[str]:
+    """The command that checks tasks like those of the tuning, and more of them."""
+    like = (tuned.parent / "labelled.jsonl").read_text(encoding="utf-8").replace("config file", "settings file")
+    data = tuned.parent / "new.jsonl"
+    data.write_text("\n".join((*like.splitlines()[:n], *lines)), encoding="utf-8")
+    return ["check", "precision", "--data", str(data), "--config", str(tuned)]
+
+
 def test_the_command_finds_nothing_where_nothing_changed(tuned: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The tasks of the tuning themselves: exit code 0, with the promise's verdict; words and JSON."""
-    command = ["check", "precision", "--data", str(tuned.parent / "labelled.jsonl"), "--config", str(tuned)]
-    command += ["--scores", str(tuned.parent / "tuning.npz")]
+    """As many new tasks like those of the tuning: exit code 0, with the promise's verdict; words and JSON."""
+    command = [*new_tasks(tuned, 60), "--scores", str(tuned.parent / "new.npz")]
     assert main([*command, "--json"]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
     assert found["promise"]["verdict"] in {"holds", "unclear"}
     assert found["promise"]["promised"] == {
         "figure": "recall_per_task", "level": 0.5, "measure": "recall", "unit": "task", "largest": 1,
     }  # fmt: skip
-    assert found["shifted"] is False
+    assert (found["shifted"], found["inputs_verdict"]) == (False, "as_before")
     assert {row["statistic"] for row in found["inputs"]} == {"items", "matters", "mean", "spread"}
+    assert {row["verdict"] for row in found["inputs"]} == {"as_before"}
     assert main(command) == ExitCode.DONE
     assert "The inputs are as they were" in capsys.readouterr().out
+
+
+def test_few_tasks_are_said_to_be_few(tuned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One task: neither the promise nor the inputs are judged, and the numbers that it takes are named; exit code 0."""
+    command = [*new_tasks(tuned, 1), "--scores", str(tuned.parent / "new.npz")]
+    assert main([*command, "--json"]) == ExitCode.DONE
+    found = json.loads(capsys.readouterr().out)
+    assert (found["promise"]["verdict"], found["inputs_verdict"]) == ("unclear", "unclear")
+    assert found["promise"]["n_needed"] > 1
+    assert found["inputs"][0]["n_needed"] == tasks_needed(60, 0.025 / 8)
+    assert main(command) == ExitCode.DONE
+    shown = capsys.readouterr().out
+    assert f"It takes about {found['promise']['n_needed']} of them." in shown
+    assert f"whether the inputs have shifted: 1 here, and {found['inputs'][0]['n_needed']} are needed" in shown
+    assert "as they were" not in shown
+
+
+def test_tasks_of_the_tuning_prove_nothing(tuned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Alone they are refused, in any order and with other labels too; among others they are left out."""
+    data = tuned.parent / "labelled.jsonl"
+    lines = data.read_text(encoding="utf-8").splitlines()
+    command = ["check", "precision", "--config", str(tuned), "--data"]
+    again = tuned.parent / "again.jsonl"
+    again.write_text("\n".join(lines[10:4:-1]).replace("excluded", "supporting"), encoding="utf-8")
+    for file in (data, again):
+        assert main([*command, str(file)]) == ExitCode.BAD_INPUT
+        assert "the tasks that the thresholds were tuned with, so a check" in " ".join(capsys.readouterr().err.split())
+    assert main([*new_tasks(tuned, 4, *lines[:3]), "--json"]) == ExitCode.DONE
+    told = capsys.readouterr()
+    found = json.loads(told.out)
+    assert (found["tasks"], found["known_tasks"]) == (4, 3)
+    assert "3 of 7 tasks are left out: the thresholds were tuned with them" in told.err
 
 
 def test_the_command_fails_where_inputs_or_labels_changed(tuned: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -229,9 +317,7 @@ def test_the_command_fails_where_inputs_or_labels_changed(tuned: Path, capsys: p
     items = [{"id": str(at), "kind": "class", "name": f"Unlike{at}", "label": "excluded"} for at in range(5)]
     items[0]["label"] = "primary"
     lines = [json.dumps({"task": f"draw a circle {at}", "items": items}) for at in range(40)]
-    data = tuned.parent / "new.jsonl"
-    data.write_text("\n".join(lines), encoding="utf-8")
-    command = ["check", "precision", "--data", str(data), "--config", str(tuned)]
+    command = new_tasks(tuned, 0, *lines)
     assert main([*command, "--json"]) == ExitCode.FAILURE
     found = json.loads(capsys.readouterr().out)
     assert found["shifted"] is True

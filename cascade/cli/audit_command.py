@@ -15,7 +15,7 @@ from cascade.audit.learning_curve import n_audits
 from cascade.audit.question_rows import question_name
 from cascade.cli.labelled_scores import LabelledScores, labelled_scores
 from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, note, plain, print_json, progress, results
-from cascade.cli.outputs import ForceOption, page_output, scores_output
+from cascade.cli.outputs import ForceOption, check_distinct, page_output, refuse_others, scores_output
 from cascade.cli.promises import promised_of
 from cascade.cli.sheet import Sheet
 from cascade.config import Config, read_config, shipped_config
@@ -52,7 +52,9 @@ def audit(  # noqa: PLR0913 - the command line's options
     AuditTerms(within=within, n_worst=worst)  # refuses before work that takes long
     read = read_config(config or shipped_config(), {cascade: thresholds})
     cache, page = scores_output(scores, force=force), page_output(report, force=force)
-    labelled = labelled_scores(read, cascade, [*data, *(more or [])], cache, [page], may_contradict=True)
+    paths = [*data, *(more or [])]
+    check_distinct([cache, page], paths)
+    labelled = labelled_scores(read, cascade, paths, cache, refuse=refuse_others(page), may_contradict=True)
     terms = AuditTerms(within=within, n_worst=worst, seed=seed, coherence=_coherence(read, labelled, seed))
     with progress() as bar:
         line = bar.add_task("sub-samples", total=n_audits())

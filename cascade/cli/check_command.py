@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
+import numpy as np
 import typer
 
+from cascade.cli.check_output import show_check
 from cascade.cli.labelled_scores import labelled_scores
-from cascade.cli.output import ConfigOption, ExitCode, JsonOption, ThresholdsOption, note, print_json, results
-from cascade.cli.outputs import ForceOption, scores_output
+from cascade.cli.output import ConfigOption, ExitCode, JsonOption, ThresholdsOption, note, print_json
+from cascade.cli.outputs import ForceOption, check_distinct, scores_output
 from cascade.cli.promises import promised_of
-from cascade.cli.sheet import Sheet
 from cascade.config import Config, read_config, shipped_config
 from cascade.errors import ConfigError, InputError
+from cascade.rows import Labelled
 from cascade.thresholds_file import ThresholdsFile
 from cascade.tuning.kept_promise import KeptPromise, Promised, Verdict, kept_promise
 from cascade.tuning.priors import priors_of, with_prior_scores
-from cascade.tuning.shift import Shift, shifts
-
-_SHOWN = {"items": "items of a task", "matters": "share that matters", "asked": "share with a score"}
-_SHOWN |= {"mean": "mean log odds", "spread": "spread of log odds"}
+from cascade.tuning.repeats import fingerprint
+from cascade.tuning.scored import Origin
+from cascade.tuning.shift import Shift, ShiftVerdict, shifts
 
 
 def check(  # noqa: PLR0913 - the command line's options
@@ -43,21 +45,62 @@ def check(  # noqa: PLR0913 - the command line's options
     settings = read_config(config or shipped_config(), {name: thresholds})
     file = _thresholds(settings, name)
     promised = _promised(name, file)
-    labelled = labelled_scores(settings, name, [*data, *(more or [])], scores_output(scores, force=force))
-    tree, scored = labelled.cascade, labelled.scored
-    items = [item for task in labelled.tasks for item in task.items]
-    priors = priors_of(tree, items)
+    cache, known = scores_output(scores, force=force), _Known.of(file)
+    paths = [*data, *(more or [])]
+    check_distinct([cache], paths)
+    labelled = labelled_scores(settings, name, paths, cache, refuse=known.refuse)
+    tree, new = labelled.cascade, known.others(labelled.tasks)
+    scored = labelled.scored.take(np.array(new, np.int64))
+    priors = priors_of(tree, [item for at in new for item in labelled.tasks[at].items])
     promise = kept_promise(tree, scored, promised, alpha, priors)
     scored = with_prior_scores(tree, scored, priors)
     found = shifts(file.inputs.inputs(), tree, scored, alpha / 2) if file.inputs is not None else None
-    shifted = [shift for shift in found or () if shift.is_shifted]
     if found is None:
         note("the thresholds file keeps nothing of its tasks, so shifts cannot be told; tune again to have them")
+    n_known = len(labelled.tasks) - len(new)
+    if n_known:
+        note(f"{n_known} of {len(labelled.tasks)} tasks are left out: the thresholds were tuned with them")
     if json:
-        print_json(_as_dict(name, promise, found, scored.n_tasks) | {"repeated_tasks": labelled.n_repeated})
+        counts = {"repeated_tasks": labelled.n_repeated, "known_tasks": n_known}
+        print_json(_as_dict(name, promise, found, scored.n_tasks) | counts)
     else:
-        _show(promise, found, scored.n_tasks)
-    return ExitCode.FAILURE if shifted or promise.verdict is Verdict.BROKEN else ExitCode.DONE
+        show_check(promise, found, scored.n_tasks)
+    is_shifted = found is not None and ShiftVerdict.of_all(found) is ShiftVerdict.SHIFTED
+    return ExitCode.FAILURE if is_shifted or promise.verdict is Verdict.BROKEN else ExitCode.DONE
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Tasks that thresholds were tuned with: they keep its promise because they were chosen by.
+
+    Attributes:
+        data: The fingerprint of all of them together.
+        each: Their own, as far as the file has them.
+    """
+
+    data: str
+    each: frozenset[str]
+
+    @classmethod
+    def of(cls, file: ThresholdsFile) -> Self:
+        return cls(file.made_for.data, frozenset(file.inputs.fingerprints if file.inputs is not None else ()))
+
+    def others(self, tasks: Sequence[Labelled]) -> list[int]:
+        """Places of the tasks that are not among them."""
+        return [at for at, labelled in enumerate(tasks) if not labelled.items or fingerprint(labelled) not in self.each]
+
+    def refuse(self, tasks: Sequence[Labelled], origin: Origin) -> None:
+        """Refuse tasks none of which is new.
+
+        Raises:
+            InputError: There is none.
+        """
+        if origin.data == self.data or not any(tasks[at].items for at in self.others(tasks)):
+            msg = (
+                "These are the tasks that the thresholds were tuned with, so a check of them proves nothing. Give "
+                "labelled tasks that are new."
+            )
+            raise InputError(msg)
 
 
 def _thresholds(config: Config, name: str) -> ThresholdsFile:
@@ -85,52 +128,21 @@ def _promised(name: str, file: ThresholdsFile) -> Promised:
     return promised_of(promise)
 
 
-def _as_dict(name: str, promise: KeptPromise, found: list[Shift] | None, n_tasks: int) -> dict[str, Any]:
+def _as_dict(name: str, promise: KeptPromise, found: Sequence[Shift] | None, n_tasks: int) -> dict[str, Any]:
     rows = None
     if found is not None:
         rows = [
             asdict(shift)
             | dict(zip(("statistic", "stage", "tier"), shift.statistic, strict=True))
-            | {"effect_is": "psi" if shift.is_of_scores else "ks"}
+            | {"effect_is": "psi" if shift.is_of_scores else "ks", "verdict": shift.verdict}
             for shift in found
         ]
+    verdict = ShiftVerdict.of_all(found) if found is not None else None
     return {
         "cascade": name,
         "tasks": n_tasks,
         "promise": asdict(promise) | {"promised": asdict(promise.promised) | {"figure": promise.promised.figure}},
         "inputs": rows,
-        "shifted": any(shift.is_shifted for shift in found or ()),
+        "inputs_verdict": verdict,
+        "shifted": verdict is ShiftVerdict.SHIFTED,
     }
-
-
-def _show(promise: KeptPromise, found: list[Shift] | None, n_tasks: int) -> None:
-    console = results()
-    said = {
-        Verdict.HOLDS: "The promise holds",
-        Verdict.BROKEN: "The promise is broken",
-        Verdict.UNCLEAR: "Too few tasks to say whether the promise holds",
-    }[promise.verdict]
-    was = promise.promised
-    measured = "no task has one"
-    if promise.measured is not None:
-        interval = f"{promise.low:.3f} to {promise.high:.3f}"
-        measured = f"{promise.measured:.3f} ({interval}) on the {promise.n_tasks} of {n_tasks} tasks that have one"
-    console.print(f"{said}: {was} was promised; now: {measured}.")
-    if promise.is_outgrown:
-        console.print(
-            f"A task has {promise.largest} items that count; the promise is for tasks of at most {was.largest}. Tune "
-            "again with tasks as large."
-        )
-    if found is None:
-        return
-    console.print()
-    sheet = Sheet(("of a task",), ("then", "now", "p-value", "effect", "shifted"))
-    for shift in found:
-        what, *question = shift.statistic
-        effect = f"{'PSI' if shift.is_of_scores else 'KS'} {shift.effect:.3f}"
-        figures = (f"{shift.then:.3g}", f"{shift.now:.3g}", f"{shift.p_value:.2g}", effect)
-        sheet.add(" ".join([*question, _SHOWN[what]]), *figures, "yes" if shift.is_shifted else "no")
-    sheet.show(console)
-    console.print()
-    shifted = any(shift.is_shifted for shift in found)
-    console.print("The inputs have shifted." if shifted else "The inputs are as they were, but for chance and trifles.")

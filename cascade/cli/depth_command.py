@@ -14,7 +14,7 @@ from cascade.bench.plots import prepare
 from cascade.cli.labelled_scores import origin_of
 from cascade.cli.labelled_tasks import labelled_tasks
 from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, note, print_json, progress, results
-from cascade.cli.outputs import ForceOption, Output, check_distinct, outlook_output, refuse_pictures
+from cascade.cli.outputs import ForceOption, Output, check_distinct, outlook_output, refuse_others, refuse_pictures
 from cascade.cli.sheet import Sheet
 from cascade.config import Config, read_config, shipped_config
 from cascade.depth_choice import Level, Terms
@@ -107,8 +107,7 @@ def _study(config: Config, name: str, paths: Sequence[Path], output: Output | No
             given = labelled_tasks(paths, tree)
             tasks = [labelled for labelled in given.tasks if labelled.items]
             origin = origin_of(config, engine, tree, tasks)
-            if output is not None:
-                output.check(origin)
+            refuse_others(output)(tasks, origin)
             starts, refusal = _starts(engine, tree)
             study = DepthStudy(engine, tree, tasks, lambda: bar.advance(line))
             bar.update(line, total=study.n_requests + len(tasks) * len(starts[1:]))

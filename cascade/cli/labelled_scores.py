@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cascade.cli.labelled_tasks import labelled_tasks
 from cascade.cli.output import progress
-from cascade.cli.outputs import Output, check_distinct
+from cascade.cli.outputs import Output
 from cascade.config import Config
 from cascade.engine import Engine
 from cascade.errors import InputError
@@ -20,6 +20,9 @@ from cascade.tuning.outcome import Prices
 from cascade.tuning.prices import prices_of
 from cascade.tuning.scored import Origin, ScoredTasks
 from cascade.tuning.scoring import data_fingerprint, load_scores, save_scores, score_tasks
+
+Refuse = Callable[[Sequence[Labelled], Origin], object]
+"""Told of labelled tasks and of what their scores will come from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +51,8 @@ def labelled_scores(
     name: str,
     paths: list[Path],
     cache: Output | None,
-    outputs: Sequence[Output | None] = (),
     *,
+    refuse: Refuse = lambda _tasks, _origin: None,
     may_contradict: bool = False,
 ) -> LabelledScores:
     """Score labelled tasks, or find their scores in a file.
@@ -60,7 +63,7 @@ def labelled_scores(
         paths: Labelled tasks as JSON lines.
         cache: A file of scores, used where they are of this model, these adapters, questions and tasks, and written
             where it is new or may be replaced; None for none.
-        outputs: Files that will be written of these tasks, which are refused before anything is scored.
+        refuse: Told of the tasks before they are scored; raises an InputError where that would be of no use.
         may_contradict: Whether tasks that are the same may have other labels.
 
     Raises:
@@ -68,7 +71,6 @@ def labelled_scores(
         MachineError: The scores cannot be kept.
     """
     check_readable(paths)
-    check_distinct([cache, *outputs], paths)
     with progress() as bar, Engine.open(config) as engine:
         cascade = engine.cascade(name)
         line = bar.add_task("tasks", total=None)
@@ -76,9 +78,7 @@ def labelled_scores(
         tasks = found.tasks
         bar.update(line, total=len(tasks))
         origin = origin_of(config, engine, cascade, tasks)
-        for output in outputs:
-            if output is not None:
-                output.check(origin)
+        refuse(tasks, origin)
         scored = _kept(cache, origin, cascade)
         if scored is None:
             scored = score_tasks(engine, cascade, tasks, lambda: bar.advance(line))

@@ -86,6 +86,11 @@ class Output:
         raise InputError(msg)
 
 
+def refuse_others(output: Output | None) -> Callable[[object, Origin], None]:
+    """What refuses, once it is known what a file will be made for, to replace one that was made for something else."""
+    return lambda _, origin: None if output is None else output.check(origin)
+
+
 def check_distinct(outputs: Iterable[Output | None], inputs: Sequence[Path]) -> None:
     """Refuse files to write that are among those to read, or the same as another.
 

@@ -11,7 +11,7 @@ import typer
 from cascade.cli.in_use import in_use, with_stages
 from cascade.cli.labelled_scores import LabelledScores, labelled_scores
 from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress
-from cascade.cli.outputs import ForceOption, scores_output, thresholds_output
+from cascade.cli.outputs import ForceOption, check_distinct, refuse_others, scores_output, thresholds_output
 from cascade.cli.tune_fallback import tune_fallback
 from cascade.cli.tune_output import as_dict, file_of, promise, show, written
 from cascade.config import Config, read_untuned, shipped_config
@@ -24,6 +24,7 @@ from cascade.tree import Cascade
 from cascade.tuning.calibration import calibrate
 from cascade.tuning.measure import PROMISED, Measure, Unit
 from cascade.tuning.priors import priors_of, with_prior_scores
+from cascade.tuning.repeats import fingerprint
 from cascade.tuning.search import Tuned, Wish
 from cascade.tuning.search import tune as search
 from cascade.tuning.shift import Inputs
@@ -71,7 +72,8 @@ def tune(  # noqa: PLR0913 - the command line's options
     untuned = read_untuned(config or shipped_config(), cascade)
     settings = untuned.config
     cache, output = scores_output(scores, force=force), thresholds_output(out, force=force)
-    labelled = labelled_scores(_to_score(settings, cascade), cascade, paths, cache, [output])
+    check_distinct([cache, output], paths)
+    labelled = labelled_scores(_to_score(settings, cascade), cascade, paths, cache, refuse=refuse_others(output))
     before, origin = in_use(untuned, cascade, labelled.origin), labelled.origin
     if fallback or wish is None:
         tune_fallback(before, labelled, wish, out, json=json)
@@ -109,7 +111,8 @@ def _inputs(tree: Cascade, labelled: LabelledScores, tuned: Tuned) -> InputsConf
     if tree.prior_stage is not None:
         tree = replace(tree, prior_stage=replace(tree.prior_stage, prior=tuned.prior))
     items = [item for task in labelled.tasks for item in task.items]
-    return InputsConfig.of(Inputs.of(tree, with_prior_scores(tree, labelled.scored, priors_of(tree, items))))
+    inputs = Inputs.of(tree, with_prior_scores(tree, labelled.scored, priors_of(tree, items)))
+    return InputsConfig.of(inputs, {fingerprint(task) for task in labelled.tasks if task.items})
 
 
 def _wish(target: str, unit: Unit | None, delta: float, cost: Cost | None) -> Wish:

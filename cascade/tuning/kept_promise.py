@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -13,13 +14,14 @@ from cascade.metrics import Figure
 from cascade.tree import Cascade
 from cascade.tuning.measure import Gauge, Measure, Unit, figure_of
 from cascade.tuning.outcome import Replay, own_thresholds
-from cascade.tuning.risk import betting_p
+from cascade.tuning.risk import betting_p, tasks_needed
 from cascade.tuning.scored import ScoredTasks
 
 Losses = Callable[[float], NDArray[np.float64]]
 """A level -> a loss in [0, 1] for each task, whose mean is above 1 - level just where the measure is below it."""
 
 _N_HALVINGS = 10
+_SPARE = 1e-3  # nearer to what was promised nobody waits for the tasks that would tell
 _SEED = 19390101
 
 
@@ -76,6 +78,8 @@ class KeptPromise:
         p_broken: Of "the mean is at least what was promised".
         p_holds: Of "the mean is below it".
         verdict: Broken or holds where that p-value is at most alpha / 2.
+        n_needed: Where that is unclear, about how many such tasks would tell; None where what was measured is too near
+            to what was promised for any number.
         largest: The most items that count in one new task; 0 where nobody counted.
     """
 
@@ -87,6 +91,7 @@ class KeptPromise:
     p_broken: float
     p_holds: float
     verdict: Verdict
+    n_needed: int | None = None
     largest: int = 0
 
     @property
@@ -143,6 +148,7 @@ def judged(losses: Losses, measured: float | None, promised: Promised, alpha: fl
     if measured is not None:
         high = _halved(measured, 1.0, lambda level: p_broken(level) <= half)
         low = _halved(measured, 0.0, lambda level: p_holds(level) <= half)
+    verdict = Verdict.BROKEN if broken <= half else Verdict.HOLDS if holds <= half else Verdict.UNCLEAR
     return KeptPromise(
         promised=promised,
         measured=measured,
@@ -151,8 +157,24 @@ def judged(losses: Losses, measured: float | None, promised: Promised, alpha: fl
         n_tasks=losses(promised.level).size,
         p_broken=broken,
         p_holds=holds,
-        verdict=Verdict.BROKEN if broken <= half else Verdict.HOLDS if holds <= half else Verdict.UNCLEAR,
+        verdict=verdict,
+        n_needed=_needed(losses(promised.level), promised.level, half) if verdict is Verdict.UNCLEAR else None,
     )
+
+
+def _needed(losses: NDArray[np.float64], level: float, half: float) -> int | None:
+    """How many tasks would tell.
+
+    Fewer than those with which a level can be confirmed if nothing is lost tell nothing of it. From there on it is as
+    many as a bet needs to win 1 / half, whose wealth grows by spare ** 2 / (2 * variance) a task.
+    """
+    least = tasks_needed(level, half)
+    if losses.size < least:
+        return least
+    spare = abs(1 - level - float(losses.mean()))
+    if spare < _SPARE:
+        return None
+    return max(losses.size + 1, math.ceil(2 * math.log(1 / half) * float(losses.var()) / spare**2))
 
 
 def _halved(inside: float, outside: float, is_refuted: Callable[[float], bool]) -> float:

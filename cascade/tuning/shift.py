@@ -9,8 +9,11 @@ new.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +31,12 @@ ITEMS, MATTERS = ("items", "", ""), ("matters", "", "")
 ASKED, MEAN, SPREAD = "asked", "mean", "spread"
 N_KEPT = 256
 _MOST_NEW = 8 * N_KEPT  # new tasks that are tested; more would find little more beside so many kept ones
+LARGE = 0.71
+"""The chance that a new task lies beyond one of the tuning by which a shift is called large, where 1/2 is none.
+
+Source: Vargha and Delaney (2000), A critique and improvement of the CL common language effect size statistics.
+"""
+POWER = 0.8  # the chance that a large shift is found if there is one; Source: Cohen (1988), Statistical power analysis
 LEAST_KS = 0.1
 LEAST_PSI = 0.1  # below it a population is held to be as it was; Source: Siddiqi (2006), Credit risk scorecards
 _PERMUTATIONS_PER_TEST = 10  # so that the least p-value is a tenth of what Holm's first step asks for
@@ -82,6 +91,26 @@ class Inputs:
         return cls(n_tasks=scored.n_tasks, tasks=found, scores={key: _histogram(scored, key) for key in scored.p})
 
 
+class ShiftVerdict(StrEnum):
+    """What new tasks say of a statistic, or of all.
+
+    ``shifted``: it differs by more than chance, and by enough to matter.
+    ``as_before``: it does not, and a large shift would most likely have been found.
+    ``unclear``: there are too few tasks to say.
+    """
+
+    SHIFTED = "shifted"
+    AS_BEFORE = "as_before"
+    UNCLEAR = "unclear"
+
+    @classmethod
+    def of_all(cls, shifts: Sequence[Shift]) -> ShiftVerdict:
+        """Shifted where any is, as before where all are."""
+        verdicts = {shift.verdict for shift in shifts}
+        order = (cls.SHIFTED, cls.UNCLEAR)
+        return next((verdict for verdict in order if verdict in verdicts), cls.AS_BEFORE)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shift:
     """One statistic of new tasks against those of the tuning.
@@ -89,9 +118,12 @@ class Shift:
     Attributes:
         statistic: What is compared.
         then: Its median in the tuning.
-        now: Its median in the new tasks.
+        now: Its median in the new tasks; None where none has it.
         n: New tasks that have it.
-        p_value: Of "both come from one source", in (0, 1].
+        n_then: Tasks of the tuning that have it and are kept.
+        n_needed: New tasks from which a large shift is found in four of five cases; None where those of the tuning are
+            too few for any number of new ones.
+        p_value: Of "both come from one source", in (0, 1]; None where no new task has it, and so is the effect.
         effect: How large the difference is: the population stability index of the question's scores, at least 0, or,
             where it is not about scores, the Kolmogorov-Smirnov distance in [0, 1].
         is_shifted: Whether it is both larger than chance, all statistics together, and large enough to matter.
@@ -99,16 +131,48 @@ class Shift:
 
     statistic: Statistic
     then: float
-    now: float
+    now: float | None
     n: int
-    p_value: float
-    effect: float
+    n_then: int
+    n_needed: int | None
+    p_value: float | None
+    effect: float | None
     is_shifted: bool
 
     @property
     def is_of_scores(self) -> bool:
         """Whether it is about how high a question scores."""
         return self.statistic[0] in {MEAN, SPREAD}
+
+    @property
+    def verdict(self) -> ShiftVerdict:
+        """What is to be said of it."""
+        if self.is_shifted:
+            return ShiftVerdict.SHIFTED
+        is_enough = self.n_needed is not None and self.n >= self.n_needed
+        return ShiftVerdict.AS_BEFORE if is_enough else ShiftVerdict.UNCLEAR
+
+
+def pairs_needed(level: float) -> float:
+    """How many pairs of an old and a new task it takes to find a large shift in four of five cases.
+
+    With n new tasks beside m kept ones there are n * m / (n + m). The formula is that of the rank sum test, to which
+    that of Cramer and von Mises comes close.
+
+    Args:
+        level: The p-value below which one statistic is held to be shifted, in (0, 1).
+
+    Source: Noether (1987), Sample size determination for some common nonparametric tests.
+    """
+    normal = NormalDist()
+    reach = normal.inv_cdf(1 - level / 2) + normal.inv_cdf(POWER)
+    return reach**2 / (12 * (LARGE - 1 / 2) ** 2)
+
+
+def tasks_needed(n_kept: int, level: float) -> int | None:
+    """New tasks that it takes beside those that are kept of the tuning; None where no number does."""
+    pairs = pairs_needed(level)
+    return math.ceil(pairs * n_kept / (n_kept - pairs)) if n_kept > pairs else None
 
 
 def task_statistics(cascade: Cascade, scored: ScoredTasks) -> dict[Statistic, Array]:
@@ -143,27 +207,32 @@ def shifts(inputs: Inputs, cascade: Cascade, scored: ScoredTasks, alpha: float, 
         seed: Decides the permutations.
     """
     new = {name: values[~np.isnan(values)] for name, values in task_statistics(cascade, scored).items()}
-    both = [name for name, kept in inputs.tasks.items() if kept and new.get(name, np.empty(0)).size]
+    known = [name for name, kept in inputs.tasks.items() if kept and name in new]
+    both = [name for name in known if new[name].size]
     n_permutations = int(np.ceil(_PERMUTATIONS_PER_TEST * len(both) / alpha))
     psi = {key: inputs.scores[key].psi(_rows(scored, key)[1]) for key in inputs.scores if key in scored.p}
-    tested = []
+    tested: dict[Statistic, tuple[float, float]] = {}
     for place, name in enumerate(both):
         kept, rng = np.array(inputs.tasks[name]), np.random.default_rng((seed, place))
-        tested.append(two_samples(kept, rng.permutation(new[name])[:_MOST_NEW], n_permutations, rng))
-    rejected = holm([p_value for p_value, _ in tested], alpha)
+        tested[name] = two_samples(kept, rng.permutation(new[name])[:_MOST_NEW], n_permutations, rng)
+    rejected = dict(zip(both, holm([p_value for p_value, _ in tested.values()], alpha).tolist(), strict=True))
     found = []
-    for name, (p_value, distance), is_rejected in zip(both, tested, rejected, strict=True):
-        is_of_scores = name[0] in {MEAN, SPREAD}
-        effect, least = (psi[name[1:]], LEAST_PSI) if is_of_scores else (distance, LEAST_KS)
+    for name in known:
+        p_value, effect = tested.get(name, (None, None))
+        least = LEAST_KS
+        if effect is not None and name[0] in {MEAN, SPREAD}:
+            effect, least = psi[name[1:]], LEAST_PSI
         found.append(
             Shift(
                 statistic=name,
                 then=float(np.median(inputs.tasks[name])),
-                now=float(np.median(new[name])),
+                now=float(np.median(new[name])) if new[name].size else None,
                 n=new[name].size,
+                n_then=len(inputs.tasks[name]),
+                n_needed=tasks_needed(len(inputs.tasks[name]), alpha / len(both)),
                 p_value=p_value,
                 effect=effect,
-                is_shifted=bool(is_rejected and effect >= least),
+                is_shifted=rejected.get(name, False) and effect is not None and effect >= least,
             )
         )
     return found

@@ -1,0 +1,92 @@
+"""What ``cascade check`` found, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cascade.cli.output import results
+from cascade.cli.sheet import Sheet
+from cascade.tuning.kept_promise import KeptPromise, Verdict
+from cascade.tuning.shift import Shift, ShiftVerdict
+
+_FIGURES = {"items": "items of a task", "matters": "share that matters", "asked": "share with a score"}
+_FIGURES |= {"mean": "mean log odds", "spread": "spread of log odds"}
+_VERDICTS = {ShiftVerdict.SHIFTED: "yes", ShiftVerdict.AS_BEFORE: "no", ShiftVerdict.UNCLEAR: "too few tasks"}
+
+
+def show_check(promise: KeptPromise, shifts: Sequence[Shift] | None, n_tasks: int) -> None:
+    """Print the verdicts, and what they rest on.
+
+    Args:
+        promise: The promise on the new tasks.
+        shifts: Every figure of the inputs; None where nothing is known of those of the tuning.
+        n_tasks: New tasks.
+    """
+    console = results()
+    console.print(_promise(promise, n_tasks))
+    if promise.is_outgrown:
+        console.print(
+            f"A task has {promise.largest} items that count; the promise is for tasks of at most "
+            f"{promise.promised.largest}. Tune again with tasks as large."
+        )
+    if shifts is None:
+        return
+    console.print()
+    sheet = Sheet(("of a task",), ("then", "now", "tasks", "p-value", "effect", "shifted"))
+    for shift in shifts:
+        now, p_value, effect = "-", "-", "-"
+        if shift.now is not None and shift.p_value is not None:
+            now, p_value = f"{shift.now:.3g}", f"{shift.p_value:.2g}"
+            effect = f"{'PSI' if shift.is_of_scores else 'KS'} {shift.effect:.3f}"
+        sheet.add(_name(shift), f"{shift.then:.3g}", now, str(shift.n), p_value, effect, _VERDICTS[shift.verdict])
+    sheet.show(console)
+    console.print()
+    console.print(_inputs(shifts))
+
+
+def _promise(promise: KeptPromise, n_tasks: int) -> str:
+    said = {
+        Verdict.HOLDS: "The promise holds",
+        Verdict.BROKEN: "The promise is broken",
+        Verdict.UNCLEAR: "Too few tasks to say whether the promise holds",
+    }[promise.verdict]
+    measured = "no task has one"
+    if promise.measured is not None:
+        interval = f"{promise.low:.3f} to {promise.high:.3f}"
+        measured = f"{promise.measured:.3f} ({interval}) on the {promise.n_tasks} of {n_tasks} tasks that have one"
+    needed = ""
+    if promise.verdict is Verdict.UNCLEAR:
+        needed = (
+            f" It takes about {promise.n_needed} of them."
+            if promise.n_needed is not None
+            else " It is too near to the promise for any number of them to tell."
+        )
+    return f"{said}: {promise.promised} was promised; now: {measured}.{needed}"
+
+
+def _inputs(shifts: Sequence[Shift]) -> str:
+    verdict = ShiftVerdict.of_all(shifts)
+    if verdict is ShiftVerdict.SHIFTED:
+        return "The inputs have shifted."
+    if verdict is ShiftVerdict.AS_BEFORE:
+        return "The inputs are as they were, but for chance and trifles."
+    unclear = [shift for shift in shifts if shift.verdict is ShiftVerdict.UNCLEAR]
+    if len(unclear) == len(shifts):
+        most = max(shift.n for shift in unclear)
+        return f"Too few tasks to say whether the inputs have shifted: {_needed(unclear, most)}."
+    names, least = ", ".join(map(_name, unclear)), min(shift.n for shift in unclear)
+    return f"Too few tasks to say whether these have shifted, the others have not: {names}; {_needed(unclear, least)}."
+
+
+def _needed(unclear: Sequence[Shift], n_here: int) -> str:
+    """What it takes for a large shift to be found in four of five cases."""
+    few = min(unclear, key=lambda shift: shift.n_then)
+    if few.n_needed is None:
+        return f"the thresholds were tuned with {few.n_then}, too few to be held against any number; tune with more"
+    most = max(shift.n_needed or 0 for shift in unclear)
+    return f"{n_here} here, and {most} are needed to find a large shift, if there is one"
+
+
+def _name(shift: Shift) -> str:
+    what, *question = shift.statistic
+    return " ".join([*question, _FIGURES[what]]).strip()
