@@ -23,7 +23,7 @@ ARCHITECTURES = frozenset(
     """apertus arcee baichuan bitnet bloom chatglm cohere2 command-r dbrx deepseek ernie4_5 ernie4_5-moe exaone exaone4
     falcon gemma gemma2 gemma3 glm4 glm4moe gpt-oss gptneox granite granitemoe grok hunyuan-dense hunyuan-moe internlm2
     jais jais2 llama maincoder minicpm mistral3 mpt nemotron olmo olmo2 openelm orion pangu-embedded phi2 phi3 phimoe
-    plamo plamo3 qwen qwen2 qwen2moe qwen3 qwen3moe refact seed_oss smollm3 stablelm starcoder2 xverse""".split()
+    plamo qwen2 qwen2moe qwen3 qwen3moe refact seed_oss smollm3 stablelm starcoder2 xverse""".split()
 )
 """Architectures that run here, by llama.cpp's names, and that are fuzzed (tests/fuzz).
 
@@ -31,13 +31,13 @@ Among the others are some whose cache cannot be cut back or shared, some that do
 that end the process where a file is not quite as they want it.
 """
 
-_TOKENIZERS = {"gpt2": "\u0120", "gemma4": "\u2581", "llama": "\u2581", "t5": "\u2581", "plamo2": "\u2581"}
-"""Tokenizers of language models -> how their vocabulary writes a space. Without one llama_tokenize aborts."""
+_TOKENIZERS = {"gpt2": "\u0120", "gemma4": "\u2581", "llama": "\u2581"}
+"""Tokenizers of these architectures -> how their vocabulary writes a space. Without one llama_tokenize aborts."""
 
 _POOLINGS = (0, 4)  # None; rank, whose models still have plain logits. The others only embed.
 _PARTIAL_ROPE = frozenset(
     """bitnet bloom chatglm cohere2 command-r gemma gemma2 gemma3 glm4 glm4moe gpt-oss gptneox granitemoe hunyuan-dense
-    jais minicpm mpt openelm phi2 phi3 phimoe plamo3 qwen refact stablelm""".split()
+    jais minicpm mpt openelm phi2 phi3 phimoe refact stablelm""".split()
 )
 """Architectures that may rotate a part of each head alone; the graphs of the others assert that it is the whole."""
 

@@ -20,8 +20,8 @@ log = get_logger("cascade.tuning")
 _FOLDER = "tunings"
 _REMEDY = "Let XDG_CACHE_HOME name a folder that can."
 
-_Ms = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Ms = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]  # beyond, sums would overflow
+_Factor = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 _Batch = Annotated[int, Field(ge=32, le=65_536)]  # the bounds of ModelConfig
 
 

@@ -128,6 +128,7 @@ def test_a_file_under_another_key_is_passed_over(tmp_path: Path, caplog: pytest.
         lambda text: text.replace('"n_batch": 96', '"n_batch": "96"'),
         lambda text: text.replace('"per_call_ms": 2.0', '"per_call_ms": NaN'),
         lambda text: text.replace('"per_call_ms": 2.0', '"per_call_ms": -1'),
+        lambda text: text.replace('"per_call_ms": 2.0', '"per_call_ms": 1e308'),
     ],
 )
 def test_a_damaged_file_is_passed_over(

@@ -140,9 +140,24 @@ def _damaged_toml(draw: DrawFn, table: Any) -> bytes:
     return draw(damaged_bytes(text, 2)) if draw(st.integers(0, 3)) == 0 else text
 
 
+_EXTENSION: dict[str, Any] = {
+    "extends": "base.toml",
+    "model": {"n_ctx": 1024},
+    "adapters": {"relevant": {"path": "other.gguf", "scale": 2.0}},
+    "engine": {"overload": "shallower"},
+    "cascade": {"files": {"outlook": "", "max_depth": 1}, "plain": {"labels": ["change", "read"]}},
+}
+_BASES = ("base.toml", "base.toml", "base.toml", "config.toml", "shipped", "none.toml", "/", "~nobody", "base.toml/x")
+
+
 @st.composite
 def _configs(draw: DrawFn) -> Files:
-    return {"config.toml": draw(_damaged_toml(_CONFIG))}
+    """A damaged config, or one that extends another, either of them damaged."""
+    if draw(st.integers(0, 2)):
+        return {"config.toml": draw(_damaged_toml(_CONFIG))}
+    base = draw(_damaged_toml(_CONFIG)) if draw(st.booleans()) else toml_text(_CONFIG)
+    extension = _EXTENSION | {"extends": _BASES[draw(st.integers(0, len(_BASES) - 1))]}
+    return {"config.toml": draw(_damaged_toml(extension)), "base.toml": base}
 
 
 @st.composite

@@ -39,7 +39,7 @@ _KEYS = sorted(
 
 
 @st.composite
-def damaged_document(draw: DrawFn, sound: Document, most: int = 4) -> Document:
+def damaged_document(draw: DrawFn, sound: Document, most: int = 3) -> Document:
     """A file with up to so many fields damaged."""
     document = copy.deepcopy(sound)
     for _ in range(draw(st.integers(0, most))):

@@ -16,25 +16,15 @@ from cascade.backends.base import Probe
 from cascade.backends.native import ContextSize
 from cascade.config import Config
 from cascade.model_config import AdapterConfig, ModelConfig
-from cascade.model_facts import ARCHITECTURES
+from tests.fuzz.damage import TEXTS
 from tests.fuzz.gguf_damage import damaged_document
-from tests.fuzz.gguf_document import Document, read_document
-from tests.fuzz.grown_models import grown_model
+from tests.fuzz.gguf_seeds import ARCHITECTURE_NAMES, KINDS, adapter, model, of_architecture
 from tests.fuzz.target import Files, Target
-from tests.gguf_files import Lora, write_adapter, write_model
+from tests.gguf_files import write_model
 from tests.rig import Rig
 
+_EVERY_BYTE = "".join(map(chr, range(0x180)))
 _SIZE = ContextSize(n_ctx=256, n_seq_max=4, n_batch=64, n_threads=1)
-
-
-@cache
-def _sound(kind: str) -> Document:
-    """A sound model or adapter, taken apart."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "sound.gguf")
-        if kind == "model":
-            return read_document(write_model(path))
-        return read_document(write_adapter(path, Lora(invocation=(7, 8) if kind == "activated" else ())))
 
 
 def decodes(config: Config) -> bool:
@@ -44,9 +34,12 @@ def decodes(config: Config) -> bool:
     """
     rig = Rig(load_model_set(config), _SIZE)
     try:
+        for text in (*TEXTS, _EVERY_BYTE):
+            for is_special in (False, True):
+                rig.native.tokenizer.encode(text, special=is_special)
         root = rig.builder.task("Answer.", (), Task(text="fix it"))
         item = rig.builder.item(root, Item(id="1", kind="class", name="Cache"))
-        probes = [Probe(rig.builder.question(item, "matter"), adapter) for adapter in ("base", *config.adapters)]
+        probes = [Probe(rig.builder.question(item, "ok"), adapter) for adapter in ("base", *config.adapters)]
         return all(math.isfinite(rig.score([probe])[0]) for probe in probes)
     finally:
         rig.native.close()
@@ -54,19 +47,14 @@ def decodes(config: Config) -> bool:
 
 @st.composite
 def _models(draw: DrawFn) -> Files:
-    return {"model.gguf": draw(damaged_document(_sound("model"))).packed()}
-
-
-_WITH_EXPERTS = frozenset(
-    """dbrx deepseek ernie4_5-moe glm4moe gpt-oss grok hunyuan-moe phimoe qwen2moe qwen3moe""".split()
-)
+    sound = model(KINDS[draw(st.integers(0, len(KINDS) - 1))])
+    return {"model.gguf": draw(damaged_document(sound)).packed()}
 
 
 @st.composite
 def _architectures(draw: DrawFn) -> Files:
     """A damaged model of any architecture that runs here."""
-    name = draw(st.sampled_from(sorted(ARCHITECTURES)))
-    sound = grown_model(name, has_experts=name in _WITH_EXPERTS)
+    sound = of_architecture(draw(st.sampled_from(ARCHITECTURE_NAMES)))
     return {"model.gguf": draw(damaged_document(sound, 3)).packed()}
 
 
@@ -83,8 +71,8 @@ def _model_file() -> Path:
 
 @st.composite
 def _loras(draw: DrawFn) -> Files:
-    kind = draw(st.sampled_from(["plain", "activated"]))
-    return {"lora.gguf": draw(damaged_document(_sound(kind))).packed()}
+    sound = adapter(draw(st.sampled_from(["plain", "activated"])))
+    return {"lora.gguf": draw(damaged_document(sound)).packed()}
 
 
 def take_lora(folder: Path) -> bool:

@@ -14,6 +14,7 @@ from hypothesis.strategies import DrawFn
 from cascade import Engine
 from tests.fuzz.answers import ITEMS, TASK
 from tests.fuzz.damage import damaged_bytes, damaged_tree
+from tests.fuzz.gguf_seeds import INVOCATION
 from tests.fuzz.target import Files, Target
 from tests.fuzz.toml_text import toml_text
 from tests.gguf_files import Lora, write_adapter, write_model
@@ -58,7 +59,7 @@ def _files() -> tuple[Path, ...]:
     return (
         write_model(folder / "model.gguf"),
         write_adapter(folder / "plain.gguf"),
-        write_adapter(folder / "activated.gguf", Lora(invocation=(78, 74))),  # "ok"
+        write_adapter(folder / "activated.gguf", Lora(invocation=INVOCATION)),
     )
 
 
