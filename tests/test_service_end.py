@@ -74,6 +74,14 @@ def test_the_command_serves_until_it_is_told_to_end() -> None:
     assert TOKEN not in logged
 
 
+def test_a_service_that_is_told_to_end_at_once() -> None:
+    """SIGTERM is heard from the moment on at which the service says where it listens."""
+    with _process() as (process, _):
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0
+
+
 def test_spans_are_sent_where_the_variables_say() -> None:
     """With --traces a collector gets the spans of the call, its request, waves and swaps before the process ends."""
     received: list[bytes] = []

@@ -67,18 +67,18 @@ def serve(  # noqa: PLR0913 - the command line's options
     ):
         show_logs()
         server = Server(make_app(engine, metrics, settings, spans), engine, grace)
+
+        def end(_signal: int, _frame: object) -> None:
+            server.should_exit = True
+
+        signal.signal(signal.SIGTERM, end)  # before uvicorn listens for it, and when it raises it once more at its end
         url = url_of(listening)
         if json:
             print_json({"url": url, "cascades": list(engine.cascades), "needs_token": bool(settings.token)})
         else:
             results().print(plain(f"serving {', '.join(engine.cascades)} on {url}"))
         sys.stdout.flush()
-        signal.signal(signal.SIGTERM, _end)  # uvicorn raises it once more after its own end
         server.run(sockets=[listening])
-
-
-def _end(_signal: int, _frame: object) -> None:
-    """The service has ended already."""
 
 
 def _thresholds(given: Sequence[str]) -> dict[str, Path | None]:
