@@ -46,10 +46,21 @@ class LeakyRunner(LlamaRunner):
 
 
 class Rig:
-    """A runner of its own, as the worker thread would own it."""
+    """A runner of its own, as the worker thread would own it.
 
-    def __init__(self, models: ModelSet, size: ContextSize, runner: type[LlamaRunner] = LlamaRunner) -> None:
-        self.native = NativeModel(models.model_path, size)
+    Args:
+        models: The files.
+        size: How large the context is; or a model that is open already.
+        runner: What runs waves.
+    """
+
+    def __init__(
+        self,
+        models: ModelSet,
+        size: ContextSize | NativeModel,
+        runner: type[LlamaRunner] = LlamaRunner,
+    ) -> None:
+        self.native = size if isinstance(size, NativeModel) else NativeModel(models.model_path, size)
         for adapter in models.adapters.values():
             self.native.load_adapter(adapter.name, adapter.path, adapter.scale)
         form = prompt_format("embedded")

@@ -23,6 +23,7 @@ from cascade.errors import BackendError
 from cascade.prompt import Node, prompt_format
 from cascade.stage import BASE, Question
 from cascade.stop import Stop
+from tests.fuzz.request_book import BookedModel
 from tests.fuzz.request_calls import Callers, Tally
 from tests.fuzz.request_checks import Checker, Truth
 from tests.fuzz.request_worlds import Asked, Kind, World, random_world
@@ -30,8 +31,8 @@ from tests.gguf_files import write_filled
 from tests.rig import Rig
 from tests.shipped import SHIPPED
 
-TOLERANCE = 1e-3
-"""Of a score: the same prompt beside other ones."""
+TOLERANCE = 5e-3
+"""Of a score: calls of fewer than 64 tokens have another kernel, which moves p by up to 0.002; the book is exact."""
 
 AT_ONCE = 8
 """Callers at once."""
@@ -149,7 +150,7 @@ def run(yard: Yard, seed: int, n: int, patience_s: float, runner: type[LlamaRunn
         n_ask=rng.choice((4, 62)),
         n_threads=1,
     )
-    inner = _backend(yard.models, size, runner)
+    inner, book = _backend(yard.models, size, runner)
     faulty = Troubled(inner, random.Random(rng.random()), rng.choice((0.0, 0.02, 0.1)))
     rules = Rules(speculates=rng.random() < 0.7)
     checker = Checker(yard.truth)
@@ -158,9 +159,10 @@ def run(yard: Yard, seed: int, n: int, patience_s: float, runner: type[LlamaRunn
         asyncio.run(_all(callers, [yard.world.asked(rng, KINDS, 6, _MEAN_S) for _ in range(n)], patience_s))
         usage = inner.usage()
         left = {"nodes of the planner": engine.n_kept, "cells": usage.cells, "sequences": usage.sequences}
-        for what, number in left.items():
-            if number:
-                callers.tally.fail(f"{number} {what} are left")
+        for problem in (f"{number} {what} are left" for what, number in left.items() if number):
+            callers.tally.fail(problem)
+        callers.tally.ends["wrong"] += len(book.faults)
+        callers.tally.failures += book.faults[:1]
         if usage.peak_cells > engine.facts.max_tokens:
             callers.tally.fail(f"{usage.peak_cells} cells were used at once, of {engine.facts.max_tokens}")
         if not engine.is_open:
@@ -195,13 +197,13 @@ def _models(folder: Path) -> ModelSet:
     return replace(models, adapters={**models.adapters, BROKEN: replace(sound, name=BROKEN, path=path)})
 
 
-def _backend(models: ModelSet, size: ContextSize, runner: type[LlamaRunner]) -> LlamaBackend:
-    backend = LlamaBackend.open(models, FORM, size)
-    if runner is LlamaRunner:
-        return backend
-    backend.abandon()
-    rig = Rig(models, size, runner)
-    return LlamaBackend(rig.runner, rig.native, replace(backend.facts, tokenizer=rig.native.tokenizer))
+def _backend(models: ModelSet, size: ContextSize, runner: type[LlamaRunner]) -> tuple[LlamaBackend, BookedModel]:
+    """A backend, and the book of its cache."""
+    usual = LlamaBackend.open(models, FORM, size)
+    usual.abandon()
+    book = BookedModel(models.model_path, size)
+    rig = Rig(models, book, runner)
+    return LlamaBackend(rig.runner, book, replace(usual.facts, tokenizer=book.tokenizer)), book
 
 
 def _cold(rig: Rig) -> Callable[[Node, Question], float]:
