@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 import time
@@ -127,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shares = sum(target.share for target in chosen)
     with Worker() as worker:
         for target in chosen:
-            n = -(-given.inputs * target.share // shares)
+            n = math.ceil(given.inputs * target.share / shares)
             sys.stderr.write(f"{target.name}: {n} inputs")
             sys.stderr.flush()
             tallies[target.name] = tally = fuzz(target, worker, n, given.seed, keep)

@@ -30,6 +30,6 @@ class Target:
     """
 
     name: str
-    share: int
+    share: float
     files: SearchStrategy[Files]
     take: Take

@@ -8,11 +8,22 @@ from tests.fuzz import (
     config_inputs,
     gguf_inputs,
     map_inputs,
+    quantize_inputs,
     row_inputs,
     source_inputs,
     text_inputs,
 )
 
-_FAMILIES = (config_inputs, row_inputs, cache_inputs, source_inputs, body_inputs, gguf_inputs, map_inputs, text_inputs)
+_FAMILIES = (
+    config_inputs,
+    map_inputs,
+    row_inputs,
+    cache_inputs,
+    source_inputs,
+    body_inputs,
+    text_inputs,
+    gguf_inputs,
+    quantize_inputs,
+)
 
 TARGETS = {target.name: target for family in _FAMILIES for target in family.TARGETS}

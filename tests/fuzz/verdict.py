@@ -12,7 +12,7 @@ from cascade.errors import CascadeError
 from tests.fuzz.target import Take
 
 _KEY = re.compile(r"[^\s:]+: ")  # a field or key, as a dotted path, begins the message
-_QUOTED = re.compile(r"'[^']+'")
+_QUOTED = re.compile(r"'[^']*'")  # as what is at fault was given
 _SENTENCE = re.compile(r"[.;] \S")
 _INSTRUCTION = re.compile(
     r"\b(?:should|must|needed|needs|allowed|known|due|give|get|add|remove|see|leave|choose|name|write|use|mend|export)\b",

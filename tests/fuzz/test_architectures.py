@@ -1,0 +1,42 @@
+"""Every architecture that is let in runs here: its cache can be shared and cut back, and its answers stay the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cascade import Item, Task
+from cascade.adapters import load_model_set
+from cascade.backends.base import Probe, Wave
+from cascade.backends.native import ContextSize
+from cascade.config import Config
+from cascade.model_config import ModelConfig
+from tests.fuzz.gguf_seeds import ARCHITECTURE_NAMES, of_architecture
+from tests.rig import Rig
+
+SIZE = ContextSize(n_ctx=256, n_seq_max=8, n_batch=64, n_threads=1)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURE_NAMES)
+def test_prompts_that_share_a_cache_are_answered_as_alone(name: str, tmp_path: Path) -> None:
+    """Items of one task, asked one question and then another, answer as each does in an empty cache."""
+    path = tmp_path / "model.gguf"
+    path.write_bytes(of_architecture(name).packed())
+    rig = Rig(load_model_set(Config(model=ModelConfig(path=path), cascade={})), SIZE)
+    try:
+        root = rig.builder.task("Answer.", (), Task(text="fix it"))
+        items = [rig.builder.item(root, Item(id=f"{n}", kind="class", name="Cache" * n)) for n in (1, 2, 3)]
+        asked = [[Probe(rig.builder.question(item, marker), "base") for item in items] for marker in ("ok", "go")]
+        shared = [logit for probes in asked for logit in rig.runner.score(Wave(tuple(probes))).logits]
+        alone = [_alone(rig, probe) for probes in asked for probe in probes]
+    finally:
+        rig.native.close()
+    assert shared == pytest.approx(alone, rel=1e-3, abs=1e-3)
+    assert len(set(shared)) > 2
+
+
+def _alone(rig: Rig, probe: Probe) -> float:
+    rig.empty()
+    (logit,) = rig.runner.score(Wave((probe,))).logits
+    return logit
