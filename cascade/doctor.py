@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cascade.candidates.languages import grammar_faults
 from cascade.config import Config, config_of, shipped_config
 from cascade.errors import CascadeError
-from cascade.extras import install_package
+from cascade.extras import install_package, rebuild_llama_cpp
 from cascade.items import Group, Item, Task
 from cascade.layers import read_layers
 from cascade.machine import n_cores, user_cache
@@ -108,13 +108,13 @@ def _processor() -> Generator[Finding, None, bool]:
     try:
         import llama_cpp  # noqa: PLC0415 - a broken build must be a finding, not a crash at import
     except Exception as error:  # noqa: BLE001 - a shared library can fail to load in any way
-        remedy = "Reinstall it: pip install --force-reinstall --no-cache-dir llama-cpp-python"
+        remedy = f"Build it again: `{rebuild_llama_cpp()}`"
         yield Finding(name="llama.cpp", value=f"cannot be loaded ({error})", ok=False, remedy=remedy)
         return False
     info = llama_cpp.llama_print_system_info().decode()
     features = [name for name in _FEATURES if f"{name} = 1" in info]
     native = not {"AVX2", "AVX512", "NEON"}.isdisjoint(features)
-    remedy = "Rebuild llama-cpp-python from source on this machine: its vector instructions are not used."
+    remedy = f"Build it on this machine, whose vector instructions are not used: `{rebuild_llama_cpp()}`"
     yield Finding(name="llama.cpp", value=" ".join(features), ok=native, remedy="" if native else remedy)
     return (yield from _extra_buffers())
 

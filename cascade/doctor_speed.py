@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from statistics import median
 
@@ -31,7 +32,7 @@ def speed(model: ModelConfig, models: ModelSet, tunings: CacheFolder = "user") -
     formats = find_formats(models.model_path, models.model)
     if len(formats) == 1:
         (only,) = formats
-        hint = f"`cascade quantize {only.path.name} OUT --type T` makes another one, to be compared here"
+        hint = f"`{_quantize(only)}` makes another one, to be compared here"
         yield Finding(name="format", value=f"{only.type}, the only one in its folder; {hint}")
         return
     try:
@@ -40,6 +41,11 @@ def speed(model: ModelConfig, models: ModelSet, tunings: CacheFolder = "user") -
         yield Finding(name="format", value=f"{len(formats)} formats cannot be compared: {error}")
         return
     yield from compared(seconds)
+
+
+def _quantize(own: ModelFormat) -> str:
+    """The command that writes another format beside a model; which, is its caller's choice."""
+    return shlex.join(["cascade", "quantize", str(own.path), str(own.path.with_name("OUT.gguf")), "--type", "T"])
 
 
 def described(tuning: Tuning) -> str:
@@ -79,5 +85,5 @@ def compared(seconds: dict[ModelFormat, tuple[float, ...]]) -> Iterator[Finding]
         value = f"none is clearly faster than the config's {own.type}"
     else:
         value = f'{best.type}; name it in the config: path = "{best.path.name}" under [model], if it is the same model'
-    hint = f"`cascade quantize {own.path.name} OUT --type T` makes more to compare"
+    hint = f"`{_quantize(own)}` makes more to compare"
     yield Finding(name="fastest format", value=f"{value}; {hint}")

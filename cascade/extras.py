@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 from pathlib import Path
 
-_NAME = "binary-cascade"
+_NAME, _LLAMA_CPP = "binary-cascade", "llama-cpp-python"
 _PARENT = Path(__file__).resolve().parent.parent
 _PACKAGE_END = re.compile(r"[^\w.-]")
 _EXTRA = re.compile(r"""extra\s*==\s*["']([\w.-]+)["']""")
@@ -53,8 +53,13 @@ def install_package(name: str, parent: Path = _PARENT) -> str:
     """
     if name == _NAME and _is_checkout(parent):
         return _pip("-e", str(parent))
-    found = [requirement for requirement in _requirements("") if _PACKAGE_END.split(requirement)[0] == name]
-    return _pip(*(found or [name]))
+    return _pip(*_required(name))
+
+
+def rebuild_llama_cpp() -> str:
+    """The shell command that compiles llama.cpp anew on this machine."""
+    (llama_cpp,) = _required(_LLAMA_CPP)
+    return _pip("--force-reinstall", "--no-deps", "--no-cache-dir", "--no-binary", _LLAMA_CPP, llama_cpp)
 
 
 def build_llama_server(parent: Path = _PARENT) -> str:
@@ -76,6 +81,11 @@ def _is_checkout(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(project, dict) and project.get("name") == _NAME
+
+
+def _required(name: str) -> list[str]:
+    """A package with its bounds, or its bare name where nothing is known of it."""
+    return [entry for entry in _requirements("") if _PACKAGE_END.split(entry)[0] == name] or [name]
 
 
 def _requirements(extra: str) -> list[str]:

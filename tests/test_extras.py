@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade.extras import build_llama_server, install_again, install_extra, install_package
+from cascade.extras import build_llama_server, install_again, install_extra, install_package, rebuild_llama_cpp
 
 ROOT = Path(__file__).parent.parent
 EXTRAS = ("bench", "hub", "keyring", "languages", "serve", "telemetry", "train")
@@ -71,6 +71,26 @@ def test_packages_of_an_extra_are_installed_again_within_its_bounds() -> None:
         "tree-sitter", "tree-sitter-go",
     ]  # fmt: skip
     assert all("<" in argument for argument in arguments[2:])
+
+
+def test_llama_cpp_is_built_again_from_its_sources() -> None:
+    """The version that is asked for, from sources, on this machine, and no other package with it."""
+    *options, requirement = _pip(rebuild_llama_cpp())
+    assert options == ["--force-reinstall", "--no-deps", "--no-cache-dir", "--no-binary", "llama-cpp-python"]
+    assert requirement.startswith("llama-cpp-python<")
+
+
+@pytest.mark.parametrize("command", ["classify --task t --items items.jsonl", "quantize a b --type Q8_0"])
+def test_a_llama_cpp_that_cannot_be_loaded(command: str, tmp_path: Path) -> None:
+    """Exit code 1, the cause, and the command that builds it again."""
+    (tmp_path / "items.jsonl").write_text('{"id": "1", "name": "a"}', encoding="utf-8")
+    code = (
+        f"import sys; sys.modules['llama_cpp'] = None; from cascade.cli import main; sys.exit(main({command.split()}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: llama.cpp cannot be loaded (")
+    assert done.stderr.endswith(f"Build it again: `{rebuild_llama_cpp()}`\n")
 
 
 def test_what_builds_llama_server_lies_in_checkouts_alone(tmp_path: Path) -> None:

@@ -260,4 +260,4 @@ def test_doctor_tune_is_found_by_doctor_and_engine(tmp_path: Path) -> None:
     tuning, form = speed(config.model, models, tmp_path / "binary-cascade")
     assert (tuning.name, tuning.value) == ("tuning", described(kept))
     assert form.name == "format"
-    assert "the only one in its folder; `cascade quantize embedded.gguf OUT" in form.value
+    assert f"the only one in its folder; `cascade quantize {models.model_path} " in form.value

@@ -22,10 +22,11 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-import llama_cpp
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from cascade.backends.llama_library import llama_cpp
 from cascade.errors import MachineError
+from cascade.extras import rebuild_llama_cpp
 from cascade.gguf_file import read_gguf
 from cascade.logs import get_logger
 from cascade.machine import processor_flags, processor_name, user_cache
@@ -33,10 +34,7 @@ from cascade.model_formats import matrix_type
 
 log = get_logger("cascade.llama")
 
-REBUILD = (
-    "CMAKE_ARGS=\"-DCMAKE_CXX_FLAGS='-fno-dse -fno-tree-dse'\" python -m pip install --force-reinstall --no-deps "
-    "--no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
-)
+REBUILD = f"CMAKE_ARGS=\"-DCMAKE_CXX_FLAGS='-fno-dse -fno-tree-dse'\" {rebuild_llama_cpp()}"
 """The command that builds llama.cpp for this machine, with all stores that its matrix tiles need."""
 
 TIMEOUT_S = 120.0

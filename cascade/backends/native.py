@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
 from cascade.backends.extra_buffers import may_use_extra_buffers
+from cascade.backends.llama_library import llama_cpp
 from cascade.backends.native_log import native_log, signals_held
 from cascade.backends.native_rows import Rows
 from cascade.backends.native_tokenizer import LlamaTokenizer

@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from types import FrameType
 
-import llama_cpp
-
+from cascade.backends.llama_library import llama_cpp
 from cascade.logs import get_logger
 
 log = get_logger("cascade.llama")

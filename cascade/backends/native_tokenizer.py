@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-import llama_cpp
-
+from cascade.backends.llama_library import llama_cpp
 from cascade.errors import ModelFileError
 
 _USER_DEFINED = llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED

@@ -6,8 +6,7 @@ import os
 import weakref
 from pathlib import Path
 
-import llama_cpp
-
+from cascade.backends.llama_library import llama_cpp
 from cascade.backends.native_log import native_log
 from cascade.backends.native_tokenizer import LlamaTokenizer
 from cascade.errors import ModelFileError

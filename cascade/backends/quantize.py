@@ -13,9 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import llama_cpp
-
 from cascade.adapters import file_hash
+from cascade.backends.llama_library import llama_cpp
 from cascade.errors import InputError, MachineError, ModelFileError
 from cascade.files import is_folder, is_there
 from cascade.gguf_file import read_gguf

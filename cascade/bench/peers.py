@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import llama_cpp
-
 from cascade.adapters import ModelSet
+from cascade.backends.llama_library import llama_cpp
 from cascade.backends.native import ContextSize
 from cascade.bench.asks import Ask
 from cascade.bench.workload import Workload
