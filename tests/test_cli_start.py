@@ -88,6 +88,16 @@ def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
         (["config", "check"], "Missing argument 'file'.", "cascade config check"),
         (["config", "check", "a", "b"], "Got unexpected extra argument(s) (b).", "cascade config check"),
         (["evaluate"], "Missing option '--cascade'.", "cascade evaluate"),
+        (
+            ["tune", "--unit", "day"],
+            "Invalid value for '--unit': 'day' is not one of 'task', 'row' (given 'day').",
+            "cascade tune",
+        ),
+        (
+            ["classify", "--top", "0"],
+            "Invalid value for '--top': Input should be greater than or equal to 1 (given '0').",
+            "cascade classify",
+        ),
         (["classify", "--task"], "Option '--task' requires an argument.", "cascade classify"),
         (
             ["classify", "--tusk", "a"],

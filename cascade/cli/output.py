@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from cascade.cli.streams import drop_output, output_error
+from cascade.complaints import shown
 from cascade.errors import CascadeError, InputError
 
 _PIPE_WIDTH = 1_000
@@ -177,7 +179,9 @@ def _outcome(error: Exception, settings: Settings) -> tuple[ExitCode, str]:
     if isinstance(error, CascadeError):
         return ExitCode.FAILURE, str(error)
     if hasattr(error, "format_message"):  # a usage error; its class is not public in every typer
-        problem = error.format_message().rstrip()
+        problem = error.format_message().rstrip().replace("Value error, ", "")
+        if isinstance(error.__cause__, ValidationError):
+            problem = f"{problem.rstrip('.')} (given {shown(error.__cause__.errors()[0]['input'])})"
         stop = "" if problem.endswith((".", "?", "!")) else "."
         return ExitCode.BAD_INPUT, f"{problem}{stop} See `{settings.path} --help`."
     hint = f"Run again with `{settings.name} --verbose` for the traceback."
