@@ -8,18 +8,18 @@ from hypothesis import settings
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=60)
 settings.load_profile("repeatable")
 
-# Output is as in a pipe, whatever the terminal and its encoding.
-_TERMINAL = {
+_ENVIRONMENT = {
+    # Output is as in a pipe, whatever the terminal and its encoding, and has none of Python's own warnings.
     "FORCE_COLOR", "PY_COLORS", "CLICOLOR_FORCE", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE",
-    "COLUMNS", "LINES", "PYTHONUTF8", "PYTHONIOENCODING",
+    "COLUMNS", "LINES", "PYTHONUTF8", "PYTHONIOENCODING", "PYTHONDEVMODE", "PYTHONWARNINGS",
+    # The service is open unless a test says otherwise.
+    "CASCADE_SERVE_TOKEN",
 }  # fmt: skip
+_PREFIXES = ("GIT_", "OTEL_")  # a hook's git means another repository, and spans go where a test says
+_SUFFIX = "_proxy"  # none reaches what tests serve on this machine
 
-# The service is open unless a test says otherwise.
-_SERVICE = {"CASCADE_SERVE_TOKEN"}
-
-# No proxy reaches what tests serve on this machine, and the git that calls a hook means another repository than theirs.
 for _name in list(os.environ):
-    if _name in _TERMINAL | _SERVICE or _name.lower().endswith("_proxy") or _name.startswith("GIT_"):
+    if _name in _ENVIRONMENT or _name.startswith(_PREFIXES) or _name.lower().endswith(_SUFFIX):
         os.environ.pop(_name)
 
 # A background job of a script ignores SIGINT, one under nohup SIGHUP, and what tests start would inherit that.
