@@ -294,6 +294,13 @@ def test_closed_streams_that_do_not_matter(redirection: str, folder: Path) -> No
     assert bad == ExitCode.BAD_INPUT
 
 
+def test_a_closed_stdin_is_named(folder: Path) -> None:
+    """Where it was to be read, and not as if it were empty."""
+    code, _, err = shell((*CLASSIFY[:3], "--items", "-"), folder, "<&-")
+    assert code == ExitCode.BAD_INPUT
+    assert err.startswith("error: stdin: cannot be read (it is closed)")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("arguments", [CLASSIFY, SHOW, ("config", "schema"), ("--help",)])
 def test_a_full_disk_behind_stdout(arguments: Sequence[str], folder: Path) -> None:

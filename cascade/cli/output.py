@@ -82,9 +82,9 @@ def notes() -> Console:
 
 
 def progress() -> Progress:
-    """A progress bar on stderr; shows nothing where stderr is no terminal."""
+    """A progress bar on stderr; shows nothing where stderr is no terminal, or one that cannot go back in a line."""
     console = notes()
-    console.quiet = not console.is_terminal
+    console.quiet = not console.is_terminal or console.is_dumb_terminal
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True, disable=console.quiet)
 

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-_STDIN, _STDOUT, _STDERR = range(3)
+_STDOUT, _STDERR = 1, 2
 _ESCAPES = "backslashreplace"
 
 
@@ -41,10 +41,10 @@ class _Notes(io.FileIO):
 
 
 def mend_streams(*, is_process: bool) -> str:
-    """Make stdin, stdout and stderr usable.
+    """Make stdout and stderr usable.
 
-    A descriptor that is closed is opened on nothing, so that no other file gets its number. A sign that a stream cannot
-    carry is written as its escape.
+    A descriptor that is closed is opened on nothing, that of stdin too, so that no other file gets its number. A sign
+    that a stream cannot carry is written as its escape.
 
     Args:
         is_process: Whether the streams are the process's own; others are left as they are but for signs.
@@ -55,7 +55,6 @@ def mend_streams(*, is_process: bool) -> str:
     if is_process:
         for descriptor, mode in enumerate((os.O_RDONLY, os.O_WRONLY, os.O_WRONLY)):
             _reserve(descriptor, mode)
-        sys.stdin = sys.stdin or io.TextIOWrapper(io.BufferedReader(io.FileIO(_STDIN, closefd=False)), "utf-8")
         sys.stderr = _text(_Notes(_STDERR, "w", closefd=False), sys.stderr)
     if sys.stdout is None:
         return "stdout is closed, so nobody can read the results. Let it be a file, a pipe or /dev/null."
