@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import cascade
+
 ROOT = Path(__file__).parent.parent
 PURE = {
     "cascade.description",
@@ -187,11 +189,31 @@ def test_no_import_cycles() -> None:
 
 def test_imports_without_llama_cpp() -> None:
     """The package, its pure modules and the command line import where llama_cpp cannot be imported."""
-    names = ["cascade", "cascade.cli", "cascade.config", *sorted(PURE)]
+    names = ["cascade", "cascade.cli.program", "cascade.config", *sorted(PURE)]
     code = "import sys; sys.modules['llama_cpp'] = None; " + "; ".join(f"import {name}" for name in names)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
     assert not done.stderr
     assert done.returncode == 0
+
+
+def test_public_names_are_there_when_they_are_used() -> None:
+    """Every name of the package is found where it says, and unknown ones are no attributes."""
+    for name in cascade.__all__:
+        assert getattr(cascade, name).__class__
+    assert dir(cascade) == cascade.__all__
+    with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
+        cascade.Nonsense  # type: ignore[attr-defined]  # noqa: B018 - it is looked up, which raises
+
+
+@pytest.mark.parametrize("module", ["cascade", "cascade.cli", "cascade.cli.signals"])
+def test_what_the_command_loads_before_it_hears_signals_is_light(module: str) -> None:
+    """Neither the package nor the entry of the command loads a library, or what takes as long as one."""
+    code = f"import sys; before = set(sys.modules); import {module}; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = set(done.stdout.split())
+    assert loaded
+    assert not {name for name in loaded if name.partition(".")[0] in {"numpy", "pydantic", "rich", "typer", "typing"}}
+    assert not {name for name in loaded if name.startswith("cascade.")} - {"cascade.cli", "cascade.cli.signals"}
 
 
 def test_servers_cost_nothing_where_none_is_asked() -> None:
