@@ -45,7 +45,7 @@ class PromiseConfig(Frozen):
     @classmethod
     def _as_before(cls, table: object) -> object:
         """Files of earlier versions have the measure, and its unit apart."""
-        if not isinstance(table, dict) or table.get("unit") not in set(Unit):
+        if not isinstance(table, dict) or table.get("unit") not in tuple(Unit):
             return table
         names = {str(measure): f"{measure}_{Unit(table['unit']).suffix}" for measure in Measure}
         return {names.get(key, key): value for key, value in table.items() if key != "unit" and value is not None}

@@ -266,6 +266,9 @@ def test_the_file_comes_back_and_is_used(tmp_path: Path) -> None:
     path.write_text("promise = 1", encoding="utf-8")
     with pytest.raises(ConfigError, match="promise: a table is needed"):
         read_thresholds(path)
+    path.write_text("promise = { unit = [] }", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"promise\.delta: is missing"):
+        read_thresholds(path)
     with pytest.raises(ConfigError, match="cascade tune --out"):
         read_thresholds(tmp_path / "absent")
 

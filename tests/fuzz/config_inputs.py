@@ -106,7 +106,7 @@ _FIGURES = {
     "bounds": [-1.0, 0.0, 2.0],
     "shares": [0.25, 0.25, 0.25, 0.25],
 }
-_THRESHOLDS: dict[str, Any] = {
+_AS_BEFORE: dict[str, Any] = {
     "promise": {
         "unit": "task",
         "recall": 0.9,
@@ -127,6 +127,17 @@ _THRESHOLDS: dict[str, Any] = {
         "questions": {"relevant": {"": _FIGURES}, "primary": {"": _FIGURES}, "prior": {"": _FIGURES}},
     },
 }
+_AS_NOW = {
+    "promise": {"recall_per_task": 0.9, "delta": 0.05, "p_value": 0.01, "tasks": 100, "minimised": "calls"},
+    "held_out": {
+        "recall_per_task": 0.93,
+        "calls_per_item": 1.5,
+        "false_positives_per_item": 0.2,
+        "precision_per_task": 0.5,
+        "misses": 0.1,
+    },
+}
+_THRESHOLDS = (_AS_BEFORE, _AS_BEFORE | _AS_NOW)
 _OUTLOOK: dict[str, Any] = {
     "pass_rates": {"relevant": 0.2, "primary": 0.4},
     "leaves": {"relevant": {"excluded": 0.8, "primary": 0.1, "other": 0.1}, "primary": {"primary": 0.5, "other": 0.5}},
@@ -161,11 +172,11 @@ def _configs(draw: DrawFn) -> Files:
 
 
 @st.composite
-def _beside(draw: DrawFn, key: str, table: Any) -> Files:
+def _beside(draw: DrawFn, key: str, *tables: Any) -> Files:
     """A sound config that names a damaged file."""
     stages = _TREE["cascade"]["precision"]
     config = _TREE | {"cascade": {"precision": stages | {key: f"{key}.toml"}}}
-    return {"config.toml": toml_text(config), f"{key}.toml": draw(_damaged_toml(table))}
+    return {"config.toml": toml_text(config), f"{key}.toml": draw(_damaged_toml(draw(st.sampled_from(tables))))}
 
 
 def take_config(folder: Path) -> bool:
@@ -181,6 +192,6 @@ def take_config(folder: Path) -> bool:
 
 TARGETS = (
     Target(name="config", share=12, files=_configs(), take=take_config),
-    Target(name="thresholds", share=8, files=_beside("thresholds", _THRESHOLDS), take=take_config),
+    Target(name="thresholds", share=8, files=_beside("thresholds", *_THRESHOLDS), take=take_config),
     Target(name="outlook", share=6, files=_beside("outlook", _OUTLOOK), take=take_config),
 )

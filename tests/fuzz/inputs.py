@@ -92,7 +92,7 @@ def _feed(target: Target, n: int, seed: int, take: Callable[[Files], None]) -> N
 
 def _kept(keep: Path, name: str, files: Files, outcome: Outcome) -> Path:
     """Write an input with what became of it and how to see it again."""
-    number = sum(1 for _ in keep.glob(f"{name}-*"))
+    number = sum(path.is_dir() for path in keep.glob(f"{name}-*"))
     folder = keep / f"{name}-{number}"
     write_files(folder, files)
     command = f"python -m tests.fuzz.inputs --replay {folder}"
