@@ -138,9 +138,7 @@ class Loop:
             while self._failure is None:
                 if self._requests:
                     await self._serve()
-                    await asyncio.sleep(
-                        0
-                    )  # a backend that never waits may not keep deadlines and callers from being heard
+                    await asyncio.sleep(0)  # deadlines and callers are heard even where a backend never waits
                 else:
                     self._wake.clear()
                     await self._wake.wait()
@@ -254,8 +252,7 @@ class Loop:
         plan = running.plan
         for key in scores.lost:
             self._planner.kept.forget(key)
-        is_served = self._backend.facts.lineages[plan.adapter] == SERVED
-        faults = faults_of(plan.jobs, spoilt, is_served=is_served)
+        faults = faults_of(plan.jobs, spoilt, is_served=self._backend.facts.lineages[plan.adapter] == SERVED)
         walk_on(plan.jobs, scores)
         owed = {id(plan.jobs[place]) for place in scores.under_way}
         for request, own in running.owners.items():
