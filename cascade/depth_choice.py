@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from math import isfinite
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from math import ceil, isfinite, sqrt
+from statistics import NormalDist
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.audit.student import t_quantile
 from cascade.errors import InputError
+from cascade.metrics import macro_f1
+from cascade.tuning.risk import binomial_p
 
 _POINTS = 100  # of F1: from 0 to 100
 _PRICED_MS = 100  # what a price is given for
+_SURE = 0.95  # the chance with which a choice that is called clear is right
+_NORMAL = NormalDist()
+_LEAST_TASKS = 6  # fewer all lie on one side of a median by chance in more than 5 %; Source: the sign test
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """The requests of a level, one a task.
+
+    Attributes:
+        confusions: Rows are truths, columns answers; (n_tasks, n_labels, n_labels).
+        elapsed_ms: What each took; (n_tasks,).
+    """
+
+    confusions: NDArray[np.int64]
+    elapsed_ms: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +48,7 @@ class Level:
         calls_per_item: Probes over items.
         predicted_ms: Median over requests of what the cost model foretold.
         elapsed_ms: Median over requests of what they took.
+        runs: The requests one by one; None where nobody kept them.
     """
 
     depth: int
@@ -34,6 +58,24 @@ class Level:
     calls_per_item: float
     predicted_ms: float
     elapsed_ms: float
+    runs: Runs | None = field(default=None, compare=False, repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form, without the requests one by one."""
+        return {name: value for name, value in asdict(self).items() if name != "runs"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certainty:
+    """How sure a choice of depth is.
+
+    Attributes:
+        is_clear: Whether other tasks like these would most likely lead to the same one.
+        n_needed: About how many tasks it takes for that; None where no number is enough, and where it is clear.
+    """
+
+    is_clear: bool
+    n_needed: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +129,58 @@ class Terms:
         if self.budget_ms is not None:
             limit = self.budget_ms
             return next((level for level in reversed(levels) if level.elapsed_ms <= limit), None)
-        return max(
-            levels, key=lambda level: _POINTS * level.macro_f1_over_rows - self.price * level.elapsed_ms / _PRICED_MS
-        )
+        return max(levels, key=self._value)
+
+    def certainty(self, levels: Sequence[Level]) -> Certainty:
+        """How sure the choice is.
+
+        Under a price it is clear where the lead over every other depth is beyond its error, which the jackknife over
+        tasks gives; what requests took is taken as it is. Under a budget it is clear where more than half of the
+        requests fit at the depth that is chosen, and fewer at the next one, by the sign test.
+
+        Args:
+            levels: In order of depth, at least one.
+
+        Source: Tukey (1958), Bias and confidence in not quite large samples; all other depths by Bonferroni.
+        """
+        n = min(level.runs.elapsed_ms.size if level.runs is not None else 0 for level in levels)
+        if n < _LEAST_TASKS:
+            return Certainty(is_clear=False, n_needed=_LEAST_TASKS)
+        needed = list(self._by_times(levels, n) if self.budget_ms is not None else self._by_leads(levels, n))
+        known = [each for each in needed if each is not None]
+        if len(known) < len(needed):
+            return Certainty(is_clear=False)
+        most = max(known, default=n)
+        return Certainty(is_clear=True) if most <= n else Certainty(is_clear=False, n_needed=most)
+
+    def _value(self, level: Level) -> float:
+        """Points that are left once a depth's time is paid for."""
+        return _POINTS * level.macro_f1_over_rows - self.price * level.elapsed_ms / _PRICED_MS
+
+    def _by_leads(self, levels: Sequence[Level], n: int) -> Iterator[int | None]:
+        """How many tasks it takes to tell each other depth from the one that is chosen."""
+        chosen = max(levels, key=self._value)
+        others = [level for level in levels if level is not chosen]
+        for other in others:
+            lead, error = self._value(chosen) - self._value(other), _POINTS * _error(chosen, other)
+            if not error:
+                yield n
+            else:
+                reach = t_quantile(1 - (1 - _SURE) / len(others), n - 1) * error
+                yield ceil(n * (reach / lead) ** 2) if lead > 0 else None
+
+    def _by_times(self, levels: Sequence[Level], n: int) -> Iterator[int | None]:
+        """How many tasks it takes to tell on which side of the budget the medians lie that decide."""
+        chosen = self.choose(levels)
+        at = levels.index(chosen) if chosen is not None else 0
+        for level in levels[at : at + 2] if chosen is not None else levels[:1]:
+            times = level.runs.elapsed_ms if level.runs is not None else np.zeros(n)
+            n_fit = int((times <= (self.budget_ms or 0.0)).sum())
+            if binomial_p(min(n_fit, n - n_fit), n, 1 / 2) <= (1 - _SURE) / 2:
+                yield n
+            else:
+                off = abs(n_fit / n - 1 / 2)
+                yield max(n + 1, ceil((_NORMAL.inv_cdf((1 + _SURE) / 2) / 2 / off) ** 2)) if off else None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form: which of the two decided, and its value."""
@@ -101,7 +192,16 @@ class Terms:
 def rows(levels: Sequence[Level]) -> list[dict[str, Any]]:
     """Levels in JSON form, each with what it gains over the one before; see ``points_per_ms``."""
     pairs = zip(levels, (None, *levels), strict=False)
-    return [asdict(level) | {"points_per_ms": points_per_ms(level, before)} for level, before in pairs]
+    return [level.as_dict() | {"points_per_ms": points_per_ms(level, before)} for level, before in pairs]
+
+
+def _error(one: Level, other: Level) -> float:
+    """The standard error of the difference of two macro F1, by leaving out one task after the other."""
+    if one.runs is None or other.runs is None:
+        return 0.0
+    without = [runs.confusions.sum(axis=0) - runs.confusions for runs in (one.runs, other.runs)]
+    gaps = np.array([macro_f1(here) - macro_f1(there) for here, there in zip(*without, strict=True)])
+    return sqrt((gaps.size - 1) * float(gaps.var()))
 
 
 def points_per_ms(level: Level, before: Level | None) -> float | None:

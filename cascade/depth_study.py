@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.budget import Budget
-from cascade.depth_choice import Level, Terms, rows
+from cascade.depth_choice import Level, Runs, Terms, rows
 from cascade.engine import Engine
 from cascade.errors import InputError
 from cascade.expectation import Expectation
@@ -61,13 +61,14 @@ class Findings:
             zero: Depth 0, where it was measured.
         """
         levels = (zero, *self.levels) if zero else self.levels
-        chosen = terms.choose(levels)
+        chosen, certainty = terms.choose(levels), terms.certainty(levels)
+        verdict = {"verdict": "clear" if certainty.is_clear else "unclear", "tasks_needed": certainty.n_needed}
         return {
             "cascade": self.cascade,
             "tasks": self.n_tasks,
             "items": self.n_items,
             "depths": rows(levels),
-            "choice": terms.as_dict() | {"depth": chosen.depth if chosen else None},
+            "choice": terms.as_dict() | {"depth": chosen.depth if chosen else None} | verdict,
             "anytime": list(self.anytime),
             "learned": {
                 "pass_rates": dict(self.outlook.pass_rates),
@@ -89,16 +90,15 @@ class Tally:
 
     labels: tuple[str, ...]
     dropped: str
-    _confusion: NDArray[np.int64] = field(init=False)
+    _confusions: list[NDArray[np.int64]] = field(default_factory=list)
     _stats: list[Statistics] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._confusion = np.zeros((len(self.labels), len(self.labels)), np.int64)
 
     def add(self, truths: Sequence[str], answers: Sequence[str], stats: Statistics) -> None:
         """Book a request."""
+        confusion = np.zeros((len(self.labels), len(self.labels)), np.int64)
         for truth, answer in zip(truths, answers, strict=True):
-            self._confusion[self.labels.index(truth), self.labels.index(answer)] += 1
+            confusion[self.labels.index(truth), self.labels.index(answer)] += 1
+        self._confusions.append(confusion)
         self._stats.append(stats)
 
     @property
@@ -108,10 +108,11 @@ class Tally:
 
     def quality(self) -> dict[str, float | None]:
         """Accuracy, macro F1 and recall, over rows."""
-        recall = recall_over_rows(self._confusion, self.labels.index(self.dropped))
+        confusion = np.sum(self._confusions, axis=0)
+        recall = recall_over_rows(confusion, self.labels.index(self.dropped))
         return {
-            "accuracy": accuracy(self._confusion),
-            "macro_f1_over_rows": macro_f1(self._confusion),
+            "accuracy": accuracy(confusion),
+            "macro_f1_over_rows": macro_f1(confusion),
             "recall_over_rows": None if math.isnan(recall) else recall,
         }
 
@@ -126,6 +127,10 @@ class Tally:
             calls_per_item=sum(stats.calls for stats in self._stats) / sum(stats.items for stats in self._stats),
             predicted_ms=median(stats.predicted_ms for stats in self._stats),
             elapsed_ms=self.elapsed_ms,
+            runs=Runs(
+                confusions=np.stack(self._confusions),
+                elapsed_ms=np.array([stats.elapsed_ms for stats in self._stats]),
+            ),
         )
 
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from importlib.util import find_spec
+from math import ceil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.backends.scripted import ByteTokenizer
 from cascade.cli import main
 from cascade.cli.output import ExitCode
-from cascade.depth_choice import Level, Terms, points_per_ms
+from cascade.depth_choice import Certainty, Level, Runs, Terms, points_per_ms
 from cascade.depth_study import SHARES, DepthStudy
 from cascade.errors import ConfigError, InputError
+from cascade.metrics import macro_f1
 from cascade.one_call import label_starts
 from cascade.outlook import Outlook
 from cascade.outlook_file import read_outlook
@@ -27,12 +30,12 @@ ADAPTERS = frozenset({"relevant", "primary", "supporting", "dependency", "co_cha
 SYMBOLS = {"read_config": "primary", "Config": "type_context", "open_socket": "excluded", "find": "supporting"}
 
 
-def level(depth: int, macro_f1: float, elapsed_ms: float) -> Level:
+def level(depth: int, f1: float, elapsed_ms: float) -> Level:
     """A level of which only quality and time matter."""
     return Level(
         depth=depth,
         accuracy=0.5,
-        macro_f1_over_rows=macro_f1,
+        macro_f1_over_rows=f1,
         recall_over_rows=None,
         calls_per_item=1.0,
         predicted_ms=elapsed_ms,
@@ -56,6 +59,59 @@ def test_a_budget_takes_the_deepest_that_fits(budget_ms: float, depth: int | Non
     """Whatever the price; nothing where not even the first depth fits."""
     chosen = Terms(price=1e6, budget_ms=budget_ms).choose(LEVELS)
     assert (chosen.depth if chosen else None) == depth
+
+
+def of_runs(depth: int, confusions: np.ndarray, elapsed_ms: np.ndarray) -> Level:
+    """A level of requests whose confusions and times are given."""
+    whole = level(depth, macro_f1(confusions.sum(axis=0)), float(np.median(elapsed_ms)))
+    return replace(whole, runs=Runs(confusions=confusions, elapsed_ms=elapsed_ms))
+
+
+def right(shares: np.ndarray) -> np.ndarray:
+    """Confusions of two labels; of ten items of each, a share is given its label."""
+    n = np.round(10 * shares).astype(np.int64)
+    return np.stack([np.stack([n, 10 - n], axis=1), np.stack([10 - n, n], axis=1)], axis=1)
+
+
+def test_a_choice_says_how_sure_it_is() -> None:
+    """A lead that all tasks share is clear, one that is mostly chance is not; it takes as many as narrow it enough."""
+    rng, times, free = np.random.default_rng(3), np.full(24, 100.0), Terms(price=0.0)
+    base = rng.uniform(0.4, 0.6, 24)
+    steady = of_runs(1, right(base), times), of_runs(2, right(base + 0.2), times)
+    assert free.certainty(steady) == Certainty(is_clear=True)
+    shaky = of_runs(1, right(base), times), of_runs(2, right(base + rng.normal(0.03, 0.2, 24)), times)
+    found = free.certainty(shaky)
+    assert not found.is_clear
+    assert found.n_needed is not None
+    assert found.n_needed > 24
+
+    def again(n: int) -> list[Level]:
+        parts = [each.runs for each in shaky if each.runs is not None]
+        pairs = [(np.tile(part.confusions, (n, 1, 1)), np.tile(part.elapsed_ms, n)) for part in parts]
+        return [of_runs(depth, *pair) for depth, pair in enumerate(pairs, 1)]
+
+    assert not free.certainty(again(int(0.6 * found.n_needed / 24))).is_clear
+    assert free.certainty(again(ceil(1.2 * found.n_needed / 24))).is_clear
+    few = [of_runs(depth, right(base[:5] + depth / 10), times[:5]) for depth in (1, 2)]
+    assert free.certainty(few) == Certainty(is_clear=False, n_needed=6)
+    same = of_runs(1, right(base), times), of_runs(2, right(base[::-1]), times)
+    assert free.certainty(same) == Certainty(is_clear=False)
+
+
+def test_a_budget_says_how_sure_it_is() -> None:
+    """By how many requests fit: all or none is clear, half is never, in between it takes as many as tell."""
+    labels = right(np.full(10, 0.5))
+
+    def of_fits(*n_fits: int) -> Certainty:
+        levels = [
+            of_runs(depth, labels, np.where(np.arange(10) < n_fit, 50.0, 150.0))
+            for depth, n_fit in enumerate(n_fits, 1)
+        ]
+        return Terms(price=1.0, budget_ms=100.0).certainty(levels)
+
+    assert of_fits(10, 10) == of_fits(10, 0) == of_fits(0, 0) == Certainty(is_clear=True)
+    assert of_fits(10, 5) == Certainty(is_clear=False)
+    assert of_fits(10, 4) == of_fits(6) == of_fits(4, 0) == Certainty(is_clear=False, n_needed=97)
 
 
 def test_gains_are_points_for_each_millisecond_more() -> None:
@@ -145,6 +201,7 @@ def test_the_command_measures_and_learns(data: Path, tmp_path: Path, capsys: pyt
     assert (found["tasks"], found["items"], found["no_depth_0"]) == (2, 8, None)
     assert [row["share"] for row in found["anytime"]] == list(SHARES)
     assert found["choice"]["price"] == 1.0
+    assert (found["choice"]["verdict"], found["choice"]["tasks_needed"]) == ("unclear", 6)
     learned = read_outlook(out)
     assert learned.pass_rates["relevant"] == pytest.approx(found["learned"]["pass_rates"]["relevant"], abs=1e-4)
     assert sum(learned.leaves["relevant"].values()) == pytest.approx(1, abs=1e-3)
@@ -164,6 +221,7 @@ def test_the_command_names_the_depth(data: Path, tmp_path: Path, capsys: pytest.
         assert {path.name for path in (tmp_path / "p").iterdir()} == {"precision-depth.png", "precision-anytime.png"}
     assert code == ExitCode.DONE
     assert "Stop at depth 3, the deepest that fits a budget of 1e+09 ms." in shown.out
+    assert "Too few tasks to be sure of that: 2 here, and it takes about 6." in shown.out
 
 
 def test_the_command_refuses_before_it_runs(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

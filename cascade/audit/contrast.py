@@ -10,7 +10,7 @@ from cascade.audit.student import t_tail
 MIN_TASKS = 10
 """Fewer tasks than these on either side are too few to test."""
 
-_MIN_ERRORS = 10
+MIN_ERRORS = 10
 """Errors that each side must be expected to have, by the rate of both, for the test's normal sum to be one."""
 
 
@@ -35,7 +35,7 @@ def contrast(wrong: Bools, tasks: Ints, inside: Bools) -> float | None:
     _, numbers = np.unique(tasks, return_inverse=True)
     pooled = float(wrong.mean())
     sizes = [np.bincount(numbers[rows], minlength=1).astype(float) for rows in (inside, ~inside)]
-    if min((size > 0).sum() for size in sizes) < MIN_TASKS or pooled * min(n_in, n_out) < _MIN_ERRORS or pooled == 1:
+    if min((size > 0).sum() for size in sizes) < MIN_TASKS or pooled * min(n_in, n_out) < MIN_ERRORS or pooled == 1:
         return None
     rates = float(wrong[inside].mean()), float(wrong[~inside].mean())
     off = np.where(inside, (wrong - pooled) / n_in, -(wrong - pooled) / n_out)

@@ -11,6 +11,7 @@ import typer
 from cascade.audit.audit import Audit, AuditTerms, QuestionAudit
 from cascade.audit.audit import audit as audit_scores
 from cascade.audit.coherence import Coherence, coherence, opposite
+from cascade.audit.contrast import MIN_ERRORS, MIN_TASKS
 from cascade.audit.learning_curve import n_audits
 from cascade.audit.question_rows import question_name
 from cascade.cli.labelled_scores import LabelledScores, labelled_scores
@@ -115,7 +116,7 @@ def _show(found: Audit) -> None:
     for advice in found.advice:
         console.print(f"{advice.act}: {plain(advice.text)}")
     if not found.advice:
-        console.print("Nothing to advise: no slice errs more than the rest, and every error rate is known well enough.")
+        console.print(_nothing(found))
     for sheet in (_questions(found), _labels(found), _slices(found), _stages(found), _worst(found)):
         if sheet.n_rows:
             console.print()
@@ -123,6 +124,16 @@ def _show(found: Audit) -> None:
     again = found.duplicates
     console.print()
     console.print(f"{again.n} items stand more than once; {again.n_differing} of them have labels that differ.")
+
+
+def _nothing(found: Audit) -> str:
+    """Why there is nothing to advise."""
+    if found.slices and all(part.p_value is None for part in found.slices):
+        return (
+            "Every error rate is known well enough. Too few tasks to say whether a slice errs more than the rest: that "
+            f"takes {MIN_TASKS} on either side, and {MIN_ERRORS} errors to be expected there."
+        )
+    return "Nothing to advise: no slice errs more than the rest, and every error rate is known well enough."
 
 
 def _questions(found: Audit) -> Sheet:

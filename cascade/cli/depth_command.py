@@ -147,6 +147,8 @@ def _show(figures: dict[str, Any]) -> None:
         depths.add(str(row["depth"]), *quality, f"{row['calls_per_item']:.2f}", *times)
     depths.show(console)
     console.print(_choice(figures))
+    if figures["choice"]["verdict"] == "unclear":
+        console.print(_doubt(figures))
     if figures["no_depth_0"]:
         console.print(f"There is no depth 0, one call that tells all labels apart: {figures['no_depth_0']}")
     console.print()
@@ -175,6 +177,15 @@ def _choice(figures: dict[str, Any]) -> str:
         )
     price = f"{choice['price']:g} points of {Figure.MACRO_F1_OVER_ROWS.words} for 100 ms"
     return f"Stop at depth {choice['depth']}: at {price}, no more pays."
+
+
+def _doubt(figures: dict[str, Any]) -> str:
+    needed, n_tasks = figures["choice"]["tasks_needed"], figures["tasks"]
+    if needed is None:
+        return (
+            f"That is a matter of chance: two depths are so near each other that {n_tasks} tasks, or more, do not tell."
+        )
+    return f"Too few tasks to be sure of that: {n_tasks} here, and it takes about {needed}."
 
 
 def _shown(value: float | None) -> str:
