@@ -41,6 +41,7 @@ class Findings:
         levels: Every depth from 1 on.
         anytime: Quality under each budget, in JSON form.
         outlook: What the full runs taught.
+        unreached: Stages that no item reached in them.
         prior_auc: How well a prior ranks what the cascade keeps, on tasks that it was not fitted to; see
             ``prior_fit.prior_auc``.
     """
@@ -51,6 +52,7 @@ class Findings:
     levels: tuple[Level, ...]
     anytime: tuple[dict[str, Any], ...]
     outlook: Outlook
+    unreached: tuple[str, ...]
     prior_auc: float
 
     def as_dict(self, terms: Terms, zero: Level | None = None) -> dict[str, Any]:
@@ -72,6 +74,7 @@ class Findings:
             "anytime": list(self.anytime),
             "learned": {
                 "pass_rates": dict(self.outlook.pass_rates),
+                "unreached": list(self.unreached),
                 "leaves": {stage: dict(leaves) for stage, leaves in self.outlook.leaves.items()},
                 "prior_facts": len(self.outlook.prior.weights) if self.outlook.prior else None,
                 "prior_auc_per_task": None if math.isnan(self.prior_auc) else self.prior_auc,
@@ -168,13 +171,15 @@ class DepthStudy:
     def run(self) -> Findings:
         """Measure every depth and every budget."""
         levels = self._levels()
+        outlook = self._learner.outlook()
         return Findings(
             cascade=self._cascade.name,
             n_tasks=len(self._tasks),
             n_items=sum(len(labelled.items) for labelled in self._tasks),
             levels=tuple(levels),
             anytime=tuple(self._anytime(share, levels[-1].elapsed_ms) for share in SHARES),
-            outlook=self._learner.outlook(),
+            outlook=outlook,
+            unreached=tuple(stage.name for stage in self._cascade.stages if stage.name not in outlook.pass_rates),
             prior_auc=self._learner.prior_auc(),
         )
 

@@ -116,11 +116,11 @@ def equal_mass_bins(p_yes: ArrayLike, n_bins: int = 10) -> NDArray[np.intp]:
 
 
 def f1(answers: ArrayLike, truths: ArrayLike) -> float:
-    """Harmonic mean of precision and recall of yes; 0.0 when nothing was found or asked for."""
+    """Harmonic mean of precision and recall of yes, in [0, 1]; NaN where yes is never true."""
     said, is_yes = np.asarray(answers, dtype=bool), np.asarray(truths, dtype=bool)
-    hits = int((said & is_yes).sum())
-    total = int(said.sum() + is_yes.sum())
-    return 2 * hits / total if total else 0.0
+    if not is_yes.any():
+        return float("nan")
+    return 2 * int((said & is_yes).sum()) / int(said.sum() + is_yes.sum())
 
 
 def best_f1_threshold(p_yes: ArrayLike, truths: ArrayLike) -> float:

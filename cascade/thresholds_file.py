@@ -84,7 +84,7 @@ class NoPromiseConfig(Frozen):
 class HeldOutConfig(Frozen):
     """What the thresholds came to on the tasks that were tested; see ``Outcome``."""
 
-    recall_per_task: _Share
+    recall_per_task: _Share | None = Field(None, description="Absent where nothing matters, as are the misses.")
     calls_per_item: _Amount
     false_positives_per_item: _Amount
     precision_per_task: _Share | None = None

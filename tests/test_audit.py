@@ -274,6 +274,7 @@ def test_a_stage_that_gains_nothing_may_go() -> None:
     assert values["a"].gain_low > 0.01
     assert [advice.stage for advice in what_to_drop(values.values())] == ["b"]
     assert values["b"].recall_over_rows == values["b"].recall_over_rows_without
+    assert values["b"].recall_over_rows is not None
     assert not what_to_drop([replace(values["b"], recall_over_rows_without=values["b"].recall_over_rows - 0.02)])
     few = idle.take(np.arange(8))
     assert not what_to_drop(stage_values(Replay(wide, few), 0))

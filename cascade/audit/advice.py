@@ -166,7 +166,7 @@ def what_to_drop(values: Iterable[StageValue]) -> list[Advice]:
     """Stages that surely gain next to nothing, and without which no more of what matters is lost."""
     found = []
     for value in values:
-        loses = value.recall_over_rows - value.recall_over_rows_without > _NO_LOSS
+        loses = (value.recall_over_rows or 0.0) - (value.recall_over_rows_without or 0.0) > _NO_LOSS
         if value.gain_high > _NO_GAIN or loses or value.n_tasks < MIN_TASKS:
             continue
         text = (

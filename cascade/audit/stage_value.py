@@ -27,7 +27,7 @@ class StageValue:
         gain: The difference.
         gain_low: Lower end of the gain's 95 % interval, from tasks drawn anew.
         gain_high: Upper end.
-        recall_over_rows: Share of all that matters that the whole cascade keeps, in [0, 1]; 1 where nothing matters.
+        recall_over_rows: Share of all that matters that the whole cascade keeps, in [0, 1]; None where nothing matters.
         recall_over_rows_without: With the stage dropped.
         calls_per_item: Probes per item of the whole cascade.
         calls_per_item_without: With the stage dropped.
@@ -41,8 +41,8 @@ class StageValue:
     gain: float
     gain_low: float
     gain_high: float
-    recall_over_rows: float
-    recall_over_rows_without: float
+    recall_over_rows: float | None
+    recall_over_rows_without: float | None
     calls_per_item: float
     calls_per_item_without: float
     n_tasks: int
@@ -97,9 +97,9 @@ def _f1(confusions: Ints, weights: Ints) -> float:
     return macro_f1(np.asarray(np.tensordot(weights, confusions, 1), np.int64))
 
 
-def _recall(confusions: Ints, dropped: int) -> float:
+def _recall(confusions: Ints, dropped: int) -> float | None:
     found = recall_over_rows(confusions.sum(axis=0), dropped)
-    return 1.0 if np.isnan(found) else found
+    return None if np.isnan(found) else found
 
 
 def _run(replay: Replay, taken: Mapping[str, bool]) -> tuple[Ints, float]:

@@ -158,12 +158,20 @@ def _show(figures: dict[str, Any]) -> None:
         budgets.add(f"{row['share']:.0%}", f"{row['budget_ms']:.0f}", *quality, f"{row['elapsed_ms']:.0f}")
     budgets.show(console)
     console.print()
-    passed = ", ".join(f"{stage} {rate:.1%}" for stage, rate in figures["learned"]["pass_rates"].items())
-    ranking = f"an {Figure.AUC_PER_TASK.words} of {_shown(figures['learned']['prior_auc_per_task'])}"
-    console.print(
-        f"{figures['tasks']} tasks, {figures['items']} items: passed by {passed}; a prior from "
-        f"{figures['learned']['prior_facts'] or 0} facts ranks what the cascade keeps with {ranking}"
-    )
+    console.print(f"{figures['tasks']} tasks, {figures['items']} items: {_learned(figures['learned'])}")
+
+
+def _learned(learned: dict[str, Any]) -> str:
+    parts = [f"passed by {', '.join(f'{stage} {rate:.1%}' for stage, rate in learned['pass_rates'].items()) or 'none'}"]
+    if learned["unreached"]:
+        parts.append(f"nothing is learned of {', '.join(learned['unreached'])}, which no item reached")
+    if learned["prior_facts"]:
+        skill = f"{Figure.AUC_PER_TASK.words} of {_shown(learned['prior_auc_per_task'])}"
+        parts.append(f"a prior from {learned['prior_facts']} facts ranks what the cascade keeps with an {skill}")
+    else:
+        why = "the cascade keeps all, or none" if learned["prior_facts"] is None else "no evidence is common enough"
+        parts.append(f"there is no prior to learn, as {why}")
+    return "; ".join(parts)
 
 
 def _choice(figures: dict[str, Any]) -> str:

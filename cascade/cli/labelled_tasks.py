@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cascade.cli.output import note
 from cascade.errors import InputError
-from cascade.rows import Format, read_tasks
+from cascade.rows import Format, Labelled, read_tasks
 from cascade.tree import Cascade
 from cascade.tuning.repeats import Distinct, Pair, contradiction, distinct
 
@@ -46,6 +46,26 @@ def labelled_tasks(
             f"tasks have the text and some of the items of an earlier one, and count by themselves: "
             f"{_first(found.overlapping)}; where it is the same task, give it once"
         )
+    missing = _missing(found.tasks, cascade)
+    if missing:
+        note(f"these tasks do not show all of cascade {cascade.name!r}: {'; '.join(missing)}")
+    return found
+
+
+def _missing(tasks: Sequence[Labelled], cascade: Cascade) -> list[str]:
+    """What no item has, so that some figures cannot be had, or tell little."""
+    labels = {label for labelled in tasks for label in labelled.labels}
+    found = []
+    if labels == {cascade.dropped}:
+        found.append(f"no item matters, all are {cascade.dropped!r}")
+    elif cascade.dropped not in labels:
+        found.append(f"every item matters, none is {cascade.dropped!r}")
+    for stage in cascade.stages:
+        truths = {answer for label in labels for known, answer in cascade.truths(label) if known is stage}
+        if len(truths) == 1:
+            found.append(f"the true answer to {stage.name!r} is never {'no' if truths.pop() else 'yes'}")
+        elif not truths:
+            found.append(f"no label tells the true answer to {stage.name!r}")
     return found
 
 

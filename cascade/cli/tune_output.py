@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
+from math import isnan, nan
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -91,13 +92,14 @@ def calibration_of(curves: Mapping[Key, Curve]) -> dict[str, dict[str, Calibrati
 
 
 def _held_out(wish: Wish, outcome: Outcome) -> HeldOutConfig:
+    is_nothing = isnan(outcome.recall_per_task)
     return HeldOutConfig(
-        recall_per_task=outcome.recall_per_task,
+        recall_per_task=None if is_nothing else outcome.recall_per_task,
         calls_per_item=outcome.calls,
         false_positives_per_item=outcome.false_positives,
         precision_per_task=outcome.precision_per_task,
         macro_f1_per_task=outcome.macro_f1_per_task,
-        misses=outcome.misses,
+        misses=None if is_nothing else outcome.misses,
         ms_per_item=outcome.ms if wish.minimised is Cost.LATENCY else None,
     )
 
@@ -165,10 +167,11 @@ def _in_words(wish: Wish, held: Outcome) -> str:
         Measure.PRECISION: (Figure.PRECISION_PER_TASK, held.precision_per_task),
         Measure.MACRO_F1: (Figure.MACRO_F1_PER_TASK, held.macro_f1_per_task),
     }
-    names = dict.fromkeys((wish.measure, Measure.RECALL))
-    measured = ", ".join(f"{figure.words} {value:.3f}" for figure, value in map(figures.__getitem__, names))
+    chosen = [figures[measure] for measure in dict.fromkeys((wish.measure, Measure.RECALL))]
+    chosen.append((Figure.RECALL_OVER_ROWS, nan if isnan(held.recall_per_task) else 1 - held.misses))
+    measured = ", ".join(f"{figure.words} {'-' if isnan(value) else f'{value:.3f}'}" for figure, value in chosen)
     ms = f"; predicted {held.ms:.3g} ms per item" if wish.minimised is Cost.LATENCY else ""
     return (
-        f"On the tasks held out: {measured}, {Figure.RECALL_OVER_ROWS.words} {1 - held.misses:.3f}; {held.calls:.3f} "
-        f"calls and {held.false_positives:.3f} false positives per item{ms}."
+        f"On the tasks held out: {measured}; {held.calls:.3f} calls and {held.false_positives:.3f} false positives per "
+        f"item{ms}."
     )
