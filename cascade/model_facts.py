@@ -188,8 +188,8 @@ def _head_size(file: GGUFFile, architecture: str, default: int) -> int:
     for key in (f"{architecture}.rope.dimension_count", f"{architecture}.rope.dimension_count_swa"):
         rotated = file.get(key, GGUFValueType.UINT32)
         rotated = size if rotated is None else rotated
-        if rotated % 2 or rotated > size or (rotated < size and architecture not in _PARTIAL_ROPE):
-            allowed = f"an even number up to {size}" if architecture in _PARTIAL_ROPE else f"{size}, and even"
+        if rotated % 2 or not 0 < rotated <= size or (rotated < size and architecture not in _PARTIAL_ROPE):
+            allowed = f"an even number from 2 to {size}" if architecture in _PARTIAL_ROPE else f"{size}, and even"
             file.refuse(f"has {key} = {rotated} for heads of {size}; it must be {allowed}", _GET_ANOTHER)
     return size
 
@@ -220,6 +220,9 @@ def _check_experts(file: GGUFFile, architecture: str) -> None:
     if not fits:
         given = f"{n_used} of {n_experts} experts, {n_groups_used} of {n_groups} groups"
         file.refuse(f"uses {given}, which llama.cpp cannot run", _GET_ANOTHER)
+    step = f"{architecture}.interleave_moe_layer_step"
+    if file.get(step, GGUFValueType.UINT32) == 0:  # models/ernie4-5-moe.cpp:26
+        file.refuse(f"{step} is 0; it must be at least 1", _GET_ANOTHER)
 
 
 def _check_vocabulary(file: GGUFFile) -> tuple[bytes, ...]:

@@ -10,6 +10,7 @@ from tests.fuzz import (
     map_inputs,
     quantize_inputs,
     row_inputs,
+    server_inputs,
     source_inputs,
     text_inputs,
 )
@@ -18,6 +19,7 @@ _FAMILIES = (
     config_inputs,
     map_inputs,
     row_inputs,
+    server_inputs,
     cache_inputs,
     source_inputs,
     body_inputs,

@@ -11,6 +11,10 @@ import pytest
 from benchmarks.wire_server import Script, WireServer
 from cascade import ConfigError, Engine, ServerError, shipped_config
 from cascade.backends.native_vocabulary import load_vocabulary
+from cascade.backends.remote.completions import CompletionsWire
+from cascade.backends.remote.text_tokenizer import TextTokenizer
+from cascade.backends.remote.wire import Peer, Prompts
+from cascade.servers_config import ServedConfig, ServerConfig
 from tests.servers.configs import config, items, labels, p_yes
 
 GGUF = f'path = "{shipped_config().parent / "embedded.gguf"}"'
@@ -111,6 +115,21 @@ def test_a_missing_label_is_bounded_or_an_error(top: dict[str, float], expected:
             else:
                 (steps,) = engine.probe("fix it", items(1), "files", "first")
                 assert steps[0].p_yes == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("parent", ["other", {"id": "base-model"}])
+def test_an_adapter_of_another_base_model_is_refused(parent: object) -> None:
+    """What a server says of an adapter's base model must be the one that is asked, whatever it says."""
+    cards = Script(owner="vllm", adapters=("one",)).answer("/v1/models", None)
+    cards["data"][1]["parent"] = parent
+    peer = Peer(
+        name="far",
+        config=ServerConfig(kind="completions", url="http://127.0.0.1:9"),
+        adapters={"one": ServedConfig(server="far", name="one")},
+        prompts=Prompts(text=TextTokenizer.decode, labels=None, yes="yes", no="no"),
+    )
+    with pytest.raises(ServerError, match=r"not on 'base-model'. Load one for 'base-model' there"):
+        CompletionsWire(peer).look(lambda _path, _body=None: cards)
 
 
 def test_an_answer_of_another_adapter_is_an_error(tmp_path: Path) -> None:

@@ -96,8 +96,11 @@ class CompletionsWire:
         if name not in cards:
             raise self._peer.lacks(adapter, [other for other in cards if other != base])
         parent = cards[name].get("parent")
-        if parent not in {None, base}:
-            problem = f"has the adapter {name!r} on the base model {parent!r}, not on {base!r}"
+        if parent is not None and parent != base:
+            problem = (
+                f"has the adapter {name!r} on the base model {parent!r}, not on {base!r}. Load one for {base!r} there, "
+                f"or set servers.{self._peer.name}.model"
+            )
             raise self._peer.refusal(problem)
         return f"{base}:{name}" if owner == "sglang" else name
 

@@ -1,0 +1,87 @@
+"""What servers answer: to the look at what they have, and to a question."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
+
+from benchmarks.wire_server import Script
+from cascade import Item, Task
+from cascade.backends.base import Probe
+from cascade.backends.remote.completions import CompletionsWire
+from cascade.backends.remote.llama_server import LlamaServerWire
+from cascade.backends.remote.system_one import SystemOneWire
+from cascade.backends.remote.text_tokenizer import TextTokenizer
+from cascade.backends.remote.wire import MalformedError, Peer, Prompts
+from cascade.prompt import PromptBuilder, prompt_format
+from cascade.servers_config import ServedConfig, ServerConfig
+from tests.fuzz.damage import damaged_tree
+from tests.fuzz.target import Files, Target
+
+_WIRES: dict[str, Any] = {
+    "llama-server": LlamaServerWire,
+    "completions": CompletionsWire,
+    "systemone": SystemOneWire,
+}
+_OWNERS = {"llama-server": "llamacpp", "completions": "vllm", "systemone": "me"}
+_PATHS = ("/v1/models", "/props", "/lora-adapters")
+
+
+def _peer(kind: str) -> Peer:
+    return Peer(
+        name="far",
+        config=ServerConfig.model_validate({"kind": kind, "url": "http://127.0.0.1:9"}),
+        adapters={"one": ServedConfig(server="far", name="one"), "base": ServedConfig(server="far")},
+        prompts=Prompts(text=TextTokenizer.decode, labels=(455, 417), yes="yes", no="no"),
+    )
+
+
+def _probe() -> Probe:
+    builder = PromptBuilder(prompt_format("embedded"), TextTokenizer())
+    item = builder.item(builder.task("Answer.", [], Task(text="fix it")), Item(id="1", kind="class", name="Cache"))
+    return Probe(builder.question(item, "matter"), "one", wording="does it matter?")
+
+
+@st.composite
+def _answers(draw: DrawFn) -> Files:
+    """Every answer of a server, one of them damaged."""
+    kind = draw(st.sampled_from(sorted(_WIRES)))
+    script = Script(p=lambda *_: 0.25, adapters=("one", "two"), owner=_OWNERS[kind], invocation=(7, 8))
+    answers = {path: script.answer(path, None) for path in _PATHS}
+    answers |= {text: script.answer("/tokenize", {"content": text}) for text in ("yes", "no")}
+    wire = _WIRES[kind](_peer(kind))
+    wire.look(lambda path, body=None: script.answer(path, body))
+    (ask,) = wire.asks([_probe()])
+    answers["answer"] = script.answer(ask.path, ask.body)
+    chosen = draw(st.sampled_from(["answer", "answer", *answers]))
+    answers[chosen] = draw(damaged_tree(answers[chosen]))
+    return {f"{kind}.json": json.dumps(answers, default=str).encode()}
+
+
+def take_answers(folder: Path) -> bool:
+    """Look at a server, ask it, and read its answer; one that is not understood is asked for again, or refused."""
+    (file,) = folder.iterdir()
+    answers = json.loads(file.read_bytes())
+
+    def call(path: str, body: Any = None) -> Any:
+        return answers[body.get("content") or body.get("prompt") if body else path]
+
+    wire = _WIRES[file.stem](_peer(file.stem))
+    try:
+        served = wire.look(call)
+        (ask,) = wire.asks([_probe()])
+        answer = wire.read(ask, answers["answer"])
+    except MalformedError:
+        return False
+    assert isinstance(served.model, str)
+    assert len(answer.logits) == 1
+    assert all(math.isfinite(logit) for logit in answer.logits)
+    return True
+
+
+TARGETS = (Target(name="servers", share=4, files=_answers(), take=take_answers),)
