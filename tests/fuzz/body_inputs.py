@@ -12,11 +12,15 @@ import httpx
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
+from cascade import Engine
 from cascade.errors import InputError
+from cascade.service.app import make_app
+from cascade.service.metrics import Metrics
 from cascade.service.settings import ServiceSettings
 from tests.fuzz.damage import damaged_bytes, damaged_tree
 from tests.fuzz.target import Files, Target
 from tests.service import Service
+from tests.shipped import questions_alone
 
 _ITEM: dict[str, Any] = {
     "id": "1",
@@ -112,40 +116,57 @@ def _requests(draw: DrawFn) -> Files:
     return {"request.json": json.dumps(where).encode(), "body": body}
 
 
+_SETTINGS = ServiceSettings(max_items=50, max_text=2_000, max_body=100_000)
+
+
 class _Caller:
-    """A service in this process, and an event loop to ask it in."""
+    """An event loop that asks a service in this process."""
 
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.client = Service(settings=ServiceSettings(max_items=50, max_text=2_000, max_body=100_000)).client()
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._loop, self._client = asyncio.new_event_loop(), client
 
-    def ask(self, method: str, path: str, headers: list[tuple[str, str]], body: bytes) -> httpx.Response:
-        """The answer to a request."""
-        raw = [(name.encode(), value.encode()) for name, value in headers]
-        request = httpx.Request(method, f"http://service{path}", headers=raw, content=body)
-        return self.loop.run_until_complete(self.client.send(request))
+    def ask(self, folder: Path) -> bool:
+        """Send a request; whether it is answered. A refusal is raised with its detail as the message."""
+        where = json.loads((folder / "request.json").read_text())
+        headers = [(name.encode(), value.encode()) for name, value in where["headers"]]
+        url, body = f"http://service{where['path']}", (folder / "body").read_bytes()
+        request = httpx.Request(where["method"], url, headers=headers, content=body)
+        answer = self._loop.run_until_complete(self._client.send(request))
+        assert answer.status_code < 500, answer.text
+        if answer.status_code < 400:
+            for line in answer.text.splitlines() if "ndjson" in answer.headers["content-type"] else ():
+                assert "error" not in json.loads(line), line
+            return True
+        if where["method"] != "HEAD":
+            msg = f"body: {json.loads(answer.text)['detail']}"
+            raise InputError(msg)
+        return False
 
 
 @cache
-def _caller() -> _Caller:
-    return _Caller()
+def _scripted() -> _Caller:
+    return _Caller(Service(settings=_SETTINGS).client())
 
 
-def take_request(folder: Path) -> bool:
-    """Send a request; an answer that refuses it counts as an error with its detail as the message."""
-    where = json.loads((folder / "request.json").read_text())
-    headers = [(name, value) for name, value in where["headers"]]
-    answer = _caller().ask(where["method"], where["path"], headers, (folder / "body").read_bytes())
-    assert answer.status_code < 500, answer.text
-    if answer.status_code < 400:
-        for line in answer.text.splitlines() if "ndjson" in answer.headers["content-type"] else ():
-            assert "error" not in json.loads(line), line
-        return True
-    if where["method"] != "HEAD":
-        problem = json.loads(answer.text)
-        msg = f"body: {problem['detail']}"
-        raise InputError(msg)
-    return False
+@cache
+def _shipped() -> _Caller:
+    """The service of the shipped model, whose cascades have their questions alone."""
+    metrics = Metrics()
+    app = make_app(Engine.open(questions_alone(), [metrics]), metrics, _SETTINGS)
+    return _Caller(httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), timeout=60))
 
 
-TARGETS = (Target(name="bodies", share=10, files=_requests(), take=take_request),)
+def take_scripted(folder: Path) -> bool:
+    """Send a request to a service that answers from a script."""
+    return _scripted().ask(folder)
+
+
+def take_shipped(folder: Path) -> bool:
+    """Send a request to the service of the shipped model."""
+    return _shipped().ask(folder)
+
+
+TARGETS = (
+    Target(name="bodies", share=10, files=_requests(), take=take_scripted),
+    Target(name="replies", share=1, files=_requests(), take=take_shipped),
+)
