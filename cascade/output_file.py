@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cascade.errors import InputError, MachineError
-from cascade.files import is_file, is_folder, reason
+from cascade.files import is_file, is_folder, is_there, reason
 
 _REMEDY = "Name a file in a folder that can be."
 
@@ -83,6 +83,24 @@ def check_output(path: Path) -> None:
                 path.lstat()  # a name that is too long
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def check_folder(folder: Path, remedy: str) -> None:
+    """Refuse a folder that cannot be made or takes no new file, before work that takes long; nothing of it is left.
+
+    Raises:
+        MachineError: It cannot, or takes none.
+    """
+    missing = [path for path in (folder, *folder.parents) if not is_there(path)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise unwritable(folder, error, remedy) from error
+    finally:
+        with suppress(OSError):  # where not even the first of them could be made
+            for path in missing:
+                path.rmdir()
 
 
 def is_special(path: Path) -> bool:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from benchmarks.promise import simulated, two_stages
 from cascade.cli import main
 from cascade.cli.output import ExitCode
+from cascade.cli.tune_output import file_of, show
+from cascade.thresholds_file import read_thresholds, write_thresholds
+from cascade.tuning.measure import Measure
+from cascade.tuning.search import Wish, tune
 from tests.shipped import write_shipped
+from tests.test_thresholds import ORIGIN
 
 STAGES = ("relevant", "primary", "supporting")
 NAMES = ("read_config", "open_socket", "close_it")
@@ -62,18 +69,32 @@ def test_no_figure_is_made_of_nothing(
 
 
 def test_what_cannot_be_measured_is_no_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where nothing matters there is no recall and no F1 of yes; the tasks held out for a macro F1 have none either."""
+    """Where nothing matters there is no recall and no F1 of yes, and nothing can be promised."""
     data = write(tmp_path, *["excluded"] * 3, n=8)
     assert main(["evaluate", *data, "--json"]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
     assert (found["recall_over_rows"], found["recall_per_task"]) == (None, None)
     assert [found["stages"]["relevant"][key] for key in ("auc_over_rows", "auc_per_task", "f1_over_rows")] == [None] * 3
     assert found["stages"]["primary"]["n"] == 0
-    assert main(["tune", *data, "--delta", "0.3", "--target", "macro_f1=0.1", "--json"]) == ExitCode.DONE
-    held_out = json.loads(capsys.readouterr().out)["held_out"]
-    assert (held_out["recall_per_task"], held_out["misses"]) == (None, None)
+    for target in TARGETS:
+        assert main(["tune", *data, "--target", target]) == ExitCode.BAD_INPUT
+        assert "No item matters, all of them are 'excluded'" in capsys.readouterr().err
     assert main(["audit", *data, "--json"]) == ExitCode.DONE
     assert {row["recall_over_rows"] for row in json.loads(capsys.readouterr().out)["stages"]} == {None}
+
+
+def test_tasks_held_out_may_have_nothing_to_find(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a macro F1 they are tested all the same: the file and the text have no recall of them."""
+    cascade, scored, wish = two_stages(), simulated(1, 120), Wish(level=0.5, measure=Measure.MACRO_F1)
+    tuned = tune(cascade, scored, wish)
+    nothing = replace(tuned, held_out=replace(tuned.held_out, recall_per_task=float("nan"), misses=0.0))
+    file = file_of(cascade, wish, nothing, {}, ORIGIN)
+    write_thresholds(file, tmp_path / "x.toml", "From a test.")
+    held_out = read_thresholds(tmp_path / "x.toml").held_out
+    assert held_out is not None
+    assert (held_out.recall_per_task, held_out.misses) == (None, None)
+    show(cascade, wish, nothing, {})
+    assert "recall per task -, recall over all rows -;" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_depth_of_nothing_says_what_it_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

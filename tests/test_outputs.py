@@ -174,6 +174,9 @@ def test_pages_of_others_are_not_replaced(tmp_path: Path, capsys: pytest.Capture
     assert main([*one, *to_page]) == ExitCode.BAD_INPUT
     assert "holds something other than a page" in capsys.readouterr().err
     assert page.read_text(encoding="utf-8") == "<h1>mine</h1>"
+    fresh = tmp_path / "new" / "page"
+    assert main([*command, str(tmp_path / "absent.jsonl"), "--report", str(fresh)]) == ExitCode.BAD_INPUT
+    assert not fresh.parent.exists()
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "confusion.png").write_bytes(b"mine")

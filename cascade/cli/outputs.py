@@ -11,10 +11,10 @@ from typing import Annotated, Self
 import typer
 
 from cascade.errors import InputError
-from cascade.files import is_there
+from cascade.files import is_folder, is_there
 from cascade.outlook_file import read_outlook
-from cascade.output_file import check_output, is_special
-from cascade.page.page import PAGE, make_folder, page_origin
+from cascade.output_file import check_folder, check_output, is_special
+from cascade.page.page import PAGE, page_origin
 from cascade.thresholds_file import read_thresholds
 from cascade.tuning.scored import Origin
 from cascade.tuning.scoring import scores_origin
@@ -135,7 +135,7 @@ def outlook_output(path: Path | None, *, force: bool) -> Output | None:
 
 
 def page_output(folder: Path | None, *, force: bool) -> Output | None:
-    """The page of an audit in its folder, which is made if absent.
+    """The page of an audit in its folder, which need not be there yet.
 
     Raises:
         InputError: The folder holds another page, or pictures that might be taken for those of the page.
@@ -143,7 +143,9 @@ def page_output(folder: Path | None, *, force: bool) -> Output | None:
     """
     if folder is None:
         return None
-    make_folder(folder)
+    check_folder(folder, "Name a folder that can be.")
+    if not is_folder(folder):
+        return Output(path=folder / PAGE, kind="a page", is_taken=False, made_for=None)
     output = Output.of(folder / PAGE, "a page", page_origin, force=force)
     pictures = [] if force or output.is_taken else sorted(folder.glob("*.png"))
     if pictures:

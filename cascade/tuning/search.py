@@ -148,6 +148,12 @@ def tune(
     if not free:
         msg = f"Cascade {cascade.name!r} drops nothing, so its recall is 1 at any thresholds. Nothing can be tuned."
         raise InputError(msg)
+    if not scored.kept(cascade).any():
+        msg = (
+            f"No item matters, all of them are {cascade.dropped!r}, so nothing can be promised. Give labelled tasks "
+            "that have something to find."
+        )
+        raise InputError(msg)
     gauge = Gauge(cascade, scored, wish.measure, wish.unit)
     is_single = len(free) == 1 and wish.measure is Measure.RECALL
     share = 0.0 if is_single else min(_MOST_SHARE, _SHARE + _SHARE_EACH * len(free))
