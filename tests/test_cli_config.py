@@ -216,6 +216,7 @@ def test_verbose_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_plain_text_has_nothing_for_a_terminal_to_act_on() -> None:
     """Text from outside is shown without controls and line ends, and with an escape for half a surrogate pair."""
+    assert plain(" two  spaces ") == "two  spaces"
     assert plain("a\x1b[31m\r\nb\u202e \ud800c\u00e9") == "a [31m b \\ud800c\u00e9"
 
 

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from cascade.complaints import shown
 from cascade.errors import CascadeError, InputError
 
 _PIPE_WIDTH = 1_000
+_ACTED_ON = re.compile(" *\0[ \0]*")
 
 
 class ExitCode(IntEnum):
@@ -67,7 +69,7 @@ class _Console(Console):
 
     def render_str(self, text: str, **options: Any) -> Text:
         """See ``rich.console.Console.render_str``."""
-        return super().render_str("\n".join(_harmless(line) for line in text.split("\n")), **options)
+        return super().render_str("\n".join(plain(line, strips=False) for line in text.split("\n")), **options)
 
 
 def results() -> Console:
@@ -89,18 +91,20 @@ def progress() -> Progress:
     return Progress(*columns, console=console, transient=True, disable=console.quiet)
 
 
-def plain(text: str) -> str:
-    """A text from outside in one line, without anything that a terminal would act on.
+def plain(text: str, *, strips: bool = True) -> str:
+    """A text from outside in one line, with a space for what a terminal would act on.
 
     Signs that stdout cannot carry, such as the bytes of a file name that is no UTF-8, stand as their escapes.
+
+    Args:
+        text: The text.
+        strips: Whether spaces around it are taken off.
     """
-    return " ".join(_harmless(text).split())
-
-
-def _harmless(text: str) -> str:
     coding = sys.stdout.encoding or "utf-8"
     carried = text.encode(coding, "backslashreplace").decode(coding)
-    return "".join(sign if sign.isprintable() else " " for sign in carried)
+    if not carried.isprintable():
+        carried = _ACTED_ON.sub(" ", "".join(sign if sign.isprintable() else "\0" for sign in carried))
+    return carried.strip() if strips else carried
 
 
 def print_json(value: object, *, is_compact: bool = False) -> None:
