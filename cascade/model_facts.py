@@ -19,6 +19,7 @@ SOURCE_HASH_KEY = "cascade.source_model.sha256"
 
 _MAX_LAYERS = 512  # LLAMA_MAX_LAYERS.
 _MAX_EXPERTS = 1024  # LLAMA_MAX_EXPERTS.
+_MAX_GATING = 4  # LLAMA_EXPERT_GATING_FUNC_TYPE_SQRT_SOFTPLUS; llama-graph.cpp:2072 aborts on others.
 ARCHITECTURES = frozenset(
     """apertus arcee baichuan bitnet bloom chatglm cohere2 command-r dbrx deepseek ernie4_5 ernie4_5-moe exaone exaone4
     falcon gemma gemma2 gemma3 glm4 glm4moe gpt-oss gptneox granite granitemoe grok hunyuan-dense hunyuan-moe internlm2
@@ -36,8 +37,8 @@ _TOKENIZERS = {"gpt2": "\u0120", "gemma4": "\u2581", "llama": "\u2581"}
 
 _POOLINGS = (0, 4)  # None; rank, whose models still have plain logits. The others only embed.
 _PARTIAL_ROPE = frozenset(
-    """bitnet bloom chatglm cohere2 command-r gemma gemma2 gemma3 glm4 glm4moe gpt-oss gptneox granitemoe hunyuan-dense
-    jais minicpm mpt openelm phi2 phi3 phimoe refact stablelm""".split()
+    """bitnet bloom chatglm cohere2 command-r gemma gemma2 gemma3 glm4 glm4moe gpt-oss gptneox jais mpt openelm phi2
+    phi3 phimoe refact stablelm""".split()
 )
 """Architectures that may rotate a part of each head alone; the graphs of the others assert that it is the whole."""
 
@@ -142,8 +143,10 @@ def _check_numbers(file: GGUFFile, architecture: str) -> tuple[int, int]:
     n_embd = file.require(f"{architecture}.embedding_length", GGUFValueType.UINT32)
     if not 1 <= n_layers <= _MAX_LAYERS:
         file.refuse(f"{architecture}.block_count is {n_layers}; 1 to {_MAX_LAYERS} are allowed", _GET_ANOTHER)
-    if sum(_counts(file, f"{architecture}.nextn_predict_layers")) > n_layers:
-        file.refuse(f"{architecture}.nextn_predict_layers exceeds the block_count of {n_layers}", _GET_ANOTHER)
+    if sum(_counts(file, f"{architecture}.nextn_predict_layers")) >= n_layers:
+        problem = f"{architecture}.nextn_predict_layers leaves none of the {n_layers} layers of block_count"
+        file.refuse(problem, _GET_ANOTHER)
+    _check_window(file, f"{architecture}.attention.sliding_window_pattern")
     pooling = file.get(f"{architecture}.pooling_type", GGUFValueType.UINT32) or 0
     if pooling not in _POOLINGS or file.get(f"{architecture}.attention.causal", GGUFValueType.BOOL) is False:
         file.refuse("is an embedding model, which gives no logits for yes and no", "Give a causal language model")
@@ -157,6 +160,19 @@ def _check_numbers(file: GGUFFile, architecture: str) -> tuple[int, int]:
             file.refuse(f"{key} is {number}; it must be finite, and an epsilon not negative", _GET_ANOTHER)
     _check_experts(file, architecture)
     return n_layers, n_embd
+
+
+def _check_window(file: GGUFFile, key: str) -> None:
+    """A pattern of layers that look at a window alone, which some layer must (llama-model.cpp:2807)."""
+    if key not in file.metadata:
+        return
+    if file.metadata[key].is_array:
+        types = (GGUFValueType.BOOL, GGUFValueType.UINT32, GGUFValueType.INT32)
+        is_none = not file.get(key, *types, is_array=True).any()
+    else:
+        is_none = file.get(key, GGUFValueType.UINT32) == 1
+    if is_none:
+        file.refuse(f"{key} gives no layer a window", _GET_ANOTHER)
 
 
 def _check_heads(file: GGUFFile, architecture: str, n_embd: int, n_layers: int) -> None:
@@ -220,9 +236,11 @@ def _check_experts(file: GGUFFile, architecture: str) -> None:
     if not fits:
         given = f"{n_used} of {n_experts} experts, {n_groups_used} of {n_groups} groups"
         file.refuse(f"uses {given}, which llama.cpp cannot run", _GET_ANOTHER)
-    step = f"{architecture}.interleave_moe_layer_step"
-    if file.get(step, GGUFValueType.UINT32) == 0:  # models/ernie4-5-moe.cpp:26
-        file.refuse(f"{step} is 0; it must be at least 1", _GET_ANOTHER)
+    if file.get(f"{architecture}.interleave_moe_layer_step", GGUFValueType.UINT32) == 0:  # models/ernie4-5-moe.cpp:26
+        file.refuse(f"{architecture}.interleave_moe_layer_step is 0; it must be at least 1", _GET_ANOTHER)
+    gating = file.get(f"{architecture}.expert_gating_func", GGUFValueType.UINT32) or 0
+    if gating > _MAX_GATING:
+        file.refuse(f"{architecture}.expert_gating_func is {gating}; 0 to {_MAX_GATING} are known", _GET_ANOTHER)
 
 
 def _check_vocabulary(file: GGUFFile) -> tuple[bytes, ...]:

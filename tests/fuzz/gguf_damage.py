@@ -26,13 +26,21 @@ RAW_TEXTS = (
     *(b"model", b"adapter", b"lora", b"none", b"linear", b"yarn", b"longrope", b"tekken", b"superbpe", b"chatglm-bpe"),
     *(name.encode() for name in gguf.MODEL_ARCH_NAMES.values()),
 )
+_READ = ("{arch}.", "tokenizer.", "general.", "split.", "adapter.")
+_NEW_KEYS = (  # of llama.cpp, which the package gguf does not know yet
+    *("xielu.alpha_n", "{arch}.rope.scale_linear", "{arch}.classifier.pooling_type", "{arch}.hidden_activation"),
+    *("tokenizer.ggml.suppress_tokens", "tokenizer.ggml.normalizer.lowercase", "general.tensor_extra.name"),
+)
 _KEYS = sorted(
     {
-        value
-        for room in vars(gguf.Keys).values()
-        if isinstance(room, type)
-        for value in vars(room).values()
-        if isinstance(value, str) and "." in value and not value.startswith("__")
+        *_NEW_KEYS,
+        *(
+            value
+            for room in vars(gguf.Keys).values()
+            if isinstance(room, type)
+            for value in vars(room).values()
+            if isinstance(value, str) and value.startswith(_READ)
+        ),
     }
 )
 """Every key that llama.cpp may read; ``{arch}`` stands for the architecture."""
