@@ -19,6 +19,14 @@ def n_cores() -> int:
     return os.cpu_count() or 1
 
 
+def n_threads(wanted: int) -> int:
+    """Threads to compute with: as many as wanted, or one for each core where that is 0; never more.
+
+    More would only wait for each other, and where the system starts no more of them, OpenMP ends the process.
+    """
+    return min(wanted or n_cores(), n_cores())
+
+
 def processor_name() -> str:
     """The processor's own name where the system tells it, otherwise its architecture; never empty."""
     return _cpu_info("model name") or platform.processor() or platform.machine() or "unknown"

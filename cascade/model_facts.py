@@ -22,9 +22,10 @@ _MAX_EXPERTS = 1024  # LLAMA_MAX_EXPERTS.
 _MAX_GATING = 4  # LLAMA_EXPERT_GATING_FUNC_TYPE_SQRT_SOFTPLUS; llama-graph.cpp:2072 aborts on others.
 ARCHITECTURES = frozenset(
     """apertus arcee baichuan bitnet bloom chatglm cohere2 command-r dbrx deepseek ernie4_5 ernie4_5-moe exaone exaone4
-    falcon gemma gemma2 gemma3 glm4 glm4moe gpt-oss gptneox granite granitemoe grok hunyuan-dense hunyuan-moe internlm2
-    jais jais2 llama maincoder minicpm mistral3 mpt nemotron olmo olmo2 openelm orion pangu-embedded phi2 phi3 phimoe
-    plamo qwen2 qwen2moe qwen3 qwen3moe refact seed_oss smollm3 stablelm starcoder2 xverse""".split()
+    falcon gemma gemma2 gemma3 gemma3n gemma4 glm4 glm4moe gpt-oss gptneox granite granitemoe grok hunyuan-dense
+    hunyuan-moe internlm2 jais jais2 llama maincoder minicpm mistral3 mpt nemotron olmo olmo2 openelm orion
+    pangu-embedded phi2 phi3 phimoe plamo qwen2 qwen2moe qwen3 qwen3moe refact seed_oss smollm3 stablelm starcoder2
+    xverse""".split()
 )
 """Architectures that run here, by llama.cpp's names, and that are fuzzed (tests/fuzz).
 
@@ -37,10 +38,14 @@ _TOKENIZERS = {"gpt2": "\u0120", "gemma4": "\u2581", "llama": "\u2581"}
 
 _POOLINGS = (0, 4)  # None; rank, whose models still have plain logits. The others only embed.
 _PARTIAL_ROPE = frozenset(
-    """bitnet bloom chatglm cohere2 command-r gemma gemma2 gemma3 glm4 glm4moe gpt-oss gptneox jais mpt openelm phi2
-    phi3 phimoe refact stablelm""".split()
+    """bitnet bloom chatglm cohere2 command-r gemma gemma2 gemma3 gemma3n gemma4 glm4 glm4moe gpt-oss gptneox jais mpt
+    openelm phi2 phi3 phimoe refact stablelm""".split()
 )
 """Architectures that may rotate a part of each head alone; the graphs of the others assert that it is the whole."""
+
+_LEAST_OWN = 2  # llama-model.cpp:2782
+_UNEVEN = ("gemma3n", "gemma4")
+"""Architectures whose layers differ: in the size of their heads, and in whether they have keys of their own."""
 
 _ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
 _NOT_COMPUTED = {GGMLQuantizationType[name] for name in ("F64", "I8", "I16", "I32", "I64", "Q8_1", "Q8_K")}
@@ -186,28 +191,60 @@ def _check_heads(file: GGUFFile, architecture: str, n_embd: int, n_layers: int) 
     pairs = [(heads[layer % len(heads)], kv_heads[layer % len(kv_heads)]) for layer in range(n_layers)]
     if any(n_heads % n_kv for n_heads, n_kv in pairs):
         file.refuse(f"{prefix}head_count {heads} is no multiple of head_count_kv {kv_heads}", _GET_ANOTHER)
-    size = _head_size(file, architecture, n_embd // heads[0])
+    size, rotated = _head_size(file, architecture, "", n_embd // heads[0])
+    windowed, _ = _head_size(file, architecture, "_swa", size, rotated)
+    if architecture in _UNEVEN:  # llama.cpp checks the shapes of their matrices itself
+        _check_shared(file, architecture, n_layers)
+        return
+    if windowed != size:
+        file.refuse(f"has heads of {windowed} in layers with a window, of {size} in others", _GET_ANOTHER)
     for layer, (n_heads, n_kv) in enumerate(pairs):
         _check_attention(file, f"blk.{layer}.attn_", {"q": n_heads * size, "k": n_kv * size, "v": n_kv * size})
 
 
-def _head_size(file: GGUFFile, architecture: str, default: int) -> int:
-    """The size of a head: the same for keys and values, as graphs assert, and for what is rotated, where they do."""
-    prefix = f"{architecture}.attention."
-    keys = (prefix + "key_length", prefix + "value_length", prefix + "key_length_swa", prefix + "value_length_swa")
-    sizes = dict.fromkeys(keys[:2], default)
-    sizes |= {key: size for key in keys if (size := file.get(key, GGUFValueType.UINT32)) is not None}
-    (size, *others) = set(sizes.values())
-    if others or not size:
-        given = ", ".join(f"{key} = {length}" for key, length in sizes.items())
-        file.refuse(f"has {given}; they must be one number above 0", _GET_ANOTHER)
-    for key in (f"{architecture}.rope.dimension_count", f"{architecture}.rope.dimension_count_swa"):
-        rotated = file.get(key, GGUFValueType.UINT32)
-        rotated = size if rotated is None else rotated
-        if rotated % 2 or not 0 < rotated <= size or (rotated < size and architecture not in _PARTIAL_ROPE):
-            allowed = f"an even number from 2 to {size}" if architecture in _PARTIAL_ROPE else f"{size}, and even"
-            file.refuse(f"has {key} = {rotated} for heads of {size}; it must be {allowed}", _GET_ANOTHER)
-    return size
+def _head_size(
+    file: GGUFFile, architecture: str, suffix: str, default: int, rotated: int | None = None
+) -> tuple[int, int]:
+    """The size of a head, and of what is rotated of it.
+
+    Keys and values are of one size, as graphs assert; so is what is rotated, where they assert that.
+
+    Args:
+        file: The model.
+        architecture: Its architecture.
+        suffix: Of the keys: none, or that of layers with a window.
+        default: The size where the file does not say.
+        rotated: The same for what is rotated; None for the size.
+    """
+    keys = [f"{architecture}.attention.{part}_length{suffix}" for part in ("key", "value")]
+    size, of_values = (default if (given := file.get(key, GGUFValueType.UINT32)) is None else given for key in keys)
+    if size != of_values or not size:
+        file.refuse(f"has {keys[0]} = {size}, {keys[1]} = {of_values}; they must be one number above 0", _GET_ANOTHER)
+    key = f"{architecture}.rope.dimension_count{suffix}"
+    given = file.get(key, GGUFValueType.UINT32)
+    turned: int = given if given is not None else size if rotated is None else rotated
+    if turned % 2 or not 0 < turned <= size or (turned < size and architecture not in _PARTIAL_ROPE):
+        allowed = f"an even number from 2 to {size}" if architecture in _PARTIAL_ROPE else f"{size}, and even"
+        file.refuse(f"has {key} = {turned} for heads of {size}; it must be {allowed}", _GET_ANOTHER)
+    return size, turned
+
+
+def _check_shared(file: GGUFFile, architecture: str, n_layers: int) -> None:
+    """That layers which use another's keys find them (llama-model.cpp:2782, llama-kv-cache.cpp:268)."""
+    key = f"{architecture}.attention.shared_kv_layers"
+    first = n_layers - (file.get(key, GGUFValueType.UINT32) or 0)
+    types = (GGUFValueType.BOOL, GGUFValueType.UINT32, GGUFValueType.INT32)
+    given = file.get(f"{architecture}.attention.sliding_window_pattern", *types, is_array=True)
+    pattern = (
+        [(layer + 1) % 5 > 0 for layer in range(n_layers)]
+        if given is None
+        else [*map(bool, given), *[False] * n_layers]
+    )
+    # Those with a window use the last but one that has keys of its own, the others the last one.
+    if first < _LEAST_OWN or any(
+        pattern[layer] != pattern[first - 1 - pattern[layer]] for layer in range(first, n_layers)
+    ):
+        file.refuse(f"{key} is {n_layers - first} of {n_layers} layers, which find no keys to share", _GET_ANOTHER)
 
 
 def _check_attention(file: GGUFFile, prefix: str, sizes: Mapping[str, int]) -> None:

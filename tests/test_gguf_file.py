@@ -256,6 +256,7 @@ def test_any_tail_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, t
         ("qwen3.attention.head_count", count(0), "Each must be at least 1"),
         ("qwen3.attention.head_count", None, "one number or one for each"),
         ("qwen3.attention.key_length_swa", count(8), "they must be one number above 0"),
+        ("qwen3.rope.dimension_count_swa", count(8), "it must be 16, and even"),
         ("qwen3.attention.value_length", count(8), "they must be one number above 0"),
         ("qwen3.rope.dimension_count", count(8), "qwen3.rope.dimension_count = 8"),
         ("qwen3.rope.dimension_count", count(0), "it must be 16, and even"),
@@ -307,6 +308,38 @@ def test_unfit_models_are_refused(model: GGUFFile, key: str, value: MetaValue | 
 def test_fit_models_pass(model: GGUFFile, values: dict[str, MetaValue | None]) -> None:
     """Optional keys and the forms that llama.cpp takes are no fault."""
     assert check_model(changed(model, values)).n_layers == 2
+
+
+@pytest.mark.parametrize(
+    ("n_layers", "n_shared", "pattern", "is_fit"),
+    [
+        (4, 0, (0, 1, 0, 1), True),
+        (4, 1, (0, 1, 0, 0), True),
+        (4, 1, (0, 1, 0, 1), True),
+        (4, 1, (0, 0, 0, 1), False),
+        (4, 2, (1, 0, 0, 1), True),
+        (4, 2, (1, 1, 0, 0), False),
+        (4, 2, (0, 1, 1, 1), False),
+        (3, 2, (1, 1, 1), False),
+    ],
+)
+def test_layers_that_share_keys_find_them(
+    model: GGUFFile, n_layers: int, n_shared: int, pattern: tuple[int, ...], *, is_fit: bool
+) -> None:
+    """One with a window uses the last but one layer that has keys of its own, another the last; it must be alike."""
+    metadata = {key.replace("qwen3.", "gemma4."): value for key, value in model.metadata.items()}
+    metadata |= {
+        "general.architecture": text("gemma4"),
+        "gemma4.block_count": count(n_layers),
+        "gemma4.attention.shared_kv_layers": count(n_shared),
+        "gemma4.attention.sliding_window_pattern": array(GGUFValueType.INT32, *pattern),
+    }
+    gemma = replace(model, metadata=metadata)
+    if is_fit:
+        assert check_model(gemma).n_layers == n_layers
+    else:
+        with pytest.raises(ModelFileError, match=f"is {n_shared} of {n_layers} layers, which find no keys to share"):
+            check_model(gemma)
 
 
 def test_embedding_is_needed(model: GGUFFile) -> None:

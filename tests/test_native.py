@@ -15,6 +15,7 @@ from cascade.backends.native import ContextSize, NativeModel
 from cascade.backends.native_rows import Rows, Run
 from cascade.backends.native_vocabulary import load_vocabulary
 from cascade.backends.quantize import Quantisation, quantize
+from cascade.machine import n_cores, n_threads
 from tests.gguf_files import write_adapter, write_model
 
 SIZE = ContextSize(n_ctx=256, n_seq_max=4, n_batch=32, n_threads=1)
@@ -93,6 +94,14 @@ def test_a_gap_in_positions_is_llama_cpps_error(native: NativeModel) -> None:
     native.decode(GOOD, (5, 6))
     with pytest.raises(DecodeError, match="llama_decode returned -1"):
         native.decode(Rows.of([Run([1], 9, (0,), is_output=True)]), (5, 6))
+
+
+def test_there_are_never_more_threads_than_cores(tmp_path: Path) -> None:
+    """However many are wanted: where the system started no more of them, OpenMP would end the process."""
+    assert (n_threads(0), n_threads(1), n_threads(1_024)) == (n_cores(), 1, n_cores())
+    native = NativeModel(write_model(tmp_path / "tiny.gguf"), replace(SIZE, n_threads=1_024))
+    assert np.isfinite(native.decode(GOOD, (5, 6))).all()
+    native.close()
 
 
 def test_a_closed_model_refuses_everything(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from cascade.backends.native_log import native_log, signals_held
 from cascade.backends.native_rows import Rows
 from cascade.backends.native_tokenizer import LlamaTokenizer
 from cascade.errors import ClosedError, DecodeError, ModelFileError
-from cascade.machine import n_cores
+from cascade.machine import n_threads
 
 _PAD = 256  # llama.cpp rounds n_ctx up to this
 _MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
@@ -37,7 +37,7 @@ class ContextSize:
         n_seq_max: Sequences, 2 to 256.
         n_batch: Most tokens of one decode; all go through the layers together.
         n_ask: Most tokens of a decode that asks questions of items computed before.
-        n_threads: Threads; 0 for all cores this process may use.
+        n_threads: Threads, at most one for each core that this process may use; 0 for all of these.
         n_gpu_layers: Layers on a GPU; -1 for all.
         flash_attention: Whether masked tiles of the shared cache are skipped.
         use_extra_bufts: Whether llama.cpp may rearrange quantised weights for this processor; None to find out whether
@@ -100,7 +100,7 @@ class NativeModel:
         params.kv_unified = True
         params.pooling_type = llama_cpp.LLAMA_POOLING_TYPE_NONE  # a reranker file asks for RANK, which has no logits
         params.flash_attn_type = 1 if size.flash_attention else 0
-        params.n_threads = params.n_threads_batch = size.n_threads or n_cores()
+        params.n_threads = params.n_threads_batch = n_threads(size.n_threads)
         with signals_held():
             context = llama_cpp.llama_init_from_model(self._model, params)
         if not context:

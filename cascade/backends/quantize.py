@@ -18,7 +18,7 @@ from cascade.backends.llama_library import llama_cpp
 from cascade.errors import InputError, MachineError, ModelFileError
 from cascade.files import is_folder, is_there
 from cascade.gguf_file import read_gguf
-from cascade.machine import n_cores
+from cascade.machine import n_threads
 from cascade.model_facts import check_model
 from cascade.model_formats import matrix_type
 from cascade.output_file import check_output, whole_file
@@ -44,7 +44,7 @@ class Quantisation:
         source: The model to read.
         target: The file to write.
         type: A key of ``types()``, in any case.
-        n_threads: Threads; 0 for all cores this process may use.
+        n_threads: Threads, at most one for each core that this process may use; 0 for all of these.
         force: Whether a target that exists is replaced.
         allow_requantize: Whether the source may be quantised already.
     """
@@ -139,7 +139,7 @@ def _run(wanted: Quantisation, number: int, part: Path, tell: Tell) -> None:
     """Let a process of its own write the file; whatever happens here, it does not outlive this."""
     # -P: a folder named cascade where the command is called must not stand in for this package.
     command = [sys.executable, "-P", "-m", "cascade.backends.quantize_process", str(wanted.source), str(part)]
-    command += [str(number), str(wanted.n_threads or n_cores()), str(int(wanted.allow_requantize))]
+    command += [str(number), str(n_threads(wanted.n_threads)), str(int(wanted.allow_requantize))]
     command += [file_hash(wanted.source)]
     with (
         tempfile.TemporaryFile() as errors,
