@@ -22,6 +22,7 @@ from cascade.prompt import Limits, PromptBuilder
 from cascade.report import Decision, Report, Step
 from cascade.request import OnDecision, Request, new_request
 from cascade.tree import Cascade
+from cascade.walk import Walk
 
 
 class Engine:
@@ -122,7 +123,7 @@ class Engine:
             BackendError: Scoring failed, or the engine was closed.
         """
         request = self._submit(self._request(task, items, cascade, budget, on_decision))
-        return request.report(request.done.result())
+        return request.report(self._wait(request))
 
     async def aclassify(
         self,
@@ -176,7 +177,7 @@ class Engine:
             BackendError: As ``classify``.
         """
         request = self._probe(task, items, cascade, stages)
-        return [tuple(walk.steps) for walk in request.done.result()]
+        return [tuple(walk.steps) for walk in self._wait(request)]
 
     async def aprobe(self, task: Task | str, items: Sequence[Item], cascade: Cascade | str, *stages: str) -> Report:
         """``probe`` for async callers, with what it cost; cancelling the await drops the request.
@@ -265,6 +266,14 @@ class Engine:
     def _probe(self, task: Task | str, items: Sequence[Item], cascade: Cascade | str, stages: Sequence[str]) -> Request:
         request = self._request(task, items, cascade, None)
         return self._submit(request, only=stages or [stage.name for stage in request.cascade.stages])
+
+    def _wait(self, request: Request) -> list[Walk]:
+        """What a request was answered; it is dropped where its caller is interrupted meanwhile."""
+        try:
+            return request.done.result()
+        except BaseException:
+            self._loop.cancel(request)
+            raise
 
     def _submit(self, request: Request, only: Sequence[str] = ()) -> Request:
         request.begin(only)
