@@ -111,5 +111,5 @@ class Watched:
         for observer in self._observers:
             try:
                 what(observer)
-            except Exception:  # an observer's fault may not hurt the request
+            except BaseException:
                 log.exception("an observer failed", observer=type(observer).__name__)

@@ -182,7 +182,7 @@ class Request:
         stats.decode_ms += cost.elapsed_ms
         stats.predicted_ms += predicted_ms * n_own / n_all
 
-    def tell(self, settled: Sequence[Walk]) -> Exception | None:
+    def tell(self, settled: Sequence[Walk]) -> BaseException | None:
         """Tell the caller of decisions that have settled; what its function raises comes back.
 
         Where certain stages were to be put to all items, one that a server could not answer is an error.
@@ -194,7 +194,7 @@ class Request:
             try:
                 for walk in settled:
                     self.on_decision(self._decision(walk))
-            except Exception as error:  # noqa: BLE001 - the caller's own fault, which may not hurt other requests
+            except BaseException as error:  # noqa: BLE001 - the caller's own fault, which may not hurt other requests
                 return error
         return None
 

@@ -14,6 +14,7 @@ from cascade import (
     BackendError,
     ClosedError,
     ConfigError,
+    Decision,
     Engine,
     InputError,
     Item,
@@ -324,3 +325,17 @@ def test_every_decision_says_what_produced_it() -> None:
     assert set(decision.provenance.adapters) == {"relevant", "primary", "supporting"}
     assert decision.provenance.label_tokens == (256, 257)
     assert decision.provenance.prompt_format == "embedded"
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_whatever_a_callers_function_raises_ends_its_request_alone(error: type[BaseException]) -> None:
+    """Not even what would end a program ends the engine's thread: the caller gets it, and others are answered."""
+
+    def leave(_: Decision) -> None:
+        raise error
+
+    items = [Item(id="1", kind="function", name="parse")]
+    with Engine.open() as engine:
+        with pytest.raises(error):
+            engine.classify("fix the parser", items, on_decision=leave)
+        assert engine.classify("fix the parser", items).decisions
