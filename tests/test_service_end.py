@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -80,6 +81,27 @@ def test_a_service_that_is_told_to_end_at_once() -> None:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("second", "code"), [(signal.SIGTERM, ExitCode.TERMINATED), (signal.SIGINT, ExitCode.INTERRUPTED)]
+)
+def test_a_second_signal_ends_a_service_at_once(first: signal.Signals, second: signal.Signals, code: ExitCode) -> None:
+    """While an open call is waited for, one more signal does not wait, and the exit code is that signal's."""
+    with _process("--grace", "3600") as (process, said):
+        host, port = str(said["url"]).removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as caller:
+            caller.sendall(
+                b"POST /v1/systemone HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+            )
+            assert caller.recv(100).startswith(b"HTTP/1.1 100")  # it waits for the body
+            process.send_signal(first)
+            asyncio.run(_until_refused(str(said["url"])))
+            process.send_signal(second)
+            _, logged = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == code
+    assert logged.splitlines()[-1] == f"error: {code.name.lower()}"
 
 
 def test_spans_are_sent_where_the_variables_say() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Iterator, Sequence
 from email.message import Message
@@ -182,7 +183,33 @@ def test_odd_paths_and_methods_are_told_so(url: str, line: bytes, status: int) -
 
 
 @pytest.mark.parametrize("upgrade", [b"websocket", b"h2c"])
-def test_an_upgrade_is_left_out(url: str, upgrade: bytes) -> None:
-    """Who would rather speak something else is answered in HTTP/1.1."""
-    (answer,) = _answers(url, HEALTH + b"Upgrade: " + upgrade + b"\r\nConnection: Upgrade, close\r\n\r\n")
+def test_an_upgrade_is_left_out(url: str, upgrade: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """Who would rather speak something else is answered in HTTP/1.1, and nobody is told to install anything."""
+    with caplog.at_level(logging.WARNING):
+        (answer,) = _answers(url, HEALTH + b"Upgrade: " + upgrade + b"\r\nConnection: Upgrade, close\r\n\r\n")
     assert answer.json()["status"] == "ok"
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        (b"http://host/health", 200),
+        (b"HTTP://host:80/health?a=b", 200),
+        (b"http://host", 404),
+        (b"http://host//health", 404),
+        (b"ftp://host/health", 404),
+    ],
+)
+def test_a_whole_url_is_a_target(url: str, target: bytes, status: int) -> None:
+    """A request to `GET http://host/path` is answered as one to `GET /path`."""
+    (answer,) = _answers(url, b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n" + END)
+    assert answer.status_code == status
+
+
+def test_a_whole_url_needs_the_token(service: Service) -> None:
+    """The token is asked for by the path, however it is written."""
+    with serving(service.engine, service.metrics, ServiceSettings(token="t")) as url:  # noqa: S106 - a test's
+        for target, status in ((b"http://host/health", 200), (b"http://health/v1/models", 401)):
+            (answer,) = _answers(url, b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n" + END)
+            assert answer.status_code == status

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, results
+from cascade.cli.signals import end_at_once
 from cascade.config import read_config, shipped_config
 from cascade.engine import Engine
 from cascade.errors import InputError, MachineError
@@ -42,6 +43,9 @@ def serve(  # noqa: PLR0913 - the command line's options
 ) -> None:
     """Serve cascades and System One questions over HTTP until interrupted.
 
+    SIGTERM lets in nobody new, waits for open calls as long as --grace says, and ends with exit code 0; a second
+    signal ends it at once.
+
     The bearer token that callers must show is read from CASCADE_SERVE_TOKEN; without it everybody is let in.
     """
     try:
@@ -66,12 +70,8 @@ def serve(  # noqa: PLR0913 - the command line's options
         Engine.open(read, (metrics, *observers)) as engine,
     ):
         show_logs()
-        server = Server(make_app(engine, metrics, settings, spans), engine, grace)
-
-        def end(_signal: int, _frame: object) -> None:
-            server.should_exit = True
-
-        signal.signal(signal.SIGTERM, end)  # before uvicorn listens for it, and when it raises it once more at its end
+        server = Server(make_app(engine, metrics, settings, spans), engine, grace, end_at_once)
+        signal.signal(signal.SIGTERM, server.handle_exit)  # before uvicorn listens for it, and after
         url = url_of(listening)
         if json:
             print_json({"url": url, "cascades": list(engine.cascades), "needs_token": bool(settings.token)})

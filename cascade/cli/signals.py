@@ -30,7 +30,7 @@ class Signals:
         if threading.current_thread() is threading.main_thread():  # no other may set handlers
             found = {number: signal.getsignal(number) for number in _WORDS}
             self._before = {number: handler for number, handler in found.items() if handler in _PYTHONS_OWN}
-        self._handle(_end_at_once)
+        self._handle(end_at_once)
 
     def put_back(self) -> None:
         """Leave everything as it was before."""
@@ -44,10 +44,10 @@ class Signals:
             self._handle(self._unwind)
             yield
         finally:
-            self._handle(_end_at_once)
+            self._handle(end_at_once)
 
     def _unwind(self, number: int, _frame: FrameType | None) -> None:
-        self._handle(_end_at_once)
+        self._handle(end_at_once)
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(128 + number)
@@ -57,7 +57,7 @@ class Signals:
             signal.signal(number, handler)
 
 
-def _end_at_once(number: int, _frame: FrameType | None) -> None:
+def end_at_once(number: int, _frame: FrameType | None) -> None:
     """End the process with one line; nothing else runs, not even what Python does at its end."""
     start = _SHOW_CURSOR if os.isatty(_STDERR) and os.environ.get("TERM") != "dumb" else b""
     try:

@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from cascade.engine import Engine
 from cascade.service import cascades, systemone
 from cascade.service.bodies import HealthBody
-from cascade.service.limits import Gate, Heads, TokenGuard
+from cascade.service.limits import Gate, Heads, Targets, TokenGuard
 from cascade.service.metrics import Meter, Metrics
 from cascade.service.problems import add_problems, responses
 from cascade.service.settings import ServiceSettings
@@ -89,4 +89,5 @@ def make_app(
         app.add_middleware(TokenGuard, token=settings.token)
     app.add_middleware(Heads)
     app.add_middleware(Meter, metrics=metrics)
+    app.add_middleware(Targets)
     return app

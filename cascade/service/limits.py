@@ -1,4 +1,4 @@
-"""What stands before every endpoint: HEAD, the token, the number of calls at once, and the size of bodies.
+"""What stands before every endpoint: whole URLs, HEAD, the token, the number of calls at once, and the size of bodies.
 
 Each is a bare ASGI middleware, so that an endpoint still hears when its caller leaves.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 from contextlib import suppress
 from http import HTTPStatus
 
@@ -24,8 +25,29 @@ QUICK_PATHS = frozenset({"/health", "/metrics"})
 """Paths that are answered however many calls are open."""
 
 
+_AUTHORITY = re.compile(r"https?://[^/?]*", re.IGNORECASE)
 _CLOSE = {"Connection": "close"}  # nobody waits for the rest of the body
 _DRAIN_S = 10.0
+
+
+class Targets:
+    """Takes the path of requests whose target is a whole URL, as clients send it that know of a proxy.
+
+    Source: RFC 9112, section 3.2.2: a server accepts this form in every request.
+
+    Args:
+        app: What stands behind it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hands on."""
+        if scope["type"] == "http" and (authority := _AUTHORITY.match(scope["path"])):
+            scope["path"] = scope["path"][authority.end() :] or "/"
+            scope["raw_path"] = _AUTHORITY.sub("", scope["raw_path"].decode("ascii"), count=1).encode("ascii") or b"/"
+        await self._app(scope, receive, send)
 
 
 class Heads:

@@ -41,6 +41,9 @@ class Protocol(H11Protocol):
             self.conn.receive_data(b"")
             self.handle_events()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing of an upgrade that is left out: uvicorn would advise a package that changes nothing here."""
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP; uvicorn calls this while it handles h11's error."""
         error = sys.exception()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
+from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -22,9 +25,16 @@ class Server(uvicorn.Server):
         app: The service.
         engine: What it asks.
         grace_s: How long requests may go on, in seconds.
+        at_once: What a second signal calls; None to wait for the end that the first one asked for.
     """
 
-    def __init__(self, app: FastAPI, engine: Engine, grace_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        engine: Engine,
+        grace_s: float = 10.0,
+        at_once: Callable[[int, FrameType | None], object] | None = None,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -40,6 +50,20 @@ class Server(uvicorn.Server):
         )
         self._engine = engine
         self._grace_s = grace_s
+        self._at_once = at_once
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal: the first one ends the service in good order, a second one at once.
+
+        uvicorn raises those that it notes once more at its end; after a SIGTERM the end is as it was asked for, so that
+        one is not noted.
+        """
+        if self.should_exit and self._at_once is not None:
+            self._at_once(sig, frame)
+        elif sig == signal.SIGTERM:
+            self.should_exit = True
+        else:
+            super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End: take no more calls, wait for those that are open, settle what is left."""
