@@ -55,6 +55,19 @@ class ModelSet:
     model: ModelFacts
     adapters: Mapping[str, Adapter]
 
+    def check_files(self) -> None:
+        """Refuse files that are not what they were when the set was made; to be called once they are loaded.
+
+        Raises:
+            ModelFileError: Names the file that changed.
+        """
+        for path, sha256 in (
+            (self.model_path, self.model_sha256),
+            *((a.path, a.sha256) for a in self.adapters.values()),
+        ):
+            if file_hash(path) != sha256:
+                raise _changed(path)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hub:
@@ -124,14 +137,14 @@ def load_model_set(config: Config, hub: Hub | None = None) -> ModelSet:
         msg = "model.path: no model is given here, servers answer everything. Give one for what this process shall do."
         raise ConfigError(msg)
     model_path = config.model.path or (hub or Hub()).download(config.model)
-    with _named("model.path" if config.model.path else "model.repo_id"):
+    with _named("model.path" if config.model.path else "model.repo_id"), unchanged(model_path):
         file = read_gguf(model_path)
         model = check_model(file)
         check_labels(file, (labels.yes, labels.no))
         model_sha256 = file_hash(model_path)
     adapters = {}
     for name, entry in config.files.items():
-        with _named(f"adapters.{name}"):
+        with _named(f"adapters.{name}"), unchanged(entry.path):
             file = read_gguf(entry.path)
             facts = check_adapter(file, model, model_sha256)
             check_weights(file, _read_weights(file))
@@ -141,14 +154,13 @@ def load_model_set(config: Config, hub: Hub | None = None) -> ModelSet:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hex; kept until the file's size or time changes.
+    """SHA-256 of a file, in hex; kept until another file is at its path, or its size or a time changes.
 
     Raises:
         ModelFileError: The file cannot be read.
     """
     try:
-        status = path.stat()
-        return _hash(path, status.st_size, status.st_mtime_ns)
+        return _hash(path, *_identity(path))
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -172,8 +184,39 @@ def _unreadable(path: Path, error: OSError) -> ModelFileError:
     return ModelFileError(f"{path}: cannot be read ({error.strerror}). Give the path of a readable file.")
 
 
+@contextmanager
+def unchanged(path: Path) -> Iterator[None]:
+    """Refuse a file that changes while it is read in parts, which would not be of one file.
+
+    Raises:
+        ModelFileError: It changed.
+    """
+    before = _seen(path)
+    yield
+    if _seen(path) != before:
+        raise _changed(path)
+
+
+def _changed(path: Path) -> ModelFileError:
+    return ModelFileError(f"{path}: changed while it was opened. Replace files by renaming, and open it again.")
+
+
+def _seen(path: Path) -> tuple[int, ...] | None:
+    """The identity of a file; None where there is none, which whoever reads it says better."""
+    try:
+        return _identity(path)
+    except (OSError, ValueError):  # ValueError: a zero byte in the path
+        return None
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """What differs once a file is replaced or written to: device, inode, bytes, and both times in nanoseconds."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 @lru_cache(maxsize=256)
-def _hash(path: Path, _size: int, _mtime_ns: int) -> str:
+def _hash(path: Path, *_identity: int) -> str:
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

@@ -17,7 +17,7 @@ import pytest
 from gguf import GGMLQuantizationType, GGUFValueType
 
 from cascade.adapter_facts import AdapterFacts, check_adapter
-from cascade.adapters import Hub, file_hash, load_model_set
+from cascade.adapters import Hub, file_hash, load_model_set, unchanged
 from cascade.config import AdapterConfig, Config, ModelConfig
 from cascade.errors import ConfigError, ModelFileError
 from cascade.extras import install_extra
@@ -238,6 +238,32 @@ def test_hash_follows_the_file(tmp_path: Path) -> None:
     assert file_hash(path) == hashlib.sha256(b"two").hexdigest()
     with pytest.raises(ModelFileError, match="cannot be read"):
         file_hash(tmp_path / "missing")
+
+
+def test_a_hash_does_not_outlive_its_file(tmp_path: Path) -> None:
+    """Another file of the same size and time has its own hash, written over the first or renamed to its path."""
+    path, other = tmp_path / "file", tmp_path / "other"
+    for content in (b"one", b"two"):
+        path.write_bytes(content)
+        os.utime(path, ns=(1, 1))
+        assert file_hash(path) == hashlib.sha256(content).hexdigest()
+    other.write_bytes(b"six")
+    os.utime(other, ns=(1, 1))
+    other.replace(path)
+    assert file_hash(path) == hashlib.sha256(b"six").hexdigest()
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    """What two reads of a file give must be of one file; one that stays, or was never there, is none of this."""
+    path = tmp_path / "file"
+    with unchanged(path):
+        assert not path.exists()
+    path.write_bytes(b"one")
+    with unchanged(path):
+        path.read_bytes()
+    for change in (lambda: path.write_bytes(b"more"), path.unlink):
+        with pytest.raises(ModelFileError, match="file: changed while it was opened"), unchanged(path):
+            change()
 
 
 HUB_MODEL = ModelConfig(repo_id="Qwen/Qwen3-0.6B-GGUF", filename="Qwen3-0.6B-Q8_0.gguf")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ import pytest
 from cascade import BASE, Config, ConfigError, Engine, Item, ModelFileError, Task, read_config
 from cascade.adapters import ModelSet, load_model_set
 from cascade.backends.base import Probe, Wave
+from cascade.backends.embedded import open_backend
 from cascade.backends.native import ContextSize, NativeModel
 from cascade.backends.native_rows import Rows, Run
 from cascade.backends.runner import LlamaRunner
@@ -25,7 +27,7 @@ from cascade.scoring import p_yes
 from cascade.stage import Question
 from cascade.tree import Cascade
 from tests.asyncs import run
-from tests.gguf_files import Lora, write_adapter, write_model
+from tests.gguf_files import TOKENS, Lora, write_adapter, write_model
 from tests.requests import files, symbols
 from tests.rig import LeakyRunner, Rig, probes_of
 from tests.shipped import questions_alone
@@ -261,18 +263,54 @@ def test_more_items_than_sequences_and_cells_are_chunked(config: Config) -> None
 
 def test_another_model_needs_only_its_config_lines(tmp_path: Path) -> None:
     """A model from a path, a chat format and the base as adapter: the same engine, no other change."""
-    write_model(tmp_path / "other.gguf")
-    (tmp_path / "mine.toml").write_text(
-        '[model]\npath = "other.gguf"\nformat = "qwen3"\n[cascade.c]\nlabels = ["drop", "keep"]\n'
+    task, items = symbols(4, 6)
+    with Engine.open(_base_alone(tmp_path)) as engine:
+        report = engine.classify(task, items, "c")
+    assert len(report.decisions) == 6
+    assert (report.provenance.prompt_format, report.provenance.adapters) == ("qwen3", {})
+
+
+def _base_alone(folder: Path) -> Path:
+    """A config of one question to a tiny model beside it."""
+    write_model(folder / "tiny.gguf")
+    path = folder / "tiny.toml"
+    path.write_text(
+        '[model]\npath = "tiny.gguf"\nformat = "qwen3"\n[cascade.c]\nlabels = ["drop", "keep"]\n'
         '[[cascade.c.stages]]\nname = "s"\nquestion = "does it matter?"\nadapter = "base"\n'
         'yes = { label = "keep" }\nno = { label = "drop" }\n',
         encoding="utf-8",
     )
+    return path
+
+
+@pytest.mark.parametrize("change", ["overwritten", "cut short", "replaced", "deleted"])
+def test_a_model_file_that_changes_while_it_answers_changes_nothing(tmp_path: Path, change: str) -> None:
+    """Whatever becomes of a file, an engine goes on with what it loaded, which its report names."""
     task, items = symbols(4, 6)
-    with Engine.open(tmp_path / "mine.toml") as engine:
-        report = engine.classify(task, items, "c")
-    assert len(report.decisions) == 6
-    assert (report.provenance.prompt_format, report.provenance.adapters) == ("qwen3", {})
+    config, file = _base_alone(tmp_path), tmp_path / "tiny.gguf"
+    with Engine.open(config) as engine:
+        before = engine.classify(task, items, "c")
+        if change == "overwritten":
+            with file.open("r+b") as handle:
+                handle.write(bytes(file.stat().st_size))
+        elif change == "cut short":
+            os.truncate(file, 100)
+        elif change == "replaced":
+            write_model(tmp_path / "new.gguf", tokens=("new", *TOKENS)).replace(file)
+        else:
+            file.unlink()
+        after = engine.classify(task, items, "c")
+    assert after.decisions == before.decisions
+    assert after.provenance == before.provenance
+
+
+def test_a_file_that_changes_between_its_check_and_its_load_is_refused(tmp_path: Path) -> None:
+    """What was hashed and what was loaded must be the same, or reports would name another model."""
+    config = read_config(_base_alone(tmp_path))
+    models = load_model_set(config)
+    write_model(tmp_path / "tiny.gguf", tokens=("new", *TOKENS))
+    with pytest.raises(ModelFileError, match=r"tiny.gguf: changed while it was opened. Replace files by renaming"):
+        open_backend(config, config.cascades(), None, models)
 
 
 def test_an_adapter_of_another_base_is_refused(tmp_path: Path, config: Config) -> None:

@@ -47,13 +47,14 @@ class LlamaBackend:
             costs: What was measured of this model here; None for the default, at a pace that is measured now.
 
         Raises:
-            ModelFileError: llama.cpp refused a file.
+            ModelFileError: llama.cpp refused a file, or one has changed.
             ConfigError: The prompt format's labels are not single tokens of this model.
         """
         native = NativeModel(models.model_path, size)
         try:
             for adapter in models.adapters.values():
                 native.load_adapter(adapter.name, adapter.path, adapter.scale)
+            models.check_files()
             labels = PromptBuilder(form, native.tokenizer).label_tokens()
             measured = 1.0 if costs else pace(native, Costs())
         except CascadeError:

@@ -73,6 +73,8 @@ class NativeModel:
         self._adapters: dict[str, tuple[Any, float]] = {}
         self._flag, self._is_interrupted = _abort_flag()
         params = llama_cpp.llama_model_default_params()
+        # Weights are read and not mapped: a file that is written to would change or end what maps it.
+        params.load_mode = llama_cpp.LLAMA_LOAD_MODE_NONE
         params.n_gpu_layers = size.n_gpu_layers if size.n_gpu_layers >= 0 else 1_000
         allowed = size.use_extra_bufts
         params.use_extra_bufts = may_use_extra_buffers(path) if allowed is None else allowed

@@ -116,7 +116,9 @@ def _load(config: Config, cascades: Mapping[str, Cascade]) -> _Here:
         return _Here(form=form, tokenizer=backend.tokenizer, model=models.model, backend=backend)
     from cascade.backends.native_vocabulary import load_vocabulary  # noqa: PLC0415 - as above
 
-    return _Here(form=form, tokenizer=load_vocabulary(models.model_path), model=models.model)
+    tokenizer = load_vocabulary(models.model_path)
+    models.check_files()
+    return _Here(form=form, tokenizer=tokenizer, model=models.model)
 
 
 def _server(name: str, config: Config, prompts: Prompts) -> ServerBackend:
