@@ -168,6 +168,7 @@ def test_without_the_extras_the_command_says_what_to_install() -> None:
         ("opentelemetry.sdk", ["serve", "--traces"], "telemetry"),
     ):
         program = code.format(missing=missing, command=command)
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
+        line = [sys.executable, "-c", program]
+        done = subprocess.run(line, capture_output=True, encoding="utf-8", check=False, cwd=ROOT)
         assert done.returncode == ExitCode.FAILURE
         assert f"`{install_extra(extra)}`" in done.stderr
