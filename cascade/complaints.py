@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -26,6 +27,18 @@ Loc = tuple[int | str, ...]
 """A key as pydantic names it, tags included."""
 
 _MAX_COMPLAINTS = 3
+_LONGEST = 40  # characters shown of a text that was given
+_JSON_KINDS = {
+    **dict.fromkeys(("tuple_type", "list_type"), "an array"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "an object"),
+    "string_type": "a string",
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "an integer"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    "finite_number": "a finite number",
+}
+_ENTRIES = {"item": "entry", "items": "entries"}
+_LENGTH = re.compile(r"(at (?:least|most) \d+) (items?)")
 _PASSWORD = re.compile(r"//[^/@]*@")
 
 
@@ -52,6 +65,31 @@ def shown(value: object) -> str:
         return "a number of very many digits"
 
 
+def json_wanted(entry: Mapping[str, Any]) -> str:
+    """What a value of JSON must be, in JSON's words.
+
+    Args:
+        entry: What pydantic says of it.
+    """
+    kind = _JSON_KINDS.get(entry["type"])
+    if kind is not None:
+        return f"must be {kind}"
+    said = re.sub(r"^\w+ should ", "must ", entry["msg"].removeprefix("Value error, "))
+    return _LENGTH.sub(lambda found: f"{found[1]} {_ENTRIES[found[2]]}", said.replace(" after validation", ""))
+
+
+def json_shown(value: object) -> str:
+    """A value of JSON that was given, in short."""
+    match value:
+        case dict():
+            return "an object"
+        case list() | tuple():
+            return "an array"
+        case _:
+            text = json.dumps(value)
+            return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
 def _complaint(table: dict[str, Any], entry: ErrorDetails) -> str:
     key = _key(table, entry["loc"])
     match entry["type"]:
@@ -63,6 +101,10 @@ def _complaint(table: dict[str, Any], entry: ErrorDetails) -> str:
             problem = "a table is needed"
         case "path_type":
             problem = "the path of a file is needed, in quotes"
+        case "tuple_type" | "list_type":
+            problem = "an array is needed"
+        case "dict_type":
+            problem = "a table is needed"
         case _:
             problem = entry["msg"].removeprefix("Value error, ")
     return f"{key}: {problem} (given {shown(entry['input'])})"

@@ -42,7 +42,7 @@ class Item:
 
     Attributes:
         id: Unique within a request; comes back in the decision.
-        kind: What it is in one word, such as ``method``, ``class`` or ``file``.
+        kind: What it is, in a word or two, such as ``method``, ``class`` or ``type alias``.
         name: Qualified name or path.
         signature: One line: parameters of a function, bases of a class, symbols of a file.
         doc: First line of its documentation.
@@ -57,7 +57,7 @@ class Item:
     """
 
     id: str
-    kind: str
+    kind: str = "item"
     name: str
     signature: str = ""
     doc: str = ""

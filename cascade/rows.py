@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from cascade.candidates.commits import CommitTask
-from cascade.complaints import shown
+from cascade.complaints import json_shown, json_wanted
 from cascade.errors import InputError, ItemError
 from cascade.files import name_of
 from cascade.item_rows import ItemRow, LabelledTaskRow
@@ -55,14 +55,14 @@ class Labelled:
 
 
 def read_items(path: Path, cascade: Cascade | None = None) -> list[Item]:
-    """The items of a JSON-lines file, one object a line, plain or gzipped.
+    """The items of a JSON-lines file, one object a line, plain or gzipped; a file may have none.
 
     Args:
         path: The file; ``-`` for stdin.
         cascade: What will be asked of them; None if that is not known yet.
 
     Raises:
-        InputError: There is none, or one cannot be asked; names file, line and field.
+        InputError: The file cannot be read, or an item cannot be asked; names file, line and field.
     """
     found: list[Item] = []
     first: dict[str, str] = {}
@@ -75,9 +75,6 @@ def read_items(path: Path, cascade: Cascade | None = None) -> list[Item]:
             )
         _check_tiers(item, where, "tiers", cascade)
         found.append(item)
-    if not found:
-        msg = f"{name_of(path)}: has no items. {REMEDY}"
-        raise InputError(msg)
     return found
 
 
@@ -198,7 +195,7 @@ def _parse(model: type[_Model], value: dict[str, Any], where: str) -> _Model:
             case "extra_forbidden":
                 problem = "there is no such field. Remove it, or write it as the others are"
             case _:
-                problem = f"{first['msg'].removeprefix('Value error, ')} (given {shown(first['input'])})"
+                problem = f"{json_wanted(first)} (given {json_shown(first['input'])})"
         _refuse(where, field, problem, error)
 
 

@@ -156,6 +156,21 @@ def test_no_candidates_are_explained(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert "There are no candidates" in found["repository"]["messages"][-1]
 
 
+def test_no_items_are_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As over HTTP and from Python, no items get a report without decisions; a note says that there were none."""
+    for content in ("", "\n \n"):
+        path = tmp_path / "items.jsonl"
+        path.write_text(content, encoding="utf-8")
+        command = ["classify", "--task", "t", "--items", str(path)]
+        assert main(command) == ExitCode.DONE
+        shown = capsys.readouterr()
+        assert shown.out.startswith("0 candidates")
+        assert f"{path}: has no items" in " ".join(shown.err.split())
+        assert main([*command, "--json"]) == ExitCode.DONE
+        found = json.loads(capsys.readouterr().out)
+        assert (found["decisions"], found["stats"]["items"]) == ([], 0)
+
+
 def test_items_come_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--items replaces the repository; the decisions keep the file's order."""
     path = tmp_path / "items.jsonl"
@@ -198,7 +213,6 @@ def test_task_and_items_come_from_files_and_stdin(tmp_path: Path, capsys: pytest
         (["--task", "-", "--repo", "."], "--task-file -"),
         (["--task", " \t\n", "--repo", "."], "--task: the task is empty"),
         (["--task-file", "/dev/null", "--repo", "."], "/dev/null: the task is empty"),
-        (["--task", "t", "--items", "/dev/null"], "/dev/null: has no items"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

@@ -315,6 +315,13 @@ def test_the_shipped_config() -> None:
             id="target that is no table",
         ),
         pytest.param(
+            'labels = ["irrelevant", "relevant"]',
+            'labels = "irrelevant"',
+            "cascade.scope.labels",
+            "an array is needed (given 'irrelevant')",
+            id="labels that are no array",
+        ),
+        pytest.param(
             'combine = "mean"',
             'combine = "all"',
             "cascade.scope.stages.relevant.combine",

@@ -60,6 +60,8 @@ def classify(  # noqa: PLR0913 - the command line's options
         reading: dict[str, object] = {}
         if items is not None:
             found = read_items(items, tree)
+            if not found:
+                note(f"{name_of(items)}: has no items, so there is nothing to label")
         else:
             candidates, found = _candidates(repo or Path(), request, tree)
             request, reading = candidates.task, {"repository": candidates.reading()}

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 
+from cascade.complaints import json_shown, json_wanted
 from cascade.service.problems import UNFIT, RefusedError
 
 Place = tuple[int | str, ...]
 """Keys and numbers that lead to a value within a body."""
-
-_KINDS = {
-    "tuple_type": "must be an array",
-    "list_type": "must be an array",
-    "dict_type": "must be an object",
-    "model_type": "must be an object",
-    "model_attributes_type": "must be an object",
-    "string_type": "must be a string",
-}
-_SHOWN = 40  # characters shown of a text that was given
 
 
 def dotted(place: Place) -> str | None:
@@ -49,21 +39,17 @@ def refusal(error: ValidationError | RequestValidationError, body: Any, model: A
             fault = "is missing. Add it; /openapi.json says what it is."
         case "union_tag_invalid":
             place = (*place, first["ctx"]["discriminator"].strip("'"))
-            fault = f"must be one of {first['ctx']['expected_tags']} (given {_shown(first['ctx']['tag'])})."
+            fault = f"must be one of {first['ctx']['expected_tags']} (given {json_shown(first['ctx']['tag'])})."
         case "extra_forbidden":
             schema = TypeAdapter(model).json_schema()
             allowed = ", ".join(dict.fromkeys(_keys(schema, schema, place[:-1])))
             fault = f"is unknown. Remove it; allowed are {allowed}."
         case _:
             # Of a union each member wants something else.
-            wanted = dict.fromkeys(_wanted(entry) for other, entry in found if other == place)
-            fault = f"{', or '.join(wanted)} (given {_shown(first['input'])})."
+            wanted = dict.fromkeys(json_wanted(entry) for other, entry in found if other == place)
+            fault = f"{', or '.join(wanted)} (given {json_shown(first['input'])})."
     field = dotted((*above, *place))
     return RefusedError(UNFIT, f"{field or 'The body'}: {fault}", field)
-
-
-def _wanted(entry: Mapping[str, Any]) -> str:
-    return _KINDS.get(entry["type"]) or entry["msg"].removeprefix("Value error, ").replace("Input should", "must")
 
 
 def _place(body: Any, error: ValidationError | RequestValidationError, entry: Mapping[str, Any]) -> Place:
@@ -90,15 +76,3 @@ def _keys(schema: Mapping[str, Any], node: Mapping[str, Any], place: Place) -> I
     inner = node.get("items") if isinstance(place[0], int) else known.get(place[0], node.get("additionalProperties"))
     if isinstance(inner, Mapping):
         yield from _keys(schema, inner, place[1:])
-
-
-def _shown(value: Any) -> str:
-    """What was given, in short."""
-    match value:
-        case dict():
-            return "an object"
-        case list() | tuple():
-            return "an array"
-        case _:
-            text = json.dumps(value)
-            return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

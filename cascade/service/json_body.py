@@ -164,7 +164,7 @@ def _fault(value: Any) -> str | None:
     if isinstance(value, str) and not _is_text(value):
         return f"has {_HALF}"
     if isinstance(value, float) and not math.isfinite(value):
-        return f"is {value}; a finite number is needed."
+        return f"is {json.dumps(value)}; a finite number is needed."
     if isinstance(value, _Long):
         return f"is a number of {value.n_digits} digits; allowed are {MAX_DIGITS}."
     return None
