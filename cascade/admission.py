@@ -70,10 +70,9 @@ class Admission:
         else:
             self._growing[request] = self._loop.create_task(self._grow(request))
 
-    def fail(self, failure: BaseException) -> None:
-        """Every request on its way gets the failure."""
-        for request, growing in self._growing.items():
-            request.complete(self._loop.time(), failure)
+    def stop(self) -> None:
+        """Build no more prompts."""
+        for growing in self._growing.values():
             growing.cancel()
 
     async def _grow(self, request: Request) -> None:
@@ -87,7 +86,7 @@ class Admission:
                         break
                     pause = self._loop.time() + _PAUSE_S
             self._opened(request)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with a request is its caller's to hear
+        except BaseException as error:  # noqa: BLE001 - whatever is wrong with a request is its caller's to hear
             request.complete(self._loop.time(), error)
         finally:
             del self._growing[request]

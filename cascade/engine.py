@@ -122,6 +122,7 @@ class Engine:
             OverloadError: Too many requests are open, or the budget cannot be kept and the engine is set to refuse.
             BackendError: Scoring failed, or the engine was closed.
         """
+        self._loop.check_may_wait()
         request = self._submit(self._request(task, items, cascade, budget, on_decision))
         return request.report(self._wait(request))
 
@@ -176,6 +177,7 @@ class Engine:
             InputError: As ``classify``, or a stage is unknown.
             BackendError: As ``classify``.
         """
+        self._loop.check_may_wait()
         request = self._probe(task, items, cascade, stages)
         return [tuple(walk.steps) for walk in self._wait(request)]
 

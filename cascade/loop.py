@@ -17,7 +17,7 @@ from cascade.admission import Admission, Rules
 from cascade.answers import faults_of, spoilt_places, walk_on
 from cascade.backends.base import Backend, Scores, Wave
 from cascade.cost_model import CostModel
-from cascade.errors import BackendError, ClosedError
+from cascade.errors import BackendError, ClosedError, InputError
 from cascade.kept import Kept
 from cascade.logs import get_logger
 from cascade.planner import Planner, Room, Terms
@@ -69,6 +69,7 @@ class Loop:
         self._failure: BaseException | None = None
         self._wake = asyncio.Event()
         self._gate = threading.Lock()  # nothing may be handed over between the last look and the end
+        self._handed: dict[Request, None] = {}  # requests that are not done, wherever they are
         self._ended = False
         self._loop = new_event_loop()
         self._admission = Admission(self._loop, builder, facts.max_prompt, self._open)
@@ -90,8 +91,9 @@ class Loop:
         Raises:
             ClosedError: The loop has stopped.
         """
+        self._handed[request] = None
+        request.done.add_done_callback(lambda _: self._forget(request))
         self._call(self._admit, request)
-        request.done.add_done_callback(lambda done: self._post(self._drop, request) if done.cancelled() else None)
 
     def cancel(self, request: Request) -> None:
         """Give a request up, from any thread; nothing happens if it is done."""
@@ -106,10 +108,34 @@ class Loop:
         """Answer every open request with what it has so far, from any thread; nothing happens once it has stopped."""
         self._post(self._settle)
 
+    def check_may_wait(self) -> None:
+        """Refuse to wait in the loop's own thread, which would wait for itself.
+
+        Raises:
+            InputError: This is that thread.
+        """
+        if threading.current_thread() is self._thread:
+            msg = (
+                "An on_decision function or an observer runs in the engine's own thread, which would wait for itself "
+                "for ever. Let another thread call classify, probe or close; aclassify and settle do not wait."
+            )
+            raise InputError(msg)
+
     def stop(self) -> None:
-        """Stop after the decode at hand; calls that wait get a ClosedError. Waits for the end."""
+        """Stop at once; calls that wait get a ClosedError. Waits for the end.
+
+        Raises:
+            InputError: This is the loop's own thread.
+        """
+        self.check_may_wait()
         self._post(self._fail, ClosedError("The engine was closed while this call was waiting. Open a new one."))
         self._thread.join()
+
+    def _forget(self, request: Request) -> None:
+        """Let go of a request that is done, in any thread."""
+        self._handed.pop(request, None)
+        if request.done.cancelled():
+            self._post(self._drop, request)
 
     def _post(self, function: Callable[..., None], *arguments: Any) -> None:
         with suppress(ClosedError):  # it has ended by itself, and nobody is left to hear
@@ -120,18 +146,28 @@ class Loop:
             if self._ended:
                 msg = "The engine is closed; open a new one."
                 raise ClosedError(msg) from self._failure
-            self._loop.call_soon_threadsafe(function, *arguments)
+            self._loop.call_soon_threadsafe(self._guarded, function, *arguments)
 
     # Everything below runs in the loop's own thread.
 
     def _main(self) -> None:
+        work = self._loop.create_task(self._work())
         try:
-            self._loop.run_until_complete(self._work())
+            while not work.done() and not self._loop.is_closed():
+                self._guarded(self._loop.run_until_complete, work)  # also raises what ends a program elsewhere in it
         finally:
             with self._gate:
                 self._ended = True
-            self._loop.run_until_complete(asyncio.sleep(0))  # requests handed over meanwhile hear the failure
+            for request in tuple(self._handed):
+                request.complete(self.now(), self._failure)
             self._loop.close()
+
+    def _guarded(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Call a function; whatever it raises fails the engine, or requests would wait for ever."""
+        try:
+            function(*arguments)
+        except BaseException as error:  # noqa: BLE001 - not even what ends a program may end this thread unheard
+            self._break(error)
 
     async def _work(self) -> None:
         try:
@@ -142,24 +178,27 @@ class Loop:
                 else:
                     self._wake.clear()
                     await self._wake.wait()
-        except Exception as error:
-            log.exception("the engine failed")
-            failure = BackendError(f"The engine failed: {error!r}. Open a new one.")
-            failure.__cause__ = error
-            self._fail(failure)
+        except BaseException as error:  # noqa: BLE001 - see above
+            self._break(error)
         finally:
             await self._backend.close()
 
+    def _break(self, error: BaseException) -> None:
+        """Stop working because of a fault."""
+        failure = BackendError(f"The engine failed: {error!r}. Open a new one.")
+        failure.__cause__ = error
+        self._fail(failure)
+        log.error("the engine failed", exc_info=error)
+
     def _fail(self, failure: BaseException) -> None:
-        """Stop working; every waiting call gets the failure."""
+        """Stop working; every waiting call gets the failure, and nothing is kept any more."""
         self._failure = self._failure or failure
-        for request in self._requests:
-            request.complete(self.now(), self._failure)
-        self._admission.fail(self._failure)
-        self._requests.clear()
-        if self._running is not None:
-            self._running.stop.ask()
         self._wake.set()
+        for request in tuple(self._handed):
+            request.complete(self.now(), self._failure)
+        self._admission.stop()
+        for request in tuple(self._requests):
+            self._let_go(request)
 
     def _admit(self, request: Request) -> None:
         if self._failure is not None:
@@ -190,7 +229,7 @@ class Loop:
         self._requests.append(request)
         self._wake.set()
         if request.ends < inf:
-            self._timers[request] = self._loop.call_at(last_moment(request), self._give_up, request)
+            self._timers[request] = self._loop.call_at(last_moment(request), self._guarded, self._give_up, request)
         running = self._running
         if running is not None and request.ends < running.ends:
             running.stop.ask()  # it cannot wait for the end of this wave
@@ -302,7 +341,7 @@ class Loop:
         if running is not None and request in running.owners:
             still = any(owner in self._requests for owner in running.owners)
             running.stop.ask() if still else running.stop.abort()
-        if request.root is not None:
+        if request.root is not None and self._failure is None:  # a backend that is about to be closed frees all
             self._backend.release([request.root])
 
     def _release(self, gone: Sequence[Kept]) -> None:

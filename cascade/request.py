@@ -194,6 +194,10 @@ class Request:
             try:
                 for walk in settled:
                     self.on_decision(self._decision(walk))
+            except StopIteration as error:  # a future that is awaited cannot hold one
+                failure = RuntimeError(f"on_decision raised {error!r}")
+                failure.__cause__ = error
+                return failure
             except BaseException as error:  # noqa: BLE001 - the caller's own fault, which may not hurt other requests
                 return error
         return None
