@@ -68,6 +68,7 @@ class Evaluation:
     def __init__(self, engine: Engine, cascade: Cascade) -> None:
         self._engine = engine
         self._cascade = cascade
+        self._true_answers = cascade.true_answers()
         self._n_tasks = self._n_items = self._n_calls = self._n_tokens = 0
         self._elapsed_ms = 0.0
         self._recalls: list[float] = []
@@ -123,7 +124,7 @@ class Evaluation:
     def _add_stage(self, stage: Stage, labelled: Labelled, decisions: Iterable[Decision]) -> None:
         rows = []
         for item, label, decision in zip(labelled.items, labelled.labels, decisions, strict=True):
-            truth = next((answer for known, answer in self._cascade.truths(label) if known is stage), None)
+            truth = self._true_answers[label].get(stage.name)
             if truth is not None:
                 rows.append((item, truth, tuple(step for step in decision.steps if step.stage == stage.name)))
         missed = [item for item, _, steps in rows if not steps]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
 from cascade.items import Item
-from cascade.stage import Stage, Target
+from cascade.stage import Stage
 from cascade.tree import Cascade
 
 _FIRM = 50
@@ -128,8 +129,12 @@ class Expectation:
         found: dict[str, tuple[float, int]] = {stage.name: (1.0, 0)}
         # Stages stand in no certain order in a config; a stage is passed on from once all that lead to it were.
         open_ = [stage]
-        names = {stage.name, *(other.name for other in self.cascade.after(stage))}
-        waiting = {name: self._n_above(name, names) for name in names}
+        waiting = Counter(
+            target.name
+            for above in (stage, *self.cascade.after(stage))
+            for target in (above.yes, above.no)
+            if not target.is_label
+        )
         ordered = []
         while open_:
             here = open_.pop()
@@ -144,12 +149,6 @@ class Expectation:
                     if not waiting[target.name]:
                         open_.append(self.cascade.stage(target.name))
         return [Reach(entry, *found[entry.name]) for entry in ordered]
-
-    def _n_above(self, name: str, names: set[str]) -> int:
-        """How many answers of the stages of a set lead to one of them."""
-        target = Target(name, is_label=False)
-        stages = [self.cascade.stage(other) for other in names]
-        return sum((entry.yes == target) + (entry.no == target) for entry in stages)
 
     def _from_rates(self, stage: Stage) -> Mapping[str, float]:
         @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import NoReturn
 
 from cascade.errors import ConfigError
@@ -91,29 +92,65 @@ class Cascade:
             open_ += map(self.stage, new)
         return tuple(other for other in self.stages if other.name in found)
 
-    def paths(self, start: Stage | None = None) -> Iterator[tuple[str, tuple[tuple[Stage, bool], ...]]]:
-        """Every leaf: its label and the (stage, answer) steps that lead there."""
-        stage = start or self.first
-        for answer in (True, False):
+    def in_order(self) -> list[Stage]:
+        """The stages, each after all that may lead to it."""
+        by_name = {stage.name: stage for stage in self.stages}
+        done: dict[str, Stage] = {}
+
+        def finish(stage: Stage) -> None:
+            for target in (stage.no, stage.yes):
+                if not target.is_label and target.name not in done:
+                    finish(by_name[target.name])
+            done[stage.name] = stage
+
+        finish(self.first)
+        return list(done.values())[::-1]
+
+    def ends(self) -> Iterator[tuple[Stage, bool, str]]:
+        """Every answer that ends at a label, with its stage and that label, in the order of a walk, yes before no."""
+        by_name = {stage.name: stage for stage in self.stages}
+        open_, seen = [(self.first, False), (self.first, True)], {self.first.name}
+        while open_:
+            stage, answer = open_.pop()
             target = stage.target(answer=answer)
             if target.is_label:
-                yield target.name, ((stage, answer),)
-            else:
-                for label, steps in self.paths(self.stage(target.name)):
-                    yield label, ((stage, answer), *steps)
+                yield stage, answer, target.name
+            elif target.name not in seen:
+                seen.add(target.name)
+                open_ += [(by_name[target.name], False), (by_name[target.name], True)]
+
+    def n_ways(self, label: str) -> dict[Target, int]:
+        """Stage or label -> how many ways lead from it to a label; there may be up to 2 ** len(stages)."""
+        found = {Target(name, is_label=True): int(name == label) for name in self.labels}
+        for stage in reversed(self.in_order()):
+            found[Target(stage.name, is_label=False)] = found[stage.yes] + found[stage.no]
+        return found
+
+    def shares(self, label: str) -> dict[tuple[str, bool], Fraction]:
+        """(stage, answer) -> share of the ways to a label on which the stage gives that answer; in [0, 1]."""
+        onward = self.n_ways(label)
+        first = Target(self.first.name, is_label=False)
+        found: dict[tuple[str, bool], Fraction] = {}
+        ways_here = dict.fromkeys(onward, 0) | {first: 1}
+        for stage in self.in_order():
+            here = ways_here[Target(stage.name, is_label=False)]
+            for answer in (True, False):
+                target = stage.target(answer=answer)
+                ways_here[target] += here
+                found[stage.name, answer] = Fraction(here * onward[target], onward[first] or 1)
+        return found
 
     def truths(self, label: str) -> list[tuple[Stage, bool]]:
         """The stages for which a true label decides the answer, with that answer.
 
         A stage has no truth for a label whose path does not pass it.
         """
-        paths = [{stage.name: answer for stage, answer in steps} for name, steps in self.paths() if name == label]
-        found = []
-        for stage in self.stages:
-            answers = {path.get(stage.name) for path in paths}
-            if len(answers) == 1 and (answer := answers.pop()) is not None:
-                found.append((stage, answer))
-        return found
+        shares = self.shares(label)
+        return [(stage, answer) for stage in self.stages for answer in (True, False) if shares[stage.name, answer] == 1]
+
+    def true_answers(self) -> dict[str, dict[str, bool]]:
+        """Label -> the stages that it decides -> the true answer; see ``truths``."""
+        return {label: {stage.name: answer for stage, answer in self.truths(label)} for label in self.labels}
 
     def _refuse(self, key: str, problem: str, remedy: str) -> NoReturn:
         msg = f"cascade.{self.name}.{key}: {problem}. {remedy}."

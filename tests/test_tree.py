@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError
+from fractions import Fraction
 
 import pytest
 from hypothesis import assume, given
@@ -44,12 +45,27 @@ PRECISION = cascade(
 )
 
 
+Way = tuple[tuple[str, bool], ...]
+"""Names of stages and their answers, from the first stage to a label."""
+
+
+def ways_of(tree: Cascade, start: str = "") -> list[tuple[str, Way]]:
+    """Every way to a label, walked one by one, yes before no."""
+    here = tree.stage(start) if start else tree.first
+    found: list[tuple[str, Way]] = []
+    for answer in (True, False):
+        end = here.target(answer=answer)
+        further: list[tuple[str, Way]] = [(end.name, ())] if end.is_label else ways_of(tree, end.name)
+        found += [(label, ((here.name, answer), *way)) for label, way in further]
+    return found
+
+
 def steps_to(tree: Cascade) -> dict[str, list[tuple[str, bool]]]:
     """Label -> names and answers on the way, for trees in which every label is one leaf."""
-    return {label: [(stage.name, answer) for stage, answer in steps] for label, steps in tree.paths()}
+    return {label: list(way) for label, way in ways_of(tree)}
 
 
-def test_paths_of_precision() -> None:
+def test_the_ways_of_precision() -> None:
     """The precision cascade reaches its four labels by one, two and three answers."""
     assert steps_to(PRECISION) == {
         "primary": [("relevant", True), ("primary", True)],
@@ -274,11 +290,16 @@ def test_an_unknown_dropped_label_is_refused() -> None:
         cascade(stage("a", "yes", "no"), dropped="other")
 
 
+def diamond(n_stages: int) -> Cascade:
+    """Both answers of every stage but the last lead to the next one."""
+    last = n_stages - 1
+    rungs = [stage(f"s{i}", f"<s{i + 1}>", f"<s{i + 1}>") for i in range(last)]
+    return cascade(*rungs, stage(f"s{last}", "yes", "no"))
+
+
 def test_stages_may_be_shared() -> None:
     """Two answers may lead to one stage, and checking a ladder of such stages takes no time."""
-    rungs = [stage(f"s{i}", f"<s{i + 1}>", f"<s{i + 1}>") for i in range(60)]
-    tree = cascade(*rungs, stage("s60", "yes", "no"))
-    assert tree.stage("s60").yes.is_label
+    assert diamond(61).stage("s60").yes.is_label
 
 
 @st.composite
@@ -299,15 +320,33 @@ def trees(draw: st.DrawFn) -> Cascade:
 
 
 @given(tree=trees())
-def test_any_tree_walks_to_its_labels(tree: Cascade) -> None:
-    """Following a path's answers from the first stage ends at its label, and truths are what all paths share."""
-    paths = list(tree.paths())
-    for label, steps in paths:
-        end = Target(tree.first.name, is_label=False)
-        for at, answer in steps:
-            assert end == Target(at.name, is_label=False)
-            end = at.target(answer=answer)
-        assert end == Target(label, is_label=True)
+def test_ways_are_counted_without_walking_them(tree: Cascade) -> None:
+    """Counts of ways, shares of them, ends and truths are those of walking every way."""
     for label in tree.labels:
-        to_label = [{(at.name, answer) for at, answer in steps} for name, steps in paths if name == label]
-        assert {(at.name, answer) for at, answer in tree.truths(label)} == set.intersection(*to_label)
+        to_label = [way for name, way in ways_of(tree) if name == label]
+        counts = {at.name: sum(name == label for name, _ in ways_of(tree, at.name)) for at in tree.stages}
+        assert {at.name: n for at, n in tree.n_ways(label).items() if not at.is_label} == counts
+        for key, share in tree.shares(label).items():
+            assert share == Fraction(sum(key in way for way in to_label), len(to_label))
+        everywhere = set.intersection(*map(set, to_label))
+        assert {(at.name, answer) for at, answer in tree.truths(label)} == everywhere
+        assert tree.true_answers()[label] == dict(everywhere)
+    ends = dict.fromkeys((way[-1], label) for label, way in ways_of(tree))
+    assert [((at.name, answer), label) for at, answer, label in tree.ends()] == list(ends)
+
+
+@given(tree=trees())
+def test_stages_in_order(tree: Cascade) -> None:
+    """Every stage comes after all that may lead to it, and none is left out."""
+    names = [at.name for at in tree.in_order()]
+    assert sorted(names) == sorted(at.name for at in tree.stages)
+    for at in tree.stages:
+        assert all(names.index(later.name) > names.index(at.name) for later in tree.after(at))
+
+
+def test_a_long_diamond_is_counted_at_once() -> None:
+    """Where both answers of 63 stages lead to the next one, 2 ** 62 ways lead to each label."""
+    tree = diamond(63)
+    assert tree.n_ways("yes")[Target("s0", is_label=False)] == 2**62
+    assert tree.shares("yes")["s0", True] == Fraction(1, 2)
+    assert [(at.name, answer) for at, answer in tree.truths("yes")] == [("s62", True)]

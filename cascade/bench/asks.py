@@ -43,10 +43,11 @@ def asks(workload: Workload, builder: PromptBuilder, cascades: Mapping[str, Casc
 
 def _asks_of(call: Call, builder: PromptBuilder, cascade: Cascade) -> Iterator[Ask]:
     root = builder.task(cascade.instructions, cascade.questions(), call.task)
+    truths = {label: cascade.truths(label) for label in cascade.labels}
     groups = {item.group: builder.group(root, item.group) for item in call.items if item.group}
     for item, label in zip(call.items, call.labels, strict=True):
         node = builder.item(groups[item.group] if item.group else root, item)
-        for depth, (stage, truth) in enumerate(cascade.truths(label)):
+        for depth, (stage, truth) in enumerate(truths[label]):
             for tier in stage.tiers_of(item):
                 question = stage.question(tier)
                 yield Ask(

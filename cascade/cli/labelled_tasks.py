@@ -60,8 +60,9 @@ def _missing(tasks: Sequence[Labelled], cascade: Cascade) -> list[str]:
         found.append(f"no item matters, all are {cascade.dropped!r}")
     elif cascade.dropped not in labels:
         found.append(f"every item matters, none is {cascade.dropped!r}")
+    true_answers = cascade.true_answers()
     for stage in cascade.stages:
-        truths = {answer for label in labels for known, answer in cascade.truths(label) if known is stage}
+        truths = {true_answers[label][stage.name] for label in labels if stage.name in true_answers[label]}
         if len(truths) == 1:
             found.append(f"the true answer to {stage.name!r} is never {'no' if truths.pop() else 'yes'}")
         elif not truths:

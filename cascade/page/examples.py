@@ -106,7 +106,7 @@ def _example(subject: Subject, row: int) -> Example:
     task = subject.tasks[subject.scored.tasks[row]]
     labels, item = subject.cascade.labels, subject.items[row]
     truth = labels[subject.scored.labels[row]]
-    true_answers = {stage.name: answer for stage, answer in subject.cascade.truths(truth)}
+    true_answers = subject.cascade.true_answers()[truth]
     return Example(
         task=task.headline,
         repository=task.repository,

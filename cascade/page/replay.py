@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cascade.expectation import Expectation
 from cascade.stage import Target
-from cascade.tuning.outcome import Bools, Replay, in_order, own_thresholds
+from cascade.tuning.outcome import Bools, Replay, own_thresholds
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -45,7 +45,7 @@ def replay(run: Replay, depth: int | None = None) -> Replayed:
         depth: Stages after which items stop, with the label that is likeliest where they stand; None for no limit.
     """
     cascade, n = run.cascade, run.scored.tasks.size
-    stages, places = in_order(cascade), {label: at for at, label in enumerate(cascade.labels)}
+    stages, places = cascade.in_order(), {label: at for at, label in enumerate(cascade.labels)}
     thresholds, cost = own_thresholds(cascade), run.calls()
     expected, settled, prior = Expectation(cascade), run.settled(thresholds), cascade.prior_stage
     here = {stage.name: np.zeros(n, np.bool_) for stage in stages}

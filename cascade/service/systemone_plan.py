@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any
 
 from cascade.items import Item, Task
@@ -42,9 +41,7 @@ class Answer:
             return {"type": "noul", "noul": _p_stage(self.stage, steps, self.tiers)}
         assert self.cascade is not None  # noqa: S101 - one of the two is there
         p = {stage.name: _p_stage(stage, steps, self.tiers) for stage in self.cascade.stages}
-        found = dict.fromkeys(self.cascade.labels, 0.0)
-        for label, path in self.cascade.paths():
-            found[label] += prod(p[stage.name] if answer else 1 - p[stage.name] for stage, answer in path)
+        found = _p_labels(self.cascade, p)
         best = max(found, key=lambda label: found[label])
         even = 1 / len(found)
         confidence = min(max((found[best] - even) / (1 - even), 0.0), 1.0)
@@ -190,6 +187,24 @@ def _noul(field: str, row: QuestionRow) -> NoulQuestion:
     if not row.instructions.strip():
         raise RefusedError(UNFIT, f"{field}.instructions: is blank. Ask a question.", f"{field}.instructions")
     return row
+
+
+def _p_labels(cascade: Cascade, p_yes: Mapping[str, float]) -> dict[str, float]:
+    """P of each label, from p(yes) of each stage."""
+    reached = {stage.name: float(stage is cascade.first) for stage in cascade.stages}
+
+    def p_answer(stage: Stage, *, answer: bool) -> float:
+        return reached[stage.name] * (p_yes[stage.name] if answer else 1 - p_yes[stage.name])
+
+    for stage in cascade.in_order():
+        for answer in (True, False):
+            target = stage.target(answer=answer)
+            if not target.is_label:
+                reached[target.name] += p_answer(stage, answer=answer)
+    found = dict.fromkeys(cascade.labels, 0.0)
+    for stage, answer, label in cascade.ends():
+        found[label] += p_answer(stage, answer=answer)
+    return found
 
 
 def _p_stage(stage: Stage, steps: Sequence[Step], tiers: Sequence[str]) -> float:

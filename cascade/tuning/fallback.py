@@ -14,7 +14,7 @@ from cascade.errors import InputError
 from cascade.tree import Cascade
 from cascade.tuning.label_model import LabelModel, with_drawn_labels
 from cascade.tuning.label_search import LabelReplay
-from cascade.tuning.measure import Gauge
+from cascade.tuning.measure import Gauge, Measure
 from cascade.tuning.outcome import Outcome, Prices, Replay, Thresholds, own_thresholds
 from cascade.tuning.path import Advance, best_of_each_level
 from cascade.tuning.scored import ScoredTasks
@@ -79,7 +79,7 @@ def fallback(
     drawn = with_drawn_labels(scored, p_labels, _N_DRAWS)
     replay = Replay(cascade, drawn, prices=prices)
     if wish is None:
-        labels, free = LabelReplay(cascade, scored, p_labels), list(scored.p)
+        labels, free = LabelReplay(cascade, scored, p_labels), free_keys(cascade, Measure.MACRO_F1)
         thresholds = labels.best(own_thresholds(cascade))
         level = labels.macro_f1(thresholds)
     else:

@@ -8,26 +8,26 @@ tasks left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cascade.curve import Curve
-from cascade.stage import Combine, Stage
+from cascade.stage import Combine, Stage, Target
 from cascade.tree import Cascade
 from cascade.tuning.calibration import N_FOLDS, pulled_beta
 from cascade.tuning.scored import ScoredTasks
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Path = tuple[str, tuple[tuple[Stage, bool], ...]]
-"""A leaf's label, and the answers that lead there."""
+Answers = Mapping[tuple[str, bool], Array]
+"""(stage, answer) -> one value for each row."""
 
 _PULLS = (1.0, 10.0, 100.0, 1_000.0, 10_000.0)
 _TINY = 1e-9
-_N_ROUNDS = 8  # where a label has several paths; the curves hardly move after that
+_N_ROUNDS = 8  # where a label has several ways; the curves hardly move after that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +68,14 @@ class LabelModel:
         A stage whose answer is the same on all paths of all labels seen has nothing to learn from, and keeps nearly its
         raw p(yes). Source: Dempster, Laird and Rubin (1977).
         """
-        paths = list(cascade.paths())
-        is_label = np.array([[label == name for name, _ in paths] for label in cascade.labels])[scored.labels]
+        ways = _Ways.to_labels(cascade, scored.labels)
         raw = {stage.name: _p_stage(stage, scored) for stage in cascade.stages}
         p_yes: dict[str, Array] = dict(raw)
         curves: dict[str, Curve] = {}
-        for _ in range(_N_ROUNDS if len(paths) > len(cascade.labels) else 1):
-            shares = is_label * (_along(p_yes, paths) + _TINY)
-            shares /= shares.sum(axis=1, keepdims=True)
+        for _ in range(_N_ROUNDS if ways.are_several else 1):
+            shares = ways.weighed(p_yes)
             for stage in cascade.stages:
-                yes, no = (shares @ _passes(paths, stage, answer=answer) for answer in (True, False))
+                yes, no = (shares[stage.name, answer] for answer in (True, False))
                 curves[stage.name] = pulled_beta(
                     raw[stage.name], yes, no, pull if yes.any() and no.any() else _PULLS[-1]
                 )
@@ -86,11 +84,69 @@ class LabelModel:
 
     def p_labels(self, cascade: Cascade, scored: ScoredTasks) -> Array:
         """P of each label for each row, from its scores and not from its label; (n_rows, n_labels), rows sum to 1."""
-        paths = list(cascade.paths())
-        along = _along(
-            {stage.name: self.curves[stage.name](_p_stage(stage, scored)) for stage in cascade.stages}, paths
+        p_yes = {stage.name: self.curves[stage.name](_p_stage(stage, scored)) for stage in cascade.stages}
+        along = _along(cascade, p_yes)
+        found = {label: np.zeros(scored.labels.size) for label in cascade.labels}
+        for stage, answer, label in cascade.ends():
+            found[label] += along[stage.name, answer]
+        return np.stack(list(found.values()), axis=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ways:
+    """The ways to the true label of each row.
+
+    Attributes:
+        cascade: The cascade.
+        is_label: (n_rows, n_labels), 1.0 for the row's label.
+        shares: (stage, answer) -> share of the ways that take it.
+        ends: Answers that end at the label.
+        are_several: Whether several ways lead to some label.
+    """
+
+    cascade: Cascade
+    is_label: Array
+    shares: Answers
+    ends: Array
+    are_several: bool
+
+    @classmethod
+    def to_labels(cls, cascade: Cascade, labels: Ints) -> _Ways:
+        """The ways to each row's label, which is given as its place in the cascade's labels."""
+        by_label = [cascade.shares(label) for label in cascade.labels]
+        shares = {key: np.array([float(of[key]) for of in by_label]) for key in by_label[0]}
+        ends = [label for _, _, label in cascade.ends()]
+        return cls(
+            cascade=cascade,
+            is_label=np.eye(len(cascade.labels))[labels],
+            shares={key: of_labels[labels] for key, of_labels in shares.items()},
+            ends=np.array([float(ends.count(label)) for label in cascade.labels])[labels],
+            are_several=any(share not in (0, 1) for of in by_label for share in of.values()),
         )
-        return np.asarray(along @ np.array([[name == label for label in cascade.labels] for name, _ in paths], float))
+
+    def weighed(self, p_yes: Mapping[str, Array]) -> Answers:
+        """(stage, answer) -> P that a row took it on the way to its label, given p(yes) of each stage.
+
+        Where all ways are impossible they count alike.
+        """
+        onward = self._onward(p_yes)
+        total = onward[Target(self.cascade.first.name, is_label=False)] + _TINY * self.ends
+        along = _along(self.cascade, p_yes)
+        found = {}
+        for stage in self.cascade.stages:
+            for answer in (True, False):
+                key = stage.name, answer
+                taken = along[key] * onward[stage.target(answer=answer)] + _TINY * self.ends * self.shares[key]
+                found[key] = np.where(self.shares[key] == 1, 1.0, taken / total)
+        return found
+
+    def _onward(self, p_yes: Mapping[str, Array]) -> dict[Target, Array]:
+        """Stage or label -> P that a row goes on from there to its label."""
+        found = {Target(name, is_label=True): self.is_label[:, at] for at, name in enumerate(self.cascade.labels)}
+        for stage in self.cascade.in_order()[::-1]:
+            p = p_yes[stage.name]
+            found[Target(stage.name, is_label=False)] = p * found[stage.yes] + (1 - p) * found[stage.no]
+        return found
 
 
 def with_drawn_labels(scored: ScoredTasks, p_labels: Array, n_draws: int, seed: int = 0) -> ScoredTasks:
@@ -127,15 +183,17 @@ def _p_stage(stage: Stage, scored: ScoredTasks) -> Array:
     return np.asarray(known.max(axis=1))
 
 
-def _along(p_yes: Mapping[str, Array], paths: Sequence[Path]) -> Array:
-    """P of each path for each row, (n_rows, n_paths)."""
-    steps = [[p_yes[stage.name] if answer else 1 - p_yes[stage.name] for stage, answer in way] for _, way in paths]
-    return np.stack([np.prod(way, axis=0) for way in steps], axis=1)
-
-
-def _passes(paths: Sequence[Path], stage: Stage, *, answer: bool) -> Array:
-    """1.0 for each path on which the stage gives the answer, 0.0 for others."""
-    return np.array([(stage, answer) in [(known, said) for known, said in way] for _, way in paths], float)
+def _along(cascade: Cascade, p_yes: Mapping[str, Array]) -> dict[tuple[str, bool], Array]:
+    """(stage, answer) -> P that the stage is reached and gives that answer, for each row."""
+    reached: dict[str, Array | float] = {stage.name: float(stage is cascade.first) for stage in cascade.stages}
+    found = {}
+    for stage in cascade.in_order():
+        for answer in (True, False):
+            target = stage.target(answer=answer)
+            found[stage.name, answer] = reached[stage.name] * (p_yes[stage.name] if answer else 1 - p_yes[stage.name])
+            if not target.is_label:
+                reached[target.name] = reached[target.name] + found[stage.name, answer]
+    return found
 
 
 def _losses(p_labels: Array, labels: Ints) -> Array:

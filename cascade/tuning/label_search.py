@@ -9,7 +9,7 @@ import numpy as np
 from cascade.metrics import macro_f1
 from cascade.tree import Cascade
 from cascade.tuning.measure import Array, Labels
-from cascade.tuning.outcome import Bools, Replay, Thresholds
+from cascade.tuning.outcome import Bools, Replay, Thresholds, parting
 from cascade.tuning.scored import Key, ScoredTasks
 
 _N_SWEEPS = 8
@@ -46,9 +46,10 @@ class LabelReplay:
 
         Args:
             start: Where one of two climbs begins, the other begins in the middle of all scores; questions that no row
-                is asked keep theirs.
+                is asked, or on which nothing depends, keep theirs.
         """
-        grids = {key: grid for key in self._scored.p if (grid := self._grid(key)).size}
+        stages = {stage.name for stage in parting(self._cascade)}
+        grids = {key: grid for key in self._scored.p if key[0] in stages and (grid := self._grid(key)).size}
         middle = dict(start) | {key: float(np.median(grid)) for key, grid in grids.items()}
         return max((self._climb(place, grids) for place in (dict(start), middle)), key=self.macro_f1)
 

@@ -102,7 +102,7 @@ class Replay:
         self.priors = priors if priors is not None else known_priors(cascade, scored)
         self.matters = scored.kept(cascade)
         self.is_kept = np.array([label != cascade.dropped for label in cascade.labels])
-        self._order = in_order(cascade)[::-1]
+        self._order = cascade.in_order()[::-1]
         self._gauges = {measure: Gauge(cascade, scored, measure) for measure in Measure}
         self.n_tasks = self._gauges[Measure.RECALL].n_tasks
 
@@ -226,19 +226,17 @@ def known_priors(cascade: Cascade, scored: ScoredTasks) -> Array:
     return scored.facts.p_matters(stage.prior)
 
 
-def in_order(cascade: Cascade) -> list[Stage]:
-    """The stages, each after all that may lead to it."""
-    return sorted(cascade.stages, key=lambda stage: -len(cascade.after(stage)))
-
-
 def deciding(cascade: Cascade) -> list[Stage]:
     """The stages whose answer can change whether an item is kept; recall depends on no other."""
-    found = []
-    for stage in cascade.stages:
-        ends = {label == cascade.dropped for label, _ in cascade.paths(stage)}
-        if len(ends) > 1:
-            found.append(stage)
-    return found
+    ends: dict[Target, set[bool]] = {Target(name, is_label=True): {name == cascade.dropped} for name in cascade.labels}
+    for stage in cascade.in_order()[::-1]:
+        ends[Target(stage.name, is_label=False)] = ends[stage.yes] | ends[stage.no]
+    return [stage for stage in parting(cascade) if len(ends[Target(stage.name, is_label=False)]) > 1]
+
+
+def parting(cascade: Cascade) -> list[Stage]:
+    """The stages whose answers lead to different places; on no other does anything depend."""
+    return [stage for stage in cascade.stages if stage.yes != stage.no]
 
 
 def own_thresholds(cascade: Cascade) -> dict[Key, float]:

@@ -103,8 +103,6 @@ class ScoredTasks:
 
     def truths(self, cascade: Cascade, stage: str) -> NDArray[np.int64]:
         """A stage's true answer for each row: 1, 0, or -1 where the label does not decide it."""
-        by_label = [
-            next((int(answer) for known, answer in cascade.truths(label) if known.name == stage), -1)
-            for label in cascade.labels
-        ]
+        true_answers = cascade.true_answers()
+        by_label = [int(true_answers[label].get(stage, -1)) for label in cascade.labels]
         return np.array(by_label, np.int64)[self.labels]

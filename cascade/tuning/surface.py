@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.prior_stage import LOWER, UPPER
-from cascade.stage import Combine, Stage
+from cascade.stage import Combine, Stage, Target
 from cascade.tree import Cascade
 from cascade.tuning.measure import Array, Gauge, Labels, Measure
-from cascade.tuning.outcome import Bools, Replay, Thresholds, Walk, deciding
+from cascade.tuning.outcome import Bools, Replay, Thresholds, Walk, deciding, parting
 from cascade.tuning.scored import Key
 
 _SHARES = np.unique(np.concatenate((np.linspace(0, 0.3, 91), np.linspace(0.3, 1, 36))))
@@ -99,7 +99,7 @@ class Line:
 
 def free_keys(cascade: Cascade, measure: Measure) -> list[Key]:
     """The thresholds that a measure depends on, those of the prior stage last."""
-    stages = cascade.stages if measure is Measure.MACRO_F1 else deciding(cascade)
+    stages = parting(cascade) if measure is Measure.MACRO_F1 else deciding(cascade)
     prior = cascade.prior_stage
     ends = [(prior.name, LOWER), (prior.name, UPPER)] if prior is not None else []
     return [(stage.name, tier) for stage in stages for tier in stage.questions] + ends
@@ -107,11 +107,12 @@ def free_keys(cascade: Cascade, measure: Measure) -> list[Key]:
 
 def keeps_on_yes(cascade: Cascade, stage: Stage) -> bool:
     """Whether yes is the side on which more of the leaves are kept."""
-    shares = []
-    for target in (stage.yes, stage.no):
-        ends = [target.name] if target.is_label else [name for name, _ in cascade.paths(cascade.stage(target.name))]
-        shares.append(sum(name != cascade.dropped for name in ends) / len(ends))
-    return shares[0] >= shares[1]
+    ways = {label: cascade.n_ways(label) for label in cascade.labels}
+
+    def dropped(target: Target) -> float:
+        return ways[cascade.dropped][target] / sum(to_label[target] for to_label in ways.values())
+
+    return dropped(stage.yes) <= dropped(stage.no)
 
 
 def safest(cascade: Cascade, key: Key) -> float:
