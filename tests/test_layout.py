@@ -88,6 +88,7 @@ PURE_LIBRARIES = {
     "contextlib",
     "dataclasses",
     "enum",
+    "fractions",
     "functools",
     "itertools",
     "math",
