@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
-from pydantic import ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 TABLE, ONE = "<table>", "<one>"
@@ -42,15 +43,18 @@ _LENGTH = re.compile(r"(at (?:least|most) \d+) (items?)")
 _PASSWORD = re.compile(r"//[^/@]*@")
 
 
-def complaints(table: dict[str, Any], error: ValidationError, where: Callable[[Loc], str] = lambda _: "") -> str:
+def complaints(
+    kind: type[BaseModel], table: dict[str, Any], error: ValidationError, where: Callable[[Loc], str] = lambda _: ""
+) -> str:
     """Up to three of the errors, and how many more there are.
 
     Args:
+        kind: What was to be read.
         table: What was read.
         error: What pydantic says of it.
         where: What to add for the place of a key.
     """
-    found = [_complaint(table, entry) + where(entry["loc"]) for entry in error.errors()]
+    found = [_complaint(kind, table, entry) + where(entry["loc"]) for entry in error.errors()]
     more = f"; and {len(found) - _MAX_COMPLAINTS} more" if len(found) > _MAX_COMPLAINTS else ""
     return "; ".join(found[:_MAX_COMPLAINTS]) + more
 
@@ -90,11 +94,44 @@ def json_shown(value: object) -> str:
             return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _complaint(table: dict[str, Any], entry: ErrorDetails) -> str:
+def known_keys(kind: Any, place: Loc) -> list[str]:
+    """The keys that a type allows at a place, each once.
+
+    Args:
+        kind: A model, or any other type that pydantic knows.
+        place: Keys and numbers that lead to a table or an object within it.
+    """
+    schema = TypeAdapter(kind).json_schema()
+    return list(dict.fromkeys(_keys(schema, schema, place)))
+
+
+def _keys(schema: Mapping[str, Any], node: Mapping[str, Any], place: Loc) -> Iterator[str]:
+    if "$ref" in node:
+        yield from _keys(schema, schema["$defs"][node["$ref"].rpartition("/")[2]], place)
+    for other in (*node.get("anyOf", ()), *node.get("oneOf", ())):
+        yield from _keys(schema, other, place)
+    known = node.get("properties", {})
+    if not place:
+        yield from known
+        return
+    inner = node.get("items") if isinstance(place[0], int) else known.get(place[0], node.get("additionalProperties"))
+    if isinstance(inner, Mapping):
+        yield from _keys(schema, inner, place[1:])
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """A question for the known word that is most like one that is unknown; empty where none is like it."""
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f"Did you mean {near[0]!r}? " if near else ""
+
+
+def _complaint(kind: type[BaseModel], table: dict[str, Any], entry: ErrorDetails) -> str:
     key = _key(table, entry["loc"])
     match entry["type"]:
         case "extra_forbidden":
-            return f"{key}: unknown key. Remove it, or see `cascade config schema` for what is allowed"
+            *place, last = (part for part in entry["loc"] if part not in TAGS)
+            near = meant(str(last), known_keys(kind, tuple(place)))
+            return f"{key}: unknown key. {near}Remove it, or see `cascade config schema` for what is allowed"
         case "missing":
             return f"{key}: is missing. Add it, as `cascade config schema` describes it"
         case "model_type":

@@ -268,7 +268,7 @@ def _validated(layers: Layers) -> Config:
     try:
         return Config.model_validate(layers.table)
     except ValidationError as error:
-        msg = f"{name_of(layers.files[0])}: {complaints(layers.table, error, where)}"
+        msg = f"{name_of(layers.files[0])}: {complaints(Config, layers.table, error, where)}"
         raise ConfigError(msg) from error
 
 

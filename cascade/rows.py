@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from cascade.candidates.commits import CommitTask
-from cascade.complaints import json_shown, json_wanted
+from cascade.complaints import json_shown, json_wanted, known_keys, meant
 from cascade.errors import InputError, ItemError
 from cascade.files import name_of
 from cascade.item_rows import ItemRow, LabelledTaskRow
@@ -187,16 +187,26 @@ def _parse(model: type[_Model], value: dict[str, Any], where: str) -> _Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
+        first, *others = error.errors()
+        field = _dotted(first["loc"])
         match first["type"]:
             case "missing":
+                strays = [other["loc"] for other in others if other["type"] == "extra_forbidden"]
+                strays = [place for place in strays if place[:-1] == first["loc"][:-1]]
                 problem = "it is missing. Add it"
+                if strays:
+                    problem += f"; unknown beside it: {', '.join(map(_dotted, strays))}"
             case "extra_forbidden":
-                problem = "there is no such field. Remove it, or write it as the others are"
+                *place, last = first["loc"]
+                near = meant(str(last), known_keys(model, tuple(place)))
+                problem = f"there is no such field. {near}Remove it, or write it as the others are"
             case _:
                 problem = f"{json_wanted(first)} (given {json_shown(first['input'])})"
         _refuse(where, field, problem, error)
+
+
+def _dotted(place: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, place))
 
 
 def _refuse(where: str, field: str, problem: str, cause: Exception | None = None) -> NoReturn:

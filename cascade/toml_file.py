@@ -58,7 +58,7 @@ def read_model(kind: type[_Table], path: Path, remedy: str) -> _Table:
     try:
         return kind.model_validate(table)
     except ValidationError as error:
-        msg = f"{name_of(path)}: {complaints(table, error)}"
+        msg = f"{name_of(path)}: {complaints(kind, table, error)}"
         raise ConfigError(msg) from error
 
 

@@ -98,6 +98,12 @@ def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
             "Invalid value for '--top': Input should be greater than or equal to 1 (given '0').",
             "cascade classify",
         ),
+        (
+            ["classify", "--item", "a"],
+            "No such option: --item (Possible options: --items, --task).",
+            "cascade classify",
+        ),
+        (["config", "shwo"], "No such command 'shwo'. Did you mean 'show'?", "cascade config"),
         (["classify", "--task"], "Option '--task' requires an argument.", "cascade classify"),
         (
             ["classify", "--tusk", "a"],
@@ -352,3 +358,23 @@ def test_an_error_in_an_encoding_that_lacks_its_signs(tmp_path: Path) -> None:
         done = subprocess.run(command, capture_output=True, check=False, cwd=tmp_path, env=environment)
         assert done.returncode == ExitCode.BAD_INPUT
         assert done.stderr.startswith((b"error: f\\udcfcnf.toml: ", b"error: \\u90e8.toml: "))
+
+
+@pytest.mark.parametrize("command", ["evaluate", "depth", "audit", "tune --target recall=0.9"])
+def test_labelled_tasks_may_stand_behind_the_command(
+    command: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are read as those of --data are; without either, one line says how to give them."""
+    arguments = [*command.split(), "--cascade", "precision"]
+    assert main(arguments) == ExitCode.BAD_INPUT
+    assert "No labelled tasks are given" in capsys.readouterr().err
+    for given in ([str(folder / "items.jsonl")], ["--data", str(folder / "items.jsonl")]):
+        assert main([*arguments, *given]) == ExitCode.BAD_INPUT
+        assert "items.jsonl, line 1: field 'task'" in capsys.readouterr().err
+
+
+def test_an_unknown_workload_or_peer_is_refused_before_work(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line names those that there are, and the one that is most like it."""
+    for option, name, near in (("--workload", "budgt", "budget"), ("--peer", "lama", "llama")):
+        assert main(["bench", option, name]) == ExitCode.BAD_INPUT
+        assert f"{name!r}. Did you mean {near!r}? Allowed are" in capsys.readouterr().err

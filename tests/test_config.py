@@ -260,18 +260,22 @@ def test_the_shipped_config() -> None:
             "threshold = 0.2",
             "treshold = 0.2",
             "cascade.precision.stages.relevant.treshold",
-            "unknown key. Remove it, or see `cascade config schema`",
+            "unknown key. Did you mean 'threshold'? Remove it, or see `cascade config schema`",
             id="unknown key of a stage",
         ),
         pytest.param(
             "[model]\n",
             "[modell]\n[model]\n",
             "modell",
-            "unknown key. Remove it, or see `cascade config schema`",
+            "unknown key. Did you mean 'model'? Remove it, or see `cascade config schema`",
             id="unknown table",
         ),
         pytest.param(
-            "scale = 0.5", "scal = 0.5", "adapters.primary.scal", "unknown key. Remove it", id="unknown adapter key"
+            "scale = 0.5",
+            "scal = 0.5",
+            "adapters.primary.scal",
+            "unknown key. Did you mean 'scale'? Remove it",
+            id="unknown adapter key",
         ),
         pytest.param(
             "scale = 0.5", "scale = nan", "adapters.primary.scale", "(given nan)", id="scale that is no number"

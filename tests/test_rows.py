@@ -108,6 +108,11 @@ ITEM: dict[str, Any] = {"id": "1", "name": "f", "label": "primary"}
             "field 'items.0.label': 'vital' is no label of cascade 'precision'; allowed are excluded",
         ),
         ({"task": "t"}, "field 'items': it is missing. Add it."),
+        ({"task": "t", "itmes": []}, "field 'items': it is missing. Add it; unknown beside it: itmes."),
+        (
+            {"task": "t", "items": [ITEM | {"docs": "d"}]},
+            "field 'items.0.docs': there is no such field. Did you mean 'doc'? Remove it",
+        ),
         ({"task": 1, "items": []}, "field 'task': must be a string (given 1)."),
         ({"task": "t", "seeds": None, "items": []}, "field 'seeds': must be an array (given null)."),
         (

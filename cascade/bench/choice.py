@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from cascade.complaints import meant
 from cascade.errors import InputError
 
 PEERS = {
@@ -47,7 +48,8 @@ class PeerChoice:
         found = dict.fromkeys(names)
         unknown = [name for name in found if name not in PEERS and name != ALL]
         if unknown:
-            msg = f"Unknown peer {unknown[0]!r}; allowed are {', '.join(PEERS)} and {ALL}."
+            near = meant(unknown[0], (*PEERS, ALL))
+            msg = f"Unknown peer {unknown[0]!r}. {near}Allowed are {', '.join(PEERS)} and {ALL}."
             raise InputError(msg)
         return cls(names=tuple(PEERS) if ALL in found else tuple(found), server=server, n_rounds=n_rounds)
 

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from cascade.complaints import meant
 from cascade.errors import InputError
 from cascade.items import Group, Item, Task
 from cascade.prompt import Limits, PromptBuilder
@@ -161,7 +162,7 @@ def workload(name: str, builder: PromptBuilder, cascades: Mapping[str, Cascade],
         InputError: The name is unknown, or a cascade is missing.
     """
     if name not in _MAKERS:
-        msg = f"Unknown workload {name!r}; allowed are {', '.join(WORKLOADS)}."
+        msg = f"Unknown workload {name!r}. {meant(name, WORKLOADS)}Allowed are {', '.join(WORKLOADS)}."
         raise InputError(msg)
     return Workload(name=name, calls=_MAKERS[name](_writer(builder, cascades, seed)))
 

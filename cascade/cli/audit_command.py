@@ -15,6 +15,7 @@ from cascade.audit.contrast import MIN_ERRORS, MIN_TASKS
 from cascade.audit.learning_curve import n_audits
 from cascade.audit.question_rows import question_name
 from cascade.cli.labelled_scores import LabelledScores, labelled_scores
+from cascade.cli.labelled_tasks import DataOption, FilesArgument, data_files
 from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, note, plain, print_json, progress, results
 from cascade.cli.outputs import ForceOption, check_distinct, page_output, refuse_others, scores_output
 from cascade.cli.promises import promised_of
@@ -33,10 +34,8 @@ _TASK_WIDTH = 90
 def audit(  # noqa: PLR0913 - the command line's options
     *,
     cascade: Annotated[str, typer.Option(help="Name of the cascade.")],
-    data: Annotated[
-        list[Path], typer.Option(help="Labelled tasks, JSON lines, plain or gzipped; - for stdin; may be repeated.")
-    ],
-    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More files like --data.")] = None,
+    files: FilesArgument = None,
+    data: DataOption = None,
     within: Annotated[
         float, typer.Option(help="How well error rates should be known: half of their interval's length.")
     ] = 0.02,
@@ -53,7 +52,7 @@ def audit(  # noqa: PLR0913 - the command line's options
     AuditTerms(within=within, n_worst=worst)  # refuses before work that takes long
     read = read_config(config or shipped_config(), {cascade: thresholds})
     cache, page = scores_output(scores, force=force), page_output(report, force=force)
-    paths = [*data, *(more or [])]
+    paths = data_files(files, data)
     check_distinct([cache, page], paths)
     labelled = labelled_scores(read, cascade, paths, cache, refuse=refuse_others(page), may_contradict=True)
     terms = AuditTerms(within=within, n_worst=worst, seed=seed, coherence=_coherence(read, labelled, seed))

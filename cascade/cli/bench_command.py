@@ -17,6 +17,7 @@ from cascade.bench.workload import WORKLOADS
 from cascade.cli.budget_table import show_budgets
 from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress, results
 from cascade.cli.sheet import Sheet
+from cascade.complaints import meant
 from cascade.config import Config, read_config, shipped_config
 from cascade.errors import InputError
 from cascade.machine import n_cores, processor_name
@@ -42,6 +43,10 @@ def bench(  # noqa: PLR0913 - the command line's options
     json: JsonOption = False,
 ) -> None:
     """Run a workload with known answers; read the ratios, times are this machine's alone."""
+    names = (*WORKLOADS, BUDGET)
+    if workload not in names:
+        msg = f"Unknown workload {workload!r}. {meant(workload, names)}Allowed are {', '.join(names)}."
+        raise InputError(msg)
     choice = PeerChoice.of(peer or (), llama_server, peer_rounds)
     if workload == BUDGET and choice.names:
         msg = f"--peer {choice.names[0]} with --workload {BUDGET}; no peer knows budgets. Leave one of the two out."

@@ -12,6 +12,7 @@ import typer
 
 from cascade.cli.check_output import show_check
 from cascade.cli.labelled_scores import labelled_scores
+from cascade.cli.labelled_tasks import DataOption, FilesArgument, data_files
 from cascade.cli.output import ConfigOption, ExitCode, JsonOption, ThresholdsOption, note, print_json
 from cascade.cli.outputs import ForceOption, check_distinct, scores_output
 from cascade.cli.promises import promised_of
@@ -28,9 +29,9 @@ from cascade.tuning.shift import Shift, ShiftVerdict, shifts
 
 def check(  # noqa: PLR0913 - the command line's options
     name: Annotated[str, typer.Argument(help="Name of the cascade.")],
-    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More files like --data.")] = None,
+    files: FilesArgument = None,
     *,
-    data: Annotated[list[Path], typer.Option(help="New labelled tasks, JSON lines, plain or gzipped; - for stdin.")],
+    data: DataOption = None,
     alpha: Annotated[float, typer.Option(help="The chance of a false alarm.")] = 0.05,
     scores: Annotated[Path | None, typer.Option(help="Keep scores in this .npz file, and use those it has.")] = None,
     force: ForceOption = False,
@@ -46,7 +47,7 @@ def check(  # noqa: PLR0913 - the command line's options
     file = _thresholds(settings, name)
     promised = _promised(name, file)
     cache, known = scores_output(scores, force=force), _Known.of(file)
-    paths = [*data, *(more or [])]
+    paths = data_files(files, data)
     check_distinct([cache], paths)
     labelled = labelled_scores(settings, name, paths, cache, refuse=known.refuse)
     tree, new = labelled.cascade, known.others(labelled.tasks)

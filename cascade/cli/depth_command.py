@@ -12,7 +12,7 @@ import typer
 from cascade.bench.depth_plots import depth_plots, write_depth_plots
 from cascade.bench.plots import prepare
 from cascade.cli.labelled_scores import origin_of
-from cascade.cli.labelled_tasks import labelled_tasks
+from cascade.cli.labelled_tasks import DataOption, FilesArgument, data_files, labelled_tasks
 from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, note, print_json, progress, results
 from cascade.cli.outputs import ForceOption, Output, check_distinct, outlook_output, refuse_others, refuse_pictures
 from cascade.cli.sheet import Sheet
@@ -34,10 +34,8 @@ from cascade.tuning.scored import Origin
 def depth(  # noqa: PLR0913 - the command line's options
     *,
     cascade: Annotated[str, typer.Option(help="Name of the cascade.")],
-    data: Annotated[
-        list[Path], typer.Option(help="Labelled tasks, JSON lines, plain or gzipped; - for stdin; may be repeated.")
-    ],
-    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More files like --data.")] = None,
+    files: FilesArgument = None,
+    data: DataOption = None,
     price: Annotated[
         float | None,
         typer.Option(
@@ -55,7 +53,7 @@ def depth(  # noqa: PLR0913 - the command line's options
     json: JsonOption = False,
 ) -> None:
     """Show what each question more gains for its time, and what a budget buys."""
-    paths = [*data, *(more or [])]
+    paths = data_files(files, data)
     check_readable([*paths, thresholds, config])
     settings = read_config(config or shipped_config(), {cascade: thresholds})
     terms = Terms.of(price, budget, settings.engine.price)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from cascade.cli.labelled_tasks import labelled_tasks
+from cascade.cli.labelled_tasks import DataOption, FilesArgument, data_files, labelled_tasks
 from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, plain, print_json, progress, results
 from cascade.cli.sheet import Sheet
 from cascade.config import read_config, shipped_config
@@ -31,17 +30,15 @@ _FIGURES = {
 def evaluate(  # noqa: PLR0913 - the command line's options
     *,
     cascade: Annotated[str, typer.Option(help="Name of the cascade.")],
-    data: Annotated[
-        list[Path], typer.Option(help="Labelled tasks, JSON lines, plain or gzipped; - for stdin; may be repeated.")
-    ],
-    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More files like --data.")] = None,
+    files: FilesArgument = None,
+    data: DataOption = None,
     form: Annotated[Format | None, typer.Option("--format", help="Force a schema; by default each line tells.")] = None,
     thresholds: ThresholdsOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Score every stage by itself and the cascade as a whole."""
-    paths = [*data, *(more or [])]
+    paths = data_files(files, data)
     check_readable([*paths, thresholds, config])
     with Engine.open(read_config(config or shipped_config(), {cascade: thresholds})) as engine:
         tree = engine.cascade(cascade)

@@ -4,12 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from cascade.cli.output import note
 from cascade.errors import InputError
 from cascade.rows import Format, Labelled, read_tasks
 from cascade.tree import Cascade
 from cascade.tuning.repeats import Distinct, Pair, contradiction, distinct
+
+FilesArgument = Annotated[
+    list[Path] | None, typer.Argument(metavar="FILE", help="Labelled tasks, as --data takes them.")
+]
+DataOption = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE", help="Labelled tasks, JSON lines, plain or gzipped; - for stdin; may be repeated."),
+]
+
+
+def data_files(files: Sequence[Path] | None, data: Sequence[Path] | None) -> list[Path]:
+    """The files that were given with and without --data, those with it first.
+
+    Raises:
+        InputError: There is none.
+    """
+    found = [*(data or ()), *(files or ())]
+    if not found:
+        msg = "No labelled tasks are given. Name a file of them, such as --data labelled.jsonl."
+        raise InputError(msg)
+    return found
 
 
 def labelled_tasks(

@@ -10,6 +10,7 @@ import typer
 
 from cascade.cli.in_use import in_use, with_stages
 from cascade.cli.labelled_scores import LabelledScores, labelled_scores
+from cascade.cli.labelled_tasks import DataOption, FilesArgument, data_files
 from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress
 from cascade.cli.outputs import ForceOption, check_distinct, refuse_others, scores_output, thresholds_output
 from cascade.cli.tune_fallback import tune_fallback
@@ -34,9 +35,6 @@ from cascade.tuning.surface import Cost, free_keys
 def tune(  # noqa: PLR0913 - the command line's options
     *,
     cascade: Annotated[str, typer.Option(help="Name of the cascade.")],
-    data: Annotated[
-        list[Path], typer.Option(help="Labelled tasks, JSON lines, plain or gzipped; - for stdin; may be repeated.")
-    ],
     target: Annotated[
         str,
         typer.Option(
@@ -45,7 +43,8 @@ def tune(  # noqa: PLR0913 - the command line's options
             "over all rows, as high as can be."
         ),
     ],
-    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More files like --data.")] = None,
+    files: FilesArgument = None,
+    data: DataOption = None,
     delta: Annotated[float, typer.Option(help="The chance that the promise may be wrong.")] = 0.05,
     minimise: Annotated[
         Cost | None, typer.Option(help="What to make small under the promise: misses for a precision, else calls.")
@@ -68,7 +67,7 @@ def tune(  # noqa: PLR0913 - the command line's options
     """Choose all thresholds at once, the cheapest for which a recall, precision or macro F1 can be promised."""
     is_highest = fallback and target.strip() in {Measure.MACRO_F1, Figure.MACRO_F1_OVER_ROWS}
     wish = None if is_highest else replace(_wish(target, unit, delta, minimise), false_positive=false_positive)
-    paths = [*data, *(more or [])]
+    paths = data_files(files, data)
     untuned = read_untuned(config or shipped_config(), cascade)
     settings = untuned.config
     cache, output = scores_output(scores, force=force), thresholds_output(out, force=force)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from cascade.complaints import json_shown, json_wanted
+from cascade.complaints import json_shown, json_wanted, known_keys, meant
 from cascade.service.problems import UNFIT, RefusedError
 
 Place = tuple[int | str, ...]
@@ -34,6 +34,10 @@ def refusal(error: ValidationError | RequestValidationError, body: Any, model: A
     match first["type"]:
         case "missing":
             fault = "is missing. Add it; /openapi.json says what it is."
+            unknown = [other for other, entry in found if entry["type"] == "extra_forbidden"]
+            strays = [str(dotted((*above, *other))) for other in unknown if other[:-1] == place[:-1]]
+            if strays:
+                fault += f" Unknown beside it: {', '.join(strays)}."
         case "union_tag_not_found":
             place = (*place, first["ctx"]["discriminator"].strip("'"))
             fault = "is missing. Add it; /openapi.json says what it is."
@@ -41,9 +45,8 @@ def refusal(error: ValidationError | RequestValidationError, body: Any, model: A
             place = (*place, first["ctx"]["discriminator"].strip("'"))
             fault = f"must be one of {first['ctx']['expected_tags']} (given {json_shown(first['ctx']['tag'])})."
         case "extra_forbidden":
-            schema = TypeAdapter(model).json_schema()
-            allowed = ", ".join(dict.fromkeys(_keys(schema, schema, place[:-1])))
-            fault = f"is unknown. Remove it; allowed are {allowed}."
+            allowed = known_keys(model, place[:-1])
+            fault = f"is unknown. {meant(str(place[-1]), allowed)}Remove it; allowed are {', '.join(allowed)}."
         case _:
             # Of a union each member wants something else.
             wanted = dict.fromkeys(json_wanted(entry) for other, entry in found if other == place)
@@ -61,18 +64,3 @@ def _place(body: Any, error: ValidationError | RequestValidationError, entry: Ma
             here = here[part]
             found.append(part)
     return (*found, parts[-1]) if entry["type"] == "missing" and parts else tuple(found)
-
-
-def _keys(schema: Mapping[str, Any], node: Mapping[str, Any], place: Place) -> Iterator[str]:
-    """The keys that a part of a JSON schema allows at a place."""
-    if "$ref" in node:
-        yield from _keys(schema, schema["$defs"][node["$ref"].rpartition("/")[2]], place)
-    for other in (*node.get("anyOf", ()), *node.get("oneOf", ())):
-        yield from _keys(schema, other, place)
-    known = node.get("properties", {})
-    if not place:
-        yield from known
-        return
-    inner = node.get("items") if isinstance(place[0], int) else known.get(place[0], node.get("additionalProperties"))
-    if isinstance(inner, Mapping):
-        yield from _keys(schema, inner, place[1:])
