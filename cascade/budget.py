@@ -28,15 +28,16 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.ms is not None and not (isfinite(self.ms) and self.ms > 0):
-            msg = f"A budget of {self.ms} ms; allowed is any finite number above 0, or None for no limit."
+            msg = f"A budget of {self.ms} ms; allowed is any finite number above 0. Leave it out for no limit."
             raise InputError(msg)
         if self.deadline is not None and not isfinite(self.deadline):
             msg = (
-                f"A deadline of {self.deadline}; allowed are finite seconds of time.monotonic(), or None for no limit."
+                f"A deadline of {self.deadline}; allowed are finite seconds of time.monotonic(). Leave it out for no "
+                "limit."
             )
             raise InputError(msg)
         if self.depth is not None and self.depth < 1:
-            msg = f"A depth of {self.depth}; allowed is 1 or more stages, or None for no limit."
+            msg = f"A depth of {self.depth}; allowed is 1 or more stages. Leave it out for no limit."
             raise InputError(msg)
 
     def ends(self, now: float) -> float:

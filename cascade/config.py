@@ -212,13 +212,28 @@ def _with_thresholds(config: Config, name: str, file: Path) -> Config:
         known = ", ".join(config.cascade) or "none"
         msg = f"{name_of(file)}: there is no cascade {name!r} that it could be for. Choose one of {known}."
         raise ConfigError(msg)
-    entry = config.cascade[name].model_copy(update={"thresholds": read_thresholds(file)})
+    found = read_thresholds(file)
+    entry = config.cascade[name].model_copy(update={"thresholds": found})
     try:
         entry.cascade(name)
     except ConfigError as error:
+        fits = [repr(other) for other in config.cascade if other != name and _fits(config.cascade[other], other, found)]
         msg = f"{name_of(file)}: {error}"
+        if fits:
+            msg = (
+                f"{name_of(file)}: these thresholds are for the cascade {' or '.join(fits)}, not for {name!r}. "
+                f"Name that cascade, or give thresholds that were tuned for {name!r}."
+            )
         raise ConfigError(msg) from error
     return config.model_copy(update={"cascade": {**config.cascade, name: entry}})
+
+
+def _fits(entry: CascadeConfig, name: str, thresholds: ThresholdsFile) -> bool:
+    try:
+        entry.model_copy(update={"thresholds": thresholds}).cascade(name)
+    except ConfigError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -154,8 +154,8 @@ class ThresholdsFile(Frozen):
             odd = sorted(f"{stage}.{tier}" if tier else stage for stage, tier in asked ^ given)
             msg = (
                 f"cascade.{cascade}.thresholds: the file is for other questions: {', '.join(odd)} stand only in one of "
-                'the two. Tune again with `cascade tune --out`, or leave the key away (`thresholds = ""` where the '
-                "config extends another that has it)."
+                "the two. Tune again with `cascade tune --out`, or leave these thresholds away (`thresholds = "
+                '""` where a config extends another that names them).'
             )
             raise ConfigError(msg)
         return tuple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from math import ceil, sqrt
 from pathlib import Path
@@ -38,6 +39,7 @@ from cascade.tuning.shift import (
     two_samples,
 )
 from tests.shipped import write_shipped
+from tests.terminal import on_terminal
 from tests.test_thresholds import write_data
 
 CASCADE = two_stages()
@@ -278,6 +280,17 @@ def test_the_command_finds_nothing_where_nothing_changed(tuned: Path, capsys: py
     assert {row["verdict"] for row in found["inputs"]} == {"as_before"}
     assert main(command) == ExitCode.DONE
     assert "The inputs are as they were" in capsys.readouterr().out
+
+
+def test_the_table_of_a_check_fits_80_columns(tuned: Path) -> None:
+    """Each figure is a row below the name of its question, in columns."""
+    command = [*new_tasks(tuned, 60), "--scores", str(tuned.parent / "new.npz")]
+    code, out = on_terminal(80, command)
+    assert code == ExitCode.DONE
+    lines = [line.rstrip() for line in out.splitlines()]
+    assert any(re.fullmatch(r"of a task +then +now +tasks +p-value +effect +shifted", line) for line in lines)
+    assert "relevant" in lines
+    assert any(re.fullmatch(r"  spread of log odds( +\S+){4} +PSI \S+ +no", line) for line in lines)
 
 
 def test_few_tasks_are_said_to_be_few(tuned: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,8 +99,8 @@ def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
             "cascade classify",
         ),
         (
-            ["classify", "--item", "a"],
-            "No such option: --item (Possible options: --items, --task).",
+            ["classify", "--itens", "a"],
+            "No such option: --itens (Possible options: --items, --task).",
             "cascade classify",
         ),
         (["config", "shwo"], "No such command 'shwo'. Did you mean 'show'?", "cascade config"),
@@ -378,3 +378,22 @@ def test_an_unknown_workload_or_peer_is_refused_before_work(capsys: pytest.Captu
     for option, name, near in (("--workload", "budgt", "budget"), ("--peer", "lama", "llama")):
         assert main(["bench", option, name]) == ExitCode.BAD_INPUT
         assert f"{name!r}. Did you mean {near!r}? Allowed are" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["doctor", "--seconds", "5"], "--seconds says how long --tune measures."),
+        (["audit", "--cascade", "precision", "a", "--within", "0"], "--within 0 was given; it must lie between"),
+        (["audit", "--cascade", "precision", "a", "--worst", "-1"], "Invalid value for '--worst'"),
+        (["depth", "--cascade", "precision", "items.jsonl", "--budget", "0"], "--budget: A budget of 0.0 ms"),
+        (["depth", "--cascade", "precision", "items.jsonl", "--price", "-1"], "Invalid value for '--price'"),
+    ],
+)
+def test_an_option_that_means_nothing_is_named(
+    arguments: list[str], words: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A value out of range, or an option without the one that it belongs to, is refused by its name."""
+    monkeypatch.chdir(folder)
+    assert main(arguments) == ExitCode.BAD_INPUT
+    assert words in capsys.readouterr().err

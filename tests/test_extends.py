@@ -253,7 +253,7 @@ def test_the_lock_is_kept(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "cascade.precision.thresholds: the model is not what these thresholds were tuned with" in err
     code, _, err = run(capsys, *classify, "--thresholds", thresholds(folder, "scope"))
     assert code == ExitCode.BAD_INPUT
-    assert "my scope.thresholds.toml: cascade.precision.thresholds: the file is for other questions" in err
+    assert "my scope.thresholds.toml: these thresholds are for the cascade 'scope', not for 'precision'" in err
 
 
 def test_a_thresholds_file_that_cannot_be_used(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -262,6 +262,11 @@ def test_a_thresholds_file_that_cannot_be_used(folder: Path, capsys: pytest.Capt
     code, _, err = run(capsys, *classify, "--thresholds", "none.toml")
     assert code == ExitCode.BAD_INPUT
     assert err.startswith("error: none.toml: cannot be read (No such file")
+    code, _, err = run(capsys, *classify, "--thresholds", "precision=none.toml")
+    assert code == ExitCode.BAD_INPUT
+    assert err == (
+        "error: --thresholds 'precision=none.toml' is no file. Give the file alone: the command names the cascade.\n"
+    )
     code, _, err = run(capsys, *classify, "--thresholds", thresholds(folder), "--cascade", "nope")
     assert code == ExitCode.BAD_INPUT
     assert err.endswith("there is no cascade 'nope' that it could be for. Choose one of precision, scope.\n")
@@ -276,7 +281,7 @@ def test_other_commands_take_thresholds(folder: Path, capsys: pytest.CaptureFixt
         assert code == ExitCode.DONE, err
         code, _, err = run(capsys, command, "--cascade", "scope", *data)
         assert code == ExitCode.BAD_INPUT
-        assert "the file is for other questions" in err
+        assert "these thresholds are for the cascade 'precision', not for 'scope'. Name that cascade" in err
     assert run(capsys, "check", "precision", *data)[0] in {ExitCode.DONE, ExitCode.FAILURE}
     none = NoPromiseConfig(text="Without guarantee.", target="macro_f1", expected=0.5, tasks=8)
     unpromised = thresholds(folder, promise=None, held_out=None, no_promise=none)

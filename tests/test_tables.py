@@ -77,6 +77,37 @@ def test_a_wide_terminal_has_a_line_for_each_decision() -> None:
     assert "rank1" not in row
 
 
+def test_evidence_that_has_no_room_is_told_of() -> None:
+    """Whether all of it is shown comes back; items without any lack none."""
+    item, bare = symbol(), Item(id="1", name="plain")
+    for width, is_whole in ((80, False), (140, False), (1_000, True)):
+        console = Console(width=width, file=io.StringIO(), color_system=None)
+        assert show_decisions(console, [decision(item.id)], CASCADES["precision"], {item.id: item}) is is_whole
+        assert show_decisions(console, [decision("1")], CASCADES["precision"], {"1": bare})
+
+
+def test_heads_are_whole_above_short_cells() -> None:
+    """A label or evidence that is shorter than its head does not break it."""
+    item = Item(id="1", name="plain", evidence=("a",))
+    for width, heads in ((1_000, ["label", "evidence"]), (60, ["label", "answers"]), (36, ["label", "name"])):
+        head = " ".join(shown(width, (decision("1", "yes"), item)))
+        assert all(re.search(rf"\b{word}\b", head) for word in heads), head
+
+
+def test_no_line_ends_in_spaces() -> None:
+    """Neither of decisions nor of figures, at any width, so that a pipe gets no more than there is."""
+    for width in (30, 60, 80, 1_000):
+        console = Console(width=width, file=io.StringIO(), color_system=None)
+        items = [symbol(), symbol("f", "g.py")]
+        show_decisions(console, [decision(i.id) for i in items], CASCADES["precision"], {i.id: i for i in items})
+        found = Sheet(("item",), ("n",), ("task",))
+        found.add("class Flask", "1", "make the debugger reload templates when they have changed on disk")
+        found.add("f", "12", "short")
+        found.show(console)
+        assert isinstance(console.file, io.StringIO)
+        assert not re.search(r" $", console.file.getvalue(), re.MULTILINE)
+
+
 def test_a_pipe_has_all_of_it() -> None:
     """With as much room as a pipe gives, no fact is left out."""
     item = symbol()

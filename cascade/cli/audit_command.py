@@ -23,6 +23,7 @@ from cascade.cli.sheet import Sheet
 from cascade.config import Config, read_config, shipped_config
 from cascade.engine import Engine
 from cascade.engine_settings import settings_of
+from cascade.errors import InputError
 from cascade.metrics import Figure
 from cascade.page.page import Known, write_page
 from cascade.thresholds_file import ThresholdsFile
@@ -39,7 +40,7 @@ def audit(  # noqa: PLR0913 - the command line's options
     within: Annotated[
         float, typer.Option(help="How well error rates should be known: half of their interval's length.")
     ] = 0.02,
-    worst: Annotated[int, typer.Option(help="Examples of confident and wrong answers, for each question.")] = 5,
+    worst: Annotated[int, typer.Option(min=0, help="Examples of confident and wrong answers, for each question.")] = 5,
     seed: Annotated[int, typer.Option(help="Of sub-samples and resamples.")] = 0,
     scores: Annotated[Path | None, typer.Option(help="Keep scores in this .npz file, and use those it has.")] = None,
     report: Annotated[Path | None, typer.Option(help="Folder for a page to look at, index.html.")] = None,
@@ -49,7 +50,9 @@ def audit(  # noqa: PLR0913 - the command line's options
     json: JsonOption = False,
 ) -> None:
     """Say where a cascade errs, how sure that is, and what to split, label, drop or merge."""
-    AuditTerms(within=within, n_worst=worst)  # refuses before work that takes long
+    if not 0 < within < 1 / 2:
+        msg = f"--within {within:g} was given; it must lie between 0 and 0.5. Give one such as 0.02."
+        raise InputError(msg)
     read = read_config(config or shipped_config(), {cascade: thresholds})
     cache, page = scores_output(scores, force=force), page_output(report, force=force)
     paths = data_files(files, data)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.text import Text
+
 from cascade.cli.output import results
 from cascade.cli.sheet import Sheet
 from cascade.tuning.kept_promise import KeptPromise, Verdict
@@ -33,12 +35,19 @@ def show_check(promise: KeptPromise, shifts: Sequence[Shift] | None, n_tasks: in
         return
     console.print()
     sheet = Sheet(("of a task",), ("then", "now", "tasks", "p-value", "effect", "shifted"))
+    before = ""
     for shift in shifts:
+        what, *question = shift.statistic
+        asked = " ".join(question).strip()
+        if asked != before:
+            sheet.add(asked, *[""] * 6)
+            before = asked
+        name = Text(f"{'  ' * bool(asked)}{_FIGURES[what]}")
         now, p_value, effect = "-", "-", "-"
         if shift.now is not None and shift.p_value is not None:
             now, p_value = f"{shift.now:.3g}", f"{shift.p_value:.2g}"
             effect = f"{'PSI' if shift.is_of_scores else 'KS'} {shift.effect:.3f}"
-        sheet.add(_name(shift), f"{shift.then:.3g}", now, str(shift.n), p_value, effect, _VERDICTS[shift.verdict])
+        sheet.add(name, f"{shift.then:.3g}", now, str(shift.n), p_value, effect, _VERDICTS[shift.verdict])
     sheet.show(console)
     console.print()
     console.print(_inputs(shifts))

@@ -11,11 +11,20 @@ from typing import Annotated
 
 import typer
 
-from cascade.budget import Budget, BudgetLike
+from cascade.budget import BudgetLike
 from cascade.candidates.evidence import file_items, symbol_items
 from cascade.candidates.repository import Candidates, find_candidates
 from cascade.cli.decision_table import show_decisions
-from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, note, print_json, progress, results
+from cascade.cli.output import (
+    ConfigOption,
+    JsonOption,
+    ThresholdsOption,
+    budget_option,
+    note,
+    print_json,
+    progress,
+    results,
+)
 from cascade.config import read_config, shipped_config
 from cascade.engine import Engine
 from cascade.errors import InputError
@@ -41,7 +50,7 @@ def classify(  # noqa: PLR0913 - the command line's options
     budget: Annotated[
         float | None, typer.Option(help="Milliseconds it may take; then candidates get the likeliest label so far.")
     ] = None,
-    depth: Annotated[int | None, typer.Option(help="Most stages that a candidate passes.")] = None,
+    depth: Annotated[int | None, typer.Option(min=1, help="Most stages that a candidate passes.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Show only the N that matter most.")] = None,
     thresholds: ThresholdsOption = None,
     config: ConfigOption = None,
@@ -53,7 +62,7 @@ def classify(  # noqa: PLR0913 - the command line's options
         raise InputError(msg)
     check_readable([task_file, items, thresholds, config])
     text = _task(task, task_file)
-    limit: BudgetLike = "config" if budget is None and depth is None else Budget(ms=budget, depth=depth)
+    limit: BudgetLike = "config" if budget is None and depth is None else budget_option(budget, depth)
     with Engine.open(read_config(config or shipped_config(), {cascade: thresholds})) as engine:
         tree = engine.cascade(cascade)
         request = Task(text=text, seeds=tuple(seed or ()))
@@ -126,8 +135,10 @@ def _ranked(report: Report, cascade: Cascade) -> list[Decision]:
 def _show(report: Report, decisions: Sequence[Decision], cascade: Cascade, items: dict[str, Item]) -> None:
     console = results()
     if decisions:
-        show_decisions(console, decisions, cascade, items)
+        is_whole = show_decisions(console, decisions, cascade, items)
         console.print()
+        if not is_whole:
+            note("not all evidence has room here; a wider terminal shows it, or a pipe such as `| less -S`")
     counts = report.labels()
     stats = report.stats
     console.print(

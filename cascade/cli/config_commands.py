@@ -34,7 +34,7 @@ app = typer.Typer(help="Check and show config files.", invoke_without_command=Tr
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(help="A TOML config file.")],
+    file: Annotated[Path, typer.Argument(help="A TOML config file; - for stdin.")],
     *,
     json: JsonOption = False,
 ) -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cascade.cli.output import plain
-from cascade.cli.sheet import GAP, packed
+from cascade.cli.sheet import GAP, Trimmed, packed
 from cascade.items import Item
 from cascade.report import Decision, Step
 from cascade.tree import Cascade
@@ -40,18 +40,25 @@ class _Row:
 
 def show_decisions(
     console: Console, decisions: Sequence[Decision], cascade: Cascade, items: Mapping[str, Item]
-) -> None:
+) -> bool:
     """Print decisions, each in a line if all fit; otherwise places stand below names, and then answers below places.
+
+    Evidence stands only in lines, as much of it as there is room for.
 
     Args:
         console: Where to.
         decisions: What to show, in this order.
         cascade: Whose decisions they are.
         items: Their items by id.
+
+    Returns:
+        Whether all evidence is shown.
     """
     has_ids = any(_needs_id(items[decision.id]) for decision in decisions)
     rows = [_row(decision, items[decision.id], cascade, has_id=has_ids) for decision in decisions]
-    console.print(_in_lines(rows, console.width) or _in_columns(rows, console.width) or _stacked(rows, console.width))
+    in_lines, is_whole = _in_lines(rows, console.width)
+    console.print(Trimmed(in_lines or _in_columns(rows, console.width) or _stacked(rows, console.width)))
+    return is_whole
 
 
 def _row(decision: Decision, item: Item, cascade: Cascade, *, has_id: bool) -> _Row:
@@ -80,8 +87,12 @@ def _answer(step: Step, question: str) -> Text:
     return Text.assemble(f"{plain(question or step.stage)} ", word, f" {step.p_yes:.2f}")
 
 
-def _in_lines(rows: Sequence[_Row], room: int) -> Table | None:
-    """All parts side by side, of the evidence those for which there is room; None where other parts do not fit."""
+def _in_lines(rows: Sequence[_Row], room: int) -> tuple[Table | None, bool]:
+    """All parts side by side, of the evidence those for which there is room; None where other parts do not fit.
+
+    Also returns whether all evidence is there.
+    """
+    has_evidence = any(row.evidence for row in rows)
     columns = {
         "label": [row.label for row in rows],
         "name": [row.name for row in rows],
@@ -92,18 +103,20 @@ def _in_lines(rows: Sequence[_Row], room: int) -> Table | None:
     widths = [max(len(head), _widest(cells)) for head, cells in columns.items()]
     left = room - sum(widths) - len(GAP) * len(widths)
     if left < -len(GAP):
-        return None
-    if left >= _LEAST and any(row.evidence for row in rows):
-        columns["evidence"] = [next(iter(packed(row.evidence, left)), Text()) for row in rows]
-        widths.append(_widest(columns["evidence"]))
-    return _table(columns, widths)
+        return None, not has_evidence
+    if left < _LEAST or not has_evidence:
+        return _table(columns, widths), not has_evidence
+    lines = [packed(row.evidence, left) for row in rows]
+    columns["evidence"] = [next(iter(found), Text()) for found in lines]
+    widths.append(max(len("evidence"), _widest(columns["evidence"])))
+    return _table(columns, widths), all(len(found) <= 1 for found in lines)
 
 
 def _in_columns(rows: Sequence[_Row], room: int) -> Table | None:
     """Places below names, and answers beside them; None where a name, a place or an answer would be broken."""
     labels = [row.label for row in rows]
     names = [Text("\n").join([row.name, *row.places]) for row in rows]
-    label, name = _widest(labels), _widest([part for row in rows for part in (row.name, *row.places)])
+    label, name = _label_width(labels), _widest([part for row in rows for part in (row.name, *row.places)])
     left = room - label - name - 2 * len(GAP)
     if left < _widest([answer for row in rows for answer in row.answers]):
         return None
@@ -114,7 +127,7 @@ def _in_columns(rows: Sequence[_Row], room: int) -> Table | None:
 def _stacked(rows: Sequence[_Row], room: int) -> Table:
     """All parts of a decision below each other; labels beside them if that leaves room."""
     labels = [row.label for row in rows]
-    label = _widest(labels)
+    label = _label_width(labels)
     left = room - label - len(GAP)
     if left < _LEAST:
         cells = [Text("\n").join([row.label, row.name, *_below(row, room)]) for row in rows]
@@ -138,6 +151,10 @@ def _table(columns: Mapping[str, Sequence[Text]], widths: Sequence[int]) -> Tabl
 
 def _line(parts: Iterable[Text]) -> Text:
     return Text(GAP).join(parts)
+
+
+def _label_width(labels: Iterable[Text]) -> int:
+    return max(len("label"), _widest(labels))
 
 
 def _widest(cells: Iterable[Text]) -> int:

@@ -13,7 +13,16 @@ from cascade.bench.depth_plots import depth_plots, write_depth_plots
 from cascade.bench.plots import prepare
 from cascade.cli.labelled_scores import origin_of
 from cascade.cli.labelled_tasks import DataOption, FilesArgument, data_files, labelled_tasks
-from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, note, print_json, progress, results
+from cascade.cli.output import (
+    ConfigOption,
+    JsonOption,
+    ThresholdsOption,
+    budget_option,
+    note,
+    print_json,
+    progress,
+    results,
+)
 from cascade.cli.outputs import ForceOption, Output, check_distinct, outlook_output, refuse_others, refuse_pictures
 from cascade.cli.sheet import Sheet
 from cascade.config import Config, read_config, shipped_config
@@ -39,7 +48,7 @@ def depth(  # noqa: PLR0913 - the command line's options
     price: Annotated[
         float | None,
         typer.Option(
-            help="Points of macro F1 over all rows that 100 ms are worth; the config's engine.price if absent."
+            min=0, help="Points of macro F1 over all rows that 100 ms are worth; the config's engine.price if absent."
         ),
     ] = None,
     budget: Annotated[
@@ -56,6 +65,7 @@ def depth(  # noqa: PLR0913 - the command line's options
     paths = data_files(files, data)
     check_readable([*paths, thresholds, config])
     settings = read_config(config or shipped_config(), {cascade: thresholds})
+    budget_option(budget)
     terms = Terms.of(price, budget, settings.engine.price)
     output = outlook_output(out, force=force)
     check_distinct([output], paths)

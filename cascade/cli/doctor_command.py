@@ -13,8 +13,10 @@ from cascade.cli.output import ConfigOption, ExitCode, JsonOption, plain, print_
 from cascade.cli.sheet import Sheet
 from cascade.config import read_config, shipped_config
 from cascade.doctor import examine
-from cascade.errors import MachineError
+from cascade.errors import InputError, MachineError
 from cascade.machine import user_cache
+
+_SECONDS = 60
 
 
 def doctor(
@@ -22,14 +24,19 @@ def doctor(
     tune: Annotated[bool, typer.Option("--tune", help="Measure the settings that are fastest here, and keep them.")] = (
         False
     ),
-    seconds: Annotated[float, typer.Option(min=1, max=3600, help="How long --tune measures.")] = 60,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, max=3600, help=f"How long --tune measures; {_SECONDS} if absent.")
+    ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show versions, processor, model, adapters and formats, and run a one-second self-test."""
     if tune:
-        _tune(config or shipped_config(), seconds, json=json)
+        _tune(config or shipped_config(), seconds or _SECONDS, json=json)
         return
+    if seconds is not None:
+        msg = "--seconds says how long --tune measures. Give --tune with it, or leave it out."
+        raise InputError(msg)
     findings = list(examine(config))
     if json:
         print_json({"ok": all(finding.ok for finding in findings), "findings": [asdict(entry) for entry in findings]})

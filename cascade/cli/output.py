@@ -24,9 +24,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from cascade.budget import Budget
 from cascade.cli.streams import drop_output, output_error
 from cascade.complaints import shown
 from cascade.errors import CascadeError, InputError
+from cascade.files import is_there
 
 _PIPE_WIDTH = 1_000
 _ACTED_ON = re.compile(" *\0[ \0]*")
@@ -57,9 +59,20 @@ class Settings:
     verbose: bool = False
 
 
-ConfigOption = Annotated[Path | None, typer.Option(help="A TOML config file; the shipped one if absent.")]
+def _file_alone(path: Path | None) -> Path | None:
+    """The file of --thresholds, which `serve` alone takes with a cascade's name before it."""
+    if path is not None and "=" in str(path) and not is_there(path):
+        msg = f"--thresholds {str(path)!r} is no file. Give the file alone: the command names the cascade."
+        raise InputError(msg)
+    return path
+
+
+ConfigOption = Annotated[Path | None, typer.Option(help="A TOML config file, - for stdin; the shipped one if absent.")]
 ThresholdsOption = Annotated[
-    Path | None, typer.Option(help="Thresholds that `cascade tune --out` wrote, in place of the config's.")
+    Path | None,
+    typer.Option(
+        help="Thresholds that `cascade tune --out` wrote, in place of the config's; - for stdin.", callback=_file_alone
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
@@ -124,6 +137,19 @@ def note(text: str) -> None:
 def complain(text: str) -> None:
     """One line on stderr that says why the command failed."""
     notes().print(Text.assemble(("error: ", "bold red"), plain(text)))
+
+
+def budget_option(ms: float | None, depth: int | None = None) -> Budget:
+    """The budget that the option --budget means, in milliseconds.
+
+    Raises:
+        InputError: It is not allowed; names the option.
+    """
+    try:
+        return Budget(ms=ms, depth=depth)
+    except InputError as error:
+        msg = f"--budget: {error}"
+        raise InputError(msg) from error
 
 
 def need_command(context: typer.Context) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -53,12 +54,12 @@ class Sheet:
         """Print it, as wide as the console allows."""
         widths = self._widths(console.width)
         if widths is not None:
-            console.print(self._table(widths))
+            console.print(Trimmed(self._table(widths)))
             return
         for row in self._rows:
             first, *rest = packed(self._pairs(row), console.width - len(_INDENT))
             console.print(first)
-            console.print(Padding.indent(Group(*rest), len(_INDENT)))
+            console.print(Trimmed(Padding.indent(Group(*rest), len(_INDENT))))
 
     def _widths(self, room: int) -> list[int] | None:
         """Cells of each column; None where they do not fit."""
@@ -88,6 +89,28 @@ class Sheet:
             for head, cell in zip(self._heads, row, strict=True)
             if cell.plain
         ]
+
+
+class Trimmed:
+    """What is drawn, without the spaces that rich fills lines with at their ends.
+
+    Args:
+        drawn: A table, or anything else that rich draws.
+    """
+
+    def __init__(self, drawn: RenderableType) -> None:
+        self._drawn = drawn
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """See rich's protocol."""
+        for line in console.render_lines(self._drawn, options, pad=False):
+            while line and not line[-1].text.rstrip(" "):
+                line.pop()
+            if line:
+                text, style, control = line.pop()
+                line.append(Segment(text.rstrip(" "), style, control))
+            yield from line
+            yield Segment.line()
 
 
 def packed(parts: Iterable[Text], room: int) -> list[Text]:
