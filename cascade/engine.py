@@ -77,12 +77,15 @@ class Engine:
                 files or questions.
             ModelFileError: A model or adapter file is missing, damaged or does not fit.
             ServerError: A server cannot be reached, serves another base model, or lacks an adapter.
+            MachineError: llama.cpp cannot compute here, or this process was forked from one that has used it.
         """
         from cascade.backends.opening import open_any  # noqa: PLC0415 - gguf and llama_cpp load only where they are used
 
         if not isinstance(config, Config):
             config = read_config(Path(config) if config is not None else shipped_config())
         cascades = config.cascades()
+        for each in cascades.values():
+            each.check_is_tuned()  # before a model is loaded
         backend = open_any(config, cascades)
         engine = cls(backend, cascades, config.model.limits.limits(), settings=settings_of(config, observers))
         try:
@@ -244,7 +247,7 @@ class Engine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.to_thread(self.close)
+        await self._loop.astop()
 
     def _request(
         self,

@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from math import inf
-from typing import Any
 
 from cascade.admission import Admission, Rules
 from cascade.answers import faults_of, spoilt_places, walk_on
 from cascade.backends.base import Backend, Scores, Wave
 from cascade.cost_model import CostModel
-from cascade.errors import BackendError, ClosedError, InputError
+from cascade.engine_thread import EngineThread
+from cascade.errors import BackendError, ClosedError
 from cascade.kept import Kept
 from cascade.logs import get_logger
 from cascade.planner import Planner, Room, Terms
@@ -33,6 +32,8 @@ log = get_logger("cascade.engine")
 _NOVICE = 20  # decodes until which predictions are not believed when they say that nothing can be done
 _TRY_EVERY = 8
 _PATIENCE, _PATIENCE_S = 2.0, 0.1  # how far a wave may outlast its prediction, twice and so much, where others wait
+_CLOSED = "The engine was closed while this call was waiting. Open a new one."
+_ENDING = "Python ended while this call was waiting. Wait for calls, and close engines, before the main thread ends."
 
 
 class Loop:
@@ -68,22 +69,21 @@ class Loop:
         self._n_hopeless = 0  # turns for which no wave would be in time
         self._failure: BaseException | None = None
         self._wake = asyncio.Event()
-        self._gate = threading.Lock()  # nothing may be handed over between the last look and the end
         self._handed: dict[Request, None] = {}  # requests that are not done, wherever they are
-        self._ended = False
-        self._loop = new_event_loop()
-        self._admission = Admission(self._loop, builder, facts.max_prompt, self._open)
-        self._thread = threading.Thread(target=self._main, name="cascade-engine", daemon=True)
+        self._thread = EngineThread(
+            self._work, fault=self._break, ended=self._fail_all, end=self._end, new_event_loop=new_event_loop
+        )
+        self._admission = Admission(self._thread.loop, builder, facts.max_prompt, self._open)
         self._thread.start()
 
     @property
     def n_kept(self) -> int:
         """Prompt nodes that are kept for open requests."""
-        return len(self._planner.kept)
+        return len(self._planner.kept) if self._thread.is_open else 0
 
     def now(self) -> float:
         """The engine's clock, in seconds; from any thread."""
-        return self._loop.time()
+        return self._thread.loop.time()
 
     def submit(self, request: Request) -> None:
         """Hand over a request, from any thread.
@@ -93,7 +93,7 @@ class Loop:
         """
         self._handed[request] = None
         request.done.add_done_callback(lambda _: self._forget(request))
-        self._call(self._admit, request)
+        self._thread.call(self._admit, request)
 
     def cancel(self, request: Request) -> None:
         """Give a request up, from any thread; nothing happens if it is done."""
@@ -102,24 +102,15 @@ class Loop:
     @property
     def is_open(self) -> bool:
         """Whether it takes requests; False once it was stopped or has failed."""
-        return not self._ended and self._failure is None
+        return self._thread.is_open and self._failure is None
 
     def settle(self) -> None:
         """Answer every open request with what it has so far, from any thread; nothing happens once it has stopped."""
-        self._post(self._settle)
+        self._thread.post(self._settle)
 
     def check_may_wait(self) -> None:
-        """Refuse to wait in the loop's own thread, which would wait for itself.
-
-        Raises:
-            InputError: This is that thread.
-        """
-        if threading.current_thread() is self._thread:
-            msg = (
-                "An on_decision function or an observer runs in the engine's own thread, which would wait for itself "
-                "for ever. Let another thread call classify, probe or close; aclassify and settle do not wait."
-            )
-            raise InputError(msg)
+        """Refuse to wait in the loop's own thread; see ``EngineThread.check_may_wait``."""
+        self._thread.check_may_wait()
 
     def stop(self) -> None:
         """Stop at once; calls that wait get a ClosedError. Waits for the end.
@@ -127,47 +118,27 @@ class Loop:
         Raises:
             InputError: This is the loop's own thread.
         """
-        self.check_may_wait()
-        self._post(self._fail, ClosedError("The engine was closed while this call was waiting. Open a new one."))
+        self._thread.check_may_wait()
+        self._thread.post(self._fail, ClosedError(_CLOSED))
         self._thread.join()
+
+    async def astop(self) -> None:
+        """``stop`` for async callers."""
+        self._thread.check_may_wait()
+        self._thread.post(self._fail, ClosedError(_CLOSED))
+        await self._thread.joined()
+
+    def _end(self) -> None:
+        """Stop because Python ends; does not wait."""
+        self._thread.post(self._fail, ClosedError(_ENDING))
 
     def _forget(self, request: Request) -> None:
         """Let go of a request that is done, in any thread."""
         self._handed.pop(request, None)
         if request.done.cancelled():
-            self._post(self._drop, request)
-
-    def _post(self, function: Callable[..., None], *arguments: Any) -> None:
-        with suppress(ClosedError):  # it has ended by itself, and nobody is left to hear
-            self._call(function, *arguments)
-
-    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
-        with self._gate:
-            if self._ended:
-                msg = "The engine is closed; open a new one."
-                raise ClosedError(msg) from self._failure
-            self._loop.call_soon_threadsafe(self._guarded, function, *arguments)
+            self._thread.post(self._drop, request)
 
     # Everything below runs in the loop's own thread.
-
-    def _main(self) -> None:
-        work = self._loop.create_task(self._work())
-        try:
-            while not work.done() and not self._loop.is_closed():
-                self._guarded(self._loop.run_until_complete, work)  # also raises what ends a program elsewhere in it
-        finally:
-            with self._gate:
-                self._ended = True
-            for request in tuple(self._handed):
-                request.complete(self.now(), self._failure)
-            self._loop.close()
-
-    def _guarded(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Call a function; whatever it raises fails the engine, or requests would wait for ever."""
-        try:
-            function(*arguments)
-        except BaseException as error:  # noqa: BLE001 - not even what ends a program may end this thread unheard
-            self._break(error)
 
     async def _work(self) -> None:
         try:
@@ -185,20 +156,28 @@ class Loop:
 
     def _break(self, error: BaseException) -> None:
         """Stop working because of a fault."""
-        failure = BackendError(f"The engine failed: {error!r}. Open a new one.")
+        is_ending = isinstance(error, RuntimeError) and not threading.main_thread().is_alive()
+        if is_ending:  # Python lets no event loop use its executor any more
+            failure: BackendError = ClosedError(_ENDING)
+        else:
+            failure = BackendError(f"The engine failed: {error!r}. Open a new one.")
         failure.__cause__ = error
         self._fail(failure)
-        log.error("the engine failed", exc_info=error)
+        if not is_ending:
+            log.error("the engine failed", exc_info=error)
 
     def _fail(self, failure: BaseException) -> None:
         """Stop working; every waiting call gets the failure, and nothing is kept any more."""
         self._failure = self._failure or failure
         self._wake.set()
-        for request in tuple(self._handed):
-            request.complete(self.now(), self._failure)
+        self._fail_all()
         self._admission.stop()
         for request in tuple(self._requests):
             self._let_go(request)
+
+    def _fail_all(self) -> None:
+        for request in tuple(self._handed):
+            request.complete(self.now(), self._failure)
 
     def _admit(self, request: Request) -> None:
         if self._failure is not None:
@@ -229,12 +208,12 @@ class Loop:
         self._requests.append(request)
         self._wake.set()
         if request.ends < inf:
-            self._timers[request] = self._loop.call_at(last_moment(request), self._guarded, self._give_up, request)
+            self._timers[request] = self._thread.call_at(last_moment(request), self._give_up, request)
         running = self._running
         if running is not None and request.ends < running.ends:
             running.stop.ask()  # it cannot wait for the end of this wave
         elif running is not None:
-            self._loop.call_at(running.overdue, running.stop.ask)  # nor for one that hangs
+            self._thread.call_at(running.overdue, running.stop.ask)  # nor for one that hangs
 
     async def _serve(self) -> None:
         """Score the next wave; a request that no wave would fit into gets what it has."""

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import replace
+from pathlib import Path
+from textwrap import dedent
 from typing import TypeVar
 
 import pytest
@@ -50,6 +56,9 @@ def _begin(function: Callable[..., T], *arguments: object, **options: object) ->
 
     threading.Thread(target=call, daemon=True).start()
     return done
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 
 
 class _Faulty(ScriptedBackend):
@@ -224,3 +233,128 @@ def test_a_closed_engine_keeps_nothing() -> None:
     assert engine.n_kept == 0
     errors = [call.exception(timeout=PATIENCE_S) for call in calls]
     assert all(error is None or isinstance(error, ClosedError) for error in errors)
+
+
+_PRELUDE = """
+import atexit, multiprocessing, os, sys, threading
+last = []
+atexit.register(lambda: [function() for function in last])  # what is registered first is called last
+from cascade import CascadeError, Engine, ScriptedBackend
+from tests.requests import plain_items
+from tests.shipped import CASCADES
+
+def say(what, call):
+    try:
+        print(what, call(), flush=True)
+    except CascadeError as error:
+        print(what, type(error).__name__, error, flush=True)
+
+def count(engine, n=3):
+    return len(engine.classify("a task", plain_items(n), budget=None).decisions)
+"""
+
+
+def _run(program: str) -> tuple[int, list[str], str]:
+    """Run a program in a process of its own: its exit status, the lines of its output, and what it says to stderr."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PRELUDE + dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=4 * PATIENCE_S,
+        cwd=Path(__file__).parent.parent,
+        check=False,
+    )
+    return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+@needs_fork
+def test_a_forked_process_hangs_with_no_engine_of_its_parents() -> None:
+    """What it inherits is closed, what it opens says what to do, it comes to its end, and the parent goes on."""
+    status, lines, errors = _run("""
+        engine = Engine.open()
+        count(engine)
+        child = os.fork()
+        if not child:
+            say("inherited", lambda: count(engine))
+            say("open", lambda: engine.is_open)
+            say("kept", lambda: engine.n_kept)
+            say("settled", engine.settle)
+            say("closed", engine.close)
+            say("new", Engine.open)
+            sys.exit(7)
+        print("status", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        say("parent", lambda: count(engine))
+        engine.close()
+    """)
+    assert (status, errors) == (0, "")
+    assert re.fullmatch(r"inherited ClosedError The engine belongs to process \d+, .* \"spawn\" method .*", lines[0])
+    assert lines[1:5] == ["open False", "kept 0", "settled None", "closed None"]
+    assert re.fullmatch(r"new MachineError llama.cpp was used in process \d+ .* \"spawn\" method.*", lines[5])
+    assert lines[6:] == ["status 7", "parent 3"]
+
+
+@needs_fork
+def test_a_process_that_was_forked_before_llama_cpp_was_used_opens_engines() -> None:
+    """An engine without llama.cpp in its parent does not keep it from an engine of its own."""
+    status, lines, errors = _run("""
+        engine = Engine(ScriptedBackend({"relevant": 0.01}, frozenset(CASCADES["precision"].adapters())),
+                        {"precision": CASCADES["precision"]})
+        count(engine)
+        child = os.fork()
+        if not child:
+            with engine, Engine.open() as own:
+                say("own", lambda: count(own))
+            sys.exit(0)
+        print("status", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        say("parent", lambda: count(engine))
+    """)
+    assert (status, errors, lines) == (0, "", ["own 3", "status 0", "parent 3"])
+
+
+@needs_fork
+def test_a_pool_of_forked_processes_gives_its_caller_the_error() -> None:
+    """The error goes back from the pool's process, which ends as any other."""
+    status, lines, errors = _run("""
+        engine = Engine.open()
+        def ask(_):
+            return count(engine)
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            say("pool", lambda: pool.map(ask, [1]))
+    """)
+    assert (status, errors) == (0, "")
+    assert lines[0].startswith("pool ClosedError The engine belongs to process")
+
+
+def test_threads_and_exit_functions_are_answered_after_the_main_thread() -> None:
+    """Threads that are still in a call when the main thread ends get their answer, and so do functions at exit."""
+    status, lines, errors = _run("""
+        engine = Engine.open()
+        started = threading.Event()
+        def work():
+            started.set()
+            say("thread", lambda: count(engine, 400))
+        threading.Thread(target=work).start()
+        started.wait()
+        atexit.register(lambda: say("exit", lambda: count(engine)))
+        print("main", flush=True)
+    """)
+    assert (status, errors, lines) == (0, "", ["main", "thread 400", "exit 3"])
+
+
+def test_what_waits_when_python_ends_hears_of_it() -> None:
+    """An exit function that waits for a daemon's call is no deadlock: engines end, and the call gets a ClosedError."""
+    status, lines, errors = _run("""
+        begun = threading.Event()
+        engine = Engine.open()
+        thread = threading.Thread(
+            target=lambda: say("daemon", lambda: engine.classify(
+                "a task", plain_items(5000), budget=None, on_decision=lambda _: begun.set())),
+            daemon=True,
+        )
+        thread.start()
+        last.append(thread.join)
+        begun.wait()
+    """)
+    assert (status, errors) == (0, "")
+    assert len(lines) == 1
+    assert lines[0].startswith("daemon ClosedError Python ended while this call was waiting.")

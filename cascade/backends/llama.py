@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 from cascade.adapters import ModelSet
 from cascade.backends.base import BackendFacts, Scores, Wave
@@ -12,8 +12,9 @@ from cascade.backends.calibrate import pace
 from cascade.backends.native import ContextSize, NativeModel
 from cascade.backends.native_tokenizer import LlamaTokenizer
 from cascade.backends.runner import LlamaRunner, Usage
+from cascade.backends.worker import Worker
 from cascade.costs import CallSizes, Costs
-from cascade.errors import CascadeError, ClosedError
+from cascade.errors import CascadeError, MachineError
 from cascade.prompt import Node, PromptBuilder, PromptFormat
 from cascade.report import Provenance
 from cascade.stage import BASE
@@ -27,7 +28,7 @@ class LlamaBackend:
         self._runner = runner
         self._native = native
         self._facts = facts
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cascade-llama")
+        self._worker = Worker("cascade-llama", self._end)
         self._closed = False
 
     @classmethod
@@ -49,6 +50,7 @@ class LlamaBackend:
         Raises:
             ModelFileError: llama.cpp refused a file, or one has changed.
             ConfigError: The prompt format's labels are not single tokens of this model.
+            MachineError: llama.cpp cannot compute here, or no thread can be started.
         """
         native = NativeModel(models.model_path, size)
         try:
@@ -79,7 +81,11 @@ class LlamaBackend:
             pace=measured,
             sizes=CallSizes(n_batch=native.n_batch, n_ask=min(size.n_ask, native.n_batch)),
         )
-        return cls(runner, native, facts)
+        try:
+            return cls(runner, native, facts)
+        except MachineError:
+            native.close()
+            raise
 
     @property
     def facts(self) -> BackendFacts:
@@ -93,7 +99,7 @@ class LlamaBackend:
 
     async def score(self, wave: Wave, stop: Stop) -> Scores:
         """See ``Backend.score``."""
-        return await asyncio.wrap_future(self._submit(wave, stop))
+        return await asyncio.wrap_future(self._worker.submit(self._runner.score, wave, stop))
 
     def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
         """See ``Backend.release``."""
@@ -106,30 +112,27 @@ class LlamaBackend:
         Raises:
             ClosedError: The backend is closed.
         """
-        if self._closed:
-            msg = "The backend is closed; open a new engine."
-            raise ClosedError(msg)
         return self._worker.submit(self._runner.usage).result()
 
     async def close(self) -> None:
         """See ``Backend.close``."""
-        if not self._closed:
+        if not self._closed and self._worker.is_here:
             await asyncio.wrap_future(self._free())
 
     def abandon(self) -> None:
         """``close`` for a backend that never met an event loop; waits."""
-        if not self._closed:
+        if not self._closed and self._worker.is_here:
             self._free().result()
+
+    def _end(self) -> None:
+        """Free everything as soon as the decode at hand is interrupted; does not wait."""
+        if not self._closed:
+            self._native.interrupt()
+            self._free()
 
     def _free(self) -> Future[None]:
         """Free the model once the work at hand is done; nothing is taken after it."""
         self._closed = True
         done = self._worker.submit(self._native.close)
-        self._worker.shutdown(wait=False)
+        self._worker.close()
         return done
-
-    def _submit(self, wave: Wave, stop: Stop) -> Future[Scores]:
-        if self._closed:
-            msg = "The backend is closed; open a new engine."
-            raise ClosedError(msg)
-        return self._worker.submit(self._runner.score, wave, stop)

@@ -14,6 +14,7 @@ from functools import cache
 from types import FrameType
 
 from cascade.backends.llama_library import llama_cpp
+from cascade.errors import MachineError
 from cascade.logs import get_logger
 
 log = get_logger("cascade.llama")
@@ -47,12 +48,28 @@ class NativeLog:
         return found.removesuffix(".")
 
 
-@cache
 def native_log() -> NativeLog:
-    """The process's one log hook, installed on first use; llama.cpp has a single slot for it."""
+    """The process's one log hook, installed on first use; llama.cpp has a single slot for it.
+
+    Raises:
+        MachineError: This process was forked from one that has used llama.cpp.
+    """
+    process, found = _hooked()
+    if process != os.getpid():
+        msg = (
+            f"llama.cpp was used in process {process} before this one was forked from it, and would hang here without "
+            'its threads. Start processes with multiprocessing\'s "spawn" method, or fork before llama.cpp is used.'
+        )
+        raise MachineError(msg)
+    return found
+
+
+@cache
+def _hooked() -> tuple[int, NativeLog]:
+    """The hook, and the process that installed it."""
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")
     llama_cpp.llama_backend_init()
-    return NativeLog()
+    return os.getpid(), NativeLog()
 
 
 @contextmanager
