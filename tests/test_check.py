@@ -343,11 +343,13 @@ def test_the_command_refuses(tuned: Path, capsys: pytest.CaptureFixture[str]) ->
     """Cascades that are not there, that promise nothing, and an alpha out of range."""
     data = ["--data", str(tuned.parent / "labelled.jsonl"), "--config", str(tuned)]
     assert main(["check", "absent", *data]) == ExitCode.BAD_INPUT
-    assert "There is no cascade 'absent'" in capsys.readouterr().err
+    assert f"{tuned}: there is no cascade 'absent'" in capsys.readouterr().err
     plain = tuned.parent / "plain.toml"
     text = tuned.read_text(encoding="utf-8")
     plain.write_text("\n".join(line for line in text.splitlines() if "thresholds =" not in line), encoding="utf-8")
     assert main(["check", "scope", *data[:2], "--config", str(plain)]) == ExitCode.BAD_INPUT
-    assert "nothing was promised" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"{plain}: cascade.scope.thresholds: there are none" in told
+    assert "nothing was promised" in told
     assert main(["check", "precision", *data, "--alpha", "1"]) == ExitCode.BAD_INPUT
     assert "must lie between 0 and 1" in capsys.readouterr().err

@@ -316,5 +316,5 @@ def test_the_service_wants_a_name_and_a_file(given: Sequence[str], capsys: pytes
 
 def test_a_written_file_comes_with_its_command(folder: Path) -> None:
     """What `tune --out` notes can be pasted into a shell."""
-    said = written(folder / "a b.toml", "precision")
+    said = written(folder / "a b.toml", "precision", has_promise=True)
     assert f"`cascade classify --cascade precision --thresholds '{folder}/a b.toml' ...`" in said

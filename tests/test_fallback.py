@@ -16,14 +16,15 @@ from benchmarks.few_tasks import Draws, aimed, compare, per_stage, three_stages
 from benchmarks.few_tasks import main as few_tasks
 from benchmarks.few_tasks import simulated as three_scored
 from benchmarks.promise import question, simulated, two_stages
-from cascade import Engine, Prior
+from cascade import Engine, Item, Prior, Task
 from cascade.cli import main
 from cascade.cli.labelled_scores import LabelledScores
 from cascade.cli.output import ExitCode
 from cascade.cli.tune_fallback import tune_fallback
 from cascade.errors import ConfigError, InputError
 from cascade.metrics import macro_f1
-from cascade.prior_stage import PriorStage
+from cascade.prior_stage import PriorStage, Source
+from cascade.rows import Labelled
 from cascade.stage import ANY_TIER, Combine, Stage, Target
 from cascade.thresholds_file import NoPromiseConfig, read_thresholds, write_thresholds
 from cascade.tree import Cascade
@@ -362,30 +363,90 @@ def test_other_commands_say_that_there_is_no_promise(tmp_path: Path, capsys: pyt
     assert main([*command, "--fallback", "--target", "macro_f1", "--out", str(out)]) == ExitCode.DONE
     data = ["--data", str(tmp_path / "labelled.jsonl"), "--config", str(with_thresholds(tmp_path, out))]
     assert main(["check", "precision", *data]) == ExitCode.BAD_INPUT
-    assert "these carry no guarantee, so there is no promise to check" in capsys.readouterr().err
+    told = f"{out}: these thresholds of cascade 'precision' carry no guarantee, so there is no promise to check"
+    assert told in capsys.readouterr().err.replace("\n", " ")
+    plain = write_shipped(tmp_path / "plain.toml")
+    command = ["check", "precision", *data[:2], "--config", str(plain), "--thresholds", str(out)]
+    assert main(command) == ExitCode.BAD_INPUT
+    assert told in capsys.readouterr().err.replace("\n", " ")
     assert main(["audit", "--cascade", "precision", *data, "--report", str(page)]) == ExitCode.DONE
     assert "Without guarantee: chosen for" in (page / "index.html").read_text(encoding="utf-8")
 
 
-def test_a_prior_stage_is_kept_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its thresholds and its prior go into the file as they were, and the cascade takes it; a line says so."""
-    prior = Prior(bias=-1.0, weights={"imports": 0.5})
-    before = PriorStage(
+def guess(lower: float, upper: float, prior: Prior | None = None) -> PriorStage:
+    """A prior stage that drops below one number and keeps from another one on."""
+    return PriorStage(
         name="guess",
-        lower=0.1,
-        upper=0.9,
+        lower=lower,
+        upper=upper,
         yes=Target("keep", is_label=True),
         no=Target("drop", is_label=True),
+        source=Source.EVIDENCE if prior is not None else Source.CALLER,
         prior=prior,
     )
-    cascade = replace(two_stages(), prior_stage=before)
-    labelled = LabelledScores(cascade=cascade, tasks=(), scored=simulated(3, 20), origin=ORIGIN, prices=Prices())
+
+
+def test_a_prior_stage_is_kept_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its thresholds and its prior go into the file as they were, and the cascade takes it; a line says so."""
+    before = guess(0.1, 0.9, Prior(bias=-1.0, weights={"imports": 0.5}))
+    cascade, scored = replace(two_stages(), prior_stage=before), simulated(3, 20)
+    tasks = tuple(
+        Labelled(
+            task=Task(text=f"task {number}"),
+            items=tuple(Item(id=str(row), kind="function", name="f", evidence=("imports",)) for row in rows),
+            labels=tuple(cascade.labels[label] for label in scored.labels[rows]),
+        )
+        for number in range(20)
+        if (rows := np.flatnonzero(scored.tasks == number)).size
+    )
+    labelled = LabelledScores(cascade=cascade, tasks=tasks, scored=scored, origin=ORIGIN, prices=Prices())
     out = tmp_path / "x.thresholds.toml"
     tune_fallback(cascade, labelled, Wish(level=0.8), out, json=False)
-    assert "The prior stage 'guess' is kept as it was" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "The prior stage 'guess' is kept as it was (no below 0.1, yes from 0.9), and counted in" in told.out
+    assert "as do evaluate, depth and audit" in " ".join(told.err.split())
+    assert "check" not in told.err
     file = read_thresholds(out)
     assert file.put_on_prior(replace(before, lower=0.0, upper=1.0, prior=None)) == before
     assert len(file.put_on("two", cascade.stages, before)) == 2
+
+
+def with_priors(scored: ScoredTasks, seed: int) -> ScoredTasks:
+    """Scores with a caller's p for most rows, which is honest but tells less than the questions."""
+    rng = np.random.default_rng(seed)
+    priors = np.clip(rng.beta(1, 6, scored.labels.size) + 0.3 * scored.labels * rng.random(scored.labels.size), 0, 1)
+    return replace(scored, priors=np.where(rng.random(priors.size) < 0.9, priors, np.nan))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_prior_stage_is_counted_in(seed: int) -> None:
+    """What it drops is made up for by the questions: the recall that was aimed for is that of the whole cascade."""
+    cascade = replace(two_stages(), prior_stage=guess(0.08, 1.0))
+    scored = with_priors(simulated(seed, 60), seed)
+    found = fallback(cascade, scored, Wish(level=0.8))
+    whole = Replay(cascade, scored).outcome(found.thresholds)
+    assert {key: found.thresholds["guess", key] for key in ("lower", "upper")} == {"lower": 0.08, "upper": 1.0}
+    assert 0.8 <= found.expected.recall_per_task < 0.83
+    assert abs(found.expected.recall_per_task - whole.recall_per_task) < 0.06
+    assert abs(found.expected.calls - whole.calls) < 0.1
+    bare = two_stages()
+    alone = fallback(bare, scored, Wish(level=0.8))
+    both = Replay(cascade, scored).outcome({**own_thresholds(cascade), **alone.thresholds})
+    assert both.recall_per_task < whole.recall_per_task
+    highest = fallback(cascade, scored)
+    assert highest.level == pytest.approx(
+        LabelReplay(cascade, scored, None, scored.priors).macro_f1(highest.thresholds), abs=0.06
+    )
+
+
+def test_a_prior_stage_may_stand_in_the_way() -> None:
+    """Where it drops too much no threshold helps, and the message names it; where it settles all, nothing is left."""
+    scored = with_priors(simulated(1, 30), 1)
+    with pytest.raises(InputError, match=r"of 0\.9 beside the prior stage 'guess'.*highest is 0"):
+        fallback(replace(two_stages(), prior_stage=guess(0.3, 1.0)), scored, Wish(level=0.9))
+    known = replace(scored, priors=np.zeros(scored.labels.size))
+    with pytest.raises(InputError, match="The prior stage settles every item"):
+        fallback(replace(two_stages(), prior_stage=guess(0.5, 0.5)), known, Wish(level=0.9))
 
 
 def with_thresholds(folder: Path, thresholds: Path) -> Path:

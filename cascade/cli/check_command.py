@@ -16,8 +16,10 @@ from cascade.cli.labelled_tasks import DataOption, FilesArgument, data_files
 from cascade.cli.output import ConfigOption, ExitCode, JsonOption, ThresholdsOption, note, print_json
 from cascade.cli.outputs import ForceOption, check_distinct, scores_output
 from cascade.cli.promises import promised_of
-from cascade.config import Config, read_config, shipped_config
+from cascade.config import Config, config_of, shipped_config
 from cascade.errors import ConfigError, InputError
+from cascade.files import name_of
+from cascade.layers import Layers, read_layers
 from cascade.rows import Labelled
 from cascade.thresholds_file import ThresholdsFile
 from cascade.tuning.kept_promise import KeptPromise, Promised, Verdict, kept_promise
@@ -43,9 +45,10 @@ def check(  # noqa: PLR0913 - the command line's options
     if not 0 < alpha < 1:
         msg = f"--alpha {alpha} was given; it must lie between 0 and 1. Give one such as 0.05."
         raise InputError(msg)
-    settings = read_config(config or shipped_config(), {name: thresholds})
-    file = _thresholds(settings, name)
-    promised = _promised(name, file)
+    layers = read_layers(config or shipped_config())
+    settings = config_of(layers, {name: thresholds})
+    file = _thresholds(settings, name, layers.files[0])
+    promised = _promised(name, file, thresholds or _named(layers, name))
     cache, known = scores_output(scores, force=force), _Known.of(file)
     paths = data_files(files, data)
     check_distinct([cache], paths)
@@ -104,26 +107,32 @@ class _Known:
             raise InputError(msg)
 
 
-def _thresholds(config: Config, name: str) -> ThresholdsFile:
+def _thresholds(config: Config, name: str, path: Path) -> ThresholdsFile:
     if name not in config.cascade:
-        msg = f"There is no cascade {name!r}. Choose one of {', '.join(config.cascade) or 'none'}."
+        msg = f"{name_of(path)}: there is no cascade {name!r}. Choose one of {', '.join(config.cascade) or 'none'}."
         raise InputError(msg)
     file = config.cascade[name].thresholds
     if not isinstance(file, ThresholdsFile):
         msg = (
-            f"cascade.{name}.thresholds: there are none, so nothing was promised. Make them with `cascade tune --out`, "
-            "and name the file there, or give it as --thresholds."
+            f"{name_of(path)}: cascade.{name}.thresholds: there are none, so nothing was promised. Make them with "
+            "`cascade tune --out`, and name the file there, or give it as --thresholds."
         )
         raise ConfigError(msg)
     return file
 
 
-def _promised(name: str, file: ThresholdsFile) -> Promised:
+def _named(layers: Layers, name: str) -> Path:
+    """The file that has a cascade's thresholds: one that the config names, or the one that they stand in."""
+    named = layers.table["cascade"][name].get("thresholds")
+    return Path(named) if isinstance(named, str) else layers.file_of(("cascade", name, "thresholds"))
+
+
+def _promised(name: str, file: ThresholdsFile, path: Path) -> Promised:
     promise = file.promise
     if promise is None:
         msg = (
-            f"cascade.{name}.thresholds: these carry no guarantee, so there is no promise to check. Tune on more "
-            "tasks, without --fallback."
+            f"{name_of(path)}: these thresholds of cascade {name!r} carry no guarantee, so there is no promise to "
+            "check. Tune on more tasks, without --fallback."
         )
         raise ConfigError(msg)
     return promised_of(promise)

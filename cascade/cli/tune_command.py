@@ -89,7 +89,7 @@ def tune(  # noqa: PLR0913 - the command line's options
         file = file_of(before, wish, tuned, curves, origin)
         file = file.model_copy(update={"inputs": _inputs(tree, labelled, tuned)})
         write_thresholds(file, out, promise(wish, tuned))
-        note(written(out, cascade))
+        note(written(out, cascade, has_promise=True))
     if json:
         print_json(as_dict(before, wish, tuned, curves, origin) | {"repeated_tasks": labelled.n_repeated})
     else:

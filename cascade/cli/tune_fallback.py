@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from cascade.cli.tune_output import by_stage, calibration_of, curves_of, written
 from cascade.made_for import MadeForConfig
 from cascade.metrics import Figure
 from cascade.outlook_file import PriorConfig
-from cascade.prior_stage import LOWER, UPPER
 from cascade.thresholds_file import NoPromiseConfig, ThresholdsFile, write_thresholds
 from cascade.tree import Cascade
-from cascade.tuning.fallback import Fallback, fallback
+from cascade.tuning.fallback import Fallback, decided, fallback
+from cascade.tuning.outcome import own_thresholds
+from cascade.tuning.priors import priors_of
 from cascade.tuning.search import Wish
 from cascade.tuning.surface import Cost
 
@@ -26,7 +27,7 @@ def tune_fallback(tree: Cascade, labelled: LabelledScores, wish: Wish | None, ou
     """Choose thresholds, write them, and show them.
 
     Args:
-        tree: The cascade as it is in use; its prior stage and its curves are kept as they are.
+        tree: The cascade as it is in use; its prior stage, which is counted in, and its curves are kept as they are.
         labelled: The tasks and their scores.
         wish: What to aim for; None for the highest macro F1 over rows.
         out: Where to write the thresholds; None for nowhere.
@@ -38,20 +39,23 @@ def tune_fallback(tree: Cascade, labelled: LabelledScores, wish: Wish | None, ou
         MachineError: The file cannot be written.
     """
     tree.check_is_tuned()
-    bare = replace(tree, prior_stage=None)
+    priors = priors_of(tree, [item for task in labelled.tasks for item in task.items])
     prices = labelled.prices if wish and wish.minimised is Cost.LATENCY else None
     with progress() as bar:
         line = bar.add_task("search: percent", total=100)
-        found = fallback(bare, labelled.scored, wish, prices, lambda done: bar.update(line, completed=int(100 * done)))
+        found = fallback(
+            tree, labelled.scored, wish, prices, lambda done: bar.update(line, completed=int(100 * done)), priors
+        )
+    settled = float(decided(tree, priors).mean())
     file = _file(tree, labelled, wish, found)
     text = _text(wish, found)
     if out is not None:
         write_thresholds(file, out, text)
-        note(written(out, tree.name))
+        note(written(out, tree.name, has_promise=False))
     if json:
-        print_json(_as_dict(file, found) | {"repeated_tasks": labelled.n_repeated})
+        print_json(_as_dict(file, found) | {"decided_by_prior": settled, "repeated_tasks": labelled.n_repeated})
     else:
-        _show(tree, text, wish, found)
+        _show(tree, text, wish, found, settled)
 
 
 def _as_dict(file: ThresholdsFile, found: Fallback) -> dict[str, Any]:
@@ -71,10 +75,8 @@ def _file(tree: Cascade, labelled: LabelledScores, wish: Wish | None, found: Fal
     thresholds = by_stage(found.thresholds)
     before = tree.prior_stage
     prior = None
-    if before is not None:
-        thresholds[before.name] = {LOWER: before.lower, UPPER: before.upper}
-        if before.prior is not None:
-            prior = PriorConfig(bias=before.prior.bias, weights=dict(before.prior.weights))
+    if before is not None and before.prior is not None:
+        prior = PriorConfig(bias=before.prior.bias, weights=dict(before.prior.weights))
     return ThresholdsFile(
         no_promise=NoPromiseConfig(
             text=_text(wish, found),
@@ -89,14 +91,16 @@ def _file(tree: Cascade, labelled: LabelledScores, wish: Wish | None, found: Fal
     )
 
 
-def _show(tree: Cascade, text: str, wish: Wish | None, found: Fallback) -> None:
+def _show(tree: Cascade, text: str, wish: Wish | None, found: Fallback, settled: float) -> None:
     console = results()
     console.print(text)
     console.print()
     sheet = Sheet(("question",), ("threshold", "was"))
+    own = own_thresholds(tree)
+    prior = tree.prior_stage.name if tree.prior_stage is not None else None
     for (stage, tier), threshold in found.thresholds.items():
-        shown = "kept" if stage in found.kept else f"{threshold:.4g}"
-        sheet.add(f"{stage} {tier}", shown, f"{tree.stage(stage).question(tier).threshold:g}")
+        shown = "kept" if stage in {*found.kept, prior} else f"{threshold:.4g}"
+        sheet.add(f"{stage} {tier}", shown, f"{own[stage, tier]:g}")
     sheet.show(console)
     if wish and found.kept:
         kept = ", ".join(found.kept)
@@ -104,7 +108,10 @@ def _show(tree: Cascade, text: str, wish: Wish | None, found: Fallback) -> None:
     if tree.prior_stage is not None:
         before = tree.prior_stage
         bounds = f"no below {before.lower:.4g}, yes from {before.upper:.4g}"
-        console.print(f"The prior stage {before.name!r} is kept as it was ({bounds}), and not counted below.")
+        console.print(
+            f"The prior stage {before.name!r} is kept as it was ({bounds}), and counted in: it gives {settled:.1%} of "
+            "the items their label."
+        )
     if curves_of(tree):
         console.print("The curves of calibration are kept as they were.")
     console.print()

@@ -39,10 +39,11 @@ def promise(wish: Wish, tuned: Tuned) -> str:
     )
 
 
-def written(path: Path, cascade: str) -> str:
-    """That a file was written, and the command that goes by it."""
+def written(path: Path, cascade: str, *, has_promise: bool) -> str:
+    """That a file was written, and the commands that go by it; without a promise there is nothing to check."""
     command = shlex.join(["cascade", "classify", "--cascade", cascade, "--thresholds", str(path)])
-    return f"wrote {path}; `{command} ...` goes by it, as do evaluate, depth, audit and check"
+    others = "evaluate, depth, audit and check" if has_promise else "evaluate, depth and audit"
+    return f"wrote {path}; `{command} ...` goes by it, as do {others}"
 
 
 def file_of(before: Cascade, wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated], origin: Origin) -> ThresholdsFile:

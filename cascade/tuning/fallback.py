@@ -14,10 +14,10 @@ from cascade.errors import InputError
 from cascade.tree import Cascade
 from cascade.tuning.label_model import LabelModel, with_drawn_labels
 from cascade.tuning.label_search import LabelReplay
-from cascade.tuning.measure import Gauge, Measure
-from cascade.tuning.outcome import Outcome, Prices, Replay, Thresholds, own_thresholds
+from cascade.tuning.measure import Array, Gauge, Measure
+from cascade.tuning.outcome import Bools, Outcome, Prices, Replay, Thresholds, known_priors, own_thresholds
 from cascade.tuning.path import Advance, best_of_each_level
-from cascade.tuning.scored import ScoredTasks
+from cascade.tuning.scored import Key, ScoredTasks
 from cascade.tuning.search import Wish
 from cascade.tuning.surface import Surface, free_keys, safest
 
@@ -33,7 +33,7 @@ class Fallback:
     """Thresholds without a guarantee.
 
     Attributes:
-        thresholds: Of every question.
+        thresholds: Of every question, and those of before of the prior stage.
         kept: Stages whose thresholds are those of before, since what was asked for does not depend on them.
         n_tasks: Tasks with something to find.
         expected: What the model expects of them; it was fitted to the same tasks.
@@ -53,16 +53,19 @@ def fallback(
     wish: Wish | None = None,
     prices: Prices | None = None,
     advance: Advance = lambda _: None,
+    priors: Array | None = None,
 ) -> Fallback:
     """The best thresholds under a model of labels.
 
     Args:
-        cascade: Its own thresholds stay where nothing depends on them. It has no prior stage.
+        cascade: Its own thresholds stay where nothing depends on them, and those of its prior stage in any case. What
+            that settles is counted in.
         scored: Labelled tasks.
         wish: What the model is to expect, and what is made small under it; its delta means nothing here. None for the
             highest macro F1 over rows.
         prices: What an item costs, where latency is made small.
         advance: Told of the share of the work that is done.
+        priors: What the prior stage goes by for each row, NaN where nothing is known; None for ``known_priors``.
 
     Raises:
         InputError: Fewer than ``LEAST_TASKS`` tasks have something to find, nothing can be tuned, or no thresholds are
@@ -75,16 +78,17 @@ def fallback(
             "labelled tasks."
         )
         raise InputError(msg)
-    p_labels = LabelModel.fit(cascade, scored).p_labels(cascade, scored)
+    priors = known_priors(cascade, scored) if priors is None else priors
+    p_labels = _p_labels(cascade, scored, priors)
     drawn = with_drawn_labels(scored, p_labels, _N_DRAWS)
-    replay = Replay(cascade, drawn, prices=prices)
+    replay = Replay(cascade, drawn, np.tile(priors, _N_DRAWS), prices)
+    free = free_keys(cascade.without_prior_stage(), wish.measure if wish else Measure.MACRO_F1)
     if wish is None:
-        labels, free = LabelReplay(cascade, scored, p_labels), free_keys(cascade, Measure.MACRO_F1)
+        labels = LabelReplay(cascade, scored, p_labels, priors)
         thresholds = labels.best(own_thresholds(cascade))
         level = labels.macro_f1(thresholds)
     else:
-        free = free_keys(cascade, wish.measure)
-        thresholds, level = _aimed(replay, wish, advance)
+        thresholds, level = _aimed(replay, wish, free, advance)
     named = {stage for stage, _ in free}
     return Fallback(
         thresholds=thresholds,
@@ -95,10 +99,39 @@ def fallback(
     )
 
 
-def _aimed(replay: Replay, wish: Wish, advance: Advance) -> tuple[Thresholds, float]:
+def _p_labels(cascade: Cascade, scored: ScoredTasks, priors: Array) -> Array:
+    """P of each label for each row: its own label where the prior stage gives it one, or else what the model says.
+
+    What the prior stage decides is not chosen here, so the labels tell of it without bias; and the model learns from
+    such rows alone as the questions are put to.
+    """
+    is_decided = decided(cascade, priors)
+    asked = np.flatnonzero(~is_decided)
+    if not asked.size:
+        msg = "The prior stage settles every item, so nothing depends on other thresholds. Nothing can be tuned."
+        raise InputError(msg)
+    model = LabelModel.fit(cascade, scored.at(asked))
+    own = np.eye(len(cascade.labels))[scored.labels]
+    return np.where(is_decided[:, None], own, model.p_labels(cascade, scored))
+
+
+def decided(cascade: Cascade, priors: Array) -> Bools:
+    """Whether the prior stage gives each row its label.
+
+    Args:
+        cascade: The cascade.
+        priors: What its prior stage goes by for each row, NaN where nothing is known.
+    """
+    stage = cascade.prior_stage
+    if stage is None:
+        return np.zeros(priors.size, np.bool_)
+    return np.asarray(((priors < stage.lower) & stage.no.is_label) | ((priors >= stage.upper) & stage.yes.is_label))
+
+
+def _aimed(replay: Replay, wish: Wish, free: list[Key], advance: Advance) -> tuple[Thresholds, float]:
     """The cheapest thresholds of those that come to what is wished for on rows with drawn labels, and to what."""
     cascade = replay.cascade
-    own, free = own_thresholds(cascade), free_keys(cascade, wish.measure)
+    own = own_thresholds(cascade)
     if not free:
         msg = f"Cascade {cascade.name!r} drops nothing, so its recall is 1 at any thresholds. Nothing can be tuned."
         raise InputError(msg)
@@ -110,9 +143,12 @@ def _aimed(replay: Replay, wish: Wish, advance: Advance) -> tuple[Thresholds, fl
     reached = np.flatnonzero(levels >= wish.level)
     thresholds = surface.at(places[int(reached[-1])]) if reached.size else own
     if not reached.size or replay.outcome(thresholds).misses == 1:
+        prior = cascade.prior_stage
+        beside = f" beside the prior stage {prior.name!r}, which is kept as it is" if prior is not None else ""
         msg = (
-            f"No thresholds that keep anything are expected to reach a {wish.figure.words} of {wish.level:g}. Give a "
-            f"lower {wish.figure.words}, or better questions."
+            f"No thresholds that keep anything are expected to reach a {wish.figure.words} of {wish.level:g}{beside}; "
+            f"the highest is {levels[0]:.3g}. Give a lower {wish.figure.words}, or better questions"
+            f"{', or take the prior stage away' if beside else ''}."
         )
         raise InputError(msg)
     return thresholds, float(levels[reached[-1]])

@@ -162,14 +162,10 @@ def with_drawn_labels(scored: ScoredTasks, p_labels: Array, n_draws: int, seed: 
     levels = np.cumsum(p_labels, axis=1)[rows]
     drawn = (np.random.default_rng(seed).random(rows.size)[:, None] * levels[:, -1:] >= levels[:, :-1]).sum(axis=1)
     return replace(
-        scored,
+        scored.at(rows),
         tasks=scored.tasks[rows] + scored.n_tasks * np.repeat(np.arange(n_draws), scored.labels.size),
         labels=drawn.astype(np.int64),
-        p={key: values[rows] for key, values in scored.p.items()},
         n_tasks=scored.n_tasks * n_draws,
-        slices={name: values[rows] for name, values in scored.slices.items()},
-        priors=scored.priors[rows] if scored.priors is not None else None,
-        facts=scored.facts.take(rows) if scored.facts is not None else None,
     )
 
 

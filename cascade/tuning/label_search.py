@@ -9,7 +9,7 @@ import numpy as np
 from cascade.metrics import macro_f1
 from cascade.tree import Cascade
 from cascade.tuning.measure import Array, Labels
-from cascade.tuning.outcome import Bools, Replay, Thresholds, parting
+from cascade.tuning.outcome import Bools, Replay, Thresholds, own_thresholds, parting
 from cascade.tuning.scored import Key, ScoredTasks
 
 _N_SWEEPS = 8
@@ -22,14 +22,18 @@ class LabelReplay:
     """Labels and macro F1 of scored rows under any thresholds.
 
     Args:
-        cascade: The cascade; a prior stage of it is passed over.
+        cascade: The cascade. A prior stage of it keeps its own thresholds, and is passed over without ``priors``.
         scored: Its scores.
         p_labels: What each row counts towards each label as truth, (n_rows, n_labels); None for its own label alone.
+        priors: What its prior stage goes by for each row, NaN where nothing is known.
     """
 
-    def __init__(self, cascade: Cascade, scored: ScoredTasks, p_labels: Array | None = None) -> None:
+    def __init__(
+        self, cascade: Cascade, scored: ScoredTasks, p_labels: Array | None = None, priors: Array | None = None
+    ) -> None:
         self._cascade, self._scored = cascade, scored
-        self._replay = Replay(cascade, scored)
+        self._replay = Replay(cascade, scored, priors)
+        self._settled = self._replay.settled(own_thresholds(cascade)) if priors is not None else None
         self._n_rows, self._n_labels = scored.labels.size, len(cascade.labels)
         self._truths = p_labels
 
@@ -76,7 +80,7 @@ class LabelReplay:
 
     def _end(self, says: Mapping[str, Bools]) -> Labels:
         """The label that each row ends with."""
-        return self._replay.walk(says, None, {}).labels
+        return self._replay.walk(says, self._settled, {}).labels
 
     def _score(self, labels: Labels) -> float:
         if self._truths is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -86,12 +86,16 @@ class ScoredTasks:
         """Some of the tasks, numbered anew in the order given."""
         numbers = np.full(self.n_tasks, -1, np.int64)
         numbers[chosen] = np.arange(chosen.size)
-        rows = np.flatnonzero(numbers[self.tasks] >= 0)
-        return ScoredTasks(
-            tasks=numbers[self.tasks[rows]],
+        found = self.at(np.flatnonzero(numbers[self.tasks] >= 0))
+        return replace(found, tasks=numbers[found.tasks], n_tasks=chosen.size)
+
+    def at(self, rows: NDArray[np.int64]) -> ScoredTasks:
+        """Some of the rows; tasks keep their numbers."""
+        return replace(
+            self,
+            tasks=self.tasks[rows],
             labels=self.labels[rows],
             p={key: values[rows] for key, values in self.p.items()},
-            n_tasks=chosen.size,
             slices={name: values[rows] for name, values in self.slices.items()},
             priors=self.priors[rows] if self.priors is not None else None,
             facts=self.facts.take(rows) if self.facts is not None else None,

@@ -142,7 +142,8 @@ class Surface:
         prior = replay.cascade.prior_stage
         self._prior = prior.name if prior is not None else None
         self.grids = {key: self._grid(key) for key in free}
-        self.ways = [*free, *([(self._prior, _BOTH)] if self._prior is not None else [])]
+        is_moved = self._prior is not None and (self._prior, LOWER) in free
+        self.ways = [*free, *([(self._prior, _BOTH)] if self._prior is not None and is_moved else [])]
         self._codes = {key: _codes(self._p(key), self.grids[key]) for key in free}
         is_timed = objective.cost is Cost.LATENCY
         self._own = replay.ms() if is_timed else replay.calls()
