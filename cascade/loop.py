@@ -93,7 +93,10 @@ class Loop:
         """
         self._handed[request] = None
         request.done.add_done_callback(lambda _: self._forget(request))
-        self._thread.call(self._admit, request)
+        try:
+            self._thread.call(self._admit, request)
+        except ClosedError as error:
+            raise error from self._failure
 
     def cancel(self, request: Request) -> None:
         """Give a request up, from any thread; nothing happens if it is done."""

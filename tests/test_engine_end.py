@@ -92,8 +92,8 @@ def _check_that_all_hear(backend: _Faulty) -> None:
     errors = [call.exception(timeout=PATIENCE_S) for call in calls]
     failed = [error for error in errors if error is not None]
     assert failed
-    assert all(isinstance(error, BackendError) and "Open a new one" in str(error) for error in failed)
-    with pytest.raises(BackendError, match=r"open a new one|Open a new one"):
+    assert all(isinstance(error, BackendError) and "pen a new one" in str(error) for error in failed)
+    with pytest.raises(BackendError, match="pen a new one"):
         _begin(engine.classify, "a task", plain_items(1)).result(timeout=PATIENCE_S)
     _begin(engine.close).result(timeout=PATIENCE_S)
     assert not engine.is_open
