@@ -105,6 +105,11 @@ class PromptFormat:
     no: str = "no"
 
 
+_LONGEST_TOKEN = 512  # characters, with room to spare
+_TRIED = 32  # characters a token of a long text's beginning that is tokenised first; words have 4 or so
+_MARGIN = 64  # tokens before a cut that are not trusted
+_REMEMBERED = 8_192  # characters of a segment whose tokens are remembered
+
 _CHAT_END = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 
 FORMATS = {
@@ -156,6 +161,9 @@ def prompt_format(name: str) -> PromptFormat:
 class Limits:
     """Most tokens that a text from outside may take; what is longer is cut at its end.
 
+    Before that it is cut to 512 characters for each of these tokens, so that a text of megabytes costs no more than
+    its beginning; a vocabulary's longest tokens are of 128 characters or so.
+
     Attributes:
         task: Of the task's text.
         seed: Of the seed files' paths.
@@ -167,6 +175,10 @@ class Limits:
     seed: int = 32
     group: int = 48
     item: int = 72
+
+    def characters(self, slot: str) -> int:
+        """Most characters of what fills a slot."""
+        return _LONGEST_TOKEN * int(getattr(self, slot))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,18 +205,6 @@ def render(template: str, values: dict[str, str]) -> list[Piece]:
     return pieces
 
 
-def task_pieces(form: PromptFormat, instructions: str, questions: Sequence[Question], task: Task) -> list[Piece]:
-    """The prefix that all items of a task share."""
-    listing = "\n".join(f"{question.marker}: {question.wording}" for question in questions)
-    values = {
-        "instructions": instructions,
-        "questions": listing,
-        "task": one_line(task.text),
-        "seed": seeds_text(task) or "none",
-    }
-    return render(form.task, values)
-
-
 @dataclass(slots=True)
 class PromptBuilder:
     """Grows the trie of one model's prompts; remembers the tokens of segments it has seen.
@@ -224,17 +224,24 @@ class PromptBuilder:
 
     def task(self, instructions: str, questions: Sequence[Question], task: Task) -> Node:
         """The root of a request's trie."""
-        pieces = task_pieces(self.form, instructions, questions, task)
-        return Node(None, Segment.TASK, self._tokens(pieces), one_line(task.text), seeds_text(task))
+        text = one_line(task.text, self.limits.characters("task"))
+        seeds = seeds_text(task, self.limits.characters("seed"))
+        values = {
+            "instructions": instructions,
+            "questions": "\n".join(f"{question.marker}: {question.wording}" for question in questions),
+            "task": text,
+            "seed": seeds or "none",
+        }
+        return Node(None, Segment.TASK, self._tokens(render(self.form.task, values)), text, seeds)
 
     def group(self, parent: Node, group: Group) -> Node:
         """A group's header below its task."""
-        text = group_text(group)
+        text = group_text(group, self.limits.characters("group"))
         return Node(parent, Segment.GROUP, self._tokens(render(self.form.group, {"group": text})), text)
 
     def item(self, parent: Node, item: Item) -> Node:
         """An item below its group or its task."""
-        text = item_text(item)
+        text = item_text(item, self.limits.characters("item"))
         return Node(parent, Segment.ITEM, self._tokens(render(self.form.item, {"item": text})), text)
 
     def question(self, parent: Node, marker: str) -> Node:
@@ -278,15 +285,29 @@ class PromptBuilder:
             tokens = tuple(token for piece in pieces for token in self._encode(piece))
             if len(self._seen) >= self._capacity:
                 self._seen.clear()
-            self._seen[key] = tokens
+            if sum(len(piece.text) for piece in pieces) <= _REMEMBERED:
+                self._seen[key] = tokens
         return tokens
 
     def _encode(self, piece: Piece) -> list[int]:
         if piece.slot is None:
             return self.tokenizer.encode(piece.text, special=True)
-        tokens = self.tokenizer.encode(piece.text, special=False)
         limit = getattr(self.limits, piece.slot, None)
-        return tokens if limit is None else tokens[:limit]
+        return self.tokenizer.encode(piece.text, special=False) if limit is None else self._first(piece.text, limit)
+
+    def _first(self, text: str, limit: int) -> list[int]:
+        """The first tokens of a text, from no more of it than that takes.
+
+        Where a text is cut, the tokens before the cut differ from those of the whole, but not so far before it: what
+        changes a token is the end of its word, or else merges that reach it from there, each of a later rank.
+        """
+        n = _TRIED * limit
+        while n < len(text):
+            tokens = self.tokenizer.encode(text[:n], special=False)
+            if len(tokens) >= limit + _MARGIN:
+                return tokens[:limit]
+            n *= 2
+        return self.tokenizer.encode(text, special=False)[:limit]
 
 
 def last_place(sought: Sequence[int], tokens: Sequence[int]) -> int | None:

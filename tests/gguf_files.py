@@ -28,13 +28,16 @@ LINEAR = {
 }
 
 
-def write_model(path: Path, tokens: tuple[str, ...] = TOKENS, types: Mapping[str, int] | None = None) -> Path:
+def write_model(
+    path: Path, tokens: tuple[str, ...] = TOKENS, types: Mapping[str, int] | None = None, pre: str = "qwen2"
+) -> Path:
     """A qwen3 model with two layers and a byte-level vocabulary, which llama.cpp loads.
 
     Args:
         path: The file.
         tokens: Its vocabulary.
         types: Token -> number of its type, where it is no plain one; the last token is a control token anyway.
+        pre: How its tokenizer splits words.
     """
     writer = gguf.GGUFWriter(path, "qwen3")
     writer.add_type("model")
@@ -50,7 +53,7 @@ def write_model(path: Path, tokens: tuple[str, ...] = TOKENS, types: Mapping[str
     writer.add_rope_freq_base(1e6)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen2")
+    writer.add_tokenizer_pre(pre)
     writer.add_token_list(list(tokens))
     writer.add_token_types([(types or {}).get(token, 1) for token in tokens[:-1]] + [3])
     writer.add_token_merges(["y e", "ye s", "n o"])

@@ -22,7 +22,8 @@ from cascade.backends.embedded import open_backend
 from cascade.backends.native import ContextSize, NativeModel
 from cascade.backends.native_rows import Rows, Run
 from cascade.backends.runner import LlamaRunner
-from cascade.prompt import Node, PromptBuilder, Segment, prompt_format
+from cascade.prompt import Limits, Node, PromptBuilder, Segment, prompt_format
+from cascade.prompt_text import one_line
 from cascade.scoring import p_yes
 from cascade.stage import Question
 from cascade.tree import Cascade
@@ -179,6 +180,30 @@ def test_tokens_equal_the_training_tokenizers(large: Rig) -> None:
     """llama.cpp splits awkward texts as the tokenizer did that the model was trained with."""
     for entry in json.loads((GOLDEN / "tokens.json").read_text(encoding="utf-8")):
         assert large.native.tokenizer.encode(entry["text"], special=False) == entry["tokens"], repr(entry["text"])
+
+
+@pytest.mark.parametrize("limit", [1, 32, 72, 128, 1_000])
+def test_the_first_tokens_of_a_long_text_are_those_of_the_whole(large: Rig, limit: int) -> None:
+    """Tokens do not depend on how much of a long text is read: with and without spaces, in any script, repeated."""
+    rng = random.Random(limit)
+    code = " ".join(Path(__file__).read_text(encoding="utf-8").split())
+    scripts = [(0x4E00, 0x9FFF), (0xE0, 0x2FF), (0x600, 0x6FF), (0x1F300, 0x1F9FF)]
+    letters = "".join(chr(rng.randrange(*rng.choice(scripts))) for _ in range(20_000))
+    mixed = "".join(rng.choice([code[at : at + 7], letters[at : at + 2], "==", " ", "a\u0301"]) for at in range(9_000))
+    texts = [
+        code * 3,
+        code.replace(" ", "") * 3,
+        letters,
+        mixed,
+        *(unit * 10_000 for unit in ("y", "yes", "ab ", "<|")),
+    ]
+    tokenizer = large.native.tokenizer
+    builder = PromptBuilder(prompt_format("embedded"), tokenizer, Limits(item=limit))
+    root = builder.task("", (), Task(text="t"))
+    for text in texts:
+        line = one_line(f"k {text[rng.randrange(10) :]}")
+        _, *found = builder.item(root, Item(id="1", kind="k", name=line[2:])).tokens  # without the format's own
+        assert found == tokenizer.encode(line, special=False)[:limit], line[:20]
 
 
 def test_outside_text_never_becomes_a_special_token(large: Rig) -> None:

@@ -16,7 +16,7 @@ from cascade.backends.native_rows import Rows, Run
 from cascade.backends.native_vocabulary import load_vocabulary
 from cascade.backends.quantize import Quantisation, quantize
 from cascade.machine import n_cores, n_threads
-from tests.gguf_files import write_adapter, write_model
+from tests.gguf_files import TOKENS, write_adapter, write_model
 
 SIZE = ContextSize(n_ctx=256, n_seq_max=4, n_batch=32, n_threads=1)
 GOOD = Rows.of([Run([1, 2, 3], 0, (0,), is_output=True)])
@@ -102,6 +102,29 @@ def test_there_are_never_more_threads_than_cores(tmp_path: Path) -> None:
     native = NativeModel(write_model(tmp_path / "tiny.gguf"), replace(SIZE, n_threads=1_024))
     assert np.isfinite(native.decode(GOOD, (5, 6))).all()
     native.close()
+
+
+@pytest.mark.parametrize("pre", ["tekken", "gpt-4o", "deepseek-llm", "qwen2"])
+@pytest.mark.parametrize("unit", ["a", "=", "\u4e00", "a1"])
+def test_a_word_of_any_length_is_tokenised(tmp_path: Path, pre: str, unit: str) -> None:
+    """Where llama.cpp matches words by recursion, one of 300,000 characters would end the process."""
+    tokenizer = load_vocabulary(write_model(tmp_path / "tiny.gguf", pre=pre))
+    word = unit * (300_000 // len(unit))
+    tokens = tokenizer.encode(word, special=False)
+    assert tokens == tokenizer.encode(unit, special=False) * (len(word) // len(unit))
+
+
+def test_user_defined_tokens_are_kept_apart_in_one_pass(tmp_path: Path) -> None:
+    """No outside text becomes one, wherever they overlap, and thousands of both take no longer than they must."""
+    own = [f"<own{at}>" for at in range(3_000)]
+    texts = ["<<", "<a", "<ab>", "a<a", "aa", "aaa", *own]
+    path = write_model(tmp_path / "tiny.gguf", (*texts, *TOKENS), dict.fromkeys(texts, 4))
+    tokenizer = load_vocabulary(path)
+    assert {tokenizer.text(token) for token in tokenizer.encode("".join(own[:3]), special=True)} == set(own[:3])
+    for text in ("<<<<", "a<a<ab>", "aaaa", "x<ab", "<", "<own7>", "".join(own), "<own2" * 10_000, "<<" * 50_000):
+        tokens = tokenizer.encode(text, special=False)
+        assert not any(map(tokenizer.is_special, tokens))
+        assert "".join(map(tokenizer.text, tokens)) == text
 
 
 def test_a_closed_model_refuses_everything(tmp_path: Path) -> None:

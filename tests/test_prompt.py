@@ -20,7 +20,7 @@ from cascade.prompt import (
     Segment,
     prompt_format,
 )
-from cascade.prompt_text import group_text, item_text, one_line
+from cascade.prompt_text import group_text, item_text, one_line, seeds_text
 from cascade.stage import Question
 from tests.char_tokenizer import SPECIALS, CharTokenizer
 
@@ -139,6 +139,18 @@ def test_specials_of_the_format_are_special_tokens(form: str) -> None:
     assert CharTokenizer.specials(build(form).prompt) == found
 
 
+class CountingTokenizer(CharTokenizer):
+    """Counts the texts that it encodes, and the characters of the longest one."""
+
+    n_calls = longest = 0
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        """See ``Tokenizer.encode``."""
+        self.n_calls += 1
+        self.longest = max(self.longest, len(text))
+        return super().encode(text, special=special)
+
+
 @pytest.mark.parametrize("form", FORMATS)
 @given(texts=st.lists(HOSTILE, min_size=8, max_size=8), limit=st.integers(1, 40))
 def test_outside_text_cannot_break_out(form: str, texts: list[str], limit: int) -> None:
@@ -160,6 +172,50 @@ def test_one_line_is_one_clean_line(text: str, other: str) -> None:
     assert line == line.strip()
     assert line.encode().decode() == line
     assert one_line(line) == line
+
+
+@given(
+    texts=st.lists(st.text() | HOSTILE | st.just(" \n" * 50), min_size=4, max_size=4),
+    facts=st.lists(st.text(), max_size=40),
+    most=st.integers(1, 30),
+)
+def test_a_line_that_is_cut_is_the_beginning_of_the_whole(texts: list[str], facts: list[str], most: int) -> None:
+    """However long a text is and whatever it holds, reading its beginning alone changes no line."""
+    kind, name, signature, doc = texts
+    group = Group(name=name, evidence=tuple(facts))
+    item = Item(id="1", kind=kind, name=name, signature=signature, doc=doc, evidence=tuple(facts))
+    task = Task(text=doc, seeds=tuple(facts))
+    assert one_line("".join(texts), most) == one_line("".join(texts))[:most]
+    assert item_text(item, most) == item_text(item)[:most]
+    assert group_text(group, most) == group_text(group)[:most]
+    assert seeds_text(task, most) == seeds_text(task)[:most]
+
+
+def test_a_text_of_megabytes_costs_no_more_than_its_beginning() -> None:
+    """Where 3 tokens are wanted of a long text, a tokenizer sees 96 characters of it, and more where these are few."""
+    word = "x" * 10_000_000
+    tokenizer = CountingTokenizer()
+    limits = Limits(task=3, seed=3, group=3, item=3)
+    builder = PromptBuilder(FORMATS["embedded"], tokenizer, limits)
+    root = builder.task("", (), Task(text=word, seeds=(word, *"abc" * 1_000)))
+    node = builder.item(builder.group(root, Group(name=word)), Item(id="1", kind=word, name=word, evidence=(word,)))
+    assert tokenizer.longest == 96
+    assert CharTokenizer().decode(node.prompt).endswith("Task: xxx\nSeed: xxx<|group|>xxx<|item|>xxx")
+    assert len(node.text) == limits.characters("item") == 3 * 512
+
+
+def test_few_tokens_of_many_characters_are_all_found() -> None:
+    """Where tokens are longer than was tried, more of the text is, until there are enough with a margin, or no more."""
+
+    class Pairs(CountingTokenizer):
+        def encode(self, text: str, *, special: bool) -> list[int]:
+            return super().encode(text, special=special)[:: 1 if special else 100]
+
+    tokenizer = Pairs()
+    builder = PromptBuilder(FORMATS["embedded"], tokenizer, Limits(item=30))
+    tokens = builder.item(builder.task("", (), TASK), Item(id="1", kind="a", name="b" * 10**6)).tokens
+    assert len(tokens) == 31
+    assert tokenizer.longest == 30 * 512
 
 
 def test_one_line_keeps_plain_text() -> None:
@@ -239,17 +295,6 @@ def test_unknown_format() -> None:
     with pytest.raises(ConfigError, match="'chatml'; allowed are embedded, qwen3, qwen3-reranker"):
         prompt_format("chatml")
     assert prompt_format("qwen3").name == "qwen3"
-
-
-class CountingTokenizer(CharTokenizer):
-    """Counts the texts that it encodes."""
-
-    n_calls = 0
-
-    def encode(self, text: str, *, special: bool) -> list[int]:
-        """See ``Tokenizer.encode``."""
-        self.n_calls += 1
-        return super().encode(text, special=special)
 
 
 def test_segments_are_tokenised_once() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -13,6 +14,7 @@ from cascade.errors import ModelFileError
 
 _USER_DEFINED = llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
 _PARSED = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | _USER_DEFINED
+_LONG_RUN = re.compile(r"\S{2048}(?=\S)")
 _LONGEST = 64  # bytes that a token's text is given room for at first
 
 
@@ -22,13 +24,16 @@ class LlamaTokenizer:
     def __init__(self, vocab: Any) -> None:
         self._vocab = vocab
         self.n_vocab: int = llama_cpp.llama_vocab_n_tokens(vocab)
-        self._parsed_anyway = self._user_defined()
+        self._user_defined = self._texts(_USER_DEFINED)
+        self._special = self._texts(_PARSED)
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         """Token ids; see ``cascade.prompt.Tokenizer``."""
         if special:
             return self._tokenize(text, parse=True)
-        return [token for part in self._apart(text) for token in self._tokenize(part, parse=False)]
+        # With parse_special off llama.cpp still parses user-defined tokens, such as Qwen3's <think>: none may be whole.
+        parts = (part for apart in self._user_defined.apart(text) for part in _short_runs(apart))
+        return [token for part in parts for token in self._tokenize(part, parse=False)]
 
     def is_special(self, token: int) -> bool:
         """Whether a token stands for more than its text, so that only a prompt format may write it."""
@@ -53,11 +58,7 @@ class LlamaTokenizer:
         parts = []
         for is_special, run in groupby(tokens, self.is_special):
             part = self._detokenize(list(run))
-            if not is_special:
-                for token in filter(self.is_special, self._tokenize(part, parse=True)):
-                    text = self._detokenize([token])
-                    part = part.replace(text, f"{text[:1]} {text[1:]}")
-            parts.append(part)
+            parts.append(part if is_special else " ".join(self._special.apart(part)))
         return "".join(parts)
 
     def _detokenize(self, tokens: list[int]) -> str:
@@ -69,20 +70,6 @@ class LlamaTokenizer:
             n = llama_cpp.llama_detokenize(self._vocab, given, len(tokens), buffer, -n, False, True)
         return buffer.raw[:n].decode("utf-8", "replace")
 
-    def _apart(self, text: str) -> list[str]:
-        """A text cut so that llama.cpp finds no user-defined token in any part.
-
-        With parse_special off it still parses those, such as Qwen3's <think>; a cut after the first
-        character of each leaves nothing to find.
-        """
-        if self._parsed_anyway is None:
-            return [text]
-        parts = []
-        while found := self._parsed_anyway.search(text):
-            parts.append(text[: found.start() + 1])
-            text = text[found.start() + 1 :]
-        return [*parts, text]
-
     def _tokenize(self, text: str, *, parse: bool) -> list[int]:
         data = text.encode("utf-8", "replace")
         room = len(data) + 8
@@ -93,11 +80,49 @@ class LlamaTokenizer:
             n = llama_cpp.llama_tokenize(self._vocab, data, len(data), buffer, -n, False, parse)
         return list(buffer[:n])
 
-    def _user_defined(self) -> re.Pattern[str] | None:
-        texts = [
-            self.text(token)
-            for token in range(self.n_vocab)
-            if llama_cpp.llama_vocab_get_attr(self._vocab, token) & _USER_DEFINED
-        ]
-        long = sorted((text for text in texts if len(text) > 1), key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, long))) if long else None
+    def _texts(self, kind: int) -> _Texts:
+        kinds = (llama_cpp.llama_vocab_get_attr(self._vocab, token) for token in range(self.n_vocab))
+        return _Texts(self.text(token) for token, its in enumerate(kinds) if its & kind)
+
+
+def _short_runs(text: str) -> Iterator[str]:
+    """A text cut where more than 2,048 characters stand without a space between them.
+
+    Many pre-tokenizers of llama.cpp recurse for every character of a match (std::regex), and end the process where
+    the stack does: at a word of about 20,000 characters in 8 MiB. No cut is near the tokens that a prompt takes.
+    """
+    start = 0
+    for found in _LONG_RUN.finditer(text):
+        yield text[start : found.end()]
+        start = found.end()
+    yield text[start:]
+
+
+class _Texts:
+    """Texts of two characters or more that are looked for in another, all in one pass."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts: set[str] = set()  # none begins with another: where the longer one is, the shorter one is too
+        self._lengths = defaultdict[str, list[int]](list)  # of those that begin with a pair of characters
+        for text in sorted(texts, key=len):
+            if len(text) > 1 and not self._is_at(0, text):
+                self._texts.add(text)
+                if len(text) not in self._lengths[text[:2]]:
+                    self._lengths[text[:2]].append(len(text))
+        seconds = defaultdict[str, str](str)
+        for pair in self._lengths:
+            seconds[pair[0]] += pair[1]
+        pairs = (f"{re.escape(first)}(?=[{re.escape(others)}])" for first, others in seconds.items())
+        self._begins = re.compile("|".join(pairs) or "(?!)")
+
+    def apart(self, text: str) -> Iterator[str]:
+        """A text cut after the first character of each of them, so that none is in any part."""
+        start = 0
+        for found in self._begins.finditer(text):
+            if self._is_at(found.start(), text):
+                yield text[start : found.end()]
+                start = found.end()
+        yield text[start:]
+
+    def _is_at(self, at: int, text: str) -> bool:
+        return any(text[at : at + length] in self._texts for length in self._lengths.get(text[at : at + 2], ()))

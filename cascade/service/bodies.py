@@ -34,7 +34,7 @@ class TaskRow(Given):
     """A task, and the files it starts from."""
 
     task: str = Field(min_length=1, description="What is to be done, in plain words.")
-    seeds: tuple[str, ...] = Field((), description="Paths of the files the work starts from.")
+    seeds: tuple[str, ...] = Field((), description="Paths of the files the work starts from; most important first.")
 
     def read(self, settings: ServiceSettings, above: str = "") -> Task:
         """The pure form.
@@ -43,8 +43,7 @@ class TaskRow(Given):
             RefusedError: A text is too long, or the task is blank.
         """
         check_text(self.task, f"{above}task", settings)
-        for place, seed in enumerate(self.seeds):
-            check_text(seed, f"{above}seeds.{place}", settings)
+        check_text(", ".join(self.seeds), f"{above}seeds", settings)
         if not self.task.strip():
             field = f"{above}task"
             raise RefusedError(UNFIT, f"{field}: is blank. Say in a sentence what is to be done.", field)
@@ -109,7 +108,8 @@ def read_item(row: ItemRow, field: str, settings: ServiceSettings) -> Item:
     """
     for name in ("id", "kind", "name", "signature", "doc"):
         check_text(getattr(row, name), f"{field}.{name}", settings)
-    check_text(" ".join(row.evidence), f"{field}.evidence", settings)
+    for name in ("evidence", "tiers"):
+        check_text(" ".join(getattr(row, name)), f"{field}.{name}", settings)
     if row.group is not None:
         check_text(" ".join((row.group.name, *row.group.evidence)), f"{field}.group", settings)
     try:

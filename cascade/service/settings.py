@@ -15,7 +15,7 @@ class ServiceSettings:
     Attributes:
         max_body: Most bytes of a request's body.
         max_items: Most items of a request.
-        max_text: Most characters of one text: a task, or any text of an item.
+        max_text: Most characters of one text: a task, all of its seeds, or any field of an item.
         max_calls: Most requests that are read or answered at once; more are told to come back.
         body_s: Seconds that a body may take to arrive.
         retry_after_s: Seconds after which a caller that was turned away should try again.
