@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.engine import Engine
+from cascade.items import Item
 from cascade.metrics import Figure, auc, auc_per_task, calibration_error, f1, macro_f1, recall_over_rows
+from cascade.prior_stage import PriorStage
 from cascade.report import Decision, Step
 from cascade.rows import Labelled
 from cascade.stage import ANY_TIER, Combine, Stage
@@ -57,6 +59,35 @@ class Tally:
         }
 
 
+@dataclass(slots=True)
+class PriorTally:
+    """What a prior stage knows and settles.
+
+    Attributes:
+        known: Items of which it knows something, with whether they matter as the truth.
+        settled: Those that it answers.
+    """
+
+    known: Tally = field(default_factory=Tally)
+    settled: Tally = field(default_factory=Tally)
+
+    def add(self, task: int, stage: PriorStage, item: Item, *, matters: bool) -> None:
+        """Book an item."""
+        p = stage.p_matters(item)
+        if p is None:
+            return
+        answer = stage.answer(p)
+        self.known.add(task, p, answer=bool(answer), truth=matters)
+        if answer is not None:
+            self.settled.add(task, p, answer=answer, truth=matters)
+
+    def as_dict(self, name: str) -> dict[str, Any]:
+        """The figures: F1 of what it settles, all else of what it knows; None where a figure cannot be had."""
+        f1_of_settled = self.settled.as_dict()[Figure.F1_OVER_ROWS]
+        counts = {"stage": name, "n_settled": len(self.settled.p)}
+        return counts | self.known.as_dict() | {Figure.F1_OVER_ROWS: f1_of_settled}
+
+
 class Evaluation:
     """Gathers figures over labelled tasks.
 
@@ -72,6 +103,7 @@ class Evaluation:
         self._n_tasks = self._n_items = self._n_calls = self._n_tokens = 0
         self._elapsed_ms = 0.0
         self._recalls: list[float] = []
+        self._settled = PriorTally()
         self.tallies = {
             stage.name: {tier: Tally() for tier in (ANY_TIER, *stage.questions)} for stage in cascade.stages
         }
@@ -89,6 +121,10 @@ class Evaluation:
         recall = recall_over_rows(confusion, labels.index(self._cascade.dropped))
         if not math.isnan(recall):  # a task with nothing to find has none
             self._recalls.append(recall)
+        prior = self._cascade.prior_stage
+        if prior is not None:
+            for item, label in zip(labelled.items, labelled.labels, strict=True):
+                self._settled.add(self._n_tasks, prior, item, matters=label != self._cascade.dropped)
         for stage in self._cascade.stages:
             self._add_stage(stage, labelled, report.decisions)
         self._n_tasks += 1
@@ -104,11 +140,12 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON; None where a figure cannot be had from these tasks."""
-        labels = self._cascade.labels
+        labels, prior = self._cascade.labels, self._cascade.prior_stage
         return {
             "cascade": self._cascade.name,
             "tasks": self._n_tasks,
             "items": self._n_items,
+            "prior_stage": self._settled.as_dict(prior.name) if prior is not None else None,
             "stages": {stage.name: self._stage_dict(stage) for stage in self._cascade.stages},
             "confusion": {
                 truth: dict(zip(labels, self._confusion[row].tolist(), strict=True)) for row, truth in enumerate(labels)

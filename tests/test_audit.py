@@ -431,11 +431,24 @@ def test_the_command_audits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     out = capsys.readouterr().out
     assert "12 tasks, 36 items" in out
     assert "read the config file" in out
+    said = " ".join(out.split())
+    assert "recall" in said
+    values = {entry["stage"]: entry for entry in shown["stages"]}
+    assert f"{values['primary']['recall_over_rows_without']:.1%}" in said
 
 
-@pytest.mark.parametrize(("option", "value"), [("--within", "0.5"), ("--within", "0"), ("--worst", "-1")])
-def test_the_command_refuses(option: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--within", "0.5", "must lie between 0 and 0.5"),
+        ("--within", "0", "must lie between 0 and 0.5"),
+        ("--worst", "-1", "greater than or equal to 0"),
+    ],
+)
+def test_the_command_refuses(
+    option: str, value: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Terms that are not allowed, before anything is scored."""
     command = write_data(tmp_path / "labelled.jsonl", 2)
     assert main([*command, option, value]) == ExitCode.BAD_INPUT
-    assert "allowed is" in capsys.readouterr().err
+    assert words in capsys.readouterr().err

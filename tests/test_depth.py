@@ -14,6 +14,7 @@ import pytest
 from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.backends.scripted import ByteTokenizer
 from cascade.cli import main
+from cascade.cli.depth_command import choice_in_words
 from cascade.cli.output import ExitCode
 from cascade.depth_choice import Certainty, Level, Runs, Terms, points_per_ms
 from cascade.depth_study import SHARES, DepthStudy
@@ -161,6 +162,22 @@ def test_a_study_runs_every_depth() -> None:
     assert [row["depth"] for row in rows] == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    ("depths", "choice", "words"),
+    [
+        ((1,), {"by": "price", "price": 1.0, "depth": 1}, "Depth 1 is all there is."),
+        ((1, 2), {"by": "price", "price": 1.0, "depth": 1}, "Stop at depth 1: at 1 points"),
+        ((1, 2), {"by": "price", "price": 1.0, "depth": 2}, "Go to the last depth, 2: at 1 points"),
+        ((1, 2), {"by": "budget", "budget_ms": 9.0, "depth": 1}, "Stop at depth 1, the deepest that fits"),
+        ((1, 2), {"by": "budget", "budget_ms": 9.0, "depth": 2}, "Go to the last depth, 2, which fits"),
+        ((1, 2), {"by": "budget", "budget_ms": 9.0, "depth": None}, "No depth fits a budget of 9 ms."),
+    ],
+)
+def test_nothing_stops_where_nothing_is_left(depths: tuple[int, ...], choice: dict[str, object], words: str) -> None:
+    """Only a depth before the last one is a place to stop at."""
+    assert choice_in_words({"depths": [{"depth": depth} for depth in depths], "choice": choice}).startswith(words)
+
+
 def test_a_study_needs_items() -> None:
     """Tasks without items measure nothing."""
     empty = Labelled(task=Task(text="a task"), items=(), labels=())
@@ -220,7 +237,10 @@ def test_the_command_names_the_depth(data: Path, tmp_path: Path, capsys: pytest.
     else:
         assert {path.name for path in (tmp_path / "p").iterdir()} == {"precision-depth.png", "precision-anytime.png"}
     assert code == ExitCode.DONE
-    assert "Stop at depth 3, the deepest that fits a budget of 1e+09 ms." in shown.out
+    assert "Go to the last depth, 3, which fits a budget of 1e+09 ms." in shown.out
+    said = " ".join(shown.out.split())
+    assert "pass rates, with half an item added to either answer: relevant " in said
+    assert "on tasks left out of its fit" in said or "there is no prior to learn" in said
     assert "Too few tasks to be sure of that: 2 here, and it takes about 6." in shown.out
 
 

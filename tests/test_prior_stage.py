@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +22,14 @@ from cascade import (
     Prior,
     ScriptedBackend,
     Status,
+    Task,
     read_config,
 )
+from cascade.cli import main
+from cascade.cli.output import ExitCode
+from cascade.evaluate import Evaluation
 from cascade.prior_stage import PriorStage, Source
+from cascade.rows import Labelled
 from cascade.stage import ANY_TIER, Question, Stage, Target
 from tests.shipped import shipped_text
 
@@ -66,6 +72,32 @@ def test_it_settles_what_is_clear() -> None:
     assert [decision.steps[0].threshold for decision in report.decisions] == [0.2, 0.5, 0.5, 0.8, 0.5]
     assert report.stats.calls == 7
     assert {decision.status for decision in report.decisions} == {Status.DECIDED}
+
+
+def test_it_is_evaluated() -> None:
+    """It has figures of the items that it knows something of, F1 of those that it settles, and a row in the table."""
+    task = Labelled(task=Task(text="t"), items=ITEMS, labels=("drop", "drop", "keep", "keep", "keep"))
+    tree = cascade(CALLER)
+    with Engine(ScriptedBackend({BASE: 0.9}, frozenset()), {"c": tree}) as engine:
+        evaluation = Evaluation(engine, tree)
+        evaluation.add(task)
+    found = evaluation.as_dict()["prior_stage"]
+    assert (found["stage"], found["n"], found["n_settled"]) == ("prior", 4, 2)
+    assert (found["base_rate"], found["auc_over_rows"], found["f1_over_rows"]) == (0.5, 1.0, 1.0)
+    with Engine(ScriptedBackend({BASE: 0.9}, frozenset()), {"c": cascade(None)}) as engine:
+        assert Evaluation(engine, cascade(None)).as_dict()["prior_stage"] is None
+
+
+def test_the_command_evaluates_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The shipped cascade's own stands before its questions, with what its figures are of."""
+    facts = {"evidence": ["size3", "match9"], "label": "primary"}
+    items = [{"id": "1", "name": "f"} | facts, {"id": "2", "name": "g", "label": "excluded"}]
+    data = tmp_path / "data.jsonl"
+    data.write_text(json.dumps({"task": "t", "items": items}) + "\n", encoding="utf-8")
+    assert main(["evaluate", "--cascade", "precision", "--data", str(data)]) == ExitCode.DONE
+    shown = capsys.readouterr().out
+    assert [line.split()[0] for line in shown.splitlines()[1:] if line.strip()][:2] == ["prior", "relevant"]
+    assert "knows something of 1 of 2 items" in " ".join(shown.split())
 
 
 def test_items_that_it_settles_all_cost_nothing() -> None:

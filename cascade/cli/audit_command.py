@@ -182,12 +182,15 @@ def _slices(found: Audit) -> Sheet:
 
 def _stages(found: Audit) -> Sheet:
     name = Figure.MACRO_F1_OVER_ROWS.words
-    sheet = Sheet(("stage",), (f"{name} with it", "without", "gain", "calls with it", "without"))
+    recall = Figure.RECALL_OVER_ROWS.words
+    heads = (f"{name} with it", "without", "gain", f"{recall} with it", "without", "calls with it", "without")
+    sheet = Sheet(("stage",), heads)
     for value in found.stages:
         f1s = (f"{value.macro_f1_over_rows:.3f}", f"{value.macro_f1_over_rows_without:.3f}")
         gain = f"{value.gain:+.3f} ({value.gain_low:+.3f} to {value.gain_high:+.3f})"
         calls = (f"{value.calls_per_item:.2f}", f"{value.calls_per_item_without:.2f}")
-        sheet.add(value.stage, *f1s, gain, *calls)
+        recalls = (_share(value.recall_over_rows), _share(value.recall_over_rows_without))
+        sheet.add(value.stage, *f1s, gain, *recalls, *calls)
     return sheet
 
 

@@ -154,8 +154,8 @@ def _show(figures: dict[str, Any]) -> None:
         times = (f"{row['predicted_ms']:.0f}", f"{row['elapsed_ms']:.0f}", _shown(row["points_per_ms"]))
         depths.add(str(row["depth"]), *quality, f"{row['calls_per_item']:.2f}", *times)
     depths.show(console)
-    console.print(_choice(figures))
-    if figures["choice"]["verdict"] == "unclear":
+    console.print(choice_in_words(figures))
+    if figures["choice"]["verdict"] == "unclear" and len(figures["depths"]) > 1:
         console.print(_doubt(figures))
     if figures["no_depth_0"]:
         console.print(f"There is no depth 0, one call that tells all labels apart: {figures['no_depth_0']}")
@@ -170,28 +170,38 @@ def _show(figures: dict[str, Any]) -> None:
 
 
 def _learned(learned: dict[str, Any]) -> str:
-    parts = [f"passed by {', '.join(f'{stage} {rate:.1%}' for stage, rate in learned['pass_rates'].items()) or 'none'}"]
+    rates = ", ".join(f"{stage} {rate:.1%}" for stage, rate in learned["pass_rates"].items()) or "none"
+    parts = [f"pass rates, with half an item added to either answer: {rates}"]
     if learned["unreached"]:
         parts.append(f"nothing is learned of {', '.join(learned['unreached'])}, which no item reached")
     if learned["prior_facts"]:
         skill = f"{Figure.AUC_PER_TASK.words} of {_shown(learned['prior_auc_per_task'])}"
-        parts.append(f"a prior from {learned['prior_facts']} facts ranks what the cascade keeps with an {skill}")
+        parts.append(
+            f"a prior from {learned['prior_facts']} facts ranks what the cascade keeps with an {skill}, on tasks left "
+            "out of its fit"
+        )
     else:
         why = "the cascade keeps all, or none" if learned["prior_facts"] is None else "no evidence is common enough"
         parts.append(f"there is no prior to learn, as {why}")
     return "; ".join(parts)
 
 
-def _choice(figures: dict[str, Any]) -> str:
-    choice = figures["choice"]
+def choice_in_words(figures: dict[str, Any]) -> str:
+    """Where to stop, or that there is nothing to stop before."""
+    choice, deepest = figures["choice"], figures["depths"][-1]["depth"]
+    is_last = choice["depth"] == deepest
     if choice["by"] == "budget":
         limit = f"a budget of {choice['budget_ms']:g} ms"
-        return (
-            f"Stop at depth {choice['depth']}, the deepest that fits {limit}."
-            if choice["depth"] is not None
-            else f"No depth fits {limit}."
-        )
+        if choice["depth"] is None:
+            return f"No depth fits {limit}."
+        if is_last:
+            return f"Go to the last depth, {deepest}, which fits {limit}."
+        return f"Stop at depth {choice['depth']}, the deepest that fits {limit}."
     price = f"{choice['price']:g} points of {Figure.MACRO_F1_OVER_ROWS.words} for 100 ms"
+    if is_last and len(figures["depths"]) == 1:
+        return f"Depth {deepest} is all there is."
+    if is_last:
+        return f"Go to the last depth, {deepest}: at {price}, stopping earlier does not pay."
     return f"Stop at depth {choice['depth']}: at {price}, no more pays."
 
 

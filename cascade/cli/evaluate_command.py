@@ -59,12 +59,16 @@ def evaluate(  # noqa: PLR0913 - the command line's options
 
 def _show(figures: dict[str, Any]) -> None:
     console = results()
-    stages = Sheet(("stage",), tuple(_FIGURES.values()))
+    stages, prior = Sheet(("stage",), tuple(_FIGURES.values())), figures["prior_stage"]
+    if prior is not None:
+        stages.add(prior["stage"], *(_shown(prior[key]) for key in _FIGURES))
     for name, stage in figures["stages"].items():
         stages.add(name, *(_shown(stage[key]) for key in _FIGURES))
         for tier, entry in stage["by_tier"].items():
             stages.add(Text(f"  {plain(tier)}"), *(_shown(entry[key]) for key in _FIGURES))
     stages.show(console)
+    if prior is not None:
+        console.print(plain(_of_prior(prior, figures["items"])))
     console.print()
     confusion = Sheet(("truth / answer",), tuple(figures["confusion"]))
     for truth, row in figures["confusion"].items():
@@ -76,6 +80,14 @@ def _show(figures: dict[str, Any]) -> None:
     console.print(
         f"{figures['tasks']} tasks, {figures['items']} items: {whole}, {_shown(figures['calls_per_item'])} calls and "
         f"{_shown(figures['tokens_per_item'])} tokens per item, {figures['elapsed_ms']:.0f} ms"
+    )
+
+
+def _of_prior(prior: dict[str, Any], n_items: int) -> str:
+    """What the figures of a prior stage are of."""
+    return (
+        f"The prior stage {prior['stage']!r} knows something of {prior['n']} of {n_items} items, and its truth is "
+        f"whether an item matters. It settles {prior['n_settled']} without a question; its F1 is of those."
     )
 
 
