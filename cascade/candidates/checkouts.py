@@ -55,6 +55,8 @@ def _listed(root: Path, at: str, found: Checkouts, messages: Messages) -> list[s
     problem = tree.problem or (_other_repository(tree) if at else _nothing(tree))
     if not problem:
         return _by_git(root, at, tree, found, messages)
+    if not (at or tree.problem or any(walk(root, at, Messages()))):
+        return []  # a repository without any files
     if at:
         messages.leave_out(WITHOUT_GIT, at, problem)
     elif all(os.path.exists(root / name) for name in _BARE):  # noqa: PTH110  pathlib raises without permission

@@ -59,8 +59,9 @@ def read_log(root: Path) -> GitAnswer:
             "--format=%x01", "HEAD", "--", ".", timeout_s=_TIMEOUT_S,
         )  # fmt: skip
         if not answer.problem:
-            break
-    return answer
+            return answer
+    is_new = ask_git(root, "rev-list", "--max-count=1", "--all", timeout_s=_TIMEOUT_S) == GitAnswer()
+    return GitAnswer(problem="the repository has no commits yet") if is_new else answer
 
 
 def parse_log(log: bytes, prefix: str = "") -> Iterator[list[Change]]:

@@ -94,7 +94,17 @@ def test_repository_without_commits(checkout: Checkout) -> None:
     checkout.init().write({"a.py": "import widget", "widget.py": ""})
     result = checkout.find("widget", "a.py")
     assert [record.path for record in result.files] == ["widget.py"]
-    assert any("Without the history" in message for message in result.messages)
+    assert result.messages == (
+        "Without the history (the repository has no commits yet): there is no co-change tier.",
+    )
+
+
+def test_a_repository_without_files(checkout: Checkout) -> None:
+    """A fresh repository in an empty folder is not said to be read without git."""
+    checkout.init()
+    result = checkout.find("anything")
+    assert (result.files, result.symbols) == ((), ())
+    assert not any("Without git" in message for message in result.messages)
 
 
 def test_damaged_repository_is_walked(checkout: Checkout) -> None:
