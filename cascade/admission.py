@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cascade.errors import OverloadError
+from cascade.metrics import counted
 from cascade.prompt import PromptBuilder
 from cascade.request import Request
 from cascade.schedule import last_moment
@@ -61,7 +62,7 @@ class Admission:
         """Take a request in, unless ``most`` are open with those on their way."""
         if n_open + len(self._growing) >= most:
             msg = (
-                f"{most} requests are open, the most that engine.max_requests allows. "
+                f"{counted(most, 'request is', 'requests are')} open, the most that engine.max_requests allows. "
                 "Wait for one to end, or raise it in the config."
             )
             request.complete(self._loop.time(), OverloadError(msg))

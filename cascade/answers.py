@@ -7,6 +7,7 @@ from math import isfinite, isnan
 
 from cascade.backends.base import Scores
 from cascade.errors import BackendError, ServerError
+from cascade.metrics import counted
 from cascade.scoring import p_yes
 from cascade.stage import BASE
 from cascade.walk import Walk
@@ -27,8 +28,8 @@ def spoilt_places(jobs: Sequence[Job], scores: Scores, *, is_stopped: bool, is_l
     """
     if len(scores.logits) != len(jobs):
         msg = (
-            f"The backend gave {len(scores.logits)} answers to {len(jobs)} questions for the adapter "
-            f"{jobs[0].question.adapter!r}. That is a fault of the backend; it must give one for each."
+            f"The backend gave {counted(len(scores.logits), 'answer')} to {counted(len(jobs), 'question')} for the "
+            f"adapter {jobs[0].question.adapter!r}. That is a fault of the backend; it must give one for each."
         )
         raise BackendError(msg)
     # Asked again, what is owed is waited for: a wave of which nothing comes would be asked for ever.

@@ -18,6 +18,7 @@ from cascade.extras import install_package, rebuild_llama_cpp
 from cascade.items import Group, Item, Task
 from cascade.layers import read_layers
 from cascade.machine import n_cores, user_cache
+from cascade.metrics import counted
 from cascade.tree import Cascade
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _grammars() -> Finding:
 
 def _processor() -> Generator[Finding, None, bool]:
     """Returns whether llama.cpp can be loaded."""
-    yield Finding(name="processor", value=f"{platform.machine()}, {n_cores()} cores, {sys.platform}")
+    yield Finding(name="processor", value=f"{platform.machine()}, {counted(n_cores(), 'core')}, {sys.platform}")
     try:
         import llama_cpp  # noqa: PLC0415 - a broken build must be a finding, not a crash at import
     except Exception as error:  # noqa: BLE001 - a shared library can fail to load in any way
@@ -152,7 +153,7 @@ def _files(config: Config) -> Generator[Finding, None, ModelSet | None]:
     facts = models.model
     yield Finding(
         name="model",
-        value=f"{models.model_path.name}: {facts.architecture}, {facts.n_layers} layers of {facts.n_embd}, "
+        value=f"{models.model_path.name}: {facts.architecture}, {counted(facts.n_layers, 'layer')} of {facts.n_embd}, "
         f"{facts.n_vocab} tokens, sha256 {models.model_sha256[:12]}",
     )
     for adapter in models.adapters.values():

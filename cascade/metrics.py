@@ -15,6 +15,17 @@ from numpy.typing import ArrayLike, NDArray
 _LOWEST_THRESHOLD = 1e-6
 
 
+def counted(n: int, one: str, many: str = "") -> str:
+    """A number of things in words, such as ``1 task`` or ``1,200 tasks``.
+
+    Args:
+        n: How many, at least 0.
+        one: What one is called.
+        many: What others are called; with an s at its end if nothing is said.
+    """
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
 class Figure(StrEnum):
     """The one name of each figure that can be meant over rows or per task: in JSON, files and options, and as words.
 

@@ -91,7 +91,7 @@ def test_the_table_shows_the_worst_slices(capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().out
     assert "repository r13" in shown
     assert shown.count("repository r") + shown.count("kind ") == 12
-    assert "4 slices with less error beyond chance are left out" in shown
+    assert "Left out: 4 slices with less error beyond chance" in shown
     (row,) = calibration_rows(curves)
     assert len(row["slices"]) == 16
     assert row["unseen"]["ece"] > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -156,6 +157,16 @@ def test_no_candidates_are_explained(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert "There are no candidates" in found["repository"]["messages"][-1]
 
 
+def test_one_is_said_in_the_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One candidate, one call: no plural stands behind a one."""
+    path = tmp_path / "items.jsonl"
+    path.write_text('{"id": "1", "name": "parse"}', encoding="utf-8")
+    assert main(["classify", "--task", "fix the parser", "--items", str(path)]) == ExitCode.DONE
+    shown = capsys.readouterr().out
+    assert "1 candidate: " in shown
+    assert not re.search(r"(?<![\d.,])1 (candidates|calls|decode calls|adapter swaps|tokens)", shown)
+
+
 def test_no_items_are_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As over HTTP and from Python, no items get a report without decisions; a note says that there were none."""
     for content in ("", "\n \n"):
@@ -304,6 +315,6 @@ def test_a_budget_cuts_ways_short_and_says_so(repo: Path, questions: str, capsys
 
 @pytest.mark.parametrize(("option", "value"), [("--budget", "0"), ("--budget", "nan"), ("--depth", "0")])
 def test_a_bad_budget_is_bad_input(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The message says what is allowed, before any model is loaded."""
+    """The message names the option and says what is allowed, before any model is loaded."""
     assert main(["classify", "--repo", ".", "--task", "x", option, value]) == ExitCode.BAD_INPUT
-    assert "allowed" in capsys.readouterr().err
+    assert re.search("--budget: .* allowed is|'--depth': .* greater than or equal to 1", capsys.readouterr().err)

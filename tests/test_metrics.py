@@ -15,6 +15,7 @@ from cascade.metrics import (
     auc_per_task,
     best_f1_threshold,
     calibration_error,
+    counted,
     f1,
     macro_f1,
     recall_over_rows,
@@ -127,3 +128,9 @@ def test_accuracy_and_recall_of_what_matters() -> None:
     assert recall_over_rows(confusion, dropped=0) == pytest.approx(5 / 6)
     assert math.isnan(accuracy(np.zeros((2, 2), dtype=np.int64)))
     assert math.isnan(recall_over_rows(np.zeros((2, 2), dtype=np.int64), dropped=0))
+
+
+def test_counts_are_words() -> None:
+    """One thing is said in the singular, any other number in the plural, with commas between thousands."""
+    assert [counted(n, "task") for n in (0, 1, 2, 1_234)] == ["0 tasks", "1 task", "2 tasks", "1,234 tasks"]
+    assert [counted(n, "query", "queries") for n in (1, 2)] == ["1 query", "2 queries"]

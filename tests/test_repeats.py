@@ -130,4 +130,4 @@ def test_contradictions_are_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["audit", *rest]) == ExitCode.DONE
     told = capsys.readouterr()
     assert "tasks that are the same have other labels, and all count" in " ".join(told.err.split())
-    assert "2 items stand more than once; 1 of them have labels that differ" in told.out
+    assert "2 items stand more than once; 1 of them with labels that differ" in told.out

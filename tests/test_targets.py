@@ -129,7 +129,7 @@ def test_a_false_positive_has_a_price() -> None:
 def test_what_nothing_reaches_is_refused() -> None:
     """With the best there is; a precision by keeping nothing is none, and a macro F1 is no mean over rows."""
     cascade, scored = two_stages(), simulated(1, 200)
-    with pytest.raises(InputError, match=r"No thresholds reach a macro F1 per task of 0\.97: the best of the 40 tasks"):
+    with pytest.raises(InputError, match=r"No thresholds reach a macro F1 per task of 0\.97: the best on 40 tasks"):
         tune(cascade, scored, Wish(level=0.97, measure=Measure.MACRO_F1, delta=0.2))
     blind = replace(scored, p={key: np.full(p.size, 0.5) for key, p in scored.p.items()})
     with pytest.raises(InputError, match="keeps nothing, and that helps nobody"):

@@ -12,6 +12,7 @@ from cascade.audit.learning_curve import LearningCurve
 from cascade.audit.likeness import Likeness
 from cascade.audit.question_rows import question_name
 from cascade.audit.stage_value import StageValue
+from cascade.metrics import counted
 from cascade.tree import Cascade
 from cascade.tuning.risk import holm
 from cascade.tuning.scored import Key
@@ -95,8 +96,9 @@ def _slice_advice(cascade: Cascade, part: SliceErrors) -> Advice:
     sides = [f"base rate {_share(errors.base_rate)} against {_share(rest.base_rate)}"]
     sides.append(f"balanced error {_share(errors.balanced)} against {_share(rest.balanced)}")
     text = (
-        f"{name}: {part.dimension} {part.value} errs in {errors.error} of {errors.error.n} rows of "
-        f"{errors.error.n_tasks} tasks, the rest in {rest.error} (p {part.p_text}; {'; '.join(sides)}). {remedy}."
+        f"{name}: {part.dimension} {part.value} errs in {errors.error} of {counted(errors.error.n, 'row')} "
+        f"of {counted(errors.error.n_tasks, 'task')}, the rest in {rest.error} (p {part.p_text}; {'; '.join(sides)}). "
+        f"{remedy}."
     )
     numbers = {
         "error": errors.error.value or 0.0,
@@ -145,9 +147,9 @@ def what_needs_data(curves: Mapping[Key, LearningCurve], within: float) -> list[
         if curve.tasks_needed <= last.n_tasks:
             continue
         text = (
-            f"{question_name((stage, tier))}: {last.n_tasks} tasks tell its error rate to ±{100 * last.half_width:.1f} "
-            f"points ({first.n_tasks} to ±{100 * first.half_width:.1f}); ±{100 * within:g} takes about "
-            f"{curve.tasks_needed}{_learning(curve)}. Label more tasks."
+            f"{question_name((stage, tier))}: {counted(last.n_tasks, 'task tells', 'tasks tell')} its error rate to "
+            f"±{100 * last.half_width:.1f} points ({first.n_tasks} to ±{100 * first.half_width:.1f}); "
+            f"±{100 * within:g} takes about {curve.tasks_needed}{_learning(curve)}. Label more tasks."
         )
         numbers = {"tasks": last.n_tasks, "half_width": last.half_width, "tasks_needed": curve.tasks_needed}
         found.append(Advice(act=Act.DATA, stage=stage, tier=tier, text=text, numbers=numbers | {"within": within}))
@@ -190,7 +192,7 @@ def what_to_merge(pairs: Iterable[Likeness]) -> list[Advice]:
             continue
         text = (
             f"{question_name(pair.first)} and {question_name(pair.second)} give the same answer to {pair.agree} of "
-            f"{pair.agree.n} rows, with a rank correlation of {pair.correlation:.2f} and error rates "
+            f"{counted(pair.agree.n, 'row')}, with a rank correlation of {pair.correlation:.2f} and error rates "
             f"{100 * pair.difference.value:+.1f} points apart. "
             f"Let one adapter answer for {' and '.join(pair.adapters)}."
         )

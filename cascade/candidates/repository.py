@@ -25,6 +25,7 @@ from cascade.candidates.tiers import Ties, rank_files
 from cascade.errors import InputError
 from cascade.items import Task
 from cascade.machine import user_cache
+from cascade.metrics import counted
 
 Progress = Callable[[int, int], None]
 
@@ -134,7 +135,7 @@ def find_candidates(
 def _nothing_read(listing: Listing) -> str:
     """Why there is no candidate, where no source could be read."""
     languages = f"{', '.join(READ_LANGUAGES[:-1])} or {READ_LANGUAGES[-1]}"
-    what = f"none of its {listing.n_files} files" if listing.n_files else "no file in it"
+    what = f"of its {counted(listing.n_files, 'file')} none" if listing.n_files else "no file in it"
     return (
         f"Nothing of this folder can be read: {what} is source of its own in {languages}. "
         "Give another folder, name files as seeds, or give items of your own."

@@ -24,7 +24,7 @@ from cascade.config import Config, read_config, shipped_config
 from cascade.engine import Engine
 from cascade.engine_settings import settings_of
 from cascade.errors import InputError
-from cascade.metrics import Figure
+from cascade.metrics import Figure, counted
 from cascade.page.page import Known, write_page
 from cascade.thresholds_file import ThresholdsFile
 from cascade.tuning.scored import Key
@@ -87,7 +87,7 @@ def _known(config: Config, labelled: LabelledScores, found: Audit) -> Known:
         )
     words = (
         f"Promised of these thresholds: {promised_of(promise)}, on tasks like those they were tuned on, wrong with a "
-        f"chance of at most {promise.delta:g}; tested on {promise.tasks} tasks held out "
+        f"chance of at most {promise.delta:g}; tested on {counted(promise.tasks, 'task')} held out "
         f"(p-value {promise.p_value:.2g})."
     )
     recall = promise.recall_per_task
@@ -112,7 +112,10 @@ def _coherence(config: Config, labelled: LabelledScores, seed: int) -> dict[Key,
 
 def _show(found: Audit) -> None:
     console = results()
-    console.print(f"{found.n_tasks} tasks, {found.n_items} items; errors at the thresholds, 95 % intervals by task.")
+    console.print(
+        f"{counted(found.n_tasks, 'task')}, {counted(found.n_items, 'item')}; errors at the thresholds, 95 % intervals "
+        "by task."
+    )
     if found.prior is not None:
         console.print(plain(str(found.prior)))
     for advice in found.advice:
@@ -125,7 +128,8 @@ def _show(found: Audit) -> None:
             sheet.show(console)
     again = found.duplicates
     console.print()
-    console.print(f"{again.n} items stand more than once; {again.n_differing} of them have labels that differ.")
+    stand = counted(again.n, "item stands", "items stand")
+    console.print(f"{stand} more than once; {again.n_differing:,} of them with labels that differ.")
 
 
 def _nothing(found: Audit) -> str:

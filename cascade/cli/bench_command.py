@@ -21,6 +21,7 @@ from cascade.complaints import meant
 from cascade.config import Config, read_config, shipped_config
 from cascade.errors import InputError
 from cascade.machine import n_cores, processor_name
+from cascade.metrics import counted
 
 
 def bench(  # noqa: PLR0913 - the command line's options
@@ -123,14 +124,14 @@ def _show(figures: dict[str, Any]) -> None:
         sheet.add(f"{key.removesuffix('_ms')} latency p50 / p95 / p99, ms", spread)
     error = figures["prediction_error"]
     if error["n"]:
-        title = f"error of predicted over actual time, p50 / p95 of {error['n']} waves"
+        title = f"error of predicted over actual time, p50 / p95 of {counted(error['n'], 'wave')}"
         sheet.add(title, f"{error['p50']:.1%} / {error['p95']:.1%}")
     for peer in figures["peers"].values():
         for name, found in peer["settings"].items():
             is_best = name == peer["setting"] and len(peer["settings"]) > 1
             sheet.add(f"{name}{' (its best)' * is_best}: times our wall time", f"{found['ratio']:.2f}")
     console = results()
-    console.print(f"{figures['workload']}, median of {figures['rounds']} rounds")
+    console.print(f"{figures['workload']}, median of {counted(figures['rounds'], 'round')}")
     sheet.show(console)
     for name, reason in figures["skipped"].items():
         note(f"{name} was skipped: {reason}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from cascade.cli.output import results
 from cascade.cli.sheet import Sheet
-from cascade.metrics import Figure
+from cascade.metrics import Figure, counted
 
 
 def show_budgets(figures: dict[str, Any]) -> None:
@@ -16,7 +16,9 @@ def show_budgets(figures: dict[str, Any]) -> None:
     for title, text in _rows(figures):
         sheet.add(title, text)
     console = results()
-    console.print(f"budget, {figures['requests']} requests with random budgets, {figures['items']} items")
+    console.print(
+        f"budget, {counted(figures['requests'], 'request')} with random budgets, {counted(figures['items'], 'item')}"
+    )
     sheet.show(console)
     console.print("\nquality by budget, requests alone")
     _curve(figures["anytime"]).show(console)
@@ -42,11 +44,14 @@ def _rows(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "items without a label or status", f"{figures['violations']}"
     error = figures["prediction_error"]
     if error["n"]:
-        title = f"error of predicted over actual time, p50 / p95 of {error['n']} waves"
+        title = f"error of predicted over actual time, p50 / p95 of {counted(error['n'], 'wave')}"
         yield title, f"{error['p50']:.1%} / {error['p95']:.1%}"
     pairs, rounds = figures["unbinding_over_none"], figures["at_once_over_sequence"]
-    yield f"time with a budget of an hour over none, {pairs['n']} pairs", f"{pairs['p50']:.3f}"
-    yield f"throughput of {rounds['callers']} callers over one, {rounds['n']} rounds", f"{rounds['p50']:.3f}"
+    yield f"time with a budget of an hour over none, {counted(pairs['n'], 'pair')}", f"{pairs['p50']:.3f}"
+    yield (
+        f"throughput of {counted(rounds['callers'], 'caller')} over one, {counted(rounds['n'], 'round')}",
+        f"{rounds['p50']:.3f}",
+    )
 
 
 def _curve(anytime: list[dict[str, Any]]) -> Sheet:

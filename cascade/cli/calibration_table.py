@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from cascade.cli.sheet import Sheet
+from cascade.metrics import counted
 from cascade.tuning.calibration import Calibrated
 from cascade.tuning.honesty import Honesty
 from cascade.tuning.scored import Key
@@ -49,7 +50,8 @@ def show_calibration(console: Console, curves: Mapping[Key, Calibrated]) -> None
                 sheet.add("", f"{part.name} {part.value or 'unnamed'}", str(part.n), *cells)
     sheet.show(console)
     if len(parts) > len(shown):
-        console.print(f"{len(parts) - len(shown)} slices with less error beyond chance are left out; --json has them.")
+        left = counted(len(parts) - len(shown), "slice")
+        console.print(f"Left out: {left} with less error beyond chance; --json has all.")
 
 
 def _cells(before: Honesty, after: Honesty, unseen: Honesty | None) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from cascade.config import Config, config_of, shipped_config
 from cascade.errors import ConfigError, InputError
 from cascade.files import name_of
 from cascade.layers import Layers, read_layers
+from cascade.metrics import counted
 from cascade.rows import Labelled
 from cascade.thresholds_file import ThresholdsFile
 from cascade.tuning.kept_promise import KeptPromise, Promised, Verdict, kept_promise
@@ -63,7 +64,9 @@ def check(  # noqa: PLR0913 - the command line's options
         note("the thresholds file keeps nothing of its tasks, so shifts cannot be told; tune again to have them")
     n_known = len(labelled.tasks) - len(new)
     if n_known:
-        note(f"{n_known} of {len(labelled.tasks)} tasks are left out: the thresholds were tuned with them")
+        verb, them = ("is", "it") if n_known == 1 else ("are", "them")
+        n_all = counted(len(labelled.tasks), "task")
+        note(f"{n_known} of {n_all} {verb} left out: the thresholds were tuned with {them}")
     if json:
         counts = {"repeated_tasks": labelled.n_repeated, "known_tasks": n_known}
         print_json(_as_dict(name, promise, found, scored.n_tasks) | counts)

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from cascade.cli.output import results
 from cascade.cli.sheet import Sheet
+from cascade.metrics import counted
 from cascade.tuning.kept_promise import KeptPromise, Verdict
 from cascade.tuning.shift import Shift, ShiftVerdict
 
@@ -28,7 +29,7 @@ def show_check(promise: KeptPromise, shifts: Sequence[Shift] | None, n_tasks: in
     console.print(_promise(promise, n_tasks))
     if promise.is_outgrown:
         console.print(
-            f"A task has {promise.largest} items that count; the promise is for tasks of at most "
+            f"A task has {counted(promise.largest, 'item')} that count; the promise is for tasks of at most "
             f"{promise.promised.largest}. Tune again with tasks as large."
         )
     if shifts is None:
@@ -62,7 +63,9 @@ def _promise(promise: KeptPromise, n_tasks: int) -> str:
     measured = "no task has one"
     if promise.measured is not None:
         interval = f"{promise.low:.3f} to {promise.high:.3f}"
-        measured = f"{promise.measured:.3f} ({interval}) on the {promise.n_tasks} of {n_tasks} tasks that have one"
+        measured = (
+            f"{promise.measured:.3f} ({interval}) on the {promise.n_tasks:,} of {counted(n_tasks, 'task')} with one"
+        )
     needed = ""
     if promise.verdict is Verdict.UNCLEAR:
         needed = (

@@ -30,6 +30,7 @@ from cascade.engine import Engine
 from cascade.errors import InputError
 from cascade.files import STDIN, check_readable, name_of, read_text
 from cascade.items import Item, Task
+from cascade.metrics import counted
 from cascade.report import Decision, Report, Status
 from cascade.rows import asks_files, read_items
 from cascade.tree import Cascade
@@ -142,7 +143,8 @@ def _show(report: Report, decisions: Sequence[Decision], cascade: Cascade, items
     counts = report.labels()
     stats = report.stats
     console.print(
-        f"{stats.items} candidates: " + ", ".join(f"{counts.get(label, 0)} {label}" for label in cascade.labels)
+        f"{counted(stats.items, 'candidate')}: "
+        + ", ".join(f"{counts.get(label, 0)} {label}" for label in cascade.labels)
     )
     cut = Counter(decision.status for decision in report.decisions if decision.status is not Status.DECIDED)
     if cut:
@@ -154,7 +156,8 @@ def _show(report: Report, decisions: Sequence[Decision], cascade: Cascade, items
     for cause, n in Counter(decision.cause for decision in report.decisions if decision.cause).most_common():
         note(f"{n} of these: {cause}")
     console.print(
-        f"{stats.calls} calls, {stats.calls_per_item:.2f} per candidate; {stats.decode_calls} decode calls, "
-        f"{stats.adapter_swaps} adapter swaps; {stats.tokens_decoded} tokens decoded, {stats.tokens_reused} reused; "
+        f"{counted(stats.calls, 'call')}, {stats.calls_per_item:.2f} per candidate; "
+        f"{counted(stats.decode_calls, 'decode call')}, {counted(stats.adapter_swaps, 'adapter swap')}; "
+        f"{counted(stats.tokens_decoded, 'token')} decoded, {stats.tokens_reused:,} reused; "
         f"{stats.elapsed_ms:.0f} ms"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.text import Text
@@ -24,6 +24,7 @@ from cascade.description import described
 from cascade.errors import ConfigError
 from cascade.files import is_file, name_of
 from cascade.layers import Layers, read_layers
+from cascade.metrics import counted
 from cascade.prior_stage import Source
 from cascade.stage import ANY_TIER, BASE, Question, Stage
 from cascade.thresholds_file import ThresholdsFile
@@ -52,7 +53,7 @@ def check(
         bases = [str(base) for base in layers.files[1:]]
         print_json({"file": str(file), "ok": True, "extends": bases, **names, "missing_files": missing})
         return
-    counts = f"{_count(config.cascade, 'cascade')}, {_count(config.adapters, 'adapter')}"
+    counts = f"{counted(len(config.cascade), 'cascade')}, {counted(len(config.adapters), 'adapter')}"
     results().print(plain(f"{layers}: can be used ({counts})"))
     if missing:
         note(f"scoring needs files that are not there: {', '.join(missing)}")
@@ -107,10 +108,6 @@ def _sources(layers: Layers, cascade: str, thresholds: Path | None) -> dict[str,
 def _files(config: Config) -> list[Path]:
     model = [config.model.path] if config.model.path else []
     return [*model, *(entry.path for entry in config.files.values())]
-
-
-def _count(things: dict[str, Any], word: str) -> str:
-    return f"{len(things)} {word}" if len(things) == 1 else f"{len(things)} {word}s"
 
 
 def _drawn(cascade: Cascade) -> Tree:

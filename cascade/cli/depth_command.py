@@ -32,7 +32,7 @@ from cascade.engine import Engine
 from cascade.errors import ConfigError
 from cascade.files import check_readable
 from cascade.made_for import MadeForConfig
-from cascade.metrics import QUALITY, Figure
+from cascade.metrics import QUALITY, Figure, counted
 from cascade.one_call import label_starts
 from cascade.outlook_file import write_outlook
 from cascade.rows import Labelled
@@ -76,7 +76,8 @@ def depth(  # noqa: PLR0913 - the command line's options
     figures = found.findings.as_dict(terms, found.zero)
     figures |= {"no_depth_0": found.refusal, "repeated_tasks": found.n_repeated}
     if out is not None:
-        source = f"From {figures['tasks']} labelled tasks with {figures['items']} items, by `cascade depth`."
+        n_tasks, n_items = counted(figures["tasks"], "labelled task"), counted(figures["items"], "item")
+        source = f"From {n_tasks} with {n_items}, by `cascade depth`."
         write_outlook(found.findings.outlook, out, source, MadeForConfig(**asdict(found.origin)))
         note(f"wrote {out}")
     if plot is not None:
@@ -166,7 +167,9 @@ def _show(figures: dict[str, Any]) -> None:
         budgets.add(f"{row['share']:.0%}", f"{row['budget_ms']:.0f}", *quality, f"{row['elapsed_ms']:.0f}")
     budgets.show(console)
     console.print()
-    console.print(f"{figures['tasks']} tasks, {figures['items']} items: {_learned(figures['learned'])}")
+    console.print(
+        f"{counted(figures['tasks'], 'task')}, {counted(figures['items'], 'item')}: {_learned(figures['learned'])}"
+    )
 
 
 def _learned(learned: dict[str, Any]) -> str:
@@ -177,8 +180,8 @@ def _learned(learned: dict[str, Any]) -> str:
     if learned["prior_facts"]:
         skill = f"{Figure.AUC_PER_TASK.words} of {_shown(learned['prior_auc_per_task'])}"
         parts.append(
-            f"a prior from {learned['prior_facts']} facts ranks what the cascade keeps with an {skill}, on tasks left "
-            "out of its fit"
+            f"a prior from {counted(learned['prior_facts'], 'fact')} ranks what the cascade keeps with an {skill}, on "
+            "tasks left out of its fit"
         )
     else:
         why = "the cascade keeps all, or none" if learned["prior_facts"] is None else "no evidence is common enough"
@@ -208,9 +211,8 @@ def choice_in_words(figures: dict[str, Any]) -> str:
 def _doubt(figures: dict[str, Any]) -> str:
     needed, n_tasks = figures["choice"]["tasks_needed"], figures["tasks"]
     if needed is None:
-        return (
-            f"That is a matter of chance: two depths are so near each other that {n_tasks} tasks, or more, do not tell."
-        )
+        told = f"{counted(n_tasks, 'task')}, or more, do not tell"
+        return f"That is a matter of chance: two depths are so near each other that {told}."
     return f"Too few tasks to be sure of that: {n_tasks} here, and it takes about {needed}."
 
 

@@ -14,7 +14,7 @@ from cascade.config import read_config, shipped_config
 from cascade.engine import Engine
 from cascade.evaluate import Evaluation
 from cascade.files import check_readable
-from cascade.metrics import Figure
+from cascade.metrics import Figure, counted
 from cascade.rows import Format
 
 _FIGURES = {
@@ -78,7 +78,8 @@ def _show(figures: dict[str, Any]) -> None:
     names = (Figure.MACRO_F1_OVER_ROWS, Figure.RECALL_OVER_ROWS, Figure.RECALL_PER_TASK)
     whole = ", ".join(f"{name.words} {_shown(figures[name])}" for name in names)
     console.print(
-        f"{figures['tasks']} tasks, {figures['items']} items: {whole}, {_shown(figures['calls_per_item'])} calls and "
+        f"{counted(figures['tasks'], 'task')}, {counted(figures['items'], 'item')}: {whole}, "
+        f"{_shown(figures['calls_per_item'])} calls and "
         f"{_shown(figures['tokens_per_item'])} tokens per item, {figures['elapsed_ms']:.0f} ms"
     )
 

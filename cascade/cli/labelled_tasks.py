@@ -10,6 +10,7 @@ import typer
 
 from cascade.cli.output import note
 from cascade.errors import InputError
+from cascade.metrics import counted
 from cascade.rows import Format, Labelled, read_tasks
 from cascade.tree import Cascade
 from cascade.tuning.repeats import Distinct, Pair, contradiction, distinct
@@ -53,7 +54,7 @@ def labelled_tasks(
     found = distinct(read_tasks(paths, cascade, form))
     n_again = len(found.repeated)
     if n_again:
-        of = f"{n_again} of {n_again + len(found.tasks)} tasks"
+        of = f"{n_again:,} of {counted(n_again + len(found.tasks), 'task')}"
         verb = "is" if n_again == 1 else "are"
         note(f"{of} {verb} equal to an earlier one, and not counted: {_first(found.repeated)}")
     if found.contradicting:

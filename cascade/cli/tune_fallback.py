@@ -12,7 +12,7 @@ from cascade.cli.output import note, print_json, progress, results
 from cascade.cli.sheet import Sheet
 from cascade.cli.tune_output import by_stage, calibration_of, curves_of, written
 from cascade.made_for import MadeForConfig
-from cascade.metrics import Figure
+from cascade.metrics import Figure, counted
 from cascade.outlook_file import PriorConfig
 from cascade.thresholds_file import NoPromiseConfig, ThresholdsFile, write_thresholds
 from cascade.tree import Cascade
@@ -66,8 +66,8 @@ def _as_dict(file: ThresholdsFile, found: Fallback) -> dict[str, Any]:
 def _text(wish: Wish | None, found: Fallback) -> str:
     goal = f"a {wish.figure.words} of {wish.level:g}" if wish else f"the highest {Figure.MACRO_F1_OVER_ROWS.words}"
     return (
-        f"Without guarantee: chosen for {goal}, under a model of labels that was fitted to {found.n_tasks} tasks with "
-        "something to find, and tested on none."
+        f"Without guarantee: chosen for {goal}, under a model of labels that was fitted to "
+        f"{counted(found.n_tasks, 'task')} with something to find, and tested on none."
     )
 
 

@@ -14,7 +14,7 @@ from cascade.cli.output import results
 from cascade.cli.sheet import Sheet
 from cascade.curve import Curve
 from cascade.made_for import MadeForConfig
-from cascade.metrics import Figure
+from cascade.metrics import Figure, counted
 from cascade.outlook_file import PriorConfig
 from cascade.thresholds_file import CalibrationConfig, HeldOutConfig, PromiseConfig, ThresholdsFile
 from cascade.tree import Cascade
@@ -32,10 +32,14 @@ _T = TypeVar("_T")
 def promise(wish: Wish, tuned: Tuned) -> str:
     """What the thresholds promise, in one line."""
     what = Promised(level=wish.level, measure=wish.measure, unit=wish.unit, largest=tuned.largest)
-    chosen = f"chosen on {tuned.n_searched} others" if tuned.n_searched else "a single threshold, which needs no others"
+    chosen = (
+        f"chosen on {counted(tuned.n_searched, 'other')}"
+        if tuned.n_searched
+        else "a single threshold, which needs no others"
+    )
     return (
-        f"Promised: {what}, wrong with a chance of at most {wish.delta:g}; tested on {tuned.n_held_out} tasks "
-        f"(p-value {tuned.p_value:.2g}), {chosen}."
+        f"Promised: {what}, wrong with a chance of at most {wish.delta:g}; tested on "
+        f"{counted(tuned.n_held_out, 'task')} (p-value {tuned.p_value:.2g}), {chosen}."
     )
 
 
@@ -123,7 +127,8 @@ def show(before: Cascade, wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated
     console = results()
     console.print(promise(wish, tuned))
     if wish.measure is Measure.RECALL:
-        console.print(f"{tuned.n_left_out} tasks have nothing to find; the promise leaves them out.")
+        left = counted(tuned.n_left_out, "task has", "tasks have")
+        console.print(f"{left} nothing to find, and no part in the promise.")
     elif wish.measure is Measure.PRECISION:
         console.print("A task that keeps nothing counts with a precision of 1.")
     console.print()

@@ -9,7 +9,7 @@ import numpy as np
 from cascade.audit.label_noise import honest_p
 from cascade.audit.question_rows import QuestionRows, question_name
 from cascade.audit.rate import Array
-from cascade.metrics import equal_mass_bins
+from cascade.metrics import counted, equal_mass_bins
 from cascade.page.chart import Axis, Chart, Dots, Line, Point, Table, Tone
 from cascade.page.subject import Subject
 from cascade.tuning.honesty import Honesty
@@ -47,9 +47,9 @@ def _reliability(number: int, rows: QuestionRows, calibrated: Array) -> Reliabil
     before, after = Honesty.of(rows.p, truths, rows.tasks), Honesty.of(calibrated, truths, rows.tasks)
     raw_bins, own_bins = _bins(rows.p, truths), _bins(calibrated, truths)
     caption = (
-        f"{_N_BINS} bins of about {rows.p.size / _N_BINS:,.0f} of {rows.p.size:,} rows. On the dashed grey line p(yes) "
-        f"comes true as often as it says. Expected calibration error: raw {before.ece:.3f}, calibrated {after.ece:.3f} "
-        "(curves of other tasks)."
+        f"{_N_BINS} bins of about {rows.p.size / _N_BINS:,.0f} of {counted(rows.p.size, 'row')}. On the dashed grey "
+        f"line p(yes) comes true as often as it says. Expected calibration error: raw {before.ece:.3f}, calibrated "
+        f"{after.ece:.3f} (curves of other tasks)."
     )
     high = _end([each for each, *_ in raw_bins + own_bins] + [share for _, share, _ in raw_bins + own_bins])
     marks = (
@@ -90,7 +90,7 @@ def _points(bins: list[_Bin]) -> tuple[Point, ...]:
 
 
 def _texts(bins: list[_Bin]) -> tuple[str, ...]:
-    return tuple(f"said {p:.1%}, true {share:.1%}, {n:,} rows" for p, share, n in bins)
+    return tuple(f"said {p:.1%}, true {share:.1%}, {counted(n, 'row')}" for p, share, n in bins)
 
 
 def _table(by_kind: dict[str, list[_Bin]]) -> Table:

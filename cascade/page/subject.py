@@ -11,6 +11,7 @@ import numpy as np
 from cascade.audit.question_rows import QuestionRows, question_rows
 from cascade.errors import InputError
 from cascade.items import Item
+from cascade.metrics import counted
 from cascade.page.replay import Replayed, replay
 from cascade.rows import Labelled
 from cascade.tree import Cascade
@@ -52,8 +53,8 @@ class Subject:
         """
         if len(tasks) != scored.n_tasks or sum(len(labelled.items) for labelled in tasks) != scored.tasks.size:
             msg = (
-                f"{scored.n_tasks} tasks with {scored.tasks.size} items were scored, and {len(tasks)} others were "
-                "given. Give the tasks that were scored, in their order."
+                f"Scored: {counted(scored.n_tasks, 'task')} with {counted(scored.tasks.size, 'item')}; given: "
+                f"{counted(len(tasks), 'task')}, and not the same. Give the tasks that were scored, in their order."
             )
             raise InputError(msg)
         if not scored.tasks.size:

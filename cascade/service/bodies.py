@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from cascade.errors import ItemError
 from cascade.item_rows import ItemRow
 from cascade.items import Item, Task
+from cascade.metrics import counted
 from cascade.prior_stage import Source
 from cascade.report import Status
 from cascade.service.problems import UNFIT, RefusedError
@@ -81,7 +82,8 @@ class CascadeCall(TaskRow):
         """
         most = settings.max_items
         if len(self.items) > most:
-            detail = f"items: {len(self.items)} are given; allowed are {most}. Send them in several requests."
+            given = counted(len(self.items), "item is", "items are")
+            detail = f"items: {given} given; allowed are {most:,}. Send them in several requests."
             raise RefusedError(UNFIT, detail, "items")
         found, first = [], dict[str, int]()
         for place, row in enumerate(self.items):

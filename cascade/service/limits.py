@@ -15,6 +15,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cascade.metrics import counted
 from cascade.service.problems import problem
 from cascade.service.settings import ServiceSettings
 
@@ -123,7 +124,7 @@ class Gate:
             return
         most = self._settings.max_calls
         if self._n_open >= most:
-            detail = f"{most} calls are open, the most that this service takes. Try again later."
+            detail = f"{counted(most, 'call is', 'calls are')} open, the most that this service takes. Try again later."
             later = {"Retry-After": str(self._settings.retry_after_s)}
             await _refuse(problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=later), scope, receive, send)
             return
@@ -146,7 +147,8 @@ class Gate:
             detail = f"The body is larger than {settings.max_body} bytes, the most that is taken. Send fewer items."
             await problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=_CLOSE)(scope, receive, send)
         elif is_late:
-            detail = f"The body did not arrive within {settings.body_s:g} s; {body.n_read} bytes did. Send it faster."
+            came = counted(body.n_read, "byte")
+            detail = f"The body did not arrive within {settings.body_s:g} s; {came} did. Send it faster."
             await problem(HTTPStatus.REQUEST_TIMEOUT, detail, headers=_CLOSE)(scope, receive, send)
         elif not body.is_left:
             await self._app(scope, _Replay(bytes(body.found), receive), send)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cascade.errors import InputError
+from cascade.metrics import counted
 from cascade.tree import Cascade
 from cascade.tuning.label_model import LabelModel, with_drawn_labels
 from cascade.tuning.label_search import LabelReplay
@@ -74,8 +75,8 @@ def fallback(
     n_tasks = np.unique(scored.tasks[scored.kept(cascade)]).size
     if n_tasks < LEAST_TASKS:
         msg = (
-            f"{n_tasks} tasks have something to find; even without a guarantee {LEAST_TASKS} are needed. Give more "
-            "labelled tasks."
+            f"{counted(n_tasks, 'task has', 'tasks have')} something to find; even without a guarantee {LEAST_TASKS} "
+            "are needed. Give more labelled tasks."
         )
         raise InputError(msg)
     priors = known_priors(cascade, scored) if priors is None else priors

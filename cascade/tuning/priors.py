@@ -10,6 +10,7 @@ import numpy as np
 from cascade.errors import InputError
 from cascade.fact_table import LEAST_SEEN, LEAST_SHARE
 from cascade.items import Item
+from cascade.metrics import counted
 from cascade.prior_fit import Examples, cross_fitted, fit_prior
 from cascade.prior_stage import Source
 from cascade.stage import ANY_TIER
@@ -61,8 +62,8 @@ def with_prior(cascade: Cascade, scored: ScoredTasks) -> tuple[Cascade, Array]:
     prior = fit_prior(examples) if examples is not None and examples.facts.is_known.any() else None
     if examples is None or prior is None:
         msg = (
-            f"Stage {stage.name!r} goes by evidence; {scored.n_tasks} tasks were searched, and do not show how to "
-            "weigh it: they need items that matter and items that do not, and evidence that "
+            f"Stage {stage.name!r} goes by evidence; {counted(scored.n_tasks, 'task was', 'tasks were')} searched, and "
+            "show no way to weigh it: they need items that matter and items that do not, and evidence that "
             f"{LEAST_SEEN} items and a share of {LEAST_SHARE:g} of the tasks have. Give more labelled tasks, or take "
             "the stage away."
         )

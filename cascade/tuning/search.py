@@ -16,7 +16,7 @@ from typing import NoReturn
 import numpy as np
 
 from cascade.errors import InputError
-from cascade.metrics import Figure
+from cascade.metrics import Figure, counted
 from cascade.outlook import Prior
 from cascade.tree import Cascade
 from cascade.tuning.measure import Array, Gauge, Measure, Unit, figure_of
@@ -198,11 +198,12 @@ def _parts(
     n_needed = tasks_needed(wish.level, wish.delta)
     n_searched = min(math.ceil(share * gauge.n_tasks), _MOST_SEARCHED)
     if gauge.n_tasks - n_searched < n_needed:
-        told = "have something to find" if wish.measure is Measure.RECALL else "have items"
+        told = "something to find" if wish.measure is Measure.RECALL else "items"
         searched = f"a share of {share:.2g} of them is searched, and " if share else ""
         msg = (
-            f"{gauge.n_tasks} tasks {told}; a {wish.figure.words} of {wish.level:g} at delta {wish.delta:g} needs at "
-            f"least {math.ceil(n_needed / (1 - share))}: {searched}{n_needed} must be tested even if nothing is lost. "
+            f"{counted(gauge.n_tasks, 'task has', 'tasks have')} {told}; a {wish.figure.words} of {wish.level:g} at "
+            f"delta {wish.delta:g} needs at least {math.ceil(n_needed / (1 - share))}: {searched}{n_needed} must be "
+            "tested even if nothing is lost. "
             f"Give more labelled tasks, or a lower {wish.figure.words}, or a larger delta; or choose without a "
             "guarantee by `cascade tune --fallback`."
         )
@@ -240,8 +241,8 @@ def _laid(
     values, places = best_of_each_level(surface, starts, wish.level, spread, advance)
     if values[0] < wish.level:
         msg = (
-            f"No thresholds reach a {wish.figure.words} of {wish.level:g}: the best of the {here.n_tasks} tasks that "
-            f"were searched is {values[0]:.3f}. Give a lower {wish.figure.words}, or better questions."
+            f"No thresholds reach a {wish.figure.words} of {wish.level:g}: the best on {counted(here.n_tasks, 'task')} "
+            f"that could be searched is {values[0]:.3f}. Give a lower {wish.figure.words}, or better questions."
         )
         raise InputError(msg)
     path = [surface.at(place) for place in places]
@@ -299,10 +300,10 @@ class _Tester:
         more = "Give"
         if spare > 0:
             needed = math.ceil(2 * math.log(1 / wish.delta) * float(losses.var()) / spare**2)
-            more = f"About {max(needed, losses.size + 1)} tasks held out would do if they were like these; give"
+            more = f"About {max(needed, losses.size + 1):,} tasks held out would do if they were like these; give"
         msg = (
-            f"Not even the safest thresholds reach a {wish.figure.words} of {wish.level:g} on the {losses.size} tasks "
-            f"held out (p-value {p_value:.3g}, allowed {wish.delta:g}). {more} more labelled tasks, or a lower "
-            f"{wish.figure.words}."
+            f"Not even the safest thresholds reach a {wish.figure.words} of {wish.level:g} on "
+            f"{counted(losses.size, 'task')} held out (p-value {p_value:.3g}, allowed {wish.delta:g}). {more} more "
+            f"labelled tasks, or a lower {wish.figure.words}."
         )
         raise InputError(msg)

@@ -82,7 +82,7 @@ def test_repository_without_anything_to_read(tmp_path: Path) -> None:
     """No candidates: the messages say why and what to do, and do not ask for seeds to no purpose."""
     only_ruby = Checkout(tmp_path / "ruby").init().commit({"lib/a.rb": "", "README.md": ""}).find("a")
     assert "1 file is in a language that is not read: Ruby 1 (.rb)." in only_ruby.messages[0]
-    assert only_ruby.messages[1].startswith("Nothing of this folder can be read: none of its 2 files is source")
+    assert only_ruby.messages[1].startswith("Nothing of this folder can be read: of its 2 files none is source")
     assert len(only_ruby.messages) == 2
     empty = Checkout(tmp_path / "empty").find("a")
     assert empty.messages[-1].startswith("Nothing of this folder can be read: no file in it is source of its own in C,")

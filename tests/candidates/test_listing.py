@@ -94,9 +94,7 @@ def test_repository_without_commits(checkout: Checkout) -> None:
     checkout.init().write({"a.py": "import widget", "widget.py": ""})
     result = checkout.find("widget", "a.py")
     assert [record.path for record in result.files] == ["widget.py"]
-    assert result.messages == (
-        "Without the history (the repository has no commits yet): there is no co-change tier.",
-    )
+    assert result.messages == ("Without the history (the repository has no commits yet): there is no co-change tier.",)
 
 
 def test_a_repository_without_files(checkout: Checkout) -> None:
