@@ -196,7 +196,7 @@ def test_the_command_tunes_a_config_that_waits_for_its_file(tmp_path: Path, caps
     command = ["tune", "--cascade", "precision", "--config", str(config), "--delta", "0.3"]
     command += ["--target", "recall=0.5", "--out", str(out), "--json", "--data"]
     assert main([*command, str(data(tmp_path / "few.jsonl"))]) == ExitCode.BAD_INPUT
-    assert "5 tasks were searched, and do not show" in capsys.readouterr().err
+    assert "5 tasks were searched, and show no way to weigh it" in capsys.readouterr().err
     assert main([*command, str(data(tmp_path / "rows.jsonl", 80))]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
     assert found["prior"]["weights"]["match"] > 1

@@ -64,9 +64,7 @@ def check(  # noqa: PLR0913 - the command line's options
         note("the thresholds file keeps nothing of its tasks, so shifts cannot be told; tune again to have them")
     n_known = len(labelled.tasks) - len(new)
     if n_known:
-        verb, them = ("is", "it") if n_known == 1 else ("are", "them")
-        n_all = counted(len(labelled.tasks), "task")
-        note(f"{n_known} of {n_all} {verb} left out: the thresholds were tuned with {them}")
+        note(_left_out(n_known, len(labelled.tasks)))
     if json:
         counts = {"repeated_tasks": labelled.n_repeated, "known_tasks": n_known}
         print_json(_as_dict(name, promise, found, scored.n_tasks) | counts)
@@ -128,6 +126,11 @@ def _named(layers: Layers, name: str) -> Path:
     """The file that has a cascade's thresholds: one that the config names, or the one that they stand in."""
     named = layers.table["cascade"][name].get("thresholds")
     return Path(named) if isinstance(named, str) else layers.file_of(("cascade", name, "thresholds"))
+
+
+def _left_out(n_known: int, n_tasks: int) -> str:
+    verb, them = ("is", "it") if n_known == 1 else ("are", "them")
+    return f"{n_known:,} of {counted(n_tasks, 'task')} {verb} left out: the thresholds were tuned with {them}"
 
 
 def _promised(name: str, file: ThresholdsFile, path: Path) -> Promised:
