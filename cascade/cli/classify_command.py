@@ -57,7 +57,10 @@ def classify(  # noqa: PLR0913 - the command line's options
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Label every candidate and show which matter, how that was decided and what it cost."""
+    """Label every candidate and show which matter, how that was decided and what it cost.
+
+    The README says what the words of evidence mean, such as match7 or imports.
+    """
     if (repo is None) == (items is None):
         msg = "Give exactly one of --repo and --items."
         raise InputError(msg)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+from cascade.candidates.evidence import file_items, symbol_items
+from cascade.candidates.records import FileRecord, SymbolRecord
+from cascade.items import Task
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -36,3 +41,33 @@ def test_items_are_the_same_in_every_process() -> None:
     ]
     assert len(set(found)) == 1
     assert len(found[0]) > 1_000
+
+
+def word_of(fact: str) -> str:
+    """A fact without its number, or without the task's words behind it."""
+    return fact if fact == "owner named" else re.sub(r"\d+$", "", fact.split(maxsplit=1)[0])
+
+
+def test_the_readme_explains_every_word() -> None:
+    """Of symbols, files and groups with all ties that there are, and it explains no word that there is not."""
+    task = Task(text="parse Parser.feed of the config Buffer", seeds=("a/config.py",))
+
+    def symbol(path: str, qualname: str, signature: str = "", doc: str = "") -> SymbolRecord:
+        return SymbolRecord(path=path, qualname=qualname, kind="class", signature=signature, doc=doc, lines=8)
+
+    symbols = [
+        symbol("a/config.py", "Parser", "(Buffer)"), symbol("a/config.py", "Parser.feed", "def feed", "Parse."),
+        symbol("b/other.py", "Buffer"), symbol("b/other.py", "Buffer.parse"), symbol("c/far.py", "Buffer"),
+    ]  # fmt: skip
+    files = [
+        FileRecord(path="a/config_reader.py", doc="Parse.", symbols=("parse",), imports_seed=True, co_changes=3,
+                   seed_changes=4, keyword_hits=("config",)),
+        FileRecord(path="b/other.py", imported_by_seed=True, seed_changes=4),
+    ]  # fmt: skip
+    items = [*symbol_items(task, symbols, files), *file_items(task, files)]
+    facts = [fact for item in items for fact in (*item.evidence, *(item.group.evidence if item.group else ()))]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.search(r"^\| Evidence \| Says \|\n(.*?)\n\n", readme, re.DOTALL | re.MULTILINE)
+    assert rows is not None
+    explained = [fact for row in rows[1].splitlines()[1:] for fact in re.findall("`(.*?)`", row.split("|")[1])]
+    assert {word_of(fact) for fact in facts} == {word_of(fact) for fact in explained}
