@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +17,7 @@ from cascade.layers import EXTENDS, Layers, read_layers, shipped_config
 from cascade.model_config import AdapterConfig, AdapterEntry, LimitsConfig, ModelConfig
 from cascade.outlook import Outlook
 from cascade.outlook_file import OutlookConfig, read_outlook
-from cascade.prior_stage import PriorStage
+from cascade.prior_stage import PriorStage, Source
 from cascade.servers_config import ServedConfig, ServerConfig
 from cascade.stage_config import PriorStageConfig, StageConfig, StageEntry, form
 from cascade.thresholds_file import ThresholdsFile, read_thresholds
@@ -71,6 +71,9 @@ class CascadeConfig(Frozen):
     ) = Field(
         None, description="The file that `cascade tune --out` wrote; its thresholds win over those of the stages."
     )
+    prior_source: Source | None = Field(
+        None, description="Where the p of its prior stage comes from, in place of that stage's own `source`."
+    )
     stages: tuple[StageEntry, ...] = Field(
         max_length=64, description='The first is asked first; one of kind "prior" may stand before it.'
     )
@@ -105,7 +108,15 @@ class CascadeConfig(Frozen):
             )
             raise ConfigError(msg)
         first = self.stages[0] if places else None
-        return first.stage() if isinstance(first, PriorStageConfig) else None
+        if isinstance(first, PriorStageConfig):
+            return replace(first.stage(), source=self.prior_source or first.source)
+        if self.prior_source is not None:
+            msg = (
+                f"cascade.{name}.prior_source: {self.prior_source.value!r} is given, and no prior stage stands before "
+                "its questions. Add one to its stages, or leave the key away."
+            )
+            raise ConfigError(msg)
+        return None
 
 
 def _as_files_are(schema: dict[str, Any]) -> None:

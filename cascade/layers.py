@@ -51,12 +51,19 @@ class Layers:
         found: dict[Path, list[str]] = {}
         for name, table in self.table.items():
             key = (name, cascade) if name == "cascade" else (name,)
-            entries = table[cascade] if name == "cascade" else table
+            entries = [*table[cascade], *self._left_away(cascade)] if name == "cascade" else table
             inner = {(*key, entry): self.file_of((*key, entry)) for entry in entries}
             whole = {key: next(iter(inner.values()), self.files[0])}
             for place, file in (inner if len(set(inner.values())) > 1 else whole).items():
                 found.setdefault(file, []).append(".".join(place))
         return {file: found[file] for file in self.files if file in found}
+
+    def _left_away(self, cascade: str) -> list[str]:
+        """Keys of a cascade that a file leaves away by an empty name, and no file over it gives again."""
+        given = self.table["cascade"][cascade]
+        tables = [table.get("cascade", {}).get(cascade, {}) for table in self.tables]
+        named = dict.fromkeys(key for table in tables for key, value in table.items() if value == "")
+        return [key for key in named if key not in given and ("cascade", "*", key) in _FILES]
 
     def file_of(self, key: Loc) -> Path:
         """The file that decides a key; the first one where none has it."""

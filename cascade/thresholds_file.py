@@ -15,7 +15,7 @@ from cascade.inputs_file import InputsConfig
 from cascade.made_for import MadeForConfig
 from cascade.metrics import Figure
 from cascade.outlook_file import PriorConfig
-from cascade.prior_stage import LOWER, UPPER, PriorStage
+from cascade.prior_stage import LOWER, UPPER, PriorStage, Source
 from cascade.stage import Stage
 from cascade.toml_file import Frozen, read_model, toml_key, toml_text, write_lines
 from cascade.tuning.measure import PROMISED, Measure, Unit
@@ -156,6 +156,13 @@ class ThresholdsFile(Frozen):
                 f"cascade.{cascade}.thresholds: the file is for other questions: {', '.join(odd)} stand only in one of "
                 "the two. Tune again with `cascade tune --out`, or leave these thresholds away (`thresholds = "
                 '""` where a config extends another that names them).'
+            )
+            raise ConfigError(msg)
+        if prior_stage is not None and prior_stage.source is Source.CALLER and self.prior is not None:
+            msg = (
+                f"cascade.{cascade}.thresholds: these were tuned with a prior stage that goes by evidence, and it goes "
+                "by the caller's own prior here, which is another p. Tune again with `cascade tune --out`, or leave "
+                'these thresholds away (`thresholds = ""` where a config extends another that names them).'
             )
             raise ConfigError(msg)
         return tuple(

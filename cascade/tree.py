@@ -230,8 +230,12 @@ class Cascade:
         """
         stage = self.prior_stage
         if stage is not None and stage.source is Source.EVIDENCE and stage.prior is None:
-            remedy = 'Tune with `cascade tune`, name an outlook that has one, or set source = "caller"'
-            self._refuse(f"stages.{stage.name}", "goes by evidence, and there is no prior that weighs it", remedy)
+            problem = "goes by evidence, and neither thresholds nor an outlook has a prior that weighs it"
+            remedy = (
+                "Name thresholds that `cascade tune --out` wrote or an outlook that `cascade depth --out` wrote, or "
+                f'set prior_source = "caller" under [cascade.{self.name}]'
+            )
+            self._refuse(f"stages.{stage.name}", problem, remedy)
 
     def _check_cycles(self, stage: Stage, above: tuple[str, ...], done: set[str]) -> None:
         if stage.name in above:

@@ -151,7 +151,7 @@ def test_evidence_is_weighed_by_its_own_prior_or_by_the_outlook() -> None:
         answers = [prior_stage.answer(prior_stage.p_matters(item)) for item in (matched, other, unknown)]
         assert answers == [True, False, None]
     backend = ScriptedBackend({BASE: 0.9}, frozenset())
-    with pytest.raises(ConfigError, match=r"cascade\.c\.stages\.prior: goes by evidence, and there is no prior"):
+    with pytest.raises(ConfigError, match=r"cascade\.c\.stages\.prior: goes by evidence, and neither thresholds"):
         Engine(backend, {"c": cascade(by_evidence)})
 
 
@@ -208,3 +208,75 @@ def test_it_comes_from_a_config(tmp_path: Path) -> None:
     path.write_text(path.read_text(encoding="utf-8").replace('kind = "prior"', "kind = 'x'"), encoding="utf-8")
     with pytest.raises(ConfigError, match="kind"):
         read_config(path)
+
+
+def extending(folder: Path, *lines: str) -> Path:
+    """A file that extends the shipped config and says these things of ``precision``."""
+    path = folder / "my.toml"
+    path.write_text("\n".join(['extends = "shipped"', "[cascade.precision]", *lines]), encoding="utf-8")
+    return path
+
+
+BARE = ('thresholds = ""', 'outlook = ""')
+
+
+def test_a_check_finds_a_prior_that_nothing_weighs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What could only be tuned cannot be used; the drawing says so, and shows no bound that settles nothing."""
+    path = extending(tmp_path, *BARE)
+    assert main(["config", "check", str(path)]) == ExitCode.BAD_INPUT
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"{path}: cascade.precision.stages.prior: goes by evidence, and neither thresholds nor an outlook" in told
+    assert 'set prior_source = "caller" under [cascade.precision]' in told
+    assert main(["config", "show", "precision", "--config", str(path)]) == ExitCode.DONE
+    shown = capsys.readouterr().out
+    assert "nothing weighs it: has to be tuned first" in shown
+    assert "below 0" not in shown
+    assert f"From {path}: cascade.precision.thresholds, cascade.precision.outlook" in " ".join(shown.split())
+
+
+def test_a_source_needs_no_copy_of_the_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A key of the cascade wins over that of its stage; thresholds that weigh evidence do not fit it."""
+    path = extending(tmp_path, *BARE, 'prior_source = "caller"')
+    stage = read_config(path).cascades()["precision"].prior_stage
+    assert stage
+    assert (stage.source, stage.lower, stage.upper) == (Source.CALLER, 0.0, 1.0)
+    assert main(["config", "check", str(path)]) == ExitCode.DONE
+    assert main(["config", "show", "precision", "--config", str(path)]) == ExitCode.DONE
+    shown = capsys.readouterr().out
+    assert "by the item's own prior" in shown
+    assert "from 1 -> primary" in shown
+    assert "below 0" not in shown
+    with pytest.raises(ConfigError, match=r"precision\.thresholds: these were tuned with a prior stage that goes by"):
+        read_config(extending(tmp_path, 'prior_source = "caller"'))
+    plain = tmp_path / "plain.toml"
+    plain.write_text(shipped_text().replace("[cascade.scope]", '[cascade.scope]\nprior_source = "caller"'), "utf-8")
+    with pytest.raises(ConfigError, match=r"cascade\.scope\.prior_source: 'caller' is given, and no prior stage"):
+        read_config(plain)
+
+
+def test_a_source_that_wins_is_tuned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Few tasks, whose items have priors of their caller's."""
+    names = {"parse": ("primary", 0.9), "Cache": ("excluded", 0.1), "find": ("supporting", 0.5)}
+    items = [{"id": name, "name": name, "label": label, "prior": p} for name, (label, p) in names.items()]
+    data = tmp_path / "data.jsonl"
+    data.write_text("\n".join(json.dumps({"task": f"t {at}", "items": items}) for at in range(6)), encoding="utf-8")
+    config = extending(tmp_path, *BARE, 'prior_source = "caller"')
+    command = ["tune", "--cascade", "precision", "--data", str(data), "--config", str(config), "--fallback"]
+    assert main([*command, "--target", "macro_f1"]) == ExitCode.DONE
+    assert "is kept as it was (no below 0, yes from 1), and counted in: it gives 0.0%" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
+def test_what_thresholds_promise_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The shipped ones say it in words and in JSON; a config without them has nothing to say."""
+    assert main(["config", "show", "precision"]) == ExitCode.DONE
+    promised = "Promised of these thresholds: a recall per task of at least 0.8"
+    assert promised in " ".join(capsys.readouterr().out.split())
+    assert main(["config", "show", "precision", "--json"]) == ExitCode.DONE
+    assert json.loads(capsys.readouterr().out)["promise"].startswith(promised)
+    path = extending(tmp_path, 'thresholds = ""')
+    assert main(["config", "show", "precision", "--config", str(path), "--json"]) == ExitCode.DONE
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["promise"] is None
+    assert shown["sources"][str(path)] == ["cascade.precision.thresholds"]

@@ -18,7 +18,7 @@ from cascade.cli.labelled_scores import LabelledScores, labelled_scores
 from cascade.cli.labelled_tasks import DataOption, FilesArgument, data_files
 from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, note, plain, print_json, progress, results
 from cascade.cli.outputs import ForceOption, check_distinct, page_output, refuse_others, scores_output
-from cascade.cli.promises import promised_of
+from cascade.cli.promises import promise_in_words
 from cascade.cli.sheet import Sheet
 from cascade.config import Config, read_config, shipped_config
 from cascade.engine import Engine
@@ -85,12 +85,7 @@ def _known(config: Config, labelled: LabelledScores, found: Audit) -> Known:
         return Known(
             origin=labelled.origin, advice=found.advice, promise=file.no_promise.text if file.no_promise else ""
         )
-    words = (
-        f"Promised of these thresholds: {promised_of(promise)}, on tasks like those they were tuned on, wrong with a "
-        f"chance of at most {promise.delta:g}; tested on {counted(promise.tasks, 'task')} held out "
-        f"(p-value {promise.p_value:.2g})."
-    )
-    recall = promise.recall_per_task
+    words, recall = promise_in_words(promise), promise.recall_per_task
     return Known(origin=labelled.origin, advice=found.advice, promise=words, promised_recall=recall)
 
 

@@ -19,13 +19,14 @@ from cascade.cli.output import (
     print_json,
     results,
 )
+from cascade.cli.promises import promise_in_words
 from cascade.config import Config, config_of, shipped_config
 from cascade.description import described
 from cascade.errors import ConfigError
 from cascade.files import is_file, name_of
 from cascade.layers import Layers, read_layers
 from cascade.metrics import counted
-from cascade.prior_stage import Source
+from cascade.prior_stage import PriorStage, Source
 from cascade.stage import ANY_TIER, BASE, Question, Stage
 from cascade.thresholds_file import ThresholdsFile
 from cascade.tree import Cascade
@@ -43,6 +44,7 @@ def check(
     try:
         layers = read_layers(file)
         config = config_of(layers)
+        _check_are_tuned(config, layers)
     except ConfigError as error:
         if json:
             print_json({"file": str(file), "ok": False, "error": str(error)})
@@ -83,16 +85,29 @@ def show(
         raise ConfigError(msg)
     file = read.cascade[name].thresholds
     no_promise = file.no_promise if isinstance(file, ThresholdsFile) else None
+    promise = promise_in_words(file.promise) if isinstance(file, ThresholdsFile) and file.promise else None
     sources = _sources(layers, name, thresholds)
     if json:
-        figures = {"no_promise": no_promise.text if no_promise else None, "sources": sources}
+        figures = {"promise": promise, "no_promise": no_promise.text if no_promise else None, "sources": sources}
         print_json(described(cascades[name]) | figures)
         return
     results().print(_drawn(cascades[name]))
+    if promise:
+        results().print(plain(promise))
     if no_promise:
         results().print(plain(f"Thresholds: {no_promise.text}"))
     for source, keys in sources.items() if len(sources) > 1 else ():
         results().print(plain(f"From {source}: {', '.join(keys)}"))
+
+
+def _check_are_tuned(config: Config, layers: Layers) -> None:
+    """Refuse a config with a cascade that can be tuned, but not run."""
+    for cascade in config.cascades().values():
+        try:
+            cascade.check_is_tuned()
+        except ConfigError as error:
+            msg = f"{name_of(layers.files[0])}: {error}"
+            raise ConfigError(msg) from error
 
 
 def _sources(layers: Layers, cascade: str, thresholds: Path | None) -> dict[str, list[str]]:
@@ -115,12 +130,25 @@ def _drawn(cascade: Cascade) -> Tree:
     tree = Tree(head)
     prior = cascade.prior_stage
     if prior is not None:
-        what = "the item's own prior" if prior.source is Source.CALLER else "its evidence"
-        branch = tree.add(Text.assemble((plain(prior.name), "bold"), f": by {what}, before anything is asked"))
-        for word, limit, target in (("below", prior.lower, prior.no), ("from", prior.upper, prior.yes)):
-            branch.add(Text.assemble((f"{word} {limit:g} -> ", "dim"), (plain(target.name), "green" * target.is_label)))
+        _draw_prior(prior, tree)
     _draw(cascade, cascade.first, tree, "", set())
     return tree
+
+
+def _draw_prior(stage: PriorStage, tree: Tree) -> None:
+    """Adds a prior stage with the answers that it can give: nothing is below 0, and only a caller's p can be 1."""
+    is_callers = stage.source is Source.CALLER
+    what = "the item's own prior" if is_callers else "its evidence"
+    branch = tree.add(Text.assemble((plain(stage.name), "bold"), f": by {what}, before anything is asked"))
+    if not is_callers and stage.prior is None:
+        branch.add("nothing weighs it: has to be tuned first")
+        return
+    answers = [("below", stage.lower, stage.no)] if stage.lower > 0 else []
+    answers += [("from", stage.upper, stage.yes)] if is_callers or stage.upper < 1 else []
+    for word, limit, target in answers:
+        branch.add(Text.assemble((f"{word} {limit:g} -> ", "dim"), (plain(target.name), "green" * target.is_label)))
+    if not answers:
+        branch.add("settles nothing: lower is 0, and upper is 1")
 
 
 def _draw(cascade: Cascade, stage: Stage, tree: Tree, answer: str, drawn: set[str]) -> None:

@@ -138,4 +138,5 @@ def _to_score(config: Config, name: str) -> Config:
         return config
     found = config.cascade[name]
     stages = tuple(stage for stage in found.stages if not isinstance(stage, PriorStageConfig))
-    return config.model_copy(update={"cascade": {name: found.model_copy(update={"stages": stages})}})
+    alone = found.model_copy(update={"stages": stages, "prior_source": None})
+    return config.model_copy(update={"cascade": {name: alone}})
