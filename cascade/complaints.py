@@ -61,6 +61,8 @@ def complaints(
 
 def shown(value: object) -> str:
     """A value that was given, cut to a length at which it can stand in a line; a password in an address is hidden."""
+    if isinstance(value, bool):
+        return str(value).lower()  # as TOML writes it
     if isinstance(value, str):
         value = _PASSWORD.sub("//***@", value)
     try:

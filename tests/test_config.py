@@ -320,6 +320,13 @@ def test_the_shipped_config() -> None:
         ),
         pytest.param(
             'labels = ["irrelevant", "relevant"]',
+            "labels = true",
+            "cascade.scope.labels",
+            "an array is needed (given true)",
+            id="labels that are a boolean",
+        ),
+        pytest.param(
+            'labels = ["irrelevant", "relevant"]',
             'labels = "irrelevant"',
             "cascade.scope.labels",
             "an array is needed (given 'irrelevant')",

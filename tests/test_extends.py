@@ -318,3 +318,17 @@ def test_a_written_file_comes_with_its_command(folder: Path) -> None:
     """What `tune --out` notes can be pasted into a shell."""
     said = written(folder / "a b.toml", "precision", has_promise=True)
     assert f"`cascade classify --cascade precision --thresholds '{folder}/a b.toml' ...`" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["config", "show", "precision", "--thresholds", "-"], f"yes from {MINE:g}]"),
+        (["config", "check", "-"], "stdin: can be used (1 cascade, 2 adapters)"),
+    ],
+)
+def test_a_dash_is_stdin_for_thresholds_and_configs(arguments: Sequence[str], words: str, folder: Path) -> None:
+    """`-` for --thresholds and for the file of `config check`."""
+    given = BASE.encode() if "check" in arguments else thresholds(folder).read_bytes()
+    done = subprocess.run([sys.executable, "-m", "cascade", *arguments], input=given, capture_output=True, check=True)
+    assert words in done.stdout.decode()
