@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cascade.arguments import whole
 from cascade.errors import OverloadError
 from cascade.metrics import counted
 from cascade.prompt import PromptBuilder
@@ -23,11 +24,17 @@ class Rules:
         max_requests: Most requests that may be open at once.
         refuses: Whether a request is refused whose deadline cannot be met, instead of all getting shallower.
         speculates: Whether questions may be asked before it is known that the tree needs the answers.
+
+    Raises:
+        InputError: ``max_requests`` is no whole number from 1 on.
     """
 
     max_requests: int = 1_024
     refuses: bool = False
     speculates: bool = True
+
+    def __post_init__(self) -> None:
+        whole("max_requests", self.max_requests, "a whole number from 1 on is needed")
 
 
 class Admission:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf
 from typing import Literal
 
-from cascade.errors import InputError
+from cascade.arguments import number, refuse, whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,18 +27,18 @@ class Budget:
     depth: int | None = None
 
     def __post_init__(self) -> None:
-        if self.ms is not None and not (isfinite(self.ms) and self.ms > 0):
-            msg = f"A budget of {self.ms} ms; allowed is any finite number above 0. Leave it out for no limit."
-            raise InputError(msg)
-        if self.deadline is not None and not isfinite(self.deadline):
-            msg = (
-                f"A deadline of {self.deadline}; allowed are finite seconds of time.monotonic(). Leave it out for no "
-                "limit."
-            )
-            raise InputError(msg)
-        if self.depth is not None and self.depth < 1:
-            msg = f"A depth of {self.depth}; allowed is 1 or more stages. Leave it out for no limit."
-            raise InputError(msg)
+        if self.ms is not None:
+            allowed = "allowed is any finite number of milliseconds above 0. Leave it out for no limit"
+            ms = number("The budget", self.ms, allowed)
+            if ms <= 0:
+                refuse("The budget", self.ms, allowed)
+            object.__setattr__(self, "ms", ms)
+        if self.deadline is not None:
+            allowed = "allowed are finite seconds of time.monotonic(). Leave it out for no limit"
+            object.__setattr__(self, "deadline", number("The deadline", self.deadline, allowed))
+        if self.depth is not None:
+            allowed = "allowed is 1 or more stages. Leave it out for no limit"
+            object.__setattr__(self, "depth", whole("The depth", self.depth, allowed))
 
     def ends(self, now: float) -> float:
         """When time is up for a call made now, in seconds; infinity for never."""
@@ -52,6 +52,9 @@ BudgetLike = Budget | float | None | Literal["config"]
 """A budget, its milliseconds, None for no limit, or "config" for what the cascade's config says."""
 
 
+_ALLOWED = 'allowed are milliseconds above 0, a Budget, None for no limit, or "config"'
+
+
 def budget_of(value: BudgetLike, configured: Budget) -> Budget:
     """The budget that a caller means.
 
@@ -60,11 +63,8 @@ def budget_of(value: BudgetLike, configured: Budget) -> Budget:
     """
     if isinstance(value, Budget):
         return value
-    if value == "config":
+    if isinstance(value, str) and value == "config":
         return configured
     if value is None:
         return NO_LIMIT
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        msg = f'A budget of {value!r}; allowed are milliseconds, a Budget, None for no limit, or "config".'
-        raise InputError(msg)
-    return Budget(ms=value)
+    return Budget(ms=number("The budget", value, _ALLOWED))

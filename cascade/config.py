@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationError, ValidationInfo, field_validator
 
+from cascade.arguments import one_of
 from cascade.budget import Budget
 from cascade.complaints import ONE, TABLE, Loc, complaints
 from cascade.errors import ConfigError
@@ -207,7 +209,8 @@ def read_config(path: Path, thresholds: Mapping[str, Path | None] | None = None)
     Raises:
         ConfigError: A file cannot be read, is not TOML, or does not fit; names file, key and remedy.
     """
-    return config_of(read_layers(path), thresholds)
+    one_of("The path of a config", path, (str, PathLike), "the path of a TOML file is needed")
+    return config_of(read_layers(Path(path)), thresholds)
 
 
 def config_of(layers: Layers, thresholds: Mapping[str, Path | None] | None = None) -> Config:

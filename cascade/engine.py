@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from inspect import iscoroutinefunction
+from os import PathLike
 from pathlib import Path
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import Self
 
+from cascade.arguments import one_of, refuse, text
 from cascade.backends.base import Backend
 from cascade.budget import NO_LIMIT, BudgetLike, budget_of
 from cascade.config import Config, read_config, shipped_config
@@ -52,7 +55,11 @@ class Engine:
         Raises:
             ConfigError: A cascade names an adapter that the backend lacks, or has a prior stage that is not tuned yet.
         """
-        for cascade in cascades.values():
+        one_of("cascades", cascades, Mapping, "a dict from name to Cascade is needed")
+        one_of("limits", limits, (Limits, NoneType), "a Limits is needed, or None")
+        one_of("settings", settings, (EngineSettings, NoneType), "an EngineSettings is needed, or None")
+        for name, cascade in cascades.items():
+            one_of(f"cascades[{name!r}]", cascade, Cascade, "a Cascade is needed")
             backend.facts.check(cascade)
             cascade.check_is_tuned()
         self.cascades = dict(cascades)
@@ -82,12 +89,15 @@ class Engine:
         from cascade.backends.opening import open_any  # noqa: PLC0415 - gguf and llama_cpp load only where they are used
 
         if not isinstance(config, Config):
+            allowed = "a Config is needed, the path of a config file, or None for the shipped one"
+            one_of("config", config, (str, PathLike, NoneType), allowed)
             config = read_config(Path(config) if config is not None else shipped_config())
         cascades = config.cascades()
         for each in cascades.values():
             each.check_is_tuned()  # before a model is loaded
+        settings = settings_of(config, observers)
         backend = open_any(config, cascades)
-        engine = cls(backend, cascades, config.model.limits.limits(), settings=settings_of(config, observers))
+        engine = cls(backend, cascades, config.model.limits.limits(), settings=settings)
         try:
             check_locks(config, cascades, engine.facts.provenance)
         except ConfigError:
@@ -210,7 +220,7 @@ class Engine:
         Raises:
             InputError: There is none.
         """
-        if name not in self.cascades:
+        if text("cascade", name) not in self.cascades:
             msg = f"Unknown cascade {name!r}; the config has {', '.join(self.cascades)}."
             raise InputError(msg)
         return self.cascades[name]
@@ -258,7 +268,8 @@ class Engine:
         on_decision: OnDecision | None = None,
     ) -> Request:
         called = self._loop.now()
-        if isinstance(cascade, str):
+        _check_function(on_decision)
+        if not isinstance(cascade, Cascade):
             expected = self._expected[self.cascade(cascade).name]
         else:
             self.facts.check(cascade)
@@ -290,3 +301,11 @@ class Engine:
             request.done.cancel()  # whoever watches it hears that it is over
             raise
         return request
+
+
+def _check_function(value: object) -> None:
+    """Refuse what cannot be told of decisions."""
+    if value is not None and not callable(value):
+        refuse("on_decision", value, "a function of one decision is needed, or None")
+    if iscoroutinefunction(value):
+        refuse("on_decision", value, "a function that is not async is needed; async callers may use stream")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from cascade.arguments import refuse
 from cascade.backends.base import Backend, BackendFacts, Scores, Wave, WaveCost
 from cascade.logs import get_logger
 from cascade.prompt import Node
@@ -50,6 +51,17 @@ class Observer(Protocol):
 
     def ended(self, request: Request) -> None:
         """A request is over: answered, failed or given up, as ``request.done`` says; in any thread."""
+
+
+def check_observer(value: object) -> None:
+    """Refuse what lacks a method of an observer.
+
+    Raises:
+        InputError: It does.
+    """
+    for name in ("began", "scored", "ended"):
+        if not callable(getattr(value, name, None)):
+            refuse("An observer", value, f"it has no method {name!r}, and needs began, scored and ended")
 
 
 class Watched:

@@ -15,6 +15,7 @@ from functools import cached_property
 from string import Formatter
 from typing import Protocol
 
+from cascade.arguments import whole
 from cascade.errors import ConfigError
 from cascade.items import Group, Item, Task
 from cascade.prompt_text import group_text, item_text, one_line, seeds_text
@@ -169,12 +170,19 @@ class Limits:
         seed: Of the seed files' paths.
         group: Of a group's name and evidence.
         item: Of an item's text.
+
+    Raises:
+        InputError: One is no whole number from 1 on.
     """
 
     task: int = 128
     seed: int = 32
     group: int = 48
     item: int = 72
+
+    def __post_init__(self) -> None:
+        for name in ("task", "seed", "group", "item"):
+            whole(f"Limits: {name}", getattr(self, name), "a whole number of tokens from 1 on is needed")
 
     def characters(self, slot: str) -> int:
         """Most characters of what fills a slot."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from math import inf
 
+from cascade.arguments import given, one_of, refuse, texts
 from cascade.backends.base import WaveCost
 from cascade.budget import NO_LIMIT, Budget
 from cascade.errors import InputError, ItemError, ServerError
@@ -103,6 +104,7 @@ class Request:
             InputError: The cascade has no such stage.
         """
         known = {stage.name: stage for stage in self.cascade.stages}
+        texts("stages", only)
         unknown = [name for name in only if name not in known]
         if unknown:
             msg = f"Cascade {self.cascade.name!r} has no stage {unknown[0]!r}; it has {', '.join(known)}."
@@ -261,6 +263,17 @@ def owners(requests: Iterable[Request], wave: Iterable[Job]) -> dict[Request, li
     return found
 
 
+def _checked(items: object) -> Iterator[Item]:
+    allowed = "a list of Item objects is needed"
+    if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
+        refuse("items", items, allowed)
+    for at, item in enumerate(items):
+        if not isinstance(item, Item):
+            msg = f"items[{at}] is {given(item)}; an Item is needed."
+            raise ItemError(msg)
+        yield item
+
+
 def new_request(
     task: Task | str,
     items: Sequence[Item],
@@ -273,11 +286,12 @@ def new_request(
     """A request from what a caller gave; it still has to begin.
 
     Raises:
-        InputError: The task is empty.
+        InputError: The task is empty, or something of another type.
         ItemError: An id stands twice, or an item cannot be asked.
     """
     if isinstance(task, str):
         task = Task(text=task)
+    one_of("The task", task, Task, "a text or a Task is needed")
     if not task.text.strip():
         msg = "The task is empty; say in a sentence what is to be done."
         raise InputError(msg)
@@ -290,7 +304,7 @@ def new_request(
     )
     request = Request(
         task=task,
-        walks=[Walk(item, expected, cascade.first, most=budget.depth) for item in items],
+        walks=[Walk(item, expected, cascade.first, most=budget.depth) for item in _checked(items)],
         expected=expected,
         provenance=used,
         called=called,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from cascade.arguments import number, one_of, text
 from cascade.curve import Curve
 from cascade.errors import ItemError
 from cascade.items import Item
@@ -44,6 +45,9 @@ class Question:
         threshold: The answer is yes when p(yes) is at least this; in (0, 1).
         negated: The opposite question in full, which `cascade audit` asks too; empty for none.
         curve: What makes its p(yes) honest; None where nobody has measured it. Answers do not depend on it.
+
+    Raises:
+        InputError: A value is of another type; the cascade refuses a threshold outside (0, 1).
     """
 
     marker: str
@@ -53,13 +57,25 @@ class Question:
     negated: str = ""
     curve: Curve | None = field(default=None, compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        for name in ("marker", "wording", "adapter", "negated"):
+            text(f"The {name} of a question", getattr(self, name))
+        number(f"The threshold of question {self.marker!r}", self.threshold, "a number between 0 and 1 is needed")
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where an answer leads: to another stage, or to a label."""
+    """Where an answer leads: to another stage, or to a label.
+
+    Raises:
+        InputError: The name is no text.
+    """
 
     name: str
     is_label: bool
+
+    def __post_init__(self) -> None:
+        text("The name of a target", self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +88,9 @@ class Stage:
         yes: Where yes leads.
         no: Where no leads.
         combine: How an item found by several tiers is answered.
+
+    Raises:
+        InputError: A value is of another type.
     """
 
     name: str
@@ -79,6 +98,15 @@ class Stage:
     yes: Target
     no: Target
     combine: Combine = Combine.ANY
+
+    def __post_init__(self) -> None:
+        of = f"of stage {text('The name of a stage', self.name)!r}"
+        one_of(f"questions {of}", self.questions, Mapping, "a dict from tier to Question is needed")
+        for tier, question in self.questions.items():
+            one_of(f"questions {of}, tier {tier!r},", question, Question, "a Question is needed")
+        for name in ("yes", "no"):
+            one_of(f"{name} {of}", getattr(self, name), Target, "a Target is needed")
+        one_of(f"combine {of}", self.combine, Combine, f"a Combine is needed: {', '.join(Combine)}")
 
     @property
     def is_tiered(self) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from types import NoneType
 from typing import NoReturn
 
+from cascade.arguments import one_of, text, texts
 from cascade.errors import ConfigError
 from cascade.outlook import Outlook
 from cascade.prior_stage import PriorStage, Source
@@ -32,6 +34,7 @@ class Cascade:
 
     Raises:
         ConfigError: The stages do not form a cascade; the message names key and remedy.
+        InputError: A value is of another type.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Cascade:
     prior_stage: PriorStage | None = None
 
     def __post_init__(self) -> None:
+        self._check_types()
         if not self.stages:
             self._refuse("stages", "there is none", "Add at least one stage")
         if not self.dropped and self.labels:
@@ -155,6 +159,17 @@ class Cascade:
     def _refuse(self, key: str, problem: str, remedy: str) -> NoReturn:
         msg = f"cascade.{self.name}.{key}: {problem}. {remedy}."
         raise ConfigError(msg)
+
+    def _check_types(self) -> None:
+        of = f"of cascade {text('The name of a cascade', self.name)!r}"
+        for name in ("instructions", "dropped"):
+            text(f"{name} {of}", getattr(self, name))
+        object.__setattr__(self, "labels", texts(f"labels {of}", self.labels))
+        object.__setattr__(self, "stages", tuple(one_of(f"stages {of}", self.stages, Iterable, "a tuple is needed")))
+        for at, stage in enumerate(self.stages):
+            one_of(f"stages[{at}] {of}", stage, Stage, "a Stage is needed")
+        one_of(f"outlook {of}", self.outlook, Outlook, "an Outlook is needed")
+        one_of(f"prior_stage {of}", self.prior_stage, (PriorStage, NoneType), "a PriorStage is needed, or None")
 
     def _check_names(self) -> None:
         for key, names in (("labels", self.labels), ("stages", [stage.name for stage in self.stages])):

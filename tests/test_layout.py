@@ -17,6 +17,7 @@ import cascade
 ROOT = Path(__file__).parent.parent
 PURE = {
     "cascade.description",
+    "cascade.arguments",
     "cascade.errors",
     "cascade.items",
     "cascade.tree",
@@ -92,11 +93,14 @@ PURE_LIBRARIES = {
     "functools",
     "itertools",
     "math",
+    "numbers",
     "numpy",
     "re",
+    "reprlib",
     "statistics",
     "string",
     "threading",
+    "types",
     "typing",
 }
 

@@ -1,0 +1,95 @@
+"""What Python callers give, checked: an error names the argument, what was given and what is allowed. Pure."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterable, Mapping
+from math import inf, isfinite
+from numbers import Integral, Real
+from typing import NoReturn, TypeVar
+
+from cascade.errors import InputError
+
+_T = TypeVar("_T")
+
+
+def given(value: object) -> str:
+    """A value in short, however large it is."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python does not write integers of more than 4,300 digits
+        return "a number of very many digits"
+
+
+def refuse(name: str, value: object, allowed: str, error: type[InputError] = InputError) -> NoReturn:
+    """Refuse an argument.
+
+    Raises:
+        InputError: Always; of the class given.
+    """
+    msg = f"{name} is {given(value)}; {allowed}."
+    raise error(msg)
+
+
+def one_of(name: str, value: object, kind: type[_T] | tuple[type[_T], ...], allowed: str) -> _T:
+    """A value of a type.
+
+    Raises:
+        InputError: It is of another.
+    """
+    if not isinstance(value, kind):
+        refuse(name, value, allowed)
+    return value
+
+
+def text(name: str, value: object, error: type[InputError] = InputError) -> str:
+    """A text.
+
+    Raises:
+        InputError: It is none; of the class given.
+    """
+    if not isinstance(value, str):
+        refuse(name, value, "a text is needed", error)
+    return value
+
+
+def texts(name: str, value: object, error: type[InputError] = InputError) -> tuple[str, ...]:
+    """Several texts; one alone is refused, as its characters would pass for them.
+
+    Raises:
+        InputError: They are none; of the class given.
+    """
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        refuse(name, value, "a tuple of texts is needed", error)
+    found = tuple(value)
+    for at, each in enumerate(found):
+        text(f"{name}[{at}]", each, error)
+    return found
+
+
+def number(name: str, value: object, allowed: str, error: type[InputError] = InputError) -> float:
+    """A finite number.
+
+    Raises:
+        InputError: It is no number, or no finite one; of the class given.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        refuse(name, value, allowed, error)
+    try:
+        found = float(value)
+    except OverflowError:
+        found = inf
+    if not isfinite(found):
+        refuse(name, value, allowed, error)
+    return found
+
+
+def whole(name: str, value: object, allowed: str, least: int = 1) -> int:
+    """A whole number, at least so much.
+
+    Raises:
+        InputError: It is none, or less.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        refuse(name, value, allowed)
+    return int(value)
