@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cascade.arguments import whole
+from cascade.arguments import refuse, whole
 from cascade.errors import OverloadError
 from cascade.metrics import counted
 from cascade.prompt import PromptBuilder
@@ -34,7 +34,8 @@ class Rules:
     speculates: bool = True
 
     def __post_init__(self) -> None:
-        whole("max_requests", self.max_requests, "a whole number from 1 on is needed")
+        if whole(self.max_requests) is None:
+            refuse("max_requests", self.max_requests, "a whole number from 1 on is needed")
 
 
 class Admission:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterable, Mapping
-from math import inf, isfinite
+from math import isfinite
 from numbers import Integral, Real
 from typing import NoReturn, TypeVar
 
@@ -63,8 +63,25 @@ def texts(name: str, value: object, error: type[InputError] = InputError) -> tup
         refuse(name, value, "a tuple of texts is needed", error)
     found = tuple(value)
     for at, each in enumerate(found):
-        text(f"{name}[{at}]", each, error)
+        if not isinstance(each, str):
+            refuse(f"{name}[{at}]", each, "a text is needed", error)
     return found
+
+
+def is_real(value: object) -> bool:
+    """Whether a value is a number, of whichever library; a truth value is none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def finite(value: object) -> float | None:
+    """A finite number, as a float; None for anything else, truth values included."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if isfinite(found) else None
 
 
 def number(name: str, value: object, allowed: str, error: type[InputError] = InputError) -> float:
@@ -73,23 +90,12 @@ def number(name: str, value: object, allowed: str, error: type[InputError] = Inp
     Raises:
         InputError: It is no number, or no finite one; of the class given.
     """
-    if isinstance(value, bool) or not isinstance(value, Real):
-        refuse(name, value, allowed, error)
-    try:
-        found = float(value)
-    except OverflowError:
-        found = inf
-    if not isfinite(found):
-        refuse(name, value, allowed, error)
-    return found
+    found = finite(value)
+    return refuse(name, value, allowed, error) if found is None else found
 
 
-def whole(name: str, value: object, allowed: str, least: int = 1) -> int:
-    """A whole number, at least so much.
-
-    Raises:
-        InputError: It is none, or less.
-    """
+def whole(value: object, least: int = 1) -> int | None:
+    """A whole number that is at least so much; None for anything else, truth values included."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        refuse(name, value, allowed)
+        return None
     return int(value)

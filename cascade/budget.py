@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
-from cascade.arguments import number, refuse, whole
+from cascade.arguments import finite, given, is_real, whole
+from cascade.errors import InputError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,17 +29,19 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.ms is not None:
-            allowed = "allowed is any finite number of milliseconds above 0. Leave it out for no limit"
-            ms = number("The budget", self.ms, allowed)
-            if ms <= 0:
-                refuse("The budget", self.ms, allowed)
-            object.__setattr__(self, "ms", ms)
+            self._take("ms", finite(self.ms), "A budget of {} ms; allowed is any finite number above 0", above=0)
         if self.deadline is not None:
-            allowed = "allowed are finite seconds of time.monotonic(). Leave it out for no limit"
-            object.__setattr__(self, "deadline", number("The deadline", self.deadline, allowed))
+            allowed = "A deadline of {}; allowed are finite seconds of time.monotonic()"
+            self._take("deadline", finite(self.deadline), allowed)
         if self.depth is not None:
-            allowed = "allowed is 1 or more stages. Leave it out for no limit"
-            object.__setattr__(self, "depth", whole("The depth", self.depth, allowed))
+            self._take("depth", whole(self.depth), "A depth of {}; allowed is 1 or more stages")
+
+    def _take(self, name: str, value: float | None, allowed: str, above: float = -inf) -> None:
+        """Keep a value as it was checked."""
+        if value is None or value <= above:
+            msg = f"{allowed.format(given(getattr(self, name)))}. Leave it out for no limit."
+            raise InputError(msg)
+        object.__setattr__(self, name, value)
 
     def ends(self, now: float) -> float:
         """When time is up for a call made now, in seconds; infinity for never."""
@@ -50,9 +53,6 @@ NO_LIMIT = Budget()
 
 BudgetLike = Budget | float | None | Literal["config"]
 """A budget, its milliseconds, None for no limit, or "config" for what the cascade's config says."""
-
-
-_ALLOWED = 'allowed are milliseconds above 0, a Budget, None for no limit, or "config"'
 
 
 def budget_of(value: BudgetLike, configured: Budget) -> Budget:
@@ -67,4 +67,7 @@ def budget_of(value: BudgetLike, configured: Budget) -> Budget:
         return configured
     if value is None:
         return NO_LIMIT
-    return Budget(ms=number("The budget", value, _ALLOWED))
+    if isinstance(value, str) or not is_real(value):
+        msg = f'A budget of {given(value)}; allowed are milliseconds, a Budget, None for no limit, or "config".'
+        raise InputError(msg)
+    return Budget(ms=value)

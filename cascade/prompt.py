@@ -15,7 +15,7 @@ from functools import cached_property
 from string import Formatter
 from typing import Protocol
 
-from cascade.arguments import whole
+from cascade.arguments import refuse, whole
 from cascade.errors import ConfigError
 from cascade.items import Group, Item, Task
 from cascade.prompt_text import group_text, item_text, one_line, seeds_text
@@ -182,7 +182,9 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("task", "seed", "group", "item"):
-            whole(f"Limits: {name}", getattr(self, name), "a whole number of tokens from 1 on is needed")
+            value = getattr(self, name)
+            if whole(value) is None:
+                refuse(f"Limits: {name}", value, "a whole number of tokens from 1 on is needed")
 
     def characters(self, slot: str) -> int:
         """Most characters of what fills a slot."""

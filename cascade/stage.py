@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from cascade.arguments import number, one_of, text
+from cascade.arguments import is_real, one_of, refuse, text
 from cascade.curve import Curve
 from cascade.errors import ItemError
 from cascade.items import Item
@@ -60,7 +60,8 @@ class Question:
     def __post_init__(self) -> None:
         for name in ("marker", "wording", "adapter", "negated"):
             text(f"The {name} of a question", getattr(self, name))
-        number(f"The threshold of question {self.marker!r}", self.threshold, "a number between 0 and 1 is needed")
+        if not is_real(self.threshold):
+            refuse(f"The threshold of question {self.marker!r}", self.threshold, "a number between 0 and 1 is needed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,23 +66,23 @@ def _cascade(**fields: Any) -> Cascade:
 @pytest.mark.parametrize("value", [HUGE, -HUGE, WIDE, 0, -1, math.nan, math.inf, True, "100", [5], Fraction(0), 1j])
 def test_a_budget_is_a_finite_number_above_0(value: Any) -> None:
     """Whatever else is given, alone or as a Budget, is refused by name."""
-    with pytest.raises(InputError, match=r"The budget is .*; allowed"):
+    with pytest.raises(InputError, match=r"A budget of .*; allowed"):
         Budget(ms=value)
-    with Engine(_backend(), PRECISION) as engine, pytest.raises(InputError, match=r"The budget is .*; allowed"):
+    with Engine(_backend(), PRECISION) as engine, pytest.raises(InputError, match=r"A budget of .*; allowed"):
         engine.classify("a task", plain_items(1), budget=value)
 
 
 @pytest.mark.parametrize("value", [1.5, 1.0, True, 0, -3, "2", math.nan, [1]])
 def test_a_depth_is_a_whole_number_of_stages(value: Any) -> None:
     """A fraction of a stage and a truth value are refused."""
-    with pytest.raises(InputError, match=r"The depth is .*; allowed is 1 or more stages"):
+    with pytest.raises(InputError, match=r"A depth of .*; allowed is 1 or more stages"):
         Budget(depth=value)
 
 
 @pytest.mark.parametrize("value", [HUGE, math.nan, math.inf, True, "soon"])
 def test_a_deadline_is_a_finite_number(value: Any) -> None:
     """Infinity and texts are refused."""
-    with pytest.raises(InputError, match=r"The deadline is .*; allowed are finite seconds of time.monotonic\(\)"):
+    with pytest.raises(InputError, match=r"A deadline of .*; allowed are finite seconds of time.monotonic\(\)"):
         Budget(deadline=value)
 
 
