@@ -75,7 +75,7 @@ def is_real(value: object) -> bool:
 
 def finite(value: object) -> float | None:
     """A finite number, as a float; None for anything else, truth values included."""
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, Real):
         return None
     try:
         found = float(value)

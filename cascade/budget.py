@@ -67,7 +67,7 @@ def budget_of(value: BudgetLike, configured: Budget) -> Budget:
         return configured
     if value is None:
         return NO_LIMIT
-    if isinstance(value, str) or not is_real(value):
+    if not is_real(value):
         msg = f'A budget of {given(value)}; allowed are milliseconds, a Budget, None for no limit, or "config".'
         raise InputError(msg)
     return Budget(ms=value)
