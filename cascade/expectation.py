@@ -80,11 +80,15 @@ class Expectation:
         return self._leaves[stage.name]
 
     def p_matters(self, item: Item) -> float:
-        """Probability that an item is kept, before it is asked anything: its own, the prior's, or that of all alike."""
+        """Probability that an item is kept, before it is asked anything: its own, the prior's, or that of all alike.
+
+        A prior that knows none of the item's evidence says nothing of it: nearly all that it was fitted to had some.
+        """
+        prior = self.cascade.outlook.prior
         if item.prior is not None:
             return item.prior
-        if self.cascade.outlook.prior is not None:
-            return self.cascade.outlook.prior.p_matters(item)
+        if prior is not None and prior.knows(item):
+            return prior.p_matters(item)
         return 1 - self.leaves(self.cascade.first).get(self.cascade.dropped, 0.0)
 
     def likeliest(self, stage: Stage, p_matters: float | None = None) -> tuple[str, float]:

@@ -130,11 +130,27 @@ def test_an_items_prior_weighs_the_first_stages_leaves() -> None:
     item = Item(id="1", kind="file", name="a", evidence=("match9", "new"), tiers=("dependency",))
     assert known.p_matters(item) == pytest.approx(1 / (1 + math.exp(-3.5)))
     assert known.p_matters(replace(item, prior=0.25)) == 0.25
-    assert Expectation(KNOWN).p_matters(item) == pytest.approx(0.3)
+    unknown = replace(item, evidence=("new",))
+    assert known.p_matters(unknown) == Expectation(KNOWN).p_matters(item) == pytest.approx(0.3)
     assert known.likeliest(KNOWN.first, 0.5) == ("excluded", 0.5)
     label, p_label = known.likeliest(KNOWN.first, 0.9)
     assert (label, round(p_label, 6)) == ("primary", 0.45)
     assert known.likeliest(KNOWN.first) == ("excluded", 0.7)
+
+
+def test_items_of_which_nothing_is_known_are_no_finds() -> None:
+    """With no time for any call they get the commonest label, with its base rate, and not what the bias alone says."""
+    shipped = CASCADES["precision"]
+    assert shipped.outlook.prior
+    blank = Item(id="1", kind="function", name="f")
+    assert shipped.outlook.prior.p_matters(blank) > 0.5
+    expected = Expectation(shipped)
+    base = 1 - expected.leaves(shipped.first)["excluded"]
+    assert expected.p_matters(blank) == pytest.approx(base)
+    walk = Walk(blank, expected, shipped.first, p_matters=expected.p_matters(blank))
+    walk.give_up()
+    assert (walk.label, walk.status) == ("excluded", Status.DEADLINE)
+    assert walk.p_label == pytest.approx(1 - base)
 
 
 @pytest.mark.parametrize("prior", [-0.1, 1.1, math.nan])

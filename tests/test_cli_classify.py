@@ -308,7 +308,7 @@ def test_a_budget_cuts_ways_short_and_says_so(repo: Path, questions: str, capsys
     assert {decision["status"] for decision in found["decisions"]} == {"deadline"}
     assert all(0 < decision["p_label"] <= 1 and not decision["steps"] for decision in found["decisions"])
     assert main([*arguments, "--budget", "0.001"]) == ExitCode.DONE
-    assert "3 deadline, labelled as is likeliest" in capsys.readouterr().out
+    assert "3 deadline, with the likeliest label that is left" in capsys.readouterr().out
     found = _json(capsys, *arguments, "--depth", "1", "--json")
     assert all(len(decision["steps"]) == 1 for decision in found["decisions"])
 

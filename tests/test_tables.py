@@ -176,7 +176,7 @@ def test_a_label_that_was_not_decided_says_why() -> None:
         id=item.id, label="primary", status=Status.DEPTH_CAP, steps=STEPS[:1], provenance=PROVENANCE, p_label=0.625
     )
     _, row = shown(120, (cut, item))
-    assert "relevant yes 0.83  depth_cap 0.62" in row
+    assert "relevant yes 0.83  depth_cap, p(label) 0.62" in row
 
 
 def test_tiers_are_named() -> None:

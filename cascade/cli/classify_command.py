@@ -154,7 +154,7 @@ def _show(report: Report, decisions: Sequence[Decision], cascade: Cascade, items
         console.print(
             "time or depth was too short for all: "
             + ", ".join(f"{n} {status}" for status, n in sorted(cut.items()))
-            + ", labelled as is likeliest where they stand"
+            + ", with the likeliest label that is left to them"
         )
     for cause, n in Counter(decision.cause for decision in report.decisions if decision.cause).most_common():
         note(f"{n} of these: {cause}")

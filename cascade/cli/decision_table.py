@@ -67,7 +67,7 @@ def _row(decision: Decision, item: Item, cascade: Cascade, *, has_id: bool) -> _
     names_tier_alone = sum(stage.is_tiered for stage in cascade.stages) <= 1
     answers = [_answer(step, step.tier if names_tier_alone else f"{step.stage} {step.tier}") for step in decision.steps]
     if decision.p_label is not None:
-        answers.append(Text(f"{decision.status} {decision.p_label:.2f}", "yellow"))
+        answers.append(Text(f"{decision.status}, p(label) {decision.p_label:.2f}", "yellow"))
     return _Row(
         label=Text(plain(decision.label), "dim" if decision.label == cascade.dropped else "green"),
         name=Text(plain(item.name)),
