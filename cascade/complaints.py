@@ -144,6 +144,11 @@ def _complaint(kind: type[BaseModel], table: dict[str, Any], entry: ErrorDetails
             problem = "an array is needed"
         case "dict_type":
             problem = "a table is needed"
+        case "too_long" | "too_short":
+            limits = entry["ctx"]
+            most = limits.get("max_length")
+            allowed = f"at most {most}" if most is not None else f"at least {limits['min_length']}"
+            return f"{key}: {allowed} are allowed (given {limits['actual_length']})"
         case _:
             problem = entry["msg"].removeprefix("Value error, ")
     return f"{key}: {problem} (given {shown(entry['input'])})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -10,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from cascade.backends.worker import Worker
-from cascade.errors import ClosedError, InputError
+from cascade.errors import ClosedError, InputError, MachineError
 
 
 class EngineThread:
@@ -24,7 +25,7 @@ class EngineThread:
         new_event_loop: Makes the event loop.
 
     Raises:
-        MachineError: The system starts no more threads.
+        MachineError: The system starts no more threads, or opens no more files.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class EngineThread:
         self._work, self._fault, self._on_end = work, fault, ended
         self._gate = threading.Lock()  # nothing may be handed over between the last look and the end
         self._is_ended = False
+        _check_room()
         self.loop = new_event_loop()
         self._worker = Worker("cascade-engine", end)
 
@@ -112,3 +114,21 @@ class EngineThread:
             function(*arguments)
         except BaseException as error:  # noqa: BLE001 - not even what ends a program may end this thread unheard
             self._fault(error)
+
+
+def _check_room() -> None:
+    """See that an event loop can open what it needs; one that cannot leaves a traceback behind.
+
+    Raises:
+        MachineError: It cannot.
+    """
+    found: list[int] = []
+    try:
+        for _ in range(2):
+            found += os.pipe()
+    except OSError as error:
+        msg = f"The engine cannot open the pipes that it needs ({error.strerror}). Close files, or raise `ulimit -n`."
+        raise MachineError(msg) from error
+    finally:
+        for each in found:
+            os.close(each)

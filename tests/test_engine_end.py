@@ -358,3 +358,33 @@ def test_what_waits_when_python_ends_hears_of_it() -> None:
     assert (status, errors) == (0, "")
     assert len(lines) == 1
     assert lines[0].startswith("daemon ClosedError Python ended while this call was waiting.")
+
+
+@needs_fork
+def test_an_engine_without_files_to_open_says_so() -> None:
+    """Where its event loop could not be made, one line says what to do, and nothing is printed beside it."""
+    status, lines, errors = _run("""
+        import resource
+        resource.setrlimit(resource.RLIMIT_NOFILE, (128, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        def engine():
+            adapters = frozenset(CASCADES["precision"].adapters())
+            with Engine(ScriptedBackend({"relevant": 0.01}, adapters), {"precision": CASCADES["precision"]}) as it:
+                return count(it)
+        say("before", engine)
+        held = []
+        while len(held) < 1000:
+            try:
+                held.append(os.dup(0))
+            except OSError:
+                break
+        for free in range(4):
+            say(free, engine)
+            os.close(held.pop())
+        while held:
+            os.close(held.pop())
+        say("after", engine)
+    """)
+    assert (status, errors) == (0, "")
+    assert (lines[0], lines[-1]) == ("before 3", "after 3")
+    assert len(lines) == 6
+    assert all(" MachineError The engine cannot open the pipes that it needs" in line for line in lines[1:-1])
