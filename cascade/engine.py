@@ -123,8 +123,8 @@ class Engine:
             budget: Milliseconds that it may take, or a ``Budget``; None for no limit, "config" for what the cascade's
                 config says. When time is up, items that are still on their way get the likeliest label of where
                 they stand, with status ``depth_cap``, or ``deadline`` where nothing was asked.
-            on_decision: Told of every decision as it settles, in the engine's own thread, so be quick; what it raises
-                ends the request.
+            on_decision: Told of every decision as it settles, in the engine's own thread, so be quick, and wait for
+                no other call there; what it raises ends the request.
 
         Returns:
             Decisions in the order of the items, with what they cost.
@@ -240,7 +240,11 @@ class Engine:
         self._loop.settle()
 
     def close(self) -> None:
-        """Stop and free everything; calls that wait get a ClosedError. A second call does nothing."""
+        """Stop and free everything; calls that wait get a ClosedError. A second call does nothing.
+
+        Raises:
+            InputError: It is called in the engine's own thread, as by ``on_decision``, which would wait for itself.
+        """
         self._loop.stop()
 
     def __enter__(self) -> Self:
