@@ -24,6 +24,7 @@ STDIN = Path("-")
 MAX_BYTES = 64 * 2**20
 """Most bytes of a text that is read at once, and of one line of a text that is read line by line."""
 
+_PART = 2**20
 _GZIP = b"\x1f\x8b"
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -101,11 +102,13 @@ def read_text(path: Path, remedy: str) -> str:
         InputError: It cannot be read, is damaged, too large, or not UTF-8; names the file.
     """
     with _opened(path, remedy) as file:
-        data = file.read(MAX_BYTES + 1)
+        data = bytearray()
+        while len(data) <= MAX_BYTES and (part := file.read(_PART)):  # what is asked for is reserved at once
+            data += part
         if len(data) > MAX_BYTES:
             msg = f"{name_of(path)}: has more than {MAX_BYTES // 2**20} MiB. {remedy}"
             raise InputError(msg)
-        return _decoded(data, path)
+        return _decoded(bytes(data), path)
 
 
 def read_lines(path: Path, remedy: str) -> Iterator[tuple[int, str]]:
@@ -169,7 +172,7 @@ class _Joined(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer, or its beginning; 0 at the end."""
-        data = self._head or self._rest.read(len(buffer))
+        data = self._head or self._rest.read(min(len(buffer), _PART))
         self._head = data[len(buffer) :]
         buffer[: len(data)] = data[: len(buffer)]
         return min(len(data), len(buffer))

@@ -6,10 +6,22 @@ import ctypes
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+from cascade.errors import MachineError
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _M_MMAP_THRESHOLD, _LARGE_BLOCK = -3, 128 * 1024
+_M_ARENA_MAX = -8
+_MIB = 2**20
+_STACK = 8 * _MIB  # address space that a thread takes
+_PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
+_CGROUP_FILES = {
+    "": ("memory.max", "memory.current", "file"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache"),
+}  # controllers, none in version 2 -> what is allowed, what is used, and what of it are cached files
+_RELEASE = "Free memory or raise the limit, or take a smaller model or a smaller model.n_ctx."
 
 
 def n_cores() -> int:
@@ -65,6 +77,95 @@ def peak_memory_mib() -> float | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
+def need_memory(n_bytes: int, purpose: str, n_threads: int = 0) -> None:
+    """Refuse what would take more memory than is left: llama.cpp ends the process where it gets none.
+
+    Args:
+        n_bytes: What it takes.
+        purpose: What it is for, as the beginning of a sentence.
+        n_threads: Threads that it starts.
+
+    Raises:
+        MachineError: Says what is left, and by which bound.
+    """
+    for left, bound, is_of_addresses in memory_left():
+        needed = n_bytes + _STACK * n_threads * is_of_addresses
+        if needed > left:
+            given, allowed = needed // _MIB + 1, max(left, 0) // _MIB
+            msg = f"{purpose} takes about {given} MiB of memory; {allowed} MiB are left {bound}. {_RELEASE}"
+            raise MachineError(msg)
+
+
+def share_heap() -> bool:
+    """Let all threads share one heap where the address space is limited; False where it is not, or no glibc is there.
+
+    Each thread would reserve 64 MiB of addresses for one of its own, and take what llama.cpp then cannot have.
+
+    Source: mallopt(3), M_ARENA_MAX.
+    """
+    is_limited = any(is_of_addresses for _, _, is_of_addresses in memory_left())
+    return is_limited and _mallopt(_M_ARENA_MAX, 1)
+
+
+def memory_left(proc: Path = _PROC, groups: Path = _CGROUPS) -> Iterator[tuple[int, str, bool]]:
+    """Bytes that this process may still take, the bound that says so, and whether it counts mere addresses.
+
+    Args:
+        proc: Where Linux tells of processes; nothing is known on other systems.
+        groups: Where it tells of control groups.
+    """
+    try:
+        pages = [int(number) for number in (proc / "self/statm").read_text(encoding="ascii").split()]
+        import resource  # noqa: PLC0415 - POSIX only
+    except (OSError, ValueError, ImportError):
+        return
+    size, data = (pages[at] * resource.getpagesize() for at in (0, 5))
+    for kind, used, option in ((resource.RLIMIT_AS, size, "-v"), (resource.RLIMIT_DATA, data, "-d")):
+        limit = resource.getrlimit(kind)[0]
+        if limit != resource.RLIM_INFINITY:
+            yield limit - used, f"of the {limit // _MIB} MiB that `ulimit {option}` allows", True
+    for limit, used in _control_groups(proc, groups):
+        yield limit - used, f"of the {limit // _MIB} MiB that this process's control group allows", False
+    told = _told(proc / "meminfo", ":")
+    if "MemAvailable" in told:
+        yield 1024 * (told["MemAvailable"] + told.get("SwapFree", 0)), "on this machine", False
+
+
+def _control_groups(proc: Path, groups: Path) -> Iterator[tuple[int, int]]:
+    """Bytes that each control group of this process allows, and of these what it cannot give back; Linux only."""
+    try:
+        lines = (proc / "self/cgroup").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return
+    for _, controllers, path in (line.split(":", 2) for line in lines):
+        if controllers in {"", "memory"}:
+            root, names = groups / controllers, _CGROUP_FILES[controllers]
+            own = root / path.lstrip("/")
+            for group in (own, *own.parents) if own.is_relative_to(root) else ():
+                limit, used = (_number(group / name) for name in names[:2])
+                if limit is not None and used is not None:
+                    yield limit, used - _told(group / "memory.stat").get(names[2], 0)
+                if group == root:
+                    break
+
+
+def _told(path: Path, mark: str = " ") -> dict[str, int]:
+    """Name -> number of a file with one of each in every line; empty where it cannot be read."""
+    try:
+        rows = [line.replace(mark, " ").split() for line in path.read_text(encoding="utf-8").splitlines()]
+        return {row[0]: int(row[1]) for row in rows}
+    except (OSError, ValueError, IndexError):
+        return {}
+
+
+def _number(path: Path) -> int | None:
+    """The number that a file holds; None where there is none, or no limit."""
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
 def return_large_blocks() -> bool:
     """Let glibc give large blocks back to the system as soon as they are freed; False where there is no glibc.
 
@@ -73,8 +174,12 @@ def return_large_blocks() -> bool:
 
     Source: mallopt(3), M_MMAP_THRESHOLD.
     """
+    return _mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
+
+
+def _mallopt(parameter: int, value: int) -> bool:
     try:
-        return bool(ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK))
+        return bool(ctypes.CDLL("libc.so.6").mallopt(parameter, value))
     except (OSError, AttributeError):
         return False
 

@@ -14,7 +14,7 @@ import pytest
 
 from cascade.backends.native_log import signals_held
 from cascade.cli import main
-from cascade.cli.output import ExitCode
+from cascade.cli.output import ExitCode, Settings, guarded
 from cascade.extras import install_package
 
 COMMAND = (sys.executable, "-m", "cascade")
@@ -397,3 +397,13 @@ def test_an_option_that_means_nothing_is_named(
     monkeypatch.chdir(folder)
     assert main(arguments) == ExitCode.BAD_INPUT
     assert words in capsys.readouterr().err
+
+
+def test_a_lack_of_memory_is_told_in_a_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 1 and what to do, without a Python class."""
+
+    def command() -> object:
+        raise MemoryError
+
+    assert guarded(command, Settings(name="cascade", path="cascade")) is ExitCode.FAILURE
+    assert capsys.readouterr().err.startswith("error: There is not enough memory for this. Free some, or raise")

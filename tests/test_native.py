@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,8 @@ from cascade.backends.native import ContextSize, NativeModel
 from cascade.backends.native_rows import Rows, Run
 from cascade.backends.native_vocabulary import load_vocabulary
 from cascade.backends.quantize import Quantisation, quantize
-from cascade.machine import n_cores, n_threads
+from cascade.errors import MachineError
+from cascade.machine import memory_left, n_cores, n_threads, need_memory
 from tests.gguf_files import TOKENS, write_adapter, write_model
 
 SIZE = ContextSize(n_ctx=256, n_seq_max=4, n_batch=32, n_threads=1)
@@ -125,6 +128,81 @@ def test_user_defined_tokens_are_kept_apart_in_one_pass(tmp_path: Path) -> None:
         tokens = tokenizer.encode(text, special=False)
         assert not any(map(tokenizer.is_special, tokens))
         assert "".join(map(tokenizer.text, tokens)) == text
+
+
+_LITTLE = """
+import resource, sys
+from pathlib import Path
+from cascade.backends import embedded
+from cascade.config import read_config
+from cascade.engine import Engine
+from cascade.errors import MachineError
+from cascade.items import Item
+
+config = read_config(Path(sys.argv[1]))
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + int(sys.argv[2]) * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (size, size))
+try:
+    with Engine.open(config) as engine:
+        print(len(engine.classify("t", [Item(id=str(at), kind="file", name="n") for at in range(40)], "c").decisions))
+except MachineError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
+@pytest.mark.parametrize(("mib", "words"), [(90, "takes about"), (110, "takes about"), (300, "40"), (400, "40")])
+def test_little_memory_is_an_error_and_no_death(tmp_path: Path, mib: int, words: str) -> None:
+    """Where a context would not fit into the address space, that is said before llama.cpp ends the process."""
+    write_model(tmp_path / "tiny.gguf")
+    (tmp_path / "tiny.toml").write_text(
+        '[model]\npath = "tiny.gguf"\nformat = "qwen3"\nn_threads = 1\n[cascade.c]\nlabels = ["drop", "keep"]\n'
+        '[[cascade.c.stages]]\nname = "s"\nquestion = "does it matter?"\nadapter = "base"\n'
+        'yes = { label = "keep" }\nno = { label = "drop" }\n',
+        encoding="utf-8",
+    )
+    command = [sys.executable, "-c", _LITTLE, str(tmp_path / "tiny.toml"), str(mib)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, words in done.stdout) == (0, True), done.stdout + done.stderr
+    assert words == "40" or "MiB that `ulimit -v` allows. Free memory or raise the limit" in done.stdout
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_control_groups_bound_what_a_process_may_take(tmp_path: Path, version: str) -> None:
+    """Of a group and those above it each limit counts, without cached files; no limit is none."""
+    proc, groups = tmp_path / "proc", tmp_path / "groups"
+    files = ("memory.max", "memory.current", "file")
+    if version == "1":
+        files = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache")
+    root = groups / ("memory" if version == "1" else "")
+    (root / "above/own").mkdir(parents=True)
+    for folder, limit in ((root, "max"), (root / "above", str(900 * 2**20)), (root / "above/own", str(500 * 2**20))):
+        (folder / files[0]).write_text(limit + "\n", encoding="ascii")
+        (folder / files[1]).write_text(str(300 * 2**20) + "\n", encoding="ascii")
+        (folder / "memory.stat").write_text(f"anon 5\n{files[2]} {100 * 2**20}\n", encoding="ascii")
+    (proc / "self").mkdir(parents=True)
+    (proc / "self/statm").write_text("100 90 80 70 0 60 0\n", encoding="ascii")
+    controllers = "3:cpu:/above\n4:memory" if version == "1" else "0:"
+    (proc / "self/cgroup").write_text(f"{controllers}:/above/own\n", encoding="ascii")
+    (proc / "meminfo").write_text(
+        "MemTotal: 9 kB\nMemAvailable:  2048 kB\nSwapFree: 1024 kB\nHuge: 0\n", encoding="ascii"
+    )
+    found = {bound: left // 2**20 for left, bound, is_of_addresses in memory_left(proc, groups) if not is_of_addresses}
+    assert found == {
+        "of the 500 MiB that this process's control group allows": 300,
+        "of the 900 MiB that this process's control group allows": 700,
+        "on this machine": 3,
+    }
+    assert not list(memory_left(tmp_path / "nowhere", groups))
+
+
+def test_what_does_not_fit_is_refused_with_the_bound() -> None:
+    """More than any machine has is refused; nothing is taken anyway."""
+    need_memory(0, "Nothing")
+    if sys.platform == "linux":
+        with pytest.raises(MachineError, match=r"^A model takes about \d+ MiB of memory; \d+ MiB are left "):
+            need_memory(2**60, "A model")
 
 
 def test_a_closed_model_refuses_everything(tmp_path: Path) -> None:

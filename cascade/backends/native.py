@@ -17,14 +17,17 @@ from numpy.typing import NDArray
 
 from cascade.backends.extra_buffers import may_use_extra_buffers
 from cascade.backends.llama_library import llama_cpp
+from cascade.backends.native_context import context_bytes
 from cascade.backends.native_log import native_log, signals_held
 from cascade.backends.native_rows import Rows
 from cascade.backends.native_tokenizer import LlamaTokenizer
-from cascade.errors import ClosedError, DecodeError, ModelFileError
-from cascade.machine import n_threads
+from cascade.errors import CascadeError, ClosedError, DecodeError, ModelFileError
+from cascade.machine import n_threads, need_memory, share_heap
 
 _PAD = 256  # llama.cpp rounds n_ctx up to this
 _MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
+_IN_USE = 96 * 2**20  # bytes that are left for graphs, adapters that are switched and callers, as measured
+_OWN_THREADS = 2  # the engine's, and the one that decodes
 _ABORTED = 2  # what llama_decode returns then
 
 
@@ -62,7 +65,7 @@ class NativeModel:
     """A loaded model with one context and any number of adapters.
 
     Raises:
-        MachineError: llama.cpp cannot compute on this processor.
+        MachineError: llama.cpp cannot compute on this processor, or there is not enough memory.
         ModelFileError: llama.cpp refused a file.
     """
 
@@ -78,6 +81,9 @@ class NativeModel:
         params.n_gpu_layers = size.n_gpu_layers if size.n_gpu_layers >= 0 else 1_000
         allowed = size.use_extra_bufts
         params.use_extra_bufts = may_use_extra_buffers(path) if allowed is None else allowed
+        share_heap()
+        if not size.n_gpu_layers:
+            need_memory(path.stat().st_size if path.exists() else 0, f"Model {path}")
         with signals_held() as held:  # a signal ends the load of a large file, and is heard after it
             params.progress_callback = llama_cpp.llama_progress_callback(lambda _share, _data: not held)
             self._model = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
@@ -87,7 +93,11 @@ class NativeModel:
             )
             raise ModelFileError(msg)
         self.tokenizer = LlamaTokenizer(llama_cpp.llama_model_get_vocab(self._model))
-        self._open_context(size)
+        try:
+            self._open_context(size)
+        except CascadeError:
+            self.close()
+            raise
 
     def _open_context(self, size: ContextSize) -> None:
         self.size = size
@@ -103,6 +113,11 @@ class NativeModel:
         params.pooling_type = llama_cpp.LLAMA_POOLING_TYPE_NONE  # a reranker file asks for RANK, which has no logits
         params.flash_attn_type = 1 if size.flash_attention else 0
         params.n_threads = params.n_threads_batch = n_threads(size.n_threads)
+        if not size.n_gpu_layers:
+            n_bytes = context_bytes(self._model, params) + _IN_USE
+            need_memory(
+                n_bytes, f"A context of {params.n_ctx} cells, with room to compute in,", params.n_threads + _OWN_THREADS
+            )
         with signals_held():
             context = llama_cpp.llama_init_from_model(self._model, params)
         if not context:
@@ -146,6 +161,8 @@ class NativeModel:
 
     def load_adapter(self, name: str, path: Path, scale: float) -> None:
         """Load a LoRA adapter under a name; it is not active yet."""
+        if not self.size.n_gpu_layers and path.exists():
+            need_memory(path.stat().st_size + _IN_USE, f"Adapter {path}")
         with signals_held():
             adapter = llama_cpp.llama_adapter_lora_init(self._model, os.fsencode(path))
         if not adapter:

@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None, name: str = "cascade") -> int:
         return run(arguments, name, signals)
     except ImportError as error:
         return _failed(_not_installed(error))
+    except MemoryError:
+        return _failed("There is not enough memory for the program itself. Free some, or raise `ulimit -v`.")
     finally:
         if arguments is not None:
             signals.put_back()

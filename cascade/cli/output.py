@@ -203,6 +203,9 @@ def _failed(error: Exception, settings: Settings) -> ExitCode:
     return ExitCode.FAILURE
 
 
+NO_MEMORY = "There is not enough memory for this. Free some, or raise the limit that `ulimit -v` shows."
+
+
 def _outcome(error: Exception, settings: Settings) -> tuple[ExitCode, str]:
     if isinstance(error, InputError):
         return ExitCode.BAD_INPUT, str(error)
@@ -214,6 +217,8 @@ def _outcome(error: Exception, settings: Settings) -> tuple[ExitCode, str]:
             problem = f"{problem.rstrip('.')} (given {shown(error.__cause__.errors()[0]['input'])})"
         stop = "" if problem.endswith((".", "?", "!")) else "."
         return ExitCode.BAD_INPUT, f"{problem}{stop} See `{settings.path} --help`."
+    if isinstance(error, MemoryError):
+        return ExitCode.FAILURE, NO_MEMORY
     hint = f"Run again with `{settings.name} --verbose` for the traceback."
     if isinstance(error, OSError):
         return ExitCode.FAILURE, f"{error}. {hint}"
