@@ -116,7 +116,9 @@ class NativeModel:
         if not size.n_gpu_layers:
             n_bytes = context_bytes(self._model, params) + _IN_USE
             need_memory(
-                n_bytes, f"A context of {params.n_ctx} cells, with room to compute in,", params.n_threads + _OWN_THREADS
+                n_bytes,
+                f"A context of {params.n_ctx} cells for {self._path}, with room to compute in,",
+                params.n_threads + _OWN_THREADS,
             )
         with signals_held():
             context = llama_cpp.llama_init_from_model(self._model, params)
