@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.script import run_script
-from cascade.adapters import load_model_set
-from cascade.backends.embedded import context_size
-from cascade.backends.native import NativeModel
-from cascade.backends.native_rows import Rows, Run
-from cascade.config import read_config
+from cascade.backends.llama.batch_rows import Rows, Run
+from cascade.backends.llama.native import NativeModel
+from cascade.backends.llama.open import context_size
+from cascade.config.schema import read_config
+from cascade.models.model_set import load_model_set
 
 COUNTS = (1, 5, 10, 25)
 _MIB = 2**20

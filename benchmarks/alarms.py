@@ -21,11 +21,11 @@ import numpy as np
 from benchmarks.promise import simulated, two_stages
 from benchmarks.script import check_scores, count, fraction, kept_scores, run_script
 from benchmarks.shipped import CASCADES
-from cascade.scoring import logit, p_yes
+from cascade.evaluation.replay import Replay, own_thresholds
+from cascade.evaluation.scored import ScoredTasks
+from cascade.probability import logit, p_yes
 from cascade.tree import Cascade
-from cascade.tuning.kept_promise import Promised, Verdict, kept_promise
-from cascade.tuning.outcome import Replay, own_thresholds
-from cascade.tuning.scored import ScoredTasks
+from cascade.tuning.check import Promised, Verdict, kept_promise
 from cascade.tuning.shift import Inputs, shifts
 
 _SHIFTS = (0.25, 0.5, 1.0)

@@ -29,8 +29,8 @@ from benchmarks.simulated_backend import Machine, SimulatedBackend
 from benchmarks.simulated_requests import PHASE, POOL, Arrival, arrivals_of, asked_of
 from benchmarks.virtual_time import VirtualLoop
 from cascade import Engine
-from cascade.admission import Rules
-from cascade.engine_settings import EngineSettings
+from cascade.engine.admission import Rules
+from cascade.engine.engine import EngineSettings
 from cascade.prompt import PromptBuilder
 from cascade.report import Report, Status
 from cascade.tree import Cascade

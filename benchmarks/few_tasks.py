@@ -33,15 +33,14 @@ from benchmarks.script import check_scores, count, kept_scores, run_script
 from benchmarks.shipped import CASCADES
 from cascade.cli.output import progress
 from cascade.errors import InputError
-from cascade.metrics import Figure, best_f1_threshold
-from cascade.scoring import p_yes
-from cascade.stage import ANY_TIER, Stage, Target
+from cascade.evaluation.metrics import Figure, best_f1_threshold
+from cascade.evaluation.replay import Outcome, Replay, Thresholds, own_thresholds
+from cascade.evaluation.scored import ScoredTasks
+from cascade.evaluation.targets import Measure, Unit, figure_of
+from cascade.probability import p_yes
+from cascade.stages import ANY_TIER, Stage, Target
 from cascade.tree import Cascade
-from cascade.tuning.fallback import fallback
-from cascade.tuning.label_search import LabelReplay
-from cascade.tuning.measure import Measure, Unit, figure_of
-from cascade.tuning.outcome import Outcome, Replay, Thresholds, own_thresholds
-from cascade.tuning.scored import ScoredTasks
+from cascade.tuning.few_tasks import LabelReplay, fallback
 from cascade.tuning.search import Wish
 
 PER_STAGE = "per_stage"

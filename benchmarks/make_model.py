@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from benchmarks.script import run_script
 from benchmarks.shipped import questions_alone_text
-from cascade.config import shipped_config
+from cascade.config.schema import shipped_config
 
 RANK = 16
 ALPHA = 32.0

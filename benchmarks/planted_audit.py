@@ -22,16 +22,15 @@ from benchmarks.promise import question
 from benchmarks.script import check_scores, count, fraction, kept_scores, run_script
 from benchmarks.shipped import CASCADES
 from cascade.audit.advice import Act, Advice, where_it_errs
-from cascade.audit.errors import TIER, slices_of
-from cascade.audit.question_rows import question_rows
-from cascade.audit.rate import rate
-from cascade.audit.slices import slices
+from cascade.audit.errors import TIER, slices, slices_of
+from cascade.audit.questions import question_rows
+from cascade.audit.rates import rate
+from cascade.dataset import Labelled
+from cascade.evaluation.scored import ScoredTasks
+from cascade.evaluation.scoring import described
 from cascade.items import Item, Task
-from cascade.rows import Labelled
-from cascade.stage import ANY_TIER, Stage, Target
+from cascade.stages import ANY_TIER, Stage, Target
 from cascade.tree import Cascade
-from cascade.tuning.scored import ScoredTasks
-from cascade.tuning.scoring import described
 
 TIERS = ("dependency", "co_change", "metadata")
 KINDS = ("file", "module", "package")

@@ -20,12 +20,11 @@ import numpy as np
 from benchmarks.script import check_scores, count, fraction, kept_scores, run_script
 from benchmarks.shipped import CASCADES
 from cascade.errors import InputError
-from cascade.prior_stage import PriorStage, Source
-from cascade.stage import ANY_TIER, Question, Stage, Target
+from cascade.evaluation.replay import Replay
+from cascade.evaluation.scored import ScoredTasks
+from cascade.evaluation.targets import Gauge, Measure, Unit
+from cascade.stages import ANY_TIER, PriorStage, Question, Source, Stage, Target
 from cascade.tree import Cascade
-from cascade.tuning.measure import Gauge, Measure, Unit
-from cascade.tuning.outcome import Replay
-from cascade.tuning.scored import ScoredTasks
 from cascade.tuning.search import Tuned, Wish, tune
 from cascade.tuning.surface import Cost
 

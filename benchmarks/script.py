@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from cascade.errors import CascadeError, InputError
+from cascade.evaluation.replay import own_thresholds
+from cascade.evaluation.scored import ScoredTasks
+from cascade.evaluation.scoring import load_scores
 from cascade.tree import Cascade
-from cascade.tuning.outcome import own_thresholds
-from cascade.tuning.scored import ScoredTasks
-from cascade.tuning.scoring import load_scores
 
 
 def count(text: str) -> int:

@@ -24,13 +24,13 @@ from typing import get_args
 from benchmarks.script import count, run_script
 from benchmarks.shipped import questions_alone
 from cascade import Cascade, Config, Engine, Item, Task, shipped_config
-from cascade.adapters import load_model_set
 from cascade.backends.base import Probe
-from cascade.backends.native import ContextSize
+from cascade.backends.llama.native import ContextSize
 from cascade.bench.server_process import HOST, ServerProcess
+from cascade.config.servers import Kind
+from cascade.dataset import asks_files, read_labelled
+from cascade.models.model_set import load_model_set
 from cascade.prompt import Node, Segment
-from cascade.rows import asks_files, read_labelled
-from cascade.servers_config import Kind
 from tests.gguf_files import write_plain
 from tests.requests import files, symbols
 from tests.rig import Rig

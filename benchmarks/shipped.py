@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.script import run_script
-from cascade.config import Config, read_config, shipped_config
+from cascade.config.schema import Config, read_config, shipped_config
 
 SHIPPED = read_config(shipped_config())
 

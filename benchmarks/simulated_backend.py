@@ -12,14 +12,13 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from cascade.backends.base import BackendFacts, Scores, Wave, WaveCost
+from cascade.backends.base import BackendFacts, Scores, Stop, Wave, WaveCost
+from cascade.backends.costs import CallSizes, Costs, Work
 from cascade.backends.scripted import ByteTokenizer
-from cascade.costs import CallSizes, Costs, Work
 from cascade.errors import DecodeError
 from cascade.prompt import FORMATS, Node
 from cascade.report import Provenance
-from cascade.stage import BASE
-from cascade.stop import Stop
+from cascade.stages import BASE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

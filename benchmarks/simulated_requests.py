@@ -9,7 +9,7 @@ from math import exp, log
 
 from benchmarks.simulated_backend import Machine
 from cascade import Item, Task
-from cascade.costs import Work
+from cascade.backends.costs import Work
 from cascade.prompt import PromptBuilder
 from cascade.tree import Cascade
 from tests.requests import files, symbols

@@ -26,8 +26,8 @@ from pathlib import Path
 from benchmarks.script import run_script
 from benchmarks.shipped import questions_alone
 from cascade import Engine, Item, Task
-from cascade.backends.embedded import open_backend
-from cascade.backends.llama import LlamaBackend
+from cascade.backends.llama.backend import LlamaBackend
+from cascade.backends.llama.open import open_backend
 from cascade.backends.scripted import ScriptedBackend
 from tests.requests import files, symbols
 

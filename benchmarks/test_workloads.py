@@ -18,7 +18,7 @@ from cascade.bench.measure import Bench, Round
 from cascade.bench.peers import LlamaPeer
 from cascade.bench.summary import summary
 from cascade.bench.workload import WORKLOADS
-from cascade.config import read_config, shipped_config
+from cascade.config.schema import read_config, shipped_config
 
 CONFIG = read_config(shipped_config())
 ROUNDS = 5

@@ -12,11 +12,12 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # that of typing, which takes its time
 if TYPE_CHECKING:
-    from cascade.backends.base import Backend, BackendFacts, Probe, Scores, Wave, WaveCost
+    from cascade.backends.base import Backend, BackendFacts, Probe, Scores, Stop, Wave, WaveCost
     from cascade.backends.scripted import ScriptedBackend
     from cascade.budget import Budget
-    from cascade.config import Config, read_config, shipped_config
-    from cascade.engine import Engine
+    from cascade.config.schema import Config, read_config, shipped_config
+    from cascade.engine.engine import Engine
+    from cascade.engine.observer import Observer, SeenWave
     from cascade.errors import (
         BackendError,
         CascadeError,
@@ -30,12 +31,10 @@ if TYPE_CHECKING:
         ServerError,
     )
     from cascade.items import Group, Item, Task
-    from cascade.observer import Observer, SeenWave
-    from cascade.outlook import Outlook, Prior
+    from cascade.profile import Outlook, Prior
     from cascade.prompt import Limits
     from cascade.report import Decision, Provenance, Report, Statistics, Status, Step
-    from cascade.stage import BASE, Combine, Question, Stage, Target
-    from cascade.stop import Stop
+    from cascade.stages import BASE, Combine, Question, Stage, Target
     from cascade.tree import Cascade
 
 __all__ = [
@@ -85,20 +84,19 @@ __all__ = [
 ]
 
 _NAMES = {
-    "cascade.backends.base": "Backend BackendFacts Probe Scores Wave WaveCost",
+    "cascade.backends.base": "Backend BackendFacts Probe Scores Stop Wave WaveCost",
     "cascade.backends.scripted": "ScriptedBackend",
     "cascade.budget": "Budget",
-    "cascade.config": "Config read_config shipped_config",
-    "cascade.engine": "Engine",
+    "cascade.config.schema": "Config read_config shipped_config",
+    "cascade.engine.engine": "Engine",
     "cascade.errors": "BackendError CascadeError ClosedError ConfigError DecodeError "
     "InputError ItemError ModelFileError OverloadError ServerError",
     "cascade.items": "Group Item Task",
-    "cascade.observer": "Observer SeenWave",
-    "cascade.outlook": "Outlook Prior",
+    "cascade.engine.observer": "Observer SeenWave",
+    "cascade.profile": "Outlook Prior",
     "cascade.prompt": "Limits",
     "cascade.report": "Decision Provenance Report Statistics Status Step",
-    "cascade.stage": "BASE Combine Question Stage Target",
-    "cascade.stop": "Stop",
+    "cascade.stages": "BASE Combine Question Stage Target",
     "cascade.tree": "Cascade",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}

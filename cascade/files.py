@@ -6,17 +6,23 @@ import codecs
 import errno
 import gzip
 import io
+import json
 import os
+import re
 import stat
 import sys
+import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from cascade.errors import InputError
+from pydantic_core import from_json
+
+from cascade.errors import InputError, MachineError
 
 STDIN = Path("-")
 """The path that means stdin, wherever text is read."""
@@ -192,3 +198,183 @@ def _decoded(data: bytes, path: Path, line: int = 1) -> str:
         line += error.object.count(b"\n", 0, error.start)
         msg = f"{name_of(path)}, line {line}: is not UTF-8 ({given}). Save the file as UTF-8."
         raise InputError(msg) from error
+
+
+REMEDY = "Give JSON lines, one object each, plain or gzipped."
+"""What to do where a file holds nothing that can be used."""
+
+_KINDS = {
+    list: "an array",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "a boolean",
+    type(None): "null",
+}
+
+
+def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(file and line in words, object) of every line that is not blank.
+
+    An object has no NaN, no lone surrogate and no key twice, and is not nested deeper than 200.
+
+    Args:
+        path: The file; ``-`` for stdin.
+
+    Raises:
+        InputError: The file cannot be read, or a line is no such object; names file and line.
+    """
+    for number, line in read_lines(path, REMEDY):
+        if line.strip():
+            where = f"{name_of(path)}, line {number}"
+            yield where, _object(line.strip(), where)
+
+
+def _object(line: str, where: str) -> dict[str, Any]:
+    try:
+        from_json(line, allow_inf_nan=False)  # it alone refuses lone surrogates
+        value = json.loads(line, object_pairs_hook=_each_key_once)
+    except ValueError as error:
+        msg = f"{where}: is not JSON ({_problem(str(error))}). Each line is one object."
+        raise InputError(msg) from error
+    if not isinstance(value, dict):
+        msg = f"{where}: is {_KINDS[type(value)]}. Each line is one object."
+        raise InputError(msg)
+    return value
+
+
+def _problem(said: str) -> str:
+    """What a parser says of a line, without the line's number among those of the parser."""
+    said = re.sub(r".*hex escape", "half of a surrogate pair, which is no character,", said)
+    return re.sub(r" at line 1 (column \d+)$", r" at \1", said)
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        msg = f"an object has the key {twice!r} twice"
+        raise ValueError(msg)
+    return found
+
+
+_REMEDY = "Name a file in a folder that can be."
+
+
+@contextmanager
+def whole_file(path: Path, remedy: str = _REMEDY) -> Iterator[Path]:
+    """A new file beside ``path`` that takes its place once the block ends, and is removed where the block fails.
+
+    A reader finds the whole old file or the whole new one. The new file has the rights of the old one. A link stays a
+    link, and what it leads to is replaced.
+
+    Args:
+        path: The file.
+        remedy: What to do where it cannot be written, as a sentence.
+
+    Raises:
+        MachineError: The file cannot be written.
+    """
+    target = _target(path, remedy)
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.", suffix=".part")
+        os.close(handle)
+        part = Path(name)
+        try:
+            yield part
+            part.chmod(_rights(target))
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(path, error, remedy) from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a reader finds the whole old one or the whole new one.
+
+    What is no regular file, such as a pipe or ``/dev/stdout``, is written to as it is.
+
+    Raises:
+        MachineError: The file cannot be written.
+    """
+    if is_special(path):
+        try:
+            path.write_bytes(content)
+        except OSError as error:
+            raise unwritable(path, error) from error
+        return
+    with whole_file(path) as part:
+        part.write_bytes(content)
+
+
+def check_output(path: Path) -> None:
+    """Refuse a file that cannot be written, before work that takes long.
+
+    Raises:
+        InputError: It is a folder, or its folder is missing.
+        MachineError: Its folder takes no new file.
+    """
+    if is_folder(path):
+        msg = f"{path}: is a folder. Give the name of a file."
+        raise InputError(msg)
+    folder = _target(path, _REMEDY).parent
+    if not is_folder(folder):
+        msg = f"{path}: there is no folder {folder}. Make it, or name a file in another."
+        raise InputError(msg)
+    try:
+        if not is_special(path):
+            tempfile.TemporaryFile(dir=folder).close()
+            with suppress(FileNotFoundError):
+                path.lstat()  # a name that is too long
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def check_folder(folder: Path, remedy: str) -> None:
+    """Refuse a folder that cannot be made or takes no new file, before work that takes long; nothing of it is left.
+
+    Raises:
+        MachineError: It cannot, or takes none.
+    """
+    missing = [path for path in (folder, *folder.parents) if not is_there(path)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise unwritable(folder, error, remedy) from error
+    finally:
+        with suppress(OSError):  # where not even the first of them could be made
+            for path in missing:
+                path.rmdir()
+
+
+def is_special(path: Path) -> bool:
+    """Whether there is something that is neither a regular file nor a folder, such as a pipe or a terminal."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _target(path: Path, remedy: str) -> Path:
+    """What a path leads to."""
+    try:
+        return Path(os.path.realpath(path))
+    except (OSError, ValueError) as error:  # a circle of links, a zero byte
+        raise unwritable(path, error, remedy) from error
+
+
+def unwritable(path: Path, error: Exception, remedy: str = _REMEDY) -> MachineError:
+    """The error of a file or folder that cannot be written, with what to do."""
+    return MachineError(f"{path}: cannot be written ({reason(error)}). {remedy}")
+
+
+def _rights(path: Path) -> int:
+    """The rights of a file, or those that a new one gets."""
+    if is_file(path):
+        return stat.S_IMODE(path.stat().st_mode)
+    mask = os.umask(0o077)  # it can only be read by setting it
+    os.umask(mask)
+    return 0o666 & ~mask

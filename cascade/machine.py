@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import platform
+import re
+import shlex
+import shutil
 import sys
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Collection, Iterator
+from importlib.metadata import PackageNotFoundError, requires
+from importlib.util import find_spec
 from pathlib import Path
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
 
 from cascade.errors import MachineError
 
@@ -192,3 +202,157 @@ def user_cache() -> Path | None:
     except RuntimeError:
         return None
     return base / "binary-cascade"
+
+
+_FOR_PEOPLE = structlog.processors.KeyValueRenderer(key_order=["event"])
+_FOR_PROGRAMS = structlog.processors.JSONRenderer(ensure_ascii=True)
+_STAMP = structlog.processors.TimeStamper(fmt="iso", utc=True)
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A structured logger under a name of the standard library's logging tree."""
+    logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+        logging.getLogger(name),
+        processors=[structlog.stdlib.filter_by_level, structlog.processors.format_exc_info, _render],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        context_class=dict,
+        cache_logger_on_first_use=True,
+    )
+    return logger
+
+
+def show_logs(level: int = logging.INFO) -> None:
+    """Show messages from a level on, and those of the web server, on stderr: for a program that is nobody's library."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Own())
+    logging.getLogger("cascade").addHandler(handler)
+    logging.getLogger("cascade").setLevel(level)
+    foreign = logging.StreamHandler()
+    foreign.setFormatter(_Foreign())
+    logging.getLogger("uvicorn").addHandler(foreign)
+    logging.getLogger("uvicorn").setLevel(level)
+
+
+class _Own(logging.Formatter):
+    """Our own messages, which hold their traceback already."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return record.getMessage()
+
+
+class _Foreign(logging.Formatter):
+    """Another library's messages in the form of our own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        event: EventDict = {"event": record.getMessage()}
+        if record.exc_info:
+            event["exception"] = self.formatException(record.exc_info)
+        return str(_render(logging.getLogger(record.name), record.levelname.lower(), event))
+
+
+def _render(logger: WrappedLogger, method: str, event: EventDict) -> str | bytes:
+    """A message for people on a terminal, for programs elsewhere."""
+    if sys.stderr.isatty():
+        return _FOR_PEOPLE(logger, method, event)
+    event = structlog.stdlib.add_logger_name(logger, method, structlog.stdlib.add_log_level(logger, method, event))
+    return _FOR_PROGRAMS(logger, method, dict(_STAMP(logger, method, event)))
+
+
+_NAME, _LLAMA_CPP = "binary-cascade", "llama-cpp-python"
+_PARENT = Path(__file__).resolve().parent.parent
+_PACKAGE_END = re.compile(r"[^\w.-]")
+_EXTRA = re.compile(r"""extra\s*==\s*["']([\w.-]+)["']""")
+
+
+def install_extra(extra: str, parent: Path = _PARENT) -> str:
+    """The shell command that installs an extra of this package.
+
+    The package is on no index. A checkout is installed again with the extra; of an installed wheel the command names
+    the extra's own requirements.
+
+    Args:
+        extra: Its name in pyproject.toml, such as "languages".
+        parent: The folder in which the package lies.
+    """
+    if _is_checkout(parent):
+        return _pip("-e", f"{parent}[{extra}]")
+    return _pip(*(_requirements(extra) or [f"{_NAME}[{extra}]"]))
+
+
+def install_again(extra: str, names: Collection[str]) -> str:
+    """The shell command that installs some packages of an extra anew, within its bounds, over what is there.
+
+    Args:
+        extra: Its name in pyproject.toml.
+        names: The packages, by their names on the index.
+    """
+    bounds = {_PACKAGE_END.split(requirement)[0]: requirement for requirement in _requirements(extra)}
+    return _pip("--force-reinstall", "--no-deps", *(bounds.get(name, name) for name in names))
+
+
+def install_package(name: str, parent: Path = _PARENT) -> str:
+    """The shell command that installs a package that this one needs always, or this one itself.
+
+    Args:
+        name: Its name on the index.
+        parent: The folder in which this package lies.
+    """
+    if name == _NAME and _is_checkout(parent):
+        return _pip("-e", str(parent))
+    return _pip(*_required(name))
+
+
+def rebuild_llama_cpp() -> str:
+    """The shell command that compiles llama.cpp anew on this machine."""
+    (llama_cpp,) = _required(_LLAMA_CPP)
+    return _pip("--force-reinstall", "--no-deps", "--no-cache-dir", "--no-binary", _LLAMA_CPP, llama_cpp)
+
+
+def build_llama_server(parent: Path = _PARENT) -> str:
+    """How to come by the program llama-server, as a sentence; what builds it lies in checkouts alone.
+
+    Args:
+        parent: The folder in which this package lies.
+    """
+    if _is_checkout(parent):
+        python = shlex.quote(sys.executable or "python3")
+        return f"`cd {shlex.quote(str(parent))} && {python} -m benchmarks.build_llama_server` builds it."
+    return "Build it from https://github.com/ggml-org/llama.cpp."
+
+
+def _is_checkout(folder: Path) -> bool:
+    """Whether a folder holds this project's own pyproject.toml; site-packages may hold that of another."""
+    try:
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8")).get("project")
+    except (OSError, ValueError):
+        return False
+    return isinstance(project, dict) and project.get("name") == _NAME
+
+
+def _required(name: str) -> list[str]:
+    """A package with its bounds, or its bare name where nothing is known of it."""
+    return [entry for entry in _requirements("") if _PACKAGE_END.split(entry)[0] == name] or [name]
+
+
+def _requirements(extra: str) -> list[str]:
+    """What an extra requires, with its bounds; "" for what is always required."""
+    try:
+        lines = requires(_NAME) or []
+    except PackageNotFoundError:
+        return []
+    found = []
+    for line in lines:
+        requirement, _, marker = line.partition(";")
+        named = _EXTRA.search(marker)
+        if (named.group(1) if named else "") == extra:
+            found.append(requirement.strip())
+    return found
+
+
+def _pip(*arguments: str) -> str:
+    """The command for this interpreter, whose environment may have been made by uv, without pip."""
+    python = sys.executable or "python3"
+    command = [python, "-m", "pip", "install"]
+    if find_spec("pip") is None and shutil.which("uv"):
+        command = ["uv", "pip", "install", "--python", python]
+    return shlex.join([*command, *arguments])

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from types import NoneType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cascade.arguments import one_of, text, texts
 from cascade.errors import ConfigError
-from cascade.outlook import Outlook
-from cascade.prior_stage import PriorStage, Source
-from cascade.stage import ANY_TIER, BASE, Question, Stage, Target
+from cascade.profile import Outlook
+from cascade.stages import ANY_TIER, BASE, PriorStage, Question, Source, Stage, Target
 
 _ROUNDING = 0.01  # how far shares that sum to 1 may be off
 
@@ -277,3 +276,50 @@ class Cascade:
         for label in self.labels:
             if Target(label, is_label=True) not in reached:
                 self._refuse("labels", f"no answer leads to {label!r}", "Lead one to it or remove the label")
+
+
+def described(cascade: Cascade) -> dict[str, Any]:
+    """What a cascade asks, of whom, and where answers lead, as JSON can hold it."""
+    return {
+        "name": cascade.name,
+        "instructions": cascade.instructions,
+        "labels": list(cascade.labels),
+        "dropped": cascade.dropped,
+        "prior_stage": _prior_dict(cascade.prior_stage) if cascade.prior_stage else None,
+        "stages": [
+            {
+                "name": stage.name,
+                "combine": str(stage.combine),
+                "questions": [_question_dict(tier, question) for tier, question in stage.questions.items()],
+                "yes": _target_dict(stage.yes),
+                "no": _target_dict(stage.no),
+            }
+            for stage in cascade.stages
+        ],
+    }
+
+
+def _prior_dict(stage: PriorStage) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "source": str(stage.source),
+        "lower": stage.lower,
+        "upper": stage.upper,
+        "yes": _target_dict(stage.yes),
+        "no": _target_dict(stage.no),
+    }
+
+
+def _question_dict(tier: str, question: Question) -> dict[str, Any]:
+    return {
+        **({"tier": tier} if tier else {}),
+        "marker": question.marker,
+        "wording": question.wording,
+        "adapter": question.adapter,
+        "threshold": question.threshold,
+        **({"negated": question.negated} if question.negated else {}),
+    }
+
+
+def _target_dict(target: Target) -> dict[str, str]:
+    return {"label" if target.is_label else "stage": target.name}

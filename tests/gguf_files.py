@@ -12,7 +12,7 @@ import numpy as np
 from gguf import GGUFValueType
 from numpy.typing import NDArray
 
-from cascade.gguf_file import GGUFFile, MetaValue, Value, read_gguf
+from cascade.models.gguf import GGUFFile, MetaValue, Value, read_gguf
 
 BYTES = [chr(code) for code in (*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324))]
 TOKENS = (*BYTES, "ye", "yes", "no", "<|endoftext|>")

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cascade import Item, Task
-from cascade.adapters import ModelSet
-from cascade.backends.base import Probe, Wave
-from cascade.backends.native import ContextSize, NativeModel
-from cascade.backends.runner import LlamaRunner
+from cascade.backends.base import Probe, Stop, Wave
+from cascade.backends.llama.native import ContextSize, NativeModel
+from cascade.backends.llama.runner import LlamaRunner
+from cascade.models.model_set import ModelSet
+from cascade.probability import p_yes
 from cascade.prompt import Node, PromptBuilder, prompt_format
-from cascade.scoring import p_yes
-from cascade.stage import BASE
-from cascade.stop import Stop
+from cascade.stages import BASE
 from cascade.tree import Cascade
 
 

@@ -14,16 +14,15 @@ import httpx
 from fastapi.telemetry import TelemetryConfig
 
 from cascade import Engine, Item, ScriptedBackend, Task
-from cascade.admission import Rules
-from cascade.backends.base import Scores, Wave
+from cascade.backends.base import Scores, Stop, Wave
 from cascade.backends.scripted import Script
-from cascade.engine_settings import EngineSettings
-from cascade.observer import Observer
+from cascade.engine.admission import Rules
+from cascade.engine.engine import EngineSettings
+from cascade.engine.observer import Observer
 from cascade.service.app import make_app
 from cascade.service.metrics import Metrics
 from cascade.service.server import Server, listen, url_of
 from cascade.service.settings import ServiceSettings
-from cascade.stop import Stop
 from tests.shipped import CASCADES
 
 ADAPTERS = frozenset(name for cascade in CASCADES.values() for name in cascade.adapters())

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType, GGUFValueType
 
-from cascade.adapter_facts import AdapterFacts, check_adapter
-from cascade.adapters import Hub, file_hash, load_model_set, unchanged
-from cascade.config import AdapterConfig, Config, ModelConfig
+from cascade.config.schema import AdapterConfig, Config, ModelConfig
 from cascade.errors import ConfigError, ModelFileError
-from cascade.extras import install_extra
-from cascade.gguf_file import GGUFFile, MetaValue, TensorInfo, read_gguf
-from cascade.model_facts import ModelFacts, check_model
+from cascade.machine import install_extra
+from cascade.models.base_model import ModelFacts, check_model
+from cascade.models.gguf import GGUFFile, MetaValue, TensorInfo, read_gguf
+from cascade.models.lora import AdapterFacts, check_adapter
+from cascade.models.model_set import Hub, file_hash, load_model_set, unchanged
 from tests.gguf_files import TOKENS, Lora, array, changed, count, single, text, write_adapter, write_model
 
 BASE_HASH = "ab" * 32
@@ -272,8 +272,8 @@ HUB_MODEL = ModelConfig(repo_id="Qwen/Qwen3-0.6B-GGUF", filename="Qwen3-0.6B-Q8_
 def test_a_missing_hub_package_is_named() -> None:
     """Without huggingface_hub the error has the command that installs it."""
     code = (
-        "import sys; sys.modules['huggingface_hub'] = None; from cascade.adapters import Hub; "
-        "from cascade.config import ModelConfig; Hub().download(ModelConfig(repo_id='a/b', filename='c'))"
+        "import sys; sys.modules['huggingface_hub'] = None; from cascade.models.model_set import Hub; "
+        "from cascade.config.schema import ModelConfig; Hub().download(ModelConfig(repo_id='a/b', filename='c'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert f"Run `{install_extra('hub')}`, or give model.path." in done.stderr

@@ -31,9 +31,9 @@ from cascade import (
     Task,
     read_config,
 )
-from cascade.admission import Rules
-from cascade.engine_settings import EngineSettings
-from cascade.prompt_text import item_text
+from cascade.engine.admission import Rules
+from cascade.engine.engine import EngineSettings
+from cascade.prompt import item_text
 from tests.asyncs import run
 from tests.requests import plain_items
 from tests.shipped import CASCADES

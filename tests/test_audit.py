@@ -20,28 +20,23 @@ from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.audit.advice import Act, what_needs_data, what_to_drop, what_to_merge, where_it_errs
 from cascade.audit.audit import AuditTerms, audit
 from cascade.audit.coherence import coherence, opposite
-from cascade.audit.contrast import contrast
-from cascade.audit.duplicates import Duplicates, duplicates
 from cascade.audit.errors import KIND, REPOSITORY, TIER, slices_of
-from cascade.audit.examples import worst
 from cascade.audit.label_noise import honest_p, label_noise
 from cascade.audit.learning_curve import learning_curves
 from cascade.audit.likeness import likenesses
-from cascade.audit.question_rows import QuestionRows, question_rows
-from cascade.audit.rate import Bools, Ints, mean, rate
+from cascade.audit.questions import Duplicates, QuestionRows, duplicates, question_rows, worst
+from cascade.audit.rates import Bools, Ints, contrast, mean, rate, t_quantile, t_tail
 from cascade.audit.stage_value import stage_values
-from cascade.audit.student import t_quantile, t_tail
 from cascade.cli import main
 from cascade.cli.output import ExitCode
-from cascade.config import CascadeConfig
+from cascade.config.schema import CascadeConfig
+from cascade.dataset import Labelled
 from cascade.errors import ConfigError, InputError
-from cascade.prior_stage import PriorStage, Source
-from cascade.rows import Labelled
-from cascade.stage import ANY_TIER, Stage, Target
+from cascade.evaluation.replay import Replay, own_thresholds
+from cascade.evaluation.scored import ScoredTasks
+from cascade.evaluation.scoring import score_tasks
+from cascade.stages import ANY_TIER, PriorStage, Source, Stage, Target
 from cascade.tree import Cascade
-from cascade.tuning.outcome import Replay, own_thresholds
-from cascade.tuning.scored import ScoredTasks
-from cascade.tuning.scoring import score_tasks
 from tests.shipped import CASCADES, questions_alone, shipped_text
 
 

@@ -25,18 +25,17 @@ from cascade import (
     Status,
     read_config,
 )
-from cascade.admission import Rules
-from cascade.backends.base import Scores, Wave
+from cascade.backends.base import Scores, Stop, Wave
 from cascade.budget import NO_LIMIT, budget_of
-from cascade.engine_settings import EngineSettings, settings_of
-from cascade.expectation import Expectation
-from cascade.outlook import Outlook, Prior
-from cascade.outlook_file import read_outlook, write_outlook
-from cascade.request import Request
-from cascade.stage import Target
-from cascade.stop import Stop
+from cascade.config.profile import read_outlook, write_outlook
+from cascade.engine.admission import Rules
+from cascade.engine.engine import EngineSettings, settings_of
+from cascade.engine.item_state import Walk
+from cascade.engine.online_profile import Expectation
+from cascade.engine.request import Request
+from cascade.profile import Outlook, Prior
+from cascade.stages import Target
 from cascade.tree import Cascade
-from cascade.walk import Walk
 from tests.requests import files, plain_items
 from tests.shipped import CASCADES, shipped_text
 

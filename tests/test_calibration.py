@@ -9,15 +9,14 @@ import pytest
 
 from benchmarks.promise import question, two_stages
 from cascade import Engine, Item, ScriptedBackend
-from cascade.cli.calibration_table import calibration_rows, show_calibration
 from cascade.cli.output import results
-from cascade.curve import KNOTS, Curve
-from cascade.metrics import calibration_error, calibration_error_beyond_chance
-from cascade.scoring import p_yes
-from cascade.stage import Target
+from cascade.cli.tune_output import calibration_rows, show_calibration
+from cascade.evaluation.calibration import Calibrated, calibrate
+from cascade.evaluation.metrics import calibration_error, calibration_error_beyond_chance
+from cascade.evaluation.scored import ScoredTasks
+from cascade.probability import KNOTS, Curve, p_yes
+from cascade.stages import Target
 from cascade.tree import Cascade
-from cascade.tuning.calibration import Calibrated, calibrate
-from cascade.tuning.scored import ScoredTasks
 
 FIRST = replace(two_stages().first, yes=Target("keep", is_label=True))
 ONE = replace(two_stages(), stages=(FIRST,))

@@ -15,16 +15,15 @@ import pytest
 from benchmarks.promise import question, simulated, two_stages
 from cascade.cli import main
 from cascade.cli.output import ExitCode
+from cascade.config.thresholds import InputsConfig, ThresholdsFile, read_thresholds, write_thresholds
 from cascade.errors import ConfigError
-from cascade.inputs_file import InputsConfig
-from cascade.scoring import logit, p_yes
-from cascade.stage import Stage, Target
-from cascade.thresholds_file import ThresholdsFile, read_thresholds, write_thresholds
+from cascade.evaluation.scored import ScoredTasks
+from cascade.evaluation.targets import Measure, Unit
+from cascade.probability import logit, p_yes
+from cascade.stages import Stage, Target
 from cascade.tree import Cascade
-from cascade.tuning.kept_promise import KeptPromise, Promised, Verdict, judged, kept_promise
-from cascade.tuning.measure import Measure, Unit
+from cascade.tuning.check import KeptPromise, Promised, Verdict, judged, kept_promise
 from cascade.tuning.risk import tasks_needed as tasks_to_confirm
-from cascade.tuning.scored import ScoredTasks
 from cascade.tuning.shift import (
     ITEMS,
     LARGE,

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from cascade.backends.native_log import signals_held
+from cascade.backends.llama.log import signals_held
 from cascade.cli import main
 from cascade.cli.output import ExitCode, Settings, guarded
-from cascade.extras import install_package
+from cascade.machine import install_package
 
 COMMAND = (sys.executable, "-m", "cascade")
 NAMES = (
@@ -258,7 +258,7 @@ def test_signals_are_held_back_where_they_would_be_lost() -> None:
 
 LOADING = """
 import logging, signal
-from cascade.engine import Engine
+from cascade.engine.engine import Engine
 
 class Pressing(logging.Handler):
     def emit(self, record):

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.config import Config, read_config, shipped_config
+from cascade.config.schema import Config, read_config, shipped_config
+from cascade.config.toml import toml_key, toml_text
 from cascade.errors import ConfigError
 from cascade.prompt import Limits
-from cascade.stage import ANY_TIER, Combine
-from cascade.toml_file import toml_key, toml_text
+from cascade.stages import ANY_TIER, Combine
 
 MODEL = """
 [model]

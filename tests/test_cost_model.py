@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.cost_model import CostModel
-from cascade.costs import SHORT, Costs, Work
+from cascade.backends.costs import SHORT, Costs, Work
+from cascade.engine.cost_model import CostModel
 
 TRUE = Work(
     calls=30.0,

@@ -14,16 +14,15 @@ import pytest
 from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.backends.scripted import ByteTokenizer
 from cascade.cli import main
-from cascade.cli.depth_command import choice_in_words
+from cascade.cli.depth import choice_in_words
 from cascade.cli.output import ExitCode
-from cascade.depth_choice import Certainty, Level, Runs, Terms, points_per_ms
-from cascade.depth_study import SHARES, DepthStudy
+from cascade.config.profile import read_outlook
+from cascade.dataset import Labelled
 from cascade.errors import ConfigError, InputError
-from cascade.metrics import macro_f1
-from cascade.one_call import label_starts
-from cascade.outlook import Outlook
-from cascade.outlook_file import read_outlook
-from cascade.rows import Labelled
+from cascade.evaluation.depth import SHARES, Certainty, DepthStudy, Level, Runs, Terms, points_per_ms
+from cascade.evaluation.metrics import macro_f1
+from cascade.evaluation.single_call import label_starts
+from cascade.profile import Outlook
 from tests.shipped import CASCADES
 
 PRECISION = replace(CASCADES["precision"], outlook=Outlook())

@@ -24,9 +24,8 @@ from cascade import (
     ServerError,
     Status,
 )
-from cascade.backends.base import Scores, Wave
+from cascade.backends.base import Scores, Stop, Wave
 from cascade.backends.scripted import Script
-from cascade.stop import Stop
 from tests.asyncs import run
 from tests.requests import files, plain_items, symbols
 from tests.shipped import CASCADES

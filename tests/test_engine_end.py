@@ -29,11 +29,11 @@ from cascade import (
     SeenWave,
     Wave,
 )
+from cascade.backends.base import Stop
 from cascade.backends.scripted import ByteTokenizer
-from cascade.engine_settings import EngineSettings
+from cascade.engine.engine import EngineSettings
+from cascade.engine.request import Request
 from cascade.prompt import Node
-from cascade.request import Request
-from cascade.stop import Stop
 from tests.asyncs import run
 from tests.requests import plain_items
 from tests.shipped import CASCADES

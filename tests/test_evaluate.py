@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cascade import Engine, Item, ScriptedBackend, Task
-from cascade.evaluate import Evaluation
-from cascade.rows import Labelled
+from cascade.dataset import Labelled
+from cascade.evaluation.evaluate import Evaluation
 from tests.shipped import CASCADES
 
 ADAPTERS = frozenset({"relevant", "primary", "supporting", "dependency", "co_change", "metadata"})

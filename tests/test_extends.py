@@ -17,10 +17,10 @@ from cascade import Config, Engine, Item
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.cli.tune_output import written
-from cascade.config import read_config, shipped_config
+from cascade.config.extends import read_layers
+from cascade.config.schema import read_config, shipped_config
+from cascade.config.thresholds import NoPromiseConfig, ThresholdsFile, write_thresholds
 from cascade.errors import ConfigError
-from cascade.layers import read_layers
-from cascade.thresholds_file import NoPromiseConfig, ThresholdsFile, write_thresholds
 
 SHIPPED = read_config(shipped_config())
 MINE = 0.7654321

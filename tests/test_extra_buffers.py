@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade.backends.embedded import context_size
-from cascade.backends.extra_buffers import (
+from cascade.backends.llama.extra_buffers import (
     Pair,
     Verdict,
     built_with,
@@ -24,9 +23,10 @@ from cascade.backends.extra_buffers import (
     probe,
     this_pair,
 )
-from cascade.backends.extra_buffers_process import logits, write_tiny_model
-from cascade.config import read_config
-from cascade.doctor import extra_buffers_finding
+from cascade.backends.llama.extra_buffers_worker import logits, write_tiny_model
+from cascade.backends.llama.open import context_size
+from cascade.cli.doctor import extra_buffers_finding
+from cascade.config.schema import read_config
 from cascade.errors import MachineError
 from tests.gguf_files import write_model
 

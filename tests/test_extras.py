@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade.extras import build_llama_server, install_again, install_extra, install_package, rebuild_llama_cpp
+from cascade.machine import build_llama_server, install_again, install_extra, install_package, rebuild_llama_cpp
 
 ROOT = Path(__file__).parent.parent
 EXTRAS = ("bench", "hub", "keyring", "languages", "serve", "telemetry", "train")

@@ -18,23 +18,21 @@ from benchmarks.few_tasks import simulated as three_scored
 from benchmarks.promise import question, simulated, two_stages
 from cascade import Engine, Item, Prior, Task
 from cascade.cli import main
-from cascade.cli.labelled_scores import LabelledScores
 from cascade.cli.output import ExitCode
-from cascade.cli.tune_fallback import tune_fallback
+from cascade.cli.score_file import LabelledScores
+from cascade.cli.tune_output import tune_fallback
+from cascade.config.thresholds import NoPromiseConfig, read_thresholds, write_thresholds
+from cascade.dataset import Labelled
 from cascade.errors import ConfigError, InputError
-from cascade.metrics import macro_f1
-from cascade.prior_stage import PriorStage, Source
-from cascade.rows import Labelled
-from cascade.stage import ANY_TIER, Combine, Stage, Target
-from cascade.thresholds_file import NoPromiseConfig, read_thresholds, write_thresholds
+from cascade.evaluation.calibration import pulled_beta
+from cascade.evaluation.metrics import macro_f1
+from cascade.evaluation.replay import Prices, Replay, own_thresholds
+from cascade.evaluation.scored import ScoredTasks
+from cascade.evaluation.targets import Measure
+from cascade.stages import ANY_TIER, Combine, PriorStage, Source, Stage, Target
 from cascade.tree import Cascade
-from cascade.tuning.calibration import pulled_beta
-from cascade.tuning.fallback import LEAST_TASKS, fallback
+from cascade.tuning.few_tasks import LEAST_TASKS, LabelReplay, fallback
 from cascade.tuning.label_model import LabelModel, with_drawn_labels
-from cascade.tuning.label_search import LabelReplay
-from cascade.tuning.measure import Measure
-from cascade.tuning.outcome import Prices, Replay, own_thresholds
-from cascade.tuning.scored import ScoredTasks
 from cascade.tuning.search import Wish
 from tests.shipped import CASCADES, write_shipped
 from tests.test_thresholds import ORIGIN, locked, write_data

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.errors import ModelFileError
-from cascade.gguf_file import ENTRY_LIMIT, GGUFFile, MetaValue, read_gguf
-from cascade.model_facts import check_labels, check_model
+from cascade.models.base_model import check_labels, check_model
+from cascade.models.gguf import ENTRY_LIMIT, GGUFFile, MetaValue, read_gguf
 from tests.gguf_files import TOKENS, WIDTH, Lora, array, changed, count, single, text, write_adapter, write_model
 
 COUNTS_AT = 8

@@ -11,9 +11,9 @@ import pytest
 
 from cascade.cli import main
 from cascade.cli.output import ExitCode
-from cascade.config import shipped_config
-from cascade.curve import KNOTS
-from cascade.thresholds_file import CalibrationConfig, ThresholdsFile, read_thresholds, write_thresholds
+from cascade.config.schema import shipped_config
+from cascade.config.thresholds import CalibrationConfig, ThresholdsFile, read_thresholds, write_thresholds
+from cascade.probability import KNOTS
 
 TIERS = ("dependency", "co_change", "metadata")
 CURVE = CalibrationConfig(kind="beta", values=tuple((KNOTS / 2).round(6).tolist()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade.backends.kv_store import KVStore, chunks
+from cascade.backends.llama.kv_cache import KVStore, chunks
 from cascade.prompt import Node, Segment
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from cascade import Engine, Item, ScriptedBackend, Status
 from cascade.budget import Budget
-from cascade.expectation import Expectation
-from cascade.fact_table import KEPT_SHARE, LEAST_SEEN, FactTable
-from cascade.outlook import Outlook
-from cascade.prior_fit import Examples, fit_prior, prior_auc
+from cascade.engine.online_profile import Expectation
+from cascade.evaluation.features import KEPT_SHARE, LEAST_SEEN, FactTable
+from cascade.evaluation.prior_fit import Examples, fit_prior, prior_auc
+from cascade.profile import Outlook
 from tests.requests import plain_items
 from tests.shipped import CASCADES
 

@@ -16,16 +16,15 @@ from pathlib import Path
 import pytest
 
 from cascade import BASE, Config, ConfigError, Engine, Item, ModelFileError, Task, read_config
-from cascade.adapters import ModelSet, load_model_set
 from cascade.backends.base import Probe, Wave
-from cascade.backends.embedded import open_backend
-from cascade.backends.native import ContextSize, NativeModel
-from cascade.backends.native_rows import Rows, Run
-from cascade.backends.runner import LlamaRunner
-from cascade.prompt import Limits, Node, PromptBuilder, Segment, prompt_format
-from cascade.prompt_text import one_line
-from cascade.scoring import p_yes
-from cascade.stage import Question
+from cascade.backends.llama.batch_rows import Rows, Run
+from cascade.backends.llama.native import ContextSize, NativeModel
+from cascade.backends.llama.open import open_backend
+from cascade.backends.llama.runner import LlamaRunner
+from cascade.models.model_set import ModelSet, load_model_set
+from cascade.probability import p_yes
+from cascade.prompt import Limits, Node, PromptBuilder, Segment, one_line, prompt_format
+from cascade.stages import Question
 from cascade.tree import Cascade
 from tests.asyncs import run
 from tests.gguf_files import TOKENS, Lora, write_adapter, write_model

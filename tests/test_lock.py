@@ -9,11 +9,11 @@ from typing import Any, Literal
 import pytest
 
 from cascade import Engine
-from cascade.config import AdapterConfig, Config
+from cascade.config.lock import check_locks, questions_at_hand, questions_fingerprint
+from cascade.config.schema import AdapterConfig, Config
+from cascade.config.thresholds import ThresholdsFile
 from cascade.errors import ConfigError
-from cascade.lock import check_locks, questions_at_hand, questions_fingerprint
 from cascade.report import Provenance
-from cascade.thresholds_file import ThresholdsFile
 from tests.shipped import CASCADES, questions_alone
 
 SHIPPED = questions_alone()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cascade.metrics import (
+from cascade.evaluation.metrics import (
     accuracy,
     auc,
     auc_per_task,

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from cascade import ClosedError, DecodeError, ModelFileError
-from cascade.backends.native import ContextSize, NativeModel
-from cascade.backends.native_rows import Rows, Run
-from cascade.backends.native_vocabulary import load_vocabulary
-from cascade.backends.quantize import Quantisation, quantize
+from cascade.backends.llama.batch_rows import Rows, Run
+from cascade.backends.llama.native import ContextSize, NativeModel
+from cascade.backends.llama.tokenizer import load_vocabulary
 from cascade.errors import MachineError
 from cascade.machine import memory_left, n_cores, n_threads, need_memory
+from cascade.models.quantize import Quantisation, quantize
 from tests.gguf_files import TOKENS, write_adapter, write_model
 
 SIZE = ContextSize(n_ctx=256, n_seq_max=4, n_batch=32, n_threads=1)
@@ -134,8 +134,8 @@ _LITTLE = """
 import resource, sys
 from pathlib import Path
 from cascade.backends import embedded
-from cascade.config import read_config
-from cascade.engine import Engine
+from cascade.config.schema import read_config
+from cascade.engine.engine import Engine
 from cascade.errors import MachineError
 from cascade.items import Item
 

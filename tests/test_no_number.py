@@ -22,14 +22,13 @@ from cascade import (
     read_config,
     shipped_config,
 )
-from cascade.adapters import ModelSet, load_model_set
-from cascade.backends.base import Probe, Scores, Wave
-from cascade.backends.native import ContextSize
+from cascade.backends.base import Probe, Scores, Stop, Wave
+from cascade.backends.llama.native import ContextSize
 from cascade.cli import main
 from cascade.cli.output import ExitCode
+from cascade.models.model_set import ModelSet, load_model_set
+from cascade.probability import p_yes
 from cascade.report import Report
-from cascade.scoring import p_yes
-from cascade.stop import Stop
 from tests.asyncs import run
 from tests.gguf_files import write_filled
 from tests.requests import files, plain_items, symbols

@@ -13,8 +13,8 @@ from benchmarks.promise import simulated, two_stages
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.cli.tune_output import file_of, show
-from cascade.thresholds_file import read_thresholds, write_thresholds
-from cascade.tuning.measure import Measure
+from cascade.config.thresholds import read_thresholds, write_thresholds
+from cascade.evaluation.targets import Measure
 from cascade.tuning.search import Wish, tune
 from tests.shipped import write_shipped
 from tests.test_thresholds import ORIGIN

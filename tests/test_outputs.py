@@ -12,7 +12,7 @@ import pytest
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.errors import InputError, MachineError
-from cascade.output_file import check_output, whole_file, write_whole
+from cascade.files import check_output, whole_file, write_whole
 from tests.test_thresholds import write_data
 
 TARGET = ["--target", "recall=0.5"]

@@ -17,33 +17,31 @@ from hypothesis import strategies as st
 from benchmarks.promise import question, simulated, two_stages
 from cascade import Budget, Engine, Item, ScriptedBackend, Task
 from cascade.audit.advice import Act, Advice
+from cascade.audit.html.answers import confusion
+from cascade.audit.html.anytime import anytime
+from cascade.audit.html.chart import Axis, Bars, Cells, Chart, Dots, Line, Table
+from cascade.audit.html.error_slices import error_slices
+from cascade.audit.html.examples import worst_examples
+from cascade.audit.html.page import PAGE, Known, write_page
+from cascade.audit.html.palette import DARK, LIGHT, Palette
+from cascade.audit.html.pareto import fronts
+from cascade.audit.html.png import write_pngs
+from cascade.audit.html.reliability import reliabilities
+from cascade.audit.html.subject import Subject
+from cascade.audit.html.svg import WIDTH, svg
 from cascade.cli import main
 from cascade.cli.output import ExitCode
+from cascade.config.profile import MadeForConfig
+from cascade.config.thresholds import HeldOutConfig, PromiseConfig, ThresholdsFile, write_thresholds
+from cascade.dataset import Labelled
 from cascade.errors import InputError, MachineError
-from cascade.made_for import MadeForConfig
-from cascade.metrics import calibration_error
-from cascade.outlook import Outlook, Prior
-from cascade.page.answers import confusion
-from cascade.page.anytime import anytime
-from cascade.page.chart import Axis, Bars, Cells, Chart, Dots, Line, Table
-from cascade.page.error_slices import error_slices
-from cascade.page.examples import worst_examples
-from cascade.page.front import fronts
-from cascade.page.page import PAGE, Known, write_page
-from cascade.page.palette import DARK, LIGHT, Palette
-from cascade.page.png import write_pngs
-from cascade.page.reliability import reliabilities
-from cascade.page.replay import replay
-from cascade.page.subject import Subject
-from cascade.page.svg import WIDTH, svg
-from cascade.prior_stage import PriorStage, Source
-from cascade.rows import Labelled
-from cascade.stage import ANY_TIER, Combine, Stage, Target
-from cascade.thresholds_file import HeldOutConfig, PromiseConfig, ThresholdsFile, write_thresholds
+from cascade.evaluation.metrics import calibration_error
+from cascade.evaluation.replay import Replay, replay
+from cascade.evaluation.scored import Origin, ScoredTasks
+from cascade.evaluation.scoring import described, score_tasks
+from cascade.profile import Outlook, Prior
+from cascade.stages import ANY_TIER, Combine, PriorStage, Source, Stage, Target
 from cascade.tree import Cascade
-from cascade.tuning.outcome import Replay
-from cascade.tuning.scored import Origin, ScoredTasks
-from cascade.tuning.scoring import described, score_tasks
 from tests.browser import NAMES, find_browser, look
 from tests.shipped import CASCADES, write_shipped
 

@@ -6,12 +6,12 @@ from math import inf
 
 from cascade.backends.scripted import ByteTokenizer
 from cascade.budget import NO_LIMIT, Budget
-from cascade.expectation import Expectation
-from cascade.planner import Planner, Room, Terms
+from cascade.engine.online_profile import Expectation
+from cascade.engine.planner import Planner, Room, Terms
+from cascade.engine.request import Request, new_request
+from cascade.engine.scheduler import PATIENCE_S, Schedule
 from cascade.prompt import FORMATS, PromptBuilder
 from cascade.report import Provenance
-from cascade.request import Request, new_request
-from cascade.schedule import PATIENCE_S, Schedule
 from tests.requests import plain_items
 from tests.shipped import CASCADES
 

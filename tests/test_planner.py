@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cascade.backends.costs import Costs
 from cascade.backends.scripted import ByteTokenizer
-from cascade.costs import Costs
-from cascade.expectation import Expectation
-from cascade.kept import Kept
-from cascade.planner import Planner, Room, Terms
+from cascade.engine.batch import Plan
+from cascade.engine.online_profile import Expectation
+from cascade.engine.planner import Planner, Room, Terms
+from cascade.engine.prefix_index import Kept
+from cascade.engine.request import Request, new_request
 from cascade.prompt import FORMATS, Limits, PromptBuilder
 from cascade.report import Provenance
-from cascade.request import Request, new_request
-from cascade.stage import BASE
-from cascade.wave import Plan
+from cascade.stages import BASE
 from tests.requests import files, symbols
 from tests.shipped import CASCADES
 

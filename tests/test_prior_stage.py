@@ -27,10 +27,9 @@ from cascade import (
 )
 from cascade.cli import main
 from cascade.cli.output import ExitCode
-from cascade.evaluate import Evaluation
-from cascade.prior_stage import PriorStage, Source
-from cascade.rows import Labelled
-from cascade.stage import ANY_TIER, Question, Stage, Target
+from cascade.dataset import Labelled
+from cascade.evaluation.evaluate import Evaluation
+from cascade.stages import ANY_TIER, PriorStage, Question, Source, Stage, Target
 from tests.shipped import shipped_text
 
 NO = Target("drop", is_label=True)

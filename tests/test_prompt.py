@@ -18,10 +18,13 @@ from cascade.prompt import (
     PromptBuilder,
     PromptFormat,
     Segment,
+    group_text,
+    item_text,
+    one_line,
     prompt_format,
+    seeds_text,
 )
-from cascade.prompt_text import group_text, item_text, one_line, seeds_text
-from cascade.stage import Question
+from cascade.stages import Question
 from tests.char_tokenizer import SPECIALS, CharTokenizer
 
 TASK = Task(text="Fix the parser", seeds=("src/parse.py", "src/lex.py"))

@@ -15,17 +15,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cascade.adapter_facts import check_adapter
-from cascade.backends.native import ContextSize, NativeModel
-from cascade.backends.native_rows import Rows, Run
-from cascade.backends.quantize import Quantisation, quantize, types
+from cascade.backends.llama.batch_rows import Rows, Run
+from cascade.backends.llama.native import ContextSize, NativeModel
 from cascade.cli import main
 from cascade.cli.output import ExitCode
-from cascade.config import shipped_config
+from cascade.config.schema import shipped_config
 from cascade.errors import MachineError
-from cascade.gguf_file import read_gguf
-from cascade.model_facts import check_model
-from cascade.model_formats import find_formats, matrix_type
+from cascade.models.base_model import check_model, find_formats, matrix_type
+from cascade.models.gguf import read_gguf
+from cascade.models.lora import check_adapter
+from cascade.models.quantize import Quantisation, quantize, types
 from tests.gguf_files import Lora, write_adapter, write_model
 
 SHIPPED = shipped_config().parent / "embedded.gguf"

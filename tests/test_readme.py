@@ -14,10 +14,10 @@ import pytest
 
 from cascade.cli import main
 from cascade.cli.output import ExitCode
-from cascade.config import read_config, shipped_config
+from cascade.config.schema import read_config, shipped_config
+from cascade.dataset import read_items, read_labelled
 from cascade.items import Item
 from cascade.report import Decision, Provenance, Report, Statistics, Status, Step
-from cascade.rows import read_items, read_labelled
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 

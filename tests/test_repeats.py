@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from cascade import Group, Item, Task
 from cascade.cli import main
 from cascade.cli.output import ExitCode
-from cascade.rows import Labelled
-from cascade.tuning.repeats import contradiction, distinct, fingerprint
+from cascade.dataset import Labelled
+from cascade.evaluation.repeats import contradiction, distinct, fingerprint
 from tests.test_thresholds import write_data
 
 ITEMS = (

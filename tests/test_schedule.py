@@ -14,15 +14,14 @@ from hypothesis import strategies as st
 from cascade import Status
 from cascade.backends.scripted import ByteTokenizer
 from cascade.budget import NO_LIMIT, Budget
-from cascade.demand import by_depth
-from cascade.expectation import Expectation
-from cascade.outlook import Outlook
-from cascade.planner import Planner, Room, Terms
+from cascade.engine.online_profile import Expectation
+from cascade.engine.planner import Planner, Room, Terms
+from cascade.engine.request import Request, new_request
+from cascade.engine.scheduler import LONG_PATIENCE_S, PATIENCE_S, Schedule, by_depth, last_moment
+from cascade.profile import Outlook
 from cascade.prompt import FORMATS, Limits, PromptBuilder
 from cascade.report import Provenance
-from cascade.request import Request, new_request
-from cascade.schedule import LONG_PATIENCE_S, PATIENCE_S, Schedule, last_moment
-from cascade.stage import BASE
+from cascade.stages import BASE
 from tests.requests import plain_items
 from tests.shipped import CASCADES
 

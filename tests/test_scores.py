@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from cascade.errors import InputError
-from cascade.fact_table import FactTable
-from cascade.tuning.scored import Origin, ScoredTasks
-from cascade.tuning.scoring import load_scores, save_scores, scores_origin
+from cascade.evaluation.features import FactTable
+from cascade.evaluation.scored import Origin, ScoredTasks
+from cascade.evaluation.scoring import load_scores, save_scores, scores_origin
 from tests.shipped import CASCADES
 
 CASCADE = CASCADES["precision"]

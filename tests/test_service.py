@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from systemone import AsyncClient, Choice, Client, Noul, Score, SystemOneError
 
 from cascade import Engine
-from cascade.prompt_text import group_text, item_text
+from cascade.prompt import group_text, item_text
 from cascade.report import Report
 from cascade.service.metrics import Metrics
 from tests.asyncs import run

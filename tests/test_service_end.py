@@ -132,7 +132,7 @@ def test_spans_are_sent_where_the_variables_say() -> None:
         collector.shutdown()
         thread.join(PATIENCE_S)
     sent = b"".join(received)
-    for name in (b"POST /v1/cascades/{name}", b"cascade.request", b"cascade.wave", b"cascade.swap"):
+    for name in (b"POST /v1/cascades/{name}", b"cascade.engine.request", b"cascade.engine.batch", b"cascade.swap"):
         assert name in sent
 
 

@@ -12,10 +12,9 @@ import httpx
 import pytest
 
 from cascade import BackendError, ScriptedBackend
-from cascade.admission import Rules
-from cascade.backends.base import Scores, Wave
+from cascade.backends.base import Scores, Stop, Wave
+from cascade.engine.admission import Rules
 from cascade.service.settings import ServiceSettings
-from cascade.stop import Stop
 from tests.asyncs import run
 from tests.requests import plain_items, symbols
 from tests.service import ADAPTERS, PATIENCE_S, Service, Waiting, assert_problem, body_of, serving

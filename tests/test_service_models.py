@@ -10,10 +10,10 @@ import pytest
 
 from benchmarks.wire_server import Script, WireServer
 from cascade import BASE, ConfigError, Engine, ScriptedBackend
-from cascade.engine_settings import EngineSettings
+from cascade.engine.engine import EngineSettings
 from cascade.service.app import make_app
 from cascade.service.metrics import Metrics
-from cascade.stage import ANY_TIER, Question, Stage, Target
+from cascade.stages import ANY_TIER, Question, Stage, Target
 from cascade.tree import Cascade
 from tests.asyncs import run
 from tests.servers.configs import config, items, p_yes

@@ -11,13 +11,12 @@ import pytest
 
 from benchmarks.wire_server import Script, WireServer
 from cascade import Config, Engine, read_config
-from cascade.curve import KNOTS
-from cascade.lock import questions_at_hand
-from cascade.made_for import MadeForConfig
-from cascade.outlook_file import PriorConfig
-from cascade.service.bodies import CascadeBody, DecisionBody, StatsBody
+from cascade.config.lock import questions_at_hand
+from cascade.config.profile import MadeForConfig, PriorConfig
+from cascade.config.thresholds import ThresholdsFile
+from cascade.probability import KNOTS
 from cascade.service.metrics import Metrics
-from cascade.thresholds_file import ThresholdsFile
+from cascade.service.schemas import CascadeBody, DecisionBody, StatsBody
 from tests.requests import symbols
 from tests.service import PATIENCE_S, body_of, serving
 from tests.shipped import CASCADES as QUESTIONS

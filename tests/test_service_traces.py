@@ -16,11 +16,11 @@ from opentelemetry.trace import SpanKind, StatusCode
 from cascade import BackendError, Engine, ScriptedBackend
 from cascade.backends.base import Probe, Wave, WaveCost
 from cascade.cli.output import ExitCode
-from cascade.expectation import Expectation
-from cascade.extras import install_extra
-from cascade.observer import SeenWave
+from cascade.engine.observer import SeenWave
+from cascade.engine.online_profile import Expectation
+from cascade.engine.request import Request, new_request
+from cascade.machine import install_extra
 from cascade.prompt import Node, Segment
-from cascade.request import Request, new_request
 from cascade.service.telemetry import Traces, spans_of_calls
 from tests.asyncs import run
 from tests.requests import plain_items, symbols
@@ -83,8 +83,8 @@ def test_a_wave_of_several_requests_has_links_to_them() -> None:
     for request in requests:
         request.done.set_result([])
         traces.ended(request)
-    first, *others = (span.context.span_id for span in _named(exporter, "cascade.request"))
-    (seen,) = _named(exporter, "cascade.wave")
+    first, *others = (span.context.span_id for span in _named(exporter, "cascade.engine.request"))
+    (seen,) = _named(exporter, "cascade.engine.batch")
     assert _parent(seen) == first
     assert [link.context.span_id for link in seen.links] == others
     assert _times(seen) == (10**9, 10**9 + 10**6)
@@ -97,8 +97,8 @@ async def test_every_request_of_many_has_its_waves() -> None:
     service = Service(ScriptedBackend(dict.fromkeys(ADAPTERS, 0.1), ADAPTERS), observers=(traces,))
     with service.engine as engine:
         await asyncio.gather(*(engine.aclassify(f"task {at}", plain_items(2)) for at in range(10)))
-    ids = {span.context.span_id for span in _named(exporter, "cascade.request")}
-    waves = _named(exporter, "cascade.wave")
+    ids = {span.context.span_id for span in _named(exporter, "cascade.engine.request")}
+    waves = _named(exporter, "cascade.engine.batch")
     served = [{_parent(wave), *(link.context.span_id for link in wave.links)} for wave in waves]
     assert len(ids) == 10
     assert set.union(*served) == ids
@@ -111,7 +111,7 @@ def test_what_fails_is_an_error_in_its_spans() -> None:
     with Service(backend, observers=(traces,)).engine as engine, pytest.raises(BackendError):
         engine.classify("t", plain_items(2))
     statuses = {span.name: span.status.status_code for span in exporter.get_finished_spans()}
-    assert statuses == {"cascade.request": StatusCode.ERROR, "cascade.wave": StatusCode.ERROR}
+    assert statuses == {"cascade.engine.request": StatusCode.ERROR, "cascade.engine.batch": StatusCode.ERROR}
 
 
 @run
@@ -128,7 +128,7 @@ async def test_a_request_is_the_child_of_its_call_and_that_of_its_callers_span()
             await client.post("/v1/cascades/precision", json={"task": "t", "items": [{"id": "1", "name": "a"}]})
             await client.post("/v1/systemone", json={"state": "s", "questions": questions, "model": "base"})
     calls = {span.context.span_id: span for span in exporter.get_finished_spans() if span.kind is SpanKind.SERVER}
-    requests = _named(exporter, "cascade.request")
+    requests = _named(exporter, "cascade.engine.request")
     assert len(calls) == len(requests) == 2
     assert {_parent(request) for request in requests} == calls.keys()
     assert {_parent(call) for call in calls.values()} == {int(caller, 16)}
@@ -153,7 +153,7 @@ def test_an_observer_that_raises_hurts_nobody(caplog: pytest.LogCaptureFixture) 
     traces, exporter = _traces()
     with Service(observers=(_Failing(), traces)).engine as engine:
         assert len(engine.classify("t", plain_items(3)).decisions) == 3
-    assert len(_named(exporter, "cascade.request")) == 1
+    assert len(_named(exporter, "cascade.engine.request")) == 1
     assert "an observer failed" in caplog.text
 
 

@@ -14,22 +14,21 @@ from hypothesis import strategies as st
 
 from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.audit.audit import audit
-from cascade.cli.labelled_tasks import labelled_tasks
-from cascade.depth_choice import Terms
-from cascade.depth_study import DepthStudy
-from cascade.evaluate import Evaluation
+from cascade.cli.score_file import labelled_tasks
+from cascade.dataset import Labelled
+from cascade.evaluation.calibration import pulled_beta
+from cascade.evaluation.depth import DepthStudy, Terms
+from cascade.evaluation.evaluate import Evaluation
+from cascade.evaluation.replay import deciding
+from cascade.evaluation.scored import ScoredTasks
+from cascade.evaluation.scoring import score_tasks
+from cascade.evaluation.targets import Measure
 from cascade.report import Step
-from cascade.rows import Labelled
-from cascade.service.systemone_plan import Answer
-from cascade.stage import ANY_TIER, BASE
+from cascade.service.systemone import Answer
+from cascade.stages import ANY_TIER, BASE
 from cascade.tree import Cascade
-from cascade.tuning.calibration import pulled_beta
-from cascade.tuning.fallback import fallback
+from cascade.tuning.few_tasks import fallback
 from cascade.tuning.label_model import LabelModel
-from cascade.tuning.measure import Measure
-from cascade.tuning.outcome import deciding
-from cascade.tuning.scored import ScoredTasks
-from cascade.tuning.scoring import score_tasks
 from cascade.tuning.search import Wish
 from cascade.tuning.surface import keeps_on_yes
 from tests.test_tree import diamond, trees, ways_of

@@ -8,18 +8,18 @@ from dataclasses import replace
 import pytest
 
 from cascade import BASE, Cascade, Engine, Outlook
-from cascade.admission import Rules
-from cascade.backends.embedded import open_backend
+from cascade.backends.costs import Costs
+from cascade.backends.llama.open import open_backend
 from cascade.backends.scripted import ByteTokenizer
-from cascade.costs import Costs
-from cascade.engine_settings import EngineSettings
-from cascade.expectation import Expectation
-from cascade.planner import Planner, Room, Terms
+from cascade.engine.admission import Rules
+from cascade.engine.batch import Plan
+from cascade.engine.engine import EngineSettings
+from cascade.engine.online_profile import Expectation
+from cascade.engine.planner import Planner, Room, Terms
+from cascade.engine.request import new_request
 from cascade.prompt import FORMATS, PromptBuilder
 from cascade.report import Provenance
-from cascade.request import new_request
-from cascade.stage import Target
-from cascade.wave import Plan
+from cascade.stages import Target
 from tests.requests import plain_items, symbols
 from tests.shipped import CASCADES, SHIPPED
 

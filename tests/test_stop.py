@@ -11,12 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from cascade import Config, read_config, shipped_config
-from cascade.adapters import load_model_set
-from cascade.backends.base import Probe, Scores, Wave
-from cascade.backends.native import ContextSize
+from cascade.backends.base import Probe, Scores, Stop, Wave
+from cascade.backends.llama.native import ContextSize
+from cascade.models.model_set import load_model_set
+from cascade.probability import p_yes
 from cascade.prompt import Node
-from cascade.scoring import p_yes
-from cascade.stop import Stop
 from tests.requests import files, symbols
 from tests.rig import AfterCalls, Rig, probes_of
 

@@ -12,10 +12,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from cascade.cli.decision_table import show_decisions
 from cascade.cli.output import plain
-from cascade.cli.sheet import Sheet
-from cascade.config import read_config, shipped_config
+from cascade.cli.tables import Sheet, show_decisions
+from cascade.config.schema import read_config, shipped_config
 from cascade.items import Group, Item
 from cascade.report import Decision, Provenance, Status, Step
 from tests.terminal import on_terminal

@@ -15,15 +15,15 @@ from benchmarks.promise import measured, simulated, two_stages
 from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.cli import main
 from cascade.cli.output import ExitCode
+from cascade.config.thresholds import read_thresholds
+from cascade.dataset import Labelled
 from cascade.errors import ConfigError, InputError
+from cascade.evaluation.latency import prices_of
+from cascade.evaluation.replay import Prices, Replay
+from cascade.evaluation.scored import ScoredTasks
+from cascade.evaluation.targets import Gauge, Measure, Unit
 from cascade.prompt import Limits
-from cascade.rows import Labelled
-from cascade.stage import ANY_TIER
-from cascade.thresholds_file import read_thresholds
-from cascade.tuning.measure import Gauge, Measure, Unit
-from cascade.tuning.outcome import Prices, Replay
-from cascade.tuning.prices import prices_of
-from cascade.tuning.scored import ScoredTasks
+from cascade.stages import ANY_TIER
 from cascade.tuning.search import Wish, tune
 from cascade.tuning.surface import Cost
 from tests.shipped import CASCADES, shipped_text, write_shipped

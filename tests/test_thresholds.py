@@ -18,14 +18,16 @@ from benchmarks.promise import question, simulated, two_stages
 from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.cli import main
 from cascade.cli.output import ExitCode
-from cascade.config import CascadeConfig
+from cascade.config.schema import CascadeConfig
+from cascade.config.thresholds import ThresholdsFile, read_thresholds, write_thresholds
+from cascade.dataset import Labelled
 from cascade.errors import ConfigError, InputError
-from cascade.rows import Labelled
-from cascade.stage import ANY_TIER, Combine, Stage, Target
-from cascade.thresholds_file import ThresholdsFile, read_thresholds, write_thresholds
+from cascade.evaluation.calibration import calibrate, pool_adjacent_violators
+from cascade.evaluation.replay import Replay, deciding
+from cascade.evaluation.scored import Origin, ScoredTasks
+from cascade.evaluation.scoring import data_fingerprint, load_scores, save_scores, score_tasks
+from cascade.stages import ANY_TIER, Combine, Stage, Target
 from cascade.tree import Cascade
-from cascade.tuning.calibration import calibrate, pool_adjacent_violators
-from cascade.tuning.outcome import Replay, deciding
 from cascade.tuning.risk import (
     betting_p,
     betting_ps,
@@ -35,8 +37,6 @@ from cascade.tuning.risk import (
     holm,
     tasks_needed,
 )
-from cascade.tuning.scored import Origin, ScoredTasks
-from cascade.tuning.scoring import data_fingerprint, load_scores, save_scores, score_tasks
 from cascade.tuning.search import Wish, tune
 from cascade.tuning.surface import Cost
 from tests.shipped import CASCADES, questions_alone, write_shipped

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cascade.errors import ConfigError, ItemError
 from cascade.items import Item
-from cascade.stage import ANY_TIER, BASE, Combine, Question, Stage, Target
+from cascade.stages import ANY_TIER, BASE, Combine, Question, Stage, Target
 from cascade.tree import Cascade
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade.backends.kv_store import Entry, KVStore
-from cascade.backends.trie_calls import Stretch, calls
+from cascade.backends.llama.decode_calls import Stretch, calls
+from cascade.backends.llama.kv_cache import Entry, KVStore
 from cascade.prompt import Node, Segment
 
 

@@ -14,20 +14,18 @@ from hypothesis import strategies as st
 from benchmarks.promise import question, simulated, two_stages
 from cascade import Cascade, Engine, Item, ScriptedBackend, Task
 from cascade.cli.tune_output import file_of
+from cascade.config.thresholds import InputsConfig, read_thresholds, write_thresholds
+from cascade.dataset import Labelled
 from cascade.errors import InputError
-from cascade.inputs_file import InputsConfig
-from cascade.metrics import auc
-from cascade.prior_stage import LOWER, UPPER, PriorStage, Source
-from cascade.rows import Labelled
-from cascade.scoring import logit, p_yes
-from cascade.stage import ANY_TIER, Combine, Stage, Target
-from cascade.thresholds_file import read_thresholds, write_thresholds
-from cascade.tuning.kept_promise import Promised, kept_promise
-from cascade.tuning.measure import Gauge, Measure, Unit, figure_of
-from cascade.tuning.outcome import Prices, Replay, known_priors, own_thresholds
-from cascade.tuning.priors import priors_of, with_prior, with_prior_scores
-from cascade.tuning.scored import Origin, ScoredTasks
-from cascade.tuning.scoring import score_tasks
+from cascade.evaluation.metrics import auc
+from cascade.evaluation.prior_fit import priors_of, with_prior, with_prior_scores
+from cascade.evaluation.replay import Prices, Replay, known_priors, own_thresholds
+from cascade.evaluation.scored import Origin, ScoredTasks
+from cascade.evaluation.scoring import score_tasks
+from cascade.evaluation.targets import Gauge, Measure, Unit, figure_of
+from cascade.probability import logit, p_yes
+from cascade.stages import ANY_TIER, LOWER, UPPER, Combine, PriorStage, Source, Stage, Target
+from cascade.tuning.check import Promised, kept_promise
 from cascade.tuning.search import Wish, tune
 from cascade.tuning.shift import Inputs, shifts
 from cascade.tuning.surface import Cost, Objective, Surface, free_keys

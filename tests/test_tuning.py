@@ -13,21 +13,29 @@ from pathlib import Path
 
 import pytest
 
-from cascade.adapters import ModelSet, load_model_set
-from cascade.backends.embedded import context_size, find_tuning, open_backend
-from cascade.backends.native import ContextSize, NativeModel
-from cascade.backends.trie_batch import ITEM, PREFIX, QUESTION, TrieBatch, cells
-from cascade.backends.tune import tune, tuning_key
+from cascade.backends.costs import Costs
+from cascade.backends.llama.autotune import tune, tuning_key
+from cascade.backends.llama.native import ContextSize, NativeModel
+from cascade.backends.llama.open import context_size, find_tuning, open_backend
+from cascade.backends.llama.timing import ITEM, PREFIX, QUESTION, TrieBatch, cells
+from cascade.backends.llama.tuned_settings import (
+    Shapes,
+    Tuning,
+    TuningKey,
+    check_can_save,
+    clearly_best,
+    load_tuning,
+    save_tuning,
+    tuning_path,
+)
+from cascade.cli.doctor_speed import described, speed
 from cascade.cli.output import ExitCode
-from cascade.config import ModelConfig, read_config, shipped_config
-from cascade.costs import Costs
-from cascade.doctor_speed import described, speed
-from cascade.engine import Engine
+from cascade.config.schema import ModelConfig, read_config, shipped_config
+from cascade.engine.engine import Engine
 from cascade.errors import DecodeError, MachineError
-from cascade.gguf_file import read_gguf
-from cascade.model_facts import check_model
-from cascade.tuned import Shapes, Tuning, TuningKey, clearly_best
-from cascade.tuning_file import check_can_save, load_tuning, save_tuning, tuning_path
+from cascade.models.base_model import check_model
+from cascade.models.gguf import read_gguf
+from cascade.models.model_set import ModelSet, load_model_set
 from tests.gguf_files import write_model
 from tests.requests import symbols
 

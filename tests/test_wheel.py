@@ -62,7 +62,7 @@ def test_a_wheel_carries_the_package_and_the_shipped_set(project: Path) -> None:
         (project / "adapters" / name).write_bytes(b"GGUF")
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "cascade").rglob("*.py")}
     shipped = {f"cascade/shipped/{name}" for name in (*TABLES, "embedded.gguf", "relevant.gguf")}
-    assert files(wheel(project)) == modules | shipped | {"cascade/py.typed", "cascade/page/page.html"}
+    assert files(wheel(project)) == modules | shipped | {"cascade/py.typed", "cascade/audit/html/template.html"}
 
 
 def test_a_wheel_can_be_built_before_there_are_adapters(project: Path) -> None:
@@ -76,7 +76,7 @@ def test_an_unpacked_wheel_finds_its_shipped_config(project: Path, tmp_path: Pat
     with zipfile.ZipFile(wheel(project)) as opened:
         opened.extractall(tmp_path / "site")  # noqa: S202  our own wheel
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from cascade.config import read_config, shipped_config; "
+        "import sys; sys.path.insert(0, sys.argv[1]); from cascade.config.schema import read_config, shipped_config; "
         "print(shipped_config()); read_config(shipped_config())"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "site")]

@@ -33,9 +33,8 @@ from adapters.recipe.model import Judge, Shape
 from adapters.recipe.tasks import read_tasks
 from adapters.recipe.teacher import Soft, soft_targets
 from adapters.recipe.train import Goal, Schedule, train
-from cascade.config import read_config
-from cascade.prompt import FORMATS, PromptBuilder
-from cascade.prompt_text import group_text, item_text
+from cascade.config.schema import read_config
+from cascade.prompt import FORMATS, PromptBuilder, group_text, item_text
 
 SEED = 7
 RANK, ALPHA = 16, 32.0

@@ -20,10 +20,10 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from adapters.recipe.tasks import WITHIN_CLASSES, read_tasks
-from cascade.candidates.commits import CommitTask
-from cascade.config import read_config
+from cascade.config.schema import read_config
+from cascade.evaluation.commits import CommitTask
+from cascade.evaluation.metrics import auc, auc_per_task
 from cascade.items import Item
-from cascade.metrics import auc, auc_per_task
 from cascade.tree import Cascade
 
 _FACT = re.compile(r"([a-z]+)(\d+)$")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from adapters.recipe.model import COMPUTE, Packed, Rows
-from cascade.candidates.commits import CommitTask
+from cascade.evaluation.commits import CommitTask
 from cascade.items import Item
 from cascade.prompt import Node, PromptBuilder
 from cascade.tree import Cascade

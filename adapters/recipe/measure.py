@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from adapters.recipe.tasks import WITHIN_CLASSES
-from cascade.backends.embedded import open_backend
-from cascade.config import read_config, shipped_config
-from cascade.engine import Engine
-from cascade.evaluate import Evaluation, Tally
-from cascade.metrics import best_f1_threshold, f1
-from cascade.rows import Labelled, read_labelled
-from cascade.stage import ANY_TIER, BASE
+from cascade.backends.llama.open import open_backend
+from cascade.config.schema import read_config, shipped_config
+from cascade.dataset import Labelled, read_labelled
+from cascade.engine.engine import Engine
+from cascade.evaluation.evaluate import Evaluation, Tally
+from cascade.evaluation.metrics import best_f1_threshold, f1
+from cascade.stages import ANY_TIER, BASE
 from cascade.tree import Cascade
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cascade.candidates.commits import CommitTask
+from cascade.evaluation.commits import CommitTask
 
 WITHIN_CLASSES = "supporting, classes only"
 """Name of the last question where it is put to classes alone."""

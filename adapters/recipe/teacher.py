@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from adapters.recipe.baselines import facts_of, fit
-from cascade.candidates.commits import CommitTask
+from cascade.evaluation.commits import CommitTask
 from cascade.tree import Cascade
 
 FOLDS = 2

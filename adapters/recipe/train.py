@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from adapters.recipe.data import Ask, Packer, Row, Tree, sample
 from adapters.recipe.model import Judge, Packed
-from cascade.metrics import auc, auc_per_task
+from cascade.evaluation.metrics import auc, auc_per_task
 
 MAX_NORM = 1.0
 

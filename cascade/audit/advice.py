@@ -6,16 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from cascade.audit.contrast import MIN_TASKS
 from cascade.audit.errors import REPOSITORY, TIER, SliceErrors
 from cascade.audit.learning_curve import LearningCurve
 from cascade.audit.likeness import Likeness
-from cascade.audit.question_rows import question_name
+from cascade.audit.questions import question_name
+from cascade.audit.rates import MIN_TASKS
 from cascade.audit.stage_value import StageValue
-from cascade.metrics import counted
+from cascade.evaluation.metrics import counted
+from cascade.evaluation.scored import Key
 from cascade.tree import Cascade
 from cascade.tuning.risk import holm
-from cascade.tuning.scored import Key
 
 SIGNIFICANCE = 0.05
 """The chance that any slice at all is named where none errs more than the rest."""

@@ -10,22 +10,18 @@ import numpy as np
 
 from cascade.audit.advice import Advice, what_needs_data, what_to_drop, what_to_merge, where_it_errs
 from cascade.audit.coherence import Coherence
-from cascade.audit.duplicates import Duplicates, duplicates
-from cascade.audit.errors import Errors, SliceErrors, errors_of, slices_of
-from cascade.audit.examples import Example, worst
+from cascade.audit.errors import Errors, PriorAudit, SliceErrors, errors_of, prior_audit, slices, slices_of
 from cascade.audit.label_noise import LabelNoise, honest_p, label_noise
 from cascade.audit.learning_curve import LearningCurve, learning_curves
 from cascade.audit.likeness import Likeness, likenesses
-from cascade.audit.prior_audit import PriorAudit, prior_audit
-from cascade.audit.question_rows import question_rows
-from cascade.audit.slices import slices
+from cascade.audit.questions import Duplicates, Example, duplicates, question_rows, worst
 from cascade.audit.stage_value import StageValue, stage_values
+from cascade.dataset import Labelled
 from cascade.errors import InputError
-from cascade.rows import Labelled
+from cascade.evaluation.prior_fit import priors_of
+from cascade.evaluation.replay import Replay
+from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.tree import Cascade
-from cascade.tuning.outcome import Replay
-from cascade.tuning.priors import priors_of
-from cascade.tuning.scored import Key, ScoredTasks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cascade.audit.rate import Mean, mean
-from cascade.engine import Engine
-from cascade.rows import Labelled
-from cascade.stage import Stage
+from cascade.audit.rates import Mean, mean
+from cascade.dataset import Labelled
+from cascade.engine.engine import Engine
+from cascade.evaluation.scored import Key, ScoredTasks
+from cascade.stages import Stage
 from cascade.tree import Cascade
-from cascade.tuning.scored import Key, ScoredTasks
 
 N_TASKS, N_ITEMS = 50, 20
 """Most tasks of the sample, and most items of each."""

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.audit.contrast import contrast
-from cascade.audit.question_rows import QuestionRows
-from cascade.audit.rate import Bools, Ints, Rate, rate
-from cascade.stage import ANY_TIER
+from cascade.audit.questions import QuestionRows
+from cascade.audit.rates import Bools, Ints, Rate, contrast, rate
+from cascade.dataset import Labelled
+from cascade.evaluation.replay import Replay, own_thresholds
+from cascade.evaluation.scored import ScoredTasks
+from cascade.stages import ANY_TIER
 
 TIER, KIND, REPOSITORY = "tier", "kind", "repository"
 
@@ -114,4 +116,60 @@ def _slice(names: tuple[str, str, str, str], parts: Sequence[QuestionRows], insi
         errors=errors_of(wrong[inside], truths[inside], tasks[inside]),
         rest=errors_of(wrong[~inside], truths[~inside], tasks[~inside]),
         p_value=contrast(wrong, tasks, inside),
+    )
+
+
+def slices(scored: ScoredTasks, tasks: Sequence[Labelled]) -> Slices:
+    """Masks over all rows; an item that several tiers found is in each of their slices.
+
+    Args:
+        scored: The scores.
+        tasks: The tasks that were scored.
+    """
+    tiers = [item.tiers for labelled in tasks for item in labelled.items]
+    found = {
+        (TIER, tier): np.array([tier in given for given in tiers])
+        for tier in sorted({tier for given in tiers for tier in given})
+    }
+    for dimension, values in scored.slices.items():
+        found |= {(dimension, value): np.asarray(values == value) for value in np.unique(values).tolist() if value}
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriorAudit:
+    """What a prior stage settles, at its thresholds.
+
+    Attributes:
+        stage: Its name.
+        settled: Share of all items.
+        wrong_no: Of those that it answers with no, the share that matters.
+        wrong_yes: Of those that it answers with yes, the share that does not matter.
+    """
+
+    stage: str
+    settled: Rate
+    wrong_no: Rate
+    wrong_yes: Rate
+
+    def __str__(self) -> str:
+        """In words, with 95 % intervals."""
+        no, yes = self.wrong_no, self.wrong_yes
+        return (
+            f"{self.stage}: settles {self.settled} of the items unasked; {no} of its {no.n} noes matter, and {yes} of "
+            f"its {yes.n} yeses do not. What is said of questions is of all items, those settled included."
+        )
+
+
+def prior_audit(replay: Replay) -> PriorAudit | None:
+    """Of a cascade's prior stage, by what it goes by for each row; None where there is none."""
+    stage, settled = replay.cascade.prior_stage, replay.settled(own_thresholds(replay.cascade))
+    if stage is None or settled is None:
+        return None
+    (no, yes), tasks, matters = settled, replay.scored.tasks, replay.matters
+    return PriorAudit(
+        stage=stage.name,
+        settled=rate(no | yes, tasks),
+        wrong_no=rate(matters[no], tasks[no]),
+        wrong_yes=rate(~matters[yes], tasks[yes]),
     )

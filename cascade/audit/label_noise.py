@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.audit.question_rows import QuestionRows
-from cascade.audit.rate import Array, Bools, Rate, rate
+from cascade.audit.questions import QuestionRows
+from cascade.audit.rates import Array, Bools, Rate, rate
+from cascade.evaluation.calibration import N_FOLDS, calibrate
+from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.tree import Cascade
-from cascade.tuning.calibration import N_FOLDS, calibrate
-from cascade.tuning.scored import Key, ScoredTasks
 
 _SUREST = 0.05
 """Share of a question's rows at either end of its ranking that the bound looks at."""

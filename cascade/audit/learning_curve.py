@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.audit.question_rows import question_rows
-from cascade.audit.rate import rate
+from cascade.audit.questions import question_rows
+from cascade.audit.rates import rate
+from cascade.evaluation.calibration import calibrate
+from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.tree import Cascade
-from cascade.tuning.calibration import calibrate
-from cascade.tuning.scored import Key, ScoredTasks
 
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)
 """Of the tasks, for each audit of a sub-sample."""

@@ -7,10 +7,9 @@ from itertools import combinations
 
 import numpy as np
 
-from cascade.audit.contrast import MIN_TASKS
-from cascade.audit.question_rows import QuestionRows
-from cascade.audit.rate import Array, Mean, Rate, mean, rate
-from cascade.tuning.scored import Key
+from cascade.audit.questions import QuestionRows
+from cascade.audit.rates import MIN_TASKS, Array, Mean, Rate, mean, rate
+from cascade.evaluation.scored import Key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

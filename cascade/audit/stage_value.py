@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.audit.rate import LEVEL, Ints
-from cascade.metrics import macro_f1, recall_over_rows
-from cascade.tuning.outcome import Replay, own_thresholds
-from cascade.tuning.scored import ScoredTasks
+from cascade.audit.rates import LEVEL, Ints
+from cascade.evaluation.metrics import macro_f1, recall_over_rows
+from cascade.evaluation.replay import Replay, own_thresholds
+from cascade.evaluation.scored import ScoredTasks
 
 N_RESAMPLES = 500
 

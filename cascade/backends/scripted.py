@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from cascade.backends.base import BackendFacts, Scores, Wave, WaveCost
+from cascade.backends.base import BackendFacts, Scores, Stop, Wave, WaveCost
 from cascade.errors import BackendError, ClosedError
+from cascade.probability import sure_logit
 from cascade.prompt import FORMATS, Node
 from cascade.report import Provenance
-from cascade.scoring import sure_logit
-from cascade.stage import BASE
-from cascade.stop import Stop
+from cascade.stages import BASE
 
 Script = Callable[[str, str], float]
 """(adapter, text of the whole prompt) -> p(yes)."""

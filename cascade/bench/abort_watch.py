@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from cascade.backends.base import Backend, BackendFacts, Scores, Wave
+from cascade.backends.base import Backend, BackendFacts, Scores, Stop, Wave
 from cascade.prompt import Node
-from cascade.stop import Stop
 
 
 class _WatchedStop(Stop):

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from cascade.backends.embedded import open_backend
+from cascade.backends.llama.open import open_backend
 from cascade.bench.abort_watch import AbortWatch
 from cascade.bench.asks import asks
 from cascade.bench.budget_summary import spread, trial_figures
@@ -22,8 +22,8 @@ from cascade.bench.forced import ForcedBackend
 from cascade.bench.prediction import prediction_figures
 from cascade.bench.workload import SIZES, Call, sizes
 from cascade.budget import BudgetLike
-from cascade.config import Config
-from cascade.engine import Engine
+from cascade.config.schema import Config
+from cascade.engine.engine import Engine
 from cascade.prompt import PromptBuilder
 from cascade.report import Report
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from cascade.complaints import meant
+from cascade.config.toml import meant
 from cascade.errors import InputError
 
 PEERS = {

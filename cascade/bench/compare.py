@@ -18,10 +18,9 @@ from cascade.bench.peers import LlamaPeer, Peer, PeerSetup
 from cascade.bench.server_peer import ServerPeer
 from cascade.bench.summary import summary
 from cascade.bench.torch_peer import TorchPeer
-from cascade.config import Config
+from cascade.config.schema import Config
 from cascade.errors import CascadeError, PeerError
-from cascade.extras import build_llama_server
-from cascade.machine import peak_memory_mib
+from cascade.machine import build_llama_server, peak_memory_mib
 
 SERVER_SETTINGS = ((1, False), (4, False), (8, False), (1, True), (4, True))
 """(slots, whether by item) of the servers that are asked; the best of them counts."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.bench.plots import Figures, draw_all
-from cascade.metrics import QUALITY
+from cascade.evaluation.metrics import QUALITY
 
 
 def depth_plots(cascade: str, folder: Path) -> list[Path]:

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite, isnan
 
-from cascade.backends.base import Backend, BackendFacts, Scores, Wave, WaveCost
+from cascade.backends.base import Backend, BackendFacts, Scores, Stop, Wave, WaveCost
 from cascade.bench.asks import Ask, Path
 from cascade.prompt import Node
-from cascade.stop import Stop
 
 _SURE = 20.0  # log odds beyond every threshold that a config would use
 

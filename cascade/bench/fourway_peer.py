@@ -12,11 +12,11 @@ from __future__ import annotations
 import asyncio
 import time
 
-from cascade.backends.embedded import open_backend
+from cascade.backends.llama.open import open_backend
 from cascade.bench.peers import PeerSetup
-from cascade.engine import Engine
+from cascade.engine.engine import Engine
 from cascade.errors import CascadeError, PeerError
-from cascade.one_call import one_stage
+from cascade.evaluation.single_call import one_stage
 
 
 class FourwayPeer:

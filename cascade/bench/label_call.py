@@ -12,17 +12,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from cascade.adapters import load_model_set
-from cascade.backends.embedded import open_backend
-from cascade.config import Config
-from cascade.depth_choice import Level
-from cascade.depth_study import Tally
-from cascade.engine import Engine
-from cascade.one_call import one_stage
+from cascade.backends.llama.open import open_backend
+from cascade.config.schema import Config
+from cascade.dataset import Labelled
+from cascade.engine.engine import Engine
+from cascade.evaluation.depth import Level, Tally
+from cascade.evaluation.single_call import one_stage
+from cascade.models.model_set import load_model_set
+from cascade.probability import logit
 from cascade.prompt import prompt_format
 from cascade.report import Report
-from cascade.rows import Labelled
-from cascade.scoring import logit
 from cascade.tree import Cascade
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from math import prod
 
 from cascade.errors import PeerError
-from cascade.extras import install_extra
-from cascade.model_facts import ModelFacts
+from cascade.machine import install_extra
+from cascade.models.base_model import ModelFacts
 
 _SIZE = 2_048
 _WARM, _TIMED = 2, 3

@@ -11,17 +11,17 @@ from typing import Self
 
 import numpy as np
 
-from cascade.adapters import load_model_set
-from cascade.backends.embedded import context_size, find_tuning, open_backend
-from cascade.backends.native import ContextSize, NativeModel
-from cascade.backends.native_rows import Rows, Run
+from cascade.backends.llama.batch_rows import Rows, Run
+from cascade.backends.llama.native import ContextSize, NativeModel
+from cascade.backends.llama.open import context_size, find_tuning, open_backend
 from cascade.bench.asks import Ask, asks
 from cascade.bench.forced import ForcedBackend, Scored
 from cascade.bench.reuse import Reuse
 from cascade.bench.workload import Workload, workload
-from cascade.config import Config
-from cascade.engine import Engine
+from cascade.config.schema import Config
+from cascade.engine.engine import Engine
 from cascade.machine import n_cores
+from cascade.models.model_set import load_model_set
 from cascade.prompt import PromptBuilder
 from cascade.report import Decision
 

@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from cascade.adapters import ModelSet
-from cascade.backends.llama_library import llama_cpp
-from cascade.backends.native import ContextSize
+from cascade.backends.llama.library import llama_cpp
+from cascade.backends.llama.native import ContextSize
 from cascade.bench.asks import Ask
 from cascade.bench.workload import Workload
-from cascade.config import Config
+from cascade.config.schema import Config
 from cascade.errors import PeerError
-from cascade.stage import BASE
+from cascade.models.model_set import ModelSet
+from cascade.stages import BASE
 
 _N_LOGPROBS = 20
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cascade.errors import InputError
-from cascade.extras import install_extra
-from cascade.output_file import unwritable, write_whole
+from cascade.files import unwritable, write_whole
+from cascade.machine import install_extra
 
 Figures = Mapping[str, Any]
 """What ``compare`` returns."""

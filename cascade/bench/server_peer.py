@@ -16,13 +16,13 @@ from contextlib import ExitStack
 from http import HTTPStatus
 from pathlib import Path
 
-from cascade.backends.remote.llama_server import completion_body, read_p_yes
-from cascade.backends.remote.wire import MalformedError
+from cascade.backends.servers.api import MalformedError
+from cascade.backends.servers.llama_server import completion_body, read_p_yes
 from cascade.bench.asks import by_item, by_stage
 from cascade.bench.peers import PeerSetup
 from cascade.bench.server_process import ServerProcess
 from cascade.errors import PeerError
-from cascade.stage import BASE
+from cascade.stages import BASE
 
 _PAD = 256
 _HEADERS = {"Content-Type": "application/json"}

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.adapters import Adapter
 from cascade.bench.asks import by_stage
 from cascade.bench.peers import PeerSetup
 from cascade.errors import PeerError
-from cascade.extras import install_extra
-from cascade.gguf_file import GGUFFile, read_gguf
-from cascade.stage import BASE
+from cascade.machine import install_extra
+from cascade.models.gguf import GGUFFile, read_gguf
+from cascade.models.model_set import Adapter
+from cascade.stages import BASE
 
 ARCHITECTURE = "qwen3"
 BATCH = 16

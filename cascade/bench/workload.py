@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from cascade.complaints import meant
+from cascade.config.toml import meant
 from cascade.errors import InputError
 from cascade.items import Group, Item, Task
 from cascade.prompt import Limits, PromptBuilder

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None, name: str = "cascade") -> int:
 
 
 def _not_installed(error: ImportError) -> str:
-    from cascade.extras import install_package  # noqa: PLC0415 - seldom needed
+    from cascade.machine import install_package  # noqa: PLC0415 - seldom needed
 
     return f"The program cannot be loaded ({error}). Run `{install_package('binary-cascade')}`."
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from cascade.cli.output import results
-from cascade.cli.sheet import Sheet
-from cascade.metrics import counted
-from cascade.tuning.kept_promise import KeptPromise, Verdict
+from cascade.cli.tables import Sheet
+from cascade.evaluation.metrics import counted
+from cascade.tuning.check import KeptPromise, Verdict
 from cascade.tuning.shift import Shift, ShiftVerdict
 
 _FIGURES = {"items": "items of a task", "matters": "share that matters", "asked": "share with a score"}

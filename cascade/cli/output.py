@@ -26,7 +26,7 @@ from rich.text import Text
 
 from cascade.budget import Budget
 from cascade.cli.streams import drop_output, output_error
-from cascade.complaints import shown
+from cascade.config.toml import shown
 from cascade.errors import CascadeError, InputError
 from cascade.files import is_there
 

@@ -10,14 +10,13 @@ from typing import Annotated, Self
 
 import typer
 
+from cascade.audit.html.page import PAGE, page_origin
+from cascade.config.profile import read_outlook
+from cascade.config.thresholds import read_thresholds
 from cascade.errors import InputError
-from cascade.files import is_folder, is_there
-from cascade.outlook_file import read_outlook
-from cascade.output_file import check_folder, check_output, is_special
-from cascade.page.page import PAGE, page_origin
-from cascade.thresholds_file import read_thresholds
-from cascade.tuning.scored import Origin
-from cascade.tuning.scoring import scores_origin
+from cascade.evaluation.scored import Origin
+from cascade.evaluation.scoring import scores_origin
+from cascade.files import check_folder, check_output, is_folder, is_special, is_there
 
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Replace files that are there already and were made for something else.")

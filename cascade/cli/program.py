@@ -13,19 +13,17 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from cascade.cli import (
-    audit_command,
-    bench_command,
-    check_command,
-    classify_command,
-    config_commands,
-    depth_command,
-    doctor_command,
-    evaluate_command,
-    quantize_command,
-    serve_command,
-    tune_command,
-)
+from cascade.cli import audit as audit_command
+from cascade.cli import bench as bench_command
+from cascade.cli import check as check_command
+from cascade.cli import classify as classify_command
+from cascade.cli import config as config_commands
+from cascade.cli import depth as depth_command
+from cascade.cli import doctor as doctor_command
+from cascade.cli import evaluate as evaluate_command
+from cascade.cli import quantize as quantize_command
+from cascade.cli import serve as serve_command
+from cascade.cli import tune as tune_command
 from cascade.cli.output import Settings, guarded, need_command
 from cascade.cli.signals import Signals
 

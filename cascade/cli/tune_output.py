@@ -9,22 +9,78 @@ from math import isnan, nan
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cascade.cli.calibration_table import calibration_rows, show_calibration
-from cascade.cli.output import results
-from cascade.cli.sheet import Sheet
-from cascade.curve import Curve
-from cascade.made_for import MadeForConfig
-from cascade.metrics import Figure, counted
-from cascade.outlook_file import PriorConfig
-from cascade.thresholds_file import CalibrationConfig, HeldOutConfig, PromiseConfig, ThresholdsFile
+from rich.console import Console
+
+from cascade.cli.output import note, print_json, progress, results
+from cascade.cli.score_file import LabelledScores
+from cascade.cli.tables import Sheet
+from cascade.config.profile import MadeForConfig, PriorConfig
+from cascade.config.thresholds import (
+    CalibrationConfig,
+    HeldOutConfig,
+    NoPromiseConfig,
+    PromiseConfig,
+    ThresholdsFile,
+    write_thresholds,
+)
+from cascade.evaluation.calibration import Calibrated
+from cascade.evaluation.metrics import Figure, Honesty, counted
+from cascade.evaluation.prior_fit import priors_of
+from cascade.evaluation.replay import Outcome, own_thresholds
+from cascade.evaluation.scored import Key, Origin
+from cascade.evaluation.targets import PROMISED, Measure, Unit
+from cascade.probability import Curve
 from cascade.tree import Cascade
-from cascade.tuning.calibration import Calibrated
-from cascade.tuning.kept_promise import Promised
-from cascade.tuning.measure import Measure, Unit
-from cascade.tuning.outcome import Outcome, own_thresholds
-from cascade.tuning.scored import Key, Origin
+from cascade.tuning.check import Promised
+from cascade.tuning.few_tasks import Fallback, decided, fallback
 from cascade.tuning.search import Tuned, Wish
 from cascade.tuning.surface import Cost
+
+_MOST_SLICES = 12
+
+
+def calibration_rows(curves: Mapping[Key, Calibrated]) -> list[dict[str, Any]]:
+    """Every question with its slices, for JSON."""
+    return [
+        {
+            "stage": stage,
+            "tier": tier,
+            "kind": found.curve.kind,
+            "n": found.n,
+            "before": asdict(found.before),
+            "after": asdict(found.after),
+            "unseen": asdict(found.unseen) if found.unseen is not None else None,
+            "slices": [asdict(part) for part in found.slices],
+        }
+        for (stage, tier), found in curves.items()
+    ]
+
+
+def show_calibration(console: Console, curves: Mapping[Key, Calibrated]) -> None:
+    """Every question, and the slices whose error stands out most; how many are left out is said below."""
+    console.print("How honest p(yes) is: on tasks left out, and on repositories left out (unseen)")
+    ece = ("ECE raw", "calibrated", "beyond chance", "unseen", "beyond chance")
+    sheet = Sheet(("question", "slice"), ("rows", *ece, "Brier", "log loss"))
+    parts = [(key, part) for key, found in curves.items() for part in found.slices]
+    parts.sort(key=lambda entry: entry[1].after.ece_beyond_chance, reverse=True)
+    shown = {(key, part.name, part.value) for key, part in parts[:_MOST_SLICES]}
+    for key, found in curves.items():
+        sheet.add(" ".join(key), "all", str(found.n), *_cells(found.before, found.after, found.unseen))
+        for part in found.slices:
+            if (key, part.name, part.value) in shown:
+                cells = _cells(part.before, part.after, part.unseen)
+                sheet.add("", f"{part.name} {part.value or 'unnamed'}", str(part.n), *cells)
+    sheet.show(console)
+    if len(parts) > len(shown):
+        left = counted(len(parts) - len(shown), "slice")
+        console.print(f"Left out: {left} with less error beyond chance; --json has all.")
+
+
+def _cells(before: Honesty, after: Honesty, unseen: Honesty | None) -> tuple[str, ...]:
+    figures: list[float | None] = [before.ece, after.ece, after.ece_beyond_chance]
+    figures += [unseen.ece, unseen.ece_beyond_chance] if unseen is not None else [None, None]
+    return tuple("-" if figure is None else f"{figure:.3f}" for figure in [*figures, after.brier, after.log_loss])
+
 
 _T = TypeVar("_T")
 
@@ -181,3 +237,121 @@ def _in_words(wish: Wish, held: Outcome) -> str:
         f"On the tasks held out: {measured}; {held.calls:.3f} calls and {held.false_positives:.3f} false positives per "
         f"item{ms}."
     )
+
+
+def tune_fallback(tree: Cascade, labelled: LabelledScores, wish: Wish | None, out: Path | None, *, json: bool) -> None:
+    """Choose thresholds, write them, and show them.
+
+    Args:
+        tree: The cascade as it is in use; its prior stage, which is counted in, and its curves are kept as they are.
+        labelled: The tasks and their scores.
+        wish: What to aim for; None for the highest macro F1 over rows.
+        out: Where to write the thresholds; None for nowhere.
+        json: Whether to print JSON.
+
+    Raises:
+        ConfigError: The prior stage has nothing that weighs the evidence.
+        InputError: There is too little to choose by.
+        MachineError: The file cannot be written.
+    """
+    tree.check_is_tuned()
+    priors = priors_of(tree, [item for task in labelled.tasks for item in task.items])
+    prices = labelled.prices if wish and wish.minimised is Cost.LATENCY else None
+    with progress() as bar:
+        line = bar.add_task("search: percent", total=100)
+        found = fallback(
+            tree, labelled.scored, wish, prices, lambda done: bar.update(line, completed=int(100 * done)), priors
+        )
+    settled = float(decided(tree, priors).mean())
+    file = _file(tree, labelled, wish, found)
+    text = _text(wish, found)
+    if out is not None:
+        write_thresholds(file, out, text)
+        note(written(out, tree.name, has_promise=False))
+    if json:
+        print_json(_as_dict(file, found) | {"decided_by_prior": settled, "repeated_tasks": labelled.n_repeated})
+    else:
+        _show(tree, text, wish, found, settled)
+
+
+def _as_dict(file: ThresholdsFile, found: Fallback) -> dict[str, Any]:
+    expected = {name: value for name, value in asdict(found.expected).items() if not isnan(value)}
+    return file.model_dump(exclude={"calibration"}) | {"kept_stages": list(found.kept), "expected": expected}
+
+
+def _text(wish: Wish | None, found: Fallback) -> str:
+    goal = f"a {wish.figure.words} of {wish.level:g}" if wish else f"the highest {Figure.MACRO_F1_OVER_ROWS.words}"
+    return (
+        f"Without guarantee: chosen for {goal}, under a model of labels that was fitted to "
+        f"{counted(found.n_tasks, 'task')} with something to find, and tested on none."
+    )
+
+
+def _file(tree: Cascade, labelled: LabelledScores, wish: Wish | None, found: Fallback) -> ThresholdsFile:
+    thresholds = by_stage(found.thresholds)
+    before = tree.prior_stage
+    prior = None
+    if before is not None and before.prior is not None:
+        prior = PriorConfig(bias=before.prior.bias, weights=dict(before.prior.weights))
+    return ThresholdsFile(
+        no_promise=NoPromiseConfig(
+            text=_text(wish, found),
+            target=f"{wish.figure}={wish.level:g}" if wish else str(Figure.MACRO_F1_OVER_ROWS),
+            expected=found.level,
+            tasks=found.n_tasks,
+        ),
+        made_for=MadeForConfig(**asdict(labelled.origin)),
+        thresholds=thresholds,
+        prior=prior,
+        calibration=calibration_of(curves_of(tree)),
+    )
+
+
+def _show(tree: Cascade, text: str, wish: Wish | None, found: Fallback, settled: float) -> None:
+    console = results()
+    console.print(text)
+    console.print()
+    sheet = Sheet(("question",), ("threshold", "was"))
+    own = own_thresholds(tree)
+    prior = tree.prior_stage.name if tree.prior_stage is not None else None
+    for (stage, tier), threshold in found.thresholds.items():
+        shown = "kept" if stage in {*found.kept, prior} else f"{threshold:.4g}"
+        sheet.add(f"{stage} {tier}", shown, f"{own[stage, tier]:g}")
+    sheet.show(console)
+    if wish and found.kept:
+        kept = ", ".join(found.kept)
+        console.print(f"The {wish.figure.words} does not depend on {kept}; their thresholds are kept as they were.")
+    if tree.prior_stage is not None:
+        before = tree.prior_stage
+        bounds = f"no below {before.lower:.4g}, yes from {before.upper:.4g}"
+        console.print(
+            f"The prior stage {before.name!r} is kept as it was ({bounds}), and counted in: it gives {settled:.1%} of "
+            "the items their label."
+        )
+    if curves_of(tree):
+        console.print("The curves of calibration are kept as they were.")
+    console.print()
+    expected = found.expected
+    level = "" if wish else f"a {Figure.MACRO_F1_OVER_ROWS.words} of {found.level:.3f}, "
+    recall = f"a {Figure.RECALL_PER_TASK.words} of {expected.recall_per_task:.3f}"
+    precision = f"a {Figure.PRECISION_PER_TASK.words} of {expected.precision_per_task:.3f}"
+    console.print(
+        f"The model expects {level}{recall}, {precision}, {expected.calls:.3f} calls and "
+        f"{expected.false_positives:.3f} false positives per item. It was fitted to the same tasks, so expect a little "
+        "less."
+    )
+
+
+def promise_in_words(promise: PromiseConfig) -> str:
+    """What thresholds promise, of what tasks, and how sure that is."""
+    return (
+        f"Promised of these thresholds: {promised_of(promise)}, on tasks like those they were tuned on, wrong with a "
+        f"chance of at most {promise.delta:g}; tested on {counted(promise.tasks, 'task')} held out "
+        f"(p-value {promise.p_value:.2g})."
+    )
+
+
+def promised_of(promise: PromiseConfig) -> Promised:
+    """What a file promises."""
+    measure, unit = PROMISED[promise.figure]
+    return Promised(level=promise.level, measure=measure, unit=unit, largest=promise.largest or 1)

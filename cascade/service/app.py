@@ -13,12 +13,12 @@ from fastapi.security import HTTPBearer
 from fastapi.telemetry import TelemetryConfig
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from cascade.engine import Engine
+from cascade.engine.engine import Engine
 from cascade.service import cascades, systemone
-from cascade.service.bodies import HealthBody
-from cascade.service.limits import Gate, Heads, Targets, TokenGuard
+from cascade.service.http_errors import add_problems, responses
 from cascade.service.metrics import Meter, Metrics
-from cascade.service.problems import add_problems, responses
+from cascade.service.middleware import Gate, Heads, Targets, TokenGuard
+from cascade.service.schemas import HealthBody
 from cascade.service.settings import ServiceSettings
 
 _BODIES = responses(

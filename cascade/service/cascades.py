@@ -13,16 +13,16 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from cascade.budget import Budget, BudgetLike
-from cascade.description import described
-from cascade.engine import Engine
+from cascade.engine.engine import Engine
 from cascade.errors import CascadeError, InputError
 from cascade.items import Item, Task
 from cascade.report import Decision, Report
-from cascade.service.bodies import CascadeCall, CascadesBody, ReportBody
+from cascade.service.http_errors import UNFIT, RefusedError, responses
 from cascade.service.json_body import JsonRoute
-from cascade.service.presence import while_present
-from cascade.service.problems import UNFIT, RefusedError, responses
+from cascade.service.middleware import while_present
+from cascade.service.schemas import CascadeCall, CascadesBody, ReportBody
 from cascade.service.settings import ServiceSettings
+from cascade.tree import described
 
 NDJSON = "application/x-ndjson"
 

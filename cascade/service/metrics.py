@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cascade.logs import get_logger
-from cascade.observer import SeenWave
-from cascade.request import Request
+from cascade.engine.observer import SeenWave
+from cascade.engine.request import Request
+from cascade.machine import get_logger
 
 log = get_logger("cascade.service")
 

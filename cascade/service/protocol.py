@@ -9,7 +9,7 @@ from http import HTTPStatus
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from cascade.service.problems import problem
+from cascade.service.http_errors import problem
 
 MAX_HEAD = 65_536
 """Most bytes of a request's first line and headers."""

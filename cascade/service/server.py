@@ -11,7 +11,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from cascade.engine import Engine
+from cascade.engine.engine import Engine
 from cascade.errors import MachineError
 from cascade.service.protocol import MAX_HEAD, Protocol
 

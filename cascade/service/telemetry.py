@@ -15,8 +15,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, Span, Status, StatusCode, set_span_in_context
 from opentelemetry.trace import TracerProvider as AnyProvider
 
-from cascade.observer import SeenWave
-from cascade.request import Request
+from cascade.engine.observer import SeenWave
+from cascade.engine.request import Request
 
 _NS = 1_000_000_000
 
@@ -34,7 +34,7 @@ class Traces:
 
     def began(self, request: Request) -> None:
         """See ``Observer.began``."""
-        span = self._tracer.start_span("cascade.request")
+        span = self._tracer.start_span("cascade.engine.request")
         span.set_attribute("cascade.name", request.cascade.name)
         span.set_attribute("cascade.items", len(request.walks))
         self._spans[request] = span
@@ -44,7 +44,7 @@ class Traces:
         spans = [span for request in seen.requests if (span := self._spans.get(request)) is not None]
         began = round(seen.began * _NS)
         wave = self._tracer.start_span(
-            "cascade.wave",
+            "cascade.engine.batch",
             context=set_span_in_context(spans[0]) if spans else None,
             links=_links(spans[1:]),
             start_time=began,

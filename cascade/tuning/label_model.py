@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.curve import Curve
-from cascade.stage import Combine, Stage, Target
+from cascade.evaluation.calibration import N_FOLDS, pulled_beta
+from cascade.evaluation.scored import ScoredTasks
+from cascade.probability import Curve
+from cascade.stages import Combine, Stage, Target
 from cascade.tree import Cascade
-from cascade.tuning.calibration import N_FOLDS, pulled_beta
-from cascade.tuning.scored import ScoredTasks
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -16,17 +16,67 @@ from typing import NoReturn
 import numpy as np
 
 from cascade.errors import InputError
-from cascade.metrics import Figure, counted
-from cascade.outlook import Prior
+from cascade.evaluation.metrics import Figure, counted
+from cascade.evaluation.prior_fit import with_prior
+from cascade.evaluation.replay import Outcome, Prices, Replay, Thresholds, deciding, own_thresholds
+from cascade.evaluation.scored import Key, ScoredTasks
+from cascade.evaluation.targets import Array, Gauge, Measure, Unit, figure_of
+from cascade.profile import Prior
+from cascade.stages import LOWER, UPPER
 from cascade.tree import Cascade
-from cascade.tuning.measure import Array, Gauge, Measure, Unit, figure_of
-from cascade.tuning.outcome import Outcome, Prices, Replay, Thresholds, own_thresholds
-from cascade.tuning.path import Advance, best_of_each_level
-from cascade.tuning.per_stage import stage_by_stage
-from cascade.tuning.priors import with_prior
+from cascade.tuning.pareto import Advance, best_of_each_level
 from cascade.tuning.risk import betting_ps, fixed_sequence, tasks_needed
-from cascade.tuning.scored import Key, ScoredTasks
 from cascade.tuning.surface import LEAST, Cost, Objective, Surface, free_keys, keeps_on_yes, safest
+
+_N_HALVINGS = 20
+
+
+def stage_by_stage(searched: Replay, tested: Replay, recall: float) -> Outcome | None:
+    """What tuning stage by stage costs at the same recall on the tasks that were tested.
+
+    Each question, and the lower threshold of a prior stage, gets the value that keeps one same share of what matters
+    and is asked there; the upper threshold of a prior stage lets as large a share pass of what does not matter. The
+    share is the largest whose measured recall is no less.
+
+    Args:
+        searched: The tasks that thresholds are set on.
+        tested: The tasks that they are measured on.
+        recall: The least recall there.
+
+    Returns:
+        None where no share reaches it.
+    """
+    found = None
+    low, high = 0.0, 1.0
+    for _ in range(_N_HALVINGS):
+        share = (low + high) / 2
+        level = _level(searched, share)
+        if 1 - tested.losses(level).mean() >= recall:
+            low, found = share, level
+        else:
+            high = share
+    return tested.outcome(found) if found is not None else None
+
+
+def _level(replay: Replay, lost: float) -> dict[Key, float]:
+    """Thresholds that each lose the same share of what matters and is asked there."""
+    cascade, kept = replay.cascade, replay.matters
+    level = own_thresholds(cascade)
+    for stage in deciding(cascade):
+        for tier in stage.questions:
+            p: Array = replay.scored.p[stage.name, tier]
+            known = p[kept & ~np.isnan(p)]
+            if known.size:
+                share = lost if keeps_on_yes(cascade, stage) else 1 - lost
+                level[stage.name, tier] = float(np.clip(np.quantile(known, share, method="lower"), LEAST, 1 - LEAST))
+    if cascade.prior_stage is not None:
+        is_known = ~np.isnan(replay.priors)
+        found, other = replay.priors[is_known & kept], replay.priors[is_known & ~kept]
+        lower = float(np.quantile(found, lost, method="lower")) if found.size else 0.0
+        upper = float(np.quantile(other, 1 - lost, method="higher")) if other.size and lost else 1.0
+        level |= {(cascade.prior_stage.name, LOWER): lower, (cascade.prior_stage.name, UPPER): max(lower, upper)}
+    return level
+
 
 _SEED = 20210930
 _SHARE, _SHARE_EACH, _MOST_SHARE = 0.1, 0.05, 0.5

@@ -18,10 +18,10 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.scoring import logit
+from cascade.evaluation.scored import Key, ScoredTasks
+from cascade.probability import logit
 from cascade.tree import Cascade
 from cascade.tuning.risk import holm
-from cascade.tuning.scored import Key, ScoredTasks
 
 Array = NDArray[np.float64]
 Statistic = tuple[str, str, str]

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.prior_stage import LOWER, UPPER
-from cascade.stage import Combine, Stage, Target
+from cascade.evaluation.replay import Bools, Replay, Thresholds, Walk, deciding, parting
+from cascade.evaluation.scored import Key
+from cascade.evaluation.targets import Array, Gauge, Labels, Measure
+from cascade.stages import LOWER, UPPER, Combine, Stage, Target
 from cascade.tree import Cascade
-from cascade.tuning.measure import Array, Gauge, Labels, Measure
-from cascade.tuning.outcome import Bools, Replay, Thresholds, Walk, deciding, parting
-from cascade.tuning.scored import Key
 
 _SHARES = np.unique(np.concatenate((np.linspace(0, 0.3, 91), np.linspace(0.3, 1, 36))))
 _SHARES_OF_ALL = np.linspace(0, 1, 41)

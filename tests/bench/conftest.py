@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from cascade.backends.embedded import open_backend
-from cascade.backends.llama import LlamaBackend
+from cascade.backends.llama.backend import LlamaBackend
+from cascade.backends.llama.open import open_backend
 from cascade.prompt import PromptBuilder
 from tests.shipped import CASCADES, SHIPPED
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from cascade import Engine
-from cascade.adapters import load_model_set
-from cascade.backends.embedded import open_backend
-from cascade.backends.llama import LlamaBackend
+from cascade.backends.llama.backend import LlamaBackend
+from cascade.backends.llama.open import open_backend
 from cascade.bench.asks import asks
 from cascade.bench.choice import PeerChoice
 from cascade.bench.compare import compare
@@ -21,7 +20,8 @@ from cascade.bench.reuse import Reuse
 from cascade.bench.workload import WORKLOADS, workload
 from cascade.cli import main
 from cascade.errors import InputError
-from cascade.extras import install_extra
+from cascade.machine import install_extra
+from cascade.models.model_set import load_model_set
 from cascade.prompt import PromptBuilder
 from tests.shipped import CASCADES, SHIPPED
 

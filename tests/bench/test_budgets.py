@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 
 from cascade import Decision, Engine, Item, Provenance, Report, ScriptedBackend, Statistics, Status, Task
-from cascade.backends.base import BackendFacts, Scores, Wave, WaveCost
+from cascade.backends.base import BackendFacts, Scores, Stop, Wave, WaveCost
 from cascade.bench.abort_watch import AbortWatch
 from cascade.bench.budget_summary import anytime, overshoot, spread, trial_figures
 from cascade.bench.budget_trials import AT_ONCE, LEAST_MS, MOST_MS, PLENTY, Trial, Tried, groups_of_trials
 from cascade.bench.workload import Call
 from cascade.cli import main
-from cascade.cli.budget_table import show_budgets
-from cascade.stop import Stop
+from cascade.cli.bench import show_budgets
 from tests.asyncs import run
 from tests.requests import plain_items
 from tests.shipped import CASCADES

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from gguf import GGUFValueType
 
-from cascade.adapters import load_model_set
-from cascade.backends.embedded import context_size
+from cascade.backends.llama.open import context_size
 from cascade.bench.asks import asks, by_item, by_stage
 from cascade.bench.choice import PEERS, PeerChoice
 from cascade.bench.peers import PeerSetup
@@ -22,8 +21,9 @@ from cascade.bench.server_process import free_port
 from cascade.bench.torch_peer import PROJECTIONS, lora_options, padded, qwen3_geometry
 from cascade.bench.workload import workload
 from cascade.errors import PeerError
-from cascade.gguf_file import GGUFFile, MetaValue, read_gguf
-from cascade.one_call import one_stage
+from cascade.evaluation.single_call import one_stage
+from cascade.models.gguf import GGUFFile, MetaValue, read_gguf
+from cascade.models.model_set import load_model_set
 from cascade.prompt import PromptBuilder
 from cascade.tree import Cascade
 from tests.shipped import CASCADES, SHIPPED

@@ -12,7 +12,7 @@ from benchmarks.promise import simulated
 from benchmarks.script import check_scores, count, fraction, kept_scores, run_script
 from benchmarks.shipped import CASCADES
 from benchmarks.shipped import main as write_shipped
-from cascade.config import read_config
+from cascade.config.schema import read_config
 from cascade.errors import BackendError, InputError
 
 

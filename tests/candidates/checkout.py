@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from cascade.candidates.repository import Candidates, find_candidates
+from cascade.repository.find import Candidates, find_candidates
 
 _AUTHOR = {
     f"GIT_{who}_{what}": value

@@ -8,15 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cascade.candidates.evidence import file_items, symbol_items
-from cascade.candidates.records import FileRecord, SymbolRecord
 from cascade.items import Task
+from cascade.repository.evidence import file_items, symbol_items
+from cascade.repository.records import FileRecord, SymbolRecord
 
 ROOT = Path(__file__).parent.parent.parent
 
 ITEMS = """
-from cascade.candidates.evidence import symbol_items
-from cascade.candidates.records import SymbolRecord
+from cascade.repository.evidence import symbol_items
+from cascade.repository.records import SymbolRecord
 from cascade.items import Task
 
 words = "parse config socket cache token stream buffer header cookie route".split()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cascade.candidates.history import MAX_FILES, Change, co_changes, parse_log
+from cascade.repository.git import MAX_FILES, Change, co_changes, parse_log
 from tests.candidates.checkout import Checkout
 
 BODY = "".join(f"value_{line} = {line}\n" for line in range(40))  # enough for git to see a rename with an edit

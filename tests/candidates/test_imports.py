@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from cascade.candidates.imports import ImportGraph
-from cascade.candidates.outline import Import, Outline
-from cascade.candidates.python_source import python_outline
-from cascade.candidates.repository import find_candidates
+from cascade.repository.find import find_candidates
+from cascade.repository.imports import ImportGraph
+from cascade.repository.outline import Import, Outline
+from cascade.repository.python_source import python_outline
 from tests.candidates.checkout import Checkout
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from cascade.candidates.repository import find_candidates
-from cascade.candidates.source import read_outline, read_symbols
-from cascade.extras import install_again, install_extra
+from cascade.machine import install_again, install_extra
+from cascade.repository.find import find_candidates
+from cascade.repository.source import read_outline, read_symbols
 from tests.candidates.checkout import Checkout
 
 
@@ -199,10 +199,10 @@ import json, sys
 from pathlib import Path
 root, cache, seeds, missing = sys.argv[1], sys.argv[2], sys.argv[3].split(), sys.argv[4].split()
 sys.modules.update(dict.fromkeys(missing))
-from cascade.candidates.repository import find_candidates
+from cascade.repository.find import find_candidates
 result = find_candidates(Path(root), "widget", seeds, cache=Path(cache))
 symbols = [symbol.id for symbol in result.symbols]
-from cascade.doctor import examine
+from cascade.cli.doctor import examine
 doctor = next(finding.value for finding in examine() if finding.name == "grammars")
 files = [record.path for record in result.files]
 print(json.dumps({"files": files, "symbols": symbols, "doctor": doctor} | result.reading()))

@@ -14,12 +14,12 @@ from random import Random
 
 import pytest
 
-from cascade.candidates import reasons as reasons_module
-from cascade.candidates.exclusions import exclusion
-from cascade.candidates.language_names import language_of
-from cascade.candidates.messages import LeftOut
-from cascade.candidates.repository import Candidates, find_candidates
 from cascade.errors import InputError
+from cascade.repository import reasons as reasons_module
+from cascade.repository.exclusions import exclusion
+from cascade.repository.find import Candidates, find_candidates
+from cascade.repository.languages import language_of
+from cascade.repository.messages import LeftOut
 from tests.candidates.checkout import Checkout
 
 WIDGET = "def widget(): ...\n"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cascade.candidates.exclusions import is_source
-from cascade.candidates.repository import find_candidates
 from cascade.errors import InputError
+from cascade.repository.exclusions import is_source
+from cascade.repository.find import find_candidates
 from tests.candidates.checkout import Checkout
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cascade.candidates.messages import Messages
-from cascade.candidates.outline import Import, Outline
-from cascade.candidates.outline_cache import OutlineCache, outline_key
-from cascade.candidates.repository import Candidates, find_candidates
 from cascade.machine import user_cache
+from cascade.repository.find import Candidates, find_candidates
+from cascade.repository.messages import Messages
+from cascade.repository.outline import Import, Outline
+from cascade.repository.outline_cache import OutlineCache, outline_key
 from tests.candidates.checkout import Checkout
 
 OUTLINE = Outline(
@@ -131,7 +131,7 @@ def test_a_file_of_another_version_costs_a_message(project: Checkout, tmp_path: 
 def test_a_full_disk_costs_a_message(project: Checkout, tmp_path: Path) -> None:
     """Where no more can be written, candidates are found as without a cache."""
     code = (
-        "import resource, sys; from pathlib import Path; from cascade.candidates.repository import find_candidates\n"
+        "import resource, sys; from pathlib import Path; from cascade.repository.find import find_candidates\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))\n"
         "found = find_candidates(Path(sys.argv[1]), 'widget', ['seed.py'], cache=Path(sys.argv[2]))\n"
         "print(len(found.files), *found.messages, sep='\\n')"
@@ -146,7 +146,7 @@ def test_a_python_without_sqlite_costs_a_message(project: Checkout, tmp_path: Pa
     """Where Python was built without the module, candidates are found as without a cache."""
     code = (
         "import sys; from pathlib import Path; sys.modules['sqlite3'] = None\n"
-        "from cascade.candidates.repository import find_candidates\n"
+        "from cascade.repository.find import find_candidates\n"
         "found = find_candidates(Path(sys.argv[1]), 'widget', ['seed.py'], cache=Path(sys.argv[2]))\n"
         "print(len(found.files), *found.messages, sep='\\n')"
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cascade.candidates.python_source import python_outline, python_symbols
-from cascade.candidates.records import SymbolRecord
+from cascade.repository.python_source import python_outline, python_symbols
+from cascade.repository.records import SymbolRecord
 from tests.candidates.checkout import Checkout
 
 SOURCE = '''"""Sessions of users.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cascade.candidates.evidence import file_items, symbol_items
-from cascade.candidates.history import CoChanges
-from cascade.candidates.outline import Outline
-from cascade.candidates.tiers import MAX_FILES, Ties, match_words, rank_files
+from cascade.repository.evidence import file_items, symbol_items
+from cascade.repository.git import CoChanges
+from cascade.repository.outline import Outline
+from cascade.repository.tiers import MAX_FILES, Ties, match_words, rank_files
 from tests.candidates.checkout import Checkout
 
 PLAIN = {f"plain{number}.py": Outline() for number in range(20)}

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from cascade import Engine, Group, Item, ScriptedBackend, Task
 from cascade.budget import Budget, BudgetLike
-from cascade.description import described
-from cascade.tree import Cascade
+from cascade.tree import Cascade, described
 
 TASK = Task(text="fix the parser", seeds=("src/parser.py",))
 ITEMS = (

@@ -16,22 +16,21 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
-from cascade.backends.embedded import context_size
-from cascade.candidates.imports import ImportGraph
-from cascade.candidates.messages import Messages
-from cascade.candidates.outline import Import, Outline
-from cascade.candidates.outline_cache import OutlineCache, outline_key
-from cascade.candidates.tiers import Ties, rank_files
-from cascade.cost_model import CostModel
-from cascade.costs import Work
-from cascade.model_config import ModelConfig
-from cascade.tuned import TuningKey
-from cascade.tuning.kept_promise import Promised, kept_promise
-from cascade.tuning.outcome import Replay, own_thresholds
-from cascade.tuning.scored import Origin
-from cascade.tuning.scoring import load_scores
+from cascade.backends.costs import Work
+from cascade.backends.llama.open import context_size
+from cascade.backends.llama.tuned_settings import TuningKey, load_tuning, tuning_path
+from cascade.config.model import ModelConfig
+from cascade.engine.cost_model import CostModel
+from cascade.evaluation.replay import Replay, own_thresholds
+from cascade.evaluation.scored import Origin
+from cascade.evaluation.scoring import load_scores
+from cascade.repository.imports import ImportGraph
+from cascade.repository.messages import Messages
+from cascade.repository.outline import Import, Outline
+from cascade.repository.outline_cache import OutlineCache, outline_key
+from cascade.repository.tiers import Ties, rank_files
+from cascade.tuning.check import Promised, kept_promise
 from cascade.tuning.shift import task_statistics
-from cascade.tuning_file import load_tuning, tuning_path
 from tests.fuzz.answers import TASK
 from tests.fuzz.damage import VALUES, damaged_bytes, damaged_tree
 from tests.fuzz.target import Files, Target

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
-from cascade.config import read_config
-from cascade.curve import N_KNOTS
+from cascade.config.schema import read_config
+from cascade.probability import N_KNOTS
 from tests.fuzz.answers import check_answers
 from tests.fuzz.damage import damaged_bytes, damaged_tree
 from tests.fuzz.target import Files, Target

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 from cascade import Item, Task
-from cascade.adapters import load_model_set
 from cascade.backends.base import Probe
-from cascade.backends.native import ContextSize
-from cascade.config import Config
-from cascade.model_config import AdapterConfig, ModelConfig
+from cascade.backends.llama.native import ContextSize
+from cascade.config.model import AdapterConfig, ModelConfig
+from cascade.config.schema import Config
+from cascade.models.model_set import load_model_set
 from tests.fuzz.damage import TEXTS
 from tests.fuzz.gguf_damage import damaged_document
 from tests.fuzz.gguf_seeds import ARCHITECTURE_NAMES, KINDS, adapter, model, of_architecture

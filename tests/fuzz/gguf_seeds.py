@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gguf import GGUFValueType
 
-from cascade.model_facts import ARCHITECTURES
+from cascade.models.base_model import ARCHITECTURES
 from tests.fuzz.gguf_document import STRING, Document, Tensor, read_document
 from tests.fuzz.grown_models import grown_model
 from tests.gguf_files import BYTES, TOKENS, Lora, write_adapter, write_model

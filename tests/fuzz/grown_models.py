@@ -14,7 +14,7 @@ import llama_cpp
 import numpy as np
 from gguf import GGUFValueType
 
-from cascade.backends.native_log import native_log
+from cascade.backends.llama.log import native_log
 from tests.fuzz.gguf_document import STRING, Document, Tensor, read_document
 from tests.gguf_files import LAYERS, write_model
 

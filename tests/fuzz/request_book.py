@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.backends.native import AbortedError, NativeModel
-from cascade.backends.native_rows import Rows
+from cascade.backends.llama.batch_rows import Rows
+from cascade.backends.llama.native import AbortedError, NativeModel
 
 
 @dataclass(slots=True)

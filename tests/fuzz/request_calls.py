@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cascade import BackendError, Budget, Cascade, ClosedError, Decision, Engine, OverloadError, Report
-from cascade.admission import Rules
+from cascade.engine.admission import Rules
 from tests.fuzz.request_checks import Checker, Excuses, WrongError, check_error
 from tests.fuzz.request_worlds import Asked, Kind
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from cascade import Cascade, CascadeError, Decision, Item, Report, Status, Step, Task
 from cascade.prompt import Node, PromptBuilder
-from cascade.stage import Combine, Question, Stage
+from cascade.stages import Combine, Question, Stage
 from tests.fuzz.request_worlds import Asked, Kind, World
 
 Cold = Callable[[Node, Question], float]

@@ -15,14 +15,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from cascade.backends.base import BackendFacts, Probe, Scores, Wave, WaveCost
-from cascade.costs import CallSizes, Costs, Work
+from cascade.backends.base import BackendFacts, Probe, Scores, Stop, Wave, WaveCost
+from cascade.backends.costs import CallSizes, Costs, Work
 from cascade.errors import BackendError, DecodeError
+from cascade.probability import p_yes, sure_logit
 from cascade.prompt import FORMATS, Node
 from cascade.report import Provenance
-from cascade.scoring import p_yes, sure_logit
-from cascade.stage import BASE, SERVED
-from cascade.stop import Stop
+from cascade.stages import BASE, SERVED
 
 ADAPTERS: Mapping[str, str] = {
     BASE: BASE, "active": BASE, "active2": BASE, "plain": "plain", "plain2": "plain2", "far": SERVED, "far2": SERVED,

@@ -12,17 +12,16 @@ from math import inf, nan
 from pathlib import Path
 
 from cascade import Engine
-from cascade.adapters import ModelSet, load_model_set
-from cascade.admission import Rules
-from cascade.backends.base import BackendFacts, Probe, Scores, Wave
-from cascade.backends.llama import LlamaBackend
-from cascade.backends.native import ContextSize
-from cascade.backends.runner import LlamaRunner
-from cascade.engine_settings import EngineSettings
+from cascade.backends.base import BackendFacts, Probe, Scores, Stop, Wave
+from cascade.backends.llama.backend import LlamaBackend
+from cascade.backends.llama.native import ContextSize
+from cascade.backends.llama.runner import LlamaRunner
+from cascade.engine.admission import Rules
+from cascade.engine.engine import EngineSettings
 from cascade.errors import BackendError
+from cascade.models.model_set import ModelSet, load_model_set
 from cascade.prompt import Node, prompt_format
-from cascade.stage import BASE, Question
-from cascade.stop import Stop
+from cascade.stages import BASE, Question
 from tests.fuzz.request_book import BookedModel
 from tests.fuzz.request_calls import Callers, Tally
 from tests.fuzz.request_checks import Checker, Truth

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from benchmarks.virtual_time import VirtualLoop
 from cascade import Engine
-from cascade.admission import Rules
-from cascade.engine_settings import EngineSettings
+from cascade.engine.admission import Rules
+from cascade.engine.engine import EngineSettings
 from cascade.prompt import FORMATS, Node, PromptBuilder
-from cascade.stage import SERVED, Question
+from cascade.stages import SERVED, Question
 from tests.fuzz.request_calls import Callers, Tally
 from tests.fuzz.request_checks import Checker, Truth
 from tests.fuzz.request_machine import ADAPTERS, EXACT, Machine, Trouble, WordTokenizer, answer_of, state_of

@@ -13,9 +13,8 @@ from math import nextafter
 
 from cascade import Budget, Cascade, Group, Item, Outlook, Task
 from cascade.budget import NO_LIMIT
-from cascade.outlook import Prior
-from cascade.prior_stage import PriorStage, Source
-from cascade.stage import ANY_TIER, Combine, Question, Stage, Target
+from cascade.profile import Prior
+from cascade.stages import ANY_TIER, Combine, PriorStage, Question, Source, Stage, Target
 
 TIERS = ("near", "far", "old")
 MARKERS = ("relevant", "primary", "used", "test", "type", "file", "read", "name", "call", "list", "set", "key", "new")

@@ -11,9 +11,9 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
-from cascade.cli.labelled_tasks import labelled_tasks
-from cascade.rows import read_items
-from cascade.tuning.scoring import data_fingerprint, described
+from cascade.cli.score_file import labelled_tasks
+from cascade.dataset import read_items
+from cascade.evaluation.scoring import data_fingerprint, described
 from tests.fuzz.answers import check_answers
 from tests.fuzz.damage import damaged_bytes, damaged_tree
 from tests.fuzz.target import Files, Target

@@ -13,13 +13,13 @@ from hypothesis.strategies import DrawFn
 from benchmarks.wire_server import Script
 from cascade import Item, Task
 from cascade.backends.base import Probe
-from cascade.backends.remote.completions import CompletionsWire
-from cascade.backends.remote.llama_server import LlamaServerWire
-from cascade.backends.remote.system_one import SystemOneWire
-from cascade.backends.remote.text_tokenizer import TextTokenizer
-from cascade.backends.remote.wire import MalformedError, Peer, Prompts
+from cascade.backends.servers.api import MalformedError, Peer, Prompts
+from cascade.backends.servers.completions import CompletionsWire
+from cascade.backends.servers.llama_server import LlamaServerWire
+from cascade.backends.servers.open import TextTokenizer
+from cascade.backends.servers.system_one import SystemOneWire
+from cascade.config.servers import ServedConfig, ServerConfig
 from cascade.prompt import PromptBuilder, prompt_format
-from cascade.servers_config import ServedConfig, ServerConfig
 from tests.fuzz.damage import damaged_tree
 from tests.fuzz.target import Files, Target
 

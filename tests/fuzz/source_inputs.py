@@ -7,12 +7,12 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from cascade.candidates.evidence import file_items, symbol_items
-from cascade.candidates.imports import ImportGraph
-from cascade.candidates.messages import Messages
-from cascade.candidates.outline import Outline
-from cascade.candidates.source import read_outline, read_source, read_symbols
-from cascade.candidates.tiers import Ties, rank_files
+from cascade.repository.evidence import file_items, symbol_items
+from cascade.repository.imports import ImportGraph
+from cascade.repository.messages import Messages
+from cascade.repository.outline import Outline
+from cascade.repository.source import read_outline, read_source, read_symbols
+from cascade.repository.tiers import Ties, rank_files
 from tests.fuzz.answers import TASK
 from tests.fuzz.damage import damaged_bytes
 from tests.fuzz.target import Files, Target

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from cascade import Item, Task
-from cascade.adapters import load_model_set
 from cascade.backends.base import Probe, Wave
-from cascade.backends.native import ContextSize
-from cascade.config import Config
-from cascade.model_config import ModelConfig
+from cascade.backends.llama.native import ContextSize
+from cascade.config.model import ModelConfig
+from cascade.config.schema import Config
+from cascade.models.model_set import load_model_set
 from tests.fuzz.gguf_seeds import ARCHITECTURE_NAMES, of_architecture
 from tests.rig import Rig
 

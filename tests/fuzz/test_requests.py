@@ -9,9 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from cascade.backends.base import Scores, Wave
+from cascade.backends.base import Scores, Stop, Wave
 from cascade.prompt import Node
-from cascade.stop import Stop
 from tests.fuzz import request_real, request_scripted
 from tests.fuzz.request_calls import Tally
 from tests.fuzz.request_machine import Machine

@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 from cascade import Group, Item, Task
-from cascade.backends.native_tokenizer import LlamaTokenizer
-from cascade.backends.native_vocabulary import load_vocabulary
-from cascade.backends.remote.text_tokenizer import TextTokenizer
-from cascade.config import shipped_config
+from cascade.backends.llama.tokenizer import LlamaTokenizer, load_vocabulary
+from cascade.backends.servers.open import TextTokenizer
+from cascade.config.schema import shipped_config
 from cascade.prompt import FORMATS, PromptBuilder
-from cascade.stage import Question
+from cascade.stages import Question
 from tests.fuzz.damage import TEXTS
 from tests.fuzz.target import Files, Target
 from tests.gguf_files import TOKENS, write_model

@@ -10,9 +10,9 @@ import pytest
 
 from benchmarks.wire_server import Fault, Script, WireServer
 from cascade import CascadeError, ConfigError, Engine
-from cascade.backends.remote.keys import Key, read_key
+from cascade.backends.servers.http import Key, read_key
+from cascade.config.servers import ServerConfig
 from cascade.errors import MachineError
-from cascade.servers_config import ServerConfig
 from tests.servers.configs import config, items
 
 SECRET = "sk-not-for-anybodys-eyes"  # noqa: S105 - of nobody

@@ -15,8 +15,8 @@ import pytest
 
 from benchmarks.wire_server import PASSING, Fault, Script, WireServer
 from cascade import ClosedError, Config, Engine, ServerError, Status
-from cascade.backends.remote.client import LONGEST_QUIET_S, retry_after
-from cascade.backends.remote.faults import TRIPS_AT, Breaker, DownError
+from cascade.backends.servers.http import LONGEST_QUIET_S, retry_after
+from cascade.backends.servers.retries import TRIPS_AT, Breaker, DownError
 from tests.asyncs import run
 from tests.servers.configs import LABELS, config, items, labels, p_yes
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from benchmarks.wire_server import Script, WireServer
 from cascade import Config, ConfigError, Engine, shipped_config
-from cascade.backends.native_vocabulary import load_vocabulary
-from cascade.backends.remote.text_tokenizer import TextTokenizer
-from cascade.lock import questions_at_hand
-from cascade.made_for import MadeForConfig
+from cascade.backends.llama.tokenizer import load_vocabulary
+from cascade.backends.servers.open import TextTokenizer
+from cascade.config.lock import questions_at_hand
+from cascade.config.profile import MadeForConfig
 from tests.requests import symbols
 from tests.shipped import CASCADES, questions_alone
 from tests.test_thresholds import locked

@@ -10,11 +10,11 @@ import pytest
 
 from benchmarks.wire_server import Script, WireServer
 from cascade import ConfigError, Engine, ServerError, shipped_config
-from cascade.backends.native_vocabulary import load_vocabulary
-from cascade.backends.remote.completions import CompletionsWire
-from cascade.backends.remote.text_tokenizer import TextTokenizer
-from cascade.backends.remote.wire import Peer, Prompts
-from cascade.servers_config import ServedConfig, ServerConfig
+from cascade.backends.llama.tokenizer import load_vocabulary
+from cascade.backends.servers.api import Peer, Prompts
+from cascade.backends.servers.completions import CompletionsWire
+from cascade.backends.servers.open import TextTokenizer
+from cascade.config.servers import ServedConfig, ServerConfig
 from tests.servers.configs import config, items, labels, p_yes
 
 GGUF = f'path = "{shipped_config().parent / "embedded.gguf"}"'

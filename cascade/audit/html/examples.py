@@ -1,0 +1,128 @@
+"""The items that a cascade was surest of and wrong about, with every step of their way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from cascade.audit.html.subject import Subject
+from cascade.engine.item_state import Walk
+from cascade.engine.online_profile import Expectation
+from cascade.evaluation.replay import Array
+from cascade.probability import finite_logit, logit
+from cascade.report import Step
+from cascade.stages import Combine, Stage
+
+_EACH = 3  # of one confusion of labels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExampleStep:
+    """A step of an item's way.
+
+    Attributes:
+        step: What was asked, and said.
+        truth: The stage's true answer; None where the true label does not decide it.
+    """
+
+    step: Step
+    truth: bool | None
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether this is a wrong answer."""
+        return self.truth is not None and self.truth != self.step.answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """An item with a wrong label.
+
+    Attributes:
+        task: First line of the task's text.
+        repository: Where the task comes from; empty where nobody says.
+        item: Id of the item.
+        kind: What it is.
+        truth: Its true label.
+        given: The label that it was given.
+        steps: Its way.
+    """
+
+    task: str
+    repository: str
+    item: str
+    kind: str
+    truth: str
+    given: str
+    steps: tuple[ExampleStep, ...]
+
+
+def worst_examples(subject: Subject) -> list[Example]:
+    """Up to three of every confusion of labels, of different tasks; the commonest confusion first, then the surest."""
+    sure = _sureness(subject)
+    truths, given = subject.scored.labels, subject.replayed.labels
+    n_labels = len(subject.cascade.labels)
+    pairs, counts = np.unique((truths * n_labels + given)[truths != given], return_counts=True)
+    found = []
+    for pair in pairs[np.argsort(-counts, kind="stable")]:
+        rows = np.flatnonzero(truths * n_labels + given == pair)
+        ordered = rows[np.argsort(-sure[rows], kind="stable")]
+        _, firsts = np.unique(subject.scored.tasks[ordered], return_index=True)
+        found += [_example(subject, int(row)) for row in ordered[np.sort(firsts)[:_EACH]]]
+    return found
+
+
+def _sureness(subject: Subject) -> Array:
+    """How far beyond the threshold, in log odds, each row's surest wrong answer lies.
+
+    Where its true label leaves open which answer was wrong, the least sure of all its answers counts.
+    """
+    n = subject.scored.tasks.size
+    wrong, weakest = np.full(n, -np.inf), np.full(n, np.inf)
+    for stage in subject.cascade.stages:
+        truths = subject.scored.truths(subject.cascade, stage.name)
+        reached, answers = subject.replayed.reached[stage.name], subject.replayed.answers[stage.name]
+        far = np.abs(_beyond(subject, stage))
+        errs = reached & (truths >= 0) & (answers != (truths == 1))
+        wrong[errs] = np.maximum(wrong[errs], far[errs])
+        weakest[reached] = np.minimum(weakest[reached], far[reached])
+    return np.where(np.isneginf(wrong), weakest, wrong)
+
+
+def _beyond(subject: Subject, stage: Stage) -> Array:
+    """Log odds of p(yes) over those of the threshold: of the tier that decides, or the mean of all."""
+    parts = [
+        finite_logit(subject.scored.p[stage.name, tier]) - logit(question.threshold)
+        for tier, question in stage.questions.items()
+    ]
+    stacked = np.ma.masked_invalid(np.stack(parts))
+    joined = stacked.mean(axis=0) if stage.combine is Combine.MEAN else stacked.max(axis=0)
+    return np.asarray(joined.filled(0.0), np.float64)
+
+
+def _example(subject: Subject, row: int) -> Example:
+    task = subject.tasks[subject.scored.tasks[row]]
+    labels, item = subject.cascade.labels, subject.items[row]
+    truth = labels[subject.scored.labels[row]]
+    true_answers = subject.cascade.true_answers()[truth]
+    return Example(
+        task=task.headline,
+        repository=task.repository,
+        item=item.id,
+        kind=item.kind,
+        truth=truth,
+        given=labels[subject.replayed.labels[row]],
+        steps=tuple(ExampleStep(step=step, truth=true_answers.get(step.stage)) for step in _steps(subject, row)),
+    )
+
+
+def _steps(subject: Subject, row: int) -> Iterator[Step]:
+    """The way of a row, as the engine goes it."""
+    way = Walk(item=subject.items[row], expected=Expectation(subject.cascade), stage=subject.cascade.first)
+    way.enter()
+    while (stage := way.stage) is not None:
+        for tier, _ in way.pending():
+            way.take(stage, tier, float(subject.scored.p[stage.name, tier][row]))
+    return iter(way.steps)

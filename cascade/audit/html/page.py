@@ -1,0 +1,213 @@
+"""A page to look at: how good a cascade is on labelled tasks, in one HTML file that needs nothing else.
+
+The template escapes whatever it is given, charts are built from elements, and the page forbids itself scripts and
+anything from elsewhere: text of tasks and items comes from outside. Equal input makes equal bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from html import unescape
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from cascade.audit.advice import Advice
+from cascade.audit.html.answers import calls_per_item, confusion
+from cascade.audit.html.anytime import anytime, budgets
+from cascade.audit.html.chart import Chart, Table
+from cascade.audit.html.error_slices import error_slices
+from cascade.audit.html.examples import worst_examples
+from cascade.audit.html.palette import DARK, LIGHT
+from cascade.audit.html.pareto import fronts
+from cascade.audit.html.png import write_pngs
+from cascade.audit.html.reliability import Reliability, reliabilities
+from cascade.audit.html.subject import Subject
+from cascade.audit.html.svg import svg
+from cascade.audit.questions import question_name
+from cascade.config.profile import MadeForConfig
+from cascade.dataset import Labelled
+from cascade.errors import InputError
+from cascade.evaluation.metrics import Figure, auc_per_task, macro_f1
+from cascade.evaluation.scored import Origin, ScoredTasks
+from cascade.files import unwritable, write_whole
+from cascade.tree import Cascade
+
+PAGE = "index.html"
+"""Name of the page in its folder."""
+
+_MADE_BY = '<meta name="generator" content="binary-cascade">'
+_HEAD = 16_384  # bytes in which a page says what made it, and of what
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known besides scores; everything may be absent.
+
+    Attributes:
+        origin: What the scores came from.
+        promise: What was promised of the thresholds in use, in words; empty where nothing was.
+        promised_recall: The recall of that promise; None where it was none, or of something else.
+        advice: What an audit advises.
+        anytime: Quality under each budget, as ``depth_study.Findings.anytime`` has it.
+    """
+
+    origin: Origin | None = None
+    promise: str = ""
+    promised_recall: float | None = None
+    advice: Sequence[Advice] = ()
+    anytime: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        name: Its place in the page.
+        title: What it is about.
+        charts: Its charts.
+    """
+
+    name: str
+    title: str
+    charts: tuple[Chart, ...]
+
+
+def write_page(
+    cascade: Cascade, scored: ScoredTasks, tasks: Sequence[Labelled], folder: Path, known: Known | None = None
+) -> list[Path]:
+    """Write the page, and its charts as PNG files where matplotlib is, into a folder, which is made if absent.
+
+    Args:
+        cascade: The cascade, at the thresholds in use.
+        scored: Its scores.
+        tasks: The tasks that were scored, in their order.
+        folder: Where.
+        known: What is known besides.
+
+    Returns:
+        The paths of what was written, the page first.
+
+    Raises:
+        InputError: There is nothing to show, or the scores are of other tasks.
+        MachineError: The folder cannot be written.
+    """
+    subject, known = Subject.of(cascade, scored, tasks), known or Known()
+    honesty = reliabilities(subject)
+    sections = _sections(subject, honesty, known)
+    make_folder(folder)
+    path = folder / PAGE
+    write_whole(path, _html(subject, honesty, sections, known).encode())
+    charts = [chart for section in sections for chart in section.charts]
+    return [path, *(write_pngs(charts, folder) if find_spec("matplotlib") else [])]
+
+
+def make_folder(folder: Path) -> None:
+    """Make the page's folder; call it before work that takes long.
+
+    Raises:
+        MachineError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error, "Name a folder that can be.") from error
+
+
+def page_origin(path: Path) -> Origin | None:
+    """What the scores of a page came from; None where it does not say.
+
+    Raises:
+        InputError: It is no page that ``write_page`` wrote.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD).decode("utf-8", "replace")
+        if _MADE_BY not in head:
+            msg = f"{path}: is no page that `cascade audit --report` wrote."
+            raise InputError(msg)
+        found = re.search(r'<meta name="made-for" content="([^"]*)">', head)
+        return MadeForConfig.model_validate_json(unescape(found[1])).origin() if found else None
+    except (OSError, ValueError) as error:
+        msg = f"{path}: cannot be read ({error})."
+        raise InputError(msg) from error
+
+
+def _sections(subject: Subject, honesty: Sequence[Reliability], known: Known) -> list[Section]:
+    costs = [*fronts(subject, known.promised_recall), anytime(subject)]
+    if known.anytime:
+        costs.append(budgets(known.anytime))
+    parts = (
+        ("costs", "What it finds, and what that costs", costs),
+        ("answers", "What it answers", [confusion(subject), calls_per_item(subject)]),
+        ("honesty", "How honest its p(yes) is", [each.chart for each in honesty]),
+        ("slices", "Where it errs", error_slices(subject)),
+    )
+    return [Section(name=name, title=title, charts=tuple(charts)) for name, title, charts in parts if charts]
+
+
+def _html(subject: Subject, honesty: Sequence[Reliability], sections: Sequence[Section], known: Known) -> str:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(
+        files("cascade.audit.html").joinpath("template.html").read_text(encoding="utf-8")
+    )
+    return (
+        template.render(
+            cascade=subject.cascade,
+            n_tasks=len(subject.tasks),
+            n_items=len(subject.items),
+            figures=_figures(subject),
+            questions=_questions(subject, honesty),
+            sections=sections,
+            examples=worst_examples(subject),
+            known=known,
+            made_by=_MADE_BY,
+            made_for=json.dumps(asdict(known.origin), sort_keys=True) if known.origin else "",
+            svg=svg,
+            n_cells=len(LIGHT.ramp),
+            palettes={"light": LIGHT.variables(), "dark": DARK.variables()},
+        )
+        + "\n"
+    )
+
+
+def _figures(subject: Subject) -> list[tuple[str, str]]:
+    """What matters most, each with its name."""
+    counts = subject.replayed.confusion(subject.scored.labels, len(subject.cascade.labels))
+    recall = subject.recall(subject.kept)
+    return [
+        (Figure.RECALL_PER_TASK.words, "-" if recall is None else f"{recall:.3f}"),
+        (Figure.MACRO_F1_OVER_ROWS.words, f"{macro_f1(counts):.3f}"),
+        ("calls per item", f"{subject.replayed.calls.mean():.2f}"),
+        ("false positives per item", f"{(subject.kept & ~subject.matters).mean():.2f}"),
+    ]
+
+
+def _questions(subject: Subject, honesty: Sequence[Reliability]) -> Table:
+    asked = [rows for rows in subject.questions if rows.p.size]
+    cells = []
+    for rows, found in zip(asked, honesty, strict=True):
+        skill = auc_per_task(rows.p, rows.truths, rows.tasks)
+        pairs = ((found.raw.ece, found.calibrated.ece), (found.raw.brier, found.calibrated.brier))
+        loss = (found.raw.log_loss, found.calibrated.log_loss)
+        cells.append(
+            (
+                question_name(rows.key),
+                rows.question.adapter,
+                f"{rows.question.threshold:.3g}",
+                f"{rows.p.size:,}",
+                f"{rows.truths.mean():.1%}",
+                "-" if math.isnan(skill) else f"{skill:.3f}",
+                *(f"{raw:.3f} → {calibrated:.3f}" for raw, calibrated in (*pairs, loss)),
+            )
+        )
+    names = ("question", "adapter", "threshold", "rows", "base rate", Figure.AUC_PER_TASK.words)
+    return Table(head=(*names, "ECE", "Brier", "log loss"), rows=tuple(cells))

@@ -1,0 +1,137 @@
+"""The embedded backend: llama.cpp in this process, every prompt node computed once per lineage."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from concurrent.futures import Future
+
+from cascade.backends.base import BackendFacts, Scores, Stop, Wave
+from cascade.backends.costs import CallSizes, Costs
+from cascade.backends.llama.native import ContextSize, NativeModel
+from cascade.backends.llama.runner import LlamaRunner, Usage
+from cascade.backends.llama.timing import pace
+from cascade.backends.llama.tokenizer import LlamaTokenizer
+from cascade.backends.worker import Worker
+from cascade.errors import CascadeError, MachineError
+from cascade.models.model_set import ModelSet
+from cascade.prompt import Node, PromptBuilder, PromptFormat
+from cascade.report import Provenance
+from cascade.stages import BASE
+
+
+class LlamaBackend:
+    """llama.cpp behind the ``Backend`` protocol: one worker thread owns the context."""
+
+    def __init__(self, runner: LlamaRunner, native: NativeModel, facts: BackendFacts) -> None:
+        self._runner = runner
+        self._native = native
+        self._facts = facts
+        self._worker = Worker("cascade-llama", self._end)
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls,
+        models: ModelSet,
+        form: PromptFormat,
+        size: ContextSize,
+        costs: Costs | None = None,
+    ) -> LlamaBackend:
+        """Load a checked model with its adapters.
+
+        Args:
+            models: Their files.
+            form: The prompt format.
+            size: How large the context is and how it computes.
+            costs: What was measured of this model here; None for the default, at a pace that is measured now.
+
+        Raises:
+            ModelFileError: llama.cpp refused a file, or one has changed.
+            ConfigError: The prompt format's labels are not single tokens of this model.
+            MachineError: llama.cpp cannot compute here, or no thread can be started.
+        """
+        native = NativeModel(models.model_path, size)
+        try:
+            for adapter in models.adapters.values():
+                native.load_adapter(adapter.name, adapter.path, adapter.scale)
+            models.check_files()
+            labels = PromptBuilder(form, native.tokenizer).label_tokens()
+            measured = 1.0 if costs else pace(native, Costs())
+        except CascadeError:
+            native.close()
+            raise
+        runner = LlamaRunner(native, {name: adapter.facts for name, adapter in models.adapters.items()}, labels)
+        facts = BackendFacts(
+            provenance=Provenance(
+                model=models.model_sha256,
+                adapters={name: adapter.sha256 for name, adapter in models.adapters.items()},
+                prompt_format=form.name,
+                label_tokens=labels,
+            ),
+            invocations={name: own for name, each in models.adapters.items() if (own := each.facts.invocation_tokens)},
+            lineages={name: runner.lineage(name) for name in (BASE, *models.adapters)},
+            form=form,
+            tokenizer=native.tokenizer,
+            max_prompt=min(native.n_cells, models.model.n_ctx_train),
+            max_tokens=native.n_cells,
+            max_nodes=native.n_sequences,
+            costs=costs or Costs(),
+            pace=measured,
+            sizes=CallSizes(n_batch=native.n_batch, n_ask=min(size.n_ask, native.n_batch)),
+        )
+        try:
+            return cls(runner, native, facts)
+        except MachineError:
+            native.close()
+            raise
+
+    @property
+    def facts(self) -> BackendFacts:
+        """See ``Backend.facts``."""
+        return self._facts
+
+    @property
+    def tokenizer(self) -> LlamaTokenizer:
+        """That of its facts, which can also read token ids back."""
+        return self._native.tokenizer
+
+    async def score(self, wave: Wave, stop: Stop) -> Scores:
+        """See ``Backend.score``."""
+        return await asyncio.wrap_future(self._worker.submit(self._runner.score, wave, stop))
+
+    def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
+        """See ``Backend.release``."""
+        if not self._closed:
+            self._worker.submit(self._runner.release, tuple(nodes), lineage)
+
+    def usage(self) -> Usage:
+        """What the cache holds once the work at hand is done; waits for it.
+
+        Raises:
+            ClosedError: The backend is closed.
+        """
+        return self._worker.submit(self._runner.usage).result()
+
+    async def close(self) -> None:
+        """See ``Backend.close``."""
+        if not self._closed and self._worker.is_here:
+            await asyncio.wrap_future(self._free())
+
+    def abandon(self) -> None:
+        """``close`` for a backend that never met an event loop; waits."""
+        if not self._closed and self._worker.is_here:
+            self._free().result()
+
+    def _end(self) -> None:
+        """Free everything as soon as the decode at hand is interrupted; does not wait."""
+        if not self._closed:
+            self._native.interrupt()
+            self._free()
+
+    def _free(self) -> Future[None]:
+        """Free the model once the work at hand is done; nothing is taken after it."""
+        self._closed = True
+        done = self._worker.submit(self._native.close)
+        self._worker.close()
+        return done

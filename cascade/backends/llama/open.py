@@ -1,0 +1,105 @@
+"""From a config to an embedded backend that is ready: files checked, loaded, questions fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from cascade.backends.llama.autotune import tuning_key
+from cascade.backends.llama.backend import LlamaBackend
+from cascade.backends.llama.native import ContextSize
+from cascade.backends.llama.tuned_settings import Tuning, load_tuning
+from cascade.config.schema import Config, ModelConfig
+from cascade.errors import CascadeError, ConfigError
+from cascade.machine import user_cache
+from cascade.models.model_set import ModelSet, load_model_set
+from cascade.prompt import PromptBuilder, PromptFormat, prompt_format
+from cascade.tree import Cascade
+
+MAX_MARKER = 4
+"""Most tokens of a question's marker; its wording stands in the prefix, where it costs once."""
+
+
+CacheFolder = Path | Literal["user"] | None
+"""Where tunings are kept: a folder, the user's own, or nowhere."""
+
+
+def open_backend(
+    config: Config,
+    cascades: Mapping[str, Cascade],
+    tunings: CacheFolder = "user",
+    models: ModelSet | None = None,
+    form: PromptFormat | None = None,
+) -> LlamaBackend:
+    """Load what a config names.
+
+    Args:
+        config: Its paths are absolute, as ``read_config`` leaves them.
+        cascades: Whose questions must fit the model.
+        tunings: Where to look for what ``cascade doctor --tune`` measured; answers do not depend on it.
+        models: What ``load_model_set`` made of the config, so that no file is hashed twice; None to load it.
+        form: How prompts are written and what the labels are; None for what the config names.
+
+    Raises:
+        ConfigError: The prompt format or a question does not fit the model or its adapter.
+        ModelFileError: A file is missing, damaged or does not fit.
+    """
+    form = form or prompt_format(config.model.format)
+    models = models or load_model_set(config)
+    tuning = find_tuning(config.model, models.model_sha256, tunings)
+    costs = tuning.costs if tuning else None
+    backend = LlamaBackend.open(models, form, context_size(config.model, tuning), costs)
+    try:
+        builder = PromptBuilder(form, backend.facts.tokenizer)
+        for cascade in cascades.values():
+            check_questions(cascade, builder, models)
+    except CascadeError:
+        backend.abandon()
+        raise
+    return backend
+
+
+def find_tuning(model: ModelConfig, model_sha256: str, folder: CacheFolder = "user") -> Tuning | None:
+    """What was measured for a model on this machine: settings, and the costs that a planner wants; None if nothing."""
+    return load_tuning(tuning_key(model, model_sha256), user_cache() if folder == "user" else folder)
+
+
+def context_size(model: ModelConfig, tuning: Tuning | None = None) -> ContextSize:
+    """How large a context a config asks for, and how it computes.
+
+    Args:
+        model: What it sets itself wins.
+        tuning: Replaces the defaults of what the config does not set.
+    """
+    tuned = tuning.settings() if tuning else {}
+    size = ContextSize(
+        n_ctx=model.n_ctx,
+        n_seq_max=model.n_seq_max,
+        n_batch=model.n_batch,
+        n_ask=model.n_ask,
+        n_threads=model.n_threads,
+        n_gpu_layers=model.n_gpu_layers,
+        flash_attention=model.flash_attention,
+        use_extra_bufts=model.use_extra_bufts,
+    )
+    return replace(size, **{name: value for name, value in tuned.items() if name not in model.model_fields_set})
+
+
+def check_questions(cascade: Cascade, builder: PromptBuilder, models: ModelSet) -> None:
+    """Refuse markers that are too long, and activated adapters that no question would switch on.
+
+    Raises:
+        ConfigError: Names the question.
+    """
+    for question in cascade.questions():
+        length = len(builder.tokenizer.encode(question.marker, special=False))
+        if not 1 <= length <= MAX_MARKER:
+            msg = (
+                f"cascade.{cascade.name}: marker {question.marker!r} is {length} tokens in this model; allowed are "
+                f"1 to {MAX_MARKER}. Give the stage a shorter marker; the wording stands in the prefix."
+            )
+            raise ConfigError(msg)
+        if question.adapter in models.adapters:
+            models.adapters[question.adapter].facts.activation_start(builder.marker_tokens(question.marker))

@@ -1,0 +1,365 @@
+"""Runs waves on one llama.cpp context: every prompt node is computed once per lineage."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.backends.base import Probe, Scores, Stop, Swap, Wave, WaveCost
+from cascade.backends.costs import Work
+from cascade.backends.llama.batch_rows import Rows
+from cascade.backends.llama.decode_calls import Call, Stretch, calls
+from cascade.backends.llama.kv_cache import Entry, KVStore, chunks
+from cascade.backends.llama.native import AbortedError, NativeModel
+from cascade.errors import DecodeError
+from cascade.models.lora import AdapterFacts
+from cascade.prompt import Node, Segment
+from cascade.stages import BASE
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Probes that are computed side by side.
+
+    Attributes:
+        probes: The probes.
+        lineage: The adapter that computes what stands before their questions.
+        entries: Every node above the questions, upper ones first, and questions that have an entry of their own.
+        missing: Those nodes that are yet to be computed.
+        holders: For each probe the entry behind whose tokens its question goes: its item's, or its own.
+        heads: Holder -> what its lineage computes of the question.
+    """
+
+    probes: Sequence[Probe]
+    lineage: str
+    entries: Mapping[Node, Entry]
+    missing: set[Node]
+    holders: Sequence[Entry]
+    heads: Mapping[Entry, Sequence[int]]
+
+    def along(self, *, is_output: bool) -> Iterator[Stretch]:
+        """What the lineage computes: nodes that are missing, and the head of each question."""
+        for node, entry in self.entries.items():
+            tokens = node.tokens if node in self.missing else ()
+            head = self.heads.get(entry, ())
+            if tokens or head:
+                start = node.start if tokens or entry.node.segment is Segment.QUESTION else node.end
+                yield Stretch(entry, (*tokens, *head), start, is_output and entry in self.heads)
+
+    def asked(self) -> Iterator[Stretch]:
+        """What the adapter computes after that: the rest of each question."""
+        for probe, holder in zip(self.probes, self.holders, strict=True):
+            head = self.heads[holder]
+            yield Stretch(holder, probe.node.tokens[len(head) :], probe.node.start + len(head), True)
+
+
+def asked_twice(probes: Sequence[Probe]) -> set[Node]:
+    """Items that are asked more than once."""
+    counts = Counter(map(item_of, probes))
+    return {item for item, n in counts.items() if n > 1}
+
+
+def item_of(probe: Probe) -> Node:
+    """The node that a probe's question hangs below."""
+    if probe.node.parent is None:
+        msg = "A question must stand below an item."
+        raise DecodeError(msg)
+    return probe.node.parent
+
+
+def together(questions: Sequence[Node]) -> list[int]:
+    """Places of the questions, those that share nodes side by side, otherwise in the given order."""
+    first: dict[Node, int] = {}
+    for at, question in enumerate(questions):
+        for node in question.path:
+            first.setdefault(node, at)
+    return sorted(range(len(questions)), key=lambda at: [first[node] for node in questions[at].path])
+
+
+class _StoppedError(Exception):
+    """The wave was stopped; the chunk at hand is not finished."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What the wave at hand has cost so far, and what it has reached.
+
+    Attributes:
+        started: When the wave began.
+        swaps: Changes of the active adapter set.
+        booked: When the last call was counted, or else when the wave began.
+        cells: Cells in use, as far as they are filled.
+        decodes: What each call had to do, and the milliseconds that it took.
+        model_s: Seconds inside calls of the model.
+        tokens: Tokens computed.
+        finished: Entries whose last stretch is computed.
+        logits: Log odds of yes behind an entry, of the chunk at hand.
+        lost: Nodes with their lineage that were begun or kept, and are not any more.
+    """
+
+    started: float
+    booked: float
+    cells: int
+    swaps: list[Swap] = field(default_factory=list)
+    model_s: float = 0.0
+    decodes: list[tuple[Work, float]] = field(default_factory=list)
+    tokens: int = 0
+    finished: set[Entry] = field(default_factory=set)
+    logits: dict[Entry, float] = field(default_factory=dict)
+    lost: list[tuple[Node, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a context holds.
+
+    Attributes:
+        cells: Cells that prompt nodes fill.
+        nodes: Prompt nodes.
+        sequences: Sequences that hold any cell, as llama.cpp sees it.
+        peak_cells: Most cells that were ever filled or promised.
+    """
+
+    cells: int
+    nodes: int
+    sequences: int
+    peak_cells: int
+
+
+class LlamaRunner:
+    """Runs waves on one context; only one thread may use it."""
+
+    def __init__(self, native: NativeModel, adapters: Mapping[str, AdapterFacts], labels: tuple[int, int]) -> None:
+        self._native = native
+        self._adapters = adapters
+        self._labels = labels
+        self._tally = _Tally(started=0.0, booked=0.0, cells=0)
+        self._stop = Stop()
+        self._swaps = False  # whether the next call is the first under another adapter
+        self.store = KVStore(native.n_cells, native.n_sequences)
+
+    def lineage(self, adapter: str) -> str:
+        """Which adapter computes tasks, groups and items for questions that this adapter answers.
+
+        An activated adapter acts from its invocation on, so the base model computes all before it.
+        """
+        return BASE if adapter == BASE or self._adapters[adapter].is_activated else adapter
+
+    def score(self, wave: Wave, stop: Stop | None = None) -> Scores:
+        """See ``Backend.score``."""
+        started = time.perf_counter()
+        self._tally = tally = _Tally(started=started, booked=started, cells=self.store.cells_used)
+        order = together([probe.node for probe in wave.probes])
+        logits = np.full(len(order), np.nan)
+        spoilt: list[int] = []
+        self._stop = stop or Stop()
+        self._native.resume()
+        try:
+            with self._stop.interrupting(self._native.interrupt):
+                suspects = self._score_places(wave, order, logits)
+                # What spoilt these may be another adapter's: a NaN in any cell spoils what is computed beside it.
+                spoilt = self._score_places(wave, suspects, logits)
+        except _StoppedError:
+            pass  # what has no score will be asked again
+        except BaseException:
+            self._empty()  # whatever failed, the cache may now hold half a node
+            raise
+        asked = sum(probe.node.end for probe in wave.probes)
+        cost = WaveCost(
+            decode_calls=len(tally.decodes),
+            adapter_swaps=len(tally.swaps),
+            tokens_decoded=tally.tokens,
+            tokens_reused=max(asked - tally.tokens, 0),
+            elapsed_ms=1_000 * (time.perf_counter() - started),
+            model_ms=1_000 * tally.model_s,
+            decodes=tuple(tally.decodes),
+            swaps=tuple(tally.swaps),
+        )
+        lost = tuple(key for key in dict.fromkeys(tally.lost) if self.store.find(*key) is None)
+        return Scores(logits.tolist(), cost, lost, spoilt=dict.fromkeys(spoilt, "its logits are NaN or infinite"))
+
+    def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
+        """See ``Backend.release``."""
+        for entry in self.store.release(nodes, lineage):
+            self._native.cut(entry.sequence)
+        if not len(self.store):
+            self._native.clear()
+
+    def usage(self) -> Usage:
+        """What the cache holds now."""
+        store = self.store
+        return Usage(
+            cells=store.cells_used,
+            nodes=len(store),
+            sequences=self._native.n_sequences_used(),
+            peak_cells=store.peak_cells,
+        )
+
+    def _score_places(self, wave: Wave, order: Sequence[int], logits: NDArray[np.float64]) -> list[int]:
+        """Score some of a wave's probes.
+
+        Args:
+            wave: The wave.
+            order: Their places.
+            logits: Takes the log odds, NaN where there are none.
+
+        Returns:
+            The places that were answered with no finite number; then the cache is empty.
+
+        Raises:
+            _StoppedError: The wave was stopped; what was scored before stands.
+        """
+        spoilt: list[int] = []
+        for places in self._chunks(wave.probes, order):
+            try:
+                logits[places] = self._score_chunk([wave.probes[at] for at in places], wave.adapter)
+                spoilt += [at for at in places if math.isnan(logits[at])]
+            except _StoppedError as stopped:
+                logits[places] = stopped.args[0]
+                raise
+            finally:
+                if not all(map(math.isfinite, self._tally.logits.values())):
+                    self._empty()
+        return spoilt
+
+    def _empty(self) -> None:
+        """Forget everything, and zero it: nothing in the cache is trusted any more."""
+        self._tally.lost += self.store.keys()
+        self._tally.cells = 0
+        self.store.clear()
+        self._native.clear(data=True)
+
+    def _chunks(self, probes: Sequence[Probe], order: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Places of probes, in order, that fit side by side."""
+        paths, extra = [], []
+        repeated = asked_twice(probes)
+        for probe in (probes[at] for at in order):
+            is_own = item_of(probe) in repeated
+            paths.append(probe.node.path if is_own else item_of(probe).path)
+            extra.append(0 if is_own else len(probe.node.tokens))
+        for chunk in chunks(paths, extra, self.store.n_cells, self.store.n_sequences):
+            yield order[chunk]
+
+    def _score_chunk(self, probes: Sequence[Probe], adapter: str) -> list[float]:
+        """Log odds of each probe.
+
+        Raises:
+            _StoppedError: It was stopped; has the log odds, NaN where there are none.
+        """
+        self._tally.logits.clear()  # an item's entry stands for another question in each chunk
+        chunk = self._take(probes, self.lineage(adapter))
+        own = chunk.lineage == adapter
+        try:
+            # Under a plain adapter the whole question goes along with its item; under an activated one
+            # what stands before its invocation does.
+            along = list(chunk.along(is_output=own))
+            if along:
+                self._activate(chunk.lineage)
+            self._decode(along, self._native.n_batch)
+            if not own:
+                self._activate(adapter)
+                self._decode(list(chunk.asked()), self._native.size.n_ask)
+        except _StoppedError:
+            self._undo(chunk)
+            raise _StoppedError(self._logits(chunk)) from None
+        finally:
+            self._forget_questions(chunk)
+        return self._logits(chunk)
+
+    def _logits(self, chunk: Chunk) -> list[float]:
+        """Log odds of each probe, NaN where there are none."""
+        found = [self._tally.logits.get(holder, math.nan) for holder in chunk.holders]
+        return [logit if math.isfinite(logit) else math.nan for logit in found]
+
+    def _switch(self, probe: Probe, lineage: str) -> int:
+        """How many of a question's tokens its item's lineage computes."""
+        if lineage == probe.adapter:
+            return len(probe.node.tokens)
+        return self._adapters[probe.adapter].activation_start(probe.node.tokens) or 0
+
+    def _take(self, probes: Sequence[Probe], lineage: str) -> Chunk:
+        """Room and an entry for every node above the probes, and for questions that share an item."""
+        repeated = asked_twice(probes)
+        nodes = dict.fromkeys(node for probe in probes for node in item_of(probe).path)
+        questions = {probe.node: None for probe in probes if item_of(probe) in repeated}
+        present = {node: entry for node in nodes if (entry := self.store.find(node, lineage))}
+        missing = nodes.keys() - present.keys()
+        n_cells = sum(len(node.tokens) for node in missing) + sum(len(probe.node.tokens) for probe in probes)
+        for gone in self.store.make_room(n_cells, len(missing) + len(questions), set(present.values())):
+            self._native.cut(gone.sequence)
+        entries = {node: present.get(node) or self.store.add(node, lineage) for node in (*nodes, *questions)}
+        holders = [entries[probe.node if probe.node in questions else item_of(probe)] for probe in probes]
+        heads = {
+            holder: probe.node.tokens[: self._switch(probe, lineage)]
+            for probe, holder in zip(probes, holders, strict=True)
+        }
+        return Chunk(probes, lineage, entries, missing, holders, heads)
+
+    def _forget_questions(self, chunk: Chunk) -> None:
+        """Take every question off the cache: what an adapter computed of it is never used again."""
+        for probe, holder in zip(chunk.probes, chunk.holders, strict=True):
+            if holder.node is not probe.node:
+                self._native.cut(holder.sequence, holder.node.end)
+        own = [node for node in chunk.entries if node.segment is Segment.QUESTION]
+        for entry in self.store.release(own, chunk.lineage) if own else ():
+            self._native.cut(entry.sequence)
+
+    def _undo(self, chunk: Chunk) -> None:
+        """Forget the nodes that were not finished.
+
+        All sequences of an interrupted call are cut, since llama.cpp takes a token that several
+        share off one of them alone and leaves the others with cells that were never computed.
+        """
+        lost = [node for node in chunk.missing if chunk.entries[node] not in self._tally.finished]
+        self._tally.lost += [(node, chunk.lineage) for node in lost]
+        for entry in self.store.release(lost, chunk.lineage):
+            self._native.cut(entry.sequence)
+
+    def _activate(self, adapter: str) -> None:
+        tally, before = self._tally, time.perf_counter()
+        if self._native.activate("" if adapter == BASE else adapter):
+            self._swaps = True
+            now = time.perf_counter()
+            tally.swaps.append(Swap(adapter=adapter, at_ms=1_000 * (before - tally.started), ms=1_000 * (now - before)))
+
+    def _decode(self, stretches: Sequence[Stretch], most: int) -> None:
+        """Decode stretches in as few calls as fit.
+
+        Raises:
+            _StoppedError: Nothing more may be begun, or the call at hand was interrupted.
+        """
+        for call in calls(stretches, min(most, self._native.n_batch)):
+            if self._stop.is_asked:
+                raise _StoppedError
+            for fork in call.forks:
+                self._native.fork(fork.source, fork.target, fork.end)
+            rows = Rows.of(call.runs)
+            started = time.perf_counter()
+            try:
+                logits = self._native.decode(rows, self._labels)
+            except AbortedError:
+                raise _StoppedError from None
+            self._tally.model_s += time.perf_counter() - started
+            self._book(call, len(rows))
+            for entry, (yes, no) in zip(call.outputs, logits.tolist(), strict=True):
+                self._tally.logits[entry] = yes - no
+
+    def _book(self, call: Call, n_tokens: int) -> None:
+        """Count a call, with all the time since the one before."""
+        tally = self._tally
+        work = Work.of(
+            tokens=n_tokens, cells=tally.cells, most=n_tokens, outputs=len(call.outputs), swaps=self._swaps
+        ).plus(Work(waves=not tally.decodes))
+        now = time.perf_counter()
+        tally.decodes.append((work, 1_000 * (now - tally.booked)))
+        tally.booked = now
+        self._swaps = False
+        tally.tokens += n_tokens
+        tally.cells += n_tokens
+        self._tally.finished.update(call.finished)

@@ -1,0 +1,201 @@
+"""What a server is asked and what its answer says, whatever carries the two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from cascade.backends.base import Probe
+from cascade.config.servers import ServedConfig, ServerConfig
+from cascade.errors import ServerError
+from cascade.models.base_model import ModelFacts
+
+Call = Callable[..., Any]
+"""``call(path, body=None)``: the JSON that a server answers to a GET, or to a POST of a body."""
+
+
+class MalformedError(Exception):
+    """An answer is not what this kind of server sends; the question may be asked again."""
+
+
+class NoNumberError(MalformedError):
+    """An answer has null, NaN or the like in a probability's place: what answers is broken, and the server is not."""
+
+
+UNLIKE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+"""What reading an answer that is not what it should be may raise; a number may be too large for a float."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One request.
+
+    Attributes:
+        path: Where it goes.
+        body: JSON.
+        places: The probes that it asks, by their place in the wave.
+    """
+
+    path: str
+    body: Mapping[str, Any]
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a request was answered.
+
+    Attributes:
+        logits: Natural-log odds of yes against no, one for each of its probes.
+        computed: Tokens that the server computed, as far as it says.
+        reused: Tokens of its prompts that the server had in its cache, as far as it says.
+    """
+
+    logits: tuple[float, ...]
+    computed: int = 0
+    reused: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What a server says of itself.
+
+    Attributes:
+        model: Its base model, by the name that it reports.
+        max_prompt: Most tokens of a prompt; None where it does not say.
+        one_at_a_time: Whether it answers right only while nothing else is in flight.
+        invocations: Activated adapter of the map -> token ids that switch it on, as far as it says.
+    """
+
+    model: str
+    max_prompt: int | None = None
+    one_at_a_time: bool = False
+    invocations: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompts:
+    """How prompts and labels are written for servers.
+
+    Attributes:
+        text: Token ids -> text of a prompt.
+        labels: Token ids of yes and no; None where no model file is at hand.
+        yes: Text of the label for yes.
+        no: Text of the label for no.
+        model: What the model file says; None without one.
+    """
+
+    text: Callable[[Sequence[int]], str]
+    labels: tuple[int, int] | None
+    yes: str
+    no: str
+    model: ModelFacts | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """A server as the config has it.
+
+    Attributes:
+        name: What the config calls it.
+        config: How it is asked.
+        adapters: The adapters of the map that it answers for.
+        prompts: How prompts are written.
+    """
+
+    name: str
+    config: ServerConfig
+    adapters: Mapping[str, ServedConfig]
+    prompts: Prompts
+
+    @property
+    def sends_tokens(self) -> bool:
+        """Whether prompts go as token ids, which come out the same whatever tokenizer the server has."""
+        return (self.config.prompt or ("tokens" if self.prompts.labels else "text")) == "tokens"
+
+    def prompt(self, probe: Probe) -> str | list[int]:
+        """The prompt of a probe, as it is sent."""
+        tokens = probe.node.prompt
+        return list(tokens) if self.sends_tokens else self.prompts.text(tokens)
+
+    def check_model(self, names: Sequence[str]) -> None:
+        """Refuse a server whose base model goes by none of the names that the config allows.
+
+        Raises:
+            ServerError: Has the name.
+        """
+        if self.config.model is not None and self.config.model not in names:
+            problem = (
+                f"serves the base model {' = '.join(dict.fromkeys(names)) or 'of no name'}, and "
+                f"servers.{self.name}.model is {self.config.model!r}. Start it with that model, or name the one it has"
+            )
+            raise self.refusal(problem)
+
+    def check_labels(self, found: Sequence[Sequence[int]]) -> tuple[int, int]:
+        """The token ids of yes and no, from what a server finds in their texts.
+
+        Raises:
+            ServerError: One is not a single token, or the model file at hand has other ones.
+        """
+        yes, no = ([*tokens] for tokens in found)
+        ours = self.prompts.labels
+        if len(yes) != 1 or len(no) != 1 or (ours is not None and ours != (yes[0], no[0])):
+            due = f"{list(ours)} in that of [model]" if ours is not None else "one each"
+            problem = f"has the tokens {yes} and {no} for the labels, which are {due}. Serve a model of that vocabulary"
+            raise self.refusal(problem)
+        return yes[0], no[0]
+
+    def lacks(self, adapter: str, known: Sequence[str]) -> ServerError:
+        """The error for an adapter of the map that the server does not have."""
+        name = self.adapters[adapter].name
+        return self.refusal(
+            f"has no adapter {name!r}, which adapters.{adapter} names; it has {', '.join(known) or 'none'}. "
+            "Load it there, or name another"
+        )
+
+    def refusal(self, problem: str) -> ServerError:
+        """The error for a server that cannot be used."""
+        return ServerError(f"Server {self.name!r} at {self.config.url} {problem}.")
+
+
+def number(value: Any) -> float:
+    """A number of an answer; NaN for null, which stands for it in JSON, and infinity for what is too large.
+
+    Raises:
+        TypeError: It is something else.
+        ValueError: It is another text than a number's.
+    """
+    try:
+        return math.nan if value is None else float(value)
+    except OverflowError:
+        return math.inf
+
+
+class Wire(Protocol):
+    """One kind of server: its paths, bodies and answers."""
+
+    @property
+    def is_together(self) -> bool:
+        """Whether the questions of an item go into one request."""
+
+    def look(self, call: Call) -> Served:
+        """See what the server has, before it is asked anything.
+
+        Raises:
+            ServerError: It serves another base model, or lacks an adapter.
+            MalformedError: It answers something else than this kind of server does.
+        """
+
+    def asks(self, probes: Sequence[Probe]) -> Iterator[Ask]:
+        """The requests that put a wave's probes, each made when it is wanted."""
+
+    def read(self, ask: Ask, answer: Any) -> Answer:
+        """What an answer says.
+
+        Raises:
+            MalformedError: It is not what this kind of server sends.
+            NoNumberError: It has no number where a probability is due.
+            ServerError: It does not tell how likely the labels are.
+        """

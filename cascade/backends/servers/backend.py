@@ -1,0 +1,289 @@
+"""One server as what scores a wave: its probes as requests, many in flight, each with a fate of its own.
+
+A wave does not wait for the last of them: once answers have come and then none for a while, those that are
+still owed stay under way, and are waited for when they are asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+from cascade.backends.base import Probe, Scores, Stop, Wave, WaveCost
+from cascade.backends.costs import Work
+from cascade.backends.servers.api import Answer, Ask, MalformedError, NoNumberError, Peer, Served, Wire
+from cascade.backends.servers.http import ServerClient
+from cascade.backends.servers.retries import DownError, FaultError, Manners, SpoiltError
+from cascade.errors import ClosedError
+from cascade.prompt import Node
+
+_LOOK_S = 0.02  # how often it is seen whether a wave shall end
+_HAND_OVER_S = 0.004  # what the engine needs to take in the answers
+_AT_ONCE = 8  # requests that are begun before the event loop looks at anything else
+_PATIENCE, _LEAST_PATIENCE_S = 4.0, 0.03  # silence after which a wave ends: so many times what an answer takes
+_FIRST_PATIENCE_S = 1.0  # the same while no answer has come
+_NEWEST = 0.1  # how much of the newest answer's time goes into what one is believed to take
+
+_Key = tuple[tuple[Node | None, tuple[int, ...], str], ...]
+"""What a request asks: of each probe its item, its question and its adapter."""
+
+
+@dataclass(slots=True, eq=False)
+class _Errand:
+    """A request under way.
+
+    Attributes:
+        root: The task that its probes are about.
+        task: Completed with its answer.
+        is_sent: Whether it has been sent.
+    """
+
+    root: Node
+    task: asyncio.Future[Answer]
+    is_sent: bool = False
+
+    def is_owed(self) -> bool:
+        """Whether its answer is still to come."""
+        return not self.task.done()
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What came of a wave so far, and when it was last booked."""
+
+    wave: Wave
+    n_booked: int
+    began: float
+    logits: list[float] = field(default_factory=list)
+    unanswered: dict[int, str] = field(default_factory=dict)
+    spoilt: dict[int, str] = field(default_factory=dict)
+    under_way: dict[int, _Errand] = field(default_factory=dict)
+    decodes: list[tuple[Work, float]] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    booked: float = 0.0
+    n_requests: int = 0
+    n_questions: int = 0
+
+    def __post_init__(self) -> None:
+        self.logits = [math.nan] * len(self.wave.probes)
+        self.booked = self.began
+
+    def take(self, ask: Ask, answer: Answer, now: float) -> None:
+        """Take in an answer."""
+        for place, found in zip(ask.places, answer.logits, strict=True):
+            self.logits[place] = found
+        self.answers.append(answer)
+        self.n_requests += 1
+        self.n_questions += len(ask.places)
+        if self.n_requests >= self.n_booked:
+            self.book(now)
+
+    def book(self, now: float) -> None:
+        """Count what was answered since the last time, with all the time since then."""
+        if self.n_requests:
+            work = Work(waves=not self.decodes, requests=self.n_requests, questions=self.n_questions)
+            self.decodes.append((work, 1_000 * (now - self.booked)))
+            self.booked, self.n_requests, self.n_questions = now, 0, 0
+
+    def scores(self, now: float) -> Scores:
+        """All of it."""
+        elapsed_ms = 1_000 * (now - self.began)
+        cost = WaveCost(
+            decode_calls=len(self.answers),
+            adapter_swaps=0,
+            tokens_decoded=sum(answer.computed for answer in self.answers),
+            tokens_reused=sum(answer.reused for answer in self.answers),
+            elapsed_ms=elapsed_ms,
+            model_ms=elapsed_ms,
+            decodes=tuple(self.decodes),
+        )
+        owed = {place: errand.is_owed for place, errand in self.under_way.items()}
+        return Scores(self.logits, cost, unanswered=self.unanswered, spoilt=self.spoilt, under_way=owed)
+
+
+class ServerBackend:
+    """Scores waves on one server; the event loop that scores closes it.
+
+    Args:
+        peer: The server.
+        wire: How it speaks.
+        client: What carries that.
+    """
+
+    def __init__(self, peer: Peer, wire: Wire, client: ServerClient) -> None:
+        self.peer, self.wire = peer, wire
+        self._client = client
+        self._manners = Manners(peer.config)
+        self._errands: dict[_Key, _Errand] = {}
+        self._news = asyncio.Event()
+        self._typical_s = 0.0  # what an answer takes; 0 while none has come
+        self._is_closed = False
+
+    def look(self) -> Served:
+        """See ``Wire.look``.
+
+        Raises:
+            ServerError: The server cannot be used; says why.
+        """
+        try:
+            found = self.wire.look(self._client.call)
+        except MalformedError as error:
+            problem = f"{self._client.hidden(str(error))}. Check servers.{self.peer.name}.kind"
+            raise self.peer.refusal(problem) from None  # its cause holds the answer
+        if found.one_at_a_time:
+            self._manners = Manners(self.peer.config.model_copy(update={"in_flight": 1}))
+        return found
+
+    async def score(self, wave: Wave, stop: Stop) -> Scores:
+        """See ``Backend.score``; what the server cannot answer is unanswered, what it still owes is under way."""
+        if self._is_closed:
+            msg = "The backend is closed; open a new engine."
+            raise ClosedError(msg)
+        loop = asyncio.get_running_loop()
+        tally = _Tally(wave, self.peer.config.in_flight, loop.time())
+        ends = tally.began + wave.left_ms / 1_000
+        own: list[tuple[_Key, Ask, _Errand]] = []
+        is_fresh = False
+        with stop.interrupting(partial(_cancel_soon, loop, own)):
+            for ask in self.wire.asks(wave.probes):
+                key = _key(ask, wave.probes)
+                is_fresh |= key not in self._errands
+                own.append((key, ask, self._errands.get(key) or self._begin(key, ask, wave, ends)))
+                if len(own) % _AT_ONCE == 0:
+                    await asyncio.sleep(0)  # others' deadlines are heard in between
+                if stop.is_asked:
+                    break
+            await self._watch([errand for *_, errand in own], stop, ends - _HAND_OVER_S, is_fresh=is_fresh)
+        await asyncio.sleep(0)  # what was cancelled hears of it
+        for key, ask, errand in own:
+            if not errand.is_owed():
+                self._errands.pop(key, None)
+            self._settle(ask, errand, tally, loop.time())
+        if is_fresh:
+            tally.book(loop.time())
+        return tally.scores(loop.time())
+
+    def release(self, nodes: Iterable[Node]) -> None:
+        """Let go of what is under way for these tasks."""
+        roots = set(nodes)
+        for key in [key for key, errand in self._errands.items() if errand.root in roots]:
+            self._errands.pop(key).task.cancel()
+
+    async def close(self) -> None:
+        """See ``Backend.close``."""
+        self._is_closed = True
+        for errand in self._errands.values():
+            errand.task.cancel()
+        await asyncio.gather(*(errand.task for errand in self._errands.values()), return_exceptions=True)
+        await self._client.close()
+
+    def _begin(self, key: _Key, ask: Ask, wave: Wave, ends: float) -> _Errand:
+        """Set out to ask."""
+        root = wave.probes[ask.places[0]].node.path[0]
+        errand = _Errand(root, asyncio.get_running_loop().create_future())
+        errand.task = asyncio.ensure_future(self._manners.ask(partial(self._send, errand, ask), ends))
+        errand.task.add_done_callback(self._hear)
+        self._errands[key] = errand
+        return errand
+
+    def _hear(self, task: asyncio.Future[Answer]) -> None:
+        """Take note that a request has ended, even if nobody asks how any more."""
+        self._news.set()
+        if not task.cancelled():
+            task.exception()
+
+    async def _send(self, errand: _Errand, ask: Ask) -> Answer:
+        """Ask once."""
+        clock = asyncio.get_running_loop().time
+        errand.is_sent, began = True, clock()
+        found = await self._client.post(ask.path, ask.body)
+        try:
+            answer = self.wire.read(ask, found)
+        except MalformedError as error:
+            kind = SpoiltError if isinstance(error, NoNumberError) else FaultError
+            raise kind(self._client.hidden(str(error))) from None  # its cause holds the answer
+        took_s = clock() - began
+        self._typical_s += (took_s - self._typical_s) * (_NEWEST if self._typical_s else 1.0)
+        return answer
+
+    async def _watch(self, errands: Sequence[_Errand], stop: Stop, ends: float, *, is_fresh: bool) -> None:
+        """Wait until all is answered, the wave shall end, or what is still owed is not worth the wait.
+
+        Without anything fresh, the first answer ends it.
+        """
+        clock = asyncio.get_running_loop().time
+        n_open, spoke = len(errands), clock()
+        while n_open and not stop.is_asked and (left_s := ends - clock()) > 0:
+            self._news.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(_LOOK_S, left_s)):
+                    await self._news.wait()
+            if any(_is_refused(errand) for errand in errands):
+                return
+            before, n_open = n_open, sum(errand.is_owed() for errand in errands)
+            spoke = clock() if n_open < before else spoke
+            is_silent = clock() - spoke > self._patience_s and not any(_is_waiting(errand) for errand in errands)
+            if is_silent if is_fresh else n_open < len(errands):
+                return
+        waiting = [errand for errand in errands if _is_waiting(errand)]
+        if waiting:  # the time is up, and they are not asked any more
+            stop.ask()
+        _cancel(waiting)
+
+    @property
+    def _patience_s(self) -> float:
+        return max(_LEAST_PATIENCE_S, _PATIENCE * self._typical_s) if self._typical_s else _FIRST_PATIENCE_S
+
+    def _settle(self, ask: Ask, errand: _Errand, tally: _Tally, now: float) -> None:
+        """Enter what became of a request; what is no number is spoilt.
+
+        Raises:
+            ServerError: The server refused it.
+        """
+        if errand.is_owed():
+            tally.under_way |= dict.fromkeys(ask.places, errand)
+            return
+        if errand.task.cancelled():
+            return
+        error = errand.task.exception()
+        if error is None:
+            tally.take(ask, errand.task.result(), now)
+        elif isinstance(error, SpoiltError):
+            tally.spoilt |= dict.fromkeys(ask.places, f"server {self.peer.name!r} {error.cause}")
+        elif isinstance(error, FaultError | DownError):
+            problem = f"does not answer: {error.cause}" if isinstance(error, FaultError) else f"is down: {error}"
+            tally.unanswered |= dict.fromkeys(ask.places, f"Server {self.peer.name!r} {problem}")
+        else:
+            raise error
+
+
+def _key(ask: Ask, probes: Sequence[Probe]) -> _Key:
+    own = [probes[place] for place in ask.places]
+    return tuple((probe.node.parent, probe.node.tokens, probe.adapter) for probe in own)
+
+
+def _is_waiting(errand: _Errand) -> bool:
+    """Whether a request has yet to be sent."""
+    return errand.is_owed() and not errand.is_sent
+
+
+def _is_refused(errand: _Errand) -> bool:
+    """Whether a request has failed in a way that fails all of the wave."""
+    if errand.is_owed() or errand.task.cancelled():
+        return False
+    error = errand.task.exception()
+    return error is not None and not isinstance(error, FaultError | DownError)
+
+
+def _cancel_soon(loop: asyncio.AbstractEventLoop, own: Sequence[tuple[_Key, Ask, _Errand]]) -> None:
+    """Give up what a wave has begun, from any thread."""
+    loop.call_soon_threadsafe(lambda: _cancel([errand for *_, errand in own]))
+
+
+def _cancel(errands: Sequence[_Errand]) -> None:
+    for errand in errands:
+        errand.task.cancel()

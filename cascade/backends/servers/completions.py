@@ -1,0 +1,146 @@
+"""OpenAI-compatible servers: ``POST /v1/completions``, one token with log-probabilities.
+
+vLLM, SGLang and llama-cpp-python's own server speak it. The adapter is the ``model``; SGLang wants the base
+model's name before it, as ``base:adapter``. vLLM is asked for exactly the two labels by their token ids. The
+others give their most likely tokens by text: a label that is not among them is less likely than the last that is,
+which bounds p(yes). The bound is taken where it lies within ``MOST_BOUND`` of 0 or 1; otherwise it is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite, log
+from typing import Any
+
+from cascade.backends.base import Probe
+from cascade.backends.servers.api import UNLIKE, Answer, Ask, Call, MalformedError, NoNumberError, Peer, Served, number
+from cascade.errors import ServerError
+from cascade.stages import BASE
+
+PATH = "/v1/completions"
+
+MOST_BOUND = 0.01
+"""How far from 0 or 1 a p(yes) may be of which only a bound is known."""
+
+_LEAST_GAP = log((1 - MOST_BOUND) / MOST_BOUND)
+
+
+class CompletionsWire:
+    """See ``Wire``."""
+
+    is_together = False
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self._models: dict[str, str] = {}
+        self._is_vllm = False
+
+    def look(self, call: Call) -> Served:
+        """See ``Wire.look``."""
+        try:
+            cards = {str(card["id"]): dict(card) for card in call("/v1/models")["data"]}
+            bases = [name for name, card in cards.items() if not card.get("parent")]
+            base = self._peer.config.model or bases[0]
+        except UNLIKE as error:
+            msg = f"lists no models as OpenAI's API does ({error!r})"
+            raise MalformedError(msg) from error
+        self._peer.check_model(bases)
+        owner = cards[base].get("owned_by")
+        self._is_vllm = owner == "vllm"
+        if self._is_vllm and self._peer.prompts.labels is not None:
+            self._peer.check_labels(self._find_labels(call, base))
+        self._models = {name: self._model(name, base, cards, owner) for name in self._peer.adapters}
+        longest = cards[base].get("max_model_len")
+        return Served(model=base, max_prompt=longest - 1 if isinstance(longest, int) else None)
+
+    def asks(self, probes: Sequence[Probe]) -> Iterator[Ask]:
+        """See ``Wire.asks``; one request for each probe."""
+        for place, probe in enumerate(probes):
+            yield Ask(path=PATH, body=self._body(probe), places=(place,))
+
+    def read(self, ask: Ask, answer: Any) -> Answer:
+        """See ``Wire.read``."""
+        try:
+            top = {str(text): number(p) for text, p in answer["choices"][0]["logprobs"]["top_logprobs"][0].items()}
+            usage = dict(answer.get("usage") or {})
+            computed, details = int(usage.get("prompt_tokens", 0)), dict(usage.get("prompt_tokens_details") or {})
+            reused, model = int(details.get("cached_tokens") or 0), answer.get("model")
+        except UNLIKE as error:
+            msg = f"has no log-probabilities: {str(answer)[:500]}"
+            raise MalformedError(msg) from error
+        asked = ask.body["model"]
+        if asked in self._adapter_models and isinstance(model, str) and model != asked:
+            problem = f"answered as {model!r} when {asked!r} was asked. Load that adapter there"
+            raise self._peer.refusal(problem)
+        return Answer(logits=(self._logit(top),), computed=computed - reused, reused=reused)
+
+    @property
+    def _adapter_models(self) -> set[str]:
+        return {model for name, model in self._models.items() if self._peer.adapters[name].name != BASE}
+
+    def _find_labels(self, call: Call, base: str) -> list[list[int]]:
+        """The tokens of both labels, as vLLM finds them."""
+        texts = (self._peer.prompts.yes, self._peer.prompts.no)
+        bodies = [{"model": base, "prompt": text, "add_special_tokens": False} for text in texts]
+        try:
+            return [list(call("/tokenize", body)["tokens"]) for body in bodies]
+        except UNLIKE as error:
+            msg = f"does not tokenise ({error!r})"
+            raise MalformedError(msg) from error
+
+    def _model(self, adapter: str, base: str, cards: Mapping[str, Mapping[str, Any]], owner: object) -> str:
+        """The ``model`` that asks an adapter of the map."""
+        name = self._peer.adapters[adapter].name
+        if name in {BASE, base}:
+            return base
+        if name not in cards:
+            raise self._peer.lacks(adapter, [other for other in cards if other != base])
+        parent = cards[name].get("parent")
+        if parent is not None and parent != base:
+            problem = (
+                f"has the adapter {name!r} on the base model {parent!r}, not on {base!r}. Load one for {base!r} there, "
+                f"or set servers.{self._peer.name}.model"
+            )
+            raise self._peer.refusal(problem)
+        return f"{base}:{name}" if owner == "sglang" else name
+
+    def _body(self, probe: Probe) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self._models[probe.adapter],
+            "prompt": self._peer.prompt(probe),
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "logprobs": self._peer.config.top_logprobs,
+        }
+        if self._is_vllm:
+            body["add_special_tokens"] = False
+            if self._peer.prompts.labels:
+                body |= {"logprob_token_ids": list(self._peer.prompts.labels), "return_tokens_as_token_ids": True}
+        return body
+
+    def _logit(self, top: Mapping[str, float]) -> float:
+        """Log odds of yes against no; of the bound where one of them is missing.
+
+        Raises:
+            ServerError: Too little is known.
+        """
+        prompts = self._peer.prompts
+        yes_id, no_id = prompts.labels or (None, None)
+        yes = top.get(f"token_id:{yes_id}", top.get(prompts.yes))
+        no = top.get(f"token_id:{no_id}", top.get(prompts.no))
+        lowest = min(top.values(), default=0.0)
+        found = (lowest if yes is None else yes) - (lowest if no is None else no)
+        if not isfinite(found):
+            msg = f"gives log-probabilities that are no numbers: {dict(top)}"
+            raise NoNumberError(msg)
+        if (yes is None or no is None) and abs(found) < _LEAST_GAP:
+            raise self._missing(top)
+        return found
+
+    def _missing(self, top: Mapping[str, float]) -> ServerError:
+        shown = ", ".join(repr(text) for text in list(top)[:5])
+        return self._peer.refusal(
+            f"does not say how likely the labels {self._peer.prompts.yes!r} and {self._peer.prompts.no!r} are; its "
+            f"{len(top)} likeliest tokens are {shown} and so on. Raise servers.{self._peer.name}.top_logprobs, or see "
+            "that prompt format, model and adapter belong together"
+        )

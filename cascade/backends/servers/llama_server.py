@@ -1,0 +1,166 @@
+"""llama.cpp's server: ``POST /completion``, one token, the adapters by their scales.
+
+Two things make the answers right and p(yes) exact. Every request names the scale of every adapter,
+because one that names none takes over a slot's cache under whatever adapter filled it (llama.cpp
+issue 26207). And both labels get the same bias, so that they are the two most likely tokens and their
+probabilities after sampling are those among yes and no.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from cascade.backends.base import Probe
+from cascade.backends.servers.api import UNLIKE, Answer, Ask, Call, MalformedError, NoNumberError, Peer, Served, number
+from cascade.probability import sure_logit
+from cascade.stages import BASE
+
+PATH = "/completion"
+
+_BIAS = 100.0
+"""Added to both labels' logits, which lifts them above all others and leaves their difference as it is."""
+
+
+class LlamaServerWire:
+    """See ``Wire``; the server has to be started with ``--lora`` for each adapter."""
+
+    is_together = False
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self._labels = (-1, -1)
+        self._scales: dict[str, list[dict[str, float]]] = {}
+
+    def look(self, call: Call) -> Served:
+        """See ``Wire.look``."""
+        try:
+            (card,) = call("/v1/models")["data"]
+            props = call("/props")
+            path, n_ctx = str(props["model_path"]), int(props["default_generation_settings"]["n_ctx"])
+            cards = call("/lora-adapters")
+            loras = {int(lora["id"]): str(lora["path"]) for lora in cards}
+            activated = {
+                int(lora["id"]): tuple(map(int, tokens))
+                for lora in cards
+                if (tokens := lora.get("alora_invocation_tokens"))
+            }
+            names = [str(card["id"]), *_names(path)]
+            meta = dict(card.get("meta") or {})
+        except UNLIKE as error:
+            msg = f"answers as no llama-server does ({error!r})"
+            raise MalformedError(msg) from error
+        self._peer.check_model(names)
+        self._check_shape(meta)
+        self._scales = {name: self._scale(name, loras) for name in self._peer.adapters}
+        self._labels = self._peer.check_labels(self._find_labels(call))
+        # With several slots at work an activated adapter acts on other slots' tokens as well: p(yes) was off by 0.05.
+        return Served(
+            model=names[1],
+            max_prompt=n_ctx - 1,
+            one_at_a_time=bool(activated),
+            invocations=self._invocations(activated),
+        )
+
+    def asks(self, probes: Sequence[Probe]) -> Iterator[Ask]:
+        """See ``Wire.asks``; one request for each probe."""
+        for place, probe in enumerate(probes):
+            body = completion_body(self._peer.prompt(probe), self._scales[probe.adapter], self._labels)
+            yield Ask(path=PATH, body=body, places=(place,))
+
+    def read(self, ask: Ask, answer: Any) -> Answer:  # noqa: ARG002 - the protocol's
+        """See ``Wire.read``."""
+        found = float(sure_logit(read_p_yes(answer, self._labels)))
+        timings = answer.get("timings")
+        counts = timings if isinstance(timings, dict) else {}
+        return Answer(logits=(found,), computed=_count(counts, "prompt_n"), reused=_count(counts, "cache_n"))
+
+    def _check_shape(self, meta: Mapping[str, Any]) -> None:
+        """Refuse a server whose model has another shape than the model file at hand."""
+        model = self._peer.prompts.model
+        if model is None:
+            return
+        ours = {"n_vocab": model.n_vocab, "n_embd": model.n_embd, "n_ctx_train": model.n_ctx_train}
+        theirs = {key: meta[key] for key in ours if key in meta}
+        if any(theirs[key] != ours[key] for key in theirs):
+            problem = f"serves a base model of {theirs}, and that of [model] has {ours}. Serve that one"
+            raise self._peer.refusal(problem)
+
+    def _scale(self, adapter: str, loras: Mapping[int, str]) -> list[dict[str, float]]:
+        """Every adapter's scale, by its number, where one of the map answers."""
+        entry = self._peer.adapters[adapter]
+        own = [number for number, path in loras.items() if entry.name in _names(path)]
+        if entry.name != BASE and len(own) != 1:
+            raise self._peer.lacks(adapter, list(loras.values()))
+        return [{"id": number, "scale": entry.scale if number in own else 0.0} for number in loras]
+
+    def _invocations(self, activated: Mapping[int, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        """What switches adapters of the map on; of prompts that go as text it cannot be seen."""
+        on = {name: [int(lora["id"]) for lora in loras if lora["scale"]] for name, loras in self._scales.items()}
+        found = {name: activated[own[0]] for name, own in on.items() if own and own[0] in activated}
+        return found if self._peer.sends_tokens else {}
+
+    def _find_labels(self, call: Call) -> list[list[int]]:
+        try:
+            prompts = self._peer.prompts
+            return [list(call("/tokenize", {"content": text})["tokens"]) for text in (prompts.yes, prompts.no)]
+        except UNLIKE as error:
+            msg = f"does not tokenise ({error!r})"
+            raise MalformedError(msg) from error
+
+
+def completion_body(
+    prompt: str | Sequence[int], lora: Sequence[Mapping[str, float]], labels: tuple[int, int]
+) -> dict[str, Any]:
+    """The body of ``POST /completion`` for one probe.
+
+    Args:
+        prompt: Token ids, or text.
+        lora: The scale of every adapter of the server, by its number; those left out are off.
+        labels: Token ids of yes and no.
+    """
+    return {
+        "prompt": prompt if isinstance(prompt, str) else list(prompt),
+        "n_predict": 1,
+        "cache_prompt": True,
+        "temperature": 1.0,
+        "samplers": ["top_k"],
+        "top_k": len(labels),
+        "logit_bias": [[label, _BIAS] for label in labels],
+        "n_probs": len(labels),
+        "post_sampling_probs": True,
+        "lora": list(lora),
+    }
+
+
+def read_p_yes(answer: Any, labels: tuple[int, int]) -> float:
+    """p(yes) among yes and no, in [0, 1], from an answer.
+
+    Raises:
+        MalformedError: It does not give a probability for both labels.
+        NoNumberError: One is no number, or below 0, or both are 0.
+    """
+    try:
+        (entry,) = answer["completion_probabilities"]
+        found = {int(token["id"]): number(token["prob"]) for token in entry["top_probs"]}
+        yes, no = (found[label] for label in labels)
+    except UNLIKE as error:
+        msg = f"gives no probability for the labels {list(labels)}: {str(answer)[:500]}"
+        raise MalformedError(msg) from error
+    if not (min(yes, no) >= 0 and 0 < yes + no < math.inf):
+        msg = f"gives the labels {list(labels)} probabilities that are none: {yes} and {no}"
+        raise NoNumberError(msg)
+    return yes / (yes + no)
+
+
+def _names(path: str) -> tuple[str, ...]:
+    """What a file may be called: its name, its name without suffix, its path."""
+    pure = PurePath(path)
+    return pure.name, pure.stem, path
+
+
+def _count(table: Mapping[str, Any], key: str) -> int:
+    value = table.get(key, 0)
+    return value if isinstance(value, int) else 0

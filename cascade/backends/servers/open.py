@@ -1,0 +1,212 @@
+"""From a config with servers to a backend: keys found, servers looked at, and what is in this process loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from cascade.backends.base import BackendFacts
+from cascade.backends.costs import CallSizes, Costs
+from cascade.backends.servers.api import Peer, Prompts, Served, Wire
+from cascade.backends.servers.backend import ServerBackend
+from cascade.backends.servers.completions import CompletionsWire
+from cascade.backends.servers.http import ServerClient, read_key
+from cascade.backends.servers.llama_server import LlamaServerWire
+from cascade.backends.servers.router import Router
+from cascade.backends.servers.system_one import SystemOneWire
+from cascade.config.schema import Config
+from cascade.config.servers import Kind, ServedConfig
+from cascade.errors import ConfigError
+from cascade.models.base_model import ModelFacts
+from cascade.models.model_set import load_model_set
+from cascade.prompt import PromptBuilder, PromptFormat, Tokenizer, prompt_format
+from cascade.report import Provenance
+from cascade.stages import BASE, SERVED
+from cascade.tree import Cascade
+
+_LENGTH = 3
+_BITS = 21  # of a code point
+
+
+class TextTokenizer:
+    """Behind the ``Tokenizer`` protocol.
+
+    Special tokens are not known here. In the models of our prompt formats their texts begin with "<", so text from
+    outside gets a space behind each "<" that has none.
+    """
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        """See ``cascade.prompt.Tokenizer``."""
+        if not special:
+            text = re.sub(r"<(?=\S)", "< ", text)
+        return [_packed(text[at : at + _LENGTH]) for at in range(0, len(text), _LENGTH)]
+
+    @staticmethod
+    def decode(tokens: Sequence[int]) -> str:
+        """The text of token ids."""
+        return "".join(_unpacked(token) for token in tokens)
+
+
+def _packed(part: str) -> int:
+    return sum((ord(char) + 1) << _BITS * at for at, char in enumerate(part))
+
+
+def _unpacked(token: int) -> str:
+    chars = []
+    while token:
+        chars.append(chr(token % (1 << _BITS) - 1))
+        token >>= _BITS
+    return "".join(chars)
+
+
+if TYPE_CHECKING:
+    from cascade.backends.llama.backend import LlamaBackend
+
+_WIRES: Mapping[Kind, Callable[[Peer], Wire]] = {
+    "llama-server": LlamaServerWire,
+    "completions": CompletionsWire,
+    "systemone": SystemOneWire,
+}
+_PLENTY = 1_000_000_000  # of nodes and tokens to keep: servers keep what they like
+_PER_SLOT = 16  # questions of a wave for each request that may be in flight
+
+
+class _Reader(Tokenizer, Protocol):
+    """A tokenizer that can read back what it wrote."""
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of token ids."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Here:
+    """What of a config is in this process.
+
+    Attributes:
+        form: The prompt format.
+        tokenizer: The model file's, or one for text.
+        model: What the model file says; None without one.
+        backend: What answers here; None if servers answer everything.
+    """
+
+    form: PromptFormat
+    tokenizer: _Reader
+    model: ModelFacts | None = None
+    backend: LlamaBackend | None = None
+
+    @property
+    def prompts(self) -> Prompts:
+        """How prompts are written for servers."""
+        labels = PromptBuilder(self.form, self.tokenizer).label_tokens() if self.model else None
+        return Prompts(text=self.tokenizer.decode, labels=labels, yes=self.form.yes, no=self.form.no, model=self.model)
+
+
+def open_servers(config: Config, cascades: Mapping[str, Cascade]) -> Router:
+    """Look at the servers that cascades ask, and load what is asked in this process.
+
+    Raises:
+        ConfigError: The config does not hold together, or a package is missing.
+        ModelFileError: A file is missing, damaged or does not fit.
+        ServerError: A server cannot be reached, serves another base model, or lacks an adapter.
+    """
+    if BASE in config.adapters:
+        msg = f'adapters.{BASE}: this name means the model of this process. Choose another, and name = "{BASE}" there.'
+        raise ConfigError(msg)
+    here = _load(config, cascades)
+    with ExitStack() as stack:
+        if here.backend is not None:
+            stack.callback(here.backend.abandon)
+        asked = dict.fromkeys(entry.server for entry in config.served.values())
+        servers = {name: _server(name, config, here.prompts) for name in asked}
+        looks = {name: server.look() for name, server in servers.items()}
+        facts = _facts(config, here, servers, looks)
+        for cascade in cascades.values():
+            facts.check(cascade)
+        stack.pop_all()
+    return Router(facts, {name: servers[entry.server] for name, entry in config.served.items()}, here.backend)
+
+
+def _load(config: Config, cascades: Mapping[str, Cascade]) -> _Here:
+    """What cascades ask of this process: nothing, a vocabulary, or a model with its adapters."""
+    form = prompt_format(config.model.format)
+    asked = {question.adapter for cascade in cascades.values() for question in cascade.questions()}
+    asked_here = asked - config.served.keys()
+    if not config.model.has_source:
+        if asked_here:
+            name = min(asked_here)
+            msg = (
+                f"model.path: adapter {name!r} is asked in this process, and no model is given. Give one, or a server."
+            )
+            raise ConfigError(msg)
+        return _Here(form=form, tokenizer=TextTokenizer())
+    models = load_model_set(config)
+    if asked_here:
+        from cascade.backends.llama.open import open_backend  # noqa: PLC0415 - llama_cpp loads only where it is used
+
+        backend = open_backend(config, cascades, models=models)
+        return _Here(form=form, tokenizer=backend.tokenizer, model=models.model, backend=backend)
+    from cascade.backends.llama.tokenizer import load_vocabulary  # noqa: PLC0415 - as above
+
+    tokenizer = load_vocabulary(models.model_path)
+    models.check_files()
+    return _Here(form=form, tokenizer=tokenizer, model=models.model)
+
+
+def _server(name: str, config: Config, prompts: Prompts) -> ServerBackend:
+    entry = config.servers[name]
+    adapters = {adapter: served for adapter, served in config.served.items() if served.server == name}
+    for adapter, served in adapters.items():
+        if served.scale != 1 and entry.kind != "llama-server":
+            msg = f"adapters.{adapter}.scale: only a llama-server can be told one; leave it away."
+            raise ConfigError(msg)
+    peer = Peer(name=name, config=entry, adapters=adapters, prompts=prompts)
+    if peer.sends_tokens and prompts.labels is None:
+        msg = f'servers.{name}.prompt: "tokens" needs the tokenizer of [model]; give its file, or send text.'
+        raise ConfigError(msg)
+    return ServerBackend(peer, _WIRES[entry.kind](peer), ServerClient(name, entry, read_key(name, entry)))
+
+
+def _known(entry: ServedConfig, server: ServerBackend, look: Served) -> str:
+    """What stands for a served adapter where a file's hash would; System One's models are not said to share a base."""
+    has_base = server.peer.config.kind != "systemone"
+    return f"{entry.server}/{look.model}/{entry.name}" if has_base else f"{entry.server}/{entry.name}"
+
+
+def _facts(
+    config: Config, here: _Here, servers: Mapping[str, ServerBackend], looks: Mapping[str, Served]
+) -> BackendFacts:
+    """What the engine must know of all backends together."""
+    own = here.backend.facts if here.backend is not None else None
+    known = {name: _known(entry, servers[entry.server], looks[entry.server]) for name, entry in config.served.items()}
+    labels = here.prompts.labels
+    longest = [look.max_prompt for look in looks.values() if look.max_prompt is not None]
+    costs, pace = (own.costs, own.pace) if own else (Costs(), 1.0)
+    return BackendFacts(
+        provenance=Provenance(
+            model=own.provenance.model if own else ", ".join(f"{name}/{look.model}" for name, look in looks.items()),
+            adapters={**(own.provenance.adapters if own else {}), **known},
+            prompt_format=here.form.name,
+            label_tokens=labels or (-1, -1),
+        ),
+        invocations={
+            **(own.invocations if own else {}),
+            **{name: tokens for look in looks.values() for name, tokens in look.invocations.items()},
+        },
+        lineages={**(own.lineages if own else {}), **dict.fromkeys(known, SERVED)},
+        form=here.form,
+        tokenizer=here.tokenizer,
+        max_prompt=min([own.max_prompt if own else config.model.n_ctx, *longest]),
+        max_tokens=own.max_tokens if own else _PLENTY,
+        max_nodes=own.max_nodes if own else _PLENTY,
+        # A pace is that of this process; what servers take does not go by it.
+        costs=replace(costs, per_request_ms=costs.per_request_ms / pace, per_question_ms=costs.per_question_ms / pace),
+        pace=pace,
+        sizes=replace(
+            own.sizes if own else CallSizes(),
+            n_served=_PER_SLOT * max(server.peer.config.in_flight for server in servers.values()),
+            together=frozenset(name for name, entry in config.served.items() if servers[entry.server].wire.is_together),
+        ),
+    )

@@ -1,0 +1,50 @@
+"""Sends each wave to where its adapter is: to the model in this process, or to a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from cascade.backends.base import Backend, BackendFacts, Scores, Stop, Wave
+from cascade.backends.servers.backend import ServerBackend
+from cascade.prompt import Node
+
+
+class Router:
+    """Several backends behind the ``Backend`` protocol.
+
+    Args:
+        facts: Of all of them together.
+        servers: Adapter -> the server that answers for it.
+        embedded: What answers for the other adapters; None if there are none.
+    """
+
+    def __init__(self, facts: BackendFacts, servers: Mapping[str, ServerBackend], embedded: Backend | None) -> None:
+        self._facts, self._servers, self._embedded = facts, servers, embedded
+
+    @property
+    def facts(self) -> BackendFacts:
+        """See ``Backend.facts``."""
+        return self._facts
+
+    async def score(self, wave: Wave, stop: Stop) -> Scores:
+        """See ``Backend.score``."""
+        server = self._servers.get(wave.adapter)
+        if server is not None:
+            return await server.score(wave, stop)
+        assert self._embedded is not None  # noqa: S101 - the facts name no adapter that nobody has
+        return await self._embedded.score(wave, stop)
+
+    def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
+        """See ``Backend.release``; servers keep what they like, but owe no answers any more."""
+        nodes = tuple(nodes)
+        for server in set(self._servers.values()) if lineage is None else ():
+            server.release(nodes)
+        if self._embedded is not None:
+            self._embedded.release(nodes, lineage)
+
+    async def close(self) -> None:
+        """See ``Backend.close``."""
+        for server in set(self._servers.values()):
+            await server.close()
+        if self._embedded is not None:
+            await self._embedded.close()

@@ -1,0 +1,78 @@
+"""System One servers: ``POST /v1/systemone``, a state with typed questions; ours are yes/no questions (``noul``).
+
+No prompt is sent: the state is the task, the file and the item in words, and a question is its full
+wording. The questions of one item go into one request, those asked ahead included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from cascade.backends.base import Probe
+from cascade.backends.servers.api import UNLIKE, Answer, Ask, Call, MalformedError, NoNumberError, Peer, Served, number
+from cascade.errors import ServerError
+from cascade.probability import sure_logit
+from cascade.prompt import Node, Segment
+from cascade.stages import BASE
+
+PATH = "/v1/systemone"
+
+_KEYS = {Segment.TASK: "task", Segment.GROUP: "file", Segment.ITEM: "candidate"}
+
+
+class SystemOneWire:
+    """See ``Wire``; the adapter's name is the ``model`` that is asked."""
+
+    is_together = True
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+
+    def look(self, call: Call) -> Served:
+        """See ``Wire.look``; a server that lists no models is believed to have what the config names."""
+        try:
+            known = [str(card["id"]) for card in call("/v1/models")["data"]]
+        except (ServerError, *UNLIKE):
+            return Served(model=self._peer.config.model or "unknown")
+        self._peer.check_model(known)
+        for adapter, entry in self._peer.adapters.items():
+            if entry.name not in {BASE, *known}:
+                raise self._peer.lacks(adapter, known)
+        return Served(model=self._peer.config.model or ", ".join(known))
+
+    def asks(self, probes: Sequence[Probe]) -> Iterator[Ask]:
+        """See ``Wire.asks``; one request for each item."""
+        places: dict[Node | None, list[int]] = {}
+        for place, probe in enumerate(probes):
+            places.setdefault(probe.node.parent, []).append(place)
+        for own in places.values():
+            yield self._ask([probes[place] for place in own], own)
+
+    def read(self, ask: Ask, answer: Any) -> Answer:
+        """See ``Wire.read``."""
+        try:
+            answers = answer["answers"]
+            found = [number(answers[question]["noul"]) for question in ask.body["questions"]]
+            usage = answer.get("usage") or {}
+            computed = int(usage.get("input_tokens", 0))
+        except UNLIKE as error:
+            msg = f"lacks answers to questions of type noul: {str(answer)[:500]}"
+            raise MalformedError(msg) from error
+        if not all(0 <= p <= 1 for p in found):
+            msg = f"gives probabilities outside [0, 1]: {found}"
+            raise NoNumberError(msg)
+        return Answer(logits=tuple(sure_logit(found).tolist()), computed=computed)
+
+    def _ask(self, probes: Sequence[Probe], places: Sequence[int]) -> Ask:
+        path = probes[0].node.path[:-1]
+        seeds = {"seeds": [path[0].seeds]} if path[0].seeds else {}
+        body: dict[str, Any] = {
+            "state": seeds | {_KEYS[node.segment]: node.text for node in path},
+            "questions": {
+                f"q{number}": {"type": "noul", "instructions": probe.wording} for number, probe in enumerate(probes)
+            },
+        }
+        name = self._peer.adapters[probes[0].adapter].name
+        model = self._peer.config.model if name == BASE else name
+        return Ask(path=PATH, body=body | ({"model": model} if model else {}), places=tuple(places))

@@ -1,0 +1,208 @@
+"""``cascade audit``: how often each question errs, where, how sure that is, and what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import shorten
+from typing import Annotated
+
+import typer
+
+from cascade.audit.audit import Audit, AuditTerms, QuestionAudit
+from cascade.audit.audit import audit as audit_scores
+from cascade.audit.coherence import Coherence, coherence, opposite
+from cascade.audit.html.page import Known, write_page
+from cascade.audit.learning_curve import n_audits
+from cascade.audit.questions import question_name
+from cascade.audit.rates import MIN_ERRORS, MIN_TASKS
+from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, note, plain, print_json, progress, results
+from cascade.cli.outputs import ForceOption, check_distinct, page_output, refuse_others, scores_output
+from cascade.cli.score_file import DataOption, FilesArgument, LabelledScores, data_files, labelled_scores
+from cascade.cli.tables import Sheet
+from cascade.cli.tune_output import promise_in_words
+from cascade.config.schema import Config, read_config, shipped_config
+from cascade.config.thresholds import ThresholdsFile
+from cascade.engine.engine import Engine, settings_of
+from cascade.errors import InputError
+from cascade.evaluation.metrics import Figure, counted
+from cascade.evaluation.scored import Key
+
+_TASK_WIDTH = 90
+
+
+def audit(  # noqa: PLR0913 - the command line's options
+    *,
+    cascade: Annotated[str, typer.Option(help="Name of the cascade.")],
+    files: FilesArgument = None,
+    data: DataOption = None,
+    within: Annotated[
+        float, typer.Option(help="How well error rates should be known: half of their interval's length.")
+    ] = 0.02,
+    worst: Annotated[int, typer.Option(min=0, help="Examples of confident and wrong answers, for each question.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of sub-samples and resamples.")] = 0,
+    scores: Annotated[Path | None, typer.Option(help="Keep scores in this .npz file, and use those it has.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Folder for a page to look at, index.html.")] = None,
+    force: ForceOption = False,
+    thresholds: ThresholdsOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say where a cascade errs, how sure that is, and what to split, label, drop or merge."""
+    if not 0 < within < 1 / 2:
+        msg = f"--within {within:g} was given; it must lie between 0 and 0.5. Give one such as 0.02."
+        raise InputError(msg)
+    read = read_config(config or shipped_config(), {cascade: thresholds})
+    cache, page = scores_output(scores, force=force), page_output(report, force=force)
+    paths = data_files(files, data)
+    check_distinct([cache, page], paths)
+    labelled = labelled_scores(read, cascade, paths, cache, refuse=refuse_others(page), may_contradict=True)
+    terms = AuditTerms(within=within, n_worst=worst, seed=seed, coherence=_coherence(read, labelled, seed))
+    with progress() as bar:
+        line = bar.add_task("sub-samples", total=n_audits())
+        found = audit_scores(labelled.cascade, labelled.scored, labelled.tasks, terms, lambda: bar.advance(line))
+    if report is not None:
+        known = _known(read, labelled, found)
+        with progress() as bar:
+            bar.add_task("page", total=None)
+            paths = write_page(labelled.cascade, labelled.scored, labelled.tasks, report, known)
+        for path in paths:
+            note(f"wrote {path}")
+    if json:
+        print_json(found.as_dict() | {"repeated_tasks": labelled.n_repeated})
+    else:
+        _show(found)
+
+
+def _known(config: Config, labelled: LabelledScores, found: Audit) -> Known:
+    """What the page shows besides scores."""
+    file = config.cascade[labelled.cascade.name].thresholds
+    if not isinstance(file, ThresholdsFile):
+        return Known(origin=labelled.origin, advice=found.advice)
+    promise = file.promise
+    if promise is None:
+        return Known(
+            origin=labelled.origin, advice=found.advice, promise=file.no_promise.text if file.no_promise else ""
+        )
+    words, recall = promise_in_words(promise), promise.recall_per_task
+    return Known(origin=labelled.origin, advice=found.advice, promise=words, promised_recall=recall)
+
+
+def _coherence(config: Config, labelled: LabelledScores, seed: int) -> dict[Key, Coherence]:
+    """What the negated forms add up to; nothing where no question has one."""
+    cascade = labelled.cascade
+    other = opposite(cascade)
+    if other is None:
+        return {}
+    from cascade.backends.llama.open import open_backend  # noqa: PLC0415 - loads llama_cpp
+
+    asked = {cascade.name: other}
+    backend = open_backend(config, asked)
+    settings = settings_of(config)
+    with progress() as bar, Engine(backend, asked, config.model.limits.limits(), settings=settings) as engine:
+        line = bar.add_task("negated questions", total=None)
+        return coherence(engine, cascade, labelled.scored, labelled.tasks, seed, lambda: bar.advance(line))
+
+
+def _show(found: Audit) -> None:
+    console = results()
+    console.print(
+        f"{counted(found.n_tasks, 'task')}, {counted(found.n_items, 'item')}; errors at the thresholds, 95 % intervals "
+        "by task."
+    )
+    if found.prior is not None:
+        console.print(plain(str(found.prior)))
+    for advice in found.advice:
+        console.print(f"{advice.act}: {plain(advice.text)}")
+    if not found.advice:
+        console.print(_nothing(found))
+    for sheet in (_questions(found), _labels(found), _slices(found), _stages(found), _worst(found)):
+        if sheet.n_rows:
+            console.print()
+            sheet.show(console)
+    again = found.duplicates
+    console.print()
+    stand = counted(again.n, "item stands", "items stand")
+    console.print(f"{stand} more than once; {again.n_differing:,} of them with labels that differ.")
+
+
+def _nothing(found: Audit) -> str:
+    """Why there is nothing to advise."""
+    if found.slices and all(part.p_value is None for part in found.slices):
+        return (
+            "Every error rate is known well enough. Too few tasks to say whether a slice errs more than the rest: that "
+            f"takes {MIN_TASKS} on either side, and {MIN_ERRORS} errors to be expected there."
+        )
+    return "Nothing to advise: no slice errs more than the rest, and every error rate is known well enough."
+
+
+def _questions(found: Audit) -> Sheet:
+    rates = ("base rate", "error", "false yes", "false no", "balanced")
+    sheet = Sheet(("question", "adapter"), ("rows", "tasks", *rates, "tasks needed"))
+    for question in found.questions:
+        errors = question.errors
+        counts = (str(errors.error.n), str(errors.error.n_tasks), _share(errors.base_rate))
+        shares = (str(errors.error), str(errors.false_yes), str(errors.false_no), _share(errors.balanced))
+        sheet.add(_name(question), question.adapter, *counts, *shares, str(question.curve.tasks_needed))
+    return sheet
+
+
+def _labels(found: Audit) -> Sheet:
+    sheet = Sheet(("question",), ("labels held wrong", "at most", "p(X) + p(not X) - 1", "its size"))
+    for question in found.questions:
+        noise, sums = question.noise, question.coherence
+        labels = ("-", "-")
+        if noise is not None:
+            interval = f"({100 * noise.wrong_low:.1f} to {100 * noise.wrong_high:.1f})"
+            labels = (f"{noise.wrong:.1%} {interval}", _share(noise.at_most))
+        gaps = (str(sums.gap), str(sums.size)) if sums is not None else ("-", "-")
+        sheet.add(_name(question), *labels, *gaps)
+    return sheet
+
+
+def _slices(found: Audit) -> Sheet:
+    figures = ("rows", "tasks", "base rate", "error", "rest", "p", "balanced", "rest")
+    sheet = Sheet(("question", "slice"), figures)
+    for part in found.slices:
+        errors, rest = part.errors, part.rest
+        counts = (str(errors.error.n), str(errors.error.n_tasks), _share(errors.base_rate))
+        name = question_name((part.stage, part.tier))
+        cells = (
+            str(errors.error),
+            _share(rest.error.value),
+            part.p_text,
+            _share(errors.balanced),
+            _share(rest.balanced),
+        )
+        sheet.add(name, f"{part.dimension} {part.value}", *counts, *cells)
+    return sheet
+
+
+def _stages(found: Audit) -> Sheet:
+    name = Figure.MACRO_F1_OVER_ROWS.words
+    recall = Figure.RECALL_OVER_ROWS.words
+    heads = (f"{name} with it", "without", "gain", f"{recall} with it", "without", "calls with it", "without")
+    sheet = Sheet(("stage",), heads)
+    for value in found.stages:
+        f1s = (f"{value.macro_f1_over_rows:.3f}", f"{value.macro_f1_over_rows_without:.3f}")
+        gain = f"{value.gain:+.3f} ({value.gain_low:+.3f} to {value.gain_high:+.3f})"
+        calls = (f"{value.calls_per_item:.2f}", f"{value.calls_per_item_without:.2f}")
+        recalls = (_share(value.recall_over_rows), _share(value.recall_over_rows_without))
+        sheet.add(value.stage, *f1s, gain, *recalls, *calls)
+    return sheet
+
+
+def _worst(found: Audit) -> Sheet:
+    sheet = Sheet(("question", "p(yes)", "true label", "item"), sentences=("task",))
+    for question in found.questions:
+        for example in question.worst:
+            item, task = f"{example.kind} {example.name}", shorten(plain(example.task), _TASK_WIDTH)
+            sheet.add(_name(question), f"{example.p_yes:.3f}", example.label, item, task)
+    return sheet
+
+
+def _name(question: QuestionAudit) -> str:
+    return question_name((question.stage, question.tier))
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"

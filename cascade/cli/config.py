@@ -1,0 +1,175 @@
+"""``cascade config``: check a config file, print its JSON Schema, draw a cascade."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+from rich.tree import Tree
+
+from cascade.cli.output import (
+    ConfigOption,
+    JsonOption,
+    ThresholdsOption,
+    need_command,
+    note,
+    plain,
+    print_json,
+    results,
+)
+from cascade.cli.tune_output import promise_in_words
+from cascade.config.extends import Layers, read_layers
+from cascade.config.schema import Config, config_of, shipped_config
+from cascade.config.thresholds import ThresholdsFile
+from cascade.errors import ConfigError
+from cascade.evaluation.metrics import counted
+from cascade.files import is_file, name_of
+from cascade.stages import ANY_TIER, BASE, PriorStage, Question, Source, Stage
+from cascade.tree import Cascade, described
+
+app = typer.Typer(help="Check and show config files.", invoke_without_command=True, callback=need_command)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A TOML config file; - for stdin.")],
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Read a config file and say whether it can be used, and if not, which key is wrong."""
+    try:
+        layers = read_layers(file)
+        config = config_of(layers)
+        _check_are_tuned(config, layers)
+    except ConfigError as error:
+        if json:
+            print_json({"file": str(file), "ok": False, "error": str(error)})
+        raise
+    missing = [str(path) for path in _files(config) if not is_file(path)]
+    if json:
+        names = {"cascades": list(config.cascade), "adapters": list(config.adapters)}
+        bases = [str(base) for base in layers.files[1:]]
+        print_json({"file": str(file), "ok": True, "extends": bases, **names, "missing_files": missing})
+        return
+    counts = f"{counted(len(config.cascade), 'cascade')}, {counted(len(config.adapters), 'adapter')}"
+    results().print(plain(f"{layers}: can be used ({counts})"))
+    if missing:
+        note(f"scoring needs files that are not there: {', '.join(missing)}")
+
+
+@app.command()
+def schema(*, json: JsonOption = False) -> None:
+    """Print the JSON Schema of config files, for editors; --json puts it on one line."""
+    print_json(Config.model_json_schema(), is_compact=json)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="Name of the cascade.")],
+    thresholds: ThresholdsOption = None,
+    config: ConfigOption = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Draw a cascade: what each stage asks, which adapter answers, where yes and no lead."""
+    layers = read_layers(config or shipped_config())
+    read = config_of(layers, {name: thresholds})
+    cascades = read.cascades()
+    if name not in cascades:
+        path = name_of(layers.files[0])
+        msg = f"{path}: cascade: there is no cascade {name!r}. Choose one of {', '.join(cascades) or 'none'}."
+        raise ConfigError(msg)
+    file = read.cascade[name].thresholds
+    no_promise = file.no_promise if isinstance(file, ThresholdsFile) else None
+    promise = promise_in_words(file.promise) if isinstance(file, ThresholdsFile) and file.promise else None
+    sources = _sources(layers, name, thresholds)
+    if json:
+        figures = {"promise": promise, "no_promise": no_promise.text if no_promise else None, "sources": sources}
+        print_json(described(cascades[name]) | figures)
+        return
+    results().print(_drawn(cascades[name]))
+    if promise:
+        results().print(plain(promise))
+    if no_promise:
+        results().print(plain(f"Thresholds: {no_promise.text}"))
+    for source, keys in sources.items() if len(sources) > 1 else ():
+        results().print(plain(f"From {source}: {', '.join(keys)}"))
+
+
+def _check_are_tuned(config: Config, layers: Layers) -> None:
+    """Refuse a config with a cascade that can be tuned, but not run."""
+    for cascade in config.cascades().values():
+        try:
+            cascade.check_is_tuned()
+        except ConfigError as error:
+            msg = f"{name_of(layers.files[0])}: {error}"
+            raise ConfigError(msg) from error
+
+
+def _sources(layers: Layers, cascade: str, thresholds: Path | None) -> dict[str, list[str]]:
+    """File -> what it decides."""
+    sources = {name_of(file): keys for file, keys in layers.sources(cascade).items()}
+    if thresholds is None:
+        return sources
+    own = f"cascade.{cascade}.thresholds"
+    others = {file: [key for key in keys if key != own] for file, keys in sources.items()}
+    return {name_of(thresholds): [own]} | {file: keys for file, keys in others.items() if keys}
+
+
+def _files(config: Config) -> list[Path]:
+    model = [config.model.path] if config.model.path else []
+    return [*model, *(entry.path for entry in config.files.values())]
+
+
+def _drawn(cascade: Cascade) -> Tree:
+    head = Text.assemble((cascade.name, "bold"), f": {plain(cascade.instructions)}")
+    tree = Tree(head)
+    prior = cascade.prior_stage
+    if prior is not None:
+        _draw_prior(prior, tree)
+    _draw(cascade, cascade.first, tree, "", set())
+    return tree
+
+
+def _draw_prior(stage: PriorStage, tree: Tree) -> None:
+    """Adds a prior stage with the answers that it can give: nothing is below 0, and only a caller's p can be 1."""
+    is_callers = stage.source is Source.CALLER
+    what = "the item's own prior" if is_callers else "its evidence"
+    branch = tree.add(Text.assemble((plain(stage.name), "bold"), f": by {what}, before anything is asked"))
+    if not is_callers and stage.prior is None:
+        branch.add("nothing weighs it: has to be tuned first")
+        return
+    answers = [("below", stage.lower, stage.no)] if stage.lower > 0 else []
+    answers += [("from", stage.upper, stage.yes)] if is_callers or stage.upper < 1 else []
+    for word, limit, target in answers:
+        branch.add(Text.assemble((f"{word} {limit:g} -> ", "dim"), (plain(target.name), "green" * target.is_label)))
+    if not answers:
+        branch.add("settles nothing: lower is 0, and upper is 1")
+
+
+def _draw(cascade: Cascade, stage: Stage, tree: Tree, answer: str, drawn: set[str]) -> None:
+    """Adds a stage below a branch; a stage that several answers lead to is drawn once."""
+    line = Text.assemble((answer, "dim"), (plain(stage.name), "bold"))
+    if stage.name in drawn:
+        tree.add(line.append(" (drawn above)", "dim"))
+        return
+    drawn.add(stage.name)
+    if stage.is_tiered:
+        branch = tree.add(line.append(f": asked by tier, answers combined by {stage.combine}"))
+        for tier, question in stage.questions.items():
+            branch.add(Text.assemble((f"tier {plain(tier)}: ", "dim"), _asked(question)))
+    else:
+        branch = tree.add(line.append(": ").append_text(_asked(stage.question(ANY_TIER))))
+    for is_yes, word in ((True, "yes"), (False, "no")):
+        target = stage.target(answer=is_yes)
+        if target.is_label:
+            branch.add(Text.assemble((f"{word} -> ", "dim"), (plain(target.name), "green")))
+        else:
+            _draw(cascade, cascade.stage(target.name), branch, f"{word} -> ", drawn)
+
+
+def _asked(question: Question) -> Text:
+    adapter = "base model" if question.adapter == BASE else f"adapter {plain(question.adapter)}"
+    return Text.assemble(plain(question.wording), (f" [{adapter}, yes from {question.threshold:g}]", "dim"))

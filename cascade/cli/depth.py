@@ -1,0 +1,217 @@
+"""``cascade depth``: where to stop decomposing, and what labelled tasks teach of a cascade."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cascade.bench.depth_plots import depth_plots, write_depth_plots
+from cascade.bench.plots import prepare
+from cascade.cli.output import (
+    ConfigOption,
+    JsonOption,
+    ThresholdsOption,
+    budget_option,
+    note,
+    print_json,
+    progress,
+    results,
+)
+from cascade.cli.outputs import ForceOption, Output, check_distinct, outlook_output, refuse_others, refuse_pictures
+from cascade.cli.score_file import DataOption, FilesArgument, data_files, labelled_tasks, origin_of
+from cascade.cli.tables import Sheet
+from cascade.config.profile import MadeForConfig, write_outlook
+from cascade.config.schema import Config, read_config, shipped_config
+from cascade.dataset import Labelled
+from cascade.engine.engine import Engine
+from cascade.errors import ConfigError
+from cascade.evaluation.depth import DepthStudy, Findings, Level, Terms
+from cascade.evaluation.metrics import QUALITY, Figure, counted
+from cascade.evaluation.scored import Origin
+from cascade.evaluation.single_call import label_starts
+from cascade.files import check_readable
+from cascade.tree import Cascade
+
+
+def depth(  # noqa: PLR0913 - the command line's options
+    *,
+    cascade: Annotated[str, typer.Option(help="Name of the cascade.")],
+    files: FilesArgument = None,
+    data: DataOption = None,
+    price: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Points of macro F1 over all rows that 100 ms are worth; the config's engine.price if absent."
+        ),
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="Milliseconds a request may take: the deepest depth that fits, at any price.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write what was learned, for a cascade's key `outlook`.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Folder for pictures: depth and anytime.")] = None,
+    force: ForceOption = False,
+    thresholds: ThresholdsOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what each question more gains for its time, and what a budget buys."""
+    paths = data_files(files, data)
+    check_readable([*paths, thresholds, config])
+    settings = read_config(config or shipped_config(), {cascade: thresholds})
+    budget_option(budget)
+    terms = Terms.of(price, budget, settings.engine.price)
+    output = outlook_output(out, force=force)
+    check_distinct([output], paths)
+    if plot is not None:
+        prepare(plot)  # a run that takes minutes must not end in an import error
+        refuse_pictures(depth_plots(cascade, plot), force=force)
+    found = _study(settings, cascade, paths, output)
+    figures = found.findings.as_dict(terms, found.zero)
+    figures |= {"no_depth_0": found.refusal, "repeated_tasks": found.n_repeated}
+    if out is not None:
+        n_tasks, n_items = counted(figures["tasks"], "labelled task"), counted(figures["items"], "item")
+        source = f"From {n_tasks} with {n_items}, by `cascade depth`."
+        write_outlook(found.findings.outlook, out, source, MadeForConfig(**asdict(found.origin)))
+        note(f"wrote {out}")
+    if plot is not None:
+        for path in write_depth_plots(figures, plot):
+            note(f"wrote {path}")
+    if json:
+        print_json(figures)
+    else:
+        _show(figures)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Studied:
+    """What was found.
+
+    Attributes:
+        findings: Of every depth from 1 on, and of budgets.
+        zero: Depth 0; None where the model cannot do it.
+        refusal: Why it cannot.
+        origin: What all of it depends on.
+        n_repeated: Tasks that were given again, and are left out.
+    """
+
+    findings: Findings
+    zero: Level | None
+    refusal: str | None
+    origin: Origin
+    n_repeated: int
+
+
+def _study(config: Config, name: str, paths: Sequence[Path], output: Output | None) -> _Studied:
+    with progress() as bar:
+        line = bar.add_task("requests", total=None)
+        with Engine.open(config) as engine:
+            tree = engine.cascade(name)
+            given = labelled_tasks(paths, tree)
+            tasks = [labelled for labelled in given.tasks if labelled.items]
+            origin = origin_of(config, engine, tree, tasks)
+            refuse_others(output)(tasks, origin)
+            starts, refusal = _starts(engine, tree)
+            study = DepthStudy(engine, tree, tasks, lambda: bar.advance(line))
+            bar.update(line, total=study.n_requests + len(tasks) * len(starts[1:]))
+            findings = study.run()
+        zero = None
+        if refusal is None:
+            try:
+                zero = _zero(config, tree, starts, tasks, lambda: bar.advance(line))
+            except ConfigError as error:
+                refusal = str(error)
+    return _Studied(findings=findings, zero=zero, refusal=refusal, origin=origin, n_repeated=len(given.repeated))
+
+
+def _starts(engine: Engine, cascade: Cascade) -> tuple[tuple[str, ...], str | None]:
+    """The first tokens of the labels, or why they do not tell them apart."""
+    try:
+        return label_starts(cascade.labels, engine.facts.tokenizer), None
+    except ConfigError as error:
+        return (), str(error)
+
+
+def _zero(
+    config: Config, cascade: Cascade, starts: Sequence[str], tasks: Sequence[Labelled], advance: Callable[[], object]
+) -> Level:
+    from cascade.bench.label_call import LabelCall  # noqa: PLC0415 - loads llama_cpp
+
+    return LabelCall(config, cascade, starts, advance).level(tasks)
+
+
+def _show(figures: dict[str, Any]) -> None:
+    console = results()
+    heads = tuple(QUALITY.values())
+    depths = Sheet((), ("depth", *heads, "calls per item", "predicted ms", "measured ms", "points per ms"))
+    for row in figures["depths"]:
+        quality = (_shown(row[key]) for key in QUALITY)
+        times = (f"{row['predicted_ms']:.0f}", f"{row['elapsed_ms']:.0f}", _shown(row["points_per_ms"]))
+        depths.add(str(row["depth"]), *quality, f"{row['calls_per_item']:.2f}", *times)
+    depths.show(console)
+    console.print(choice_in_words(figures))
+    if figures["choice"]["verdict"] == "unclear" and len(figures["depths"]) > 1:
+        console.print(_doubt(figures))
+    if figures["no_depth_0"]:
+        console.print(f"There is no depth 0, one call that tells all labels apart: {figures['no_depth_0']}")
+    console.print()
+    budgets = Sheet((), ("budget", "ms", *heads, "measured ms"))
+    for row in figures["anytime"]:
+        quality = (_shown(row[key]) for key in QUALITY)
+        budgets.add(f"{row['share']:.0%}", f"{row['budget_ms']:.0f}", *quality, f"{row['elapsed_ms']:.0f}")
+    budgets.show(console)
+    console.print()
+    console.print(
+        f"{counted(figures['tasks'], 'task')}, {counted(figures['items'], 'item')}: {_learned(figures['learned'])}"
+    )
+
+
+def _learned(learned: dict[str, Any]) -> str:
+    rates = ", ".join(f"{stage} {rate:.1%}" for stage, rate in learned["pass_rates"].items()) or "none"
+    parts = [f"pass rates, with half an item added to either answer: {rates}"]
+    if learned["unreached"]:
+        parts.append(f"nothing is learned of {', '.join(learned['unreached'])}, which no item reached")
+    if learned["prior_facts"]:
+        skill = f"{Figure.AUC_PER_TASK.words} of {_shown(learned['prior_auc_per_task'])}"
+        parts.append(
+            f"a prior from {counted(learned['prior_facts'], 'fact')} ranks what the cascade keeps with an {skill}, on "
+            "tasks left out of its fit"
+        )
+    else:
+        why = "the cascade keeps all, or none" if learned["prior_facts"] is None else "no evidence is common enough"
+        parts.append(f"there is no prior to learn, as {why}")
+    return "; ".join(parts)
+
+
+def choice_in_words(figures: dict[str, Any]) -> str:
+    """Where to stop, or that there is nothing to stop before."""
+    choice, deepest = figures["choice"], figures["depths"][-1]["depth"]
+    is_last = choice["depth"] == deepest
+    if choice["by"] == "budget":
+        limit = f"a budget of {choice['budget_ms']:g} ms"
+        if choice["depth"] is None:
+            return f"No depth fits {limit}."
+        if is_last:
+            return f"Go to the last depth, {deepest}, which fits {limit}."
+        return f"Stop at depth {choice['depth']}, the deepest that fits {limit}."
+    price = f"{choice['price']:g} points of {Figure.MACRO_F1_OVER_ROWS.words} for 100 ms"
+    if is_last and len(figures["depths"]) == 1:
+        return f"Depth {deepest} is all there is."
+    if is_last:
+        return f"Go to the last depth, {deepest}: at {price}, stopping earlier does not pay."
+    return f"Stop at depth {choice['depth']}: at {price}, no more pays."
+
+
+def _doubt(figures: dict[str, Any]) -> str:
+    needed, n_tasks = figures["choice"]["tasks_needed"], figures["tasks"]
+    if needed is None:
+        told = f"{counted(n_tasks, 'task')}, or more, do not tell"
+        return f"That is a matter of chance: two depths are so near each other that {told}."
+    return f"Too few tasks to be sure of that: {n_tasks} here, and it takes about {needed}."
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,98 @@
+"""``cascade evaluate``: score a cascade on labelled tasks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, plain, print_json, progress, results
+from cascade.cli.score_file import DataOption, FilesArgument, data_files, labelled_tasks
+from cascade.cli.tables import Sheet
+from cascade.config.schema import read_config, shipped_config
+from cascade.dataset import Format
+from cascade.engine.engine import Engine
+from cascade.evaluation.evaluate import Evaluation
+from cascade.evaluation.metrics import Figure, counted
+from cascade.files import check_readable
+
+_FIGURES = {
+    "n": "n",
+    "base_rate": "base rate",
+    Figure.AUC_OVER_ROWS: Figure.AUC_OVER_ROWS.words,
+    Figure.AUC_PER_TASK: Figure.AUC_PER_TASK.words,
+    "ece": "ECE",
+    Figure.F1_OVER_ROWS: Figure.F1_OVER_ROWS.words,
+}
+
+
+def evaluate(  # noqa: PLR0913 - the command line's options
+    *,
+    cascade: Annotated[str, typer.Option(help="Name of the cascade.")],
+    files: FilesArgument = None,
+    data: DataOption = None,
+    form: Annotated[Format | None, typer.Option("--format", help="Force a schema; by default each line tells.")] = None,
+    thresholds: ThresholdsOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Score every stage by itself and the cascade as a whole."""
+    paths = data_files(files, data)
+    check_readable([*paths, thresholds, config])
+    with Engine.open(read_config(config or shipped_config(), {cascade: thresholds})) as engine:
+        tree = engine.cascade(cascade)
+        evaluation = Evaluation(engine, tree)
+        with progress() as bar:
+            line = bar.add_task("tasks", total=None)
+            found = labelled_tasks(paths, tree, form)
+            bar.update(line, total=len(found.tasks))
+            for labelled in found.tasks:
+                evaluation.add(labelled)
+                bar.advance(line)
+    figures = evaluation.as_dict() | {"repeated_tasks": len(found.repeated)}
+    if json:
+        print_json(figures)
+    else:
+        _show(figures)
+
+
+def _show(figures: dict[str, Any]) -> None:
+    console = results()
+    stages, prior = Sheet(("stage",), tuple(_FIGURES.values())), figures["prior_stage"]
+    if prior is not None:
+        stages.add(prior["stage"], *(_shown(prior[key]) for key in _FIGURES))
+    for name, stage in figures["stages"].items():
+        stages.add(name, *(_shown(stage[key]) for key in _FIGURES))
+        for tier, entry in stage["by_tier"].items():
+            stages.add(Text(f"  {plain(tier)}"), *(_shown(entry[key]) for key in _FIGURES))
+    stages.show(console)
+    if prior is not None:
+        console.print(plain(_of_prior(prior, figures["items"])))
+    console.print()
+    confusion = Sheet(("truth / answer",), tuple(figures["confusion"]))
+    for truth, row in figures["confusion"].items():
+        confusion.add(truth, *(str(count) for count in row.values()))
+    confusion.show(console)
+    console.print()
+    names = (Figure.MACRO_F1_OVER_ROWS, Figure.RECALL_OVER_ROWS, Figure.RECALL_PER_TASK)
+    whole = ", ".join(f"{name.words} {_shown(figures[name])}" for name in names)
+    console.print(
+        f"{counted(figures['tasks'], 'task')}, {counted(figures['items'], 'item')}: {whole}, "
+        f"{_shown(figures['calls_per_item'])} calls and "
+        f"{_shown(figures['tokens_per_item'])} tokens per item, {figures['elapsed_ms']:.0f} ms"
+    )
+
+
+def _of_prior(prior: dict[str, Any], n_items: int) -> str:
+    """What the figures of a prior stage are of."""
+    return (
+        f"The prior stage {prior['stage']!r} knows something of {prior['n']} of {n_items} items, and its truth is "
+        f"whether an item matters. It settles {prior['n_settled']} without a question; its F1 is of those."
+    )
+
+
+def _shown(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"

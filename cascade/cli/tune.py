@@ -1,0 +1,146 @@
+"""``cascade tune``: thresholds of a whole cascade that carry a promise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress
+from cascade.cli.outputs import ForceOption, check_distinct, refuse_others, scores_output, thresholds_output
+from cascade.cli.score_file import (
+    DataOption,
+    FilesArgument,
+    LabelledScores,
+    data_files,
+    in_use,
+    labelled_scores,
+    with_stages,
+)
+from cascade.cli.tune_output import as_dict, file_of, promise, show, tune_fallback, written
+from cascade.config.schema import Config, read_untuned, shipped_config
+from cascade.config.stages import PriorStageConfig
+from cascade.config.thresholds import InputsConfig, write_thresholds
+from cascade.errors import InputError
+from cascade.evaluation.calibration import calibrate
+from cascade.evaluation.metrics import Figure
+from cascade.evaluation.prior_fit import priors_of, with_prior_scores
+from cascade.evaluation.repeats import fingerprint
+from cascade.evaluation.targets import PROMISED, Measure, Unit
+from cascade.tree import Cascade
+from cascade.tuning.search import Tuned, Wish
+from cascade.tuning.search import tune as search
+from cascade.tuning.shift import Inputs
+from cascade.tuning.surface import Cost, free_keys
+
+
+def tune(  # noqa: PLR0913 - the command line's options
+    *,
+    cascade: Annotated[str, typer.Option(help="Name of the cascade.")],
+    target: Annotated[
+        str,
+        typer.Option(
+            help="What to promise: recall=0.95, precision=0.8 or macro_f1=0.6, per task or by --unit over rows, or "
+            "by its whole name, such as recall_per_task=0.95. With --fallback also macro_f1 without a number: that "
+            "over all rows, as high as can be."
+        ),
+    ],
+    files: FilesArgument = None,
+    data: DataOption = None,
+    delta: Annotated[float, typer.Option(help="The chance that the promise may be wrong.")] = 0.05,
+    minimise: Annotated[
+        Cost | None, typer.Option(help="What to make small under the promise: misses for a precision, else calls.")
+    ] = None,
+    false_positive: Annotated[
+        float | None, typer.Option(help="How many calls (or ms) a false positive is worth; absent, it breaks ties.")
+    ] = None,
+    unit: Annotated[
+        Unit | None, typer.Option(help="Whether it is meant per task or over all rows; per task if nothing says so.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the thresholds, for a cascade's key `thresholds`.")] = None,
+    fallback: Annotated[
+        bool, typer.Option("--fallback", help="Promise nothing: the best thresholds from as few as 5 to 30 tasks.")
+    ] = False,
+    scores: Annotated[Path | None, typer.Option(help="Keep scores in this .npz file, and use those it has.")] = None,
+    force: ForceOption = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Choose all thresholds at once, the cheapest for which a recall, precision or macro F1 can be promised."""
+    is_highest = fallback and target.strip() in {Measure.MACRO_F1, Figure.MACRO_F1_OVER_ROWS}
+    wish = None if is_highest else replace(_wish(target, unit, delta, minimise), false_positive=false_positive)
+    paths = data_files(files, data)
+    untuned = read_untuned(config or shipped_config(), cascade)
+    settings = untuned.config
+    cache, output = scores_output(scores, force=force), thresholds_output(out, force=force)
+    check_distinct([cache, output], paths)
+    labelled = labelled_scores(_to_score(settings, cascade), cascade, paths, cache, refuse=refuse_others(output))
+    before, origin = in_use(untuned, cascade, labelled.origin), labelled.origin
+    if fallback or wish is None:
+        tune_fallback(before, labelled, wish, out, json=json)
+        return
+    tree = _to_tune(settings.cascade[cascade].cascade(cascade), before, wish.measure)
+    prices = labelled.prices if wish.minimised is Cost.LATENCY else None
+    with progress() as bar:
+        line = bar.add_task("search, test: percent", total=100)
+        tuned = search(
+            tree, labelled.scored, wish, prices=prices, advance=lambda done: bar.update(line, completed=int(100 * done))
+        )
+    curves = calibrate(tree, labelled.scored)
+    if out is not None:
+        file = file_of(before, wish, tuned, curves, origin)
+        file = file.model_copy(update={"inputs": _inputs(tree, labelled, tuned)})
+        write_thresholds(file, out, promise(wish, tuned))
+        note(written(out, cascade, has_promise=True))
+    if json:
+        print_json(as_dict(before, wish, tuned, curves, origin) | {"repeated_tasks": labelled.n_repeated})
+    else:
+        show(before, wish, tuned, curves)
+
+
+def _to_tune(tree: Cascade, before: Cascade, measure: Measure) -> Cascade:
+    """The config's own cascade, with the thresholds in use where the measure does not depend on them.
+
+    Of the others the search must know nothing: they may have been chosen by the tasks that test what it finds.
+    """
+    free = {stage for stage, _ in free_keys(tree, measure)}
+    return with_stages(tree, before, {stage.name for stage in tree.stages} - free)
+
+
+def _inputs(tree: Cascade, labelled: LabelledScores, tuned: Tuned) -> InputsConfig:
+    """What the file keeps of the tasks, with what the tuned prior stage says of them."""
+    if tree.prior_stage is not None:
+        tree = replace(tree, prior_stage=replace(tree.prior_stage, prior=tuned.prior))
+    items = [item for task in labelled.tasks for item in task.items]
+    inputs = Inputs.of(tree, with_prior_scores(tree, labelled.scored, priors_of(tree, items)))
+    return InputsConfig.of(inputs, {fingerprint(task) for task in labelled.tasks if task.items})
+
+
+def _wish(target: str, unit: Unit | None, delta: float, cost: Cost | None) -> Wish:
+    name, _, value = (part.strip() for part in target.partition("="))
+    try:
+        measure, meant = PROMISED[Figure(name)] if name in PROMISED else (Measure(name), unit or Unit.TASK)
+        level = float(value)
+    except ValueError as error:
+        msg = (
+            f"--target {target!r} cannot be promised. Give one of {', '.join((*Measure, *PROMISED))} and the least "
+            "that it is to be, such as recall=0.95. --fallback, which promises nothing, takes macro_f1 without a "
+            "number as well."
+        )
+        raise InputError(msg) from error
+    if unit not in {None, meant}:
+        msg = f"--target {target!r} is not meant over --unit {unit}. Leave --unit out, or name the other figure."
+        raise InputError(msg)
+    return Wish(level=level, measure=measure, unit=meant, delta=delta, cost=cost)
+
+
+def _to_score(config: Config, name: str) -> Config:
+    """The config with the questions of one cascade alone: what has to be tuned first must not stand in the way."""
+    if name not in config.cascade:
+        return config
+    found = config.cascade[name]
+    stages = tuple(stage for stage in found.stages if not isinstance(stage, PriorStageConfig))
+    alone = found.model_copy(update={"stages": stages, "prior_source": None})
+    return config.model_copy(update={"cascade": {name: alone}})

@@ -1,0 +1,96 @@
+"""Outlooks as text: in a config, or in the TOML file that ``cascade depth --out`` writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from cascade.config.toml import Frozen, read_model, toml_key, toml_text, write_lines
+from cascade.evaluation.scored import Origin
+from cascade.profile import Outlook, Prior
+
+
+class MadeForConfig(Frozen):
+    """What a file was made from; hashes are SHA-256 in hex."""
+
+    model: str
+    data: str
+    questions: str
+    adapters: dict[str, str] = Field(default_factory=dict)
+
+    def origin(self) -> Origin:
+        """The pure form."""
+        return Origin(**self.model_dump())
+
+    def lines(self) -> list[str]:
+        """As TOML."""
+        lines = [f"{name} = {toml_text(getattr(self, name))}" for name in ("model", "data", "questions")]
+        adapters = [f"{toml_key(name)} = {toml_text(sha)}" for name, sha in self.adapters.items()]
+        return ["", "[made_for]", *lines, "", "[made_for.adapters]", *adapters]
+
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Rate = Annotated[float, Field(gt=0, lt=1)]
+_Weight = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class PriorConfig(Frozen):
+    """A logistic model of an item's facts."""
+
+    bias: _Weight = Field(description="Log odds of an item without known facts.")
+    weights: dict[str, _Weight] = Field(default_factory=dict, description="Fact -> what it adds to the log odds.")
+
+    def prior(self) -> Prior:
+        """The pure form."""
+        return Prior(bias=self.bias, weights=self.weights)
+
+
+class OutlookConfig(Frozen):
+    """What labelled data say of a cascade's items."""
+
+    pass_rates: dict[str, _Rate] = Field(default_factory=dict, description="Stage -> share of yes.")
+    leaves: dict[str, dict[str, _Share]] = Field(
+        default_factory=dict, description="Stage -> label -> share of the items that reach it."
+    )
+    prior: PriorConfig | None = Field(None, description="How likely an item matters before it is asked anything.")
+    made_for: MadeForConfig | None = Field(None, description="What it was learned from; of files alone.")
+
+    def outlook(self) -> Outlook:
+        """The pure form."""
+        prior = self.prior.prior() if self.prior else None
+        return Outlook(pass_rates=self.pass_rates, leaves=self.leaves, prior=prior)
+
+
+def read_outlook(path: Path) -> OutlookConfig:
+    """An outlook from its file.
+
+    Raises:
+        ConfigError: It cannot be read, is not TOML, or does not fit; names file, key and remedy.
+    """
+    return read_model(OutlookConfig, path, "Write it with `cascade depth --out`, or leave outlook away.")
+
+
+def write_outlook(outlook: Outlook, path: Path, source: str, made_for: MadeForConfig | None = None) -> None:
+    """Write an outlook so that a config can name the file.
+
+    Args:
+        outlook: What to write.
+        path: Where.
+        source: What it was learned from, in one line.
+        made_for: The same as hashes.
+
+    Raises:
+        MachineError: The file cannot be written.
+    """
+    lines = [f"# {source}", "", "[pass_rates]"]
+    lines += [f"{toml_key(stage)} = {rate:.4f}" for stage, rate in outlook.pass_rates.items()]
+    for stage, leaves in outlook.leaves.items():
+        lines += ["", f"[leaves.{toml_key(stage)}]"]
+        lines += [f"{toml_key(label)} = {share:.4f}" for label, share in leaves.items()]
+    if outlook.prior is not None:
+        lines += ["", "[prior]", f"bias = {outlook.prior.bias:.4f}", "", "[prior.weights]"]
+        lines += [f"{toml_key(fact)} = {weight:.4f}" for fact, weight in sorted(outlook.prior.weights.items())]
+    lines += made_for.lines() if made_for is not None else []
+    write_lines(lines, path)

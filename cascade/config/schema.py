@@ -1,0 +1,322 @@
+"""Config files: TOML into pydantic models, frozen, unknown keys refused, then into the pure core."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationError, ValidationInfo, field_validator
+
+from cascade.arguments import one_of
+from cascade.budget import Budget
+from cascade.config.extends import EXTENDS, Layers, read_layers, shipped_config
+from cascade.config.model import AdapterConfig, AdapterEntry, LimitsConfig, ModelConfig
+from cascade.config.profile import OutlookConfig, read_outlook
+from cascade.config.servers import ServedConfig, ServerConfig
+from cascade.config.stages import PriorStageConfig, StageConfig, StageEntry, form
+from cascade.config.thresholds import ThresholdsFile, read_thresholds
+from cascade.config.toml import ONE, TABLE, Frozen, Loc, complaints
+from cascade.errors import ConfigError
+from cascade.files import is_file, name_of
+from cascade.profile import Outlook
+from cascade.stages import PriorStage, Source
+from cascade.tree import Cascade
+
+__all__ = [
+    "AdapterConfig", "CascadeConfig", "Config", "EngineConfig", "LimitsConfig", "ModelConfig", "Untuned", "config_of",
+    "read_config", "read_untuned", "shipped_config",
+]  # fmt: skip
+
+OutlookEntry = Annotated[Annotated[OutlookConfig, Tag(TABLE)] | Annotated[Path, Tag(ONE)], Discriminator(form)]
+
+
+class EngineConfig(Frozen):
+    """How many callers share one engine."""
+
+    max_requests: int = Field(1_024, ge=1, description="Most requests that may be open at once; more are refused.")
+    overload: Literal["shallower", "refuse"] = Field(
+        "shallower",
+        description="When budgets cannot be kept in full: all go less deep, or those that would be late are refused.",
+    )
+    price: float = Field(
+        1.0, ge=0, allow_inf_nan=False, description="Points of macro F1 over all rows that 100 ms are worth."
+    )
+    mismatch: Literal["refuse", "warn"] = Field(
+        "refuse",
+        description="When tuned thresholds were made for another model, adapter or questions than those at hand.",
+    )
+    speculate: bool = Field(True, description="Ask ahead of the tree where the cost model says that it is faster.")
+
+
+class CascadeConfig(Frozen):
+    """A tree of stages; the first stage is asked first."""
+
+    # A file that extends another may leave out what its base says; editors cannot see that.
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema.pop("required", None))
+
+    instructions: str = Field("Answer each question about the candidate.", description="Stands before the questions.")
+    labels: tuple[str, ...] = Field(description="Every label that a stage leads to, in the order of reports.")
+    dropped: str = Field("", description="Label of what does not matter; the first label if absent.")
+    budget_ms: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="Milliseconds a request may take where its caller does not say."
+    )
+    max_depth: int | None = Field(None, ge=1, description="Most stages that an item passes, likewise.")
+    outlook: OutlookEntry | None = Field(
+        None, description="What labelled data say of its items: a table, or the file that `cascade depth --out` wrote."
+    )
+    thresholds: (
+        Annotated[Annotated[ThresholdsFile, Tag(TABLE)] | Annotated[Path, Tag(ONE)], Discriminator(form)] | None
+    ) = Field(
+        None, description="The file that `cascade tune --out` wrote; its thresholds win over those of the stages."
+    )
+    prior_source: Source | None = Field(
+        None, description="Where the p of its prior stage comes from, in place of that stage's own `source`."
+    )
+    stages: tuple[StageEntry, ...] = Field(
+        max_length=64, description='The first is asked first; one of kind "prior" may stand before it.'
+    )
+
+    def budget(self) -> Budget:
+        """What a request may spend where its caller does not say."""
+        return Budget(ms=self.budget_ms, depth=self.max_depth)
+
+    def cascade(self, name: str) -> Cascade:
+        """The pure form, checked."""
+        stages = tuple(stage.stage(name) for stage in self.stages if isinstance(stage, StageConfig))
+        prior_stage = self._prior_stage(name)
+        if isinstance(self.thresholds, ThresholdsFile):
+            stages = self.thresholds.put_on(name, stages, prior_stage)
+            prior_stage = self.thresholds.put_on_prior(prior_stage)
+        return Cascade(
+            name=name,
+            instructions=self.instructions,
+            labels=self.labels,
+            stages=stages,
+            dropped=self.dropped,
+            outlook=self.outlook.outlook() if isinstance(self.outlook, OutlookConfig) else Outlook(),
+            prior_stage=prior_stage,
+        )
+
+    def _prior_stage(self, name: str) -> PriorStage | None:
+        places = [place for place, stage in enumerate(self.stages) if isinstance(stage, PriorStageConfig)]
+        if places not in ([], [0]):
+            msg = (
+                f'cascade.{name}.stages: one of kind "prior" stands at place {places[-1] + 1}. What it knows is known '
+                "before anything is asked; let it stand first, and alone."
+            )
+            raise ConfigError(msg)
+        first = self.stages[0] if places else None
+        if isinstance(first, PriorStageConfig):
+            return replace(first.stage(), source=self.prior_source or first.source)
+        if self.prior_source is not None:
+            msg = (
+                f"cascade.{name}.prior_source: {self.prior_source.value!r} is given, and no prior stage stands before "
+                "its questions. Add one to its stages, or leave the key away."
+            )
+            raise ConfigError(msg)
+        return None
+
+
+def _as_files_are(schema: dict[str, Any]) -> None:
+    """A file may extend another, whose tables it then need not have."""
+    extends = {"type": "string", "minLength": 1, "description": EXTENDS}
+    schema["properties"] = {"extends": extends, **schema["properties"]}
+    schema["anyOf"] = [{"required": ["extends"]}, {"required": schema.pop("required")}]
+
+
+class Config(Frozen):
+    """A whole config file, with what it extends."""
+
+    model_config = ConfigDict(json_schema_extra=_as_files_are)
+
+    servers: dict[str, ServerConfig] = Field(default_factory=dict, description="Server name -> how it is asked.")
+    model: ModelConfig
+    adapters: dict[str, AdapterEntry] = Field(
+        default_factory=dict, description="Adapter name -> file, or the server that has it."
+    )
+    engine: EngineConfig = EngineConfig()
+    cascade: dict[str, CascadeConfig] = Field(description="Cascade name -> its stages.")
+
+    def cascades(self) -> dict[str, Cascade]:
+        """All cascades in pure form, checked against the adapter map."""
+        found = {name: config.cascade(name) for name, config in self.cascade.items()}
+        for cascade in found.values():
+            for stage in cascade.stages:
+                for tier, question in stage.questions.items():
+                    self._check_adapter(f"cascade.{cascade.name}.stages.{stage.name}.adapter", tier, question.adapter)
+        return found
+
+    @property
+    def files(self) -> dict[str, AdapterConfig]:
+        """The adapters that this process loads, in full form."""
+        return {name: self.adapter(name) for name in self.adapters if name not in self.served}
+
+    @property
+    def served(self) -> dict[str, ServedConfig]:
+        """The adapters that servers have."""
+        return {name: entry for name, entry in self.adapters.items() if isinstance(entry, ServedConfig)}
+
+    def adapter(self, name: str) -> AdapterConfig:
+        """An entry of the adapter map that is a file, in full form."""
+        entry = self.adapters[name]
+        if isinstance(entry, ServedConfig):
+            msg = f"adapters.{name}: the server {entry.server!r} has it; no file is known."
+            raise ConfigError(msg)
+        return entry if isinstance(entry, AdapterConfig) else AdapterConfig(path=entry)
+
+    def scale(self, name: str) -> float:
+        """The factor on an adapter's own alpha / rank, wherever it is."""
+        entry = self.adapters[name]
+        return entry.scale if isinstance(entry, ServedConfig) else self.adapter(name).scale
+
+    @field_validator("model")
+    @classmethod
+    def _somebody_answers(cls, model: ModelConfig, info: ValidationInfo) -> ModelConfig:
+        if not model.has_source and not info.data.get("servers"):
+            msg = "give exactly one of path and repo_id, or [servers] that answer everything"
+            raise ValueError(msg)
+        return model
+
+    @field_validator("adapters")
+    @classmethod
+    def _known_servers(cls, adapters: dict[str, AdapterEntry], info: ValidationInfo) -> dict[str, AdapterEntry]:
+        known = info.data.get("servers", {})
+        for name, entry in adapters.items():
+            if isinstance(entry, ServedConfig) and entry.server not in known:
+                msg = f"{name} is on the unknown server {entry.server!r}; [servers] has {', '.join(known) or 'none'}"
+                raise ValueError(msg)
+        return adapters
+
+    def _check_adapter(self, key: str, tier: str, adapter: str) -> None:
+        if adapter not in {*self.adapters, "base"}:
+            where = f"{key}.{tier}" if tier else key
+            known = ", ".join(self.adapters) or "none"
+            msg = f"{where}: unknown adapter {adapter!r}. The map [adapters] has {known}; add it there."
+            raise ConfigError(msg)
+
+
+def read_config(path: Path, thresholds: Mapping[str, Path | None] | None = None) -> Config:
+    """A config file, laid over those that it extends, its relative paths made absolute, every cascade checked.
+
+    Args:
+        path: The file.
+        thresholds: Cascade -> file of thresholds in place of those that it names; None for none.
+
+    Raises:
+        ConfigError: A file cannot be read, is not TOML, or does not fit; names file, key and remedy.
+    """
+    one_of("The path of a config", path, (str, PathLike), "the path of a TOML file is needed")
+    return config_of(read_layers(Path(path)), thresholds)
+
+
+def config_of(layers: Layers, thresholds: Mapping[str, Path | None] | None = None) -> Config:
+    """A config file that was read, with the files that it names; see ``read_config``."""
+    config = _validated(layers)
+    for name, file in (thresholds or {}).items():
+        config = _with_thresholds(config, name, file) if file is not None else config
+    return _checked(config, layers)
+
+
+def _with_thresholds(config: Config, name: str, file: Path) -> Config:
+    if name not in config.cascade:
+        known = ", ".join(config.cascade) or "none"
+        msg = f"{name_of(file)}: there is no cascade {name!r} that it could be for. Choose one of {known}."
+        raise ConfigError(msg)
+    found = read_thresholds(file)
+    entry = config.cascade[name].model_copy(update={"thresholds": found})
+    try:
+        entry.cascade(name)
+    except ConfigError as error:
+        fits = [repr(other) for other in config.cascade if other != name and _fits(config.cascade[other], other, found)]
+        msg = f"{name_of(file)}: {error}"
+        if fits:
+            msg = (
+                f"{name_of(file)}: these thresholds are for the cascade {' or '.join(fits)}, not for {name!r}. "
+                f"Name that cascade, or give thresholds that were tuned for {name!r}."
+            )
+        raise ConfigError(msg) from error
+    return config.model_copy(update={"cascade": {**config.cascade, name: entry}})
+
+
+def _fits(entry: CascadeConfig, name: str, thresholds: ThresholdsFile) -> bool:
+    try:
+        entry.model_copy(update={"thresholds": thresholds}).cascade(name)
+    except ConfigError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Untuned:
+    """A config with a cascade whose thresholds are to be made.
+
+    Attributes:
+        config: The config without those that the cascade names, which need not be there.
+        thresholds: Those that it names; None if it names none, or none that can be used.
+        problem: Why they cannot be used; empty where they can, are not there, or none are named.
+    """
+
+    config: Config
+    thresholds: ThresholdsFile | None = None
+    problem: str = ""
+
+
+def read_untuned(path: Path, name: str) -> Untuned:
+    """A config file and apart from it the thresholds that one of its cascades names.
+
+    Raises:
+        ConfigError: As ``read_config`` says, but for those thresholds.
+    """
+    layers = read_layers(path)
+    whole = _validated(layers)
+    entry = whole.cascade.get(name)
+    if entry is None or entry.thresholds is None:
+        return Untuned(config=_checked(whole, layers))
+    plain = {**whole.cascade, name: entry.model_copy(update={"thresholds": None})}
+    config = _checked(whole.model_copy(update={"cascade": plain}), layers)
+    if isinstance(entry.thresholds, Path) and not is_file(entry.thresholds):
+        return Untuned(config=config)
+    try:
+        found = _checked(whole, layers).cascade[name].thresholds
+    except ConfigError as error:
+        return Untuned(config=config, problem=str(error))
+    return Untuned(config=config, thresholds=found if isinstance(found, ThresholdsFile) else None)
+
+
+def _validated(layers: Layers) -> Config:
+    """The config before the files that it names are read."""
+
+    def where(key: Loc) -> str:
+        file = layers.file_of(key)
+        return "" if file == layers.files[0] else f" in {name_of(file)}"
+
+    try:
+        return Config.model_validate(layers.table)
+    except ValidationError as error:
+        msg = f"{name_of(layers.files[0])}: {complaints(Config, layers.table, error, where)}"
+        raise ConfigError(msg) from error
+
+
+def _checked(config: Config, layers: Layers) -> Config:
+    """The config with the files that it names read, and every cascade checked."""
+    try:
+        cascades = {name: _with_files(entry) for name, entry in config.cascade.items()}
+        config = config.model_copy(update={"adapters": config.adapters | config.files, "cascade": cascades})
+        config.cascades()
+    except ConfigError as error:
+        msg = f"{name_of(layers.files[0])}: {error}"
+        raise ConfigError(msg) from error
+    return config
+
+
+def _with_files(cascade: CascadeConfig) -> CascadeConfig:
+    """The cascade with the files that it names read."""
+    read: dict[str, OutlookConfig | ThresholdsFile] = {}
+    if isinstance(cascade.outlook, Path):
+        read["outlook"] = read_outlook(cascade.outlook)
+    if isinstance(cascade.thresholds, Path):
+        read["thresholds"] = read_thresholds(cascade.thresholds)
+    return cascade.model_copy(update=read)

@@ -1,0 +1,328 @@
+"""Tuned thresholds as text: the TOML file that ``cascade tune --out`` writes, bound to the files it was made for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from cascade.config.profile import MadeForConfig, PriorConfig
+from cascade.config.toml import Frozen, read_model, toml_key, toml_text, write_lines
+from cascade.errors import ConfigError
+from cascade.evaluation.metrics import Figure
+from cascade.evaluation.targets import PROMISED, Measure, Unit
+from cascade.probability import N_KNOTS, Curve
+from cascade.stages import LOWER, UPPER, PriorStage, Source, Stage
+from cascade.tuning.shift import ASKED, ITEMS, MATTERS, MEAN, SPREAD, Histogram, Inputs, Statistic
+
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+_Numbers = tuple[_Number, ...]
+_MOST_FINGERPRINTS = 4_096
+
+
+class QuestionInputsConfig(Frozen):
+    """One question: figures of tasks, rising, and how its scores are spread over rows."""
+
+    asked: _Numbers = Field((), description="Share of a task's items that it is put to; empty where it is all.")
+    mean: _Numbers = Field(description="Mean log odds of a task's items.")
+    spread: _Numbers = Field(description="Their standard deviation.")
+    bounds: _Numbers = Field(description="Log odds that divide the bins of its scores, rising.")
+    shares: tuple[_Share, ...] = Field(description="Share of the rows in each bin; one more than bounds.")
+
+    @model_validator(mode="after")
+    def _one_more(self) -> Self:
+        if len(self.shares) != len(self.bounds) + 1 or any(
+            low >= high for low, high in zip(self.bounds, self.bounds[1:], strict=False)
+        ):
+            msg = "bounds must rise, and shares be one more than bounds"
+            raise ValueError(msg)
+        return self
+
+
+class InputsConfig(Frozen):
+    """All questions, by stage and tier, and what is about tasks as such."""
+
+    tasks: int = Field(ge=1, description="Tasks of the tuning; the figures are of up to 256 of them.")
+    items: _Numbers = Field(description="Items of a task, rising.")
+    matters: _Numbers = Field(description="Share of them that matters, rising.")
+    questions: dict[str, dict[str, QuestionInputsConfig]]
+    fingerprints: tuple[str, ...] = Field(
+        (),
+        description="Of the tasks, rising; if there are very many, the least ones. They know tasks by what is asked.",
+    )
+
+    @classmethod
+    def of(cls, inputs: Inputs, fingerprints: Iterable[str] = ()) -> Self:
+        """From the pure form.
+
+        Args:
+            inputs: The figures.
+            fingerprints: Of the tasks; see ``repeats.fingerprint``.
+        """
+        questions: dict[str, dict[str, QuestionInputsConfig]] = {}
+        for (stage, tier), spread in inputs.scores.items():
+            questions.setdefault(stage, {})[tier] = QuestionInputsConfig(
+                asked=inputs.tasks.get((ASKED, stage, tier), ()),
+                mean=inputs.tasks[MEAN, stage, tier],
+                spread=inputs.tasks[SPREAD, stage, tier],
+                bounds=spread.bounds,
+                shares=spread.shares,
+            )
+        return cls(
+            tasks=inputs.n_tasks,
+            items=inputs.tasks[ITEMS],
+            matters=inputs.tasks[MATTERS],
+            questions=questions,
+            fingerprints=tuple(sorted(fingerprints)[:_MOST_FINGERPRINTS]),
+        )
+
+    def inputs(self) -> Inputs:
+        """The pure form."""
+        tasks: dict[Statistic, tuple[float, ...]] = {ITEMS: self.items, MATTERS: self.matters}
+        scores = {}
+        for stage, by_tier in self.questions.items():
+            for tier, question in by_tier.items():
+                for name, values in ((ASKED, question.asked), (MEAN, question.mean), (SPREAD, question.spread)):
+                    tasks[name, stage, tier] = values
+                scores[stage, tier] = Histogram(bounds=question.bounds, shares=question.shares)
+        return Inputs(n_tasks=self.tasks, tasks=tasks, scores=scores)
+
+    def lines(self) -> list[str]:
+        """As TOML."""
+        found = ["", "[inputs]", f"tasks = {self.tasks}"]
+        found += [f"{name} = {_array(getattr(self, name))}" for name in ("items", "matters")]
+        names = ", ".join(f'"{name}"' for name in self.fingerprints)
+        found += [f"fingerprints = [{names}]"] if names else []
+        for stage, by_tier in self.questions.items():
+            for tier, question in by_tier.items():
+                found += ["", f"[inputs.questions.{toml_key(stage)}.{toml_key(tier)}]"]
+                found += [f"{name} = {_array(values)}" for name, values in question if values]
+        return found
+
+
+def _array(values: tuple[float, ...]) -> str:
+    return f"[{', '.join(f'{value:.6g}' for value in values)}]"
+
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Chance = Annotated[float, Field(gt=0, lt=1)]
+_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class PromiseConfig(Frozen):
+    """What was promised, and how sure it is; exactly one of the five figures."""
+
+    recall_per_task: _Chance | None = Field(None, description="The least recall per task.")
+    recall_over_rows: _Chance | None = Field(None, description="The least recall over all rows.")
+    precision_per_task: _Chance | None = Field(None, description="The least precision per task.")
+    precision_over_rows: _Chance | None = Field(None, description="The least precision over all rows.")
+    macro_f1_per_task: _Chance | None = Field(None, description="The least macro F1 per task.")
+    delta: _Chance = Field(description="The chance that the promise may be wrong.")
+    p_value: _Share
+    tasks: int = Field(ge=1, description="Tasks that it was tested on.")
+    minimised: str
+    largest: int | None = Field(
+        None, ge=1, description="Most items of one task that count; a bound, over all rows alone."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_before(cls, table: object) -> object:
+        """Files of earlier versions have the measure, and its unit apart."""
+        if not isinstance(table, dict) or table.get("unit") not in tuple(Unit):
+            return table
+        names = {str(measure): f"{measure}_{Unit(table['unit']).suffix}" for measure in Measure}
+        return {names.get(key, key): value for key, value in table.items() if key != "unit" and value is not None}
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if len(self._given()) != 1:
+            msg = f"give exactly one of {', '.join(PROMISED)}"
+            raise ValueError(msg)
+        return self
+
+    def _given(self) -> dict[Figure, float]:
+        levels = {figure: getattr(self, figure) for figure in PROMISED}
+        return {figure: level for figure, level in levels.items() if level is not None}
+
+    @property
+    def figure(self) -> Figure:
+        """What is promised."""
+        return next(iter(self._given()))
+
+    @property
+    def level(self) -> float:
+        """The least that it is."""
+        return self._given()[self.figure]
+
+
+class NoPromiseConfig(Frozen):
+    """What thresholds without a guarantee were chosen for."""
+
+    text: str = Field(description="That there is none, in words.")
+    target: str = Field(description='What was aimed for: "macro_f1_over_rows", or "recall_per_task=0.9".')
+    expected: _Share = Field(description="What the model of labels expects of it.")
+    tasks: int = Field(ge=1, description="Tasks with something to find that the model was fitted to.")
+
+
+class HeldOutConfig(Frozen):
+    """What the thresholds came to on the tasks that were tested; see ``Outcome``."""
+
+    recall_per_task: _Share | None = Field(None, description="Absent where nothing matters, as are the misses.")
+    calls_per_item: _Amount
+    false_positives_per_item: _Amount
+    precision_per_task: _Share | None = None
+    macro_f1_per_task: _Share | None = None
+    misses: _Share | None = Field(None, description="What is missing from a recall over all rows of 1.")
+    ms_per_item: _Amount | None = Field(None, description="Predicted, where latency was made small.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_before(cls, table: object) -> object:
+        """Files of earlier versions do not say that these figures are per task."""
+        if not isinstance(table, dict):
+            return table
+        names = {str(measure): f"{measure}_{Unit.TASK.suffix}" for measure in Measure}
+        return {names.get(key, key): value for key, value in table.items()}
+
+
+class CalibrationConfig(Frozen):
+    """A curve from raw to calibrated p(yes), which reports show; thresholds are on the raw one."""
+
+    kind: str
+    values: tuple[_Share, ...] = Field(
+        min_length=N_KNOTS,
+        max_length=N_KNOTS,
+        description="Calibrated p at raw log odds from -8 to 8, a quarter apart.",
+    )
+
+    def curve(self) -> Curve:
+        """The pure form."""
+        return Curve(kind=self.kind, values=self.values)
+
+
+class ThresholdsFile(Frozen):
+    """The whole file; tables go by stage, then by tier, which is empty where the stage does not ask by tier.
+
+    A prior stage's table has ``lower`` and ``upper`` in place of tiers. The file has a promise with what came of the
+    tasks held out, or else the table ``no_promise``.
+    """
+
+    promise: PromiseConfig | None = None
+    no_promise: NoPromiseConfig | None = None
+    held_out: HeldOutConfig | None = None
+    made_for: MadeForConfig
+    thresholds: dict[str, dict[str, _Share]]
+    prior: PriorConfig | None = Field(None, description="What weighs the evidence, for a prior stage that goes by it.")
+    calibration: dict[str, dict[str, CalibrationConfig]] = Field(default_factory=dict)
+    inputs: InputsConfig | None = Field(None, description="The tasks that it was tuned with, for `cascade check`.")
+
+    @model_validator(mode="after")
+    def _one_standing(self) -> Self:
+        if (self.promise is None) == (self.no_promise is None) or (self.promise is None) != (self.held_out is None):
+            msg = "give promise and held_out, or else no_promise"
+            raise ValueError(msg)
+        return self
+
+    def put_on(self, cascade: str, stages: Sequence[Stage], prior_stage: PriorStage | None = None) -> tuple[Stage, ...]:
+        """The stages with these thresholds and curves.
+
+        Raises:
+            ConfigError: The file has other stages or tiers than the cascade, its prior stage included.
+        """
+        asked = {(stage.name, tier) for stage in stages for tier in stage.questions}
+        if prior_stage is not None:
+            asked |= {(prior_stage.name, LOWER), (prior_stage.name, UPPER)}
+        given = {(stage, tier) for stage, by_tier in self.thresholds.items() for tier in by_tier}
+        if asked != given:
+            odd = sorted(f"{stage}.{tier}" if tier else stage for stage, tier in asked ^ given)
+            msg = (
+                f"cascade.{cascade}.thresholds: the file is for other questions: {', '.join(odd)} stand only in one of "
+                "the two. Tune again with `cascade tune --out`, or leave these thresholds away (`thresholds = "
+                '""` where a config extends another that names them).'
+            )
+            raise ConfigError(msg)
+        if prior_stage is not None and prior_stage.source is Source.CALLER and self.prior is not None:
+            msg = (
+                f"cascade.{cascade}.thresholds: these were tuned with a prior stage that goes by evidence, and it goes "
+                "by the caller's own prior here, which is another p. Tune again with `cascade tune --out`, or leave "
+                'these thresholds away (`thresholds = ""` where a config extends another that names them).'
+            )
+            raise ConfigError(msg)
+        return tuple(
+            replace(
+                stage,
+                questions={
+                    tier: replace(
+                        question, threshold=self.thresholds[stage.name][tier], curve=self._curve(stage.name, tier)
+                    )
+                    for tier, question in stage.questions.items()
+                },
+            )
+            for stage in stages
+        )
+
+    def _curve(self, stage: str, tier: str) -> Curve | None:
+        found = self.calibration.get(stage, {}).get(tier)
+        return found.curve() if found is not None else None
+
+    def put_on_prior(self, stage: PriorStage | None) -> PriorStage | None:
+        """The prior stage with these thresholds, and with the prior they were tuned with."""
+        if stage is None:
+            return None
+        limits = self.thresholds[stage.name]
+        prior = self.prior.prior() if self.prior is not None else None
+        return replace(stage, lower=limits[LOWER], upper=limits[UPPER], prior=prior)
+
+
+def read_thresholds(path: Path) -> ThresholdsFile:
+    """Tuned thresholds from their file.
+
+    Raises:
+        ConfigError: It cannot be read, is not TOML, or does not fit; names file, key and remedy.
+    """
+    return read_model(ThresholdsFile, path, "Write it with `cascade tune --out`, or leave thresholds away.")
+
+
+def write_thresholds(file: ThresholdsFile, path: Path, source: str) -> None:
+    """Write tuned thresholds so that a config can name the file.
+
+    Args:
+        file: What to write.
+        path: Where.
+        source: What they come from, in one line.
+
+    Raises:
+        MachineError: The file cannot be written.
+    """
+    lines = [f"# {source}"]
+    tables = file.model_dump()
+    for name in ("promise", "no_promise", "held_out"):
+        if tables[name] is not None:
+            lines += ["", f"[{name}]", *_entries(tables[name])]
+    lines += file.made_for.lines()
+    for stage, by_tier in file.thresholds.items():
+        lines += ["", f"[thresholds.{toml_key(stage)}]"]
+        lines += [f"{toml_key(tier)} = {threshold!r}" for tier, threshold in by_tier.items()]
+    if file.prior is not None:
+        lines += ["", "[prior]", f"bias = {file.prior.bias!r}", "", "[prior.weights]"]
+        lines += [f"{toml_key(fact)} = {weight!r}" for fact, weight in sorted(file.prior.weights.items())]
+    for stage, curves in file.calibration.items():
+        for tier, curve in curves.items():
+            lines += ["", f"[calibration.{toml_key(stage)}.{toml_key(tier)}]", f"kind = {_value(curve.kind)}"]
+            lines += [f"values = [{', '.join(f'{value:.6f}' for value in curve.values)}]"]
+    lines += file.inputs.lines() if file.inputs is not None else []
+    write_lines(lines, path)
+
+
+def _entries(table: Mapping[str, str | float | None]) -> Iterator[str]:
+    for key, value in table.items():
+        if value is not None:
+            yield f"{key} = {_value(value)}"
+
+
+def _value(value: str | float) -> str:
+    return toml_text(value) if isinstance(value, str) else repr(value)

@@ -1,0 +1,251 @@
+"""TOML files: text from outside into checked tables, and tables into text."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import reprlib
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from cascade.errors import ConfigError, InputError
+from cascade.files import name_of, read_text, unwritable, write_whole
+
+TABLE, ONE = "<table>", "<one>"
+"""Tags of the two forms that a value may have; never part of a key."""
+
+SERVED = "<served>"
+"""Tag of an adapter's third form: a server has it; likewise."""
+
+QUESTION, PRIOR = "<question>", "<prior>"
+"""Tags of the two kinds of stage; likewise."""
+
+TAGS = frozenset({TABLE, ONE, SERVED, QUESTION, PRIOR})
+"""All of them."""
+
+Loc = tuple[int | str, ...]
+"""A key as pydantic names it, tags included."""
+
+_MAX_COMPLAINTS = 3
+_LONGEST = 40  # characters shown of a text that was given
+_JSON_KINDS = {
+    **dict.fromkeys(("tuple_type", "list_type"), "an array"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "an object"),
+    "string_type": "a string",
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "an integer"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    "finite_number": "a finite number",
+}
+_ENTRIES = {"item": "entry", "items": "entries"}
+_LENGTH = re.compile(r"(at (?:least|most) \d+) (items?)")
+_PASSWORD = re.compile(r"//[^/@]*@")
+
+
+def complaints(
+    kind: type[BaseModel], table: dict[str, Any], error: ValidationError, where: Callable[[Loc], str] = lambda _: ""
+) -> str:
+    """Up to three of the errors, and how many more there are.
+
+    Args:
+        kind: What was to be read.
+        table: What was read.
+        error: What pydantic says of it.
+        where: What to add for the place of a key.
+    """
+    found = [_complaint(kind, table, entry) + where(entry["loc"]) for entry in error.errors()]
+    more = f"; and {len(found) - _MAX_COMPLAINTS} more" if len(found) > _MAX_COMPLAINTS else ""
+    return "; ".join(found[:_MAX_COMPLAINTS]) + more
+
+
+def shown(value: object) -> str:
+    """A value that was given, cut to a length at which it can stand in a line; a password in an address is hidden."""
+    if isinstance(value, bool):
+        return str(value).lower()  # as TOML writes it
+    if isinstance(value, str):
+        value = _PASSWORD.sub("//***@", value)
+    try:
+        return _PASSWORD.sub("//***@", reprlib.repr(value))
+    except ValueError:  # Python does not write integers of more than 4,300 digits
+        return "a number of very many digits"
+
+
+def json_wanted(entry: Mapping[str, Any]) -> str:
+    """What a value of JSON must be, in JSON's words.
+
+    Args:
+        entry: What pydantic says of it.
+    """
+    kind = _JSON_KINDS.get(entry["type"])
+    if kind is not None:
+        return f"must be {kind}"
+    said = re.sub(r"^\w+ should ", "must ", entry["msg"].removeprefix("Value error, "))
+    return _LENGTH.sub(lambda found: f"{found[1]} {_ENTRIES[found[2]]}", said.replace(" after validation", ""))
+
+
+def json_shown(value: object) -> str:
+    """A value of JSON that was given, in short."""
+    match value:
+        case dict():
+            return "an object"
+        case list() | tuple():
+            return "an array"
+        case _:
+            text = json.dumps(value)
+            return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def known_keys(kind: Any, place: Loc) -> list[str]:
+    """The keys that a type allows at a place, each once.
+
+    Args:
+        kind: A model, or any other type that pydantic knows.
+        place: Keys and numbers that lead to a table or an object within it.
+    """
+    schema = TypeAdapter(kind).json_schema()
+    return list(dict.fromkeys(_keys(schema, schema, place)))
+
+
+def _keys(schema: Mapping[str, Any], node: Mapping[str, Any], place: Loc) -> Iterator[str]:
+    if "$ref" in node:
+        yield from _keys(schema, schema["$defs"][node["$ref"].rpartition("/")[2]], place)
+    for other in (*node.get("anyOf", ()), *node.get("oneOf", ())):
+        yield from _keys(schema, other, place)
+    known = node.get("properties", {})
+    if not place:
+        yield from known
+        return
+    inner = node.get("items") if isinstance(place[0], int) else known.get(place[0], node.get("additionalProperties"))
+    if isinstance(inner, Mapping):
+        yield from _keys(schema, inner, place[1:])
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """A question for the known word that is most like one that is unknown; empty where none is like it."""
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f"Did you mean {near[0]!r}? " if near else ""
+
+
+def _complaint(kind: type[BaseModel], table: dict[str, Any], entry: ErrorDetails) -> str:
+    key = _key(table, entry["loc"])
+    match entry["type"]:
+        case "extra_forbidden":
+            *place, last = (part for part in entry["loc"] if part not in TAGS)
+            near = meant(str(last), known_keys(kind, tuple(place)))
+            return f"{key}: unknown key. {near}Remove it, or see `cascade config schema` for what is allowed"
+        case "missing":
+            return f"{key}: is missing. Add it, as `cascade config schema` describes it"
+        case "model_type":
+            problem = "a table is needed"
+        case "path_type":
+            problem = "the path of a file is needed, in quotes"
+        case "tuple_type" | "list_type":
+            problem = "an array is needed"
+        case "dict_type":
+            problem = "a table is needed"
+        case "too_long" | "too_short":
+            limits = entry["ctx"]
+            most = limits.get("max_length")
+            allowed = f"at most {most}" if most is not None else f"at least {limits['min_length']}"
+            return f"{key}: {allowed} are allowed (given {limits['actual_length']})"
+        case _:
+            problem = entry["msg"].removeprefix("Value error, ")
+    return f"{key}: {problem} (given {shown(entry['input'])})"
+
+
+def _key(table: dict[str, Any], loc: Loc) -> str:
+    """Where an error is, as a dotted key; a stage goes by its name where it has one."""
+    parts, here = [], cast("object", table)
+    for part in loc:
+        if part in TAGS:
+            continue
+        if isinstance(here, dict):
+            here = here.get(part)
+        elif isinstance(here, list) and isinstance(part, int):
+            here = here[part]
+        name = here.get("name") if isinstance(part, int) and isinstance(here, dict) else None
+        parts.append(name if isinstance(name, str) else str(part))
+    return ".".join(parts)
+
+
+class Frozen(BaseModel):
+    """A table of a config file; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+_Table = TypeVar("_Table", bound=Frozen)
+
+
+def read_table(path: Path, remedy: str) -> dict[str, Any]:
+    """The table of a TOML file.
+
+    Args:
+        path: The file; ``-`` for stdin.
+        remedy: What to do where it cannot be read, as a sentence.
+
+    Raises:
+        ConfigError: It cannot be read, or is not TOML; names file and remedy.
+    """
+    try:
+        return tomllib.loads(read_text(path, remedy))
+    except InputError as error:
+        raise ConfigError(*error.args) from error
+    except (ValueError, RecursionError) as error:  # a number of more digits than Python reads is no TOMLDecodeError
+        msg = f"{name_of(path)}: is not TOML ({error}). Mend it there."
+        raise ConfigError(msg) from error
+
+
+def read_model(kind: type[_Table], path: Path, remedy: str) -> _Table:
+    """A TOML file as a checked table.
+
+    Args:
+        kind: What it must hold.
+        path: The file.
+        remedy: What to do where it cannot be read, as a sentence.
+
+    Raises:
+        ConfigError: It cannot be read, is not TOML, or does not fit; names file, key and remedy.
+    """
+    table = read_table(path, remedy)
+    try:
+        return kind.model_validate(table)
+    except ValidationError as error:
+        msg = f"{name_of(path)}: {complaints(kind, table, error)}"
+        raise ConfigError(msg) from error
+
+
+def write_lines(lines: Iterable[str], path: Path) -> None:
+    """Write the lines of a file, whole or not at all.
+
+    Raises:
+        MachineError: It cannot be written.
+    """
+    try:
+        text = ("\n".join(lines) + "\n").encode()
+    except UnicodeEncodeError as error:  # a lone surrogate, which JSON can hold and UTF-8 cannot
+        raise unwritable(path, error, "Name questions, tiers and adapters in UTF-8.") from error
+    write_whole(path, text)
+
+
+def toml_key(name: str) -> str:
+    """A TOML key: as it is, or quoted as TOML's basic strings are."""
+    is_bare = name and all(char.isascii() and (char.isalnum() or char in "_-") for char in name)
+    return name if is_bare else toml_text(name)
+
+
+def toml_text(text: str) -> str:
+    """A TOML string, which holds any text but lone surrogates; those stay, for a file to be refused with them."""
+    return '"' + "".join(map(_escaped, text)) + '"'
+
+
+def _escaped(char: str) -> str:
+    if char in '"\\':
+        return f"\\{char}"
+    return char if char.isprintable() or "\ud800" <= char <= "\udfff" else f"\\U{ord(char):08x}"

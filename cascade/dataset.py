@@ -1,0 +1,213 @@
+"""Items and labelled tasks from files of JSON lines, into the pure core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from cascade.config.item_rows import ItemRow, LabelledTaskRow
+from cascade.config.toml import json_shown, json_wanted, known_keys, meant
+from cascade.errors import InputError, ItemError
+from cascade.evaluation.commits import CommitTask
+from cascade.files import REMEDY, name_of, read_objects
+from cascade.items import Item, Task
+from cascade.tree import Cascade
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_SHOWN = 200  # characters of an id
+
+
+class Format(StrEnum):
+    """How labelled tasks are written."""
+
+    ITEMS = "items"
+    COMMITS = "commits"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """A task whose truth is known.
+
+    Attributes:
+        task: The task.
+        items: Its items.
+        labels: The true label of each.
+        repository: Where it comes from; empty where nobody says.
+        where: The file and the line that it was read from, in words; empty where it comes from no file.
+    """
+
+    task: Task
+    items: tuple[Item, ...]
+    labels: tuple[str, ...]
+    repository: str = ""
+    where: str = ""
+
+    @property
+    def headline(self) -> str:
+        """First line of the task's text."""
+        return (self.task.text.strip().splitlines() or [""])[0]
+
+
+def read_items(path: Path, cascade: Cascade | None = None) -> list[Item]:
+    """The items of a JSON-lines file, one object a line, plain or gzipped; a file may have none.
+
+    Args:
+        path: The file; ``-`` for stdin.
+        cascade: What will be asked of them; None if that is not known yet.
+
+    Raises:
+        InputError: The file cannot be read, or an item cannot be asked; names file, line and field.
+    """
+    found: list[Item] = []
+    first: dict[str, str] = {}
+    for where, value in read_objects(path):
+        item = _item(_parse(ItemRow, value, where), where)
+        before = first.setdefault(item.id, where)
+        if before != where:
+            _refuse(
+                where, "id", f"{item.id[:_SHOWN]!r} is the id of {before.rpartition(', ')[2]} as well; make ids unique"
+            )
+        _check_tiers(item, where, "tiers", cascade)
+        found.append(item)
+    return found
+
+
+def read_tasks(paths: Iterable[Path], cascade: Cascade, form: Format | None = None) -> list[Labelled]:
+    """All labelled tasks of JSON-lines files; see ``read_labelled``.
+
+    Raises:
+        InputError: As there, a file has no tasks, or none of all tasks has an item.
+    """
+    found: list[Labelled] = []
+    names: list[str] = []
+    for path in paths:
+        before = len(found)
+        found += read_labelled(path, cascade, form)
+        names.append(name_of(path))
+        if len(found) == before:
+            msg = f"{names[-1]}: has no tasks. {REMEDY}"
+            raise InputError(msg)
+    if not any(labelled.items for labelled in found):
+        msg = f"{', '.join(names)}: no task has an item, so there is nothing to score. Give labelled tasks with items."
+        raise InputError(msg)
+    return found
+
+
+def read_labelled(path: Path, cascade: Cascade, form: Format | None = None) -> Iterator[Labelled]:
+    """The labelled tasks of a JSON-lines file, plain or gzipped.
+
+    Args:
+        path: The file; ``-`` for stdin.
+        cascade: Whose labels the truths are; it also decides whether a commit task's symbols or its
+            files are the items.
+        form: How the file is written; None recognises each line by its fields.
+
+    Raises:
+        InputError: Names file, line and field, such as a label that the cascade does not have.
+    """
+    for where, value in read_objects(path):
+        is_commit = form is Format.COMMITS or (form is None and {"commit", "files", "symbols"} <= set(value))
+        key = "items" if not is_commit else "files" if asks_files(cascade) else "symbols"
+        found = _from_commit(value, where, cascade) if is_commit else _from_row(value, where)
+        _check_labelled(found, where, key, cascade)
+        yield found
+
+
+def _from_row(value: dict[str, Any], where: str) -> Labelled:
+    row = _parse(LabelledTaskRow, value, where)
+    return Labelled(
+        task=Task(text=row.task, seeds=row.seeds),
+        items=tuple(_item(item, f"{where}: field 'items.{place}'") for place, item in enumerate(row.items)),
+        labels=tuple(item.label for item in row.items),
+        repository=row.repository,
+        where=where,
+    )
+
+
+def _from_commit(value: dict[str, Any], where: str, cascade: Cascade) -> Labelled:
+    commit = _parse(CommitTask, value, where)
+    try:
+        if asks_files(cascade):
+            items, labels = commit.file_items(), commit.file_labels
+        else:
+            items, labels = commit.symbol_items(), commit.symbol_labels
+    except ItemError as error:
+        msg = f"{where}: {error}"
+        raise InputError(msg) from error
+    return Labelled(task=commit.request(), items=tuple(items), labels=labels, repository=commit.repo, where=where)
+
+
+def asks_files(cascade: Cascade) -> bool:
+    """Whether a cascade is about files: files come in tiers, symbols do not."""
+    return any(stage.is_tiered for stage in cascade.stages)
+
+
+def _check_labelled(labelled: Labelled, where: str, key: str, cascade: Cascade) -> None:
+    """Refuse items of a task that cannot be told apart or asked, and labels that the cascade does not have."""
+    first: dict[str, int] = {}
+    for place, (item, label) in enumerate(zip(labelled.items, labelled.labels, strict=True)):
+        before = first.setdefault(item.id, place)
+        if before != place:
+            _refuse(
+                where, f"{key}.{place}.id", f"{item.id[:_SHOWN]!r} is the id of {key}.{before} as well; make ids unique"
+            )
+        if label not in cascade.labels:
+            known = ", ".join(cascade.labels)
+            _refuse(
+                where, f"{key}.{place}.label", f"{label!r} is no label of cascade {cascade.name!r}; allowed are {known}"
+            )
+        _check_tiers(item, where, f"{key}.{place}.tiers", cascade)
+
+
+def _check_tiers(item: Item, where: str, field: str, cascade: Cascade | None) -> None:
+    """Refuse an item that a stage cannot ask."""
+    try:
+        for stage in cascade.stages if cascade is not None else ():
+            stage.tiers_of(item)
+    except ItemError as error:
+        msg = f"{where}: field {field!r}: {error}"
+        raise InputError(msg) from error
+
+
+def _item(row: ItemRow, where: str) -> Item:
+    try:
+        return row.item()
+    except ItemError as error:
+        msg = f"{where}: {error}"
+        raise InputError(msg) from error
+
+
+def _parse(model: type[_Model], value: dict[str, Any], where: str) -> _Model:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first, *others = error.errors()
+        field = _dotted(first["loc"])
+        match first["type"]:
+            case "missing":
+                strays = [other["loc"] for other in others if other["type"] == "extra_forbidden"]
+                strays = [place for place in strays if place[:-1] == first["loc"][:-1]]
+                problem = "it is missing. Add it"
+                if strays:
+                    problem += f"; unknown beside it: {', '.join(map(_dotted, strays))}"
+            case "extra_forbidden":
+                *place, last = first["loc"]
+                near = meant(str(last), known_keys(model, tuple(place)))
+                problem = f"there is no such field. {near}Remove it, or write it as the others are"
+            case _:
+                problem = f"{json_wanted(first)} (given {json_shown(first['input'])})"
+        _refuse(where, field, problem, error)
+
+
+def _dotted(place: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, place))
+
+
+def _refuse(where: str, field: str, problem: str, cause: Exception | None = None) -> NoReturn:
+    msg = f"{where}: field {field!r}: {problem}."
+    raise InputError(msg) from cause

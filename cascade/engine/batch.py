@@ -1,0 +1,236 @@
+"""A wave in the making: its probes, what it would compute, and the work that is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite, isnan
+
+from cascade.backends.base import Probe, Scores
+from cascade.backends.costs import CallSizes, Work
+from cascade.engine.item_state import Walk
+from cascade.engine.prefix_index import Kept
+from cascade.errors import BackendError, ServerError
+from cascade.evaluation.metrics import counted
+from cascade.probability import p_yes
+from cascade.prompt import Node, PromptBuilder
+from cascade.stages import BASE, SERVED, Question, Stage
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """A probe that could be asked now.
+
+    Attributes:
+        walk: The item's way.
+        stage: The stage that asks.
+        tier: The tier under which it asks.
+        question: What is asked.
+    """
+
+    walk: Walk
+    stage: Stage
+    tier: str
+    question: Question
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether the way has not led to the stage yet."""
+        return self.walk.stage is not self.stage
+
+    def probe(self, build: PromptBuilder) -> Probe:
+        """The probe, as a backend takes it."""
+        node = build.question(self.walk.path[-1], self.question.marker)
+        return Probe(node, self.question.adapter, self.question.wording)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The next wave.
+
+    Attributes:
+        jobs: Its probes, all under one adapter; empty when nothing is open, or fits into the time.
+        evicted: What must be forgotten first to make room, although it is wanted again.
+        predicted_ms: How long it will take.
+    """
+
+    jobs: tuple[Job, ...]
+    evicted: tuple[Kept, ...] = ()
+    predicted_ms: float = 0.0
+
+    @property
+    def adapter(self) -> str:
+        """The adapter that all jobs share."""
+        return self.jobs[0].question.adapter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Under what a wave is computed.
+
+    Attributes:
+        lineages: Adapter -> adapter that computes what stands before its questions.
+        sizes: How the backend cuts work into calls.
+        active: The adapter of the wave before.
+        cells: Cells that are in use before.
+    """
+
+    lineages: Mapping[str, str]
+    sizes: CallSizes
+    active: str
+    cells: int
+
+
+@dataclass(slots=True)
+class Draft:
+    """A wave in the making, and what it adds to what is kept.
+
+    Attributes:
+        adapter: What answers.
+        jobs: Its probes.
+        new: Nodes that it computes.
+        tokens: Tokens of those.
+        asked: Tokens of its questions.
+        is_whole: Whether no job was left behind.
+        is_hurried: Whether one was left behind for want of time.
+    """
+
+    adapter: str
+    jobs: list[Job] = field(default_factory=list)
+    new: dict[Node, None] = field(default_factory=dict)
+    tokens: int = 0
+    asked: int = 0
+    is_whole: bool = True
+    is_hurried: bool = False
+
+    def add(self, job: Job, new: Iterable[Node], asked: int) -> None:
+        """Take a job in."""
+        self.jobs.append(job)
+        self.asked += asked
+        for node in new:
+            self.new[node] = None
+            self.tokens += len(node.tokens)
+
+    def work(self, setting: Setting, more_tokens: int = 0, more_asked: int = 0, more_jobs: int = 0) -> Work:
+        """What it has to do, with so much more."""
+        lineage = setting.lineages[self.adapter]
+        tokens, asked = self.tokens + more_tokens, self.asked + more_asked
+        n_jobs = len(self.jobs) + more_jobs
+        wave = Work(waves=1.0)
+        if lineage == SERVED:
+            is_together = self.adapter in setting.sizes.together
+            n_requests = len({job.walk for job in self.jobs}) or 1 if is_together else n_jobs
+            return wave.plus(Work(requests=n_requests, questions=n_jobs))
+        if lineage == self.adapter:
+            is_swap = setting.active != self.adapter
+            n_batch = setting.sizes.n_batch
+            along = Work.of(tokens=tokens + asked, cells=setting.cells, most=n_batch, outputs=n_jobs, swaps=is_swap)
+            return wave.plus(along)
+        along = Work.of(
+            tokens=tokens,
+            cells=setting.cells,
+            most=setting.sizes.n_batch,
+            swaps=bool(tokens) and setting.active != lineage,
+        )
+        is_swap = bool(tokens) or setting.active != self.adapter
+        cells = setting.cells + tokens
+        asks = Work.of(tokens=asked, cells=cells, most=setting.sizes.n_ask, outputs=n_jobs, swaps=is_swap)
+        return wave.plus(along).plus(asks)
+
+
+def jobs(walks: Iterable[Walk]) -> Iterator[Job]:
+    """Everything that could be asked now."""
+    for walk in walks:
+        if walk.stage is not None:
+            for tier, question in walk.pending():
+                yield Job(walk, walk.stage, tier, question)
+
+
+def spoilt_places(jobs: Sequence[Job], scores: Scores, *, is_stopped: bool, is_limited: bool) -> Mapping[int, str]:
+    """Places of a wave whose answer is no finite number -> what came instead.
+
+    Args:
+        jobs: The wave's, which have not walked on yet.
+        scores: What came of them.
+        is_stopped: Whether the wave was stopped, so that some may have no answer yet.
+        is_limited: Whether it had a limit of time, so that all may still be owed.
+
+    Raises:
+        BackendError: There are not as many answers as questions.
+    """
+    if len(scores.logits) != len(jobs):
+        msg = (
+            f"The backend gave {counted(len(scores.logits), 'answer')} to {counted(len(jobs), 'question')} for the "
+            f"adapter {jobs[0].question.adapter!r}. That is a fault of the backend; it must give one for each."
+        )
+        raise BackendError(msg)
+    # Asked again, what is owed is waited for: a wave of which nothing comes would be asked for ever.
+    may_owe = is_limited or any(
+        place not in scores.under_way or (job.stage.name, job.tier) not in job.walk.owed
+        for place, job in enumerate(jobs)
+    )
+    spoilt = dict(scores.spoilt)
+    for place, logit in enumerate(scores.logits):
+        is_known = place in scores.spoilt or place in scores.unanswered
+        is_to_come = is_stopped or (may_owe and place in scores.under_way)
+        if not (isfinite(logit) or is_known or (isnan(logit) and is_to_come)):
+            spoilt[place] = f"its log odds are {logit}"
+    return spoilt
+
+
+def faults_of(jobs: Sequence[Job], spoilt: Mapping[int, str], *, is_served: bool) -> dict[Walk, BackendError]:
+    """Items that were answered with no number, each with its error; one that was asked ahead may not need the answer.
+
+    Args:
+        jobs: The wave's, which have not walked on yet.
+        spoilt: From ``spoilt_places``.
+        is_served: Whether a server answers.
+    """
+    asked = [(jobs[place], cause) for place, cause in spoilt.items()]
+    return {job.walk: _error(job, cause, is_served=is_served) for job, cause in asked if not job.is_ahead}
+
+
+def walk_on(jobs: Sequence[Job], scores: Scores) -> None:
+    """Walk the items of a wave on, and let what is expected of a cascade learn from their answers.
+
+    An item whose question nobody can answer ends where it stands, unless the question was asked ahead and its
+    turn has not come.
+
+    Args:
+        jobs: The wave's.
+        scores: What came of them.
+    """
+    before = {job.walk: job.walk.depth for job in jobs}
+    for walk in before:
+        walk.is_owed = None
+    for job, logit, p in zip(jobs, scores.logits, p_yes(scores.logits).tolist(), strict=True):
+        if isfinite(logit):
+            job.walk.take(job.stage, job.tier, p)
+    for place, job in enumerate(jobs):
+        key = job.stage.name, job.tier
+        if place in scores.under_way:
+            job.walk.is_owed = scores.under_way[place]
+            job.walk.owed.add(key)
+        else:
+            job.walk.owed.discard(key)
+    for place, cause in scores.unanswered.items():
+        job = jobs[place]
+        if not job.is_ahead:
+            job.walk.give_up(cause)
+    for walk, depth in before.items():
+        for stage, answer in walk.passed[depth:] if walk.fixed is None else ():
+            walk.expected.learn(stage, answer=answer)
+
+
+def _error(job: Job, cause: str, *, is_served: bool) -> BackendError:
+    adapter, stage, cascade = job.question.adapter, job.stage.name, job.walk.cascade.name
+    who, where = f"Adapter {adapter!r}", f"the file of adapters.{adapter}"
+    if adapter == BASE:
+        who, where = "The base model", "the file of [model]"
+    if is_served:
+        where += " on its server"
+    msg = (
+        f"{who} gives no number for stage {stage!r} of cascade {cascade!r} and item {job.walk.item.id!r}: {cause}. "
+        f"Weights that hold NaN, or overflow, do so, as after a training that diverged; check {where}, or replace it."
+    )
+    return ServerError(msg) if is_served else BackendError(msg)

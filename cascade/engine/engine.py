@@ -1,0 +1,359 @@
+"""The engine: the library's front door. Safe to call from many threads and event loops at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from inspect import iscoroutinefunction
+from os import PathLike
+from pathlib import Path
+from types import NoneType, TracebackType
+from typing import Self
+
+from cascade.arguments import one_of, refuse, text
+from cascade.backends.base import Backend
+from cascade.budget import NO_LIMIT, Budget, BudgetLike, budget_of
+from cascade.config.lock import check_locks
+from cascade.config.schema import Config, read_config, shipped_config
+from cascade.engine.admission import Rules
+from cascade.engine.item_state import Walk
+from cascade.engine.loop import Loop
+from cascade.engine.observer import Observer, Watched, check_observer
+from cascade.engine.online_profile import Expectation
+from cascade.engine.request import OnDecision, Request, new_request
+from cascade.errors import ClosedError, ConfigError, InputError
+from cascade.items import Item, Task
+from cascade.prompt import Limits, PromptBuilder
+from cascade.report import Decision, Report, Step
+from cascade.tree import Cascade
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """How an engine treats its callers.
+
+    Attributes:
+        budgets: Cascade -> what a request may spend where its caller does not say.
+        rules: How many callers are treated.
+        new_event_loop: Makes the event loop whose clock is the engine's.
+        observers: Who is told of requests and waves.
+
+    Raises:
+        InputError: A value is of another type, or an observer lacks a method.
+    """
+
+    budgets: Mapping[str, Budget] = field(default_factory=dict)
+    rules: Rules = field(default_factory=Rules)
+    new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    observers: Sequence[Observer] = ()
+
+    def __post_init__(self) -> None:
+        one_of("budgets", self.budgets, Mapping, "a dict from cascade to Budget is needed")
+        for name, budget in self.budgets.items():
+            one_of(f"budgets[{name!r}]", budget, Budget, "a Budget is needed")
+        one_of("rules", self.rules, Rules, "a Rules is needed")
+        one_of("observers", self.observers, Iterable, "a list of observers is needed")
+        object.__setattr__(self, "observers", tuple(self.observers))
+        for observer in self.observers:
+            check_observer(observer)
+
+
+def settings_of(config: Config, observers: Sequence[Observer] = ()) -> EngineSettings:
+    """What a config says of budgets and callers."""
+    return EngineSettings(
+        budgets={name: cascade.budget() for name, cascade in config.cascade.items()},
+        rules=Rules(
+            max_requests=config.engine.max_requests,
+            refuses=config.engine.overload == "refuse",
+            speculates=config.engine.speculate,
+        ),
+        observers=observers,
+    )
+
+
+class Engine:
+    """Runs cascades on a backend. Use it as a context manager, sync or async, or call ``close``.
+
+    Attributes:
+        cascades: Name -> cascade.
+        facts: What the backend says of itself.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        cascades: Mapping[str, Cascade],
+        limits: Limits | None = None,
+        *,
+        settings: EngineSettings | None = None,
+    ) -> None:
+        """An engine by hand; see ``open`` for one from a config file.
+
+        Args:
+            backend: What scores waves; the engine closes it.
+            cascades: Name -> cascade.
+            limits: How long outside texts may be; None for the defaults.
+            settings: Budgets, and how many callers are treated; None for the defaults.
+
+        Raises:
+            ConfigError: A cascade names an adapter that the backend lacks, or has a prior stage that is not tuned yet.
+        """
+        one_of("cascades", cascades, Mapping, "a dict from name to Cascade is needed")
+        one_of("limits", limits, (Limits, NoneType), "a Limits is needed, or None")
+        one_of("settings", settings, (EngineSettings, NoneType), "an EngineSettings is needed, or None")
+        for name, cascade in cascades.items():
+            one_of(f"cascades[{name!r}]", cascade, Cascade, "a Cascade is needed")
+            backend.facts.check(cascade)
+            cascade.check_is_tuned()
+        self.cascades = dict(cascades)
+        self.facts = backend.facts
+        self._expected = {name: Expectation(cascade) for name, cascade in cascades.items()}
+        settings = settings or EngineSettings()
+        self._budgets = settings.budgets
+        builder = PromptBuilder(self.facts.form, self.facts.tokenizer, limits or Limits())
+        self._watched = Watched(backend, settings.observers) if settings.observers else None
+        self._loop = Loop(self._watched or backend, builder, settings.rules, settings.new_event_loop)
+
+    @classmethod
+    def open(cls, config: Config | Path | str | None = None, observers: Sequence[Observer] = ()) -> Self:
+        """An engine with the backends that a config names: this process, servers, or both.
+
+        Args:
+            config: A config, or the path of a config file; None for the shipped one.
+            observers: Who is told of requests and waves.
+
+        Raises:
+            ConfigError: The config does not hold together or does not fit the model, or tuned thresholds are for other
+                files or questions.
+            ModelFileError: A model or adapter file is missing, damaged or does not fit.
+            ServerError: A server cannot be reached, serves another base model, or lacks an adapter.
+            MachineError: llama.cpp cannot compute here, or this process was forked from one that has used it.
+        """
+        from cascade.backends import open_any  # noqa: PLC0415 - gguf and llama_cpp load only where they are used
+
+        if not isinstance(config, Config):
+            allowed = "a Config is needed, the path of a config file, or None for the shipped one"
+            one_of("config", config, (str, PathLike, NoneType), allowed)
+            config = read_config(Path(config) if config is not None else shipped_config())
+        cascades = config.cascades()
+        for each in cascades.values():
+            each.check_is_tuned()  # before a model is loaded
+        settings = settings_of(config, observers)
+        backend = open_any(config, cascades)
+        engine = cls(backend, cascades, config.model.limits.limits(), settings=settings)
+        try:
+            check_locks(config, cascades, engine.facts.provenance)
+        except ConfigError:
+            engine.close()
+            raise
+        return engine
+
+    def classify(
+        self,
+        task: Task | str,
+        items: Sequence[Item],
+        cascade: str = "precision",
+        *,
+        budget: BudgetLike = "config",
+        on_decision: OnDecision | None = None,
+    ) -> Report:
+        """Label every item.
+
+        Args:
+            task: The task, or its text.
+            items: The candidates, ids unique; may be empty.
+            cascade: Name of the cascade.
+            budget: Milliseconds that it may take, or a ``Budget``; None for no limit, "config" for what the cascade's
+                config says. When time is up, items that are still on their way get the likeliest label of where
+                they stand, with status ``depth_cap``, or ``deadline`` where nothing was asked.
+            on_decision: Told of every decision as it settles, in the engine's own thread, so be quick, and wait for
+                no other call there; what it raises ends the request.
+
+        Returns:
+            Decisions in the order of the items, with what they cost.
+
+        Raises:
+            InputError: The task is empty, the cascade unknown, the budget not allowed, an id stands twice, or an item
+                cannot be asked.
+            OverloadError: Too many requests are open, or the budget cannot be kept and the engine is set to refuse.
+            BackendError: Scoring failed, or the engine was closed.
+        """
+        self._loop.check_may_wait()
+        request = self._submit(self._request(task, items, cascade, budget, on_decision))
+        return request.report(self._wait(request))
+
+    async def aclassify(
+        self,
+        task: Task | str,
+        items: Sequence[Item],
+        cascade: str = "precision",
+        *,
+        budget: BudgetLike = "config",
+        on_decision: OnDecision | None = None,
+    ) -> Report:
+        """``classify`` for async callers; cancelling the await drops the request."""
+        request = self._submit(self._request(task, items, cascade, budget, on_decision))
+        walks = await asyncio.wrap_future(request.done)
+        return request.report(walks)
+
+    async def stream(
+        self, task: Task | str, items: Sequence[Item], cascade: str = "precision", *, budget: BudgetLike = "config"
+    ) -> AsyncGenerator[Decision, None]:
+        """Decisions as they settle; see ``classify``. Leaving the iteration early drops the request."""
+        loop = asyncio.get_running_loop()
+        settled: asyncio.Queue[Decision | None] = asyncio.Queue()
+
+        def post(decision: Decision | None) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(settled.put_nowait, decision)
+
+        request = self._request(task, items, cascade, budget, post)
+        request.done.add_done_callback(lambda _: post(None))
+        self._submit(request)
+        try:
+            while (decision := await settled.get()) is not None:
+                yield decision
+            request.done.result()
+        finally:
+            self._loop.cancel(request)
+
+    def probe(self, task: Task | str, items: Sequence[Item], cascade: str, *stages: str) -> list[tuple[Step, ...]]:
+        """Put stages to every item, whatever other stages would have said; what they share is computed once.
+
+        Args:
+            task: The task, or its text.
+            items: The candidates.
+            cascade: Name of the cascade.
+            stages: Names of the stages, each once; all of the cascade's if there is none.
+
+        Returns:
+            The steps of each item, one per stage and tier, in the order of stages and items.
+
+        Raises:
+            InputError: As ``classify``, or a stage is unknown.
+            BackendError: As ``classify``.
+        """
+        self._loop.check_may_wait()
+        request = self._probe(task, items, cascade, stages)
+        return [tuple(walk.steps) for walk in self._wait(request)]
+
+    async def aprobe(self, task: Task | str, items: Sequence[Item], cascade: Cascade | str, *stages: str) -> Report:
+        """``probe`` for async callers, with what it cost; cancelling the await drops the request.
+
+        Args:
+            task: The task, or its text.
+            items: The candidates.
+            cascade: Name of the cascade, or one that the engine does not know.
+            stages: As ``probe``.
+
+        Returns:
+            Decisions that have steps, and no label.
+
+        Raises:
+            InputError: As ``probe``, or the cascade asks an adapter that the backend lacks.
+            BackendError: As ``classify``.
+        """
+        request = self._probe(task, items, cascade, stages)
+        walks = await asyncio.wrap_future(request.done)
+        return request.report(walks)
+
+    def cascade(self, name: str) -> Cascade:
+        """The cascade of that name.
+
+        Raises:
+            InputError: There is none.
+        """
+        if text("cascade", name) not in self.cascades:
+            msg = f"Unknown cascade {name!r}; the config has {', '.join(self.cascades)}."
+            raise InputError(msg)
+        return self.cascades[name]
+
+    @property
+    def n_kept(self) -> int:
+        """Prompt nodes that the backend keeps for open requests; 0 when there is none."""
+        return self._loop.n_kept
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes requests; False once it is closed or has failed."""
+        return self._loop.is_open
+
+    def settle(self) -> None:
+        """Answer all open requests with what they have, as if their time were up, and fail probes; returns at once."""
+        self._loop.settle()
+
+    def close(self) -> None:
+        """Stop and free everything; calls that wait get a ClosedError. A second call does nothing.
+
+        Raises:
+            InputError: It is called in the engine's own thread, as by ``on_decision``, which would wait for itself.
+        """
+        self._loop.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._loop.astop()
+
+    def _request(
+        self,
+        task: Task | str,
+        items: Sequence[Item],
+        cascade: Cascade | str,
+        budget: BudgetLike,
+        on_decision: OnDecision | None = None,
+    ) -> Request:
+        called = self._loop.now()
+        _check_function(on_decision)
+        if not isinstance(cascade, Cascade):
+            expected = self._expected[self.cascade(cascade).name]
+        else:
+            self.facts.check(cascade)
+            expected = Expectation(cascade)
+        allowed = budget_of(budget, self._budgets.get(expected.cascade.name, NO_LIMIT))
+        request = new_request(task, items, expected, self.facts.provenance, called=called, budget=allowed)
+        request.on_decision = on_decision
+        return request
+
+    def _probe(self, task: Task | str, items: Sequence[Item], cascade: Cascade | str, stages: Sequence[str]) -> Request:
+        request = self._request(task, items, cascade, None)
+        return self._submit(request, only=stages or [stage.name for stage in request.cascade.stages])
+
+    def _wait(self, request: Request) -> list[Walk]:
+        """What a request was answered; it is dropped where its caller is interrupted meanwhile."""
+        try:
+            return request.done.result()
+        except BaseException:
+            self._loop.cancel(request)
+            raise
+
+    def _submit(self, request: Request, only: Sequence[str] = ()) -> Request:
+        request.begin(only)
+        if self._watched is not None:
+            self._watched.watch(request)
+        try:
+            self._loop.submit(request)
+        except ClosedError:
+            request.done.cancel()  # whoever watches it hears that it is over
+            raise
+        return request
+
+
+def _check_function(value: object) -> None:
+    """Refuse what cannot be told of decisions."""
+    if value is not None and not callable(value):
+        refuse("on_decision", value, "a function of one decision is needed, or None")
+    if iscoroutinefunction(value):
+        refuse("on_decision", value, "a function that is not async is needed; async callers may use stream")

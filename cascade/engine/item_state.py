@@ -1,0 +1,169 @@
+"""One item's way down its tree: what it is asked next, what it was answered, where it ended. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from cascade.engine.online_profile import Expectation
+from cascade.items import Item
+from cascade.prompt import Node
+from cascade.report import Status, Step
+from cascade.stages import ANY_TIER, Combine, Question, Stage, Target
+from cascade.tree import Cascade
+
+
+@dataclass(slots=True, eq=False)
+class Walk:
+    """An item on its way.
+
+    Attributes:
+        item: The item.
+        expected: What is expected of the cascade's items.
+        stage: The stage it stands at; None once it is done.
+        fixed: Stages that are put to it in turn, whatever it answers, and no label; None where it walks the tree.
+        most: Stages after which it stops; None for no limit.
+        p_matters: How likely it is kept, before it was asked anything; None where that was not wanted.
+        path: Its prompt's nodes down to the item's own; empty until they are built.
+        steps: The probes of every stage it has passed, and what a prior stage settled.
+        passed: Those stages, with what each answered.
+        label: Where it ended; empty while it is on its way, or with ``fixed``.
+        p_label: The label's probability where the way was cut short; None for one that was walked to its end.
+        status: How the label came about.
+        cause: Why the way was cut short, where a server could not answer; empty otherwise.
+        is_owed: Whether a server still owes it an answer; None where none does.
+        owed: The (stage, tier) pairs of which that was so when they were asked last.
+    """
+
+    item: Item
+    expected: Expectation
+    stage: Stage | None
+    fixed: tuple[Stage, ...] | None = None
+    most: int | None = None
+    p_matters: float | None = None
+    path: tuple[Node, ...] = ()
+    steps: list[Step] = field(default_factory=list)
+    passed: list[tuple[Stage, bool]] = field(default_factory=list)
+    label: str = ""
+    p_label: float | None = None
+    status: Status = Status.DECIDED
+    cause: str = ""
+    is_owed: Callable[[], bool] | None = None
+    owed: set[tuple[str, str]] = field(default_factory=set)
+    _scores: dict[tuple[str, str], float] = field(default_factory=dict)  # (stage, tier) -> p(yes)
+
+    @property
+    def cascade(self) -> Cascade:
+        """The tree."""
+        return self.expected.cascade
+
+    @property
+    def depth(self) -> int:
+        """How many stages it has passed."""
+        return len(self.passed)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to ask."""
+        return self.stage is None
+
+    @property
+    def is_half_asked(self) -> bool:
+        """Whether some tiers of its stage have answered and others have not."""
+        return self.stage is not None and bool(self._known(self.stage))
+
+    def pending(self) -> list[tuple[str, Question]]:
+        """The (tier, question) pairs that its stage still asks."""
+        return self._open(self.stage) if self.stage is not None else []
+
+    def ahead(self, adapter: str) -> Iterator[tuple[Stage, str, Question]]:
+        """The (stage, tier, question) triples of later stages that an adapter could answer now."""
+        if self.stage is not None and self.fixed is None:
+            for stage in self.cascade.after(self.stage):
+                yield from (
+                    (stage, tier, question) for tier, question in self._open(stage) if question.adapter == adapter
+                )
+
+    def adapters(self) -> set[str]:
+        """The adapters that may still be asked on this way."""
+        if self.stage is None:
+            return set()
+        later = self.cascade.after(self.stage) if self.fixed is None else self.fixed[self.depth + 1 :]
+        return {question.adapter for stage in (self.stage, *later) for _, question in self._open(stage)}
+
+    def take(self, stage: Stage, tier: str, p_yes: float) -> None:
+        """Records an answer; once all tiers have answered, moves on."""
+        self._scores.setdefault((stage.name, tier), p_yes)
+        while self.stage is not None and not self.pending():
+            self._move(self.stage)
+
+    def enter(self) -> None:
+        """Pass the cascade's prior stage, which may settle the item or lead it past the first question."""
+        prior = self.cascade.prior_stage
+        p_matters = prior.p_matters(self.item) if prior is not None else None
+        if prior is None or p_matters is None or (answer := prior.answer(p_matters)) is None:
+            return
+        threshold = prior.threshold(answer=answer)
+        step = Step(stage=prior.name, tier=ANY_TIER, adapter="", p_yes=p_matters, threshold=threshold, answer=answer)
+        self.steps.append(step)
+        self._go(prior.target(answer=answer))
+
+    def give_up(self, cause: str = "") -> None:
+        """End here because time ran out or nobody can answer, as far as what has answered does not lead on."""
+        while self.stage is not None and self.fixed is None and self._is_sure(self.stage):
+            self._move(self.stage)
+        self._cut(cause)
+
+    def _cut(self, cause: str = "") -> None:
+        """End here, with the likeliest label of items that stand here, and the status that tells how far it got."""
+        if self.stage is None:
+            return
+        self.cause = cause
+        self.label, self.p_label = self.expected.likeliest(self.stage, None if self.depth else self.p_matters)
+        self.status = Status.DEPTH_CAP if self.depth else Status.DEADLINE
+        self.stage = None
+
+    def _open(self, stage: Stage) -> list[tuple[str, Question]]:
+        tiers = stage.tiers_of(self.item)
+        return [(tier, stage.question(tier)) for tier in tiers if (stage.name, tier) not in self._scores]
+
+    def _known(self, stage: Stage) -> dict[str, float]:
+        """p(yes) by tier, in the item's own order of tiers: waves may have asked them in another."""
+        tiers = stage.tiers_of(self.item)
+        return {tier: self._scores[stage.name, tier] for tier in tiers if (stage.name, tier) in self._scores}
+
+    def _is_sure(self, stage: Stage) -> bool:
+        """Whether some tiers have answered yes so that no other could change it."""
+        known = self._known(stage)
+        return bool(known) and stage.combine is Combine.ANY and stage.is_yes(known)
+
+    def _move(self, stage: Stage) -> None:
+        known = self._known(stage)
+        self.steps += [_step(stage, tier, p_yes) for tier, p_yes in known.items()]
+        self.passed.append((stage, stage.is_yes(known)))
+        target = stage.target(answer=stage.is_yes(known))
+        if self.fixed is not None:
+            self.stage = self.fixed[self.depth] if self.depth < len(self.fixed) else None
+            return
+        self._go(target)
+        if self.depth == self.most:
+            self._cut()
+
+    def _go(self, target: Target) -> None:
+        if target.is_label:
+            self.stage, self.label = None, target.name
+        else:
+            self.stage = self.cascade.stage(target.name)
+
+
+def _step(stage: Stage, tier: str, p_yes: float) -> Step:
+    question = stage.question(tier)
+    return Step(
+        stage=stage.name,
+        tier=tier,
+        adapter=question.adapter,
+        p_yes=p_yes,
+        threshold=question.threshold,
+        answer=p_yes >= question.threshold,
+        p_calibrated=float(question.curve(p_yes)) if question.curve is not None else None,
+    )

@@ -1,0 +1,126 @@
+"""Who watches an engine at work: requests as they come and go, waves as they are scored.
+
+Metrics and traces are observers. What is watched does not know them: ``Watched`` stands between the
+engine and its backend, and an engine that nobody watches has none.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cascade.arguments import refuse
+from cascade.backends.base import Backend, BackendFacts, Scores, Stop, Wave, WaveCost
+from cascade.engine.request import Request
+from cascade.machine import get_logger
+from cascade.prompt import Node
+
+log = get_logger("cascade.engine.engine")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenWave:
+    """A wave that is over.
+
+    Attributes:
+        wave: What was asked.
+        requests: The open requests that took part.
+        began: When it began, in seconds since the epoch.
+        elapsed_ms: How long it took.
+        cost: What it cost; None if scoring failed.
+    """
+
+    wave: Wave
+    requests: tuple[Request, ...]
+    began: float
+    elapsed_ms: float
+    cost: WaveCost | None
+
+
+class Observer(Protocol):
+    """Told of what an engine does. Its methods must be quick, and are called from several threads."""
+
+    def began(self, request: Request) -> None:
+        """A request is about to be handed over; in its caller's thread and context."""
+
+    def scored(self, seen: SeenWave) -> None:
+        """A wave is over; in the engine's thread."""
+
+    def ended(self, request: Request) -> None:
+        """A request is over: answered, failed or given up, as ``request.done`` says; in any thread."""
+
+
+def check_observer(value: object) -> None:
+    """Refuse what lacks a method of an observer.
+
+    Raises:
+        InputError: It does.
+    """
+    for name in ("began", "scored", "ended"):
+        if not callable(getattr(value, name, None)):
+            refuse("An observer", value, f"it has no method {name!r}, and needs began, scored and ended")
+
+
+class Watched:
+    """A backend whose waves observers are told of; it also tells them of requests.
+
+    Args:
+        backend: What scores.
+        observers: Whom to tell; one that raises is logged, and nothing else suffers.
+    """
+
+    def __init__(self, backend: Backend, observers: Sequence[Observer]) -> None:
+        self._backend = backend
+        self._observers = tuple(observers)
+        self._open: dict[Request, None] = {}
+
+    @property
+    def facts(self) -> BackendFacts:
+        """See ``Backend.facts``."""
+        return self._backend.facts
+
+    def watch(self, request: Request) -> None:
+        """Tell of a request, now and when it is over."""
+        self._open[request] = None
+        self._tell(lambda observer: observer.began(request))
+        request.done.add_done_callback(lambda _: self._end(request))
+
+    async def score(self, wave: Wave, stop: Stop) -> Scores:
+        """See ``Backend.score``."""
+        began, started = time.time(), time.perf_counter()
+        cost: WaveCost | None = None
+        try:
+            scores = await self._backend.score(wave, stop)
+            cost = scores.cost
+        finally:
+            roots = {probe.node.path[0] for probe in wave.probes}
+            seen = SeenWave(
+                wave=wave,
+                requests=tuple(request for request in tuple(self._open) if request.root in roots),
+                began=began,
+                elapsed_ms=1_000 * (time.perf_counter() - started),
+                cost=cost,
+            )
+            self._tell(lambda observer: observer.scored(seen))
+        return scores
+
+    def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
+        """See ``Backend.release``."""
+        self._backend.release(nodes, lineage)
+
+    async def close(self) -> None:
+        """See ``Backend.close``."""
+        await self._backend.close()
+
+    def _end(self, request: Request) -> None:
+        self._open.pop(request, None)
+        self._tell(lambda observer: observer.ended(request))
+
+    def _tell(self, what: Callable[[Observer], None]) -> None:
+        for observer in self._observers:
+            try:
+                what(observer)
+            except BaseException:
+                log.exception("an observer failed", observer=type(observer).__name__)

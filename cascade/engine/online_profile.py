@@ -1,0 +1,168 @@
+"""What a cascade's items may be expected to do: how many are asked what, and which label is likeliest. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from cascade.items import Item
+from cascade.stages import Stage
+from cascade.tree import Cascade
+
+_FIRM = 50
+"""Answers that the pass rate of the outlook weighs against those of the engine's own requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """A stage that an item may still be asked.
+
+    Attributes:
+        stage: The stage.
+        probability: That it will be.
+        further: How many stages on from where the item stands; 0 for the stage it stands at.
+    """
+
+    stage: Stage
+    probability: float
+    further: int
+
+
+class Expectation:
+    """What is expected of one cascade; pass rates follow what its stages answer.
+
+    Args:
+        cascade: The cascade, with its outlook.
+
+    Attributes:
+        cascade: The cascade.
+        n_levels: Stages of the longest way from the first stage to a label.
+    """
+
+    def __init__(self, cascade: Cascade) -> None:
+        self.cascade = cascade
+        self._asked = dict.fromkeys((stage.name for stage in cascade.stages), float(_FIRM))
+        self._passed = {stage.name: _FIRM * cascade.outlook.pass_rate(stage.name) for stage in cascade.stages}
+        self._leaves: dict[str, Mapping[str, float]] = {}
+        self._leaves_ahead: dict[str, Mapping[str, float]] = {}
+        self._reach: dict[str, tuple[Reach, ...]] = {}
+        self.n_levels = max(entry.further for entry in self.reach(cascade.first)) + 1
+
+    def pass_rate(self, stage: Stage) -> float:
+        """Share of yes among the items that a stage is asked of."""
+        return self._passed[stage.name] / self._asked[stage.name]
+
+    def learn(self, stage: Stage, *, answer: bool) -> None:
+        """Take in an answer; those of long ago count less."""
+        self._asked[stage.name] += 1
+        self._passed[stage.name] += answer
+        if self._asked[stage.name] > _FIRM * _FIRM:
+            self._asked[stage.name] /= 2
+            self._passed[stage.name] /= 2
+        self._reach.clear()
+
+    def reach(self, stage: Stage) -> tuple[Reach, ...]:
+        """The stages that an item standing at one may be asked, that one first; each as late as it can come."""
+        if stage.name not in self._reach:
+            self._reach[stage.name] = tuple(self._walk(stage))
+        return self._reach[stage.name]
+
+    def leaves(self, stage: Stage) -> Mapping[str, float]:
+        """Label -> probability for an item that stands at a stage; they sum to 1.
+
+        It comes from the cascade's outlook, or else from pass rates alone, as if no stage erred.
+        """
+        if stage.name not in self._leaves:
+            given = self.cascade.outlook.leaves.get(stage.name)
+            self._leaves[stage.name] = given or self._from_rates(stage)
+        return self._leaves[stage.name]
+
+    def p_matters(self, item: Item) -> float:
+        """Probability that an item is kept, before it is asked anything: its own, the prior's, or that of all alike.
+
+        A prior that knows none of the item's evidence says nothing of it: nearly all that it was fitted to had some.
+        """
+        prior = self.cascade.outlook.prior
+        if item.prior is not None:
+            return item.prior
+        if prior is not None and prior.knows(item):
+            return prior.p_matters(item)
+        return 1 - self.leaves(self.cascade.first).get(self.cascade.dropped, 0.0)
+
+    def likeliest(self, stage: Stage, p_matters: float | None = None) -> tuple[str, float]:
+        """The likeliest label that a stage still leads to, with its probability.
+
+        Labels that it does not lead to are left out even where they are likelier: thresholds below 0.5 pass
+        an item on although most that pass do not matter, because missing one costs more.
+
+        Args:
+            stage: Where the item stands.
+            p_matters: How likely an item that nothing was asked of yet is kept; None for others.
+        """
+        dropped = self.cascade.dropped
+        leaves = self._ahead(stage)
+        kept = self._kept(stage)
+        if p_matters is None or kept is None or dropped not in leaves:
+            label = max(leaves, key=lambda name: leaves[name])
+            return label, leaves[label]
+        label, share = kept
+        return max((dropped, 1 - p_matters), (label, p_matters * share), key=lambda pair: pair[1])
+
+    def _ahead(self, stage: Stage) -> Mapping[str, float]:
+        """The leaves that a stage still leads to, in the cascade's order; they may sum to less than 1."""
+        if stage.name not in self._leaves_ahead:
+            targets = {target for entry in (stage, *self.cascade.after(stage)) for target in (entry.yes, entry.no)}
+            ahead = {target.name for target in targets if target.is_label}
+            leaves = self.leaves(stage)
+            found = {label: leaves.get(label, 0.0) for label in self.cascade.labels if label in ahead}
+            self._leaves_ahead[stage.name] = found
+        return self._leaves_ahead[stage.name]
+
+    def _kept(self, stage: Stage) -> tuple[str, float] | None:
+        """The likeliest label of an item that is kept, with its share of those; None where none is."""
+        kept = {label: p for label, p in self._ahead(stage).items() if label != self.cascade.dropped}
+        total = sum(p for label, p in self.leaves(stage).items() if label != self.cascade.dropped)
+        if not total or not kept:
+            return None
+        label = max(kept, key=lambda name: kept[name])
+        return label, kept[label] / total
+
+    def _walk(self, stage: Stage) -> list[Reach]:
+        found: dict[str, tuple[float, int]] = {stage.name: (1.0, 0)}
+        # Stages stand in no certain order in a config; a stage is passed on from once all that lead to it were.
+        open_ = [stage]
+        waiting = Counter(
+            target.name
+            for above in (stage, *self.cascade.after(stage))
+            for target in (above.yes, above.no)
+            if not target.is_label
+        )
+        ordered = []
+        while open_:
+            here = open_.pop()
+            ordered.append(here)
+            probability, further = found[here.name]
+            rate = self.pass_rate(here)
+            for target, share in ((here.yes, rate), (here.no, 1 - rate)):
+                if not target.is_label:
+                    before, far = found.get(target.name, (0.0, 0))
+                    found[target.name] = before + probability * share, max(far, further + 1)
+                    waiting[target.name] -= 1
+                    if not waiting[target.name]:
+                        open_.append(self.cascade.stage(target.name))
+        return [Reach(entry, *found[entry.name]) for entry in ordered]
+
+    def _from_rates(self, stage: Stage) -> Mapping[str, float]:
+        @cache
+        def below(name: str) -> dict[str, float]:
+            here = self.cascade.stage(name)
+            rate = self.cascade.outlook.pass_rate(name)
+            found: dict[str, float] = {}
+            for target, share in ((here.yes, rate), (here.no, 1 - rate)):
+                for label, p in ({target.name: 1.0} if target.is_label else below(target.name)).items():
+                    found[label] = found.get(label, 0.0) + share * p
+            return found
+
+        return below(stage.name)

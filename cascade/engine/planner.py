@@ -1,0 +1,330 @@
+"""Which probes go together next, and which prompt nodes are kept for later. Pure: no clock, no model.
+
+A token costs far more than a change of the adapter, so what an item has computed is kept until no
+stage ahead of it wants it. Within what fits, waves go breadth first: all items of a stage under one
+adapter, then the survivors under the next. Only when the room left is too small for a wave that is
+worth its swaps, or survivors lie in the way of too much that is still to come, do they go ahead.
+
+A wave has a best length. Every wave pays for its calls and swaps, which speaks for few and long ones;
+but every token looks at every cell in use, which speaks for short ones whose items leave early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf, prod, sqrt
+
+from cascade.backends.costs import CallSizes, Costs, Work
+from cascade.engine.batch import Draft, Job, Plan, Setting, jobs
+from cascade.engine.cost_model import CostModel
+from cascade.engine.item_state import Walk
+from cascade.engine.prefix_index import Kept, KeptNodes
+from cascade.prompt import Segment
+from cascade.stages import SERVED, Question
+
+
+def questions_ahead(draft: Draft) -> dict[Job, float]:
+    """What the items of a draft may be asked later under its adapter, with the probability that they are."""
+    found: dict[Job, float] = {}
+    # An item that is asked in several tiers has several jobs, and is asked ahead once.
+    for walk, here in {job.walk: job.stage for job in draft.jobs}.items():
+        likely = {entry.stage.name: entry.probability for entry in walk.expected.reach(here)}
+        for stage, tier, question in walk.ahead(draft.adapter):
+            found[Job(walk, stage, tier, question)] = likely[stage.name]
+    return found
+
+
+def is_worth(
+    ahead: dict[Job, float],
+    draft: Draft,
+    setting: Setting,
+    model: CostModel,
+    question_tokens: Callable[[Question], int],
+) -> bool:
+    """Whether asking now takes less time than the calls that it is likely to save.
+
+    Args:
+        ahead: From ``questions_ahead``.
+        draft: The wave they would be asked in.
+        setting: Under what it is computed.
+        model: How long work takes.
+        question_tokens: How many tokens a question takes.
+    """
+    asked = sum(question_tokens(job.question) for job in ahead)
+    extra = model.predict(draft.work(setting, more_asked=asked, more_jobs=len(ahead))) - model.predict(
+        draft.work(setting)
+    )
+    cells = setting.cells + draft.tokens
+    saved = 0.0
+    for stage in dict.fromkeys(job.stage.name for job in ahead):
+        own = {job: p for job, p in ahead.items() if job.stage.name == stage}
+        any_is_asked = 1 - prod(1 - p for p in own.values())
+        tokens = sum(p * question_tokens(job.question) for job, p in own.items())
+        if setting.lineages[draft.adapter] == SERVED:
+            call = Work(requests=sum(own.values()), questions=sum(own.values()))
+        else:
+            call = Work.of(tokens=tokens, cells=cells, most=setting.sizes.n_ask, outputs=sum(own.values()))
+        call = call.plus(Work(waves=1.0))
+        saved += any_is_asked * model.predict(call)
+    return saved > extra
+
+
+WORTH = 0.5
+"""A wave that leaves items of its stage behind must have this share of the best length, or the next one waits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What a backend can keep at once.
+
+    Attributes:
+        nodes: Prompt nodes, each in each of its lineages.
+        tokens: Tokens of those, with the questions that are being answered.
+    """
+
+    nodes: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a backend offers.
+
+    Attributes:
+        room: What may be kept at once.
+        lineages: Adapter -> adapter that computes what stands before its questions.
+        costs: What the parts of a wave cost; plans go by the proportions between them.
+        sizes: How it cuts work into calls.
+    """
+
+    room: Room
+    lineages: Mapping[str, str]
+    costs: Costs = field(default_factory=Costs)
+    sizes: CallSizes = field(default_factory=CallSizes)
+
+
+class Planner:
+    """Plans waves over all open requests, and keeps book of what the backend keeps.
+
+    Args:
+        terms: What the backend offers.
+        question_tokens: How many tokens a question takes behind an item.
+        model: How long waves take; one that has not learned anything if None.
+        speculates: Whether questions may be asked before it is known that the tree needs the answers.
+
+    Attributes:
+        terms: What the backend offers.
+        model: How long waves take.
+        kept: What the backend keeps.
+    """
+
+    def __init__(
+        self,
+        terms: Terms,
+        question_tokens: Callable[[Question], int],
+        *,
+        model: CostModel | None = None,
+        speculates: bool = False,
+    ) -> None:
+        self.terms = terms
+        self.question_tokens = question_tokens
+        self.model = model or CostModel(terms.costs)
+        self.kept = KeptNodes(terms.lineages)
+        self._speculates = speculates
+        self._active = ""
+
+    def best_length(self, adapter: str) -> float:
+        """New tokens of a wave at which a token costs least.
+
+        Of R tokens in waves of T each, R / T waves pay ``fixed`` each, and R tokens look at T / 2 cells
+        of their own wave on average: R * fixed / T + R * per_cell * T / 2 is least where the two are equal.
+        """
+        if self._is_served(adapter) or not self.terms.costs.per_cell_ms:
+            return inf
+        n_turns = 1 if self.terms.lineages[adapter] == adapter else 2  # an activated adapter takes turns with the base
+        fixed = n_turns * self.terms.costs.per_call_ms + (n_turns > 1) * n_turns * self.terms.costs.per_swap_ms
+        return sqrt(2 * fixed / self.terms.costs.per_cell_ms)
+
+    def next_wave(self, requests: Sequence[Iterable[Walk]], left_ms: float = inf) -> Plan:
+        """The next wave; what it computes counts as kept from now on.
+
+        Args:
+            requests: The open walks of each request, that whose turn it is first. It leads: the
+                wave is its own, filled up with the jobs of others under the same adapter, unless first
+                some items must go ahead to make room.
+            left_ms: How long the wave may take; where a single probe takes longer, there is none.
+        """
+        by_request = [found for walks in requests if (found := list(jobs(walks)))]
+        if not by_request:
+            return Plan(())
+        leader, every = by_request[0], [job for found in by_request for job in found]
+        evicted: tuple[Kept, ...] = ()
+        draft = self._draft(leader, every, left_ms)
+        if draft is None and not self._has_room(leader):
+            evicted = self._evict_parked(leader[0], every)
+            if not self._has_room(leader):
+                evicted += self._evict(leader[0])
+            draft = self._draft(leader, every, left_ms)
+        if draft is None:
+            return Plan((), evicted)  # it is time that is short
+        if self._speculates and draft.is_whole:
+            self._ask_ahead(draft, left_ms)
+        predicted_ms = self.model.predict(draft.work(self._setting))
+        lineage = self.terms.lineages[draft.adapter]
+        self.kept.add(draft.new, lineage)
+        self._active = self._active if self._is_served(draft.adapter) else draft.adapter
+        return Plan(tuple(draft.jobs), evicted, predicted_ms)
+
+    @property
+    def _setting(self) -> Setting:
+        return Setting(
+            lineages=self.terms.lineages, sizes=self.terms.sizes, active=self._active, cells=self.kept.tokens
+        )
+
+    def _ask_ahead(self, draft: Draft, left_ms: float) -> None:
+        """Add questions that the draft's items may be asked later, where that is likely to save time."""
+        ahead = questions_ahead(draft)
+        asked = sum(self.question_tokens(job.question) for job in ahead)
+        n_forks = len(draft.jobs) + len(ahead)  # a question takes a sequence of its own where an item has several
+        if (
+            ahead
+            and len(self.kept) + len(draft.new) + n_forks <= self.terms.room.nodes
+            and self.kept.tokens + draft.tokens + draft.asked + asked <= self.terms.room.tokens
+            and self.model.predict(draft.work(self._setting, 0, asked, len(ahead))) <= left_ms
+            and is_worth(ahead, draft, self._setting, self.model, self.question_tokens)
+        ):
+            for job in ahead:
+                draft.add(job, (), self.question_tokens(job.question))
+
+    def _draft(self, leader: Sequence[Job], every: Sequence[Job], left_ms: float) -> Draft | None:
+        return (
+            (self._ahead(every, left_ms) if self._ahead_pays(every) else None)
+            or self._worthwhile(leader, every, left_ms)
+            or self._ahead(every, left_ms)
+            or self._any(leader, every, left_ms)
+        )
+
+    def _worthwhile(self, leader: Sequence[Job], every: Sequence[Job], left_ms: float) -> Draft | None:
+        """The leader's shallowest wave that finishes its stage, or is long enough to be worth its swaps."""
+        for adapter in self._options(leader):
+            draft = self._shared(leader, every, adapter, left_ms)
+            is_long = draft.is_hurried or draft.tokens >= WORTH * self.best_length(adapter)
+            if draft.jobs and (draft.is_whole or is_long):
+                return draft
+        return None
+
+    def _shared(self, leader: Sequence[Job], every: Sequence[Job], adapter: str, left_ms: float) -> Draft:
+        """The leader's wave, filled up with the jobs of others unless it is long: their items would lie in its way."""
+        own = self._fill(leader, adapter, left_ms)
+        is_alone = len(leader) == len(every)
+        return (
+            own if is_alone or own.tokens >= WORTH * self.best_length(adapter) else self._fill(every, adapter, left_ms)
+        )
+
+    def _has_room(self, leader: Sequence[Job]) -> bool:
+        """Whether something of the leader fits beside what is kept, were there time."""
+        return any(self._fill(leader, adapter, inf).jobs for adapter in self._options(leader))
+
+    def _ahead_pays(self, every: Sequence[Job]) -> bool:
+        """Whether survivors had better go ahead than lie in the way of what is still to be computed.
+
+        Every token that is still to be computed looks at their cells; going ahead takes calls and swaps
+        that they could have shared with survivors to come.
+        """
+        every = [job for job in every if not self._is_served(job.question.adapter)]
+        survivors = [job for job in every if job.walk.depth and self._is_kept(job)]
+        kept = sum(len(job.walk.path[-1].tokens) for job in survivors)
+        to_come = sum(len(job.walk.path[-1].tokens) for job in every if not self._is_kept(job))
+        turns = {job.walk.cascade.name: len(job.walk.cascade.stages) - job.walk.depth for job in survivors}
+        price = sum(turns.values()) * (self.terms.costs.per_call_ms + self.terms.costs.per_swap_ms)
+        return self.terms.costs.per_cell_ms * kept * to_come > price
+
+    def _ahead(self, every: Sequence[Job], left_ms: float) -> Draft | None:
+        """The deepest wave of items that are kept already: all it takes is their questions, and it frees room."""
+        deepest = sorted(filter(self._is_kept, every), key=_depth, reverse=True)
+        for adapter in dict.fromkeys(job.question.adapter for job in deepest):
+            draft = self._fill(deepest, adapter, left_ms)
+            if draft.jobs:
+                return draft
+        return None
+
+    def _any(self, leader: Sequence[Job], every: Sequence[Job], left_ms: float) -> Draft | None:
+        """The leader's deepest wave, however short."""
+        for adapter in reversed(self._options(leader)):
+            draft = self._shared(leader, every, adapter, left_ms)
+            if draft.jobs:
+                return draft
+        return None
+
+    def _options(self, leader: Sequence[Job]) -> list[str]:
+        """The adapters that the leader waits for, of shallow stages first, the active one first among equals."""
+        ranked = sorted(leader, key=lambda job: (job.walk.depth, job.question.adapter != self._active))
+        return list(dict.fromkeys(job.question.adapter for job in ranked))
+
+    def _fill(self, every: Iterable[Job], adapter: str, left_ms: float) -> Draft:
+        """Jobs under an adapter, in order, as fit beside what is kept and into the time, up to the best length."""
+        lineage = self.terms.lineages[adapter]
+        own = [job for job in every if job.question.adapter == adapter]
+        longest = self._length(own, lineage, self.best_length(adapter))
+        setting, is_served = self._setting, self._is_served(adapter)
+        draft = Draft(adapter)
+        for job in own[: self.terms.sizes.n_served] if is_served else own:
+            new = [node for node in self.kept.missing(job.walk, lineage) if node not in draft.new]
+            tokens = sum(len(node.tokens) for node in new)
+            asked = self.question_tokens(job.question)
+            is_late = left_ms < inf and self.model.predict(draft.work(setting, tokens, asked, 1)) > left_ms
+            is_full = not is_served and (
+                (draft.jobs and tokens and draft.tokens + tokens > longest)
+                or len(self.kept) + len(draft.new) + len(new) > self.terms.room.nodes
+                or self.kept.tokens + draft.tokens + tokens + draft.asked + asked > self.terms.room.tokens
+            )
+            if is_late or is_full:
+                draft.is_whole, draft.is_hurried = False, is_late
+                break
+            draft.add(job, new, asked)
+        return draft
+
+    def _length(self, own: Sequence[Job], lineage: str, best: float) -> float:
+        """New tokens of a wave when all that these jobs miss is cut into waves of equal length, near the best."""
+        missing = {node for job in own for node in self.kept.missing(job.walk, lineage)}
+        total = sum(len(node.tokens) for node in missing)
+        return total / max(1, round(total / best)) if best else 0.0
+
+    def _is_served(self, adapter: str) -> bool:
+        return self.terms.lineages[adapter] == SERVED
+
+    def _is_kept(self, job: Job) -> bool:
+        return self.kept.has_item(job.walk, job.question.adapter)
+
+    def _evict_parked(self, job: Job, every: Sequence[Job]) -> tuple[Kept, ...]:
+        """Forget items that nobody asks for now, as far as a wave of the best length needs their room."""
+        wanted = {node for other in every for node in other.walk.path}
+        parked = [key for key in self.kept.nodes if key[0].segment is Segment.ITEM and key[0] not in wanted]
+        room = self.terms.room
+        length = min(self.best_length(job.question.adapter), room.tokens)
+        n_nodes = min(len(every), room.nodes // 2)
+        gone: list[Kept] = []
+        for key in parked:
+            if room.tokens - self.kept.tokens >= length and room.nodes - len(self.kept) >= n_nodes:
+                break
+            self.kept.forget(key)
+            gone.append(key)
+        return tuple(gone)
+
+    def _evict(self, job: Job) -> tuple[Kept, ...]:
+        """Forget until one job fits, lower nodes first: the last resort, when nothing fits beside what is kept."""
+        adapter = job.question.adapter
+        own = {(node, self.terms.lineages[adapter]) for node in job.walk.path}
+        gone: list[Kept] = []
+        others = [key for key in self.kept.nodes if key not in own]
+        for key in sorted(others, key=lambda kept: -len(kept[0].path)):
+            if self._fill([job], adapter, inf).jobs:
+                break
+            self.kept.forget(key)
+            gone.append(key)
+        return tuple(gone)
+
+
+def _depth(job: Job) -> int:
+    return job.walk.depth

@@ -1,0 +1,313 @@
+"""A call that is being worked on: its items' walks, its costs, and what its caller waits for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from math import inf
+
+from cascade.arguments import given, one_of, refuse, texts
+from cascade.backends.base import Stop, WaveCost
+from cascade.budget import NO_LIMIT, Budget
+from cascade.engine.batch import Job, Plan
+from cascade.engine.item_state import Walk
+from cascade.engine.online_profile import Expectation
+from cascade.errors import InputError, ItemError, ServerError
+from cascade.items import Group, Item, Task
+from cascade.prompt import Node, PromptBuilder
+from cascade.report import Decision, Provenance, Report, Statistics
+from cascade.tree import Cascade
+
+OnDecision = Callable[[Decision], None]
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Request:
+    """One call.
+
+    Attributes:
+        task: The task.
+        walks: Its items on their way, in the caller's order.
+        expected: What is expected of the cascade.
+        provenance: What answers.
+        called: When it was made, by the engine's clock, in seconds.
+        ends: When its time is up; infinity for never.
+        on_decision: Told of every decision as it settles; None if nobody asked.
+        done: Completed with the walks, in the order of the items, or with what went wrong.
+        root: The node of its task, once its prompts are being built.
+        is_short: Whether its time is known not to suffice, so that items of most value go first.
+        served: When it last took part in a wave.
+        forecast: What the schedule expects it to take, by depth; None before it was asked.
+        forecast_at: What ``served`` was then.
+    """
+
+    task: Task
+    walks: list[Walk]
+    expected: Expectation
+    provenance: Provenance
+    called: float
+    ends: float = inf
+    on_decision: OnDecision | None = None
+    done: Future[list[Walk]] = field(default_factory=Future)
+    root: Node | None = None
+    is_short: bool = False
+    served: float = 0.0
+    forecast: list[float] | None = None
+    forecast_at: float = 0.0
+    stats: Statistics = field(default_factory=Statistics)
+    _in_turn: list[Walk] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.stats.items = len(self.walks)
+        self.served = self.called
+        self._in_turn = list(self.walks)
+        if self.ends < inf:
+            for walk in self.walks:
+                walk.p_matters = self.expected.p_matters(walk.item)
+            self._in_turn.sort(key=lambda walk: (-walk.item.priority, -(walk.p_matters or 0.0)))
+
+    @property
+    def cascade(self) -> Cascade:
+        """Its cascade."""
+        return self.expected.cascade
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether certain stages are put to all items, so that there will be no labels."""
+        return any(walk.fixed is not None for walk in self.walks)
+
+    @property
+    def open_walks(self) -> list[Walk]:
+        """The items that are on their way, those of most value first where time is short."""
+        return [walk for walk in (self._in_turn if self.is_short else self.walks) if walk.stage is not None]
+
+    @property
+    def askable(self) -> list[Walk]:
+        """Of the open walks those that no server owes an answer; all of them where none is left."""
+        return [walk for walk in self.open_walks if walk.is_owed is None or not walk.is_owed()] or self.open_walks
+
+    @property
+    def only_waits(self) -> bool:
+        """Whether servers owe all of its open walks an answer."""
+        return all(walk.is_owed is not None and walk.is_owed() for walk in self.open_walks)
+
+    def begin(self, only: Sequence[str] = ()) -> None:
+        """Let the items pass the cascade's prior stage, or put certain stages to all of them.
+
+        Args:
+            only: Names of those stages; empty for the cascade.
+
+        Raises:
+            InputError: The cascade has no such stage.
+        """
+        known = {stage.name: stage for stage in self.cascade.stages}
+        texts("stages", only)
+        unknown = [name for name in only if name not in known]
+        if unknown:
+            msg = f"Cascade {self.cascade.name!r} has no stage {unknown[0]!r}; it has {', '.join(known)}."
+            raise InputError(msg)
+        fixed = tuple(known[name] for name in only)
+        for walk in self.walks:
+            if fixed:
+                walk.stage, walk.fixed = fixed[0], fixed
+            else:
+                walk.enter()
+
+    def check(self) -> None:
+        """Refuse items that cannot be told apart or cannot be asked.
+
+        Raises:
+            ItemError: Names the item.
+        """
+        seen: set[str] = set()
+        for item in (walk.item for walk in self.walks):
+            if item.id in seen:
+                msg = f"Item id {item.id!r} stands twice in one request; ids must be unique."
+                raise ItemError(msg)
+            seen.add(item.id)
+            for stage in self.cascade.stages:
+                stage.tiers_of(item)
+
+    def grow(self, build: PromptBuilder, max_prompt: int) -> Iterator[None]:
+        """Build the trie down to the items, those of most value first; pauses after each.
+
+        Raises:
+            ItemError: A prompt would not fit into the context; names item, tokens and limit.
+        """
+        open_ = [walk for walk in self._in_turn if not walk.is_done]
+        if not open_:
+            return
+        before = time.perf_counter()
+        questions = self.cascade.questions()
+        longest = max(len(build.marker_tokens(question.marker)) for question in questions)
+        self.root = build.task(self.cascade.instructions, questions, self.task)
+        groups: dict[Group, Node] = {}
+        for walk in open_:
+            item, parent = walk.item, self.root
+            if item.group is not None:
+                if item.group not in groups:
+                    groups[item.group] = build.group(self.root, item.group)
+                parent = groups[item.group]
+            node = build.item(parent, item)
+            if node.end + longest > max_prompt:
+                msg = (
+                    f"Item {item.id!r} needs a prompt of {node.end + longest} tokens; the context holds {max_prompt}. "
+                    "Lower model.limits or raise model.n_ctx in the config."
+                )
+                raise ItemError(msg)
+            walk.path = node.path
+            self.stats.prompt_ms += 1_000 * (time.perf_counter() - before)
+            yield
+            before = time.perf_counter()
+
+    def cut(self) -> list[Walk]:
+        """End every item that is still on its way where it stands; returns those."""
+        open_ = self.open_walks
+        for walk in open_:
+            walk.give_up()
+        return open_
+
+    def charge(self, cost: WaveCost, predicted_ms: float, n_own: int, n_all: int, n_owed: int = 0) -> None:
+        """Book a wave; tokens and prediction of a shared one are split by the share of its probes.
+
+        Those whose answers are still owed count as calls once they are there, for they will be asked for again.
+        """
+        stats = self.stats
+        stats.calls += n_own - n_owed
+        stats.decode_calls += cost.decode_calls
+        stats.adapter_swaps += cost.adapter_swaps
+        stats.tokens_decoded += round(cost.tokens_decoded * n_own / n_all)
+        stats.tokens_reused += round(cost.tokens_reused * n_own / n_all)
+        stats.decode_ms += cost.elapsed_ms
+        stats.predicted_ms += predicted_ms * n_own / n_all
+
+    def tell(self, settled: Sequence[Walk]) -> BaseException | None:
+        """Tell the caller of decisions that have settled; what its function raises comes back.
+
+        Where certain stages were to be put to all items, one that a server could not answer is an error.
+        """
+        causes = [walk.cause for walk in settled if walk.fixed is not None and walk.cause]
+        if causes:
+            return ServerError(causes[0])
+        if self.on_decision is not None:
+            try:
+                for walk in settled:
+                    self.on_decision(self._decision(walk))
+            except StopIteration as error:  # a future that is awaited cannot hold one
+                failure = RuntimeError(f"on_decision raised {error!r}")
+                failure.__cause__ = error
+                return failure
+            except BaseException as error:  # noqa: BLE001 - the caller's own fault, which may not hurt other requests
+                return error
+        return None
+
+    def complete(self, now: float, error: BaseException | None = None) -> None:
+        """Complete the call, unless its caller has left."""
+        if self.done.done() or not self.done.set_running_or_notify_cancel():
+            return
+        if error is None:
+            self.stats.elapsed_ms = 1_000 * (now - self.called)
+            self.done.set_result(self.walks)
+        else:
+            self.done.set_exception(error)
+
+    def report(self, walks: Sequence[Walk]) -> Report:
+        """What the caller gets."""
+        return Report(
+            cascade=self.cascade.name,
+            decisions=tuple(self._decision(walk) for walk in walks),
+            stats=self.stats,
+            provenance=self.provenance,
+        )
+
+    def _decision(self, walk: Walk) -> Decision:
+        return Decision(
+            id=walk.item.id,
+            label=walk.label,
+            status=walk.status,
+            steps=tuple(walk.steps),
+            provenance=self.provenance,
+            p_label=walk.p_label,
+            cause=walk.cause,
+        )
+
+
+@dataclass(slots=True)
+class Running:
+    """The wave at hand.
+
+    Attributes:
+        plan: What was planned.
+        owners: The requests that take part, each with its own jobs.
+        ends: When it should be done, by the engine's clock, in seconds.
+        overdue: When it has taken so long that others no longer wait for it.
+        stop: How it is ended early.
+    """
+
+    plan: Plan
+    owners: dict[Request, list[Job]]
+    ends: float
+    overdue: float
+    stop: Stop
+
+
+def owners(requests: Iterable[Request], wave: Iterable[Job]) -> dict[Request, list[Job]]:
+    """The requests that take part in a wave, each with its own jobs."""
+    owner = {walk: request for request in requests for walk in request.walks}
+    found: dict[Request, list[Job]] = {}
+    for job in wave:
+        found.setdefault(owner[job.walk], []).append(job)
+    return found
+
+
+def _checked(items: object) -> Iterator[Item]:
+    allowed = "a list of Item objects is needed"
+    if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
+        refuse("items", items, allowed)
+    for at, item in enumerate(items):
+        if not isinstance(item, Item):
+            msg = f"items[{at}] is {given(item)}; an Item is needed."
+            raise ItemError(msg)
+        yield item
+
+
+def new_request(
+    task: Task | str,
+    items: Sequence[Item],
+    expected: Expectation,
+    provenance: Provenance,
+    *,
+    called: float = 0.0,
+    budget: Budget = NO_LIMIT,
+) -> Request:
+    """A request from what a caller gave; it still has to begin.
+
+    Raises:
+        InputError: The task is empty, or something of another type.
+        ItemError: An id stands twice, or an item cannot be asked.
+    """
+    if isinstance(task, str):
+        task = Task(text=task)
+    one_of("The task", task, Task, "a text or a Task is needed")
+    if not task.text.strip():
+        msg = "The task is empty; say in a sentence what is to be done."
+        raise InputError(msg)
+    cascade = expected.cascade
+    used = Provenance(
+        model=provenance.model,
+        adapters={name: provenance.adapters[name] for name in cascade.adapters()},
+        prompt_format=provenance.prompt_format,
+        label_tokens=provenance.label_tokens,
+    )
+    request = Request(
+        task=task,
+        walks=[Walk(item, expected, cascade.first, most=budget.depth) for item in _checked(items)],
+        expected=expected,
+        provenance=used,
+        called=called,
+        ends=budget.ends(called),
+    )
+    request.check()
+    return request

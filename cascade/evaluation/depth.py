@@ -1,0 +1,406 @@
+"""What a cascade gains by every question: labelled tasks run to each depth, and under budgets.
+
+Full runs also teach the outlook: what passes, where items end, and what a cascade keeps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from math import ceil, isfinite, sqrt
+from statistics import NormalDist, median
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.audit.rates import t_quantile
+from cascade.budget import Budget
+from cascade.dataset import Labelled
+from cascade.engine.engine import Engine
+from cascade.engine.online_profile import Expectation
+from cascade.errors import InputError
+from cascade.evaluation.metrics import accuracy, macro_f1, recall_over_rows
+from cascade.evaluation.profile_fit import Learner
+from cascade.profile import Outlook
+from cascade.report import Decision, Statistics
+from cascade.tree import Cascade
+from cascade.tuning.risk import binomial_p
+
+_POINTS = 100  # of F1: from 0 to 100
+_PRICED_MS = 100  # what a price is given for
+_SURE = 0.95  # the chance with which a choice that is called clear is right
+_NORMAL = NormalDist()
+_LEAST_TASKS = 6  # fewer all lie on one side of a median by chance in more than 5 %; Source: the sign test
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """The requests of a level, one a task.
+
+    Attributes:
+        confusions: Rows are truths, columns answers; (n_tasks, n_labels, n_labels).
+        elapsed_ms: What each took; (n_tasks,).
+    """
+
+    confusions: NDArray[np.int64]
+    elapsed_ms: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """How a cascade does at one depth.
+
+    Attributes:
+        depth: Most stages that an item passes; 0 for one call that tells all labels apart.
+        accuracy: Share of items with their true label.
+        macro_f1_over_rows: Mean F1 of the labels that occur, in [0, 1].
+        recall_over_rows: Share of what matters that is kept; None where nothing matters.
+        calls_per_item: Probes over items.
+        predicted_ms: Median over requests of what the cost model foretold.
+        elapsed_ms: Median over requests of what they took.
+        runs: The requests one by one; None where nobody kept them.
+    """
+
+    depth: int
+    accuracy: float
+    macro_f1_over_rows: float
+    recall_over_rows: float | None
+    calls_per_item: float
+    predicted_ms: float
+    elapsed_ms: float
+    runs: Runs | None = field(default=None, compare=False, repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form, without the requests one by one."""
+        return {name: value for name, value in asdict(self).items() if name != "runs"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certainty:
+    """How sure a choice of depth is.
+
+    Attributes:
+        is_clear: Whether other tasks like these would most likely lead to the same one.
+        n_needed: About how many tasks it takes for that; None where no number is enough, and where it is clear.
+    """
+
+    is_clear: bool
+    n_needed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What time is worth, or how much of it there is.
+
+    Attributes:
+        price: Points of macro F1 over rows that 100 ms are worth; at least 0.
+        budget_ms: Milliseconds that a request may take, which then decide alone; None for no such limit.
+
+    Raises:
+        InputError: A value is not allowed.
+    """
+
+    price: float
+    budget_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.price) and self.price >= 0):
+            msg = f"A price of {self.price}; allowed is any finite number from 0 on, in points of macro F1 for 100 ms."
+            raise InputError(msg)
+        if self.budget_ms is not None and not (isfinite(self.budget_ms) and self.budget_ms > 0):
+            msg = f"A budget of {self.budget_ms} ms; allowed is any finite number above 0."
+            raise InputError(msg)
+
+    @classmethod
+    def of(cls, price: float | None, budget_ms: float | None, configured: float) -> Self:
+        """What a user gave, and what the config says where they gave nothing.
+
+        Raises:
+            InputError: Both were given, or a value is not allowed.
+        """
+        if price is not None and budget_ms is not None:
+            msg = "Give one of --price and --budget: the first weighs time against quality, the second sets a limit."
+            raise InputError(msg)
+        return cls(price=configured if price is None else price, budget_ms=budget_ms)
+
+    def choose(self, levels: Sequence[Level]) -> Level | None:
+        """The depth after which no question pays.
+
+        Under a price it is the depth with the most points left once its time is paid for, the least
+        such depth; so one question that gains nothing does not hide another that does. Under a
+        budget it is the deepest whose median request fits.
+
+        Args:
+            levels: In order of depth, at least one.
+
+        Returns:
+            None where nothing fits the budget.
+        """
+        if self.budget_ms is not None:
+            limit = self.budget_ms
+            return next((level for level in reversed(levels) if level.elapsed_ms <= limit), None)
+        return max(levels, key=self._value)
+
+    def certainty(self, levels: Sequence[Level]) -> Certainty:
+        """How sure the choice is.
+
+        Under a price it is clear where the lead over every other depth is beyond its error, which the jackknife over
+        tasks gives; what requests took is taken as it is. Under a budget it is clear where more than half of the
+        requests fit at the depth that is chosen, and fewer at the next one, by the sign test.
+
+        Args:
+            levels: In order of depth, at least one.
+
+        Source: Tukey (1958), Bias and confidence in not quite large samples; all other depths by Bonferroni.
+        """
+        n = min(level.runs.elapsed_ms.size if level.runs is not None else 0 for level in levels)
+        if n < _LEAST_TASKS:
+            return Certainty(is_clear=False, n_needed=_LEAST_TASKS)
+        needed = list(self._by_times(levels, n) if self.budget_ms is not None else self._by_leads(levels, n))
+        known = [each for each in needed if each is not None]
+        if len(known) < len(needed):
+            return Certainty(is_clear=False)
+        most = max(known, default=n)
+        return Certainty(is_clear=True) if most <= n else Certainty(is_clear=False, n_needed=most)
+
+    def _value(self, level: Level) -> float:
+        """Points that are left once a depth's time is paid for."""
+        return _POINTS * level.macro_f1_over_rows - self.price * level.elapsed_ms / _PRICED_MS
+
+    def _by_leads(self, levels: Sequence[Level], n: int) -> Iterator[int | None]:
+        """How many tasks it takes to tell each other depth from the one that is chosen."""
+        chosen = max(levels, key=self._value)
+        others = [level for level in levels if level is not chosen]
+        for other in others:
+            lead, error = self._value(chosen) - self._value(other), _POINTS * _error(chosen, other)
+            if not error:
+                yield n
+            else:
+                reach = t_quantile(1 - (1 - _SURE) / len(others), n - 1) * error
+                yield ceil(n * (reach / lead) ** 2) if lead > 0 else None
+
+    def _by_times(self, levels: Sequence[Level], n: int) -> Iterator[int | None]:
+        """How many tasks it takes to tell on which side of the budget the medians lie that decide."""
+        chosen = self.choose(levels)
+        at = levels.index(chosen) if chosen is not None else 0
+        for level in levels[at : at + 2] if chosen is not None else levels[:1]:
+            times = level.runs.elapsed_ms if level.runs is not None else np.zeros(n)
+            n_fit = int((times <= (self.budget_ms or 0.0)).sum())
+            if binomial_p(min(n_fit, n - n_fit), n, 1 / 2) <= (1 - _SURE) / 2:
+                yield n
+            else:
+                off = abs(n_fit / n - 1 / 2)
+                yield max(n + 1, ceil((_NORMAL.inv_cdf((1 + _SURE) / 2) / 2 / off) ** 2)) if off else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form: which of the two decided, and its value."""
+        if self.budget_ms is not None:
+            return {"by": "budget", "budget_ms": self.budget_ms}
+        return {"by": "price", "price": self.price}
+
+
+def rows(levels: Sequence[Level]) -> list[dict[str, Any]]:
+    """Levels in JSON form, each with what it gains over the one before; see ``points_per_ms``."""
+    pairs = zip(levels, (None, *levels), strict=False)
+    return [level.as_dict() | {"points_per_ms": points_per_ms(level, before)} for level, before in pairs]
+
+
+def _error(one: Level, other: Level) -> float:
+    """The standard error of the difference of two macro F1, by leaving out one task after the other."""
+    if one.runs is None or other.runs is None:
+        return 0.0
+    without = [runs.confusions.sum(axis=0) - runs.confusions for runs in (one.runs, other.runs)]
+    gaps = np.array([macro_f1(here) - macro_f1(there) for here, there in zip(*without, strict=True)])
+    return sqrt((gaps.size - 1) * float(gaps.var()))
+
+
+def points_per_ms(level: Level, before: Level | None) -> float | None:
+    """Points of macro F1 that a depth gains over the one before, for each millisecond more.
+
+    Returns:
+        None for the first depth, and where no time was added.
+    """
+    if before is None or level.elapsed_ms <= before.elapsed_ms:
+        return None
+    return _POINTS * (level.macro_f1_over_rows - before.macro_f1_over_rows) / (level.elapsed_ms - before.elapsed_ms)
+
+
+SHARES = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5)
+"""Budgets of the anytime curve, as shares of the median full run's time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What a study found.
+
+    Attributes:
+        cascade: Name of the cascade.
+        n_tasks: Tasks that were run.
+        n_items: Their items.
+        levels: Every depth from 1 on.
+        anytime: Quality under each budget, in JSON form.
+        outlook: What the full runs taught.
+        unreached: Stages that no item reached in them.
+        prior_auc: How well a prior ranks what the cascade keeps, on tasks that it was not fitted to; see
+            ``prior_fit.prior_auc``.
+    """
+
+    cascade: str
+    n_tasks: int
+    n_items: int
+    levels: tuple[Level, ...]
+    anytime: tuple[dict[str, Any], ...]
+    outlook: Outlook
+    unreached: tuple[str, ...]
+    prior_auc: float
+
+    def as_dict(self, terms: Terms, zero: Level | None = None) -> dict[str, Any]:
+        """JSON form; None where a figure cannot be had from these tasks.
+
+        Args:
+            terms: What time is worth.
+            zero: Depth 0, where it was measured.
+        """
+        levels = (zero, *self.levels) if zero else self.levels
+        chosen, certainty = terms.choose(levels), terms.certainty(levels)
+        verdict = {"verdict": "clear" if certainty.is_clear else "unclear", "tasks_needed": certainty.n_needed}
+        return {
+            "cascade": self.cascade,
+            "tasks": self.n_tasks,
+            "items": self.n_items,
+            "depths": rows(levels),
+            "choice": terms.as_dict() | {"depth": chosen.depth if chosen else None} | verdict,
+            "anytime": list(self.anytime),
+            "learned": {
+                "pass_rates": dict(self.outlook.pass_rates),
+                "unreached": list(self.unreached),
+                "leaves": {stage: dict(leaves) for stage, leaves in self.outlook.leaves.items()},
+                "prior_facts": len(self.outlook.prior.weights) if self.outlook.prior else None,
+                "prior_auc_per_task": None if math.isnan(self.prior_auc) else self.prior_auc,
+            },
+        }
+
+
+@dataclass(slots=True)
+class Tally:
+    """What requests of one kind came to.
+
+    Attributes:
+        labels: The cascade's labels, in order.
+        dropped: The label of what does not matter.
+    """
+
+    labels: tuple[str, ...]
+    dropped: str
+    _confusions: list[NDArray[np.int64]] = field(default_factory=list)
+    _stats: list[Statistics] = field(default_factory=list)
+
+    def add(self, truths: Sequence[str], answers: Sequence[str], stats: Statistics) -> None:
+        """Book a request."""
+        confusion = np.zeros((len(self.labels), len(self.labels)), np.int64)
+        for truth, answer in zip(truths, answers, strict=True):
+            confusion[self.labels.index(truth), self.labels.index(answer)] += 1
+        self._confusions.append(confusion)
+        self._stats.append(stats)
+
+    @property
+    def elapsed_ms(self) -> float:
+        """Median over requests."""
+        return median(stats.elapsed_ms for stats in self._stats)
+
+    def quality(self) -> dict[str, float | None]:
+        """Accuracy, macro F1 and recall, over rows."""
+        confusion = np.sum(self._confusions, axis=0)
+        recall = recall_over_rows(confusion, self.labels.index(self.dropped))
+        return {
+            "accuracy": accuracy(confusion),
+            "macro_f1_over_rows": macro_f1(confusion),
+            "recall_over_rows": None if math.isnan(recall) else recall,
+        }
+
+    def level(self, depth: int) -> Level:
+        """The requests as those of a depth."""
+        quality = self.quality()
+        return Level(
+            depth=depth,
+            accuracy=quality["accuracy"] or 0.0,
+            macro_f1_over_rows=quality["macro_f1_over_rows"] or 0.0,
+            recall_over_rows=quality["recall_over_rows"],
+            calls_per_item=sum(stats.calls for stats in self._stats) / sum(stats.items for stats in self._stats),
+            predicted_ms=median(stats.predicted_ms for stats in self._stats),
+            elapsed_ms=self.elapsed_ms,
+            runs=Runs(
+                confusions=np.stack(self._confusions),
+                elapsed_ms=np.array([stats.elapsed_ms for stats in self._stats]),
+            ),
+        )
+
+
+class DepthStudy:
+    """Runs labelled tasks to every depth and under budgets.
+
+    Args:
+        engine: An engine with the cascade.
+        cascade: The cascade.
+        tasks: The tasks; those without items are passed over.
+        advance: Told of each request that is done; ``n_requests`` says how many there will be.
+
+    Raises:
+        InputError: No task has an item.
+    """
+
+    def __init__(
+        self, engine: Engine, cascade: Cascade, tasks: Sequence[Labelled], advance: Callable[[], object] = lambda: None
+    ) -> None:
+        self._engine = engine
+        self._cascade = cascade
+        self._tasks = [labelled for labelled in tasks if labelled.items]
+        self._advance = advance
+        self._learner = Learner(cascade)
+        self._n_levels = Expectation(cascade).n_levels
+        if not self._tasks:
+            msg = "No task has an item, so nothing can be measured. Give labelled tasks with items."
+            raise InputError(msg)
+
+    @property
+    def n_requests(self) -> int:
+        """How many requests ``run`` makes."""
+        return len(self._tasks) * (self._n_levels + len(SHARES))
+
+    def run(self) -> Findings:
+        """Measure every depth and every budget."""
+        levels = self._levels()
+        outlook = self._learner.outlook()
+        return Findings(
+            cascade=self._cascade.name,
+            n_tasks=len(self._tasks),
+            n_items=sum(len(labelled.items) for labelled in self._tasks),
+            levels=tuple(levels),
+            anytime=tuple(self._anytime(share, levels[-1].elapsed_ms) for share in SHARES),
+            outlook=outlook,
+            unreached=tuple(stage.name for stage in self._cascade.stages if stage.name not in outlook.pass_rates),
+            prior_auc=self._learner.prior_auc(),
+        )
+
+    def _levels(self) -> list[Level]:
+        """Every depth from 1 to the last; each task goes to all of them in turn, so that noise meets all alike."""
+        tallies = [Tally(self._cascade.labels, self._cascade.dropped) for _ in range(self._n_levels)]
+        for labelled in self._tasks:
+            by_depth = [self._run(labelled, Budget(depth=depth), tally) for depth, tally in enumerate(tallies, 1)]
+            self._learner.add(labelled.items, labelled.labels, by_depth[-1])
+        return [tally.level(depth) for depth, tally in enumerate(tallies, 1)]
+
+    def _anytime(self, share: float, full_ms: float) -> dict[str, Any]:
+        """Quality where every request may take a share of the median full run's time."""
+        tally, budget = Tally(self._cascade.labels, self._cascade.dropped), Budget(ms=share * full_ms)
+        for labelled in self._tasks:
+            self._run(labelled, budget, tally)
+        return {"share": share, "budget_ms": budget.ms, "elapsed_ms": tally.elapsed_ms} | tally.quality()
+
+    def _run(self, labelled: Labelled, budget: Budget, tally: Tally) -> tuple[Decision, ...]:
+        report = self._engine.classify(labelled.task, labelled.items, self._cascade.name, budget=budget)
+        tally.add(labelled.labels, [decision.label for decision in report.decisions], report.stats)
+        self._advance()
+        return report.decisions

@@ -1,0 +1,193 @@
+"""How well a cascade does on labelled tasks: every stage by itself, and the cascade as a whole.
+
+A stage is scored on all items whose true label decides its answer, also on those that an earlier
+stage would have stopped; so its skill shows whatever stands before it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.dataset import Labelled
+from cascade.engine.engine import Engine
+from cascade.evaluation.metrics import Figure, auc, auc_per_task, calibration_error, f1, macro_f1, recall_over_rows
+from cascade.items import Item
+from cascade.report import Decision, Step
+from cascade.stages import ANY_TIER, Combine, PriorStage, Stage
+from cascade.tree import Cascade
+
+
+@dataclass(slots=True)
+class Tally:
+    """Scores and truths of one question.
+
+    Attributes:
+        tasks: Number of the task of each row.
+        p: p(yes) of each row.
+        answers: Whether the stage said yes.
+        truths: Whether yes is true.
+    """
+
+    tasks: list[int] = field(default_factory=list)
+    p: list[float] = field(default_factory=list)
+    answers: list[bool] = field(default_factory=list)
+    truths: list[bool] = field(default_factory=list)
+
+    def add(self, task: int, p_yes: float, *, answer: bool, truth: bool) -> None:
+        """Book a row."""
+        self.tasks.append(task)
+        self.p.append(p_yes)
+        self.answers.append(answer)
+        self.truths.append(truth)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures; None where a figure needs a class that does not occur."""
+        return {
+            "n": len(self.p),
+            "base_rate": _known(float(np.mean(self.truths)) if self.truths else math.nan),
+            Figure.AUC_OVER_ROWS: _known(auc(self.p, self.truths)),
+            Figure.AUC_PER_TASK: _known(auc_per_task(self.p, self.truths, self.tasks)),
+            "ece": _known(calibration_error(self.p, self.truths)),
+            Figure.F1_OVER_ROWS: _known(f1(self.answers, self.truths)),
+        }
+
+
+@dataclass(slots=True)
+class PriorTally:
+    """What a prior stage knows and settles.
+
+    Attributes:
+        known: Items of which it knows something, with whether they matter as the truth.
+        settled: Those that it answers.
+    """
+
+    known: Tally = field(default_factory=Tally)
+    settled: Tally = field(default_factory=Tally)
+
+    def add(self, task: int, stage: PriorStage, item: Item, *, matters: bool) -> None:
+        """Book an item."""
+        p = stage.p_matters(item)
+        if p is None:
+            return
+        answer = stage.answer(p)
+        self.known.add(task, p, answer=bool(answer), truth=matters)
+        if answer is not None:
+            self.settled.add(task, p, answer=answer, truth=matters)
+
+    def as_dict(self, name: str) -> dict[str, Any]:
+        """The figures: F1 of what it settles, all else of what it knows; None where a figure cannot be had."""
+        f1_of_settled = self.settled.as_dict()[Figure.F1_OVER_ROWS]
+        counts = {"stage": name, "n_settled": len(self.settled.p)}
+        return counts | self.known.as_dict() | {Figure.F1_OVER_ROWS: f1_of_settled}
+
+
+class Evaluation:
+    """Gathers figures over labelled tasks.
+
+    Args:
+        engine: Scores the items.
+        cascade: The cascade that is judged.
+    """
+
+    def __init__(self, engine: Engine, cascade: Cascade) -> None:
+        self._engine = engine
+        self._cascade = cascade
+        self._true_answers = cascade.true_answers()
+        self._n_tasks = self._n_items = self._n_calls = self._n_tokens = 0
+        self._elapsed_ms = 0.0
+        self._recalls: list[float] = []
+        self._settled = PriorTally()
+        self.tallies = {
+            stage.name: {tier: Tally() for tier in (ANY_TIER, *stage.questions)} for stage in cascade.stages
+        }
+        size = len(cascade.labels)
+        self._confusion: NDArray[np.int64] = np.zeros((size, size), np.int64)
+
+    def add(self, labelled: Labelled) -> None:
+        """Classify a task's items, then put to each the stages that it did not meet on its way."""
+        report = self._engine.classify(labelled.task, labelled.items, self._cascade.name)
+        labels = self._cascade.labels
+        confusion = np.zeros_like(self._confusion)
+        for decision, truth in zip(report.decisions, labelled.labels, strict=True):
+            confusion[labels.index(truth), labels.index(decision.label)] += 1
+        self._confusion += confusion
+        recall = recall_over_rows(confusion, labels.index(self._cascade.dropped))
+        if not math.isnan(recall):  # a task with nothing to find has none
+            self._recalls.append(recall)
+        prior = self._cascade.prior_stage
+        if prior is not None:
+            for item, label in zip(labelled.items, labelled.labels, strict=True):
+                self._settled.add(self._n_tasks, prior, item, matters=label != self._cascade.dropped)
+        for stage in self._cascade.stages:
+            self._add_stage(stage, labelled, report.decisions)
+        self._n_tasks += 1
+        self._n_items += report.stats.items
+        self._n_calls += report.stats.calls
+        self._n_tokens += report.stats.tokens_decoded
+        self._elapsed_ms += report.stats.elapsed_ms
+
+    def add_all(self, tasks: Iterable[Labelled]) -> None:
+        """Every task in turn."""
+        for labelled in tasks:
+            self.add(labelled)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON; None where a figure cannot be had from these tasks."""
+        labels, prior = self._cascade.labels, self._cascade.prior_stage
+        return {
+            "cascade": self._cascade.name,
+            "tasks": self._n_tasks,
+            "items": self._n_items,
+            "prior_stage": self._settled.as_dict(prior.name) if prior is not None else None,
+            "stages": {stage.name: self._stage_dict(stage) for stage in self._cascade.stages},
+            "confusion": {
+                truth: dict(zip(labels, self._confusion[row].tolist(), strict=True)) for row, truth in enumerate(labels)
+            },
+            Figure.MACRO_F1_OVER_ROWS: _known(macro_f1(self._confusion)),
+            Figure.RECALL_OVER_ROWS: _known(recall_over_rows(self._confusion, labels.index(self._cascade.dropped))),
+            Figure.RECALL_PER_TASK: float(np.mean(self._recalls)) if self._recalls else None,
+            "calls_per_item": self._n_calls / self._n_items if self._n_items else None,
+            "tokens_per_item": self._n_tokens / self._n_items if self._n_items else None,
+            "elapsed_ms": round(self._elapsed_ms, 3),
+        }
+
+    def _add_stage(self, stage: Stage, labelled: Labelled, decisions: Iterable[Decision]) -> None:
+        rows = []
+        for item, label, decision in zip(labelled.items, labelled.labels, decisions, strict=True):
+            truth = self._true_answers[label].get(stage.name)
+            if truth is not None:
+                rows.append((item, truth, tuple(step for step in decision.steps if step.stage == stage.name)))
+        missed = [item for item, _, steps in rows if not steps]
+        asked = self._engine.probe(labelled.task, missed, self._cascade.name, stage.name) if missed else []
+        extra = dict(zip((item.id for item in missed), asked, strict=True))
+        for item, truth, steps in rows:
+            self._book(stage, steps or extra[item.id], truth=truth)
+
+    def _book(self, stage: Stage, steps: tuple[Step, ...], *, truth: bool) -> None:
+        tallies = self.tallies[stage.name]
+        by_tier = {step.tier: step.p_yes for step in steps}
+        tallies[ANY_TIER].add(self._n_tasks, _combined(stage, by_tier), answer=stage.is_yes(by_tier), truth=truth)
+        if stage.is_tiered:
+            for step in steps:
+                tallies[step.tier].add(self._n_tasks, step.p_yes, answer=step.answer, truth=truth)
+
+    def _stage_dict(self, stage: Stage) -> dict[str, Any]:
+        tallies = self.tallies[stage.name]
+        by_tier = {tier: tallies[tier].as_dict() for tier in stage.questions} if stage.is_tiered else {}
+        return tallies[ANY_TIER].as_dict() | {"by_tier": by_tier}
+
+
+def _combined(stage: Stage, by_tier: dict[str, float]) -> float:
+    """One score of several tiers' p(yes), in the sense of the stage's rule."""
+    values = list(by_tier.values())
+    return sum(values) / len(values) if stage.combine is Combine.MEAN else max(values)
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,97 @@
+"""How often each item has each fact, as an array: what a prior is fitted to. Pure numpy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.items import Item
+from cascade.probability import p_yes
+from cascade.profile import Prior, facts_of, is_evidence
+
+LEAST_SEEN = 20
+"""Items that must have a fact for it to get a column; rarer ones say more of these items than of others."""
+
+LEAST_SHARE = 0.1
+"""Share of the tasks that must have it: the words of one project say little of another."""
+
+KEPT_SHARE = LEAST_SHARE / 2
+"""The same for a table of which a part will be taken: what is common in the part alone should have its column."""
+
+_MOST_COUNT = 255  # of one fact in one item
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactTable:
+    """Facts of items, counted as ``Prior.p_matters`` adds them up.
+
+    Attributes:
+        names: The facts that are seen often enough.
+        counts: How often each item has each; (items, facts).
+    """
+
+    names: tuple[str, ...]
+    counts: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, items: Sequence[Item], tasks: Sequence[int], least_share: float = LEAST_SHARE) -> Self:
+        """The facts of items.
+
+        Args:
+            items: The items.
+            tasks: Number of the task that each belongs to.
+            least_share: Share of the tasks that must have a fact, in [0, 1].
+        """
+        found = [Counter(facts_of(item)) for item in items]
+        n_items = Counter(fact for facts in found for fact in facts)
+        in_tasks = {(fact, task) for facts, task in zip(found, tasks, strict=True) for fact in facts}
+        n_tasks = Counter(fact for fact, _ in in_tasks)
+        least = least_share * len(set(tasks))
+        names = sorted(fact for fact in n_items if n_items[fact] >= LEAST_SEEN and n_tasks[fact] >= least)
+        place = {name: at for at, name in enumerate(names)}
+        counts = np.zeros((len(found), len(names)), np.uint8)
+        for row, facts in enumerate(found):
+            for fact, n in facts.items():
+                if fact in place:
+                    counts[row, place[fact]] = min(n, _MOST_COUNT)
+        return cls(names=tuple(names), counts=counts)
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> FactTable:
+        """Some of the items, by place or mask."""
+        return FactTable(names=self.names, counts=self.counts[rows])
+
+    def common(self, tasks: NDArray[np.int64]) -> FactTable:
+        """The facts that are seen often enough among these items, as ``of`` says.
+
+        Args:
+            tasks: Number of the task of each.
+        """
+        has = self.counts > 0
+        numbers = np.unique(tasks, return_inverse=True)[1].ravel()
+        in_task = np.zeros((numbers.max(initial=-1) + 1, len(self.names)), np.bool_)
+        np.logical_or.at(in_task, numbers, has)
+        chosen = (has.sum(axis=0) >= LEAST_SEEN) & (in_task.sum(axis=0) >= LEAST_SHARE * len(in_task))
+        names = tuple(name for name, is_chosen in zip(self.names, chosen, strict=True) if is_chosen)
+        return FactTable(names=names, counts=self.counts[:, chosen])
+
+    def p_matters(self, prior: Prior) -> NDArray[np.float64]:
+        """What a prior that was fitted to some of these facts says of each item, in (0, 1).
+
+        NaN where an item has none that ties it to the task and has a weight, as ``Prior.knows`` says.
+        """
+        weights = np.array([prior.weights.get(name, 0.0) for name in self.names])
+        is_known = self._has([name in prior.weights and is_evidence(name) for name in self.names])
+        return np.where(is_known, p_yes(np.clip(prior.bias + self.counts @ weights, -30, 30)), np.nan)
+
+    @property
+    def is_known(self) -> NDArray[np.bool_]:
+        """Whether each item has evidence among the facts; (items,)."""
+        return self._has([is_evidence(name) for name in self.names])
+
+    def _has(self, chosen: list[bool]) -> NDArray[np.bool_]:
+        return np.asarray(self.counts[:, np.array(chosen, np.bool_)].any(axis=1))

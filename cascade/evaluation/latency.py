@@ -1,0 +1,56 @@
+"""What an item costs in milliseconds by what it is asked, from what the parts of a model call cost. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+
+from cascade.backends.base import BackendFacts
+from cascade.dataset import Labelled
+from cascade.evaluation.replay import Prices
+from cascade.evaluation.scored import Key
+from cascade.prompt import Limits, PromptBuilder
+from cascade.stages import BASE
+from cascade.tree import Cascade
+
+_N_ITEMS = 500  # whose tokens are counted
+
+
+def prices_of(cascade: Cascade, tasks: Sequence[Labelled], facts: BackendFacts, limits: Limits) -> Prices:
+    """The marginal price of reading an item and of asking it each question, in milliseconds.
+
+    A token costs its own time and its share of a full call; a question also has a row of logits. The base model reads
+    an item once for all questions of its lineage; an adapter that computes items by itself reads them once more. What
+    does not depend on an item's way is left out: the task's own tokens, groups, and attaching adapters.
+
+    Args:
+        cascade: Its questions.
+        tasks: Labelled tasks; the mean tokens of their first items count.
+        facts: The backend's costs, call sizes, lineages and tokenizer.
+        limits: How long outside texts may be.
+    """
+    costs, sizes = facts.costs, facts.sizes
+    builder = PromptBuilder(facts.form, facts.tokenizer, limits)
+    per_token = facts.pace * (costs.per_token_ms + costs.per_call_ms / sizes.n_batch)
+    per_asked_token = facts.pace * (costs.per_token_ms + costs.per_call_ms / sizes.n_ask)
+    read = per_token * _mean_tokens(cascade, tasks, builder)
+    questions: dict[Key, float] = {}
+    lineages: set[str] = set()
+    for stage in cascade.stages:
+        for tier, question in stage.questions.items():
+            lineage = facts.lineages[question.adapter]
+            is_read_anew = lineage not in {*lineages, BASE}
+            lineages.add(lineage)
+            asked = per_asked_token * len(builder.marker_tokens(question.marker)) + facts.pace * costs.per_output_ms
+            questions[stage.name, tier] = asked + (read if is_read_anew else 0.0)
+    return Prices(item=read if BASE in lineages else 0.0, questions=questions)
+
+
+def _mean_tokens(cascade: Cascade, tasks: Sequence[Labelled], builder: PromptBuilder) -> float:
+    sizes: list[int] = []
+    for labelled in tasks:
+        root = builder.task(cascade.instructions, cascade.questions(), labelled.task)
+        sizes += [len(builder.item(root, item).tokens) for item in islice(labelled.items, _N_ITEMS - len(sizes))]
+        if len(sizes) >= _N_ITEMS:
+            break
+    return sum(sizes) / max(len(sizes), 1)

@@ -1,0 +1,173 @@
+"""A prior from examples: ridge-penalised logistic regression on what is known of items. Pure numpy.
+
+Fitted by Newton's method with limited steps, which for a logistic model is iteratively reweighted
+least squares (McCullagh and Nelder 1989).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.errors import InputError
+from cascade.evaluation.features import LEAST_SEEN, LEAST_SHARE, FactTable
+from cascade.evaluation.metrics import auc_per_task, counted
+from cascade.evaluation.replay import known_priors
+from cascade.evaluation.scored import ScoredTasks
+from cascade.evaluation.targets import Array
+from cascade.items import Item
+from cascade.probability import p_yes
+from cascade.profile import Prior
+from cascade.stages import ANY_TIER, Source
+from cascade.tree import Cascade
+
+_RIDGE = 1.0  # as much as one item that speaks against every weight
+_RIDGE_BIAS = 1e-6
+_TURNS = 50
+_LONGEST_STEP = 2.0  # log odds: a full Newton step from far away can overshoot
+_CLOSE = 1e-6
+_BLOCK = 8_192  # rows that are floats at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examples:
+    """Items of which it is known whether a cascade keeps them.
+
+    Attributes:
+        facts: What is known of the items.
+        kept: Whether each is kept.
+        tasks: Number of the task that each belongs to.
+    """
+
+    facts: FactTable
+    kept: Sequence[bool] | NDArray[np.bool_]
+    tasks: Sequence[int] | NDArray[np.int64]
+
+    @property
+    def has_both(self) -> bool:
+        """Whether some are kept and some are not, without which there is nothing to tell apart."""
+        return np.unique(self.kept).size > 1
+
+
+def fit_prior(examples: Examples) -> Prior | None:
+    """The prior that fits the examples best; None where all are kept, or none."""
+    if not examples.has_both:
+        return None
+    bias, *weights = _fit(examples.facts.counts, np.asarray(examples.kept, dtype=float)).tolist()
+    return Prior(bias=bias, weights=dict(zip(examples.facts.names, weights, strict=True)))
+
+
+def prior_auc(examples: Examples, n_folds: int = 5) -> float:
+    """Mean per-task AUC of priors, each fitted to other tasks than those that it ranks.
+
+    Args:
+        examples: The examples.
+        n_folds: Parts that the tasks are dealt into; each is ranked by a prior fitted to the rest.
+
+    Returns:
+        In [0, 1]; NaN with fewer than two tasks, or where no task has both kept and other items.
+    """
+    p = _cross_fitted(examples, n_folds)
+    return float("nan") if p is None else auc_per_task(p, examples.kept, examples.tasks)
+
+
+def cross_fitted(examples: Examples, n_folds: int = 5) -> NDArray[np.float64]:
+    """P that each item matters, by a prior fitted to the other folds of tasks.
+
+    Args:
+        examples: The examples.
+        n_folds: Parts that the tasks are dealt into, in turn.
+
+    Returns:
+        In (0, 1); NaN with fewer than two tasks, and where nothing is known of an item.
+    """
+    p = _cross_fitted(examples, n_folds)
+    return np.where(examples.facts.is_known, np.nan if p is None else p, np.nan)
+
+
+def _cross_fitted(examples: Examples, n_folds: int) -> NDArray[np.float64] | None:
+    kept, counts = np.asarray(examples.kept, dtype=float), examples.facts.counts
+    deal = np.unique(np.asarray(examples.tasks, dtype=int), return_inverse=True)[1].ravel() % n_folds
+    if not examples.has_both or deal.max() == 0:
+        return None
+    odds = np.zeros(kept.size)
+    for fold in range(deal.max() + 1):
+        theta = _fit(counts[deal != fold], kept[deal != fold])
+        odds[deal == fold] = theta[0] + counts[deal == fold] @ theta[1:]
+    return p_yes(np.clip(odds, -30, 30))
+
+
+def _fit(counts: NDArray[np.uint8], kept: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bias and weights."""
+    size = counts.shape[1] + 1
+    penalty = np.full(size, _RIDGE)
+    penalty[0] = _RIDGE_BIAS
+    theta = np.zeros(size)
+    for _ in range(_TURNS):
+        gradient, hessian = -penalty * theta, np.diag(penalty)
+        for start in range(0, len(kept), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            block: NDArray[np.float64] = np.column_stack((np.ones(len(kept[rows])), counts[rows]))
+            p = p_yes(block @ theta)
+            gradient += block.T @ (kept[rows] - p)
+            hessian += (block * (p * (1 - p))[:, None]).T @ block
+        step = np.linalg.solve(hessian, gradient)
+        longest = float(np.abs(step).max())
+        theta += step * min(1.0, _LONGEST_STEP / max(longest, _CLOSE))
+        if longest < _CLOSE:
+            break
+    return theta
+
+
+def priors_of(cascade: Cascade, items: Sequence[Item]) -> Array:
+    """What an engine's prior stage goes by for each item; NaN where nothing is known, or where there is none.
+
+    A table of facts holds those that its own items share, so a prior that was fitted to others is asked item by item.
+    """
+    stage = cascade.prior_stage
+    found = [stage.p_matters(item) if stage is not None else None for item in items]
+    return np.array([np.nan if p is None else p for p in found], np.float64)
+
+
+def with_prior_scores(cascade: Cascade, scored: ScoredTasks, priors: Array) -> ScoredTasks:
+    """Scores with those of the prior stage beside the questions', under its name and ``ANY_TIER``, if there is one.
+
+    Args:
+        cascade: The cascade.
+        scored: Its questions' scores.
+        priors: What its prior stage goes by for each row.
+    """
+    stage = cascade.prior_stage
+    return scored if stage is None else replace(scored, p={**scored.p, (stage.name, ANY_TIER): priors})
+
+
+def with_prior(cascade: Cascade, scored: ScoredTasks) -> tuple[Cascade, Array]:
+    """The cascade with a prior that is fitted to these tasks, and what the prior stage goes by for each row.
+
+    The latter comes from priors that were each fitted to other tasks, since one that has seen a row's label looks
+    better than it is. A cascade without a prior stage, or with one that goes by the caller's number, stays as it is.
+
+    Raises:
+        InputError: The evidence cannot be weighed: there is none that is common, or all items are kept, or none are.
+    """
+    stage = cascade.prior_stage
+    if stage is None or stage.source is Source.CALLER:
+        return cascade, known_priors(cascade, scored)
+    examples = None
+    if scored.facts is not None:
+        # Which facts have a weight is chosen on these tasks as well: those held out must have no say in it.
+        facts = scored.facts.common(scored.tasks)
+        examples = Examples(facts=facts, kept=scored.kept(cascade), tasks=scored.tasks)
+    prior = fit_prior(examples) if examples is not None and examples.facts.is_known.any() else None
+    if examples is None or prior is None:
+        msg = (
+            f"Stage {stage.name!r} goes by evidence; {counted(scored.n_tasks, 'task was', 'tasks were')} searched, and "
+            "show no way to weigh it: they need items that matter and items that do not, and evidence that "
+            f"{LEAST_SEEN} items and a share of {LEAST_SHARE:g} of the tasks have. Give more labelled tasks, or take "
+            "the stage away."
+        )
+        raise InputError(msg)
+    return replace(cascade, prior_stage=replace(stage, prior=prior)), cross_fitted(examples)

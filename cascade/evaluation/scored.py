@@ -1,0 +1,112 @@
+"""Labelled tasks with every stage's p(yes) for every item, as arrays. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.evaluation.features import FactTable
+from cascade.tree import Cascade
+
+Key = tuple[str, str]
+"""Name of a stage, and of a tier of it; ``ANY_TIER`` where it does not ask by tier."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What scores came from; equal origins mean equal scores.
+
+    Attributes:
+        model: SHA-256 of the base model's file, in hex.
+        adapters: Adapter name -> SHA-256 of its file.
+        data: SHA-256 over the tasks, their items and labels, in hex.
+        questions: SHA-256 over what the cascade asks and how prompts are written, in hex.
+    """
+
+    model: str
+    adapters: Mapping[str, str]
+    data: str
+    questions: str
+
+    def differences(self, other: Origin) -> list[str]:
+        """What is not the same in another one, in words; nothing where the two are equal."""
+        found = ["tasks"] if self.data != other.data else []
+        found += ["model"] if self.model != other.model else []
+        found += ["questions"] if self.questions != other.questions else []
+        names = sorted({*self.adapters, *other.adapters})
+        return found + [f"adapter {name!r}" for name in names if self.adapters.get(name) != other.adapters.get(name)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredTasks:
+    """Items of labelled tasks; a row is an item, and all arrays have one entry a row.
+
+    Attributes:
+        tasks: Number of the task, 0..n_tasks - 1.
+        labels: The true label, as its place in the cascade's labels.
+        p: (stage, tier) -> raw p(yes) in [0, 1]; NaN where the item is not asked in that tier.
+        n_tasks: How many tasks there are, those without items included.
+        slices: "kind", "repository" -> what each row is of it; empty strings where nobody says.
+        priors: The caller's own p that the item matters, in [0, 1]; NaN where there is none. None for all NaN.
+        facts: What a prior may know of each item; None where nothing is known.
+    """
+
+    tasks: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    p: Mapping[Key, NDArray[np.float64]]
+    n_tasks: int
+    slices: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    priors: NDArray[np.float64] | None = None
+    facts: FactTable | None = None
+
+    def fits(self, cascade: Cascade) -> bool:
+        """Whether its arrays belong together and to a cascade, as those of a file may not."""
+        n = self.tasks.size
+        arrays: list[tuple[NDArray[Any], str]] = [(self.tasks, "i"), (self.labels, "i")]
+        arrays += [(values, "f") for values in self.p.values()] + [(values, "U") for values in self.slices.values()]
+        arrays += [(self.priors, "f")] if self.priors is not None else []
+        facts = self.facts
+        if any(array.shape != (n,) or array.dtype.kind != kind for array, kind in arrays):
+            return False
+        if facts is not None and (facts.counts.shape != (n, len(facts.names)) or facts.counts.dtype != np.uint8):
+            return False
+        p = [*self.p.values(), *([self.priors] if self.priors is not None else [])]
+        return (
+            set(self.p) == {(stage.name, tier) for stage in cascade.stages for tier in stage.questions}
+            and bool(np.isin(self.tasks, np.arange(self.n_tasks)).all())
+            and bool(np.isin(self.labels, np.arange(len(cascade.labels))).all())
+            and all(bool((np.isnan(values) | ((values >= 0) & (values <= 1))).all()) for values in p)
+        )
+
+    def take(self, chosen: NDArray[np.int64]) -> ScoredTasks:
+        """Some of the tasks, numbered anew in the order given."""
+        numbers = np.full(self.n_tasks, -1, np.int64)
+        numbers[chosen] = np.arange(chosen.size)
+        found = self.at(np.flatnonzero(numbers[self.tasks] >= 0))
+        return replace(found, tasks=numbers[found.tasks], n_tasks=chosen.size)
+
+    def at(self, rows: NDArray[np.int64]) -> ScoredTasks:
+        """Some of the rows; tasks keep their numbers."""
+        return replace(
+            self,
+            tasks=self.tasks[rows],
+            labels=self.labels[rows],
+            p={key: values[rows] for key, values in self.p.items()},
+            slices={name: values[rows] for name, values in self.slices.items()},
+            priors=self.priors[rows] if self.priors is not None else None,
+            facts=self.facts.take(rows) if self.facts is not None else None,
+        )
+
+    def kept(self, cascade: Cascade) -> NDArray[np.bool_]:
+        """Whether each row matters: its true label is not the dropped one."""
+        return np.asarray(self.labels != cascade.labels.index(cascade.dropped))
+
+    def truths(self, cascade: Cascade, stage: str) -> NDArray[np.int64]:
+        """A stage's true answer for each row: 1, 0, or -1 where the label does not decide it."""
+        true_answers = cascade.true_answers()
+        by_label = [int(true_answers[label].get(stage, -1)) for label in cascade.labels]
+        return np.array(by_label, np.int64)[self.labels]

@@ -1,0 +1,165 @@
+"""What a promise is on: recall, precision or macro F1, with the task as its unit, or the row. Pure numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.errors import InputError
+from cascade.evaluation.metrics import Figure
+from cascade.evaluation.scored import ScoredTasks
+from cascade.tree import Cascade
+
+Array = NDArray[np.float64]
+Labels = NDArray[np.int8]
+"""A label's place in the cascade's labels, for each row."""
+
+
+class Measure(StrEnum):
+    """What is measured on a task, in [0, 1].
+
+    ``recall``: the share of what matters that is kept; a task with nothing to find has none and is left out.
+    ``precision``: the share of what is kept that matters; 1 for a task that keeps nothing.
+    ``macro_f1``: the mean F1 of the labels that a task has, as truth or as answer.
+    """
+
+    RECALL = "recall"
+    PRECISION = "precision"
+    MACRO_F1 = "macro_f1"
+
+
+class Unit(StrEnum):
+    """What the mean is over.
+
+    ``task``: tasks; each counts the same.
+    ``row``: items, those of all tasks together; tasks are still what is drawn and tested.
+    """
+
+    TASK = "task"
+    ROW = "row"
+
+    @property
+    def suffix(self) -> str:
+        """What a figure over it is called behind its measure."""
+        return "per_task" if self is Unit.TASK else "over_rows"
+
+
+def figure_of(measure: Measure, unit: Unit) -> Figure:
+    """The name of a measure over a unit.
+
+    Raises:
+        InputError: A macro F1 is asked of rows.
+    """
+    if measure is Measure.MACRO_F1 and unit is Unit.ROW:
+        msg = "A macro F1 over rows is no mean, so none can be promised. Give --unit task, or macro_f1_per_task."
+        raise InputError(msg)
+    return Figure(f"{measure}_{unit.suffix}")
+
+
+PROMISED: Mapping[Figure, tuple[Measure, Unit]] = {
+    figure_of(measure, unit): (measure, unit)
+    for measure in Measure
+    for unit in Unit
+    if (measure, unit) != (Measure.MACRO_F1, Unit.ROW)
+}
+"""What can be promised, and what it is a measure of."""
+
+
+class Gauge:
+    """Measures labels on scored tasks.
+
+    Args:
+        cascade: Its labels.
+        scored: The tasks, with their true labels.
+        measure: What is measured.
+        unit: What the mean is over.
+
+    Attributes:
+        chosen: Numbers of the tasks that are measured.
+        n_tasks: How many those are.
+        rows: The rows that count.
+        task: For each of those, its place in ``chosen``.
+
+    Raises:
+        InputError: A macro F1 is asked of rows.
+    """
+
+    def __init__(self, cascade: Cascade, scored: ScoredTasks, measure: Measure, unit: Unit = Unit.TASK) -> None:
+        figure_of(measure, unit)  # refuses a macro F1 of rows
+        self._measure, self._unit = measure, unit
+        self._is_kept = np.array([label != cascade.dropped for label in cascade.labels])
+        matters = scored.kept(cascade)
+        self.rows = np.flatnonzero(matters) if measure is Measure.RECALL else np.arange(scored.tasks.size)
+        self.chosen, self.task = np.unique(scored.tasks[self.rows], return_inverse=True)
+        self.n_tasks = self.chosen.size
+        self._matters, self._truths = matters[self.rows], scored.labels[self.rows]
+        self._sizes = np.bincount(self.task, minlength=self.n_tasks)
+        size = len(cascade.labels)
+        self._of_label = np.bincount(self.task * size + self._truths, minlength=self.n_tasks * size)
+        self._of_label = self._of_label.reshape(self.n_tasks, size).T
+
+    @property
+    def largest(self) -> int:
+        """The most items that count in one task."""
+        return int(self._sizes.max(initial=1))
+
+    def parts(self, labels: Labels) -> list[NDArray[np.bool_]]:
+        """What is counted of each row of ``rows``, where these are the answers of all rows."""
+        given = labels[self.rows]
+        if self._measure is Measure.MACRO_F1:
+            answered = [given == label for label in range(self._is_kept.size)]
+            return answered + [given_so & (self._truths == label) for label, given_so in enumerate(answered)]
+        kept = self._is_kept[given]
+        return [kept] if self._measure is Measure.RECALL else [kept, kept & self._matters]
+
+    def counts(self, labels: Labels) -> list[Array]:
+        """The parts summed by task; (n_tasks, 1) each."""
+        by_task = [np.bincount(self.task, part, self.n_tasks) for part in self.parts(labels)]
+        return [np.asarray(sums, np.float64)[:, None] for sums in by_task]
+
+    def values(self, counts: list[Array]) -> Array:
+        """The measure of each task, in [0, 1].
+
+        Args:
+            counts: The parts, summed by task; (n_tasks, any) each.
+        """
+        if self._measure is Measure.MACRO_F1:
+            half = len(counts) // 2
+            total = np.stack(counts[:half]) + self._of_label[:, :, None]
+            f1 = np.divide(2 * np.stack(counts[half:]), total, out=np.zeros(total.shape), where=total > 0)
+            return np.asarray(f1.sum(axis=0) / (total > 0).sum(axis=0))
+        hits, of = self._shares(counts)
+        return np.divide(hits, of, out=np.ones(hits.shape), where=of > 0)
+
+    def means(self, counts: list[Array]) -> Array:
+        """The mean over the unit; (any,)."""
+        if self._unit is Unit.TASK:
+            return np.asarray(self.values(counts).mean(axis=0))
+        hits, of = (np.asarray(part.sum(axis=0)) for part in self._shares(counts))
+        return np.asarray(np.divide(hits, of, out=np.ones(hits.shape), where=of > 0))
+
+    def losses(self, counts: list[Array], level: float, largest: int) -> Array:
+        """Losses in [0, 1] whose mean is above 1 - level just where the measure is below it; (n_tasks, any).
+
+        By row, a task with a hits of b loses (level * b - a) / largest more than 1 - level: over tasks the mean of
+        that is above 0 where the hits of all rows are a smaller share than ``level``, however a task's rows depend
+        on each other.
+
+        Args:
+            counts: The parts, summed by task.
+            level: What is promised.
+            largest: The most rows that one task may have that count; for rows alone.
+        """
+        if self._unit is Unit.TASK:
+            return np.asarray(1 - self.values(counts))
+        hits, of = self._shares(counts)
+        return np.asarray(np.clip(1 - level + (level * of - hits) / largest, 0, 1))
+
+    def _shares(self, counts: list[Array]) -> tuple[Array, Array]:
+        """What is hit, and of how much."""
+        if self._measure is Measure.RECALL:
+            return counts[0], np.broadcast_to(self._sizes[:, None], counts[0].shape).astype(float)
+        return counts[1], counts[0]

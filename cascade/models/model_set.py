@@ -1,0 +1,231 @@
+"""The adapter map with its files: which model, which adapters, their hashes; all checked before llama.cpp."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from cascade.config.schema import Config, ModelConfig
+from cascade.errors import ConfigError, ModelFileError
+from cascade.machine import install_extra
+from cascade.models.base_model import ModelFacts, check_labels, check_model
+from cascade.models.gguf import GGUFFile, read_gguf
+from cascade.models.lora import AdapterFacts, check_adapter, check_weights
+from cascade.prompt import prompt_format
+from cascade.stages import BASE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """One entry of the adapter map.
+
+    Attributes:
+        name: What stages call it.
+        path: Its file.
+        scale: Factor on its alpha / rank.
+        sha256: SHA-256 of the file, in hex.
+        facts: What the file says.
+    """
+
+    name: str
+    path: Path
+    scale: float
+    sha256: str
+    facts: AdapterFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSet:
+    """A base model and the adapters that change it; all were checked.
+
+    Attributes:
+        model_path: The base model's file.
+        model_sha256: SHA-256 of that file, in hex.
+        model: What the file says.
+        adapters: Name -> adapter.
+    """
+
+    model_path: Path
+    model_sha256: str
+    model: ModelFacts
+    adapters: Mapping[str, Adapter]
+
+    def check_files(self) -> None:
+        """Refuse files that are not what they were when the set was made; to be called once they are loaded.
+
+        Raises:
+            ModelFileError: Names the file that changed.
+        """
+        for path, sha256 in (
+            (self.model_path, self.model_sha256),
+            *((a.path, a.sha256) for a in self.adapters.values()),
+        ):
+            if file_hash(path) != sha256:
+                raise _changed(path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hub:
+    """Where models that a config names by repository come from.
+
+    Attributes:
+        endpoint: Address of the hub; None for huggingface_hub's own choice.
+        cache_dir: Where files are kept; None for huggingface_hub's own choice.
+        is_offline: Whether only files that are already there may be used.
+    """
+
+    endpoint: str | None = None
+    cache_dir: Path | None = None
+    is_offline: bool = False
+
+    def download(self, model: ModelConfig) -> Path:
+        """The local file of a model, downloaded if it is not there yet.
+
+        Raises:
+            ConfigError: The package huggingface_hub is missing.
+            ModelFileError: The file is not there and cannot be had.
+        """
+        try:
+            hub = importlib.import_module("huggingface_hub")
+        except ImportError as error:
+            msg = (
+                f"model.repo_id: {model.repo_id!r} needs the package huggingface_hub. "
+                f"Run `{install_extra('hub')}`, or give model.path."
+            )
+            raise ConfigError(msg) from error
+        try:
+            file = hub.hf_hub_download(
+                model.repo_id,
+                model.filename,
+                revision=model.revision,
+                endpoint=self.endpoint,
+                cache_dir=self.cache_dir,
+                local_files_only=self.is_offline,
+            )
+        except Exception as error:
+            cause = str(error).strip().partition("\n")[0] or type(error).__name__
+            msg = (
+                f"model.repo_id: {model.filename!r} of {model.repo_id!r} at revision {model.revision or 'main'} "
+                f"cannot be had ({cause}). Check the names, the network, and that files can be written where HF_HOME "
+                "says, or download it and give model.path."
+            )
+            raise ModelFileError(msg) from error
+        return Path(file)
+
+
+def load_model_set(config: Config, hub: Hub | None = None) -> ModelSet:
+    """The files that a config names, each hashed and checked; llama.cpp may load what comes back.
+
+    Args:
+        config: Its paths are absolute, as ``read_config`` leaves them.
+        hub: Where a model named by repository comes from; the public hub if None.
+
+    Raises:
+        ConfigError: The config is wrong, or a package is missing.
+        ModelFileError: A file is missing, damaged or does not fit; names the config key.
+    """
+    labels = prompt_format(config.model.format)
+    if BASE in config.adapters:
+        msg = f"adapters.{BASE}: this name means the base model without an adapter. Choose another name."
+        raise ConfigError(msg)
+    if not config.model.has_source:
+        msg = "model.path: no model is given here, servers answer everything. Give one for what this process shall do."
+        raise ConfigError(msg)
+    model_path = config.model.path or (hub or Hub()).download(config.model)
+    with _named("model.path" if config.model.path else "model.repo_id"), unchanged(model_path):
+        file = read_gguf(model_path)
+        model = check_model(file)
+        check_labels(file, (labels.yes, labels.no))
+        model_sha256 = file_hash(model_path)
+    adapters = {}
+    for name, entry in config.files.items():
+        with _named(f"adapters.{name}"), unchanged(entry.path):
+            file = read_gguf(entry.path)
+            facts = check_adapter(file, model, model_sha256)
+            check_weights(file, _read_weights(file))
+            sha256 = file_hash(entry.path)
+        adapters[name] = Adapter(name=name, path=entry.path, scale=entry.scale, sha256=sha256, facts=facts)
+    return ModelSet(model_path=model_path, model_sha256=model_sha256, model=model, adapters=adapters)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hex; kept until another file is at its path, or its size or a time changes.
+
+    Raises:
+        ModelFileError: The file cannot be read.
+    """
+    try:
+        return _hash(path, *_identity(path))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_weights(file: GGUFFile) -> Iterator[tuple[str, bytes]]:
+    """The tensors of a file, each with its bytes.
+
+    Raises:
+        ModelFileError: The file cannot be read.
+    """
+    try:
+        with file.path.open("rb") as handle:
+            for name, tensor in file.tensors.items():
+                handle.seek(tensor.offset)
+                yield name, handle.read(tensor.n_bytes)
+    except OSError as error:
+        raise _unreadable(file.path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ModelFileError:
+    return ModelFileError(f"{path}: cannot be read ({error.strerror}). Give the path of a readable file.")
+
+
+@contextmanager
+def unchanged(path: Path) -> Iterator[None]:
+    """Refuse a file that changes while it is read in parts, which would not be of one file.
+
+    Raises:
+        ModelFileError: It changed.
+    """
+    before = _seen(path)
+    yield
+    if _seen(path) != before:
+        raise _changed(path)
+
+
+def _changed(path: Path) -> ModelFileError:
+    return ModelFileError(f"{path}: changed while it was opened. Replace files by renaming, and open it again.")
+
+
+def _seen(path: Path) -> tuple[int, ...] | None:
+    """The identity of a file; None where there is none, which whoever reads it says better."""
+    try:
+        return _identity(path)
+    except (OSError, ValueError):  # ValueError: a zero byte in the path
+        return None
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """What differs once a file is replaced or written to: device, inode, bytes, and both times in nanoseconds."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+@lru_cache(maxsize=256)
+def _hash(path: Path, *_identity: int) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+@contextmanager
+def _named(key: str) -> Iterator[None]:
+    """Puts the config key before what is wrong with its file."""
+    try:
+        yield
+    except ModelFileError as error:
+        msg = f"{key}: {error}"
+        raise ModelFileError(msg) from error

@@ -1,0 +1,254 @@
+"""The edge to git: one read-only command at a time in a repository that nobody vouches for."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# What the repository's own configuration could otherwise start or write.
+_SETTINGS = (
+    "core.fsmonitor=false",
+    f"core.hooksPath={os.devnull}",
+    "core.quotePath=false",
+    "log.showSignature=false",
+    "safe.bareRepository=explicit",
+)
+_KEPT = ("GIT_CONFIG", "GIT_CEILING")  # the user's own settings; GIT_DIR and the like of a hook are not
+_ENVIRONMENT = {
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "none",  # a partial clone must not reach out, over ssh or a configured helper
+    "LC_ALL": "C",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitAnswer:
+    """What a git command wrote, or why there is nothing.
+
+    Attributes:
+        output: Standard output; empty when there is a problem.
+        problem: One line, with the command that git names as the remedy; empty when the command succeeded.
+        warnings: What a command that succeeded wrote on standard error, line by line.
+    """
+
+    output: bytes = b""
+    problem: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def ask_git(root: Path, *arguments: str, timeout_s: float) -> GitAnswer:
+    """Runs one git command in a folder, without hooks, pagers, monitors or network.
+
+    Args:
+        root: The folder to run in; paths in the answer are relative to it.
+        arguments: The command and its arguments.
+        timeout_s: Seconds after which it is stopped.
+    """
+    command = ["git", "--no-pager", *(part for setting in _SETTINGS for part in ("-c", setting)), *arguments]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name.startswith(_KEPT)}
+    try:
+        done = subprocess.run(
+            command, cwd=root, env=kept | _ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True,
+            timeout=timeout_s, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return GitAnswer(problem=f"git {arguments[0]} took longer than {timeout_s:g} s")
+    except (OSError, ValueError) as error:  # a ValueError for a null character in the folder's name
+        return GitAnswer(problem=f"git could not be started ({getattr(error, 'strerror', None) or error})")
+    lines = os.fsdecode(done.stderr).splitlines()
+    if done.returncode:
+        return GitAnswer(problem=_problem(lines) or f"exit status {done.returncode}")
+    return GitAnswer(output=done.stdout, warnings=tuple(line for line in lines if line))
+
+
+def _problem(lines: Sequence[str]) -> str:
+    """The line that says what is wrong, and the command that mends it where git names one."""
+    said = next((line for line in lines if line.startswith("fatal: ")), next(iter(lines), ""))
+    remedy = next((line.strip() for line in lines if line.startswith("\tgit ")), "")
+    return said.removeprefix("fatal: ").strip() + (f"; `{remedy}` allows it" if remedy else "")
+
+
+MAX_COMMITS = 5_000
+MAX_FILES = 30  # a larger commit says nothing about coupling
+_TIMEOUT_S = 30.0
+_MARK = "\x01"
+_STATUS = re.compile(r"[ACDMRTUX]\d*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One path of one commit.
+
+    Attributes:
+        status: Git's letter: ``A`` added, ``M`` modified, ``D`` deleted, ``R`` renamed, ...
+        old: The path before.
+        new: The path after; the same unless it was renamed.
+    """
+
+    status: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoChanges:
+    """How often files changed together with a seed.
+
+    Attributes:
+        counts: Path today -> commits that changed both it and a seed.
+        seed_changes: Commits that changed a seed.
+    """
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    seed_changes: int = 0
+
+    def __add__(self, other: CoChanges) -> CoChanges:
+        """Both together, where they are of different repositories, or of different seeds."""
+        counts = Counter(self.counts) + Counter(other.counts)
+        return CoChanges(counts=counts, seed_changes=self.seed_changes + other.seed_changes)
+
+
+def read_log(root: Path) -> GitAnswer:
+    """The newest commits below a folder with the paths they changed, for ``parse_log``."""
+    for renames in ("-M", "-M100%"):  # a partial clone has no contents to compare: exact renames only
+        answer = ask_git(
+            root, "log", "--no-merges", "--no-show-signature", "--no-ext-diff", "--no-textconv", "--no-color",
+            "--name-status", "-z", renames, "-l400", "--full-history", "--relative", f"--max-count={MAX_COMMITS}",
+            "--format=%x01", "HEAD", "--", ".", timeout_s=_TIMEOUT_S,
+        )  # fmt: skip
+        if not answer.problem:
+            return answer
+    is_new = ask_git(root, "rev-list", "--max-count=1", "--all", timeout_s=_TIMEOUT_S) == GitAnswer()
+    return GitAnswer(problem="the repository has no commits yet") if is_new else answer
+
+
+def parse_log(log: bytes, prefix: str = "") -> Iterator[list[Change]]:
+    """The changes of each commit, in the log's order (newest first). Pure.
+
+    Args:
+        log: What ``read_log`` answered.
+        prefix: What stands before each path: the folder of the log, with a slash at its end.
+    """
+    tokens = (token.removeprefix("\n") for token in log.decode("utf-8", "surrogateescape").split("\0"))
+    changes: list[Change] = []
+    for token in tokens:
+        if _STATUS.fullmatch(token):
+            old = next(tokens, "")
+            new = next(tokens, "") if token[0] in "RC" else old
+            changes.append(Change(status=token[0], old=prefix + old, new=prefix + new))
+        elif token.startswith(_MARK):
+            yield changes
+            changes = []
+    yield changes
+
+
+def co_changes(
+    commits: Iterable[Collection[Change]], seeds: Collection[str], counts_as_source: Callable[[str], bool]
+) -> CoChanges:
+    """Counts co-changes with any seed; a renamed file keeps its past under its present name. Pure.
+
+    Args:
+        commits: Newest first.
+        seeds: Present paths of the seeds.
+        counts_as_source: Which paths are counted at all; a seed always is.
+    """
+    wanted = frozenset(seeds)
+    present: dict[str, str] = {}  # path at this point of the history -> path today
+    counts: Counter[str] = Counter()
+    seed_changes = 0
+    for changes in commits:
+        paths = {
+            present.get(change.new, change.new)
+            for change in changes
+            if change.status != "D" and (change.new in wanted or counts_as_source(change.new))
+        }
+        touched = paths & wanted
+        if touched and len(paths) <= MAX_FILES:
+            seed_changes += 1
+            counts.update(paths - wanted)
+        present |= {change.old: present.get(change.new, change.new) for change in changes if change.status == "R"}
+    return CoChanges(counts=counts, seed_changes=seed_changes)
+
+
+_CLOSED = re.compile(r"warning: could not open directory '(.*?)(?:/': (.*))?")  # git cuts a long line
+_SUBMODULE = "160000"
+_SPARSE = "S"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkTree:
+    """The files of a folder as git lists them; all paths from the folder, with forward slashes.
+
+    Attributes:
+        common: Real path of the repository's own folder, which all its work trees share; empty with a problem.
+        is_top: Whether the folder is the top of the work tree.
+        files: Files and links, tracked or neither tracked nor ignored; they need not be there.
+        sparse: Those of them that a sparse checkout leaves out.
+        submodules: Folders of submodules, checked out or not.
+        nested: Folders of repositories within, which git does not track.
+        closed: Folder that cannot be read -> why.
+        warnings: What else git warns of.
+        problem: Why git lists nothing, in one line; empty where it lists.
+    """
+
+    common: str = ""
+    is_top: bool = True
+    files: tuple[str, ...] = ()
+    sparse: frozenset[str] = frozenset()
+    submodules: tuple[str, ...] = ()
+    nested: tuple[str, ...] = ()
+    closed: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def read_work_tree(folder: Path) -> WorkTree:
+    """Asks git what it lists below a folder."""
+    place = ask_git(
+        folder, "rev-parse", "--is-inside-work-tree", "--git-common-dir", "--show-prefix", timeout_s=_TIMEOUT_S
+    )
+    is_inside, common, prefix = [*os.fsdecode(place.output).split("\n", 2), "", ""][:3]
+    if place.problem or is_inside != "true":  # a repository may say that its work tree is another folder
+        return WorkTree(problem=place.problem or "the folder is not in the repository's work tree")
+    listing = ask_git(
+        folder, "ls-files", "-z", "-t", "--stage", "--cached", "--others", "--exclude-standard", timeout_s=_TIMEOUT_S
+    )
+    return _parsed(listing, os.path.realpath(folder / common), is_top=not prefix.strip("\n"))
+
+
+def _parsed(answer: GitAnswer, common: str, *, is_top: bool) -> WorkTree:
+    """What ``git ls-files -t --stage`` writes, ``H 100644 HASH 0<tab>PATH``, or ``? PATH`` where untracked. Pure."""
+    if answer.problem:
+        return WorkTree(problem=answer.problem)
+    files: dict[str, None] = {}
+    sparse, submodules, nested = set[str](), dict[str, None](), []
+    for entry in os.fsdecode(answer.output).split("\0"):
+        tag, _, rest = entry.partition(" ")
+        if tag == "?":
+            if rest.endswith("/"):
+                nested.append(rest.removesuffix("/"))
+            else:
+                files.setdefault(rest)
+        elif rest:
+            mode, path = rest.partition(" ")[0], rest.partition("\t")[2]
+            (submodules if mode == _SUBMODULE else files).setdefault(path)
+            if tag == _SPARSE:
+                sparse.add(path)
+    found = [match for line in answer.warnings if (match := _CLOSED.fullmatch(line))]
+    return WorkTree(
+        common=common,
+        is_top=is_top,
+        files=tuple(files),
+        sparse=frozenset(sparse),
+        submodules=tuple(submodules),
+        nested=tuple(nested),
+        closed={match[1]: match[2] or "" for match in found},
+        warnings=tuple(line for line in answer.warnings if not _CLOSED.fullmatch(line)),
+    )

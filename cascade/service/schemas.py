@@ -1,0 +1,263 @@
+"""What the service takes and gives as JSON, as its OpenAPI document describes it.
+
+Answers are written by ``Report.as_dict`` and its like; the models of answers only describe them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from cascade.config.item_rows import ItemRow
+from cascade.errors import ItemError
+from cascade.evaluation.metrics import counted
+from cascade.items import Item, Task
+from cascade.report import Status
+from cascade.service.http_errors import UNFIT, RefusedError
+from cascade.service.settings import ServiceSettings
+from cascade.stages import Source
+from cascade.tree import Cascade
+
+_DAY_MS = 86_400_000.0
+_MODEL = "SHA-256 of the base model's file; server and name of its model where servers answer everything."
+_ADAPTERS = "Adapter -> SHA-256 of its file, or the server, its base model and what it calls the adapter."
+
+
+class Given(BaseModel):
+    """What a caller sends; keys that are not known are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TaskRow(Given):
+    """A task, and the files it starts from."""
+
+    task: str = Field(min_length=1, description="What is to be done, in plain words.")
+    seeds: tuple[str, ...] = Field((), description="Paths of the files the work starts from; most important first.")
+
+    def read(self, settings: ServiceSettings, above: str = "") -> Task:
+        """The pure form.
+
+        Raises:
+            RefusedError: A text is too long, or the task is blank.
+        """
+        check_text(self.task, f"{above}task", settings)
+        check_text(", ".join(self.seeds), f"{above}seeds", settings)
+        if not self.task.strip():
+            field = f"{above}task"
+            raise RefusedError(UNFIT, f"{field}: is blank. Say in a sentence what is to be done.", field)
+        return Task(text=self.task, seeds=self.seeds)
+
+
+def _number(value: Any) -> Any:
+    """A number that is written as one; pydantic takes texts and truth values for numbers."""
+    if isinstance(value, str | bool):
+        msg = "must be a number"
+        raise ValueError(msg)  # noqa: TRY004 - pydantic turns no other error into an answer
+    return value
+
+
+class CascadeCall(TaskRow):
+    """A task with the items that a cascade is to label."""
+
+    items: tuple[ItemRow, ...] = Field(description="The candidates, ids unique; may be empty.")
+    budget_ms: Annotated[float, BeforeValidator(_number)] | None = Field(
+        None, gt=0, le=_DAY_MS, allow_inf_nan=False, description="Milliseconds it may take; what is cut short is so."
+    )
+    depth: Annotated[int, BeforeValidator(_number)] | None = Field(
+        None, ge=1, le=1_000, description="Most stages that an item passes."
+    )
+
+    def read_items(self, cascade: Cascade, settings: ServiceSettings) -> list[Item]:
+        """The items in pure form.
+
+        Args:
+            cascade: What will be asked of them.
+            settings: How many there may be, and how long their texts.
+
+        Raises:
+            RefusedError: There are too many, or one cannot be asked; names the field.
+        """
+        most = settings.max_items
+        if len(self.items) > most:
+            given = counted(len(self.items), "item is", "items are")
+            detail = f"items: {given} given; allowed are {most:,}. Send them in several requests."
+            raise RefusedError(UNFIT, detail, "items")
+        found, first = [], dict[str, int]()
+        for place, row in enumerate(self.items):
+            field = f"items.{place}"
+            before = first.setdefault(row.id, place)
+            if before != place:
+                detail = f"{field}.id: {row.id!r} is the id of items.{before} as well; ids must be unique."
+                raise RefusedError(UNFIT, detail, f"{field}.id")
+            found.append(read_item(row, field, settings))
+            _check_tiers(found[-1], field, cascade)
+        return found
+
+
+def read_item(row: ItemRow, field: str, settings: ServiceSettings) -> Item:
+    """An item in pure form.
+
+    Args:
+        row: What was given.
+        field: Where it stands in the body.
+        settings: How long its texts may be.
+
+    Raises:
+        RefusedError: It cannot be asked; names the field.
+    """
+    for name in ("id", "kind", "name", "signature", "doc"):
+        check_text(getattr(row, name), f"{field}.{name}", settings)
+    for name in ("evidence", "tiers"):
+        check_text(" ".join(getattr(row, name)), f"{field}.{name}", settings)
+    if row.group is not None:
+        check_text(" ".join((row.group.name, *row.group.evidence)), f"{field}.group", settings)
+    try:
+        return row.item()
+    except ItemError as error:
+        raise RefusedError(UNFIT, f"{field}: {error}", field) from error
+
+
+def _check_tiers(item: Item, field: str, cascade: Cascade) -> None:
+    try:
+        for stage in cascade.stages:
+            stage.tiers_of(item)
+    except ItemError as error:
+        raise RefusedError(UNFIT, f"{field}.tiers: {error}", f"{field}.tiers") from error
+
+
+def check_text(text: str, field: str, settings: ServiceSettings) -> None:
+    """Refuse a text that is too long.
+
+    Raises:
+        RefusedError: Names the field.
+    """
+    if len(text) > settings.max_text:
+        detail = f"{field}: has {len(text)} characters; allowed are {settings.max_text}. Send less of it."
+        raise RefusedError(UNFIT, detail, field)
+
+
+class StepBody(BaseModel):
+    """One question that was put to an item, or what a prior stage settled, and the answer."""
+
+    stage: str
+    tier: str | None = Field(None, description="Only where the stage asks by tier.")
+    adapter: str = Field(description="Empty for a prior stage, which asks no model.")
+    p_yes: float = Field(description="Probability of yes among yes and no.")
+    p_calibrated: float | None = Field(None, description="Only where tuning found a curve: the honest p(yes).")
+    threshold: float = Field(description="Yes from here on; of a prior stage that said no, the lower one.")
+    answer: bool
+
+
+class DecisionBody(BaseModel):
+    """One item's label and how it was reached."""
+
+    id: str
+    label: str
+    status: Status
+    steps: Sequence[StepBody]
+    p_label: float | None = Field(None, description="Only where it was cut short: how likely the label is.")
+    cause: str | None = Field(None, description="Only where a server could not answer: why.")
+
+
+class StatsBody(BaseModel):
+    """What a request cost."""
+
+    items: int
+    calls: int
+    calls_per_item: float
+    calls_speculative: int
+    decode_calls: int
+    adapter_swaps: int
+    tokens_decoded: int
+    tokens_reused: int
+    elapsed_ms: float
+    prompt_ms: float
+    decode_ms: float
+    predicted_ms: float
+
+
+class ProvenanceBody(BaseModel):
+    """What produced the answers; reports of equal provenance can be compared."""
+
+    model: str = Field(description=_MODEL)
+    adapters: dict[str, str] = Field(description=_ADAPTERS)
+    prompt_format: str
+    label_tokens: tuple[int, int] = Field(description="Of yes and no; -1 for both where no model file is at hand.")
+
+
+class ReportBody(BaseModel):
+    """All decisions of a request, in the order of its items, with what they cost."""
+
+    decisions: Sequence[DecisionBody]
+    stats: StatsBody
+    provenance: ProvenanceBody
+
+
+class QuestionBody(BaseModel):
+    """What a stage asks."""
+
+    tier: str | None = Field(None, description="Only where the stage asks by tier.")
+    marker: str = Field(description="What stands for it behind every item.")
+    wording: str
+    adapter: str
+    threshold: float
+    negated: str | None = Field(None, description="The opposite question, where an audit asks it.")
+
+
+class TargetBody(BaseModel):
+    """Where an answer leads: either to a stage or to a label."""
+
+    stage: str | None = None
+    label: str | None = None
+
+
+class PriorStageBody(BaseModel):
+    """What settles clear items before the first question, and asks no model."""
+
+    name: str
+    source: Source = Field(description='"evidence": a logistic model of its facts; "caller": the item\'s `prior`.')
+    lower: float = Field(description="Items of a lower p take `no`.")
+    upper: float = Field(description="Items of this p or a higher one take `yes`; all others are asked.")
+    yes: TargetBody
+    no: TargetBody
+
+
+class StageBody(BaseModel):
+    """One yes/no question of a cascade."""
+
+    name: str
+    combine: str = Field(description="How the answers of several tiers make one.")
+    questions: Sequence[QuestionBody]
+    yes: TargetBody
+    no: TargetBody
+
+
+class CascadeBody(BaseModel):
+    """A cascade that the service answers."""
+
+    name: str
+    instructions: str
+    labels: Sequence[str]
+    dropped: str = Field(description="The label of what does not matter.")
+    prior_stage: PriorStageBody | None = Field(None, description="Null where the cascade has none.")
+    stages: Sequence[StageBody]
+
+
+class CascadesBody(BaseModel):
+    """All cascades that the service answers."""
+
+    cascades: Sequence[CascadeBody]
+
+
+class HealthBody(BaseModel):
+    """Whether the service answers, and with what."""
+
+    status: str = Field(description='"ok", or "failed" when the engine takes no more requests.')
+    version: str
+    model: str = Field(description=_MODEL)
+    adapters: dict[str, str] = Field(description=_ADAPTERS)
+    prompt_format: str
+    cascades: Sequence[str]

@@ -1,0 +1,209 @@
+"""A stage: one yes/no question, perhaps worded for each tier, and where its answers lead. Immutable, pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from cascade.arguments import is_real, one_of, refuse, text
+from cascade.errors import ItemError
+from cascade.items import Item
+from cascade.probability import Curve
+from cascade.profile import Prior
+
+BASE = "base"
+"""Adapter name that means none: the base model answers."""
+
+SERVED = ""
+"""Lineage of adapters on servers: what stands before their questions is the server's business and not kept here."""
+
+ANY_TIER = ""
+"""Tier of a question that is asked of every item alike."""
+
+
+class Combine(StrEnum):
+    """How the answers of several tiers make one.
+
+    ``any``: yes if one tier's p reaches that tier's threshold.
+    ``mean``: yes if the mean p reaches the mean threshold.
+    ``max``: yes if the highest p reaches the threshold of the tier that gave it.
+    """
+
+    ANY = "any"
+    MEAN = "mean"
+    MAX = "max"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a stage asks of one tier.
+
+    Attributes:
+        marker: A word or two that follows the item and names the question.
+        wording: The question in full, listed in the task's prefix.
+        adapter: Name of the LoRA adapter that answers; ``base`` for none.
+        threshold: The answer is yes when p(yes) is at least this; in (0, 1).
+        negated: The opposite question in full, which `cascade audit` asks too; empty for none.
+        curve: What makes its p(yes) honest; None where nobody has measured it. Answers do not depend on it.
+
+    Raises:
+        InputError: A value is of another type; the cascade refuses a threshold outside (0, 1).
+    """
+
+    marker: str
+    wording: str
+    adapter: str
+    threshold: float
+    negated: str = ""
+    curve: Curve | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("marker", "wording", "adapter", "negated"):
+            text(f"The {name} of a question", getattr(self, name))
+        if not is_real(self.threshold):
+            refuse(f"The threshold of question {self.marker!r}", self.threshold, "a number between 0 and 1 is needed")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an answer leads: to another stage, or to a label.
+
+    Raises:
+        InputError: The name is no text.
+    """
+
+    name: str
+    is_label: bool
+
+    def __post_init__(self) -> None:
+        text("The name of a target", self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One yes/no question of a cascade.
+
+    Attributes:
+        name: Unique in its cascade.
+        questions: By tier; a stage that does not ask by tier has one, under ``ANY_TIER``.
+        yes: Where yes leads.
+        no: Where no leads.
+        combine: How an item found by several tiers is answered.
+
+    Raises:
+        InputError: A value is of another type.
+    """
+
+    name: str
+    questions: Mapping[str, Question]
+    yes: Target
+    no: Target
+    combine: Combine = Combine.ANY
+
+    def __post_init__(self) -> None:
+        of = f"of stage {text('The name of a stage', self.name)!r}"
+        one_of(f"questions {of}", self.questions, Mapping, "a dict from tier to Question is needed")
+        for tier, question in self.questions.items():
+            one_of(f"questions {of}, tier {tier!r},", question, Question, "a Question is needed")
+        for name in ("yes", "no"):
+            one_of(f"{name} {of}", getattr(self, name), Target, "a Target is needed")
+        one_of(f"combine {of}", self.combine, Combine, f"a Combine is needed: {', '.join(Combine)}")
+
+    @property
+    def is_tiered(self) -> bool:
+        """Whether each tier has a question of its own."""
+        return ANY_TIER not in self.questions
+
+    def question(self, tier: str) -> Question:
+        """The question put to an item of a tier."""
+        return self.questions[tier]
+
+    def tiers_of(self, item: Item) -> tuple[str, ...]:
+        """The tiers under which an item is asked.
+
+        Raises:
+            ItemError: The stage asks by tier and the item has none, or one that it does not know.
+        """
+        if not self.is_tiered:
+            return (ANY_TIER,)
+        unknown = [tier for tier in item.tiers if tier not in self.questions]
+        if unknown or not item.tiers:
+            msg = (
+                f"Item {item.id!r} has tiers {list(item.tiers)}; stage {self.name!r} asks by tier and knows "
+                f"{', '.join(self.questions)}. Give the item one or more of these."
+            )
+            raise ItemError(msg)
+        return item.tiers
+
+    def is_yes(self, scores: Mapping[str, float]) -> bool:
+        """The stage's answer from p(yes) by tier, never empty; see ``Combine``."""
+        if self.combine is Combine.MEAN:
+            threshold = sum(self.questions[tier].threshold for tier in scores) / len(scores)
+            return sum(scores.values()) / len(scores) >= threshold
+        if self.combine is Combine.MAX:
+            tier = max(scores, key=lambda name: scores[name])
+            return scores[tier] >= self.questions[tier].threshold
+        return any(p_yes >= self.questions[tier].threshold for tier, p_yes in scores.items())
+
+    def target(self, *, answer: bool) -> Target:
+        """Where an answer leads."""
+        return self.yes if answer else self.no
+
+
+LOWER, UPPER = "lower", "upper"
+"""The two thresholds of a prior stage, where those of other stages go by tier."""
+
+
+class Source(StrEnum):
+    """Where the p of a prior stage comes from.
+
+    ``evidence``: a logistic model of the item's facts; an item without evidence that it weighs is left to the model.
+    ``caller``: the item's own ``prior``; an item without one is left to the model.
+    """
+
+    EVIDENCE = "evidence"
+    CALLER = "caller"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriorStage:
+    """What stands before a cascade's first question and costs no call.
+
+    Attributes:
+        name: Unique in its cascade.
+        lower: Below this p the item takes ``no``; 0 for none.
+        upper: From this p on it takes ``yes``; 1 for none but those that are certain.
+        yes: Where likely items go.
+        no: Where unlikely items go.
+        source: Where p comes from.
+        prior: The logistic model; None where the caller's own number is used.
+    """
+
+    name: str
+    lower: float
+    upper: float
+    yes: Target
+    no: Target
+    source: Source = Source.EVIDENCE
+    prior: Prior | None = None
+
+    def p_matters(self, item: Item) -> float | None:
+        """P that an item matters, in [0, 1]; None where nothing is known."""
+        if self.source is Source.CALLER:
+            return item.prior
+        return self.prior.p_matters(item) if self.prior is not None and self.prior.knows(item) else None
+
+    def answer(self, p_matters: float | None) -> bool | None:
+        """Yes, no, or None where the first question is asked."""
+        if p_matters is None or self.lower <= p_matters < self.upper:
+            return None
+        return p_matters >= self.upper
+
+    def threshold(self, *, answer: bool) -> float:
+        """The threshold that decided."""
+        return self.upper if answer else self.lower
+
+    def target(self, *, answer: bool) -> Target:
+        """Where an answer leads."""
+        return self.yes if answer else self.no

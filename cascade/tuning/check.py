@@ -1,0 +1,185 @@
+"""Whether a promise still holds on new labelled tasks. Pure numpy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.evaluation.metrics import Figure
+from cascade.evaluation.replay import Replay, own_thresholds
+from cascade.evaluation.scored import ScoredTasks
+from cascade.evaluation.targets import Gauge, Measure, Unit, figure_of
+from cascade.tree import Cascade
+from cascade.tuning.risk import betting_p, tasks_needed
+
+Losses = Callable[[float], NDArray[np.float64]]
+"""A level -> a loss in [0, 1] for each task, whose mean is above 1 - level just where the measure is below it."""
+
+_N_HALVINGS = 10
+_SPARE = 1e-3  # nearer to what was promised nobody waits for the tasks that would tell
+_SEED = 19390101
+
+
+class Verdict(StrEnum):
+    """What new tasks say of a promise.
+
+    ``holds``: it is confirmed anew.
+    ``broken``: the mean is below what was promised, by more than chance.
+    ``unclear``: there are too few tasks to say.
+    """
+
+    HOLDS = "holds"
+    BROKEN = "broken"
+    UNCLEAR = "unclear"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promised:
+    """What was promised.
+
+    Attributes:
+        level: The least mean, in (0, 1).
+        measure: Of what.
+        unit: What the mean is over.
+        largest: The most items that count in one task, where it is over rows.
+    """
+
+    level: float
+    measure: Measure = Measure.RECALL
+    unit: Unit = Unit.TASK
+    largest: int = 1
+
+    def __str__(self) -> str:
+        """In words."""
+        what = f"a {self.figure.words} of at least {self.level:g}"
+        return what if self.unit is Unit.TASK else f"{what}, if no task has more than {self.largest} that count"
+
+    @property
+    def figure(self) -> Figure:
+        """The name of what was promised."""
+        return figure_of(self.measure, self.unit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptPromise:
+    """A promise on new tasks.
+
+    Attributes:
+        promised: What was promised.
+        measured: The mean of the new tasks; None without any that have one.
+        low: Lower end of its interval, which is wrong with a chance of at most alpha / 2.
+        high: Upper end, likewise.
+        n_tasks: Tasks that have the measure.
+        p_broken: Of "the mean is at least what was promised".
+        p_holds: Of "the mean is below it".
+        verdict: Broken or holds where that p-value is at most alpha / 2.
+        n_needed: Where that is unclear, about how many such tasks would tell; None where what was measured is too near
+            to what was promised for any number.
+        largest: The most items that count in one new task; 0 where nobody counted.
+    """
+
+    promised: Promised
+    measured: float | None
+    low: float
+    high: float
+    n_tasks: int
+    p_broken: float
+    p_holds: float
+    verdict: Verdict
+    n_needed: int | None = None
+    largest: int = 0
+
+    @property
+    def is_outgrown(self) -> bool:
+        """Whether a new task has more items that count than a promise over rows allows for."""
+        return self.promised.unit is Unit.ROW and self.largest > self.promised.largest
+
+
+def kept_promise(
+    cascade: Cascade,
+    scored: ScoredTasks,
+    promised: Promised,
+    alpha: float,
+    priors: NDArray[np.float64] | None = None,
+    seed: int = _SEED,
+) -> KeptPromise:
+    """A promise on new labelled tasks.
+
+    Args:
+        cascade: With the thresholds that the promise is about.
+        scored: The tasks.
+        promised: What was promised.
+        alpha: The chance of a wrong verdict, half of it for either side.
+        priors: What the prior stage goes by for each row, as ``priors_of`` gives it; None without such a stage.
+        seed: Decides the order in which tasks are bet on, so that the order given does not matter.
+    """
+    gauge = Gauge(cascade, scored, promised.measure, promised.unit)
+    counts = gauge.counts(Replay(cascade, scored, priors).labels(own_thresholds(cascade)))
+    largest, order = max(promised.largest, gauge.largest), np.random.default_rng(seed).permutation(gauge.n_tasks)
+    measured = float(gauge.means(counts)[0]) if gauge.n_tasks else None
+    found = judged(lambda level: gauge.losses(counts, level, largest)[order, 0], measured, promised, alpha)
+    return replace(found, largest=gauge.largest)
+
+
+def judged(losses: Losses, measured: float | None, promised: Promised, alpha: float) -> KeptPromise:
+    """A promise by the losses of tasks, in an order that does not depend on them.
+
+    Args:
+        losses: The losses at each level.
+        measured: The mean; None without tasks.
+        promised: What was promised.
+        alpha: The chance of a wrong verdict, half of it for either side.
+    """
+    half = alpha / 2
+
+    def p_broken(level: float) -> float:
+        return betting_p(1 - losses(level), level, half)
+
+    def p_holds(level: float) -> float:
+        return betting_p(losses(level), 1 - level, half)
+
+    broken, holds = p_broken(promised.level), p_holds(promised.level)
+    low, high = 0.0, 1.0
+    if measured is not None:
+        high = _halved(measured, 1.0, lambda level: p_broken(level) <= half)
+        low = _halved(measured, 0.0, lambda level: p_holds(level) <= half)
+    verdict = Verdict.BROKEN if broken <= half else Verdict.HOLDS if holds <= half else Verdict.UNCLEAR
+    return KeptPromise(
+        promised=promised,
+        measured=measured,
+        low=low,
+        high=high,
+        n_tasks=losses(promised.level).size,
+        p_broken=broken,
+        p_holds=holds,
+        verdict=verdict,
+        n_needed=_needed(losses(promised.level), promised.level, half) if verdict is Verdict.UNCLEAR else None,
+    )
+
+
+def _needed(losses: NDArray[np.float64], level: float, half: float) -> int | None:
+    """How many tasks would tell.
+
+    Fewer than those with which a level can be confirmed if nothing is lost tell nothing of it. From there on it is as
+    many as a bet needs to win 1 / half, whose wealth grows by spare ** 2 / (2 * variance) a task.
+    """
+    least = tasks_needed(level, half)
+    if losses.size < least:
+        return least
+    spare = abs(1 - level - float(losses.mean()))
+    if spare < _SPARE:
+        return None
+    return max(losses.size + 1, math.ceil(2 * math.log(1 / half) * float(losses.var()) / spare**2))
+
+
+def _halved(inside: float, outside: float, is_refuted: Callable[[float], bool]) -> float:
+    """Where levels begin to be refuted on the way outwards, a little beyond; ``outside`` where none is."""
+    for _ in range(_N_HALVINGS if inside != outside else 0):  # no level lies beyond a mean of 0 or 1
+        middle = (inside + outside) / 2
+        inside, outside = (inside, middle) if is_refuted(middle) else (middle, outside)
+    return outside

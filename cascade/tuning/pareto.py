@@ -1,0 +1,148 @@
+"""Vectors of thresholds to test, laid on tasks that are not tested: the best of each level, from the safest on. Pure.
+
+Thresholds are changed one at a time, each to the best of all its values, for many prices of the measure in turn; then
+in pairs near the level that is wished for. All outcomes that are met are kept, and those that no other beats in both
+measure and cost make the path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cascade.evaluation.scored import Key
+from cascade.evaluation.targets import Array
+from cascade.tuning.surface import Line, Places, Surface
+
+_PRICES = np.geomspace(8, 0.05, 12)
+_MOST_TURNS = 4
+_NUDGES = (-8, -3, -1, 1, 3, 8)
+_N_ROUNDS = 2
+_N_SPOTS = 4
+_MOST_VECTORS = 240
+
+Advance = Callable[[float], object]
+"""Told of the share of the work that is done, in [0, 1]."""
+
+
+@dataclass(slots=True)
+class _Pool:
+    """Everything that was met on the way.
+
+    Attributes:
+        surface: Where it was met.
+        values: The measure; one array for each line.
+        costs: The cost, likewise.
+        lines: Where each line runs: the places before, its way, and its places.
+    """
+
+    surface: Surface
+    values: list[Array] = field(default_factory=list)
+    costs: list[Array] = field(default_factory=list)
+    lines: list[tuple[Places, Key, np.ndarray]] = field(default_factory=list)
+
+    def add(self, places: Places, way: Key) -> Line:
+        """Follow a way, and keep what nothing else of it beats."""
+        line = self.surface.line(places, way)
+        chosen = _unbeaten(line.values, line.costs)
+        self.values.append(line.values[chosen])
+        self.costs.append(line.costs[chosen])
+        self.lines.append((dict(places), way, chosen))
+        return line
+
+    def front(self) -> tuple[Array, Array, list[Places]]:
+        """What nothing beats: measures, falling; costs, falling; and places."""
+        values, costs = np.concatenate(self.values), np.concatenate(self.costs)
+        line = np.repeat(np.arange(len(self.lines)), [part.size for part in self.values])
+        place = np.concatenate([chosen for _, _, chosen in self.lines])
+        chosen = _unbeaten(values, costs)
+        places = []
+        for row in chosen:
+            others, way, _ = self.lines[line[row]]
+            places.append(self.surface.moved(others, way, int(place[row])))
+        return values[chosen], costs[chosen], places
+
+
+def _unbeaten(values: Array, costs: Array) -> np.ndarray:
+    """Places of what nothing else beats in both, by values that fall."""
+    order = np.lexsort((costs, -values))
+    best = np.minimum.accumulate(np.append(np.inf, costs[order][:-1]))
+    return order[costs[order] < best]
+
+
+def best_of_each_level(
+    surface: Surface, starts: list[Places], level: float, spread: float, advance: Advance = lambda _: None
+) -> tuple[Array, list[Places]]:
+    """The vectors that nothing beats, from the highest measure down to a little below ``level``.
+
+    Args:
+        surface: The tasks that are searched.
+        starts: Where to begin.
+        level: What is wished for; the path is finest around it.
+        spread: How far from it a vector may lie that is chosen in the end, such as its standard error.
+        advance: Told of the share of the work that is done.
+
+    Returns:
+        Their measures, falling, and their places.
+    """
+    pool = _Pool(surface)
+    n_steps = 2 * len(starts) * _PRICES.size + _N_ROUNDS * _N_SPOTS
+    done = 0
+    for start in starts:
+        places = dict(start)
+        for price in np.concatenate((_PRICES, _PRICES[::-1])):
+            places = _descended(places, float(price), level, pool)
+            done += 1
+            advance(done / n_steps)
+    for _ in range(_N_ROUNDS):
+        values, _, found = pool.front()
+        for mark in level + spread * np.linspace(0, 3, _N_SPOTS):
+            _pairs(found[int(np.abs(values - mark).argmin())], pool)
+            done += 1
+            advance(done / n_steps)
+    values, _, found = pool.front()
+    floor = min(level - (1 - level) / 2, values[0])
+    chosen = _spaced(values, spread / 20, floor)
+    return values[chosen], [found[at] for at in chosen]
+
+
+def _descended(start: Places, price: float, level: float, pool: _Pool) -> Places:
+    """Where no single threshold makes the cost with a price on the measure lower."""
+    places, before = dict(start), dict[Key, int]()
+    unit, here = 0.0, np.inf
+    for _ in range(_MOST_TURNS):
+        if before == places:
+            break
+        before = dict(places)
+        for way in pool.surface.ways:
+            line = pool.add(places, way)
+            unit = unit or float(line.costs[np.isfinite(line.costs)].max()) / (1 - level)
+            aims = line.costs - price * unit * line.values
+            if aims.min() < here:
+                here = float(aims.min())
+                places = pool.surface.moved(places, way, int(aims.argmin()))
+    return places
+
+
+def _pairs(places: Places, pool: _Pool) -> None:
+    """Every threshold moved a little, and for each move every other one to all its values."""
+    for key, grid in pool.surface.grids.items():
+        for nudge in _NUDGES:
+            moved = places | {key: int(np.clip(places[key] + nudge, 0, grid.size - 1))}
+            for other in pool.surface.ways:
+                if other != key and (other in pool.surface.grids or other[0] != key[0]):
+                    pool.add(moved, other)
+
+
+def _spaced(values: Array, least: float, floor: float) -> list[int]:
+    """Places of values, falling, that lie apart and above a floor."""
+    chosen: list[int] = []
+    gap = max(least, float(values[0] - floor) / _MOST_VECTORS)
+    for at, value in enumerate(values):
+        if value < floor:
+            break
+        if not chosen or values[chosen[-1]] - value >= gap:
+            chosen.append(at)
+    return chosen
