@@ -3,7 +3,7 @@
     python -m benchmarks.anytime FILE... [--cascade precision] [--share 0.5] [--config my.toml] [--json]
 
 Every labelled task is run in full, and then with a share of the time that this very run took, on one
-engine with the cascade's outlook as it is and on one whose outlook has no prior; they take turns.
+engine with the cascade's profile as it is and on one whose profile has no prior; they take turns.
 Prints, for each, the recall of what matters in full and in the share, their ratio, and which share
 of the items that matter and that the full run kept were kept again.
 """
@@ -79,8 +79,8 @@ class Found:
 def engine(config: Config, cascade: str, *, has_prior: bool) -> Engine:
     """An engine with one cascade."""
     tree = config.cascades()[cascade]
-    outlook = tree.outlook if has_prior else replace(tree.outlook, prior=None)
-    cascades = {cascade: replace(tree, outlook=outlook)}
+    profile = tree.profile if has_prior else replace(tree.profile, prior=None)
+    cascades = {cascade: replace(tree, profile=profile)}
     return Engine(open_backend(config, cascades), cascades, config.model.limits.limits())
 
 

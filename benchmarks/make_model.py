@@ -85,7 +85,7 @@ def write_set(folder: Path, kind: str = "BF16", geometry: Geometry | None = None
     for at, name in enumerate(_QUESTIONS):
         write_adapter(folder / f"{name}-activated.gguf", geometry, seed=at, invocation=(_ask_token(),))
         write_adapter(folder / f"{name}-plain.gguf", geometry, seed=at)
-    cascades = questions_alone_text(outlook=False, is_elsewhere=False).partition(
+    cascades = questions_alone_text(profile=False, is_elsewhere=False).partition(
         "[cascade."
     )  # the rest says nothing of this model
     for form in ("activated", "plain"):

@@ -30,17 +30,17 @@ def questions_alone(config: Config = SHIPPED) -> Config:
 CASCADES = questions_alone().cascades()
 
 
-def questions_alone_text(*, outlook: bool, is_elsewhere: bool) -> str:
+def questions_alone_text(*, profile: bool, is_elsewhere: bool) -> str:
     """The shipped config's text without prior stages and the files of thresholds.
 
     Args:
-        outlook: Whether the outlooks stay.
+        profile: Whether the profiles stay.
         is_elsewhere: Whether files are named by their whole paths, for a config in another folder.
     """
     path = shipped_config()
     text = path.read_text(encoding="utf-8")
     text = re.sub(r'^\[\[cascade\.\w+\.stages\]\]\nkind = "prior"\n(?:.+\n)+\n', "", text, flags=re.MULTILINE)
-    keys = "thresholds" if outlook else "thresholds|outlook"
+    keys = "thresholds" if profile else "thresholds|profile"
     text = re.sub(rf'^(?:{keys}) = ".*\n', "", text, flags=re.MULTILINE)
     for file in (*path.parent.glob("*.gguf"), *path.parent.glob("*.toml")) if is_elsewhere else ():
         text = text.replace(f'"{file.name}"', f'"{file}"')
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     file: Path = parser.parse_args(arguments).file
-    file.write_text(questions_alone_text(outlook=True, is_elsewhere=True), encoding="utf-8")
+    file.write_text(questions_alone_text(profile=True, is_elsewhere=True), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         ServerError,
     )
     from cascade.items import Group, Item, Task
-    from cascade.profile import Outlook, Prior
+    from cascade.profile import Prior, Profile
     from cascade.prompt import Limits
     from cascade.report import Decision, Provenance, Report, Statistics, Status, Step
     from cascade.stages import BASE, Combine, Question, Stage, Target
@@ -59,10 +59,10 @@ __all__ = [
     "Limits",
     "ModelFileError",
     "Observer",
-    "Outlook",
     "OverloadError",
     "Prior",
     "Probe",
+    "Profile",
     "Provenance",
     "Question",
     "Report",
@@ -93,7 +93,7 @@ _NAMES = {
     "InputError ItemError ModelFileError OverloadError ServerError",
     "cascade.items": "Group Item Task",
     "cascade.engine.observer": "Observer SeenWave",
-    "cascade.profile": "Outlook Prior",
+    "cascade.profile": "Profile Prior",
     "cascade.prompt": "Limits",
     "cascade.report": "Decision Provenance Report Statistics Status Step",
     "cascade.stages": "BASE Combine Question Stage Target",

@@ -54,17 +54,17 @@ class Prior:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
+class Profile:
     """What labelled data say of a cascade; everything may be absent.
 
     Attributes:
         pass_rates: Stage -> share of the items it is asked of that it answers with yes.
-        leaves: Stage -> label -> share of the items that reach the stage whose true label it is.
+        label_shares: Stage -> label -> share of the items that reach the stage whose true label it is.
         prior: How likely an item matters before it is asked anything.
     """
 
     pass_rates: Mapping[str, float] = field(default_factory=dict)
-    leaves: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    label_shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     prior: Prior | None = None
 
     def pass_rate(self, stage: str) -> float:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from cascade.arguments import one_of, text, texts
 from cascade.errors import ConfigError
-from cascade.profile import Outlook
+from cascade.profile import Profile
 from cascade.stages import ANY_TIER, BASE, PriorStage, Question, Source, Stage, Target
 
 _ROUNDING = 0.01  # how far shares that sum to 1 may be off
@@ -27,9 +27,9 @@ class Cascade:
         stages: The first is asked first.
         dropped: The label of items that do not matter; recall counts all others. The first label
             when not given.
-        outlook: What labelled data say of its items.
+        profile: What labelled data say of its items.
         prior_stage: What stands before the first stage and asks no model; None for nothing. One that goes by evidence
-            and has no prior of its own takes the outlook's; where there is none, it has to be tuned first.
+            and has no prior of its own takes the profile's; where there is none, it has to be tuned first.
 
     Raises:
         ConfigError: The stages do not form a cascade; the message names key and remedy.
@@ -41,7 +41,7 @@ class Cascade:
     labels: tuple[str, ...]
     stages: tuple[Stage, ...]
     dropped: str = ""
-    outlook: Outlook = field(default_factory=Outlook)
+    profile: Profile = field(default_factory=Profile)
     prior_stage: PriorStage | None = None
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ class Cascade:
             self._check_stage(stage)
         self._check_cycles(self.first, (), set())
         self._check_reach()
-        self._check_outlook()
+        self._check_profile()
         if self.prior_stage is not None:
             self._check_prior_stage(self.prior_stage)
 
@@ -167,7 +167,7 @@ class Cascade:
         object.__setattr__(self, "stages", tuple(one_of(f"stages {of}", self.stages, Iterable, "a tuple is needed")))
         for at, stage in enumerate(self.stages):
             one_of(f"stages[{at}] {of}", stage, Stage, "a Stage is needed")
-        one_of(f"outlook {of}", self.outlook, Outlook, "an Outlook is needed")
+        one_of(f"profile {of}", self.profile, Profile, "a Profile is needed")
         one_of(f"prior_stage {of}", self.prior_stage, (PriorStage, NoneType), "a PriorStage is needed, or None")
 
     def _check_names(self) -> None:
@@ -210,20 +210,20 @@ class Cascade:
                     f"{key}.{answer}", f"leads to unknown {kind} {target.name!r}", f"Known are {', '.join(known)}"
                 )
 
-    def _check_outlook(self) -> None:
+    def _check_profile(self) -> None:
         names = [stage.name for stage in self.stages]
-        for key, table in (("pass_rates", self.outlook.pass_rates), ("leaves", self.outlook.leaves)):
+        for key, table in (("pass_rates", self.profile.pass_rates), ("label_shares", self.profile.label_shares)):
             for name in table:
                 if name not in names:
-                    self._refuse(f"outlook.{key}", f"there is no stage {name!r}", f"Known are {', '.join(names)}")
-        for name, leaves in self.outlook.leaves.items():
-            unknown = [label for label in leaves if label not in self.labels]
+                    self._refuse(f"profile.{key}", f"there is no stage {name!r}", f"Known are {', '.join(names)}")
+        for name, label_shares in self.profile.label_shares.items():
+            unknown = [label for label in label_shares if label not in self.labels]
             if unknown:
                 problem = f"there is no label {unknown[0]!r}"
-                self._refuse(f"outlook.leaves.{name}", problem, f"Known are {', '.join(self.labels)}")
-            if abs(sum(leaves.values()) - 1) > _ROUNDING:
-                problem = f"the shares sum to {sum(leaves.values()):.3f}"
-                self._refuse(f"outlook.leaves.{name}", problem, "Let them sum to 1")
+                self._refuse(f"profile.label_shares.{name}", problem, f"Known are {', '.join(self.labels)}")
+            if abs(sum(label_shares.values()) - 1) > _ROUNDING:
+                problem = f"the shares sum to {sum(label_shares.values()):.3f}"
+                self._refuse(f"profile.label_shares.{name}", problem, "Let them sum to 1")
 
     def _check_prior_stage(self, stage: PriorStage) -> None:
         key = f"stages.{stage.name}"
@@ -234,7 +234,7 @@ class Cascade:
             problem = f"lower {stage.lower} and upper {stage.upper} are not 0 <= lower <= upper <= 1"
             self._refuse(key, problem, "Between the two the first question is asked")
         if stage.source is Source.EVIDENCE and stage.prior is None:
-            object.__setattr__(self, "prior_stage", replace(stage, prior=self.outlook.prior))
+            object.__setattr__(self, "prior_stage", replace(stage, prior=self.profile.prior))
 
     def check_is_tuned(self) -> None:
         """Refuse a prior stage that goes by evidence and has nothing that weighs it; it can be tuned, but not run.
@@ -244,9 +244,9 @@ class Cascade:
         """
         stage = self.prior_stage
         if stage is not None and stage.source is Source.EVIDENCE and stage.prior is None:
-            problem = "goes by evidence, and neither thresholds nor an outlook has a prior that weighs it"
+            problem = "goes by evidence, and neither thresholds nor a profile has a prior that weighs it"
             remedy = (
-                "Name thresholds that `cascade tune --out` wrote or an outlook that `cascade depth --out` wrote, or "
+                "Name thresholds that `cascade tune --out` wrote or a profile that `cascade depth --out` wrote, or "
                 f'set prior_source = "caller" under [cascade.{self.name}]'
             )
             self._refuse(f"stages.{stage.name}", problem, remedy)

@@ -9,13 +9,13 @@ from benchmarks.shipped import CASCADES, SHIPPED, questions_alone, questions_alo
 __all__ = ["CASCADES", "SHIPPED", "questions_alone", "shipped_text", "write_shipped"]
 
 
-def shipped_text(*, outlook: bool = True) -> str:
+def shipped_text(*, profile: bool = True) -> str:
     """The shipped config's text without prior stages and thresholds, for another folder.
 
     Args:
-        outlook: Whether the outlooks stay.
+        profile: Whether the profiles stay.
     """
-    return questions_alone_text(outlook=outlook, is_elsewhere=True)
+    return questions_alone_text(profile=profile, is_elsewhere=True)
 
 
 def write_shipped(path: Path, **thresholds: Path | str) -> Path:

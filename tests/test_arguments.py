@@ -23,7 +23,7 @@ from cascade import (
     Item,
     ItemError,
     Limits,
-    Outlook,
+    Profile,
     Question,
     ScriptedBackend,
     Stage,
@@ -60,7 +60,7 @@ def _stage(**fields: Any) -> Stage:
 
 def _cascade(**fields: Any) -> Cascade:
     given: dict[str, Any] = {"name": "c", "instructions": "i", "labels": ("a", "b"), "stages": (_stage(),)}
-    return Cascade(**(given | {"outlook": Outlook()} | fields))
+    return Cascade(**(given | {"profile": Profile()} | fields))
 
 
 @pytest.mark.parametrize("value", [HUGE, -HUGE, WIDE, 0, -1, math.nan, math.inf, True, "100", [5], Fraction(0), 1j])
@@ -163,7 +163,7 @@ def test_lists_are_taken_for_tuples() -> None:
         (_cascade, {"labels": "ab"}, "labels of cascade 'c' is 'ab'; a tuple of texts"),
         (_cascade, {"stages": (5,)}, r"stages\[0\] of cascade 'c' is 5; a Stage"),
         (_cascade, {"stages": 5}, "stages of cascade 'c' is 5"),
-        (_cascade, {"outlook": None}, "outlook of cascade 'c' is None; an Outlook"),
+        (_cascade, {"profile": None}, "profile of cascade 'c' is None; a Profile"),
         (_cascade, {"instructions": None}, "instructions of cascade 'c' is None"),
         (Engine.open, {"config": 5}, "config is 5; a Config"),
         (Engine, {"backend": _backend(), "cascades": [CASCADES["precision"]]}, "cascades is "),

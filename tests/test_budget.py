@@ -27,13 +27,13 @@ from cascade import (
 )
 from cascade.backends.base import Scores, Stop, Wave
 from cascade.budget import NO_LIMIT, budget_of
-from cascade.config.profile import read_outlook, write_outlook
+from cascade.config.profile import read_profile, write_profile
 from cascade.engine.admission import Rules
 from cascade.engine.engine import EngineSettings, settings_of
 from cascade.engine.item_state import Walk
 from cascade.engine.online_profile import Expectation
 from cascade.engine.request import Request
-from cascade.profile import Outlook, Prior
+from cascade.profile import Prior, Profile
 from cascade.stages import Target
 from cascade.tree import Cascade
 from tests.requests import files, plain_items
@@ -41,12 +41,12 @@ from tests.shipped import CASCADES, shipped_text
 
 PRECISION, SCOPE = CASCADES["precision"], CASCADES["scope"]
 ADAPTERS = frozenset({"relevant", "primary", "supporting", "dependency", "co_change", "metadata"})
-LEAVES = {
+LABEL_SHARES = {
     "relevant": {"excluded": 0.7, "primary": 0.15, "supporting": 0.1, "type_context": 0.05},
     "primary": {"excluded": 0.2, "primary": 0.5, "supporting": 0.2, "type_context": 0.1},
     "supporting": {"excluded": 0.2, "primary": 0.1, "supporting": 0.4, "type_context": 0.3},
 }
-KNOWN = replace(PRECISION, outlook=Outlook(pass_rates={"relevant": 0.3, "primary": 0.4}, leaves=LEAVES))
+KNOWN = replace(PRECISION, profile=Profile(pass_rates={"relevant": 0.3, "primary": 0.4}, label_shares=LABEL_SHARES))
 
 
 def _engine(settings: EngineSettings | None = None, cascade: Cascade = KNOWN, **fields: object) -> Engine:
@@ -97,13 +97,13 @@ def test_none_is_no_limit_and_config_is_the_configs() -> None:
     assert budget_of(own, NO_LIMIT) is own
 
 
-def test_leaves_come_from_the_outlook_or_from_pass_rates() -> None:
-    """Without an outlook every answer is as likely yes as no."""
-    plain, known = Expectation(replace(PRECISION, outlook=Outlook())), Expectation(KNOWN)
-    assert plain.leaves(PRECISION.first) == {
+def test_leaves_come_from_the_profile_or_from_pass_rates() -> None:
+    """Without a profile every answer is as likely yes as no."""
+    plain, known = Expectation(replace(PRECISION, profile=Profile())), Expectation(KNOWN)
+    assert plain.label_shares(PRECISION.first) == {
         "primary": 0.25, "supporting": 0.125, "type_context": 0.125, "excluded": 0.5,
     }  # fmt: skip
-    assert known.leaves(PRECISION.first) == LEAVES["relevant"]
+    assert known.label_shares(PRECISION.first) == LABEL_SHARES["relevant"]
     assert known.likeliest(KNOWN.stage("primary")) == ("primary", 0.5)
     reach = {entry.stage.name: (entry.probability, entry.further) for entry in known.reach(KNOWN.first)}
     assert reach == {"relevant": (1.0, 0), "primary": (0.3, 1), "supporting": (pytest.approx(0.18), 2)}
@@ -111,7 +111,7 @@ def test_leaves_come_from_the_outlook_or_from_pass_rates() -> None:
 
 
 def test_pass_rates_follow_what_stages_answer() -> None:
-    """The outlook's rate gives way to the engine's own requests."""
+    """The profile's rate gives way to the engine's own requests."""
     known = Expectation(KNOWN)
     for _ in range(100):
         known.learn(KNOWN.first, answer=True)
@@ -125,7 +125,7 @@ def test_pass_rates_follow_what_stages_answer() -> None:
 def test_an_items_prior_weighs_the_first_stages_leaves() -> None:
     """The caller's own comes first, then the prior's, then that of all alike; later stages know better."""
     prior = Prior(bias=-1.0, weights={"match9": 3.0, "tier:dependency": 1.0, "group:seed": 2.0, "kind:file": 0.5})
-    known = Expectation(replace(KNOWN, outlook=replace(KNOWN.outlook, prior=prior)))
+    known = Expectation(replace(KNOWN, profile=replace(KNOWN.profile, prior=prior)))
     item = Item(id="1", kind="file", name="a", evidence=("match9", "new"), tiers=("dependency",))
     assert known.p_matters(item) == pytest.approx(1 / (1 + math.exp(-3.5)))
     assert known.p_matters(replace(item, prior=0.25)) == 0.25
@@ -140,11 +140,11 @@ def test_an_items_prior_weighs_the_first_stages_leaves() -> None:
 def test_items_of_which_nothing_is_known_are_no_finds() -> None:
     """With no time for any call they get the commonest label, with its base rate, and not what the bias alone says."""
     shipped = CASCADES["precision"]
-    assert shipped.outlook.prior
+    assert shipped.profile.prior
     blank = Item(id="1", kind="function", name="f")
-    assert shipped.outlook.prior.p_matters(blank) > 0.5
+    assert shipped.profile.prior.p_matters(blank) > 0.5
     expected = Expectation(shipped)
-    base = 1 - expected.leaves(shipped.first)["excluded"]
+    base = 1 - expected.label_shares(shipped.first)["excluded"]
     assert expected.p_matters(blank) == pytest.approx(base)
     walk = Walk(blank, expected, shipped.first, p_matters=expected.p_matters(blank))
     walk.give_up()
@@ -188,7 +188,7 @@ def test_a_cut_after_a_sure_answer_tells_that_something_was_asked() -> None:
     item = Item(id="1", kind="file", name="a", tiers=("dependency", "metadata"))
     below, out = Target("relevant", is_label=False), Target("excluded", is_label=True)
     first = replace(SCOPE.first, name="tiers", yes=below, no=out)
-    cascade = replace(PRECISION, outlook=Outlook(), stages=(first, *PRECISION.stages))
+    cascade = replace(PRECISION, profile=Profile(), stages=(first, *PRECISION.stages))
     walk = Walk(item, Expectation(cascade), cascade.first)
     walk.take(cascade.first, "metadata", 0.99)
     walk.give_up()
@@ -201,7 +201,7 @@ def test_a_depth_holds_whatever_was_asked_ahead() -> None:
     below, kept, out = Target("tiers", is_label=False), Target("kept", is_label=True), Target("out", is_label=True)
     first = replace(PRECISION.first, yes=below, no=out)
     second = replace(SCOPE.first, name="tiers", yes=kept, no=out)
-    cascade = replace(SCOPE, labels=("out", "kept"), dropped="out", stages=(first, second), outlook=Outlook())
+    cascade = replace(SCOPE, labels=("out", "kept"), dropped="out", stages=(first, second), profile=Profile())
     walk = Walk(item, Expectation(cascade), first, most=1)
     walk.take(second, "metadata", 0.99)
     walk.take(first, "", 0.99)
@@ -300,7 +300,7 @@ def test_a_caller_that_leaves_stops_the_wave_that_it_alone_waits_for() -> None:
 def test_budgets_come_from_the_config(tmp_path: Path) -> None:
     """A cascade's budget holds where the caller says nothing."""
     path = tmp_path / "map.toml"
-    text = shipped_text(outlook=False)
+    text = shipped_text(profile=False)
     assert "[cascade.precision]\n" in text
     text = text.replace("[cascade.precision]\n", "[cascade.precision]\nbudget_ms = 250\nmax_depth = 2\n")
     path.write_text(f'{text}\n[engine]\nmax_requests = 3\noverload = "refuse"\nspeculate = false\n', encoding="utf-8")
@@ -318,16 +318,16 @@ def test_budgets_come_from_the_config(tmp_path: Path) -> None:
         ("budget_ms = 0", "cascade.precision.budget_ms"),
         ("budget_ms = nan", "cascade.precision.budget_ms"),
         ("max_depth = 0", "cascade.precision.max_depth"),
-        ("outlook = { pass_rates = { nobody = 0.5 } }", "no stage 'nobody'"),
-        ("outlook = { pass_rates = { relevant = 1.0 } }", "pass_rates.relevant"),
-        ("outlook = { leaves = { relevant = { nothing = 1.0 } } }", "no label 'nothing'"),
-        ("outlook = { leaves = { relevant = { primary = 0.5 } } }", "sum to 0.500"),
-        ('outlook = "absent.toml"', "cannot be read"),
+        ("profile = { pass_rates = { nobody = 0.5 } }", "no stage 'nobody'"),
+        ("profile = { pass_rates = { relevant = 1.0 } }", "pass_rates.relevant"),
+        ("profile = { label_shares = { relevant = { nothing = 1.0 } } }", "no label 'nothing'"),
+        ("profile = { label_shares = { relevant = { primary = 0.5 } } }", "sum to 0.500"),
+        ('profile = "absent.toml"', "cannot be read"),
     ],
 )
 def test_a_config_says_which_key_is_wrong(line: str, message: str, tmp_path: Path) -> None:
-    """Budgets and outlooks are checked like everything else."""
-    kept = shipped_text(outlook=False).splitlines()
+    """Budgets and profiles are checked like everything else."""
+    kept = shipped_text(profile=False).splitlines()
     kept.insert(kept.index("[cascade.precision]") + 1, line)
     path = tmp_path / "map.toml"
     path.write_text("\n".join(kept), encoding="utf-8")
@@ -335,16 +335,16 @@ def test_a_config_says_which_key_is_wrong(line: str, message: str, tmp_path: Pat
         read_config(path)
 
 
-def test_an_outlook_survives_its_file(tmp_path: Path) -> None:
+def test_an_profile_survives_its_file(tmp_path: Path) -> None:
     """What is written is read again, whatever the names."""
     prior = Prior(bias=-1.5, weights={'odd "fact" \\ ü\n': 0.25, "match9": -1.0})
-    outlook = replace(KNOWN.outlook, prior=prior)
-    path = tmp_path / "precision.outlook.toml"
-    write_outlook(outlook, path, "written by a test")
-    assert read_outlook(path).outlook() == outlook
+    profile = replace(KNOWN.profile, prior=prior)
+    path = tmp_path / "precision.profile.toml"
+    write_profile(profile, path, "written by a test")
+    assert read_profile(path).profile() == profile
     path.write_text("[prior]\nbias = 'high'\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"prior\.bias"):
-        read_outlook(path)
+        read_profile(path)
 
 
 def test_more_requests_than_allowed_are_refused_at_once() -> None:

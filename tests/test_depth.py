@@ -16,16 +16,16 @@ from cascade.backends.scripted import ByteTokenizer
 from cascade.cli import main
 from cascade.cli.depth import choice_in_words
 from cascade.cli.output import ExitCode
-from cascade.config.profile import read_outlook
+from cascade.config.profile import read_profile
 from cascade.dataset import Labelled
 from cascade.errors import ConfigError, InputError
 from cascade.evaluation.depth import SHARES, Certainty, DepthStudy, Level, Runs, Terms, points_per_ms
 from cascade.evaluation.metrics import macro_f1
 from cascade.evaluation.single_call import label_starts
-from cascade.profile import Outlook
+from cascade.profile import Profile
 from tests.shipped import CASCADES
 
-PRECISION = replace(CASCADES["precision"], outlook=Outlook())
+PRECISION = replace(CASCADES["precision"], profile=Profile())
 ADAPTERS = frozenset({"relevant", "primary", "supporting", "dependency", "co_change", "metadata"})
 SYMBOLS = {"read_config": "primary", "Config": "type_context", "open_socket": "excluded", "find": "supporting"}
 
@@ -153,8 +153,8 @@ def test_a_study_runs_every_depth() -> None:
     assert [entry.accuracy for entry in found.levels][1:] == [2 / 4, 2 / 4]
     assert [entry.recall_over_rows for entry in found.levels] == pytest.approx([2 / 3] * 3)
     assert all(entry.predicted_ms > 0 for entry in found.levels)
-    assert found.outlook.pass_rates == {"relevant": 3.5 / 5, "primary": 1.5 / 4, "supporting": 1.5 / 3}
-    assert found.outlook.leaves["primary"] == {
+    assert found.profile.pass_rates == {"relevant": 3.5 / 5, "primary": 1.5 / 4, "supporting": 1.5 / 3}
+    assert found.profile.label_shares["primary"] == {
         "excluded": 1.5 / 5, "primary": 1.5 / 5, "supporting": 1.5 / 5, "type_context": 0.5 / 5,
     }  # fmt: skip
     rows = found.as_dict(Terms(price=0.0), level(0, 0.0, 1.0))["depths"]
@@ -207,8 +207,8 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_the_command_measures_and_learns(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Depths 0 to 3 and every budget as JSON; what it writes is an outlook that fits the cascade."""
-    out = tmp_path / "precision.outlook.toml"
+    """Depths 0 to 3 and every budget as JSON; what it writes is a profile that fits the cascade."""
+    out = tmp_path / "precision.profile.toml"
     command = ["depth", "--cascade", "precision", "--data", str(data), "--out", str(out), "--json"]
     assert main(command) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
@@ -218,9 +218,9 @@ def test_the_command_measures_and_learns(data: Path, tmp_path: Path, capsys: pyt
     assert [row["share"] for row in found["anytime"]] == list(SHARES)
     assert found["choice"]["price"] == 1.0
     assert (found["choice"]["verdict"], found["choice"]["tasks_needed"]) == ("unclear", 6)
-    learned = read_outlook(out)
+    learned = read_profile(out)
     assert learned.pass_rates["relevant"] == pytest.approx(found["learned"]["pass_rates"]["relevant"], abs=1e-4)
-    assert sum(learned.leaves["relevant"].values()) == pytest.approx(1, abs=1e-3)
+    assert sum(learned.label_shares["relevant"].values()) == pytest.approx(1, abs=1e-3)
 
 
 def test_the_command_names_the_depth(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -124,7 +124,7 @@ def test_thresholds_of_the_base_can_be_replaced_and_left_away(tmp_path: Path) ->
     assert asked_at(config) == {MINE}
     without = read_config(over(tmp_path, '[cascade.precision]\nthresholds = ""', extends="shipped"))
     assert without.cascade["precision"].thresholds is None
-    assert without.cascade["precision"].outlook is not None
+    assert without.cascade["precision"].profile is not None
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from cascade.budget import Budget
 from cascade.engine.online_profile import Expectation
 from cascade.evaluation.features import KEPT_SHARE, LEAST_SEEN, FactTable
 from cascade.evaluation.prior_fit import Examples, fit_prior, prior_auc
-from cascade.profile import Outlook
+from cascade.profile import Profile
 from tests.requests import plain_items
 from tests.shipped import CASCADES
 
@@ -107,8 +107,8 @@ def test_the_ranking_is_measured_on_other_tasks() -> None:
 
 def test_an_item_that_was_passed_on_keeps_a_label_that_is_still_open() -> None:
     """Most that pass a low threshold do not matter, yet an item that passed it does not count as excluded."""
-    leaves = {"primary": {"excluded": 0.5, "primary": 0.1, "supporting": 0.3, "type_context": 0.1}}
-    cascade = replace(PRECISION, outlook=Outlook(leaves=leaves))
+    label_shares = {"primary": {"excluded": 0.5, "primary": 0.1, "supporting": 0.3, "type_context": 0.1}}
+    cascade = replace(PRECISION, profile=Profile(label_shares=label_shares))
     assert Expectation(cascade).likeliest(cascade.stage("primary")) == ("supporting", 0.3)
     backend = ScriptedBackend({"relevant": 0.9, "primary": 0.9, "supporting": 0.9}, frozenset(cascade.adapters()))
     with Engine(backend, {"precision": cascade}) as engine:

@@ -244,7 +244,7 @@ def _mixed(config: Config) -> Config:
     kept = target.model_copy(update={"label": "kept"})
     stages.append(stages[0].model_copy(update={"name": "d", "adapter": BASE, "yes": kept}))
     cascade = config.cascade["precision"].model_copy(
-        update={"stages": tuple(stages), "labels": ("excluded", "kept"), "dropped": "excluded", "outlook": None}
+        update={"stages": tuple(stages), "labels": ("excluded", "kept"), "dropped": "excluded", "profile": None}
     )
     return config.model_copy(update={"cascade": config.cascade | {"mixed": cascade}})
 

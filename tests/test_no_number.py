@@ -17,7 +17,7 @@ from cascade import (
     BackendError,
     Engine,
     ModelFileError,
-    Outlook,
+    Profile,
     ScriptedBackend,
     read_config,
     shipped_config,
@@ -321,7 +321,7 @@ def test_a_question_asked_ahead_fails_only_who_needs_it(relevant: float) -> None
         replace(stage, questions={"": replace(stage.question(""), adapter=BASE, marker=marker)})
         for stage, marker in zip(CASCADES["precision"].stages, "abc", strict=True)
     )
-    cascade = replace(CASCADES["precision"], stages=stages, outlook=Outlook())
+    cascade = replace(CASCADES["precision"], stages=stages, profile=Profile())
     backend = ScriptedBackend(lambda _, prompt: relevant if prompt.endswith("a") else math.nan, frozenset())
     with Engine(backend, {"precision": cascade}) as engine:
         if relevant < 0.5:

@@ -129,10 +129,10 @@ def test_a_file_is_not_read_and_written_at_once(tmp_path: Path, capsys: pytest.C
     assert data.read_bytes() == before
 
 
-def test_outlooks_and_pictures_of_other_tasks_are_not_replaced(
+def test_profiles_and_pictures_of_other_tasks_are_not_replaced(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An outlook says what it was learned from; one that does not, and pictures, are replaced by force alone."""
+    """A profile says what it was learned from; one that does not, and pictures, are replaced by force alone."""
     config = write_data(tmp_path / "a.jsonl", 2)[5:7]
     write_data(tmp_path / "b.jsonl", 3)
     out, pictures = tmp_path / "x.toml", tmp_path / "plots"
@@ -142,7 +142,7 @@ def test_outlooks_and_pictures_of_other_tasks_are_not_replaced(
     first = out.read_text(encoding="utf-8")
     capsys.readouterr()
     assert main([*command, str(tmp_path / "b.jsonl")]) == ExitCode.BAD_INPUT
-    assert "holds an outlook already, made for something else (other: tasks)" in capsys.readouterr().err
+    assert "holds a profile already, made for something else (other: tasks)" in capsys.readouterr().err
     assert out.read_text(encoding="utf-8") == first
     out.write_text("[pass_rates]\n", encoding="utf-8")
     assert main([*command, str(tmp_path / "a.jsonl")]) == ExitCode.BAD_INPUT

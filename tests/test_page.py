@@ -39,7 +39,7 @@ from cascade.evaluation.metrics import calibration_error
 from cascade.evaluation.replay import Replay, replay
 from cascade.evaluation.scored import Origin, ScoredTasks
 from cascade.evaluation.scoring import described, score_tasks
-from cascade.profile import Outlook, Prior
+from cascade.profile import Prior, Profile
 from cascade.stages import ANY_TIER, Combine, PriorStage, Source, Stage, Target
 from cascade.tree import Cascade
 from tests.browser import NAMES, find_browser, look
@@ -96,7 +96,7 @@ def three_labels() -> Cascade:
                 no=Target("read", is_label=True),
             ),
         ),
-        outlook=Outlook(prior=Prior(bias=-1.0, weights={"match": 1.0})),
+        profile=Profile(prior=Prior(bias=-1.0, weights={"match": 1.0})),
     )
 
 
@@ -146,7 +146,7 @@ class Seen(HTMLParser):
 
 
 def tiered() -> Cascade:
-    """The same with two tiers in the first stage, a prior stage before it, and an outlook."""
+    """The same with two tiers in the first stage, a prior stage before it, and a profile."""
     cascade = three_labels()
     first, second = cascade.stages
     return replace(
@@ -156,7 +156,9 @@ def tiered() -> Cascade:
             second,
         ),
         prior_stage=PriorStage(name="known", lower=0.2, upper=0.8, yes=first.yes, no=first.no, source=Source.CALLER),
-        outlook=Outlook(leaves={"a": {"drop": 0.5, "read": 0.2, "change": 0.3}, "b": {"read": 0.7, "change": 0.3}}),
+        profile=Profile(
+            label_shares={"a": {"drop": 0.5, "read": 0.2, "change": 0.3}, "b": {"read": 0.7, "change": 0.3}}
+        ),
     )
 
 

@@ -18,8 +18,8 @@ from cascade import (
     Engine,
     InputError,
     Item,
-    Outlook,
     Prior,
+    Profile,
     ScriptedBackend,
     Status,
     Task,
@@ -42,14 +42,14 @@ def stage(name: str, yes: Target) -> Stage:
     return Stage(name=name, questions={ANY_TIER: question}, yes=yes, no=NO)
 
 
-def cascade(prior_stage: PriorStage | None, outlook: Outlook | None = None) -> Cascade:
+def cascade(prior_stage: PriorStage | None, profile: Profile | None = None) -> Cascade:
     """Two stages, one after the other."""
     return Cascade(
         name="c",
         instructions="i",
         labels=("drop", "keep"),
         stages=(stage("a", Target("b", is_label=False)), stage("b", KEEP)),
-        outlook=outlook or Outlook(),
+        profile=profile or Profile(),
         prior_stage=prior_stage,
     )
 
@@ -138,13 +138,13 @@ def test_a_probe_does_not_pass_it() -> None:
             engine.probe("t", ITEMS, "c", "prior")
 
 
-def test_evidence_is_weighed_by_its_own_prior_or_by_the_outlook() -> None:
+def test_evidence_is_weighed_by_its_own_prior_or_by_the_profile() -> None:
     """The item's own number does not count there; an item without evidence that it weighs is left to the model."""
     own = Prior(bias=-6.0, weights={"match": 6.0, "small": -1.0, "kind:function": 3.0})
     by_evidence = replace(CALLER, source=Source.EVIDENCE)
     matched = Item(id="1", kind="function", name="f", evidence=("match",), prior=0.0)
     other, unknown = replace(matched, evidence=("small",)), replace(matched, evidence=("never seen",))
-    for found in (cascade(replace(by_evidence, prior=own)), cascade(by_evidence, Outlook(prior=own))):
+    for found in (cascade(replace(by_evidence, prior=own)), cascade(by_evidence, Profile(prior=own))):
         prior_stage = found.prior_stage
         assert prior_stage
         answers = [prior_stage.answer(prior_stage.p_matters(item)) for item in (matched, other, unknown)]
@@ -192,11 +192,11 @@ def with_table(tmp_path: Path, before: str) -> Path:
 
 
 def test_it_comes_from_a_config(tmp_path: Path) -> None:
-    """First, with the prior of the outlook; nowhere else, and with no other keys."""
+    """First, with the prior of the profile; nowhere else, and with no other keys."""
     path = with_table(tmp_path, "relevant")
     found = read_config(path).cascades()["precision"]
     assert found.prior_stage
-    assert (found.prior_stage.lower, found.prior_stage.prior) == (0.01, found.outlook.prior)
+    assert (found.prior_stage.lower, found.prior_stage.prior) == (0.01, found.profile.prior)
     assert found.first.name == "relevant"
     with pytest.raises(ConfigError, match=r'cascade\.precision\.stages: one of kind "prior" stands at place 2'):
         read_config(with_table(tmp_path, "primary"))
@@ -216,7 +216,7 @@ def extending(folder: Path, *lines: str) -> Path:
     return path
 
 
-BARE = ('thresholds = ""', 'outlook = ""')
+BARE = ('thresholds = ""', 'profile = ""')
 
 
 def test_a_check_finds_a_prior_that_nothing_weighs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -224,13 +224,13 @@ def test_a_check_finds_a_prior_that_nothing_weighs(tmp_path: Path, capsys: pytes
     path = extending(tmp_path, *BARE)
     assert main(["config", "check", str(path)]) == ExitCode.BAD_INPUT
     told = " ".join(capsys.readouterr().err.split())
-    assert f"{path}: cascade.precision.stages.prior: goes by evidence, and neither thresholds nor an outlook" in told
+    assert f"{path}: cascade.precision.stages.prior: goes by evidence, and neither thresholds nor a profile" in told
     assert 'set prior_source = "caller" under [cascade.precision]' in told
     assert main(["config", "show", "precision", "--config", str(path)]) == ExitCode.DONE
     shown = capsys.readouterr().out
     assert "nothing weighs it: has to be tuned first" in shown
     assert "below 0" not in shown
-    assert f"From {path}: cascade.precision.thresholds, cascade.precision.outlook" in " ".join(shown.split())
+    assert f"From {path}: cascade.precision.thresholds, cascade.precision.profile" in " ".join(shown.split())
 
 
 def test_a_source_needs_no_copy_of_the_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

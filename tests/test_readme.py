@@ -47,7 +47,7 @@ def test_sessions_run() -> None:
 def test_the_config_reads(tmp_path: Path) -> None:
     """The example config is a config, alone and with what budgets and a prior stage add to it."""
     text, _, prior, more, servers = blocks("toml")
-    (tmp_path / "files.outlook.toml").write_text(
+    (tmp_path / "files.profile.toml").write_text(
         "[pass_rates]\nrelevant = 0.2\n[prior]\nbias = -2.0\n", encoding="utf-8"
     )
     path = tmp_path / "my.toml"
@@ -59,7 +59,7 @@ def test_the_config_reads(tmp_path: Path) -> None:
         config = read_config(path)
         assert list(config.cascades()) == ["files"]
     assert config.cascade["files"].budget().ms == 250
-    assert config.cascades()["files"].outlook.pass_rate("relevant") == 0.2
+    assert config.cascades()["files"].profile.pass_rate("relevant") == 0.2
 
 
 def test_a_config_that_extends_another_reads(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from cascade.engine.online_profile import Expectation
 from cascade.engine.planner import Planner, Room, Terms
 from cascade.engine.request import Request, new_request
 from cascade.engine.scheduler import LONG_PATIENCE_S, PATIENCE_S, Schedule, by_depth, last_moment
-from cascade.profile import Outlook
+from cascade.profile import Profile
 from cascade.prompt import FORMATS, Limits, PromptBuilder
 from cascade.report import Provenance
 from cascade.stages import BASE
@@ -28,7 +28,7 @@ from tests.shipped import CASCADES
 ADAPTERS = ("relevant", "primary", "supporting")
 PRECISION = CASCADES["precision"]
 RATES = {"relevant": 0.35, "primary": 0.45, "supporting": 0.5}
-CASCADE = replace(PRECISION, outlook=Outlook(pass_rates=RATES))
+CASCADE = replace(PRECISION, profile=Profile(pass_rates=RATES))
 PROVENANCE = Provenance(model="", adapters=dict.fromkeys(ADAPTERS, ""), prompt_format="", label_tokens=(0, 1))
 BUILDER = PromptBuilder(FORMATS["embedded"], ByteTokenizer(), Limits(task=60, seed=10, group=20, item=40))
 ACTIVATED = dict.fromkeys((BASE, *ADAPTERS), BASE)

@@ -36,8 +36,8 @@ def tuned(config: Config) -> Config:
     file = locked(QUESTIONS["precision"], 0.25).model_dump()
     file["thresholds"] |= SETTLES
     file["calibration"] = {"relevant": {"": CURVE}}
-    assert cascade.outlook.prior
-    prior = cascade.outlook.prior
+    assert cascade.profile.prior
+    prior = cascade.profile.prior
     file["prior"] = PriorConfig(bias=prior.bias, weights=dict(prior.weights))
     file["made_for"] = MadeForConfig(
         model=made_by.model,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cascade import BASE, Cascade, Engine, Outlook
+from cascade import BASE, Cascade, Engine, Profile
 from cascade.backends.costs import Costs
 from cascade.backends.llama.open import open_backend
 from cascade.backends.scripted import ByteTokenizer
@@ -32,7 +32,7 @@ def _under(adapter: str) -> Cascade:
     """The shipped cascade with one adapter, or none, for all of its stages."""
     return replace(
         PRECISION,
-        outlook=Outlook(),
+        profile=Profile(),
         stages=tuple(
             replace(stage, questions={"": replace(stage.question(""), adapter=adapter)}) for stage in PRECISION.stages
         ),
@@ -77,7 +77,7 @@ def test_an_item_of_several_tiers_is_asked_ahead_once() -> None:
     tiers = {tier: replace(question, adapter=BASE) for tier, question in first.questions.items()}
     below, out = Target("relevant", is_label=False), Target("excluded", is_label=True)
     stages = (replace(first, name="tiers", questions=tiers, yes=below, no=out), *_under(BASE).stages)
-    cascade = replace(PRECISION, outlook=Outlook(), stages=stages)
+    cascade = replace(PRECISION, profile=Profile(), stages=stages)
     plan = _plan(cascade, 1, Costs(), tiers=tuple(tiers))
     asked = [(job.stage.name, job.tier) for job in plan.jobs]
     assert len(asked) == len(set(asked)) == len(tiers) + 3

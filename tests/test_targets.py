@@ -168,8 +168,8 @@ def test_a_replay_adds_prices_up() -> None:
 
 
 def with_prior_stage(tmp_path: Path, thresholds: Path) -> Path:
-    """The shipped config without an outlook, with a prior stage, and with thresholds that need not be there."""
-    text = shipped_text(outlook=False)
+    """The shipped config without a profile, with a prior stage, and with thresholds that need not be there."""
+    text = shipped_text(profile=False)
     text = text.replace("[cascade.precision]\n", f'[cascade.precision]\nthresholds = "{thresholds}"\n')
     stage = '[[cascade.precision.stages]]\nkind = "prior"\nyes = { stage = "primary" }\nno = { label = "excluded" }\n\n'
     at = text.index('[[cascade.precision.stages]]\nname = "relevant"')

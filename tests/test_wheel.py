@@ -16,9 +16,9 @@ from hatchling.builders.wheel import WheelBuilder
 ROOT = Path(__file__).parent.parent
 TABLES = (
     "map.toml",
-    "precision.outlook.toml",
+    "precision.profile.toml",
     "precision.thresholds.toml",
-    "scope.outlook.toml",
+    "scope.profile.toml",
     "scope.thresholds.toml",
 )
 
@@ -66,7 +66,7 @@ def test_a_wheel_carries_the_package_and_the_shipped_set(project: Path) -> None:
 
 
 def test_a_wheel_can_be_built_before_there_are_adapters(project: Path) -> None:
-    """Without GGUF files the wheel has the map, its outlooks and thresholds alone."""
+    """Without GGUF files the wheel has the map, its profiles and thresholds alone."""
     shipped = {f"cascade/shipped/{name}" for name in TABLES}
     assert {name for name in files(wheel(project)) if "shipped" in name} == shipped
 

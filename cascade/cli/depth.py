@@ -21,10 +21,10 @@ from cascade.cli.output import (
     progress,
     results,
 )
-from cascade.cli.outputs import ForceOption, Output, check_distinct, outlook_output, refuse_others, refuse_pictures
+from cascade.cli.outputs import ForceOption, Output, check_distinct, profile_output, refuse_others, refuse_pictures
 from cascade.cli.score_file import DataOption, FilesArgument, data_files, labelled_tasks, origin_of
 from cascade.cli.tables import Sheet
-from cascade.config.profile import MadeForConfig, write_outlook
+from cascade.config.profile import MadeForConfig, write_profile
 from cascade.config.schema import Config, read_config, shipped_config
 from cascade.dataset import Labelled
 from cascade.engine.engine import Engine
@@ -51,7 +51,7 @@ def depth(  # noqa: PLR0913 - the command line's options
     budget: Annotated[
         float | None, typer.Option(help="Milliseconds a request may take: the deepest depth that fits, at any price.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write what was learned, for a cascade's key `outlook`.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write what was learned, for a cascade's key `profile`.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Folder for pictures: depth and anytime.")] = None,
     force: ForceOption = False,
     thresholds: ThresholdsOption = None,
@@ -64,7 +64,7 @@ def depth(  # noqa: PLR0913 - the command line's options
     settings = read_config(config or shipped_config(), {cascade: thresholds})
     budget_option(budget)
     terms = Terms.of(price, budget, settings.engine.price)
-    output = outlook_output(out, force=force)
+    output = profile_output(out, force=force)
     check_distinct([output], paths)
     if plot is not None:
         prepare(plot)  # a run that takes minutes must not end in an import error
@@ -75,7 +75,7 @@ def depth(  # noqa: PLR0913 - the command line's options
     if out is not None:
         n_tasks, n_items = counted(figures["tasks"], "labelled task"), counted(figures["items"], "item")
         source = f"From {n_tasks} with {n_items}, by `cascade depth`."
-        write_outlook(found.findings.outlook, out, source, MadeForConfig(**asdict(found.origin)))
+        write_profile(found.findings.profile, out, source, MadeForConfig(**asdict(found.origin)))
         note(f"wrote {out}")
     if plot is not None:
         for path in write_depth_plots(figures, plot):

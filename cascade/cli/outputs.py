@@ -11,7 +11,7 @@ from typing import Annotated, Self
 import typer
 
 from cascade.audit.html.page import PAGE, page_origin
-from cascade.config.profile import read_outlook
+from cascade.config.profile import read_profile
 from cascade.config.thresholds import read_thresholds
 from cascade.errors import InputError
 from cascade.evaluation.scored import Origin
@@ -123,14 +123,14 @@ def thresholds_output(path: Path | None, *, force: bool) -> Output | None:
     return None if path is None else Output.of(path, "thresholds", made, force=force)
 
 
-def outlook_output(path: Path | None, *, force: bool) -> Output | None:
-    """A file with an outlook."""
+def profile_output(path: Path | None, *, force: bool) -> Output | None:
+    """A file with a profile."""
 
     def made(file: Path) -> Origin | None:
-        made_for = read_outlook(file).made_for
+        made_for = read_profile(file).made_for
         return made_for.origin() if made_for is not None else None
 
-    return None if path is None else Output.of(path, "an outlook", made, force=force)
+    return None if path is None else Output.of(path, "a profile", made, force=force)
 
 
 def page_output(folder: Path | None, *, force: bool) -> Output | None:

@@ -24,7 +24,7 @@ _NAMED = ("adapters", "cascade", "servers")
 _DEPTH = 2
 """Names of a key below which no table is merged with another."""
 
-_FILES = {("adapters", "*"), ("cascade", "*", "outlook"), ("cascade", "*", "thresholds")}
+_FILES = {("adapters", "*"), ("cascade", "*", "profile"), ("cascade", "*", "thresholds")}
 """What names a file or is a table in its place: it is replaced as a whole."""
 
 

@@ -1,4 +1,4 @@
-"""Outlooks as text: in a config, or in the TOML file that ``cascade depth --out`` writes."""
+"""Profiles as text: in a config, or in the TOML file that ``cascade depth --out`` writes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 
 from cascade.config.toml import Frozen, read_model, toml_key, toml_text, write_lines
 from cascade.evaluation.scored import Origin
-from cascade.profile import Outlook, Prior
+from cascade.profile import Prior, Profile
 
 
 class MadeForConfig(Frozen):
@@ -47,36 +47,36 @@ class PriorConfig(Frozen):
         return Prior(bias=self.bias, weights=self.weights)
 
 
-class OutlookConfig(Frozen):
+class ProfileConfig(Frozen):
     """What labelled data say of a cascade's items."""
 
     pass_rates: dict[str, _Rate] = Field(default_factory=dict, description="Stage -> share of yes.")
-    leaves: dict[str, dict[str, _Share]] = Field(
+    label_shares: dict[str, dict[str, _Share]] = Field(
         default_factory=dict, description="Stage -> label -> share of the items that reach it."
     )
     prior: PriorConfig | None = Field(None, description="How likely an item matters before it is asked anything.")
     made_for: MadeForConfig | None = Field(None, description="What it was learned from; of files alone.")
 
-    def outlook(self) -> Outlook:
+    def profile(self) -> Profile:
         """The pure form."""
         prior = self.prior.prior() if self.prior else None
-        return Outlook(pass_rates=self.pass_rates, leaves=self.leaves, prior=prior)
+        return Profile(pass_rates=self.pass_rates, label_shares=self.label_shares, prior=prior)
 
 
-def read_outlook(path: Path) -> OutlookConfig:
-    """An outlook from its file.
+def read_profile(path: Path) -> ProfileConfig:
+    """A profile from its file.
 
     Raises:
         ConfigError: It cannot be read, is not TOML, or does not fit; names file, key and remedy.
     """
-    return read_model(OutlookConfig, path, "Write it with `cascade depth --out`, or leave outlook away.")
+    return read_model(ProfileConfig, path, "Write it with `cascade depth --out`, or leave profile away.")
 
 
-def write_outlook(outlook: Outlook, path: Path, source: str, made_for: MadeForConfig | None = None) -> None:
-    """Write an outlook so that a config can name the file.
+def write_profile(profile: Profile, path: Path, source: str, made_for: MadeForConfig | None = None) -> None:
+    """Write a profile so that a config can name the file.
 
     Args:
-        outlook: What to write.
+        profile: What to write.
         path: Where.
         source: What it was learned from, in one line.
         made_for: The same as hashes.
@@ -85,12 +85,12 @@ def write_outlook(outlook: Outlook, path: Path, source: str, made_for: MadeForCo
         MachineError: The file cannot be written.
     """
     lines = [f"# {source}", "", "[pass_rates]"]
-    lines += [f"{toml_key(stage)} = {rate:.4f}" for stage, rate in outlook.pass_rates.items()]
-    for stage, leaves in outlook.leaves.items():
-        lines += ["", f"[leaves.{toml_key(stage)}]"]
-        lines += [f"{toml_key(label)} = {share:.4f}" for label, share in leaves.items()]
-    if outlook.prior is not None:
-        lines += ["", "[prior]", f"bias = {outlook.prior.bias:.4f}", "", "[prior.weights]"]
-        lines += [f"{toml_key(fact)} = {weight:.4f}" for fact, weight in sorted(outlook.prior.weights.items())]
+    lines += [f"{toml_key(stage)} = {rate:.4f}" for stage, rate in profile.pass_rates.items()]
+    for stage, label_shares in profile.label_shares.items():
+        lines += ["", f"[label_shares.{toml_key(stage)}]"]
+        lines += [f"{toml_key(label)} = {share:.4f}" for label, share in label_shares.items()]
+    if profile.prior is not None:
+        lines += ["", "[prior]", f"bias = {profile.prior.bias:.4f}", "", "[prior.weights]"]
+        lines += [f"{toml_key(fact)} = {weight:.4f}" for fact, weight in sorted(profile.prior.weights.items())]
     lines += made_for.lines() if made_for is not None else []
     write_lines(lines, path)

@@ -14,14 +14,14 @@ from cascade.arguments import one_of
 from cascade.budget import Budget
 from cascade.config.extends import EXTENDS, Layers, read_layers, shipped_config
 from cascade.config.model import AdapterConfig, AdapterEntry, LimitsConfig, ModelConfig
-from cascade.config.profile import OutlookConfig, read_outlook
+from cascade.config.profile import ProfileConfig, read_profile
 from cascade.config.servers import ServedConfig, ServerConfig
 from cascade.config.stages import PriorStageConfig, StageConfig, StageEntry, form
 from cascade.config.thresholds import ThresholdsFile, read_thresholds
 from cascade.config.toml import ONE, TABLE, Frozen, Loc, complaints
 from cascade.errors import ConfigError
 from cascade.files import is_file, name_of
-from cascade.profile import Outlook
+from cascade.profile import Profile
 from cascade.stages import PriorStage, Source
 from cascade.tree import Cascade
 
@@ -30,7 +30,7 @@ __all__ = [
     "read_config", "read_untuned", "shipped_config",
 ]  # fmt: skip
 
-OutlookEntry = Annotated[Annotated[OutlookConfig, Tag(TABLE)] | Annotated[Path, Tag(ONE)], Discriminator(form)]
+ProfileEntry = Annotated[Annotated[ProfileConfig, Tag(TABLE)] | Annotated[Path, Tag(ONE)], Discriminator(form)]
 
 
 class EngineConfig(Frozen):
@@ -64,7 +64,7 @@ class CascadeConfig(Frozen):
         None, gt=0, allow_inf_nan=False, description="Milliseconds a request may take where its caller does not say."
     )
     max_depth: int | None = Field(None, ge=1, description="Most stages that an item passes, likewise.")
-    outlook: OutlookEntry | None = Field(
+    profile: ProfileEntry | None = Field(
         None, description="What labelled data say of its items: a table, or the file that `cascade depth --out` wrote."
     )
     thresholds: (
@@ -96,7 +96,7 @@ class CascadeConfig(Frozen):
             labels=self.labels,
             stages=stages,
             dropped=self.dropped,
-            outlook=self.outlook.outlook() if isinstance(self.outlook, OutlookConfig) else Outlook(),
+            profile=self.profile.profile() if isinstance(self.profile, ProfileConfig) else Profile(),
             prior_stage=prior_stage,
         )
 
@@ -314,9 +314,9 @@ def _checked(config: Config, layers: Layers) -> Config:
 
 def _with_files(cascade: CascadeConfig) -> CascadeConfig:
     """The cascade with the files that it names read."""
-    read: dict[str, OutlookConfig | ThresholdsFile] = {}
-    if isinstance(cascade.outlook, Path):
-        read["outlook"] = read_outlook(cascade.outlook)
+    read: dict[str, ProfileConfig | ThresholdsFile] = {}
+    if isinstance(cascade.profile, Path):
+        read["profile"] = read_profile(cascade.profile)
     if isinstance(cascade.thresholds, Path):
         read["thresholds"] = read_thresholds(cascade.thresholds)
     return cascade.model_copy(update=read)

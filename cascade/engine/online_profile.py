@@ -12,7 +12,7 @@ from cascade.stages import Stage
 from cascade.tree import Cascade
 
 _FIRM = 50
-"""Answers that the pass rate of the outlook weighs against those of the engine's own requests."""
+"""Answers that the pass rate of the profile weighs against those of the engine's own requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Expectation:
     """What is expected of one cascade; pass rates follow what its stages answer.
 
     Args:
-        cascade: The cascade, with its outlook.
+        cascade: The cascade, with its profile.
 
     Attributes:
         cascade: The cascade.
@@ -44,7 +44,7 @@ class Expectation:
     def __init__(self, cascade: Cascade) -> None:
         self.cascade = cascade
         self._asked = dict.fromkeys((stage.name for stage in cascade.stages), float(_FIRM))
-        self._passed = {stage.name: _FIRM * cascade.outlook.pass_rate(stage.name) for stage in cascade.stages}
+        self._passed = {stage.name: _FIRM * cascade.profile.pass_rate(stage.name) for stage in cascade.stages}
         self._leaves: dict[str, Mapping[str, float]] = {}
         self._leaves_ahead: dict[str, Mapping[str, float]] = {}
         self._reach: dict[str, tuple[Reach, ...]] = {}
@@ -69,13 +69,13 @@ class Expectation:
             self._reach[stage.name] = tuple(self._walk(stage))
         return self._reach[stage.name]
 
-    def leaves(self, stage: Stage) -> Mapping[str, float]:
+    def label_shares(self, stage: Stage) -> Mapping[str, float]:
         """Label -> probability for an item that stands at a stage; they sum to 1.
 
-        It comes from the cascade's outlook, or else from pass rates alone, as if no stage erred.
+        It comes from the cascade's profile, or else from pass rates alone, as if no stage erred.
         """
         if stage.name not in self._leaves:
-            given = self.cascade.outlook.leaves.get(stage.name)
+            given = self.cascade.profile.label_shares.get(stage.name)
             self._leaves[stage.name] = given or self._from_rates(stage)
         return self._leaves[stage.name]
 
@@ -84,12 +84,12 @@ class Expectation:
 
         A prior that knows none of the item's evidence says nothing of it: nearly all that it was fitted to had some.
         """
-        prior = self.cascade.outlook.prior
+        prior = self.cascade.profile.prior
         if item.prior is not None:
             return item.prior
         if prior is not None and prior.knows(item):
             return prior.p_matters(item)
-        return 1 - self.leaves(self.cascade.first).get(self.cascade.dropped, 0.0)
+        return 1 - self.label_shares(self.cascade.first).get(self.cascade.dropped, 0.0)
 
     def likeliest(self, stage: Stage, p_matters: float | None = None) -> tuple[str, float]:
         """The likeliest label that a stage still leads to, with its probability.
@@ -102,11 +102,11 @@ class Expectation:
             p_matters: How likely an item that nothing was asked of yet is kept; None for others.
         """
         dropped = self.cascade.dropped
-        leaves = self._ahead(stage)
+        label_shares = self._ahead(stage)
         kept = self._kept(stage)
-        if p_matters is None or kept is None or dropped not in leaves:
-            label = max(leaves, key=lambda name: leaves[name])
-            return label, leaves[label]
+        if p_matters is None or kept is None or dropped not in label_shares:
+            label = max(label_shares, key=lambda name: label_shares[name])
+            return label, label_shares[label]
         label, share = kept
         return max((dropped, 1 - p_matters), (label, p_matters * share), key=lambda pair: pair[1])
 
@@ -115,15 +115,15 @@ class Expectation:
         if stage.name not in self._leaves_ahead:
             targets = {target for entry in (stage, *self.cascade.after(stage)) for target in (entry.yes, entry.no)}
             ahead = {target.name for target in targets if target.is_label}
-            leaves = self.leaves(stage)
-            found = {label: leaves.get(label, 0.0) for label in self.cascade.labels if label in ahead}
+            label_shares = self.label_shares(stage)
+            found = {label: label_shares.get(label, 0.0) for label in self.cascade.labels if label in ahead}
             self._leaves_ahead[stage.name] = found
         return self._leaves_ahead[stage.name]
 
     def _kept(self, stage: Stage) -> tuple[str, float] | None:
         """The likeliest label of an item that is kept, with its share of those; None where none is."""
         kept = {label: p for label, p in self._ahead(stage).items() if label != self.cascade.dropped}
-        total = sum(p for label, p in self.leaves(stage).items() if label != self.cascade.dropped)
+        total = sum(p for label, p in self.label_shares(stage).items() if label != self.cascade.dropped)
         if not total or not kept:
             return None
         label = max(kept, key=lambda name: kept[name])
@@ -158,7 +158,7 @@ class Expectation:
         @cache
         def below(name: str) -> dict[str, float]:
             here = self.cascade.stage(name)
-            rate = self.cascade.outlook.pass_rate(name)
+            rate = self.cascade.profile.pass_rate(name)
             found: dict[str, float] = {}
             for target, share in ((here.yes, rate), (here.no, 1 - rate)):
                 for label, p in ({target.name: 1.0} if target.is_label else below(target.name)).items():

@@ -1,6 +1,6 @@
 """What a cascade gains by every question: labelled tasks run to each depth, and under budgets.
 
-Full runs also teach the outlook: what passes, where items end, and what a cascade keeps.
+Full runs also teach the profile: what passes, where items end, and what a cascade keeps.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cascade.engine.online_profile import Expectation
 from cascade.errors import InputError
 from cascade.evaluation.metrics import accuracy, macro_f1, recall_over_rows
 from cascade.evaluation.profile_fit import Learner
-from cascade.profile import Outlook
+from cascade.profile import Profile
 from cascade.report import Decision, Statistics
 from cascade.tree import Cascade
 from cascade.tuning.risk import binomial_p
@@ -241,7 +241,7 @@ class Findings:
         n_items: Their items.
         levels: Every depth from 1 on.
         anytime: Quality under each budget, in JSON form.
-        outlook: What the full runs taught.
+        profile: What the full runs taught.
         unreached: Stages that no item reached in them.
         prior_auc: How well a prior ranks what the cascade keeps, on tasks that it was not fitted to; see
             ``prior_fit.prior_auc``.
@@ -252,7 +252,7 @@ class Findings:
     n_items: int
     levels: tuple[Level, ...]
     anytime: tuple[dict[str, Any], ...]
-    outlook: Outlook
+    profile: Profile
     unreached: tuple[str, ...]
     prior_auc: float
 
@@ -274,10 +274,12 @@ class Findings:
             "choice": terms.as_dict() | {"depth": chosen.depth if chosen else None} | verdict,
             "anytime": list(self.anytime),
             "learned": {
-                "pass_rates": dict(self.outlook.pass_rates),
+                "pass_rates": dict(self.profile.pass_rates),
                 "unreached": list(self.unreached),
-                "leaves": {stage: dict(leaves) for stage, leaves in self.outlook.leaves.items()},
-                "prior_facts": len(self.outlook.prior.weights) if self.outlook.prior else None,
+                "label_shares": {
+                    stage: dict(label_shares) for stage, label_shares in self.profile.label_shares.items()
+                },
+                "prior_facts": len(self.profile.prior.weights) if self.profile.prior else None,
                 "prior_auc_per_task": None if math.isnan(self.prior_auc) else self.prior_auc,
             },
         }
@@ -372,15 +374,15 @@ class DepthStudy:
     def run(self) -> Findings:
         """Measure every depth and every budget."""
         levels = self._levels()
-        outlook = self._learner.outlook()
+        profile = self._learner.profile()
         return Findings(
             cascade=self._cascade.name,
             n_tasks=len(self._tasks),
             n_items=sum(len(labelled.items) for labelled in self._tasks),
             levels=tuple(levels),
             anytime=tuple(self._anytime(share, levels[-1].elapsed_ms) for share in SHARES),
-            outlook=outlook,
-            unreached=tuple(stage.name for stage in self._cascade.stages if stage.name not in outlook.pass_rates),
+            profile=profile,
+            unreached=tuple(stage.name for stage in self._cascade.stages if stage.name not in profile.pass_rates),
             prior_auc=self._learner.prior_auc(),
         )
 

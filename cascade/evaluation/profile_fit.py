@@ -1,4 +1,4 @@
-"""Learns a cascade's outlook from what it decided of items whose labels are known. Pure."""
+"""Learns a cascade's profile from what it decided of items whose labels are known. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from cascade.evaluation.features import FactTable
 from cascade.evaluation.prior_fit import Examples, fit_prior, prior_auc
 from cascade.items import Item
-from cascade.profile import Outlook
+from cascade.profile import Profile
 from cascade.report import Decision
 from cascade.stages import Stage
 from cascade.tree import Cascade
@@ -21,7 +21,7 @@ class Learner:
     """Gathers what a cascade's own full runs say of its items.
 
     Args:
-        cascade: The cascade; what its outlook says already counts for nothing.
+        cascade: The cascade; what its profile says already counts for nothing.
     """
 
     def __init__(self, cascade: Cascade) -> None:
@@ -48,12 +48,12 @@ class Learner:
                     self._truths[stage.name][label] += 1
         self._n_tasks += 1
 
-    def outlook(self) -> Outlook:
+    def profile(self) -> Profile:
         """What was learned; a stage that no item reached is left out."""
         reached = [stage for stage in self._cascade.stages if self._asked[stage.name]]
-        return Outlook(
+        return Profile(
             pass_rates={stage.name: self._rate(stage) for stage in reached},
-            leaves={stage.name: self._leaves(stage) for stage in reached},
+            label_shares={stage.name: self._label_shares(stage) for stage in reached},
             prior=fit_prior(self._examples),
         )
 
@@ -69,7 +69,7 @@ class Learner:
         rate = (self._passed[stage.name] + _HALF) / (self._asked[stage.name] + 2 * _HALF)
         return min(max(rate, _LEAST_RATE), 1 - _LEAST_RATE)
 
-    def _leaves(self, stage: Stage) -> Mapping[str, float]:
+    def _label_shares(self, stage: Stage) -> Mapping[str, float]:
         truths, labels = self._truths[stage.name], self._cascade.labels
         total = self._asked[stage.name] + _HALF * len(labels)
         return {label: (truths[label] + _HALF) / total for label in labels}

@@ -1,4 +1,4 @@
-"""TOML files: configs, and the thresholds and outlooks that they name."""
+"""TOML files: configs, and the thresholds and profiles that they name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CONFIG: dict[str, Any] = {
             "dropped": "skip",
             "budget_ms": 250.0,
             "max_depth": 3,
-            "outlook": {"pass_rates": {"relevant": 0.2}, "prior": {"bias": -1.0, "weights": {"imports the seed": 1.5}}},
+            "profile": {"pass_rates": {"relevant": 0.2}, "prior": {"bias": -1.0, "weights": {"imports the seed": 1.5}}},
             "stages": [
                 {
                     "kind": "prior",
@@ -138,9 +138,12 @@ _AS_NOW = {
     },
 }
 _THRESHOLDS = (_AS_BEFORE, _AS_BEFORE | _AS_NOW)
-_OUTLOOK: dict[str, Any] = {
+_PROFILE: dict[str, Any] = {
     "pass_rates": {"relevant": 0.2, "primary": 0.4},
-    "leaves": {"relevant": {"excluded": 0.8, "primary": 0.1, "other": 0.1}, "primary": {"primary": 0.5, "other": 0.5}},
+    "label_shares": {
+        "relevant": {"excluded": 0.8, "primary": 0.1, "other": 0.1},
+        "primary": {"primary": 0.5, "other": 0.5},
+    },
     "prior": {"bias": -1.0, "weights": {"imports the seed": 1.5, "kind:class": -0.2, "group:changes with it": 0.1}},
 }
 
@@ -156,7 +159,7 @@ _EXTENSION: dict[str, Any] = {
     "model": {"n_ctx": 1024},
     "adapters": {"relevant": {"path": "other.gguf", "scale": 2.0}},
     "engine": {"overload": "shallower"},
-    "cascade": {"files": {"outlook": "", "max_depth": 1}, "plain": {"labels": ["change", "read"]}},
+    "cascade": {"files": {"profile": "", "max_depth": 1}, "plain": {"labels": ["change", "read"]}},
 }
 _BASES = ("base.toml", "base.toml", "base.toml", "config.toml", "shipped", "none.toml", "/", "~nobody", "base.toml/x")
 
@@ -193,5 +196,5 @@ def take_config(folder: Path) -> bool:
 TARGETS = (
     Target(name="config", share=12, files=_configs(), take=take_config),
     Target(name="thresholds", share=8, files=_beside("thresholds", *_THRESHOLDS), take=take_config),
-    Target(name="outlook", share=6, files=_beside("outlook", _OUTLOOK), take=take_config),
+    Target(name="profile", share=6, files=_beside("profile", _PROFILE), take=take_config),
 )

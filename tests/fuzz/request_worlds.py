@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import nextafter
 
-from cascade import Budget, Cascade, Group, Item, Outlook, Task
+from cascade import Budget, Cascade, Group, Item, Profile, Task
 from cascade.budget import NO_LIMIT
 from cascade.profile import Prior
 from cascade.stages import ANY_TIER, Combine, PriorStage, Question, Source, Stage, Target
@@ -130,7 +130,7 @@ def random_cascade(rng: random.Random, name: str, adapters: Sequence[str]) -> Ca
         labels=labels,
         stages=stages,
         dropped=rng.choice(labels),
-        outlook=_outlook(rng, [stage.name for stage in stages], labels),
+        profile=_profile(rng, [stage.name for stage in stages], labels),
         prior_stage=_prior_stage(rng, list(targets.values())) if rng.random() < 0.3 else None,
     )
 
@@ -180,14 +180,16 @@ def _prior_stage(rng: random.Random, targets: Sequence[Target]) -> PriorStage:
     )
 
 
-def _outlook(rng: random.Random, stages: Sequence[str], labels: Sequence[str]) -> Outlook:
+def _profile(rng: random.Random, stages: Sequence[str], labels: Sequence[str]) -> Profile:
     rates = (0.0, 0.1, 0.5, 0.9, 1.0)
-    leaves = {name: [rng.choice((0.0, 1.0, rng.random())) for _ in labels] for name in stages if rng.random() < 0.3}
-    return Outlook(
+    label_shares = {
+        name: [rng.choice((0.0, 1.0, rng.random())) for _ in labels] for name in stages if rng.random() < 0.3
+    }
+    return Profile(
         pass_rates={name: rng.choice(rates) for name in stages if rng.random() < 0.5},
-        leaves={
+        label_shares={
             name: {label: share / sum(own) for label, share in zip(labels, own, strict=True)}
-            for name, own in leaves.items()
+            for name, own in label_shares.items()
             if sum(own)
         },
         prior=Prior(bias=0.0, weights={name: rng.uniform(-3, 3) for name in _EVIDENCE}) if rng.random() < 0.3 else None,
