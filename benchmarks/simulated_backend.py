@@ -88,7 +88,7 @@ class SimulatedBackend:
                 prompt_format="embedded",
                 label_tokens=(256, 257),
             ),
-            lineages=dict.fromkeys((BASE, *names), BASE),
+            prefix_adapters=dict.fromkeys((BASE, *names), BASE),
             form=FORMATS["embedded"],
             tokenizer=ByteTokenizer(),
             max_prompt=4_096,
@@ -116,7 +116,7 @@ class SimulatedBackend:
             self._is_busy = False
             self._forget()
 
-    def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:  # noqa: ARG002 - there is but one
+    def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:  # noqa: ARG002 - there is but one
         """See ``Backend.release``; what is released during a wave goes when it ends."""
         self._released += nodes
         if not self._is_busy:

@@ -32,8 +32,8 @@ class AfterCalls(Stop):
 class LeakyRunner(LlamaRunner):
     """The planted bug: KV of any adapter passes for any other's."""
 
-    def lineage(self, adapter: str) -> str:
-        """See ``LlamaRunner.lineage``."""
+    def prefix_adapter(self, adapter: str) -> str:
+        """See ``LlamaRunner.prefix_adapter``."""
         return "any" if adapter != BASE else BASE
 
     def _activate(self, adapter: str) -> None:

@@ -76,10 +76,10 @@ class _Faulty(ScriptedBackend):
             raise self.error
         return await super().score(wave, stop)
 
-    def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
+    def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
         if self.at_release:
             raise self.error
-        super().release(nodes, lineage)
+        super().release(nodes, prefix_adapter)
 
 
 def _check_that_all_hear(backend: _Faulty) -> None:

@@ -1,4 +1,4 @@
-"""The cache's book-keeping: room, eviction, lineage."""
+"""The cache's book-keeping: room, eviction, prefix adapter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _node(parent: Node | None, n_tokens: int) -> Node:
     return Node(parent, Segment.ITEM, tuple(range(n_tokens)))
 
 
-def test_a_node_is_found_only_in_its_own_lineage() -> None:
+def test_a_node_is_found_only_in_its_own_prefix_adapter() -> None:
     """KV that one adapter computed is not there for another."""
     store = KVStore(100, 4)
     node = _node(None, 10)
@@ -46,13 +46,13 @@ def test_a_parent_outlives_its_children() -> None:
     assert [len(entry.node.path) for entry in gone] == [2, 1]
 
 
-def test_release_drops_everything_below_in_all_lineages() -> None:
+def test_release_drops_everything_below_in_all_prefix_adapters() -> None:
     """Releasing a task frees its groups and items under every adapter."""
     store = KVStore(1_000, 16)
     root, other = _node(None, 10), _node(None, 10)
-    for lineage in ("a", "b"):
-        store.add(root, lineage)
-        store.add(_node(root, 5), lineage)
+    for prefix_adapter in ("a", "b"):
+        store.add(root, prefix_adapter)
+        store.add(_node(root, 5), prefix_adapter)
     store.add(other, "a")
     assert len(store.release([root])) == 4
     assert len(store) == 1
@@ -72,14 +72,14 @@ def test_cells_and_sequences_never_leak(script: list[tuple[int, int]], n_cells: 
         if action == 3:
             store.release([roots[size % 2]])
             continue
-        lineage = "ab"[action % 2]
+        prefix_adapter = "ab"[action % 2]
         node = _node(roots[size % 2], size)
-        present = store.find(roots[size % 2], lineage)
+        present = store.find(roots[size % 2], prefix_adapter)
         needed = size + (0 if present else 10)
         list(store.make_room(needed, 2, {present} if present else set()))
-        if not store.find(roots[size % 2], lineage):
-            store.add(roots[size % 2], lineage)
-        store.add(node, lineage)
+        if not store.find(roots[size % 2], prefix_adapter):
+            store.add(roots[size % 2], prefix_adapter)
+        store.add(node, prefix_adapter)
         assert 0 <= store.cells_used <= n_cells
         assert store.sequences_free == n_sequences - len(store)
     store.release(roots)

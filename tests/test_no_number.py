@@ -212,7 +212,7 @@ def test_a_nan_of_before_is_not_laid_at_another_adapters_door(rigs: tuple[Rig, R
     assert rig.runner.store.find(probes[0].node.path[0], "plain")  # the task is computed, and no question
     scores = rig.runner.score(Wave(tuple(probes)))
     assert not scores.spoilt
-    assert {lineage for _, lineage in scores.lost} == {"plain"}
+    assert {prefix_adapter for _, prefix_adapter in scores.lost} == {"plain"}
     assert p_yes(scores.logits[:2]) == pytest.approx([cold.cold(probe) for probe in probes[:2]], abs=TOLERANCE)
 
 

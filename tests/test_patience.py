@@ -31,7 +31,7 @@ def request(budget: Budget) -> Request:
 
 def test_patience_runs_out_under_overload_too() -> None:
     """Deadlines that cannot be kept go first; after a while every other turn is for who has waited longest."""
-    terms = Terms(room=Room(nodes=100, tokens=10_000), lineages={name: name for name in CASCADE.adapters()})
+    terms = Terms(room=Room(nodes=100, tokens=10_000), prefix_adapters={name: name for name in CASCADE.adapters()})
     schedule = Schedule(Planner(terms, lambda _: 2))
     hopeless = request(Budget(ms=1_000 * PATIENCE_S + 100))
     early, late = request(NO_LIMIT), request(NO_LIMIT)

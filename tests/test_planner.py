@@ -48,7 +48,7 @@ class _Run:
     """Requests driven as the loop drives them, beside a backend that only keeps book."""
 
     requests: list[Request]
-    lineages: Mapping[str, str]
+    prefix_adapters: Mapping[str, str]
     room: Room
     costs: Costs = field(default_factory=Costs)
     held: set[Kept] = field(default_factory=set)
@@ -59,7 +59,9 @@ class _Run:
     new_tokens: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.planner = Planner(Terms(room=self.room, lineages=self.lineages, costs=self.costs), self._question_tokens)
+        self.planner = Planner(
+            Terms(room=self.room, prefix_adapters=self.prefix_adapters, costs=self.costs), self._question_tokens
+        )
         for request in self.requests:
             self.planner.kept.admit(request.walks)
 
@@ -81,12 +83,12 @@ class _Run:
 
     def _compute(self, plan: Plan) -> None:
         """Hold what the wave needs, and look whether it fits."""
-        lineage = self.lineages[plan.adapter]
+        prefix_adapter = self.prefix_adapters[plan.adapter]
         assert {job.question.adapter for job in plan.jobs} == {plan.adapter}
         for job in plan.jobs:
             assert job.walk.stage is not None
             self.asked[id(job.walk), job.walk.stage.name, job.tier] += 1
-        new = dict.fromkeys((node, lineage) for job in plan.jobs for node in job.walk.path)
+        new = dict.fromkeys((node, prefix_adapter) for job in plan.jobs for node in job.walk.path)
         missing = [key for key in new if key not in self.held]
         self.computed.update(missing)
         self.new_tokens.append(sum(len(node.tokens) for node, _ in missing))
@@ -109,18 +111,18 @@ class _Run:
 
 
 SIZES = st.lists(st.tuples(st.sampled_from(["precision", "scope"]), st.integers(1, 9)), min_size=1, max_size=5)
-LINEAGES = st.sampled_from([PLAIN, ACTIVATED, SHIPPED])
+PREFIX_ADAPTERS = st.sampled_from([PLAIN, ACTIVATED, SHIPPED])
 ANSWERS = st.lists(st.floats(0.01, 0.99), min_size=7, max_size=7)
 ROOMS = st.builds(Room, nodes=st.integers(3, 40), tokens=st.integers(1_000, 6_000))
 
 
 @settings(max_examples=60, derandomize=True, deadline=None)
-@given(SIZES, ANSWERS, ROOMS, LINEAGES)
+@given(SIZES, ANSWERS, ROOMS, PREFIX_ADAPTERS)
 def test_whatever_the_room_every_question_is_asked_once_and_nothing_leaks(
-    sizes: list[tuple[str, int]], answers: list[float], room: Room, lineages: Mapping[str, str]
+    sizes: list[tuple[str, int]], answers: list[float], room: Room, prefix_adapters: Mapping[str, str]
 ) -> None:
     """Waves have one adapter and fit; each item is asked each question on its way once; all is forgotten at the end."""
-    run = _Run(_requests(sizes), lineages, room)
+    run = _Run(_requests(sizes), prefix_adapters, room)
     run.finish(lambda number: answers[number % len(answers)])
     assert set(run.asked.values()) == {1}
     assert sum(run.asked.values()) == sum(len(walk.steps) for request in run.requests for walk in request.walks)
@@ -128,12 +130,12 @@ def test_whatever_the_room_every_question_is_asked_once_and_nothing_leaks(
 
 
 @settings(max_examples=40, derandomize=True, deadline=None)
-@given(SIZES, ANSWERS, LINEAGES)
-def test_with_room_every_node_is_computed_once_per_lineage_and_everyone_is_served_in_turn(
-    sizes: list[tuple[str, int]], answers: list[float], lineages: Mapping[str, str]
+@given(SIZES, ANSWERS, PREFIX_ADAPTERS)
+def test_with_room_every_node_is_computed_once_per_prefix_adapter_and_everyone_is_served_in_turn(
+    sizes: list[tuple[str, int]], answers: list[float], prefix_adapters: Mapping[str, str]
 ) -> None:
     """No token twice, nothing evicted, and no request waits for more waves than two of every request."""
-    run = _Run(_requests(sizes), lineages, WIDE)
+    run = _Run(_requests(sizes), prefix_adapters, WIDE)
     waits: Counter[int] = Counter()
     while run.step(lambda number: answers[number % len(answers)]):
         for request in run.requests:
@@ -182,7 +184,7 @@ def test_plain_adapters_forget_an_item_once_it_has_answered() -> None:
     """An item's KV under one plain adapter is of no use to the next; the task's stays for the items to come."""
     run = _Run(_requests([("precision", 12)]), PLAIN, Room(nodes=8, tokens=4_000))
     run.step(lambda _: 0.99)
-    assert {lineage for _, lineage in run.held} <= {"relevant"}
+    assert {prefix_adapter for _, prefix_adapter in run.held} <= {"relevant"}
     assert not run.held & {(walk.path[-1], "relevant") for walk in run.requests[0].walks if walk.depth}
     run.finish(lambda _: 0.99)
     tasks = {key: n for key, n in run.computed.items() if key[0].parent is None}
@@ -253,5 +255,5 @@ def test_whoever_has_the_turn_gets_room_whatever_is_kept_for_others() -> None:
 @pytest.mark.parametrize("requests", [[], [[]]])
 def test_nothing_open_is_no_wave(requests: list[list[object]]) -> None:
     """With no request, or none with open items, there is nothing to do."""
-    planner = Planner(Terms(room=WIDE, lineages=PLAIN), lambda _: 4)
+    planner = Planner(Terms(room=WIDE, prefix_adapters=PLAIN), lambda _: 4)
     assert planner.next_wave(requests) == Plan(())  # type: ignore[arg-type]

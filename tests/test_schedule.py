@@ -41,9 +41,11 @@ def _request(n: int, budget: Budget = NO_LIMIT, called: float = 0.0) -> Request:
     return request
 
 
-def _planner(*requests: Request, lineages: dict[str, str] = ACTIVATED, room: Room | None = None) -> Planner:
+def _planner(*requests: Request, prefix_adapters: dict[str, str] = ACTIVATED, room: Room | None = None) -> Planner:
     room = room or Room(nodes=128, tokens=6_000)
-    planner = Planner(Terms(room=room, lineages=lineages), lambda question: len(BUILDER.marker_tokens(question.marker)))
+    planner = Planner(
+        Terms(room=room, prefix_adapters=prefix_adapters), lambda question: len(BUILDER.marker_tokens(question.marker))
+    )
     for request in requests:
         planner.kept.admit(request.walks)
     return planner
@@ -113,10 +115,10 @@ def test_when_not_even_one_stage_fits_all_get_the_same_share() -> None:
 
 @settings(max_examples=60, derandomize=True, deadline=None)
 @given(st.integers(1, 30), st.floats(1.0, 20_000.0), st.sampled_from([ACTIVATED, PLAIN]))
-def test_a_wave_never_takes_longer_than_it_may(n: int, left_ms: float, lineages: dict[str, str]) -> None:
+def test_a_wave_never_takes_longer_than_it_may(n: int, left_ms: float, prefix_adapters: dict[str, str]) -> None:
     """By prediction; and where nothing is planned, a single item would have taken too long."""
     request = _request(n)
-    planner = _planner(request, lineages=lineages)
+    planner = _planner(request, prefix_adapters=prefix_adapters)
     plan = planner.next_wave([request.open_walks], left_ms)
     assert plan.predicted_ms <= left_ms
     if not plan.jobs:
@@ -132,11 +134,11 @@ class _World:
     requests: list[Request]
     answers: dict[tuple[str, str], float]
     room: Room = field(default_factory=lambda: Room(nodes=40, tokens=6_000))
-    lineages: dict[str, str] = field(default_factory=lambda: ACTIVATED)
+    prefix_adapters: dict[str, str] = field(default_factory=lambda: ACTIVATED)
     now: float = 0.0
 
     def run(self) -> None:
-        planner = _planner(*self.requests, room=self.room, lineages=self.lineages)
+        planner = _planner(*self.requests, room=self.room, prefix_adapters=self.prefix_adapters)
         schedule, open_ = Schedule(planner), list(self.requests)
         while open_:
             turn = schedule.turn(open_, self.now)
@@ -209,11 +211,11 @@ def test_a_budget_that_does_not_bind_changes_nothing() -> None:
     st.sampled_from([ACTIVATED, PLAIN]),
 )
 def test_whatever_is_asked_everyone_gets_a_label_in_time(
-    sizes: list[tuple[int, float | None]], seed: int, lineages: dict[str, str]
+    sizes: list[tuple[int, float | None]], seed: int, prefix_adapters: dict[str, str]
 ) -> None:
     """Many callers with and without budgets: those without are answered in full."""
     requests = [_request(n, Budget(ms=ms)) for n, ms in sizes]
-    _World(requests, _answers(seed, 30), lineages=lineages).run()
+    _World(requests, _answers(seed, 30), prefix_adapters=prefix_adapters).run()
     for request in requests:
         assert all(walk.label for walk in request.walks)
         if request.ends == inf:

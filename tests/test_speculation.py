@@ -55,7 +55,7 @@ def _plan(
     deque(request.grow(BUILDER, 1_000_000), maxlen=0)
     names = (BASE, *cascade.adapters())
     planner = Planner(
-        Terms(room=room, lineages=dict.fromkeys(names, BASE), costs=costs),
+        Terms(room=room, prefix_adapters=dict.fromkeys(names, BASE), costs=costs),
         lambda _: 3,  # as with a real tokenizer
         speculates=speculates,
     )

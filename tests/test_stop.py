@@ -104,7 +104,7 @@ def test_a_wave_that_is_asked_to_end_keeps_what_it_has_finished(
         rig.empty()
         scores = rig.runner.score(Wave(tuple(probes)), AfterCalls(n_calls))
         assert scores.cost.decode_calls <= n_calls
-        assert {lineage for _, lineage in scores.lost} <= {rig.runner.lineage(adapter)}
+        assert {prefix_adapter for _, prefix_adapter in scores.lost} <= {rig.runner.prefix_adapter(adapter)}
         assert all(rig.runner.store.find(*key) is None for key in scores.lost)
         assert _consistent(rig)
         seen.append(_compare(cold, probes, scores, random.Random(n_calls)))
@@ -133,7 +133,7 @@ def test_several_questions_of_an_item_go_into_one_wave(adapter: str, config: Con
     assert p_yes(scores.logits) == pytest.approx([cold.cold(probe) for probe in probes], abs=TOLERANCE)
     kept = {node for probe in probes for node in probe.node.path[:-1]}
     assert len(rig.runner.store) == len(kept)
-    assert all(rig.runner.store.find(node, rig.runner.lineage(adapter)) for node in kept)
+    assert all(rig.runner.store.find(node, rig.runner.prefix_adapter(adapter)) for node in kept)
     assert _consistent(rig)
     assert scores.cost.tokens_decoded == _least(probes)
 

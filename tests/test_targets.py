@@ -146,8 +146,10 @@ def test_prices_are_those_of_tokens() -> None:
     task = Labelled(task=Task(text="t"), items=(Item(id="1", kind="function", name="f"),), labels=("primary",))
     adapters = frozenset(cascade.adapters())
     found = {}
-    for name, lineages in (("plain", {}), ("activated", dict.fromkeys(adapters, "base"))):
-        with Engine(ScriptedBackend({}, adapters, lineages=lineages, pace=1.0), {"precision": cascade}) as engine:
+    for name, prefix_adapters in (("plain", {}), ("activated", dict.fromkeys(adapters, "base"))):
+        with Engine(
+            ScriptedBackend({}, adapters, prefix_adapters=prefix_adapters, pace=1.0), {"precision": cascade}
+        ) as engine:
             found[name] = prices_of(cascade, [task], engine.facts, Limits())
             costs, sizes = engine.facts.costs, engine.facts.sizes
     per_token = costs.per_token_ms + costs.per_call_ms / sizes.n_batch

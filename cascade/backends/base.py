@@ -142,7 +142,7 @@ class Scores:
             NaN for a probe that was not scored because the wave was stopped, or for a reason below. Any other
             NaN, and an infinite number, is an error for the requests that asked.
         cost: What the wave took.
-        lost: Nodes with their lineage that are not kept although they were, or were begun.
+        lost: Nodes with their prefix adapter that are not kept although they were, or were begun.
         unanswered: Place of a probe that a server could not answer -> why; its logit is NaN.
         spoilt: Place of a probe whose answer is no finite number -> what came instead; its logit is NaN.
         under_way: Place of a probe whose answer a server still owes -> whether it does. Its logit is NaN; asked
@@ -163,7 +163,7 @@ class BackendFacts:
 
     Attributes:
         provenance: Hashes, prompt format and label tokens.
-        lineages: Adapter that a probe may ask for -> adapter that computes what stands before its
+        prefix_adapters: Adapter that a probe may ask for -> adapter that computes what stands before its
             question; the same name for plain LoRA, ``base`` for ``base`` and for activated LoRA, ``SERVED``
             for one on a server.
         invocations: Activated adapter -> token ids that switch it on, where they are known.
@@ -178,7 +178,7 @@ class BackendFacts:
     """
 
     provenance: Provenance
-    lineages: Mapping[str, str]
+    prefix_adapters: Mapping[str, str]
     form: PromptFormat
     tokenizer: Tokenizer
     max_prompt: int
@@ -192,7 +192,7 @@ class BackendFacts:
     @property
     def adapters(self) -> frozenset[str]:
         """Names that a probe may ask for, ``base`` aside."""
-        return frozenset(self.lineages) - {BASE}
+        return frozenset(self.prefix_adapters) - {BASE}
 
     def check(self, cascade: Cascade) -> None:
         """Refuse a cascade that the backend cannot answer.
@@ -211,10 +211,10 @@ class BackendFacts:
                 )
                 raise ConfigError(msg)
         for name in dict.fromkeys(question.adapter for question in cascade.questions()):
-            if name not in self.lineages:
+            if name not in self.prefix_adapters:
                 msg = (
                     f"cascade.{cascade.name} asks adapter {name!r}, which the backend does not have; it has "
-                    f"{', '.join(sorted(self.lineages)) or 'none'}. Add it to [adapters], or ask one of these."
+                    f"{', '.join(sorted(self.prefix_adapters)) or 'none'}. Add it to [adapters], or ask one of these."
                 )
                 raise ConfigError(msg)
 
@@ -241,12 +241,12 @@ class Backend(Protocol):
             BackendError: Scoring failed; nothing of the wave was scored.
         """
 
-    def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
+    def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
         """Says that no later wave will ask at or below these nodes; returns at once.
 
         Args:
             nodes: The nodes.
-            lineage: Forget only what this adapter computed of them; None for all of it.
+            prefix_adapter: Forget only what this adapter computed of them; None for all of it.
         """
 
     async def close(self) -> None:

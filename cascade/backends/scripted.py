@@ -37,7 +37,7 @@ class ScriptedBackend:
     Attributes:
         script: The function; or a table from adapter to one p(yes), in [0, 1].
         adapters: Adapters that probes may ask.
-        lineages: Adapter -> adapter that computes what stands before its questions, where that is another.
+        prefix_adapters: Adapter -> adapter that computes what stands before its questions, where that is another.
         fail_at: Number of the wave, from 0, whose scoring raises; None for never.
         pace: How long the engine believes it takes, times ``Costs``; a script takes no time.
         records: Whether waves and releases are kept for a test to look at; a long run has no room for them.
@@ -51,7 +51,7 @@ class ScriptedBackend:
     fail_at: int | None = None
     max_prompt: int = 1_000_000
     max_nodes: int = 128
-    lineages: Mapping[str, str] = field(default_factory=dict)
+    prefix_adapters: Mapping[str, str] = field(default_factory=dict)
     pace: float = 1e-6
     records: bool = True
     n_waves: int = 0
@@ -69,7 +69,7 @@ class ScriptedBackend:
                 prompt_format="embedded",
                 label_tokens=(256, 257),
             ),
-            lineages={name: self.lineages.get(name, name) for name in (BASE, *sorted(self.adapters))},
+            prefix_adapters={name: self.prefix_adapters.get(name, name) for name in (BASE, *sorted(self.adapters))},
             form=FORMATS["embedded"],
             tokenizer=ByteTokenizer(),
             max_prompt=self.max_prompt,
@@ -94,7 +94,7 @@ class ScriptedBackend:
         cost = WaveCost(decode_calls=1, adapter_swaps=1, tokens_decoded=tokens, tokens_reused=0, elapsed_ms=0.0)
         return Scores(sure_logit(p).tolist(), cost)
 
-    def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:  # noqa: ARG002 - the protocol's
+    def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:  # noqa: ARG002 - the protocol's
         """See ``Backend.release``."""
         if self.records:
             self.released += nodes

@@ -77,9 +77,9 @@ class AbortWatch:
             self.latencies_ms.append(1_000 * (time.perf_counter() - watched.aborted_at))
         return scores
 
-    def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
+    def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
         """See ``Backend.release``."""
-        self._inner.release(nodes, lineage)
+        self._inner.release(nodes, prefix_adapter)
 
     async def close(self) -> None:
         """See ``Backend.close``."""

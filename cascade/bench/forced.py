@@ -72,9 +72,9 @@ class ForcedBackend:
         truth = self._truths.get(tuple(node.tokens for node in question.path))
         return logit if truth is None or not isfinite(logit) else _SURE if truth else -_SURE
 
-    def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
+    def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
         """See ``Backend.release``."""
-        self._inner.release(nodes, lineage)
+        self._inner.release(nodes, prefix_adapter)
 
     async def close(self) -> None:
         """See ``Backend.close``."""

@@ -78,7 +78,7 @@ class Bench:
         builder = PromptBuilder(backend.facts.form, backend.facts.tokenizer)
         self.workload: Workload = workload(name, builder, cascades)
         self.asked: list[Ask] = asks(self.workload, builder, cascades)
-        self.reuse = Reuse.of(self.asked, backend.facts.lineages)
+        self.reuse = Reuse.of(self.asked, backend.facts.prefix_adapters)
         self._forced = ForcedBackend(backend, self.asked)
         self._engine = Engine(self._forced, cascades, self.workload.limits)
         size = context_size(config.model, find_tuning(config.model, self.models.model_sha256))

@@ -15,9 +15,9 @@ class Reuse:
 
     Attributes:
         asked: Of all prompts, as if nothing were shared.
-        saved_by_task: Saved by computing the task's prefix once per lineage.
-        saved_by_group: Saved by computing group headers once per lineage.
-        saved_by_item: Saved by computing an item once per lineage for all of its stages.
+        saved_by_task: Saved by computing the task's prefix once per prefix adapter.
+        saved_by_group: Saved by computing group headers once per prefix adapter.
+        saved_by_item: Saved by computing an item once per prefix adapter for all of its stages.
         least: What is left: the fewest that answer all probes.
     """
 
@@ -28,12 +28,12 @@ class Reuse:
     least: int
 
     @staticmethod
-    def of(asked: Iterable[Ask], lineages: Mapping[str, str]) -> Reuse:
+    def of(asked: Iterable[Ask], prefix_adapters: Mapping[str, str]) -> Reuse:
         """What the probes of a workload share.
 
         Args:
             asked: The probes.
-            lineages: Adapter -> which adapter computes what stands before its questions.
+            prefix_adapters: Adapter -> which adapter computes what stands before its questions.
         """
         saved = dict.fromkeys((Segment.TASK, Segment.GROUP, Segment.ITEM), 0)
         seen: set[tuple[Node, str]] = set()
@@ -41,7 +41,7 @@ class Reuse:
         for ask in asked:
             total += ask.node.end
             for node in ask.node.path[:-1]:
-                key = (node, lineages[ask.adapter])
+                key = (node, prefix_adapters[ask.adapter])
                 if key in seen:
                     saved[node.segment] += len(node.tokens)
                 seen.add(key)

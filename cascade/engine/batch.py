@@ -69,13 +69,13 @@ class Setting:
     """Under what a wave is computed.
 
     Attributes:
-        lineages: Adapter -> adapter that computes what stands before its questions.
+        prefix_adapters: Adapter -> adapter that computes what stands before its questions.
         sizes: How the backend cuts work into calls.
         active: The adapter of the wave before.
         cells: Cells that are in use before.
     """
 
-    lineages: Mapping[str, str]
+    prefix_adapters: Mapping[str, str]
     sizes: CallSizes
     active: str
     cells: int
@@ -113,15 +113,15 @@ class Draft:
 
     def work(self, setting: Setting, more_tokens: int = 0, more_asked: int = 0, more_jobs: int = 0) -> Work:
         """What it has to do, with so much more."""
-        lineage = setting.lineages[self.adapter]
+        prefix_adapter = setting.prefix_adapters[self.adapter]
         tokens, asked = self.tokens + more_tokens, self.asked + more_asked
         n_jobs = len(self.jobs) + more_jobs
         wave = Work(waves=1.0)
-        if lineage == SERVED:
+        if prefix_adapter == SERVED:
             is_together = self.adapter in setting.sizes.together
             n_requests = len({job.walk for job in self.jobs}) or 1 if is_together else n_jobs
             return wave.plus(Work(requests=n_requests, questions=n_jobs))
-        if lineage == self.adapter:
+        if prefix_adapter == self.adapter:
             is_swap = setting.active != self.adapter
             n_batch = setting.sizes.n_batch
             along = Work.of(tokens=tokens + asked, cells=setting.cells, most=n_batch, outputs=n_jobs, swaps=is_swap)
@@ -130,7 +130,7 @@ class Draft:
             tokens=tokens,
             cells=setting.cells,
             most=setting.sizes.n_batch,
-            swaps=bool(tokens) and setting.active != lineage,
+            swaps=bool(tokens) and setting.active != prefix_adapter,
         )
         is_swap = bool(tokens) or setting.active != self.adapter
         cells = setting.cells + tokens

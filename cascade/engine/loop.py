@@ -52,7 +52,7 @@ class Loop:
         self._planner = Planner(
             Terms(
                 room=Room(nodes=facts.max_nodes, tokens=facts.max_tokens),
-                lineages=facts.lineages,
+                prefix_adapters=facts.prefix_adapters,
                 costs=facts.costs,
                 sizes=facts.sizes,
             ),
@@ -271,7 +271,7 @@ class Loop:
         plan = running.plan
         for key in scores.lost:
             self._planner.kept.forget(key)
-        faults = faults_of(plan.jobs, spoilt, is_served=self._backend.facts.lineages[plan.adapter] == SERVED)
+        faults = faults_of(plan.jobs, spoilt, is_served=self._backend.facts.prefix_adapters[plan.adapter] == SERVED)
         walk_on(plan.jobs, scores)
         owed = {id(plan.jobs[place]) for place in scores.under_way}
         for request, own in running.owners.items():
@@ -325,6 +325,6 @@ class Loop:
             self._backend.release([request.root])
 
     def _release(self, gone: Sequence[Kept]) -> None:
-        """Let the backend forget nodes, each in its own lineage."""
-        for lineage in dict.fromkeys(lineage for _, lineage in gone):
-            self._backend.release([node for node, of in gone if of == lineage], lineage)
+        """Let the backend forget nodes, each in its own prefix adapter."""
+        for prefix_adapter in dict.fromkeys(prefix_adapter for _, prefix_adapter in gone):
+            self._backend.release([node for node, of in gone if of == prefix_adapter], prefix_adapter)

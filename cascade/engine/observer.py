@@ -106,9 +106,9 @@ class Watched:
             self._tell(lambda observer: observer.scored(seen))
         return scores
 
-    def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
+    def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
         """See ``Backend.release``."""
-        self._backend.release(nodes, lineage)
+        self._backend.release(nodes, prefix_adapter)
 
     async def close(self) -> None:
         """See ``Backend.close``."""

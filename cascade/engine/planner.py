@@ -61,7 +61,7 @@ def is_worth(
         own = {job: p for job, p in ahead.items() if job.stage.name == stage}
         any_is_asked = 1 - prod(1 - p for p in own.values())
         tokens = sum(p * question_tokens(job.question) for job, p in own.items())
-        if setting.lineages[draft.adapter] == SERVED:
+        if setting.prefix_adapters[draft.adapter] == SERVED:
             call = Work(requests=sum(own.values()), questions=sum(own.values()))
         else:
             call = Work.of(tokens=tokens, cells=cells, most=setting.sizes.n_ask, outputs=sum(own.values()))
@@ -79,7 +79,7 @@ class Room:
     """What a backend can keep at once.
 
     Attributes:
-        nodes: Prompt nodes, each in each of its lineages.
+        nodes: Prompt nodes, each in each of its prefix adapters.
         tokens: Tokens of those, with the questions that are being answered.
     """
 
@@ -93,13 +93,13 @@ class Terms:
 
     Attributes:
         room: What may be kept at once.
-        lineages: Adapter -> adapter that computes what stands before its questions.
+        prefix_adapters: Adapter -> adapter that computes what stands before its questions.
         costs: What the parts of a wave cost; plans go by the proportions between them.
         sizes: How it cuts work into calls.
     """
 
     room: Room
-    lineages: Mapping[str, str]
+    prefix_adapters: Mapping[str, str]
     costs: Costs = field(default_factory=Costs)
     sizes: CallSizes = field(default_factory=CallSizes)
 
@@ -130,7 +130,7 @@ class Planner:
         self.terms = terms
         self.question_tokens = question_tokens
         self.model = model or CostModel(terms.costs)
-        self.kept = KeptNodes(terms.lineages)
+        self.kept = KeptNodes(terms.prefix_adapters)
         self._speculates = speculates
         self._active = ""
 
@@ -142,7 +142,9 @@ class Planner:
         """
         if self._is_served(adapter) or not self.terms.costs.per_cell_ms:
             return inf
-        n_turns = 1 if self.terms.lineages[adapter] == adapter else 2  # an activated adapter takes turns with the base
+        n_turns = (
+            1 if self.terms.prefix_adapters[adapter] == adapter else 2
+        )  # an activated adapter takes turns with the base
         fixed = n_turns * self.terms.costs.per_call_ms + (n_turns > 1) * n_turns * self.terms.costs.per_swap_ms
         return sqrt(2 * fixed / self.terms.costs.per_cell_ms)
 
@@ -171,15 +173,18 @@ class Planner:
         if self._speculates and draft.is_whole:
             self._ask_ahead(draft, left_ms)
         predicted_ms = self.model.predict(draft.work(self._setting))
-        lineage = self.terms.lineages[draft.adapter]
-        self.kept.add(draft.new, lineage)
+        prefix_adapter = self.terms.prefix_adapters[draft.adapter]
+        self.kept.add(draft.new, prefix_adapter)
         self._active = self._active if self._is_served(draft.adapter) else draft.adapter
         return Plan(tuple(draft.jobs), evicted, predicted_ms)
 
     @property
     def _setting(self) -> Setting:
         return Setting(
-            lineages=self.terms.lineages, sizes=self.terms.sizes, active=self._active, cells=self.kept.tokens
+            prefix_adapters=self.terms.prefix_adapters,
+            sizes=self.terms.sizes,
+            active=self._active,
+            cells=self.kept.tokens,
         )
 
     def _ask_ahead(self, draft: Draft, left_ms: float) -> None:
@@ -264,13 +269,13 @@ class Planner:
 
     def _fill(self, every: Iterable[Job], adapter: str, left_ms: float) -> Draft:
         """Jobs under an adapter, in order, as fit beside what is kept and into the time, up to the best length."""
-        lineage = self.terms.lineages[adapter]
+        prefix_adapter = self.terms.prefix_adapters[adapter]
         own = [job for job in every if job.question.adapter == adapter]
-        longest = self._length(own, lineage, self.best_length(adapter))
+        longest = self._length(own, prefix_adapter, self.best_length(adapter))
         setting, is_served = self._setting, self._is_served(adapter)
         draft = Draft(adapter)
         for job in own[: self.terms.sizes.n_served] if is_served else own:
-            new = [node for node in self.kept.missing(job.walk, lineage) if node not in draft.new]
+            new = [node for node in self.kept.missing(job.walk, prefix_adapter) if node not in draft.new]
             tokens = sum(len(node.tokens) for node in new)
             asked = self.question_tokens(job.question)
             is_late = left_ms < inf and self.model.predict(draft.work(setting, tokens, asked, 1)) > left_ms
@@ -285,14 +290,14 @@ class Planner:
             draft.add(job, new, asked)
         return draft
 
-    def _length(self, own: Sequence[Job], lineage: str, best: float) -> float:
+    def _length(self, own: Sequence[Job], prefix_adapter: str, best: float) -> float:
         """New tokens of a wave when all that these jobs miss is cut into waves of equal length, near the best."""
-        missing = {node for job in own for node in self.kept.missing(job.walk, lineage)}
+        missing = {node for job in own for node in self.kept.missing(job.walk, prefix_adapter)}
         total = sum(len(node.tokens) for node in missing)
         return total / max(1, round(total / best)) if best else 0.0
 
     def _is_served(self, adapter: str) -> bool:
-        return self.terms.lineages[adapter] == SERVED
+        return self.terms.prefix_adapters[adapter] == SERVED
 
     def _is_kept(self, job: Job) -> bool:
         return self.kept.has_item(job.walk, job.question.adapter)
@@ -315,7 +320,7 @@ class Planner:
     def _evict(self, job: Job) -> tuple[Kept, ...]:
         """Forget until one job fits, lower nodes first: the last resort, when nothing fits beside what is kept."""
         adapter = job.question.adapter
-        own = {(node, self.terms.lineages[adapter]) for node in job.walk.path}
+        own = {(node, self.terms.prefix_adapters[adapter]) for node in job.walk.path}
         gone: list[Kept] = []
         others = [key for key in self.kept.nodes if key not in own]
         for key in sorted(others, key=lambda kept: -len(kept[0].path)):

@@ -1,4 +1,4 @@
-"""Which prompt nodes the backend keeps, in which lineage, and who wants them. Pure."""
+"""Which prompt nodes the backend keeps, in which prefix adapter, and who wants them. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cascade.prompt import Node
 from cascade.stages import SERVED
 
 Kept = tuple[Node, str]
-"""A prompt node and its lineage: the adapter that computed it."""
+"""A prompt node and its prefix adapter: the adapter that computed it."""
 
 
 @dataclass(slots=True)
@@ -19,16 +19,18 @@ class KeptNodes:
     """A planner's book of what the backend keeps.
 
     Attributes:
-        lineages: Adapter -> adapter that computes what stands before its questions.
+        prefix_adapters: Adapter -> adapter that computes what stands before its questions.
         nodes: What is kept.
         tokens: The tokens of that.
     """
 
-    lineages: Mapping[str, str]
+    prefix_adapters: Mapping[str, str]
     nodes: dict[Kept, None] = field(default_factory=dict)
     tokens: int = 0
     _wanted: Counter[Kept] = field(default_factory=Counter)  # by how many walks
-    _lies_ahead: dict[Walk, frozenset[str]] = field(default_factory=dict)  # lineages that each open walk may want
+    _lies_ahead: dict[Walk, frozenset[str]] = field(
+        default_factory=dict
+    )  # prefix adapters that each open walk may want
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -36,14 +38,16 @@ class KeptNodes:
     def admit(self, walks: Iterable[Walk]) -> None:
         """Take in the walks of a new request."""
         for walk in walks:
-            self._lies_ahead[walk] = self._lineages_of(walk)
-            self._wanted.update((node, lineage) for lineage in self._lies_ahead[walk] for node in walk.path)
+            self._lies_ahead[walk] = self._prefix_adapters_of(walk)
+            self._wanted.update(
+                (node, prefix_adapter) for prefix_adapter in self._lies_ahead[walk] for node in walk.path
+            )
 
-    def add(self, nodes: Iterable[Node], lineage: str) -> None:
+    def add(self, nodes: Iterable[Node], prefix_adapter: str) -> None:
         """Count nodes as kept from now on."""
         for node in nodes:
-            if (node, lineage) not in self.nodes:
-                self.nodes[node, lineage] = None
+            if (node, prefix_adapter) not in self.nodes:
+                self.nodes[node, prefix_adapter] = None
                 self.tokens += len(node.tokens)
 
     def advance(self, walks: Iterable[Walk]) -> list[Kept]:
@@ -51,7 +55,7 @@ class KeptNodes:
         gone: list[Kept] = []
         for walk in walks:
             before = self._lies_ahead.get(walk, frozenset())
-            self._lies_ahead[walk] = self._lineages_of(walk)
+            self._lies_ahead[walk] = self._prefix_adapters_of(walk)
             gone += self._unwant(walk, before - self._lies_ahead[walk])
             if walk.is_done:
                 del self._lies_ahead[walk]
@@ -78,20 +82,22 @@ class KeptNodes:
 
     def has_item(self, walk: Walk, adapter: str) -> bool:
         """Whether a walk's item is kept, so that an adapter's question of it costs its own tokens alone."""
-        lineage = self.lineages[adapter]
-        return lineage == SERVED or (walk.path[-1], lineage) in self.nodes
+        prefix_adapter = self.prefix_adapters[adapter]
+        return prefix_adapter == SERVED or (walk.path[-1], prefix_adapter) in self.nodes
 
-    def missing(self, walk: Walk, lineage: str) -> list[Node]:
-        """The nodes of a walk that are not kept in a lineage, and would be if it were asked."""
-        return [] if lineage == SERVED else [node for node in walk.path if (node, lineage) not in self.nodes]
+    def missing(self, walk: Walk, prefix_adapter: str) -> list[Node]:
+        """The nodes of a walk that are not kept in a prefix adapter, and would be if it were asked."""
+        return (
+            [] if prefix_adapter == SERVED else [node for node in walk.path if (node, prefix_adapter) not in self.nodes]
+        )
 
-    def _lineages_of(self, walk: Walk) -> frozenset[str]:
-        return frozenset(self.lineages[adapter] for adapter in walk.adapters()) - {SERVED}
+    def _prefix_adapters_of(self, walk: Walk) -> frozenset[str]:
+        return frozenset(self.prefix_adapters[adapter] for adapter in walk.adapters()) - {SERVED}
 
-    def _unwant(self, walk: Walk, lineages: Iterable[str]) -> Iterator[Kept]:
-        for lineage in lineages:
+    def _unwant(self, walk: Walk, prefix_adapters: Iterable[str]) -> Iterator[Kept]:
+        for prefix_adapter in prefix_adapters:
             for node in walk.path:
-                key = (node, lineage)
+                key = (node, prefix_adapter)
                 self._wanted[key] -= 1
                 if not self._wanted[key]:
                     del self._wanted[key]

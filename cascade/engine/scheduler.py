@@ -51,9 +51,9 @@ class _Demand:
             return Work()
         tokens, asked, probes = self._tokens[level], self._asked[level], self._probes[level]
         one = next(iter(adapters))
-        if planner.kept.lineages[one] == SERVED:
+        if planner.kept.prefix_adapters[one] == SERVED:
             return Work(waves=max(1, round(probes / planner.terms.sizes.n_served)), requests=probes, questions=probes)
-        is_plain = planner.kept.lineages[one] == one
+        is_plain = planner.kept.prefix_adapters[one] == one
         n_waves = max(1, round(tokens / planner.best_length(one))) * len(adapters)
         cells: float = planner.kept.tokens
         waves = Work(waves=n_waves)
@@ -69,24 +69,26 @@ class _Demand:
     def _add(self, walk: Walk, counted: dict[str, set[int]]) -> None:
         if walk.stage is None:
             return
-        lineages: set[str] = set()
+        prefix_adapters: set[str] = set()
         for entry in walk.expected.reach(walk.stage):
             level = walk.depth + entry.further
             if level < len(self._tokens):
                 for question in _questions(walk, entry):
                     self._ask(level, question, entry.probability)
-                    lineage = self._planner.kept.lineages[question.adapter]
-                    if lineage not in lineages:
-                        lineages.add(lineage)
-                        self._compute(level, walk, lineage, entry.probability, counted.setdefault(lineage, set()))
+                    prefix_adapter = self._planner.kept.prefix_adapters[question.adapter]
+                    if prefix_adapter not in prefix_adapters:
+                        prefix_adapters.add(prefix_adapter)
+                        self._compute(
+                            level, walk, prefix_adapter, entry.probability, counted.setdefault(prefix_adapter, set())
+                        )
 
     def _ask(self, level: int, question: Question, probability: float) -> None:
         self._adapters[level].add(question.adapter)
         self._asked[level] += probability * self._planner.question_tokens(question)
         self._probes[level] += probability
 
-    def _compute(self, level: int, walk: Walk, lineage: str, probability: float, seen: set[int]) -> None:
-        for node in self._planner.kept.missing(walk, lineage):
+    def _compute(self, level: int, walk: Walk, prefix_adapter: str, probability: float, seen: set[int]) -> None:
+        for node in self._planner.kept.missing(walk, prefix_adapter):
             if id(node) not in seen:
                 seen.add(id(node))
                 self._tokens[level] += probability * len(node.tokens)

@@ -20,13 +20,13 @@ def prices_of(cascade: Cascade, tasks: Sequence[Labelled], facts: BackendFacts, 
     """The marginal price of reading an item and of asking it each question, in milliseconds.
 
     A token costs its own time and its share of a full call; a question also has a row of logits. The base model reads
-    an item once for all questions of its lineage; an adapter that computes items by itself reads them once more. What
+    an item once for all questions of its prefix adapter; an adapter that computes items by itself reads them once more. What
     does not depend on an item's way is left out: the task's own tokens, groups, and attaching adapters.
 
     Args:
         cascade: Its questions.
         tasks: Labelled tasks; the mean tokens of their first items count.
-        facts: The backend's costs, call sizes, lineages and tokenizer.
+        facts: The backend's costs, call sizes, prefix adapters and tokenizer.
         limits: How long outside texts may be.
     """
     costs, sizes = facts.costs, facts.sizes
@@ -35,15 +35,15 @@ def prices_of(cascade: Cascade, tasks: Sequence[Labelled], facts: BackendFacts, 
     per_asked_token = facts.pace * (costs.per_token_ms + costs.per_call_ms / sizes.n_ask)
     read = per_token * _mean_tokens(cascade, tasks, builder)
     questions: dict[Key, float] = {}
-    lineages: set[str] = set()
+    prefix_adapters: set[str] = set()
     for stage in cascade.stages:
         for tier, question in stage.questions.items():
-            lineage = facts.lineages[question.adapter]
-            is_read_anew = lineage not in {*lineages, BASE}
-            lineages.add(lineage)
+            prefix_adapter = facts.prefix_adapters[question.adapter]
+            is_read_anew = prefix_adapter not in {*prefix_adapters, BASE}
+            prefix_adapters.add(prefix_adapter)
             asked = per_asked_token * len(builder.marker_tokens(question.marker)) + facts.pace * costs.per_output_ms
             questions[stage.name, tier] = asked + (read if is_read_anew else 0.0)
-    return Prices(item=read if BASE in lineages else 0.0, questions=questions)
+    return Prices(item=read if BASE in prefix_adapters else 0.0, questions=questions)
 
 
 def _mean_tokens(cascade: Cascade, tasks: Sequence[Labelled], builder: PromptBuilder) -> float:

@@ -119,7 +119,7 @@ class _UntilAborted:
         cost = WaveCost(decode_calls=0, adapter_swaps=0, tokens_decoded=0, tokens_reused=0, elapsed_ms=1.0)
         return Scores([float("nan")] * len(wave.probes), cost)
 
-    def release(self, nodes: object, lineage: str | None = None) -> None:
+    def release(self, nodes: object, prefix_adapter: str | None = None) -> None:
         """Nothing is kept."""
 
     async def close(self) -> None:

@@ -1,8 +1,8 @@
 """A backend in virtual time whose answers tell what was in its cache, and which fails in every way a backend may.
 
-It keeps a number for every prompt node and lineage, made of the number of the node above, the node's tokens and the
+It keeps a number for every prompt node and prefix adapter, made of the number of the node above, the node's tokens and the
 adapter that computes it, as llama.cpp keeps KV. An answer is made of the number of its item: whatever is kept under a
-wrong node or lineage, or read from one, shows in it.
+wrong node or prefix adapter, or read from one, shows in it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cascade.stages import BASE, SERVED
 ADAPTERS: Mapping[str, str] = {
     BASE: BASE, "active": BASE, "active2": BASE, "plain": "plain", "plain2": "plain2", "far": SERVED, "far2": SERVED,
 }  # fmt: skip
-"""Adapter -> its lineage."""
+"""Adapter -> its prefix adapter."""
 
 _STEPS = 32  # p(yes) is a multiple of one over this, 0 and 1 included
 
@@ -90,7 +90,7 @@ class Machine:
         n_faults: Faults so far for which a request may fail.
         n_unable: Questions so far that a server could not answer.
         faults: What the engine did wrong.
-        kept: (node, lineage) -> its number.
+        kept: (node, prefix adapter) -> its number.
         owed: (question's item and tokens, adapter) -> when a server has the answer.
     """
 
@@ -113,7 +113,7 @@ class Machine:
             provenance=Provenance(
                 model="machine", adapters=dict.fromkeys(names, "a"), prompt_format="embedded", label_tokens=(1, 2)
             ),
-            lineages=ADAPTERS,
+            prefix_adapters=ADAPTERS,
             form=FORMATS["embedded"],
             tokenizer=WordTokenizer(),
             max_prompt=self.max_tokens,
@@ -148,24 +148,24 @@ class Machine:
             self._is_busy = False
             self._forget()
 
-    def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
+    def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
         """See ``Backend.release``; what is released during a wave goes when it ends."""
-        self._released.append((tuple(nodes), lineage))
+        self._released.append((tuple(nodes), prefix_adapter))
         if not self._is_busy:
             self._forget()
 
     async def close(self) -> None:
         """See ``Backend.close``."""
 
-    def find(self, node: Node, lineage: str) -> int | None:
+    def find(self, node: Node, prefix_adapter: str) -> int | None:
         """The number that is kept of a node; None if there is none."""
-        return self.kept.get((node, lineage))
+        return self.kept.get((node, prefix_adapter))
 
     async def _compute(self, wave: Wave, stop: Stop) -> Scores:
         """Nodes that are missing, upper ones first, then the questions; calls by calls, until it is stopped."""
-        lineage = ADAPTERS[wave.adapter]
+        prefix_adapter = ADAPTERS[wave.adapter]
         nodes = list(dict.fromkeys(node for probe in wave.probes for node in probe.node.path[:-1]))
-        missing = [node for node in nodes if self.find(node, lineage) is None]
+        missing = [node for node in nodes if self.find(node, prefix_adapter) is None]
         self._check_room(wave, missing)
         slow = 50.0 if self.rng.random() < self.trouble.slow else 1.0
         logits = [math.nan] * len(wave.probes)
@@ -182,12 +182,12 @@ class Machine:
                 break
             decodes.append((work, ms))
             for node in own:
-                above = self.find(node.parent, lineage) if node.parent else 0
-                self.kept[node, lineage] = state_of(above or 0, node.tokens, lineage)
+                above = self.find(node.parent, prefix_adapter) if node.parent else 0
+                self.kept[node, prefix_adapter] = state_of(above or 0, node.tokens, prefix_adapter)
             finished += len(own)
             for at in asked:
-                logits[at] = self._answer(wave.probes[at], lineage)
-        return Scores(logits, _cost(decodes), tuple((node, lineage) for node in missing[finished:]))
+                logits[at] = self._answer(wave.probes[at], prefix_adapter)
+        return Scores(logits, _cost(decodes), tuple((node, prefix_adapter) for node in missing[finished:]))
 
     async def _serve(self, wave: Wave, stop: Stop) -> Scores:
         """Answers of a server; what it owes is waited for where nothing else came."""
@@ -221,13 +221,13 @@ class Machine:
         loop = asyncio.get_running_loop()
         return lambda: self.owed.get(key, 0.0) > loop.time()
 
-    def _answer(self, probe: Probe, lineage: str, *, is_kept: bool = True) -> float:
+    def _answer(self, probe: Probe, prefix_adapter: str, *, is_kept: bool = True) -> float:
         if is_kept:
-            state = self.find(probe.node.path[-2], lineage) or 0
+            state = self.find(probe.node.path[-2], prefix_adapter) or 0
         else:
             state = 0
             for node in probe.node.path[:-1]:
-                state = state_of(state, node.tokens, lineage)
+                state = state_of(state, node.tokens, prefix_adapter)
         return LOGITS[answer_of(state, probe.node.tokens, probe.adapter)]
 
     def _troubled(self, scores: Scores) -> Scores:
@@ -268,11 +268,13 @@ class Machine:
 
     def _forget(self) -> None:
         """Drop what was released, and all below it."""
-        for nodes, lineage in self._released:
+        for nodes, prefix_adapter in self._released:
             gone = set(nodes)
-            for key in [key for key in self.kept if lineage in {None, key[1]} and not gone.isdisjoint(key[0].path)]:
+            for key in [
+                key for key in self.kept if prefix_adapter in {None, key[1]} and not gone.isdisjoint(key[0].path)
+            ]:
                 del self.kept[key]
-            if lineage is None:
+            if prefix_adapter is None:
                 for owed in [owed for owed in self.owed if not gone.isdisjoint(owed[0].path)]:
                     del self.owed[owed]
         self._released.clear()

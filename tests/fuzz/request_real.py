@@ -105,9 +105,9 @@ class Troubled:
             return replace(scores, logits=scores.logits[1:])
         return scores
 
-    def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
+    def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
         """See ``Backend.release``."""
-        self._inner.release(nodes, lineage)
+        self._inner.release(nodes, prefix_adapter)
 
     async def close(self) -> None:
         """See ``Backend.close``."""

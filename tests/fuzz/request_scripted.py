@@ -113,9 +113,9 @@ def cold(builder: PromptBuilder) -> Callable[[Node, Question], float]:
     """What the machine answers of a prompt that it computes at once from its beginning."""
 
     def p(item: Node, question: Question) -> float:
-        lineage, state = ADAPTERS[question.adapter], 0
+        prefix_adapter, state = ADAPTERS[question.adapter], 0
         for node in item.path:
-            state = state_of(state, node.tokens, question.adapter if lineage == SERVED else lineage)
+            state = state_of(state, node.tokens, question.adapter if prefix_adapter == SERVED else prefix_adapter)
         return EXACT[answer_of(state, builder.marker_tokens(question.marker), question.adapter)]
 
     return p

@@ -54,7 +54,7 @@ def test_counts_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
 class _MixedUp(Machine):
     """The planted fault: what one adapter has computed passes for another's."""
 
-    def find(self, node: Node, lineage: str) -> int | None:  # noqa: ARG002 - that is the fault
+    def find(self, node: Node, prefix_adapter: str) -> int | None:  # noqa: ARG002 - that is the fault
         """See ``Machine.find``."""
         return next((number for (other, _), number in self.kept.items() if other is node), None)
 
@@ -71,7 +71,7 @@ class _Swapped(Machine):
 class _Hoarding(Machine):
     """The planted fault: nothing is ever let go."""
 
-    def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
+    def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
         """See ``Backend.release``."""
 
 

@@ -1,4 +1,4 @@
-"""The embedded backend: llama.cpp in this process, every prompt node computed once per lineage."""
+"""The embedded backend: llama.cpp in this process, every prompt node computed once per prefix adapter."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class LlamaBackend:
                 label_tokens=labels,
             ),
             invocations={name: own for name, each in models.adapters.items() if (own := each.facts.invocation_tokens)},
-            lineages={name: runner.lineage(name) for name in (BASE, *models.adapters)},
+            prefix_adapters={name: runner.prefix_adapter(name) for name in (BASE, *models.adapters)},
             form=form,
             tokenizer=native.tokenizer,
             max_prompt=min(native.n_cells, models.model.n_ctx_train),
@@ -100,10 +100,10 @@ class LlamaBackend:
         """See ``Backend.score``."""
         return await asyncio.wrap_future(self._worker.submit(self._runner.score, wave, stop))
 
-    def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
+    def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
         """See ``Backend.release``."""
         if not self._closed:
-            self._worker.submit(self._runner.release, tuple(nodes), lineage)
+            self._worker.submit(self._runner.release, tuple(nodes), prefix_adapter)
 
     def usage(self) -> Usage:
         """What the cache holds once the work at hand is done; waits for it.

@@ -1,7 +1,7 @@
 """Which prompt nodes have their KV in the cache, in which sequence, computed by which adapter. Pure.
 
 Every kept node owns one sequence of the unified cache; that sequence spans the node's whole path,
-its ancestors' cells being shared. A node is known by (node, lineage), the lineage being the adapter
+its ancestors' cells being shared. A node is known by (node, prefix adapter), the prefix adapter being the adapter
 that computed it, so KV of one adapter can never be found under another.
 """
 
@@ -19,7 +19,7 @@ class Entry:
 
     Attributes:
         node: The node.
-        lineage: Name of the adapter that computed it.
+        prefix_adapter: Name of the adapter that computed it.
         sequence: Sequence id that spans its path.
         parent: The entry above; None for a task.
         n_children: Entries directly below.
@@ -27,7 +27,7 @@ class Entry:
     """
 
     node: Node
-    lineage: str
+    prefix_adapter: str
     sequence: int
     parent: Entry | None
     n_children: int = 0
@@ -70,29 +70,29 @@ class KVStore:
         return self.n_cells - self.cells_used
 
     def keys(self) -> list[tuple[Node, str]]:
-        """Every node that is kept, with its lineage."""
+        """Every node that is kept, with its prefix adapter."""
         return list(self._entries)
 
-    def find(self, node: Node, lineage: str) -> Entry | None:
-        """The entry of a node in a lineage, marked as wanted now; None if it is not there."""
-        entry = self._entries.get((node, lineage))
+    def find(self, node: Node, prefix_adapter: str) -> Entry | None:
+        """The entry of a node in a prefix adapter, marked as wanted now; None if it is not there."""
+        entry = self._entries.get((node, prefix_adapter))
         if entry is not None:
             self._turn += 1
             entry.used = self._turn
         return entry
 
-    def add(self, node: Node, lineage: str) -> Entry:
+    def add(self, node: Node, prefix_adapter: str) -> Entry:
         """Takes a sequence and cells for a node whose parent is there.
 
         There must be room; see ``make_room``.
         """
-        parent = self._entries[node.parent, lineage] if node.parent else None
+        parent = self._entries[node.parent, prefix_adapter] if node.parent else None
         self._turn += 1
-        entry = Entry(node, lineage, self._free.pop(), parent, used=self._turn)
+        entry = Entry(node, prefix_adapter, self._free.pop(), parent, used=self._turn)
         if parent:
             parent.n_children += 1
         self.cells_used += len(node.tokens)
-        self._entries[node, lineage] = entry
+        self._entries[node, prefix_adapter] = entry
         return entry
 
     def make_room(self, n_cells: int, n_sequences: int, pinned: set[Entry]) -> Iterator[Entry]:
@@ -107,13 +107,13 @@ class KVStore:
             yield oldest
         self.peak_cells = max(self.peak_cells, self.cells_used + n_cells)
 
-    def release(self, nodes: Iterable[Node], lineage: str | None = None) -> list[Entry]:
-        """Drops every entry at or below the nodes, in one lineage or (None) in all; leaves first."""
+    def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> list[Entry]:
+        """Drops every entry at or below the nodes, in one prefix adapter or (None) in all; leaves first."""
         gone = set(nodes)
         found = [
             entry
             for entry in self._entries.values()
-            if lineage in {None, entry.lineage} and not gone.isdisjoint(entry.node.path)
+            if prefix_adapter in {None, entry.prefix_adapter} and not gone.isdisjoint(entry.node.path)
         ]
         found.sort(key=lambda entry: -len(entry.node.path))
         for entry in found:
@@ -127,7 +127,7 @@ class KVStore:
         self._free = list(range(self.n_sequences - 1, -1, -1))
 
     def _drop(self, entry: Entry) -> None:
-        del self._entries[entry.node, entry.lineage]
+        del self._entries[entry.node, entry.prefix_adapter]
         if entry.parent:
             entry.parent.n_children -= 1
         self.cells_used -= len(entry.node.tokens)

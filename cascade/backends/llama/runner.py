@@ -1,4 +1,4 @@
-"""Runs waves on one llama.cpp context: every prompt node is computed once per lineage."""
+"""Runs waves on one llama.cpp context: every prompt node is computed once per prefix adapter."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ class Chunk:
 
     Attributes:
         probes: The probes.
-        lineage: The adapter that computes what stands before their questions.
+        prefix_adapter: The adapter that computes what stands before their questions.
         entries: Every node above the questions, upper ones first, and questions that have an entry of their own.
         missing: Those nodes that are yet to be computed.
         holders: For each probe the entry behind whose tokens its question goes: its item's, or its own.
-        heads: Holder -> what its lineage computes of the question.
+        heads: Holder -> what its prefix adapter computes of the question.
     """
 
     probes: Sequence[Probe]
-    lineage: str
+    prefix_adapter: str
     entries: Mapping[Node, Entry]
     missing: set[Node]
     holders: Sequence[Entry]
     heads: Mapping[Entry, Sequence[int]]
 
     def along(self, *, is_output: bool) -> Iterator[Stretch]:
-        """What the lineage computes: nodes that are missing, and the head of each question."""
+        """What the prefix adapter computes: nodes that are missing, and the head of each question."""
         for node, entry in self.entries.items():
             tokens = node.tokens if node in self.missing else ()
             head = self.heads.get(entry, ())
@@ -100,7 +100,7 @@ class _Tally:
         tokens: Tokens computed.
         finished: Entries whose last stretch is computed.
         logits: Log odds of yes behind an entry, of the chunk at hand.
-        lost: Nodes with their lineage that were begun or kept, and are not any more.
+        lost: Nodes with their prefix adapter that were begun or kept, and are not any more.
     """
 
     started: float
@@ -144,7 +144,7 @@ class LlamaRunner:
         self._swaps = False  # whether the next call is the first under another adapter
         self.store = KVStore(native.n_cells, native.n_sequences)
 
-    def lineage(self, adapter: str) -> str:
+    def prefix_adapter(self, adapter: str) -> str:
         """Which adapter computes tasks, groups and items for questions that this adapter answers.
 
         An activated adapter acts from its invocation on, so the base model computes all before it.
@@ -184,9 +184,9 @@ class LlamaRunner:
         lost = tuple(key for key in dict.fromkeys(tally.lost) if self.store.find(*key) is None)
         return Scores(logits.tolist(), cost, lost, spoilt=dict.fromkeys(spoilt, "its logits are NaN or infinite"))
 
-    def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
+    def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
         """See ``Backend.release``."""
-        for entry in self.store.release(nodes, lineage):
+        for entry in self.store.release(nodes, prefix_adapter):
             self._native.cut(entry.sequence)
         if not len(self.store):
             self._native.clear()
@@ -253,14 +253,14 @@ class LlamaRunner:
             _StoppedError: It was stopped; has the log odds, NaN where there are none.
         """
         self._tally.logits.clear()  # an item's entry stands for another question in each chunk
-        chunk = self._take(probes, self.lineage(adapter))
-        own = chunk.lineage == adapter
+        chunk = self._take(probes, self.prefix_adapter(adapter))
+        own = chunk.prefix_adapter == adapter
         try:
             # Under a plain adapter the whole question goes along with its item; under an activated one
             # what stands before its invocation does.
             along = list(chunk.along(is_output=own))
             if along:
-                self._activate(chunk.lineage)
+                self._activate(chunk.prefix_adapter)
             self._decode(along, self._native.n_batch)
             if not own:
                 self._activate(adapter)
@@ -277,29 +277,29 @@ class LlamaRunner:
         found = [self._tally.logits.get(holder, math.nan) for holder in chunk.holders]
         return [logit if math.isfinite(logit) else math.nan for logit in found]
 
-    def _switch(self, probe: Probe, lineage: str) -> int:
-        """How many of a question's tokens its item's lineage computes."""
-        if lineage == probe.adapter:
+    def _switch(self, probe: Probe, prefix_adapter: str) -> int:
+        """How many of a question's tokens its item's prefix adapter computes."""
+        if prefix_adapter == probe.adapter:
             return len(probe.node.tokens)
         return self._adapters[probe.adapter].activation_start(probe.node.tokens) or 0
 
-    def _take(self, probes: Sequence[Probe], lineage: str) -> Chunk:
+    def _take(self, probes: Sequence[Probe], prefix_adapter: str) -> Chunk:
         """Room and an entry for every node above the probes, and for questions that share an item."""
         repeated = asked_twice(probes)
         nodes = dict.fromkeys(node for probe in probes for node in item_of(probe).path)
         questions = {probe.node: None for probe in probes if item_of(probe) in repeated}
-        present = {node: entry for node in nodes if (entry := self.store.find(node, lineage))}
+        present = {node: entry for node in nodes if (entry := self.store.find(node, prefix_adapter))}
         missing = nodes.keys() - present.keys()
         n_cells = sum(len(node.tokens) for node in missing) + sum(len(probe.node.tokens) for probe in probes)
         for gone in self.store.make_room(n_cells, len(missing) + len(questions), set(present.values())):
             self._native.cut(gone.sequence)
-        entries = {node: present.get(node) or self.store.add(node, lineage) for node in (*nodes, *questions)}
+        entries = {node: present.get(node) or self.store.add(node, prefix_adapter) for node in (*nodes, *questions)}
         holders = [entries[probe.node if probe.node in questions else item_of(probe)] for probe in probes]
         heads = {
-            holder: probe.node.tokens[: self._switch(probe, lineage)]
+            holder: probe.node.tokens[: self._switch(probe, prefix_adapter)]
             for probe, holder in zip(probes, holders, strict=True)
         }
-        return Chunk(probes, lineage, entries, missing, holders, heads)
+        return Chunk(probes, prefix_adapter, entries, missing, holders, heads)
 
     def _forget_questions(self, chunk: Chunk) -> None:
         """Take every question off the cache: what an adapter computed of it is never used again."""
@@ -307,7 +307,7 @@ class LlamaRunner:
             if holder.node is not probe.node:
                 self._native.cut(holder.sequence, holder.node.end)
         own = [node for node in chunk.entries if node.segment is Segment.QUESTION]
-        for entry in self.store.release(own, chunk.lineage) if own else ():
+        for entry in self.store.release(own, chunk.prefix_adapter) if own else ():
             self._native.cut(entry.sequence)
 
     def _undo(self, chunk: Chunk) -> None:
@@ -317,8 +317,8 @@ class LlamaRunner:
         share off one of them alone and leaves the others with cells that were never computed.
         """
         lost = [node for node in chunk.missing if chunk.entries[node] not in self._tally.finished]
-        self._tally.lost += [(node, chunk.lineage) for node in lost]
-        for entry in self.store.release(lost, chunk.lineage):
+        self._tally.lost += [(node, chunk.prefix_adapter) for node in lost]
+        for entry in self.store.release(lost, chunk.prefix_adapter):
             self._native.cut(entry.sequence)
 
     def _activate(self, adapter: str) -> None:

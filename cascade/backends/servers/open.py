@@ -195,7 +195,7 @@ def _facts(
             **(own.invocations if own else {}),
             **{name: tokens for look in looks.values() for name, tokens in look.invocations.items()},
         },
-        lineages={**(own.lineages if own else {}), **dict.fromkeys(known, SERVED)},
+        prefix_adapters={**(own.prefix_adapters if own else {}), **dict.fromkeys(known, SERVED)},
         form=here.form,
         tokenizer=here.tokenizer,
         max_prompt=min([own.max_prompt if own else config.model.n_ctx, *longest]),

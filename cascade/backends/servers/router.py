@@ -34,13 +34,13 @@ class Router:
         assert self._embedded is not None  # noqa: S101 - the facts name no adapter that nobody has
         return await self._embedded.score(wave, stop)
 
-    def release(self, nodes: Iterable[Node], lineage: str | None = None) -> None:
+    def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
         """See ``Backend.release``; servers keep what they like, but owe no answers any more."""
         nodes = tuple(nodes)
-        for server in set(self._servers.values()) if lineage is None else ():
+        for server in set(self._servers.values()) if prefix_adapter is None else ():
             server.release(nodes)
         if self._embedded is not None:
-            self._embedded.release(nodes, lineage)
+            self._embedded.release(nodes, prefix_adapter)
 
     async def close(self) -> None:
         """See ``Backend.close``."""
