@@ -4,8 +4,8 @@
     python -m benchmarks.alarms --scores scores.npz --cascade precision
 
 ``--scores`` takes a file that ``cascade tune --scores`` wrote. Each run deals its tasks into two halves, so that both
-come from one source, and takes the mean recall of all of them for what was promised, so that it is just kept. In every
-fifth run the same halves are also checked with a shift or a broken promise planted in the second one.
+come from one source, and takes the mean recall of all of them for what was guaranteed, so that it is just kept. In every
+fifth run the same halves are also checked with a shift or a broken guarantee planted in the second one.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.promise import simulated, two_stages
+from benchmarks.guarantee import simulated, two_stages
 from benchmarks.script import check_scores, count, fraction, kept_scores, run_script
 from benchmarks.shipped import CASCADES
 from cascade.evaluation.replay import Replay, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
 from cascade.probability import logit, p_yes
 from cascade.tree import Cascade
-from cascade.tuning.check import Promised, Verdict, kept_promise
+from cascade.tuning.check import Guarantee, Verdict, check_guarantee
 from cascade.tuning.shift import Inputs, shifts
 
 _SHIFTS = (0.25, 0.5, 1.0)
@@ -62,14 +62,14 @@ def measure(cascade: Cascade, scored: ScoredTasks, n_runs: int, alpha: float) ->
             return any(shift.is_shifted for shift in shifts(inputs, cascade, new, alpha / 2, run))
 
         def is_broken(level: float, now: ScoredTasks = now, run: int = run) -> bool:
-            return kept_promise(cascade, now, Promised(level=level), alpha, seed=run).verdict is Verdict.BROKEN
+            return check_guarantee(cascade, now, Guarantee(level=level), alpha, seed=run).verdict is Verdict.BROKEN
 
         found[_NOTHING].append(is_shifted(now) or is_broken(recall))
         if run % _EVERY == 0:
             for by in _SHIFTS:
                 found[f"log odds higher by {by:g}"].append(is_shifted(moved(cascade, now, by)))
             for by in _DEFICITS:
-                found[f"recall below the promise by {by:g}"].append(is_broken(min(recall + by, 1 - 1e-6)))
+                found[f"recall below the guarantee by {by:g}"].append(is_broken(min(recall + by, 1 - 1e-6)))
     return {planted: float(np.mean(alarms)) for planted, alarms in found.items()}
 
 

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.promise import question
+from benchmarks.guarantee import question
 from benchmarks.script import check_scores, count, kept_scores, run_script
 from benchmarks.shipped import CASCADES
 from cascade.cli.output import progress

@@ -18,7 +18,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.promise import question
+from benchmarks.guarantee import question
 from benchmarks.script import check_scores, count, fraction, kept_scores, run_script
 from benchmarks.shipped import CASCADES
 from cascade.audit.advice import Act, Advice, where_it_errs

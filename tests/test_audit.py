@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.guarantee import question, two_stages
+from benchmarks.guarantee import simulated as two_stage_scores
 from benchmarks.planted_audit import Plan, covers, is_planted, named, one_question, simulated
-from benchmarks.promise import question, two_stages
-from benchmarks.promise import simulated as two_stage_scores
 from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.audit.advice import Act, what_needs_data, what_to_drop, what_to_merge, where_it_errs
 from cascade.audit.audit import AuditTerms, audit

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.promise import question, two_stages
+from benchmarks.guarantee import question, two_stages
 from cascade import Engine, Item, ScriptedBackend
 from cascade.cli.output import results
 from cascade.cli.tune_output import calibration_rows, show_calibration

@@ -1,4 +1,4 @@
-"""``cascade check``: promises on new tasks, shifts of inputs, what a thresholds file keeps, and the command."""
+"""``cascade check``: guarantees on new tasks, shifts of inputs, what a thresholds file keeps, and the command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from benchmarks.promise import question, simulated, two_stages
+from benchmarks.guarantee import question, simulated, two_stages
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.config.thresholds import InputsConfig, ThresholdsFile, read_thresholds, write_thresholds
@@ -22,7 +22,7 @@ from cascade.evaluation.targets import Measure, Unit
 from cascade.probability import logit, p_yes
 from cascade.stages import Stage, Target
 from cascade.tree import Cascade
-from cascade.tuning.check import KeptPromise, Promised, Verdict, judged, kept_promise
+from cascade.tuning.check import Guarantee, GuaranteeCheck, Verdict, check_guarantee, judged
 from cascade.tuning.risk import tasks_needed as tasks_to_confirm
 from cascade.tuning.shift import (
     ITEMS,
@@ -50,10 +50,10 @@ def moved(scored: ScoredTasks, by: float) -> ScoredTasks:
     return replace(scored, p={**scored.p, first: p_yes(logit(scored.p[first]) + by)})
 
 
-def of_recalls(recalls: np.ndarray[tuple[int], np.dtype[np.float64]], alpha: float) -> KeptPromise:
-    """A promise of 0.9 on recalls of tasks."""
+def of_recalls(recalls: np.ndarray[tuple[int], np.dtype[np.float64]], alpha: float) -> GuaranteeCheck:
+    """A guarantee of 0.9 on recalls of tasks."""
     mean = float(recalls.mean()) if recalls.size else None
-    return judged(lambda _: 1 - recalls, mean, Promised(level=0.9), alpha)
+    return judged(lambda _: 1 - recalls, mean, Guarantee(level=0.9), alpha)
 
 
 def test_the_permutation_test_is_exact() -> None:
@@ -166,7 +166,7 @@ def test_what_is_kept_comes_back_from_a_file(tmp_path: Path) -> None:
     assert not any(shift.is_shifted for shift in shifts(inputs, cascade, scored, 0.05))
     file = ThresholdsFile.model_validate(
         {
-            "promise": {
+            "guarantee": {
                 "unit": "task", "recall": 0.9, "delta": 0.05, "p_value": 0.01, "tasks": 100, "minimised": "calls",
             },
             "held_out": {"recall": 0.93, "calls_per_item": 1.2, "false_positives_per_item": 0.2},
@@ -186,7 +186,7 @@ def test_what_is_kept_comes_back_from_a_file(tmp_path: Path) -> None:
         read_thresholds(path)
 
 
-def test_verdicts_on_a_promise() -> None:
+def test_verdicts_on_a_guarantee() -> None:
     """Far above, far below, too few, none at all; the interval agrees with the verdict and holds what was measured."""
     rng = np.random.default_rng(2)
     cases = [(0.97, 400, Verdict.HOLDS), (0.75, 400, Verdict.BROKEN), (0.9, 400, Verdict.UNCLEAR)]
@@ -211,15 +211,15 @@ def test_verdicts_on_a_promise() -> None:
     assert worst.high < 0.1
 
 
-def test_a_promise_says_what_it_rests_on() -> None:
+def test_a_guarantee_says_what_it_rests_on() -> None:
     """By row it holds for tasks as large as those given alone."""
-    assert str(Promised(level=0.6, measure=Measure.MACRO_F1)) == "a macro F1 per task of at least 0.6"
-    by_row = Promised(level=0.9, unit=Unit.ROW, largest=12)
+    assert str(Guarantee(level=0.6, measure=Measure.MACRO_F1)) == "a macro F1 per task of at least 0.6"
+    by_row = Guarantee(level=0.9, unit=Unit.ROW, largest=12)
     assert str(by_row) == "a recall over all rows of at least 0.9, if no task has more than 12 that count"
 
 
-def test_a_promise_that_is_kept_is_seldom_called_broken() -> None:
-    """200 samples whose mean is just what was promised: broken in at most half of alpha, but for chance."""
+def test_a_guarantee_that_is_kept_is_seldom_called_broken() -> None:
+    """200 samples whose mean is just what was guaranteed: broken in at most half of alpha, but for chance."""
     rng = np.random.default_rng(4)
     draws = rng.beta(0.9 * 2, 0.1 * 2, (200, 40))
     n_broken = sum(of_recalls(row, 0.2).verdict is Verdict.BROKEN for row in draws)
@@ -228,7 +228,7 @@ def test_a_promise_that_is_kept_is_seldom_called_broken() -> None:
 
 @pytest.mark.parametrize("unit", Unit)
 @pytest.mark.parametrize("measure", [Measure.RECALL, Measure.PRECISION])
-def test_what_is_measured_is_what_was_promised(measure: Measure, unit: Unit) -> None:
+def test_what_is_measured_is_what_was_guaranteed(measure: Measure, unit: Unit) -> None:
     """At the cascade's own thresholds, against the mean written out; levels far above are broken, those below hold."""
     scored = simulated(3, 300)
     kept = (scored.p["a", ""] >= 0.5) & (scored.p["b", ""] >= 0.5)
@@ -238,10 +238,10 @@ def test_what_is_measured_is_what_was_promised(measure: Measure, unit: Unit) -> 
     if unit is Unit.TASK:
         mean = np.divide(n_hits, n_of, out=np.ones(n_of.size), where=n_of > 0).mean()
     for level, verdict in ((mean - 0.15, Verdict.HOLDS), ((mean + 2) / 3, Verdict.BROKEN), (mean, Verdict.UNCLEAR)):
-        promised = Promised(level=float(level), measure=measure, unit=unit, largest=12)
-        found = kept_promise(CASCADE, scored, promised, 0.05)
+        guaranteed = Guarantee(level=float(level), measure=measure, unit=unit, largest=12)
+        found = check_guarantee(CASCADE, scored, guaranteed, 0.05)
         assert not found.is_outgrown
-        assert kept_promise(CASCADE, scored, replace(promised, largest=2), 0.05).is_outgrown is (unit is Unit.ROW)
+        assert check_guarantee(CASCADE, scored, replace(guaranteed, largest=2), 0.05).is_outgrown is (unit is Unit.ROW)
         assert found.measured == pytest.approx(mean)
         assert found.low < mean < found.high
         assert found.verdict is verdict
@@ -266,12 +266,12 @@ def new_tasks(tuned: Path, n: int, *lines: str) -> list[str]:
 
 
 def test_the_command_finds_nothing_where_nothing_changed(tuned: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As many new tasks like those of the tuning: exit code 0, with the promise's verdict; words and JSON."""
+    """As many new tasks like those of the tuning: exit code 0, with the guarantee's verdict; words and JSON."""
     command = [*new_tasks(tuned, 60), "--scores", str(tuned.parent / "new.npz")]
     assert main([*command, "--json"]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
-    assert found["promise"]["verdict"] in {"holds", "unclear"}
-    assert found["promise"]["promised"] == {
+    assert found["guarantee"]["verdict"] in {"holds", "unclear"}
+    assert found["guarantee"]["guaranteed"] == {
         "figure": "recall_per_task", "level": 0.5, "measure": "recall", "unit": "task", "largest": 1,
     }  # fmt: skip
     assert (found["shifted"], found["inputs_verdict"]) == (False, "as_before")
@@ -293,16 +293,16 @@ def test_the_table_of_a_check_fits_80_columns(tuned: Path) -> None:
 
 
 def test_few_tasks_are_said_to_be_few(tuned: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One task: neither the promise nor the inputs are judged, and the numbers that it takes are named; exit code 0."""
+    """One task: neither the guarantee nor the inputs are judged, and the numbers that it takes are named; exit code 0."""
     command = [*new_tasks(tuned, 1), "--scores", str(tuned.parent / "new.npz")]
     assert main([*command, "--json"]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
-    assert (found["promise"]["verdict"], found["inputs_verdict"]) == ("unclear", "unclear")
-    assert found["promise"]["n_needed"] > 1
+    assert (found["guarantee"]["verdict"], found["inputs_verdict"]) == ("unclear", "unclear")
+    assert found["guarantee"]["n_needed"] > 1
     assert found["inputs"][0]["n_needed"] == tasks_needed(60, 0.025 / 8)
     assert main(command) == ExitCode.DONE
     shown = capsys.readouterr().out
-    assert f"It takes about {found['promise']['n_needed']} of them." in shown
+    assert f"It takes about {found['guarantee']['n_needed']} of them." in shown
     assert f"whether the inputs have shifted: 1 here, and {found['inputs'][0]['n_needed']} are needed" in shown
     assert "as they were" not in shown
 
@@ -325,7 +325,7 @@ def test_tasks_of_the_tuning_prove_nothing(tuned: Path, capsys: pytest.CaptureFi
 
 
 def test_the_command_fails_where_inputs_or_labels_changed(tuned: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Tasks of other symbols, with labels that the thresholds miss: exit code 1, by shift and by promise."""
+    """Tasks of other symbols, with labels that the thresholds miss: exit code 1, by shift and by guarantee."""
     items = [{"id": str(at), "kind": "class", "name": f"Unlike{at}", "label": "excluded"} for at in range(5)]
     items[0]["label"] = "primary"
     lines = [json.dumps({"task": f"draw a circle {at}", "items": items}) for at in range(40)]
@@ -339,7 +339,7 @@ def test_the_command_fails_where_inputs_or_labels_changed(tuned: Path, capsys: p
 
 
 def test_the_command_refuses(tuned: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Cascades that are not there, that promise nothing, and an alpha out of range."""
+    """Cascades that are not there, that guarantee nothing, and an alpha out of range."""
     data = ["--data", str(tuned.parent / "labelled.jsonl"), "--config", str(tuned)]
     assert main(["check", "absent", *data]) == ExitCode.BAD_INPUT
     assert f"{tuned}: there is no cascade 'absent'" in capsys.readouterr().err
@@ -349,6 +349,6 @@ def test_the_command_refuses(tuned: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["check", "scope", *data[:2], "--config", str(plain)]) == ExitCode.BAD_INPUT
     told = capsys.readouterr().err
     assert f"{plain}: cascade.scope.thresholds: there are none" in told
-    assert "nothing was promised" in told
+    assert "nothing was guaranteed" in told
     assert main(["check", "precision", *data, "--alpha", "1"]) == ExitCode.BAD_INPUT
     assert "must lie between 0 and 1" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The engine's promises, on a scripted backend: order, short-circuit, many callers, failures."""
+"""The engine's guarantees, on a scripted backend: order, short-circuit, many callers, failures."""
 
 from __future__ import annotations
 

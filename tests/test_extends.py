@@ -19,7 +19,7 @@ from cascade.cli.output import ExitCode
 from cascade.cli.tune_output import written
 from cascade.config.extends import read_layers
 from cascade.config.schema import read_config, shipped_config
-from cascade.config.thresholds import NoPromiseConfig, ThresholdsFile, write_thresholds
+from cascade.config.thresholds import NoGuaranteeConfig, ThresholdsFile, write_thresholds
 from cascade.errors import ConfigError
 
 SHIPPED = read_config(shipped_config())
@@ -283,9 +283,9 @@ def test_other_commands_take_thresholds(folder: Path, capsys: pytest.CaptureFixt
         assert code == ExitCode.BAD_INPUT
         assert "these thresholds are for the cascade 'precision', not for 'scope'. Name that cascade" in err
     assert run(capsys, "check", "precision", *data)[0] in {ExitCode.DONE, ExitCode.FAILURE}
-    none = NoPromiseConfig(text="Without guarantee.", target="macro_f1", expected=0.5, tasks=8)
-    unpromised = thresholds(folder, promise=None, held_out=None, no_promise=none)
-    code, _, err = run(capsys, "check", "precision", "--data", "tasks.jsonl", "--thresholds", unpromised)
+    none = NoGuaranteeConfig(text="Without guarantee.", target="macro_f1", expected=0.5, tasks=8)
+    unguaranteed = thresholds(folder, guarantee=None, held_out=None, no_guarantee=none)
+    code, _, err = run(capsys, "check", "precision", "--data", "tasks.jsonl", "--thresholds", unguaranteed)
     assert (code, "carry no guarantee" in err) == (ExitCode.BAD_INPUT, True)
     _, out, _ = run(capsys, "config", "show", "precision", "--thresholds", mine)
     assert f"yes from {MINE:g}]" in out
@@ -316,7 +316,7 @@ def test_the_service_wants_a_name_and_a_file(given: Sequence[str], capsys: pytes
 
 def test_a_written_file_comes_with_its_command(folder: Path) -> None:
     """What `tune --out` notes can be pasted into a shell."""
-    said = written(folder / "a b.toml", "precision", has_promise=True)
+    said = written(folder / "a b.toml", "precision", has_guarantee=True)
     assert f"`cascade classify --cascade precision --thresholds '{folder}/a b.toml' ...`" in said
 
 

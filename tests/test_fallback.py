@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from benchmarks.few_tasks import Draws, aimed, compare, per_stage, three_stages
 from benchmarks.few_tasks import main as few_tasks
 from benchmarks.few_tasks import simulated as three_scored
-from benchmarks.promise import question, simulated, two_stages
+from benchmarks.guarantee import question, simulated, two_stages
 from cascade import Engine, Item, Prior, Task
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.cli.score_file import LabelledScores
 from cascade.cli.tune_output import tune_fallback
-from cascade.config.thresholds import NoPromiseConfig, read_thresholds, write_thresholds
+from cascade.config.thresholds import NoGuaranteeConfig, read_thresholds, write_thresholds
 from cascade.dataset import Labelled
 from cascade.errors import ConfigError, InputError
 from cascade.evaluation.calibration import pulled_beta
@@ -298,35 +298,35 @@ def test_the_benchmark_draws_within_a_slice(capsys: pytest.CaptureFixture[str]) 
         aimed(three_stages(), pooled, Draws(n_tasks=1, n_draws=1), Wish(level=0.8), lambda: None)
 
 
-def without_promise(threshold: float) -> dict[str, object]:
-    """A file of thresholds for ``scope`` that has no promise, as tables."""
+def without_guarantee(threshold: float) -> dict[str, object]:
+    """A file of thresholds for ``scope`` that has no guarantee, as tables."""
     scope = CASCADES["scope"]
-    standing = NoPromiseConfig(text="Without guarantee.", target="macro_f1_over_rows", expected=0.5, tasks=9)
-    tables = locked(scope, threshold).model_dump(exclude={"promise", "held_out"})
-    return {**tables, "no_promise": standing.model_dump()}
+    standing = NoGuaranteeConfig(text="Without guarantee.", target="macro_f1_over_rows", expected=0.5, tasks=9)
+    tables = locked(scope, threshold).model_dump(exclude={"guarantee", "held_out"})
+    return {**tables, "no_guarantee": standing.model_dump()}
 
 
-def test_a_file_has_a_promise_or_says_that_it_has_none(tmp_path: Path) -> None:
+def test_a_file_has_a_guarantee_or_says_that_it_has_none(tmp_path: Path) -> None:
     """It comes back as it was; one with both, or with neither, is refused."""
     scope = CASCADES["scope"]
-    path, tables = tmp_path / "x.thresholds.toml", without_promise(0.0625)
-    promised = locked(scope, 0.0625)
-    file = type(promised).model_validate(tables)
+    path, tables = tmp_path / "x.thresholds.toml", without_guarantee(0.0625)
+    guaranteed = locked(scope, 0.0625)
+    file = type(guaranteed).model_validate(tables)
     write_thresholds(file, path, "From a test.")
     assert read_thresholds(path) == file
-    assert "[no_promise]" in path.read_text(encoding="utf-8")
+    assert "[no_guarantee]" in path.read_text(encoding="utf-8")
     assert {asked.threshold for asked in file.put_on("scope", scope.stages)[0].questions.values()} == {0.0625}
-    write_thresholds(promised, path, "From a test.")
-    assert "no_promise" not in path.read_text(encoding="utf-8")
-    for wrong in (tables | {"promise": promised.model_dump()["promise"]}, tables | {"no_promise": None}):
-        with pytest.raises(ValueError, match="give promise and held_out, or else no_promise"):
-            type(promised).model_validate(wrong)
+    write_thresholds(guaranteed, path, "From a test.")
+    assert "no_guarantee" not in path.read_text(encoding="utf-8")
+    for wrong in (tables | {"guarantee": guaranteed.model_dump()["guarantee"]}, tables | {"no_guarantee": None}):
+        with pytest.raises(ValueError, match="give guarantee and held_out, or else no_guarantee"):
+            type(guaranteed).model_validate(wrong)
     path.write_text("[made_for]\nmodel = 'm'\ndata = 'd'\nquestions = 'q'\n[thresholds]\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match="give promise and held_out, or else no_promise"):
+    with pytest.raises(ConfigError, match="give guarantee and held_out, or else no_guarantee"):
         read_thresholds(path)
 
 
-def test_the_command_promises_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_guarantees_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Six tasks: refused with the way out named, then chosen; the file says what it is, and so does the cascade."""
     command, out = write_data(tmp_path / "labelled.jsonl", 6), tmp_path / "p.thresholds.toml"
     command += ["--scores", str(tmp_path / "s.npz")]
@@ -336,10 +336,10 @@ def test_the_command_promises_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "--fallback" in capsys.readouterr().err
     assert main([*command, "--fallback", "--target", "macro_f1", "--out", str(out), "--json"]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
-    assert found["promise"] is None
-    assert "fitted to 6 tasks" in found["no_promise"]["text"]
-    assert found["no_promise"]["target"] == "macro_f1_over_rows"
-    assert 0 < found["no_promise"]["expected"] <= 1
+    assert found["guarantee"] is None
+    assert "fitted to 6 tasks" in found["no_guarantee"]["text"]
+    assert found["no_guarantee"]["target"] == "macro_f1_over_rows"
+    assert 0 < found["no_guarantee"]["expected"] <= 1
     assert main([*command, "--fallback", "--target", "recall=0.9"]) == ExitCode.DONE
     shown = capsys.readouterr().out
     assert shown.startswith("Without guarantee")
@@ -351,17 +351,17 @@ def test_the_command_promises_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["config", "show", "precision", "--config", str(config)]) == ExitCode.DONE
     assert "Thresholds: Without guarantee: chosen for the highest macro F1" in capsys.readouterr().out
     assert main(["config", "show", "precision", "--json"]) == ExitCode.DONE
-    assert json.loads(capsys.readouterr().out)["no_promise"] is None
+    assert json.loads(capsys.readouterr().out)["no_guarantee"] is None
 
 
-def test_other_commands_say_that_there_is_no_promise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_commands_say_that_there_is_no_guarantee(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing can be checked, and the page of an audit says it."""
     out, page = tmp_path / "p.thresholds.toml", tmp_path / "page"
     command = write_data(tmp_path / "labelled.jsonl", 6)
     assert main([*command, "--fallback", "--target", "macro_f1", "--out", str(out)]) == ExitCode.DONE
     data = ["--data", str(tmp_path / "labelled.jsonl"), "--config", str(with_thresholds(tmp_path, out))]
     assert main(["check", "precision", *data]) == ExitCode.BAD_INPUT
-    told = f"{out}: these thresholds of cascade 'precision' carry no guarantee, so there is no promise to check"
+    told = f"{out}: these thresholds of cascade 'precision' carry no guarantee, so there is no guarantee to check"
     assert told in capsys.readouterr().err.replace("\n", " ")
     plain = write_shipped(tmp_path / "plain.toml")
     command = ["check", "precision", *data[:2], "--config", str(plain), "--thresholds", str(out)]

@@ -41,7 +41,7 @@ def keys(value: object) -> Iterator[str]:
 
 @pytest.fixture
 def commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
-    """Every command that judges a cascade, on twelve tasks with thresholds that promise something."""
+    """Every command that judges a cascade, on twelve tasks with thresholds that guarantee something."""
     data, out, scores = tmp_path / "data.jsonl", tmp_path / "t.toml", tmp_path / "s.npz"
     tune = [*write_data(data, 12), "--scores", str(scores)]
     assert main([*tune, "--target", "recall=0.5", "--out", str(out)]) == ExitCode.DONE
@@ -91,7 +91,7 @@ def test_words_are_those_of_the_name() -> None:
 
 
 def test_a_target_has_one_meaning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """By its whole name, or by its measure and a unit; not by two that differ, nor by what cannot be promised."""
+    """By its whole name, or by its measure and a unit; not by two that differ, nor by what cannot be guaranteed."""
     command = [*write_data(tmp_path / "data.jsonl", 12), "--scores", str(tmp_path / "s.npz"), "--json", "--target"]
     for options in (
         ["recall_over_rows=0.4"],
@@ -99,7 +99,7 @@ def test_a_target_has_one_meaning(tmp_path: Path, capsys: pytest.CaptureFixture[
         ["recall_over_rows=0.4", "--unit", "row"],
     ):
         assert main([*command, *options]) == ExitCode.DONE
-        assert json.loads(capsys.readouterr().out)["promise"]["recall_over_rows"] == 0.4
+        assert json.loads(capsys.readouterr().out)["guarantee"]["recall_over_rows"] == 0.4
     assert main([*command, "recall_over_rows=0.4", "--unit", "task"]) == ExitCode.BAD_INPUT
     assert "is not meant over --unit task" in capsys.readouterr().err
     assert main([*command, "macro_f1_over_rows=0.4"]) == ExitCode.BAD_INPUT

@@ -83,7 +83,7 @@ def test_tiers_that_nobody_is_asked_keep_their_thresholds(tmp_path: Path) -> Non
     assert found.thresholds["prior"] == thresholds["prior"]
 
 
-def test_a_promise_keeps_what_it_does_not_depend_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_guarantee_keeps_what_it_does_not_depend_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A recall depends on the first question alone: the others keep their thresholds in use, and their curves."""
     thresholds = {"relevant": {"": 0.2}, "primary": {"": 0.61}, "supporting": {"": 0.62}}
     config = changed(tmp_path, "precision", thresholds=thresholds, calibration={"supporting": {"": CURVE}})

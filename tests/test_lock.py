@@ -30,7 +30,7 @@ def locked(made_for: dict[str, Any], mismatch: Literal["refuse", "warn"] = "refu
     """The shipped config with thresholds for `scope`."""
     file = ThresholdsFile.model_validate(
         {
-            "promise": {
+            "guarantee": {
                 "unit": "task", "recall": 0.9, "delta": 0.05, "p_value": 0.01, "tasks": 100, "minimised": "calls",
             },
             "held_out": {"recall": 0.93, "calls_per_item": 1.2, "false_positives_per_item": 0.2},
@@ -106,7 +106,7 @@ def test_a_warning_lets_other_files_in(caplog: pytest.LogCaptureFixture) -> None
         assert not caplog.records
         check(locked(made_for(), "warn"), replace(PROVENANCE, model="n"))
     (record,) = caplog.records
-    assert "promise nothing" in record.getMessage()
+    assert "guarantee nothing" in record.getMessage()
     assert "scope" in record.getMessage()
     assert "the model" in record.getMessage()
 

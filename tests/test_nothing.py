@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.promise import simulated, two_stages
+from benchmarks.guarantee import simulated, two_stages
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.cli.tune_output import file_of, show
@@ -69,7 +69,7 @@ def test_no_figure_is_made_of_nothing(
 
 
 def test_what_cannot_be_measured_is_no_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where nothing matters there is no recall and no F1 of yes, and nothing can be promised."""
+    """Where nothing matters there is no recall and no F1 of yes, and nothing can be guaranteed."""
     data = write(tmp_path, *["excluded"] * 3, n=8)
     assert main(["evaluate", *data, "--json"]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.promise import question, simulated, two_stages
+from benchmarks.guarantee import question, simulated, two_stages
 from cascade import Budget, Engine, Item, ScriptedBackend, Task
 from cascade.audit.advice import Act, Advice
 from cascade.audit.html.answers import confusion
@@ -32,7 +32,7 @@ from cascade.audit.html.svg import WIDTH, svg
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.config.profile import MadeForConfig
-from cascade.config.thresholds import HeldOutConfig, PromiseConfig, ThresholdsFile, write_thresholds
+from cascade.config.thresholds import GuaranteeConfig, HeldOutConfig, ThresholdsFile, write_thresholds
 from cascade.dataset import Labelled
 from cascade.errors import InputError, MachineError
 from cascade.evaluation.metrics import calibration_error
@@ -114,8 +114,8 @@ def made(n_tasks: int = 60, words: tuple[str, ...] = ("plain",)) -> tuple[Cascad
 
 KNOWN = Known(
     origin=Origin(model="ab" * 32, adapters={HOSTILE[0]: "cd" * 32}, data="ef" * 32, questions="01" * 32),
-    promise="Promised: " + HOSTILE[0],
-    promised_recall=0.9,
+    guarantee="Guaranteed: " + HOSTILE[0],
+    guaranteed_recall=0.9,
     advice=(Advice(act=Act.SPLIT, stage="a", text=HOSTILE[1], numbers={}),),
     anytime=tuple(
         {"share": share, "budget_ms": 80 * share, "elapsed_ms": 80 * share, "accuracy": 0.5 + share / 4}
@@ -253,14 +253,14 @@ def test_fronts_have_no_point_that_another_beats() -> None:
     own = Replay(cascade, scored).outcome({("a", ANY_TIER): 0.5, ("b", ANY_TIER): 0.5})
     calls, alarms = fronts(Subject.of(cascade, scored, tasks), 0.9)
     for chart, cost in ((calls, own.calls), (alarms, own.false_positives)):
-        promised, line, dot = chart.marks
-        assert isinstance(promised, Line)
+        guaranteed, line, dot = chart.marks
+        assert isinstance(guaranteed, Line)
         assert isinstance(line, Line)
         assert isinstance(dot, Dots)
         assert np.all(np.diff(line.points, axis=0) > 0)
         assert line.points[-1][1] == 1
         assert dot.points[0] == pytest.approx((cost, own.recall_per_task))
-        assert {y for _, y in promised.points} == {0.9}
+        assert {y for _, y in guaranteed.points} == {0.9}
         assert chart.table.rows[0][1:] == (
             f"{own.recall_per_task:.3f}",
             f"{own.calls:.3f}",
@@ -468,7 +468,7 @@ def test_the_page_is_whole_and_always_the_same(tmp_path: Path) -> None:
     assert set(ids) >= FIGURES
     assert seen.tags["figure"] == seen.tags["svg"] == seen.tags["desc"] == seen.tags["figcaption"]
     assert seen.tags["table"] > seen.tags["figure"]
-    for words in ("60", "720", "abababababab", "Promised", "promised", "split", "task: one number"):
+    for words in ("60", "720", "abababababab", "Guarantee", "guaranteed", "split", "task: one number"):
         assert words in seen.text
     assert "second line" not in seen.text
 
@@ -513,7 +513,7 @@ def test_pictures_are_those_of_the_page(tmp_path: Path) -> None:
 
 
 def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the embedded model: fingerprints, advice and promise stand in it; a folder that cannot be is refused."""
+    """With the embedded model: fingerprints, advice and guarantee stand in it; a folder that cannot be is refused."""
     items = [{"id": name, "name": name, "label": label} for name, label in (("read", "primary"), ("open", "excluded"))]
     data, scores, config = (tmp_path / name for name in ("data.jsonl", "scores.npz", "my.toml"))
     lines = [json.dumps({"task": f"read the config file {at}", "items": items}) for at in range(8)]
@@ -524,9 +524,9 @@ def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixtu
     with np.load(scores) as file:
         origin = json.loads(str(file["head"]))["origin"]
     precision = CASCADES["precision"]
-    promise = PromiseConfig(recall_per_task=0.77, delta=0.05, p_value=0.03, tasks=100, minimised="calls")
+    guarantee = GuaranteeConfig(recall_per_task=0.77, delta=0.05, p_value=0.03, tasks=100, minimised="calls")
     thresholds = ThresholdsFile(
-        promise=promise,
+        guarantee=guarantee,
         held_out=HeldOutConfig(recall_per_task=0.8, calls_per_item=1.5, false_positives_per_item=0.2),
         made_for=MadeForConfig(**origin),
         thresholds={stage.name: {ANY_TIER: 0.125} for stage in precision.stages},

@@ -267,15 +267,15 @@ def test_a_source_that_wins_is_tuned(tmp_path: Path, capsys: pytest.CaptureFixtu
     )
 
 
-def test_what_thresholds_promise_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_thresholds_guarantee_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The shipped ones say it in words and in JSON; a config without them has nothing to say."""
     assert main(["config", "show", "precision"]) == ExitCode.DONE
-    promised = "Promised of these thresholds: a recall per task of at least 0.8"
-    assert promised in " ".join(capsys.readouterr().out.split())
+    guaranteed = "Guaranteed of these thresholds: a recall per task of at least 0.8"
+    assert guaranteed in " ".join(capsys.readouterr().out.split())
     assert main(["config", "show", "precision", "--json"]) == ExitCode.DONE
-    assert json.loads(capsys.readouterr().out)["promise"].startswith(promised)
+    assert json.loads(capsys.readouterr().out)["guarantee"].startswith(guaranteed)
     path = extending(tmp_path, 'thresholds = ""')
     assert main(["config", "show", "precision", "--config", str(path), "--json"]) == ExitCode.DONE
     shown = json.loads(capsys.readouterr().out)
-    assert shown["promise"] is None
+    assert shown["guarantee"] is None
     assert shown["sources"][str(path)] == ["cascade.precision.thresholds"]

@@ -105,8 +105,8 @@ def test_exit_codes() -> None:
 
 
 def test_the_drawing_is_what_the_command_shows(capsys: pytest.CaptureFixture[str]) -> None:
-    """The tree at the top is the shipped cascade as the command draws it, before what its thresholds promise."""
+    """The tree at the top is the shipped cascade as the command draws it, before what its thresholds guarantee."""
     assert main(["config", "show", "precision"]) == ExitCode.DONE
-    drawing, is_there, _ = capsys.readouterr().out.partition("Promised of these thresholds")
+    drawing, is_there, _ = capsys.readouterr().out.partition("Guaranteed of these thresholds")
     assert is_there
     assert drawing in README

@@ -78,7 +78,7 @@ def test_other_labels_contradict() -> None:
     assert distinct([empty, empty]).tasks == (empty, empty)
 
 
-def test_copies_buy_no_promise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_copies_buy_no_guarantee(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Eight tasks are too few for a recall of 0.9; so they are twice, by a link, and with other ids and orders."""
     data = tmp_path / "a.jsonl"
     command = [*write_data(data, 8), "--target", "recall=0.9", "--scores", str(tmp_path / "s.npz")]

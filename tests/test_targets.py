@@ -1,4 +1,4 @@
-"""Promises on precision, macro F1 and rows; latency as a cost; the command with each of them."""
+"""Guarantees on precision, macro F1 and rows; latency as a cost; the command with each of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.promise import measured, simulated, two_stages
+from benchmarks.guarantee import measured, simulated, two_stages
 from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.cli import main
 from cascade.cli.output import ExitCode
@@ -83,7 +83,7 @@ def test_losses_of_rows_say_whether_the_level_is_reached(rows: list[tuple[int, b
         (Measure.RECALL, Unit.ROW, 0.9),
     ],
 )
-def test_other_promises_hold(measure: Measure, unit: Unit, level: float) -> None:
+def test_other_guarantees_hold(measure: Measure, unit: Unit, level: float) -> None:
     """30 draws of 250 tasks, truth from 3,000: missed at most delta and chance, and by no more than 5 points above."""
     wish = Wish(level=level, measure=measure, unit=unit, delta=0.1)
     population, cascade = simulated(0, 3_000), two_stages()
@@ -134,7 +134,7 @@ def test_what_nothing_reaches_is_refused() -> None:
     blind = replace(scored, p={key: np.full(p.size, 0.5) for key, p in scored.p.items()})
     with pytest.raises(InputError, match="keeps nothing, and that helps nobody"):
         tune(cascade, blind, Wish(level=0.9, measure=Measure.PRECISION))
-    with pytest.raises(InputError, match="is no mean, so none can be promised"):
+    with pytest.raises(InputError, match="is no mean, so none can be guaranteed"):
         tune(cascade, scored, Wish(level=0.9, measure=Measure.MACRO_F1, unit=Unit.ROW))
     with pytest.raises(InputError, match=r"About \d+ tasks held out would do"):
         tune(cascade, simulated(1, 60), Wish(level=0.9, measure=Measure.MACRO_F1))
@@ -212,7 +212,7 @@ def test_the_command_tunes_a_config_that_waits_for_its_file(tmp_path: Path, caps
 
 
 @pytest.mark.parametrize(
-    ("options", "promised"),
+    ("options", "guaranteed"),
     [
         (["precision=0.4"], "a precision per task of at least 0.4"),
         (["macro_f1=0.2", "--minimise", "false_positives"], "a macro F1 per task of at least 0.2"),
@@ -223,8 +223,8 @@ def test_the_command_tunes_a_config_that_waits_for_its_file(tmp_path: Path, caps
         (["recall=0.5", "--minimise", "latency"], "ms per item"),
     ],
 )
-def test_the_command_promises_what_it_is_asked(
-    options: list[str], promised: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_command_guarantees_what_it_is_asked(
+    options: list[str], guaranteed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In words, in JSON and in the file."""
     out, scores = tmp_path / "p.thresholds.toml", tmp_path / "s.npz"
@@ -232,18 +232,18 @@ def test_the_command_promises_what_it_is_asked(
     config = write_shipped(tmp_path / "questions.toml")
     command += ["--scores", str(scores), "--config", str(config), "--target", *options]
     assert main(command) == ExitCode.DONE
-    assert promised in " ".join(capsys.readouterr().out.split())
+    assert guaranteed in " ".join(capsys.readouterr().out.split())
     assert main([*command, "--out", str(out), "--json"]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
     measure, _, level = options[0].partition("=")
     figure = f"{measure}_{'over_rows' if 'row' in options else 'per_task'}"
-    assert found["promise"][figure] == float(level)
+    assert found["guarantee"][figure] == float(level)
     text = out.read_text(encoding="utf-8")
     assert f"{figure} = {level}" in text
-    read = read_thresholds(out).promise
+    read = read_thresholds(out).guarantee
     assert read
     assert (read.figure, read.level) == (figure, float(level))
     other = "recall_per_task" if measure == "precision" else "precision_per_task"
-    out.write_text(text.replace("[promise]", f"[promise]\n{other} = 0.5", 1), encoding="utf-8")
+    out.write_text(text.replace("[guarantee]", f"[guarantee]\n{other} = 0.5", 1), encoding="utf-8")
     with pytest.raises(ConfigError, match="give exactly one of recall_per_task, recall_over_rows"):
         read_thresholds(out)

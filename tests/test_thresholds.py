@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.promise import question, simulated, two_stages
+from benchmarks.guarantee import question, simulated, two_stages
 from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.cli import main
 from cascade.cli.output import ExitCode
@@ -134,7 +134,7 @@ def test_replays_answer_as_stages_do(combine: Combine, seed: int) -> None:
     assert outcome.recall_per_task == pytest.approx(np.mean(by_hand))
 
 
-def test_the_promise_holds_and_is_not_lazy() -> None:
+def test_the_guarantee_holds_and_is_not_lazy() -> None:
     """80 draws of 300 tasks, truth from 3,000: missed at most delta and chance, and by no more than 3 points above."""
     cascade, wish = two_stages(), Wish(level=0.9, delta=0.1)
     truth = Replay(cascade, simulated(0, 3_000))
@@ -238,7 +238,7 @@ def locked(cascade: Cascade, threshold: float) -> ThresholdsFile:
     """A file of thresholds, all alike."""
     return ThresholdsFile.model_validate(
         {
-            "promise": {
+            "guarantee": {
                 "unit": "task", "recall": 0.9, "delta": 0.05, "p_value": 0.01, "tasks": 100, "minimised": "calls",
             },
             "held_out": {"recall": 0.93, "calls_per_item": 1.2, "false_positives_per_item": 0.2},
@@ -263,11 +263,11 @@ def test_the_file_comes_back_and_is_used(tmp_path: Path) -> None:
     other: CascadeConfig = config.cascade["precision"].model_copy(update={"thresholds": file})
     with pytest.raises(ConfigError, match=r"cascade\.precision\.thresholds: the file is for other questions"):
         other.cascade("precision")
-    path.write_text("promise = 1", encoding="utf-8")
-    with pytest.raises(ConfigError, match="promise: a table is needed"):
+    path.write_text("guarantee = 1", encoding="utf-8")
+    with pytest.raises(ConfigError, match="guarantee: a table is needed"):
         read_thresholds(path)
-    path.write_text("promise = { unit = [] }", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"promise\.delta: is missing"):
+    path.write_text("guarantee = { unit = [] }", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"guarantee\.delta: is missing"):
         read_thresholds(path)
     with pytest.raises(ConfigError, match="cascade tune --out"):
         read_thresholds(tmp_path / "absent")
@@ -290,7 +290,7 @@ def test_the_command_tunes_and_its_file_is_used(tmp_path: Path, capsys: pytest.C
     command += ["--target", "recall=0.5", "--scores", str(scores)]
     assert main([*command, "--out", str(out), "--json"]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
-    assert found["promise"]["recall_per_task"] == 0.5
+    assert found["guarantee"]["recall_per_task"] == 0.5
     assert found["tasks"] == {"searched": 0, "held_out": 12, "left_out": 0}
     assert found["fixed_stages"] == ["primary", "supporting"]
     assert main(command) == ExitCode.DONE
@@ -305,10 +305,10 @@ def test_the_command_tunes_and_its_file_is_used(tmp_path: Path, capsys: pytest.C
 
 
 def test_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Targets that cannot be promised, folders that are not there, too few tasks."""
+    """Targets that cannot be guaranteed, folders that are not there, too few tasks."""
     command = write_data(tmp_path / "labelled.jsonl", 2)
     assert main([*command, "--target", "accuracy=0.9"]) == ExitCode.BAD_INPUT
-    assert "cannot be promised" in capsys.readouterr().err
+    assert "cannot be guaranteed" in capsys.readouterr().err
     assert main([*command, "--target", "recall=0.9", "--out", str(tmp_path / "absent" / "x")]) == ExitCode.BAD_INPUT
     assert "there is no folder" in capsys.readouterr().err
     assert main([*command, "--target", "recall=0.9"]) == ExitCode.BAD_INPUT

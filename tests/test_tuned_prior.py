@@ -1,4 +1,4 @@
-"""A prior stage tuned with the questions: what is promised holds, and an engine does what the replay said."""
+"""A prior stage tuned with the questions: what is guaranteed holds, and an engine does what the replay said."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.promise import question, simulated, two_stages
+from benchmarks.guarantee import question, simulated, two_stages
 from cascade import Cascade, Engine, Item, ScriptedBackend, Task
 from cascade.cli.tune_output import file_of
 from cascade.config.thresholds import InputsConfig, read_thresholds, write_thresholds
@@ -25,7 +25,7 @@ from cascade.evaluation.scoring import score_tasks
 from cascade.evaluation.targets import Gauge, Measure, Unit, figure_of
 from cascade.probability import logit, p_yes
 from cascade.stages import ANY_TIER, LOWER, UPPER, Combine, PriorStage, Source, Stage, Target
-from cascade.tuning.check import Promised, kept_promise
+from cascade.tuning.check import Guarantee, check_guarantee
 from cascade.tuning.search import Wish, tune
 from cascade.tuning.shift import Inputs, shifts
 from cascade.tuning.surface import Cost, Objective, Surface, free_keys
@@ -103,7 +103,7 @@ def test_the_engine_does_what_the_replay_said(tmp_path: Path) -> None:
     assert outcome.recall_per_task >= 0.9
 
 
-def test_a_promise_is_checked_on_what_an_engine_decides() -> None:
+def test_a_guarantee_is_checked_on_what_an_engine_decides() -> None:
     """Also on one new task alone, whose own table of facts has none of those that the prior weighs."""
     tasks, p = population(1, 300)
     with engine_of(two_stages(), p) as engine:
@@ -125,7 +125,7 @@ def test_a_promise_is_checked_on_what_an_engine_decides() -> None:
         given = [decision.label for decision in report.decisions]
         recalls.append(np.mean([a == "keep" for a, b in zip(given, labelled.labels, strict=True) if b == "keep"]))
     priors = priors_of(cascade, [item for labelled in others for item in labelled.items])
-    found = kept_promise(cascade, scored, Promised(level=0.9), 0.05, priors)
+    found = check_guarantee(cascade, scored, Guarantee(level=0.9), 0.05, priors)
     assert found.measured == pytest.approx(np.mean(recalls))
     outcome = Replay(cascade, scored, priors).outcome(tuned.thresholds)
     assert outcome.calls == sum(report.stats.calls for report in reports) / len(priors)

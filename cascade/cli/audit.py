@@ -19,7 +19,7 @@ from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, note,
 from cascade.cli.outputs import ForceOption, check_distinct, page_output, refuse_others, scores_output
 from cascade.cli.score_file import DataOption, FilesArgument, LabelledScores, data_files, labelled_scores
 from cascade.cli.tables import Sheet
-from cascade.cli.tune_output import promise_in_words
+from cascade.cli.tune_output import guarantee_in_words
 from cascade.config.schema import Config, read_config, shipped_config
 from cascade.config.thresholds import ThresholdsFile
 from cascade.engine.engine import Engine, settings_of
@@ -78,13 +78,13 @@ def _known(config: Config, labelled: LabelledScores, found: Audit) -> Known:
     file = config.cascade[labelled.cascade.name].thresholds
     if not isinstance(file, ThresholdsFile):
         return Known(origin=labelled.origin, advice=found.advice)
-    promise = file.promise
-    if promise is None:
+    guarantee = file.guarantee
+    if guarantee is None:
         return Known(
-            origin=labelled.origin, advice=found.advice, promise=file.no_promise.text if file.no_promise else ""
+            origin=labelled.origin, advice=found.advice, guarantee=file.no_guarantee.text if file.no_guarantee else ""
         )
-    words, recall = promise_in_words(promise), promise.recall_per_task
-    return Known(origin=labelled.origin, advice=found.advice, promise=words, promised_recall=recall)
+    words, recall = guarantee_in_words(guarantee), guarantee.recall_per_task
+    return Known(origin=labelled.origin, advice=found.advice, guarantee=words, guaranteed_recall=recall)
 
 
 def _coherence(config: Config, labelled: LabelledScores, seed: int) -> dict[Key, Coherence]:

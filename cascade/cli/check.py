@@ -1,4 +1,4 @@
-"""``cascade check``: whether a promise still holds on new labels, and whether the inputs have shifted."""
+"""``cascade check``: whether a guarantee still holds on new labels, and whether the inputs have shifted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cascade.cli.check_output import show_check
 from cascade.cli.output import ConfigOption, ExitCode, JsonOption, ThresholdsOption, note, print_json
 from cascade.cli.outputs import ForceOption, check_distinct, scores_output
 from cascade.cli.score_file import DataOption, FilesArgument, data_files, labelled_scores
-from cascade.cli.tune_output import promised_of
+from cascade.cli.tune_output import guaranteed_of
 from cascade.config.extends import Layers, read_layers
 from cascade.config.schema import Config, config_of, shipped_config
 from cascade.config.thresholds import ThresholdsFile
@@ -25,7 +25,7 @@ from cascade.evaluation.prior_fit import priors_of, with_prior_scores
 from cascade.evaluation.repeats import fingerprint
 from cascade.evaluation.scored import Origin
 from cascade.files import name_of
-from cascade.tuning.check import KeptPromise, Promised, Verdict, kept_promise
+from cascade.tuning.check import Guarantee, GuaranteeCheck, Verdict, check_guarantee
 from cascade.tuning.shift import Shift, ShiftVerdict, shifts
 
 
@@ -41,14 +41,14 @@ def check(  # noqa: PLR0913 - the command line's options
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> ExitCode:
-    """Exit with 1 where tuned thresholds no longer keep their promise, or the tasks are not what they were."""
+    """Exit with 1 where tuned thresholds no longer keep their guarantee, or the tasks are not what they were."""
     if not 0 < alpha < 1:
         msg = f"--alpha {alpha} was given; it must lie between 0 and 1. Give one such as 0.05."
         raise InputError(msg)
     layers = read_layers(config or shipped_config())
     settings = config_of(layers, {name: thresholds})
     file = _thresholds(settings, name, layers.files[0])
-    promised = _promised(name, file, thresholds or _named(layers, name))
+    guaranteed = _guaranteed(name, file, thresholds or _named(layers, name))
     cache, known = scores_output(scores, force=force), _Known.of(file)
     paths = data_files(files, data)
     check_distinct([cache], paths)
@@ -56,7 +56,7 @@ def check(  # noqa: PLR0913 - the command line's options
     tree, new = labelled.cascade, known.others(labelled.tasks)
     scored = labelled.scored.take(np.array(new, np.int64))
     priors = priors_of(tree, [item for at in new for item in labelled.tasks[at].items])
-    promise = kept_promise(tree, scored, promised, alpha, priors)
+    guarantee = check_guarantee(tree, scored, guaranteed, alpha, priors)
     scored = with_prior_scores(tree, scored, priors)
     found = shifts(file.inputs.inputs(), tree, scored, alpha / 2) if file.inputs is not None else None
     if found is None:
@@ -66,16 +66,16 @@ def check(  # noqa: PLR0913 - the command line's options
         note(_left_out(n_known, len(labelled.tasks)))
     if json:
         counts = {"repeated_tasks": labelled.n_repeated, "known_tasks": n_known}
-        print_json(_as_dict(name, promise, found, scored.n_tasks) | counts)
+        print_json(_as_dict(name, guarantee, found, scored.n_tasks) | counts)
     else:
-        show_check(promise, found, scored.n_tasks)
+        show_check(guarantee, found, scored.n_tasks)
     is_shifted = found is not None and ShiftVerdict.of_all(found) is ShiftVerdict.SHIFTED
-    return ExitCode.FAILURE if is_shifted or promise.verdict is Verdict.BROKEN else ExitCode.DONE
+    return ExitCode.FAILURE if is_shifted or guarantee.verdict is Verdict.BROKEN else ExitCode.DONE
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """Tasks that thresholds were tuned with: they keep its promise because they were chosen by.
+    """Tasks that thresholds were tuned with: they keep its guarantee because they were chosen by.
 
     Attributes:
         data: The fingerprint of all of them together.
@@ -114,7 +114,7 @@ def _thresholds(config: Config, name: str, path: Path) -> ThresholdsFile:
     file = config.cascade[name].thresholds
     if not isinstance(file, ThresholdsFile):
         msg = (
-            f"{name_of(path)}: cascade.{name}.thresholds: there are none, so nothing was promised. Make them with "
+            f"{name_of(path)}: cascade.{name}.thresholds: there are none, so nothing was guaranteed. Make them with "
             "`cascade tune --out`, and name the file there, or give it as --thresholds."
         )
         raise ConfigError(msg)
@@ -132,18 +132,18 @@ def _left_out(n_known: int, n_tasks: int) -> str:
     return f"{n_known:,} of {counted(n_tasks, 'task')} {verb} left out: the thresholds were tuned with {them}"
 
 
-def _promised(name: str, file: ThresholdsFile, path: Path) -> Promised:
-    promise = file.promise
-    if promise is None:
+def _guaranteed(name: str, file: ThresholdsFile, path: Path) -> Guarantee:
+    guarantee = file.guarantee
+    if guarantee is None:
         msg = (
-            f"{name_of(path)}: these thresholds of cascade {name!r} carry no guarantee, so there is no promise to "
+            f"{name_of(path)}: these thresholds of cascade {name!r} carry no guarantee, so there is no guarantee to "
             "check. Tune on more tasks, without --fallback."
         )
         raise ConfigError(msg)
-    return promised_of(promise)
+    return guaranteed_of(guarantee)
 
 
-def _as_dict(name: str, promise: KeptPromise, found: Sequence[Shift] | None, n_tasks: int) -> dict[str, Any]:
+def _as_dict(name: str, guarantee: GuaranteeCheck, found: Sequence[Shift] | None, n_tasks: int) -> dict[str, Any]:
     rows = None
     if found is not None:
         rows = [
@@ -156,7 +156,8 @@ def _as_dict(name: str, promise: KeptPromise, found: Sequence[Shift] | None, n_t
     return {
         "cascade": name,
         "tasks": n_tasks,
-        "promise": asdict(promise) | {"promised": asdict(promise.promised) | {"figure": promise.promised.figure}},
+        "guarantee": asdict(guarantee)
+        | {"guaranteed": asdict(guarantee.guaranteed) | {"figure": guarantee.guaranteed.figure}},
         "inputs": rows,
         "inputs_verdict": verdict,
         "shifted": verdict is ShiftVerdict.SHIFTED,

@@ -9,7 +9,7 @@ from rich.text import Text
 from cascade.cli.output import results
 from cascade.cli.tables import Sheet
 from cascade.evaluation.metrics import counted
-from cascade.tuning.check import KeptPromise, Verdict
+from cascade.tuning.check import GuaranteeCheck, Verdict
 from cascade.tuning.shift import Shift, ShiftVerdict
 
 _FIGURES = {"items": "items of a task", "matters": "share that matters", "asked": "share with a score"}
@@ -17,20 +17,20 @@ _FIGURES |= {"mean": "mean log odds", "spread": "spread of log odds"}
 _VERDICTS = {ShiftVerdict.SHIFTED: "yes", ShiftVerdict.AS_BEFORE: "no", ShiftVerdict.UNCLEAR: "too few tasks"}
 
 
-def show_check(promise: KeptPromise, shifts: Sequence[Shift] | None, n_tasks: int) -> None:
+def show_check(guarantee: GuaranteeCheck, shifts: Sequence[Shift] | None, n_tasks: int) -> None:
     """Print the verdicts, and what they rest on.
 
     Args:
-        promise: The promise on the new tasks.
+        guarantee: The guarantee on the new tasks.
         shifts: Every figure of the inputs; None where nothing is known of those of the tuning.
         n_tasks: New tasks.
     """
     console = results()
-    console.print(_promise(promise, n_tasks))
-    if promise.is_outgrown:
+    console.print(_guarantee(guarantee, n_tasks))
+    if guarantee.is_outgrown:
         console.print(
-            f"A task has {counted(promise.largest, 'item')} that count; the promise is for tasks of at most "
-            f"{promise.promised.largest}. Tune again with tasks as large."
+            f"A task has {counted(guarantee.largest, 'item')} that count; the guarantee is for tasks of at most "
+            f"{guarantee.guaranteed.largest}. Tune again with tasks as large."
         )
     if shifts is None:
         return
@@ -54,26 +54,26 @@ def show_check(promise: KeptPromise, shifts: Sequence[Shift] | None, n_tasks: in
     console.print(_inputs(shifts))
 
 
-def _promise(promise: KeptPromise, n_tasks: int) -> str:
+def _guarantee(guarantee: GuaranteeCheck, n_tasks: int) -> str:
     said = {
-        Verdict.HOLDS: "The promise holds",
-        Verdict.BROKEN: "The promise is broken",
-        Verdict.UNCLEAR: "Too few tasks to say whether the promise holds",
-    }[promise.verdict]
+        Verdict.HOLDS: "The guarantee holds",
+        Verdict.BROKEN: "The guarantee is broken",
+        Verdict.UNCLEAR: "Too few tasks to say whether the guarantee holds",
+    }[guarantee.verdict]
     measured = "no task has one"
-    if promise.measured is not None:
-        interval = f"{promise.low:.3f} to {promise.high:.3f}"
+    if guarantee.measured is not None:
+        interval = f"{guarantee.low:.3f} to {guarantee.high:.3f}"
         measured = (
-            f"{promise.measured:.3f} ({interval}) on the {promise.n_tasks:,} of {counted(n_tasks, 'task')} with one"
+            f"{guarantee.measured:.3f} ({interval}) on the {guarantee.n_tasks:,} of {counted(n_tasks, 'task')} with one"
         )
     needed = ""
-    if promise.verdict is Verdict.UNCLEAR:
+    if guarantee.verdict is Verdict.UNCLEAR:
         needed = (
-            f" It takes about {promise.n_needed} of them."
-            if promise.n_needed is not None
-            else " It is too near to the promise for any number of them to tell."
+            f" It takes about {guarantee.n_needed} of them."
+            if guarantee.n_needed is not None
+            else " It is too near to the guarantee for any number of them to tell."
         )
-    return f"{said}: {promise.promised} was promised; now: {measured}.{needed}"
+    return f"{said}: {guarantee.guaranteed} was guaranteed; now: {measured}.{needed}"
 
 
 def _inputs(shifts: Sequence[Shift]) -> str:

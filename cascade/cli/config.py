@@ -19,7 +19,7 @@ from cascade.cli.output import (
     print_json,
     results,
 )
-from cascade.cli.tune_output import promise_in_words
+from cascade.cli.tune_output import guarantee_in_words
 from cascade.config.extends import Layers, read_layers
 from cascade.config.schema import Config, config_of, shipped_config
 from cascade.config.thresholds import ThresholdsFile
@@ -82,18 +82,22 @@ def show(
         msg = f"{path}: cascade: there is no cascade {name!r}. Choose one of {', '.join(cascades) or 'none'}."
         raise ConfigError(msg)
     file = read.cascade[name].thresholds
-    no_promise = file.no_promise if isinstance(file, ThresholdsFile) else None
-    promise = promise_in_words(file.promise) if isinstance(file, ThresholdsFile) and file.promise else None
+    no_guarantee = file.no_guarantee if isinstance(file, ThresholdsFile) else None
+    guarantee = guarantee_in_words(file.guarantee) if isinstance(file, ThresholdsFile) and file.guarantee else None
     sources = _sources(layers, name, thresholds)
     if json:
-        figures = {"promise": promise, "no_promise": no_promise.text if no_promise else None, "sources": sources}
+        figures = {
+            "guarantee": guarantee,
+            "no_guarantee": no_guarantee.text if no_guarantee else None,
+            "sources": sources,
+        }
         print_json(described(cascades[name]) | figures)
         return
     results().print(_drawn(cascades[name]))
-    if promise:
-        results().print(plain(promise))
-    if no_promise:
-        results().print(plain(f"Thresholds: {no_promise.text}"))
+    if guarantee:
+        results().print(plain(guarantee))
+    if no_guarantee:
+        results().print(plain(f"Thresholds: {no_guarantee.text}"))
     for source, keys in sources.items() if len(sources) > 1 else ():
         results().print(plain(f"From {source}: {', '.join(keys)}"))
 

@@ -1,4 +1,4 @@
-"""``cascade tune``: thresholds of a whole cascade that carry a promise."""
+"""``cascade tune``: thresholds of a whole cascade that carry a guarantee."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cascade.cli.score_file import (
     labelled_scores,
     with_stages,
 )
-from cascade.cli.tune_output import as_dict, file_of, promise, show, tune_fallback, written
+from cascade.cli.tune_output import as_dict, file_of, guarantee, show, tune_fallback, written
 from cascade.config.schema import Config, read_untuned, shipped_config
 from cascade.config.stages import PriorStageConfig
 from cascade.config.thresholds import InputsConfig, write_thresholds
@@ -28,7 +28,7 @@ from cascade.evaluation.calibration import calibrate
 from cascade.evaluation.metrics import Figure
 from cascade.evaluation.prior_fit import priors_of, with_prior_scores
 from cascade.evaluation.repeats import fingerprint
-from cascade.evaluation.targets import PROMISED, Measure, Unit
+from cascade.evaluation.targets import GUARANTEED, Measure, Unit
 from cascade.tree import Cascade
 from cascade.tuning.search import Tuned, Wish
 from cascade.tuning.search import tune as search
@@ -42,16 +42,16 @@ def tune(  # noqa: PLR0913 - the command line's options
     target: Annotated[
         str,
         typer.Option(
-            help="What to promise: recall=0.95, precision=0.8 or macro_f1=0.6, per task or by --unit over rows, or "
+            help="What to guarantee: recall=0.95, precision=0.8 or macro_f1=0.6, per task or by --unit over rows, or "
             "by its whole name, such as recall_per_task=0.95. With --fallback also macro_f1 without a number: that "
             "over all rows, as high as can be."
         ),
     ],
     files: FilesArgument = None,
     data: DataOption = None,
-    delta: Annotated[float, typer.Option(help="The chance that the promise may be wrong.")] = 0.05,
+    delta: Annotated[float, typer.Option(help="The chance that the guarantee may be wrong.")] = 0.05,
     minimise: Annotated[
-        Cost | None, typer.Option(help="What to make small under the promise: misses for a precision, else calls.")
+        Cost | None, typer.Option(help="What to make small under the guarantee: misses for a precision, else calls.")
     ] = None,
     false_positive: Annotated[
         float | None, typer.Option(help="How many calls (or ms) a false positive is worth; absent, it breaks ties.")
@@ -61,14 +61,14 @@ def tune(  # noqa: PLR0913 - the command line's options
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the thresholds, for a cascade's key `thresholds`.")] = None,
     fallback: Annotated[
-        bool, typer.Option("--fallback", help="Promise nothing: the best thresholds from as few as 5 to 30 tasks.")
+        bool, typer.Option("--fallback", help="Guarantee nothing: the best thresholds from as few as 5 to 30 tasks.")
     ] = False,
     scores: Annotated[Path | None, typer.Option(help="Keep scores in this .npz file, and use those it has.")] = None,
     force: ForceOption = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Choose all thresholds at once, the cheapest for which a recall, precision or macro F1 can be promised."""
+    """Choose all thresholds at once, the cheapest for which a recall, precision or macro F1 can be guaranteed."""
     is_highest = fallback and target.strip() in {Measure.MACRO_F1, Figure.MACRO_F1_OVER_ROWS}
     wish = None if is_highest else replace(_wish(target, unit, delta, minimise), false_positive=false_positive)
     paths = data_files(files, data)
@@ -92,8 +92,8 @@ def tune(  # noqa: PLR0913 - the command line's options
     if out is not None:
         file = file_of(before, wish, tuned, curves, origin)
         file = file.model_copy(update={"inputs": _inputs(tree, labelled, tuned)})
-        write_thresholds(file, out, promise(wish, tuned))
-        note(written(out, cascade, has_promise=True))
+        write_thresholds(file, out, guarantee(wish, tuned))
+        note(written(out, cascade, has_guarantee=True))
     if json:
         print_json(as_dict(before, wish, tuned, curves, origin) | {"repeated_tasks": labelled.n_repeated})
     else:
@@ -121,12 +121,12 @@ def _inputs(tree: Cascade, labelled: LabelledScores, tuned: Tuned) -> InputsConf
 def _wish(target: str, unit: Unit | None, delta: float, cost: Cost | None) -> Wish:
     name, _, value = (part.strip() for part in target.partition("="))
     try:
-        measure, meant = PROMISED[Figure(name)] if name in PROMISED else (Measure(name), unit or Unit.TASK)
+        measure, meant = GUARANTEED[Figure(name)] if name in GUARANTEED else (Measure(name), unit or Unit.TASK)
         level = float(value)
     except ValueError as error:
         msg = (
-            f"--target {target!r} cannot be promised. Give one of {', '.join((*Measure, *PROMISED))} and the least "
-            "that it is to be, such as recall=0.95. --fallback, which promises nothing, takes macro_f1 without a "
+            f"--target {target!r} cannot be guaranteed. Give one of {', '.join((*Measure, *GUARANTEED))} and the least "
+            "that it is to be, such as recall=0.95. --fallback, which guarantees nothing, takes macro_f1 without a "
             "number as well."
         )
         raise InputError(msg) from error

@@ -17,9 +17,9 @@ from cascade.cli.tables import Sheet
 from cascade.config.profile import MadeForConfig, PriorConfig
 from cascade.config.thresholds import (
     CalibrationConfig,
+    GuaranteeConfig,
     HeldOutConfig,
-    NoPromiseConfig,
-    PromiseConfig,
+    NoGuaranteeConfig,
     ThresholdsFile,
     write_thresholds,
 )
@@ -28,10 +28,10 @@ from cascade.evaluation.metrics import Figure, Honesty, counted
 from cascade.evaluation.prior_fit import priors_of
 from cascade.evaluation.replay import Outcome, own_thresholds
 from cascade.evaluation.scored import Key, Origin
-from cascade.evaluation.targets import PROMISED, Measure, Unit
+from cascade.evaluation.targets import GUARANTEED, Measure, Unit
 from cascade.probability import Curve
 from cascade.tree import Cascade
-from cascade.tuning.check import Promised
+from cascade.tuning.check import Guarantee
 from cascade.tuning.few_tasks import Fallback, decided, fallback
 from cascade.tuning.search import Tuned, Wish
 from cascade.tuning.surface import Cost
@@ -85,24 +85,24 @@ def _cells(before: Honesty, after: Honesty, unseen: Honesty | None) -> tuple[str
 _T = TypeVar("_T")
 
 
-def promise(wish: Wish, tuned: Tuned) -> str:
-    """What the thresholds promise, in one line."""
-    what = Promised(level=wish.level, measure=wish.measure, unit=wish.unit, largest=tuned.largest)
+def guarantee(wish: Wish, tuned: Tuned) -> str:
+    """What the thresholds guarantee, in one line."""
+    what = Guarantee(level=wish.level, measure=wish.measure, unit=wish.unit, largest=tuned.largest)
     chosen = (
         f"chosen on {counted(tuned.n_searched, 'other')}"
         if tuned.n_searched
         else "a single threshold, which needs no others"
     )
     return (
-        f"Promised: {what}, wrong with a chance of at most {wish.delta:g}; tested on "
+        f"Guaranteed: {what}, wrong with a chance of at most {wish.delta:g}; tested on "
         f"{counted(tuned.n_held_out, 'task')} (p-value {tuned.p_value:.2g}), {chosen}."
     )
 
 
-def written(path: Path, cascade: str, *, has_promise: bool) -> str:
-    """That a file was written, and the commands that go by it; without a promise there is nothing to check."""
+def written(path: Path, cascade: str, *, has_guarantee: bool) -> str:
+    """That a file was written, and the commands that go by it; without a guarantee there is nothing to check."""
     command = shlex.join(["cascade", "classify", "--cascade", cascade, "--thresholds", str(path)])
-    others = "evaluate, depth, audit and check" if has_promise else "evaluate, depth and audit"
+    others = "evaluate, depth, audit and check" if has_guarantee else "evaluate, depth and audit"
     return f"wrote {path}; `{command} ...` goes by it, as do {others}"
 
 
@@ -111,7 +111,7 @@ def file_of(before: Cascade, wish: Wish, tuned: Tuned, curves: dict[Key, Calibra
     new = {key: found.curve for key, found in curves.items()}
     prior = tuned.prior
     return ThresholdsFile(
-        promise=PromiseConfig.model_validate(
+        guarantee=GuaranteeConfig.model_validate(
             {
                 wish.figure: wish.level,
                 "delta": wish.delta,
@@ -181,10 +181,10 @@ def as_dict(before: Cascade, wish: Wish, tuned: Tuned, curves: dict[Key, Calibra
 def show(before: Cascade, wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated]) -> None:
     """Everything, in words."""
     console = results()
-    console.print(promise(wish, tuned))
+    console.print(guarantee(wish, tuned))
     if wish.measure is Measure.RECALL:
         left = counted(tuned.n_left_out, "task has", "tasks have")
-        console.print(f"{left} nothing to find, and no part in the promise.")
+        console.print(f"{left} nothing to find, and no part in the guarantee.")
     elif wish.measure is Measure.PRECISION:
         console.print("A task that keeps nothing counts with a precision of 1.")
     console.print()
@@ -267,7 +267,7 @@ def tune_fallback(tree: Cascade, labelled: LabelledScores, wish: Wish | None, ou
     text = _text(wish, found)
     if out is not None:
         write_thresholds(file, out, text)
-        note(written(out, tree.name, has_promise=False))
+        note(written(out, tree.name, has_guarantee=False))
     if json:
         print_json(_as_dict(file, found) | {"decided_by_prior": settled, "repeated_tasks": labelled.n_repeated})
     else:
@@ -294,7 +294,7 @@ def _file(tree: Cascade, labelled: LabelledScores, wish: Wish | None, found: Fal
     if before is not None and before.prior is not None:
         prior = PriorConfig(bias=before.prior.bias, weights=dict(before.prior.weights))
     return ThresholdsFile(
-        no_promise=NoPromiseConfig(
+        no_guarantee=NoGuaranteeConfig(
             text=_text(wish, found),
             target=f"{wish.figure}={wish.level:g}" if wish else str(Figure.MACRO_F1_OVER_ROWS),
             expected=found.level,
@@ -342,16 +342,16 @@ def _show(tree: Cascade, text: str, wish: Wish | None, found: Fallback, settled:
     )
 
 
-def promise_in_words(promise: PromiseConfig) -> str:
-    """What thresholds promise, of what tasks, and how sure that is."""
+def guarantee_in_words(guarantee: GuaranteeConfig) -> str:
+    """What thresholds guarantee, of what tasks, and how sure that is."""
     return (
-        f"Promised of these thresholds: {promised_of(promise)}, on tasks like those they were tuned on, wrong with a "
-        f"chance of at most {promise.delta:g}; tested on {counted(promise.tasks, 'task')} held out "
-        f"(p-value {promise.p_value:.2g})."
+        f"Guaranteed of these thresholds: {guaranteed_of(guarantee)}, on tasks like those they were tuned on, wrong with a "
+        f"chance of at most {guarantee.delta:g}; tested on {counted(guarantee.tasks, 'task')} held out "
+        f"(p-value {guarantee.p_value:.2g})."
     )
 
 
-def promised_of(promise: PromiseConfig) -> Promised:
-    """What a file promises."""
-    measure, unit = PROMISED[promise.figure]
-    return Promised(level=promise.level, measure=measure, unit=unit, largest=promise.largest or 1)
+def guaranteed_of(guarantee: GuaranteeConfig) -> Guarantee:
+    """What a file guarantees."""
+    measure, unit = GUARANTEED[guarantee.figure]
+    return Guarantee(level=guarantee.level, measure=measure, unit=unit, largest=guarantee.largest or 1)

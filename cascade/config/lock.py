@@ -50,7 +50,7 @@ def questions_at_hand(config: Config, cascade: Cascade, provenance: Provenance) 
 
 
 def check_locks(config: Config, cascades: Mapping[str, Cascade], provenance: Provenance) -> None:
-    """Refuse tuned thresholds of other files or questions, or warn: what they promise is true of theirs alone.
+    """Refuse tuned thresholds of other files or questions, or warn: what they guarantee is true of theirs alone.
 
     Args:
         config: Says where thresholds come from, and what becomes of those that do not fit.
@@ -68,12 +68,12 @@ def check_locks(config: Config, cascades: Mapping[str, Cascade], provenance: Pro
         differs = _differences(entry.thresholds.made_for, cascade, provenance, questions)
         if differs and config.engine.mismatch == "warn":
             log.warning(
-                "tuned thresholds promise nothing: they were made for something else", cascade=name, differs=differs
+                "tuned thresholds guarantee nothing: they were made for something else", cascade=name, differs=differs
             )
         elif differs:
             msg = (
                 f"cascade.{name}.thresholds: {', '.join(differs)} is not what these thresholds were tuned with, so "
-                "they promise nothing. Tune again with `cascade tune --out`, leave the key away "
+                "they guarantee nothing. Tune again with `cascade tune --out`, leave the key away "
                 '(`thresholds = ""` where the config extends another that has it), or set `mismatch = "warn"` under '
                 "[engine]."
             )

@@ -13,7 +13,7 @@ from cascade.config.profile import MadeForConfig, PriorConfig
 from cascade.config.toml import Frozen, read_model, toml_key, toml_text, write_lines
 from cascade.errors import ConfigError
 from cascade.evaluation.metrics import Figure
-from cascade.evaluation.targets import PROMISED, Measure, Unit
+from cascade.evaluation.targets import GUARANTEED, Measure, Unit
 from cascade.probability import N_KNOTS, Curve
 from cascade.stages import LOWER, UPPER, PriorStage, Source, Stage
 from cascade.tuning.shift import ASKED, ITEMS, MATTERS, MEAN, SPREAD, Histogram, Inputs, Statistic
@@ -112,15 +112,15 @@ _Chance = Annotated[float, Field(gt=0, lt=1)]
 _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class PromiseConfig(Frozen):
-    """What was promised, and how sure it is; exactly one of the five figures."""
+class GuaranteeConfig(Frozen):
+    """What was guaranteed, and how sure it is; exactly one of the five figures."""
 
     recall_per_task: _Chance | None = Field(None, description="The least recall per task.")
     recall_over_rows: _Chance | None = Field(None, description="The least recall over all rows.")
     precision_per_task: _Chance | None = Field(None, description="The least precision per task.")
     precision_over_rows: _Chance | None = Field(None, description="The least precision over all rows.")
     macro_f1_per_task: _Chance | None = Field(None, description="The least macro F1 per task.")
-    delta: _Chance = Field(description="The chance that the promise may be wrong.")
+    delta: _Chance = Field(description="The chance that the guarantee may be wrong.")
     p_value: _Share
     tasks: int = Field(ge=1, description="Tasks that it was tested on.")
     minimised: str
@@ -140,17 +140,17 @@ class PromiseConfig(Frozen):
     @model_validator(mode="after")
     def _one(self) -> Self:
         if len(self._given()) != 1:
-            msg = f"give exactly one of {', '.join(PROMISED)}"
+            msg = f"give exactly one of {', '.join(GUARANTEED)}"
             raise ValueError(msg)
         return self
 
     def _given(self) -> dict[Figure, float]:
-        levels = {figure: getattr(self, figure) for figure in PROMISED}
+        levels = {figure: getattr(self, figure) for figure in GUARANTEED}
         return {figure: level for figure, level in levels.items() if level is not None}
 
     @property
     def figure(self) -> Figure:
-        """What is promised."""
+        """What is guaranteed."""
         return next(iter(self._given()))
 
     @property
@@ -159,7 +159,7 @@ class PromiseConfig(Frozen):
         return self._given()[self.figure]
 
 
-class NoPromiseConfig(Frozen):
+class NoGuaranteeConfig(Frozen):
     """What thresholds without a guarantee were chosen for."""
 
     text: str = Field(description="That there is none, in words.")
@@ -207,12 +207,12 @@ class CalibrationConfig(Frozen):
 class ThresholdsFile(Frozen):
     """The whole file; tables go by stage, then by tier, which is empty where the stage does not ask by tier.
 
-    A prior stage's table has ``lower`` and ``upper`` in place of tiers. The file has a promise with what came of the
-    tasks held out, or else the table ``no_promise``.
+    A prior stage's table has ``lower`` and ``upper`` in place of tiers. The file has a guarantee with what came of the
+    tasks held out, or else the table ``no_guarantee``.
     """
 
-    promise: PromiseConfig | None = None
-    no_promise: NoPromiseConfig | None = None
+    guarantee: GuaranteeConfig | None = None
+    no_guarantee: NoGuaranteeConfig | None = None
     held_out: HeldOutConfig | None = None
     made_for: MadeForConfig
     thresholds: dict[str, dict[str, _Share]]
@@ -222,8 +222,10 @@ class ThresholdsFile(Frozen):
 
     @model_validator(mode="after")
     def _one_standing(self) -> Self:
-        if (self.promise is None) == (self.no_promise is None) or (self.promise is None) != (self.held_out is None):
-            msg = "give promise and held_out, or else no_promise"
+        if (self.guarantee is None) == (self.no_guarantee is None) or (self.guarantee is None) != (
+            self.held_out is None
+        ):
+            msg = "give guarantee and held_out, or else no_guarantee"
             raise ValueError(msg)
         return self
 
@@ -300,7 +302,7 @@ def write_thresholds(file: ThresholdsFile, path: Path, source: str) -> None:
     """
     lines = [f"# {source}"]
     tables = file.model_dump()
-    for name in ("promise", "no_promise", "held_out"):
+    for name in ("guarantee", "no_guarantee", "held_out"):
         if tables[name] is not None:
             lines += ["", f"[{name}]", *_entries(tables[name])]
     lines += file.made_for.lines()

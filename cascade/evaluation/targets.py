@@ -1,4 +1,4 @@
-"""What a promise is on: recall, precision or macro F1, with the task as its unit, or the row. Pure numpy."""
+"""What a guarantee is on: recall, precision or macro F1, with the task as its unit, or the row. Pure numpy."""
 
 from __future__ import annotations
 
@@ -54,18 +54,18 @@ def figure_of(measure: Measure, unit: Unit) -> Figure:
         InputError: A macro F1 is asked of rows.
     """
     if measure is Measure.MACRO_F1 and unit is Unit.ROW:
-        msg = "A macro F1 over rows is no mean, so none can be promised. Give --unit task, or macro_f1_per_task."
+        msg = "A macro F1 over rows is no mean, so none can be guaranteed. Give --unit task, or macro_f1_per_task."
         raise InputError(msg)
     return Figure(f"{measure}_{unit.suffix}")
 
 
-PROMISED: Mapping[Figure, tuple[Measure, Unit]] = {
+GUARANTEED: Mapping[Figure, tuple[Measure, Unit]] = {
     figure_of(measure, unit): (measure, unit)
     for measure in Measure
     for unit in Unit
     if (measure, unit) != (Measure.MACRO_F1, Unit.ROW)
 }
-"""What can be promised, and what it is a measure of."""
+"""What can be guaranteed, and what it is a measure of."""
 
 
 class Gauge:
@@ -150,7 +150,7 @@ class Gauge:
 
         Args:
             counts: The parts, summed by task.
-            level: What is promised.
+            level: What is guaranteed.
             largest: The most rows that one task may have that count; for rows alone.
         """
         if self._unit is Unit.TASK:

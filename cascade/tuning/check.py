@@ -1,4 +1,4 @@
-"""Whether a promise still holds on new labelled tasks. Pure numpy."""
+"""Whether a guarantee still holds on new labelled tasks. Pure numpy."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Losses = Callable[[float], NDArray[np.float64]]
 """A level -> a loss in [0, 1] for each task, whose mean is above 1 - level just where the measure is below it."""
 
 _N_HALVINGS = 10
-_SPARE = 1e-3  # nearer to what was promised nobody waits for the tasks that would tell
+_SPARE = 1e-3  # nearer to what was guaranteed nobody waits for the tasks that would tell
 _SEED = 19390101
 
 
 class Verdict(StrEnum):
-    """What new tasks say of a promise.
+    """What new tasks say of a guarantee.
 
     ``holds``: it is confirmed anew.
-    ``broken``: the mean is below what was promised, by more than chance.
+    ``broken``: the mean is below what was guaranteed, by more than chance.
     ``unclear``: there are too few tasks to say.
     """
 
@@ -39,8 +39,8 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Promised:
-    """What was promised.
+class Guarantee:
+    """What was guaranteed.
 
     Attributes:
         level: The least mean, in (0, 1).
@@ -61,29 +61,29 @@ class Promised:
 
     @property
     def figure(self) -> Figure:
-        """The name of what was promised."""
+        """The name of what was guaranteed."""
         return figure_of(self.measure, self.unit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptPromise:
-    """A promise on new tasks.
+class GuaranteeCheck:
+    """A guarantee on new tasks.
 
     Attributes:
-        promised: What was promised.
+        guaranteed: What was guaranteed.
         measured: The mean of the new tasks; None without any that have one.
         low: Lower end of its interval, which is wrong with a chance of at most alpha / 2.
         high: Upper end, likewise.
         n_tasks: Tasks that have the measure.
-        p_broken: Of "the mean is at least what was promised".
+        p_broken: Of "the mean is at least what was guaranteed".
         p_holds: Of "the mean is below it".
         verdict: Broken or holds where that p-value is at most alpha / 2.
         n_needed: Where that is unclear, about how many such tasks would tell; None where what was measured is too near
-            to what was promised for any number.
+            to what was guaranteed for any number.
         largest: The most items that count in one new task; 0 where nobody counted.
     """
 
-    promised: Promised
+    guaranteed: Guarantee
     measured: float | None
     low: float
     high: float
@@ -96,43 +96,43 @@ class KeptPromise:
 
     @property
     def is_outgrown(self) -> bool:
-        """Whether a new task has more items that count than a promise over rows allows for."""
-        return self.promised.unit is Unit.ROW and self.largest > self.promised.largest
+        """Whether a new task has more items that count than a guarantee over rows allows for."""
+        return self.guaranteed.unit is Unit.ROW and self.largest > self.guaranteed.largest
 
 
-def kept_promise(
+def check_guarantee(
     cascade: Cascade,
     scored: ScoredTasks,
-    promised: Promised,
+    guaranteed: Guarantee,
     alpha: float,
     priors: NDArray[np.float64] | None = None,
     seed: int = _SEED,
-) -> KeptPromise:
-    """A promise on new labelled tasks.
+) -> GuaranteeCheck:
+    """A guarantee on new labelled tasks.
 
     Args:
-        cascade: With the thresholds that the promise is about.
+        cascade: With the thresholds that the guarantee is about.
         scored: The tasks.
-        promised: What was promised.
+        guaranteed: What was guaranteed.
         alpha: The chance of a wrong verdict, half of it for either side.
         priors: What the prior stage goes by for each row, as ``priors_of`` gives it; None without such a stage.
         seed: Decides the order in which tasks are bet on, so that the order given does not matter.
     """
-    gauge = Gauge(cascade, scored, promised.measure, promised.unit)
+    gauge = Gauge(cascade, scored, guaranteed.measure, guaranteed.unit)
     counts = gauge.counts(Replay(cascade, scored, priors).labels(own_thresholds(cascade)))
-    largest, order = max(promised.largest, gauge.largest), np.random.default_rng(seed).permutation(gauge.n_tasks)
+    largest, order = max(guaranteed.largest, gauge.largest), np.random.default_rng(seed).permutation(gauge.n_tasks)
     measured = float(gauge.means(counts)[0]) if gauge.n_tasks else None
-    found = judged(lambda level: gauge.losses(counts, level, largest)[order, 0], measured, promised, alpha)
+    found = judged(lambda level: gauge.losses(counts, level, largest)[order, 0], measured, guaranteed, alpha)
     return replace(found, largest=gauge.largest)
 
 
-def judged(losses: Losses, measured: float | None, promised: Promised, alpha: float) -> KeptPromise:
-    """A promise by the losses of tasks, in an order that does not depend on them.
+def judged(losses: Losses, measured: float | None, guaranteed: Guarantee, alpha: float) -> GuaranteeCheck:
+    """A guarantee by the losses of tasks, in an order that does not depend on them.
 
     Args:
         losses: The losses at each level.
         measured: The mean; None without tasks.
-        promised: What was promised.
+        guaranteed: What was guaranteed.
         alpha: The chance of a wrong verdict, half of it for either side.
     """
     half = alpha / 2
@@ -143,22 +143,22 @@ def judged(losses: Losses, measured: float | None, promised: Promised, alpha: fl
     def p_holds(level: float) -> float:
         return betting_p(losses(level), 1 - level, half)
 
-    broken, holds = p_broken(promised.level), p_holds(promised.level)
+    broken, holds = p_broken(guaranteed.level), p_holds(guaranteed.level)
     low, high = 0.0, 1.0
     if measured is not None:
         high = _halved(measured, 1.0, lambda level: p_broken(level) <= half)
         low = _halved(measured, 0.0, lambda level: p_holds(level) <= half)
     verdict = Verdict.BROKEN if broken <= half else Verdict.HOLDS if holds <= half else Verdict.UNCLEAR
-    return KeptPromise(
-        promised=promised,
+    return GuaranteeCheck(
+        guaranteed=guaranteed,
         measured=measured,
         low=low,
         high=high,
-        n_tasks=losses(promised.level).size,
+        n_tasks=losses(guaranteed.level).size,
         p_broken=broken,
         p_holds=holds,
         verdict=verdict,
-        n_needed=_needed(losses(promised.level), promised.level, half) if verdict is Verdict.UNCLEAR else None,
+        n_needed=_needed(losses(guaranteed.level), guaranteed.level, half) if verdict is Verdict.UNCLEAR else None,
     )
 
 

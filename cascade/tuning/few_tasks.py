@@ -1,6 +1,6 @@
 """Thresholds of a whole cascade from few labelled tasks: the best under a model of their labels. Pure numpy.
 
-Too few tasks to test on carry no promise. What can be done is to choose all thresholds at once and not to follow the
+Too few tasks to test on carry no guarantee. What can be done is to choose all thresholds at once and not to follow the
 accidents of few rows: they are chosen on what ``LabelModel`` says of the rows' labels, not on the labels themselves.
 """
 

@@ -1,7 +1,7 @@
 """P-values for a risk that must stay low, and tests of many thresholds at once. Pure numpy.
 
 Learn then Test: for each vector of thresholds the null hypothesis is "its risk is above what is allowed". A rejected
-one carries the promise that its risk is not, and all rejected ones together do with probability 1 - delta.
+one carries the guarantee that its risk is not, and all rejected ones together do with probability 1 - delta.
 
 Source: Angelopoulos, Bates, Candes, Jordan and Lei (2021), Learn then Test.
 """
@@ -127,7 +127,7 @@ def tasks_needed(target: float, delta: float) -> int:
 
     Args:
         target: The least mean per task, such as a recall; in (0, 1).
-        delta: The chance that the promise may be wrong, in (0, 1).
+        delta: The chance that the guarantee may be wrong, in (0, 1).
     """
     low, high = 0, 1
     while betting_p(np.zeros(high), 1 - target, delta) > delta:

@@ -1,8 +1,8 @@
-"""Thresholds of a whole cascade at once, the cheapest that carry a promise. Pure numpy.
+"""Thresholds of a whole cascade at once, the cheapest that carry a guarantee. Pure numpy.
 
-On some of the tasks a path is laid: the cheapest thresholds for each level of what is promised, from the safest on. On
+On some of the tasks a path is laid: the cheapest thresholds for each level of what is guaranteed, from the safest on. On
 the others the path is tested from its safe end; the last vector that passes is chosen. The path was laid before those
-were looked at, and its order is fixed, so the promise holds whatever the search did. A single threshold needs no
+were looked at, and its order is fixed, so the guarantee holds whatever the search did. A single threshold needs no
 search: its values, in their order, are the path, and all tasks can test it.
 """
 
@@ -91,10 +91,10 @@ class Wish:
     """What thresholds are asked to do.
 
     Attributes:
-        level: The least mean that is promised, in (0, 1).
+        level: The least mean that is guaranteed, in (0, 1).
         measure: Of what.
         unit: What the mean is over.
-        delta: The chance that the promise may be wrong, in (0, 1).
+        delta: The chance that the guarantee may be wrong, in (0, 1).
         cost: What is made small under it; None for misses under a precision, and calls otherwise.
         false_positive: How many calls, or milliseconds, a false positive is worth; at least 0. None breaks ties alone.
 
@@ -127,7 +127,7 @@ class Wish:
 
     @property
     def figure(self) -> Figure:
-        """The name of what is promised."""
+        """The name of what is guaranteed."""
         return figure_of(self.measure, self.unit)
 
     @property
@@ -144,19 +144,19 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuned:
-    """Thresholds that carry a promise.
+    """Thresholds that carry a guarantee.
 
     Attributes:
         thresholds: Of every question, and of the prior stage.
         fixed: Stages that the measure does not depend on; they keep their thresholds.
-        p_value: Of "the mean is below what is promised", at these thresholds.
+        p_value: Of "the mean is below what is guaranteed", at these thresholds.
         n_searched: Tasks that were searched; 0 where there was nothing to search.
         n_held_out: Tasks that were tested.
         n_left_out: Tasks that the measure leaves out: those with nothing to find, for a recall.
-        largest: The most items that count in one task, which a promise for rows takes as a bound.
+        largest: The most items that count in one task, which a guarantee for rows takes as a bound.
         held_out: What the thresholds come to on the tasks that were tested.
         per_stage: Stages tuned one by one to the same recall on those; None where none reaches it, or where something
-            else is promised.
+            else is guaranteed.
         prior: What weighs the evidence, for a prior stage that goes by it.
     """
 
@@ -185,13 +185,13 @@ def tune(
     Args:
         cascade: Its own thresholds stay where the measure does not depend on them.
         scored: Labelled tasks.
-        wish: The promise.
+        wish: The guarantee.
         seed: Decides which tasks are searched and which are tested, and their order.
         prices: What an item costs, where latency is made small.
         advance: Told of the share of the work that is done.
 
     Raises:
-        InputError: There are too few tasks for the promise (it says how many are needed), nothing can be tuned, or
+        InputError: There are too few tasks for the guarantee (it says how many are needed), nothing can be tuned, or
             no thresholds pass.
     """
     free = free_keys(cascade, wish.measure)
@@ -200,7 +200,7 @@ def tune(
         raise InputError(msg)
     if not scored.kept(cascade).any():
         msg = (
-            f"No item matters, all of them are {cascade.dropped!r}, so nothing can be promised. Give labelled tasks "
+            f"No item matters, all of them are {cascade.dropped!r}, so nothing can be guaranteed. Give labelled tasks "
             "that have something to find."
         )
         raise InputError(msg)
@@ -309,7 +309,7 @@ class _Tester:
     Attributes:
         replay: The tasks.
         gauge: What is measured on them.
-        wish: The promise.
+        wish: The guarantee.
         largest: The most rows of one task.
     """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.promise import simulated
+from benchmarks.guarantee import simulated
 from benchmarks.script import check_scores, count, fraction, kept_scores, run_script
 from benchmarks.shipped import CASCADES
 from benchmarks.shipped import main as write_shipped

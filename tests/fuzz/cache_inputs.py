@@ -29,7 +29,7 @@ from cascade.repository.messages import Messages
 from cascade.repository.outline import Import, Outline
 from cascade.repository.outline_cache import OutlineCache, outline_key
 from cascade.repository.tiers import Ties, rank_files
-from cascade.tuning.check import Promised, kept_promise
+from cascade.tuning.check import Guarantee, check_guarantee
 from cascade.tuning.shift import task_statistics
 from tests.fuzz.answers import TASK
 from tests.fuzz.damage import VALUES, damaged_bytes, damaged_tree
@@ -224,7 +224,7 @@ def take_scores(folder: Path) -> bool:
     scored.take(np.arange(scored.n_tasks))
     task_statistics(_CASCADE, scored)
     Replay(_CASCADE, scored).outcome(own_thresholds(_CASCADE))
-    kept_promise(_CASCADE, scored, Promised(level=0.5), 0.1)
+    check_guarantee(_CASCADE, scored, Guarantee(level=0.5), 0.1)
     if scored.facts is not None:
         scored.facts.common(scored.tasks)
     return True

@@ -107,7 +107,7 @@ _FIGURES = {
     "shares": [0.25, 0.25, 0.25, 0.25],
 }
 _AS_BEFORE: dict[str, Any] = {
-    "promise": {
+    "guarantee": {
         "unit": "task",
         "recall": 0.9,
         "delta": 0.05,
@@ -128,7 +128,7 @@ _AS_BEFORE: dict[str, Any] = {
     },
 }
 _AS_NOW = {
-    "promise": {"recall_per_task": 0.9, "delta": 0.05, "p_value": 0.01, "tasks": 100, "minimised": "calls"},
+    "guarantee": {"recall_per_task": 0.9, "delta": 0.05, "p_value": 0.01, "tasks": 100, "minimised": "calls"},
     "held_out": {
         "recall_per_task": 0.93,
         "calls_per_item": 1.5,

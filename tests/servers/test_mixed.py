@@ -121,7 +121,7 @@ def test_another_base_model_or_other_prompts_are_not_what_was_tuned_with(change:
 
 
 def test_tuned_thresholds_need_what_they_were_tuned_with() -> None:
-    """Thresholds that were tuned with a file promise nothing of an adapter on a server; those tuned with it do."""
+    """Thresholds that were tuned with a file guarantee nothing of an adapter on a server; those tuned with it do."""
     cascade = CASCADES["precision"]
     with WireServer(Script(adapters=("keep",), owner="vllm")) as server:
         servers = {"gpu": {"kind": "completions", "url": server.url}}

@@ -53,15 +53,15 @@ class Known:
 
     Attributes:
         origin: What the scores came from.
-        promise: What was promised of the thresholds in use, in words; empty where nothing was.
-        promised_recall: The recall of that promise; None where it was none, or of something else.
+        guarantee: What was guaranteed of the thresholds in use, in words; empty where nothing was.
+        guaranteed_recall: The recall of that guarantee; None where it was none, or of something else.
         advice: What an audit advises.
         anytime: Quality under each budget, as ``depth_study.Findings.anytime`` has it.
     """
 
     origin: Origin | None = None
-    promise: str = ""
-    promised_recall: float | None = None
+    guarantee: str = ""
+    guaranteed_recall: float | None = None
     advice: Sequence[Advice] = ()
     anytime: Sequence[Mapping[str, Any]] = ()
 
@@ -142,7 +142,7 @@ def page_origin(path: Path) -> Origin | None:
 
 
 def _sections(subject: Subject, honesty: Sequence[Reliability], known: Known) -> list[Section]:
-    costs = [*fronts(subject, known.promised_recall), anytime(subject)]
+    costs = [*fronts(subject, known.guaranteed_recall), anytime(subject)]
     if known.anytime:
         costs.append(budgets(known.anytime))
     parts = (

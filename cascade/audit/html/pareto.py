@@ -21,12 +21,12 @@ _MOST_POINTS = 40
 _WORDS = {Cost.CALLS: ("calls", "calls per item"), Cost.FALSE_POSITIVES: ("false alarms", "false positives per item")}
 
 
-def fronts(subject: Subject, promised: float | None = None) -> list[Chart]:
+def fronts(subject: Subject, guaranteed: float | None = None) -> list[Chart]:
     """The front of each cost that thresholds change; none where they decide nothing or nothing matters.
 
     Args:
         subject: What it is about.
-        promised: The recall per task that the thresholds were tuned for; None where they were not.
+        guaranteed: The recall per task that the thresholds were tuned for; None where they were not.
     """
     recall = subject.recall(subject.kept)
     if recall is None or not deciding(subject.cascade):
@@ -37,10 +37,10 @@ def fronts(subject: Subject, promised: float | None = None) -> list[Chart]:
         false_positives=float((subject.kept & ~subject.matters).mean()),
     )
     found = {cost: _front(subject, cost) for cost in _WORDS}
-    return [_chart(cost, outcomes, own, promised) for cost, outcomes in found.items() if len(outcomes) > 1]
+    return [_chart(cost, outcomes, own, guaranteed) for cost, outcomes in found.items() if len(outcomes) > 1]
 
 
-def _chart(cost: Cost, outcomes: Sequence[Outcome], own: Outcome, promised: float | None) -> Chart:
+def _chart(cost: Cost, outcomes: Sequence[Outcome], own: Outcome, guaranteed: float | None) -> Chart:
     name, unit = _WORDS[cost]
     words = f"{_RECALL} of {own.recall_per_task:.3f} at {_of(cost, own):.2f} {unit}"
     marks: list[Mark] = [
@@ -55,11 +55,11 @@ def _chart(cost: Cost, outcomes: Sequence[Outcome], own: Outcome, promised: floa
     ]
     x = Axis.of_numbers(unit, [_of(cost, found) for found in (*outcomes, own)])
     caption = f"The thresholds in use come to a {words}. "
-    if promised is not None:
-        ends = ((x.low, promised), (x.high, promised))
-        marks.insert(0, Line(points=ends, name="promised", tone=Tone.QUIET, is_dashed=True))
-        caption += f"Promised was a {_RECALL} of {promised:g}. "
-    least = min(own.recall_per_task, *(found.recall_per_task for found in outcomes), promised or 1.0)
+    if guaranteed is not None:
+        ends = ((x.low, guaranteed), (x.high, guaranteed))
+        marks.insert(0, Line(points=ends, name="guaranteed", tone=Tone.QUIET, is_dashed=True))
+        caption += f"Guaranteed was a {_RECALL} of {guaranteed:g}. "
+    least = min(own.recall_per_task, *(found.recall_per_task for found in outcomes), guaranteed or 1.0)
     return Chart(
         name=f"front-{name.replace(' ', '-')}",
         title=f"What missing little costs in {name}",

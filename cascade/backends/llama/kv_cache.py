@@ -42,7 +42,7 @@ class KVStore:
         n_cells: Cells of the context.
         n_sequences: Sequences of the context.
         cells_used: Cells that entries fill.
-        peak_cells: Most that were ever filled or promised to questions.
+        peak_cells: Most that were ever filled or reserved for questions.
     """
 
     n_cells: int

@@ -123,7 +123,7 @@ class Usage:
         cells: Cells that prompt nodes fill.
         nodes: Prompt nodes.
         sequences: Sequences that hold any cell, as llama.cpp sees it.
-        peak_cells: Most cells that were ever filled or promised.
+        peak_cells: Most cells that were ever filled or guaranteed.
     """
 
     cells: int

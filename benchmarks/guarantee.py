@@ -1,10 +1,10 @@
-"""Is what ``cascade tune`` promises true? Many labelled samples of a population whose recalls are known.
+"""Is what ``cascade tune`` guarantees true? Many labelled samples of a population whose recalls are known.
 
-    python -m benchmarks.promise                                   # two simulated stages
-    python -m benchmarks.promise --scores scores.npz --cascade precision --tasks 600 --prior
+    python -m benchmarks.guarantee                                   # two simulated stages
+    python -m benchmarks.guarantee --scores scores.npz --cascade precision --tasks 600 --prior
 
 ``--scores`` takes a file that ``cascade tune --scores`` wrote: its tasks are the population, samples are drawn with
-replacement. For each sample thresholds are tuned; the promise is missed where what it is on, in the population, is
+replacement. For each sample thresholds are tuned; the guarantee is missed where what it is on, in the population, is
 below the target.
 """
 
@@ -100,7 +100,7 @@ def with_callers_prior(scored: ScoredTasks, seed: int) -> ScoredTasks:
 
 
 def measured(cascade: Cascade, population: ScoredTasks, tuned: Tuned, wish: Wish) -> float:
-    """What is promised, as it is in the population, whose largest task bounds those of samples."""
+    """What is guaranteed, as it is in the population, whose largest task bounds those of samples."""
     if cascade.prior_stage is not None and tuned.prior is not None:
         cascade = replace(cascade, prior_stage=replace(cascade.prior_stage, prior=tuned.prior))
     gauge = Gauge(cascade, population, wish.measure, wish.unit)
@@ -113,7 +113,7 @@ def measure(cascade: Cascade, population: ScoredTasks, draw: Draw, wish: Wish, n
     for seed in range(n_draws):
         try:
             tuned = tune(cascade, draw(seed + 1), wish, seed)
-        except InputError:  # a sample that is refused promises nothing
+        except InputError:  # a sample that is refused guarantees nothing
             continue
         found.append(measured(cascade, population, tuned, wish))
         calls.append(tuned.held_out.calls)
@@ -131,7 +131,7 @@ def measure(cascade: Cascade, population: ScoredTasks, draw: Draw, wish: Wish, n
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description="Is what `cascade tune` promises true?")
+    parser = argparse.ArgumentParser(description="Is what `cascade tune` guarantees true?")
     parser.add_argument("--scores", type=kept_scores, metavar="FILE", help="what `cascade tune --scores FILE` kept")
     parser.add_argument("--cascade", choices=tuple(CASCADES), default="precision", help="whose scores they are")
     parser.add_argument("--prior", action="store_true", help="with a prior stage, by the caller where simulated")
