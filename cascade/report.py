@@ -28,7 +28,7 @@ class Step:
         p_yes: Probability of yes among yes and no, in [0, 1].
         threshold: Yes from here on; of a prior stage that said no, the lower one.
         answer: What this probe said; tiers are combined by the stage.
-        p_calibrated: The honest p(yes) by the curve that tuning found, in [0, 1]; None without one.
+        p_calibrated: the calibrated p(yes) by the curve that tuning found, in [0, 1]; None without one.
     """
 
     stage: str

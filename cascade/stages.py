@@ -45,7 +45,7 @@ class Question:
         adapter: Name of the LoRA adapter that answers; ``base`` for none.
         threshold: The answer is yes when p(yes) is at least this; in (0, 1).
         negated: The opposite question in full, which `cascade audit` asks too; empty for none.
-        curve: What makes its p(yes) honest; None where nobody has measured it. Answers do not depend on it.
+        curve: What makes its p(yes) calibrated; None where nobody has measured it. Answers do not depend on it.
 
     Raises:
         InputError: A value is of another type; the cascade refuses a threshold outside (0, 1).

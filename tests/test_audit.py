@@ -21,7 +21,7 @@ from cascade.audit.advice import Act, what_needs_data, what_to_drop, what_to_mer
 from cascade.audit.audit import AuditTerms, audit
 from cascade.audit.coherence import coherence, opposite
 from cascade.audit.errors import KIND, REPOSITORY, TIER, slices_of
-from cascade.audit.label_noise import honest_p, label_noise
+from cascade.audit.label_noise import cross_fitted_p, label_noise
 from cascade.audit.learning_curve import learning_curves
 from cascade.audit.likeness import likenesses
 from cascade.audit.questions import Duplicates, QuestionRows, duplicates, question_rows, worst
@@ -197,7 +197,7 @@ def test_flipped_labels_are_estimated() -> None:
     cascade = one_question()
     scored = ScoredTasks(tasks=tasks, labels=given_yes.astype(np.int64), p={("relevant", ""): p}, n_tasks=200)
     (rows,) = question_rows(cascade, scored)
-    found = label_noise(rows, honest_p(cascade, scored)["relevant", ""])
+    found = label_noise(rows, cross_fitted_p(cascade, scored)["relevant", ""])
     assert found is not None
     true = {"yes_no": float((given_yes & ~yes).mean()), "no_yes": float((~given_yes & yes).mean())}
     assert {name: found.joint[name] for name in true} == pytest.approx(true, abs=0.01)

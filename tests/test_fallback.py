@@ -39,7 +39,7 @@ from tests.test_thresholds import ORIGIN, locked, write_data
 
 
 def honest(n_tasks: int, slope: float = 1.0, shift: float = 0.0) -> tuple[ScoredTasks, np.ndarray]:
-    """Two stages whose p(yes) is honest where slope and shift leave it, and the true p of each label."""
+    """Two stages whose p(yes) is calibrated where slope and shift leave it, and the true p of each label."""
     rng = np.random.default_rng(5)
     n = n_tasks * 20
     odds = {name: rng.normal(middle, 1.5, n) for name, middle in (("a", -1.0), ("b", 0.5))}

@@ -11,7 +11,7 @@ import numpy as np
 from cascade.audit.advice import Advice, what_needs_data, what_to_drop, what_to_merge, where_it_errs
 from cascade.audit.coherence import Coherence
 from cascade.audit.errors import Errors, PriorAudit, SliceErrors, errors_of, prior_audit, slices, slices_of
-from cascade.audit.label_noise import LabelNoise, honest_p, label_noise
+from cascade.audit.label_noise import LabelNoise, cross_fitted_p, label_noise
 from cascade.audit.learning_curve import LearningCurve, learning_curves
 from cascade.audit.likeness import Likeness, likenesses
 from cascade.audit.questions import Duplicates, Example, duplicates, question_rows, worst
@@ -141,7 +141,7 @@ def audit(
     tasks = [labelled for labelled in tasks if labelled.items]
     questions = question_rows(cascade, scored)
     curves = learning_curves(cascade, scored, terms.within, terms.seed, advance)
-    honest = honest_p(cascade, scored, terms.seed)
+    cross_fitted = cross_fitted_p(cascade, scored, terms.seed)
     sliced = slices_of(questions, slices(scored, tasks))
     items = [item for labelled in tasks for item in labelled.items]
     replay = Replay(cascade, scored, priors_of(cascade, items))
@@ -166,7 +166,7 @@ def audit(
                 threshold=rows.question.threshold,
                 errors=errors_of(rows.wrong, rows.truths, rows.tasks),
                 worst=worst(rows, tasks, terms.n_worst),
-                noise=label_noise(rows, honest[rows.key][rows.rows]),
+                noise=label_noise(rows, cross_fitted[rows.key][rows.rows]),
                 curve=curves[rows.key],
                 coherence=terms.coherence.get(rows.key),
             )

@@ -46,7 +46,7 @@ class LabelNoise:
     at_most: float
 
 
-def honest_p(cascade: Cascade, scored: ScoredTasks, seed: int = 0) -> dict[Key, Array]:
+def cross_fitted_p(cascade: Cascade, scored: ScoredTasks, seed: int = 0) -> dict[Key, Array]:
     """Calibrated p(yes) of every row, each task by curves of the other folds; raw where no curve can be had."""
     found = {key: values.copy() for key, values in scored.p.items()}
     folds = np.random.default_rng(seed).permutation(scored.n_tasks) % N_FOLDS

@@ -24,7 +24,7 @@ from cascade.config.thresholds import (
     write_thresholds,
 )
 from cascade.evaluation.calibration import Calibrated
-from cascade.evaluation.metrics import Figure, Honesty, counted
+from cascade.evaluation.metrics import CalibrationMetrics, Figure, counted
 from cascade.evaluation.prior_fit import priors_of
 from cascade.evaluation.replay import Outcome, own_thresholds
 from cascade.evaluation.scored import Key, Origin
@@ -58,7 +58,7 @@ def calibration_rows(curves: Mapping[Key, Calibrated]) -> list[dict[str, Any]]:
 
 def show_calibration(console: Console, curves: Mapping[Key, Calibrated]) -> None:
     """Every question, and the slices whose error stands out most; how many are left out is said below."""
-    console.print("How honest p(yes) is: on tasks left out, and on repositories left out (unseen)")
+    console.print("How well p(yes) is calibrated: on tasks left out, and on repositories left out (unseen)")
     ece = ("ECE raw", "calibrated", "beyond chance", "unseen", "beyond chance")
     sheet = Sheet(("question", "slice"), ("rows", *ece, "Brier", "log loss"))
     parts = [(key, part) for key, found in curves.items() for part in found.slices]
@@ -76,7 +76,7 @@ def show_calibration(console: Console, curves: Mapping[Key, Calibrated]) -> None
         console.print(f"Left out: {left} with less error beyond chance; --json has all.")
 
 
-def _cells(before: Honesty, after: Honesty, unseen: Honesty | None) -> tuple[str, ...]:
+def _cells(before: CalibrationMetrics, after: CalibrationMetrics, unseen: CalibrationMetrics | None) -> tuple[str, ...]:
     figures: list[float | None] = [before.ece, after.ece, after.ece_beyond_chance]
     figures += [unseen.ece, unseen.ece_beyond_chance] if unseen is not None else [None, None]
     return tuple("-" if figure is None else f"{figure:.3f}" for figure in [*figures, after.brier, after.log_loss])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.evaluation.metrics import Honesty, Slice, log_loss
+from cascade.evaluation.metrics import CalibrationMetrics, Slice, log_loss
 from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.probability import KNOTS, TINY, Curve, finite_logit, p_yes
 from cascade.stages import ANY_TIER
@@ -48,9 +48,9 @@ class Calibrated:
 
     curve: Curve
     n: int
-    before: Honesty
-    after: Honesty
-    unseen: Honesty | None
+    before: CalibrationMetrics
+    after: CalibrationMetrics
+    unseen: CalibrationMetrics | None
     slices: tuple[Slice, ...]
 
 
@@ -142,9 +142,9 @@ def _best(sets: _Sets, folds: list[NDArray[np.int64]], slices: Mapping[str, NDAr
     return Calibrated(
         curve=sets.curves()[kind],
         n=own.p.size,
-        before=Honesty.of(own.p, own.truths, own.tasks),
-        after=Honesty.of(outs[0][kind], own.truths, own.tasks),
-        unseen=Honesty.mean([part.unseen for part in others if part.unseen], [part.n for part in others])
+        before=CalibrationMetrics.of(own.p, own.truths, own.tasks),
+        after=CalibrationMetrics.of(outs[0][kind], own.truths, own.tasks),
+        unseen=CalibrationMetrics.mean([part.unseen for part in others if part.unseen], [part.n for part in others])
         if others
         else None,
         slices=tuple(parts),
@@ -158,17 +158,17 @@ def _slices(own: _Rows, after: Array, unseen: Array | None, slices: Mapping[str,
         for value in present if present.size > 1 else ():
             rows = values[own.at] == value
 
-            def honesty(p: Array, rows: NDArray[np.bool_] = rows) -> Honesty:
-                return Honesty.of(p[rows], own.truths[rows], own.tasks[rows])
+            def calibrations(p: Array, rows: NDArray[np.bool_] = rows) -> CalibrationMetrics:
+                return CalibrationMetrics.of(p[rows], own.truths[rows], own.tasks[rows])
 
             found.append(
                 Slice(
                     name=name,
                     value=str(value),
                     n=int(rows.sum()),
-                    before=honesty(own.p),
-                    after=honesty(after),
-                    unseen=honesty(unseen) if unseen is not None and name == "repository" else None,
+                    before=calibrations(own.p),
+                    after=calibrations(after),
+                    unseen=calibrations(unseen) if unseen is not None and name == "repository" else None,
                 )
             )
     return found
@@ -249,9 +249,9 @@ def _logistic(facts: Callable[[Array], Array], p: Array, yes: Array, count: Arra
     """Newton's method from the identity, to which the ridge draws; slopes never fall below 0."""
     x, weights = facts(p), start.copy()
     for _ in range(_N_STEPS if p.size else 0):
-        honest = p_yes(np.clip(x @ weights, -30, 30))
-        slope = x.T @ (count * honest - yes) + ridge * (weights - start)
-        bend = (x * (count * honest * (1 - honest))[:, None]).T @ x + ridge * np.eye(start.size)
+        calibrated = p_yes(np.clip(x @ weights, -30, 30))
+        slope = x.T @ (count * calibrated - yes) + ridge * (weights - start)
+        bend = (x * (count * calibrated * (1 - calibrated))[:, None]).T @ x + ridge * np.eye(start.size)
         step = np.linalg.solve(bend, slope)
         weights = weights - step / max(1.0, float(np.abs(step).max()))
         weights[:-1] = np.maximum(weights[:-1], 0)

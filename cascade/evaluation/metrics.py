@@ -184,12 +184,12 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Honesty:
+class CalibrationMetrics:
     """Figures of probabilities; each is better the lower.
 
     Attributes:
         ece: Expected calibration error over bins of equal mass, in [0, 1].
-        ece_beyond_chance: The same less what perfectly honest probabilities would show by chance on so few tasks.
+        ece_beyond_chance: The same less what perfectly calibrated probabilities would show by chance on so few tasks.
         brier: Mean squared error, in [0, 1].
         log_loss: Mean of -log p of what was true, in nats.
     """
@@ -240,9 +240,9 @@ class Slice:
     name: str
     value: str
     n: int
-    before: Honesty
-    after: Honesty
-    unseen: Honesty | None = None
+    before: CalibrationMetrics
+    after: CalibrationMetrics
+    unseen: CalibrationMetrics | None = None
 
 
 def log_loss(p: Array, truths: Array) -> float:

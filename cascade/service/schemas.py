@@ -146,7 +146,7 @@ class StepBody(BaseModel):
     tier: str | None = Field(None, description="Only where the stage asks by tier.")
     adapter: str = Field(description="Empty for a prior stage, which asks no model.")
     p_yes: float = Field(description="Probability of yes among yes and no.")
-    p_calibrated: float | None = Field(None, description="Only where tuning found a curve: the honest p(yes).")
+    p_calibrated: float | None = Field(None, description="Only where tuning found a curve: the calibrated p(yes).")
     threshold: float = Field(description="Yes from here on; of a prior stage that said no, the lower one.")
     answer: bool
 

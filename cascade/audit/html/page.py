@@ -101,11 +101,11 @@ def write_page(
         MachineError: The folder cannot be written.
     """
     subject, known = Subject.of(cascade, scored, tasks), known or Known()
-    honesty = reliabilities(subject)
-    sections = _sections(subject, honesty, known)
+    calibrations = reliabilities(subject)
+    sections = _sections(subject, calibrations, known)
     make_folder(folder)
     path = folder / PAGE
-    write_whole(path, _html(subject, honesty, sections, known).encode())
+    write_whole(path, _html(subject, calibrations, sections, known).encode())
     charts = [chart for section in sections for chart in section.charts]
     return [path, *(write_pngs(charts, folder) if find_spec("matplotlib") else [])]
 
@@ -141,20 +141,20 @@ def page_origin(path: Path) -> Origin | None:
         raise InputError(msg) from error
 
 
-def _sections(subject: Subject, honesty: Sequence[Reliability], known: Known) -> list[Section]:
+def _sections(subject: Subject, calibrations: Sequence[Reliability], known: Known) -> list[Section]:
     costs = [*fronts(subject, known.guaranteed_recall), anytime(subject)]
     if known.anytime:
         costs.append(budgets(known.anytime))
     parts = (
         ("costs", "What it finds, and what that costs", costs),
         ("answers", "What it answers", [confusion(subject), calls_per_item(subject)]),
-        ("honesty", "How honest its p(yes) is", [each.chart for each in honesty]),
+        ("calibration", "How honest its p(yes) is", [each.chart for each in calibrations]),
         ("slices", "Where it errs", error_slices(subject)),
     )
     return [Section(name=name, title=title, charts=tuple(charts)) for name, title, charts in parts if charts]
 
 
-def _html(subject: Subject, honesty: Sequence[Reliability], sections: Sequence[Section], known: Known) -> str:
+def _html(subject: Subject, calibrations: Sequence[Reliability], sections: Sequence[Section], known: Known) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(
         files("cascade.audit.html").joinpath("template.html").read_text(encoding="utf-8")
@@ -165,7 +165,7 @@ def _html(subject: Subject, honesty: Sequence[Reliability], sections: Sequence[S
             n_tasks=len(subject.tasks),
             n_items=len(subject.items),
             figures=_figures(subject),
-            questions=_questions(subject, honesty),
+            questions=_questions(subject, calibrations),
             sections=sections,
             examples=worst_examples(subject),
             known=known,
@@ -191,10 +191,10 @@ def _figures(subject: Subject) -> list[tuple[str, str]]:
     ]
 
 
-def _questions(subject: Subject, honesty: Sequence[Reliability]) -> Table:
+def _questions(subject: Subject, calibrations: Sequence[Reliability]) -> Table:
     asked = [rows for rows in subject.questions if rows.p.size]
     cells = []
-    for rows, found in zip(asked, honesty, strict=True):
+    for rows, found in zip(asked, calibrations, strict=True):
         skill = auc_per_task(rows.p, rows.truths, rows.tasks)
         pairs = ((found.raw.ece, found.calibrated.ece), (found.raw.brier, found.calibrated.brier))
         loss = (found.raw.log_loss, found.calibrated.log_loss)

@@ -1,4 +1,4 @@
-"""How honest p(yes) is: what came true against what was said, a chart for each question. Pure numpy."""
+"""How well p(yes) is calibrated: what came true against what was said, a chart for each question. Pure numpy."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 from cascade.audit.html.chart import Axis, Chart, Dots, Line, Point, Table, Tone
 from cascade.audit.html.subject import Subject
-from cascade.audit.label_noise import honest_p
+from cascade.audit.label_noise import cross_fitted_p
 from cascade.audit.questions import QuestionRows, question_name
 from cascade.audit.rates import Array
-from cascade.evaluation.metrics import Honesty, counted, equal_mass_bins
+from cascade.evaluation.metrics import CalibrationMetrics, counted, equal_mass_bins
 
 _N_BINS = 10
 
@@ -27,15 +27,15 @@ class Reliability:
     """
 
     chart: Chart
-    raw: Honesty
-    calibrated: Honesty
+    raw: CalibrationMetrics
+    calibrated: CalibrationMetrics
 
 
 def reliabilities(subject: Subject) -> list[Reliability]:
     """Of every question that has a row."""
-    honest = honest_p(subject.cascade, subject.scored)
+    cross_fitted = cross_fitted_p(subject.cascade, subject.scored)
     return [
-        _reliability(at, rows, honest[rows.key][rows.rows])
+        _reliability(at, rows, cross_fitted[rows.key][rows.rows])
         for at, rows in enumerate(subject.questions, 1)
         if rows.p.size
     ]
@@ -43,7 +43,10 @@ def reliabilities(subject: Subject) -> list[Reliability]:
 
 def _reliability(number: int, rows: QuestionRows, calibrated: Array) -> Reliability:
     truths = rows.truths.astype(float)
-    before, after = Honesty.of(rows.p, truths, rows.tasks), Honesty.of(calibrated, truths, rows.tasks)
+    before, after = (
+        CalibrationMetrics.of(rows.p, truths, rows.tasks),
+        CalibrationMetrics.of(calibrated, truths, rows.tasks),
+    )
     raw_bins, own_bins = _bins(rows.p, truths), _bins(calibrated, truths)
     caption = (
         f"{_N_BINS} bins of about {rows.p.size / _N_BINS:,.0f} of {counted(rows.p.size, 'row')}. On the dashed grey "
