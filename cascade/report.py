@@ -109,7 +109,7 @@ class Statistics:
     Attributes:
         items: Items given.
         calls: Probes scored.
-        calls_speculative: Of those, asked before it was known whether the tree would need the answer.
+        calls_ahead: Of those, asked before it was known whether the tree would need the answer.
         decode_calls: Calls of the model.
         adapter_swaps: Changes of the active adapter set.
         tokens_decoded: Tokens the model computed.
@@ -122,7 +122,7 @@ class Statistics:
 
     items: int = 0
     calls: int = 0
-    calls_speculative: int = 0
+    calls_ahead: int = 0
     decode_calls: int = 0
     adapter_swaps: int = 0
     tokens_decoded: int = 0

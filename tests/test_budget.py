@@ -303,10 +303,10 @@ def test_budgets_come_from_the_config(tmp_path: Path) -> None:
     text = shipped_text(profile=False)
     assert "[cascade.precision]\n" in text
     text = text.replace("[cascade.precision]\n", "[cascade.precision]\nbudget_ms = 250\nmax_depth = 2\n")
-    path.write_text(f'{text}\n[engine]\nmax_requests = 3\noverload = "refuse"\nspeculate = false\n', encoding="utf-8")
+    path.write_text(f'{text}\n[engine]\nmax_requests = 3\noverload = "refuse"\nask_ahead = false\n', encoding="utf-8")
     settings = settings_of(read_config(path))
     assert settings.budgets == {"precision": Budget(ms=250, depth=2), "scope": NO_LIMIT}
-    assert settings.rules == Rules(max_requests=3, refuses=True, speculates=False)
+    assert settings.rules == Rules(max_requests=3, refuses=True, asks_ahead=False)
     with _engine(EngineSettings(budgets={"precision": Budget(depth=1)})) as engine:
         assert {len(entry.steps) for entry in engine.classify("a task", plain_items(3)).decisions} == {1}
         assert {len(entry.steps) for entry in engine.classify("a task", plain_items(3), budget=None).decisions} == {2}

@@ -326,7 +326,7 @@ def test_a_question_asked_ahead_fails_only_who_needs_it(relevant: float) -> None
     with Engine(backend, {"precision": cascade}) as engine:
         if relevant < 0.5:
             report = engine.classify("a task", plain_items(1))
-            assert (report.decisions[0].label, report.stats.calls_speculative) == ("excluded", 2)
+            assert (report.decisions[0].label, report.stats.calls_ahead) == ("excluded", 2)
         else:
             with pytest.raises(BackendError, match="The base model gives no number for stage 'primary'"):
                 engine.classify("a task", plain_items(1))

@@ -45,7 +45,7 @@ def _plan(
     costs: Costs,
     room: Room = WIDE,
     *,
-    speculates: bool = True,
+    asks_ahead: bool = True,
     tiers: tuple[str, ...] = (),
 ) -> Plan:
     adapters = dict.fromkeys(cascade.adapters(), "")
@@ -57,7 +57,7 @@ def _plan(
     planner = Planner(
         Terms(room=room, prefix_adapters=dict.fromkeys(names, BASE), costs=costs),
         lambda _: 3,  # as with a real tokenizer
-        speculates=speculates,
+        asks_ahead=asks_ahead,
     )
     planner.kept.admit(request.walks)
     return planner.next_wave([request.open_walks])
@@ -84,7 +84,7 @@ def test_an_item_of_several_tiers_is_asked_ahead_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "costs", "room", "speculates"),
+    ("n", "costs", "room", "asks_ahead"),
     [
         (60, Costs(), WIDE, True),
         (1, Costs(per_call_ms=0.1), WIDE, True),
@@ -93,9 +93,9 @@ def test_an_item_of_several_tiers_is_asked_ahead_once() -> None:
     ],
     ids=["many items", "cheap calls", "no room", "switched off"],
 )
-def test_nothing_is_asked_ahead_where_that_saves_nothing(n: int, costs: Costs, room: Room, *, speculates: bool) -> None:
+def test_nothing_is_asked_ahead_where_that_saves_nothing(n: int, costs: Costs, room: Room, *, asks_ahead: bool) -> None:
     """Tokens count more than calls, there is no room for the forks, or the config says no."""
-    assert not any(job.is_ahead for job in _plan(_under(BASE), n, costs, room, speculates=speculates).jobs)
+    assert not any(job.is_ahead for job in _plan(_under(BASE), n, costs, room, asks_ahead=asks_ahead).jobs)
 
 
 def test_other_adapters_cannot_be_asked_ahead() -> None:
@@ -109,13 +109,13 @@ def test_the_same_decisions_in_fewer_calls_of_the_model() -> None:
     cascades = {"precision": _under(BASE)}
     task, items = symbols(5, 12)
     decisions, decode_calls, ahead = [], [], []
-    for speculates in (False, True):
-        settings = EngineSettings(rules=Rules(speculates=speculates))
+    for asks_ahead in (False, True):
+        settings = EngineSettings(rules=Rules(asks_ahead=asks_ahead))
         with Engine(open_backend(config, cascades, None), cascades, settings=settings) as engine:
             reports = [engine.classify(task, [item]) for item in items]
         decisions.append([report.decisions[0] for report in reports])
         decode_calls.append(sum(report.stats.decode_calls for report in reports))
-        ahead.append(sum(report.stats.calls_speculative for report in reports))
+        ahead.append(sum(report.stats.calls_ahead for report in reports))
         assert all(report.stats.calls >= len(report.decisions[0].steps) for report in reports)
     for one, other in zip(*decisions, strict=True):
         assert one.label == other.label

@@ -48,7 +48,7 @@ class EngineConfig(Frozen):
         "refuse",
         description="When tuned thresholds were made for another model, adapter or questions than those at hand.",
     )
-    speculate: bool = Field(True, description="Ask ahead of the tree where the cost model says that it is faster.")
+    ask_ahead: bool = Field(True, description="Ask ahead of the tree where the cost model says that it is faster.")
 
 
 class CascadeConfig(Frozen):

@@ -23,7 +23,7 @@ class Rules:
     Attributes:
         max_requests: Most requests that may be open at once.
         refuses: Whether a request is refused whose deadline cannot be met, instead of all getting shallower.
-        speculates: Whether questions may be asked before it is known that the tree needs the answers.
+        asks_ahead: Whether questions may be asked before it is known that the tree needs the answers.
 
     Raises:
         InputError: ``max_requests`` is no whole number from 1 on.
@@ -31,7 +31,7 @@ class Rules:
 
     max_requests: int = 1_024
     refuses: bool = False
-    speculates: bool = True
+    asks_ahead: bool = True
 
     def __post_init__(self) -> None:
         if whole(self.max_requests) is None:

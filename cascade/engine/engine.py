@@ -66,7 +66,7 @@ def settings_of(config: Config, observers: Sequence[Observer] = ()) -> EngineSet
         rules=Rules(
             max_requests=config.engine.max_requests,
             refuses=config.engine.overload == "refuse",
-            speculates=config.engine.speculate,
+            asks_ahead=config.engine.ask_ahead,
         ),
         observers=observers,
     )

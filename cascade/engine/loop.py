@@ -58,7 +58,7 @@ class Loop:
             ),
             lambda question: len(builder.marker_tokens(question.marker)),
             model=self.model,
-            speculates=rules.speculates,
+            asks_ahead=rules.asks_ahead,
         )
         self._schedule = Schedule(self._planner)
         self._requests: list[Request] = []
@@ -249,7 +249,7 @@ class Loop:
         self._running = running = Running(plan, owners(self._requests, wave), ends, overdue, Stop())
         for request, own in running.owners.items():
             request.served = self.now()
-            request.stats.calls_speculative += sum(job.is_ahead for job in own)
+            request.stats.calls_ahead += sum(job.is_ahead for job in own)
         left_ms = 1_000 * max(last_moment(request) - self.now() for request in running.owners)
         probes = tuple(job.probe(self._builder) for job in wave)
         try:

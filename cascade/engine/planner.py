@@ -111,7 +111,7 @@ class Planner:
         terms: What the backend offers.
         question_tokens: How many tokens a question takes behind an item.
         model: How long waves take; one that has not learned anything if None.
-        speculates: Whether questions may be asked before it is known that the tree needs the answers.
+        asks_ahead: Whether questions may be asked before it is known that the tree needs the answers.
 
     Attributes:
         terms: What the backend offers.
@@ -125,13 +125,13 @@ class Planner:
         question_tokens: Callable[[Question], int],
         *,
         model: CostModel | None = None,
-        speculates: bool = False,
+        asks_ahead: bool = False,
     ) -> None:
         self.terms = terms
         self.question_tokens = question_tokens
         self.model = model or CostModel(terms.costs)
         self.kept = KeptNodes(terms.prefix_adapters)
-        self._speculates = speculates
+        self._asks_ahead = asks_ahead
         self._active = ""
 
     def best_length(self, adapter: str) -> float:
@@ -170,7 +170,7 @@ class Planner:
             draft = self._draft(leader, every, left_ms)
         if draft is None:
             return Plan((), evicted)  # it is time that is short
-        if self._speculates and draft.is_whole:
+        if self._asks_ahead and draft.is_whole:
             self._ask_ahead(draft, left_ms)
         predicted_ms = self.model.predict(draft.work(self._setting))
         prefix_adapter = self.terms.prefix_adapters[draft.adapter]

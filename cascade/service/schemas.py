@@ -168,7 +168,7 @@ class StatsBody(BaseModel):
     items: int
     calls: int
     calls_per_item: float
-    calls_speculative: int
+    calls_ahead: int
     decode_calls: int
     adapter_swaps: int
     tokens_decoded: int

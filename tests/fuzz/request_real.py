@@ -151,7 +151,7 @@ def run(yard: Yard, seed: int, n: int, patience_s: float, runner: type[LlamaRunn
     )
     inner, book = _backend(yard.models, size, runner)
     faulty = Troubled(inner, random.Random(rng.random()), rng.choice((0.0, 0.02, 0.1)))
-    rules = Rules(speculates=rng.random() < 0.7)
+    rules = Rules(asks_ahead=rng.random() < 0.7)
     checker = Checker(yard.truth)
     with Engine(faulty, yard.world.cascades, settings=EngineSettings(rules=rules)) as engine:
         callers = Callers(engine, checker, faulty, rules, rng, broken=frozenset({BROKEN}))

@@ -63,7 +63,7 @@ class Episode:
             trouble=_trouble(rng),
         )
         self._rules = Rules(
-            max_requests=4 if rng.random() < 0.1 else 1_024, refuses=rng.random() < 0.1, speculates=rng.random() < 0.7
+            max_requests=4 if rng.random() < 0.1 else 1_024, refuses=rng.random() < 0.1, asks_ahead=rng.random() < 0.7
         )
         self._most_items = rng.choice((1, 2, 4, 4, 8))
         self._mean_s = rng.choice((0.05, 0.3, 1.0))

@@ -170,7 +170,7 @@ def test_system_one_takes_the_questions_of_an_item_together(tmp_path: Path) -> N
             report = engine.classify("fix it", items(9), "files")
     assert len(server.script.seen) == 9
     assert {len(body["questions"]) for _, _, body in server.script.seen} == {2}
-    assert report.stats.calls_speculative == 9
+    assert report.stats.calls_ahead == 9
     assert {decision.label for decision in report.decisions} == {"dropped", "changed"}
     assert [len(decision.steps) for decision in report.decisions[:3]] == [1, 1, 2]
 
