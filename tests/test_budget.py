@@ -31,7 +31,7 @@ from cascade.config.profile import read_profile, write_profile
 from cascade.engine.admission import Rules
 from cascade.engine.engine import EngineSettings, settings_of
 from cascade.engine.item_state import Walk
-from cascade.engine.online_profile import Expectation
+from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.request import Request
 from cascade.profile import Prior, Profile
 from cascade.stages import Target
@@ -99,7 +99,7 @@ def test_none_is_no_limit_and_config_is_the_configs() -> None:
 
 def test_leaves_come_from_the_profile_or_from_pass_rates() -> None:
     """Without a profile every answer is as likely yes as no."""
-    plain, known = Expectation(replace(PRECISION, profile=Profile())), Expectation(KNOWN)
+    plain, known = OnlineProfile(replace(PRECISION, profile=Profile())), OnlineProfile(KNOWN)
     assert plain.label_shares(PRECISION.first) == {
         "primary": 0.25, "supporting": 0.125, "type_context": 0.125, "excluded": 0.5,
     }  # fmt: skip
@@ -112,7 +112,7 @@ def test_leaves_come_from_the_profile_or_from_pass_rates() -> None:
 
 def test_pass_rates_follow_what_stages_answer() -> None:
     """The profile's rate gives way to the engine's own requests."""
-    known = Expectation(KNOWN)
+    known = OnlineProfile(KNOWN)
     for _ in range(100):
         known.learn(KNOWN.first, answer=True)
     assert 0.5 < known.pass_rate(KNOWN.first) < 1
@@ -125,12 +125,12 @@ def test_pass_rates_follow_what_stages_answer() -> None:
 def test_an_items_prior_weighs_the_first_stages_leaves() -> None:
     """The caller's own comes first, then the prior's, then that of all alike; later stages know better."""
     prior = Prior(bias=-1.0, weights={"match9": 3.0, "tier:dependency": 1.0, "group:seed": 2.0, "kind:file": 0.5})
-    known = Expectation(replace(KNOWN, profile=replace(KNOWN.profile, prior=prior)))
+    known = OnlineProfile(replace(KNOWN, profile=replace(KNOWN.profile, prior=prior)))
     item = Item(id="1", kind="file", name="a", evidence=("match9", "new"), tiers=("dependency",))
     assert known.p_matters(item) == pytest.approx(1 / (1 + math.exp(-3.5)))
     assert known.p_matters(replace(item, prior=0.25)) == 0.25
     unknown = replace(item, evidence=("new",))
-    assert known.p_matters(unknown) == Expectation(KNOWN).p_matters(item) == pytest.approx(0.3)
+    assert known.p_matters(unknown) == OnlineProfile(KNOWN).p_matters(item) == pytest.approx(0.3)
     assert known.likeliest(KNOWN.first, 0.5) == ("excluded", 0.5)
     label, p_label = known.likeliest(KNOWN.first, 0.9)
     assert (label, round(p_label, 6)) == ("primary", 0.45)
@@ -143,7 +143,7 @@ def test_items_of_which_nothing_is_known_are_no_finds() -> None:
     assert shipped.profile.prior
     blank = Item(id="1", kind="function", name="f")
     assert shipped.profile.prior.p_matters(blank) > 0.5
-    expected = Expectation(shipped)
+    expected = OnlineProfile(shipped)
     base = 1 - expected.label_shares(shipped.first)["excluded"]
     assert expected.p_matters(blank) == pytest.approx(base)
     walk = Walk(blank, expected, shipped.first, p_matters=expected.p_matters(blank))
@@ -161,7 +161,7 @@ def test_a_prior_is_a_probability(prior: float) -> None:
 
 def test_a_walk_that_is_cut_gets_the_likeliest_label_of_where_it_stands() -> None:
     """Its steps stay; nothing is asked of it any more."""
-    walk = Walk(plain_items(1)[0], Expectation(KNOWN), KNOWN.first)
+    walk = Walk(plain_items(1)[0], OnlineProfile(KNOWN), KNOWN.first)
     walk.take(KNOWN.first, "", 0.9)
     walk.give_up()
     assert (walk.label, walk.p_label, walk.status) == ("primary", 0.5, Status.DEPTH_CAP)
@@ -173,7 +173,7 @@ def test_a_walk_that_is_cut_gets_the_likeliest_label_of_where_it_stands() -> Non
 def test_a_tier_that_said_yes_decides_although_others_were_not_asked() -> None:
     """With ``any`` no other answer could change it; a no leaves it open."""
     item = Item(id="1", kind="file", name="a", tiers=("dependency", "metadata"))
-    sure, open_ = (Walk(item, Expectation(SCOPE), SCOPE.first) for _ in range(2))
+    sure, open_ = (Walk(item, OnlineProfile(SCOPE), SCOPE.first) for _ in range(2))
     sure.take(SCOPE.first, "metadata", 0.9)
     sure.give_up()
     assert (sure.label, sure.status, sure.p_label) == ("relevant", Status.DECIDED, None)
@@ -189,7 +189,7 @@ def test_a_cut_after_a_sure_answer_tells_that_something_was_asked() -> None:
     below, out = Target("relevant", is_label=False), Target("excluded", is_label=True)
     first = replace(SCOPE.first, name="tiers", yes=below, no=out)
     cascade = replace(PRECISION, profile=Profile(), stages=(first, *PRECISION.stages))
-    walk = Walk(item, Expectation(cascade), cascade.first)
+    walk = Walk(item, OnlineProfile(cascade), cascade.first)
     walk.take(cascade.first, "metadata", 0.99)
     walk.give_up()
     assert (walk.status, [step.tier for step in walk.steps], walk.depth) == (Status.DEPTH_CAP, ["metadata"], 1)
@@ -202,7 +202,7 @@ def test_a_depth_holds_whatever_was_asked_ahead() -> None:
     first = replace(PRECISION.first, yes=below, no=out)
     second = replace(SCOPE.first, name="tiers", yes=kept, no=out)
     cascade = replace(SCOPE, labels=("out", "kept"), dropped="out", stages=(first, second), profile=Profile())
-    walk = Walk(item, Expectation(cascade), first, most=1)
+    walk = Walk(item, OnlineProfile(cascade), first, most=1)
     walk.take(second, "metadata", 0.99)
     walk.take(first, "", 0.99)
     assert (walk.status, walk.depth, [step.stage for step in walk.steps]) == (Status.DEPTH_CAP, 1, [first.name])
@@ -211,7 +211,7 @@ def test_a_depth_holds_whatever_was_asked_ahead() -> None:
 def test_answers_that_were_asked_ahead_are_used_once_the_way_leads_there() -> None:
     """An answer that the tree does not need leaves no step."""
     primary, supporting = KNOWN.stage("primary"), KNOWN.stage("supporting")
-    needed, unneeded = (Walk(plain_items(1)[0], Expectation(KNOWN), KNOWN.first) for _ in range(2))
+    needed, unneeded = (Walk(plain_items(1)[0], OnlineProfile(KNOWN), KNOWN.first) for _ in range(2))
     for walk in (needed, unneeded):
         walk.take(supporting, "", 0.9)
         walk.take(primary, "", 0.01)

@@ -11,7 +11,7 @@ import pytest
 
 from cascade import Engine, Item, ScriptedBackend, Status
 from cascade.budget import Budget
-from cascade.engine.online_profile import Expectation
+from cascade.engine.online_profile import OnlineProfile
 from cascade.evaluation.features import KEPT_SHARE, LEAST_SEEN, FactTable
 from cascade.evaluation.prior_fit import Examples, fit_prior, prior_auc
 from cascade.profile import Profile
@@ -109,7 +109,7 @@ def test_an_item_that_was_passed_on_keeps_a_label_that_is_still_open() -> None:
     """Most that pass a low threshold do not matter, yet an item that passed it does not count as excluded."""
     label_shares = {"primary": {"excluded": 0.5, "primary": 0.1, "supporting": 0.3, "type_context": 0.1}}
     cascade = replace(PRECISION, profile=Profile(label_shares=label_shares))
-    assert Expectation(cascade).likeliest(cascade.stage("primary")) == ("supporting", 0.3)
+    assert OnlineProfile(cascade).likeliest(cascade.stage("primary")) == ("supporting", 0.3)
     backend = ScriptedBackend({"relevant": 0.9, "primary": 0.9, "supporting": 0.9}, frozenset(cascade.adapters()))
     with Engine(backend, {"precision": cascade}) as engine:
         report = engine.classify("a task", plain_items(3), budget=Budget(depth=1))

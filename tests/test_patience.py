@@ -6,7 +6,7 @@ from math import inf
 
 from cascade.backends.scripted import ByteTokenizer
 from cascade.budget import NO_LIMIT, Budget
-from cascade.engine.online_profile import Expectation
+from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.planner import Planner, Room, Terms
 from cascade.engine.request import Request, new_request
 from cascade.engine.scheduler import PATIENCE_S, Schedule
@@ -23,7 +23,7 @@ PROVENANCE = Provenance(
 
 def request(budget: Budget) -> Request:
     """Twenty items, prompts built, called at time 0."""
-    made = new_request("a task", plain_items(20), Expectation(CASCADE), PROVENANCE, budget=budget)
+    made = new_request("a task", plain_items(20), OnlineProfile(CASCADE), PROVENANCE, budget=budget)
     for _ in made.grow(PromptBuilder(FORMATS["embedded"], ByteTokenizer()), 10_000):
         pass
     return made

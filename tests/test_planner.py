@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cascade.backends.costs import Costs
 from cascade.backends.scripted import ByteTokenizer
 from cascade.engine.batch import Plan
-from cascade.engine.online_profile import Expectation
+from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.planner import Planner, Room, Terms
 from cascade.engine.prefix_index import Kept
 from cascade.engine.request import Request, new_request
@@ -37,7 +37,7 @@ def _requests(sizes: Sequence[tuple[str, int]]) -> list[Request]:
     found = []
     for seed, (name, n) in enumerate(sizes):
         task, items = symbols(seed, n) if name == "precision" else files(seed, n)
-        request = new_request(task, items, Expectation(CASCADES[name]), PROVENANCE)
+        request = new_request(task, items, OnlineProfile(CASCADES[name]), PROVENANCE)
         deque(request.grow(BUILDER, 1_000_000), maxlen=0)
         found.append(request)
     return found

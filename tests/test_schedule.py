@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cascade import Status
 from cascade.backends.scripted import ByteTokenizer
 from cascade.budget import NO_LIMIT, Budget
-from cascade.engine.online_profile import Expectation
+from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.planner import Planner, Room, Terms
 from cascade.engine.request import Request, new_request
 from cascade.engine.scheduler import LONG_PATIENCE_S, PATIENCE_S, Schedule, by_depth, last_moment
@@ -36,7 +36,7 @@ PLAIN = {name: name for name in (BASE, *ADAPTERS)}
 
 
 def _request(n: int, budget: Budget = NO_LIMIT, called: float = 0.0) -> Request:
-    request = new_request("a task", plain_items(n), Expectation(CASCADE), PROVENANCE, called=called, budget=budget)
+    request = new_request("a task", plain_items(n), OnlineProfile(CASCADE), PROVENANCE, called=called, budget=budget)
     deque(request.grow(BUILDER, 1_000_000), maxlen=0)
     return request
 

@@ -17,7 +17,7 @@ from cascade import BackendError, Engine, ScriptedBackend
 from cascade.backends.base import Probe, Wave, WaveCost
 from cascade.cli.output import ExitCode
 from cascade.engine.observer import SeenWave
-from cascade.engine.online_profile import Expectation
+from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.request import Request, new_request
 from cascade.machine import install_extra
 from cascade.prompt import Node, Segment
@@ -74,7 +74,7 @@ def test_a_wave_of_several_requests_has_links_to_them() -> None:
     traces, exporter = _traces()
     cascade = CASCADES["precision"]
     provenance = ScriptedBackend({}, ADAPTERS).facts.provenance
-    requests = [new_request("t", plain_items(1), Expectation(cascade), provenance) for _ in range(4)]
+    requests = [new_request("t", plain_items(1), OnlineProfile(cascade), provenance) for _ in range(4)]
     for request in requests[:3]:
         traces.began(request)
     wave = Wave((Probe(Node(None, Segment.TASK, (1,)), "relevant"),))

@@ -14,7 +14,7 @@ from cascade.backends.scripted import ByteTokenizer
 from cascade.engine.admission import Rules
 from cascade.engine.batch import Plan
 from cascade.engine.engine import EngineSettings
-from cascade.engine.online_profile import Expectation
+from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.planner import Planner, Room, Terms
 from cascade.engine.request import new_request
 from cascade.prompt import FORMATS, PromptBuilder
@@ -51,7 +51,7 @@ def _plan(
     adapters = dict.fromkeys(cascade.adapters(), "")
     provenance = Provenance(model="", adapters=adapters, prompt_format="", label_tokens=(0, 1))
     items = [replace(item, tiers=tiers) for item in plain_items(n)]
-    request = new_request("a task", items, Expectation(cascade), provenance)
+    request = new_request("a task", items, OnlineProfile(cascade), provenance)
     deque(request.grow(BUILDER, 1_000_000), maxlen=0)
     names = (BASE, *cascade.adapters())
     planner = Planner(

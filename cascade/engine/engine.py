@@ -20,7 +20,7 @@ from cascade.engine.admission import Rules
 from cascade.engine.item_state import Walk
 from cascade.engine.loop import Loop
 from cascade.engine.observer import Observer, Watched, check_observer
-from cascade.engine.online_profile import Expectation
+from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.request import OnDecision, Request, new_request
 from cascade.errors import ClosedError, ConfigError, InputError
 from cascade.items import Item, Task
@@ -108,7 +108,7 @@ class Engine:
             cascade.check_is_tuned()
         self.cascades = dict(cascades)
         self.facts = backend.facts
-        self._expected = {name: Expectation(cascade) for name, cascade in cascades.items()}
+        self._expected = {name: OnlineProfile(cascade) for name, cascade in cascades.items()}
         settings = settings or EngineSettings()
         self._budgets = settings.budgets
         builder = PromptBuilder(self.facts.form, self.facts.tokenizer, limits or Limits())
@@ -321,7 +321,7 @@ class Engine:
             expected = self._expected[self.cascade(cascade).name]
         else:
             self.facts.check(cascade)
-            expected = Expectation(cascade)
+            expected = OnlineProfile(cascade)
         allowed = budget_of(budget, self._budgets.get(expected.cascade.name, NO_LIMIT))
         request = new_request(task, items, expected, self.facts.provenance, called=called, budget=allowed)
         request.on_decision = on_decision

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from cascade.engine.online_profile import Expectation
+from cascade.engine.online_profile import OnlineProfile
 from cascade.items import Item
 from cascade.prompt import Node
 from cascade.report import Status, Step
@@ -36,7 +36,7 @@ class Walk:
     """
 
     item: Item
-    expected: Expectation
+    expected: OnlineProfile
     stage: Stage | None
     fixed: tuple[Stage, ...] | None = None
     most: int | None = None

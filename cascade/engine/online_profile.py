@@ -30,7 +30,7 @@ class Reach:
     further: int
 
 
-class Expectation:
+class OnlineProfile:
     """What is expected of one cascade; pass rates follow what its stages answer.
 
     Args:

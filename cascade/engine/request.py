@@ -13,7 +13,7 @@ from cascade.backends.base import Stop, WaveCost
 from cascade.budget import NO_LIMIT, Budget
 from cascade.engine.batch import Job, Plan
 from cascade.engine.item_state import Walk
-from cascade.engine.online_profile import Expectation
+from cascade.engine.online_profile import OnlineProfile
 from cascade.errors import InputError, ItemError, ServerError
 from cascade.items import Group, Item, Task
 from cascade.prompt import Node, PromptBuilder
@@ -45,7 +45,7 @@ class Request:
 
     task: Task
     walks: list[Walk]
-    expected: Expectation
+    expected: OnlineProfile
     provenance: Provenance
     called: float
     ends: float = inf
@@ -276,7 +276,7 @@ def _checked(items: object) -> Iterator[Item]:
 def new_request(
     task: Task | str,
     items: Sequence[Item],
-    expected: Expectation,
+    expected: OnlineProfile,
     provenance: Provenance,
     *,
     called: float = 0.0,

@@ -19,7 +19,7 @@ from cascade.audit.rates import t_quantile
 from cascade.budget import Budget
 from cascade.dataset import Labelled
 from cascade.engine.engine import Engine
-from cascade.engine.online_profile import Expectation
+from cascade.engine.online_profile import OnlineProfile
 from cascade.errors import InputError
 from cascade.evaluation.metrics import accuracy, macro_f1, recall_over_rows
 from cascade.evaluation.profile_fit import Learner
@@ -361,7 +361,7 @@ class DepthStudy:
         self._tasks = [labelled for labelled in tasks if labelled.items]
         self._advance = advance
         self._learner = Learner(cascade)
-        self._n_levels = Expectation(cascade).n_levels
+        self._n_levels = OnlineProfile(cascade).n_levels
         if not self._tasks:
             msg = "No task has an item, so nothing can be measured. Give labelled tasks with items."
             raise InputError(msg)

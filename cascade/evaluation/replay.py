@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.engine.online_profile import Expectation
+from cascade.engine.online_profile import OnlineProfile
 from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.evaluation.targets import Gauge, Labels, Measure
 from cascade.stages import LOWER, UPPER, Combine, PriorStage, Source, Stage, Target
@@ -285,7 +285,7 @@ def replay(run: Replay, depth: int | None = None) -> Replayed:
     cascade, n = run.cascade, run.scored.tasks.size
     stages, places = cascade.in_order(), {label: at for at, label in enumerate(cascade.labels)}
     thresholds, cost = own_thresholds(cascade), run.calls()
-    expected, settled, prior = Expectation(cascade), run.settled(thresholds), cascade.prior_stage
+    expected, settled, prior = OnlineProfile(cascade), run.settled(thresholds), cascade.prior_stage
     here = {stage.name: np.zeros(n, np.bool_) for stage in stages}
     labels, calls, n_passed = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from cascade.audit.html.chart import Axis, Chart, Dots, Line, Mark, Table, Tone
 from cascade.audit.html.subject import Subject
-from cascade.engine.online_profile import Expectation
+from cascade.engine.online_profile import OnlineProfile
 from cascade.evaluation.metrics import QUALITY, Figure, macro_f1
 from cascade.evaluation.replay import Array, replay
 
@@ -52,7 +52,7 @@ def _depths(subject: Subject) -> list[tuple[float, float]]:
     """Calls per item and macro F1 after each depth."""
     cascade, truths = subject.cascade, subject.scored.labels
     found = []
-    for depth in range(1, Expectation(cascade).n_levels + 1):
+    for depth in range(1, OnlineProfile(cascade).n_levels + 1):
         at = replay(subject.run, depth)
         found.append((float(at.calls.mean()), macro_f1(at.confusion(truths, len(cascade.labels)))))
     return found
@@ -63,7 +63,7 @@ def _found(subject: Subject) -> tuple[Array, Array] | None:
 
     What a prior stage settles takes no call, so it is there from the start.
     """
-    expected = Expectation(subject.cascade)
+    expected = OnlineProfile(subject.cascade)
     likely = np.array([expected.p_matters(item) for item in subject.items])
     first = np.array([item.priority for item in subject.items])
     if not subject.matters.any() or (np.unique(likely).size == 1 and np.unique(first).size == 1):
