@@ -36,12 +36,12 @@ from cascade.errors import InputError
 from cascade.evaluation.metrics import Figure, best_f1_threshold
 from cascade.evaluation.replay import Outcome, Replay, Thresholds, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
-from cascade.evaluation.targets import Measure, Unit, figure_of
+from cascade.evaluation.targets import Metric, Unit, figure_of
 from cascade.probability import p_yes
 from cascade.stages import ANY_TIER, Stage, Target
 from cascade.tree import Cascade
 from cascade.tuning.few_tasks import LabelReplay, fallback
-from cascade.tuning.search import Wish
+from cascade.tuning.search import TuningTarget
 
 PER_STAGE = "per_stage"
 SHARES = (0.83, 0.06, 0.08, 0.03)
@@ -180,7 +180,7 @@ def compare(cascade: Cascade, scored: ScoredTasks, draws: Draws, advance: Callab
 
 
 def aimed(
-    cascade: Cascade, scored: ScoredTasks, draws: Draws, wish: Wish, advance: Callable[[], object]
+    cascade: Cascade, scored: ScoredTasks, draws: Draws, tuning_target: TuningTarget, advance: Callable[[], object]
 ) -> dict[str, Any]:
     """What came of a wish on the tasks that were not drawn, over all draws.
 
@@ -191,7 +191,7 @@ def aimed(
     for _, drawn, judged in draws.of(draws.pools(scored)):
         advance()
         try:
-            chosen = fallback(cascade, drawn, wish).thresholds
+            chosen = fallback(cascade, drawn, tuning_target).thresholds
         except InputError:
             continue
         found.append(Replay(cascade, judged).outcome(chosen))
@@ -199,13 +199,13 @@ def aimed(
         msg = f"All {draws.n_draws} draws of {draws.n_tasks} tasks were refused. Draw more tasks, or aim lower."
         raise InputError(msg)
     rows = [asdict(outcome) for outcome in found]
-    reached = [row[figure_of(wish.measure, Unit.TASK)] for row in rows]
+    reached = [row[figure_of(tuning_target.metric, Unit.TASK)] for row in rows]
     return {
         "tasks": draws.n_tasks,
         "draws": draws.n_draws,
         "refused": draws.n_draws - len(found),
         "within": draws.within or None,
-        "target": f"{wish.figure}={wish.level:g}",
+        "target": f"{tuning_target.figure}={tuning_target.level:g}",
         "reached": float(np.mean(reached)),
         "deviation": float(np.std(reached)),
         "calls": float(np.mean([row["calls"] for row in rows])),
@@ -220,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tasks", type=count, default=30)
     parser.add_argument("--draws", type=count, default=100)
     parser.add_argument("--within", default="", metavar="SLICE")
-    parser.add_argument("--target", type=wish, metavar="MEASURE=LEVEL")
+    parser.add_argument("--target", type=tuning_target, metavar="MEASURE=LEVEL")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
     cascade, scored = three_stages(), simulated(0, 750)
@@ -238,10 +238,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.stdout.write(json.dumps(figures, indent=2) + "\n" if given.json else _in_words(figures))
 
 
-def wish(target: str) -> Wish:
+def tuning_target(target: str) -> TuningTarget:
     """What ``MEASURE=LEVEL`` aims for, for argparse."""
     name, _, level = target.partition("=")
-    return Wish(level=float(level), measure=Measure(name))
+    return TuningTarget(level=float(level), metric=Metric(name))
 
 
 def _in_words(figures: Mapping[str, Any]) -> str:

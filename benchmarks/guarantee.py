@@ -22,11 +22,11 @@ from benchmarks.shipped import CASCADES
 from cascade.errors import InputError
 from cascade.evaluation.replay import Replay
 from cascade.evaluation.scored import ScoredTasks
-from cascade.evaluation.targets import Gauge, Measure, Unit
+from cascade.evaluation.targets import Metric, TaskMetric, Unit
 from cascade.stages import ANY_TIER, PriorStage, Question, Source, Stage, Target
 from cascade.tree import Cascade
-from cascade.tuning.search import Tuned, Wish, tune
-from cascade.tuning.surface import Cost
+from cascade.tuning.search import TuningResult, TuningTarget, tune
+from cascade.tuning.threshold_grid import Cost
 
 Draw = Callable[[int], ScoredTasks]
 """Number of a sample -> the sample."""
@@ -99,32 +99,32 @@ def with_callers_prior(scored: ScoredTasks, seed: int) -> ScoredTasks:
     return replace(scored, priors=1 / (1 + np.exp(-(2.0 * (scored.labels - 0.5) + noise))))
 
 
-def measured(cascade: Cascade, population: ScoredTasks, tuned: Tuned, wish: Wish) -> float:
+def measured(cascade: Cascade, population: ScoredTasks, tuned: TuningResult, target: TuningTarget) -> float:
     """What is guaranteed, as it is in the population, whose largest task bounds those of samples."""
     if cascade.prior_stage is not None and tuned.prior is not None:
         cascade = replace(cascade, prior_stage=replace(cascade.prior_stage, prior=tuned.prior))
-    gauge = Gauge(cascade, population, wish.measure, wish.unit)
-    return float(gauge.means(gauge.counts(Replay(cascade, population).labels(tuned.thresholds)))[0])
+    task_metric = TaskMetric(cascade, population, target.metric, target.unit)
+    return float(task_metric.means(task_metric.counts(Replay(cascade, population).labels(tuned.thresholds)))[0])
 
 
-def measure(cascade: Cascade, population: ScoredTasks, draw: Draw, wish: Wish, n_draws: int) -> str:
+def metric(cascade: Cascade, population: ScoredTasks, draw: Draw, target: TuningTarget, n_draws: int) -> str:
     """What many samples came to, in one line."""
     found, calls, ratios = [], [], []
     for seed in range(n_draws):
         try:
-            tuned = tune(cascade, draw(seed + 1), wish, seed)
+            tuned = tune(cascade, draw(seed + 1), target, seed)
         except InputError:  # a sample that is refused guarantees nothing
             continue
-        found.append(measured(cascade, population, tuned, wish))
+        found.append(measured(cascade, population, tuned, target))
         calls.append(tuned.held_out.calls)
         if tuned.per_stage and tuned.per_stage.calls:
             ratios.append(tuned.held_out.calls / tuned.per_stage.calls)
     if not found:
         return f"{n_draws} samples: all refused"
-    missed, above = np.mean(np.array(found) < wish.level), np.mean(found) - wish.level
+    missed, above = np.mean(np.array(found) < target.level), np.mean(found) - target.level
     return (
-        f"{n_draws} samples, {n_draws - len(found)} refused; {wish.figure.words} {wish.level:g} at delta "
-        f"{wish.delta:g}: missed in {missed:.3f}, mean above it by {above:.3f}; {np.median(calls):.3f} calls per item; "
+        f"{n_draws} samples, {n_draws - len(found)} refused; {target.figure.words} {target.level:g} at delta "
+        f"{target.delta:g}: missed in {missed:.3f}, mean above it by {above:.3f}; {np.median(calls):.3f} calls per item; "
         f"calls joint over per stage {np.median(ratios) if ratios else float('nan'):.3f}"
     )
 
@@ -137,13 +137,15 @@ def main() -> None:
     parser.add_argument("--prior", action="store_true", help="with a prior stage, by the caller where simulated")
     parser.add_argument("--tasks", type=count, default=400)
     parser.add_argument("--draws", type=count, default=1_000)
-    parser.add_argument("--measure", type=Measure, default=Measure.RECALL)
+    parser.add_argument("--measure", type=Metric, default=Metric.RECALL)
     parser.add_argument("--unit", type=Unit, default=Unit.TASK)
     parser.add_argument("--level", type=fraction, default=0.9)
     parser.add_argument("--minimise", type=Cost)
     parser.add_argument("--delta", type=fraction, default=0.05)
     given = parser.parse_args()
-    wish = Wish(level=given.level, measure=given.measure, unit=given.unit, delta=given.delta, cost=given.minimise)
+    target = TuningTarget(
+        level=given.level, metric=given.metric, unit=given.unit, delta=given.delta, cost=given.minimise
+    )
     cascade, source = two_stages(), Source.CALLER
     population = with_callers_prior(simulated(0, 20_000), 0)
     draw: Draw = lambda seed: with_callers_prior(simulated(seed, given.tasks), seed)  # noqa: E731
@@ -153,7 +155,7 @@ def main() -> None:
         draw = resampled(given.scores, given.tasks)
     if given.prior:
         cascade = with_prior_stage(cascade, source)
-    sys.stdout.write(measure(cascade, population, draw, wish, given.draws) + "\n")
+    sys.stdout.write(metric(cascade, population, draw, target, given.draws) + "\n")
 
 
 if __name__ == "__main__":

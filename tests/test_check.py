@@ -18,7 +18,7 @@ from cascade.cli.output import ExitCode
 from cascade.config.thresholds import InputsConfig, ThresholdsFile, read_thresholds, write_thresholds
 from cascade.errors import ConfigError
 from cascade.evaluation.scored import ScoredTasks
-from cascade.evaluation.targets import Measure, Unit
+from cascade.evaluation.targets import Metric, Unit
 from cascade.probability import logit, p_yes
 from cascade.stages import Stage, Target
 from cascade.tree import Cascade
@@ -213,7 +213,7 @@ def test_verdicts_on_a_guarantee() -> None:
 
 def test_a_guarantee_says_what_it_rests_on() -> None:
     """By row it holds for tasks as large as those given alone."""
-    assert str(Guarantee(level=0.6, measure=Measure.MACRO_F1)) == "a macro F1 per task of at least 0.6"
+    assert str(Guarantee(level=0.6, metric=Metric.MACRO_F1)) == "a macro F1 per task of at least 0.6"
     by_row = Guarantee(level=0.9, unit=Unit.ROW, largest=12)
     assert str(by_row) == "a recall over all rows of at least 0.9, if no task has more than 12 that count"
 
@@ -227,18 +227,18 @@ def test_a_guarantee_that_is_kept_is_seldom_called_broken() -> None:
 
 
 @pytest.mark.parametrize("unit", Unit)
-@pytest.mark.parametrize("measure", [Measure.RECALL, Measure.PRECISION])
-def test_what_is_measured_is_what_was_guaranteed(measure: Measure, unit: Unit) -> None:
+@pytest.mark.parametrize("metric", [Metric.RECALL, Metric.PRECISION])
+def test_what_is_measured_is_what_was_guaranteed(metric: Metric, unit: Unit) -> None:
     """At the cascade's own thresholds, against the mean written out; levels far above are broken, those below hold."""
     scored = simulated(3, 300)
     kept = (scored.p["a", ""] >= 0.5) & (scored.p["b", ""] >= 0.5)
-    hits, of = kept & (scored.labels == 1), (scored.labels == 1) if measure is Measure.RECALL else kept
+    hits, of = kept & (scored.labels == 1), (scored.labels == 1) if metric is Metric.RECALL else kept
     n_hits, n_of = (np.bincount(scored.tasks, rows, scored.n_tasks) for rows in (hits, of))
     mean = n_hits.sum() / n_of.sum()
     if unit is Unit.TASK:
         mean = np.divide(n_hits, n_of, out=np.ones(n_of.size), where=n_of > 0).mean()
     for level, verdict in ((mean - 0.15, Verdict.HOLDS), ((mean + 2) / 3, Verdict.BROKEN), (mean, Verdict.UNCLEAR)):
-        guaranteed = Guarantee(level=float(level), measure=measure, unit=unit, largest=12)
+        guaranteed = Guarantee(level=float(level), metric=metric, unit=unit, largest=12)
         found = check_guarantee(CASCADE, scored, guaranteed, 0.05)
         assert not found.is_outgrown
         assert check_guarantee(CASCADE, scored, replace(guaranteed, largest=2), 0.05).is_outgrown is (unit is Unit.ROW)
@@ -272,7 +272,7 @@ def test_the_command_finds_nothing_where_nothing_changed(tuned: Path, capsys: py
     found = json.loads(capsys.readouterr().out)
     assert found["guarantee"]["verdict"] in {"holds", "unclear"}
     assert found["guarantee"]["guaranteed"] == {
-        "figure": "recall_per_task", "level": 0.5, "measure": "recall", "unit": "task", "largest": 1,
+        "figure": "recall_per_task", "level": 0.5, "metric": "recall", "unit": "task", "largest": 1,
     }  # fmt: skip
     assert (found["shifted"], found["inputs_verdict"]) == (False, "as_before")
     assert {row["statistic"] for row in found["inputs"]} == {"items", "matters", "mean", "spread"}

@@ -28,12 +28,12 @@ from cascade.evaluation.calibration import pulled_beta
 from cascade.evaluation.metrics import macro_f1
 from cascade.evaluation.replay import Prices, Replay, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
-from cascade.evaluation.targets import Measure
+from cascade.evaluation.targets import Metric
 from cascade.stages import ANY_TIER, Combine, PriorStage, Source, Stage, Target
 from cascade.tree import Cascade
 from cascade.tuning.few_tasks import LEAST_TASKS, LabelReplay, fallback
 from cascade.tuning.label_model import LabelModel, with_drawn_labels
-from cascade.tuning.search import Wish
+from cascade.tuning.search import TuningTarget
 from tests.shipped import CASCADES, write_shipped
 from tests.test_thresholds import ORIGIN, locked, write_data
 
@@ -219,7 +219,7 @@ def test_a_recall_is_aimed_for(recall: float) -> None:
     """Expected is what was asked for, at few calls; on many other tasks the mean of three draws is near it."""
     cascade, truth, recalls = two_stages(), Replay(two_stages(), simulated(0, 2_000)), []
     for seed in range(1, 4):
-        found = fallback(cascade, simulated(seed, 30), Wish(level=recall))
+        found = fallback(cascade, simulated(seed, 30), TuningTarget(level=recall))
         assert recall <= found.expected.recall_per_task < recall + 0.02
         assert found.expected.calls < 1.9
         recalls.append(truth.outcome(found.thresholds).recall_per_task)
@@ -229,22 +229,22 @@ def test_a_recall_is_aimed_for(recall: float) -> None:
 def test_other_targets_are_aimed_for() -> None:
     """A precision, a macro F1 per task; what nothing reaches, or only keeping nothing, is refused."""
     cascade, scored = two_stages(), simulated(2, 30)
-    precise = fallback(cascade, scored, Wish(level=0.7, measure=Measure.PRECISION))
+    precise = fallback(cascade, scored, TuningTarget(level=0.7, metric=Metric.PRECISION))
     assert 0.7 <= precise.expected.precision_per_task < 0.75
     assert precise.expected.misses < 1
-    some = fallback(cascade, scored, Wish(level=0.6, measure=Measure.MACRO_F1))
+    some = fallback(cascade, scored, TuningTarget(level=0.6, metric=Metric.MACRO_F1))
     assert some.level == pytest.approx(some.expected.macro_f1_per_task)
     assert 0.6 <= some.level < 0.65
     blind = replace(scored, p={key: np.full(values.size, 0.5) for key, values in scored.p.items()})
-    for measure in (Measure.PRECISION, Measure.MACRO_F1):
+    for metric in (Metric.PRECISION, Metric.MACRO_F1):
         with pytest.raises(InputError, match="No thresholds that keep anything are expected to reach"):
-            fallback(cascade, blind, Wish(level=0.9, measure=measure))
+            fallback(cascade, blind, TuningTarget(level=0.9, metric=metric))
 
 
 def test_stages_that_recall_does_not_depend_on_are_kept() -> None:
     """Only the first of the three stages drops anything; macro F1 depends on all."""
     scored = three_scored(1, 30)
-    aimed = fallback(three_stages(), scored, Wish(level=0.8))
+    aimed = fallback(three_stages(), scored, TuningTarget(level=0.8))
     assert aimed.kept == ("b", "c")
     assert {aimed.thresholds[name, ANY_TIER] for name in aimed.kept} == {0.5}
     highest = fallback(three_stages(), scored)
@@ -295,7 +295,7 @@ def test_the_benchmark_draws_within_a_slice(capsys: pytest.CaptureFixture[str]) 
     few_tasks(["--draws", "1", "--target", "recall=0.8"])
     assert "1 draws of 30 tasks, 0 refused; recall_per_task=0.8 became 0." in capsys.readouterr().out
     with pytest.raises(InputError, match="or aim lower"):
-        aimed(three_stages(), pooled, Draws(n_tasks=1, n_draws=1), Wish(level=0.8), lambda: None)
+        aimed(three_stages(), pooled, Draws(n_tasks=1, n_draws=1), TuningTarget(level=0.8), lambda: None)
 
 
 def without_guarantee(threshold: float) -> dict[str, object]:
@@ -399,7 +399,7 @@ def test_a_prior_stage_is_kept_as_it_was(tmp_path: Path, capsys: pytest.CaptureF
     )
     labelled = LabelledScores(cascade=cascade, tasks=tasks, scored=scored, origin=ORIGIN, prices=Prices())
     out = tmp_path / "x.thresholds.toml"
-    tune_fallback(cascade, labelled, Wish(level=0.8), out, json=False)
+    tune_fallback(cascade, labelled, TuningTarget(level=0.8), out, json=False)
     told = capsys.readouterr()
     assert "The prior stage 'guess' is kept as it was (no below 0.1, yes from 0.9), and counted in" in told.out
     assert "as do evaluate, depth and audit" in " ".join(told.err.split())
@@ -421,14 +421,14 @@ def test_a_prior_stage_is_counted_in(seed: int) -> None:
     """What it drops is made up for by the questions: the recall that was aimed for is that of the whole cascade."""
     cascade = replace(two_stages(), prior_stage=guess(0.08, 1.0))
     scored = with_priors(simulated(seed, 60), seed)
-    found = fallback(cascade, scored, Wish(level=0.8))
+    found = fallback(cascade, scored, TuningTarget(level=0.8))
     whole = Replay(cascade, scored).outcome(found.thresholds)
     assert {key: found.thresholds["guess", key] for key in ("lower", "upper")} == {"lower": 0.08, "upper": 1.0}
     assert 0.8 <= found.expected.recall_per_task < 0.83
     assert abs(found.expected.recall_per_task - whole.recall_per_task) < 0.06
     assert abs(found.expected.calls - whole.calls) < 0.1
     bare = two_stages()
-    alone = fallback(bare, scored, Wish(level=0.8))
+    alone = fallback(bare, scored, TuningTarget(level=0.8))
     both = Replay(cascade, scored).outcome({**own_thresholds(cascade), **alone.thresholds})
     assert both.recall_per_task < whole.recall_per_task
     highest = fallback(cascade, scored)
@@ -441,10 +441,10 @@ def test_a_prior_stage_may_stand_in_the_way() -> None:
     """Where it drops too much no threshold helps, and the message names it; where it settles all, nothing is left."""
     scored = with_priors(simulated(1, 30), 1)
     with pytest.raises(InputError, match=r"of 0\.9 beside the prior stage 'guess'.*highest is 0"):
-        fallback(replace(two_stages(), prior_stage=guess(0.3, 1.0)), scored, Wish(level=0.9))
+        fallback(replace(two_stages(), prior_stage=guess(0.3, 1.0)), scored, TuningTarget(level=0.9))
     known = replace(scored, priors=np.zeros(scored.labels.size))
     with pytest.raises(InputError, match="The prior stage settles every item"):
-        fallback(replace(two_stages(), prior_stage=guess(0.5, 0.5)), known, Wish(level=0.9))
+        fallback(replace(two_stages(), prior_stage=guess(0.5, 0.5)), known, TuningTarget(level=0.9))
 
 
 def with_thresholds(folder: Path, thresholds: Path) -> Path:

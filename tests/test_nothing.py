@@ -14,8 +14,8 @@ from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.cli.tune_output import file_of, show
 from cascade.config.thresholds import read_thresholds, write_thresholds
-from cascade.evaluation.targets import Measure
-from cascade.tuning.search import Wish, tune
+from cascade.evaluation.targets import Metric
+from cascade.tuning.search import TuningTarget, tune
 from tests.shipped import write_shipped
 from tests.test_thresholds import ORIGIN
 
@@ -85,15 +85,15 @@ def test_what_cannot_be_measured_is_no_zero(tmp_path: Path, capsys: pytest.Captu
 
 def test_tasks_held_out_may_have_nothing_to_find(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of a macro F1 they are tested all the same: the file and the text have no recall of them."""
-    cascade, scored, wish = two_stages(), simulated(1, 120), Wish(level=0.5, measure=Measure.MACRO_F1)
-    tuned = tune(cascade, scored, wish)
+    cascade, scored, tuning_target = two_stages(), simulated(1, 120), TuningTarget(level=0.5, metric=Metric.MACRO_F1)
+    tuned = tune(cascade, scored, tuning_target)
     nothing = replace(tuned, held_out=replace(tuned.held_out, recall_per_task=float("nan"), misses=0.0))
-    file = file_of(cascade, wish, nothing, {}, ORIGIN)
+    file = file_of(cascade, tuning_target, nothing, {}, ORIGIN)
     write_thresholds(file, tmp_path / "x.toml", "From a test.")
     held_out = read_thresholds(tmp_path / "x.toml").held_out
     assert held_out is not None
     assert (held_out.recall_per_task, held_out.misses) == (None, None)
-    show(cascade, wish, nothing, {})
+    show(cascade, tuning_target, nothing, {})
     assert "recall per task -, recall over all rows -;" in " ".join(capsys.readouterr().out.split())
 
 

@@ -24,7 +24,7 @@ from cascade.audit.html.error_slices import error_slices
 from cascade.audit.html.examples import worst_examples
 from cascade.audit.html.page import PAGE, Known, write_page
 from cascade.audit.html.palette import DARK, LIGHT, Palette
-from cascade.audit.html.pareto import fronts
+from cascade.audit.html.pareto import pareto_fronts
 from cascade.audit.html.png import write_pngs
 from cascade.audit.html.reliability import reliabilities
 from cascade.audit.html.subject import Subject
@@ -251,7 +251,7 @@ def test_fronts_have_no_point_that_another_beats() -> None:
     """More recall always costs more, both ends are there, and the point in use is what a replay says."""
     cascade, scored, tasks = made()
     own = Replay(cascade, scored).outcome({("a", ANY_TIER): 0.5, ("b", ANY_TIER): 0.5})
-    calls, alarms = fronts(Subject.of(cascade, scored, tasks), 0.9)
+    calls, alarms = pareto_fronts(Subject.of(cascade, scored, tasks), 0.9)
     for chart, cost in ((calls, own.calls), (alarms, own.false_positives)):
         guaranteed, line, dot = chart.marks
         assert isinstance(guaranteed, Line)
@@ -276,9 +276,9 @@ def test_one_stage_has_a_front_of_false_alarms_alone() -> None:
     scored = simulated(1, 20)
     tasks = labelled(20, cascade, scored.labels)
     subject = Subject.of(cascade, replace(scored, p={("a", ANY_TIER): scored.p["a", ANY_TIER]}), tasks)
-    assert [chart.name for chart in fronts(subject)] == ["front-false-alarms"]
+    assert [chart.name for chart in pareto_fronts(subject)] == ["front-false-alarms"]
     nothing = replace(subject.scored, labels=np.zeros_like(scored.labels))
-    assert not fronts(Subject.of(cascade, nothing, labelled(20, cascade, nothing.labels)))
+    assert not pareto_fronts(Subject.of(cascade, nothing, labelled(20, cascade, nothing.labels)))
 
 
 def test_the_anytime_curve_ends_at_the_full_run() -> None:
@@ -333,8 +333,8 @@ def test_what_a_prior_stage_settles_is_there_from_the_start(tmp_path: Path) -> N
     for line in (likely, chance):
         assert line.points[0][1] == pytest.approx(start)
     assert likely.points[-1][1] == pytest.approx(chance.points[-1][1])
-    (x, _), *_ = next(mark for mark in fronts(subject)[0].marks if isinstance(mark, Dots)).points
-    cheapest = next(mark for mark in fronts(subject)[0].marks if isinstance(mark, Line))
+    (x, _), *_ = next(mark for mark in pareto_fronts(subject)[0].marks if isinstance(mark, Dots)).points
+    cheapest = next(mark for mark in pareto_fronts(subject)[0].marks if isinstance(mark, Line))
     assert x == pytest.approx(subject.replayed.calls.mean())
     assert min(cheapest.points)[0] < 1  # every item that is not settled is asked at least once
     (page, *_) = write_page(cascade, scored, tasks, tmp_path)

@@ -22,15 +22,15 @@ from cascade.evaluation.evaluate import Evaluation
 from cascade.evaluation.replay import deciding
 from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.scoring import score_tasks
-from cascade.evaluation.targets import Measure
+from cascade.evaluation.targets import Metric
 from cascade.report import Step
 from cascade.service.systemone import Answer
 from cascade.stages import ANY_TIER, BASE
 from cascade.tree import Cascade
 from cascade.tuning.few_tasks import fallback
 from cascade.tuning.label_model import LabelModel
-from cascade.tuning.search import Wish
-from cascade.tuning.surface import keeps_on_yes
+from cascade.tuning.search import TuningTarget
+from cascade.tuning.threshold_grid import keeps_on_yes
 from tests.test_tree import diamond, trees, ways_of
 
 _TINY = 1e-9
@@ -153,8 +153,8 @@ def test_what_a_long_diamond_does_not_show_is_said(tmp_path: Path, capsys: pytes
 def test_a_long_diamond_is_tuned_from_few_tasks(engine: Engine) -> None:
     """Only the last stage has a threshold that anything depends on; P of labels sum to 1."""
     scored = score_tasks(engine, LONG, TASKS)
-    for wish in (None, Wish(measure=Measure.RECALL, level=0.5)):
-        found = fallback(LONG, scored, wish)
+    for tuning_target in (None, TuningTarget(metric=Metric.RECALL, level=0.5)):
+        found = fallback(LONG, scored, tuning_target)
         assert (len(found.thresholds), len(found.kept)) == (63, 62)
         assert {found.thresholds[f"s{at}", ANY_TIER] for at in range(62)} == {0.5}
     p = LabelModel.pulled(LONG, scored, 10.0).p_labels(LONG, scored)

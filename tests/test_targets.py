@@ -21,11 +21,11 @@ from cascade.errors import ConfigError, InputError
 from cascade.evaluation.latency import prices_of
 from cascade.evaluation.replay import Prices, Replay
 from cascade.evaluation.scored import ScoredTasks
-from cascade.evaluation.targets import Gauge, Measure, Unit
+from cascade.evaluation.targets import Metric, TaskMetric, Unit
 from cascade.prompt import Limits
 from cascade.stages import ANY_TIER
-from cascade.tuning.search import Wish, tune
-from cascade.tuning.surface import Cost
+from cascade.tuning.search import TuningTarget, tune
+from cascade.tuning.threshold_grid import Cost
 from tests.shipped import CASCADES, shipped_text, write_shipped
 
 PRICES = Prices(item=10.0, questions={("a", ANY_TIER): 1.0, ("b", ANY_TIER): 30.0})
@@ -37,22 +37,22 @@ def labelled(tasks: list[int], labels: list[int]) -> ScoredTasks:
     return ScoredTasks(tasks=np.array(tasks), labels=np.array(labels), p=p, n_tasks=max(tasks) + 1)
 
 
-def values(measure: Measure, scored: ScoredTasks, answers: list[int]) -> list[float]:
+def values(metric: Metric, scored: ScoredTasks, answers: list[int]) -> list[float]:
     """The measure of each task."""
-    gauge = Gauge(two_stages(), scored, measure)
-    return [float(value) for value in gauge.values(gauge.counts(np.array(answers, np.int8)))[:, 0]]
+    task_metric = TaskMetric(two_stages(), scored, metric)
+    return [float(value) for value in task_metric.values(task_metric.counts(np.array(answers, np.int8)))[:, 0]]
 
 
 def test_measures_are_those_of_tasks() -> None:
     """By hand: a task with two of three found and one too many, one that keeps nothing, one with nothing to find."""
     scored = labelled([0, 0, 0, 0, 1, 1, 2, 2], [1, 1, 1, 0, 1, 0, 0, 0])
     answers = [1, 1, 0, 1, 0, 0, 1, 0]
-    assert values(Measure.RECALL, scored, answers) == pytest.approx([2 / 3, 0])
-    assert values(Measure.PRECISION, scored, answers) == pytest.approx([2 / 3, 1, 0])
+    assert values(Metric.RECALL, scored, answers) == pytest.approx([2 / 3, 0])
+    assert values(Metric.PRECISION, scored, answers) == pytest.approx([2 / 3, 1, 0])
     # Task 0: dropped 0 of 2 (one true, one answered), kept 2 of 3 and 3; 1: dropped 1 of 1 and 2, kept none of one.
     f1 = [(0 + 2 * 2 / 6) / 2, (2 * 1 / 3 + 0) / 2, (2 * 1 / 3 + 0) / 2]
-    assert values(Measure.MACRO_F1, scored, answers) == pytest.approx(f1)
-    assert values(Measure.MACRO_F1, labelled([0], [0]), [0]) == [1]
+    assert values(Metric.MACRO_F1, scored, answers) == pytest.approx(f1)
+    assert values(Metric.MACRO_F1, labelled([0], [0]), [0]) == [1]
 
 
 @given(
@@ -64,33 +64,36 @@ def test_losses_of_rows_say_whether_the_level_is_reached(rows: list[tuple[int, b
     rows = [*sorted(rows), (5, True, True)]
     scored = labelled([task for task, _, _ in rows], [int(matters) for _, matters, _ in rows])
     answers = np.array([kept for _, _, kept in rows], np.int8)
-    for measure in (Measure.RECALL, Measure.PRECISION):
-        gauge = Gauge(two_stages(), scored, measure, Unit.ROW)
-        counts = gauge.counts(answers)
-        losses, mean = gauge.losses(counts, level, gauge.largest), float(gauge.means(counts)[0])
+    for metric in (Metric.RECALL, Metric.PRECISION):
+        task_metric = TaskMetric(two_stages(), scored, metric, Unit.ROW)
+        counts = task_metric.counts(answers)
+        losses, mean = task_metric.losses(counts, level, task_metric.largest), float(task_metric.means(counts)[0])
         hits = sum(matters and kept for _, matters, kept in rows)
-        of = sum(matters if measure is Measure.RECALL else kept for _, matters, kept in rows)
+        of = sum(matters if metric is Metric.RECALL else kept for _, matters, kept in rows)
         assert mean == pytest.approx(hits / of)
         assert 0 <= losses.min() <= losses.max() <= 1
         assert abs(mean - level) < 1e-6 or (float(losses.mean()) <= 1 - level) == (mean >= level)
 
 
 @pytest.mark.parametrize(
-    ("measure", "unit", "level"),
+    ("metric", "unit", "level"),
     [
-        (Measure.PRECISION, Unit.TASK, 0.8),
-        (Measure.MACRO_F1, Unit.TASK, 0.85),
-        (Measure.RECALL, Unit.ROW, 0.9),
+        (Metric.PRECISION, Unit.TASK, 0.8),
+        (Metric.MACRO_F1, Unit.TASK, 0.85),
+        (Metric.RECALL, Unit.ROW, 0.9),
     ],
 )
-def test_other_guarantees_hold(measure: Measure, unit: Unit, level: float) -> None:
+def test_other_guarantees_hold(metric: Metric, unit: Unit, level: float) -> None:
     """30 draws of 250 tasks, truth from 3,000: missed at most delta and chance, and by no more than 5 points above."""
-    wish = Wish(level=level, measure=measure, unit=unit, delta=0.1)
+    tuning_target = TuningTarget(level=level, metric=metric, unit=unit, delta=0.1)
     population, cascade = simulated(0, 3_000), two_stages()
     found = [
-        measured(cascade, population, tune(cascade, simulated(seed + 1, 250), wish, seed), wish) for seed in range(30)
+        measured(cascade, population, tune(cascade, simulated(seed + 1, 250), tuning_target, seed), tuning_target)
+        for seed in range(30)
     ]
-    assert np.mean(np.array(found) < level) <= wish.delta + 2 * np.sqrt(wish.delta * (1 - wish.delta) / len(found))
+    assert np.mean(np.array(found) < level) <= tuning_target.delta + 2 * np.sqrt(
+        tuning_target.delta * (1 - tuning_target.delta) / len(found)
+    )
     assert 0 < np.mean(found) - level <= 0.05
 
 
@@ -98,46 +101,46 @@ def test_what_is_made_small_is_small() -> None:
     """Each cost is no higher where it is asked for than where another is; misses are the precision's own."""
     cascade, scored = two_stages(), simulated(5, 1_000)
     found = {
-        cost: tune(cascade, scored, Wish(level=0.8, cost=cost), prices=PRICES).held_out
+        cost: tune(cascade, scored, TuningTarget(level=0.8, cost=cost), prices=PRICES).held_out
         for cost in (Cost.CALLS, Cost.FALSE_POSITIVES, Cost.LATENCY)
     }
     assert found[Cost.CALLS].calls == min(outcome.calls for outcome in found.values())
     assert found[Cost.LATENCY].ms == min(outcome.ms for outcome in found.values()) < found[Cost.FALSE_POSITIVES].ms
     assert found[Cost.FALSE_POSITIVES].false_positives == min(outcome.false_positives for outcome in found.values())
-    wish = Wish(level=0.8, measure=Measure.PRECISION)
-    assert wish.minimised is Cost.MISSES
-    strict = tune(cascade, scored, replace(wish, level=0.9)).held_out
-    assert 0 < tune(cascade, scored, wish).held_out.misses < strict.misses < 1
+    tuning_target = TuningTarget(level=0.8, metric=Metric.PRECISION)
+    assert tuning_target.minimised is Cost.MISSES
+    strict = tune(cascade, scored, replace(tuning_target, level=0.9)).held_out
+    assert 0 < tune(cascade, scored, tuning_target).held_out.misses < strict.misses < 1
 
 
 def test_a_false_positive_has_a_price() -> None:
     """The higher, the fewer there are and the more calls; it needs calls or milliseconds to stand beside."""
     cascade, scored = two_stages(), simulated(5, 1_000)
-    found = [tune(cascade, scored, Wish(level=0.8, false_positive=price)).held_out for price in (0, 1, 100)]
+    found = [tune(cascade, scored, TuningTarget(level=0.8, false_positive=price)).held_out for price in (0, 1, 100)]
     false, calls = ([getattr(outcome, name) for outcome in found] for name in ("false_positives", "calls"))
     assert false == sorted(false, reverse=True)
     assert calls == sorted(calls)
     assert false[0] > false[-1]
-    assert str(Wish(level=0.8, false_positive=5).objective) == "calls + 5 false_positives"
-    assert str(Wish(level=0.8).objective) == "calls"
+    assert str(TuningTarget(level=0.8, false_positive=5).objective) == "calls + 5 false_positives"
+    assert str(TuningTarget(level=0.8).objective) == "calls"
     with pytest.raises(InputError, match="a number from 0 on"):
-        Wish(level=0.8, false_positive=float("nan"))
+        TuningTarget(level=0.8, false_positive=float("nan"))
     with pytest.raises(InputError, match="Minimise calls or latency, or give no price"):
-        Wish(level=0.8, cost=Cost.FALSE_POSITIVES, false_positive=1)
+        TuningTarget(level=0.8, cost=Cost.FALSE_POSITIVES, false_positive=1)
 
 
 def test_what_nothing_reaches_is_refused() -> None:
     """With the best there is; a precision by keeping nothing is none, and a macro F1 is no mean over rows."""
     cascade, scored = two_stages(), simulated(1, 200)
     with pytest.raises(InputError, match=r"No thresholds reach a macro F1 per task of 0\.97: the best on 40 tasks"):
-        tune(cascade, scored, Wish(level=0.97, measure=Measure.MACRO_F1, delta=0.2))
+        tune(cascade, scored, TuningTarget(level=0.97, metric=Metric.MACRO_F1, delta=0.2))
     blind = replace(scored, p={key: np.full(p.size, 0.5) for key, p in scored.p.items()})
     with pytest.raises(InputError, match="keeps nothing, and that helps nobody"):
-        tune(cascade, blind, Wish(level=0.9, measure=Measure.PRECISION))
+        tune(cascade, blind, TuningTarget(level=0.9, metric=Metric.PRECISION))
     with pytest.raises(InputError, match="is no mean, so none can be guaranteed"):
-        tune(cascade, scored, Wish(level=0.9, measure=Measure.MACRO_F1, unit=Unit.ROW))
+        tune(cascade, scored, TuningTarget(level=0.9, metric=Metric.MACRO_F1, unit=Unit.ROW))
     with pytest.raises(InputError, match=r"About \d+ tasks held out would do"):
-        tune(cascade, simulated(1, 60), Wish(level=0.9, measure=Measure.MACRO_F1))
+        tune(cascade, simulated(1, 60), TuningTarget(level=0.9, metric=Metric.MACRO_F1))
 
 
 def test_prices_are_those_of_tokens() -> None:
@@ -235,15 +238,15 @@ def test_the_command_guarantees_what_it_is_asked(
     assert guaranteed in " ".join(capsys.readouterr().out.split())
     assert main([*command, "--out", str(out), "--json"]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
-    measure, _, level = options[0].partition("=")
-    figure = f"{measure}_{'over_rows' if 'row' in options else 'per_task'}"
+    metric, _, level = options[0].partition("=")
+    figure = f"{metric}_{'over_rows' if 'row' in options else 'per_task'}"
     assert found["guarantee"][figure] == float(level)
     text = out.read_text(encoding="utf-8")
     assert f"{figure} = {level}" in text
     read = read_thresholds(out).guarantee
     assert read
     assert (read.figure, read.level) == (figure, float(level))
-    other = "recall_per_task" if measure == "precision" else "precision_per_task"
+    other = "recall_per_task" if metric == "precision" else "precision_per_task"
     out.write_text(text.replace("[guarantee]", f"[guarantee]\n{other} = 0.5", 1), encoding="utf-8")
     with pytest.raises(ConfigError, match="give exactly one of recall_per_task, recall_over_rows"):
         read_thresholds(out)

@@ -37,8 +37,8 @@ from cascade.tuning.risk import (
     holm,
     tasks_needed,
 )
-from cascade.tuning.search import Wish, tune
-from cascade.tuning.surface import Cost
+from cascade.tuning.search import TuningTarget, tune
+from cascade.tuning.threshold_grid import Cost
 from tests.shipped import CASCADES, questions_alone, write_shipped
 
 ORIGIN = Origin(model="m", adapters={"a": "b"}, data="d", questions="q")
@@ -136,24 +136,24 @@ def test_replays_answer_as_stages_do(combine: Combine, seed: int) -> None:
 
 def test_the_guarantee_holds_and_is_not_lazy() -> None:
     """80 draws of 300 tasks, truth from 3,000: missed at most delta and chance, and by no more than 3 points above."""
-    cascade, wish = two_stages(), Wish(level=0.9, delta=0.1)
+    cascade, tuning_target = two_stages(), TuningTarget(level=0.9, delta=0.1)
     truth = Replay(cascade, simulated(0, 3_000))
     recalls = []
     for seed in range(80):
-        tuned = tune(cascade, simulated(seed + 1, 300), wish, seed)
+        tuned = tune(cascade, simulated(seed + 1, 300), tuning_target, seed)
         recalls.append(truth.outcome(tuned.thresholds).recall_per_task)
-    missed = np.mean(np.array(recalls) < wish.level)
-    assert missed <= wish.delta + 2 * np.sqrt(wish.delta * (1 - wish.delta) / len(recalls))
-    assert np.mean(recalls) - wish.level <= 0.03
+    missed = np.mean(np.array(recalls) < tuning_target.level)
+    assert missed <= tuning_target.delta + 2 * np.sqrt(tuning_target.delta * (1 - tuning_target.delta) / len(recalls))
+    assert np.mean(recalls) - tuning_target.level <= 0.03
 
 
 def test_all_at_once_is_cheaper_than_one_by_one() -> None:
     """Calls at the same measured recall; the cost that is asked for is the one that falls."""
     cascade, scored = two_stages(), simulated(7, 2_000)
-    tuned = tune(cascade, scored, Wish(level=0.9))
+    tuned = tune(cascade, scored, TuningTarget(level=0.9))
     assert tuned.per_stage
     assert tuned.held_out.calls < tuned.per_stage.calls
-    other = tune(cascade, scored, Wish(level=0.9, cost=Cost.FALSE_POSITIVES))
+    other = tune(cascade, scored, TuningTarget(level=0.9, cost=Cost.FALSE_POSITIVES))
     assert other.held_out.false_positives <= tuned.held_out.false_positives
 
 
@@ -161,9 +161,9 @@ def test_too_little_is_refused() -> None:
     """With the number of tasks that are needed; so are recalls that nothing reaches, and wishes out of range."""
     needed = math.ceil(tasks_needed(0.95, 0.05) / 0.8)
     with pytest.raises(InputError, match=f"needs at least {needed}: a share of 0.2"):
-        tune(two_stages(), simulated(1, needed - 1), Wish(level=0.95))
+        tune(two_stages(), simulated(1, needed - 1), TuningTarget(level=0.95))
     with pytest.raises(InputError, match="A delta of 0"):
-        Wish(level=0.9, delta=0)
+        TuningTarget(level=0.9, delta=0)
 
 
 def test_stages_that_recall_does_not_depend_on_stay() -> None:

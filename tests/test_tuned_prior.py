@@ -22,13 +22,13 @@ from cascade.evaluation.prior_fit import priors_of, with_prior, with_prior_score
 from cascade.evaluation.replay import Prices, Replay, known_priors, own_thresholds
 from cascade.evaluation.scored import Origin, ScoredTasks
 from cascade.evaluation.scoring import score_tasks
-from cascade.evaluation.targets import Gauge, Measure, Unit, figure_of
+from cascade.evaluation.targets import Metric, TaskMetric, Unit, figure_of
 from cascade.probability import logit, p_yes
 from cascade.stages import ANY_TIER, LOWER, UPPER, Combine, PriorStage, Source, Stage, Target
 from cascade.tuning.check import Guarantee, check_guarantee
-from cascade.tuning.search import Wish, tune
+from cascade.tuning.search import TuningTarget, tune
 from cascade.tuning.shift import Inputs, shifts
-from cascade.tuning.surface import Cost, Objective, Surface, free_keys
+from cascade.tuning.threshold_grid import Cost, Objective, ThresholdGrid, free_keys
 
 PRIOR = PriorStage(
     name="prior", lower=0.0, upper=1.0, yes=Target("b", is_label=False), no=Target("drop", is_label=True)
@@ -81,11 +81,11 @@ def test_the_engine_does_what_the_replay_said(tmp_path: Path) -> None:
     tasks, p = population(1, 300)
     with engine_of(two_stages(), p) as engine:
         scored = score_tasks(engine, CASCADE, tasks)
-    wish = Wish(level=0.9)
-    tuned = tune(CASCADE, scored, wish)
+    tuning_target = TuningTarget(level=0.9)
+    tuned = tune(CASCADE, scored, tuning_target)
     assert tuned.held_out.recall_per_task >= 0.9
     assert tuned.held_out.calls < 1
-    write_thresholds(file_of(CASCADE, wish, tuned, {}, ORIGIN), tmp_path / "two.toml", "From a test.")
+    write_thresholds(file_of(CASCADE, tuning_target, tuned, {}, ORIGIN), tmp_path / "two.toml", "From a test.")
     file = read_thresholds(tmp_path / "two.toml")
     cascade = replace(CASCADE, stages=file.put_on("two", CASCADE.stages, PRIOR), prior_stage=file.put_on_prior(PRIOR))
     assert own_thresholds(cascade) == tuned.thresholds
@@ -107,7 +107,7 @@ def test_a_guarantee_is_checked_on_what_an_engine_decides() -> None:
     """Also on one new task alone, whose own table of facts has none of those that the prior weighs."""
     tasks, p = population(1, 300)
     with engine_of(two_stages(), p) as engine:
-        tuned = tune(CASCADE, score_tasks(engine, CASCADE, tasks), Wish(level=0.9))
+        tuned = tune(CASCADE, score_tasks(engine, CASCADE, tasks), TuningTarget(level=0.9))
     lower, upper = (tuned.thresholds["prior", end] for end in (LOWER, UPPER))
     stages = [
         replace(each, questions={ANY_TIER: question(each.name, tuned.thresholds[each.name, ANY_TIER])})
@@ -179,7 +179,7 @@ def test_a_prior_that_drifts_is_seen() -> None:
 def test_the_callers_number_is_tuned_too() -> None:
     """It saves calls against the same cascade without it; the thresholds are in order, and no prior is written."""
     cascade = replace(CASCADE, prior_stage=replace(PRIOR, source=Source.CALLER))
-    tuned, plain = (tune(tree, by_caller(1), Wish(level=0.9)) for tree in (cascade, two_stages()))
+    tuned, plain = (tune(tree, by_caller(1), TuningTarget(level=0.9)) for tree in (cascade, two_stages()))
     assert tuned.prior is None
     assert tuned.held_out.calls < plain.held_out.calls
     assert 0 <= tuned.thresholds["prior", LOWER] <= tuned.thresholds["prior", UPPER] <= 1
@@ -187,9 +187,9 @@ def test_the_callers_number_is_tuned_too() -> None:
     assert tuned.held_out.calls < 0.9 * tuned.per_stage.calls
 
 
-@given(st.sampled_from(Combine), st.sampled_from(Measure), st.sampled_from(Cost), st.integers(0, 10_000))
+@given(st.sampled_from(Combine), st.sampled_from(Metric), st.sampled_from(Cost), st.integers(0, 10_000))
 @settings(max_examples=60, deadline=None)
-def test_a_line_is_what_each_of_its_values_comes_to(combine: Combine, measure: Measure, cost: Cost, seed: int) -> None:
+def test_a_line_is_what_each_of_its_values_comes_to(combine: Combine, metric: Metric, cost: Cost, seed: int) -> None:
     """Against replaying value by value, with tiers, a prior stage that knows some items, and three labels."""
     rng = np.random.default_rng(seed)
     tiers = ("x", "y")
@@ -225,20 +225,20 @@ def test_a_line_is_what_each_of_its_values_comes_to(combine: Combine, measure: M
         priors=np.where(rng.random(n) < 0.3, np.nan, rng.random(n)),
     )
     prices = Prices(item=3.0, questions={("s", "x"): 1.0, ("s", "y"): 2.0, ("t", ANY_TIER): 0.5})
-    replay, gauge = Replay(cascade, scored, prices=prices), Gauge(cascade, scored, measure)
-    free = free_keys(cascade, Measure.MACRO_F1)
-    surface = Surface(replay, gauge, Objective(cost), own_thresholds(cascade), free)
-    places = {key: int(rng.integers(0, grid.size)) for key, grid in surface.grids.items()}
+    replay, task_metric = Replay(cascade, scored, prices=prices), TaskMetric(cascade, scored, metric)
+    free = free_keys(cascade, Metric.MACRO_F1)
+    threshold_grid = ThresholdGrid(replay, task_metric, Objective(cost), own_thresholds(cascade), free)
+    places = {key: int(rng.integers(0, grid.size)) for key, grid in threshold_grid.grids.items()}
     places["prior", LOWER] = min(places["prior", LOWER], places["prior", UPPER])
-    for way in surface.ways:
-        line = surface.line(places, way)
+    for way in threshold_grid.axes:
+        line = threshold_grid.line(places, way)
         for place in range(line.values.size):
-            thresholds = surface.at(surface.moved(places, way, place))
+            thresholds = threshold_grid.at(threshold_grid.moved(places, way, place))
             if thresholds["prior", LOWER] > thresholds["prior", UPPER]:
                 assert line.costs[place] == np.inf
                 continue
             outcome = replay.outcome(thresholds)
-            assert line.values[place] == pytest.approx(getattr(outcome, figure_of(measure, Unit.TASK)))
+            assert line.values[place] == pytest.approx(getattr(outcome, figure_of(metric, Unit.TASK)))
             tie = outcome.calls if cost in {Cost.MISSES, Cost.FALSE_POSITIVES} else outcome.false_positives
             paid = outcome.ms if cost is Cost.LATENCY else getattr(outcome, cost)
             assert line.costs[place] == pytest.approx(paid + 1e-3 * tie)

@@ -28,12 +28,12 @@ from cascade.evaluation.calibration import calibrate
 from cascade.evaluation.metrics import Figure
 from cascade.evaluation.prior_fit import priors_of, with_prior_scores
 from cascade.evaluation.repeats import fingerprint
-from cascade.evaluation.targets import GUARANTEED, Measure, Unit
+from cascade.evaluation.targets import GUARANTEED, Metric, Unit
 from cascade.tree import Cascade
-from cascade.tuning.search import Tuned, Wish
+from cascade.tuning.search import TuningResult, TuningTarget
 from cascade.tuning.search import tune as search
 from cascade.tuning.shift import Inputs
-from cascade.tuning.surface import Cost, free_keys
+from cascade.tuning.threshold_grid import Cost, free_keys
 
 
 def tune(  # noqa: PLR0913 - the command line's options
@@ -69,8 +69,10 @@ def tune(  # noqa: PLR0913 - the command line's options
     json: JsonOption = False,
 ) -> None:
     """Choose all thresholds at once, the cheapest for which a recall, precision or macro F1 can be guaranteed."""
-    is_highest = fallback and target.strip() in {Measure.MACRO_F1, Figure.MACRO_F1_OVER_ROWS}
-    wish = None if is_highest else replace(_wish(target, unit, delta, minimise), false_positive=false_positive)
+    is_highest = fallback and target.strip() in {Metric.MACRO_F1, Figure.MACRO_F1_OVER_ROWS}
+    tuning_target = (
+        None if is_highest else replace(_tuning_target(target, unit, delta, minimise), false_positive=false_positive)
+    )
     paths = data_files(files, data)
     untuned = read_untuned(config or shipped_config(), cascade)
     settings = untuned.config
@@ -78,38 +80,42 @@ def tune(  # noqa: PLR0913 - the command line's options
     check_distinct([cache, output], paths)
     labelled = labelled_scores(_to_score(settings, cascade), cascade, paths, cache, refuse=refuse_others(output))
     before, origin = in_use(untuned, cascade, labelled.origin), labelled.origin
-    if fallback or wish is None:
-        tune_fallback(before, labelled, wish, out, json=json)
+    if fallback or tuning_target is None:
+        tune_fallback(before, labelled, tuning_target, out, json=json)
         return
-    tree = _to_tune(settings.cascade[cascade].cascade(cascade), before, wish.measure)
-    prices = labelled.prices if wish.minimised is Cost.LATENCY else None
+    tree = _to_tune(settings.cascade[cascade].cascade(cascade), before, tuning_target.metric)
+    prices = labelled.prices if tuning_target.minimised is Cost.LATENCY else None
     with progress() as bar:
         line = bar.add_task("search, test: percent", total=100)
         tuned = search(
-            tree, labelled.scored, wish, prices=prices, advance=lambda done: bar.update(line, completed=int(100 * done))
+            tree,
+            labelled.scored,
+            tuning_target,
+            prices=prices,
+            advance=lambda done: bar.update(line, completed=int(100 * done)),
         )
     curves = calibrate(tree, labelled.scored)
     if out is not None:
-        file = file_of(before, wish, tuned, curves, origin)
+        file = file_of(before, tuning_target, tuned, curves, origin)
         file = file.model_copy(update={"inputs": _inputs(tree, labelled, tuned)})
-        write_thresholds(file, out, guarantee(wish, tuned))
+        write_thresholds(file, out, guarantee(tuning_target, tuned))
         note(written(out, cascade, has_guarantee=True))
     if json:
-        print_json(as_dict(before, wish, tuned, curves, origin) | {"repeated_tasks": labelled.n_repeated})
+        print_json(as_dict(before, tuning_target, tuned, curves, origin) | {"repeated_tasks": labelled.n_repeated})
     else:
-        show(before, wish, tuned, curves)
+        show(before, tuning_target, tuned, curves)
 
 
-def _to_tune(tree: Cascade, before: Cascade, measure: Measure) -> Cascade:
+def _to_tune(tree: Cascade, before: Cascade, metric: Metric) -> Cascade:
     """The config's own cascade, with the thresholds in use where the measure does not depend on them.
 
     Of the others the search must know nothing: they may have been chosen by the tasks that test what it finds.
     """
-    free = {stage for stage, _ in free_keys(tree, measure)}
+    free = {stage for stage, _ in free_keys(tree, metric)}
     return with_stages(tree, before, {stage.name for stage in tree.stages} - free)
 
 
-def _inputs(tree: Cascade, labelled: LabelledScores, tuned: Tuned) -> InputsConfig:
+def _inputs(tree: Cascade, labelled: LabelledScores, tuned: TuningResult) -> InputsConfig:
     """What the file keeps of the tasks, with what the tuned prior stage says of them."""
     if tree.prior_stage is not None:
         tree = replace(tree, prior_stage=replace(tree.prior_stage, prior=tuned.prior))
@@ -118,14 +124,14 @@ def _inputs(tree: Cascade, labelled: LabelledScores, tuned: Tuned) -> InputsConf
     return InputsConfig.of(inputs, {fingerprint(task) for task in labelled.tasks if task.items})
 
 
-def _wish(target: str, unit: Unit | None, delta: float, cost: Cost | None) -> Wish:
+def _tuning_target(target: str, unit: Unit | None, delta: float, cost: Cost | None) -> TuningTarget:
     name, _, value = (part.strip() for part in target.partition("="))
     try:
-        measure, meant = GUARANTEED[Figure(name)] if name in GUARANTEED else (Measure(name), unit or Unit.TASK)
+        metric, meant = GUARANTEED[Figure(name)] if name in GUARANTEED else (Metric(name), unit or Unit.TASK)
         level = float(value)
     except ValueError as error:
         msg = (
-            f"--target {target!r} cannot be guaranteed. Give one of {', '.join((*Measure, *GUARANTEED))} and the least "
+            f"--target {target!r} cannot be guaranteed. Give one of {', '.join((*Metric, *GUARANTEED))} and the least "
             "that it is to be, such as recall=0.95. --fallback, which guarantees nothing, takes macro_f1 without a "
             "number as well."
         )
@@ -133,7 +139,7 @@ def _wish(target: str, unit: Unit | None, delta: float, cost: Cost | None) -> Wi
     if unit not in {None, meant}:
         msg = f"--target {target!r} is not meant over --unit {unit}. Leave --unit out, or name the other figure."
         raise InputError(msg)
-    return Wish(level=level, measure=measure, unit=meant, delta=delta, cost=cost)
+    return TuningTarget(level=level, metric=metric, unit=meant, delta=delta, cost=cost)
 
 
 def _to_score(config: Config, name: str) -> Config:

@@ -28,13 +28,13 @@ from cascade.evaluation.metrics import CalibrationMetrics, Figure, counted
 from cascade.evaluation.prior_fit import priors_of
 from cascade.evaluation.replay import Outcome, own_thresholds
 from cascade.evaluation.scored import Key, Origin
-from cascade.evaluation.targets import GUARANTEED, Measure, Unit
+from cascade.evaluation.targets import GUARANTEED, Metric, Unit
 from cascade.probability import Curve
 from cascade.tree import Cascade
 from cascade.tuning.check import Guarantee
 from cascade.tuning.few_tasks import Fallback, decided, fallback
-from cascade.tuning.search import Tuned, Wish
-from cascade.tuning.surface import Cost
+from cascade.tuning.search import TuningResult, TuningTarget
+from cascade.tuning.threshold_grid import Cost
 
 _MOST_SLICES = 12
 
@@ -85,16 +85,16 @@ def _cells(before: CalibrationMetrics, after: CalibrationMetrics, unseen: Calibr
 _T = TypeVar("_T")
 
 
-def guarantee(wish: Wish, tuned: Tuned) -> str:
+def guarantee(target: TuningTarget, tuned: TuningResult) -> str:
     """What the thresholds guarantee, in one line."""
-    what = Guarantee(level=wish.level, measure=wish.measure, unit=wish.unit, largest=tuned.largest)
+    what = Guarantee(level=target.level, metric=target.metric, unit=target.unit, largest=tuned.largest)
     chosen = (
         f"chosen on {counted(tuned.n_searched, 'other')}"
         if tuned.n_searched
         else "a single threshold, which needs no others"
     )
     return (
-        f"Guaranteed: {what}, wrong with a chance of at most {wish.delta:g}; tested on "
+        f"Guaranteed: {what}, wrong with a chance of at most {target.delta:g}; tested on "
         f"{counted(tuned.n_held_out, 'task')} (p-value {tuned.p_value:.2g}), {chosen}."
     )
 
@@ -106,22 +106,24 @@ def written(path: Path, cascade: str, *, has_guarantee: bool) -> str:
     return f"wrote {path}; `{command} ...` goes by it, as do {others}"
 
 
-def file_of(before: Cascade, wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated], origin: Origin) -> ThresholdsFile:
+def file_of(
+    before: Cascade, target: TuningTarget, tuned: TuningResult, curves: dict[Key, Calibrated], origin: Origin
+) -> ThresholdsFile:
     """The file to write; a question without a new curve keeps the one it had before."""
     new = {key: found.curve for key, found in curves.items()}
     prior = tuned.prior
     return ThresholdsFile(
         guarantee=GuaranteeConfig.model_validate(
             {
-                wish.figure: wish.level,
-                "delta": wish.delta,
+                target.figure: target.level,
+                "delta": target.delta,
                 "p_value": tuned.p_value,
                 "tasks": tuned.n_held_out,
-                "minimised": str(wish.objective),
-                "largest": tuned.largest if wish.unit is Unit.ROW else None,
+                "minimised": str(target.objective),
+                "largest": tuned.largest if target.unit is Unit.ROW else None,
             }
         ),
-        held_out=_held_out(wish, tuned.held_out),
+        held_out=_held_out(target, tuned.held_out),
         made_for=MadeForConfig(**asdict(origin)),
         thresholds=by_stage(tuned.thresholds),
         prior=PriorConfig(bias=prior.bias, weights=dict(prior.weights)) if prior is not None else None,
@@ -152,7 +154,7 @@ def calibration_of(curves: Mapping[Key, Curve]) -> dict[str, dict[str, Calibrati
     return by_stage({key: CalibrationConfig(kind=curve.kind, values=curve.values) for key, curve in curves.items()})
 
 
-def _held_out(wish: Wish, outcome: Outcome) -> HeldOutConfig:
+def _held_out(target: TuningTarget, outcome: Outcome) -> HeldOutConfig:
     is_nothing = isnan(outcome.recall_per_task)
     return HeldOutConfig(
         recall_per_task=None if is_nothing else outcome.recall_per_task,
@@ -161,13 +163,15 @@ def _held_out(wish: Wish, outcome: Outcome) -> HeldOutConfig:
         precision_per_task=outcome.precision_per_task,
         macro_f1_per_task=outcome.macro_f1_per_task,
         misses=None if is_nothing else outcome.misses,
-        ms_per_item=outcome.ms if wish.minimised is Cost.LATENCY else None,
+        ms_per_item=outcome.ms if target.minimised is Cost.LATENCY else None,
     )
 
 
-def as_dict(before: Cascade, wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated], origin: Origin) -> dict[str, Any]:
+def as_dict(
+    before: Cascade, target: TuningTarget, tuned: TuningResult, curves: dict[Key, Calibrated], origin: Origin
+) -> dict[str, Any]:
     """Everything, for JSON."""
-    file = file_of(before, wish, tuned, curves, origin).model_dump(exclude={"calibration", "inputs"})
+    file = file_of(before, target, tuned, curves, origin).model_dump(exclude={"calibration", "inputs"})
     alone = tuned.per_stage
     return file | {
         "tasks": {"searched": tuned.n_searched, "held_out": tuned.n_held_out, "left_out": tuned.n_left_out},
@@ -178,22 +182,22 @@ def as_dict(before: Cascade, wish: Wish, tuned: Tuned, curves: dict[Key, Calibra
     }
 
 
-def show(before: Cascade, wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated]) -> None:
+def show(before: Cascade, target: TuningTarget, tuned: TuningResult, curves: dict[Key, Calibrated]) -> None:
     """Everything, in words."""
     console = results()
-    console.print(guarantee(wish, tuned))
-    if wish.measure is Measure.RECALL:
+    console.print(guarantee(target, tuned))
+    if target.metric is Metric.RECALL:
         left = counted(tuned.n_left_out, "task has", "tasks have")
         console.print(f"{left} nothing to find, and no part in the guarantee.")
-    elif wish.measure is Measure.PRECISION:
+    elif target.metric is Metric.PRECISION:
         console.print("A task that keeps nothing counts with a precision of 1.")
     console.print()
     _sheet(before, tuned, curves).show(console)
     if tuned.fixed:
         fixed = ", ".join(tuned.fixed)
-        console.print(f"The {wish.figure.words} does not depend on {fixed}; their thresholds are kept as they were.")
+        console.print(f"The {target.figure.words} does not depend on {fixed}; their thresholds are kept as they were.")
     console.print()
-    console.print(_in_words(wish, tuned.held_out))
+    console.print(_in_words(target, tuned.held_out))
     alone, ratio = tuned.per_stage, _ratio(tuned)
     if alone and ratio is not None:
         recall = f"{Figure.RECALL_PER_TASK.words} of {alone.recall_per_task:.3f}"
@@ -206,13 +210,13 @@ def show(before: Cascade, wish: Wish, tuned: Tuned, curves: dict[Key, Calibrated
         show_calibration(console, curves)
 
 
-def _ratio(tuned: Tuned) -> float | None:
+def _ratio(tuned: TuningResult) -> float | None:
     """Calls, joint over per stage."""
     alone = tuned.per_stage
     return tuned.held_out.calls / alone.calls if alone and alone.calls else None
 
 
-def _sheet(before: Cascade, tuned: Tuned, curves: dict[Key, Calibrated]) -> Sheet:
+def _sheet(before: Cascade, tuned: TuningResult, curves: dict[Key, Calibrated]) -> Sheet:
     sheet = Sheet(("question",), ("threshold", "was", "calibration"))
     own, old = own_thresholds(before), curves_of(before)
     for (stage, tier), threshold in tuned.thresholds.items():
@@ -223,29 +227,31 @@ def _sheet(before: Cascade, tuned: Tuned, curves: dict[Key, Calibrated]) -> Shee
     return sheet
 
 
-def _in_words(wish: Wish, held: Outcome) -> str:
+def _in_words(target: TuningTarget, held: Outcome) -> str:
     figures = {
-        Measure.RECALL: (Figure.RECALL_PER_TASK, held.recall_per_task),
-        Measure.PRECISION: (Figure.PRECISION_PER_TASK, held.precision_per_task),
-        Measure.MACRO_F1: (Figure.MACRO_F1_PER_TASK, held.macro_f1_per_task),
+        Metric.RECALL: (Figure.RECALL_PER_TASK, held.recall_per_task),
+        Metric.PRECISION: (Figure.PRECISION_PER_TASK, held.precision_per_task),
+        Metric.MACRO_F1: (Figure.MACRO_F1_PER_TASK, held.macro_f1_per_task),
     }
-    chosen = [figures[measure] for measure in dict.fromkeys((wish.measure, Measure.RECALL))]
+    chosen = [figures[metric] for metric in dict.fromkeys((target.metric, Metric.RECALL))]
     chosen.append((Figure.RECALL_OVER_ROWS, nan if isnan(held.recall_per_task) else 1 - held.misses))
     measured = ", ".join(f"{figure.words} {'-' if isnan(value) else f'{value:.3f}'}" for figure, value in chosen)
-    ms = f"; predicted {held.ms:.3g} ms per item" if wish.minimised is Cost.LATENCY else ""
+    ms = f"; predicted {held.ms:.3g} ms per item" if target.minimised is Cost.LATENCY else ""
     return (
         f"On the tasks held out: {measured}; {held.calls:.3f} calls and {held.false_positives:.3f} false positives per "
         f"item{ms}."
     )
 
 
-def tune_fallback(tree: Cascade, labelled: LabelledScores, wish: Wish | None, out: Path | None, *, json: bool) -> None:
+def tune_fallback(
+    tree: Cascade, labelled: LabelledScores, target: TuningTarget | None, out: Path | None, *, json: bool
+) -> None:
     """Choose thresholds, write them, and show them.
 
     Args:
         tree: The cascade as it is in use; its prior stage, which is counted in, and its curves are kept as they are.
         labelled: The tasks and their scores.
-        wish: What to aim for; None for the highest macro F1 over rows.
+        target: What to aim for; None for the highest macro F1 over rows.
         out: Where to write the thresholds; None for nowhere.
         json: Whether to print JSON.
 
@@ -256,22 +262,22 @@ def tune_fallback(tree: Cascade, labelled: LabelledScores, wish: Wish | None, ou
     """
     tree.check_is_tuned()
     priors = priors_of(tree, [item for task in labelled.tasks for item in task.items])
-    prices = labelled.prices if wish and wish.minimised is Cost.LATENCY else None
+    prices = labelled.prices if target and target.minimised is Cost.LATENCY else None
     with progress() as bar:
         line = bar.add_task("search: percent", total=100)
         found = fallback(
-            tree, labelled.scored, wish, prices, lambda done: bar.update(line, completed=int(100 * done)), priors
+            tree, labelled.scored, target, prices, lambda done: bar.update(line, completed=int(100 * done)), priors
         )
     settled = float(decided(tree, priors).mean())
-    file = _file(tree, labelled, wish, found)
-    text = _text(wish, found)
+    file = _file(tree, labelled, target, found)
+    text = _text(target, found)
     if out is not None:
         write_thresholds(file, out, text)
         note(written(out, tree.name, has_guarantee=False))
     if json:
         print_json(_as_dict(file, found) | {"decided_by_prior": settled, "repeated_tasks": labelled.n_repeated})
     else:
-        _show(tree, text, wish, found, settled)
+        _show(tree, text, target, found, settled)
 
 
 def _as_dict(file: ThresholdsFile, found: Fallback) -> dict[str, Any]:
@@ -279,15 +285,17 @@ def _as_dict(file: ThresholdsFile, found: Fallback) -> dict[str, Any]:
     return file.model_dump(exclude={"calibration"}) | {"kept_stages": list(found.kept), "expected": expected}
 
 
-def _text(wish: Wish | None, found: Fallback) -> str:
-    goal = f"a {wish.figure.words} of {wish.level:g}" if wish else f"the highest {Figure.MACRO_F1_OVER_ROWS.words}"
+def _text(target: TuningTarget | None, found: Fallback) -> str:
+    goal = (
+        f"a {target.figure.words} of {target.level:g}" if target else f"the highest {Figure.MACRO_F1_OVER_ROWS.words}"
+    )
     return (
         f"Without guarantee: chosen for {goal}, under a model of labels that was fitted to "
         f"{counted(found.n_tasks, 'task')} with something to find, and tested on none."
     )
 
 
-def _file(tree: Cascade, labelled: LabelledScores, wish: Wish | None, found: Fallback) -> ThresholdsFile:
+def _file(tree: Cascade, labelled: LabelledScores, target: TuningTarget | None, found: Fallback) -> ThresholdsFile:
     thresholds = by_stage(found.thresholds)
     before = tree.prior_stage
     prior = None
@@ -295,8 +303,8 @@ def _file(tree: Cascade, labelled: LabelledScores, wish: Wish | None, found: Fal
         prior = PriorConfig(bias=before.prior.bias, weights=dict(before.prior.weights))
     return ThresholdsFile(
         no_guarantee=NoGuaranteeConfig(
-            text=_text(wish, found),
-            target=f"{wish.figure}={wish.level:g}" if wish else str(Figure.MACRO_F1_OVER_ROWS),
+            text=_text(target, found),
+            target=f"{target.figure}={target.level:g}" if target else str(Figure.MACRO_F1_OVER_ROWS),
             expected=found.level,
             tasks=found.n_tasks,
         ),
@@ -307,7 +315,7 @@ def _file(tree: Cascade, labelled: LabelledScores, wish: Wish | None, found: Fal
     )
 
 
-def _show(tree: Cascade, text: str, wish: Wish | None, found: Fallback, settled: float) -> None:
+def _show(tree: Cascade, text: str, target: TuningTarget | None, found: Fallback, settled: float) -> None:
     console = results()
     console.print(text)
     console.print()
@@ -318,9 +326,9 @@ def _show(tree: Cascade, text: str, wish: Wish | None, found: Fallback, settled:
         shown = "kept" if stage in {*found.kept, prior} else f"{threshold:.4g}"
         sheet.add(f"{stage} {tier}", shown, f"{own[stage, tier]:g}")
     sheet.show(console)
-    if wish and found.kept:
+    if target and found.kept:
         kept = ", ".join(found.kept)
-        console.print(f"The {wish.figure.words} does not depend on {kept}; their thresholds are kept as they were.")
+        console.print(f"The {target.figure.words} does not depend on {kept}; their thresholds are kept as they were.")
     if tree.prior_stage is not None:
         before = tree.prior_stage
         bounds = f"no below {before.lower:.4g}, yes from {before.upper:.4g}"
@@ -332,7 +340,7 @@ def _show(tree: Cascade, text: str, wish: Wish | None, found: Fallback, settled:
         console.print("The curves of calibration are kept as they were.")
     console.print()
     expected = found.expected
-    level = "" if wish else f"a {Figure.MACRO_F1_OVER_ROWS.words} of {found.level:.3f}, "
+    level = "" if target else f"a {Figure.MACRO_F1_OVER_ROWS.words} of {found.level:.3f}, "
     recall = f"a {Figure.RECALL_PER_TASK.words} of {expected.recall_per_task:.3f}"
     precision = f"a {Figure.PRECISION_PER_TASK.words} of {expected.precision_per_task:.3f}"
     console.print(
@@ -353,5 +361,5 @@ def guarantee_in_words(guarantee: GuaranteeConfig) -> str:
 
 def guaranteed_of(guarantee: GuaranteeConfig) -> Guarantee:
     """What a file guarantees."""
-    measure, unit = GUARANTEED[guarantee.figure]
-    return Guarantee(level=guarantee.level, measure=measure, unit=unit, largest=guarantee.largest or 1)
+    metric, unit = GUARANTEED[guarantee.figure]
+    return Guarantee(level=guarantee.level, metric=metric, unit=unit, largest=guarantee.largest or 1)

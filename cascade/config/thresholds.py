@@ -13,7 +13,7 @@ from cascade.config.profile import MadeForConfig, PriorConfig
 from cascade.config.toml import Frozen, read_model, toml_key, toml_text, write_lines
 from cascade.errors import ConfigError
 from cascade.evaluation.metrics import Figure
-from cascade.evaluation.targets import GUARANTEED, Measure, Unit
+from cascade.evaluation.targets import GUARANTEED, Metric, Unit
 from cascade.probability import N_KNOTS, Curve
 from cascade.stages import LOWER, UPPER, PriorStage, Source, Stage
 from cascade.tuning.shift import ASKED, ITEMS, MATTERS, MEAN, SPREAD, Histogram, Inputs, Statistic
@@ -134,7 +134,7 @@ class GuaranteeConfig(Frozen):
         """Files of earlier versions have the measure, and its unit apart."""
         if not isinstance(table, dict) or table.get("unit") not in tuple(Unit):
             return table
-        names = {str(measure): f"{measure}_{Unit(table['unit']).suffix}" for measure in Measure}
+        names = {str(metric): f"{metric}_{Unit(table['unit']).suffix}" for metric in Metric}
         return {names.get(key, key): value for key, value in table.items() if key != "unit" and value is not None}
 
     @model_validator(mode="after")
@@ -185,7 +185,7 @@ class HeldOutConfig(Frozen):
         """Files of earlier versions do not say that these figures are per task."""
         if not isinstance(table, dict):
             return table
-        names = {str(measure): f"{measure}_{Unit.TASK.suffix}" for measure in Measure}
+        names = {str(metric): f"{metric}_{Unit.TASK.suffix}" for metric in Metric}
         return {names.get(key, key): value for key, value in table.items()}
 
 

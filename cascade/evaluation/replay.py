@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cascade.engine.online_profile import OnlineProfile
 from cascade.evaluation.scored import Key, ScoredTasks
-from cascade.evaluation.targets import Gauge, Labels, Measure
+from cascade.evaluation.targets import Labels, Metric, TaskMetric
 from cascade.stages import LOWER, UPPER, Combine, PriorStage, Source, Stage, Target
 from cascade.tree import Cascade
 
@@ -103,8 +103,8 @@ class Replay:
         self.matters = scored.kept(cascade)
         self.is_kept = np.array([label != cascade.dropped for label in cascade.labels])
         self._order = cascade.in_order()[::-1]
-        self._gauges = {measure: Gauge(cascade, scored, measure) for measure in Measure}
-        self.n_tasks = self._gauges[Measure.RECALL].n_tasks
+        self._task_metrics = {metric: TaskMetric(cascade, scored, metric) for metric in Metric}
+        self.n_tasks = self._task_metrics[Metric.RECALL].n_tasks
 
     def outcome(self, thresholds: Thresholds) -> Outcome:
         """Measures and costs under thresholds."""
@@ -112,16 +112,16 @@ class Replay:
         walk = self.walk(answers, settled, self.calls())
         kept, n_rows = self.is_kept[walk.labels], walk.labels.size
         means = {
-            name: float(gauge.means(gauge.counts(walk.labels))[0]) if gauge.n_tasks else float("nan")
-            for name, gauge in self._gauges.items()
+            name: float(task_metric.means(task_metric.counts(walk.labels))[0]) if task_metric.n_tasks else float("nan")
+            for name, task_metric in self._task_metrics.items()
         }
         ms = 0.0
         if self.prices.questions:
             ms = float(self.walk(answers, settled, self.ms(), self.prices.item).costs.mean())
         return Outcome(
-            recall_per_task=means[Measure.RECALL],
-            precision_per_task=means[Measure.PRECISION],
-            macro_f1_per_task=means[Measure.MACRO_F1],
+            recall_per_task=means[Metric.RECALL],
+            precision_per_task=means[Metric.PRECISION],
+            macro_f1_per_task=means[Metric.MACRO_F1],
             calls=float(walk.costs.mean()),
             false_positives=int((kept & ~self.matters).sum()) / n_rows,
             misses=int((self.matters & ~kept).sum()) / max(int(self.matters.sum()), 1),
@@ -134,8 +134,8 @@ class Replay:
 
     def losses(self, thresholds: Thresholds) -> Array:
         """1 - recall of each task that has something to find, in the tasks' order; (n_tasks,)."""
-        gauge = self._gauges[Measure.RECALL]
-        return np.asarray(1 - gauge.values(gauge.counts(self.labels(thresholds)))[:, 0])
+        task_metric = self._task_metrics[Metric.RECALL]
+        return np.asarray(1 - task_metric.values(task_metric.counts(self.labels(thresholds)))[:, 0])
 
     def answers(self, stage: Stage, thresholds: Thresholds) -> Bools:
         """The stage's answer for every row."""

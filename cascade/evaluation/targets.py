@@ -18,7 +18,7 @@ Labels = NDArray[np.int8]
 """A label's place in the cascade's labels, for each row."""
 
 
-class Measure(StrEnum):
+class Metric(StrEnum):
     """What is measured on a task, in [0, 1].
 
     ``recall``: the share of what matters that is kept; a task with nothing to find has none and is left out.
@@ -47,34 +47,34 @@ class Unit(StrEnum):
         return "per_task" if self is Unit.TASK else "over_rows"
 
 
-def figure_of(measure: Measure, unit: Unit) -> Figure:
+def figure_of(metric: Metric, unit: Unit) -> Figure:
     """The name of a measure over a unit.
 
     Raises:
         InputError: A macro F1 is asked of rows.
     """
-    if measure is Measure.MACRO_F1 and unit is Unit.ROW:
+    if metric is Metric.MACRO_F1 and unit is Unit.ROW:
         msg = "A macro F1 over rows is no mean, so none can be guaranteed. Give --unit task, or macro_f1_per_task."
         raise InputError(msg)
-    return Figure(f"{measure}_{unit.suffix}")
+    return Figure(f"{metric}_{unit.suffix}")
 
 
-GUARANTEED: Mapping[Figure, tuple[Measure, Unit]] = {
-    figure_of(measure, unit): (measure, unit)
-    for measure in Measure
+GUARANTEED: Mapping[Figure, tuple[Metric, Unit]] = {
+    figure_of(metric, unit): (metric, unit)
+    for metric in Metric
     for unit in Unit
-    if (measure, unit) != (Measure.MACRO_F1, Unit.ROW)
+    if (metric, unit) != (Metric.MACRO_F1, Unit.ROW)
 }
 """What can be guaranteed, and what it is a measure of."""
 
 
-class Gauge:
+class TaskMetric:
     """Measures labels on scored tasks.
 
     Args:
         cascade: Its labels.
         scored: The tasks, with their true labels.
-        measure: What is measured.
+        metric: What is measured.
         unit: What the mean is over.
 
     Attributes:
@@ -87,12 +87,12 @@ class Gauge:
         InputError: A macro F1 is asked of rows.
     """
 
-    def __init__(self, cascade: Cascade, scored: ScoredTasks, measure: Measure, unit: Unit = Unit.TASK) -> None:
-        figure_of(measure, unit)  # refuses a macro F1 of rows
-        self._measure, self._unit = measure, unit
+    def __init__(self, cascade: Cascade, scored: ScoredTasks, metric: Metric, unit: Unit = Unit.TASK) -> None:
+        figure_of(metric, unit)  # refuses a macro F1 of rows
+        self._metric, self._unit = metric, unit
         self._is_kept = np.array([label != cascade.dropped for label in cascade.labels])
         matters = scored.kept(cascade)
-        self.rows = np.flatnonzero(matters) if measure is Measure.RECALL else np.arange(scored.tasks.size)
+        self.rows = np.flatnonzero(matters) if metric is Metric.RECALL else np.arange(scored.tasks.size)
         self.chosen, self.task = np.unique(scored.tasks[self.rows], return_inverse=True)
         self.n_tasks = self.chosen.size
         self._matters, self._truths = matters[self.rows], scored.labels[self.rows]
@@ -109,11 +109,11 @@ class Gauge:
     def parts(self, labels: Labels) -> list[NDArray[np.bool_]]:
         """What is counted of each row of ``rows``, where these are the answers of all rows."""
         given = labels[self.rows]
-        if self._measure is Measure.MACRO_F1:
+        if self._metric is Metric.MACRO_F1:
             answered = [given == label for label in range(self._is_kept.size)]
             return answered + [given_so & (self._truths == label) for label, given_so in enumerate(answered)]
         kept = self._is_kept[given]
-        return [kept] if self._measure is Measure.RECALL else [kept, kept & self._matters]
+        return [kept] if self._metric is Metric.RECALL else [kept, kept & self._matters]
 
     def counts(self, labels: Labels) -> list[Array]:
         """The parts summed by task; (n_tasks, 1) each."""
@@ -126,7 +126,7 @@ class Gauge:
         Args:
             counts: The parts, summed by task; (n_tasks, any) each.
         """
-        if self._measure is Measure.MACRO_F1:
+        if self._metric is Metric.MACRO_F1:
             half = len(counts) // 2
             total = np.stack(counts[:half]) + self._of_label[:, :, None]
             f1 = np.divide(2 * np.stack(counts[half:]), total, out=np.zeros(total.shape), where=total > 0)
@@ -160,6 +160,6 @@ class Gauge:
 
     def _shares(self, counts: list[Array]) -> tuple[Array, Array]:
         """What is hit, and of how much."""
-        if self._measure is Measure.RECALL:
+        if self._metric is Metric.RECALL:
             return counts[0], np.broadcast_to(self._sizes[:, None], counts[0].shape).astype(float)
         return counts[1], counts[0]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cascade.evaluation.metrics import Figure
 from cascade.evaluation.replay import Replay, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
-from cascade.evaluation.targets import Gauge, Measure, Unit, figure_of
+from cascade.evaluation.targets import Metric, TaskMetric, Unit, figure_of
 from cascade.tree import Cascade
 from cascade.tuning.risk import betting_p, tasks_needed
 
@@ -44,13 +44,13 @@ class Guarantee:
 
     Attributes:
         level: The least mean, in (0, 1).
-        measure: Of what.
+        metric: Of what.
         unit: What the mean is over.
         largest: The most items that count in one task, where it is over rows.
     """
 
     level: float
-    measure: Measure = Measure.RECALL
+    metric: Metric = Metric.RECALL
     unit: Unit = Unit.TASK
     largest: int = 1
 
@@ -62,7 +62,7 @@ class Guarantee:
     @property
     def figure(self) -> Figure:
         """The name of what was guaranteed."""
-        return figure_of(self.measure, self.unit)
+        return figure_of(self.metric, self.unit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +118,15 @@ def check_guarantee(
         priors: What the prior stage goes by for each row, as ``priors_of`` gives it; None without such a stage.
         seed: Decides the order in which tasks are bet on, so that the order given does not matter.
     """
-    gauge = Gauge(cascade, scored, guaranteed.measure, guaranteed.unit)
-    counts = gauge.counts(Replay(cascade, scored, priors).labels(own_thresholds(cascade)))
-    largest, order = max(guaranteed.largest, gauge.largest), np.random.default_rng(seed).permutation(gauge.n_tasks)
-    measured = float(gauge.means(counts)[0]) if gauge.n_tasks else None
-    found = judged(lambda level: gauge.losses(counts, level, largest)[order, 0], measured, guaranteed, alpha)
-    return replace(found, largest=gauge.largest)
+    task_metric = TaskMetric(cascade, scored, guaranteed.metric, guaranteed.unit)
+    counts = task_metric.counts(Replay(cascade, scored, priors).labels(own_thresholds(cascade)))
+    largest, order = (
+        max(guaranteed.largest, task_metric.largest),
+        np.random.default_rng(seed).permutation(task_metric.n_tasks),
+    )
+    measured = float(task_metric.means(counts)[0]) if task_metric.n_tasks else None
+    found = judged(lambda level: task_metric.losses(counts, level, largest)[order, 0], measured, guaranteed, alpha)
+    return replace(found, largest=task_metric.largest)
 
 
 def judged(losses: Losses, measured: float | None, guaranteed: Guarantee, alpha: float) -> GuaranteeCheck:

@@ -15,12 +15,12 @@ from cascade.errors import InputError
 from cascade.evaluation.metrics import counted, macro_f1
 from cascade.evaluation.replay import Bools, Outcome, Prices, Replay, Thresholds, known_priors, own_thresholds, parting
 from cascade.evaluation.scored import Key, ScoredTasks
-from cascade.evaluation.targets import Array, Gauge, Labels, Measure
+from cascade.evaluation.targets import Array, Labels, Metric, TaskMetric
 from cascade.tree import Cascade
 from cascade.tuning.label_model import LabelModel, with_drawn_labels
 from cascade.tuning.pareto import Advance, best_of_each_level
-from cascade.tuning.search import Wish
-from cascade.tuning.surface import Surface, free_keys, safest
+from cascade.tuning.search import TuningTarget
+from cascade.tuning.threshold_grid import ThresholdGrid, free_keys, safest
 
 _N_SWEEPS = 8
 _LEAST = 1e-6
@@ -138,7 +138,7 @@ class Fallback:
 def fallback(
     cascade: Cascade,
     scored: ScoredTasks,
-    wish: Wish | None = None,
+    target: TuningTarget | None = None,
     prices: Prices | None = None,
     advance: Advance = lambda _: None,
     priors: Array | None = None,
@@ -149,7 +149,7 @@ def fallback(
         cascade: Its own thresholds stay where nothing depends on them, and those of its prior stage in any case. What
             that settles is counted in.
         scored: Labelled tasks.
-        wish: What the model is to expect, and what is made small under it; its delta means nothing here. None for the
+        target: What the model is to expect, and what is made small under it; its delta means nothing here. None for the
             highest macro F1 over rows.
         prices: What an item costs, where latency is made small.
         advance: Told of the share of the work that is done.
@@ -170,13 +170,13 @@ def fallback(
     p_labels = _p_labels(cascade, scored, priors)
     drawn = with_drawn_labels(scored, p_labels, _N_DRAWS)
     replay = Replay(cascade, drawn, np.tile(priors, _N_DRAWS), prices)
-    free = free_keys(cascade.without_prior_stage(), wish.measure if wish else Measure.MACRO_F1)
-    if wish is None:
+    free = free_keys(cascade.without_prior_stage(), target.metric if target else Metric.MACRO_F1)
+    if target is None:
         labels = LabelReplay(cascade, scored, p_labels, priors)
         thresholds = labels.best(own_thresholds(cascade))
         level = labels.macro_f1(thresholds)
     else:
-        thresholds, level = _aimed(replay, wish, free, advance)
+        thresholds, level = _aimed(replay, target, free, advance)
     named = {stage for stage, _ in free}
     return Fallback(
         thresholds=thresholds,
@@ -216,26 +216,26 @@ def decided(cascade: Cascade, priors: Array) -> Bools:
     return np.asarray(((priors < stage.lower) & stage.no.is_label) | ((priors >= stage.upper) & stage.yes.is_label))
 
 
-def _aimed(replay: Replay, wish: Wish, free: list[Key], advance: Advance) -> tuple[Thresholds, float]:
+def _aimed(replay: Replay, target: TuningTarget, free: list[Key], advance: Advance) -> tuple[Thresholds, float]:
     """The cheapest thresholds of those that come to what is wished for on rows with drawn labels, and to what."""
     cascade = replay.cascade
     own = own_thresholds(cascade)
     if not free:
         msg = f"Cascade {cascade.name!r} drops nothing, so its recall is 1 at any thresholds. Nothing can be tuned."
         raise InputError(msg)
-    gauge = Gauge(cascade, replay.scored, wish.measure, wish.unit)
-    surface = Surface(replay, gauge, wish.objective, own, free)
+    task_metric = TaskMetric(cascade, replay.scored, target.metric, target.unit)
+    threshold_grid = ThresholdGrid(replay, task_metric, target.objective, own, free)
     safe = {**own, **{key: safest(cascade, key) for key in free}}
-    starts = [surface.nearest(safe), surface.nearest(own)]
-    levels, places = best_of_each_level(surface, starts, wish.level, _SPREAD, advance)
-    reached = np.flatnonzero(levels >= wish.level)
-    thresholds = surface.at(places[int(reached[-1])]) if reached.size else own
+    starts = [threshold_grid.nearest(safe), threshold_grid.nearest(own)]
+    levels, places = best_of_each_level(threshold_grid, starts, target.level, _SPREAD, advance)
+    reached = np.flatnonzero(levels >= target.level)
+    thresholds = threshold_grid.at(places[int(reached[-1])]) if reached.size else own
     if not reached.size or replay.outcome(thresholds).misses == 1:
         prior = cascade.prior_stage
         beside = f" beside the prior stage {prior.name!r}, which is kept as it is" if prior is not None else ""
         msg = (
-            f"No thresholds that keep anything are expected to reach a {wish.figure.words} of {wish.level:g}{beside}; "
-            f"the highest is {levels[0]:.3g}. Give a lower {wish.figure.words}, or better questions"
+            f"No thresholds that keep anything are expected to reach a {target.figure.words} of {target.level:g}{beside}; "
+            f"the highest is {levels[0]:.3g}. Give a lower {target.figure.words}, or better questions"
             f"{', or take the prior stage away' if beside else ''}."
         )
         raise InputError(msg)

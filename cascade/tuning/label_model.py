@@ -68,12 +68,12 @@ class LabelModel:
         A stage whose answer is the same on all paths of all labels seen has nothing to learn from, and keeps nearly its
         raw p(yes). Source: Dempster, Laird and Rubin (1977).
         """
-        ways = _Ways.to_labels(cascade, scored.labels)
+        axes = _Ways.to_labels(cascade, scored.labels)
         raw = {stage.name: _p_stage(stage, scored) for stage in cascade.stages}
         p_yes: dict[str, Array] = dict(raw)
         curves: dict[str, Curve] = {}
-        for _ in range(_N_ROUNDS if ways.are_several else 1):
-            shares = ways.weighed(p_yes)
+        for _ in range(_N_ROUNDS if axes.are_several else 1):
+            shares = axes.weighed(p_yes)
             for stage in cascade.stages:
                 yes, no = (shares[stage.name, answer] for answer in (True, False))
                 curves[stage.name] = pulled_beta(

@@ -14,7 +14,7 @@ import numpy as np
 
 from cascade.evaluation.scored import Key
 from cascade.evaluation.targets import Array
-from cascade.tuning.surface import Line, Places, Surface
+from cascade.tuning.threshold_grid import GridIndex, Line, ThresholdGrid
 
 _PRICES = np.geomspace(8, 0.05, 12)
 _MOST_TURNS = 4
@@ -32,37 +32,37 @@ class _Pool:
     """Everything that was met on the way.
 
     Attributes:
-        surface: Where it was met.
+        threshold_grid: Where it was met.
         values: The measure; one array for each line.
         costs: The cost, likewise.
         lines: Where each line runs: the places before, its way, and its places.
     """
 
-    surface: Surface
+    threshold_grid: ThresholdGrid
     values: list[Array] = field(default_factory=list)
     costs: list[Array] = field(default_factory=list)
-    lines: list[tuple[Places, Key, np.ndarray]] = field(default_factory=list)
+    lines: list[tuple[GridIndex, Key, np.ndarray]] = field(default_factory=list)
 
-    def add(self, places: Places, way: Key) -> Line:
+    def add(self, grid_index: GridIndex, axis: Key) -> Line:
         """Follow a way, and keep what nothing else of it beats."""
-        line = self.surface.line(places, way)
+        line = self.threshold_grid.line(grid_index, axis)
         chosen = _unbeaten(line.values, line.costs)
         self.values.append(line.values[chosen])
         self.costs.append(line.costs[chosen])
-        self.lines.append((dict(places), way, chosen))
+        self.lines.append((dict(grid_index), axis, chosen))
         return line
 
-    def front(self) -> tuple[Array, Array, list[Places]]:
+    def pareto_front(self) -> tuple[Array, Array, list[GridIndex]]:
         """What nothing beats: measures, falling; costs, falling; and places."""
         values, costs = np.concatenate(self.values), np.concatenate(self.costs)
         line = np.repeat(np.arange(len(self.lines)), [part.size for part in self.values])
         place = np.concatenate([chosen for _, _, chosen in self.lines])
         chosen = _unbeaten(values, costs)
-        places = []
+        grid_index = []
         for row in chosen:
-            others, way, _ = self.lines[line[row]]
-            places.append(self.surface.moved(others, way, int(place[row])))
-        return values[chosen], costs[chosen], places
+            others, axis, _ = self.lines[line[row]]
+            grid_index.append(self.threshold_grid.moved(others, axis, int(place[row])))
+        return values[chosen], costs[chosen], grid_index
 
 
 def _unbeaten(values: Array, costs: Array) -> np.ndarray:
@@ -73,12 +73,16 @@ def _unbeaten(values: Array, costs: Array) -> np.ndarray:
 
 
 def best_of_each_level(
-    surface: Surface, starts: list[Places], level: float, spread: float, advance: Advance = lambda _: None
-) -> tuple[Array, list[Places]]:
+    threshold_grid: ThresholdGrid,
+    starts: list[GridIndex],
+    level: float,
+    spread: float,
+    advance: Advance = lambda _: None,
+) -> tuple[Array, list[GridIndex]]:
     """The vectors that nothing beats, from the highest measure down to a little below ``level``.
 
     Args:
-        surface: The tasks that are searched.
+        threshold_grid: The tasks that are searched.
         starts: Where to begin.
         level: What is wished for; the path is finest around it.
         spread: How far from it a vector may lie that is chosen in the end, such as its standard error.
@@ -87,52 +91,52 @@ def best_of_each_level(
     Returns:
         Their measures, falling, and their places.
     """
-    pool = _Pool(surface)
+    pool = _Pool(threshold_grid)
     n_steps = 2 * len(starts) * _PRICES.size + _N_ROUNDS * _N_SPOTS
     done = 0
     for start in starts:
-        places = dict(start)
+        grid_index = dict(start)
         for price in np.concatenate((_PRICES, _PRICES[::-1])):
-            places = _descended(places, float(price), level, pool)
+            grid_index = _descended(grid_index, float(price), level, pool)
             done += 1
             advance(done / n_steps)
     for _ in range(_N_ROUNDS):
-        values, _, found = pool.front()
+        values, _, found = pool.pareto_front()
         for mark in level + spread * np.linspace(0, 3, _N_SPOTS):
             _pairs(found[int(np.abs(values - mark).argmin())], pool)
             done += 1
             advance(done / n_steps)
-    values, _, found = pool.front()
+    values, _, found = pool.pareto_front()
     floor = min(level - (1 - level) / 2, values[0])
     chosen = _spaced(values, spread / 20, floor)
     return values[chosen], [found[at] for at in chosen]
 
 
-def _descended(start: Places, price: float, level: float, pool: _Pool) -> Places:
+def _descended(start: GridIndex, price: float, level: float, pool: _Pool) -> GridIndex:
     """Where no single threshold makes the cost with a price on the measure lower."""
-    places, before = dict(start), dict[Key, int]()
+    grid_index, before = dict(start), dict[Key, int]()
     unit, here = 0.0, np.inf
     for _ in range(_MOST_TURNS):
-        if before == places:
+        if before == grid_index:
             break
-        before = dict(places)
-        for way in pool.surface.ways:
-            line = pool.add(places, way)
+        before = dict(grid_index)
+        for axis in pool.threshold_grid.axes:
+            line = pool.add(grid_index, axis)
             unit = unit or float(line.costs[np.isfinite(line.costs)].max()) / (1 - level)
             aims = line.costs - price * unit * line.values
             if aims.min() < here:
                 here = float(aims.min())
-                places = pool.surface.moved(places, way, int(aims.argmin()))
-    return places
+                grid_index = pool.threshold_grid.moved(grid_index, axis, int(aims.argmin()))
+    return grid_index
 
 
-def _pairs(places: Places, pool: _Pool) -> None:
+def _pairs(grid_index: GridIndex, pool: _Pool) -> None:
     """Every threshold moved a little, and for each move every other one to all its values."""
-    for key, grid in pool.surface.grids.items():
+    for key, grid in pool.threshold_grid.grids.items():
         for nudge in _NUDGES:
-            moved = places | {key: int(np.clip(places[key] + nudge, 0, grid.size - 1))}
-            for other in pool.surface.ways:
-                if other != key and (other in pool.surface.grids or other[0] != key[0]):
+            moved = grid_index | {key: int(np.clip(grid_index[key] + nudge, 0, grid.size - 1))}
+            for other in pool.threshold_grid.axes:
+                if other != key and (other in pool.threshold_grid.grids or other[0] != key[0]):
                     pool.add(moved, other)
 
 

@@ -20,13 +20,13 @@ from cascade.evaluation.metrics import Figure, counted
 from cascade.evaluation.prior_fit import with_prior
 from cascade.evaluation.replay import Outcome, Prices, Replay, Thresholds, deciding, own_thresholds
 from cascade.evaluation.scored import Key, ScoredTasks
-from cascade.evaluation.targets import Array, Gauge, Measure, Unit, figure_of
+from cascade.evaluation.targets import Array, Metric, TaskMetric, Unit, figure_of
 from cascade.profile import Prior
 from cascade.stages import LOWER, UPPER
 from cascade.tree import Cascade
 from cascade.tuning.pareto import Advance, best_of_each_level
 from cascade.tuning.risk import betting_ps, fixed_sequence, tasks_needed
-from cascade.tuning.surface import LEAST, Cost, Objective, Surface, free_keys, keeps_on_yes, safest
+from cascade.tuning.threshold_grid import LEAST, Cost, Objective, ThresholdGrid, free_keys, keeps_on_yes, safest
 
 _N_HALVINGS = 20
 
@@ -87,12 +87,12 @@ _SEARCHING = 0.6  # share of the time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class TuningTarget:
     """What thresholds are asked to do.
 
     Attributes:
         level: The least mean that is guaranteed, in (0, 1).
-        measure: Of what.
+        metric: Of what.
         unit: What the mean is over.
         delta: The chance that the guarantee may be wrong, in (0, 1).
         cost: What is made small under it; None for misses under a precision, and calls otherwise.
@@ -103,7 +103,7 @@ class Wish:
     """
 
     level: float
-    measure: Measure = Measure.RECALL
+    metric: Metric = Metric.RECALL
     unit: Unit = Unit.TASK
     delta: float = 0.05
     cost: Cost | None = None
@@ -128,12 +128,12 @@ class Wish:
     @property
     def figure(self) -> Figure:
         """The name of what is guaranteed."""
-        return figure_of(self.measure, self.unit)
+        return figure_of(self.metric, self.unit)
 
     @property
     def minimised(self) -> Cost:
         """The cost that is made small."""
-        return self.cost or (Cost.MISSES if self.measure is Measure.PRECISION else Cost.CALLS)
+        return self.cost or (Cost.MISSES if self.metric is Metric.PRECISION else Cost.CALLS)
 
     @property
     def objective(self) -> Objective:
@@ -143,7 +143,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tuned:
+class TuningResult:
     """Thresholds that carry a guarantee.
 
     Attributes:
@@ -175,17 +175,17 @@ class Tuned:
 def tune(
     cascade: Cascade,
     scored: ScoredTasks,
-    wish: Wish,
+    target: TuningTarget,
     seed: int = _SEED,
     prices: Prices | None = None,
     advance: Advance = lambda _: None,
-) -> Tuned:
+) -> TuningResult:
     """The cheapest certified thresholds.
 
     Args:
         cascade: Its own thresholds stay where the measure does not depend on them.
         scored: Labelled tasks.
-        wish: The guarantee.
+        target: The guarantee.
         seed: Decides which tasks are searched and which are tested, and their order.
         prices: What an item costs, where latency is made small.
         advance: Told of the share of the work that is done.
@@ -194,7 +194,7 @@ def tune(
         InputError: There are too few tasks for the guarantee (it says how many are needed), nothing can be tuned, or
             no thresholds pass.
     """
-    free = free_keys(cascade, wish.measure)
+    free = free_keys(cascade, target.metric)
     if not free:
         msg = f"Cascade {cascade.name!r} drops nothing, so its recall is 1 at any thresholds. Nothing can be tuned."
         raise InputError(msg)
@@ -204,64 +204,64 @@ def tune(
             "that have something to find."
         )
         raise InputError(msg)
-    gauge = Gauge(cascade, scored, wish.measure, wish.unit)
-    is_single = len(free) == 1 and wish.measure is Measure.RECALL
+    task_metric = TaskMetric(cascade, scored, target.metric, target.unit)
+    is_single = len(free) == 1 and target.metric is Metric.RECALL
     share = 0.0 if is_single else min(_MOST_SHARE, _SHARE + _SHARE_EACH * len(free))
-    searched, tested = _parts(gauge, scored, share, wish, np.random.default_rng(seed))
+    searched, tested = _parts(task_metric, scored, share, target, np.random.default_rng(seed))
     path, variances, before = _values_of_one(cascade, free[0]), None, None
     if not is_single:
         cascade, priors = with_prior(cascade, searched)
         before = Replay(cascade, searched, priors, prices)
-        path, variances = _laid(before, free, wish, gauge, lambda done: advance(_SEARCHING * done))
+        path, variances = _laid(before, free, target, task_metric, lambda done: advance(_SEARCHING * done))
     replay = Replay(cascade, tested, prices=prices)
-    test = Gauge(cascade, tested, wish.measure, wish.unit)
-    tester = _Tester(replay=replay, gauge=test, wish=wish, largest=gauge.largest)
+    test = TaskMetric(cascade, tested, target.metric, target.unit)
+    tester = _Tester(replay=replay, task_metric=test, target=target, largest=task_metric.largest)
     at, p_value = tester.last_that_passes(path, variances, lambda done: advance(_SEARCHING + (1 - _SEARCHING) * done))
     held_out = replay.outcome(path[at])
-    if wish.measure is Measure.PRECISION and held_out.misses == 1:
+    if target.metric is Metric.PRECISION and held_out.misses == 1:
         msg = (
-            f"What was found for a {wish.figure.words} of {wish.level:g} keeps nothing, and that helps nobody. Make "
+            f"What was found for a {target.figure.words} of {target.level:g} keeps nothing, and that helps nobody. Make "
             "misses small, give more labelled tasks, or a lower precision."
         )
         raise InputError(msg)
     named = {name for name, _ in free}
-    return Tuned(
+    return TuningResult(
         thresholds=path[at],
         fixed=tuple(stage.name for stage in cascade.stages if stage.name not in named),
         p_value=p_value,
-        n_searched=gauge.n_tasks - test.n_tasks,
+        n_searched=task_metric.n_tasks - test.n_tasks,
         n_held_out=test.n_tasks,
-        n_left_out=scored.n_tasks - gauge.n_tasks,
-        largest=gauge.largest,
+        n_left_out=scored.n_tasks - task_metric.n_tasks,
+        largest=task_metric.largest,
         held_out=held_out,
         per_stage=stage_by_stage(before or replay, replay, held_out.recall_per_task)
-        if wish.measure is Measure.RECALL
+        if target.metric is Metric.RECALL
         else None,
         prior=cascade.prior_stage.prior if cascade.prior_stage is not None else None,
     )
 
 
 def _parts(
-    gauge: Gauge, scored: ScoredTasks, share: float, wish: Wish, rng: np.random.Generator
+    task_metric: TaskMetric, scored: ScoredTasks, share: float, target: TuningTarget, rng: np.random.Generator
 ) -> tuple[ScoredTasks, ScoredTasks]:
     """The tasks to search, and those to test, each in an order by chance; with no share to search, all are tested."""
-    n_needed = tasks_needed(wish.level, wish.delta)
-    n_searched = min(math.ceil(share * gauge.n_tasks), _MOST_SEARCHED)
-    if gauge.n_tasks - n_searched < n_needed:
-        told = "something to find" if wish.measure is Measure.RECALL else "items"
+    n_needed = tasks_needed(target.level, target.delta)
+    n_searched = min(math.ceil(share * task_metric.n_tasks), _MOST_SEARCHED)
+    if task_metric.n_tasks - n_searched < n_needed:
+        told = "something to find" if target.metric is Metric.RECALL else "items"
         searched = f"a share of {share:.2g} of them is searched, and " if share else ""
         msg = (
-            f"{counted(gauge.n_tasks, 'task has', 'tasks have')} {told}; a {wish.figure.words} of {wish.level:g} at "
-            f"delta {wish.delta:g} needs at least {math.ceil(n_needed / (1 - share))}: {searched}{n_needed} must be "
+            f"{counted(task_metric.n_tasks, 'task has', 'tasks have')} {told}; a {target.figure.words} of {target.level:g} at "
+            f"delta {target.delta:g} needs at least {math.ceil(n_needed / (1 - share))}: {searched}{n_needed} must be "
             "tested even if nothing is lost. "
-            f"Give more labelled tasks, or a lower {wish.figure.words}, or a larger delta; or choose without a "
+            f"Give more labelled tasks, or a lower {target.figure.words}, or a larger delta; or choose without a "
             "guarantee by `cascade tune --fallback`."
         )
         raise InputError(msg)
-    order = rng.permutation(gauge.chosen)
+    order = rng.permutation(task_metric.chosen)
     # Tasks that the measure leaves out cost calls as well, so they are shared out, but never tested.
-    rest = rng.permutation(np.setdiff1d(np.arange(scored.n_tasks), gauge.chosen))
-    n_rest = math.ceil(rest.size * n_searched / max(gauge.n_tasks, 1))
+    rest = rng.permutation(np.setdiff1d(np.arange(scored.n_tasks), task_metric.chosen))
+    n_rest = math.ceil(rest.size * n_searched / max(task_metric.n_tasks, 1))
     return (
         scored.take(np.concatenate((order[:n_searched], rest[:n_rest]))),
         scored.take(np.concatenate((order[n_searched:], rest[n_rest:]))),
@@ -279,26 +279,26 @@ def _values_of_one(cascade: Cascade, key: Key) -> list[dict[Key, float]]:
 
 
 def _laid(
-    replay: Replay, free: list[Key], wish: Wish, gauge: Gauge, advance: Advance
+    replay: Replay, free: list[Key], target: TuningTarget, task_metric: TaskMetric, advance: Advance
 ) -> tuple[list[dict[Key, float]], list[float]]:
     """The path, and what losses are thought to vary by at each vector of it."""
-    cascade, here = replay.cascade, Gauge(replay.cascade, replay.scored, wish.measure, wish.unit)
+    cascade, here = replay.cascade, TaskMetric(replay.cascade, replay.scored, target.metric, target.unit)
     own = own_thresholds(cascade)
-    surface = Surface(replay, here, wish.objective, own, free)
-    spread = math.sqrt(wish.level * (1 - wish.level) / (gauge.n_tasks - here.n_tasks)) / 2
+    threshold_grid = ThresholdGrid(replay, here, target.objective, own, free)
+    spread = math.sqrt(target.level * (1 - target.level) / (task_metric.n_tasks - here.n_tasks)) / 2
     safe = own | {key: safest(cascade, key) for key in free}
-    starts = [surface.nearest(safe), surface.nearest(own)]
-    values, places = best_of_each_level(surface, starts, wish.level, spread, advance)
-    if values[0] < wish.level:
+    starts = [threshold_grid.nearest(safe), threshold_grid.nearest(own)]
+    values, places = best_of_each_level(threshold_grid, starts, target.level, spread, advance)
+    if values[0] < target.level:
         msg = (
-            f"No thresholds reach a {wish.figure.words} of {wish.level:g}: the best on {counted(here.n_tasks, 'task')} "
-            f"that could be searched is {values[0]:.3f}. Give a lower {wish.figure.words}, or better questions."
+            f"No thresholds reach a {target.figure.words} of {target.level:g}: the best on {counted(here.n_tasks, 'task')} "
+            f"that could be searched is {values[0]:.3f}. Give a lower {target.figure.words}, or better questions."
         )
         raise InputError(msg)
-    path = [surface.at(place) for place in places]
-    if wish.measure is Measure.RECALL:
+    path = [threshold_grid.at(place) for place in places]
+    if target.metric is Metric.RECALL:
         path.insert(0, safe)
-    losses = (here.losses(here.counts(replay.labels(vector)), wish.level, gauge.largest) for vector in path)
+    losses = (here.losses(here.counts(replay.labels(vector)), target.level, task_metric.largest) for vector in path)
     return path, [float(loss.var()) for loss in losses]
 
 
@@ -308,14 +308,14 @@ class _Tester:
 
     Attributes:
         replay: The tasks.
-        gauge: What is measured on them.
-        wish: The guarantee.
+        task_metric: What is measured on them.
+        target: The guarantee.
         largest: The most rows of one task.
     """
 
     replay: Replay
-    gauge: Gauge
-    wish: Wish
+    task_metric: TaskMetric
+    target: TuningTarget
     largest: int
 
     def last_that_passes(
@@ -330,30 +330,30 @@ class _Tester:
         for start in range(0, len(path), _BLOCK):
             losses = np.stack([self._losses(vector) for vector in path[start : start + _BLOCK]])
             thought = np.array(variances[start : start + _BLOCK]) if variances is not None else None
-            found += betting_ps(losses, 1 - self.wish.level, self.wish.delta, thought).tolist()
+            found += betting_ps(losses, 1 - self.target.level, self.target.delta, thought).tolist()
             advance(min(1.0, (start + _BLOCK) / len(path)))
-            if found[-1] > self.wish.delta:
+            if found[-1] > self.target.delta:
                 break
-        n_passed = fixed_sequence(found, self.wish.delta)
+        n_passed = fixed_sequence(found, self.target.delta)
         if not n_passed:
             self._refuse(found[0], self._losses(path[0]))
         advance(1.0)
         return n_passed - 1, found[n_passed - 1]
 
     def _losses(self, vector: Thresholds) -> Array:
-        counts = self.gauge.counts(self.replay.labels(vector))
-        return np.asarray(self.gauge.losses(counts, self.wish.level, self.largest)[:, 0])
+        counts = self.task_metric.counts(self.replay.labels(vector))
+        return np.asarray(self.task_metric.losses(counts, self.target.level, self.largest)[:, 0])
 
     def _refuse(self, p_value: float, losses: Array) -> NoReturn:
         """Say what fails, and how many tasks would do if they were like these."""
-        wish, spare = self.wish, 1 - self.wish.level - float(losses.mean())
+        target, spare = self.target, 1 - self.target.level - float(losses.mean())
         more = "Give"
         if spare > 0:
-            needed = math.ceil(2 * math.log(1 / wish.delta) * float(losses.var()) / spare**2)
+            needed = math.ceil(2 * math.log(1 / target.delta) * float(losses.var()) / spare**2)
             more = f"About {max(needed, losses.size + 1):,} tasks held out would do if they were like these; give"
         msg = (
-            f"Not even the safest thresholds reach a {wish.figure.words} of {wish.level:g} on "
-            f"{counted(losses.size, 'task')} held out (p-value {p_value:.3g}, allowed {wish.delta:g}). {more} more "
-            f"labelled tasks, or a lower {wish.figure.words}."
+            f"Not even the safest thresholds reach a {target.figure.words} of {target.level:g} on "
+            f"{counted(losses.size, 'task')} held out (p-value {p_value:.3g}, allowed {target.delta:g}). {more} more "
+            f"labelled tasks, or a lower {target.figure.words}."
         )
         raise InputError(msg)

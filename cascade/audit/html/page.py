@@ -26,7 +26,7 @@ from cascade.audit.html.chart import Chart, Table
 from cascade.audit.html.error_slices import error_slices
 from cascade.audit.html.examples import worst_examples
 from cascade.audit.html.palette import DARK, LIGHT
-from cascade.audit.html.pareto import fronts
+from cascade.audit.html.pareto import pareto_fronts
 from cascade.audit.html.png import write_pngs
 from cascade.audit.html.reliability import Reliability, reliabilities
 from cascade.audit.html.subject import Subject
@@ -142,7 +142,7 @@ def page_origin(path: Path) -> Origin | None:
 
 
 def _sections(subject: Subject, calibrations: Sequence[Reliability], known: Known) -> list[Section]:
-    costs = [*fronts(subject, known.guaranteed_recall), anytime(subject)]
+    costs = [*pareto_fronts(subject, known.guaranteed_recall), anytime(subject)]
     if known.anytime:
         costs.append(budgets(known.anytime))
     parts = (

@@ -10,9 +10,9 @@ from cascade.audit.html.chart import Axis, Chart, Dots, Line, Mark, Table, Tone
 from cascade.audit.html.subject import Subject
 from cascade.evaluation.metrics import Figure
 from cascade.evaluation.replay import Outcome, deciding, own_thresholds
-from cascade.evaluation.targets import Gauge, Measure
+from cascade.evaluation.targets import Metric, TaskMetric
 from cascade.tuning.pareto import best_of_each_level
-from cascade.tuning.surface import Cost, Objective, Surface, free_keys, safest
+from cascade.tuning.threshold_grid import Cost, Objective, ThresholdGrid, free_keys, safest
 
 _RECALL = Figure.RECALL_PER_TASK.words
 _LOWEST = 0.5  # recall down to which the front is searched
@@ -21,7 +21,7 @@ _MOST_POINTS = 40
 _WORDS = {Cost.CALLS: ("calls", "calls per item"), Cost.FALSE_POSITIVES: ("false alarms", "false positives per item")}
 
 
-def fronts(subject: Subject, guaranteed: float | None = None) -> list[Chart]:
+def pareto_fronts(subject: Subject, guaranteed: float | None = None) -> list[Chart]:
     """The front of each cost that thresholds change; none where they decide nothing or nothing matters.
 
     Args:
@@ -78,13 +78,13 @@ def _of(cost: Cost, outcome: Outcome) -> float:
 def _front(subject: Subject, cost: Cost) -> list[Outcome]:
     """Outcomes of the searched path, from cheap to dear, each better than the one before."""
     cascade, measured = subject.cascade, subject.run
-    own, free = own_thresholds(cascade), free_keys(cascade, Measure.RECALL)
-    gauge = Gauge(cascade, subject.scored, Measure.RECALL)
-    surface = Surface(measured, gauge, Objective(cost), own, free)
-    starts = [surface.nearest(own | {key: safest(cascade, key) for key in free}), surface.nearest(own)]
-    _, path = best_of_each_level(surface, starts, _LOWEST, _SPREAD)
+    own, free = own_thresholds(cascade), free_keys(cascade, Metric.RECALL)
+    task_metric = TaskMetric(cascade, subject.scored, Metric.RECALL)
+    threshold_grid = ThresholdGrid(measured, task_metric, Objective(cost), own, free)
+    starts = [threshold_grid.nearest(own | {key: safest(cascade, key) for key in free}), threshold_grid.nearest(own)]
+    _, path = best_of_each_level(threshold_grid, starts, _LOWEST, _SPREAD)
     chosen = np.unique(np.linspace(0, len(path) - 1, _MOST_POINTS).round().astype(int))
-    outcomes = [measured.outcome(surface.at(path[at])) for at in chosen]
+    outcomes = [measured.outcome(threshold_grid.at(path[at])) for at in chosen]
     found: list[Outcome] = []
     for outcome in sorted(outcomes, key=lambda each: (_of(cost, each), -each.recall_per_task)):
         if not found or outcome.recall_per_task > found[-1].recall_per_task:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cascade.evaluation.replay import Bools, Replay, Thresholds, Walk, deciding, parting
 from cascade.evaluation.scored import Key
-from cascade.evaluation.targets import Array, Gauge, Labels, Measure
+from cascade.evaluation.targets import Array, Labels, Metric, TaskMetric
 from cascade.stages import LOWER, UPPER, Combine, Stage, Target
 from cascade.tree import Cascade
 
@@ -31,7 +31,7 @@ Codes = NDArray[np.intp]
 _BOTH = "both"
 """The two thresholds of a prior stage moved as one: it settles everything, and no question comes first."""
 
-Places = dict[Key, int]
+GridIndex = dict[Key, int]
 """Threshold -> its place in its grid."""
 
 
@@ -96,9 +96,9 @@ class Line:
     costs: Array
 
 
-def free_keys(cascade: Cascade, measure: Measure) -> list[Key]:
+def free_keys(cascade: Cascade, metric: Metric) -> list[Key]:
     """The thresholds that a measure depends on, those of the prior stage last."""
-    stages = parting(cascade) if measure is Measure.MACRO_F1 else deciding(cascade)
+    stages = parting(cascade) if metric is Metric.MACRO_F1 else deciding(cascade)
     prior = cascade.prior_stage
     ends = [(prior.name, LOWER), (prior.name, UPPER)] if prior is not None else []
     return [(stage.name, tier) for stage in stages for tier in stage.questions] + ends
@@ -106,10 +106,10 @@ def free_keys(cascade: Cascade, measure: Measure) -> list[Key]:
 
 def keeps_on_yes(cascade: Cascade, stage: Stage) -> bool:
     """Whether yes is the side on which more of the leaves are kept."""
-    ways = {label: cascade.n_ways(label) for label in cascade.labels}
+    axes = {label: cascade.n_ways(label) for label in cascade.labels}
 
     def dropped(target: Target) -> float:
-        return ways[cascade.dropped][target] / sum(to_label[target] for to_label in ways.values())
+        return axes[cascade.dropped][target] / sum(to_label[target] for to_label in axes.values())
 
     return dropped(stage.yes) <= dropped(stage.no)
 
@@ -121,12 +121,12 @@ def safest(cascade: Cascade, key: Key) -> float:
     return LEAST if keeps_on_yes(cascade, cascade.stage(key[0])) else 1 - LEAST
 
 
-class Surface:
+class ThresholdGrid:
     """What free thresholds come to on scored tasks.
 
     Args:
         replay: The tasks.
-        gauge: What is measured.
+        task_metric: What is measured.
         objective: What is made small.
         fixed: All thresholds; those that are not free stay.
         free: Thresholds that may change.
@@ -136,57 +136,59 @@ class Surface:
         ways: What can be moved: each free threshold, and those of a prior stage as one.
     """
 
-    def __init__(self, replay: Replay, gauge: Gauge, objective: Objective, fixed: Thresholds, free: list[Key]) -> None:
-        self._replay, self._gauge, self._objective, self._fixed = replay, gauge, objective, fixed
+    def __init__(
+        self, replay: Replay, task_metric: TaskMetric, objective: Objective, fixed: Thresholds, free: list[Key]
+    ) -> None:
+        self._replay, self._task_metric, self._objective, self._fixed = replay, task_metric, objective, fixed
         prior = replay.cascade.prior_stage
         self._prior = prior.name if prior is not None else None
         self.grids = {key: self._grid(key) for key in free}
         is_moved = self._prior is not None and (self._prior, LOWER) in free
-        self.ways = [*free, *([(self._prior, _BOTH)] if self._prior is not None and is_moved else [])]
+        self.axes = [*free, *([(self._prior, _BOTH)] if self._prior is not None and is_moved else [])]
         self._codes = {key: _codes(self._p(key), self.grids[key]) for key in free}
         is_timed = objective.cost is Cost.LATENCY
         self._own = replay.ms() if is_timed else replay.calls()
         self._entry = replay.prices.item if is_timed else 0.0
 
-    def at(self, places: Places) -> dict[Key, float]:
+    def at(self, grid_index: GridIndex) -> dict[Key, float]:
         """All thresholds, with those that are free at these places."""
-        return {**self._fixed, **{key: float(self.grids[key][place]) for key, place in places.items()}}
+        return {**self._fixed, **{key: float(self.grids[key][place]) for key, place in grid_index.items()}}
 
-    def nearest(self, thresholds: Thresholds) -> Places:
+    def nearest(self, thresholds: Thresholds) -> GridIndex:
         """The places that are closest to some thresholds."""
         return {key: int(np.abs(grid - thresholds[key]).argmin()) for key, grid in self.grids.items()}
 
-    def moved(self, places: Places, way: Key, place: int) -> Places:
+    def moved(self, grid_index: GridIndex, axis: Key, place: int) -> GridIndex:
         """Places with one way gone to some place."""
-        if way == (self._prior, _BOTH):
-            return places | {(way[0], LOWER): place, (way[0], UPPER): place}
-        return places | {way: place}
+        if axis == (self._prior, _BOTH):
+            return grid_index | {(axis[0], LOWER): place, (axis[0], UPPER): place}
+        return grid_index | {axis: place}
 
-    def line(self, places: Places, way: Key) -> Line:
+    def line(self, grid_index: GridIndex, axis: Key) -> Line:
         """Every place of one way, the other thresholds where they are."""
-        key = (way[0], LOWER) if way == (self._prior, _BOTH) else way
-        thresholds, grid = self.at(places), self.grids[key]
-        above, below, codes = self._sides(thresholds, way)
+        key = (axis[0], LOWER) if axis == (self._prior, _BOTH) else axis
+        thresholds, grid = self.at(grid_index), self.grids[key]
+        above, below, codes = self._sides(thresholds, axis)
         counts = self._counts(above.labels, below.labels, codes, grid.size)
         costs = self._objective.of_rows(self._replay, below)
         gain = self._objective.of_rows(self._replay, above) - costs
         total = costs.mean() + _from_above(np.bincount(codes, gain, grid.size + 1)) / codes.size
-        if self._prior is not None and way == key:
+        if self._prior is not None and axis == key:
             lower, upper = (
                 grid if key == (self._prior, end) else thresholds[self._prior, end] for end in (LOWER, UPPER)
             )
             total = np.where(np.less_equal(lower, upper), total, np.inf)
-        return Line(self._gauge.means(counts), total)
+        return Line(self._task_metric.means(counts), total)
 
     def _counts(self, above: Labels, below: Labels, codes: Codes, size: int) -> list[Array]:
         """The gauge's parts, by task and value: what they are below, and for values up to a row's p what differs."""
-        gauge, found = self._gauge, []
-        base = gauge.counts(below)
-        rows = np.flatnonzero(above[gauge.rows] != below[gauge.rows])
-        cells = gauge.task[rows] * (size + 1) + codes[gauge.rows[rows]]
-        for high, low, count in zip(gauge.parts(above), gauge.parts(below), base, strict=True):
+        task_metric, found = self._task_metric, []
+        base = task_metric.counts(below)
+        rows = np.flatnonzero(above[task_metric.rows] != below[task_metric.rows])
+        cells = task_metric.task[rows] * (size + 1) + codes[task_metric.rows[rows]]
+        for high, low, count in zip(task_metric.parts(above), task_metric.parts(below), base, strict=True):
             change = high[rows].astype(float) - low[rows]
-            table = np.bincount(cells, change, gauge.n_tasks * (size + 1)).reshape(gauge.n_tasks, size + 1)
+            table = np.bincount(cells, change, task_metric.n_tasks * (size + 1)).reshape(task_metric.n_tasks, size + 1)
             found.append(np.asarray(count + _from_above(table)))
         return found
 
