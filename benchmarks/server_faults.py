@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from benchmarks.script import count, fraction, run_script
-from benchmarks.wire_server import PASSING, Fault, Script, WireServer
+from benchmarks.wire_server import PASSING, Fault, Script, ScriptedServer
 from cascade import Config, Engine, Item, Report, Status
 
 RATE, IN_FLIGHT = 400, 16
@@ -107,7 +107,7 @@ def serve(connection: Connection, share: float) -> None:
     script.p = lambda _, prompt: 0.9 if zlib.crc32(prompt.encode()) % 2 else 0.1
     plan = [rng.choice(PASSING) if rng.random() < share else Fault.NONE for _ in range(100_000)]
     script.fault = lambda number: plan[number % len(plan)]
-    with WireServer(script) as server:
+    with ScriptedServer(script) as server:
         connection.send(server.url)
         connection.recv()
         connection.send(Seen(server.arrivals, server.most_in_flight, server.faults))

@@ -133,7 +133,7 @@ class Script:
         return {"model": f"{body.get('model')}-1.0", "answers": answers, "usage": {"input_tokens": 100}}
 
 
-class WireServer:
+class ScriptedServer:
     """A running server; use it as a context manager.
 
     Args:

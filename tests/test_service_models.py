@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.wire_server import Script, WireServer
+from benchmarks.wire_server import Script, ScriptedServer
 from cascade import BASE, ConfigError, Engine, ScriptedBackend
 from cascade.engine.engine import EngineSettings
 from cascade.service.app import make_app
@@ -72,7 +72,7 @@ def test_without_a_model_in_this_process_there_is_no_base(tmp_path: Path) -> Non
 
     names = ("one", "two", "three")
     adapters = "\n".join(f'{name} = {{ server = "far", name = "{name}" }}' for name in names)
-    with WireServer(Script(p=p_yes, adapters=names)) as server:
+    with ScriptedServer(Script(p=p_yes, adapters=names)) as server:
         opened = config(tmp_path, f'kind = "llama-server"\nurl = "{server.url}"', adapters=adapters)
         with Engine.open(opened) as engine:
             talk()

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.wire_server import Script, WireServer
+from benchmarks.wire_server import Script, ScriptedServer
 from cascade import Config, Engine, read_config
 from cascade.config.lock import questions_at_hand
 from cascade.config.profile import MadeForConfig, PriorConfig
@@ -144,7 +144,7 @@ def _samples(client: httpx.Client) -> dict[str, float]:
 def test_a_prior_stage_here_then_questions_here_and_on_a_server(config: Config) -> None:
     """One cascade: evidence settles some, the model of this process asks some, a server the rest; the lock holds."""
     script = Script(p=lambda *_: 0.75, adapters=("far-primary",), owner="vllm")
-    with WireServer(script) as server:
+    with ScriptedServer(script) as server:
         table = config.model_dump(exclude_none=True, exclude_unset=True)
         served = {"primary": {"server": "gpu", "name": "far-primary"}}
         servers = {"gpu": {"kind": "completions", "url": server.url}}

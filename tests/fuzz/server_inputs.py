@@ -13,27 +13,27 @@ from hypothesis.strategies import DrawFn
 from benchmarks.wire_server import Script
 from cascade import Item, Task
 from cascade.backends.base import Probe
-from cascade.backends.servers.api import MalformedError, Peer, Prompts
-from cascade.backends.servers.completions import CompletionsWire
-from cascade.backends.servers.llama_server import LlamaServerWire
+from cascade.backends.servers.api import MalformedError, Prompts, ServerSetup
+from cascade.backends.servers.completions import CompletionsApi
+from cascade.backends.servers.llama_server import LlamaServerApi
 from cascade.backends.servers.open import TextTokenizer
-from cascade.backends.servers.system_one import SystemOneWire
+from cascade.backends.servers.system_one import SystemOneApi
 from cascade.config.servers import ServedConfig, ServerConfig
 from cascade.prompt import PromptBuilder, prompt_format
 from tests.fuzz.damage import damaged_tree
 from tests.fuzz.target import Files, Target
 
-_WIRES: dict[str, Any] = {
-    "llama-server": LlamaServerWire,
-    "completions": CompletionsWire,
-    "systemone": SystemOneWire,
+_APIS: dict[str, Any] = {
+    "llama-server": LlamaServerApi,
+    "completions": CompletionsApi,
+    "systemone": SystemOneApi,
 }
 _OWNERS = {"llama-server": "llamacpp", "completions": "vllm", "systemone": "me"}
 _PATHS = ("/v1/models", "/props", "/lora-adapters")
 
 
-def _peer(kind: str) -> Peer:
-    return Peer(
+def _peer(kind: str) -> ServerSetup:
+    return ServerSetup(
         name="far",
         config=ServerConfig.model_validate({"kind": kind, "url": "http://127.0.0.1:9"}),
         adapters={"one": ServedConfig(server="far", name="one"), "base": ServedConfig(server="far")},
@@ -50,13 +50,13 @@ def _probe() -> Probe:
 @st.composite
 def _answers(draw: DrawFn) -> Files:
     """Every answer of a server, one of them damaged."""
-    kind = draw(st.sampled_from(sorted(_WIRES)))
+    kind = draw(st.sampled_from(sorted(_APIS)))
     script = Script(p=lambda *_: 0.25, adapters=("one", "two"), owner=_OWNERS[kind], invocation=(7, 8))
     answers = {path: script.answer(path, None) for path in _PATHS}
     answers |= {text: script.answer("/tokenize", {"content": text}) for text in ("yes", "no")}
-    wire = _WIRES[kind](_peer(kind))
-    wire.look(lambda path, body=None: script.answer(path, body))
-    (ask,) = wire.asks([_probe()])
+    api = _APIS[kind](_peer(kind))
+    api.fetch_info(lambda path, body=None: script.answer(path, body))
+    (ask,) = api.asks([_probe()])
     answers["answer"] = script.answer(ask.path, ask.body)
     chosen = draw(st.sampled_from(["answer", "answer", *answers]))
     answers[chosen] = draw(damaged_tree(answers[chosen]))
@@ -71,11 +71,11 @@ def take_answers(folder: Path) -> bool:
     def call(path: str, body: Any = None) -> Any:
         return answers[body.get("content") or body.get("prompt") if body else path]
 
-    wire = _WIRES[file.stem](_peer(file.stem))
+    api = _APIS[file.stem](_peer(file.stem))
     try:
-        served = wire.look(call)
-        (ask,) = wire.asks([_probe()])
-        answer = wire.read(ask, answers["answer"])
+        served = api.fetch_info(call)
+        (ask,) = api.asks([_probe()])
+        answer = api.read(ask, answers["answer"])
     except MalformedError:
         return False
     assert isinstance(served.model, str)

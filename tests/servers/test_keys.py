@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.wire_server import Fault, Script, WireServer
+from benchmarks.wire_server import Fault, Script, ScriptedServer
 from cascade import CascadeError, ConfigError, Engine
 from cascade.backends.servers.http import Key, read_key
 from cascade.config.servers import ServerConfig
@@ -33,7 +33,7 @@ def test_a_key_is_sent_and_never_shown(
     script = Script(adapters=("one", "two"), fault=lambda _: fault, echo="authorization")
     keys = f'kind = "llama-server"\nkey_env = "{variable}"\nattempts = 2'
     told = []
-    with caplog.at_level(logging.DEBUG), WireServer(script) as server:
+    with caplog.at_level(logging.DEBUG), ScriptedServer(script) as server:
         opened = config(tmp_path, f'{keys}\nurl = "{server.url}"')
         with Engine.open(opened) as engine:
             try:
@@ -48,7 +48,7 @@ def test_a_key_is_sent_and_never_shown(
 
 def test_a_refused_key_is_not_repeated(variable: str, tmp_path: Path) -> None:
     """A server that cannot be opened with the key is named, without it."""
-    with WireServer(Script(adapters=("one",))) as server:
+    with ScriptedServer(Script(adapters=("one",))) as server:
         opened = config(tmp_path, f'kind = "llama-server"\nurl = "{server.url}"\nkey_env = "{variable}"')
         with pytest.raises(CascadeError) as found:
             Engine.open(opened)

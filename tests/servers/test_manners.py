@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.wire_server import PASSING, Fault, Script, WireServer
+from benchmarks.wire_server import PASSING, Fault, Script, ScriptedServer
 from cascade import ClosedError, Config, Engine, ServerError, Status
 from cascade.backends.servers.http import LONGEST_QUIET_S, retry_after
-from cascade.backends.servers.retries import TRIPS_AT, Breaker, DownError
+from cascade.backends.servers.retries import TRIPS_AT, CircuitBreaker, ServerDownError
 from tests.asyncs import run
 from tests.servers.configs import LABELS, config, items, labels, p_yes
 
 KINDS = ("llama-server", "completions", "systemone")
 
 
-def far(folder: Path, server: WireServer, keys: str = "", kind: str = "llama-server") -> Config:
+def far(folder: Path, server: ScriptedServer, keys: str = "", kind: str = "llama-server") -> Config:
     """A config whose adapters are on a server."""
     return config(folder, f'kind = "{kind}"\nurl = "{server.url}"\n{keys}')
 
@@ -34,7 +34,7 @@ def test_what_fails_is_asked_again(fault: Fault, kind: str, tmp_path: Path) -> N
     """A request that fails once, in whatever way, is answered the second time; nothing is mistaken for an answer."""
     script = Script(p=p_yes, adapters=("one", "two"), owner="llamacpp" if kind == "llama-server" else "vllm")
     script.fault = lambda number: fault if number % 4 == 0 else Fault.NONE
-    with WireServer(script) as server:
+    with ScriptedServer(script) as server:
         with Engine.open(far(tmp_path, server, "timeout_s = 0.3\nin_flight = 2\nattempts = 12", kind)) as engine:
             report = engine.classify("fix it", items(6), "files")
         assert server.faults[fault] >= 2
@@ -47,7 +47,7 @@ def test_limits_are_kept(tmp_path: Path) -> None:
     rate, in_flight = 50, 3
     script = Script(p=p_yes, adapters=("one", "two"), owner="vllm", pause_s=0.01)
     script.fault = lambda number: (Fault.NONE, Fault.ERROR, Fault.NONE, Fault.NONE, Fault.STALL)[number % 5]
-    with WireServer(script) as server:
+    with ScriptedServer(script) as server:
         keys = f"starts_per_second = {rate}\nin_flight = {in_flight}\ntimeout_s = 0.25\nattempts = 20"
         with Engine.open(far(tmp_path, server, keys, "completions")) as engine:
             report = engine.classify("fix it", items(45), "files")
@@ -65,7 +65,7 @@ def test_a_busy_server_is_left_alone(*, is_date: bool, tmp_path: Path) -> None:
     """Nothing is asked before the time that Retry-After names, in seconds or as a date."""
     script = Script(p=p_yes, adapters=("one", "two"))
     script.fault = lambda number: Fault.BUSY if number == 0 else Fault.NONE
-    with WireServer(script) as server:
+    with ScriptedServer(script) as server:
         wanted_s = 0.9 if is_date else 0.4  # dates have whole seconds
         script.retry_after = (lambda: formatdate(time.time() + 2, usegmt=True)) if is_date else (lambda: "0.4")
         with Engine.open(far(tmp_path, server, "in_flight = 1")) as engine:
@@ -79,7 +79,7 @@ def test_a_busy_server_is_left_alone(*, is_date: bool, tmp_path: Path) -> None:
 def test_a_server_that_is_busy_for_long_is_not_waited_for(budget: float | None, tmp_path: Path) -> None:
     """A Retry-After beyond what anybody waits ends the items at once, with the cause and a budget's status."""
     script = Script(p=p_yes, adapters=("one", "two"), fault=lambda _: Fault.BUSY, retry_after=lambda: "600")
-    with WireServer(script) as server, Engine.open(far(tmp_path, server)) as engine:
+    with ScriptedServer(script) as server, Engine.open(far(tmp_path, server)) as engine:
         report = engine.classify("fix it", items(20), "files", budget=budget)
     assert {decision.status for decision in report.decisions} == {Status.DEADLINE}
     assert all("status 429" in decision.cause or "left alone" in decision.cause for decision in report.decisions)
@@ -91,7 +91,7 @@ def test_items_are_cut_where_the_server_went_down(tmp_path: Path) -> None:
     """Items that have passed a stage get status depth_cap, others were decided; the server is asked no more."""
     script = Script(p=p_yes, adapters=("one", "two"))
     script.fault = lambda number: Fault.DROP if number >= 60 else Fault.NONE
-    with WireServer(script) as server:
+    with ScriptedServer(script) as server:
         with Engine.open(far(tmp_path, server, "attempts = 20")) as engine:
             report = engine.classify("fix it", items(60), "files")
         n_asked = len(server.arrivals)
@@ -109,7 +109,7 @@ def test_items_are_cut_where_the_server_went_down(tmp_path: Path) -> None:
 def test_stages_put_to_all_items_need_the_server(tmp_path: Path) -> None:
     """Where every answer is wanted, such as for tuning, a server that does not answer is an error."""
     script = Script(adapters=("one", "two"), fault=lambda _: Fault.ERROR)
-    with WireServer(script) as server, Engine.open(far(tmp_path, server, "attempts = 2")) as engine:
+    with ScriptedServer(script) as server, Engine.open(far(tmp_path, server, "attempts = 2")) as engine:
         with pytest.raises(ServerError, match=r"does not answer: status 500: .*internal error"):
             engine.probe("fix it", items(2), "files")
         script.fault = lambda _: Fault.NONE
@@ -120,7 +120,7 @@ def test_a_refusal_fails_the_request_and_no_other(tmp_path: Path) -> None:
     """A question that the server refuses as such is not asked again: an error with its words. The engine goes on."""
     script = Script(p=p_yes, adapters=("one", "two"))
     script.fault = lambda number: Fault.REFUSE if number == 0 else Fault.NONE
-    with WireServer(script) as server, Engine.open(far(tmp_path, server)) as engine:
+    with ScriptedServer(script) as server, Engine.open(far(tmp_path, server)) as engine:
         with pytest.raises(ServerError, match=r"'far' at .* refuses /completion with status 400: .*prompt is too long"):
             engine.classify("fix it", items(1), "files")
         assert len(server.arrivals) == 1
@@ -131,7 +131,7 @@ def test_a_budget_ends_what_is_in_flight(tmp_path: Path) -> None:
     """A server that stalls costs a request its budget and no more; items get a label, and the connection is let go."""
     script = Script(p=p_yes, adapters=("one", "two"), stall_s=60.0)
     script.fault = lambda number: Fault.STALL if number >= 5 else Fault.NONE
-    with WireServer(script) as server:
+    with ScriptedServer(script) as server:
         with Engine.open(far(tmp_path, server, "timeout_s = 50\nin_flight = 4")) as engine:
             began = time.monotonic()
             report = engine.classify("fix it", items(20), "files", budget=300)
@@ -147,7 +147,7 @@ def test_another_request_does_not_wait_for_a_stalled_one(tmp_path: Path) -> None
     """While one caller's request hangs, a caller with a budget is answered."""
     script = Script(p=p_yes, adapters=("one", "two"), stall_s=60.0)
     script.fault = lambda number: Fault.STALL if number == 0 else Fault.NONE
-    with WireServer(script) as server, ThreadPoolExecutor(1) as pool:
+    with ScriptedServer(script) as server, ThreadPoolExecutor(1) as pool:
         with Engine.open(far(tmp_path, server, "timeout_s = 50")) as engine:
             slow = pool.submit(engine.classify, "fix it", items(1), "files")
             while not server.arrivals:
@@ -162,7 +162,7 @@ def test_another_request_does_not_wait_for_a_stalled_one(tmp_path: Path) -> None
 def test_closing_does_not_wait_for_a_stalled_server(tmp_path: Path) -> None:
     """Closing the engine breaks off what hangs; the waiting call gets a ClosedError."""
     script = Script(adapters=("one", "two"), fault=lambda _: Fault.STALL, stall_s=60.0)
-    with WireServer(script) as server, ThreadPoolExecutor(1) as pool:
+    with ScriptedServer(script) as server, ThreadPoolExecutor(1) as pool:
         engine = Engine.open(far(tmp_path, server, "timeout_s = 50"))
         waiting = pool.submit(engine.classify, "fix it", items(1), "files")
         while not server.arrivals:
@@ -177,7 +177,7 @@ async def test_a_caller_that_leaves_ends_its_requests(tmp_path_factory: pytest.T
     """Cancelling the await closes the connections; the engine serves others."""
     script = Script(p=p_yes, adapters=("one", "two"), stall_s=60.0)
     script.fault = lambda number: Fault.STALL if number < 4 else Fault.NONE
-    with WireServer(script) as server:
+    with ScriptedServer(script) as server:
         opened = far(tmp_path_factory.mktemp("config"), server, "timeout_s = 50\nin_flight = 4")
         async with Engine.open(opened) as engine:
             left = asyncio.create_task(engine.aclassify("fix it", items(4), "files"))
@@ -192,7 +192,7 @@ def test_an_answer_that_is_waited_for_is_one_call(tmp_path: Path) -> None:
     """A wave ends without its slow answer; asked for again, it was still sent, and counts, once."""
     script = Script(p=p_yes, adapters=("one", "two"), stall_s=0.8)
     script.fault = lambda number: Fault.SLOW if number == 0 else Fault.NONE
-    with WireServer(script) as server:
+    with ScriptedServer(script) as server:
         with Engine.open(far(tmp_path, server)) as engine:
             report = engine.classify("fix it", items(9), "files")
         assert len(server.arrivals) == 15
@@ -206,7 +206,7 @@ def test_every_item_is_labelled_once_whatever_fails(tmp_path: Path) -> None:
     script = Script(p=p_yes, adapters=("one", "two"), stall_s=2.0, retry_after=lambda: "0.02")
     script.fault = lambda number: Fault.NONE if number % 5 else PASSING[number // 5 % len(PASSING)]
     budgets = [rng.choice([None, 100, 1_000]) for _ in range(24)]
-    with WireServer(script) as server:
+    with ScriptedServer(script) as server:
         keys = "timeout_s = 0.5\nin_flight = 16\nattempts = 16\nstarts_per_second = 2000"
         with Engine.open(far(tmp_path, server, keys)) as engine, ThreadPoolExecutor(8) as pool:
             reports = list(pool.map(lambda ms: engine.classify("fix it", items(9), "files", budget=ms), budgets))
@@ -246,19 +246,19 @@ def test_retry_after_is_read_within_reason(value: str | None, seconds: float | N
 
 def test_a_breaker_trips_rests_and_tries_once() -> None:
     """After enough failures in a row nothing is let through, after a rest one request, whose fate decides."""
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for _ in range(int(TRIPS_AT) - 1):
         breaker.begin(0.0)
         breaker.fail(0.0, "refused", 1.0, 0.0)
     breaker.begin(0.0)
     breaker.fail(0.0, "refused again", 1.0, 0.0)
-    with pytest.raises(DownError, match="refused again"):
+    with pytest.raises(ServerDownError, match="refused again"):
         breaker.check(0.9)
     breaker.begin(1.0)
-    with pytest.raises(DownError):
+    with pytest.raises(ServerDownError):
         breaker.begin(1.0)
     breaker.fail(1.1, "still", 1.0, 1.0)
-    with pytest.raises(DownError, match="still"):
+    with pytest.raises(ServerDownError, match="still"):
         breaker.begin(3.0)
     breaker.begin(3.2)
     breaker.leave()
@@ -270,7 +270,7 @@ def test_a_breaker_trips_rests_and_tries_once() -> None:
 
 def test_single_failures_trip_nothing() -> None:
     """A success in between starts the count anew; what began before it does not count, nor a busy server."""
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for number in range(100):
         breaker.begin(number)
         if number % 10 == 9:
@@ -291,7 +291,10 @@ def test_a_server_on_this_machine_is_asked_past_proxies(
     """A proxy that the environment names, and that nobody runs, stands between no two processes of this machine."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, proxy)
-    with WireServer(Script(p=p_yes, adapters=("one", "two"))) as server, Engine.open(far(tmp_path, server)) as engine:
+    with (
+        ScriptedServer(Script(p=p_yes, adapters=("one", "two"))) as server,
+        Engine.open(far(tmp_path, server)) as engine,
+    ):
         report = engine.classify("fix it", items(3), "files")
     assert [decision.label for decision in report.decisions] == labels(3)
 

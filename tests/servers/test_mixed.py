@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.wire_server import Script, WireServer
+from benchmarks.wire_server import Script, ScriptedServer
 from cascade import Config, ConfigError, Engine, shipped_config
 from cascade.backends.llama.tokenizer import load_vocabulary
 from cascade.backends.servers.open import TextTokenizer
@@ -33,7 +33,7 @@ def test_the_first_stage_here_and_the_last_on_a_server() -> None:
     """Stages that stay here answer as ever, those on a server as it says; both stand in steps and provenance."""
     task, candidates = symbols(3, 40)
     script = Script(p=lambda name, _: 0.75 if name == "primary-lora" else 0.1, adapters=("primary-lora",), owner="vllm")
-    with WireServer(script) as server:
+    with ScriptedServer(script) as server:
         servers = {"gpu": {"kind": "completions", "url": server.url, "model": "base-model"}}
         opened = mixed(servers, {"primary": {"server": "gpu", "name": "primary-lora"}})
         with Engine.open(opened) as engine:
@@ -58,7 +58,7 @@ def test_two_servers_and_this_process_in_one_cascade() -> None:
     task, candidates = symbols(4, 30)
     first = Script(p=lambda *_: 0.9, adapters=("keep",), owner="vllm")
     last = Script(p=lambda *_: 0.8, owner="jev")
-    with WireServer(first) as gpu, WireServer(last) as jev:
+    with ScriptedServer(first) as gpu, ScriptedServer(last) as jev:
         servers = {
             "gpu": {"kind": "completions", "url": gpu.url, "in_flight": 4},
             "jev": {"kind": "systemone", "url": jev.url},
@@ -109,7 +109,7 @@ def test_another_base_model_or_other_prompts_are_not_what_was_tuned_with(change:
     found = []
     for changed in (False, True):
         model = "other-model" if changed and change == "model" else "base-model"
-        with WireServer(Script(adapters=("keep",), owner="vllm", model=model)) as server:
+        with ScriptedServer(Script(adapters=("keep",), owner="vllm", model=model)) as server:
             table = {"kind": "completions", "url": server.url}
             table |= {"prompt": "text"} if changed and change == "prompt" else {}
             opened = mixed({"gpu": table}, {"primary": {"server": "gpu", "name": "keep"}})
@@ -123,7 +123,7 @@ def test_another_base_model_or_other_prompts_are_not_what_was_tuned_with(change:
 def test_tuned_thresholds_need_what_they_were_tuned_with() -> None:
     """Thresholds that were tuned with a file guarantee nothing of an adapter on a server; those tuned with it do."""
     cascade = CASCADES["precision"]
-    with WireServer(Script(adapters=("keep",), owner="vllm")) as server:
+    with ScriptedServer(Script(adapters=("keep",), owner="vllm")) as server:
         servers = {"gpu": {"kind": "completions", "url": server.url}}
         opened = mixed(servers, {"primary": {"server": "gpu", "name": "keep"}})
         with Engine.open(opened) as engine:

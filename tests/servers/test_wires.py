@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks.wire_server import Script, WireServer
+from benchmarks.wire_server import Script, ScriptedServer
 from cascade import ConfigError, Engine, ServerError, shipped_config
 from cascade.backends.llama.tokenizer import load_vocabulary
-from cascade.backends.servers.api import Peer, Prompts
-from cascade.backends.servers.completions import CompletionsWire
+from cascade.backends.servers.api import Prompts, ServerSetup
+from cascade.backends.servers.completions import CompletionsApi
 from cascade.backends.servers.open import TextTokenizer
 from cascade.config.servers import ServedConfig, ServerConfig
 from tests.servers.configs import config, items, labels, p_yes
@@ -30,7 +30,7 @@ def script(kind: str, **settings: Any) -> Script:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_cascade_is_decided_by_a_server(kind: str, tmp_path: Path) -> None:
     """Each item gets the label that the server's answers lead to; without a model file prompts are text."""
-    with WireServer(script(kind)) as server:
+    with ScriptedServer(script(kind)) as server:
         opened = config(tmp_path, f'kind = "{kind}"\nurl = "{server.url}"')
         with Engine.open(opened) as engine:
             report = engine.classify("fix it", items(9), "files")
@@ -43,7 +43,7 @@ def test_a_cascade_is_decided_by_a_server(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["llama-server", "completions"])
 def test_prompts_are_token_ids_where_a_model_file_makes_them(kind: str, keys: str, sent: str, tmp_path: Path) -> None:
     """With a model file prompts go as the token ids that the embedded backend would use, or as text where it is set."""
-    with WireServer(script(kind)) as server:
+    with ScriptedServer(script(kind)) as server:
         opened = config(tmp_path, f'kind = "{kind}"\nurl = "{server.url}"\n{keys}', model=GGUF)
         with Engine.open(opened) as engine:
             engine.classify("fix it", items(1), "files")
@@ -57,7 +57,7 @@ def test_prompts_are_token_ids_where_a_model_file_makes_them(kind: str, keys: st
 
 def test_a_llama_server_is_told_every_scale(tmp_path: Path) -> None:
     """Each request names the scale of every adapter of the server, and biases both labels alike."""
-    with WireServer(script("llama-server")) as server:
+    with ScriptedServer(script("llama-server")) as server:
         adapters = 'one = { server = "far", name = "one", scale = 0.5 }\ntwo = { server = "far", name = "two.gguf" }'
         opened = config(tmp_path, f'kind = "llama-server"\nurl = "{server.url}/v1/"', adapters=adapters)
         with Engine.open(opened) as engine:
@@ -76,7 +76,7 @@ def test_a_llama_server_is_told_every_scale(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("owner", "one"), [("vllm", "one"), ("sglang", "base-model:one"), ("me", "one")])
 def test_the_adapter_is_the_model_of_a_completion(owner: str, one: str, tmp_path: Path) -> None:
     """The adapter is asked as the model, by SGLang behind the base model's name; vLLM gets the labels' token ids."""
-    with WireServer(Script(p=lambda *_: 0.7, adapters=("one", "two"), owner=owner)) as server:
+    with ScriptedServer(Script(p=lambda *_: 0.7, adapters=("one", "two"), owner=owner)) as server:
         opened = config(tmp_path, f'kind = "completions"\nurl = "{server.url}"', model=GGUF)
         with Engine.open(opened) as engine:
             (steps,) = engine.probe("fix it", items(1), "files", "first")
@@ -106,7 +106,7 @@ def test_a_missing_label_is_bounded_or_an_error(top: dict[str, float], expected:
         answer["choices"][0]["logprobs"]["top_logprobs"] = [top]
         return answer
 
-    with WireServer(Script(owner="vllm", adapters=("one", "two"), tweak=tweak)) as server:
+    with ScriptedServer(Script(owner="vllm", adapters=("one", "two"), tweak=tweak)) as server:
         opened = config(tmp_path, f'kind = "completions"\nurl = "{server.url}"', model=GGUF)
         with Engine.open(opened) as engine:
             if expected is None:
@@ -122,19 +122,19 @@ def test_an_adapter_of_another_base_model_is_refused(parent: object) -> None:
     """What a server says of an adapter's base model must be the one that is asked, whatever it says."""
     cards = Script(owner="vllm", adapters=("one",)).answer("/v1/models", None)
     cards["data"][1]["parent"] = parent
-    peer = Peer(
+    setup = ServerSetup(
         name="far",
         config=ServerConfig(kind="completions", url="http://127.0.0.1:9"),
         adapters={"one": ServedConfig(server="far", name="one")},
         prompts=Prompts(text=TextTokenizer.decode, labels=None, yes="yes", no="no"),
     )
     with pytest.raises(ServerError, match=r"not on 'base-model'. Load one for 'base-model' there"):
-        CompletionsWire(peer).look(lambda _path, _body=None: cards)
+        CompletionsApi(setup).fetch_info(lambda _path, _body=None: cards)
 
 
 def test_an_answer_of_another_adapter_is_an_error(tmp_path: Path) -> None:
     """A server that answers with another model than was asked is not believed."""
-    with WireServer(
+    with ScriptedServer(
         Script(owner="vllm", adapters=("one", "two"), tweak=lambda answer: answer | {"model": "base-model"})
     ) as server:
         opened = config(tmp_path, f'kind = "completions"\nurl = "{server.url}"')
@@ -144,7 +144,7 @@ def test_an_answer_of_another_adapter_is_an_error(tmp_path: Path) -> None:
 
 def test_system_one_is_asked_in_words(tmp_path: Path) -> None:
     """The state is task, file and candidate; a question is a stage's full wording; the adapter is the model."""
-    with WireServer(script("systemone")) as server:
+    with ScriptedServer(script("systemone")) as server:
         opened = config(tmp_path, f'kind = "systemone"\nurl = "{server.url}"')
         with Engine.open(opened) as engine:
             engine.classify("fix <it>", items(1), "files")
@@ -159,7 +159,7 @@ def test_system_one_is_asked_in_words(tmp_path: Path) -> None:
 
 def test_system_one_takes_the_questions_of_an_item_together(tmp_path: Path) -> None:
     """Where one model answers all stages, a request holds an item's questions, and what is not needed is dropped."""
-    with WireServer(Script(owner="vllm", p=lambda _, prompt: 0.9 if "changed" in prompt else 0.2)) as server:
+    with ScriptedServer(Script(owner="vllm", p=lambda _, prompt: 0.9 if "changed" in prompt else 0.2)) as server:
         opened = config(
             tmp_path,
             f'kind = "systemone"\nurl = "{server.url}"',
@@ -182,7 +182,7 @@ def test_probabilities_of_system_one_are_probabilities(noul: object, tmp_path: P
     def tweak(answer: Any) -> Any:
         return {"answers": {name: {"type": "noul", "noul": noul} for name in answer["answers"]}}
 
-    with WireServer(Script(owner="vllm", adapters=("one", "two"), tweak=tweak)) as server:
+    with ScriptedServer(Script(owner="vllm", adapters=("one", "two"), tweak=tweak)) as server:
         opened = config(tmp_path, f'kind = "systemone"\nurl = "{server.url}"\nattempts = 2')
         with Engine.open(opened) as engine, pytest.raises(ServerError, match=r"'one'.*'first'.*server 'far' gives"):
             engine.classify("fix it", items(1), "files")
@@ -203,7 +203,7 @@ def test_probabilities_of_system_one_are_probabilities(noul: object, tmp_path: P
 def test_a_server_with_something_else_is_refused(kind: str, keys: str, message: str, tmp_path: Path) -> None:
     """Another base model, or a missing adapter, is refused at open, with the name."""
     owner = "llamacpp" if kind == "llama-server" else "vllm"
-    with WireServer(Script(adapters=("one",), owner=owner)) as server:
+    with ScriptedServer(Script(adapters=("one",), owner=owner)) as server:
         opened = config(tmp_path, f'kind = "{kind}"\nurl = "{server.url}"\n{keys}')
         with pytest.raises(ServerError, match=message.replace("'base-model'", "base-model")):
             Engine.open(opened)
@@ -212,7 +212,7 @@ def test_a_server_with_something_else_is_refused(kind: str, keys: str, message: 
 @pytest.mark.parametrize("kind", ["llama-server", "completions"])
 def test_a_server_with_another_vocabulary_is_refused(kind: str, tmp_path: Path) -> None:
     """Token ids mean something else there: the labels' own tokens tell."""
-    with WireServer(script(kind, labels=(1, 2))) as server:
+    with ScriptedServer(script(kind, labels=(1, 2))) as server:
         opened = config(tmp_path, f'kind = "{kind}"\nurl = "{server.url}"', model=GGUF)
         with pytest.raises(ServerError, match=r"tokens \[1\] and \[2\] for the labels, which are \[455, 417\]"):
             Engine.open(opened)
@@ -220,7 +220,7 @@ def test_a_server_with_another_vocabulary_is_refused(kind: str, tmp_path: Path) 
 
 def test_a_llama_server_with_another_shape_is_refused(tmp_path: Path) -> None:
     """What it says of its model's width and vocabulary must be what the model file says."""
-    with WireServer(script("llama-server", meta={"n_vocab": 8192, "n_embd": 4096})) as server:
+    with ScriptedServer(script("llama-server", meta={"n_vocab": 8192, "n_embd": 4096})) as server:
         opened = config(tmp_path, f'kind = "llama-server"\nurl = "{server.url}"', model=GGUF)
         with pytest.raises(ServerError, match=r"'n_embd': 4096.*'n_embd': 256"):
             Engine.open(opened)
@@ -229,7 +229,7 @@ def test_a_llama_server_with_another_shape_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_unreachable_server_is_refused_at_open(kind: str, tmp_path: Path) -> None:
     """Where nothing listens, the error names server and address; System One, which may list nothing, is asked later."""
-    with WireServer(Script()) as server:
+    with ScriptedServer(Script()) as server:
         url = server.url
     opened = config(tmp_path, f'kind = "{kind}"\nurl = "{url}"')
     if kind == "systemone":
@@ -243,7 +243,7 @@ def test_an_unreachable_server_is_refused_at_open(kind: str, tmp_path: Path) -> 
 
 def test_another_kind_of_server_is_refused(tmp_path: Path) -> None:
     """A server that is none of the kind that the config says is refused, with the key to look at."""
-    with WireServer(Script(owner="vllm", adapters=("one", "two"))) as server:
+    with ScriptedServer(Script(owner="vllm", adapters=("one", "two"))) as server:
         opened = config(tmp_path, f'kind = "llama-server"\nurl = "{server.url}"')
         with pytest.raises(ServerError, match=r"answers as no llama-server does.*servers\.far\.kind"):
             Engine.open(opened)
@@ -310,7 +310,7 @@ def _spoilt(kind: str, value: object) -> Any:
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_no_number_at_all_ends_no_engine(kind: str, value: object, tmp_path: Path) -> None:
     """An answer that no such server gives leaves items with a cause, and the engine goes on."""
-    with WireServer(script(kind, tweak=lambda _: _spoilt(kind, value))) as server:
+    with ScriptedServer(script(kind, tweak=lambda _: _spoilt(kind, value))) as server:
         opened = config(tmp_path, f'kind = "{kind}"\nurl = "{server.url}"\nattempts = 1')
         with Engine.open(opened) as engine:
             (decision,) = engine.classify("fix it", items(1), "files").decisions
@@ -324,7 +324,7 @@ def test_what_is_no_number_at_all_ends_no_engine(kind: str, value: object, tmp_p
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_server_that_answers_nan_is_an_error(kind: str, value: object, budget: float | None, tmp_path: Path) -> None:
     """NaN, which JSON writes as null, ends the request with adapter, stage and server, and the engine goes on."""
-    with WireServer(script(kind, tweak=lambda _: _spoilt(kind, value))) as server:
+    with ScriptedServer(script(kind, tweak=lambda _: _spoilt(kind, value))) as server:
         opened = config(tmp_path, f'kind = "{kind}"\nurl = "{server.url}"\nattempts = 1')
         with Engine.open(opened) as engine:
             with pytest.raises(ServerError, match=r"'one' gives no number for stage 'first'.*server 'far' gives"):
@@ -340,7 +340,7 @@ def test_a_server_that_is_sure_is_believed(kind: str, p: int, tmp_path: Path) ->
     """A probability of exactly 0 or 1, which rounding makes of a sure one, is an answer."""
     top = [{"id": 455, "prob": p}, {"id": 417, "prob": 1 - p}]
     answer = {"completion_probabilities": [{"top_probs": top}], "answers": {"q0": {"type": "noul", "noul": p}}}
-    with WireServer(script(kind, tweak=lambda _: answer)) as server:
+    with ScriptedServer(script(kind, tweak=lambda _: answer)) as server:
         opened = config(tmp_path, f'kind = "{kind}"\nurl = "{server.url}"')
         with Engine.open(opened) as engine:
             (decision,) = engine.classify("fix it", items(1), "files").decisions
@@ -351,7 +351,7 @@ def test_an_activated_adapter_that_would_stay_off_is_refused(tmp_path: Path) -> 
     """At open, by name, where a cascade's marker does not switch it on."""
     tokenizer = load_vocabulary(shipped_config().parent / "embedded.gguf")
     first, second = (tuple(tokenizer.encode(f"<|ask|>{name}", special=True)) for name in ("first", "second"))
-    with WireServer(Script(adapters=("one", "two"))) as server:
+    with ScriptedServer(Script(adapters=("one", "two"))) as server:
         opened = config(tmp_path, f'kind = "llama-server"\nurl = "{server.url}"', model=GGUF)
         server.script.invocation = first[:1]
         Engine.open(opened).close()

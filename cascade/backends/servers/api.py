@@ -29,7 +29,7 @@ UNLIKE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class HttpRequest:
     """One request.
 
     Attributes:
@@ -59,7 +59,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
+class ServerInfo:
     """What a server says of itself.
 
     Attributes:
@@ -95,7 +95,7 @@ class Prompts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
+class ServerSetup:
     """A server as the config has it.
 
     Attributes:
@@ -173,14 +173,14 @@ def number(value: Any) -> float:
         return math.inf
 
 
-class Wire(Protocol):
+class ServerApi(Protocol):
     """One kind of server: its paths, bodies and answers."""
 
     @property
     def is_together(self) -> bool:
         """Whether the questions of an item go into one request."""
 
-    def look(self, call: Call) -> Served:
+    def fetch_info(self, call: Call) -> ServerInfo:
         """See what the server has, before it is asked anything.
 
         Raises:
@@ -188,10 +188,10 @@ class Wire(Protocol):
             MalformedError: It answers something else than this kind of server does.
         """
 
-    def asks(self, probes: Sequence[Probe]) -> Iterator[Ask]:
+    def asks(self, probes: Sequence[Probe]) -> Iterator[HttpRequest]:
         """The requests that put a wave's probes, each made when it is wanted."""
 
-    def read(self, ask: Ask, answer: Any) -> Answer:
+    def read(self, ask: HttpRequest, answer: Any) -> Answer:
         """What an answer says.
 
         Raises:

@@ -15,9 +15,17 @@ from functools import partial
 
 from cascade.backends.base import Probe, Scores, Stop, Wave, WaveCost
 from cascade.backends.costs import Work
-from cascade.backends.servers.api import Answer, Ask, MalformedError, NoNumberError, Peer, Served, Wire
+from cascade.backends.servers.api import (
+    Answer,
+    HttpRequest,
+    MalformedError,
+    NoNumberError,
+    ServerApi,
+    ServerInfo,
+    ServerSetup,
+)
 from cascade.backends.servers.http import ServerClient
-from cascade.backends.servers.retries import DownError, FaultError, Manners, SpoiltError
+from cascade.backends.servers.retries import RetryPolicy, ServerDownError, SpoiltError, TransientError
 from cascade.errors import ClosedError
 from cascade.prompt import Node
 
@@ -33,7 +41,7 @@ _Key = tuple[tuple[Node | None, tuple[int, ...], str], ...]
 
 
 @dataclass(slots=True, eq=False)
-class _Errand:
+class _InFlight:
     """A request under way.
 
     Attributes:
@@ -61,7 +69,7 @@ class _Tally:
     logits: list[float] = field(default_factory=list)
     unanswered: dict[int, str] = field(default_factory=dict)
     spoilt: dict[int, str] = field(default_factory=dict)
-    under_way: dict[int, _Errand] = field(default_factory=dict)
+    under_way: dict[int, _InFlight] = field(default_factory=dict)
     decodes: list[tuple[Work, float]] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     booked: float = 0.0
@@ -72,7 +80,7 @@ class _Tally:
         self.logits = [math.nan] * len(self.wave.probes)
         self.booked = self.began
 
-    def take(self, ask: Ask, answer: Answer, now: float) -> None:
+    def take(self, ask: HttpRequest, answer: Answer, now: float) -> None:
         """Take in an answer."""
         for place, found in zip(ask.places, answer.logits, strict=True):
             self.logits[place] = found
@@ -101,7 +109,7 @@ class _Tally:
             model_ms=elapsed_ms,
             decodes=tuple(self.decodes),
         )
-        owed = {place: errand.is_owed for place, errand in self.under_way.items()}
+        owed = {place: in_flight.is_owed for place, in_flight in self.under_way.items()}
         return Scores(self.logits, cost, unanswered=self.unanswered, spoilt=self.spoilt, under_way=owed)
 
 
@@ -109,33 +117,33 @@ class ServerBackend:
     """Scores waves on one server; the event loop that scores closes it.
 
     Args:
-        peer: The server.
-        wire: How it speaks.
+        setup: The server.
+        api: How it speaks.
         client: What carries that.
     """
 
-    def __init__(self, peer: Peer, wire: Wire, client: ServerClient) -> None:
-        self.peer, self.wire = peer, wire
+    def __init__(self, setup: ServerSetup, api: ServerApi, client: ServerClient) -> None:
+        self.setup, self.api = setup, api
         self._client = client
-        self._manners = Manners(peer.config)
-        self._errands: dict[_Key, _Errand] = {}
+        self._retry_policy = RetryPolicy(setup.config)
+        self._in_flight: dict[_Key, _InFlight] = {}
         self._news = asyncio.Event()
         self._typical_s = 0.0  # what an answer takes; 0 while none has come
         self._is_closed = False
 
-    def look(self) -> Served:
-        """See ``Wire.look``.
+    def fetch_info(self) -> ServerInfo:
+        """See ``ServerApi.fetch_info``.
 
         Raises:
             ServerError: The server cannot be used; says why.
         """
         try:
-            found = self.wire.look(self._client.call)
+            found = self.api.fetch_info(self._client.call)
         except MalformedError as error:
-            problem = f"{self._client.hidden(str(error))}. Check servers.{self.peer.name}.kind"
-            raise self.peer.refusal(problem) from None  # its cause holds the answer
+            problem = f"{self._client.hidden(str(error))}. Check servers.{self.setup.name}.kind"
+            raise self.setup.refusal(problem) from None  # its cause holds the answer
         if found.one_at_a_time:
-            self._manners = Manners(self.peer.config.model_copy(update={"in_flight": 1}))
+            self._retry_policy = RetryPolicy(self.setup.config.model_copy(update={"in_flight": 1}))
         return found
 
     async def score(self, wave: Wave, stop: Stop) -> Scores:
@@ -144,25 +152,25 @@ class ServerBackend:
             msg = "The backend is closed; open a new engine."
             raise ClosedError(msg)
         loop = asyncio.get_running_loop()
-        tally = _Tally(wave, self.peer.config.in_flight, loop.time())
+        tally = _Tally(wave, self.setup.config.in_flight, loop.time())
         ends = tally.began + wave.left_ms / 1_000
-        own: list[tuple[_Key, Ask, _Errand]] = []
+        own: list[tuple[_Key, HttpRequest, _InFlight]] = []
         is_fresh = False
         with stop.interrupting(partial(_cancel_soon, loop, own)):
-            for ask in self.wire.asks(wave.probes):
+            for ask in self.api.asks(wave.probes):
                 key = _key(ask, wave.probes)
-                is_fresh |= key not in self._errands
-                own.append((key, ask, self._errands.get(key) or self._begin(key, ask, wave, ends)))
+                is_fresh |= key not in self._in_flight
+                own.append((key, ask, self._in_flight.get(key) or self._begin(key, ask, wave, ends)))
                 if len(own) % _AT_ONCE == 0:
                     await asyncio.sleep(0)  # others' deadlines are heard in between
                 if stop.is_asked:
                     break
-            await self._watch([errand for *_, errand in own], stop, ends - _HAND_OVER_S, is_fresh=is_fresh)
+            await self._watch([in_flight for *_, in_flight in own], stop, ends - _HAND_OVER_S, is_fresh=is_fresh)
         await asyncio.sleep(0)  # what was cancelled hears of it
-        for key, ask, errand in own:
-            if not errand.is_owed():
-                self._errands.pop(key, None)
-            self._settle(ask, errand, tally, loop.time())
+        for key, ask, in_flight in own:
+            if not in_flight.is_owed():
+                self._in_flight.pop(key, None)
+            self._settle(ask, in_flight, tally, loop.time())
         if is_fresh:
             tally.book(loop.time())
         return tally.scores(loop.time())
@@ -170,25 +178,25 @@ class ServerBackend:
     def release(self, nodes: Iterable[Node]) -> None:
         """Let go of what is under way for these tasks."""
         roots = set(nodes)
-        for key in [key for key, errand in self._errands.items() if errand.root in roots]:
-            self._errands.pop(key).task.cancel()
+        for key in [key for key, in_flight in self._in_flight.items() if in_flight.root in roots]:
+            self._in_flight.pop(key).task.cancel()
 
     async def close(self) -> None:
         """See ``Backend.close``."""
         self._is_closed = True
-        for errand in self._errands.values():
-            errand.task.cancel()
-        await asyncio.gather(*(errand.task for errand in self._errands.values()), return_exceptions=True)
+        for in_flight in self._in_flight.values():
+            in_flight.task.cancel()
+        await asyncio.gather(*(in_flight.task for in_flight in self._in_flight.values()), return_exceptions=True)
         await self._client.close()
 
-    def _begin(self, key: _Key, ask: Ask, wave: Wave, ends: float) -> _Errand:
+    def _begin(self, key: _Key, ask: HttpRequest, wave: Wave, ends: float) -> _InFlight:
         """Set out to ask."""
         root = wave.probes[ask.places[0]].node.path[0]
-        errand = _Errand(root, asyncio.get_running_loop().create_future())
-        errand.task = asyncio.ensure_future(self._manners.ask(partial(self._send, errand, ask), ends))
-        errand.task.add_done_callback(self._hear)
-        self._errands[key] = errand
-        return errand
+        in_flight = _InFlight(root, asyncio.get_running_loop().create_future())
+        in_flight.task = asyncio.ensure_future(self._retry_policy.ask(partial(self._send, in_flight, ask), ends))
+        in_flight.task.add_done_callback(self._hear)
+        self._in_flight[key] = in_flight
+        return in_flight
 
     def _hear(self, task: asyncio.Future[Answer]) -> None:
         """Take note that a request has ended, even if nobody asks how any more."""
@@ -196,40 +204,42 @@ class ServerBackend:
         if not task.cancelled():
             task.exception()
 
-    async def _send(self, errand: _Errand, ask: Ask) -> Answer:
+    async def _send(self, in_flight: _InFlight, ask: HttpRequest) -> Answer:
         """Ask once."""
         clock = asyncio.get_running_loop().time
-        errand.is_sent, began = True, clock()
+        in_flight.is_sent, began = True, clock()
         found = await self._client.post(ask.path, ask.body)
         try:
-            answer = self.wire.read(ask, found)
+            answer = self.api.read(ask, found)
         except MalformedError as error:
-            kind = SpoiltError if isinstance(error, NoNumberError) else FaultError
+            kind = SpoiltError if isinstance(error, NoNumberError) else TransientError
             raise kind(self._client.hidden(str(error))) from None  # its cause holds the answer
         took_s = clock() - began
         self._typical_s += (took_s - self._typical_s) * (_NEWEST if self._typical_s else 1.0)
         return answer
 
-    async def _watch(self, errands: Sequence[_Errand], stop: Stop, ends: float, *, is_fresh: bool) -> None:
+    async def _watch(self, in_flight_requests: Sequence[_InFlight], stop: Stop, ends: float, *, is_fresh: bool) -> None:
         """Wait until all is answered, the wave shall end, or what is still owed is not worth the wait.
 
         Without anything fresh, the first answer ends it.
         """
         clock = asyncio.get_running_loop().time
-        n_open, spoke = len(errands), clock()
+        n_open, spoke = len(in_flight_requests), clock()
         while n_open and not stop.is_asked and (left_s := ends - clock()) > 0:
             self._news.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(_LOOK_S, left_s)):
                     await self._news.wait()
-            if any(_is_refused(errand) for errand in errands):
+            if any(_is_refused(in_flight) for in_flight in in_flight_requests):
                 return
-            before, n_open = n_open, sum(errand.is_owed() for errand in errands)
+            before, n_open = n_open, sum(in_flight.is_owed() for in_flight in in_flight_requests)
             spoke = clock() if n_open < before else spoke
-            is_silent = clock() - spoke > self._patience_s and not any(_is_waiting(errand) for errand in errands)
-            if is_silent if is_fresh else n_open < len(errands):
+            is_silent = clock() - spoke > self._patience_s and not any(
+                _is_waiting(in_flight) for in_flight in in_flight_requests
+            )
+            if is_silent if is_fresh else n_open < len(in_flight_requests):
                 return
-        waiting = [errand for errand in errands if _is_waiting(errand)]
+        waiting = [in_flight for in_flight in in_flight_requests if _is_waiting(in_flight)]
         if waiting:  # the time is up, and they are not asked any more
             stop.ask()
         _cancel(waiting)
@@ -238,52 +248,52 @@ class ServerBackend:
     def _patience_s(self) -> float:
         return max(_LEAST_PATIENCE_S, _PATIENCE * self._typical_s) if self._typical_s else _FIRST_PATIENCE_S
 
-    def _settle(self, ask: Ask, errand: _Errand, tally: _Tally, now: float) -> None:
+    def _settle(self, ask: HttpRequest, in_flight: _InFlight, tally: _Tally, now: float) -> None:
         """Enter what became of a request; what is no number is spoilt.
 
         Raises:
             ServerError: The server refused it.
         """
-        if errand.is_owed():
-            tally.under_way |= dict.fromkeys(ask.places, errand)
+        if in_flight.is_owed():
+            tally.under_way |= dict.fromkeys(ask.places, in_flight)
             return
-        if errand.task.cancelled():
+        if in_flight.task.cancelled():
             return
-        error = errand.task.exception()
+        error = in_flight.task.exception()
         if error is None:
-            tally.take(ask, errand.task.result(), now)
+            tally.take(ask, in_flight.task.result(), now)
         elif isinstance(error, SpoiltError):
-            tally.spoilt |= dict.fromkeys(ask.places, f"server {self.peer.name!r} {error.cause}")
-        elif isinstance(error, FaultError | DownError):
-            problem = f"does not answer: {error.cause}" if isinstance(error, FaultError) else f"is down: {error}"
-            tally.unanswered |= dict.fromkeys(ask.places, f"Server {self.peer.name!r} {problem}")
+            tally.spoilt |= dict.fromkeys(ask.places, f"server {self.setup.name!r} {error.cause}")
+        elif isinstance(error, TransientError | ServerDownError):
+            problem = f"does not answer: {error.cause}" if isinstance(error, TransientError) else f"is down: {error}"
+            tally.unanswered |= dict.fromkeys(ask.places, f"Server {self.setup.name!r} {problem}")
         else:
             raise error
 
 
-def _key(ask: Ask, probes: Sequence[Probe]) -> _Key:
+def _key(ask: HttpRequest, probes: Sequence[Probe]) -> _Key:
     own = [probes[place] for place in ask.places]
     return tuple((probe.node.parent, probe.node.tokens, probe.adapter) for probe in own)
 
 
-def _is_waiting(errand: _Errand) -> bool:
+def _is_waiting(in_flight: _InFlight) -> bool:
     """Whether a request has yet to be sent."""
-    return errand.is_owed() and not errand.is_sent
+    return in_flight.is_owed() and not in_flight.is_sent
 
 
-def _is_refused(errand: _Errand) -> bool:
+def _is_refused(in_flight: _InFlight) -> bool:
     """Whether a request has failed in a way that fails all of the wave."""
-    if errand.is_owed() or errand.task.cancelled():
+    if in_flight.is_owed() or in_flight.task.cancelled():
         return False
-    error = errand.task.exception()
-    return error is not None and not isinstance(error, FaultError | DownError)
+    error = in_flight.task.exception()
+    return error is not None and not isinstance(error, TransientError | ServerDownError)
 
 
-def _cancel_soon(loop: asyncio.AbstractEventLoop, own: Sequence[tuple[_Key, Ask, _Errand]]) -> None:
+def _cancel_soon(loop: asyncio.AbstractEventLoop, own: Sequence[tuple[_Key, HttpRequest, _InFlight]]) -> None:
     """Give up what a wave has begun, from any thread."""
-    loop.call_soon_threadsafe(lambda: _cancel([errand for *_, errand in own]))
+    loop.call_soon_threadsafe(lambda: _cancel([in_flight for *_, in_flight in own]))
 
 
-def _cancel(errands: Sequence[_Errand]) -> None:
-    for errand in errands:
-        errand.task.cancel()
+def _cancel(in_flight_requests: Sequence[_InFlight]) -> None:
+    for in_flight in in_flight_requests:
+        in_flight.task.cancel()

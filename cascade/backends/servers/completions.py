@@ -13,7 +13,17 @@ from math import isfinite, log
 from typing import Any
 
 from cascade.backends.base import Probe
-from cascade.backends.servers.api import UNLIKE, Answer, Ask, Call, MalformedError, NoNumberError, Peer, Served, number
+from cascade.backends.servers.api import (
+    UNLIKE,
+    Answer,
+    Call,
+    HttpRequest,
+    MalformedError,
+    NoNumberError,
+    ServerInfo,
+    ServerSetup,
+    number,
+)
 from cascade.errors import ServerError
 from cascade.stages import BASE
 
@@ -25,18 +35,18 @@ MOST_BOUND = 0.01
 _LEAST_GAP = log((1 - MOST_BOUND) / MOST_BOUND)
 
 
-class CompletionsWire:
-    """See ``Wire``."""
+class CompletionsApi:
+    """See ``ServerApi``."""
 
     is_together = False
 
-    def __init__(self, peer: Peer) -> None:
-        self._peer = peer
+    def __init__(self, setup: ServerSetup) -> None:
+        self._peer = setup
         self._models: dict[str, str] = {}
         self._is_vllm = False
 
-    def look(self, call: Call) -> Served:
-        """See ``Wire.look``."""
+    def fetch_info(self, call: Call) -> ServerInfo:
+        """See ``ServerApi.fetch_info``."""
         try:
             cards = {str(card["id"]): dict(card) for card in call("/v1/models")["data"]}
             bases = [name for name, card in cards.items() if not card.get("parent")]
@@ -51,15 +61,15 @@ class CompletionsWire:
             self._peer.check_labels(self._find_labels(call, base))
         self._models = {name: self._model(name, base, cards, owner) for name in self._peer.adapters}
         longest = cards[base].get("max_model_len")
-        return Served(model=base, max_prompt=longest - 1 if isinstance(longest, int) else None)
+        return ServerInfo(model=base, max_prompt=longest - 1 if isinstance(longest, int) else None)
 
-    def asks(self, probes: Sequence[Probe]) -> Iterator[Ask]:
-        """See ``Wire.asks``; one request for each probe."""
+    def asks(self, probes: Sequence[Probe]) -> Iterator[HttpRequest]:
+        """See ``ServerApi.asks``; one request for each probe."""
         for place, probe in enumerate(probes):
-            yield Ask(path=PATH, body=self._body(probe), places=(place,))
+            yield HttpRequest(path=PATH, body=self._body(probe), places=(place,))
 
-    def read(self, ask: Ask, answer: Any) -> Answer:
-        """See ``Wire.read``."""
+    def read(self, ask: HttpRequest, answer: Any) -> Answer:
+        """See ``ServerApi.read``."""
         try:
             top = {str(text): number(p) for text, p in answer["choices"][0]["logprobs"]["top_logprobs"][0].items()}
             usage = dict(answer.get("usage") or {})

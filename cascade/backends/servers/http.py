@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from cascade.backends.servers.retries import UNREACHABLE, FaultError
+from cascade.backends.servers.retries import UNREACHABLE, TransientError
 from cascade.config.servers import ServerConfig
 from cascade.errors import ConfigError, MachineError, ServerError
 from cascade.machine import install_extra
@@ -174,7 +174,7 @@ class ServerClient:
         """The JSON that the server answers.
 
         Raises:
-            FaultError: It failed in a way that may pass.
+            TransientError: It failed in a way that may pass.
             ServerError: The server refuses such requests.
         """
         try:
@@ -183,18 +183,18 @@ class ServerClient:
                 async for chunk in response.aiter_bytes():
                     content += chunk
                     if len(content) > _MOST_BYTES:
-                        raise FaultError(_TOO_LARGE)
+                        raise TransientError(_TOO_LARGE)
         except httpx.HTTPError as error:
             is_far = isinstance(error, httpx.ConnectError)
             cause = f"{'cannot be reached' if is_far else 'the connection failed'} ({type(error).__name__}: {error})"
-            raise FaultError(self._key.hidden(cause), weight=UNREACHABLE if is_far else 1.0) from None
+            raise TransientError(self._key.hidden(cause), weight=UNREACHABLE if is_far else 1.0) from None
         if response.status_code != HTTPStatus.OK:
             raise self._refusal(path, response, bytes(content))
         try:
             return json.loads(bytes(content))
         except _NO_JSON:
             msg = f"no JSON: {self._shown(bytes(content))}"
-            raise FaultError(msg) from None
+            raise TransientError(msg) from None
 
     def hidden(self, text: str) -> str:
         """A text without the server's key."""
@@ -204,12 +204,12 @@ class ServerClient:
         """Close all connections."""
         await self._client.aclose()
 
-    def _refusal(self, path: str, response: httpx.Response, content: bytes) -> FaultError | ServerError:
+    def _refusal(self, path: str, response: httpx.Response, content: bytes) -> TransientError | ServerError:
         status, said = response.status_code, self._shown(content)
         if status in _MAY_PASS:
             wait_s = retry_after(response.headers.get("Retry-After"), time())
             is_busy = status == HTTPStatus.TOO_MANY_REQUESTS or (status in _IS_BUSY and wait_s is not None)
-            return FaultError(f"status {status}: {said}", wait_s=wait_s, weight=0.0 if is_busy else 1.0)
+            return TransientError(f"status {status}: {said}", wait_s=wait_s, weight=0.0 if is_busy else 1.0)
         return ServerError(f"Server {self._name!r} at {self._config.url} refuses {path} with status {status}: {said}")
 
     def _shown(self, content: bytes) -> str:

@@ -14,7 +14,17 @@ from pathlib import PurePath
 from typing import Any
 
 from cascade.backends.base import Probe
-from cascade.backends.servers.api import UNLIKE, Answer, Ask, Call, MalformedError, NoNumberError, Peer, Served, number
+from cascade.backends.servers.api import (
+    UNLIKE,
+    Answer,
+    Call,
+    HttpRequest,
+    MalformedError,
+    NoNumberError,
+    ServerInfo,
+    ServerSetup,
+    number,
+)
 from cascade.probability import sure_logit
 from cascade.stages import BASE
 
@@ -24,18 +34,18 @@ _BIAS = 100.0
 """Added to both labels' logits, which lifts them above all others and leaves their difference as it is."""
 
 
-class LlamaServerWire:
-    """See ``Wire``; the server has to be started with ``--lora`` for each adapter."""
+class LlamaServerApi:
+    """See ``ServerApi``; the server has to be started with ``--lora`` for each adapter."""
 
     is_together = False
 
-    def __init__(self, peer: Peer) -> None:
-        self._peer = peer
+    def __init__(self, setup: ServerSetup) -> None:
+        self._peer = setup
         self._labels = (-1, -1)
         self._scales: dict[str, list[dict[str, float]]] = {}
 
-    def look(self, call: Call) -> Served:
-        """See ``Wire.look``."""
+    def fetch_info(self, call: Call) -> ServerInfo:
+        """See ``ServerApi.fetch_info``."""
         try:
             (card,) = call("/v1/models")["data"]
             props = call("/props")
@@ -57,21 +67,21 @@ class LlamaServerWire:
         self._scales = {name: self._scale(name, loras) for name in self._peer.adapters}
         self._labels = self._peer.check_labels(self._find_labels(call))
         # With several slots at work an activated adapter acts on other slots' tokens as well: p(yes) was off by 0.05.
-        return Served(
+        return ServerInfo(
             model=names[1],
             max_prompt=n_ctx - 1,
             one_at_a_time=bool(activated),
             invocations=self._invocations(activated),
         )
 
-    def asks(self, probes: Sequence[Probe]) -> Iterator[Ask]:
-        """See ``Wire.asks``; one request for each probe."""
+    def asks(self, probes: Sequence[Probe]) -> Iterator[HttpRequest]:
+        """See ``ServerApi.asks``; one request for each probe."""
         for place, probe in enumerate(probes):
             body = completion_body(self._peer.prompt(probe), self._scales[probe.adapter], self._labels)
-            yield Ask(path=PATH, body=body, places=(place,))
+            yield HttpRequest(path=PATH, body=body, places=(place,))
 
-    def read(self, ask: Ask, answer: Any) -> Answer:  # noqa: ARG002 - the protocol's
-        """See ``Wire.read``."""
+    def read(self, ask: HttpRequest, answer: Any) -> Answer:  # noqa: ARG002 - the protocol's
+        """See ``ServerApi.read``."""
         found = float(sure_logit(read_p_yes(answer, self._labels)))
         timings = answer.get("timings")
         counts = timings if isinstance(timings, dict) else {}

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from cascade.backends.base import BackendFacts
 from cascade.backends.costs import CallSizes, Costs
-from cascade.backends.servers.api import Peer, Prompts, Served, Wire
+from cascade.backends.servers.api import Prompts, ServerApi, ServerInfo, ServerSetup
 from cascade.backends.servers.backend import ServerBackend
-from cascade.backends.servers.completions import CompletionsWire
+from cascade.backends.servers.completions import CompletionsApi
 from cascade.backends.servers.http import ServerClient, read_key
-from cascade.backends.servers.llama_server import LlamaServerWire
+from cascade.backends.servers.llama_server import LlamaServerApi
 from cascade.backends.servers.router import Router
-from cascade.backends.servers.system_one import SystemOneWire
+from cascade.backends.servers.system_one import SystemOneApi
 from cascade.config.schema import Config
 from cascade.config.servers import Kind, ServedConfig
 from cascade.errors import ConfigError
@@ -65,10 +65,10 @@ def _unpacked(token: int) -> str:
 if TYPE_CHECKING:
     from cascade.backends.llama.backend import LlamaBackend
 
-_WIRES: Mapping[Kind, Callable[[Peer], Wire]] = {
-    "llama-server": LlamaServerWire,
-    "completions": CompletionsWire,
-    "systemone": SystemOneWire,
+_APIS: Mapping[Kind, Callable[[ServerSetup], ServerApi]] = {
+    "llama-server": LlamaServerApi,
+    "completions": CompletionsApi,
+    "systemone": SystemOneApi,
 }
 _PLENTY = 1_000_000_000  # of nodes and tokens to keep: servers keep what they like
 _PER_SLOT = 16  # questions of a wave for each request that may be in flight
@@ -121,8 +121,8 @@ def open_servers(config: Config, cascades: Mapping[str, Cascade]) -> Router:
             stack.callback(here.backend.abandon)
         asked = dict.fromkeys(entry.server for entry in config.served.values())
         servers = {name: _server(name, config, here.prompts) for name in asked}
-        looks = {name: server.look() for name, server in servers.items()}
-        facts = _facts(config, here, servers, looks)
+        infos = {name: server.fetch_info() for name, server in servers.items()}
+        facts = _facts(config, here, servers, infos)
         for cascade in cascades.values():
             facts.check(cascade)
         stack.pop_all()
@@ -162,38 +162,40 @@ def _server(name: str, config: Config, prompts: Prompts) -> ServerBackend:
         if served.scale != 1 and entry.kind != "llama-server":
             msg = f"adapters.{adapter}.scale: only a llama-server can be told one; leave it away."
             raise ConfigError(msg)
-    peer = Peer(name=name, config=entry, adapters=adapters, prompts=prompts)
-    if peer.sends_tokens and prompts.labels is None:
+    setup = ServerSetup(name=name, config=entry, adapters=adapters, prompts=prompts)
+    if setup.sends_tokens and prompts.labels is None:
         msg = f'servers.{name}.prompt: "tokens" needs the tokenizer of [model]; give its file, or send text.'
         raise ConfigError(msg)
-    return ServerBackend(peer, _WIRES[entry.kind](peer), ServerClient(name, entry, read_key(name, entry)))
+    return ServerBackend(setup, _APIS[entry.kind](setup), ServerClient(name, entry, read_key(name, entry)))
 
 
-def _known(entry: ServedConfig, server: ServerBackend, look: Served) -> str:
+def _known(entry: ServedConfig, server: ServerBackend, fetch_info: ServerInfo) -> str:
     """What stands for a served adapter where a file's hash would; System One's models are not said to share a base."""
-    has_base = server.peer.config.kind != "systemone"
-    return f"{entry.server}/{look.model}/{entry.name}" if has_base else f"{entry.server}/{entry.name}"
+    has_base = server.setup.config.kind != "systemone"
+    return f"{entry.server}/{fetch_info.model}/{entry.name}" if has_base else f"{entry.server}/{entry.name}"
 
 
 def _facts(
-    config: Config, here: _Here, servers: Mapping[str, ServerBackend], looks: Mapping[str, Served]
+    config: Config, here: _Here, servers: Mapping[str, ServerBackend], infos: Mapping[str, ServerInfo]
 ) -> BackendFacts:
     """What the engine must know of all backends together."""
     own = here.backend.facts if here.backend is not None else None
-    known = {name: _known(entry, servers[entry.server], looks[entry.server]) for name, entry in config.served.items()}
+    known = {name: _known(entry, servers[entry.server], infos[entry.server]) for name, entry in config.served.items()}
     labels = here.prompts.labels
-    longest = [look.max_prompt for look in looks.values() if look.max_prompt is not None]
+    longest = [fetch_info.max_prompt for fetch_info in infos.values() if fetch_info.max_prompt is not None]
     costs, pace = (own.costs, own.pace) if own else (Costs(), 1.0)
     return BackendFacts(
         provenance=Provenance(
-            model=own.provenance.model if own else ", ".join(f"{name}/{look.model}" for name, look in looks.items()),
+            model=own.provenance.model
+            if own
+            else ", ".join(f"{name}/{fetch_info.model}" for name, fetch_info in infos.items()),
             adapters={**(own.provenance.adapters if own else {}), **known},
             prompt_format=here.form.name,
             label_tokens=labels or (-1, -1),
         ),
         invocations={
             **(own.invocations if own else {}),
-            **{name: tokens for look in looks.values() for name, tokens in look.invocations.items()},
+            **{name: tokens for fetch_info in infos.values() for name, tokens in fetch_info.invocations.items()},
         },
         prefix_adapters={**(own.prefix_adapters if own else {}), **dict.fromkeys(known, SERVED)},
         form=here.form,
@@ -206,7 +208,7 @@ def _facts(
         pace=pace,
         sizes=replace(
             own.sizes if own else CallSizes(),
-            n_served=_PER_SLOT * max(server.peer.config.in_flight for server in servers.values()),
-            together=frozenset(name for name, entry in config.served.items() if servers[entry.server].wire.is_together),
+            n_served=_PER_SLOT * max(server.setup.config.in_flight for server in servers.values()),
+            together=frozenset(name for name, entry in config.served.items() if servers[entry.server].api.is_together),
         ),
     )

@@ -28,7 +28,7 @@ _REST_S = 1.0  # how long a server is left alone at first
 _LONGEST_REST_S = 30.0
 
 
-class FaultError(Exception):
+class TransientError(Exception):
     """A request failed in a way that may pass; it is safe to ask again.
 
     Attributes:
@@ -44,15 +44,15 @@ class FaultError(Exception):
         self.weight = weight
 
 
-class SpoiltError(FaultError):
+class SpoiltError(TransientError):
     """A server has answered, with no number in a probability's place; if it does again, that is an error."""
 
 
-class DownError(Exception):
+class ServerDownError(Exception):
     """A server is not asked because it counts as down."""
 
 
-class Breaker:
+class CircuitBreaker:
     """Leaves a server alone after too many failures in a row, and tries it with one request after a rest."""
 
     def __init__(self) -> None:
@@ -65,10 +65,10 @@ class Breaker:
         """Whether a request may begin.
 
         Raises:
-            DownError: The server counts as down; has the last cause.
+            ServerDownError: The server counts as down; has the last cause.
         """
         if self._weight >= TRIPS_AT and (now < self._until or self._is_trying):
-            raise DownError(self._cause)
+            raise ServerDownError(self._cause)
 
     def begin(self, now: float) -> None:
         """Let a request through, after a rest a single one; see ``check``."""
@@ -111,7 +111,7 @@ class _Slot:
     is_used: bool = False
 
 
-class Manners:
+class RetryPolicy:
     """Asks one server. Everything runs in one event loop.
 
     Args:
@@ -122,7 +122,7 @@ class Manners:
         whole = max(1, floor(config.starts_per_second))
         self._throttler = Throttler(rate_limit=whole, period=_SLACK * whole / config.starts_per_second)
         self._slots = asyncio.Semaphore(config.in_flight)
-        self._breaker = Breaker()
+        self._breaker = CircuitBreaker()
         self._turn = asyncio.Lock()
         self._config = config
         self._quiet_until = -inf  # a server that is busy says when it wants to hear of us again
@@ -135,15 +135,15 @@ class Manners:
             ends: When nobody waits for it any more, by the event loop's clock; infinity for never.
 
         Raises:
-            FaultError: It failed too often, or there is no time left to ask again.
-            DownError: The server counts as down.
+            TransientError: It failed too often, or there is no time left to ask again.
+            ServerDownError: The server counts as down.
         """
         clock = asyncio.get_running_loop().time
         longest_s = max(_LONGEST_WAIT_S, self._config.timeout_s)
         retrying = AsyncRetrying(
             stop=lambda state: _is_last(state, self._config.attempts, min(longest_s, ends - clock())),
             wait=_wait,
-            retry=retry_if_exception_type(FaultError),
+            retry=retry_if_exception_type(TransientError),
             sleep=asyncio.sleep,
             reraise=True,
         )
@@ -166,7 +166,7 @@ class Manners:
             except SpoiltError:
                 self._breaker.succeed(clock())  # it is up and answers
                 raise
-            except FaultError as error:
+            except TransientError as error:
                 self._breaker.fail(clock(), error.cause, error.weight, began)
                 if error.wait_s is not None:
                     self._quiet_until = max(self._quiet_until, clock() + error.wait_s)
@@ -184,7 +184,7 @@ class Manners:
                 return await send()
         except TimeoutError as error:
             msg = f"no answer within {timeout_s:.3g} s"
-            raise FaultError(msg, weight=UNREACHABLE if timeout_s < left_s else 0.0) from error
+            raise TransientError(msg, weight=UNREACHABLE if timeout_s < left_s else 0.0) from error
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[_Slot]:
@@ -196,7 +196,7 @@ class Manners:
         except asyncio.CancelledError:
             linger_s = _LINGER_S if slot.is_used else 0.0
             raise
-        except FaultError as error:
+        except TransientError as error:
             linger_s = _LINGER_S if isinstance(error.__cause__, TimeoutError) else 0.0
             raise
         finally:
@@ -206,8 +206,8 @@ class Manners:
         """Wait until a request may begin.
 
         Raises:
-            DownError: The server counts as down.
-            FaultError: It wants to be left alone for longer than anybody waits.
+            ServerDownError: The server counts as down.
+            TransientError: It wants to be left alone for longer than anybody waits.
         """
         clock = asyncio.get_running_loop().time
         while True:
@@ -215,7 +215,7 @@ class Manners:
             quiet_s = self._quiet_until - clock()
             if quiet_s >= min(ends - clock(), max(_LONGEST_WAIT_S, self._config.timeout_s)):
                 msg = f"it is busy and asks to be left alone for {quiet_s:.3g} s"
-                raise FaultError(msg, wait_s=quiet_s, weight=0.0)
+                raise TransientError(msg, wait_s=quiet_s, weight=0.0)
             await asyncio.sleep(max(0.0, quiet_s))
             await self._throttler.acquire()
             if self._quiet_until <= clock():
@@ -225,7 +225,7 @@ class Manners:
 def _wait(state: RetryCallState) -> float:
     """How long to wait before the next attempt: what the server asks for, or a backoff with jitter."""
     error = state.outcome.exception() if state.outcome else None
-    asked_s = error.wait_s if isinstance(error, FaultError) else None
+    asked_s = error.wait_s if isinstance(error, TransientError) else None
     backoff_s = float(_backoff(state))
     return backoff_s if asked_s is None else asked_s + min(backoff_s, _FIRST_WAIT_S)
 

@@ -10,7 +10,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cascade.backends.base import Probe
-from cascade.backends.servers.api import UNLIKE, Answer, Ask, Call, MalformedError, NoNumberError, Peer, Served, number
+from cascade.backends.servers.api import (
+    UNLIKE,
+    Answer,
+    Call,
+    HttpRequest,
+    MalformedError,
+    NoNumberError,
+    ServerInfo,
+    ServerSetup,
+    number,
+)
 from cascade.errors import ServerError
 from cascade.probability import sure_logit
 from cascade.prompt import Node, Segment
@@ -21,36 +31,36 @@ PATH = "/v1/systemone"
 _KEYS = {Segment.TASK: "task", Segment.GROUP: "file", Segment.ITEM: "candidate"}
 
 
-class SystemOneWire:
-    """See ``Wire``; the adapter's name is the ``model`` that is asked."""
+class SystemOneApi:
+    """See ``ServerApi``; the adapter's name is the ``model`` that is asked."""
 
     is_together = True
 
-    def __init__(self, peer: Peer) -> None:
-        self._peer = peer
+    def __init__(self, setup: ServerSetup) -> None:
+        self._peer = setup
 
-    def look(self, call: Call) -> Served:
-        """See ``Wire.look``; a server that lists no models is believed to have what the config names."""
+    def fetch_info(self, call: Call) -> ServerInfo:
+        """See ``ServerApi.fetch_info``; a server that lists no models is believed to have what the config names."""
         try:
             known = [str(card["id"]) for card in call("/v1/models")["data"]]
         except (ServerError, *UNLIKE):
-            return Served(model=self._peer.config.model or "unknown")
+            return ServerInfo(model=self._peer.config.model or "unknown")
         self._peer.check_model(known)
         for adapter, entry in self._peer.adapters.items():
             if entry.name not in {BASE, *known}:
                 raise self._peer.lacks(adapter, known)
-        return Served(model=self._peer.config.model or ", ".join(known))
+        return ServerInfo(model=self._peer.config.model or ", ".join(known))
 
-    def asks(self, probes: Sequence[Probe]) -> Iterator[Ask]:
-        """See ``Wire.asks``; one request for each item."""
+    def asks(self, probes: Sequence[Probe]) -> Iterator[HttpRequest]:
+        """See ``ServerApi.asks``; one request for each item."""
         places: dict[Node | None, list[int]] = {}
         for place, probe in enumerate(probes):
             places.setdefault(probe.node.parent, []).append(place)
         for own in places.values():
             yield self._ask([probes[place] for place in own], own)
 
-    def read(self, ask: Ask, answer: Any) -> Answer:
-        """See ``Wire.read``."""
+    def read(self, ask: HttpRequest, answer: Any) -> Answer:
+        """See ``ServerApi.read``."""
         try:
             answers = answer["answers"]
             found = [number(answers[question]["noul"]) for question in ask.body["questions"]]
@@ -64,7 +74,7 @@ class SystemOneWire:
             raise NoNumberError(msg)
         return Answer(logits=tuple(sure_logit(found).tolist()), computed=computed)
 
-    def _ask(self, probes: Sequence[Probe], places: Sequence[int]) -> Ask:
+    def _ask(self, probes: Sequence[Probe], places: Sequence[int]) -> HttpRequest:
         path = probes[0].node.path[:-1]
         seeds = {"seeds": [path[0].seeds]} if path[0].seeds else {}
         body: dict[str, Any] = {
@@ -75,4 +85,4 @@ class SystemOneWire:
         }
         name = self._peer.adapters[probes[0].adapter].name
         model = self._peer.config.model if name == BASE else name
-        return Ask(path=PATH, body=body | ({"model": model} if model else {}), places=tuple(places))
+        return HttpRequest(path=PATH, body=body | ({"model": model} if model else {}), places=tuple(places))
