@@ -48,7 +48,7 @@ def resident(config: Path, n: int) -> int:
 
 def measure(config: Path) -> dict[str, Any]:
     """Resident MiB by number of adapters, and the excess of the last over the first."""
-    own = next(iter(load_model_set(read_config(config)).adapters.values())).facts.n_bytes
+    own = next(iter(load_model_set(read_config(config)).adapters.values())).info.n_bytes
     found = {}
     for n in COUNTS:
         command = [sys.executable, "-m", "benchmarks.adapter_memory", str(config), "--count", str(n)]

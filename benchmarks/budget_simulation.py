@@ -119,7 +119,7 @@ def simulate(n: int, seed: int = 0, loads: Sequence[float] = LOADS) -> Figures:
     machine = Machine()
     adapters = {name for cascade in cascades.values() for name in cascade.adapters()}
     backend = SimulatedBackend(adapters, machine, random.Random(seed + 1))
-    builder = PromptBuilder(backend.facts.form, backend.facts.tokenizer)
+    builder = PromptBuilder(backend.info.form, backend.info.tokenizer)
     pool = [asked_of(rng, number, cascades, builder, machine) for number in range(min(POOL, n))]
     arrivals = arrivals_of(rng, pool, n, loads)
     loop = VirtualLoop()

@@ -80,7 +80,7 @@ def resampled(scored: ScoredTasks, n_tasks: int) -> Draw:
             p={key: values[at] for key, values in scored.p.items()},
             n_tasks=n_tasks,
             priors=scored.priors[at] if scored.priors is not None else None,
-            facts=scored.facts.take(at) if scored.facts is not None else None,
+            features=scored.features.take(at) if scored.features is not None else None,
         )
 
     return draw

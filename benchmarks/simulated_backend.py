@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from cascade.backends.base import BackendFacts, Scores, Stop, Wave, WaveCost
+from cascade.backends.base import BackendInfo, Scores, Stop, Wave, WaveCost
 from cascade.backends.costs import CallSizes, Costs, Work
 from cascade.backends.scripted import ByteTokenizer
 from cascade.errors import DecodeError
@@ -81,7 +81,7 @@ class SimulatedBackend:
         self._tokens = 0
         self._is_busy = False
         self._released: list[Node] = []
-        self._facts = BackendFacts(
+        self._info = BackendInfo(
             provenance=Provenance(
                 model="simulated",
                 adapters=dict.fromkeys(names, "simulated"),
@@ -98,9 +98,9 @@ class SimulatedBackend:
         )
 
     @property
-    def facts(self) -> BackendFacts:
-        """See ``Backend.facts``; its costs are those that an engine starts from, not the machine's."""
-        return self._facts
+    def info(self) -> BackendInfo:
+        """See ``Backend.info``; its costs are those that an engine starts from, not the machine's."""
+        return self._info
 
     async def score(self, wave: Wave, stop: Stop) -> Scores:
         """See ``Backend.score``.
@@ -178,7 +178,7 @@ class SimulatedBackend:
 
     def _calls(self, wave: Wave, missing: Sequence[Node]) -> Iterator[_Call]:
         """First what is missing in calls of at most ``n_batch`` tokens, then the questions in calls of ``n_ask``."""
-        sizes = self._facts.sizes
+        sizes = self._info.sizes
         swap = bool(missing) and self._active != BASE
         for part in _parts([len(node.tokens) for node in missing], sizes.n_batch):
             self._active = BASE
@@ -198,7 +198,7 @@ class SimulatedBackend:
     def _keep(self, nodes: Sequence[Node], n_asked: int) -> None:
         self.kept.update(dict.fromkeys(nodes))
         self._tokens += sum(len(node.tokens) for node in nodes)
-        room = self._facts
+        room = self._info
         if len(self.kept) > room.max_nodes or self._tokens + n_asked > room.max_tokens:
             msg = (
                 f"A wave brings what is kept to {len(self.kept)} nodes and {self._tokens + n_asked} tokens; "

@@ -12,7 +12,7 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # that of typing, which takes its time
 if TYPE_CHECKING:
-    from cascade.backends.base import Backend, BackendFacts, Probe, Scores, Stop, Wave, WaveCost
+    from cascade.backends.base import Backend, BackendInfo, Probe, Scores, Stop, Wave, WaveCost
     from cascade.backends.scripted import ScriptedBackend
     from cascade.budget import Budget
     from cascade.config.schema import Config, read_config, shipped_config
@@ -41,7 +41,7 @@ __all__ = [
     "BASE",
     "Backend",
     "BackendError",
-    "BackendFacts",
+    "BackendInfo",
     "Budget",
     "Cascade",
     "CascadeError",
@@ -84,7 +84,7 @@ __all__ = [
 ]
 
 _NAMES = {
-    "cascade.backends.base": "Backend BackendFacts Probe Scores Stop Wave WaveCost",
+    "cascade.backends.base": "Backend BackendInfo Probe Scores Stop Wave WaveCost",
     "cascade.backends.scripted": "ScriptedBackend",
     "cascade.budget": "Budget",
     "cascade.config.schema": "Config read_config shipped_config",

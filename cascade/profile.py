@@ -15,7 +15,7 @@ DEFAULT_PASS_RATE = 0.5
 _FORMS = ("kind:", "tier:")  # facts that every item has, whether or not anything ties it to the task
 
 
-def facts_of(item: Item) -> Iterator[str]:
+def features_of(item: Item) -> Iterator[str]:
     """What a prior may know of an item: its kind, tiers, evidence, and that of its group."""
     yield f"kind:{item.kind}"
     for tier in item.tiers:
@@ -37,7 +37,7 @@ class Prior:
 
     Attributes:
         bias: Log odds of an item without known facts.
-        weights: Fact, as ``facts_of`` gives it, -> what it adds to the log odds.
+        weights: Fact, as ``features_of`` gives it, -> what it adds to the log odds.
     """
 
     bias: float
@@ -45,12 +45,12 @@ class Prior:
 
     def p_matters(self, item: Item) -> float:
         """Probability in (0, 1) that the cascade keeps the item."""
-        odds = self.bias + sum(self.weights.get(fact, 0.0) for fact in facts_of(item))
+        odds = self.bias + sum(self.weights.get(fact, 0.0) for fact in features_of(item))
         return 1 / (1 + exp(-max(-30.0, min(30.0, odds))))
 
     def knows(self, item: Item) -> bool:
         """Whether any evidence of the item has a weight; without, its probability is that of any item of its kind."""
-        return any(fact in self.weights and is_evidence(fact) for fact in facts_of(item))
+        return any(fact in self.weights and is_evidence(fact) for fact in features_of(item))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

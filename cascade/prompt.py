@@ -51,8 +51,8 @@ def seeds_text(task: Task, most: int | None = None) -> str:
     return _beginning(lambda n: ", ".join(one_line(seed, most) for seed in seeds[:n]), len(seeds), most)
 
 
-def _evidence(facts: Sequence[str], most: int | None) -> str:
-    return _beginning(lambda n: one_line(" ".join(facts[:n]), most), len(facts), most)
+def _evidence(info: Sequence[str], most: int | None) -> str:
+    return _beginning(lambda n: one_line(" ".join(info[:n]), most), len(info), most)
 
 
 def _joined(parts: Sequence[str], most: int | None) -> str:

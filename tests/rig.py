@@ -65,7 +65,7 @@ class Rig:
         form = prompt_format("embedded")
         self.builder = PromptBuilder(form, self.native.tokenizer)
         self.labels = self.builder.label_tokens()
-        adapters = {name: adapter.facts for name, adapter in models.adapters.items()}
+        adapters = {name: adapter.info for name, adapter in models.adapters.items()}
         self.runner = runner(self.native, adapters, self.labels)
 
     def score(self, probes: Sequence[Probe]) -> list[float]:

@@ -19,9 +19,9 @@ from gguf import GGMLQuantizationType, GGUFValueType
 from cascade.config.schema import AdapterConfig, Config, ModelConfig
 from cascade.errors import ConfigError, ModelFileError
 from cascade.machine import install_extra
-from cascade.models.base_model import ModelFacts, check_model
+from cascade.models.base_model import ModelInfo, check_model
 from cascade.models.gguf import GGUFFile, MetaValue, TensorInfo, read_gguf
-from cascade.models.lora import AdapterFacts, check_adapter
+from cascade.models.lora import AdapterInfo, check_adapter
 from cascade.models.model_set import Hub, file_hash, load_model_set, unchanged
 from tests.gguf_files import TOKENS, Lora, array, changed, count, single, text, write_adapter, write_model
 
@@ -36,7 +36,7 @@ def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(model_path: Path) -> ModelFacts:
+def model(model_path: Path) -> ModelInfo:
     """Its facts."""
     return check_model(read_gguf(model_path))
 
@@ -64,19 +64,19 @@ def config(model: ModelConfig | Path, **adapters: Path) -> Config:
     return Config(model=source, adapters={k: AdapterConfig(path=v, scale=2.0) for k, v in adapters.items()}, cascade={})
 
 
-def test_adapter_facts(adapter: GGUFFile, model: ModelFacts) -> None:
+def test_adapter_facts(adapter: GGUFFile, model: ModelInfo) -> None:
     """A sound adapter's facts are those it was written with."""
-    facts = check_adapter(adapter, model, BASE_HASH)
+    info = check_adapter(adapter, model, BASE_HASH)
     n_bytes = 2 * 2 * (4 * (32 + 32) + 4 * (32 + 16))
-    assert facts == AdapterFacts(rank=4, alpha=8.0, invocation_tokens=(7, 8), n_bytes=n_bytes, base_sha256=BASE_HASH)
-    assert facts.is_activated
-    assert facts.is_base_verified
+    assert info == AdapterInfo(rank=4, alpha=8.0, invocation_tokens=(7, 8), n_bytes=n_bytes, base_sha256=BASE_HASH)
+    assert info.is_activated
+    assert info.is_base_verified
 
 
-def test_others_adapters_are_taken_unverified(adapter: GGUFFile, model: ModelFacts) -> None:
+def test_others_adapters_are_taken_unverified(adapter: GGUFFile, model: ModelInfo) -> None:
     """An adapter that does not name its base by hash is accepted, and says so."""
-    facts = check_adapter(changed(adapter, {"cascade.base_model.sha256": None}), model, BASE_HASH)
-    assert not facts.is_base_verified
+    info = check_adapter(changed(adapter, {"cascade.base_model.sha256": None}), model, BASE_HASH)
+    assert not info.is_base_verified
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_others_adapters_are_taken_unverified(adapter: GGUFFile, model: ModelFac
     ],
 )
 def test_unfit_metadata_is_refused(
-    adapter: GGUFFile, model: ModelFacts, key: str, value: MetaValue | None, part: str
+    adapter: GGUFFile, model: ModelInfo, key: str, value: MetaValue | None, part: str
 ) -> None:
     """Metadata that llama.cpp refuses or aborts on, or that names another base, is refused by name."""
     with pytest.raises(ModelFileError) as refusal:
@@ -134,7 +134,7 @@ def test_unfit_metadata_is_refused(
     ],
 )
 def test_unfit_tensors_are_refused(
-    adapter: GGUFFile, model: ModelFacts, tensors: dict[str, TensorInfo | None], part: str
+    adapter: GGUFFile, model: ModelInfo, tensors: dict[str, TensorInfo | None], part: str
 ) -> None:
     """Matrices without a pair, for another tensor, of another shape or type are refused by name."""
     with pytest.raises(ModelFileError) as refusal:
@@ -142,7 +142,7 @@ def test_unfit_tensors_are_refused(
     assert part in str(refusal.value)
 
 
-def test_fit_tensors_pass(adapter: GGUFFile, model: ModelFacts) -> None:
+def test_fit_tensors_pass(adapter: GGUFFile, model: ModelInfo) -> None:
     """Pairs of different rank, embedding pairs the other way round and norms that llama.cpp skips are no fault."""
     more: dict[str, TensorInfo | None] = {
         Q_A: tensor(32, 6),
@@ -157,7 +157,7 @@ def test_fit_tensors_pass(adapter: GGUFFile, model: ModelFacts) -> None:
         check_adapter(with_tensors(adapter, more | {"token_embd.weight.lora_a": tensor(260, 2)}), untied, BASE_HASH)
 
 
-def test_no_matrices_is_refused(adapter: GGUFFile, model: ModelFacts) -> None:
+def test_no_matrices_is_refused(adapter: GGUFFile, model: ModelInfo) -> None:
     """An adapter without any pair is refused."""
     with pytest.raises(ModelFileError, match="has no LoRA matrices"):
         check_adapter(replace(adapter, tensors={}), model, BASE_HASH)
@@ -167,20 +167,20 @@ def test_no_matrices_is_refused(adapter: GGUFFile, model: ModelFacts) -> None:
     ("tokens", "start"), [((7, 8), 0), ((1, 7, 8, 2), 1), ((7, 8, 7, 8, 3), 2), ((7, 7, 8), 1), ((8, 7, 8), 1)]
 )
 def test_activation_starts_at_the_last_invocation(
-    adapter: GGUFFile, model: ModelFacts, tokens: tuple[int, ...], start: int
+    adapter: GGUFFile, model: ModelInfo, tokens: tuple[int, ...], start: int
 ) -> None:
     """An activated adapter acts from the last place where all its invocation tokens stand."""
-    facts = check_adapter(adapter, model, BASE_HASH)
-    assert facts.activation_start(tokens) == start
+    info = check_adapter(adapter, model, BASE_HASH)
+    assert info.activation_start(tokens) == start
 
 
 @pytest.mark.parametrize("tokens", [(), (7,), (8, 7), (7, 1, 8)])
-def test_a_missing_invocation_is_refused(adapter: GGUFFile, model: ModelFacts, tokens: tuple[int, ...]) -> None:
+def test_a_missing_invocation_is_refused(adapter: GGUFFile, model: ModelInfo, tokens: tuple[int, ...]) -> None:
     """A question that would leave its adapter off is refused, and a plain LoRA acts everywhere."""
-    facts = check_adapter(adapter, model, BASE_HASH)
+    info = check_adapter(adapter, model, BASE_HASH)
     with pytest.raises(ConfigError, match=r"do not hold the adapter's invocation tokens \[7, 8\].*never switch on"):
-        facts.activation_start(tokens)
-    assert replace(facts, invocation_tokens=()).activation_start(tokens) is None
+        info.activation_start(tokens)
+    assert replace(info, invocation_tokens=()).activation_start(tokens) is None
 
 
 def test_model_set(tmp_path: Path, model_path: Path) -> None:
@@ -191,8 +191,8 @@ def test_model_set(tmp_path: Path, model_path: Path) -> None:
     models = load_model_set(config(model_path, plain=plain, own=own))
     assert (models.model_path, models.model_sha256, models.model.name) == (model_path, sha256, "Tiny")
     assert list(models.adapters) == ["plain", "own"]
-    assert models.adapters["own"].facts.is_base_verified
-    assert not models.adapters["plain"].facts.is_base_verified
+    assert models.adapters["own"].info.is_base_verified
+    assert not models.adapters["plain"].info.is_base_verified
     assert models.adapters["plain"].scale == 2.0
     assert models.adapters["plain"].sha256 == hashlib.sha256(plain.read_bytes()).hexdigest()
 

@@ -19,7 +19,7 @@ import pytest
 
 from cascade import (
     BackendError,
-    BackendFacts,
+    BackendInfo,
     ClosedError,
     Decision,
     Engine,
@@ -141,8 +141,8 @@ class _Unread(ScriptedBackend):
     """A backend with that tokenizer."""
 
     @property
-    def facts(self) -> BackendFacts:
-        return replace(super().facts, tokenizer=_Unreadable())
+    def info(self) -> BackendInfo:
+        return replace(super().info, tokenizer=_Unreadable())
 
 
 def test_a_fault_in_building_prompts_fails_its_request_alone() -> None:

@@ -88,10 +88,10 @@ def test_reads_what_the_gguf_package_reads(model_path: Path, model: GGUFFile) ->
 
 def test_model_facts(model: GGUFFile) -> None:
     """A sound model's facts are those it was written with."""
-    facts = check_model(model)
-    assert (facts.architecture, facts.name, facts.n_layers) == ("qwen3", "Tiny", 2)
-    assert (facts.n_ctx_train, facts.n_embd, facts.n_vocab) == (2048, WIDTH, len(TOKENS))
-    assert facts.shapes["blk.1.ffn_down.weight"] == (64, 32)
+    info = check_model(model)
+    assert (info.architecture, info.name, info.n_layers) == ("qwen3", "Tiny", 2)
+    assert (info.n_ctx_train, info.n_embd, info.n_vocab) == (2048, WIDTH, len(TOKENS))
+    assert info.shapes["blk.1.ffn_down.weight"] == (64, 32)
 
 
 def test_every_cut_is_refused(tmp_path: Path, small: bytes) -> None:

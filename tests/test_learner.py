@@ -12,7 +12,7 @@ import pytest
 from cascade import Engine, Item, ScriptedBackend, Status
 from cascade.budget import Budget
 from cascade.engine.online_profile import OnlineProfile
-from cascade.evaluation.features import KEPT_SHARE, LEAST_SEEN, FactTable
+from cascade.evaluation.features import KEPT_SHARE, LEAST_SEEN, FeatureTable
 from cascade.evaluation.prior_fit import Examples, fit_prior, prior_auc
 from cascade.profile import Profile
 from tests.requests import plain_items
@@ -30,16 +30,16 @@ def _items(odds: dict[str, float], seed: int = 0) -> tuple[list[Item], list[bool
     rng = random.Random(seed)
     items, kept = [], []
     for at in range(N_TASKS * N_ITEMS):
-        facts = tuple(fact for fact in odds if rng.random() < 0.5)
-        items.append(Item(id=str(at), kind="function", name="f", evidence=facts))
-        total = sum(odds[fact] for fact in facts)
+        features = tuple(fact for fact in odds if rng.random() < 0.5)
+        items.append(Item(id=str(at), kind="function", name="f", evidence=features))
+        total = sum(odds[fact] for fact in features)
         kept.append(rng.random() < 1 / (1 + math.exp(-total)))
     return items, kept
 
 
 def _examples(odds: dict[str, float]) -> Examples:
     items, kept = _items(odds)
-    return Examples(facts=FactTable.of(items, TASKS), kept=kept, tasks=TASKS)
+    return Examples(features=FeatureTable.of(items, TASKS), kept=kept, tasks=TASKS)
 
 
 def test_a_prior_finds_what_tells_items_apart() -> None:
@@ -48,11 +48,13 @@ def test_a_prior_finds_what_tells_items_apart() -> None:
     prior = fit_prior(_examples(odds))
     assert prior is not None
     assert {fact: prior.weights[fact] for fact in odds} == pytest.approx(odds, abs=0.3)
-    facts = FactTable.of(items := _items(odds)[0], TASKS)
+    features = FeatureTable.of(items := _items(odds)[0], TASKS)
     known = [prior.p_matters(item) if prior.knows(item) else math.nan for item in items]
-    assert facts.p_matters(prior) == pytest.approx(known, nan_ok=True)
-    assert facts.is_known.tolist() == [prior.knows(item) for item in items]
-    with_match, without = (Item(id="1", kind="function", name="f", evidence=facts) for facts in (("match",), ("far",)))
+    assert features.p_matters(prior) == pytest.approx(known, nan_ok=True)
+    assert features.is_known.tolist() == [prior.knows(item) for item in items]
+    with_match, without = (
+        Item(id="1", kind="function", name="f", evidence=features) for features in (("match",), ("far",))
+    )
     assert prior.p_matters(with_match) > 0.8
     assert prior.p_matters(without) < 0.2
 
@@ -64,7 +66,7 @@ def test_rare_facts_get_no_weight() -> None:
         replace(item, evidence=(*item.evidence, *["few"] * (at < LEAST_SEEN - 1), *["local"] * (task < 3)))
         for at, (item, task) in enumerate(zip(items, TASKS, strict=True))
     ]
-    prior = fit_prior(Examples(facts=FactTable.of(items, TASKS), kept=kept, tasks=TASKS))
+    prior = fit_prior(Examples(features=FeatureTable.of(items, TASKS), kept=kept, tasks=TASKS))
     assert prior is not None
     assert set(prior.weights) == {"match", "kind:function"}
 
@@ -76,14 +78,14 @@ def test_a_part_of_the_tasks_chooses_its_own_facts() -> None:
         replace(item, evidence=(*item.evidence, *["early"] * (task < 3), *["late"] * (task >= 25)))
         for item, task in zip(items, TASKS, strict=True)
     ]
-    table, tasks = FactTable.of(items, TASKS, KEPT_SHARE), np.array(TASKS)
+    table, tasks = FeatureTable.of(items, TASKS, KEPT_SHARE), np.array(TASKS)
     assert set(table.common(tasks).names) == {"match", "late", "kind:function"}
     part = tasks < 20
     chosen = table.take(part).common(tasks[part])
-    alone = FactTable.of([item for item, is_in in zip(items, part, strict=True) if is_in], tasks[part].tolist())
+    alone = FeatureTable.of([item for item, is_in in zip(items, part, strict=True) if is_in], tasks[part].tolist())
     assert chosen.names == alone.names == ("early", "kind:function", "match")
     np.testing.assert_array_equal(chosen.counts, alone.counts)
-    prior = fit_prior(Examples(facts=chosen, kept=np.array(kept)[part], tasks=tasks[part]))
+    prior = fit_prior(Examples(features=chosen, kept=np.array(kept)[part], tasks=tasks[part]))
     assert prior is not None
     known = [prior.p_matters(item) if prior.knows(item) else math.nan for item in items]
     assert table.p_matters(prior) == pytest.approx(known, nan_ok=True)

@@ -368,14 +368,14 @@ def test_an_activated_adapter_acts_from_its_invocation_on(tmp_path: Path) -> Non
     form = prompt_format("qwen3")
     builder = PromptBuilder(form, with_tokens.tokenizer)
     labels = builder.label_tokens()
-    runner = LlamaRunner(with_tokens, {"lora": models.adapters["lora"].facts}, labels)
+    runner = LlamaRunner(with_tokens, {"lora": models.adapters["lora"].info}, labels)
     task, items = symbols(4, 1)
     item = builder.item(builder.task(cascade.instructions, cascade.questions(), task), items[0])
     for marker in ("s", "long"):
         question = builder.question(item, marker)
         (found,) = runner.score(Wave((Probe(question, "lora"),))).logits
         runner.release([item.path[0]])
-        start = item.end + (models.adapters["lora"].facts.activation_start(question.tokens) or 0)
+        start = item.end + (models.adapters["lora"].info.activation_start(question.tokens) or 0)
         assert start > item.end
         right, wrong = (_by_hand(with_tokens, question, at, labels) for at in (start, item.end))
         assert abs(found - right) < 0.01 < abs(found - wrong)

@@ -114,10 +114,10 @@ def test_a_warning_lets_other_files_in(caplog: pytest.LogCaptureFixture) -> None
 def test_an_engine_is_opened_or_not(caplog: pytest.LogCaptureFixture) -> None:
     """With the shipped model: its own files open, others do not, and with a warning they do."""
     with Engine.open() as engine:
-        facts = engine.facts.provenance
-    adapters = {name: facts.adapters[name] for name in SCOPE.adapters()}
-    questions = questions_at_hand(SHIPPED, SCOPE, facts)
-    fitting = {"model": facts.model, "data": "d", "questions": questions, "adapters": adapters}
+        info = engine.info.provenance
+    adapters = {name: info.adapters[name] for name in SCOPE.adapters()}
+    questions = questions_at_hand(SHIPPED, SCOPE, info)
+    fitting = {"model": info.model, "data": "d", "questions": questions, "adapters": adapters}
     with Engine.open(locked(fitting)) as engine:
         assert {question.threshold for question in engine.cascade("scope").questions()} == {0.25}
     with pytest.raises(ConfigError, match="the model is not what these thresholds were tuned with"):

@@ -89,8 +89,8 @@ def test_it_is_evaluated() -> None:
 
 def test_the_command_evaluates_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The shipped cascade's own stands before its questions, with what its figures are of."""
-    facts = {"evidence": ["size3", "match9"], "label": "primary"}
-    items = [{"id": "1", "name": "f"} | facts, {"id": "2", "name": "g", "label": "excluded"}]
+    info = {"evidence": ["size3", "match9"], "label": "primary"}
+    items = [{"id": "1", "name": "f"} | info, {"id": "2", "name": "g", "label": "excluded"}]
     data = tmp_path / "data.jsonl"
     data.write_text(json.dumps({"task": "t", "items": items}) + "\n", encoding="utf-8")
     assert main(["evaluate", "--cascade", "precision", "--data", str(data)]) == ExitCode.DONE

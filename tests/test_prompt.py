@@ -179,15 +179,15 @@ def test_one_line_is_one_clean_line(text: str, other: str) -> None:
 
 @given(
     texts=st.lists(st.text() | HOSTILE | st.just(" \n" * 50), min_size=4, max_size=4),
-    facts=st.lists(st.text(), max_size=40),
+    info=st.lists(st.text(), max_size=40),
     most=st.integers(1, 30),
 )
-def test_a_line_that_is_cut_is_the_beginning_of_the_whole(texts: list[str], facts: list[str], most: int) -> None:
+def test_a_line_that_is_cut_is_the_beginning_of_the_whole(texts: list[str], info: list[str], most: int) -> None:
     """However long a text is and whatever it holds, reading its beginning alone changes no line."""
     kind, name, signature, doc = texts
-    group = Group(name=name, evidence=tuple(facts))
-    item = Item(id="1", kind=kind, name=name, signature=signature, doc=doc, evidence=tuple(facts))
-    task = Task(text=doc, seeds=tuple(facts))
+    group = Group(name=name, evidence=tuple(info))
+    item = Item(id="1", kind=kind, name=name, signature=signature, doc=doc, evidence=tuple(info))
+    task = Task(text=doc, seeds=tuple(info))
     assert one_line("".join(texts), most) == one_line("".join(texts))[:most]
     assert item_text(item, most) == item_text(item)[:most]
     assert group_text(group, most) == group_text(group)[:most]

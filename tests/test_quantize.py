@@ -93,9 +93,9 @@ def test_adapters_of_the_source_fit_the_new_file(tiny: Path) -> None:
     quantize(Quantisation(source=tiny, target=target, type="Q8_0"), lambda *_: None)
     sha256 = hashlib.sha256(tiny.read_bytes()).hexdigest()
     adapter = read_gguf(write_adapter(tiny.with_name("adapter.gguf"), Lora(base_sha256=sha256)))
-    facts = check_model(read_gguf(target))
-    assert facts.source_sha256 == sha256
-    assert check_adapter(adapter, facts, hashlib.sha256(target.read_bytes()).hexdigest()).is_base_verified
+    info = check_model(read_gguf(target))
+    assert info.source_sha256 == sha256
+    assert check_adapter(adapter, info, hashlib.sha256(target.read_bytes()).hexdigest()).is_base_verified
 
 
 def test_an_unknown_type_is_refused_with_the_list(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from cascade.errors import InputError
-from cascade.evaluation.features import FactTable
+from cascade.evaluation.features import FeatureTable
 from cascade.evaluation.scored import Origin, ScoredTasks
 from cascade.evaluation.scoring import load_scores, save_scores, scores_origin
 from tests.shipped import CASCADES
@@ -30,9 +30,9 @@ SCORED = ScoredTasks(
     n_tasks=N // 4,
     slices={"kind": np.array(["function"] * N)},
     priors=np.full(N, np.nan),
-    facts=FactTable(names=("seed",), counts=np.ones((N, 1), np.uint8)),
+    features=FeatureTable(names=("seed",), counts=np.ones((N, 1), np.uint8)),
 )
-HEAD: dict[str, Any] = {"origin": asdict(ORIGIN), "keys": list(SCORED.p), "n_tasks": N // 4, "facts": ["seed"]}
+HEAD: dict[str, Any] = {"origin": asdict(ORIGIN), "keys": list(SCORED.p), "n_tasks": N // 4, "features": ["seed"]}
 
 
 class _Trap:
@@ -166,7 +166,7 @@ def test_other_archives_are_refused(path: Path) -> None:
         {"slices": {"kind": np.zeros(N)}},
         {"priors": np.full(N, 2.0)},
         {"priors": np.zeros(3)},
-        {"facts": FactTable(names=("a", "b"), counts=np.ones((N, 1), np.uint8))},
+        {"features": FeatureTable(names=("a", "b"), counts=np.ones((N, 1), np.uint8))},
     ],
 )
 def test_arrays_that_do_not_fit_together_are_told(change: dict[str, Any]) -> None:

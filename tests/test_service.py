@@ -104,7 +104,7 @@ def test_budget_and_depth_are_kept(client: httpx.Client) -> None:
 def test_health_and_cascades_say_what_answers(client: httpx.Client, engine: Engine) -> None:
     """Hashes of the model and of every adapter, and every cascade with its questions."""
     health = client.get("/health").json()
-    made_by = engine.facts.provenance
+    made_by = engine.info.provenance
     assert (health["status"], health["model"], health["adapters"]) == ("ok", made_by.model, made_by.adapters)
     assert health["cascades"] == ["precision", "scope"]
     precision, scope = client.get("/v1/cascades").json()["cascades"]

@@ -32,7 +32,7 @@ def tuned(config: Config) -> Config:
     """A config whose ``precision`` has thresholds, a curve and a prior of a file that was tuned with what it names."""
     cascade = config.cascades()["precision"]
     with Engine.open(config) as engine:
-        made_by = engine.facts.provenance
+        made_by = engine.info.provenance
     file = locked(QUESTIONS["precision"], 0.25).model_dump()
     file["thresholds"] |= SETTLES
     file["calibration"] = {"relevant": {"": CURVE}}

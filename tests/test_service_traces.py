@@ -73,7 +73,7 @@ def test_a_wave_of_several_requests_has_links_to_them() -> None:
     """It is the child of one of them and has links to the others; one that nobody knows has none."""
     traces, exporter = _traces()
     cascade = CASCADES["precision"]
-    provenance = ScriptedBackend({}, ADAPTERS).facts.provenance
+    provenance = ScriptedBackend({}, ADAPTERS).info.provenance
     requests = [new_request("t", plain_items(1), OnlineProfile(cascade), provenance) for _ in range(4)]
     for request in requests[:3]:
         traces.began(request)

@@ -153,8 +153,8 @@ def test_prices_are_those_of_tokens() -> None:
         with Engine(
             ScriptedBackend({}, adapters, prefix_adapters=prefix_adapters, pace=1.0), {"precision": cascade}
         ) as engine:
-            found[name] = prices_of(cascade, [task], engine.facts, Limits())
-            costs, sizes = engine.facts.costs, engine.facts.sizes
+            found[name] = prices_of(cascade, [task], engine.info, Limits())
+            costs, sizes = engine.info.costs, engine.info.sizes
     per_token = costs.per_token_ms + costs.per_call_ms / sizes.n_batch
     read = per_token * len("<|item|>function f")
     asked = (costs.per_token_ms + costs.per_call_ms / sizes.n_ask) * len("<|ask|>primary") + costs.per_output_ms

@@ -183,7 +183,7 @@ def test_a_tuned_engine_decides_the_same(tmp_path: Path) -> None:
     reports = []
     for folder in (None, tmp_path):
         backend = open_backend(config, cascades, folder)
-        assert backend.facts.costs == (TUNING.costs if folder else Costs())
+        assert backend.info.costs == (TUNING.costs if folder else Costs())
         with Engine(backend, cascades, config.model.limits.limits()) as engine:
             reports.append(engine.classify(task, items))
     plain, tuned = reports

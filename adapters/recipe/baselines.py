@@ -52,7 +52,7 @@ class Table:
     truths: list[bool] = field(default_factory=list)
 
 
-def facts_of(item: Item) -> dict[str, float]:
+def features_of(item: Item) -> dict[str, float]:
     """The item's evidence as numbers: a digit after a word is its size, a list of hits its length."""
     found = {f"kind {kind}": float(item.kind == kind) for kind in _KINDS}
     found |= {f"tier {tier}": 1.0 for tier in item.tiers}
@@ -72,7 +72,7 @@ def facts_of(item: Item) -> dict[str, float]:
 
 
 SIGNALS: Signals = {
-    "lexical overlap": lambda item, _: facts_of(item).get("match", 0.0) * 10 + facts_of(item).get("covers", 0.0),
+    "lexical overlap": lambda item, _: features_of(item).get("match", 0.0) * 10 + features_of(item).get("covers", 0.0),
     "in the seed file": lambda _, row: float(row.item.group is not None and row.item.group.name == row.seed),
     "line count": lambda _, row: float(row.lines),
     "co-change ratio": lambda _, row: row.co_change_ratio,
@@ -95,7 +95,7 @@ def tables(tasks: Iterator[CommitTask], cascades: dict[str, Cascade], every: int
         if number % every:
             continue
         for name, row in rows_of(task):
-            facts = facts_of(row.item)
+            facts = features_of(row.item)
             for question, truth in _asked(cascades[name], row):
                 table = found[question]
                 table.tasks.append(number)

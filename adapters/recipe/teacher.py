@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from adapters.recipe.baselines import facts_of, fit
+from adapters.recipe.baselines import features_of, fit
 from cascade.evaluation.commits import CommitTask
 from cascade.tree import Cascade
 
@@ -34,7 +34,7 @@ def soft_targets(tasks: Iterable[CommitTask], cascades: Mapping[str, Cascade]) -
         for name, items, truths in both:
             rows = []
             for item, label in zip(items, truths, strict=True):
-                facts.append(facts_of(item))
+                facts.append(features_of(item))
                 row = []
                 for stage, truth in cascades[name].truths(label):
                     for tier in stage.tiers_of(item):

@@ -158,7 +158,7 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BackendFacts:
+class BackendInfo:
     """What the engine must know of a backend.
 
     Attributes:
@@ -227,7 +227,7 @@ class Backend(Protocol):
     """
 
     @property
-    def facts(self) -> BackendFacts:
+    def info(self) -> BackendInfo:
         """Fixed for the backend's life."""
 
     async def score(self, wave: Wave, stop: Stop) -> Scores:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from cascade.backends.base import BackendFacts, Scores, Stop, Wave, WaveCost
+from cascade.backends.base import BackendInfo, Scores, Stop, Wave, WaveCost
 from cascade.errors import BackendError, ClosedError
 from cascade.probability import sure_logit
 from cascade.prompt import FORMATS, Node
@@ -60,9 +60,9 @@ class ScriptedBackend:
     is_closed: bool = False
 
     @property
-    def facts(self) -> BackendFacts:
-        """See ``Backend.facts``."""
-        return BackendFacts(
+    def info(self) -> BackendInfo:
+        """See ``Backend.info``."""
+        return BackendInfo(
             provenance=Provenance(
                 model="scripted",
                 adapters=dict.fromkeys(sorted(self.adapters), "scripted"),

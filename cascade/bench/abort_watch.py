@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from cascade.backends.base import Backend, BackendFacts, Scores, Stop, Wave
+from cascade.backends.base import Backend, BackendInfo, Scores, Stop, Wave
 from cascade.prompt import Node
 
 
@@ -65,9 +65,9 @@ class AbortWatch:
         self.latencies_ms: list[float] = []
 
     @property
-    def facts(self) -> BackendFacts:
-        """See ``Backend.facts``."""
-        return self._inner.facts
+    def info(self) -> BackendInfo:
+        """See ``Backend.info``."""
+        return self._inner.info
 
     async def score(self, wave: Wave, stop: Stop) -> Scores:
         """See ``Backend.score``."""

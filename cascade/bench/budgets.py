@@ -80,7 +80,7 @@ class BudgetBench:
     def __init__(self, config: Config, advance: Callable[[], None] = lambda: None) -> None:
         self.cascades = {name: cascade.without_prior_stage() for name, cascade in config.cascades().items()}
         backend = open_backend(config, self.cascades)
-        builder = PromptBuilder(backend.facts.form, backend.facts.tokenizer)
+        builder = PromptBuilder(backend.info.form, backend.info.tokenizer)
         workload = sizes(builder, self.cascades)
         self.calls = workload.calls
         self.watch = AbortWatch(backend)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite, isnan
 
-from cascade.backends.base import Backend, BackendFacts, Scores, Stop, Wave, WaveCost
+from cascade.backends.base import Backend, BackendInfo, Scores, Stop, Wave, WaveCost
 from cascade.bench.asks import Ask, Path
 from cascade.prompt import Node
 
@@ -49,9 +49,9 @@ class ForcedBackend:
         self._truths: Mapping[Path, bool] = {ask.path: ask.truth for ask in asked}
 
     @property
-    def facts(self) -> BackendFacts:
-        """See ``Backend.facts``."""
-        return self._inner.facts
+    def info(self) -> BackendInfo:
+        """See ``Backend.info``."""
+        return self._inner.info
 
     async def score(self, wave: Wave, stop: Stop) -> Scores:
         """See ``Backend.score``."""

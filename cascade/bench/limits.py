@@ -8,14 +8,14 @@ from math import prod
 
 from cascade.errors import PeerError
 from cascade.machine import install_extra
-from cascade.models.base_model import ModelFacts
+from cascade.models.base_model import ModelInfo
 
 _SIZE = 2_048
 _WARM, _TIMED = 2, 3
 _MATRIX = 2  # dimensions
 
 
-def flops_per_token(model: ModelFacts) -> float:
+def flops_per_token(model: ModelInfo) -> float:
     """Floating-point operations of a token in the layers' matrices: two per weight.
 
     Attention and norms are left out, and so are embedding and head, which few tokens use; 0.88 GFLOP

@@ -74,11 +74,11 @@ class Bench:
         cascades = {name: cascade.without_prior_stage() for name, cascade in config.cascades().items()}
         self.models = load_model_set(config)
         backend = open_backend(config, cascades, models=self.models)
-        self.labels = backend.facts.provenance.label_tokens
-        builder = PromptBuilder(backend.facts.form, backend.facts.tokenizer)
+        self.labels = backend.info.provenance.label_tokens
+        builder = PromptBuilder(backend.info.form, backend.info.tokenizer)
         self.workload: Workload = workload(name, builder, cascades)
         self.asked: list[Ask] = asks(self.workload, builder, cascades)
-        self.reuse = Reuse.of(self.asked, backend.facts.prefix_adapters)
+        self.reuse = Reuse.of(self.asked, backend.info.prefix_adapters)
         self._forced = ForcedBackend(backend, self.asked)
         self._engine = Engine(self._forced, cascades, self.workload.limits)
         size = context_size(config.model, find_tuning(config.model, self.models.model_sha256))

@@ -143,8 +143,8 @@ def lora_options(adapter: Adapter, file: GGUFFile) -> dict[str, Any]:
     """The options of PEFT's ``LoraConfig`` for an adapter's rank and projections."""
     parts = {name.split(".")[2] for name in file.tensors if name.startswith("blk.")}
     return {
-        "r": adapter.facts.rank,
-        "lora_alpha": adapter.facts.alpha * adapter.scale,
+        "r": adapter.info.rank,
+        "lora_alpha": adapter.info.alpha * adapter.scale,
         "target_modules": sorted(PROJECTIONS[part] for part in parts & PROJECTIONS.keys()),
     }
 

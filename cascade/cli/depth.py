@@ -130,7 +130,7 @@ def _study(config: Config, name: str, paths: Sequence[Path], output: Output | No
 def _starts(engine: Engine, cascade: Cascade) -> tuple[tuple[str, ...], str | None]:
     """The first tokens of the labels, or why they do not tell them apart."""
     try:
-        return label_starts(cascade.labels, engine.facts.tokenizer), None
+        return label_starts(cascade.labels, engine.info.tokenizer), None
     except ConfigError as error:
         return (), str(error)
 

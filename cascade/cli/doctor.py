@@ -154,14 +154,14 @@ def _files(config: Config) -> Generator[Finding, None, ModelSet | None]:
     except CascadeError as error:
         yield Finding(name="model", value="cannot be used", ok=False, remedy=str(error))
         return None
-    facts = models.model
+    info = models.model
     yield Finding(
         name="model",
-        value=f"{models.model_path.name}: {facts.architecture}, {counted(facts.n_layers, 'layer')} of {facts.n_embd}, "
-        f"{facts.n_vocab} tokens, sha256 {models.model_sha256[:12]}",
+        value=f"{models.model_path.name}: {info.architecture}, {counted(info.n_layers, 'layer')} of {info.n_embd}, "
+        f"{info.n_vocab} tokens, sha256 {models.model_sha256[:12]}",
     )
     for adapter in models.adapters.values():
-        kind = "activated" if adapter.facts.invocation_tokens else "plain"
+        kind = "activated" if adapter.info.invocation_tokens else "plain"
         yield Finding(
             name=f"adapter {adapter.name}",
             value=f"{adapter.path.name}: {kind} LoRA, sha256 {adapter.sha256[:12]}",

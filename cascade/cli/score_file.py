@@ -180,7 +180,7 @@ def labelled_scores(
             scored = score_tasks(engine, cascade, tasks, lambda: bar.advance(line))
             if cache is not None:
                 save_scores(scored, origin, cache.path)
-        prices = prices_of(cascade, tasks, engine.facts, config.model.limits.limits())
+        prices = prices_of(cascade, tasks, engine.info, config.model.limits.limits())
     return LabelledScores(
         cascade=cascade,
         tasks=tasks,
@@ -212,12 +212,12 @@ def _kept(cache: Output | None, origin: Origin, cascade: Cascade) -> ScoredTasks
 
 def origin_of(config: Config, engine: Engine, cascade: Cascade, tasks: Sequence[Labelled]) -> Origin:
     """What comes of a cascade, its backend and labelled tasks depends on."""
-    facts = engine.facts.provenance
+    info = engine.info.provenance
     return Origin(
-        model=facts.model,
-        adapters={adapter: facts.adapters[adapter] for adapter in cascade.adapters()},
+        model=info.model,
+        adapters={adapter: info.adapters[adapter] for adapter in cascade.adapters()},
         data=data_fingerprint(tasks),
-        questions=questions_at_hand(config, cascade, facts),
+        questions=questions_at_hand(config, cascade, info),
     )
 
 

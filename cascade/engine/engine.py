@@ -77,7 +77,7 @@ class Engine:
 
     Attributes:
         cascades: Name -> cascade.
-        facts: What the backend says of itself.
+        info: What the backend says of itself.
     """
 
     def __init__(
@@ -104,14 +104,14 @@ class Engine:
         one_of("settings", settings, (EngineSettings, NoneType), "an EngineSettings is needed, or None")
         for name, cascade in cascades.items():
             one_of(f"cascades[{name!r}]", cascade, Cascade, "a Cascade is needed")
-            backend.facts.check(cascade)
+            backend.info.check(cascade)
             cascade.check_is_tuned()
         self.cascades = dict(cascades)
-        self.facts = backend.facts
+        self.info = backend.info
         self._expected = {name: OnlineProfile(cascade) for name, cascade in cascades.items()}
         settings = settings or EngineSettings()
         self._budgets = settings.budgets
-        builder = PromptBuilder(self.facts.form, self.facts.tokenizer, limits or Limits())
+        builder = PromptBuilder(self.info.form, self.info.tokenizer, limits or Limits())
         self._watched = Watched(backend, settings.observers) if settings.observers else None
         self._loop = Loop(self._watched or backend, builder, settings.rules, settings.new_event_loop)
 
@@ -143,7 +143,7 @@ class Engine:
         backend = open_any(config, cascades)
         engine = cls(backend, cascades, config.model.limits.limits(), settings=settings)
         try:
-            check_locks(config, cascades, engine.facts.provenance)
+            check_locks(config, cascades, engine.info.provenance)
         except ConfigError:
             engine.close()
             raise
@@ -320,10 +320,10 @@ class Engine:
         if not isinstance(cascade, Cascade):
             expected = self._expected[self.cascade(cascade).name]
         else:
-            self.facts.check(cascade)
+            self.info.check(cascade)
             expected = OnlineProfile(cascade)
         allowed = budget_of(budget, self._budgets.get(expected.cascade.name, NO_LIMIT))
-        request = new_request(task, items, expected, self.facts.provenance, called=called, budget=allowed)
+        request = new_request(task, items, expected, self.info.provenance, called=called, budget=allowed)
         request.on_decision = on_decision
         return request
 

@@ -47,14 +47,14 @@ class Loop:
         self._backend = backend
         self._builder = builder
         self._rules = rules
-        facts = backend.facts
-        self.model = CostModel(facts.costs, facts.pace)
+        info = backend.info
+        self.model = CostModel(info.costs, info.pace)
         self._planner = Planner(
             Terms(
-                room=Room(nodes=facts.max_nodes, tokens=facts.max_tokens),
-                prefix_adapters=facts.prefix_adapters,
-                costs=facts.costs,
-                sizes=facts.sizes,
+                room=Room(nodes=info.max_nodes, tokens=info.max_tokens),
+                prefix_adapters=info.prefix_adapters,
+                costs=info.costs,
+                sizes=info.sizes,
             ),
             lambda question: len(builder.marker_tokens(question.marker)),
             model=self.model,
@@ -71,7 +71,7 @@ class Loop:
         self._thread = EngineThread(
             self._work, fault=self._break, ended=self._fail_all, end=self._end, new_event_loop=new_event_loop
         )
-        self._admission = Admission(self._thread.loop, builder, facts.max_prompt, self._open)
+        self._admission = Admission(self._thread.loop, builder, info.max_prompt, self._open)
         self._thread.start()
 
     @property
@@ -271,7 +271,7 @@ class Loop:
         plan = running.plan
         for key in scores.lost:
             self._planner.kept.forget(key)
-        faults = faults_of(plan.jobs, spoilt, is_served=self._backend.facts.prefix_adapters[plan.adapter] == SERVED)
+        faults = faults_of(plan.jobs, spoilt, is_served=self._backend.info.prefix_adapters[plan.adapter] == SERVED)
         walk_on(plan.jobs, scores)
         owed = {id(plan.jobs[place]) for place in scores.under_way}
         for request, own in running.owners.items():

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cascade.arguments import refuse
-from cascade.backends.base import Backend, BackendFacts, Scores, Stop, Wave, WaveCost
+from cascade.backends.base import Backend, BackendInfo, Scores, Stop, Wave, WaveCost
 from cascade.engine.request import Request
 from cascade.machine import get_logger
 from cascade.prompt import Node
@@ -77,9 +77,9 @@ class Watched:
         self._open: dict[Request, None] = {}
 
     @property
-    def facts(self) -> BackendFacts:
-        """See ``Backend.facts``."""
-        return self._backend.facts
+    def info(self) -> BackendInfo:
+        """See ``Backend.info``."""
+        return self._backend.info
 
     def watch(self, request: Request) -> None:
         """Tell of a request, now and when it is over."""

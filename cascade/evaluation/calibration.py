@@ -205,25 +205,25 @@ def _isotonic(p: Array, truths: Array) -> Array:
 def _temperature(p: Array, truths: Array) -> Array:
     """A slope of 1 / T on the raw log odds, and no shift. Source: Guo, Pleiss, Sun and Weinberger (2017)."""
 
-    def facts(values: Array) -> Array:
+    def features(values: Array) -> Array:
         log_odds = finite_logit(values)
         return np.stack((log_odds, np.zeros_like(log_odds)), axis=1)  # nothing for the shift to act on, so it stays 0
 
-    return _logistic(facts, p, truths, np.ones_like(p), np.array([1.0, 0.0]), _RIDGE * p.size**0.5)
+    return _logistic(features, p, truths, np.ones_like(p), np.array([1.0, 0.0]), _RIDGE * p.size**0.5)
 
 
 def _platt(p: Array, truths: Array) -> Array:
     """Logistic in the raw log odds. Source: Platt (1999)."""
 
-    def facts(values: Array) -> Array:
+    def features(values: Array) -> Array:
         return np.stack((finite_logit(values), np.ones_like(values)), axis=1)
 
-    return _logistic(facts, p, truths, np.ones_like(p), np.array([1.0, 0.0]), _RIDGE * p.size**0.5)
+    return _logistic(features, p, truths, np.ones_like(p), np.array([1.0, 0.0]), _RIDGE * p.size**0.5)
 
 
 def _beta(p: Array, truths: Array) -> Array:
     """Source: Kull, Silva Filho and Flach (2017), Beta calibration; slopes below 0 are held at 0."""
-    return _logistic(_beta_facts, p, truths, np.ones_like(p), _BETA_START, _RIDGE * p.size**0.5)
+    return _logistic(_beta_features, p, truths, np.ones_like(p), _BETA_START, _RIDGE * p.size**0.5)
 
 
 def pulled_beta(p: Array, yes: Array, no: Array, pull: float) -> Curve:
@@ -236,18 +236,20 @@ def pulled_beta(p: Array, yes: Array, no: Array, pull: float) -> Curve:
         pull: How strongly its parameters are drawn to those that leave p as it is; half their squared distance from
             them times this is added to the log loss.
     """
-    values = _logistic(_beta_facts, p, yes, yes + no, _BETA_START, pull)
+    values = _logistic(_beta_features, p, yes, yes + no, _BETA_START, pull)
     return Curve(kind="beta", values=tuple(values.tolist()))
 
 
-def _beta_facts(values: Array) -> Array:
+def _beta_features(values: Array) -> Array:
     low = np.clip(values, TINY, 1 - TINY)
     return np.stack((np.log(low), -np.log1p(-low), np.ones_like(low)), axis=1)
 
 
-def _logistic(facts: Callable[[Array], Array], p: Array, yes: Array, count: Array, start: Array, ridge: float) -> Array:
+def _logistic(
+    features: Callable[[Array], Array], p: Array, yes: Array, count: Array, start: Array, ridge: float
+) -> Array:
     """Newton's method from the identity, to which the ridge draws; slopes never fall below 0."""
-    x, weights = facts(p), start.copy()
+    x, weights = features(p), start.copy()
     for _ in range(_N_STEPS if p.size else 0):
         calibrated = p_yes(np.clip(x @ weights, -30, 30))
         slope = x.T @ (count * calibrated - yes) + ridge * (weights - start)
@@ -257,7 +259,7 @@ def _logistic(facts: Callable[[Array], Array], p: Array, yes: Array, count: Arra
         weights[:-1] = np.maximum(weights[:-1], 0)
         if np.abs(step).max() < _STILL:
             break
-    return p_yes(np.clip(facts(KNOTS) @ weights, -30, 30))
+    return p_yes(np.clip(features(KNOTS) @ weights, -30, 30))
 
 
 _FITS: Mapping[str, Callable[[Array, Array], Array]] = {

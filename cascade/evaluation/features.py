@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cascade.items import Item
 from cascade.probability import p_yes
-from cascade.profile import Prior, facts_of, is_evidence
+from cascade.profile import Prior, features_of, is_evidence
 
 LEAST_SEEN = 20
 """Items that must have a fact for it to get a column; rarer ones say more of these items than of others."""
@@ -27,7 +27,7 @@ _MOST_COUNT = 255  # of one fact in one item
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FactTable:
+class FeatureTable:
     """Facts of items, counted as ``Prior.p_matters`` adds them up.
 
     Attributes:
@@ -47,25 +47,25 @@ class FactTable:
             tasks: Number of the task that each belongs to.
             least_share: Share of the tasks that must have a fact, in [0, 1].
         """
-        found = [Counter(facts_of(item)) for item in items]
-        n_items = Counter(fact for facts in found for fact in facts)
-        in_tasks = {(fact, task) for facts, task in zip(found, tasks, strict=True) for fact in facts}
+        found = [Counter(features_of(item)) for item in items]
+        n_items = Counter(fact for features in found for fact in features)
+        in_tasks = {(fact, task) for features, task in zip(found, tasks, strict=True) for fact in features}
         n_tasks = Counter(fact for fact, _ in in_tasks)
         least = least_share * len(set(tasks))
         names = sorted(fact for fact in n_items if n_items[fact] >= LEAST_SEEN and n_tasks[fact] >= least)
         place = {name: at for at, name in enumerate(names)}
         counts = np.zeros((len(found), len(names)), np.uint8)
-        for row, facts in enumerate(found):
-            for fact, n in facts.items():
+        for row, features in enumerate(found):
+            for fact, n in features.items():
                 if fact in place:
                     counts[row, place[fact]] = min(n, _MOST_COUNT)
         return cls(names=tuple(names), counts=counts)
 
-    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> FactTable:
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> FeatureTable:
         """Some of the items, by place or mask."""
-        return FactTable(names=self.names, counts=self.counts[rows])
+        return FeatureTable(names=self.names, counts=self.counts[rows])
 
-    def common(self, tasks: NDArray[np.int64]) -> FactTable:
+    def common(self, tasks: NDArray[np.int64]) -> FeatureTable:
         """The facts that are seen often enough among these items, as ``of`` says.
 
         Args:
@@ -77,7 +77,7 @@ class FactTable:
         np.logical_or.at(in_task, numbers, has)
         chosen = (has.sum(axis=0) >= LEAST_SEEN) & (in_task.sum(axis=0) >= LEAST_SHARE * len(in_task))
         names = tuple(name for name, is_chosen in zip(self.names, chosen, strict=True) if is_chosen)
-        return FactTable(names=names, counts=self.counts[:, chosen])
+        return FeatureTable(names=names, counts=self.counts[:, chosen])
 
     def p_matters(self, prior: Prior) -> NDArray[np.float64]:
         """What a prior that was fitted to some of these facts says of each item, in (0, 1).

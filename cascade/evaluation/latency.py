@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
-from cascade.backends.base import BackendFacts
+from cascade.backends.base import BackendInfo
 from cascade.dataset import Labelled
 from cascade.evaluation.replay import Prices
 from cascade.evaluation.scored import Key
@@ -16,7 +16,7 @@ from cascade.tree import Cascade
 _N_ITEMS = 500  # whose tokens are counted
 
 
-def prices_of(cascade: Cascade, tasks: Sequence[Labelled], facts: BackendFacts, limits: Limits) -> Prices:
+def prices_of(cascade: Cascade, tasks: Sequence[Labelled], info: BackendInfo, limits: Limits) -> Prices:
     """The marginal price of reading an item and of asking it each question, in milliseconds.
 
     A token costs its own time and its share of a full call; a question also has a row of logits. The base model reads
@@ -26,22 +26,22 @@ def prices_of(cascade: Cascade, tasks: Sequence[Labelled], facts: BackendFacts, 
     Args:
         cascade: Its questions.
         tasks: Labelled tasks; the mean tokens of their first items count.
-        facts: The backend's costs, call sizes, prefix adapters and tokenizer.
+        info: The backend's costs, call sizes, prefix adapters and tokenizer.
         limits: How long outside texts may be.
     """
-    costs, sizes = facts.costs, facts.sizes
-    builder = PromptBuilder(facts.form, facts.tokenizer, limits)
-    per_token = facts.pace * (costs.per_token_ms + costs.per_call_ms / sizes.n_batch)
-    per_asked_token = facts.pace * (costs.per_token_ms + costs.per_call_ms / sizes.n_ask)
+    costs, sizes = info.costs, info.sizes
+    builder = PromptBuilder(info.form, info.tokenizer, limits)
+    per_token = info.pace * (costs.per_token_ms + costs.per_call_ms / sizes.n_batch)
+    per_asked_token = info.pace * (costs.per_token_ms + costs.per_call_ms / sizes.n_ask)
     read = per_token * _mean_tokens(cascade, tasks, builder)
     questions: dict[Key, float] = {}
     prefix_adapters: set[str] = set()
     for stage in cascade.stages:
         for tier, question in stage.questions.items():
-            prefix_adapter = facts.prefix_adapters[question.adapter]
+            prefix_adapter = info.prefix_adapters[question.adapter]
             is_read_anew = prefix_adapter not in {*prefix_adapters, BASE}
             prefix_adapters.add(prefix_adapter)
-            asked = per_asked_token * len(builder.marker_tokens(question.marker)) + facts.pace * costs.per_output_ms
+            asked = per_asked_token * len(builder.marker_tokens(question.marker)) + info.pace * costs.per_output_ms
             questions[stage.name, tier] = asked + (read if is_read_anew else 0.0)
     return Prices(item=read if BASE in prefix_adapters else 0.0, questions=questions)
 

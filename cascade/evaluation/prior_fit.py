@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.errors import InputError
-from cascade.evaluation.features import LEAST_SEEN, LEAST_SHARE, FactTable
+from cascade.evaluation.features import LEAST_SEEN, LEAST_SHARE, FeatureTable
 from cascade.evaluation.metrics import auc_per_task, counted
 from cascade.evaluation.replay import known_priors
 from cascade.evaluation.scored import ScoredTasks
@@ -37,12 +37,12 @@ class Examples:
     """Items of which it is known whether a cascade keeps them.
 
     Attributes:
-        facts: What is known of the items.
+        features: What is known of the items.
         kept: Whether each is kept.
         tasks: Number of the task that each belongs to.
     """
 
-    facts: FactTable
+    features: FeatureTable
     kept: Sequence[bool] | NDArray[np.bool_]
     tasks: Sequence[int] | NDArray[np.int64]
 
@@ -56,8 +56,8 @@ def fit_prior(examples: Examples) -> Prior | None:
     """The prior that fits the examples best; None where all are kept, or none."""
     if not examples.has_both:
         return None
-    bias, *weights = _fit(examples.facts.counts, np.asarray(examples.kept, dtype=float)).tolist()
-    return Prior(bias=bias, weights=dict(zip(examples.facts.names, weights, strict=True)))
+    bias, *weights = _fit(examples.features.counts, np.asarray(examples.kept, dtype=float)).tolist()
+    return Prior(bias=bias, weights=dict(zip(examples.features.names, weights, strict=True)))
 
 
 def prior_auc(examples: Examples, n_folds: int = 5) -> float:
@@ -85,11 +85,11 @@ def cross_fitted(examples: Examples, n_folds: int = 5) -> NDArray[np.float64]:
         In (0, 1); NaN with fewer than two tasks, and where nothing is known of an item.
     """
     p = _cross_fitted(examples, n_folds)
-    return np.where(examples.facts.is_known, np.nan if p is None else p, np.nan)
+    return np.where(examples.features.is_known, np.nan if p is None else p, np.nan)
 
 
 def _cross_fitted(examples: Examples, n_folds: int) -> NDArray[np.float64] | None:
-    kept, counts = np.asarray(examples.kept, dtype=float), examples.facts.counts
+    kept, counts = np.asarray(examples.kept, dtype=float), examples.features.counts
     deal = np.unique(np.asarray(examples.tasks, dtype=int), return_inverse=True)[1].ravel() % n_folds
     if not examples.has_both or deal.max() == 0:
         return None
@@ -157,11 +157,11 @@ def with_prior(cascade: Cascade, scored: ScoredTasks) -> tuple[Cascade, Array]:
     if stage is None or stage.source is Source.CALLER:
         return cascade, known_priors(cascade, scored)
     examples = None
-    if scored.facts is not None:
+    if scored.features is not None:
         # Which facts have a weight is chosen on these tasks as well: those held out must have no say in it.
-        facts = scored.facts.common(scored.tasks)
-        examples = Examples(facts=facts, kept=scored.kept(cascade), tasks=scored.tasks)
-    prior = fit_prior(examples) if examples is not None and examples.facts.is_known.any() else None
+        features = scored.features.common(scored.tasks)
+        examples = Examples(features=features, kept=scored.kept(cascade), tasks=scored.tasks)
+    prior = fit_prior(examples) if examples is not None and examples.features.is_known.any() else None
     if examples is None or prior is None:
         msg = (
             f"Stage {stage.name!r} goes by evidence; {counted(scored.n_tasks, 'task was', 'tasks were')} searched, and "

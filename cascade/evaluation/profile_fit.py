@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from cascade.evaluation.features import FactTable
+from cascade.evaluation.features import FeatureTable
 from cascade.evaluation.prior_fit import Examples, fit_prior, prior_auc
 from cascade.items import Item
 from cascade.profile import Profile
@@ -63,7 +63,7 @@ class Learner:
 
     @property
     def _examples(self) -> Examples:
-        return Examples(facts=FactTable.of(self._items, self._tasks), kept=self._kept, tasks=self._tasks)
+        return Examples(features=FeatureTable.of(self._items, self._tasks), kept=self._kept, tasks=self._tasks)
 
     def _rate(self, stage: Stage) -> float:
         rate = (self._passed[stage.name] + _HALF) / (self._asked[stage.name] + 2 * _HALF)

@@ -221,9 +221,9 @@ def known_priors(cascade: Cascade, scored: ScoredTasks) -> Array:
         return nothing
     if stage.source is Source.CALLER:
         return scored.priors if scored.priors is not None else nothing
-    if stage.prior is None or scored.facts is None:
+    if stage.prior is None or scored.features is None:
         return nothing
-    return scored.facts.p_matters(stage.prior)
+    return scored.features.p_matters(stage.prior)
 
 
 def deciding(cascade: Cascade) -> list[Stage]:

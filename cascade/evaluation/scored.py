@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.evaluation.features import FactTable
+from cascade.evaluation.features import FeatureTable
 from cascade.tree import Cascade
 
 Key = tuple[str, str]
@@ -52,7 +52,7 @@ class ScoredTasks:
         n_tasks: How many tasks there are, those without items included.
         slices: "kind", "repository" -> what each row is of it; empty strings where nobody says.
         priors: The caller's own p that the item matters, in [0, 1]; NaN where there is none. None for all NaN.
-        facts: What a prior may know of each item; None where nothing is known.
+        features: What a prior may know of each item; None where nothing is known.
     """
 
     tasks: NDArray[np.int64]
@@ -61,7 +61,7 @@ class ScoredTasks:
     n_tasks: int
     slices: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
     priors: NDArray[np.float64] | None = None
-    facts: FactTable | None = None
+    features: FeatureTable | None = None
 
     def fits(self, cascade: Cascade) -> bool:
         """Whether its arrays belong together and to a cascade, as those of a file may not."""
@@ -69,10 +69,12 @@ class ScoredTasks:
         arrays: list[tuple[NDArray[Any], str]] = [(self.tasks, "i"), (self.labels, "i")]
         arrays += [(values, "f") for values in self.p.values()] + [(values, "U") for values in self.slices.values()]
         arrays += [(self.priors, "f")] if self.priors is not None else []
-        facts = self.facts
+        features = self.features
         if any(array.shape != (n,) or array.dtype.kind != kind for array, kind in arrays):
             return False
-        if facts is not None and (facts.counts.shape != (n, len(facts.names)) or facts.counts.dtype != np.uint8):
+        if features is not None and (
+            features.counts.shape != (n, len(features.names)) or features.counts.dtype != np.uint8
+        ):
             return False
         p = [*self.p.values(), *([self.priors] if self.priors is not None else [])]
         return (
@@ -98,7 +100,7 @@ class ScoredTasks:
             p={key: values[rows] for key, values in self.p.items()},
             slices={name: values[rows] for name, values in self.slices.items()},
             priors=self.priors[rows] if self.priors is not None else None,
-            facts=self.facts.take(rows) if self.facts is not None else None,
+            features=self.features.take(rows) if self.features is not None else None,
         )
 
     def kept(self, cascade: Cascade) -> NDArray[np.bool_]:

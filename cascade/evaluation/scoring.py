@@ -24,7 +24,7 @@ from cascade.config.toml import Frozen
 from cascade.dataset import Labelled
 from cascade.engine.engine import Engine
 from cascade.errors import InputError
-from cascade.evaluation.features import KEPT_SHARE, FactTable
+from cascade.evaluation.features import KEPT_SHARE, FeatureTable
 from cascade.evaluation.scored import Key, Origin, ScoredTasks
 from cascade.files import is_there, reason, write_whole
 from cascade.tree import Cascade
@@ -89,7 +89,7 @@ def described(cascade: Cascade, tasks: Sequence[Labelled], p: Mapping[Key, NDArr
             "repository": np.repeat(np.array([labelled.repository for labelled in tasks], np.str_), n_items),
         },
         priors=np.array([np.nan if item.prior is None else item.prior for item in items]),
-        facts=FactTable.of(items, numbers.tolist(), KEPT_SHARE),
+        features=FeatureTable.of(items, numbers.tolist(), KEPT_SHARE),
     )
 
 
@@ -109,8 +109,8 @@ def save_scores(scored: ScoredTasks, origin: Origin, path: Path) -> None:
         MachineError: The file cannot be written.
     """
     keys = list(scored.p)
-    facts = scored.facts
-    head = {"origin": asdict(origin), "keys": keys, "n_tasks": scored.n_tasks, "facts": facts and facts.names}
+    features = scored.features
+    head = {"origin": asdict(origin), "keys": keys, "n_tasks": scored.n_tasks, "features": features and features.names}
     arrays = {
         "head": np.array(json.dumps(head)),
         "tasks": scored.tasks,
@@ -120,8 +120,8 @@ def save_scores(scored: ScoredTasks, origin: Origin, path: Path) -> None:
     }
     if scored.priors is not None:
         arrays["priors"] = scored.priors
-    if facts is not None:
-        arrays["counts"] = facts.counts
+    if features is not None:
+        arrays["counts"] = features.counts
     packed = io.BytesIO()
     np.savez_compressed(packed, allow_pickle=False, **arrays)
     write_whole(path, packed.getvalue())
@@ -161,7 +161,7 @@ def load_scores(path: Path, origin: Origin | None) -> ScoredTasks | None:
             n_tasks=head.n_tasks,
             slices={name.removeprefix(_SLICE): arrays[name] for name in arrays if name.startswith(_SLICE)},
             priors=arrays.get("priors"),
-            facts=FactTable(names=head.facts, counts=arrays["counts"]) if head.facts is not None else None,
+            features=FeatureTable(names=head.features, counts=arrays["counts"]) if head.features is not None else None,
         )
 
 
@@ -193,7 +193,7 @@ class _Head(Frozen):
     origin: MadeForConfig
     keys: tuple[Key, ...] = Field(min_length=1)
     n_tasks: int = Field(ge=1)
-    facts: tuple[str, ...] | None
+    features: tuple[str, ...] | None
 
 
 def _head(file: Mapping[str, Any]) -> _Head:

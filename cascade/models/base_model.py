@@ -55,7 +55,7 @@ _GET_ANOTHER = "Get or export another file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelFacts:
+class ModelInfo:
     """What a base model says of itself.
 
     Attributes:
@@ -79,7 +79,7 @@ class ModelFacts:
     source_sha256: str | None = None
 
 
-def check_model(file: GGUFFile) -> ModelFacts:
+def check_model(file: GGUFFile) -> ModelInfo:
     """The facts of a base model.
 
     Raises:
@@ -109,7 +109,7 @@ def check_model(file: GGUFFile) -> ModelFacts:
             problem = f"tensor {name!r} of shape {tensor.shape} has the type {tensor.type.name}"
             remedy = "llama.cpp computes vectors, norms and biases in F32, matrices in F32, F16, BF16 or quantised"
             file.refuse(problem, f"{remedy}; convert again")
-    return ModelFacts(
+    return ModelInfo(
         architecture=architecture,
         name=file.get("general.name", GGUFValueType.STRING) or "",
         n_layers=n_layers,
@@ -332,7 +332,7 @@ def matrix_type(file: GGUFFile) -> str:
     return sizes.most_common(1)[0][0] if sizes else ""
 
 
-def find_formats(path: Path, model: ModelFacts) -> list[ModelFormat]:
+def find_formats(path: Path, model: ModelInfo) -> list[ModelFormat]:
     """A model's own file first, then the files in its folder that have its architecture, shapes and vocabulary.
 
     Args:
@@ -344,10 +344,10 @@ def find_formats(path: Path, model: ModelFacts) -> list[ModelFormat]:
     for other in others:
         try:
             file = read_gguf(other)
-            facts = check_model(file)
+            info = check_model(file)
         except ModelFileError:  # an adapter, or no model that could take the place of this one
             continue
-        if (facts.architecture, facts.n_vocab, facts.shapes) == (model.architecture, model.n_vocab, model.shapes):
+        if (info.architecture, info.n_vocab, info.shapes) == (model.architecture, model.n_vocab, model.shapes):
             found.append(_format(file))
     return found
 

@@ -10,7 +10,7 @@ import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
 
 from cascade.errors import ConfigError
-from cascade.models.base_model import ModelFacts
+from cascade.models.base_model import ModelInfo
 from cascade.models.gguf import GGUFFile
 from cascade.prompt import last_place
 
@@ -29,7 +29,7 @@ _LORA_TYPES = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AdapterFacts:
+class AdapterInfo:
     """What a LoRA adapter says of itself.
 
     Attributes:
@@ -82,7 +82,7 @@ class AdapterFacts:
         raise ConfigError(msg)
 
 
-def check_adapter(file: GGUFFile, model: ModelFacts, model_sha256: str) -> AdapterFacts:
+def check_adapter(file: GGUFFile, model: ModelInfo, model_sha256: str) -> AdapterInfo:
     """The facts of a LoRA adapter, checked against the model that it is to change.
 
     Args:
@@ -110,7 +110,7 @@ def check_adapter(file: GGUFFile, model: ModelFacts, model_sha256: str) -> Adapt
             f"was trained for the base model with SHA-256 {base}; the given base model has {model_sha256}",
             "Give that base model, or adapters trained for this one",
         )
-    return AdapterFacts(
+    return AdapterInfo(
         rank=max(_check_pairs(file, model)),
         alpha=alpha,
         invocation_tokens=_check_invocation(file, model),
@@ -153,7 +153,7 @@ def _is_finite(data: bytes, kind: GGMLQuantizationType) -> bool:
             return True
 
 
-def _check_pairs(file: GGUFFile, model: ModelFacts) -> list[int]:
+def _check_pairs(file: GGUFFile, model: ModelInfo) -> list[int]:
     """The rank of every pair of matrices, each checked against the tensor that it changes."""
     ranks = []
     for name, tensor in file.tensors.items():
@@ -175,7 +175,7 @@ def _check_pairs(file: GGUFFile, model: ModelFacts) -> list[int]:
     return ranks
 
 
-def _check_pair(file: GGUFFile, target: str, model: ModelFacts) -> int:
+def _check_pair(file: GGUFFile, target: str, model: ModelInfo) -> int:
     """The rank of one pair: a is (in, rank) and b (rank, out), for a base tensor (in, out), all in ggml's order."""
     if target not in model.shapes:
         file.refuse(f"changes the tensor {target!r}, which the base model lacks", "Give the adapter's own base model")
@@ -198,7 +198,7 @@ def _check_pair(file: GGUFFile, target: str, model: ModelFacts) -> int:
     return rank
 
 
-def _check_invocation(file: GGUFFile, model: ModelFacts) -> tuple[int, ...]:
+def _check_invocation(file: GGUFFile, model: ModelInfo) -> tuple[int, ...]:
     found = file.get(INVOCATION_KEY, GGUFValueType.UINT32, is_array=True)
     if found is None:
         return ()

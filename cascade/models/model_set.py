@@ -13,9 +13,9 @@ from pathlib import Path
 from cascade.config.schema import Config, ModelConfig
 from cascade.errors import ConfigError, ModelFileError
 from cascade.machine import install_extra
-from cascade.models.base_model import ModelFacts, check_labels, check_model
+from cascade.models.base_model import ModelInfo, check_labels, check_model
 from cascade.models.gguf import GGUFFile, read_gguf
-from cascade.models.lora import AdapterFacts, check_adapter, check_weights
+from cascade.models.lora import AdapterInfo, check_adapter, check_weights
 from cascade.prompt import prompt_format
 from cascade.stages import BASE
 
@@ -29,14 +29,14 @@ class Adapter:
         path: Its file.
         scale: Factor on its alpha / rank.
         sha256: SHA-256 of the file, in hex.
-        facts: What the file says.
+        info: What the file says.
     """
 
     name: str
     path: Path
     scale: float
     sha256: str
-    facts: AdapterFacts
+    info: AdapterInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class ModelSet:
 
     model_path: Path
     model_sha256: str
-    model: ModelFacts
+    model: ModelInfo
     adapters: Mapping[str, Adapter]
 
     def check_files(self) -> None:
@@ -146,10 +146,10 @@ def load_model_set(config: Config, hub: Hub | None = None) -> ModelSet:
     for name, entry in config.files.items():
         with _named(f"adapters.{name}"), unchanged(entry.path):
             file = read_gguf(entry.path)
-            facts = check_adapter(file, model, model_sha256)
+            info = check_adapter(file, model, model_sha256)
             check_weights(file, _read_weights(file))
             sha256 = file_hash(entry.path)
-        adapters[name] = Adapter(name=name, path=entry.path, scale=entry.scale, sha256=sha256, facts=facts)
+        adapters[name] = Adapter(name=name, path=entry.path, scale=entry.scale, sha256=sha256, info=info)
     return ModelSet(model_path=model_path, model_sha256=model_sha256, model=model, adapters=adapters)
 
 

@@ -67,7 +67,7 @@ def make_app(
     )
     async def health() -> Response:
         """Whether the service answers, and with what."""
-        made_by = engine.facts.provenance
+        made_by = engine.info.provenance
         body = HealthBody(
             status="ok" if engine.is_open else "failed",
             version=app.version,

@@ -238,7 +238,7 @@ def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
         settings: How long texts may be.
     """
     router = APIRouter(prefix="/v1", route_class=JsonRoute, tags=["systemone"])
-    menu = Menu(engine.cascades, engine.facts.prefix_adapters, settings)
+    menu = Menu(engine.cascades, engine.info.prefix_adapters, settings)
 
     @router.get("/models", response_model=ModelsBody)
     async def models() -> Response:

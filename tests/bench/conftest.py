@@ -23,4 +23,4 @@ def backend() -> Iterator[LlamaBackend]:
 @pytest.fixture(scope="module")
 def builder(backend: LlamaBackend) -> PromptBuilder:
     """Its prompts."""
-    return PromptBuilder(backend.facts.form, backend.facts.tokenizer)
+    return PromptBuilder(backend.info.form, backend.info.tokenizer)

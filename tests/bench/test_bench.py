@@ -65,7 +65,7 @@ def test_branches_follow_the_labels(name: str, builder: PromptBuilder) -> None:
     assert [decision.label for decision in report.decisions] == list(call.labels)
     assert report.stats.calls == len(asked)
     decoded = sum(wave.cost.tokens_decoded for wave in forced.waves)
-    assert decoded == report.stats.tokens_decoded == Reuse.of(asked, opened.facts.prefix_adapters).least
+    assert decoded == report.stats.tokens_decoded == Reuse.of(asked, opened.info.prefix_adapters).least
     assert 0 < sum(wave.cost.model_ms for wave in forced.waves) < sum(wave.cost.elapsed_ms for wave in forced.waves)
 
 
@@ -142,8 +142,8 @@ def test_bench_refuses_an_unknown_workload(capsys: pytest.CaptureFixture[str]) -
 def test_reuse_adds_up(backend: LlamaBackend, builder: PromptBuilder) -> None:
     """What is saved and what is left make all tokens; under plain adapters an item is shared by no two stages."""
     asked = asks(workload("precision-100", builder, CASCADES), builder, CASCADES)
-    shared = Reuse.of(asked, backend.facts.prefix_adapters)
-    plain = Reuse.of(asked, {name: name for name in backend.facts.prefix_adapters})
+    shared = Reuse.of(asked, backend.info.prefix_adapters)
+    plain = Reuse.of(asked, {name: name for name in backend.info.prefix_adapters})
     assert shared.asked == sum(ask.node.end for ask in asked) == plain.asked
     saved = shared.saved_by_task + shared.saved_by_group + shared.saved_by_item
     assert shared.least == shared.asked - saved < plain.least
@@ -172,6 +172,6 @@ def test_bench_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_flops_are_two_per_weight_of_the_layers() -> None:
     """Embedding, head and norms are left out."""
-    facts = load_model_set(SHIPPED).model
+    info = load_model_set(SHIPPED).model
     per_layer = 2 * 256 * (256 + 2 * 128 + 256 + 3 * 768)
-    assert flops_per_token(facts) == facts.n_layers * per_layer
+    assert flops_per_token(info) == info.n_layers * per_layer

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cascade import Decision, Engine, Item, Provenance, Report, ScriptedBackend, Statistics, Status, Task
-from cascade.backends.base import BackendFacts, Scores, Stop, Wave, WaveCost
+from cascade.backends.base import BackendInfo, Scores, Stop, Wave, WaveCost
 from cascade.bench.abort_watch import AbortWatch
 from cascade.bench.budget_summary import anytime, overshoot, spread, trial_figures
 from cascade.bench.budget_trials import AT_ONCE, LEAST_MS, MOST_MS, PLENTY, Trial, Tried, groups_of_trials
@@ -105,8 +105,8 @@ def test_figures_without_company() -> None:
 class _UntilAborted:
     """A backend whose waves end when they are aborted."""
 
-    def __init__(self, facts: BackendFacts) -> None:
-        self.facts = facts
+    def __init__(self, info: BackendInfo) -> None:
+        self.info = info
         self.began = threading.Event()
 
     async def score(self, wave: Wave, stop: Stop) -> Scores:
@@ -137,7 +137,7 @@ async def test_an_abort_is_timed_and_reaches_the_backend() -> None:
         await engine.aclassify("a task", plain_items(3))
     assert watch.latencies_ms == []
 
-    endless = _UntilAborted(scripted.facts)
+    endless = _UntilAborted(scripted.info)
     watch = AbortWatch(endless)
     with Engine(watch, cascades) as engine:
         call = asyncio.create_task(engine.aclassify("a task", plain_items(3)))

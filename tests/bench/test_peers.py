@@ -143,7 +143,7 @@ def test_torch_gets_the_geometry_of_the_gguf_file(setup: PeerSetup) -> None:
     assert geometry["num_attention_heads"] * geometry["head_dim"] == n_query
     for adapter in models.adapters.values():
         options = lora_options(adapter, read_gguf(adapter.path))
-        assert options["r"] == adapter.facts.rank
+        assert options["r"] == adapter.info.rank
         assert set(options["target_modules"]) <= set(PROJECTIONS.values())
         assert options["target_modules"]
 

@@ -65,9 +65,9 @@ def test_the_readme_explains_every_word() -> None:
         FileRecord(path="b/other.py", imported_by_seed=True, seed_changes=4),
     ]  # fmt: skip
     items = [*symbol_items(task, symbols, files), *file_items(task, files)]
-    facts = [fact for item in items for fact in (*item.evidence, *(item.group.evidence if item.group else ()))]
+    info = [fact for item in items for fact in (*item.evidence, *(item.group.evidence if item.group else ()))]
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     rows = re.search(r"^\| Evidence \| Says \|\n(.*?)\n\n", readme, re.DOTALL | re.MULTILINE)
     assert rows is not None
     explained = [fact for row in rows[1].splitlines()[1:] for fact in re.findall("`(.*?)`", row.split("|")[1])]
-    assert {word_of(fact) for fact in facts} == {word_of(fact) for fact in explained}
+    assert {word_of(fact) for fact in info} == {word_of(fact) for fact in explained}

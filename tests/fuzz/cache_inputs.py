@@ -147,7 +147,12 @@ def take_outlines(folder: Path) -> bool:
 _CASCADE = CASCADES["precision"]
 _ORIGIN = Origin(model="ab" * 32, adapters={"relevant": "cd" * 32}, data="ef" * 32, questions="01" * 32)
 _SCORE_KEYS = [[stage.name, tier] for stage in _CASCADE.stages for tier in stage.questions]
-_HEAD: dict[str, Any] = {"origin": asdict(_ORIGIN), "keys": _SCORE_KEYS, "n_tasks": 3, "facts": ["kind:class", "near"]}
+_HEAD: dict[str, Any] = {
+    "origin": asdict(_ORIGIN),
+    "keys": _SCORE_KEYS,
+    "n_tasks": 3,
+    "features": ["kind:class", "near"],
+}
 _ROWS = 8
 _ARRAYS: Mapping[str, Any] = {
     "tasks": np.array([0, 0, 0, 1, 1, 2, 2, 2], np.int64),
@@ -225,8 +230,8 @@ def take_scores(folder: Path) -> bool:
     task_statistics(_CASCADE, scored)
     Replay(_CASCADE, scored).outcome(own_thresholds(_CASCADE))
     check_guarantee(_CASCADE, scored, Guarantee(level=0.5), 0.1)
-    if scored.facts is not None:
-        scored.facts.common(scored.tasks)
+    if scored.features is not None:
+        scored.features.common(scored.tasks)
     return True
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from cascade.backends.base import BackendFacts, Probe, Scores, Stop, Wave, WaveCost
+from cascade.backends.base import BackendInfo, Probe, Scores, Stop, Wave, WaveCost
 from cascade.backends.costs import CallSizes, Costs, Work
 from cascade.errors import BackendError, DecodeError
 from cascade.probability import p_yes, sure_logit
@@ -103,13 +103,13 @@ class Machine:
     faults: list[str] = field(default_factory=list)
     kept: dict[tuple[Node, str], int] = field(default_factory=dict)
     owed: dict[tuple[Node, tuple[int, ...], str], float] = field(default_factory=dict)
-    facts: BackendFacts = field(init=False)
+    info: BackendInfo = field(init=False)
     _is_busy: bool = False
     _released: list[tuple[tuple[Node, ...], str | None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         names = [name for name in ADAPTERS if name != BASE]
-        self.facts = BackendFacts(
+        self.info = BackendInfo(
             provenance=Provenance(
                 model="machine", adapters=dict.fromkeys(names, "a"), prompt_format="embedded", label_tokens=(1, 2)
             ),

@@ -12,7 +12,7 @@ from math import inf, nan
 from pathlib import Path
 
 from cascade import Engine
-from cascade.backends.base import BackendFacts, Probe, Scores, Stop, Wave
+from cascade.backends.base import BackendInfo, Probe, Scores, Stop, Wave
 from cascade.backends.llama.backend import LlamaBackend
 from cascade.backends.llama.native import ContextSize
 from cascade.backends.llama.runner import LlamaRunner
@@ -79,9 +79,9 @@ class Troubled:
         self.n_faults = self.n_unable = 0
 
     @property
-    def facts(self) -> BackendFacts:
-        """See ``Backend.facts``."""
-        return self._inner.facts
+    def info(self) -> BackendInfo:
+        """See ``Backend.info``."""
+        return self._inner.info
 
     async def score(self, wave: Wave, stop: Stop) -> Scores:
         """See ``Backend.score``."""
@@ -162,8 +162,8 @@ def run(yard: Yard, seed: int, n: int, patience_s: float, runner: type[LlamaRunn
             callers.tally.fail(problem)
         callers.tally.ends["wrong"] += len(book.faults)
         callers.tally.failures += book.faults[:1]
-        if usage.peak_cells > engine.facts.max_tokens:
-            callers.tally.fail(f"{usage.peak_cells} cells were used at once, of {engine.facts.max_tokens}")
+        if usage.peak_cells > engine.info.max_tokens:
+            callers.tally.fail(f"{usage.peak_cells} cells were used at once, of {engine.info.max_tokens}")
         if not engine.is_open:
             callers.tally.fail("the engine has failed")
     callers.tally.items, callers.tally.steps = checker.n_items, checker.n_steps
@@ -202,7 +202,7 @@ def _backend(models: ModelSet, size: ContextSize, runner: type[LlamaRunner]) -> 
     usual.abandon()
     book = BookedModel(models.model_path, size)
     rig = Rig(models, book, runner)
-    return LlamaBackend(rig.runner, book, replace(usual.facts, tokenizer=book.tokenizer)), book
+    return LlamaBackend(rig.runner, book, replace(usual.info, tokenizer=book.tokenizer)), book
 
 
 def _cold(rig: Rig) -> Callable[[Node, Question], float]:

@@ -114,7 +114,7 @@ def test_another_base_model_or_other_prompts_are_not_what_was_tuned_with(change:
             table |= {"prompt": "text"} if changed and change == "prompt" else {}
             opened = mixed({"gpu": table}, {"primary": {"server": "gpu", "name": "keep"}})
             with Engine.open(opened) as engine:
-                made_by = engine.facts.provenance
+                made_by = engine.info.provenance
         found.append((made_by.adapters["primary"], questions_at_hand(opened, cascade, made_by)))
     (adapter, questions), (other_adapter, other_questions) = found
     assert (adapter == other_adapter, questions == other_questions) == (change != "model", change != "prompt")
@@ -127,7 +127,7 @@ def test_tuned_thresholds_need_what_they_were_tuned_with() -> None:
         servers = {"gpu": {"kind": "completions", "url": server.url}}
         opened = mixed(servers, {"primary": {"server": "gpu", "name": "keep"}})
         with Engine.open(opened) as engine:
-            provenance = engine.facts.provenance
+            provenance = engine.info.provenance
         adapters = {name: provenance.adapters[name] for name in cascade.adapters()}
         for known in (adapters, adapters | {"primary": "a file's hash"}):
             file = locked(cascade, 0.5)

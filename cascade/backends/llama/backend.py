@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from concurrent.futures import Future
 
-from cascade.backends.base import BackendFacts, Scores, Stop, Wave
+from cascade.backends.base import BackendInfo, Scores, Stop, Wave
 from cascade.backends.costs import CallSizes, Costs
 from cascade.backends.llama.native import ContextSize, NativeModel
 from cascade.backends.llama.runner import LlamaRunner, Usage
@@ -23,10 +23,10 @@ from cascade.stages import BASE
 class LlamaBackend:
     """llama.cpp behind the ``Backend`` protocol: one worker thread owns the context."""
 
-    def __init__(self, runner: LlamaRunner, native: NativeModel, facts: BackendFacts) -> None:
+    def __init__(self, runner: LlamaRunner, native: NativeModel, info: BackendInfo) -> None:
         self._runner = runner
         self._native = native
-        self._facts = facts
+        self._info = info
         self._worker = Worker("cascade-llama", self._end)
         self._closed = False
 
@@ -61,15 +61,15 @@ class LlamaBackend:
         except CascadeError:
             native.close()
             raise
-        runner = LlamaRunner(native, {name: adapter.facts for name, adapter in models.adapters.items()}, labels)
-        facts = BackendFacts(
+        runner = LlamaRunner(native, {name: adapter.info for name, adapter in models.adapters.items()}, labels)
+        info = BackendInfo(
             provenance=Provenance(
                 model=models.model_sha256,
                 adapters={name: adapter.sha256 for name, adapter in models.adapters.items()},
                 prompt_format=form.name,
                 label_tokens=labels,
             ),
-            invocations={name: own for name, each in models.adapters.items() if (own := each.facts.invocation_tokens)},
+            invocations={name: own for name, each in models.adapters.items() if (own := each.info.invocation_tokens)},
             prefix_adapters={name: runner.prefix_adapter(name) for name in (BASE, *models.adapters)},
             form=form,
             tokenizer=native.tokenizer,
@@ -81,15 +81,15 @@ class LlamaBackend:
             sizes=CallSizes(n_batch=native.n_batch, n_ask=min(size.n_ask, native.n_batch)),
         )
         try:
-            return cls(runner, native, facts)
+            return cls(runner, native, info)
         except MachineError:
             native.close()
             raise
 
     @property
-    def facts(self) -> BackendFacts:
-        """See ``Backend.facts``."""
-        return self._facts
+    def info(self) -> BackendInfo:
+        """See ``Backend.info``."""
+        return self._info
 
     @property
     def tokenizer(self) -> LlamaTokenizer:

@@ -52,7 +52,7 @@ def open_backend(
     costs = tuning.costs if tuning else None
     backend = LlamaBackend.open(models, form, context_size(config.model, tuning), costs)
     try:
-        builder = PromptBuilder(form, backend.facts.tokenizer)
+        builder = PromptBuilder(form, backend.info.tokenizer)
         for cascade in cascades.values():
             check_questions(cascade, builder, models)
     except CascadeError:
@@ -102,4 +102,4 @@ def check_questions(cascade: Cascade, builder: PromptBuilder, models: ModelSet) 
             )
             raise ConfigError(msg)
         if question.adapter in models.adapters:
-            models.adapters[question.adapter].facts.activation_start(builder.marker_tokens(question.marker))
+            models.adapters[question.adapter].info.activation_start(builder.marker_tokens(question.marker))

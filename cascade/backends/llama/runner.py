@@ -18,7 +18,7 @@ from cascade.backends.llama.decode_calls import Call, Stretch, calls
 from cascade.backends.llama.kv_cache import Entry, KVStore, chunks
 from cascade.backends.llama.native import AbortedError, NativeModel
 from cascade.errors import DecodeError
-from cascade.models.lora import AdapterFacts
+from cascade.models.lora import AdapterInfo
 from cascade.prompt import Node, Segment
 from cascade.stages import BASE
 
@@ -135,7 +135,7 @@ class Usage:
 class LlamaRunner:
     """Runs waves on one context; only one thread may use it."""
 
-    def __init__(self, native: NativeModel, adapters: Mapping[str, AdapterFacts], labels: tuple[int, int]) -> None:
+    def __init__(self, native: NativeModel, adapters: Mapping[str, AdapterInfo], labels: tuple[int, int]) -> None:
         self._native = native
         self._adapters = adapters
         self._labels = labels

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from cascade.backends.base import Probe
 from cascade.config.servers import ServedConfig, ServerConfig
 from cascade.errors import ServerError
-from cascade.models.base_model import ModelFacts
+from cascade.models.base_model import ModelInfo
 
 Call = Callable[..., Any]
 """``call(path, body=None)``: the JSON that a server answers to a GET, or to a POST of a body."""
@@ -91,7 +91,7 @@ class Prompts:
     labels: tuple[int, int] | None
     yes: str
     no: str
-    model: ModelFacts | None = None
+    model: ModelInfo | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from cascade.backends.base import BackendFacts
+from cascade.backends.base import BackendInfo
 from cascade.backends.costs import CallSizes, Costs
 from cascade.backends.servers.api import Prompts, ServerApi, ServerInfo, ServerSetup
 from cascade.backends.servers.backend import ServerBackend
@@ -20,7 +20,7 @@ from cascade.backends.servers.system_one import SystemOneApi
 from cascade.config.schema import Config
 from cascade.config.servers import Kind, ServedConfig
 from cascade.errors import ConfigError
-from cascade.models.base_model import ModelFacts
+from cascade.models.base_model import ModelInfo
 from cascade.models.model_set import load_model_set
 from cascade.prompt import PromptBuilder, PromptFormat, Tokenizer, prompt_format
 from cascade.report import Provenance
@@ -94,7 +94,7 @@ class _Here:
 
     form: PromptFormat
     tokenizer: _Reader
-    model: ModelFacts | None = None
+    model: ModelInfo | None = None
     backend: LlamaBackend | None = None
 
     @property
@@ -122,11 +122,11 @@ def open_servers(config: Config, cascades: Mapping[str, Cascade]) -> Router:
         asked = dict.fromkeys(entry.server for entry in config.served.values())
         servers = {name: _server(name, config, here.prompts) for name in asked}
         infos = {name: server.fetch_info() for name, server in servers.items()}
-        facts = _facts(config, here, servers, infos)
+        info = _info(config, here, servers, infos)
         for cascade in cascades.values():
-            facts.check(cascade)
+            info.check(cascade)
         stack.pop_all()
-    return Router(facts, {name: servers[entry.server] for name, entry in config.served.items()}, here.backend)
+    return Router(info, {name: servers[entry.server] for name, entry in config.served.items()}, here.backend)
 
 
 def _load(config: Config, cascades: Mapping[str, Cascade]) -> _Here:
@@ -175,16 +175,16 @@ def _known(entry: ServedConfig, server: ServerBackend, fetch_info: ServerInfo) -
     return f"{entry.server}/{fetch_info.model}/{entry.name}" if has_base else f"{entry.server}/{entry.name}"
 
 
-def _facts(
+def _info(
     config: Config, here: _Here, servers: Mapping[str, ServerBackend], infos: Mapping[str, ServerInfo]
-) -> BackendFacts:
+) -> BackendInfo:
     """What the engine must know of all backends together."""
-    own = here.backend.facts if here.backend is not None else None
+    own = here.backend.info if here.backend is not None else None
     known = {name: _known(entry, servers[entry.server], infos[entry.server]) for name, entry in config.served.items()}
     labels = here.prompts.labels
     longest = [fetch_info.max_prompt for fetch_info in infos.values() if fetch_info.max_prompt is not None]
     costs, pace = (own.costs, own.pace) if own else (Costs(), 1.0)
-    return BackendFacts(
+    return BackendInfo(
         provenance=Provenance(
             model=own.provenance.model
             if own

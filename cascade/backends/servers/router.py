@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from cascade.backends.base import Backend, BackendFacts, Scores, Stop, Wave
+from cascade.backends.base import Backend, BackendInfo, Scores, Stop, Wave
 from cascade.backends.servers.backend import ServerBackend
 from cascade.prompt import Node
 
@@ -13,18 +13,18 @@ class Router:
     """Several backends behind the ``Backend`` protocol.
 
     Args:
-        facts: Of all of them together.
+        info: Of all of them together.
         servers: Adapter -> the server that answers for it.
         embedded: What answers for the other adapters; None if there are none.
     """
 
-    def __init__(self, facts: BackendFacts, servers: Mapping[str, ServerBackend], embedded: Backend | None) -> None:
-        self._facts, self._servers, self._embedded = facts, servers, embedded
+    def __init__(self, info: BackendInfo, servers: Mapping[str, ServerBackend], embedded: Backend | None) -> None:
+        self._info, self._servers, self._embedded = info, servers, embedded
 
     @property
-    def facts(self) -> BackendFacts:
-        """See ``Backend.facts``."""
-        return self._facts
+    def info(self) -> BackendInfo:
+        """See ``Backend.info``."""
+        return self._info
 
     async def score(self, wave: Wave, stop: Stop) -> Scores:
         """See ``Backend.score``."""
