@@ -126,7 +126,7 @@ def simulate(n: int, seed: int = 0, loads: Sequence[float] = LOADS) -> Figures:
     settings = EngineSettings(new_event_loop=lambda: loop, rules=Rules(max_requests=n))
     with Engine(backend, cascades, settings=settings) as engine:
         outcomes = asyncio.run_coroutine_threadsafe(_all(engine, arrivals), loop).result()
-        left = engine.n_kept + len(backend.kept)
+        left = engine.n_cached + len(backend.kept)
         hours = loop.time() / 3_600
     return _figures(outcomes, cascades, waiting=n - len(outcomes), left_kept=left, waves=backend.n_waves, hours=hours)
 

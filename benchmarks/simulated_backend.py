@@ -94,7 +94,7 @@ class SimulatedBackend:
             max_prompt=4_096,
             max_tokens=16_384,
             max_nodes=256,
-            sizes=CallSizes(n_batch=512, n_ask=62),
+            sizes=CallSizes(n_batch=512, n_batch_questions=62),
         )
 
     @property
@@ -177,7 +177,7 @@ class SimulatedBackend:
         return is_whole
 
     def _calls(self, wave: Wave, missing: Sequence[Node]) -> Iterator[_Call]:
-        """First what is missing in calls of at most ``n_batch`` tokens, then the questions in calls of ``n_ask``."""
+        """First what is missing in calls of at most ``n_batch`` tokens, then the questions in calls of ``n_batch_questions``."""
         sizes = self._info.sizes
         swap = bool(missing) and self._active != BASE
         for part in _parts([len(node.tokens) for node in missing], sizes.n_batch):
@@ -186,7 +186,7 @@ class SimulatedBackend:
             yield _Call(self._work(sum(len(node.tokens) for node in nodes), 0, swap), nodes)
             swap = False
         swap = self._active != wave.adapter
-        for part in _parts([len(probe.node.tokens) for probe in wave.probes], sizes.n_ask):
+        for part in _parts([len(probe.node.tokens) for probe in wave.probes], sizes.n_batch_questions):
             self._active = wave.adapter
             tokens = sum(len(wave.probes[at].node.tokens) for at in part)
             yield _Call(self._work(tokens, len(part), swap), probes=tuple(part))

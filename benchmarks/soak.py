@@ -107,14 +107,14 @@ def _soak(engine: Engine, n: int, rng: random.Random, backend: LlamaBackend | No
         if sys.stderr.isatty() and at % 1_000 < AT_ONCE:
             sys.stderr.write(f"\r{at}/{n}")
     for _ in range(_PATIENCE):  # requests given up at last are let go in the loop's own time
-        if engine.n_kept:
+        if engine.n_cached:
             time.sleep(0.01)
     usage = backend.usage() if backend else None
     late = _process()
     return Left(
         requests=n,
         cancelled=n_cancelled,
-        kept_nodes=engine.n_kept,
+        kept_nodes=engine.n_cached,
         cells=usage.cells if usage else 0,
         sequences=usage.sequences if usage else 0,
         peak_over_context=usage.peak_cells / engine.info.max_tokens if usage else 0.0,

@@ -198,9 +198,13 @@ def test_a_cut_after_a_sure_answer_tells_that_something_was_asked() -> None:
 def test_a_depth_holds_whatever_was_asked_ahead() -> None:
     """A tier of a later stage that was asked ahead and said yes does not lead past the cap."""
     item = Item(id="1", kind="file", name="a", tiers=("dependency", "metadata"))
-    below, kept, out = Target("tiers", is_label=False), Target("kept", is_label=True), Target("out", is_label=True)
+    below, prefix_index, out = (
+        Target("tiers", is_label=False),
+        Target("kept", is_label=True),
+        Target("out", is_label=True),
+    )
     first = replace(PRECISION.first, yes=below, no=out)
-    second = replace(SCOPE.first, name="tiers", yes=kept, no=out)
+    second = replace(SCOPE.first, name="tiers", yes=prefix_index, no=out)
     cascade = replace(SCOPE, labels=("out", "kept"), dropped="out", stages=(first, second), profile=Profile())
     walk = Walk(item, OnlineProfile(cascade), first, most=1)
     walk.take(second, "metadata", 0.99)
@@ -278,7 +282,7 @@ def test_a_wave_that_never_ends_does_not_keep_the_answer() -> None:
         report = engine.classify("a task", plain_items(3), budget=80)
         assert {(entry.label, entry.status) for entry in report.decisions} == {("primary", Status.DEPTH_CAP)}
         assert all([step.stage for step in entry.steps] == ["relevant"] for entry in report.decisions)
-        assert engine.n_kept == 0
+        assert engine.n_cached == 0
 
 
 def test_a_caller_that_leaves_stops_the_wave_that_it_alone_waits_for() -> None:
@@ -286,12 +290,12 @@ def test_a_caller_that_leaves_stops_the_wave_that_it_alone_waits_for() -> None:
 
     async def leave(engine: Engine) -> None:
         call = asyncio.ensure_future(engine.aclassify("a task", plain_items(3)))
-        await _until(lambda: bool(engine.n_kept))
+        await _until(lambda: bool(engine.n_cached))
         await asyncio.sleep(0.02)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        await _until(lambda: not engine.n_kept)
+        await _until(lambda: not engine.n_cached)
 
     with _held() as engine:
         asyncio.run(leave(engine))
@@ -327,10 +331,10 @@ def test_budgets_come_from_the_config(tmp_path: Path) -> None:
 )
 def test_a_config_says_which_key_is_wrong(line: str, message: str, tmp_path: Path) -> None:
     """Budgets and profiles are checked like everything else."""
-    kept = shipped_text(profile=False).splitlines()
-    kept.insert(kept.index("[cascade.precision]") + 1, line)
+    prefix_index = shipped_text(profile=False).splitlines()
+    prefix_index.insert(prefix_index.index("[cascade.precision]") + 1, line)
     path = tmp_path / "map.toml"
-    path.write_text("\n".join(kept), encoding="utf-8")
+    path.write_text("\n".join(prefix_index), encoding="utf-8")
     with pytest.raises(ConfigError, match=message):
         read_config(path)
 
@@ -363,24 +367,27 @@ def test_more_requests_than_allowed_are_refused_at_once() -> None:
 
 def test_a_request_that_would_be_late_is_refused_with_the_time_it_would_take() -> None:
     """Set so, the engine does not answer less deeply but says at once what it would need."""
-    with _engine(EngineSettings(rules=Rules(refuses=True)), pace=1.0) as engine:
+    with _engine(EngineSettings(rules=Rules(refuses=True)), slowdown=1.0) as engine:
         with pytest.raises(OverloadError, match=r"would take \d+ ms .* has \d+ ms"):
             engine.classify("a task", plain_items(60), budget=40)
         assert engine.classify("a task", plain_items(2), budget=600_000).stats.calls == 4
-        assert engine.n_kept == 0
+        assert engine.n_cached == 0
 
 
 def test_items_of_most_value_are_asked_first() -> None:
     """The caller's priority counts first, then the prior; while there is time enough nothing is reordered."""
     rng = random.Random(1)
     items = [replace(item, priority=rng.choice((0, 1)), prior=rng.random()) for item in plain_items(12)]
-    for pace, expected in ((1e-6, items), (1.0, sorted(items, key=lambda item: (-item.priority, -(item.prior or 0))))):
-        backend = ScriptedBackend(dict.fromkeys(ADAPTERS, 0.01), ADAPTERS, pace=pace)
+    for slowdown, expected in (
+        (1e-6, items),
+        (1.0, sorted(items, key=lambda item: (-item.priority, -(item.prior or 0)))),
+    ):
+        backend = ScriptedBackend(dict.fromkeys(ADAPTERS, 0.01), ADAPTERS, slowdown=slowdown)
         with Engine(backend, {"precision": KNOWN}) as engine:
             engine.classify("a task", items, budget=1_800)
         asked = [bytes(probe.node.parent.tokens).decode() for probe in backend.waves[0].probes if probe.node.parent]
         assert all(item.name in text for item, text in zip(expected, asked, strict=False))
-        assert len(asked) == 12 if pace < 1 else 2 < len(asked) < 12
+        assert len(asked) == 12 if slowdown < 1 else 2 < len(asked) < 12
 
 
 def test_files_of_several_tiers_have_a_label_whenever_they_are_cut() -> None:

@@ -84,11 +84,11 @@ def test_false_alarms_are_rare() -> None:
 
 def test_enough_tasks_find_a_large_shift() -> None:
     """At the number that is named four of five large shifts are found; of one task in any number none can be."""
-    level, n_kept = 0.02, 60
-    n, rng = tasks_needed(n_kept, level), np.random.default_rng(7)
+    level, n_cached = 0.02, 60
+    n, rng = tasks_needed(n_cached, level), np.random.default_rng(7)
     assert n is not None
     by = sqrt(2) * NormalDist().inv_cdf(LARGE)
-    tried = [two_samples(rng.normal(0, 1, n_kept), rng.normal(by, 1, n), 500, rng)[0] <= level for _ in range(150)]
+    tried = [two_samples(rng.normal(0, 1, n_cached), rng.normal(by, 1, n), 500, rng)[0] <= level for _ in range(150)]
     assert abs(np.mean(tried) - POWER) <= 3 * sqrt(POWER * (1 - POWER) / len(tried))
     assert tasks_needed(1, 0.05) is None
     assert tasks_needed(10**9, level) == ceil(pairs_needed(level))

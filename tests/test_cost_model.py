@@ -15,7 +15,7 @@ from cascade.engine.cost_model import CostModel
 TRUE = Work(
     calls=30.0,
     tokens=1.8,
-    looks=1.2e-4,
+    attended_cells=1.2e-4,
     short_calls=40.0,
     short_tokens=1.0,
     short_looks=8e-4,
@@ -70,7 +70,7 @@ def test_before_it_has_seen_anything_it_goes_by_costs_and_pace() -> None:
     costs = Costs(per_token_ms=2.0, per_output_ms=3.0, per_call_ms=50.0, per_swap_ms=7.0, per_cell_ms=0.0)
     work = Work.of(tokens=100, cells=500, most=100, outputs=4, swaps=1)
     assert CostModel(costs).predict(work) == pytest.approx(50 + 200 + 12 + 7)
-    assert CostModel(costs, pace=0.5).predict(work) == pytest.approx((50 + 200 + 12 + 7) / 2)
+    assert CostModel(costs, slowdown=0.5).predict(work) == pytest.approx((50 + 200 + 12 + 7) / 2)
 
 
 def test_it_finds_the_prices_of_the_parts() -> None:

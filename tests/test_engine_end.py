@@ -97,7 +97,7 @@ def _check_that_all_hear(backend: _Faulty) -> None:
         _begin(engine.classify, "a task", plain_items(1)).result(timeout=PATIENCE_S)
     _begin(engine.close).result(timeout=PATIENCE_S)
     assert not engine.is_open
-    assert engine.n_kept == 0
+    assert engine.n_cached == 0
     assert backend.is_closed
 
 
@@ -230,7 +230,7 @@ def test_a_closed_engine_keeps_nothing() -> None:
     ]
     assert begun.wait(PATIENCE_S)
     _begin(engine.close).result(timeout=PATIENCE_S)
-    assert engine.n_kept == 0
+    assert engine.n_cached == 0
     errors = [call.exception(timeout=PATIENCE_S) for call in calls]
     assert all(error is None or isinstance(error, ClosedError) for error in errors)
 

@@ -132,7 +132,7 @@ def test_a_report_sums_what_was_foretold_of_its_waves() -> None:
 def test_waves_leave_some_of_the_time() -> None:
     """Where time is short, no wave is planned to take all of it, since one that is late has no answers."""
     script = {"relevant": 0.1, "primary": 0.1, "supporting": 0.1}
-    backend = ScriptedBackend(script, frozenset(PRECISION.adapters()), pace=1.0)
+    backend = ScriptedBackend(script, frozenset(PRECISION.adapters()), slowdown=1.0)
     with Engine(backend, {"precision": PRECISION}) as engine:
         engine.classify("a task", plain_items(40))
         n_free = len(backend.waves)

@@ -259,7 +259,7 @@ def test_every_mode_at_once_in_a_small_context_equals_cold_runs(config: Config, 
     ]
     with Engine.open(config.model_copy(update={"model": small})) as engine, ThreadPoolExecutor(8) as pool:
         reports = list(pool.map(lambda request: engine.classify(request[1], request[2], request[0]), requests))
-        assert engine.n_kept == 0
+        assert engine.n_cached == 0
     n_deep = 0
     for (name, task, items), report in zip(requests, reports, strict=True):
         probes = probes_of(large, cascades[name], task, items)

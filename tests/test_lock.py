@@ -26,7 +26,7 @@ PROVENANCE = Provenance(
 )
 
 
-def locked(made_for: dict[str, Any], mismatch: Literal["refuse", "warn"] = "refuse") -> Config:
+def locked(made_for: dict[str, Any], on_threshold_mismatch: Literal["refuse", "warn"] = "refuse") -> Config:
     """The shipped config with thresholds for `scope`."""
     file = ThresholdsFile.model_validate(
         {
@@ -39,7 +39,7 @@ def locked(made_for: dict[str, Any], mismatch: Literal["refuse", "warn"] = "refu
         }
     )  # fmt: skip
     scope = SHIPPED.cascade["scope"].model_copy(update={"thresholds": file})
-    engine = SHIPPED.engine.model_copy(update={"mismatch": mismatch})
+    engine = SHIPPED.engine.model_copy(update={"on_threshold_mismatch": on_threshold_mismatch})
     return SHIPPED.model_copy(update={"engine": engine, "cascade": {**SHIPPED.cascade, "scope": scope}})
 
 
@@ -100,7 +100,7 @@ def test_other_questions_are_refused() -> None:
 
 
 def test_a_warning_lets_other_files_in(caplog: pytest.LogCaptureFixture) -> None:
-    """``mismatch = "warn"``: one line names cascade and differences; none where nothing differs."""
+    """``on_threshold_mismatch = "warn"``: one line names cascade and differences; none where nothing differs."""
     with caplog.at_level(logging.WARNING):
         check(locked(made_for(), "warn"))
         assert not caplog.records

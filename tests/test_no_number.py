@@ -119,7 +119,7 @@ def test_an_adapter_that_overflows_is_an_error(how: str, engine: Engine, expecte
     with pytest.raises(BackendError, match=MESSAGE):
         ASKED[how](engine)
     assert _answers(engine.classify(*symbols(3, 14), "good")) == pytest.approx(expected, abs=TOLERANCE)
-    assert engine.n_kept == 0
+    assert engine.n_cached == 0
 
 
 def test_requests_beside_it_are_answered(engine: Engine, expected: list[float]) -> None:
@@ -260,7 +260,7 @@ def test_a_backend_that_answers_no_number_is_an_error(fault: str) -> None:
             engine.classify("a task", plain_items(5))
         backend.n_waves = 2
         assert len(engine.classify("a task", plain_items(5)).decisions) == 5
-        assert engine.n_kept == 0
+        assert engine.n_cached == 0
 
 
 def test_an_answer_that_comes_as_the_wave_ends_is_asked_for_again() -> None:

@@ -7,7 +7,7 @@ from math import inf
 from cascade.backends.scripted import ByteTokenizer
 from cascade.budget import NO_LIMIT, Budget
 from cascade.engine.online_profile import OnlineProfile
-from cascade.engine.planner import Planner, Room, Terms
+from cascade.engine.planner import BackendLimits, Capacity, Planner
 from cascade.engine.request import Request, new_request
 from cascade.engine.scheduler import PATIENCE_S, Schedule
 from cascade.prompt import FORMATS, PromptBuilder
@@ -31,8 +31,10 @@ def request(budget: Budget) -> Request:
 
 def test_patience_runs_out_under_overload_too() -> None:
     """Deadlines that cannot be kept go first; after a while every other turn is for who has waited longest."""
-    terms = Terms(room=Room(nodes=100, tokens=10_000), prefix_adapters={name: name for name in CASCADE.adapters()})
-    schedule = Schedule(Planner(terms, lambda _: 2))
+    limits = BackendLimits(
+        capacity=Capacity(nodes=100, tokens=10_000), prefix_adapters={name: name for name in CASCADE.adapters()}
+    )
+    schedule = Schedule(Planner(limits, lambda _: 2))
     hopeless = request(Budget(ms=1_000 * PATIENCE_S + 100))
     early, late = request(NO_LIMIT), request(NO_LIMIT)
     late.served = 0.5

@@ -14,8 +14,8 @@ from cascade.backends.costs import Costs
 from cascade.backends.scripted import ByteTokenizer
 from cascade.engine.batch import Plan
 from cascade.engine.online_profile import OnlineProfile
-from cascade.engine.planner import Planner, Room, Terms
-from cascade.engine.prefix_index import Kept
+from cascade.engine.planner import BackendLimits, Capacity, Planner
+from cascade.engine.prefix_index import CachedNode
 from cascade.engine.request import Request, new_request
 from cascade.prompt import FORMATS, Limits, PromptBuilder
 from cascade.report import Provenance
@@ -29,7 +29,7 @@ BUILDER = PromptBuilder(FORMATS["embedded"], ByteTokenizer(), Limits(task=60, se
 PLAIN = {name: name for name in (BASE, *PRECISION, *SCOPE)}
 ACTIVATED = dict.fromkeys(PLAIN, BASE)
 SHIPPED = PLAIN | dict.fromkeys(PRECISION, BASE)
-WIDE = Room(nodes=10_000, tokens=10_000_000)
+WIDE = Capacity(nodes=10_000, tokens=10_000_000)
 Answer = Callable[[int], float]
 
 
@@ -49,21 +49,22 @@ class _Run:
 
     requests: list[Request]
     prefix_adapters: Mapping[str, str]
-    room: Room
+    capacity: Capacity
     costs: Costs = field(default_factory=Costs)
-    held: set[Kept] = field(default_factory=set)
+    held: set[CachedNode] = field(default_factory=set)
     plans: list[Plan] = field(default_factory=list)
     owners: list[list[Request]] = field(default_factory=list)
     asked: Counter[tuple[int, str, str]] = field(default_factory=Counter)
-    computed: Counter[Kept] = field(default_factory=Counter)
+    computed: Counter[CachedNode] = field(default_factory=Counter)
     new_tokens: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.planner = Planner(
-            Terms(room=self.room, prefix_adapters=self.prefix_adapters, costs=self.costs), self._question_tokens
+            BackendLimits(capacity=self.capacity, prefix_adapters=self.prefix_adapters, costs=self.costs),
+            self._question_tokens,
         )
         for request in self.requests:
-            self.planner.kept.admit(request.walks)
+            self.planner.prefix_index.admit(request.walks)
 
     def step(self, answer: Answer) -> bool:
         """One wave; False when nothing is open."""
@@ -78,7 +79,7 @@ class _Run:
         self.requests.sort(key=lambda request: request in served)
         for number, job in enumerate(plan.jobs):
             job.walk.take(job.stage, job.tier, answer(number))
-        self.held -= set(self.planner.kept.advance(dict.fromkeys(job.walk for job in plan.jobs)))
+        self.held -= set(self.planner.prefix_index.advance(dict.fromkeys(job.walk for job in plan.jobs)))
         return True
 
     def _compute(self, plan: Plan) -> None:
@@ -93,11 +94,11 @@ class _Run:
         self.computed.update(missing)
         self.new_tokens.append(sum(len(node.tokens) for node, _ in missing))
         self.held |= new.keys()
-        assert self.held == self.planner.kept.nodes.keys()
+        assert self.held == self.planner.prefix_index.nodes.keys()
         tokens = sum(len(node.tokens) for node, _ in self.held)
-        assert tokens == self.planner.kept.tokens
-        assert tokens + sum(self._question_tokens(job.question) for job in plan.jobs) <= self.room.tokens
-        assert len(self.held) <= self.room.nodes
+        assert tokens == self.planner.prefix_index.tokens
+        assert tokens + sum(self._question_tokens(job.question) for job in plan.jobs) <= self.capacity.tokens
+        assert len(self.held) <= self.capacity.nodes
 
     @staticmethod
     def _question_tokens(question: object) -> int:
@@ -113,20 +114,20 @@ class _Run:
 SIZES = st.lists(st.tuples(st.sampled_from(["precision", "scope"]), st.integers(1, 9)), min_size=1, max_size=5)
 PREFIX_ADAPTERS = st.sampled_from([PLAIN, ACTIVATED, SHIPPED])
 ANSWERS = st.lists(st.floats(0.01, 0.99), min_size=7, max_size=7)
-ROOMS = st.builds(Room, nodes=st.integers(3, 40), tokens=st.integers(1_000, 6_000))
+ROOMS = st.builds(Capacity, nodes=st.integers(3, 40), tokens=st.integers(1_000, 6_000))
 
 
 @settings(max_examples=60, derandomize=True, deadline=None)
 @given(SIZES, ANSWERS, ROOMS, PREFIX_ADAPTERS)
 def test_whatever_the_room_every_question_is_asked_once_and_nothing_leaks(
-    sizes: list[tuple[str, int]], answers: list[float], room: Room, prefix_adapters: Mapping[str, str]
+    sizes: list[tuple[str, int]], answers: list[float], capacity: Capacity, prefix_adapters: Mapping[str, str]
 ) -> None:
     """Waves have one adapter and fit; each item is asked each question on its way once; all is forgotten at the end."""
-    run = _Run(_requests(sizes), prefix_adapters, room)
+    run = _Run(_requests(sizes), prefix_adapters, capacity)
     run.finish(lambda number: answers[number % len(answers)])
     assert set(run.asked.values()) == {1}
     assert sum(run.asked.values()) == sum(len(walk.steps) for request in run.requests for walk in request.walks)
-    assert (run.held, run.planner.kept.nodes, run.planner.kept.tokens) == (set(), {}, 0)
+    assert (run.held, run.planner.prefix_index.nodes, run.planner.prefix_index.tokens) == (set(), {}, 0)
 
 
 @settings(max_examples=40, derandomize=True, deadline=None)
@@ -152,14 +153,14 @@ def test_a_request_that_is_given_up_leaves_nothing(
     sizes: list[tuple[str, int]], answers: list[float], n_waves: int
 ) -> None:
     """Dropped in the middle, its nodes go, and the others' stay."""
-    run = _Run(_requests(sizes), SHIPPED, Room(nodes=20, tokens=3_000))
+    run = _Run(_requests(sizes), SHIPPED, Capacity(nodes=20, tokens=3_000))
     for _ in range(n_waves):
         run.step(lambda number: answers[number % len(answers)])
     gone = run.requests.pop()
-    run.held -= set(run.planner.kept.drop(gone.walks))
+    run.held -= set(run.planner.prefix_index.drop(gone.walks))
     assert not [node for node, _ in run.held if node.path[0] is gone.root]
     run.finish(lambda number: answers[number % len(answers)])
-    assert (run.held, run.planner.kept.tokens) == (set(), 0)
+    assert (run.held, run.planner.prefix_index.tokens) == (set(), 0)
 
 
 def test_stage_by_stage_while_there_is_room() -> None:
@@ -171,7 +172,7 @@ def test_stage_by_stage_while_there_is_room() -> None:
 
 def test_survivors_keep_their_cache_and_go_ahead_when_the_room_is_full() -> None:
     """With little room the survivors of a chunk free theirs before newcomers come in; no item is computed twice."""
-    run = _Run(_requests([("precision", 60)]), ACTIVATED, Room(nodes=24, tokens=6_000))
+    run = _Run(_requests([("precision", 60)]), ACTIVATED, Capacity(nodes=24, tokens=6_000))
     run.finish(lambda _: 0.99)
     adapters = [plan.adapter for plan in run.plans]
     assert adapters[:3] == ["relevant", "primary", "relevant"]
@@ -182,7 +183,7 @@ def test_survivors_keep_their_cache_and_go_ahead_when_the_room_is_full() -> None
 
 def test_plain_adapters_forget_an_item_once_it_has_answered() -> None:
     """An item's KV under one plain adapter is of no use to the next; the task's stays for the items to come."""
-    run = _Run(_requests([("precision", 12)]), PLAIN, Room(nodes=8, tokens=4_000))
+    run = _Run(_requests([("precision", 12)]), PLAIN, Capacity(nodes=8, tokens=4_000))
     run.step(lambda _: 0.99)
     assert {prefix_adapter for _, prefix_adapter in run.held} <= {"relevant"}
     assert not run.held & {(walk.path[-1], "relevant") for walk in run.requests[0].walks if walk.depth}
@@ -196,7 +197,7 @@ def test_a_wave_too_short_for_its_swaps_waits() -> None:
     n_waves = {}
     for per_swap_ms in (0.0, 1e6):
         costs = Costs(per_swap_ms=per_swap_ms, per_call_ms=0.0)
-        run = _Run(_requests([("precision", 60)]), ACTIVATED, Room(nodes=24, tokens=6_000), costs)
+        run = _Run(_requests([("precision", 60)]), ACTIVATED, Capacity(nodes=24, tokens=6_000), costs)
         run.finish(lambda number: 0.99 if number % 2 else 0.01)
         n_waves[per_swap_ms] = len(run.plans)
     assert n_waves[1e6] < n_waves[0.0]
@@ -234,7 +235,7 @@ def test_what_the_backend_lost_is_computed_again() -> None:
     """After a failure nothing counts as kept."""
     run = _Run(_requests([("precision", 4)]), ACTIVATED, WIDE)
     run.step(lambda _: 0.99)
-    run.planner.kept.lose()
+    run.planner.prefix_index.lose()
     run.held.clear()
     run.finish(lambda _: 0.99)
     assert {run.computed[walk.path[-1], BASE] for walk in run.requests[0].walks} == {2}
@@ -244,8 +245,8 @@ def test_whoever_has_the_turn_gets_room_whatever_is_kept_for_others() -> None:
     """Items that nobody asks for now go first, and where that is not enough the tasks above them."""
     first, second = _requests([("precision", 2), ("precision", 2)])
     longest = max(walk.path[-1].end for request in (first, second) for walk in request.walks)
-    room = Room(nodes=100, tokens=longest + max(len(BUILDER.marker_tokens(name)) for name in PRECISION))
-    run = _Run([first, second], ACTIVATED, room)
+    capacity = Capacity(nodes=100, tokens=longest + max(len(BUILDER.marker_tokens(name)) for name in PRECISION))
+    run = _Run([first, second], ACTIVATED, capacity)
     assert run.planner.next_wave([first.open_walks]).jobs
     plan = run.planner.next_wave([second.open_walks])
     assert [job.walk for job in plan.jobs] == second.walks[:1]
@@ -255,5 +256,5 @@ def test_whoever_has_the_turn_gets_room_whatever_is_kept_for_others() -> None:
 @pytest.mark.parametrize("requests", [[], [[]]])
 def test_nothing_open_is_no_wave(requests: list[list[object]]) -> None:
     """With no request, or none with open items, there is nothing to do."""
-    planner = Planner(Terms(room=WIDE, prefix_adapters=PLAIN), lambda _: 4)
+    planner = Planner(BackendLimits(capacity=WIDE, prefix_adapters=PLAIN), lambda _: 4)
     assert planner.next_wave(requests) == Plan(())  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from cascade import Status
 from cascade.backends.scripted import ByteTokenizer
 from cascade.budget import NO_LIMIT, Budget
 from cascade.engine.online_profile import OnlineProfile
-from cascade.engine.planner import Planner, Room, Terms
+from cascade.engine.planner import BackendLimits, Capacity, Planner
 from cascade.engine.request import Request, new_request
 from cascade.engine.scheduler import LONG_PATIENCE_S, PATIENCE_S, Schedule, by_depth, last_moment
 from cascade.profile import Profile
@@ -41,13 +41,16 @@ def _request(n: int, budget: Budget = NO_LIMIT, called: float = 0.0) -> Request:
     return request
 
 
-def _planner(*requests: Request, prefix_adapters: dict[str, str] = ACTIVATED, room: Room | None = None) -> Planner:
-    room = room or Room(nodes=128, tokens=6_000)
+def _planner(
+    *requests: Request, prefix_adapters: dict[str, str] = ACTIVATED, capacity: Capacity | None = None
+) -> Planner:
+    capacity = capacity or Capacity(nodes=128, tokens=6_000)
     planner = Planner(
-        Terms(room=room, prefix_adapters=prefix_adapters), lambda question: len(BUILDER.marker_tokens(question.marker))
+        BackendLimits(capacity=capacity, prefix_adapters=prefix_adapters),
+        lambda question: len(BUILDER.marker_tokens(question.marker)),
     )
     for request in requests:
-        planner.kept.admit(request.walks)
+        planner.prefix_index.admit(request.walks)
     return planner
 
 
@@ -133,12 +136,12 @@ class _World:
 
     requests: list[Request]
     answers: dict[tuple[str, str], float]
-    room: Room = field(default_factory=lambda: Room(nodes=40, tokens=6_000))
+    capacity: Capacity = field(default_factory=lambda: Capacity(nodes=40, tokens=6_000))
     prefix_adapters: dict[str, str] = field(default_factory=lambda: ACTIVATED)
     now: float = 0.0
 
     def run(self) -> None:
-        planner = _planner(*self.requests, room=self.room, prefix_adapters=self.prefix_adapters)
+        planner = _planner(*self.requests, capacity=self.capacity, prefix_adapters=self.prefix_adapters)
         schedule, open_ = Schedule(planner), list(self.requests)
         while open_:
             turn = schedule.turn(open_, self.now)
@@ -147,7 +150,7 @@ class _World:
                 self.now += plan.predicted_ms / 1_000
                 for job in plan.jobs:
                     job.walk.take(job.stage, job.tier, self.answers[job.walk.item.id, job.stage.name])
-                planner.kept.advance(dict.fromkeys(job.walk for job in plan.jobs))
+                planner.prefix_index.advance(dict.fromkeys(job.walk for job in plan.jobs))
                 for request in open_:
                     request.served = self.now if any(job.walk in request.walks for job in plan.jobs) else request.served
             else:
@@ -156,9 +159,9 @@ class _World:
                 if last_moment(request) <= self.now:
                     request.cut()
                 if not request.open_walks:
-                    planner.kept.drop(request.walks)
+                    planner.prefix_index.drop(request.walks)
                     open_.remove(request)
-        assert not len(planner.kept)
+        assert not len(planner.prefix_index)
 
 
 def _answers(seed: int, n: int) -> dict[tuple[str, str], float]:

@@ -378,7 +378,7 @@ async def test_who_leaves_takes_the_work_along(accept: str, path: str) -> None:
             await _until(service, 'cascade_engine_requests_total{cascade="precision",end="cancelled"} 1.0')
             backend.gate.set()
             assert (await client.post(path, json=body)).status_code == 200
-        assert service.engine.n_kept == 0
+        assert service.engine.n_cached == 0
 
 
 @run

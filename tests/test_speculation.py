@@ -15,7 +15,7 @@ from cascade.engine.admission import Rules
 from cascade.engine.batch import Plan
 from cascade.engine.engine import EngineSettings
 from cascade.engine.online_profile import OnlineProfile
-from cascade.engine.planner import Planner, Room, Terms
+from cascade.engine.planner import BackendLimits, Capacity, Planner
 from cascade.engine.request import new_request
 from cascade.prompt import FORMATS, PromptBuilder
 from cascade.report import Provenance
@@ -25,7 +25,7 @@ from tests.shipped import CASCADES, SHIPPED
 
 BUILDER = PromptBuilder(FORMATS["embedded"], ByteTokenizer())
 PRECISION = CASCADES["precision"]
-WIDE = Room(nodes=1_000, tokens=1_000_000)
+WIDE = Capacity(nodes=1_000, tokens=1_000_000)
 
 
 def _under(adapter: str) -> Cascade:
@@ -43,7 +43,7 @@ def _plan(
     cascade: Cascade,
     n: int,
     costs: Costs,
-    room: Room = WIDE,
+    capacity: Capacity = WIDE,
     *,
     asks_ahead: bool = True,
     tiers: tuple[str, ...] = (),
@@ -55,11 +55,11 @@ def _plan(
     deque(request.grow(BUILDER, 1_000_000), maxlen=0)
     names = (BASE, *cascade.adapters())
     planner = Planner(
-        Terms(room=room, prefix_adapters=dict.fromkeys(names, BASE), costs=costs),
+        BackendLimits(capacity=capacity, prefix_adapters=dict.fromkeys(names, BASE), costs=costs),
         lambda _: 3,  # as with a real tokenizer
         asks_ahead=asks_ahead,
     )
-    planner.kept.admit(request.walks)
+    planner.prefix_index.admit(request.walks)
     return planner.next_wave([request.open_walks])
 
 
@@ -84,18 +84,20 @@ def test_an_item_of_several_tiers_is_asked_ahead_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "costs", "room", "asks_ahead"),
+    ("n", "costs", "capacity", "asks_ahead"),
     [
         (60, Costs(), WIDE, True),
         (1, Costs(per_call_ms=0.1), WIDE, True),
-        (1, Costs(), Room(nodes=4, tokens=1_000_000), True),
+        (1, Costs(), Capacity(nodes=4, tokens=1_000_000), True),
         (1, Costs(), WIDE, False),
     ],
     ids=["many items", "cheap calls", "no room", "switched off"],
 )
-def test_nothing_is_asked_ahead_where_that_saves_nothing(n: int, costs: Costs, room: Room, *, asks_ahead: bool) -> None:
+def test_nothing_is_asked_ahead_where_that_saves_nothing(
+    n: int, costs: Costs, capacity: Capacity, *, asks_ahead: bool
+) -> None:
     """Tokens count more than calls, there is no room for the forks, or the config says no."""
-    assert not any(job.is_ahead for job in _plan(_under(BASE), n, costs, room, asks_ahead=asks_ahead).jobs)
+    assert not any(job.is_ahead for job in _plan(_under(BASE), n, costs, capacity, asks_ahead=asks_ahead).jobs)
 
 
 def test_other_adapters_cannot_be_asked_ahead() -> None:

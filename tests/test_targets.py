@@ -151,13 +151,15 @@ def test_prices_are_those_of_tokens() -> None:
     found = {}
     for name, prefix_adapters in (("plain", {}), ("activated", dict.fromkeys(adapters, "base"))):
         with Engine(
-            ScriptedBackend({}, adapters, prefix_adapters=prefix_adapters, pace=1.0), {"precision": cascade}
+            ScriptedBackend({}, adapters, prefix_adapters=prefix_adapters, slowdown=1.0), {"precision": cascade}
         ) as engine:
             found[name] = prices_of(cascade, [task], engine.info, Limits())
             costs, sizes = engine.info.costs, engine.info.sizes
     per_token = costs.per_token_ms + costs.per_call_ms / sizes.n_batch
     read = per_token * len("<|item|>function f")
-    asked = (costs.per_token_ms + costs.per_call_ms / sizes.n_ask) * len("<|ask|>primary") + costs.per_output_ms
+    asked = (costs.per_token_ms + costs.per_call_ms / sizes.n_batch_questions) * len(
+        "<|ask|>primary"
+    ) + costs.per_output_ms
     assert found["activated"].item == pytest.approx(read)
     assert found["activated"].questions["primary", ANY_TIER] == pytest.approx(asked)
     assert found["plain"].item == 0

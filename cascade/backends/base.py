@@ -173,7 +173,7 @@ class BackendInfo:
         max_tokens: Tokens that may be kept at once, those of questions being answered included.
         max_nodes: Prompt nodes that may be kept at once.
         costs: What the parts of a wave cost; a plan goes by their proportions.
-        pace: How many times as long as they say this machine takes.
+        slowdown: How many times as long as they say this machine takes.
         sizes: How it cuts work into calls.
     """
 
@@ -185,7 +185,7 @@ class BackendInfo:
     max_tokens: int
     max_nodes: int
     costs: Costs = field(default_factory=Costs)
-    pace: float = 1.0
+    slowdown: float = 1.0
     sizes: CallSizes = field(default_factory=CallSizes)
     invocations: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 

@@ -19,7 +19,7 @@ class Work(NamedTuple):
     Attributes:
         calls: Calls of ``SHORT`` tokens or more.
         tokens: Tokens of those.
-        looks: Of each of those tokens, the cells in use while it is computed.
+        attended_cells: Of each of those tokens, the cells in use while it is computed.
         short_calls: Calls of fewer tokens.
         short_tokens: Tokens of those.
         short_looks: Looks of those.
@@ -32,7 +32,7 @@ class Work(NamedTuple):
 
     calls: float = 0.0
     tokens: float = 0.0
-    looks: float = 0.0
+    attended_cells: float = 0.0
     short_calls: float = 0.0
     short_tokens: float = 0.0
     short_looks: float = 0.0
@@ -56,10 +56,10 @@ class Work(NamedTuple):
         if not tokens:
             return Work(swaps=swaps)
         calls = -(-tokens // most)
-        looks = tokens * (cells + tokens * (calls + 1) / (2 * calls))
+        attended_cells = tokens * (cells + tokens * (calls + 1) / (2 * calls))
         if tokens / calls < SHORT:
-            return Work(0.0, 0.0, 0.0, calls, tokens, looks, outputs, swaps)
-        return Work(calls, tokens, looks, 0.0, 0.0, 0.0, outputs, swaps)
+            return Work(0.0, 0.0, 0.0, calls, tokens, attended_cells, outputs, swaps)
+        return Work(calls, tokens, attended_cells, 0.0, 0.0, 0.0, outputs, swaps)
 
     def at(self, prices: Iterable[float]) -> float:
         """What it costs where each part has a price."""
@@ -106,7 +106,7 @@ class Costs:
         return Work(
             calls=self.per_call_ms,
             tokens=self.per_token_ms,
-            looks=self.per_cell_ms,
+            attended_cells=self.per_cell_ms,
             short_calls=self.per_call_ms,
             short_tokens=self.per_token_ms,
             short_looks=_SHORT_CELL * self.per_cell_ms,
@@ -124,12 +124,12 @@ class CallSizes:
 
     Attributes:
         n_batch: Most tokens of a call.
-        n_ask: Most tokens of a call that asks questions of items computed before.
+        n_batch_questions: Most tokens of a call that asks questions of items computed before.
         n_served: Most questions of a wave that a server answers.
         together: Adapters on servers that take all questions of an item in one request.
     """
 
     n_batch: int = 512
-    n_ask: int = 62
+    n_batch_questions: int = 62
     n_served: int = 256
     together: frozenset[str] = frozenset()

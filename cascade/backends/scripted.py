@@ -39,7 +39,7 @@ class ScriptedBackend:
         adapters: Adapters that probes may ask.
         prefix_adapters: Adapter -> adapter that computes what stands before its questions, where that is another.
         fail_at: Number of the wave, from 0, whose scoring raises; None for never.
-        pace: How long the engine believes it takes, times ``Costs``; a script takes no time.
+        slowdown: How long the engine believes it takes, times ``Costs``; a script takes no time.
         records: Whether waves and releases are kept for a test to look at; a long run has no room for them.
         n_waves: Waves scored.
         waves: Every wave scored, in order.
@@ -52,7 +52,7 @@ class ScriptedBackend:
     max_prompt: int = 1_000_000
     max_nodes: int = 128
     prefix_adapters: Mapping[str, str] = field(default_factory=dict)
-    pace: float = 1e-6
+    slowdown: float = 1e-6
     records: bool = True
     n_waves: int = 0
     waves: list[Wave] = field(default_factory=list)
@@ -75,7 +75,7 @@ class ScriptedBackend:
             max_prompt=self.max_prompt,
             max_tokens=self.max_prompt,
             max_nodes=self.max_nodes,
-            pace=self.pace,
+            slowdown=self.slowdown,
         )
 
     async def score(self, wave: Wave, stop: Stop) -> Scores:  # noqa: ARG002 - the protocol's

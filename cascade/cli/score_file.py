@@ -230,7 +230,7 @@ def in_use(untuned: Untuned, name: str, origin: Origin) -> Cascade:
         origin: What the cascade was just scored with.
     """
     entry, file, problem = untuned.config.cascade[name], untuned.thresholds, untuned.problem
-    if file is not None and untuned.config.engine.mismatch == "refuse":
+    if file is not None and untuned.config.engine.on_threshold_mismatch == "refuse":
         differs = replace(file.made_for.origin(), data=origin.data).differences(origin)
         if differs:
             file, problem = None, f"they were made for something else ({', '.join(differs)})"

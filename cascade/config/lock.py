@@ -58,7 +58,7 @@ def check_locks(config: Config, cascades: Mapping[str, Cascade], provenance: Pro
         provenance: What the backend says of itself.
 
     Raises:
-        ConfigError: Names the cascade and what differs, where ``engine.mismatch`` is "refuse".
+        ConfigError: Names the cascade and what differs, where ``engine.on_threshold_mismatch`` is "refuse".
     """
     for name, cascade in cascades.items():
         entry = config.cascade.get(name)
@@ -66,7 +66,7 @@ def check_locks(config: Config, cascades: Mapping[str, Cascade], provenance: Pro
             continue
         questions = questions_at_hand(config, cascade, provenance)
         differs = _differences(entry.thresholds.made_for, cascade, provenance, questions)
-        if differs and config.engine.mismatch == "warn":
+        if differs and config.engine.on_threshold_mismatch == "warn":
             log.warning(
                 "tuned thresholds guarantee nothing: they were made for something else", cascade=name, differs=differs
             )
@@ -74,7 +74,7 @@ def check_locks(config: Config, cascades: Mapping[str, Cascade], provenance: Pro
             msg = (
                 f"cascade.{name}.thresholds: {', '.join(differs)} is not what these thresholds were tuned with, so "
                 "they guarantee nothing. Tune again with `cascade tune --out`, leave the key away "
-                '(`thresholds = ""` where the config extends another that has it), or set `mismatch = "warn"` under '
+                '(`thresholds = ""` where the config extends another that has it), or set `on_threshold_mismatch = "warn"` under '
                 "[engine]."
             )
             raise ConfigError(msg)

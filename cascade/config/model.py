@@ -43,7 +43,7 @@ class ModelConfig(Frozen):
     n_ctx: int = Field(4096, ge=256, le=1_048_576, description="Cells of the KV cache.")
     n_seq_max: int = Field(128, ge=4, le=256, description="Sequences, which bound the items of a wave.")
     n_batch: int = Field(512, ge=32, le=65_536, description="Most tokens of one decode call.")
-    n_ask: int = Field(62, ge=1, le=65_536, description="Most tokens of a decode that asks questions.")
+    n_batch_questions: int = Field(62, ge=1, le=65_536, description="Most tokens of a decode that asks questions.")
     n_threads: int = Field(0, ge=0, le=1024, description="Threads of llama.cpp, at most one a core; 0 for all cores.")
     n_gpu_layers: int = Field(0, ge=-1, le=1_000_000, description="Layers on a GPU; -1 for all.")
     flash_attention: bool = Field(True, description="Skips masked tiles of the shared cache.")

@@ -44,7 +44,7 @@ class EngineConfig(Frozen):
     price: float = Field(
         1.0, ge=0, allow_inf_nan=False, description="Points of macro F1 over all rows that 100 ms are worth."
     )
-    mismatch: Literal["refuse", "warn"] = Field(
+    on_threshold_mismatch: Literal["refuse", "warn"] = Field(
         "refuse",
         description="When tuned thresholds were made for another model, adapter or questions than those at hand.",
     )

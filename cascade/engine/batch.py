@@ -9,7 +9,7 @@ from math import isfinite, isnan
 from cascade.backends.base import Probe, Scores
 from cascade.backends.costs import CallSizes, Work
 from cascade.engine.item_state import Walk
-from cascade.engine.prefix_index import Kept
+from cascade.engine.prefix_index import CachedNode
 from cascade.errors import BackendError, ServerError
 from cascade.evaluation.metrics import counted
 from cascade.probability import p_yes
@@ -55,7 +55,7 @@ class Plan:
     """
 
     jobs: tuple[Job, ...]
-    evicted: tuple[Kept, ...] = ()
+    evicted: tuple[CachedNode, ...] = ()
     predicted_ms: float = 0.0
 
     @property
@@ -65,7 +65,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class BatchContext:
     """Under what a wave is computed.
 
     Attributes:
@@ -82,7 +82,7 @@ class Setting:
 
 
 @dataclass(slots=True)
-class Draft:
+class BatchBuilder:
     """A wave in the making, and what it adds to what is kept.
 
     Attributes:
@@ -111,30 +111,30 @@ class Draft:
             self.new[node] = None
             self.tokens += len(node.tokens)
 
-    def work(self, setting: Setting, more_tokens: int = 0, more_asked: int = 0, more_jobs: int = 0) -> Work:
+    def work(self, context: BatchContext, more_tokens: int = 0, more_asked: int = 0, more_jobs: int = 0) -> Work:
         """What it has to do, with so much more."""
-        prefix_adapter = setting.prefix_adapters[self.adapter]
+        prefix_adapter = context.prefix_adapters[self.adapter]
         tokens, asked = self.tokens + more_tokens, self.asked + more_asked
         n_jobs = len(self.jobs) + more_jobs
         wave = Work(waves=1.0)
         if prefix_adapter == SERVED:
-            is_together = self.adapter in setting.sizes.together
+            is_together = self.adapter in context.sizes.together
             n_requests = len({job.walk for job in self.jobs}) or 1 if is_together else n_jobs
             return wave.plus(Work(requests=n_requests, questions=n_jobs))
         if prefix_adapter == self.adapter:
-            is_swap = setting.active != self.adapter
-            n_batch = setting.sizes.n_batch
-            along = Work.of(tokens=tokens + asked, cells=setting.cells, most=n_batch, outputs=n_jobs, swaps=is_swap)
+            is_swap = context.active != self.adapter
+            n_batch = context.sizes.n_batch
+            along = Work.of(tokens=tokens + asked, cells=context.cells, most=n_batch, outputs=n_jobs, swaps=is_swap)
             return wave.plus(along)
         along = Work.of(
             tokens=tokens,
-            cells=setting.cells,
-            most=setting.sizes.n_batch,
-            swaps=bool(tokens) and setting.active != prefix_adapter,
+            cells=context.cells,
+            most=context.sizes.n_batch,
+            swaps=bool(tokens) and context.active != prefix_adapter,
         )
-        is_swap = bool(tokens) or setting.active != self.adapter
-        cells = setting.cells + tokens
-        asks = Work.of(tokens=asked, cells=cells, most=setting.sizes.n_ask, outputs=n_jobs, swaps=is_swap)
+        is_swap = bool(tokens) or context.active != self.adapter
+        cells = context.cells + tokens
+        asks = Work.of(tokens=asked, cells=cells, most=context.sizes.n_batch_questions, outputs=n_jobs, swaps=is_swap)
         return wave.plus(along).plus(asks)
 
 

@@ -34,12 +34,12 @@ class CostModel:
 
     Args:
         costs: Prices at the start.
-        pace: How many times as long as these prices say the machine takes, as far as is known.
+        slowdown: How many times as long as these prices say the machine takes, as far as is known.
     """
 
-    def __init__(self, costs: Costs, pace: float = 1.0) -> None:
+    def __init__(self, costs: Costs, slowdown: float = 1.0) -> None:
         self._start = np.array(costs.parts)
-        self._prices: list[float] = (self._start * pace).tolist()
+        self._prices: list[float] = (self._start * slowdown).tolist()
         self._level, self._margin = 1.0, _LEAST_MARGIN
         self._seen: deque[tuple[Work, float]] = deque(maxlen=_WINDOW)
         self._n_new = 0
@@ -73,14 +73,14 @@ class CostModel:
         ms = np.array([ms for _, ms in self._seen])
         work = np.array([work for work, _ in self._seen])
         shares = work * self._start / ms[:, None]
-        pace = float(np.median(1 / shares.sum(axis=1)))
+        slowdown = float(np.median(1 / shares.sum(axis=1)))
         pull = np.diag(_PULL * (shares**2).mean(axis=0) + _LEAST_PULL)
         weights = np.ones(len(ms))
         for _ in range(_TURNS):
             weighted = shares * weights[:, None]
-            factors = np.linalg.solve(weighted.T @ shares + pull, weighted.sum(axis=0) + pace * pull.diagonal())
+            factors = np.linalg.solve(weighted.T @ shares + pull, weighted.sum(axis=0) + slowdown * pull.diagonal())
             weights = np.minimum(1.0, _ROUGH / np.maximum(np.abs(shares @ factors - 1), _LEAST_PULL))
-        prices = self._start * np.maximum(factors, _LEAST_PRICE * pace)
+        prices = self._start * np.maximum(factors, _LEAST_PRICE * slowdown)
         self._prices = prices.tolist()
         recent = ms[-_RECENT:] / (work[-_RECENT:] @ prices)
         self._level = float(np.median(recent[-_REFIT:]))

@@ -270,9 +270,9 @@ class Engine:
         return self.cascades[name]
 
     @property
-    def n_kept(self) -> int:
+    def n_cached(self) -> int:
         """Prompt nodes that the backend keeps for open requests; 0 when there is none."""
-        return self._loop.n_kept
+        return self._loop.n_cached
 
     @property
     def is_open(self) -> bool:

@@ -15,8 +15,8 @@ from cascade.backends.base import Backend, Scores, Stop, Wave
 from cascade.engine.admission import Admission, Rules
 from cascade.engine.batch import Plan, faults_of, spoilt_places, walk_on
 from cascade.engine.cost_model import CostModel
-from cascade.engine.planner import Planner, Room, Terms
-from cascade.engine.prefix_index import Kept
+from cascade.engine.planner import BackendLimits, Capacity, Planner
+from cascade.engine.prefix_index import CachedNode
 from cascade.engine.request import Request, Running, owners
 from cascade.engine.scheduler import Schedule, last_moment
 from cascade.engine.thread import EngineThread
@@ -48,10 +48,10 @@ class Loop:
         self._builder = builder
         self._rules = rules
         info = backend.info
-        self.model = CostModel(info.costs, info.pace)
+        self.model = CostModel(info.costs, info.slowdown)
         self._planner = Planner(
-            Terms(
-                room=Room(nodes=info.max_nodes, tokens=info.max_tokens),
+            BackendLimits(
+                capacity=Capacity(nodes=info.max_nodes, tokens=info.max_tokens),
                 prefix_adapters=info.prefix_adapters,
                 costs=info.costs,
                 sizes=info.sizes,
@@ -75,9 +75,9 @@ class Loop:
         self._thread.start()
 
     @property
-    def n_kept(self) -> int:
+    def n_cached(self) -> int:
         """Prompt nodes that are kept for open requests."""
-        return len(self._planner.kept) if self._thread.is_open else 0
+        return len(self._planner.prefix_index) if self._thread.is_open else 0
 
     def now(self) -> float:
         """The engine's clock, in seconds; from any thread."""
@@ -205,7 +205,7 @@ class Loop:
     def _take_up(self, request: Request) -> None:
         if self._rules.refuses:
             self._schedule.check(self._requests, request, self.now())
-        self._planner.kept.admit(request.walks)
+        self._planner.prefix_index.admit(request.walks)
         self._requests.append(request)
         self._wake.set()
         if request.ends < inf:
@@ -230,9 +230,9 @@ class Loop:
         elif request.ends < inf:
             self._give_up(request)
         else:
-            room = self._planner.terms.room
+            capacity = self._planner.limits.capacity
             msg = (
-                f"There is no room for a prompt where {room.nodes} sequences and {room.tokens} cells are all. "
+                f"There is no room for a prompt where {capacity.nodes} sequences and {capacity.tokens} cells are all. "
                 "Raise model.n_seq_max or model.n_ctx in the config."
             )
             self._finish(request, BackendError(msg))
@@ -256,7 +256,7 @@ class Loop:
             scores = await self._backend.score(Wave(probes, plan.predicted_ms, left_ms), running.stop)
             spoilt = spoilt_places(wave, scores, is_stopped=running.stop.is_asked, is_limited=left_ms < inf)
         except BackendError as error:
-            self._release(self._planner.kept.lose())
+            self._release(self._planner.prefix_index.lose())
             for request in running.owners:
                 self._finish(request, error)
             return
@@ -270,7 +270,7 @@ class Loop:
         """Walk the items on by what was answered; a request that was answered with no number fails."""
         plan = running.plan
         for key in scores.lost:
-            self._planner.kept.forget(key)
+            self._planner.prefix_index.forget(key)
         faults = faults_of(plan.jobs, spoilt, is_served=self._backend.info.prefix_adapters[plan.adapter] == SERVED)
         walk_on(plan.jobs, scores)
         owed = {id(plan.jobs[place]) for place in scores.under_way}
@@ -280,7 +280,7 @@ class Loop:
             n_owed = sum(id(job) in owed for job in own)
             request.charge(scores.cost, plan.predicted_ms, n_own=len(own), n_all=len(plan.jobs), n_owed=n_owed)
             moved = list(dict.fromkeys(job.walk for job in own))
-            self._release(self._planner.kept.advance(moved))
+            self._release(self._planner.prefix_index.advance(moved))
             fault = request.tell([walk for walk in moved if walk.is_done])
             fault = next((faults[walk] for walk in moved if walk in faults), fault)
             if fault is not None or not request.open_walks:
@@ -316,7 +316,7 @@ class Loop:
             self._requests.remove(request)
         if request in self._timers:
             self._timers.pop(request).cancel()  # or it would hold the request until its deadline
-        self._planner.kept.drop(request.walks)
+        self._planner.prefix_index.drop(request.walks)
         running = self._running
         if running is not None and request in running.owners:
             still = any(owner in self._requests for owner in running.owners)
@@ -324,7 +324,7 @@ class Loop:
         if request.root is not None and self._failure is None:  # a backend that is about to be closed frees all
             self._backend.release([request.root])
 
-    def _release(self, gone: Sequence[Kept]) -> None:
+    def _release(self, gone: Sequence[CachedNode]) -> None:
         """Let the backend forget nodes, each in its own prefix adapter."""
         for prefix_adapter in dict.fromkeys(prefix_adapter for _, prefix_adapter in gone):
             self._backend.release([node for node, of in gone if of == prefix_adapter], prefix_adapter)

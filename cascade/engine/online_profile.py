@@ -103,11 +103,11 @@ class OnlineProfile:
         """
         dropped = self.cascade.dropped
         label_shares = self._ahead(stage)
-        kept = self._kept(stage)
-        if p_matters is None or kept is None or dropped not in label_shares:
+        prefix_index = self._kept(stage)
+        if p_matters is None or prefix_index is None or dropped not in label_shares:
             label = max(label_shares, key=lambda name: label_shares[name])
             return label, label_shares[label]
-        label, share = kept
+        label, share = prefix_index
         return max((dropped, 1 - p_matters), (label, p_matters * share), key=lambda pair: pair[1])
 
     def _ahead(self, stage: Stage) -> Mapping[str, float]:
@@ -122,12 +122,12 @@ class OnlineProfile:
 
     def _kept(self, stage: Stage) -> tuple[str, float] | None:
         """The likeliest label of an item that is kept, with its share of those; None where none is."""
-        kept = {label: p for label, p in self._ahead(stage).items() if label != self.cascade.dropped}
+        prefix_index = {label: p for label, p in self._ahead(stage).items() if label != self.cascade.dropped}
         total = sum(p for label, p in self.label_shares(stage).items() if label != self.cascade.dropped)
-        if not total or not kept:
+        if not total or not prefix_index:
             return None
-        label = max(kept, key=lambda name: kept[name])
-        return label, kept[label] / total
+        label = max(prefix_index, key=lambda name: prefix_index[name])
+        return label, prefix_index[label] / total
 
     def _walk(self, stage: Stage) -> list[Reach]:
         found: dict[str, tuple[float, int]] = {stage.name: (1.0, 0)}

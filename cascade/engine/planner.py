@@ -16,29 +16,29 @@ from dataclasses import dataclass, field
 from math import inf, prod, sqrt
 
 from cascade.backends.costs import CallSizes, Costs, Work
-from cascade.engine.batch import Draft, Job, Plan, Setting, jobs
+from cascade.engine.batch import BatchBuilder, BatchContext, Job, Plan, jobs
 from cascade.engine.cost_model import CostModel
 from cascade.engine.item_state import Walk
-from cascade.engine.prefix_index import Kept, KeptNodes
+from cascade.engine.prefix_index import CachedNode, PrefixIndex
 from cascade.prompt import Segment
 from cascade.stages import SERVED, Question
 
 
-def questions_ahead(draft: Draft) -> dict[Job, float]:
+def questions_ahead(builder: BatchBuilder) -> dict[Job, float]:
     """What the items of a draft may be asked later under its adapter, with the probability that they are."""
     found: dict[Job, float] = {}
     # An item that is asked in several tiers has several jobs, and is asked ahead once.
-    for walk, here in {job.walk: job.stage for job in draft.jobs}.items():
+    for walk, here in {job.walk: job.stage for job in builder.jobs}.items():
         likely = {entry.stage.name: entry.probability for entry in walk.expected.reach(here)}
-        for stage, tier, question in walk.ahead(draft.adapter):
+        for stage, tier, question in walk.ahead(builder.adapter):
             found[Job(walk, stage, tier, question)] = likely[stage.name]
     return found
 
 
 def is_worth(
     ahead: dict[Job, float],
-    draft: Draft,
-    setting: Setting,
+    builder: BatchBuilder,
+    context: BatchContext,
     model: CostModel,
     question_tokens: Callable[[Question], int],
 ) -> bool:
@@ -46,25 +46,25 @@ def is_worth(
 
     Args:
         ahead: From ``questions_ahead``.
-        draft: The wave they would be asked in.
-        setting: Under what it is computed.
+        builder: The wave they would be asked in.
+        context: Under what it is computed.
         model: How long work takes.
         question_tokens: How many tokens a question takes.
     """
     asked = sum(question_tokens(job.question) for job in ahead)
-    extra = model.predict(draft.work(setting, more_asked=asked, more_jobs=len(ahead))) - model.predict(
-        draft.work(setting)
+    extra = model.predict(builder.work(context, more_asked=asked, more_jobs=len(ahead))) - model.predict(
+        builder.work(context)
     )
-    cells = setting.cells + draft.tokens
+    cells = context.cells + builder.tokens
     saved = 0.0
     for stage in dict.fromkeys(job.stage.name for job in ahead):
         own = {job: p for job, p in ahead.items() if job.stage.name == stage}
         any_is_asked = 1 - prod(1 - p for p in own.values())
         tokens = sum(p * question_tokens(job.question) for job, p in own.items())
-        if setting.prefix_adapters[draft.adapter] == SERVED:
+        if context.prefix_adapters[builder.adapter] == SERVED:
             call = Work(requests=sum(own.values()), questions=sum(own.values()))
         else:
-            call = Work.of(tokens=tokens, cells=cells, most=setting.sizes.n_ask, outputs=sum(own.values()))
+            call = Work.of(tokens=tokens, cells=cells, most=context.sizes.n_batch_questions, outputs=sum(own.values()))
         call = call.plus(Work(waves=1.0))
         saved += any_is_asked * model.predict(call)
     return saved > extra
@@ -75,7 +75,7 @@ WORTH = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class Capacity:
     """What a backend can keep at once.
 
     Attributes:
@@ -88,7 +88,7 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class BackendLimits:
     """What a backend offers.
 
     Attributes:
@@ -98,7 +98,7 @@ class Terms:
         sizes: How it cuts work into calls.
     """
 
-    room: Room
+    capacity: Capacity
     prefix_adapters: Mapping[str, str]
     costs: Costs = field(default_factory=Costs)
     sizes: CallSizes = field(default_factory=CallSizes)
@@ -108,29 +108,29 @@ class Planner:
     """Plans waves over all open requests, and keeps book of what the backend keeps.
 
     Args:
-        terms: What the backend offers.
+        limits: What the backend offers.
         question_tokens: How many tokens a question takes behind an item.
         model: How long waves take; one that has not learned anything if None.
         asks_ahead: Whether questions may be asked before it is known that the tree needs the answers.
 
     Attributes:
-        terms: What the backend offers.
+        limits: What the backend offers.
         model: How long waves take.
         kept: What the backend keeps.
     """
 
     def __init__(
         self,
-        terms: Terms,
+        limits: BackendLimits,
         question_tokens: Callable[[Question], int],
         *,
         model: CostModel | None = None,
         asks_ahead: bool = False,
     ) -> None:
-        self.terms = terms
+        self.limits = limits
         self.question_tokens = question_tokens
-        self.model = model or CostModel(terms.costs)
-        self.kept = KeptNodes(terms.prefix_adapters)
+        self.model = model or CostModel(limits.costs)
+        self.prefix_index = PrefixIndex(limits.prefix_adapters)
         self._asks_ahead = asks_ahead
         self._active = ""
 
@@ -140,13 +140,13 @@ class Planner:
         Of R tokens in waves of T each, R / T waves pay ``fixed`` each, and R tokens look at T / 2 cells
         of their own wave on average: R * fixed / T + R * per_cell * T / 2 is least where the two are equal.
         """
-        if self._is_served(adapter) or not self.terms.costs.per_cell_ms:
+        if self._is_served(adapter) or not self.limits.costs.per_cell_ms:
             return inf
         n_turns = (
-            1 if self.terms.prefix_adapters[adapter] == adapter else 2
+            1 if self.limits.prefix_adapters[adapter] == adapter else 2
         )  # an activated adapter takes turns with the base
-        fixed = n_turns * self.terms.costs.per_call_ms + (n_turns > 1) * n_turns * self.terms.costs.per_swap_ms
-        return sqrt(2 * fixed / self.terms.costs.per_cell_ms)
+        fixed = n_turns * self.limits.costs.per_call_ms + (n_turns > 1) * n_turns * self.limits.costs.per_swap_ms
+        return sqrt(2 * fixed / self.limits.costs.per_cell_ms)
 
     def next_wave(self, requests: Sequence[Iterable[Walk]], left_ms: float = inf) -> Plan:
         """The next wave; what it computes counts as kept from now on.
@@ -161,48 +161,48 @@ class Planner:
         if not by_request:
             return Plan(())
         leader, every = by_request[0], [job for found in by_request for job in found]
-        evicted: tuple[Kept, ...] = ()
-        draft = self._draft(leader, every, left_ms)
-        if draft is None and not self._has_room(leader):
+        evicted: tuple[CachedNode, ...] = ()
+        builder = self._builder(leader, every, left_ms)
+        if builder is None and not self._has_room(leader):
             evicted = self._evict_parked(leader[0], every)
             if not self._has_room(leader):
                 evicted += self._evict(leader[0])
-            draft = self._draft(leader, every, left_ms)
-        if draft is None:
+            builder = self._builder(leader, every, left_ms)
+        if builder is None:
             return Plan((), evicted)  # it is time that is short
-        if self._asks_ahead and draft.is_whole:
-            self._ask_ahead(draft, left_ms)
-        predicted_ms = self.model.predict(draft.work(self._setting))
-        prefix_adapter = self.terms.prefix_adapters[draft.adapter]
-        self.kept.add(draft.new, prefix_adapter)
-        self._active = self._active if self._is_served(draft.adapter) else draft.adapter
-        return Plan(tuple(draft.jobs), evicted, predicted_ms)
+        if self._asks_ahead and builder.is_whole:
+            self._ask_ahead(builder, left_ms)
+        predicted_ms = self.model.predict(builder.work(self._context))
+        prefix_adapter = self.limits.prefix_adapters[builder.adapter]
+        self.prefix_index.add(builder.new, prefix_adapter)
+        self._active = self._active if self._is_served(builder.adapter) else builder.adapter
+        return Plan(tuple(builder.jobs), evicted, predicted_ms)
 
     @property
-    def _setting(self) -> Setting:
-        return Setting(
-            prefix_adapters=self.terms.prefix_adapters,
-            sizes=self.terms.sizes,
+    def _context(self) -> BatchContext:
+        return BatchContext(
+            prefix_adapters=self.limits.prefix_adapters,
+            sizes=self.limits.sizes,
             active=self._active,
-            cells=self.kept.tokens,
+            cells=self.prefix_index.tokens,
         )
 
-    def _ask_ahead(self, draft: Draft, left_ms: float) -> None:
+    def _ask_ahead(self, builder: BatchBuilder, left_ms: float) -> None:
         """Add questions that the draft's items may be asked later, where that is likely to save time."""
-        ahead = questions_ahead(draft)
+        ahead = questions_ahead(builder)
         asked = sum(self.question_tokens(job.question) for job in ahead)
-        n_forks = len(draft.jobs) + len(ahead)  # a question takes a sequence of its own where an item has several
+        n_forks = len(builder.jobs) + len(ahead)  # a question takes a sequence of its own where an item has several
         if (
             ahead
-            and len(self.kept) + len(draft.new) + n_forks <= self.terms.room.nodes
-            and self.kept.tokens + draft.tokens + draft.asked + asked <= self.terms.room.tokens
-            and self.model.predict(draft.work(self._setting, 0, asked, len(ahead))) <= left_ms
-            and is_worth(ahead, draft, self._setting, self.model, self.question_tokens)
+            and len(self.prefix_index) + len(builder.new) + n_forks <= self.limits.capacity.nodes
+            and self.prefix_index.tokens + builder.tokens + builder.asked + asked <= self.limits.capacity.tokens
+            and self.model.predict(builder.work(self._context, 0, asked, len(ahead))) <= left_ms
+            and is_worth(ahead, builder, self._context, self.model, self.question_tokens)
         ):
             for job in ahead:
-                draft.add(job, (), self.question_tokens(job.question))
+                builder.add(job, (), self.question_tokens(job.question))
 
-    def _draft(self, leader: Sequence[Job], every: Sequence[Job], left_ms: float) -> Draft | None:
+    def _builder(self, leader: Sequence[Job], every: Sequence[Job], left_ms: float) -> BatchBuilder | None:
         return (
             (self._ahead(every, left_ms) if self._ahead_pays(every) else None)
             or self._worthwhile(leader, every, left_ms)
@@ -210,16 +210,16 @@ class Planner:
             or self._any(leader, every, left_ms)
         )
 
-    def _worthwhile(self, leader: Sequence[Job], every: Sequence[Job], left_ms: float) -> Draft | None:
+    def _worthwhile(self, leader: Sequence[Job], every: Sequence[Job], left_ms: float) -> BatchBuilder | None:
         """The leader's shallowest wave that finishes its stage, or is long enough to be worth its swaps."""
         for adapter in self._options(leader):
-            draft = self._shared(leader, every, adapter, left_ms)
-            is_long = draft.is_hurried or draft.tokens >= WORTH * self.best_length(adapter)
-            if draft.jobs and (draft.is_whole or is_long):
-                return draft
+            builder = self._shared(leader, every, adapter, left_ms)
+            is_long = builder.is_hurried or builder.tokens >= WORTH * self.best_length(adapter)
+            if builder.jobs and (builder.is_whole or is_long):
+                return builder
         return None
 
-    def _shared(self, leader: Sequence[Job], every: Sequence[Job], adapter: str, left_ms: float) -> Draft:
+    def _shared(self, leader: Sequence[Job], every: Sequence[Job], adapter: str, left_ms: float) -> BatchBuilder:
         """The leader's wave, filled up with the jobs of others unless it is long: their items would lie in its way."""
         own = self._fill(leader, adapter, left_ms)
         is_alone = len(leader) == len(every)
@@ -239,27 +239,27 @@ class Planner:
         """
         every = [job for job in every if not self._is_served(job.question.adapter)]
         survivors = [job for job in every if job.walk.depth and self._is_kept(job)]
-        kept = sum(len(job.walk.path[-1].tokens) for job in survivors)
+        prefix_index = sum(len(job.walk.path[-1].tokens) for job in survivors)
         to_come = sum(len(job.walk.path[-1].tokens) for job in every if not self._is_kept(job))
         turns = {job.walk.cascade.name: len(job.walk.cascade.stages) - job.walk.depth for job in survivors}
-        price = sum(turns.values()) * (self.terms.costs.per_call_ms + self.terms.costs.per_swap_ms)
-        return self.terms.costs.per_cell_ms * kept * to_come > price
+        price = sum(turns.values()) * (self.limits.costs.per_call_ms + self.limits.costs.per_swap_ms)
+        return self.limits.costs.per_cell_ms * prefix_index * to_come > price
 
-    def _ahead(self, every: Sequence[Job], left_ms: float) -> Draft | None:
+    def _ahead(self, every: Sequence[Job], left_ms: float) -> BatchBuilder | None:
         """The deepest wave of items that are kept already: all it takes is their questions, and it frees room."""
         deepest = sorted(filter(self._is_kept, every), key=_depth, reverse=True)
         for adapter in dict.fromkeys(job.question.adapter for job in deepest):
-            draft = self._fill(deepest, adapter, left_ms)
-            if draft.jobs:
-                return draft
+            builder = self._fill(deepest, adapter, left_ms)
+            if builder.jobs:
+                return builder
         return None
 
-    def _any(self, leader: Sequence[Job], every: Sequence[Job], left_ms: float) -> Draft | None:
+    def _any(self, leader: Sequence[Job], every: Sequence[Job], left_ms: float) -> BatchBuilder | None:
         """The leader's deepest wave, however short."""
         for adapter in reversed(self._options(leader)):
-            draft = self._shared(leader, every, adapter, left_ms)
-            if draft.jobs:
-                return draft
+            builder = self._shared(leader, every, adapter, left_ms)
+            if builder.jobs:
+                return builder
         return None
 
     def _options(self, leader: Sequence[Job]) -> list[str]:
@@ -267,66 +267,70 @@ class Planner:
         ranked = sorted(leader, key=lambda job: (job.walk.depth, job.question.adapter != self._active))
         return list(dict.fromkeys(job.question.adapter for job in ranked))
 
-    def _fill(self, every: Iterable[Job], adapter: str, left_ms: float) -> Draft:
+    def _fill(self, every: Iterable[Job], adapter: str, left_ms: float) -> BatchBuilder:
         """Jobs under an adapter, in order, as fit beside what is kept and into the time, up to the best length."""
-        prefix_adapter = self.terms.prefix_adapters[adapter]
+        prefix_adapter = self.limits.prefix_adapters[adapter]
         own = [job for job in every if job.question.adapter == adapter]
         longest = self._length(own, prefix_adapter, self.best_length(adapter))
-        setting, is_served = self._setting, self._is_served(adapter)
-        draft = Draft(adapter)
-        for job in own[: self.terms.sizes.n_served] if is_served else own:
-            new = [node for node in self.kept.missing(job.walk, prefix_adapter) if node not in draft.new]
+        context, is_served = self._context, self._is_served(adapter)
+        builder = BatchBuilder(adapter)
+        for job in own[: self.limits.sizes.n_served] if is_served else own:
+            new = [node for node in self.prefix_index.missing(job.walk, prefix_adapter) if node not in builder.new]
             tokens = sum(len(node.tokens) for node in new)
             asked = self.question_tokens(job.question)
-            is_late = left_ms < inf and self.model.predict(draft.work(setting, tokens, asked, 1)) > left_ms
+            is_late = left_ms < inf and self.model.predict(builder.work(context, tokens, asked, 1)) > left_ms
             is_full = not is_served and (
-                (draft.jobs and tokens and draft.tokens + tokens > longest)
-                or len(self.kept) + len(draft.new) + len(new) > self.terms.room.nodes
-                or self.kept.tokens + draft.tokens + tokens + draft.asked + asked > self.terms.room.tokens
+                (builder.jobs and tokens and builder.tokens + tokens > longest)
+                or len(self.prefix_index) + len(builder.new) + len(new) > self.limits.capacity.nodes
+                or self.prefix_index.tokens + builder.tokens + tokens + builder.asked + asked
+                > self.limits.capacity.tokens
             )
             if is_late or is_full:
-                draft.is_whole, draft.is_hurried = False, is_late
+                builder.is_whole, builder.is_hurried = False, is_late
                 break
-            draft.add(job, new, asked)
-        return draft
+            builder.add(job, new, asked)
+        return builder
 
     def _length(self, own: Sequence[Job], prefix_adapter: str, best: float) -> float:
         """New tokens of a wave when all that these jobs miss is cut into waves of equal length, near the best."""
-        missing = {node for job in own for node in self.kept.missing(job.walk, prefix_adapter)}
+        missing = {node for job in own for node in self.prefix_index.missing(job.walk, prefix_adapter)}
         total = sum(len(node.tokens) for node in missing)
         return total / max(1, round(total / best)) if best else 0.0
 
     def _is_served(self, adapter: str) -> bool:
-        return self.terms.prefix_adapters[adapter] == SERVED
+        return self.limits.prefix_adapters[adapter] == SERVED
 
     def _is_kept(self, job: Job) -> bool:
-        return self.kept.has_item(job.walk, job.question.adapter)
+        return self.prefix_index.has_item(job.walk, job.question.adapter)
 
-    def _evict_parked(self, job: Job, every: Sequence[Job]) -> tuple[Kept, ...]:
+    def _evict_parked(self, job: Job, every: Sequence[Job]) -> tuple[CachedNode, ...]:
         """Forget items that nobody asks for now, as far as a wave of the best length needs their room."""
         wanted = {node for other in every for node in other.walk.path}
-        parked = [key for key in self.kept.nodes if key[0].segment is Segment.ITEM and key[0] not in wanted]
-        room = self.terms.room
-        length = min(self.best_length(job.question.adapter), room.tokens)
-        n_nodes = min(len(every), room.nodes // 2)
-        gone: list[Kept] = []
+        parked = [key for key in self.prefix_index.nodes if key[0].segment is Segment.ITEM and key[0] not in wanted]
+        capacity = self.limits.capacity
+        length = min(self.best_length(job.question.adapter), capacity.tokens)
+        n_nodes = min(len(every), capacity.nodes // 2)
+        gone: list[CachedNode] = []
         for key in parked:
-            if room.tokens - self.kept.tokens >= length and room.nodes - len(self.kept) >= n_nodes:
+            if (
+                capacity.tokens - self.prefix_index.tokens >= length
+                and capacity.nodes - len(self.prefix_index) >= n_nodes
+            ):
                 break
-            self.kept.forget(key)
+            self.prefix_index.forget(key)
             gone.append(key)
         return tuple(gone)
 
-    def _evict(self, job: Job) -> tuple[Kept, ...]:
+    def _evict(self, job: Job) -> tuple[CachedNode, ...]:
         """Forget until one job fits, lower nodes first: the last resort, when nothing fits beside what is kept."""
         adapter = job.question.adapter
-        own = {(node, self.terms.prefix_adapters[adapter]) for node in job.walk.path}
-        gone: list[Kept] = []
-        others = [key for key in self.kept.nodes if key not in own]
-        for key in sorted(others, key=lambda kept: -len(kept[0].path)):
+        own = {(node, self.limits.prefix_adapters[adapter]) for node in job.walk.path}
+        gone: list[CachedNode] = []
+        others = [key for key in self.prefix_index.nodes if key not in own]
+        for key in sorted(others, key=lambda prefix_index: -len(prefix_index[0].path)):
             if self._fill([job], adapter, inf).jobs:
                 break
-            self.kept.forget(key)
+            self.prefix_index.forget(key)
             gone.append(key)
         return tuple(gone)
 

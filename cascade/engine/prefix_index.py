@@ -10,12 +10,12 @@ from cascade.engine.item_state import Walk
 from cascade.prompt import Node
 from cascade.stages import SERVED
 
-Kept = tuple[Node, str]
+CachedNode = tuple[Node, str]
 """A prompt node and its prefix adapter: the adapter that computed it."""
 
 
 @dataclass(slots=True)
-class KeptNodes:
+class PrefixIndex:
     """A planner's book of what the backend keeps.
 
     Attributes:
@@ -25,9 +25,9 @@ class KeptNodes:
     """
 
     prefix_adapters: Mapping[str, str]
-    nodes: dict[Kept, None] = field(default_factory=dict)
+    nodes: dict[CachedNode, None] = field(default_factory=dict)
     tokens: int = 0
-    _wanted: Counter[Kept] = field(default_factory=Counter)  # by how many walks
+    _wanted: Counter[CachedNode] = field(default_factory=Counter)  # by how many walks
     _lies_ahead: dict[Walk, frozenset[str]] = field(
         default_factory=dict
     )  # prefix adapters that each open walk may want
@@ -50,9 +50,9 @@ class KeptNodes:
                 self.nodes[node, prefix_adapter] = None
                 self.tokens += len(node.tokens)
 
-    def advance(self, walks: Iterable[Walk]) -> list[Kept]:
+    def advance(self, walks: Iterable[Walk]) -> list[CachedNode]:
         """What no walk wants any more, now that these have moved on."""
-        gone: list[Kept] = []
+        gone: list[CachedNode] = []
         for walk in walks:
             before = self._lies_ahead.get(walk, frozenset())
             self._lies_ahead[walk] = self._prefix_adapters_of(walk)
@@ -61,11 +61,15 @@ class KeptNodes:
                 del self._lies_ahead[walk]
         return gone
 
-    def drop(self, walks: Iterable[Walk]) -> list[Kept]:
+    def drop(self, walks: Iterable[Walk]) -> list[CachedNode]:
         """What no walk wants any more, now that these are given up."""
-        return [kept for walk in walks for kept in self._unwant(walk, self._lies_ahead.pop(walk, frozenset()))]
+        return [
+            prefix_index
+            for walk in walks
+            for prefix_index in self._unwant(walk, self._lies_ahead.pop(walk, frozenset()))
+        ]
 
-    def forget(self, key: Kept) -> bool:
+    def forget(self, key: CachedNode) -> bool:
         """Count a node as not kept; whether it was."""
         if key not in self.nodes:
             return False
@@ -73,7 +77,7 @@ class KeptNodes:
         self.tokens -= len(key[0].tokens)
         return True
 
-    def lose(self) -> list[Kept]:
+    def lose(self) -> list[CachedNode]:
         """Count nothing as kept; returns what was."""
         gone = list(self.nodes)
         self.nodes.clear()
@@ -94,7 +98,7 @@ class KeptNodes:
     def _prefix_adapters_of(self, walk: Walk) -> frozenset[str]:
         return frozenset(self.prefix_adapters[adapter] for adapter in walk.adapters()) - {SERVED}
 
-    def _unwant(self, walk: Walk, prefix_adapters: Iterable[str]) -> Iterator[Kept]:
+    def _unwant(self, walk: Walk, prefix_adapters: Iterable[str]) -> Iterator[CachedNode]:
         for prefix_adapter in prefix_adapters:
             for node in walk.path:
                 key = (node, prefix_adapter)

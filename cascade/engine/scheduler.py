@@ -24,15 +24,15 @@ from cascade.stages import SERVED, Question
 
 def by_depth(planner: Planner, request: Request) -> list[float]:
     """Milliseconds to bring a request's open items to depth 1, 2 and so on, all that comes before included."""
-    demand = _Demand(planner, request)
+    forecast = _Forecast(planner, request)
     total, found = 0.0, []
     for level in range(request.expected.n_levels):
-        total += planner.model.predict(demand.work(level))
+        total += planner.model.predict(forecast.work(level))
         found.append(total)
     return found
 
 
-class _Demand:
+class _Forecast:
     """What it takes to bring a request's open items to each depth, as far as can be expected."""
 
     def __init__(self, planner: Planner, request: Request) -> None:
@@ -51,18 +51,18 @@ class _Demand:
             return Work()
         tokens, asked, probes = self._tokens[level], self._asked[level], self._probes[level]
         one = next(iter(adapters))
-        if planner.kept.prefix_adapters[one] == SERVED:
-            return Work(waves=max(1, round(probes / planner.terms.sizes.n_served)), requests=probes, questions=probes)
-        is_plain = planner.kept.prefix_adapters[one] == one
+        if planner.prefix_index.prefix_adapters[one] == SERVED:
+            return Work(waves=max(1, round(probes / planner.limits.sizes.n_served)), requests=probes, questions=probes)
+        is_plain = planner.prefix_index.prefix_adapters[one] == one
         n_waves = max(1, round(tokens / planner.best_length(one))) * len(adapters)
-        cells: float = planner.kept.tokens
+        cells: float = planner.prefix_index.tokens
         waves = Work(waves=n_waves)
         if is_plain:
-            most = min(planner.terms.sizes.n_batch, ceil((tokens + asked) / n_waves))
+            most = min(planner.limits.sizes.n_batch, ceil((tokens + asked) / n_waves))
             along = Work.of(tokens=tokens + asked, cells=cells, most=max(1, most), outputs=probes, swaps=n_waves)
             return waves.plus(along)
-        along = Work.of(tokens=tokens, cells=cells, most=planner.terms.sizes.n_batch, swaps=n_waves if tokens else 0)
-        most = max(1, min(planner.terms.sizes.n_ask, ceil(asked / n_waves)))
+        along = Work.of(tokens=tokens, cells=cells, most=planner.limits.sizes.n_batch, swaps=n_waves if tokens else 0)
+        most = max(1, min(planner.limits.sizes.n_batch_questions, ceil(asked / n_waves)))
         cells += min(tokens, planner.best_length(one))
         return waves.plus(along).plus(Work.of(tokens=asked, cells=cells, most=most, outputs=probes, swaps=n_waves))
 
@@ -75,7 +75,7 @@ class _Demand:
             if level < len(self._tokens):
                 for question in _questions(walk, entry):
                     self._ask(level, question, entry.probability)
-                    prefix_adapter = self._planner.kept.prefix_adapters[question.adapter]
+                    prefix_adapter = self._planner.prefix_index.prefix_adapters[question.adapter]
                     if prefix_adapter not in prefix_adapters:
                         prefix_adapters.add(prefix_adapter)
                         self._compute(
@@ -88,7 +88,7 @@ class _Demand:
         self._probes[level] += probability
 
     def _compute(self, level: int, walk: Walk, prefix_adapter: str, probability: float, seen: set[int]) -> None:
-        for node in self._planner.kept.missing(walk, prefix_adapter):
+        for node in self._planner.prefix_index.missing(walk, prefix_adapter):
             if id(node) not in seen:
                 seen.add(id(node))
                 self._tokens[level] += probability * len(node.tokens)
@@ -213,12 +213,12 @@ class Schedule:
 
     def _caps(self, hurried: Sequence[Request], now: float) -> tuple[dict[Request, int], float]:
         """The depth that each may go to, and the share of items that may be asked where depth 1 is too much."""
-        demands = [self._forecast(request) for request in hurried]
+        forecasts = [self._forecast(request) for request in hurried]
         left = [1_000 * (last_moment(request) - now) for request in hurried]
-        caps = _deepest(demands, left)
-        for request, cap, demand in zip(hurried, caps, demands, strict=True):
-            request.is_short |= cap < len(demand)
-        share = 1.0 if min(caps) else _share([demand[0] for demand in demands], left)
+        caps = _deepest(forecasts, left)
+        for request, cap, forecast in zip(hurried, caps, forecasts, strict=True):
+            request.is_short |= cap < len(forecast)
+        share = 1.0 if min(caps) else _share([forecast[0] for forecast in forecasts], left)
         return {
             request: max(cap, min(walk.depth for walk in request.open_walks) + 1)
             for request, cap in zip(hurried, caps, strict=True)
@@ -245,17 +245,17 @@ class Schedule:
         return shallow
 
 
-def _deepest(demands: Sequence[Sequence[float]], left: Sequence[float]) -> list[int]:
+def _deepest(forecasts: Sequence[Sequence[float]], left: Sequence[float]) -> list[int]:
     """How deep each may go: raised by one for all that can bear it before one is raised by two.
 
     Args:
-        demands: Of each request the milliseconds to depth 1, 2 and so on, the earliest deadline first.
+        forecasts: Of each request the milliseconds to depth 1, 2 and so on, the earliest deadline first.
         left: The milliseconds that each has.
     """
-    given, caps = [0.0] * len(demands), [0] * len(demands)
-    for depth in range(1, max(map(len, demands)) + 1):
-        for at, demand in enumerate(demands):
-            before, given[at] = given[at], demand[min(depth, len(demand)) - 1]
+    given, caps = [0.0] * len(forecasts), [0] * len(forecasts)
+    for depth in range(1, max(map(len, forecasts)) + 1):
+        for at, forecast in enumerate(forecasts):
+            before, given[at] = given[at], forecast[min(depth, len(forecast)) - 1]
             if caps[at] == depth - 1 and _is_feasible(given, left):
                 caps[at] = depth
             else:
@@ -275,10 +275,10 @@ def _is_feasible(given: Sequence[float], left: Sequence[float]) -> bool:
     return True
 
 
-def _share(demands: Sequence[float], left: Sequence[float]) -> float:
+def _share(forecasts: Sequence[float], left: Sequence[float]) -> float:
     """The largest share of each demand with which all are done in time."""
     total, share = 0.0, 1.0
-    for ms, most in zip(demands, left, strict=True):
+    for ms, most in zip(forecasts, left, strict=True):
         total += ms
         if ms:
             share = min(share, max(most, 0.0) / total)

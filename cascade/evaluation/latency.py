@@ -31,8 +31,8 @@ def prices_of(cascade: Cascade, tasks: Sequence[Labelled], info: BackendInfo, li
     """
     costs, sizes = info.costs, info.sizes
     builder = PromptBuilder(info.form, info.tokenizer, limits)
-    per_token = info.pace * (costs.per_token_ms + costs.per_call_ms / sizes.n_batch)
-    per_asked_token = info.pace * (costs.per_token_ms + costs.per_call_ms / sizes.n_ask)
+    per_token = info.slowdown * (costs.per_token_ms + costs.per_call_ms / sizes.n_batch)
+    per_asked_token = info.slowdown * (costs.per_token_ms + costs.per_call_ms / sizes.n_batch_questions)
     read = per_token * _mean_tokens(cascade, tasks, builder)
     questions: dict[Key, float] = {}
     prefix_adapters: set[str] = set()
@@ -41,7 +41,7 @@ def prices_of(cascade: Cascade, tasks: Sequence[Labelled], info: BackendInfo, li
             prefix_adapter = info.prefix_adapters[question.adapter]
             is_read_anew = prefix_adapter not in {*prefix_adapters, BASE}
             prefix_adapters.add(prefix_adapter)
-            asked = per_asked_token * len(builder.marker_tokens(question.marker)) + info.pace * costs.per_output_ms
+            asked = per_asked_token * len(builder.marker_tokens(question.marker)) + info.slowdown * costs.per_output_ms
             questions[stage.name, tier] = asked + (read if is_read_anew else 0.0)
     return Prices(item=read if BASE in prefix_adapters else 0.0, questions=questions)
 

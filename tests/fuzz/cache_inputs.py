@@ -74,7 +74,7 @@ def take_tuning(folder: Path) -> bool:
     if tuning is None:
         return False
     assert 32 <= context_size(ModelConfig(), tuning).n_batch <= 65_536
-    model = CostModel(tuning.costs, pace=1.0)
+    model = CostModel(tuning.costs, slowdown=1.0)
     for n in (1, 20, 200):
         work = Work.of(tokens=n, cells=100, most=64, outputs=2, swaps=1)
         model.predict(work)

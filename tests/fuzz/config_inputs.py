@@ -24,7 +24,13 @@ _CONFIG: dict[str, Any] = {
         "co_change": {"path": "co.gguf", "scale": 0.5},
         "far": {"server": "near", "name": "a"},
     },
-    "engine": {"max_requests": 8, "overload": "refuse", "price": 1.5, "mismatch": "warn", "ask_ahead": True},
+    "engine": {
+        "max_requests": 8,
+        "overload": "refuse",
+        "price": 1.5,
+        "on_threshold_mismatch": "warn",
+        "ask_ahead": True,
+    },
     "cascade": {
         "files": {
             "instructions": "Which files matter?",

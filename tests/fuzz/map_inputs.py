@@ -28,7 +28,7 @@ _MAP: dict[str, Any] = {
         "n_ctx": 512,
         "n_seq_max": 8,
         "n_batch": 64,
-        "n_ask": 32,
+        "n_batch_questions": 32,
         "n_threads": 1,
         "n_gpu_layers": 0,
         "flash_attention": True,

@@ -141,7 +141,7 @@ class Callers:
         report = await self.engine.aclassify(
             asked.task, asked.items, asked.cascade, budget=asked.budget, on_decision=hear
         )
-        _demand_all(told, asked)
+        _forecast_all(told, asked)
         return report
 
     async def _stream(self, asked: Asked) -> list[Decision]:
@@ -153,7 +153,7 @@ class Callers:
                 told.append(decision)
                 if len(told) == asked.takes:
                     break
-        _demand_all(told, asked)
+        _forecast_all(told, asked)
         return told
 
     def _classify(self, asked: Asked, budget: Budget) -> Report:
@@ -190,7 +190,7 @@ class Callers:
         return not self.broken.isdisjoint(cascade.adapters())
 
 
-def _demand_all(told: list[Decision], asked: Asked) -> None:
+def _forecast_all(told: list[Decision], asked: Asked) -> None:
     """Every item's decision must come once, unless the caller left."""
     ids = [decision.id for decision in told]
     due = [item.id for item in asked.items]

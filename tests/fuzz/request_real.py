@@ -146,7 +146,7 @@ def run(yard: Yard, seed: int, n: int, patience_s: float, runner: type[LlamaRunn
         n_ctx=rng.choice((512, 768, 1_536)),
         n_seq_max=rng.choice((4, 6, 12, 40)),
         n_batch=rng.choice((32, 96, 256)),
-        n_ask=rng.choice((4, 62)),
+        n_batch_questions=rng.choice((4, 62)),
         n_threads=1,
     )
     inner, book = _backend(yard.models, size, runner)
@@ -157,7 +157,7 @@ def run(yard: Yard, seed: int, n: int, patience_s: float, runner: type[LlamaRunn
         callers = Callers(engine, checker, faulty, rules, rng, broken=frozenset({BROKEN}))
         asyncio.run(_all(callers, [yard.world.asked(rng, KINDS, 6, _MEAN_S) for _ in range(n)], patience_s))
         usage = inner.usage()
-        left = {"nodes of the planner": engine.n_kept, "cells": usage.cells, "sequences": usage.sequences}
+        left = {"nodes of the planner": engine.n_cached, "cells": usage.cells, "sequences": usage.sequences}
         for problem in (f"{number} {what} are left" for what, number in left.items() if number):
             callers.tally.fail(problem)
         callers.tally.ends["wrong"] += len(book.faults)
@@ -183,7 +183,7 @@ async def _all(callers: Callers, asked: Iterable[Asked], patience_s: float) -> N
 
     await asyncio.gather(*(caller() for _ in range(AT_ONCE)))
     for _ in range(round(_SETTLING_S / 0.01)):  # what was given up at last is let go in the engine's own time
-        if not callers.engine.n_kept:
+        if not callers.engine.n_cached:
             break
         await asyncio.sleep(0.01)
 

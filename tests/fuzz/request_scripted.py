@@ -102,7 +102,11 @@ class Episode:
             callers.tally.fail(f"{len(waiting)} requests have not ended")
         await asyncio.sleep(_SETTLING_S)  # the last wave may still have to hear that nobody waits for it
         machine, engine = self._machine, callers.engine
-        left = {"nodes of the planner": engine.n_kept, "nodes": len(machine.kept), "owed answers": len(machine.owed)}
+        left = {
+            "nodes of the planner": engine.n_cached,
+            "nodes": len(machine.prefix_index),
+            "owed answers": len(machine.owed),
+        }
         for problem in (*machine.faults, *(f"{n} {what} are left" for what, n in left.items() if n)):
             callers.tally.fail(problem)
         if not engine.is_open:

@@ -136,7 +136,7 @@ def test_a_budget_ends_what_is_in_flight(tmp_path: Path) -> None:
             began = time.monotonic()
             report = engine.classify("fix it", items(20), "files", budget=300)
             assert time.monotonic() - began < 20
-            assert engine.n_kept == 0
+            assert engine.n_cached == 0
         assert server.most_in_flight <= 4
     assert len(report.decisions) == 20
     assert {decision.status for decision in report.decisions} >= {Status.DEADLINE}

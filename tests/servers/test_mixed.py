@@ -38,7 +38,7 @@ def test_the_first_stage_here_and_the_last_on_a_server() -> None:
         opened = mixed(servers, {"primary": {"server": "gpu", "name": "primary-lora"}})
         with Engine.open(opened) as engine:
             report = engine.classify(task, candidates, "precision")
-            assert engine.n_kept == 0
+            assert engine.n_cached == 0
     with Engine.open(SHIPPED) as engine:
         alone = engine.classify(task, candidates, "precision")
     passed = [decision for decision in report.decisions if len(decision.steps) > 1]

@@ -331,7 +331,7 @@ def test_a_server_that_answers_nan_is_an_error(kind: str, value: object, budget:
                 engine.classify("fix it", items(40), "files", budget=budget)
             server.script.tweak = lambda answer: answer
             assert engine.classify("fix it", items(3), "files").decisions[2].label == "changed"
-            assert engine.n_kept == 0
+            assert engine.n_cached == 0
 
 
 @pytest.mark.parametrize("p", [0, 1])

@@ -10,7 +10,7 @@ from cascade.backends.base import BackendInfo, Scores, Stop, Wave
 from cascade.backends.costs import CallSizes, Costs
 from cascade.backends.llama.native import ContextSize, NativeModel
 from cascade.backends.llama.runner import LlamaRunner, Usage
-from cascade.backends.llama.timing import pace
+from cascade.backends.llama.timing import slowdown
 from cascade.backends.llama.tokenizer import LlamaTokenizer
 from cascade.backends.worker import Worker
 from cascade.errors import CascadeError, MachineError
@@ -57,7 +57,7 @@ class LlamaBackend:
                 native.load_adapter(adapter.name, adapter.path, adapter.scale)
             models.check_files()
             labels = PromptBuilder(form, native.tokenizer).label_tokens()
-            measured = 1.0 if costs else pace(native, Costs())
+            measured = 1.0 if costs else slowdown(native, Costs())
         except CascadeError:
             native.close()
             raise
@@ -77,8 +77,8 @@ class LlamaBackend:
             max_tokens=native.n_cells,
             max_nodes=native.n_sequences,
             costs=costs or Costs(),
-            pace=measured,
-            sizes=CallSizes(n_batch=native.n_batch, n_ask=min(size.n_ask, native.n_batch)),
+            slowdown=measured,
+            sizes=CallSizes(n_batch=native.n_batch, n_batch_questions=min(size.n_batch_questions, native.n_batch)),
         )
         try:
             return cls(runner, native, info)

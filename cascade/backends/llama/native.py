@@ -39,7 +39,7 @@ class ContextSize:
         n_ctx: Cells of its KV cache.
         n_seq_max: Sequences, 2 to 256.
         n_batch: Most tokens of one decode; all go through the layers together.
-        n_ask: Most tokens of a decode that asks questions of items computed before.
+        n_batch_questions: Most tokens of a decode that asks questions of items computed before.
         n_threads: Threads, at most one for each core that this process may use; 0 for all of these.
         n_gpu_layers: Layers on a GPU; -1 for all.
         flash_attention: Whether masked tiles of the shared cache are skipped.
@@ -50,7 +50,7 @@ class ContextSize:
     n_ctx: int
     n_seq_max: int
     n_batch: int
-    n_ask: int = 62
+    n_batch_questions: int = 62
     n_threads: int = 0
     n_gpu_layers: int = 0
     flash_attention: bool = True

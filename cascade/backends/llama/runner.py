@@ -264,7 +264,7 @@ class LlamaRunner:
             self._decode(along, self._native.n_batch)
             if not own:
                 self._activate(adapter)
-                self._decode(list(chunk.asked()), self._native.size.n_ask)
+                self._decode(list(chunk.asked()), self._native.size.n_batch_questions)
         except _StoppedError:
             self._undo(chunk)
             raise _StoppedError(self._logits(chunk)) from None

@@ -124,7 +124,7 @@ class TrieBatch:
 _LENGTHS = (8, 64, 8, 64)  # tokens of a decode; a new context's first one is slow and does not count
 
 
-def pace(native: NativeModel, costs: Costs) -> float:
+def slowdown(native: NativeModel, costs: Costs) -> float:
     """How many times as long as costs say a decode takes, from three small ones in an empty cache; leaves it empty."""
     ratios = []
     for length in _LENGTHS:

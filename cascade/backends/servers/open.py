@@ -183,7 +183,7 @@ def _info(
     known = {name: _known(entry, servers[entry.server], infos[entry.server]) for name, entry in config.served.items()}
     labels = here.prompts.labels
     longest = [fetch_info.max_prompt for fetch_info in infos.values() if fetch_info.max_prompt is not None]
-    costs, pace = (own.costs, own.pace) if own else (Costs(), 1.0)
+    costs, slowdown = (own.costs, own.slowdown) if own else (Costs(), 1.0)
     return BackendInfo(
         provenance=Provenance(
             model=own.provenance.model
@@ -204,8 +204,10 @@ def _info(
         max_tokens=own.max_tokens if own else _PLENTY,
         max_nodes=own.max_nodes if own else _PLENTY,
         # A pace is that of this process; what servers take does not go by it.
-        costs=replace(costs, per_request_ms=costs.per_request_ms / pace, per_question_ms=costs.per_question_ms / pace),
-        pace=pace,
+        costs=replace(
+            costs, per_request_ms=costs.per_request_ms / slowdown, per_question_ms=costs.per_question_ms / slowdown
+        ),
+        slowdown=slowdown,
         sizes=replace(
             own.sizes if own else CallSizes(),
             n_served=_PER_SLOT * max(server.setup.config.in_flight for server in servers.values()),
