@@ -32,7 +32,7 @@ help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: $(RUN_STAMP) ## Set up, then sort the symbols of this checkout and of Python's json package for two tasks
-	$(BIN)/cascade classify --repo . --task "explain in the error message which config key is wrong and what to do" --seed cascade/config.py --top 15
+	$(BIN)/cascade classify --repo . --task "explain in the error message which config key is wrong and what to do" --from cascade/config.py --top 15
 	$(BIN)/cascade classify --repo "$(JSON_PACKAGE)" --task "raise a clear error when a JSON document ends too early" --top 15
 
 test: lint ## Set up, then lint, check types and run the tests

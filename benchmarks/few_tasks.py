@@ -9,7 +9,7 @@
 them in four ways, and runs the cascade on all others. ``--within`` draws the tasks from one value of a slice and judges
 on the rest of it, each value in turn.
 
-The ways: ``fallback`` is ``cascade tune --fallback --target macro_f1``; ``per_stage`` gives each question the threshold
+The ways: ``tune_few_tasks`` is ``cascade tune --no-guarantee --target macro_f1``; ``per_stage`` gives each question the threshold
 of its own best F1, on rows whose true answer is known; ``joint`` is the search of the fallback on the labels as they
 are; ``reachable`` is that on all tasks at once, those that are judged included: what more could hardly give.
 
@@ -40,7 +40,7 @@ from cascade.evaluation.targets import Metric, Unit, figure_of
 from cascade.probability import p_yes
 from cascade.stages import ANY_TIER, Stage, Target
 from cascade.tree import Cascade
-from cascade.tuning.few_tasks import LabelReplay, fallback
+from cascade.tuning.few_tasks import LabelReplay, tune_few_tasks
 from cascade.tuning.search import TuningTarget
 
 PER_STAGE = "per_stage"
@@ -92,7 +92,7 @@ def per_stage(cascade: Cascade, scored: ScoredTasks) -> Thresholds:
 
 
 WAYS: Mapping[str, Callable[[Cascade, ScoredTasks], Thresholds]] = {
-    "fallback": lambda cascade, drawn: fallback(cascade, drawn).thresholds,
+    "fallback": lambda cascade, drawn: tune_few_tasks(cascade, drawn).thresholds,
     PER_STAGE: per_stage,
     "joint": lambda cascade, drawn: LabelReplay(cascade, drawn).best(own_thresholds(cascade)),
 }
@@ -191,7 +191,7 @@ def aimed(
     for _, drawn, judged in draws.of(draws.pools(scored)):
         advance()
         try:
-            chosen = fallback(cascade, drawn, tuning_target).thresholds
+            chosen = tune_few_tasks(cascade, drawn, tuning_target).thresholds
         except InputError:
             continue
         found.append(Replay(cascade, judged).outcome(chosen))

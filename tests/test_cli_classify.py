@@ -58,7 +58,7 @@ def _json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]
 def test_a_repositorys_symbols_are_labelled(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The JSON has the documented shape, a decision for every symbol, and steps that explain it."""
     found = _json(
-        capsys, "classify", "--repo", str(repo), "--task", "read the config file", "--seed", "app/config.py", "--json"
+        capsys, "classify", "--repo", str(repo), "--task", "read the config file", "--from", "app/config.py", "--json"
     )
     assert {decision["id"] for decision in found["decisions"]} == {
         "app/config.py::read_config", "app/errors.py::ConfigError", "app/other.py::unrelated",
@@ -104,7 +104,7 @@ def questions(tmp_path: Path) -> str:
 def test_a_repositorys_files_are_labelled(repo: Path, questions: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The scope cascade asks each file in every tier that found it, and never the seed."""
     found = _json(
-        capsys, "classify", "--repo", str(repo), "--task", "read the config", "--seed", "app/config.py",
+        capsys, "classify", "--repo", str(repo), "--task", "read the config", "--from", "app/config.py",
         "--cascade", "scope", "--config", questions, "--json",
     )  # fmt: skip
     tiers = {decision["id"]: [step["tier"] for step in decision["steps"]] for decision in found["decisions"]}
@@ -125,7 +125,7 @@ def test_what_is_left_out_is_told(repo: Path, capsys: pytest.CaptureFixture[str]
     """Notes stand on stderr, and the JSON has them with a count and examples for each reason."""
     (repo / "lib").mkdir()
     (repo / "lib/basket.rb").write_text("class Basket; end", encoding="utf-8")
-    arguments = ["classify", "--repo", str(repo), "--task", "read the config", "--seed", "app/config.py", "--json"]
+    arguments = ["classify", "--repo", str(repo), "--task", "read the config", "--from", "app/config.py", "--json"]
     assert main(arguments) == ExitCode.DONE
     shown = capsys.readouterr()
     line = "1 file is in a language that is not read: Ruby 1 (.rb). Read are C, Go, JavaScript, Python and TypeScript."
@@ -217,7 +217,7 @@ def test_task_and_items_come_from_files_and_stdin(tmp_path: Path, capsys: pytest
         (["--task", "t", "--items", "absent.jsonl"], "absent.jsonl"),
         (["--task", "t", "--repo", ".", "--cascade", "nope"], "precision, scope"),
         (["--task", "t", "--repo", ".", "--config", "absent.toml"], "absent.toml"),
-        (["--task", "t", "--repo", ".", "--seed", "absent.py"], "absent.py"),
+        (["--task", "t", "--repo", ".", "--from", "absent.py"], "absent.py"),
         (["--repo", "."], "--task and --task-file"),
         (["--task", "t", "--task-file", "absent.txt", "--repo", "."], "absent.txt"),
         (["--task", "t", "--task-file", __file__, "--repo", "."], "--task and --task-file"),
@@ -302,7 +302,7 @@ def test_doctor_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_a_budget_cuts_ways_short_and_says_so(repo: Path, questions: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Candidates that were not asked to the end carry status and probability, in JSON and on the screen."""
-    arguments = ["classify", "--repo", str(repo), "--task", "read the config file", "--seed", "app/config.py"]
+    arguments = ["classify", "--repo", str(repo), "--task", "read the config file", "--from", "app/config.py"]
     arguments += ["--config", questions]
     found = _json(capsys, *arguments, "--budget", "0.001", "--json")
     assert {decision["status"] for decision in found["decisions"]} == {"deadline"}

@@ -46,10 +46,12 @@ def level(depth: int, f1: float, elapsed_ms: float) -> Level:
 LEVELS = (level(1, 0.30, 100), level(2, 0.30, 150), level(3, 0.40, 200), level(4, 0.41, 400))
 
 
-@pytest.mark.parametrize(("price", "depth"), [(0.0, 4), (0.4, 4), (1.0, 3), (9.9, 3), (10.1, 1), (1e6, 1)])
-def test_under_a_price_time_must_be_worth_its_points(price: float, depth: int) -> None:
+@pytest.mark.parametrize(
+    ("f1_points_per_100ms", "depth"), [(0.0, 4), (0.4, 4), (1.0, 3), (9.9, 3), (10.1, 1), (1e6, 1)]
+)
+def test_under_a_price_time_must_be_worth_its_points(f1_points_per_100ms: float, depth: int) -> None:
     """Depth 3 gains 10 points for 100 ms although depth 2 gains none on the way; depth 4 gains 1 for 200."""
-    chosen = Terms(price=price).choose(LEVELS)
+    chosen = Terms(f1_points_per_100ms=f1_points_per_100ms).choose(LEVELS)
     assert chosen is not None
     assert chosen.depth == depth
 
@@ -57,7 +59,7 @@ def test_under_a_price_time_must_be_worth_its_points(price: float, depth: int) -
 @pytest.mark.parametrize(("budget_ms", "depth"), [(99.0, None), (100.0, 1), (399.0, 3), (1e9, 4)])
 def test_a_budget_takes_the_deepest_that_fits(budget_ms: float, depth: int | None) -> None:
     """Whatever the price; nothing where not even the first depth fits."""
-    chosen = Terms(price=1e6, budget_ms=budget_ms).choose(LEVELS)
+    chosen = Terms(f1_points_per_100ms=1e6, budget_ms=budget_ms).choose(LEVELS)
     assert (chosen.depth if chosen else None) == depth
 
 
@@ -75,7 +77,7 @@ def right(shares: np.ndarray) -> np.ndarray:
 
 def test_a_choice_says_how_sure_it_is() -> None:
     """A lead that all tasks share is clear, one that is mostly chance is not; it takes as many as narrow it enough."""
-    rng, times, free = np.random.default_rng(3), np.full(24, 100.0), Terms(price=0.0)
+    rng, times, free = np.random.default_rng(3), np.full(24, 100.0), Terms(f1_points_per_100ms=0.0)
     base = rng.uniform(0.4, 0.6, 24)
     steady = of_runs(1, right(base), times), of_runs(2, right(base + 0.2), times)
     assert free.certainty(steady) == Certainty(is_clear=True)
@@ -107,7 +109,7 @@ def test_a_budget_says_how_sure_it_is() -> None:
             of_runs(depth, labels, np.where(np.arange(10) < n_fit, 50.0, 150.0))
             for depth, n_fit in enumerate(n_fits, 1)
         ]
-        return Terms(price=1.0, budget_ms=100.0).certainty(levels)
+        return Terms(f1_points_per_100ms=1.0, budget_ms=100.0).certainty(levels)
 
     assert of_fits(10, 10) == of_fits(10, 0) == of_fits(0, 0) == Certainty(is_clear=True)
     assert of_fits(10, 5) == Certainty(is_clear=False)
@@ -122,13 +124,16 @@ def test_gains_are_points_for_each_millisecond_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("price", "budget_ms", "words"), [(1.0, 2.0, "Give one of"), (-1.0, None, "price of -1.0"), (None, 0.0, "budget")]
+    ("f1_points_per_100ms", "budget_ms", "words"),
+    [(1.0, 2.0, "Give one of"), (-1.0, None, "f1_points_per_100ms of -1.0"), (None, 0.0, "budget")],
 )
-def test_terms_that_cannot_be_meant_are_refused(price: float | None, budget_ms: float | None, words: str) -> None:
+def test_terms_that_cannot_be_meant_are_refused(
+    f1_points_per_100ms: float | None, budget_ms: float | None, words: str
+) -> None:
     """Both at once, a price below 0, a budget of nothing; the config's price holds where nothing is given."""
     with pytest.raises(InputError, match=words):
-        Terms.of(price, budget_ms, 1.0)
-    assert Terms.of(None, None, 2.5) == Terms(price=2.5)
+        Terms.of(f1_points_per_100ms, budget_ms, 1.0)
+    assert Terms.of(None, None, 2.5) == Terms(f1_points_per_100ms=2.5)
 
 
 def _script(adapter: str, prompt: str) -> float:
@@ -157,16 +162,20 @@ def test_a_study_runs_every_depth() -> None:
     assert found.profile.label_shares["primary"] == {
         "excluded": 1.5 / 5, "primary": 1.5 / 5, "supporting": 1.5 / 5, "type_context": 0.5 / 5,
     }  # fmt: skip
-    rows = found.as_dict(Terms(price=0.0), level(0, 0.0, 1.0))["depths"]
+    rows = found.as_dict(Terms(f1_points_per_100ms=0.0), level(0, 0.0, 1.0))["depths"]
     assert [row["depth"] for row in rows] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
     ("depths", "choice", "words"),
     [
-        ((1,), {"by": "price", "price": 1.0, "depth": 1}, "Depth 1 is all there is."),
-        ((1, 2), {"by": "price", "price": 1.0, "depth": 1}, "Stop at depth 1: at 1 points"),
-        ((1, 2), {"by": "price", "price": 1.0, "depth": 2}, "Go to the last depth, 2: at 1 points"),
+        ((1,), {"by": "f1_points_per_100ms", "f1_points_per_100ms": 1.0, "depth": 1}, "Depth 1 is all there is."),
+        ((1, 2), {"by": "f1_points_per_100ms", "f1_points_per_100ms": 1.0, "depth": 1}, "Stop at depth 1: at 1 points"),
+        (
+            (1, 2),
+            {"by": "f1_points_per_100ms", "f1_points_per_100ms": 1.0, "depth": 2},
+            "Go to the last depth, 2: at 1 points",
+        ),
         ((1, 2), {"by": "budget", "budget_ms": 9.0, "depth": 1}, "Stop at depth 1, the deepest that fits"),
         ((1, 2), {"by": "budget", "budget_ms": 9.0, "depth": 2}, "Go to the last depth, 2, which fits"),
         ((1, 2), {"by": "budget", "budget_ms": 9.0, "depth": None}, "No depth fits a budget of 9 ms."),
@@ -216,7 +225,7 @@ def test_the_command_measures_and_learns(data: Path, tmp_path: Path, capsys: pyt
     assert found["depths"][0]["calls_per_item"] == 1.0
     assert (found["tasks"], found["items"], found["no_depth_0"]) == (2, 8, None)
     assert [row["share"] for row in found["anytime"]] == list(SHARES)
-    assert found["choice"]["price"] == 1.0
+    assert found["choice"]["f1_points_per_100ms"] == 1.0
     assert (found["choice"]["verdict"], found["choice"]["tasks_needed"]) == ("unclear", 6)
     learned = read_profile(out)
     assert learned.pass_rates["relevant"] == pytest.approx(found["learned"]["pass_rates"]["relevant"], abs=1e-4)
@@ -246,6 +255,6 @@ def test_the_command_names_the_depth(data: Path, tmp_path: Path, capsys: pytest.
 def test_the_command_refuses_before_it_runs(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Both terms, or a file in a folder that is not there."""
     command = ["depth", "--cascade", "precision", "--data", str(data)]
-    assert main([*command, "--price", "1", "--budget", "1"]) == ExitCode.BAD_INPUT
+    assert main([*command, "--f1-points-per-100ms", "1", "--budget", "1"]) == ExitCode.BAD_INPUT
     assert main([*command, "--out", str(tmp_path / "absent" / "x.toml")]) == ExitCode.BAD_INPUT
     assert "there is no folder" in capsys.readouterr().err

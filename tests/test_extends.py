@@ -86,7 +86,11 @@ def test_tables_are_laid_over_those_of_the_base(base: Path) -> None:
         "two": base / "base/two.gguf",
     }
     assert config.adapter("two").scale == 0.5
-    assert (config.cascade["f"].budget_ms, config.cascade["f"].max_depth, config.engine.price) == (100, 1, 2)
+    assert (config.cascade["f"].budget_ms, config.cascade["f"].max_depth, config.engine.f1_points_per_100ms) == (
+        100,
+        1,
+        2,
+    )
 
 
 def test_arrays_and_adapters_are_replaced_as_a_whole(base: Path) -> None:
@@ -111,7 +115,7 @@ def test_a_chain_and_the_shipped_config(base: Path) -> None:
     """A file may extend one that extends the shipped config; a file named so is meant by its path."""
     over(base, "[engine]\nprice = 3", "middle.toml", extends="shipped")
     config = read_config(over(base, "[engine]\nmax_requests = 7", extends="middle.toml"))
-    assert (config.engine.price, config.engine.max_requests) == (3, 7)
+    assert (config.engine.f1_points_per_100ms, config.engine.max_requests) == (3, 7)
     assert config.cascades() == SHIPPED.cascades()
     over(base, "", "shipped")
     assert list(read_config(over(base, "", extends="./shipped")).cascade) == ["f"]

@@ -20,7 +20,7 @@ from cascade import Engine, Item, Prior, Task
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.cli.score_file import LabelledScores
-from cascade.cli.tune_output import tune_fallback
+from cascade.cli.tune_output import show_few_tasks
 from cascade.config.thresholds import NoGuaranteeConfig, read_thresholds, write_thresholds
 from cascade.dataset import Labelled
 from cascade.errors import ConfigError, InputError
@@ -31,7 +31,7 @@ from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.targets import Metric
 from cascade.stages import ANY_TIER, Combine, PriorStage, Source, Stage, Target
 from cascade.tree import Cascade
-from cascade.tuning.few_tasks import LEAST_TASKS, LabelReplay, fallback
+from cascade.tuning.few_tasks import LEAST_TASKS, LabelReplay, tune_few_tasks
 from cascade.tuning.label_model import LabelModel, with_drawn_labels
 from cascade.tuning.search import TuningTarget
 from tests.shipped import CASCADES, write_shipped
@@ -199,7 +199,7 @@ def test_questions_that_nobody_is_asked_keep_their_thresholds() -> None:
         p={**others, ("s", "z"): np.full(200, np.nan)},
         n_tasks=scored.n_tasks,
     )
-    found = fallback(tiered(Combine.ANY), scored).thresholds
+    found = tune_few_tasks(tiered(Combine.ANY), scored).thresholds
     assert found["s", "z"] == 0.5
     assert found["s", "y"] != 0.5
 
@@ -219,7 +219,7 @@ def test_a_recall_is_aimed_for(recall: float) -> None:
     """Expected is what was asked for, at few calls; on many other tasks the mean of three draws is near it."""
     cascade, truth, recalls = two_stages(), Replay(two_stages(), simulated(0, 2_000)), []
     for seed in range(1, 4):
-        found = fallback(cascade, simulated(seed, 30), TuningTarget(level=recall))
+        found = tune_few_tasks(cascade, simulated(seed, 30), TuningTarget(level=recall))
         assert recall <= found.expected.recall_per_task < recall + 0.02
         assert found.expected.calls < 1.9
         recalls.append(truth.outcome(found.thresholds).recall_per_task)
@@ -229,25 +229,25 @@ def test_a_recall_is_aimed_for(recall: float) -> None:
 def test_other_targets_are_aimed_for() -> None:
     """A precision, a macro F1 per task; what nothing reaches, or only keeping nothing, is refused."""
     cascade, scored = two_stages(), simulated(2, 30)
-    precise = fallback(cascade, scored, TuningTarget(level=0.7, metric=Metric.PRECISION))
+    precise = tune_few_tasks(cascade, scored, TuningTarget(level=0.7, metric=Metric.PRECISION))
     assert 0.7 <= precise.expected.precision_per_task < 0.75
     assert precise.expected.misses < 1
-    some = fallback(cascade, scored, TuningTarget(level=0.6, metric=Metric.MACRO_F1))
+    some = tune_few_tasks(cascade, scored, TuningTarget(level=0.6, metric=Metric.MACRO_F1))
     assert some.level == pytest.approx(some.expected.macro_f1_per_task)
     assert 0.6 <= some.level < 0.65
     blind = replace(scored, p={key: np.full(values.size, 0.5) for key, values in scored.p.items()})
     for metric in (Metric.PRECISION, Metric.MACRO_F1):
         with pytest.raises(InputError, match="No thresholds that keep anything are expected to reach"):
-            fallback(cascade, blind, TuningTarget(level=0.9, metric=metric))
+            tune_few_tasks(cascade, blind, TuningTarget(level=0.9, metric=metric))
 
 
 def test_stages_that_recall_does_not_depend_on_are_kept() -> None:
     """Only the first of the three stages drops anything; macro F1 depends on all."""
     scored = three_scored(1, 30)
-    aimed = fallback(three_stages(), scored, TuningTarget(level=0.8))
+    aimed = tune_few_tasks(three_stages(), scored, TuningTarget(level=0.8))
     assert aimed.kept == ("b", "c")
     assert {aimed.thresholds[name, ANY_TIER] for name in aimed.kept} == {0.5}
-    highest = fallback(three_stages(), scored)
+    highest = tune_few_tasks(three_stages(), scored)
     assert highest.kept == ()
     assert highest.level >= LabelReplay(three_stages(), scored).macro_f1(own_thresholds(three_stages()))
 
@@ -255,11 +255,11 @@ def test_stages_that_recall_does_not_depend_on_are_kept() -> None:
 def test_next_to_nothing_is_refused() -> None:
     """Four tasks with something to find, whatever the number of those without."""
     scored = simulated(1, LEAST_TASKS)
-    assert fallback(two_stages(), scored).n_tasks == LEAST_TASKS
+    assert tune_few_tasks(two_stages(), scored).n_tasks == LEAST_TASKS
     labels = np.where(scored.tasks == 0, 0, scored.labels)
     fewer = ScoredTasks(tasks=scored.tasks, labels=labels, p=scored.p, n_tasks=scored.n_tasks)
     with pytest.raises(InputError, match=f"4 tasks have something to find; even without a guarantee {LEAST_TASKS}"):
-        fallback(two_stages(), fewer)
+        tune_few_tasks(two_stages(), fewer)
 
 
 def test_the_peer_takes_each_stage_by_itself() -> None:
@@ -331,16 +331,16 @@ def test_the_command_guarantees_nothing(tmp_path: Path, capsys: pytest.CaptureFi
     command, out = write_data(tmp_path / "labelled.jsonl", 6), tmp_path / "p.thresholds.toml"
     command += ["--scores", str(tmp_path / "s.npz")]
     assert main([*command, "--target", "recall=0.95"]) == ExitCode.BAD_INPUT
-    assert "cascade tune --fallback" in capsys.readouterr().err
+    assert "cascade tune --no-guarantee" in capsys.readouterr().err
     assert main([*command, "--target", "macro_f1"]) == ExitCode.BAD_INPUT
-    assert "--fallback" in capsys.readouterr().err
-    assert main([*command, "--fallback", "--target", "macro_f1", "--out", str(out), "--json"]) == ExitCode.DONE
+    assert "--no-guarantee" in capsys.readouterr().err
+    assert main([*command, "--no-guarantee", "--target", "macro_f1", "--out", str(out), "--json"]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
     assert found["guarantee"] is None
     assert "fitted to 6 tasks" in found["no_guarantee"]["text"]
     assert found["no_guarantee"]["target"] == "macro_f1_over_rows"
     assert 0 < found["no_guarantee"]["expected"] <= 1
-    assert main([*command, "--fallback", "--target", "recall=0.9"]) == ExitCode.DONE
+    assert main([*command, "--no-guarantee", "--target", "recall=0.9"]) == ExitCode.DONE
     shown = capsys.readouterr().out
     assert shown.startswith("Without guarantee")
     assert "The recall per task does not depend on primary, supporting" in shown
@@ -358,7 +358,7 @@ def test_other_commands_say_that_there_is_no_guarantee(tmp_path: Path, capsys: p
     """Nothing can be checked, and the page of an audit says it."""
     out, page = tmp_path / "p.thresholds.toml", tmp_path / "page"
     command = write_data(tmp_path / "labelled.jsonl", 6)
-    assert main([*command, "--fallback", "--target", "macro_f1", "--out", str(out)]) == ExitCode.DONE
+    assert main([*command, "--no-guarantee", "--target", "macro_f1", "--out", str(out)]) == ExitCode.DONE
     data = ["--data", str(tmp_path / "labelled.jsonl"), "--config", str(with_thresholds(tmp_path, out))]
     assert main(["check", "precision", *data]) == ExitCode.BAD_INPUT
     told = f"{out}: these thresholds of cascade 'precision' carry no guarantee, so there is no guarantee to check"
@@ -367,7 +367,7 @@ def test_other_commands_say_that_there_is_no_guarantee(tmp_path: Path, capsys: p
     command = ["check", "precision", *data[:2], "--config", str(plain), "--thresholds", str(out)]
     assert main(command) == ExitCode.BAD_INPUT
     assert told in capsys.readouterr().err.replace("\n", " ")
-    assert main(["audit", "--cascade", "precision", *data, "--report", str(page)]) == ExitCode.DONE
+    assert main(["audit", "--cascade", "precision", *data, "--html", str(page)]) == ExitCode.DONE
     assert "Without guarantee: chosen for" in (page / "index.html").read_text(encoding="utf-8")
 
 
@@ -399,7 +399,7 @@ def test_a_prior_stage_is_kept_as_it_was(tmp_path: Path, capsys: pytest.CaptureF
     )
     labelled = LabelledScores(cascade=cascade, tasks=tasks, scored=scored, origin=ORIGIN, prices=Prices())
     out = tmp_path / "x.thresholds.toml"
-    tune_fallback(cascade, labelled, TuningTarget(level=0.8), out, json=False)
+    show_few_tasks(cascade, labelled, TuningTarget(level=0.8), out, json=False)
     told = capsys.readouterr()
     assert "The prior stage 'guess' is kept as it was (no below 0.1, yes from 0.9), and counted in" in told.out
     assert "as do evaluate, depth and audit" in " ".join(told.err.split())
@@ -421,17 +421,17 @@ def test_a_prior_stage_is_counted_in(seed: int) -> None:
     """What it drops is made up for by the questions: the recall that was aimed for is that of the whole cascade."""
     cascade = replace(two_stages(), prior_stage=guess(0.08, 1.0))
     scored = with_priors(simulated(seed, 60), seed)
-    found = fallback(cascade, scored, TuningTarget(level=0.8))
+    found = tune_few_tasks(cascade, scored, TuningTarget(level=0.8))
     whole = Replay(cascade, scored).outcome(found.thresholds)
     assert {key: found.thresholds["guess", key] for key in ("lower", "upper")} == {"lower": 0.08, "upper": 1.0}
     assert 0.8 <= found.expected.recall_per_task < 0.83
     assert abs(found.expected.recall_per_task - whole.recall_per_task) < 0.06
     assert abs(found.expected.calls - whole.calls) < 0.1
     bare = two_stages()
-    alone = fallback(bare, scored, TuningTarget(level=0.8))
+    alone = tune_few_tasks(bare, scored, TuningTarget(level=0.8))
     both = Replay(cascade, scored).outcome({**own_thresholds(cascade), **alone.thresholds})
     assert both.recall_per_task < whole.recall_per_task
-    highest = fallback(cascade, scored)
+    highest = tune_few_tasks(cascade, scored)
     assert highest.level == pytest.approx(
         LabelReplay(cascade, scored, None, scored.priors).macro_f1(highest.thresholds), abs=0.06
     )
@@ -441,10 +441,10 @@ def test_a_prior_stage_may_stand_in_the_way() -> None:
     """Where it drops too much no threshold helps, and the message names it; where it settles all, nothing is left."""
     scored = with_priors(simulated(1, 30), 1)
     with pytest.raises(InputError, match=r"of 0\.9 beside the prior stage 'guess'.*highest is 0"):
-        fallback(replace(two_stages(), prior_stage=guess(0.3, 1.0)), scored, TuningTarget(level=0.9))
+        tune_few_tasks(replace(two_stages(), prior_stage=guess(0.3, 1.0)), scored, TuningTarget(level=0.9))
     known = replace(scored, priors=np.zeros(scored.labels.size))
     with pytest.raises(InputError, match="The prior stage settles every item"):
-        fallback(replace(two_stages(), prior_stage=guess(0.5, 0.5)), known, TuningTarget(level=0.9))
+        tune_few_tasks(replace(two_stages(), prior_stage=guess(0.5, 0.5)), known, TuningTarget(level=0.9))
 
 
 def with_thresholds(folder: Path, thresholds: Path) -> Path:

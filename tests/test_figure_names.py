@@ -49,12 +49,12 @@ def commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[list[st
     new = tmp_path / "new.jsonl"
     new.write_text(data.read_text(encoding="utf-8").replace("config file", "settings"), encoding="utf-8")
     rest = ["--data", str(new), "--config", str(write_shipped(tmp_path / "my.toml", precision=out))]
-    to_page = ["--report", str(tmp_path / "page")]
+    to_page = ["--html", str(tmp_path / "page")]
     return [
         [*tune, "--target", "recall=0.5"],
         [*tune, "--target", "recall_over_rows=0.4"],
-        [*tune, "--fallback", "--target", "macro_f1"],
-        [*tune, "--fallback", "--target", "precision=0.5"],
+        [*tune, "--no-guarantee", "--target", "macro_f1"],
+        [*tune, "--no-guarantee", "--target", "precision=0.5"],
         ["evaluate", "--cascade", "precision", *rest],
         ["check", "precision", *rest, "--scores", str(tmp_path / "new.npz")],
         ["audit", "--cascade", "precision", *rest, *to_page, "--scores", str(tmp_path / "new.npz")],

@@ -62,7 +62,7 @@ def test_a_fallback_keeps_what_was_in_use(tmp_path: Path, capsys: pytest.Capture
     before = read_thresholds(tmp_path / "precision.thresholds.toml")
     data = data_of(tmp_path, symbols(4), 6)
     for target in ("macro_f1", "recall=0.5"):
-        found = written(tmp_path, *config, *data, "--fallback", "--target", target)
+        found = written(tmp_path, *config, *data, "--no-guarantee", "--target", target)
         assert found.thresholds["prior"] == before.thresholds["prior"]
         assert found.prior == before.prior
         assert found.calibration == before.calibration
@@ -77,7 +77,7 @@ def test_tiers_that_nobody_is_asked_keep_their_thresholds(tmp_path: Path) -> Non
     config = changed(tmp_path, "scope", thresholds=thresholds)
     rows = [{"id": name, "kind": "file", "name": name, "tiers": ["dependency"]} for name in ("a.py", "b.py", "c.py")]
     items = [row | {"label": "relevant" if at == 0 else "irrelevant"} for at, row in enumerate(rows)]
-    found = written(tmp_path, *config, *data_of(tmp_path, items, 6), "--fallback", "--target", "macro_f1")
+    found = written(tmp_path, *config, *data_of(tmp_path, items, 6), "--no-guarantee", "--target", "macro_f1")
     kept = {tier: found.thresholds["relevant"][tier] for tier in TIERS[1:]}
     assert kept == {tier: thresholds["relevant"][tier] for tier in TIERS[1:]}
     assert found.thresholds["prior"] == thresholds["prior"]

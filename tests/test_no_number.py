@@ -142,7 +142,7 @@ def test_requests_beside_it_are_answered(engine: Engine, expected: list[float]) 
 
 
 @pytest.mark.parametrize(
-    "command", ["classify", "classify --budget 500", "evaluate", "tune --fallback --target macro_f1", "doctor"]
+    "command", ["classify", "classify --budget 500", "evaluate", "tune --no-guarantee --target macro_f1", "doctor"]
 )
 def test_commands_fail_with_its_name(
     command: str, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -51,9 +51,9 @@ def test_no_figure_is_made_of_nothing(
     scores = ["--scores", str(tmp_path / "s.npz")]
     commands = [
         ["evaluate", *data],
-        ["audit", *data, *scores, "--report", str(tmp_path / "page")],
+        ["audit", *data, *scores, "--html", str(tmp_path / "page")],
         *(["tune", *data, *scores, "--delta", "0.3", "--target", target] for target in TARGETS),
-        *(["tune", *data, *scores, "--fallback", "--target", target] for target in ("macro_f1", "precision=0.1")),
+        *(["tune", *data, *scores, "--no-guarantee", "--target", target] for target in ("macro_f1", "precision=0.1")),
     ]
     for command in commands:
         codes = []

@@ -109,10 +109,10 @@ def test_thresholds_of_other_tasks_are_not_replaced(tmp_path: Path, capsys: pyte
     second = out.read_text(encoding="utf-8")
     other = write_data(tmp_path / "b.jsonl", 13)
     capsys.readouterr()
-    assert main([*other, "--fallback", *to_out]) == ExitCode.BAD_INPUT
+    assert main([*other, "--no-guarantee", *to_out]) == ExitCode.BAD_INPUT
     assert "x.toml: holds thresholds already, made for something else (other: tasks)" in capsys.readouterr().err
     assert out.read_text(encoding="utf-8") == second
-    assert main([*other, "--fallback", *to_out, "--force"]) == ExitCode.DONE
+    assert main([*other, "--no-guarantee", *to_out, "--force"]) == ExitCode.DONE
 
 
 def test_a_file_is_not_read_and_written_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,7 +161,7 @@ def test_pages_of_others_are_not_replaced(tmp_path: Path, capsys: pytest.Capture
     write_data(tmp_path / "b.jsonl", 5)
     one, other = [*command, str(tmp_path / "a.jsonl")], [*command, str(tmp_path / "b.jsonl")]
     page = tmp_path / "page" / "index.html"
-    to_page = ["--report", str(page.parent)]
+    to_page = ["--html", str(page.parent)]
     assert main([*one, *to_page]) == ExitCode.DONE
     assert main([*one, *to_page]) == ExitCode.DONE
     first = page.read_bytes()
@@ -175,10 +175,10 @@ def test_pages_of_others_are_not_replaced(tmp_path: Path, capsys: pytest.Capture
     assert "holds something other than a page" in capsys.readouterr().err
     assert page.read_text(encoding="utf-8") == "<h1>mine</h1>"
     fresh = tmp_path / "new" / "page"
-    assert main([*command, str(tmp_path / "absent.jsonl"), "--report", str(fresh)]) == ExitCode.BAD_INPUT
+    assert main([*command, str(tmp_path / "absent.jsonl"), "--html", str(fresh)]) == ExitCode.BAD_INPUT
     assert not fresh.parent.exists()
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "confusion.png").write_bytes(b"mine")
-    assert main([*one, "--report", str(mine)]) == ExitCode.BAD_INPUT
+    assert main([*one, "--html", str(mine)]) == ExitCode.BAD_INPUT
     assert [path.name for path in mine.iterdir()] == ["confusion.png"]

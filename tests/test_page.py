@@ -22,7 +22,7 @@ from cascade.audit.html.anytime import anytime
 from cascade.audit.html.chart import Axis, Bars, Cells, Chart, Dots, Line, Table
 from cascade.audit.html.error_slices import error_slices
 from cascade.audit.html.examples import worst_examples
-from cascade.audit.html.page import PAGE, Known, write_page
+from cascade.audit.html.page import PAGE, Known, write_report
 from cascade.audit.html.palette import DARK, LIGHT, Palette
 from cascade.audit.html.pareto import pareto_fronts
 from cascade.audit.html.png import write_pngs
@@ -337,7 +337,7 @@ def test_what_a_prior_stage_settles_is_there_from_the_start(tmp_path: Path) -> N
     cheapest = next(mark for mark in pareto_fronts(subject)[0].marks if isinstance(mark, Line))
     assert x == pytest.approx(subject.replayed.calls.mean())
     assert min(cheapest.points)[0] < 1  # every item that is not settled is asked at least once
-    (page, *_) = write_page(cascade, scored, tasks, tmp_path)
+    (page, *_) = write_report(cascade, scored, tasks, tmp_path)
     assert "known asks no model; between 0.1 and 0.8" in Seen(page.read_text(encoding="utf-8")).text
 
 
@@ -440,7 +440,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
         for stage in cascade.stages
     )
     cascade = replace(cascade, name=HOSTILE[3], stages=stages)
-    (page, *_) = write_page(cascade, scored, tasks, tmp_path, KNOWN)
+    (page, *_) = write_report(cascade, scored, tasks, tmp_path, KNOWN)
     text = page.read_text(encoding="utf-8")
     seen = Seen(text)
     assert not {"script", "img", "iframe", "object", "embed", "base", "form"} & set(seen.tags)
@@ -458,8 +458,8 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
 def test_the_page_is_whole_and_always_the_same(tmp_path: Path) -> None:
     """Every figure with title, description and table; the same bytes twice; what is known stands in it."""
     case = made(words=("one", "two"))
-    first, *_ = write_page(*case, tmp_path / "new" / "first", KNOWN)
-    second, *_ = write_page(*case, tmp_path / "second", KNOWN)
+    first, *_ = write_report(*case, tmp_path / "new" / "first", KNOWN)
+    second, *_ = write_report(*case, tmp_path / "second", KNOWN)
     assert first.name == PAGE
     assert first.read_bytes() == second.read_bytes()
     seen = Seen(first.read_text(encoding="utf-8"))
@@ -479,13 +479,13 @@ def test_a_page_of_little_is_a_page(tmp_path: Path) -> None:
     one = Labelled(task=Task(text="t"), items=(Item(id="1", kind="k", name="n"),), labels=("drop",))
     tasks = [replace(one, items=(), labels=()), one]
     scored = described(cascade, tasks, {("a", ANY_TIER): np.array([0.1]), ("b", ANY_TIER): np.array([0.9])})
-    (page, *_) = write_page(cascade, scored, tasks, tmp_path)
+    (page, *_) = write_report(cascade, scored, tasks, tmp_path)
     assert "Every item has its true label." in page.read_text(encoding="utf-8")
 
 
 def test_750_tasks_make_a_small_page(tmp_path: Path) -> None:
     """Well under a megabyte."""
-    (page, *_) = write_page(*made(750, HOSTILE), tmp_path, KNOWN)
+    (page, *_) = write_report(*made(750, HOSTILE), tmp_path, KNOWN)
     assert page.stat().st_size < 300_000
 
 
@@ -493,13 +493,13 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
     """Other tasks than were scored, no items, and a folder that cannot be made; each says what to do."""
     cascade, scored, tasks = made(20)
     with pytest.raises(InputError, match="Give the tasks that were scored"):
-        write_page(cascade, scored, tasks[1:], tmp_path)
+        write_report(cascade, scored, tasks[1:], tmp_path)
     none = described(cascade, [], {key: np.zeros(0) for key in scored.p})
     with pytest.raises(InputError, match="there is nothing to show"):
-        write_page(cascade, none, [], tmp_path)
+        write_report(cascade, none, [], tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(MachineError, match="cannot be written"):
-        write_page(cascade, scored, tasks, tmp_path / "file")
+        write_report(cascade, scored, tasks, tmp_path / "file")
 
 
 def test_pictures_are_those_of_the_page(tmp_path: Path) -> None:
@@ -535,13 +535,13 @@ def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixtu
     write_shipped(config, precision="my.thresholds.toml")
     folder = tmp_path / "page"
     capsys.readouterr()
-    assert main([*command, "--config", str(config), "--report", str(folder)]) == ExitCode.DONE
+    assert main([*command, "--config", str(config), "--html", str(folder)]) == ExitCode.DONE
     assert f"wrote {folder / PAGE}" in " ".join(capsys.readouterr().err.split())
     seen = Seen((folder / PAGE).read_text(encoding="utf-8"))
     for words in (origin["model"][:12], origin["data"][:12], "at least 0.77", "What to do", "0.125"):
         assert words in seen.text, words
     (tmp_path / "file").touch()
-    assert main([*command, "--report", str(tmp_path / "file")]) == ExitCode.FAILURE
+    assert main([*command, "--html", str(tmp_path / "file")]) == ExitCode.FAILURE
 
 
 @pytest.fixture
@@ -570,7 +570,7 @@ def test_the_browser_is_heard(browser: str, tmp_path: Path) -> None:
 def test_a_browser_shows_the_page(browser: str, tmp_path: Path, width: int, is_dark: bool) -> None:  # noqa: FBT001
     """All figures, no console errors, no wider than a phone with all of it unfolded, and no text faint or cut off."""
     cascade, scored, tasks = made(words=HOSTILE)
-    write_page(cascade, scored, tasks, tmp_path / "page", KNOWN)
+    write_report(cascade, scored, tasks, tmp_path / "page", KNOWN)
     seen = look(browser, tmp_path / "page" / PAGE, tmp_path, width=width, is_dark=is_dark)
     measured = seen.measured
     assert seen.console == []

@@ -260,7 +260,7 @@ def test_a_source_that_wins_is_tuned(tmp_path: Path, capsys: pytest.CaptureFixtu
     data = tmp_path / "data.jsonl"
     data.write_text("\n".join(json.dumps({"task": f"t {at}", "items": items}) for at in range(6)), encoding="utf-8")
     config = extending(tmp_path, *BARE, 'prior_source = "caller"')
-    command = ["tune", "--cascade", "precision", "--data", str(data), "--config", str(config), "--fallback"]
+    command = ["tune", "--cascade", "precision", "--data", str(data), "--config", str(config), "--no-guarantee"]
     assert main([*command, "--target", "macro_f1"]) == ExitCode.DONE
     assert "is kept as it was (no below 0, yes from 1), and counted in: it gives 0.0%" in " ".join(
         capsys.readouterr().out.split()

@@ -103,7 +103,7 @@ def test_every_command_counts_tasks_once(tmp_path: Path, capsys: pytest.CaptureF
     """The same file named twice: half of the tasks are left out, and JSON says how many; figures are those of once."""
     data, out = tmp_path / "a.jsonl", tmp_path / "t.toml"
     tune = [*write_data(data, 6), str(data), "--scores", str(tmp_path / "s.npz"), "--json"]
-    assert main([*tune, "--fallback", "--target", "macro_f1"]) == ExitCode.DONE
+    assert main([*tune, "--no-guarantee", "--target", "macro_f1"]) == ExitCode.DONE
     assert json.loads(capsys.readouterr().out)["repeated_tasks"] == 6
     assert main([*tune, "--target", "recall=0.3", "--out", str(out)]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)

@@ -27,7 +27,7 @@ from cascade.report import Step
 from cascade.service.systemone import Answer
 from cascade.stages import ANY_TIER, BASE
 from cascade.tree import Cascade
-from cascade.tuning.few_tasks import fallback
+from cascade.tuning.few_tasks import tune_few_tasks
 from cascade.tuning.label_model import LabelModel
 from cascade.tuning.search import TuningTarget
 from cascade.tuning.threshold_grid import keeps_on_yes
@@ -154,7 +154,7 @@ def test_a_long_diamond_is_tuned_from_few_tasks(engine: Engine) -> None:
     """Only the last stage has a threshold that anything depends on; P of labels sum to 1."""
     scored = score_tasks(engine, LONG, TASKS)
     for tuning_target in (None, TuningTarget(metric=Metric.RECALL, level=0.5)):
-        found = fallback(LONG, scored, tuning_target)
+        found = tune_few_tasks(LONG, scored, tuning_target)
         assert (len(found.thresholds), len(found.kept)) == (63, 62)
         assert {found.thresholds[f"s{at}", ANY_TIER] for at in range(62)} == {0.5}
     p = LabelModel.pulled(LONG, scored, 10.0).p_labels(LONG, scored)
@@ -172,7 +172,7 @@ def test_a_long_diamond_is_run_to_each_depth(engine: Engine) -> None:
     tasks = TASKS[:1]
     found = DepthStudy(engine, LONG, tasks).run()
     assert len(found.levels) == 63
-    assert found.as_dict(Terms(price=1.0))["items"] == 3
+    assert found.as_dict(Terms(f1_points_per_100ms=1.0))["items"] == 3
 
 
 def test_a_long_diamond_is_a_choice() -> None:

@@ -77,7 +77,7 @@ class Costs:
     The defaults were measured with a model of 0.6 billion parameters on two
     processor cores: decode calls of different sizes on a trie-shaped batch (a
     shared beginning in one sequence, many short items in sequences of their
-    own), the time fitted as a sum of the parts. ``cascade doctor --tune``
+    own), the time fitted as a sum of the parts. ``cascade doctor --autotune``
     measures the same for a model on the machine at hand. Only the proportions
     between the parts matter to a plan.
 

@@ -11,12 +11,12 @@ import typer
 from cascade.audit.audit import Audit, AuditTerms, QuestionAudit
 from cascade.audit.audit import audit as audit_scores
 from cascade.audit.coherence import Coherence, coherence, opposite
-from cascade.audit.html.page import Known, write_page
+from cascade.audit.html.page import Known, write_report
 from cascade.audit.learning_curve import n_audits
 from cascade.audit.questions import question_name
 from cascade.audit.rates import MIN_ERRORS, MIN_TASKS
 from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, note, plain, print_json, progress, results
-from cascade.cli.outputs import ForceOption, check_distinct, page_output, refuse_others, scores_output
+from cascade.cli.outputs import ForceOption, check_distinct, refuse_others, report_output, scores_output
 from cascade.cli.score_file import DataOption, FilesArgument, LabelledScores, data_files, labelled_scores
 from cascade.cli.tables import Sheet
 from cascade.cli.tune_output import guarantee_in_words
@@ -52,7 +52,7 @@ def audit(  # noqa: PLR0913 - the command line's options
         msg = f"--within {within:g} was given; it must lie between 0 and 0.5. Give one such as 0.02."
         raise InputError(msg)
     read = read_config(config or shipped_config(), {cascade: thresholds})
-    cache, page = scores_output(scores, force=force), page_output(report, force=force)
+    cache, page = scores_output(scores, force=force), report_output(report, force=force)
     paths = data_files(files, data)
     check_distinct([cache, page], paths)
     labelled = labelled_scores(read, cascade, paths, cache, refuse=refuse_others(page), may_contradict=True)
@@ -64,7 +64,7 @@ def audit(  # noqa: PLR0913 - the command line's options
         known = _known(read, labelled, found)
         with progress() as bar:
             bar.add_task("page", total=None)
-            paths = write_page(labelled.cascade, labelled.scored, labelled.tasks, report, known)
+            paths = write_report(labelled.cascade, labelled.scored, labelled.tasks, report, known)
         for path in paths:
             note(f"wrote {path}")
     if json:

@@ -137,7 +137,7 @@ def _guaranteed(name: str, file: ThresholdsFile, path: Path) -> Guarantee:
     if guarantee is None:
         msg = (
             f"{name_of(path)}: these thresholds of cascade {name!r} carry no guarantee, so there is no guarantee to "
-            "check. Tune on more tasks, without --fallback."
+            "check. Tune on more tasks, without --no-guarantee."
         )
         raise ConfigError(msg)
     return guaranteed_of(guarantee)

@@ -43,7 +43,9 @@ def classify(  # noqa: PLR0913 - the command line's options
         Path | None, typer.Option(help="A text file that says it, in place of --task; - for stdin.")
     ] = None,
     repo: Annotated[Path | None, typer.Option(help="Folder of a repository.")] = None,
-    seed: Annotated[list[str] | None, typer.Option(help="A file the work starts from; may be repeated.")] = None,
+    from_: Annotated[
+        list[str] | None, typer.Option("--from", help="A file the work starts from; may be repeated.")
+    ] = None,
     items: Annotated[
         Path | None, typer.Option(help="JSON lines, one item each, instead of a repository; - for stdin.")
     ] = None,
@@ -69,7 +71,7 @@ def classify(  # noqa: PLR0913 - the command line's options
     limit: BudgetLike = "config" if budget is None and depth is None else budget_option(budget, depth)
     with Engine.open(read_config(config or shipped_config(), {cascade: thresholds})) as engine:
         tree = engine.cascade(cascade)
-        request = Task(text=text, seeds=tuple(seed or ()))
+        request = Task(text=text, seeds=tuple(from_ or ()))
         reading: dict[str, object] = {}
         if items is not None:
             found = read_items(items, tree)

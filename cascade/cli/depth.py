@@ -42,10 +42,11 @@ def depth(  # noqa: PLR0913 - the command line's options
     cascade: Annotated[str, typer.Option(help="Name of the cascade.")],
     files: FilesArgument = None,
     data: DataOption = None,
-    price: Annotated[
+    f1_points_per_100ms: Annotated[
         float | None,
         typer.Option(
-            min=0, help="Points of macro F1 over all rows that 100 ms are worth; the config's engine.price if absent."
+            min=0,
+            help="Points of macro F1 over all rows that 100 ms are worth; the config's engine.f1_points_per_100ms if absent.",
         ),
     ] = None,
     budget: Annotated[
@@ -63,7 +64,7 @@ def depth(  # noqa: PLR0913 - the command line's options
     check_readable([*paths, thresholds, config])
     settings = read_config(config or shipped_config(), {cascade: thresholds})
     budget_option(budget)
-    terms = Terms.of(price, budget, settings.engine.price)
+    terms = Terms.of(f1_points_per_100ms, budget, settings.engine.f1_points_per_100ms)
     output = profile_output(out, force=force)
     check_distinct([output], paths)
     if plot is not None:
@@ -197,12 +198,12 @@ def choice_in_words(figures: dict[str, Any]) -> str:
         if is_last:
             return f"Go to the last depth, {deepest}, which fits {limit}."
         return f"Stop at depth {choice['depth']}, the deepest that fits {limit}."
-    price = f"{choice['price']:g} points of {Figure.MACRO_F1_OVER_ROWS.words} for 100 ms"
+    f1_points_per_100ms = f"{choice['f1_points_per_100ms']:g} points of {Figure.MACRO_F1_OVER_ROWS.words} for 100 ms"
     if is_last and len(figures["depths"]) == 1:
         return f"Depth {deepest} is all there is."
     if is_last:
-        return f"Go to the last depth, {deepest}: at {price}, stopping earlier does not pay."
-    return f"Stop at depth {choice['depth']}: at {price}, no more pays."
+        return f"Go to the last depth, {deepest}: at {f1_points_per_100ms}, stopping earlier does not pay."
+    return f"Stop at depth {choice['depth']}: at {f1_points_per_100ms}, no more pays."
 
 
 def _doubt(figures: dict[str, Any]) -> str:

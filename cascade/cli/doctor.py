@@ -204,9 +204,9 @@ _SECONDS = 60
 
 def doctor(
     *,
-    tune: Annotated[bool, typer.Option("--tune", help="Measure the settings that are fastest here, and keep them.")] = (
-        False
-    ),
+    tune: Annotated[
+        bool, typer.Option("--autotune", help="Measure the settings that are fastest here, and keep them.")
+    ] = (False),
     seconds: Annotated[
         float | None, typer.Option(min=1, max=3600, help=f"How long --tune measures; {_SECONDS} if absent.")
     ] = None,

@@ -62,7 +62,7 @@ def described(tuning: Tuning) -> str:
 
 def _tuning(model: ModelConfig, tuning: Tuning | None) -> Finding:
     if tuning is None:
-        return Finding(name="tuning", value="none; `cascade doctor --tune` measures one in about a minute")
+        return Finding(name="tuning", value="none; `cascade doctor --autotune` measures one in about a minute")
     overruled = [name for name in tuning.settings() if name in model.model_fields_set]
     note = f" (the config itself sets {', '.join(overruled)}, which wins)" if overruled else ""
     return Finding(name="tuning", value=described(tuning) + note)

@@ -10,7 +10,7 @@ from typing import Annotated, Self
 
 import typer
 
-from cascade.audit.html.page import PAGE, page_origin
+from cascade.audit.html.page import PAGE, report_origin
 from cascade.config.profile import read_profile
 from cascade.config.thresholds import read_thresholds
 from cascade.errors import InputError
@@ -133,7 +133,7 @@ def profile_output(path: Path | None, *, force: bool) -> Output | None:
     return None if path is None else Output.of(path, "a profile", made, force=force)
 
 
-def page_output(folder: Path | None, *, force: bool) -> Output | None:
+def report_output(folder: Path | None, *, force: bool) -> Output | None:
     """The page of an audit in its folder, which need not be there yet.
 
     Raises:
@@ -145,7 +145,7 @@ def page_output(folder: Path | None, *, force: bool) -> Output | None:
     check_folder(folder, "Name a folder that can be.")
     if not is_folder(folder):
         return Output(path=folder / PAGE, kind="a page", is_taken=False, made_for=None)
-    output = Output.of(folder / PAGE, "a page", page_origin, force=force)
+    output = Output.of(folder / PAGE, "a page", report_origin, force=force)
     pictures = [] if force or output.is_taken else sorted(folder.glob("*.png"))
     if pictures:
         msg = f"{pictures[0]}: might be replaced by a picture of the page. Name another folder, or give --force."

@@ -19,7 +19,7 @@ from cascade.cli.score_file import (
     labelled_scores,
     with_stages,
 )
-from cascade.cli.tune_output import as_dict, file_of, guarantee, show, tune_fallback, written
+from cascade.cli.tune_output import as_dict, file_of, guarantee, show, show_few_tasks, written
 from cascade.config.schema import Config, read_untuned, shipped_config
 from cascade.config.stages import PriorStageConfig
 from cascade.config.thresholds import InputsConfig, write_thresholds
@@ -43,7 +43,7 @@ def tune(  # noqa: PLR0913 - the command line's options
         str,
         typer.Option(
             help="What to guarantee: recall=0.95, precision=0.8 or macro_f1=0.6, per task or by --unit over rows, or "
-            "by its whole name, such as recall_per_task=0.95. With --fallback also macro_f1 without a number: that "
+            "by its whole name, such as recall_per_task=0.95. With --no-guarantee also macro_f1 without a number: that "
             "over all rows, as high as can be."
         ),
     ],
@@ -60,8 +60,9 @@ def tune(  # noqa: PLR0913 - the command line's options
         Unit | None, typer.Option(help="Whether it is meant per task or over all rows; per task if nothing says so.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the thresholds, for a cascade's key `thresholds`.")] = None,
-    fallback: Annotated[
-        bool, typer.Option("--fallback", help="Guarantee nothing: the best thresholds from as few as 5 to 30 tasks.")
+    no_guarantee: Annotated[
+        bool,
+        typer.Option("--no-guarantee", help="Guarantee nothing: the best thresholds from as few as 5 to 30 tasks."),
     ] = False,
     scores: Annotated[Path | None, typer.Option(help="Keep scores in this .npz file, and use those it has.")] = None,
     force: ForceOption = False,
@@ -69,7 +70,7 @@ def tune(  # noqa: PLR0913 - the command line's options
     json: JsonOption = False,
 ) -> None:
     """Choose all thresholds at once, the cheapest for which a recall, precision or macro F1 can be guaranteed."""
-    is_highest = fallback and target.strip() in {Metric.MACRO_F1, Figure.MACRO_F1_OVER_ROWS}
+    is_highest = no_guarantee and target.strip() in {Metric.MACRO_F1, Figure.MACRO_F1_OVER_ROWS}
     tuning_target = (
         None if is_highest else replace(_tuning_target(target, unit, delta, minimise), false_positive=false_positive)
     )
@@ -80,8 +81,8 @@ def tune(  # noqa: PLR0913 - the command line's options
     check_distinct([cache, output], paths)
     labelled = labelled_scores(_to_score(settings, cascade), cascade, paths, cache, refuse=refuse_others(output))
     before, origin = in_use(untuned, cascade, labelled.origin), labelled.origin
-    if fallback or tuning_target is None:
-        tune_fallback(before, labelled, tuning_target, out, json=json)
+    if no_guarantee or tuning_target is None:
+        show_few_tasks(before, labelled, tuning_target, out, json=json)
         return
     tree = _to_tune(settings.cascade[cascade].cascade(cascade), before, tuning_target.metric)
     prices = labelled.prices if tuning_target.minimised is Cost.LATENCY else None
@@ -132,7 +133,7 @@ def _tuning_target(target: str, unit: Unit | None, delta: float, cost: Cost | No
     except ValueError as error:
         msg = (
             f"--target {target!r} cannot be guaranteed. Give one of {', '.join((*Metric, *GUARANTEED))} and the least "
-            "that it is to be, such as recall=0.95. --fallback, which guarantees nothing, takes macro_f1 without a "
+            "that it is to be, such as recall=0.95. --no-guarantee, which guarantees nothing, takes macro_f1 without a "
             "number as well."
         )
         raise InputError(msg) from error

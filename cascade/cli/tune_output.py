@@ -32,7 +32,7 @@ from cascade.evaluation.targets import GUARANTEED, Metric, Unit
 from cascade.probability import Curve
 from cascade.tree import Cascade
 from cascade.tuning.check import Guarantee
-from cascade.tuning.few_tasks import Fallback, decided, fallback
+from cascade.tuning.few_tasks import FewTasksResult, decided, tune_few_tasks
 from cascade.tuning.search import TuningResult, TuningTarget
 from cascade.tuning.threshold_grid import Cost
 
@@ -243,7 +243,7 @@ def _in_words(target: TuningTarget, held: Outcome) -> str:
     )
 
 
-def tune_fallback(
+def show_few_tasks(
     tree: Cascade, labelled: LabelledScores, target: TuningTarget | None, out: Path | None, *, json: bool
 ) -> None:
     """Choose thresholds, write them, and show them.
@@ -265,7 +265,7 @@ def tune_fallback(
     prices = labelled.prices if target and target.minimised is Cost.LATENCY else None
     with progress() as bar:
         line = bar.add_task("search: percent", total=100)
-        found = fallback(
+        found = tune_few_tasks(
             tree, labelled.scored, target, prices, lambda done: bar.update(line, completed=int(100 * done)), priors
         )
     settled = float(decided(tree, priors).mean())
@@ -280,12 +280,12 @@ def tune_fallback(
         _show(tree, text, target, found, settled)
 
 
-def _as_dict(file: ThresholdsFile, found: Fallback) -> dict[str, Any]:
+def _as_dict(file: ThresholdsFile, found: FewTasksResult) -> dict[str, Any]:
     expected = {name: value for name, value in asdict(found.expected).items() if not isnan(value)}
     return file.model_dump(exclude={"calibration"}) | {"kept_stages": list(found.kept), "expected": expected}
 
 
-def _text(target: TuningTarget | None, found: Fallback) -> str:
+def _text(target: TuningTarget | None, found: FewTasksResult) -> str:
     goal = (
         f"a {target.figure.words} of {target.level:g}" if target else f"the highest {Figure.MACRO_F1_OVER_ROWS.words}"
     )
@@ -295,7 +295,9 @@ def _text(target: TuningTarget | None, found: Fallback) -> str:
     )
 
 
-def _file(tree: Cascade, labelled: LabelledScores, target: TuningTarget | None, found: Fallback) -> ThresholdsFile:
+def _file(
+    tree: Cascade, labelled: LabelledScores, target: TuningTarget | None, found: FewTasksResult
+) -> ThresholdsFile:
     thresholds = by_stage(found.thresholds)
     before = tree.prior_stage
     prior = None
@@ -315,7 +317,7 @@ def _file(tree: Cascade, labelled: LabelledScores, target: TuningTarget | None, 
     )
 
 
-def _show(tree: Cascade, text: str, target: TuningTarget | None, found: Fallback, settled: float) -> None:
+def _show(tree: Cascade, text: str, target: TuningTarget | None, found: FewTasksResult, settled: float) -> None:
     console = results()
     console.print(text)
     console.print()

@@ -41,7 +41,7 @@ class EngineConfig(Frozen):
         "shallower",
         description="When budgets cannot be kept in full: all go less deep, or those that would be late are refused.",
     )
-    price: float = Field(
+    f1_points_per_100ms: float = Field(
         1.0, ge=0, allow_inf_nan=False, description="Points of macro F1 over all rows that 100 ms are worth."
     )
     on_threshold_mismatch: Literal["refuse", "warn"] = Field(

@@ -95,35 +95,37 @@ class Terms:
     """What time is worth, or how much of it there is.
 
     Attributes:
-        price: Points of macro F1 over rows that 100 ms are worth; at least 0.
+        f1_points_per_100ms: Points of macro F1 over rows that 100 ms are worth; at least 0.
         budget_ms: Milliseconds that a request may take, which then decide alone; None for no such limit.
 
     Raises:
         InputError: A value is not allowed.
     """
 
-    price: float
+    f1_points_per_100ms: float
     budget_ms: float | None = None
 
     def __post_init__(self) -> None:
-        if not (isfinite(self.price) and self.price >= 0):
-            msg = f"A price of {self.price}; allowed is any finite number from 0 on, in points of macro F1 for 100 ms."
+        if not (isfinite(self.f1_points_per_100ms) and self.f1_points_per_100ms >= 0):
+            msg = f"A price of {self.f1_points_per_100ms}; allowed is any finite number from 0 on, in points of macro F1 for 100 ms."
             raise InputError(msg)
         if self.budget_ms is not None and not (isfinite(self.budget_ms) and self.budget_ms > 0):
             msg = f"A budget of {self.budget_ms} ms; allowed is any finite number above 0."
             raise InputError(msg)
 
     @classmethod
-    def of(cls, price: float | None, budget_ms: float | None, configured: float) -> Self:
+    def of(cls, f1_points_per_100ms: float | None, budget_ms: float | None, configured: float) -> Self:
         """What a user gave, and what the config says where they gave nothing.
 
         Raises:
             InputError: Both were given, or a value is not allowed.
         """
-        if price is not None and budget_ms is not None:
-            msg = "Give one of --price and --budget: the first weighs time against quality, the second sets a limit."
+        if f1_points_per_100ms is not None and budget_ms is not None:
+            msg = "Give one of --f1-points-per-100ms and --budget: the first weighs time against quality, the second sets a limit."
             raise InputError(msg)
-        return cls(price=configured if price is None else price, budget_ms=budget_ms)
+        return cls(
+            f1_points_per_100ms=configured if f1_points_per_100ms is None else f1_points_per_100ms, budget_ms=budget_ms
+        )
 
     def choose(self, levels: Sequence[Level]) -> Level | None:
         """The depth after which no question pays.
@@ -167,7 +169,7 @@ class Terms:
 
     def _value(self, level: Level) -> float:
         """Points that are left once a depth's time is paid for."""
-        return _POINTS * level.macro_f1_over_rows - self.price * level.elapsed_ms / _PRICED_MS
+        return _POINTS * level.macro_f1_over_rows - self.f1_points_per_100ms * level.elapsed_ms / _PRICED_MS
 
     def _by_leads(self, levels: Sequence[Level], n: int) -> Iterator[int | None]:
         """How many tasks it takes to tell each other depth from the one that is chosen."""
@@ -198,7 +200,7 @@ class Terms:
         """JSON form: which of the two decided, and its value."""
         if self.budget_ms is not None:
             return {"by": "budget", "budget_ms": self.budget_ms}
-        return {"by": "price", "price": self.price}
+        return {"by": "f1_points_per_100ms", "f1_points_per_100ms": self.f1_points_per_100ms}
 
 
 def rows(levels: Sequence[Level]) -> list[dict[str, Any]]:

@@ -117,7 +117,7 @@ _SPREAD = 0.02  # how finely levels are searched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fallback:
+class FewTasksResult:
     """Thresholds without a guarantee.
 
     Attributes:
@@ -135,14 +135,14 @@ class Fallback:
     level: float
 
 
-def fallback(
+def tune_few_tasks(
     cascade: Cascade,
     scored: ScoredTasks,
     target: TuningTarget | None = None,
     prices: Prices | None = None,
     advance: Advance = lambda _: None,
     priors: Array | None = None,
-) -> Fallback:
+) -> FewTasksResult:
     """The best thresholds under a model of labels.
 
     Args:
@@ -178,7 +178,7 @@ def fallback(
     else:
         thresholds, level = _aimed(replay, target, free, advance)
     named = {stage for stage, _ in free}
-    return Fallback(
+    return FewTasksResult(
         thresholds=thresholds,
         kept=tuple(stage.name for stage in cascade.stages if stage.name not in named),
         n_tasks=n_tasks,

@@ -255,7 +255,7 @@ def _parts(
             f"delta {target.delta:g} needs at least {math.ceil(n_needed / (1 - share))}: {searched}{n_needed} must be "
             "tested even if nothing is lost. "
             f"Give more labelled tasks, or a lower {target.figure.words}, or a larger delta; or choose without a "
-            "guarantee by `cascade tune --fallback`."
+            "guarantee by `cascade tune --no-guarantee`."
         )
         raise InputError(msg)
     order = rng.permutation(task_metric.chosen)

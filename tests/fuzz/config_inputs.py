@@ -27,7 +27,7 @@ _CONFIG: dict[str, Any] = {
     "engine": {
         "max_requests": 8,
         "overload": "refuse",
-        "price": 1.5,
+        "f1_points_per_100ms": 1.5,
         "on_threshold_mismatch": "warn",
         "ask_ahead": True,
     },

@@ -81,7 +81,7 @@ class Section:
     charts: tuple[Chart, ...]
 
 
-def write_page(
+def write_report(
     cascade: Cascade, scored: ScoredTasks, tasks: Sequence[Labelled], folder: Path, known: Known | None = None
 ) -> list[Path]:
     """Write the page, and its charts as PNG files where matplotlib is, into a folder, which is made if absent.
@@ -122,17 +122,17 @@ def make_folder(folder: Path) -> None:
         raise unwritable(folder, error, "Name a folder that can be.") from error
 
 
-def page_origin(path: Path) -> Origin | None:
+def report_origin(path: Path) -> Origin | None:
     """What the scores of a page came from; None where it does not say.
 
     Raises:
-        InputError: It is no page that ``write_page`` wrote.
+        InputError: It is no page that ``write_report`` wrote.
     """
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD).decode("utf-8", "replace")
         if _MADE_BY not in head:
-            msg = f"{path}: is no page that `cascade audit --report` wrote."
+            msg = f"{path}: is no page that `cascade audit --html` wrote."
             raise InputError(msg)
         found = re.search(r'<meta name="made-for" content="([^"]*)">', head)
         return MadeForConfig.model_validate_json(unescape(found[1])).origin() if found else None

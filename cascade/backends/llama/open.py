@@ -38,7 +38,7 @@ def open_backend(
     Args:
         config: Its paths are absolute, as ``read_config`` leaves them.
         cascades: Whose questions must fit the model.
-        tunings: Where to look for what ``cascade doctor --tune`` measured; answers do not depend on it.
+        tunings: Where to look for what ``cascade doctor --autotune`` measured; answers do not depend on it.
         models: What ``load_model_set`` made of the config, so that no file is hashed twice; None to load it.
         form: How prompts are written and what the labels are; None for what the config names.
 

@@ -220,7 +220,9 @@ def load_tuning(key: TuningKey, folder: Path | None) -> Tuning | None:
         return None
     except (OSError, ValidationError) as error:
         reason = str(error).partition("\n")[0]
-        log.warning("tuning passed over; measure it again with `cascade doctor --tune`", file=str(path), reason=reason)
+        log.warning(
+            "tuning passed over; measure it again with `cascade doctor --autotune`", file=str(path), reason=reason
+        )
         return None
     if found.key != _key(key):
         log.warning("tuning passed over, it is of another model or machine", file=str(path))
