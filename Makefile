@@ -32,7 +32,7 @@ help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: $(RUN_STAMP) ## Set up, then sort the symbols of this checkout and of Python's json package for two tasks
-	$(BIN)/cascade classify --repo . --task "explain in the error message which config key is wrong and what to do" --from cascade/config.py --top 15
+	$(BIN)/cascade classify --repo . --task "explain in the error message which config key is wrong and what to do" --from cascade/config/schema.py --top 15
 	$(BIN)/cascade classify --repo "$(JSON_PACKAGE)" --task "raise a clear error when a JSON document ends too early" --top 15
 
 test: lint ## Set up, then lint, check types and run the tests
@@ -65,7 +65,7 @@ $(BIN)/pip:
 
 $(RUN_STAMP): pyproject.toml | $(BIN)/pip
 	@echo "Installing into $(VENV). The first time, llama.cpp is compiled, which takes 3 to 6 minutes."
-	$(PIP) --editable .
+	$(PIP) --editable ".[languages]"
 	@touch $@
 
 $(DEV_STAMP): pyproject.toml | $(BIN)/pip
