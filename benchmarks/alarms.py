@@ -24,9 +24,10 @@ from benchmarks.shipped import CASCADES
 from cascade.evaluation.replay import Replay, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
 from cascade.probability import logit, p_yes
+from cascade.profile import Inputs
 from cascade.tree import Cascade
 from cascade.tuning.check import Guarantee, Verdict, check_guarantee
-from cascade.tuning.shift import Inputs, shifts
+from cascade.tuning.shift import inputs_of, shifts
 
 _SHIFTS = (0.25, 0.5, 1.0)
 _DEFICITS = (0.02, 0.05, 0.1)
@@ -56,7 +57,7 @@ def measure(cascade: Cascade, scored: ScoredTasks, n_runs: int, alpha: float) ->
     recall = 1 - float(Replay(cascade, scored).losses(own_thresholds(cascade)).mean())
     found: dict[str, list[bool]] = defaultdict(list)
     for run, then, now in halves(scored, n_runs):
-        inputs = Inputs.of(cascade, then, run)
+        inputs = inputs_of(cascade, then, run)
 
         def is_shifted(new: ScoredTasks, inputs: Inputs = inputs, run: int = run) -> bool:
             return any(shift.is_shifted for shift in shifts(inputs, cascade, new, alpha / 2, run))

@@ -22,9 +22,9 @@ from statistics import median
 from benchmarks.script import run_script
 from cascade.backends.llama.open import open_backend
 from cascade.config.schema import Config, read_config, shipped_config
-from cascade.dataset import Labelled, read_labelled
 from cascade.engine.engine import Engine
 from cascade.errors import InputError
+from cascade.evaluation.dataset import Labelled, read_labelled
 from cascade.tree import Cascade
 
 N_WARM = 10  # tasks from which cost models learn before anything counts

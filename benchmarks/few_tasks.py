@@ -32,11 +32,11 @@ from benchmarks.guarantee import question
 from benchmarks.script import check_scores, count, kept_scores, run_script
 from benchmarks.shipped import CASCADES
 from cascade.cli.output import progress
+from cascade.config.figures import Figure, Metric, Unit, figure_of
 from cascade.errors import InputError
-from cascade.evaluation.metrics import Figure, best_f1_threshold
+from cascade.evaluation.metrics import best_f1_threshold
 from cascade.evaluation.replay import Outcome, Replay, Thresholds, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
-from cascade.evaluation.targets import Metric, Unit, figure_of
 from cascade.probability import p_yes
 from cascade.stages import ANY_TIER, Stage, Target
 from cascade.tree import Cascade

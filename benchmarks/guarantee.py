@@ -19,10 +19,11 @@ import numpy as np
 
 from benchmarks.script import check_scores, count, fraction, kept_scores, run_script
 from benchmarks.shipped import CASCADES
+from cascade.config.figures import Metric, Unit
 from cascade.errors import InputError
 from cascade.evaluation.replay import Replay
 from cascade.evaluation.scored import ScoredTasks
-from cascade.evaluation.targets import Metric, TaskMetric, Unit
+from cascade.evaluation.targets import TaskMetric
 from cascade.stages import ANY_TIER, PriorStage, Question, Source, Stage, Target
 from cascade.tree import Cascade
 from cascade.tuning.search import TuningResult, TuningTarget, tune

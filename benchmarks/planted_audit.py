@@ -25,7 +25,7 @@ from cascade.audit.advice import Act, Advice, where_it_errs
 from cascade.audit.errors import TIER, slices, slices_of
 from cascade.audit.questions import question_rows
 from cascade.audit.rates import rate
-from cascade.dataset import Labelled
+from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.scoring import described
 from cascade.items import Item, Task

@@ -28,7 +28,7 @@ from cascade.backends.base import Probe
 from cascade.backends.llama.native import ContextSize
 from cascade.bench.server_process import HOST, ServerProcess
 from cascade.config.servers import Kind
-from cascade.dataset import asks_files, read_labelled
+from cascade.evaluation.dataset import asks_files, read_labelled
 from cascade.models.model_set import load_model_set
 from cascade.prompt import Node, Segment
 from tests.gguf_files import write_plain

@@ -6,7 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import exp
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cascade.items import Item
+
+Array = NDArray[np.float64]
 
 DEFAULT_PASS_RATE = 0.5
 """Share of yes that is assumed of a stage of which nothing is known."""
@@ -70,3 +75,46 @@ class Profile:
     def pass_rate(self, stage: str) -> float:
         """The share of yes, or ``DEFAULT_PASS_RATE``."""
         return self.pass_rates.get(stage, DEFAULT_PASS_RATE)
+
+
+Statistic = tuple[str, str, str]
+"""What is measured of a task, and the stage and tier that it is about; both empty where it is about all items."""
+
+ITEMS, MATTERS = ("items", "", ""), ("matters", "", "")
+ASKED, MEAN, SPREAD = "asked", "mean", "spread"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """How the scores of a question are spread over rows.
+
+    Attributes:
+        bounds: Log odds that divide the bins, rising; deciles of the rows, each once.
+        shares: Share of the rows in each bin; one more than bounds.
+    """
+
+    bounds: tuple[float, ...]
+    shares: tuple[float, ...]
+
+    def psi(self, log_odds: Array) -> float:
+        """Population stability index of other rows against these, at least 0; half a row more in each bin."""
+        counts = np.bincount(np.searchsorted(self.bounds, log_odds, side="right"), minlength=len(self.shares))
+        now = (counts + 0.5) / (counts.sum() + 0.5 * counts.size)
+        then = np.maximum(self.shares, 1e-4)
+        return float(((now - then) * np.log(now / then)).sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What is kept of the tasks of a tuning.
+
+    Attributes:
+        n_tasks: How many there were.
+        tasks: Statistic -> its values, rising, of up to 256 of them; those that it does not exist for are left
+            out.
+        scores: (stage, tier) -> how its scores are spread.
+    """
+
+    n_tasks: int
+    tasks: Mapping[Statistic, tuple[float, ...]]
+    scores: Mapping[tuple[str, str], Histogram]

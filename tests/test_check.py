@@ -15,23 +15,22 @@ import pytest
 from benchmarks.guarantee import question, simulated, two_stages
 from cascade.cli import main
 from cascade.cli.output import ExitCode
+from cascade.config.figures import Metric, Unit
 from cascade.config.thresholds import InputsConfig, ThresholdsFile, read_thresholds, write_thresholds
 from cascade.errors import ConfigError
 from cascade.evaluation.scored import ScoredTasks
-from cascade.evaluation.targets import Metric, Unit
 from cascade.probability import logit, p_yes
+from cascade.profile import ITEMS, MATTERS
 from cascade.stages import Stage, Target
 from cascade.tree import Cascade
 from cascade.tuning.check import Guarantee, GuaranteeCheck, Verdict, check_guarantee, judged
 from cascade.tuning.risk import tasks_needed as tasks_to_confirm
 from cascade.tuning.shift import (
-    ITEMS,
     LARGE,
-    MATTERS,
     N_KEPT,
     POWER,
-    Inputs,
     ShiftVerdict,
+    inputs_of,
     pairs_needed,
     shifts,
     tasks_needed,
@@ -76,7 +75,7 @@ def test_false_alarms_are_rare() -> None:
     alpha, n_alarms = 0.1, 0
     for seed in range(100):
         both = simulated(seed, 120, 8)
-        inputs = Inputs.of(CASCADE, both.take(np.arange(60)), seed)
+        inputs = inputs_of(CASCADE, both.take(np.arange(60)), seed)
         found = shifts(inputs, CASCADE, both.take(np.arange(60, 120)), alpha, seed)
         n_alarms += any(shift.is_shifted for shift in found)
     assert n_alarms <= 100 * alpha + 2 * np.sqrt(100 * alpha * (1 - alpha))
@@ -97,7 +96,7 @@ def test_enough_tasks_find_a_large_shift() -> None:
 def test_what_no_new_task_has_is_unclear() -> None:
     """A tier that is asked of none: nothing is measured of it, and no zero is made up."""
     plain = simulated(5, 300, 4)
-    inputs = Inputs.of(CASCADE, plain)
+    inputs = inputs_of(CASCADE, plain)
     new = simulated(6, 300, 4)
     new = replace(new, p={**new.p, ("b", ""): np.full(new.tasks.size, np.nan)})
     found = {shift.statistic: shift for shift in shifts(inputs, CASCADE, new, 0.05)}
@@ -111,7 +110,7 @@ def test_what_no_new_task_has_is_unclear() -> None:
 @pytest.mark.parametrize("planted", ["scores", "items", "base rate"])
 def test_a_planted_shift_is_found_and_named(planted: str) -> None:
     """Higher log odds, fewer items, fewer that matter: each is found, and what did not change is not named."""
-    inputs = Inputs.of(CASCADE, simulated(1, 300))
+    inputs = inputs_of(CASCADE, simulated(1, 300))
     new = simulated(2, 150)
     if planted == "scores":
         new = moved(new, 1.0)
@@ -135,7 +134,7 @@ def test_a_planted_shift_is_found_and_named(planted: str) -> None:
 
 def test_trifles_are_no_shift_however_many_tasks() -> None:
     """A little higher log odds on 6,000 tasks: far beyond chance, and too small to be named."""
-    inputs = Inputs.of(CASCADE, simulated(1, 6_000, 4))
+    inputs = inputs_of(CASCADE, simulated(1, 6_000, 4))
     found = {shift.statistic: shift for shift in shifts(inputs, CASCADE, moved(simulated(2, 6_000, 4), 0.3), 0.1)}
     shift = found["mean", "a", ""]
     assert shift.p_value is not None
@@ -159,7 +158,7 @@ def test_what_is_kept_comes_back_from_a_file(tmp_path: Path) -> None:
     scored = replace(
         plain, p={("s", "x"): plain.p["a", ""], ("s", "y"): np.where(is_without, np.nan, plain.p["b", ""])}
     )
-    inputs = Inputs.of(cascade, scored)
+    inputs = inputs_of(cascade, scored)
     assert inputs.n_tasks == 600
     assert len(inputs.tasks[ITEMS]) == N_KEPT
     assert 0 < len(inputs.tasks["mean", "s", "y"]) < N_KEPT

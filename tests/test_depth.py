@@ -17,8 +17,8 @@ from cascade.cli import main
 from cascade.cli.depth import choice_in_words
 from cascade.cli.output import ExitCode
 from cascade.config.profile import read_profile
-from cascade.dataset import Labelled
 from cascade.errors import ConfigError, InputError
+from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.depth import SHARES, Certainty, DepthStudy, Level, Runs, Terms, points_per_ms
 from cascade.evaluation.metrics import macro_f1
 from cascade.evaluation.single_call import label_starts

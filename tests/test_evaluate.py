@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cascade import Engine, Item, ScriptedBackend, Task
-from cascade.dataset import Labelled
+from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.evaluate import Evaluation
 from tests.shipped import CASCADES
 

@@ -21,14 +21,14 @@ from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.cli.score_file import LabelledScores
 from cascade.cli.tune_output import show_few_tasks
+from cascade.config.figures import Metric
 from cascade.config.thresholds import NoGuaranteeConfig, read_thresholds, write_thresholds
-from cascade.dataset import Labelled
 from cascade.errors import ConfigError, InputError
 from cascade.evaluation.calibration import pulled_beta
+from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.metrics import macro_f1
 from cascade.evaluation.replay import Prices, Replay, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
-from cascade.evaluation.targets import Metric
 from cascade.stages import ANY_TIER, Combine, PriorStage, Source, Stage, Target
 from cascade.tree import Cascade
 from cascade.tuning.few_tasks import LEAST_TASKS, LabelReplay, tune_few_tasks

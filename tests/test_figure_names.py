@@ -12,8 +12,8 @@ import pytest
 
 from cascade.cli import main
 from cascade.cli.output import ExitCode
+from cascade.config.figures import Figure
 from cascade.config.thresholds import read_thresholds
-from cascade.evaluation.metrics import Figure
 from tests.shipped import write_shipped
 from tests.test_thresholds import write_data
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from cascade.backends.llama.native import ContextSize
+from cascade.backends.llama.quantize import Quantisation, quantize
 from cascade.backends.llama.timing import time_formats
 from cascade.cli.doctor import Finding
 from cascade.cli.doctor_speed import compared, speed
 from cascade.config.schema import Config, read_config
 from cascade.models.base_model import ModelFormat, find_formats
 from cascade.models.model_set import ModelSet, load_model_set
-from cascade.models.quantize import Quantisation, quantize
 from tests.gguf_files import TOKENS, write_adapter, write_model
 
 CONFIG = """

@@ -15,10 +15,10 @@ import pytest
 from cascade import ClosedError, DecodeError, ModelFileError
 from cascade.backends.llama.batch_rows import Rows, Run
 from cascade.backends.llama.native import ContextSize, NativeModel
+from cascade.backends.llama.quantize import Quantisation, quantize
 from cascade.backends.llama.tokenizer import load_vocabulary
 from cascade.errors import MachineError
 from cascade.machine import memory_left, n_cores, n_threads, need_memory
-from cascade.models.quantize import Quantisation, quantize
 from tests.gguf_files import TOKENS, write_adapter, write_model
 
 SIZE = ContextSize(n_ctx=256, n_seq_max=4, n_batch=32, n_threads=1)

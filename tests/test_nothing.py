@@ -13,8 +13,8 @@ from benchmarks.guarantee import simulated, two_stages
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.cli.tune_output import file_of, show
+from cascade.config.figures import Metric
 from cascade.config.thresholds import read_thresholds, write_thresholds
-from cascade.evaluation.targets import Metric
 from cascade.tuning.search import TuningTarget, tune
 from tests.shipped import write_shipped
 from tests.test_thresholds import ORIGIN

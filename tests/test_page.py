@@ -33,13 +33,14 @@ from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.config.profile import MadeForConfig
 from cascade.config.thresholds import GuaranteeConfig, HeldOutConfig, ThresholdsFile, write_thresholds
-from cascade.dataset import Labelled
 from cascade.errors import InputError, MachineError
+from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.metrics import calibration_error
 from cascade.evaluation.replay import Replay, replay
-from cascade.evaluation.scored import Origin, ScoredTasks
+from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.scoring import described, score_tasks
 from cascade.profile import Prior, Profile
+from cascade.report import Origin
 from cascade.stages import ANY_TIER, Combine, PriorStage, Source, Stage, Target
 from cascade.tree import Cascade
 from tests.browser import NAMES, find_browser, look

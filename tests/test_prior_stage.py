@@ -27,7 +27,7 @@ from cascade import (
 )
 from cascade.cli import main
 from cascade.cli.output import ExitCode
-from cascade.dataset import Labelled
+from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.evaluate import Evaluation
 from cascade.stages import ANY_TIER, PriorStage, Question, Source, Stage, Target
 from tests.shipped import shipped_text

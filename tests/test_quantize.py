@@ -17,6 +17,7 @@ import pytest
 
 from cascade.backends.llama.batch_rows import Rows, Run
 from cascade.backends.llama.native import ContextSize, NativeModel
+from cascade.backends.llama.quantize import Quantisation, quantize, types
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.config.schema import shipped_config
@@ -24,7 +25,6 @@ from cascade.errors import MachineError
 from cascade.models.base_model import check_model, find_formats, matrix_type
 from cascade.models.gguf import read_gguf
 from cascade.models.lora import check_adapter
-from cascade.models.quantize import Quantisation, quantize, types
 from tests.gguf_files import Lora, write_adapter, write_model
 
 SHIPPED = shipped_config().parent / "embedded.gguf"

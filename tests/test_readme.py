@@ -15,7 +15,7 @@ import pytest
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.config.schema import read_config, shipped_config
-from cascade.dataset import read_items, read_labelled
+from cascade.evaluation.dataset import read_items, read_labelled
 from cascade.items import Item
 from cascade.report import Decision, Provenance, Report, Statistics, Status, Step
 

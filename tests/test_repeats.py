@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cascade import Group, Item, Task
 from cascade.cli import main
 from cascade.cli.output import ExitCode
-from cascade.dataset import Labelled
+from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.repeats import contradiction, distinct, fingerprint
 from tests.test_thresholds import write_data
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cascade import InputError
-from cascade.dataset import Format, read_items, read_labelled, read_tasks
+from cascade.evaluation.dataset import Format, read_items, read_labelled, read_tasks
 from tests.shipped import CASCADES
 
 COMMIT: dict[str, Any] = {

@@ -16,8 +16,9 @@ import pytest
 
 from cascade.errors import InputError
 from cascade.evaluation.features import FeatureTable
-from cascade.evaluation.scored import Origin, ScoredTasks
+from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.scoring import load_scores, save_scores, scores_origin
+from cascade.report import Origin
 from tests.shipped import CASCADES
 
 CASCADE = CASCADES["precision"]

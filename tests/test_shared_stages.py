@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.audit.audit import audit
 from cascade.cli.score_file import labelled_tasks
-from cascade.dataset import Labelled
+from cascade.config.figures import Metric
 from cascade.evaluation.calibration import pulled_beta
+from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.depth import DepthStudy, Terms
 from cascade.evaluation.evaluate import Evaluation
 from cascade.evaluation.replay import deciding
 from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.scoring import score_tasks
-from cascade.evaluation.targets import Metric
 from cascade.report import Step
 from cascade.service.systemone import Answer
 from cascade.stages import ANY_TIER, BASE

@@ -15,13 +15,14 @@ from benchmarks.guarantee import measured, simulated, two_stages
 from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.cli import main
 from cascade.cli.output import ExitCode
+from cascade.config.figures import Metric, Unit
 from cascade.config.thresholds import read_thresholds
-from cascade.dataset import Labelled
 from cascade.errors import ConfigError, InputError
+from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.latency import prices_of
 from cascade.evaluation.replay import Prices, Replay
 from cascade.evaluation.scored import ScoredTasks
-from cascade.evaluation.targets import Metric, TaskMetric, Unit
+from cascade.evaluation.targets import TaskMetric
 from cascade.prompt import Limits
 from cascade.stages import ANY_TIER
 from cascade.tuning.search import TuningTarget, tune

@@ -14,20 +14,22 @@ from hypothesis import strategies as st
 from benchmarks.guarantee import question, simulated, two_stages
 from cascade import Cascade, Engine, Item, ScriptedBackend, Task
 from cascade.cli.tune_output import file_of
+from cascade.config.figures import Metric, Unit, figure_of
 from cascade.config.thresholds import InputsConfig, read_thresholds, write_thresholds
-from cascade.dataset import Labelled
 from cascade.errors import InputError
+from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.metrics import auc
 from cascade.evaluation.prior_fit import priors_of, with_prior, with_prior_scores
 from cascade.evaluation.replay import Prices, Replay, known_priors, own_thresholds
-from cascade.evaluation.scored import Origin, ScoredTasks
+from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.scoring import score_tasks
-from cascade.evaluation.targets import Metric, TaskMetric, Unit, figure_of
+from cascade.evaluation.targets import TaskMetric
 from cascade.probability import logit, p_yes
+from cascade.report import Origin
 from cascade.stages import ANY_TIER, LOWER, UPPER, Combine, PriorStage, Source, Stage, Target
 from cascade.tuning.check import Guarantee, check_guarantee
 from cascade.tuning.search import TuningTarget, tune
-from cascade.tuning.shift import Inputs, shifts
+from cascade.tuning.shift import inputs_of, shifts
 from cascade.tuning.threshold_grid import Cost, Objective, ThresholdGrid, free_keys
 
 PRIOR = PriorStage(
@@ -166,7 +168,7 @@ def test_a_prior_that_drifts_is_seen() -> None:
 
     def shifted(new: ScoredTasks) -> set[tuple[str, str, str]]:
         then, now = (with_prior_scores(cascade, tasks, known_priors(cascade, tasks)) for tasks in (by_caller(1), new))
-        inputs = InputsConfig.of(Inputs.of(cascade, then)).inputs()
+        inputs = InputsConfig.of(inputs_of(cascade, then)).inputs()
         return {shift.statistic for shift in shifts(inputs, cascade, now, 0.05) if shift.is_shifted}
 
     plain = by_caller(2)

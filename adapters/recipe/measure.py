@@ -18,8 +18,8 @@ import numpy as np
 from adapters.recipe.tasks import WITHIN_CLASSES
 from cascade.backends.llama.open import open_backend
 from cascade.config.schema import read_config, shipped_config
-from cascade.dataset import Labelled, read_labelled
 from cascade.engine.engine import Engine
+from cascade.evaluation.dataset import Labelled, read_labelled
 from cascade.evaluation.evaluate import Evaluation, Tally
 from cascade.evaluation.metrics import best_f1_threshold, f1
 from cascade.stages import ANY_TIER, BASE

@@ -16,8 +16,8 @@ from cascade.audit.learning_curve import LearningCurve, learning_curves
 from cascade.audit.likeness import Likeness, likenesses
 from cascade.audit.questions import Duplicates, Example, duplicates, question_rows, worst
 from cascade.audit.stage_value import StageValue, stage_values
-from cascade.dataset import Labelled
 from cascade.errors import InputError
+from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.prior_fit import priors_of
 from cascade.evaluation.replay import Replay
 from cascade.evaluation.scored import Key, ScoredTasks

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cascade.audit.rates import Mean, mean
-from cascade.dataset import Labelled
 from cascade.engine.engine import Engine
+from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.stages import Stage
 from cascade.tree import Cascade

@@ -9,7 +9,7 @@ import numpy as np
 
 from cascade.audit.questions import QuestionRows
 from cascade.audit.rates import Bools, Ints, Rate, contrast, rate
-from cascade.dataset import Labelled
+from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.replay import Replay, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
 from cascade.stages import ANY_TIER

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cascade.audit.rates import Array, Bools, Ints
-from cascade.dataset import Labelled
+from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.probability import finite_logit, logit
 from cascade.stages import Question, Stage

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.bench.plots import Draw, Figures, draw_all, prediction
-from cascade.evaluation.metrics import Figure
+from cascade.config.figures import Figure
 
 _WINDOW_MS = 50.0
 

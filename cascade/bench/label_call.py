@@ -14,8 +14,8 @@ import numpy as np
 
 from cascade.backends.llama.open import open_backend
 from cascade.config.schema import Config
-from cascade.dataset import Labelled
 from cascade.engine.engine import Engine
+from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.depth import Level, Tally
 from cascade.evaluation.single_call import one_stage
 from cascade.models.model_set import load_model_set

@@ -20,11 +20,12 @@ from cascade.cli.outputs import ForceOption, check_distinct, refuse_others, repo
 from cascade.cli.score_file import DataOption, FilesArgument, LabelledScores, data_files, labelled_scores
 from cascade.cli.tables import Sheet
 from cascade.cli.tune_output import guarantee_in_words
+from cascade.config.figures import Figure
 from cascade.config.schema import Config, read_config, shipped_config
 from cascade.config.thresholds import ThresholdsFile
 from cascade.engine.engine import Engine, settings_of
 from cascade.errors import InputError
-from cascade.evaluation.metrics import Figure, counted
+from cascade.evaluation.metrics import counted
 from cascade.evaluation.scored import Key
 
 _TASK_WIDTH = 90

@@ -17,10 +17,11 @@ from cascade.bench.plots import prepare, write_plots
 from cascade.bench.workload import WORKLOADS
 from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress, results
 from cascade.cli.tables import Sheet
+from cascade.config.figures import Figure
 from cascade.config.schema import Config, read_config, shipped_config
 from cascade.config.toml import meant
 from cascade.errors import InputError
-from cascade.evaluation.metrics import Figure, counted
+from cascade.evaluation.metrics import counted
 from cascade.machine import n_cores, processor_name
 
 

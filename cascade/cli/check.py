@@ -18,13 +18,13 @@ from cascade.cli.tune_output import guaranteed_of
 from cascade.config.extends import Layers, read_layers
 from cascade.config.schema import Config, config_of, shipped_config
 from cascade.config.thresholds import ThresholdsFile
-from cascade.dataset import Labelled
 from cascade.errors import ConfigError, InputError
+from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.metrics import counted
 from cascade.evaluation.prior_fit import priors_of, with_prior_scores
 from cascade.evaluation.repeats import fingerprint
-from cascade.evaluation.scored import Origin
 from cascade.files import name_of
+from cascade.report import Origin
 from cascade.tuning.check import Guarantee, GuaranteeCheck, Verdict, check_guarantee
 from cascade.tuning.shift import Shift, ShiftVerdict, shifts
 

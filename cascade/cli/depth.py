@@ -24,16 +24,17 @@ from cascade.cli.output import (
 from cascade.cli.outputs import ForceOption, Output, check_distinct, profile_output, refuse_others, refuse_pictures
 from cascade.cli.score_file import DataOption, FilesArgument, data_files, labelled_tasks, origin_of
 from cascade.cli.tables import Sheet
+from cascade.config.figures import Figure
 from cascade.config.profile import MadeForConfig, write_profile
 from cascade.config.schema import Config, read_config, shipped_config
-from cascade.dataset import Labelled
 from cascade.engine.engine import Engine
 from cascade.errors import ConfigError
+from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.depth import DepthStudy, Findings, Level, Terms
-from cascade.evaluation.metrics import QUALITY, Figure, counted
-from cascade.evaluation.scored import Origin
+from cascade.evaluation.metrics import QUALITY, counted
 from cascade.evaluation.single_call import label_starts
 from cascade.files import check_readable
+from cascade.report import Origin
 from cascade.tree import Cascade
 
 

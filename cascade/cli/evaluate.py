@@ -10,11 +10,12 @@ from rich.text import Text
 from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, plain, print_json, progress, results
 from cascade.cli.score_file import DataOption, FilesArgument, data_files, labelled_tasks
 from cascade.cli.tables import Sheet
+from cascade.config.figures import Figure
 from cascade.config.schema import read_config, shipped_config
-from cascade.dataset import Format
 from cascade.engine.engine import Engine
+from cascade.evaluation.dataset import Format
 from cascade.evaluation.evaluate import Evaluation
-from cascade.evaluation.metrics import Figure, counted
+from cascade.evaluation.metrics import counted
 from cascade.files import check_readable
 
 _FIGURES = {

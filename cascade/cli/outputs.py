@@ -14,9 +14,9 @@ from cascade.audit.html.page import PAGE, report_origin
 from cascade.config.profile import read_profile
 from cascade.config.thresholds import read_thresholds
 from cascade.errors import InputError
-from cascade.evaluation.scored import Origin
 from cascade.evaluation.scoring import scores_origin
 from cascade.files import check_folder, check_output, is_folder, is_special, is_there
+from cascade.report import Origin
 
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Replace files that are there already and were made for something else.")

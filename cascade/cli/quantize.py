@@ -23,8 +23,8 @@ def quantize(  # noqa: PLR0913 - the command line's options
     json: JsonOption = False,
 ) -> None:
     """Write a model in another weight format; `cascade doctor` says which is fastest here."""
-    from cascade.models.quantize import Quantisation  # noqa: PLC0415 - loads llama_cpp
-    from cascade.models.quantize import quantize as write  # noqa: PLC0415 - as above
+    from cascade.backends.llama.quantize import Quantisation  # noqa: PLC0415 - loads llama_cpp
+    from cascade.backends.llama.quantize import quantize as write  # noqa: PLC0415 - as above
 
     wanted = Quantisation(
         source=source, target=target, type=form, n_threads=threads, force=force, allow_requantize=requantize

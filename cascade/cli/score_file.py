@@ -13,16 +13,17 @@ from cascade.cli.output import note, progress
 from cascade.cli.outputs import Output
 from cascade.config.lock import questions_at_hand
 from cascade.config.schema import Config, Untuned
-from cascade.dataset import Format, Labelled, read_tasks
 from cascade.engine.engine import Engine
 from cascade.errors import InputError
+from cascade.evaluation.dataset import Format, Labelled, read_tasks
 from cascade.evaluation.latency import prices_of
 from cascade.evaluation.metrics import counted
 from cascade.evaluation.repeats import Distinct, Pair, contradiction, distinct
 from cascade.evaluation.replay import Prices
-from cascade.evaluation.scored import Origin, ScoredTasks
+from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.scoring import data_fingerprint, load_scores, save_scores, score_tasks
 from cascade.files import check_readable, is_file
+from cascade.report import Origin
 from cascade.tree import Cascade
 
 FilesArgument = Annotated[

@@ -20,19 +20,18 @@ from cascade.cli.score_file import (
     with_stages,
 )
 from cascade.cli.tune_output import as_dict, file_of, guarantee, show, show_few_tasks, written
+from cascade.config.figures import GUARANTEED, Figure, Metric, Unit
 from cascade.config.schema import Config, read_untuned, shipped_config
 from cascade.config.stages import PriorStageConfig
 from cascade.config.thresholds import InputsConfig, write_thresholds
 from cascade.errors import InputError
 from cascade.evaluation.calibration import calibrate
-from cascade.evaluation.metrics import Figure
 from cascade.evaluation.prior_fit import priors_of, with_prior_scores
 from cascade.evaluation.repeats import fingerprint
-from cascade.evaluation.targets import GUARANTEED, Metric, Unit
 from cascade.tree import Cascade
 from cascade.tuning.search import TuningResult, TuningTarget
 from cascade.tuning.search import tune as search
-from cascade.tuning.shift import Inputs
+from cascade.tuning.shift import inputs_of
 from cascade.tuning.threshold_grid import Cost, free_keys
 
 
@@ -121,7 +120,7 @@ def _inputs(tree: Cascade, labelled: LabelledScores, tuned: TuningResult) -> Inp
     if tree.prior_stage is not None:
         tree = replace(tree, prior_stage=replace(tree.prior_stage, prior=tuned.prior))
     items = [item for task in labelled.tasks for item in task.items]
-    inputs = Inputs.of(tree, with_prior_scores(tree, labelled.scored, priors_of(tree, items)))
+    inputs = inputs_of(tree, with_prior_scores(tree, labelled.scored, priors_of(tree, items)))
     return InputsConfig.of(inputs, {fingerprint(task) for task in labelled.tasks if task.items})
 
 

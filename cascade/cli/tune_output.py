@@ -14,6 +14,7 @@ from rich.console import Console
 from cascade.cli.output import note, print_json, progress, results
 from cascade.cli.score_file import LabelledScores
 from cascade.cli.tables import Sheet
+from cascade.config.figures import GUARANTEED, Figure, Metric, Unit
 from cascade.config.profile import MadeForConfig, PriorConfig
 from cascade.config.thresholds import (
     CalibrationConfig,
@@ -24,12 +25,12 @@ from cascade.config.thresholds import (
     write_thresholds,
 )
 from cascade.evaluation.calibration import Calibrated
-from cascade.evaluation.metrics import CalibrationMetrics, Figure, counted
+from cascade.evaluation.metrics import CalibrationMetrics, counted
 from cascade.evaluation.prior_fit import priors_of
 from cascade.evaluation.replay import Outcome, own_thresholds
-from cascade.evaluation.scored import Key, Origin
-from cascade.evaluation.targets import GUARANTEED, Metric, Unit
+from cascade.evaluation.scored import Key
 from cascade.probability import Curve
+from cascade.report import Origin
 from cascade.tree import Cascade
 from cascade.tuning.check import Guarantee
 from cascade.tuning.few_tasks import FewTasksResult, decided, tune_few_tasks

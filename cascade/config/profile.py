@@ -8,8 +8,8 @@ from typing import Annotated
 from pydantic import Field
 
 from cascade.config.toml import Frozen, read_model, toml_key, toml_text, write_lines
-from cascade.evaluation.scored import Origin
 from cascade.profile import Prior, Profile
+from cascade.report import Origin
 
 
 class MadeForConfig(Frozen):

@@ -9,14 +9,13 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from cascade.config.figures import GUARANTEED, Figure, Metric, Unit
 from cascade.config.profile import MadeForConfig, PriorConfig
 from cascade.config.toml import Frozen, read_model, toml_key, toml_text, write_lines
 from cascade.errors import ConfigError
-from cascade.evaluation.metrics import Figure
-from cascade.evaluation.targets import GUARANTEED, Metric, Unit
 from cascade.probability import N_KNOTS, Curve
+from cascade.profile import ASKED, ITEMS, MATTERS, MEAN, SPREAD, Histogram, Inputs, Statistic
 from cascade.stages import LOWER, UPPER, PriorStage, Source, Stage
-from cascade.tuning.shift import ASKED, ITEMS, MATTERS, MEAN, SPREAD, Histogram, Inputs, Statistic
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Numbers = tuple[_Number, ...]

@@ -15,18 +15,17 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.audit.rates import t_quantile
 from cascade.budget import Budget
-from cascade.dataset import Labelled
 from cascade.engine.engine import Engine
 from cascade.engine.online_profile import OnlineProfile
 from cascade.errors import InputError
+from cascade.evaluation.dataset import Labelled
+from cascade.evaluation.distributions import binomial_p, t_quantile
 from cascade.evaluation.metrics import accuracy, macro_f1, recall_over_rows
 from cascade.evaluation.profile_fit import Learner
 from cascade.profile import Profile
 from cascade.report import Decision, Statistics
 from cascade.tree import Cascade
-from cascade.tuning.risk import binomial_p
 
 _POINTS = 100  # of F1: from 0 to 100
 _PRICED_MS = 100  # what a price is given for

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.dataset import Labelled
+from cascade.config.figures import Figure
 from cascade.engine.engine import Engine
-from cascade.evaluation.metrics import Figure, auc, auc_per_task, calibration_error, f1, macro_f1, recall_over_rows
+from cascade.evaluation.dataset import Labelled
+from cascade.evaluation.metrics import auc, auc_per_task, calibration_error, f1, macro_f1, recall_over_rows
 from cascade.items import Item
 from cascade.report import Decision, Step
 from cascade.stages import ANY_TIER, Combine, PriorStage, Stage

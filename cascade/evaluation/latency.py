@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from cascade.backends.base import BackendInfo
-from cascade.dataset import Labelled
+from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.replay import Prices
 from cascade.evaluation.scored import Key
 from cascade.prompt import Limits, PromptBuilder

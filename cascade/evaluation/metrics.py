@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cascade.config.figures import Figure
 from cascade.probability import TINY
 
 _LOWEST_THRESHOLD = 1e-6
@@ -28,29 +28,6 @@ def counted(n: int, one: str, many: str = "") -> str:
         many: What others are called; with an s at its end if nothing is said.
     """
     return f"{n:,} {one if n == 1 else many or one + 's'}"
-
-
-class Figure(StrEnum):
-    """The one name of each figure that can be meant over rows or per task: in JSON, files and options, and as words.
-
-    Over rows, the items of all tasks are put together. Per task, it is the mean over tasks of each task's own.
-    """
-
-    RECALL_OVER_ROWS = "recall_over_rows"
-    RECALL_PER_TASK = "recall_per_task"
-    PRECISION_OVER_ROWS = "precision_over_rows"
-    PRECISION_PER_TASK = "precision_per_task"
-    F1_OVER_ROWS = "f1_over_rows"
-    MACRO_F1_OVER_ROWS = "macro_f1_over_rows"
-    MACRO_F1_PER_TASK = "macro_f1_per_task"
-    AUC_OVER_ROWS = "auc_over_rows"
-    AUC_PER_TASK = "auc_per_task"
-
-    @property
-    def words(self) -> str:
-        """The name in text, such as ``macro F1 per task`` or ``recall over all rows``."""
-        words = str(self).replace("over_rows", "over_all_rows").replace("_", " ")
-        return words.replace("f1", "F1").replace("auc", "AUC")
 
 
 QUALITY = {"accuracy": "accuracy"} | {

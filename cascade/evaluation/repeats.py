@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cascade.dataset import Labelled
+from cascade.evaluation.dataset import Labelled
 from cascade.items import Item
 from cascade.prompt import group_text, item_text, one_line, seeds_text
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.config.figures import Metric
 from cascade.engine.online_profile import OnlineProfile
 from cascade.evaluation.scored import Key, ScoredTasks
-from cascade.evaluation.targets import Labels, Metric, TaskMetric
+from cascade.evaluation.targets import Labels, TaskMetric
 from cascade.stages import LOWER, UPPER, Combine, PriorStage, Source, Stage, Target
 from cascade.tree import Cascade
 

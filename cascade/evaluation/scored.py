@@ -17,31 +17,6 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """What scores came from; equal origins mean equal scores.
-
-    Attributes:
-        model: SHA-256 of the base model's file, in hex.
-        adapters: Adapter name -> SHA-256 of its file.
-        data: SHA-256 over the tasks, their items and labels, in hex.
-        questions: SHA-256 over what the cascade asks and how prompts are written, in hex.
-    """
-
-    model: str
-    adapters: Mapping[str, str]
-    data: str
-    questions: str
-
-    def differences(self, other: Origin) -> list[str]:
-        """What is not the same in another one, in words; nothing where the two are equal."""
-        found = ["tasks"] if self.data != other.data else []
-        found += ["model"] if self.model != other.model else []
-        found += ["questions"] if self.questions != other.questions else []
-        names = sorted({*self.adapters, *other.adapters})
-        return found + [f"adapter {name!r}" for name in names if self.adapters.get(name) != other.adapters.get(name)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredTasks:
     """Items of labelled tasks; a row is an item, and all arrays have one entry a row.
 

@@ -21,12 +21,13 @@ from pydantic import Field
 
 from cascade.config.profile import MadeForConfig
 from cascade.config.toml import Frozen
-from cascade.dataset import Labelled
 from cascade.engine.engine import Engine
 from cascade.errors import InputError
+from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.features import KEPT_SHARE, FeatureTable
-from cascade.evaluation.scored import Key, Origin, ScoredTasks
+from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.files import is_there, reason, write_whole
+from cascade.report import Origin
 from cascade.tree import Cascade
 
 _SLICE = "slice_"  # stands before the names of slices in the file

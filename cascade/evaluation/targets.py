@@ -2,70 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from enum import StrEnum
-
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.errors import InputError
-from cascade.evaluation.metrics import Figure
+from cascade.config.figures import Metric, Unit, figure_of
 from cascade.evaluation.scored import ScoredTasks
 from cascade.tree import Cascade
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int8]
 """A label's place in the cascade's labels, for each row."""
-
-
-class Metric(StrEnum):
-    """What is measured on a task, in [0, 1].
-
-    ``recall``: the share of what matters that is kept; a task with nothing to find has none and is left out.
-    ``precision``: the share of what is kept that matters; 1 for a task that keeps nothing.
-    ``macro_f1``: the mean F1 of the labels that a task has, as truth or as answer.
-    """
-
-    RECALL = "recall"
-    PRECISION = "precision"
-    MACRO_F1 = "macro_f1"
-
-
-class Unit(StrEnum):
-    """What the mean is over.
-
-    ``task``: tasks; each counts the same.
-    ``row``: items, those of all tasks together; tasks are still what is drawn and tested.
-    """
-
-    TASK = "task"
-    ROW = "row"
-
-    @property
-    def suffix(self) -> str:
-        """What a figure over it is called behind its measure."""
-        return "per_task" if self is Unit.TASK else "over_rows"
-
-
-def figure_of(metric: Metric, unit: Unit) -> Figure:
-    """The name of a measure over a unit.
-
-    Raises:
-        InputError: A macro F1 is asked of rows.
-    """
-    if metric is Metric.MACRO_F1 and unit is Unit.ROW:
-        msg = "A macro F1 over rows is no mean, so none can be guaranteed. Give --unit task, or macro_f1_per_task."
-        raise InputError(msg)
-    return Figure(f"{metric}_{unit.suffix}")
-
-
-GUARANTEED: Mapping[Figure, tuple[Metric, Unit]] = {
-    figure_of(metric, unit): (metric, unit)
-    for metric in Metric
-    for unit in Unit
-    if (metric, unit) != (Metric.MACRO_F1, Unit.ROW)
-}
-"""What can be guaranteed, and what it is a measure of."""
 
 
 class TaskMetric:

@@ -10,10 +10,10 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.evaluation.metrics import Figure
+from cascade.config.figures import Figure, Metric, Unit, figure_of
 from cascade.evaluation.replay import Replay, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
-from cascade.evaluation.targets import Metric, TaskMetric, Unit, figure_of
+from cascade.evaluation.targets import TaskMetric
 from cascade.tree import Cascade
 from cascade.tuning.risk import betting_p, tasks_needed
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascade.config.figures import Metric
 from cascade.errors import InputError
 from cascade.evaluation.metrics import counted, macro_f1
 from cascade.evaluation.replay import Bools, Outcome, Prices, Replay, Thresholds, known_priors, own_thresholds, parting
 from cascade.evaluation.scored import Key, ScoredTasks
-from cascade.evaluation.targets import Array, Labels, Metric, TaskMetric
+from cascade.evaluation.targets import Array, Labels, TaskMetric
 from cascade.tree import Cascade
 from cascade.tuning.label_model import LabelModel, with_drawn_labels
 from cascade.tuning.pareto import Advance, best_of_each_level

@@ -28,36 +28,6 @@ _HEDGES = np.array([_NORMAL.pdf(_NORMAL.inv_cdf(share)) / share for share in np.
 """What to bet at each, in standard deviations of the sum of the losses to come."""
 
 
-def binomial_p(n_losses: int, n: int, risk: float) -> float:
-    """Exact p-value where every task is a full loss or none: P(Bin(n, risk) <= n_losses), in [0, 1].
-
-    Args:
-        n_losses: Tasks that were lost, 0..n.
-        n: Tasks.
-        risk: The share that is allowed, in (0, 1).
-    """
-    if n_losses >= n:
-        return 1.0
-    ranks = np.arange(1, n_losses + 1)
-    steps = np.log((n - ranks + 1) / ranks) + math.log(risk / (1 - risk))
-    logs = n * math.log1p(-risk) + np.concatenate(([0.0], np.cumsum(steps)))
-    return float(min(1.0, np.exp(logs).sum()))
-
-
-def hoeffding_bentkus_p(mean_loss: float, n: int, risk: float) -> float:
-    """P-value for losses in [0, 1] from their mean alone, in [0, 1].
-
-    Source: Bates, Angelopoulos, Lei, Malik and Jordan (2021), Distribution-free, risk-controlling prediction sets:
-    the smaller of Hoeffding's tail and e times the binomial one is valid.
-    """
-    low = min(mean_loss, risk)
-    divergence = (low * math.log(low / risk) if low else 0.0) + (
-        (1 - low) * math.log((1 - low) / (1 - risk)) if low < 1 else 0.0
-    )
-    bentkus = math.e * binomial_p(math.ceil(n * mean_loss - 1e-9), n, risk)
-    return min(1.0, math.exp(-n * divergence), bentkus)
-
-
 def betting_p(losses: ArrayLike, risk: float, delta: float = 0.05, variance: float | None = None) -> float:
     """P-value for losses in [0, 1] of one vector of thresholds; see ``betting_ps``."""
     return float(betting_ps(np.asarray(losses, dtype=float)[None], risk, delta, variance)[0])

@@ -15,12 +15,13 @@ from typing import NoReturn
 
 import numpy as np
 
+from cascade.config.figures import Figure, Metric, Unit, figure_of
 from cascade.errors import InputError
-from cascade.evaluation.metrics import Figure, counted
+from cascade.evaluation.metrics import counted
 from cascade.evaluation.prior_fit import with_prior
 from cascade.evaluation.replay import Outcome, Prices, Replay, Thresholds, deciding, own_thresholds
 from cascade.evaluation.scored import Key, ScoredTasks
-from cascade.evaluation.targets import Array, Metric, TaskMetric, Unit, figure_of
+from cascade.evaluation.targets import Array, TaskMetric
 from cascade.profile import Prior
 from cascade.stages import LOWER, UPPER
 from cascade.tree import Cascade

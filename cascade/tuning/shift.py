@@ -10,7 +10,7 @@ new.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import NormalDist
@@ -20,15 +20,11 @@ from numpy.typing import NDArray
 
 from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.probability import logit
+from cascade.profile import ASKED, ITEMS, MATTERS, MEAN, SPREAD, Histogram, Inputs, Statistic
 from cascade.tree import Cascade
 from cascade.tuning.risk import holm
 
 Array = NDArray[np.float64]
-Statistic = tuple[str, str, str]
-"""What is measured of a task, and the stage and tier that it is about; both empty where it is about all items."""
-
-ITEMS, MATTERS = ("items", "", ""), ("matters", "", "")
-ASKED, MEAN, SPREAD = "asked", "mean", "spread"
 N_KEPT = 256
 _MOST_NEW = 8 * N_KEPT  # new tasks that are tested; more would find little more beside so many kept ones
 LARGE = 0.71
@@ -43,52 +39,6 @@ _PERMUTATIONS_PER_TEST = 10  # so that the least p-value is a tenth of what Holm
 _AT_ONCE = 4_000_000  # numbers in memory
 _FAR = 30.0  # log odds beyond which nothing is told apart
 _SEED = 20060101
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Histogram:
-    """How the scores of a question are spread over rows.
-
-    Attributes:
-        bounds: Log odds that divide the bins, rising; deciles of the rows, each once.
-        shares: Share of the rows in each bin; one more than bounds.
-    """
-
-    bounds: tuple[float, ...]
-    shares: tuple[float, ...]
-
-    def psi(self, log_odds: Array) -> float:
-        """Population stability index of other rows against these, at least 0; half a row more in each bin."""
-        counts = np.bincount(np.searchsorted(self.bounds, log_odds, side="right"), minlength=len(self.shares))
-        now = (counts + 0.5) / (counts.sum() + 0.5 * counts.size)
-        then = np.maximum(self.shares, 1e-4)
-        return float(((now - then) * np.log(now / then)).sum())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inputs:
-    """What is kept of the tasks of a tuning.
-
-    Attributes:
-        n_tasks: How many there were.
-        tasks: Statistic -> its values, rising, of up to ``N_KEPT`` of them; those that it does not exist for are left
-            out.
-        scores: Question -> how its scores are spread.
-    """
-
-    n_tasks: int
-    tasks: Mapping[Statistic, tuple[float, ...]]
-    scores: Mapping[Key, Histogram]
-
-    @classmethod
-    def of(cls, cascade: Cascade, scored: ScoredTasks, seed: int = _SEED) -> Inputs:
-        """Of scored tasks; the seed decides which are kept."""
-        kept = np.random.default_rng(seed).permutation(scored.n_tasks)[:N_KEPT]
-        found = {}
-        for statistic, values in task_statistics(cascade, scored).items():
-            known = values[kept][~np.isnan(values[kept])]
-            found[statistic] = tuple(np.sort(known).tolist())
-        return cls(n_tasks=scored.n_tasks, tasks=found, scores={key: _histogram(scored, key) for key in scored.p})
 
 
 class ShiftVerdict(StrEnum):
@@ -194,6 +144,16 @@ def task_statistics(cascade: Cascade, scored: ScoredTasks) -> dict[Statistic, Ar
         found[MEAN, *key] = mean
         found[SPREAD, *key] = np.sqrt(_over(by_task(rows, (log_odds - mean[scored.tasks[rows]]) ** 2), n))
     return {statistic: np.round(values, 3) for statistic, values in found.items()}
+
+
+def inputs_of(cascade: Cascade, scored: ScoredTasks, seed: int = _SEED) -> Inputs:
+    """What is kept of scored tasks, for ``shifts`` to compare later ones with; the seed decides which are kept."""
+    kept = np.random.default_rng(seed).permutation(scored.n_tasks)[:N_KEPT]
+    found = {}
+    for statistic, values in task_statistics(cascade, scored).items():
+        known = values[kept][~np.isnan(values[kept])]
+        found[statistic] = tuple(np.sort(known).tolist())
+    return Inputs(n_tasks=scored.n_tasks, tasks=found, scores={key: _histogram(scored, key) for key in scored.p})
 
 
 def shifts(inputs: Inputs, cascade: Cascade, scored: ScoredTasks, alpha: float, seed: int = _SEED) -> list[Shift]:

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.config.figures import Metric
 from cascade.evaluation.replay import Bools, Replay, Thresholds, Walk, deciding, parting
 from cascade.evaluation.scored import Key
-from cascade.evaluation.targets import Array, Labels, Metric, TaskMetric
+from cascade.evaluation.targets import Array, Labels, TaskMetric
 from cascade.stages import LOWER, UPPER, Combine, Stage, Target
 from cascade.tree import Cascade
 

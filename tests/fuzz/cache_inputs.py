@@ -22,8 +22,8 @@ from cascade.backends.llama.tuned_settings import TuningKey, load_tuning, tuning
 from cascade.config.model import ModelConfig
 from cascade.engine.cost_model import CostModel
 from cascade.evaluation.replay import Replay, own_thresholds
-from cascade.evaluation.scored import Origin
 from cascade.evaluation.scoring import load_scores
+from cascade.report import Origin
 from cascade.repository.imports import ImportGraph
 from cascade.repository.messages import Messages
 from cascade.repository.outline import Import, Outline

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
-from cascade.models.quantize import Quantisation, quantize
+from cascade.backends.llama.quantize import Quantisation, quantize
 from tests.fuzz.gguf_damage import damaged_document
 from tests.fuzz.gguf_seeds import KINDS, model
 from tests.fuzz.target import Files, Target

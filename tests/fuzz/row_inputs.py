@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 from cascade.cli.score_file import labelled_tasks
-from cascade.dataset import read_items
+from cascade.evaluation.dataset import read_items
 from cascade.evaluation.scoring import data_fingerprint, described
 from tests.fuzz.answers import check_answers
 from tests.fuzz.damage import damaged_bytes, damaged_tree

@@ -6,7 +6,8 @@ import numpy as np
 
 from cascade.audit.html.chart import Axis, Bars, Cells, Chart, Table
 from cascade.audit.html.subject import Subject
-from cascade.evaluation.metrics import Figure, accuracy, macro_f1
+from cascade.config.figures import Figure
+from cascade.evaluation.metrics import accuracy, macro_f1
 
 
 def confusion(subject: Subject) -> Chart:

@@ -9,8 +9,9 @@ import numpy as np
 
 from cascade.audit.html.chart import Axis, Chart, Dots, Line, Mark, Table, Tone
 from cascade.audit.html.subject import Subject
+from cascade.config.figures import Figure
 from cascade.engine.online_profile import OnlineProfile
-from cascade.evaluation.metrics import QUALITY, Figure, macro_f1
+from cascade.evaluation.metrics import QUALITY, macro_f1
 from cascade.evaluation.replay import Array, replay
 
 _SHARES = np.linspace(0, 1, 21)

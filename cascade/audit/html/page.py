@@ -32,12 +32,14 @@ from cascade.audit.html.reliability import Reliability, reliabilities
 from cascade.audit.html.subject import Subject
 from cascade.audit.html.svg import svg
 from cascade.audit.questions import question_name
+from cascade.config.figures import Figure
 from cascade.config.profile import MadeForConfig
-from cascade.dataset import Labelled
 from cascade.errors import InputError
-from cascade.evaluation.metrics import Figure, auc_per_task, macro_f1
-from cascade.evaluation.scored import Origin, ScoredTasks
+from cascade.evaluation.dataset import Labelled
+from cascade.evaluation.metrics import auc_per_task, macro_f1
+from cascade.evaluation.scored import ScoredTasks
 from cascade.files import unwritable, write_whole
+from cascade.report import Origin
 from cascade.tree import Cascade
 
 PAGE = "index.html"

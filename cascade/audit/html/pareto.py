@@ -8,9 +8,9 @@ import numpy as np
 
 from cascade.audit.html.chart import Axis, Chart, Dots, Line, Mark, Table, Tone
 from cascade.audit.html.subject import Subject
-from cascade.evaluation.metrics import Figure
+from cascade.config.figures import Figure, Metric
 from cascade.evaluation.replay import Outcome, deciding, own_thresholds
-from cascade.evaluation.targets import Metric, TaskMetric
+from cascade.evaluation.targets import TaskMetric
 from cascade.tuning.pareto import best_of_each_level
 from cascade.tuning.threshold_grid import Cost, Objective, ThresholdGrid, free_keys, safest
 

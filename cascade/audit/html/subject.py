@@ -9,8 +9,8 @@ from typing import Self
 import numpy as np
 
 from cascade.audit.questions import QuestionRows, question_rows
-from cascade.dataset import Labelled
 from cascade.errors import InputError
+from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.metrics import counted
 from cascade.evaluation.prior_fit import priors_of
 from cascade.evaluation.replay import Bools, Replay, Replayed, replay

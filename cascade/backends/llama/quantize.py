@@ -136,7 +136,7 @@ def _check_source(wanted: Quantisation) -> int:
 def _run(wanted: Quantisation, number: int, part: Path, tell: Tell) -> None:
     """Let a process of its own write the file; whatever happens here, it does not outlive this."""
     # -P: a folder named cascade where the command is called must not stand in for this package.
-    command = [sys.executable, "-P", "-m", "cascade.models.quantize_worker", str(wanted.source), str(part)]
+    command = [sys.executable, "-P", "-m", "cascade.backends.llama.quantize_worker", str(wanted.source), str(part)]
     command += [str(number), str(n_threads(wanted.n_threads)), str(int(wanted.allow_requantize))]
     command += [file_hash(wanted.source)]
     with (
