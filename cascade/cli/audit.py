@@ -42,7 +42,7 @@ def audit(  # noqa: PLR0913 - the command line's options
     worst: Annotated[int, typer.Option(min=0, help="Examples of confident and wrong answers, for each question.")] = 5,
     seed: Annotated[int, typer.Option(help="Of sub-samples and resamples.")] = 0,
     scores: Annotated[Path | None, typer.Option(help="Keep scores in this .npz file, and use those it has.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Folder for a page to look at, index.html.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Folder for an HTML report, index.html.")] = None,
     force: ForceOption = False,
     thresholds: ThresholdsOption = None,
     config: ConfigOption = None,
@@ -53,7 +53,7 @@ def audit(  # noqa: PLR0913 - the command line's options
         msg = f"--within {within:g} was given; it must lie between 0 and 0.5. Give one such as 0.02."
         raise InputError(msg)
     read = read_config(config or shipped_config(), {cascade: thresholds})
-    cache, page = scores_output(scores, force=force), report_output(report, force=force)
+    cache, page = scores_output(scores, force=force), report_output(html, force=force)
     paths = data_files(files, data)
     check_distinct([cache, page], paths)
     labelled = labelled_scores(read, cascade, paths, cache, refuse=refuse_others(page), may_contradict=True)
@@ -61,11 +61,11 @@ def audit(  # noqa: PLR0913 - the command line's options
     with progress() as bar:
         line = bar.add_task("sub-samples", total=n_audits())
         found = audit_scores(labelled.cascade, labelled.scored, labelled.tasks, terms, lambda: bar.advance(line))
-    if report is not None:
+    if html is not None:
         known = _known(read, labelled, found)
         with progress() as bar:
             bar.add_task("page", total=None)
-            paths = write_report(labelled.cascade, labelled.scored, labelled.tasks, report, known)
+            paths = write_report(labelled.cascade, labelled.scored, labelled.tasks, html, known)
         for path in paths:
             note(f"wrote {path}")
     if json:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from cascade.config.toml import Frozen, read_model, toml_key, toml_text, write_lines
+from cascade.config.toml import Frozen, read_model, write_toml
 from cascade.profile import Prior, Profile
 from cascade.report import Origin
 
@@ -23,12 +23,6 @@ class MadeForConfig(Frozen):
     def origin(self) -> Origin:
         """The pure form."""
         return Origin(**self.model_dump())
-
-    def lines(self) -> list[str]:
-        """As TOML."""
-        lines = [f"{name} = {toml_text(getattr(self, name))}" for name in ("model", "data", "questions")]
-        adapters = [f"{toml_key(name)} = {toml_text(sha)}" for name, sha in self.adapters.items()]
-        return ["", "[made_for]", *lines, "", "[made_for.adapters]", *adapters]
 
 
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -84,13 +78,16 @@ def write_profile(profile: Profile, path: Path, source: str, made_for: MadeForCo
     Raises:
         MachineError: The file cannot be written.
     """
-    lines = [f"# {source}", "", "[pass_rates]"]
-    lines += [f"{toml_key(stage)} = {rate:.4f}" for stage, rate in profile.pass_rates.items()]
-    for stage, label_shares in profile.label_shares.items():
-        lines += ["", f"[label_shares.{toml_key(stage)}]"]
-        lines += [f"{toml_key(label)} = {share:.4f}" for label, share in label_shares.items()]
+    tables: dict[str, Any] = {
+        "pass_rates": {stage: round(rate, 4) for stage, rate in profile.pass_rates.items()},
+        "label_shares": {
+            stage: {label: round(share, 4) for label, share in shares.items()}
+            for stage, shares in profile.label_shares.items()
+        },
+    }
     if profile.prior is not None:
-        lines += ["", "[prior]", f"bias = {profile.prior.bias:.4f}", "", "[prior.weights]"]
-        lines += [f"{toml_key(fact)} = {weight:.4f}" for fact, weight in sorted(profile.prior.weights.items())]
-    lines += made_for.lines() if made_for is not None else []
-    write_lines(lines, path)
+        weights = {feature: round(weight, 4) for feature, weight in sorted(profile.prior.weights.items())}
+        tables["prior"] = {"bias": round(profile.prior.bias, 4), "weights": weights}
+    if made_for is not None:
+        tables["made_for"] = made_for.model_dump()
+    write_toml(tables, path, source)

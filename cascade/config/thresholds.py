@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
 from cascade.config.figures import GUARANTEED, Figure, Metric, Unit
 from cascade.config.profile import MadeForConfig, PriorConfig
-from cascade.config.toml import Frozen, read_model, toml_key, toml_text, write_lines
+from cascade.config.toml import Frozen, read_model, write_toml
 from cascade.errors import ConfigError
 from cascade.probability import N_KNOTS, Curve
 from cascade.profile import ASKED, ITEMS, MATTERS, MEAN, SPREAD, Histogram, Inputs, Statistic
@@ -89,21 +89,25 @@ class InputsConfig(Frozen):
                 scores[stage, tier] = Histogram(bounds=question.bounds, shares=question.shares)
         return Inputs(n_tasks=self.tasks, tasks=tasks, scores=scores)
 
-    def lines(self) -> list[str]:
-        """As TOML."""
-        found = ["", "[inputs]", f"tasks = {self.tasks}"]
-        found += [f"{name} = {_array(getattr(self, name))}" for name in ("items", "matters")]
-        names = ", ".join(f'"{name}"' for name in self.fingerprints)
-        found += [f"fingerprints = [{names}]"] if names else []
-        for stage, by_tier in self.questions.items():
-            for tier, question in by_tier.items():
-                found += ["", f"[inputs.questions.{toml_key(stage)}.{toml_key(tier)}]"]
-                found += [f"{name} = {_array(values)}" for name, values in question if values]
-        return found
+    def table(self) -> dict[str, Any]:
+        """As TOML holds it: figures of six digits, and what is empty left out."""
+        return {
+            "tasks": self.tasks,
+            "items": _short(self.items),
+            "matters": _short(self.matters),
+            "fingerprints": list(self.fingerprints) or None,
+            "questions": {
+                stage: {
+                    tier: {name: _short(values) for name, values in question if values}
+                    for tier, question in by_tier.items()
+                }
+                for stage, by_tier in self.questions.items()
+            },
+        }
 
 
-def _array(values: tuple[float, ...]) -> str:
-    return f"[{', '.join(f'{value:.6g}' for value in values)}]"
+def _short(values: tuple[float, ...]) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]
 
 
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -299,31 +303,12 @@ def write_thresholds(file: ThresholdsFile, path: Path, source: str) -> None:
     Raises:
         MachineError: The file cannot be written.
     """
-    lines = [f"# {source}"]
     tables = file.model_dump()
-    for name in ("guarantee", "no_guarantee", "held_out"):
-        if tables[name] is not None:
-            lines += ["", f"[{name}]", *_entries(tables[name])]
-    lines += file.made_for.lines()
-    for stage, by_tier in file.thresholds.items():
-        lines += ["", f"[thresholds.{toml_key(stage)}]"]
-        lines += [f"{toml_key(tier)} = {threshold!r}" for tier, threshold in by_tier.items()]
     if file.prior is not None:
-        lines += ["", "[prior]", f"bias = {file.prior.bias!r}", "", "[prior.weights]"]
-        lines += [f"{toml_key(fact)} = {weight!r}" for fact, weight in sorted(file.prior.weights.items())]
-    for stage, curves in file.calibration.items():
-        for tier, curve in curves.items():
-            lines += ["", f"[calibration.{toml_key(stage)}.{toml_key(tier)}]", f"kind = {_value(curve.kind)}"]
-            lines += [f"values = [{', '.join(f'{value:.6f}' for value in curve.values)}]"]
-    lines += file.inputs.lines() if file.inputs is not None else []
-    write_lines(lines, path)
-
-
-def _entries(table: Mapping[str, str | float | None]) -> Iterator[str]:
-    for key, value in table.items():
-        if value is not None:
-            yield f"{key} = {_value(value)}"
-
-
-def _value(value: str | float) -> str:
-    return toml_text(value) if isinstance(value, str) else repr(value)
+        tables["prior"]["weights"] = dict(sorted(file.prior.weights.items()))
+    for curves in tables["calibration"].values():
+        for curve in curves.values():
+            curve["values"] = [round(value, 6) for value in curve["values"]]
+    if file.inputs is not None:
+        tables["inputs"] = file.inputs.table()
+    write_toml(tables, path, source)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import tomlkit
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -221,31 +222,31 @@ def read_model(kind: type[_Table], path: Path, remedy: str) -> _Table:
         raise ConfigError(msg) from error
 
 
-def write_lines(lines: Iterable[str], path: Path) -> None:
-    """Write the lines of a file, whole or not at all.
+def write_toml(tables: Mapping[str, Any], path: Path, source: str) -> None:
+    """Write tables as a TOML file, whole or not at all; what is None is left out.
+
+    Args:
+        tables: Key -> value or table, in the order in which they are written.
+        path: Where.
+        source: What they come from, in one line; a comment at the top.
 
     Raises:
-        MachineError: It cannot be written.
+        MachineError: The file cannot be written.
     """
+    document = tomlkit.document()
+    document.add(tomlkit.comment(source))
+    document.add(tomlkit.nl())
+    document.update(_without_none(tables))
     try:
-        text = ("\n".join(lines) + "\n").encode()
+        text = tomlkit.dumps(document).encode()
     except UnicodeEncodeError as error:  # a lone surrogate, which JSON can hold and UTF-8 cannot
         raise unwritable(path, error, "Name questions, tiers and adapters in UTF-8.") from error
     write_whole(path, text)
 
 
-def toml_key(name: str) -> str:
-    """A TOML key: as it is, or quoted as TOML's basic strings are."""
-    is_bare = name and all(char.isascii() and (char.isalnum() or char in "_-") for char in name)
-    return name if is_bare else toml_text(name)
-
-
-def toml_text(text: str) -> str:
-    """A TOML string, which holds any text but lone surrogates; those stay, for a file to be refused with them."""
-    return '"' + "".join(map(_escaped, text)) + '"'
-
-
-def _escaped(char: str) -> str:
-    if char in '"\\':
-        return f"\\{char}"
-    return char if char.isprintable() or "\ud800" <= char <= "\udfff" else f"\\U{ord(char):08x}"
+def _without_none(tables: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in tables.items()
+        if value is not None
+    }
