@@ -4,8 +4,8 @@
     python -m benchmarks.alarms --scores scores.npz --cascade precision
 
 ``--scores`` takes a file that ``cascade tune --scores`` wrote. Each run deals its tasks into two halves, so that both
-come from one source, and takes the mean recall of all of them for what was guaranteed, so that it is just kept. In every
-fifth run the same halves are also checked with a shift or a broken guarantee planted in the second one.
+come from one source, and takes the mean recall of all of them for what was guaranteed, so that it is just kept. In
+every fifth run the same halves are also checked with a shift or a broken guarantee planted in the second one.
 """
 
 from __future__ import annotations

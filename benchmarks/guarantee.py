@@ -125,8 +125,8 @@ def metric(cascade: Cascade, population: ScoredTasks, draw: Draw, target: Tuning
     missed, above = np.mean(np.array(found) < target.level), np.mean(found) - target.level
     return (
         f"{n_draws} samples, {n_draws - len(found)} refused; {target.figure.words} {target.level:g} at delta "
-        f"{target.delta:g}: missed in {missed:.3f}, mean above it by {above:.3f}; {np.median(calls):.3f} calls per item; "
-        f"calls joint over per stage {np.median(ratios) if ratios else float('nan'):.3f}"
+        f"{target.delta:g}: missed in {missed:.3f}, mean above it by {above:.3f}; {np.median(calls):.3f} calls per "
+        f"item; calls joint over per stage {np.median(ratios) if ratios else float('nan'):.3f}"
     )
 
 

@@ -177,7 +177,7 @@ class SimulatedBackend:
         return is_whole
 
     def _calls(self, wave: Wave, missing: Sequence[Node]) -> Iterator[_Call]:
-        """First what is missing in calls of at most ``n_batch`` tokens, then the questions in calls of ``n_batch_questions``."""
+        """First what is missing in calls of at most ``n_batch`` tokens, then questions by ``n_batch_questions``."""
         sizes = self._info.sizes
         swap = bool(missing) and self._active != BASE
         for part in _parts([len(node.tokens) for node in missing], sizes.n_batch):

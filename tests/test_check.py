@@ -292,7 +292,7 @@ def test_the_table_of_a_check_fits_80_columns(tuned: Path) -> None:
 
 
 def test_few_tasks_are_said_to_be_few(tuned: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One task: neither the guarantee nor the inputs are judged, and the numbers that it takes are named; exit code 0."""
+    """One task: neither the guarantee nor the inputs are judged, and the numbers needed are named; exit code 0."""
     command = [*new_tasks(tuned, 1), "--scores", str(tuned.parent / "new.npz")]
     assert main([*command, "--json"]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)

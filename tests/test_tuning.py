@@ -251,7 +251,7 @@ def test_tuning_measures_what_the_time_allows(tmp_path: Path, seconds: float, *,
 
 
 def test_doctor_tune_is_found_by_doctor_and_engine(tmp_path: Path) -> None:
-    """``doctor --autotune`` keeps its result in the user's cache folder, and ``doctor`` shows it; JSON has all of it."""
+    """``doctor --autotune`` keeps its result in the user's cache folder, ``doctor`` shows it; JSON has all of it."""
     config = read_config(shipped_config())
     models = load_model_set(config)
     command = [sys.executable, "-m", "cascade.cli", "doctor", "--autotune", "--seconds", "1", "--json"]

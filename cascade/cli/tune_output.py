@@ -356,8 +356,8 @@ def _show(tree: Cascade, text: str, target: TuningTarget | None, found: FewTasks
 def guarantee_in_words(guarantee: GuaranteeConfig) -> str:
     """What thresholds guarantee, of what tasks, and how sure that is."""
     return (
-        f"Guaranteed of these thresholds: {guaranteed_of(guarantee)}, on tasks like those they were tuned on, wrong with a "
-        f"chance of at most {guarantee.delta:g}; tested on {counted(guarantee.tasks, 'task')} held out "
+        f"Guaranteed of these thresholds: {guaranteed_of(guarantee)}, on tasks like those they were tuned on, wrong "
+        f"with a chance of at most {guarantee.delta:g}; tested on {counted(guarantee.tasks, 'task')} held out "
         f"(p-value {guarantee.p_value:.2g})."
     )
 

@@ -74,8 +74,8 @@ def check_locks(config: Config, cascades: Mapping[str, Cascade], provenance: Pro
             msg = (
                 f"cascade.{name}.thresholds: {', '.join(differs)} is not what these thresholds were tuned with, so "
                 "they guarantee nothing. Tune again with `cascade tune --out`, leave the key away "
-                '(`thresholds = ""` where the config extends another that has it), or set `on_threshold_mismatch = "warn"` under '
-                "[engine]."
+                '(`thresholds = ""` where the config extends another that has it), or set '
+                '`on_threshold_mismatch = "warn"` under [engine].'
             )
             raise ConfigError(msg)
 

@@ -106,7 +106,7 @@ class Terms:
 
     def __post_init__(self) -> None:
         if not (isfinite(self.f1_points_per_100ms) and self.f1_points_per_100ms >= 0):
-            msg = f"A price of {self.f1_points_per_100ms}; allowed is any finite number from 0 on, in points of macro F1 for 100 ms."
+            msg = f"f1_points_per_100ms of {self.f1_points_per_100ms}; allowed is any finite number from 0 on."
             raise InputError(msg)
         if self.budget_ms is not None and not (isfinite(self.budget_ms) and self.budget_ms > 0):
             msg = f"A budget of {self.budget_ms} ms; allowed is any finite number above 0."
@@ -120,7 +120,10 @@ class Terms:
             InputError: Both were given, or a value is not allowed.
         """
         if f1_points_per_100ms is not None and budget_ms is not None:
-            msg = "Give one of --f1-points-per-100ms and --budget: the first weighs time against quality, the second sets a limit."
+            msg = (
+                "Give one of --f1-points-per-100ms and --budget: the first weighs time against quality, the second sets a "
+                "limit."
+            )
             raise InputError(msg)
         return cls(
             f1_points_per_100ms=configured if f1_points_per_100ms is None else f1_points_per_100ms, budget_ms=budget_ms

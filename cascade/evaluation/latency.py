@@ -20,8 +20,8 @@ def prices_of(cascade: Cascade, tasks: Sequence[Labelled], info: BackendInfo, li
     """The marginal price of reading an item and of asking it each question, in milliseconds.
 
     A token costs its own time and its share of a full call; a question also has a row of logits. The base model reads
-    an item once for all questions of its prefix adapter; an adapter that computes items by itself reads them once more. What
-    does not depend on an item's way is left out: the task's own tokens, groups, and attaching adapters.
+    an item once for all questions of its prefix adapter; an adapter that computes items by itself reads them once more.
+    What does not depend on an item's way is left out: the task's own tokens, groups, and attaching adapters.
 
     Args:
         cascade: Its questions.

@@ -235,8 +235,8 @@ def _aimed(replay: Replay, target: TuningTarget, free: list[Key], advance: Advan
         prior = cascade.prior_stage
         beside = f" beside the prior stage {prior.name!r}, which is kept as it is" if prior is not None else ""
         msg = (
-            f"No thresholds that keep anything are expected to reach a {target.figure.words} of {target.level:g}{beside}; "
-            f"the highest is {levels[0]:.3g}. Give a lower {target.figure.words}, or better questions"
+            f"No thresholds that keep anything are expected to reach a {target.figure.words} of {target.level:g}"
+            f"{beside}; the highest is {levels[0]:.3g}. Give a lower {target.figure.words}, or better questions"
             f"{', or take the prior stage away' if beside else ''}."
         )
         raise InputError(msg)
