@@ -10,8 +10,8 @@ them in four ways, and runs the cascade on all others. ``--within`` draws the ta
 on the rest of it, each value in turn.
 
 The ways: ``tune_few_tasks`` is ``cascade tune --no-guarantee --target macro_f1``; ``per_stage`` gives each question the
-threshold of its own best F1, on rows whose true answer is known; ``joint`` is the same search on the labels as they are;
-``reachable`` is that on all tasks at once, those that are judged included: what more could hardly give.
+threshold of its own best F1, on rows whose true answer is known; ``joint`` is the same search on the labels as they
+are; ``reachable`` is that on all tasks at once, those that are judged included: what more could hardly give.
 
 ``--target`` shows instead what became of a recall or a precision that ``tune_few_tasks`` aimed for.
 """

@@ -121,8 +121,8 @@ class Terms:
         """
         if f1_points_per_100ms is not None and budget_ms is not None:
             msg = (
-                "Give one of --f1-points-per-100ms and --budget: the first weighs time against quality, the second sets a "
-                "limit."
+                "Give one of --f1-points-per-100ms and --budget: the first weighs time against quality, the second "
+                "sets a limit."
             )
             raise InputError(msg)
         return cls(

@@ -1,9 +1,9 @@
 """Thresholds of a whole cascade at once, the cheapest that carry a guarantee. Pure numpy.
 
 On some of the tasks a path is laid: the cheapest thresholds for each level of what is guaranteed, from the safest on.
-On the others the path is tested from its safe end; the last vector that passes is chosen. The path was laid before those
-were looked at, and its order is fixed, so the guarantee holds whatever the search did. A single threshold needs no
-search: its values, in their order, are the path, and all tasks can test it.
+On the others the path is tested from its safe end; the last vector that passes is chosen. The path was laid before
+those were looked at, and its order is fixed, so the guarantee holds whatever the search did. A single threshold needs
+no search: its values, in their order, are the path, and all tasks can test it.
 """
 
 from __future__ import annotations
@@ -252,9 +252,9 @@ def _parts(
         told = "something to find" if target.metric is Metric.RECALL else "items"
         searched = f"a share of {share:.2g} of them is searched, and " if share else ""
         msg = (
-            f"{counted(task_metric.n_tasks, 'task has', 'tasks have')} {told}; a {target.figure.words} of {target.level:g} "
-            f"at delta {target.delta:g} needs at least {math.ceil(n_needed / (1 - share))}: {searched}{n_needed} must be "
-            "tested even if nothing is lost. "
+            f"{counted(task_metric.n_tasks, 'task has', 'tasks have')} {told}; a {target.figure.words} of "
+            f"{target.level:g} at delta {target.delta:g} needs at least {math.ceil(n_needed / (1 - share))}: {searched}"
+            f"{n_needed} must be tested even if nothing is lost. "
             f"Give more labelled tasks, or a lower {target.figure.words}, or a larger delta; or choose without a "
             "guarantee by `cascade tune --no-guarantee`."
         )
@@ -293,7 +293,8 @@ def _laid(
     if values[0] < target.level:
         msg = (
             f"No thresholds reach a {target.figure.words} of {target.level:g}: the best on "
-            f"{counted(here.n_tasks, 'task')} that could be searched is {values[0]:.3f}. Give a lower {target.figure.words}, or better questions."
+            f"{counted(here.n_tasks, 'task')} that could be searched is {values[0]:.3f}. Give a lower "
+            f"{target.figure.words}, or better questions."
         )
         raise InputError(msg)
     path = [threshold_grid.at(place) for place in places]

@@ -1,8 +1,8 @@
 """A backend in virtual time whose answers tell what was in its cache, and which fails in every way a backend may.
 
-It keeps a number for every prompt node and prefix adapter, made of the number of the node above, the node's tokens and
-the adapter that computes it, as llama.cpp keeps KV. An answer is made of the number of its item: whatever is kept under a
-wrong node or prefix adapter, or read from one, shows in it.
+It keeps a number for every prompt node and prefix adapter, made of the number of the node above, the node's tokens
+and the adapter that computes it, as llama.cpp keeps KV. An answer is made of the number of its item: whatever is
+kept under a wrong node or prefix adapter, or read from one, shows in it.
 """
 
 from __future__ import annotations
