@@ -40,7 +40,7 @@ test: lint ## Set up, then lint, check types and run the tests
 
 test-servers: $(DEV_STAMP) ## Build llama-server, which takes minutes the first time, and test against it
 	program="$$($(BIN)/python -m benchmarks.build_llama_server)" && \
-		CASCADE_LLAMA_SERVER="$$program" $(BIN)/python -m pytest tests/servers
+		CASCADE_LLAMA_SERVER="$$program" $(BIN)/python -m pytest tests/backends/servers
 
 fuzz: $(DEV_STAMP) ## Fuzz all that is read with 100,000 inputs, and the engine with 1,010,000 requests, for about an hour
 	$(BIN)/python -m tests.fuzz.inputs

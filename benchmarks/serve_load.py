@@ -35,8 +35,8 @@ from benchmarks.script import count, run_script
 from cascade import Engine
 from cascade.cli.output import progress
 from cascade.report import Step
-from tests.requests import files, symbols
-from tests.service import body_of
+from tests.helpers.requests import files, symbols
+from tests.helpers.service import body_of
 
 EXPECTED = frozenset({200, 429, 503})
 TOLERANCE = 0.01  # between p(yes) in a shared wave and alone

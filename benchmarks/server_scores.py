@@ -31,10 +31,10 @@ from cascade.config.servers import Kind
 from cascade.evaluation.dataset import asks_files, read_labelled
 from cascade.models.model_set import load_model_set
 from cascade.prompt import Node, Segment
-from tests.gguf_files import write_plain
-from tests.requests import files, symbols
-from tests.rig import Rig
-from tests.servers.python_server import python_server
+from tests.helpers.gguf_files import write_plain
+from tests.helpers.python_server import python_server
+from tests.helpers.requests import files, symbols
+from tests.helpers.rig import Rig
 
 TARGET = 0.01
 PLAIN = ("relevant", "primary")

@@ -12,7 +12,7 @@ from cascade import Item, Task
 from cascade.backends.costs import Work
 from cascade.prompt import PromptBuilder
 from cascade.tree import Cascade
-from tests.requests import files, symbols
+from tests.helpers.requests import files, symbols
 
 PHASE = 50
 """Requests that arrive under one load."""

@@ -29,7 +29,7 @@ from cascade import Engine, Item, Task
 from cascade.backends.llama.backend import LlamaBackend
 from cascade.backends.llama.open import open_backend
 from cascade.backends.scripted import ScriptedBackend
-from tests.requests import files, symbols
+from tests.helpers.requests import files, symbols
 
 AT_ONCE = 8
 CANCELLED = 0.05  # share of requests that their callers give up

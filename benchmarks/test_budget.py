@@ -12,7 +12,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from cascade import Engine
-from tests.requests import symbols
+from tests.helpers.requests import symbols
 
 AN_HOUR_MS = 3_600_000.0
 

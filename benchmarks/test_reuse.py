@@ -12,7 +12,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from cascade import Engine, Item, Task
-from tests.requests import symbols
+from tests.helpers.requests import symbols
 
 N_ITEMS = 100
 

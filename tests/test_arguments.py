@@ -34,9 +34,9 @@ from cascade import (
 from cascade.engine.admission import Rules
 from cascade.engine.engine import EngineSettings
 from cascade.prompt import item_text
-from tests.asyncs import run
-from tests.requests import plain_items
-from tests.shipped import CASCADES
+from tests.helpers.asyncs import run
+from tests.helpers.requests import plain_items
+from tests.helpers.shipped import CASCADES
 
 PRECISION = {"precision": CASCADES["precision"]}
 HUGE = 10**400

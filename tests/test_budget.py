@@ -36,8 +36,8 @@ from cascade.engine.request import Request
 from cascade.profile import Prior, Profile
 from cascade.stages import Target
 from cascade.tree import Cascade
-from tests.requests import files, plain_items
-from tests.shipped import CASCADES, shipped_text
+from tests.helpers.requests import files, plain_items
+from tests.helpers.shipped import CASCADES, shipped_text
 
 PRECISION, SCOPE = CASCADES["precision"], CASCADES["scope"]
 ADAPTERS = frozenset({"relevant", "primary", "supporting", "dependency", "co_change", "metadata"})

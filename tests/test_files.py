@@ -16,7 +16,7 @@ import pytest
 
 from cascade.errors import InputError
 from cascade.files import MAX_BYTES, STDIN, check_readable, is_file, is_folder, read_lines, read_text
-from tests.rights import without_rights
+from tests.helpers.rights import without_rights
 
 REMEDY = "Do better."
 TEXT = "größe\nzwei\n\nvier"

@@ -43,8 +43,8 @@ from cascade.profile import Prior, Profile
 from cascade.report import Origin
 from cascade.stages import ANY_TIER, Combine, PriorStage, Source, Stage, Target
 from cascade.tree import Cascade
-from tests.browser import NAMES, find_browser, look
-from tests.shipped import CASCADES, write_shipped
+from tests.helpers.browser import NAMES, find_browser, look
+from tests.helpers.shipped import CASCADES, write_shipped
 
 HOSTILE = (
     "<script>console.error('run')</script>",

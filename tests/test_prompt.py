@@ -25,7 +25,7 @@ from cascade.prompt import (
     seeds_text,
 )
 from cascade.stages import Question
-from tests.char_tokenizer import SPECIALS, CharTokenizer
+from tests.helpers.char_tokenizer import SPECIALS, CharTokenizer
 
 TASK = Task(text="Fix the parser", seeds=("src/parse.py", "src/lex.py"))
 GROUP = Group(name="src/parse.py", evidence=("seed", "best9"))

@@ -9,7 +9,7 @@ import pytest
 from cascade.backends.llama.backend import LlamaBackend
 from cascade.backends.llama.open import open_backend
 from cascade.prompt import PromptBuilder
-from tests.shipped import CASCADES, SHIPPED
+from tests.helpers.shipped import CASCADES, SHIPPED
 
 
 @pytest.fixture(scope="module")

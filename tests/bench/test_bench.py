@@ -23,7 +23,7 @@ from cascade.errors import InputError
 from cascade.machine import install_extra
 from cascade.models.model_set import load_model_set
 from cascade.prompt import PromptBuilder
-from tests.shipped import CASCADES, SHIPPED
+from tests.helpers.shipped import CASCADES, SHIPPED
 
 
 def test_precision_100_is_what_it_says(builder: PromptBuilder) -> None:

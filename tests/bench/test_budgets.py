@@ -18,9 +18,9 @@ from cascade.bench.budget_trials import AT_ONCE, LEAST_MS, MOST_MS, PLENTY, Tria
 from cascade.bench.workload import Call
 from cascade.cli import main
 from cascade.cli.bench import show_budgets
-from tests.asyncs import run
-from tests.requests import plain_items
-from tests.shipped import CASCADES
+from tests.helpers.asyncs import run
+from tests.helpers.requests import plain_items
+from tests.helpers.shipped import CASCADES
 
 FULL_MS = 100.0
 PROVENANCE = Provenance(model="m", adapters={}, prompt_format="embedded", label_tokens=(1, 2))

@@ -26,7 +26,7 @@ from cascade.models.gguf import GGUFFile, MetaValue, read_gguf
 from cascade.models.model_set import load_model_set
 from cascade.prompt import PromptBuilder
 from cascade.tree import Cascade
-from tests.shipped import CASCADES, SHIPPED
+from tests.helpers.shipped import CASCADES, SHIPPED
 
 
 def test_all_stands_for_every_peer() -> None:

@@ -19,8 +19,8 @@ from cascade.service.metrics import Metrics
 from cascade.service.settings import ServiceSettings
 from tests.fuzz.damage import damaged_bytes, damaged_tree
 from tests.fuzz.target import Files, Target
-from tests.service import Service
-from tests.shipped import questions_alone
+from tests.helpers.service import Service
+from tests.helpers.shipped import questions_alone
 
 _ITEM: dict[str, Any] = {
     "id": "1",

@@ -34,7 +34,7 @@ from cascade.tuning.shift import task_statistics
 from tests.fuzz.answers import TASK
 from tests.fuzz.damage import VALUES, damaged_bytes, damaged_tree
 from tests.fuzz.target import Files, Target
-from tests.shipped import CASCADES
+from tests.helpers.shipped import CASCADES
 
 _KEY = TuningKey(model_sha256="ab" * 32, llama_cpp="0.3.36", processor="Tiny", n_cores=2, n_gpu_layers=0)
 _TUNING: dict[str, Any] = {

@@ -20,8 +20,8 @@ from tests.fuzz.damage import TEXTS
 from tests.fuzz.gguf_damage import damaged_document
 from tests.fuzz.gguf_seeds import ARCHITECTURE_NAMES, KINDS, adapter, model, of_architecture
 from tests.fuzz.target import Files, Target
-from tests.gguf_files import write_model
-from tests.rig import Rig
+from tests.helpers.gguf_files import write_model
+from tests.helpers.rig import Rig
 
 _EVERY_BYTE = "".join(map(chr, range(0x180)))
 _SIZE = ContextSize(n_ctx=256, n_seq_max=4, n_batch=64, n_threads=1)

@@ -11,7 +11,7 @@ from gguf import GGUFValueType
 from cascade.models.base_model import ARCHITECTURES
 from tests.fuzz.gguf_document import STRING, Document, Tensor, read_document
 from tests.fuzz.grown_models import grown_model
-from tests.gguf_files import BYTES, TOKENS, Lora, write_adapter, write_model
+from tests.helpers.gguf_files import BYTES, TOKENS, Lora, write_adapter, write_model
 
 _NORMAL, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6  # types of tokens
 _WITH_EXPERTS = frozenset(

@@ -16,7 +16,7 @@ from gguf import GGUFValueType
 
 from cascade.backends.llama.log import native_log
 from tests.fuzz.gguf_document import STRING, Document, Tensor, read_document
-from tests.gguf_files import LAYERS, write_model
+from tests.helpers.gguf_files import LAYERS, write_model
 
 _MOST = 200  # turns
 _WRONG_KEY = re.compile(r"(?P<array>array )?key not found in model: (?P<key>\S+)")

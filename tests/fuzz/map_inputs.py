@@ -17,7 +17,7 @@ from tests.fuzz.damage import damaged_bytes, damaged_tree
 from tests.fuzz.gguf_seeds import INVOCATION
 from tests.fuzz.target import Files, Target
 from tests.fuzz.toml_text import toml_text
-from tests.gguf_files import Lora, write_adapter, write_model
+from tests.helpers.gguf_files import Lora, write_adapter, write_model
 
 _STAGE = {"question": "does it matter?", "yes": {"label": "yes"}, "no": {"label": "no"}}
 _MAP: dict[str, Any] = {

@@ -26,9 +26,9 @@ from tests.fuzz.request_book import BookedModel
 from tests.fuzz.request_calls import Callers, Tally
 from tests.fuzz.request_checks import Checker, Truth
 from tests.fuzz.request_worlds import Asked, Kind, World, random_world
-from tests.gguf_files import write_filled
-from tests.rig import Rig
-from tests.shipped import SHIPPED
+from tests.helpers.gguf_files import write_filled
+from tests.helpers.rig import Rig
+from tests.helpers.shipped import SHIPPED
 
 TOLERANCE = 5e-3
 """Of a score: calls of fewer than 64 tokens have another kernel, which moves p by up to 0.002; the book is exact."""

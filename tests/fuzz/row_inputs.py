@@ -17,7 +17,7 @@ from cascade.evaluation.scoring import data_fingerprint, described
 from tests.fuzz.answers import check_answers
 from tests.fuzz.damage import damaged_bytes, damaged_tree
 from tests.fuzz.target import Files, Target
-from tests.shipped import CASCADES
+from tests.helpers.shipped import CASCADES
 
 _ITEM: dict[str, Any] = {
     "id": "1",

@@ -13,7 +13,7 @@ from cascade.config.model import ModelConfig
 from cascade.config.schema import Config
 from cascade.models.model_set import load_model_set
 from tests.fuzz.gguf_seeds import ARCHITECTURE_NAMES, of_architecture
-from tests.rig import Rig
+from tests.helpers.rig import Rig
 
 SIZE = ContextSize(n_ctx=256, n_seq_max=8, n_batch=64, n_threads=1)
 

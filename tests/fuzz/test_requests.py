@@ -16,7 +16,7 @@ from tests.fuzz.request_calls import Tally
 from tests.fuzz.request_machine import Machine
 from tests.fuzz.request_scripted import Episode
 from tests.fuzz.requests import EPISODE, main, real, scripted
-from tests.rig import LeakyRunner
+from tests.helpers.rig import LeakyRunner
 
 PATIENCE_S = 60.0
 

@@ -17,7 +17,7 @@ from cascade.prompt import FORMATS, PromptBuilder
 from cascade.stages import Question
 from tests.fuzz.damage import TEXTS
 from tests.fuzz.target import Files, Target
-from tests.gguf_files import TOKENS, write_model
+from tests.helpers.gguf_files import TOKENS, write_model
 
 _SPECIAL = ("<|task|>", "<|item|>", "<|ask|>", "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<think>", "</think>")
 _PIECES = (

@@ -1,0 +1,234 @@
+"""Whose turn it is and how deep it may go: deadlines, shares, patience, and that time is never wasted or exceeded."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass, field, replace
+from math import inf
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cascade import Status
+from cascade.backends.scripted import ByteTokenizer
+from cascade.budget import NO_LIMIT, Budget
+from cascade.engine.online_profile import OnlineProfile
+from cascade.engine.planner import BackendLimits, Capacity, Planner
+from cascade.engine.request import Request, new_request
+from cascade.engine.scheduler import LONG_PATIENCE_S, PATIENCE_S, Schedule, by_depth, last_moment
+from cascade.profile import Profile
+from cascade.prompt import FORMATS, Limits, PromptBuilder
+from cascade.report import Provenance
+from cascade.stages import BASE
+from tests.helpers.requests import plain_items
+from tests.helpers.shipped import CASCADES
+
+ADAPTERS = ("relevant", "primary", "supporting")
+PRECISION = CASCADES["precision"]
+RATES = {"relevant": 0.35, "primary": 0.45, "supporting": 0.5}
+CASCADE = replace(PRECISION, profile=Profile(pass_rates=RATES))
+PROVENANCE = Provenance(model="", adapters=dict.fromkeys(ADAPTERS, ""), prompt_format="", label_tokens=(0, 1))
+BUILDER = PromptBuilder(FORMATS["embedded"], ByteTokenizer(), Limits(task=60, seed=10, group=20, item=40))
+ACTIVATED = dict.fromkeys((BASE, *ADAPTERS), BASE)
+PLAIN = {name: name for name in (BASE, *ADAPTERS)}
+
+
+def _request(n: int, budget: Budget = NO_LIMIT, called: float = 0.0) -> Request:
+    request = new_request("a task", plain_items(n), OnlineProfile(CASCADE), PROVENANCE, called=called, budget=budget)
+    deque(request.grow(BUILDER, 1_000_000), maxlen=0)
+    return request
+
+
+def _planner(
+    *requests: Request, prefix_adapters: dict[str, str] = ACTIVATED, capacity: Capacity | None = None
+) -> Planner:
+    capacity = capacity or Capacity(nodes=128, tokens=6_000)
+    planner = Planner(
+        BackendLimits(capacity=capacity, prefix_adapters=prefix_adapters),
+        lambda question: len(BUILDER.marker_tokens(question.marker)),
+    )
+    for request in requests:
+        planner.prefix_index.admit(request.walks)
+    return planner
+
+
+def _in_full(n: int) -> float:
+    """Milliseconds that a request of n items is expected to take."""
+    request = _request(n)
+    return by_depth(_planner(request), request)[-1]
+
+
+def test_without_budgets_whoever_is_soonest_done_goes_first_unless_another_has_waited_long() -> None:
+    """And everything may be asked."""
+    one, other = _request(3), _request(4)
+    one.served = LONG_PATIENCE_S
+    schedule = Schedule(_planner(one, other))
+    turn = schedule.turn([other, one], LONG_PATIENCE_S - 0.1)
+    assert turn.requests == (one, other)
+    assert [len(offer) for offer in turn.offers] == [3, 4]
+    assert turn.left_ms == inf
+    assert schedule.turn([one, other], LONG_PATIENCE_S).requests == (other, one)
+
+
+def test_the_earliest_deadline_goes_first_with_the_time_that_it_has() -> None:
+    """Those without one come last while their patience holds."""
+    late, early, never = _request(3, Budget(ms=90_000)), _request(3, Budget(ms=50_000)), _request(3)
+    never.served = 50.0
+    turn = Schedule(_planner(late, early, never)).turn([late, early, never], 1.0)
+    assert turn.requests[0] is early
+    assert 0.5 <= turn.left_ms / (1_000 * (last_moment(early) - 1.0)) < 1
+    assert last_moment(early) < early.ends
+
+
+def test_nobody_waits_for_ever() -> None:
+    """After some seconds without a wave a request goes before those with later deadlines."""
+    hurried, waiting = _request(3, Budget(deadline=60.0), called=20.0), _request(3)
+    schedule = Schedule(_planner(hurried, waiting))
+    assert schedule.turn([hurried, waiting], 20.0).requests[0] is waiting
+    waiting.served = 60.0 - PATIENCE_S + 1.0
+    assert schedule.turn([hurried, waiting], 20.0).requests[0] is hurried
+
+
+def test_the_time_decides_how_deep_items_may_go() -> None:
+    """With time for all, survivors are offered; with less, only items that have not been asked."""
+    for ms, n_offered in ((1e6, 18), (None, 6)):
+        request = _request(18, Budget(deadline=1e6))
+        planner = _planner(request)
+        for walk in request.walks[:12]:
+            walk.take(CASCADE.first, "", 0.99)
+        levels = by_depth(planner, request)
+        left_s = (ms or (levels[0] + levels[1]) / 2) / 1_000
+        turn = Schedule(planner).turn([request], last_moment(request) - left_s)
+        assert len(turn.offers[0]) == n_offered
+
+
+def test_when_not_even_one_stage_fits_all_get_the_same_share() -> None:
+    """Two requests with half of the time that they need offer half of their items; then who has less goes first."""
+    need = by_depth(_planner(_request(40)), _request(40))[0]
+    one, other = (_request(40, Budget(ms=need)) for _ in range(2))
+    planner = _planner(one, other)
+    turn = Schedule(planner).turn([one, other], 0.0)
+    assert all(15 <= len(offer) <= 25 for offer in turn.offers)
+    for walk in one.walks[:5]:
+        walk.take(CASCADE.first, "", 0.01)
+    assert Schedule(planner).turn([one, other], 0.01).requests[0] is other
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(st.integers(1, 30), st.floats(1.0, 20_000.0), st.sampled_from([ACTIVATED, PLAIN]))
+def test_a_wave_never_takes_longer_than_it_may(n: int, left_ms: float, prefix_adapters: dict[str, str]) -> None:
+    """By prediction; and where nothing is planned, a single item would have taken too long."""
+    request = _request(n)
+    planner = _planner(request, prefix_adapters=prefix_adapters)
+    plan = planner.next_wave([request.open_walks], left_ms)
+    assert plan.predicted_ms <= left_ms
+    if not plan.jobs:
+        assert not plan.evicted
+        one = planner.next_wave([request.open_walks[:1]])
+        assert one.predicted_ms > left_ms
+
+
+@dataclass
+class _World:
+    """Requests that are worked on in a time that goes by as the cost model says."""
+
+    requests: list[Request]
+    answers: dict[tuple[str, str], float]
+    capacity: Capacity = field(default_factory=lambda: Capacity(nodes=40, tokens=6_000))
+    prefix_adapters: dict[str, str] = field(default_factory=lambda: ACTIVATED)
+    now: float = 0.0
+
+    def run(self) -> None:
+        planner = _planner(*self.requests, capacity=self.capacity, prefix_adapters=self.prefix_adapters)
+        schedule, open_ = Schedule(planner), list(self.requests)
+        while open_:
+            turn = schedule.turn(open_, self.now)
+            plan = planner.next_wave(turn.offers, turn.left_ms)
+            if plan.jobs:
+                self.now += plan.predicted_ms / 1_000
+                for job in plan.jobs:
+                    job.walk.take(job.stage, job.tier, self.answers[job.walk.item.id, job.stage.name])
+                planner.prefix_index.advance(dict.fromkeys(job.walk for job in plan.jobs))
+                for request in open_:
+                    request.served = self.now if any(job.walk in request.walks for job in plan.jobs) else request.served
+            else:
+                turn.requests[0].cut()
+            for request in list(open_):
+                if last_moment(request) <= self.now:
+                    request.cut()
+                if not request.open_walks:
+                    planner.prefix_index.drop(request.walks)
+                    open_.remove(request)
+        assert not len(planner.prefix_index)
+
+
+def _answers(seed: int, n: int) -> dict[tuple[str, str], float]:
+    rng = random.Random(seed)
+    return {(f"item-{at}", name): 0.9 if rng.random() < RATES[name] else 0.01 for at in range(n) for name in ADAPTERS}
+
+
+def _quality(request: Request) -> float:
+    """Expected share of right labels: what was decided counts as right, what was cut as its leaf says."""
+    return sum(1.0 if walk.p_label is None else walk.p_label for walk in request.walks) / len(request.walks)
+
+
+def test_more_budget_never_makes_the_expected_quality_worse() -> None:
+    """On the mean of simulated tasks, from no time at all to more than enough; no item is without label or status."""
+    n, shares = 60, (0.0005, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.3, 2.0)
+    full = _in_full(n)
+    means = []
+    for share in shares:
+        found = []
+        for seed in range(12):
+            request = _request(n, Budget(ms=share * full + 3))
+            world = _World([request], _answers(seed, n))
+            world.run()
+            assert all(walk.label for walk in request.walks)
+            assert all((walk.p_label is None) == (walk.status is Status.DECIDED) for walk in request.walks)
+            assert world.now <= request.ends
+            found.append(_quality(request))
+        means.append(sum(found) / len(found))
+    assert means == sorted(means), means
+    assert means[0] == pytest.approx(0.65)
+    assert means[-1] == 1.0
+    assert len(set(means)) > 10
+
+
+def test_a_budget_that_does_not_bind_changes_nothing() -> None:
+    """The same waves as without one."""
+    plans = []
+    for budget in (NO_LIMIT, Budget(ms=1e9)):
+        request = _request(50, budget)
+        world = _World([request], _answers(1, 50))
+        world.run()
+        plans.append((world.now, [walk.label for walk in request.walks]))
+    assert plans[0] == plans[1]
+
+
+@settings(max_examples=25, derandomize=True, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 30), st.one_of(st.none(), st.floats(5.0, 30_000.0))), min_size=1, max_size=6),
+    st.integers(0, 9),
+    st.sampled_from([ACTIVATED, PLAIN]),
+)
+def test_whatever_is_asked_everyone_gets_a_label_in_time(
+    sizes: list[tuple[int, float | None]], seed: int, prefix_adapters: dict[str, str]
+) -> None:
+    """Many callers with and without budgets: those without are answered in full."""
+    requests = [_request(n, Budget(ms=ms)) for n, ms in sizes]
+    _World(requests, _answers(seed, 30), prefix_adapters=prefix_adapters).run()
+    for request in requests:
+        assert all(walk.label for walk in request.walks)
+        if request.ends == inf:
+            assert all(walk.status is Status.DECIDED for walk in request.walks)
+
+
+def test_everyone_gets_shallower_before_one_gets_nothing() -> None:
+    """Four requests with time for one and a half: each has most items asked once, none is left out."""
+    full = _in_full(30)
+    requests = [_request(30, Budget(ms=3 * full)) for _ in range(4)]
+    _World(requests, _answers(2, 30)).run()
+    asked = [sum(bool(walk.steps) for walk in request.walks) for request in requests]
+    assert min(asked) > 0.7 * max(asked)

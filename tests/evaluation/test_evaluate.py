@@ -1,0 +1,82 @@
+"""Figures of an evaluation, against numbers worked out by hand on a scripted backend."""
+
+from __future__ import annotations
+
+import pytest
+
+from cascade import Engine, Item, ScriptedBackend, Task
+from cascade.evaluation.dataset import Labelled
+from cascade.evaluation.evaluate import Evaluation
+from tests.helpers.shipped import CASCADES
+
+ADAPTERS = frozenset({"relevant", "primary", "supporting", "dependency", "co_change", "metadata"})
+
+
+def _script(adapter: str, prompt: str) -> float:
+    """p(yes) stands in the item's own name: relevant90_primary20 and so on."""
+    name = prompt.split("<|item|>")[1].split()[1].split("<", maxsplit=1)[0]
+    found = [part for part in name.split("_") if part.startswith(adapter.replace("_", ""))]
+    return float(found[0].lstrip("abcdefghijklmnopqrstuvwxyz")) / 100 if found else 0.5
+
+
+def _labelled(*items: tuple[str, str], tiers: tuple[str, ...] = ()) -> Labelled:
+    return Labelled(
+        task=Task(text="a task"),
+        items=tuple(Item(id=str(at), kind="function", name=name, tiers=tiers) for at, (name, _) in enumerate(items)),
+        labels=tuple(label for _, label in items),
+    )
+
+
+def test_every_stage_is_scored_on_all_items_with_a_truth_for_it() -> None:
+    """An item that an earlier stage stopped still counts for the later ones; calls count the path only."""
+    labelled = _labelled(
+        ("relevant99_primary99", "primary"),
+        ("relevant01_primary80", "primary"),
+        ("relevant98_primary01_supporting99", "supporting"),
+        ("relevant97_primary03_supporting02", "type_context"),
+        ("relevant02", "excluded"),
+    )
+    with Engine(ScriptedBackend(_script, ADAPTERS), CASCADES) as engine:
+        evaluation = Evaluation(engine, CASCADES["precision"])
+        evaluation.add(labelled)
+        found = evaluation.as_dict()
+    stages = found["stages"]
+    assert [stages[name]["n"] for name in ("relevant", "primary", "supporting")] == [5, 4, 2]
+    assert stages["relevant"]["base_rate"] == pytest.approx(0.8)
+    assert stages["relevant"]["auc_over_rows"] == pytest.approx(0.75)
+    assert stages["primary"]["auc_over_rows"] == 1.0
+    assert stages["supporting"]["auc_per_task"] == 1.0
+    assert found["confusion"]["primary"] == {"excluded": 1, "primary": 1, "supporting": 0, "type_context": 0}
+    assert found["recall_over_rows"] == found["recall_per_task"] == pytest.approx(0.75)
+    assert found["calls_per_item"] == pytest.approx((2 + 1 + 3 + 3 + 1) / 5)
+    assert (found["tasks"], found["items"]) == (1, 5)
+
+
+def test_tiers_are_scored_apart_and_together() -> None:
+    """A tiered stage has its own figures and those of each tier."""
+    labelled = _labelled(
+        ("dependency99_cochange01", "relevant"),
+        ("dependency01_cochange02", "irrelevant"),
+        tiers=("dependency", "co_change"),
+    )
+    with Engine(ScriptedBackend(_script, ADAPTERS), CASCADES) as engine:
+        evaluation = Evaluation(engine, CASCADES["scope"])
+        evaluation.add_all([labelled, labelled])
+        stage = evaluation.as_dict()["stages"]["relevant"]
+    assert (stage["n"], stage["auc_per_task"]) == (4, 1.0)
+    assert stage["by_tier"]["dependency"]["auc_over_rows"] == 1.0
+    assert stage["by_tier"]["co_change"]["auc_over_rows"] == 0.0
+    assert (stage["by_tier"]["metadata"]["n"], stage["by_tier"]["metadata"]["auc_over_rows"]) == (0, None)
+
+
+def test_no_task_gives_no_figures() -> None:
+    """Without data every figure is None, and none is a number made up."""
+    with Engine(ScriptedBackend(_script, ADAPTERS), CASCADES) as engine:
+        found = Evaluation(engine, CASCADES["precision"]).as_dict()
+    assert [found[key] for key in ("macro_f1_over_rows", "recall_over_rows", "recall_per_task")] == [None] * 3
+    assert found["calls_per_item"] is None
+    assert set(found) == {
+        "cascade", "tasks", "items", "prior_stage", "stages", "confusion", "macro_f1_over_rows", "recall_over_rows",
+        "recall_per_task", "calls_per_item",
+        "tokens_per_item", "elapsed_ms",
+    }  # fmt: skip
