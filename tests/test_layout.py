@@ -129,6 +129,7 @@ def test_the_vocabulary_needs_numpy_at_most(name: str) -> None:
         ("typer", ("cascade.cli",)),
         ("rich", ("cascade.cli",)),
         ("jinja2", ("cascade.audit.html.page",)),
+        ("matplotlib", ("cascade.audit.html.",)),
         ("fastapi", ("cascade.service.",)),
         ("starlette", ("cascade.service.",)),
         ("uvicorn", ("cascade.service.server", "cascade.service.protocol")),

@@ -13,7 +13,7 @@ import pytest
 from cascade.machine import build_llama_server, install_again, install_extra, install_package, rebuild_llama_cpp
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = ("bench", "hub", "keyring", "languages", "serve", "telemetry", "train")
+EXTRAS = ("bench", "hub", "keyring", "languages", "report", "serve", "telemetry", "train")
 
 
 def _pip(command: str) -> list[str]:

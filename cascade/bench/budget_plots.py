@@ -15,8 +15,7 @@ def write_budget_plots(figures: Figures, folder: Path) -> list[Path]:
     """Write PNG files into a folder, which is made if absent; returns their paths.
 
     Raises:
-        InputError: There is no matplotlib.
-        MachineError: The folder cannot be written.
+        MachineError: There is no matplotlib, or the folder cannot be written.
     """
     drawings: dict[str, Draw] = {"overshoot": _overshoot}
     if figures["anytime"]:

@@ -8,9 +8,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from cascade.errors import InputError
-from cascade.files import unwritable, write_whole
-from cascade.machine import install_extra
+from cascade.audit.html.draw import prepare
+from cascade.files import write_whole
 
 Figures = Mapping[str, Any]
 """What ``compare`` returns."""
@@ -19,31 +18,11 @@ Draw = Callable[[Any, Figures], None]
 """Draws figures on axes of matplotlib."""
 
 
-def prepare(folder: Path) -> Any:
-    """Make the folder and load matplotlib; returns its class of figures. Call it before a long run.
-
-    Raises:
-        InputError: There is no matplotlib.
-        MachineError: The folder cannot be made.
-    """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - optional
-    except ImportError as error:
-        msg = f"Plots need matplotlib. Run `{install_extra('bench')}`."
-        raise InputError(msg) from error
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(folder, error, "Name a folder that can be.") from error
-    return Figure
-
-
 def write_plots(figures: Figures, folder: Path) -> list[Path]:
     """Write PNG files into a folder, which is made if absent; returns their paths.
 
     Raises:
-        InputError: There is no matplotlib.
-        MachineError: The folder cannot be written.
+        MachineError: There is no matplotlib, or the folder cannot be written.
     """
     drawings: dict[str, Draw] = {
         "latency": _latency,
@@ -68,8 +47,7 @@ def draw_all(figures: Figures, folder: Path, name: str, drawings: Mapping[str, D
         drawings: What they go on with, and what draws each.
 
     Raises:
-        InputError: There is no matplotlib.
-        MachineError: The folder cannot be written.
+        MachineError: There is no matplotlib, or the folder cannot be written.
     """
     figure_class = prepare(folder)
     paths = []

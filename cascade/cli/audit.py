@@ -11,7 +11,7 @@ import typer
 from cascade.audit.audit import Audit, AuditTerms, QuestionAudit
 from cascade.audit.audit import audit as audit_scores
 from cascade.audit.coherence import Coherence, coherence, opposite
-from cascade.audit.html.page import Known, write_report
+from cascade.audit.html import Known, check_report, write_report
 from cascade.audit.learning_curve import n_audits
 from cascade.audit.questions import question_name
 from cascade.audit.rates import MIN_ERRORS, MIN_TASKS
@@ -49,6 +49,8 @@ def audit(  # noqa: PLR0913 - the command line's options
     json: JsonOption = False,
 ) -> None:
     """Say where a cascade errs, how sure that is, and what to split, label, drop or merge."""
+    if html is not None:
+        check_report()
     if not 0 < within < 1 / 2:
         msg = f"--within {within:g} was given; it must lie between 0 and 0.5. Give one such as 0.02."
         raise InputError(msg)

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from cascade.audit.html.draw import prepare
 from cascade.bench.budget_plots import write_budget_plots
 from cascade.bench.budget_trials import BUDGET
 from cascade.bench.choice import ALL, PEERS, PeerChoice
-from cascade.bench.plots import prepare, write_plots
+from cascade.bench.plots import write_plots
 from cascade.bench.workload import WORKLOADS
 from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress, results
 from cascade.cli.tables import Sheet

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cascade.bench.depth_plots import depth_plots, write_depth_plots
-from cascade.bench.plots import prepare
+from cascade.audit.html.depth_charts import depth_pictures, picture_names
+from cascade.audit.html.draw import check_libraries, write_pngs
 from cascade.cli.output import (
     ConfigOption,
     JsonOption,
@@ -33,7 +33,7 @@ from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.depth import DepthStudy, Findings, Level, Terms
 from cascade.evaluation.metrics import QUALITY, counted
 from cascade.evaluation.single_call import label_starts
-from cascade.files import check_readable
+from cascade.files import check_folder, check_readable
 from cascade.report import Origin
 from cascade.tree import Cascade
 
@@ -70,8 +70,9 @@ def depth(  # noqa: PLR0913 - the command line's options
     output = profile_output(out, force=force)
     check_distinct([output], paths)
     if plot is not None:
-        prepare(plot)  # a run that takes minutes must not end in an import error
-        refuse_pictures(depth_plots(cascade, plot), force=force)
+        check_libraries("matplotlib")
+        check_folder(plot, "Name a folder that can be.")
+        refuse_pictures([plot / name for name in picture_names(cascade)], force=force)
     found = _study(settings, cascade, paths, output)
     figures = found.findings.as_dict(terms, found.zero)
     figures |= {"no_depth_0": found.refusal, "repeated_tasks": found.n_repeated}
@@ -81,7 +82,7 @@ def depth(  # noqa: PLR0913 - the command line's options
         write_profile(found.findings.profile, out, source, MadeForConfig(**asdict(found.origin)))
         note(f"wrote {out}")
     if plot is not None:
-        for path in write_depth_plots(figures, plot):
+        for path in write_pngs(depth_pictures(figures), plot):
             note(f"wrote {path}")
     if json:
         print_json(figures)

@@ -10,7 +10,7 @@ from typing import Annotated, Self
 
 import typer
 
-from cascade.audit.html.page import PAGE, report_origin
+from cascade.audit.html import PAGE, report_origin
 from cascade.config.profile import read_profile
 from cascade.config.thresholds import read_thresholds
 from cascade.errors import InputError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -148,11 +147,10 @@ def test_profiles_and_pictures_of_other_tasks_are_not_replaced(
     assert main([*command, str(tmp_path / "a.jsonl")]) == ExitCode.BAD_INPUT
     assert "and does not say of what" in capsys.readouterr().err
     assert main([*command, str(tmp_path / "b.jsonl"), "--force"]) == ExitCode.DONE
-    if find_spec("matplotlib"):
-        pictures.mkdir()
-        (pictures / "precision-depth.png").write_bytes(b"mine")
-        assert main([*command, str(tmp_path / "b.jsonl"), "--plot", str(pictures)]) == ExitCode.BAD_INPUT
-        assert (pictures / "precision-depth.png").read_bytes() == b"mine"
+    pictures.mkdir()
+    (pictures / "precision-depth.png").write_bytes(b"mine")
+    assert main([*command, str(tmp_path / "b.jsonl"), "--plot", str(pictures)]) == ExitCode.BAD_INPUT
+    assert (pictures / "precision-depth.png").read_bytes() == b"mine"
 
 
 def test_pages_of_others_are_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

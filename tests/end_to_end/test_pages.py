@@ -126,6 +126,11 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert heading in slugs, f"{page} links to {name}#{heading}"
 
 
+def _files(parts: list[str]) -> tuple[Path, Path]:
+    """Where a module of that name would be, and a package."""
+    return ROOT.joinpath(*parts).with_suffix(".py"), ROOT.joinpath(*parts, "__init__.py")
+
+
 @pages
 def test_files_and_modules_that_are_named_are_there(page: Path) -> None:
     """A path that begins in this checkout ends in it, and a dotted name is that of a module or of what it defines."""
@@ -135,8 +140,8 @@ def test_files_and_modules_that_are_named_are_there(page: Path) -> None:
             assert (ROOT / span).exists(), f"{page} names {span}"
         if re.fullmatch(r"(?:cascade|benchmarks|adapters|tests)(?:\.[a-z_]+)+", span) and not span.endswith(".toml"):
             parts = span.split(".")
-            at = next(n for n in range(len(parts), 0, -1) if ROOT.joinpath(*parts[:n]).with_suffix(".py").is_file())
-            source = ROOT.joinpath(*parts[:at]).with_suffix(".py").read_text(encoding="utf-8")
+            at, file = next((n, file) for n in range(len(parts), 0, -1) for file in _files(parts[:n]) if file.is_file())
+            source = file.read_text(encoding="utf-8")
             assert all(re.search(rf"\b{name}\b", source) for name in parts[at:]), f"{page} names {span}"
 
 

@@ -28,7 +28,8 @@ function ground(element, style) {
   const chart = element.closest("svg"), own = element.getBoundingClientRect();
   if (chart) {
     const [x, y] = [(own.left + own.right) / 2, (own.top + own.bottom) / 2];
-    const under = [...chart.querySelectorAll("rect")].map(each => [each, each.getBoundingClientRect()])
+    const under = [...chart.querySelectorAll("path, use")].filter(each => style(each).fill !== "none")
+      .map(each => [each, each.getBoundingClientRect()])
       .filter(([, box]) => box.left <= x && x <= box.right && box.top <= y && y <= box.bottom);
     if (under.length) return rgb(style(under.at(-1)[0]).fill);
   }

@@ -13,24 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import unescape
 from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
 from cascade.audit.advice import Advice
-from cascade.audit.html.answers import calls_per_item, confusion
-from cascade.audit.html.anytime import anytime, budgets
-from cascade.audit.html.chart import Chart, Table
-from cascade.audit.html.error_slices import error_slices
+from cascade.audit.html.charts import anytime, calls_per_item, confusion, error_slices, pareto_fronts, reliability
+from cascade.audit.html.depth_charts import budgets
+from cascade.audit.html.draw import COLOURS, Chart, Table, check_libraries, make_folder, svg, write_pngs
 from cascade.audit.html.examples import worst_examples
-from cascade.audit.html.palette import DARK, LIGHT
-from cascade.audit.html.pareto import pareto_fronts
-from cascade.audit.html.png import write_pngs
-from cascade.audit.html.reliability import Reliability, reliabilities
 from cascade.audit.html.subject import Subject
-from cascade.audit.html.svg import svg
 from cascade.audit.questions import question_name
 from cascade.config.figures import Figure
 from cascade.config.profile import MadeForConfig
@@ -38,7 +29,7 @@ from cascade.errors import InputError
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.metrics import auc_per_task, macro_f1
 from cascade.evaluation.scored import ScoredTasks
-from cascade.files import unwritable, write_whole
+from cascade.files import write_whole
 from cascade.report import Origin
 from cascade.tree import Cascade
 
@@ -58,7 +49,7 @@ class Known:
         guarantee: What was guaranteed of the thresholds in use, in words; empty where nothing was.
         guaranteed_recall: The recall of that guarantee; None where it was none, or of something else.
         advice: What an audit advises.
-        anytime: Quality under each budget, as ``depth_study.Findings.anytime`` has it.
+        anytime: Quality under each budget, as ``Findings.anytime`` of a depth study has it.
     """
 
     origin: Origin | None = None
@@ -86,7 +77,7 @@ class Section:
 def write_report(
     cascade: Cascade, scored: ScoredTasks, tasks: Sequence[Labelled], folder: Path, known: Known | None = None
 ) -> list[Path]:
-    """Write the page, and its charts as PNG files where matplotlib is, into a folder, which is made if absent.
+    """Write the page, and its charts as PNG files beside it, into a folder, which is made if absent.
 
     Args:
         cascade: The cascade, at the thresholds in use.
@@ -100,28 +91,24 @@ def write_report(
 
     Raises:
         InputError: There is nothing to show, or the scores are of other tasks.
-        MachineError: The folder cannot be written.
+        MachineError: The extra ``report`` is not installed, or the folder cannot be written.
     """
+    check_report()
     subject, known = Subject.of(cascade, scored, tasks), known or Known()
-    calibrations = reliabilities(subject)
-    sections = _sections(subject, calibrations, known)
+    sections = _sections(subject, known)
+    page, path = _html(subject, sections, known), folder / PAGE
     make_folder(folder)
-    path = folder / PAGE
-    write_whole(path, _html(subject, calibrations, sections, known).encode())
-    charts = [chart for section in sections for chart in section.charts]
-    return [path, *(write_pngs(charts, folder) if find_spec("matplotlib") else [])]
+    write_whole(path, page.encode())
+    return [path, *write_pngs([chart for section in sections for chart in section.charts], folder)]
 
 
-def make_folder(folder: Path) -> None:
-    """Make the page's folder; call it before work that takes long.
+def check_report() -> None:
+    """Check that a page can be made; call it before work that takes long.
 
     Raises:
-        MachineError: It cannot be made.
+        MachineError: The extra ``report`` is not installed; it says what installs it.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(folder, error, "Name a folder that can be.") from error
+    check_libraries("jinja2", "matplotlib")
 
 
 def report_origin(path: Path) -> Origin | None:
@@ -143,20 +130,23 @@ def report_origin(path: Path) -> Origin | None:
         raise InputError(msg) from error
 
 
-def _sections(subject: Subject, calibrations: Sequence[Reliability], known: Known) -> list[Section]:
+def _sections(subject: Subject, known: Known) -> list[Section]:
     costs = [*pareto_fronts(subject, known.guaranteed_recall), anytime(subject)]
     if known.anytime:
         costs.append(budgets(known.anytime))
+    calibrations = [reliability(at, each) for at, each in enumerate(subject.calibrations, 1)]
     parts = (
         ("costs", "What it finds, and what that costs", costs),
         ("answers", "What it answers", [confusion(subject), calls_per_item(subject)]),
-        ("calibration", "How honest its p(yes) is", [each.chart for each in calibrations]),
+        ("calibration", "How well p(yes) is calibrated", calibrations),
         ("slices", "Where it errs", error_slices(subject)),
     )
     return [Section(name=name, title=title, charts=tuple(charts)) for name, title, charts in parts if charts]
 
 
-def _html(subject: Subject, calibrations: Sequence[Reliability], sections: Sequence[Section], known: Known) -> str:
+def _html(subject: Subject, sections: Sequence[Section], known: Known) -> str:
+    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - the extra `report` may be absent
+
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(
         files("cascade.audit.html").joinpath("template.html").read_text(encoding="utf-8")
@@ -167,15 +157,14 @@ def _html(subject: Subject, calibrations: Sequence[Reliability], sections: Seque
             n_tasks=len(subject.tasks),
             n_items=len(subject.items),
             figures=_figures(subject),
-            questions=_questions(subject, calibrations),
+            questions=_questions(subject),
             sections=sections,
             examples=worst_examples(subject),
             known=known,
             made_by=_MADE_BY,
             made_for=json.dumps(asdict(known.origin), sort_keys=True) if known.origin else "",
             svg=svg,
-            n_cells=len(LIGHT.ramp),
-            palettes={"light": LIGHT.variables(), "dark": DARK.variables()},
+            colours=COLOURS,
         )
         + "\n"
     )
@@ -183,20 +172,19 @@ def _html(subject: Subject, calibrations: Sequence[Reliability], sections: Seque
 
 def _figures(subject: Subject) -> list[tuple[str, str]]:
     """What matters most, each with its name."""
-    counts = subject.replayed.confusion(subject.scored.labels, len(subject.cascade.labels))
     recall = subject.recall(subject.kept)
     return [
         (Figure.RECALL_PER_TASK.words, "-" if recall is None else f"{recall:.3f}"),
-        (Figure.MACRO_F1_OVER_ROWS.words, f"{macro_f1(counts):.3f}"),
+        (Figure.MACRO_F1_OVER_ROWS.words, f"{macro_f1(subject.confusion):.3f}"),
         ("calls per item", f"{subject.replayed.calls.mean():.2f}"),
         ("false positives per item", f"{(subject.kept & ~subject.matters).mean():.2f}"),
     ]
 
 
-def _questions(subject: Subject, calibrations: Sequence[Reliability]) -> Table:
-    asked = [rows for rows in subject.questions if rows.p.size]
+def _questions(subject: Subject) -> Table:
     cells = []
-    for rows, found in zip(asked, calibrations, strict=True):
+    for found in subject.calibrations:
+        rows = found.question
         skill = auc_per_task(rows.p, rows.truths, rows.tasks)
         pairs = ((found.raw.ece, found.calibrated.ece), (found.raw.brier, found.calibrated.brier))
         loss = (found.raw.log_loss, found.calibrated.log_loss)
