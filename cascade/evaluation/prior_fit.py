@@ -165,7 +165,7 @@ def with_prior(cascade: Cascade, scored: ScoredTasks) -> tuple[Cascade, Array]:
     if examples is None or prior is None:
         msg = (
             f"Stage {stage.name!r} goes by evidence; {counted(scored.n_tasks, 'task was', 'tasks were')} searched, and "
-            "show no way to weigh it: they need items that matter and items that do not, and evidence that "
+            "they show no way to weigh it: it takes items that matter and items that do not, and evidence that "
             f"{LEAST_SEEN} items and a share of {LEAST_SHARE:g} of the tasks have. Give more labelled tasks, or take "
             "the stage away."
         )

@@ -147,9 +147,9 @@ def test_the_prior_of_a_row_has_not_seen_its_label() -> None:
     seen, kept = known_priors(cascade, scored)[is_known], scored.kept(cascade)[is_known]
     priors = priors[is_known]
     assert auc(seen, kept) > auc(priors, kept) > 0.8
-    with pytest.raises(InputError, match="goes by evidence; 40 tasks were searched, and do not show"):
+    with pytest.raises(InputError, match="goes by evidence; 40 tasks were searched, and they show no way"):
         with_prior(CASCADE, replace(scored, features=None))
-    with pytest.raises(InputError, match="goes by evidence; 40 tasks were searched, and do not show"):
+    with pytest.raises(InputError, match="goes by evidence; 40 tasks were searched, and they show no way"):
         with_prior(CASCADE, replace(scored, labels=np.ones_like(scored.labels)))
 
 
