@@ -61,7 +61,7 @@ def classify(  # noqa: PLR0913 - the command line's options
 ) -> None:
     """Label every candidate and show which matter, how that was decided and what it cost.
 
-    The README says what the words of evidence mean, such as match7 or imports.
+    The page cascade/cli/README.md says what the words of evidence mean, such as match7 or imports.
     """
     if (repo is None) == (items is None):
         msg = "Give exactly one of --repo and --items."

@@ -208,7 +208,7 @@ def doctor(
         bool, typer.Option("--autotune", help="Measure the settings that are fastest here, and keep them.")
     ] = (False),
     seconds: Annotated[
-        float | None, typer.Option(min=1, max=3600, help=f"How long --tune measures; {_SECONDS} if absent.")
+        float | None, typer.Option(min=1, max=3600, help=f"How long --autotune measures; {_SECONDS} if absent.")
     ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
