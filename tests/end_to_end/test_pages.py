@@ -7,7 +7,6 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator, Sequence
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,37 +15,20 @@ import pytest
 from typer.main import get_command
 
 from cascade.cli.program import app
+from tests.helpers.pages import FENCE, PAGES, ROOT, blocks, text_of
 
-ROOT = Path(__file__).parents[2]
-NOT_OURS = {"build", "dist", "node_modules"}
-PAGES = sorted(
-    path.relative_to(ROOT)
-    for path in ROOT.rglob("README.md")
-    if not any(part.startswith(".") or part in NOT_OURS for part in path.relative_to(ROOT).parts)
-)
 FOREIGN = {"--lora", "--no-cache-dir"}  # options of llama-server and pip
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 pages = pytest.mark.parametrize("page", PAGES, ids=str)
-
-
-@cache
-def _text(page: Path) -> str:
-    return (ROOT / page).read_text(encoding="utf-8")
-
-
-def _blocks(page: Path, language: str) -> list[str]:
-    """The fenced blocks of a language."""
-    return [block for name, block in FENCE.findall(_text(page)) if name == language]
 
 
 def _spans(page: Path) -> list[str]:
     """What stands between backquotes in running text, each in one line."""
-    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", FENCE.sub("", _text(page)))]
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", FENCE.sub("", text_of(page)))]
 
 
 def _whole_commands(page: Path) -> Iterator[list[str]]:
     """The commands of shell blocks, word by word, as a shell would start them."""
-    for block in _blocks(page, "sh"):
+    for block in blocks(page, "sh"):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.shlex(line, posix=True, punctuation_chars="|&;>")
             words.whitespace_split = True
@@ -72,7 +54,7 @@ def _commands(page: Path) -> Iterator[list[str]]:
         with_quotes = span if span.count('"') % 2 == 0 and span.count("'") % 2 == 0 else ""
         yield from _started(shlex.split(with_quotes))
     for head, rows in re.findall(
-        r"^\| `([a-z][^`|]*) \.\.\.`.*\n\|[-:| ]+\|\n((?:\|.*\n)*)", _text(page), re.MULTILINE
+        r"^\| `([a-z][^`|]*) \.\.\.`.*\n\|[-:| ]+\|\n((?:\|.*\n)*)", text_of(page), re.MULTILINE
     ):
         for more in re.findall(r"^\| `(--[^`|]*)`", rows, re.MULTILINE):
             yield shlex.split(f"{head} {more}")
@@ -115,7 +97,7 @@ def _module(name: str) -> str:
 @pages
 def test_links_lead_somewhere(page: Path) -> None:
     """The file that a link names is there, and so is the heading."""
-    for name, heading in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", FENCE.sub("", _text(page))):
+    for name, heading in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", FENCE.sub("", text_of(page))):
         if name.startswith(("http:", "https:")):
             continue
         target = (ROOT / page).parent / name if name else ROOT / page
@@ -194,12 +176,12 @@ def test_options_that_stand_alone_are_some_command_s(page: Path) -> None:
 @pages
 def test_blocks_are_what_they_say(page: Path) -> None:
     """Blocks of Python compile, those of JSON and TOML can be read."""
-    for block in _blocks(page, "python"):
+    for block in blocks(page, "python"):
         if ">>>" not in block:
             compile(block, str(page), "exec")
-    for block in _blocks(page, "json"):
+    for block in blocks(page, "json"):
         json.loads(block)
-    for block in _blocks(page, "toml"):
+    for block in blocks(page, "toml"):
         tomllib.loads(block)
 
 

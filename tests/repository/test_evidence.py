@@ -66,8 +66,8 @@ def test_the_readme_explains_every_word() -> None:
     ]  # fmt: skip
     items = [*symbol_items(task, symbols, files), *file_items(task, files)]
     info = [fact for item in items for fact in (*item.evidence, *(item.group.evidence if item.group else ()))]
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    rows = re.search(r"^\| Evidence \| Says \|\n(.*?)\n\n", readme, re.DOTALL | re.MULTILINE)
+    page = (ROOT / "cascade" / "cli" / "README.md").read_text(encoding="utf-8")
+    rows = re.search(r"^\| Evidence \| Says \|\n(.*?)\n(?:\n|\Z)", page, re.DOTALL | re.MULTILINE)
     assert rows is not None
     explained = [fact for row in rows[1].splitlines()[1:] for fact in re.findall("`(.*?)`", row.split("|")[1])]
     assert {word_of(fact) for fact in info} == {word_of(fact) for fact in explained}

@@ -164,9 +164,9 @@ def test_scripts_without_a_suffix_are_counted(checkout: Checkout) -> None:
 
 
 def test_every_reason_is_documented() -> None:
-    """Keys are unique, and the README has each of them."""
+    """Keys are unique, and the page of the command line has each of them."""
     keys = [value.key for value in vars(reasons_module).values() if isinstance(value, reasons_module.Reason)]
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "cascade" / "cli" / "README.md").read_text(encoding="utf-8")
     assert len(set(keys)) == len(keys) > 20
     assert [key for key in keys if f"`{key}`" not in text] == []
 
