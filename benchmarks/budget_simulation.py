@@ -3,7 +3,7 @@
     python -m benchmarks.budget_simulation [--requests 10000] [--seed 0] [--json]
 
 Engine, loop, schedule, planner and cost model are the real ones; the machine is not. Its prices are
-not those that the engine starts from, calls are noisy, and some waves stall. Requests come at random
+not those that the engine starts from, calls are noisy, and some batches stall. Requests come at random
 times, at loads below and above what the machine can do; some have no budget, some are given up.
 Exits with 1 if a budget was missed too often, an item got no label, a request was left waiting, or
 something was left over.
@@ -128,7 +128,7 @@ def simulate(n: int, seed: int = 0, loads: Sequence[float] = LOADS) -> Figures:
         outcomes = asyncio.run_coroutine_threadsafe(_all(engine, arrivals), loop).result()
         left = engine.n_cached + len(backend.kept)
         hours = loop.time() / 3_600
-    return _figures(outcomes, cascades, waiting=n - len(outcomes), left_kept=left, waves=backend.n_waves, hours=hours)
+    return _figures(outcomes, cascades, waiting=n - len(outcomes), left_kept=left, waves=backend.n_batches, hours=hours)
 
 
 async def _all(engine: Engine, arrivals: Sequence[Arrival]) -> list[Outcome]:
@@ -141,7 +141,7 @@ async def _all(engine: Engine, arrivals: Sequence[Arrival]) -> list[Outcome]:
     _, waiting = await asyncio.wait(calls, timeout=_PATIENCE_S)
     for call in waiting:
         call.cancel()
-    await asyncio.sleep(1.0)  # the last wave may still have to hear that nobody waits for it
+    await asyncio.sleep(1.0)  # the last batch may still have to hear that nobody waits for it
     return [call.result() for call in calls if call not in waiting]
 
 

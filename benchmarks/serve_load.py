@@ -39,7 +39,7 @@ from tests.helpers.requests import files, symbols
 from tests.helpers.service import body_of
 
 EXPECTED = frozenset({200, 429, 503})
-TOLERANCE = 0.01  # between p(yes) in a shared wave and alone
+TOLERANCE = 0.01  # between p(yes) in a shared batch and alone
 GROWTH = 1.05  # of memory, allowed
 NDJSON = "application/x-ndjson"
 N_REQUESTS = 64
@@ -105,7 +105,7 @@ def _asked(engine: Engine, rng: random.Random, number: int) -> Asked:
     if kind == "systemone":
         task, (item,) = symbols(number, 1)
         names = [stage.name for stage in engine.cascade("precision").stages]
-        (steps,) = engine.probe(task, [item], "precision")
+        (steps,) = engine.score(task, [item], "precision")
         state = {"task": task.text, "seeds": list(task.seeds), "item": asdict(item)}
         questions = {f"{number}-{name}": {"type": "noul", "instructions": name} for name in names}
         p_yes = {f"{number}-{step.stage}": [step.p_yes] for step in steps}
@@ -126,7 +126,7 @@ def _asked(engine: Engine, rng: random.Random, number: int) -> Asked:
 
 
 def _is_clear(step: Step) -> bool:
-    """Whether the answer stands however the wave is put together."""
+    """Whether the answer stands however the batch is put together."""
     return abs(step.p_yes - step.threshold) > TOLERANCE
 
 

@@ -24,7 +24,7 @@ from typing import get_args
 from benchmarks.script import count, run_script
 from benchmarks.shipped import questions_alone
 from cascade import Cascade, Config, Engine, Item, Task, shipped_config
-from cascade.backends.base import Probe
+from cascade.backends.base import Query
 from cascade.backends.llama.native import ContextSize
 from cascade.bench.server_process import HOST, ServerProcess
 from cascade.config.servers import Kind
@@ -99,7 +99,7 @@ def llama_server(program: str) -> Iterator[str]:
 def scores(config: Config, cascade: str, sample: Sample, stages: Sequence[str] = ()) -> list[float]:
     """p(yes) of stages, all if none is named, put to every item."""
     with Engine.open(config) as engine:
-        found = [engine.probe(task, items, cascade, *stages) for task, items in sample]
+        found = [engine.score(task, items, cascade, *stages) for task, items in sample]
     return [step.p_yes for of_task in found for steps in of_task for step in steps]
 
 
@@ -118,7 +118,7 @@ def scores_of_text(plain: Mapping[str, Path], sample: Sample) -> list[float]:
                 text = tokenizer.decode(rig.builder.question(node, name).prompt)
                 tokens = tuple(tokenizer.encode(text, special=True))
                 parent = Node(Node(None, Segment.TASK, tokens[:1]), Segment.ITEM, tokens[1:-1])
-                found.append(rig.cold(Probe(Node(parent, Segment.QUESTION, tokens[-1:]), name)))
+                found.append(rig.cold(Query(Node(parent, Segment.QUESTION, tokens[-1:]), name)))
     rig.native.close()
     return found
 

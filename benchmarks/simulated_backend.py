@@ -1,6 +1,6 @@
 """A backend that computes nothing and takes time as a machine would: prices of its own, noise and stalls.
 
-It keeps book of prompt nodes as llama.cpp's cache would hold them, cuts waves into calls as the
+It keeps book of prompt nodes as llama.cpp's cache would hold them, cuts batches into calls as the
 embedded backend does, and ends them early when it is told to.
 """
 
@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from cascade.backends.base import BackendInfo, Scores, Stop, Wave, WaveCost
+from cascade.backends.base import BackendInfo, Batch, BatchCost, Scores, Stop
 from cascade.backends.costs import CallSizes, Costs, Work
 from cascade.backends.scripted import ByteTokenizer
 from cascade.errors import DecodeError
@@ -28,9 +28,9 @@ class Machine:
     Attributes:
         costs: What the parts of a call really cost.
         noise: Standard deviation of the logarithm of a call's time.
-        stalls: Share of waves that stall, in [0, 1].
-        stall: Least and most times as long as usual that a wave takes which stalls.
-        abort_s: Most seconds from an abort to the wave's end.
+        stalls: Share of batches that stall, in [0, 1].
+        stall: Least and most times as long as usual that a batch takes which stalls.
+        abort_s: Most seconds from an abort to the batch's end.
     """
 
     costs: Costs = field(
@@ -50,31 +50,31 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A call of the model: its work, and the nodes and probes that it finishes."""
+    """A call of the model: its work, and the nodes and queries that it finishes."""
 
     work: Work
     nodes: tuple[Node, ...] = ()
-    probes: tuple[int, ...] = ()
+    queries: tuple[int, ...] = ()
 
 
 class SimulatedBackend:
     """Answers at random.
 
     Args:
-        adapters: Adapters that probes may ask; each is an activated one, so that items are computed once.
+        adapters: Adapters that queries may ask; each is an activated one, so that items are computed once.
         machine: What it takes.
         rng: Where chance comes from.
 
     Attributes:
         machine: What it takes.
-        n_waves: Waves so far.
+        n_batches: Batches so far.
         kept: Nodes that are kept.
     """
 
     def __init__(self, adapters: Iterable[str], machine: Machine, rng: random.Random) -> None:
         names = sorted(adapters)
         self.machine = machine
-        self.n_waves = 0
+        self.n_batches = 0
         self.kept: dict[Node, None] = {}
         self._rng = rng
         self._active = ""
@@ -102,22 +102,22 @@ class SimulatedBackend:
         """See ``Backend.info``; its costs are those that an engine starts from, not the machine's."""
         return self._info
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
         """See ``Backend.score``.
 
         Raises:
             DecodeError: The engine's book lets more be kept than there is room for.
         """
-        self.n_waves += 1
+        self.n_batches += 1
         self._is_busy = True
         try:
-            return await self._score(wave, stop)
+            return await self._score(batch, stop)
         finally:
             self._is_busy = False
             self._forget()
 
     def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:  # noqa: ARG002 - there is but one
-        """See ``Backend.release``; what is released during a wave goes when it ends."""
+        """See ``Backend.release``; what is released during a batch goes when it ends."""
         self._released += nodes
         if not self._is_busy:
             self._forget()
@@ -125,16 +125,16 @@ class SimulatedBackend:
     async def close(self) -> None:
         """See ``Backend.close``."""
 
-    async def _score(self, wave: Wave, stop: Stop) -> Scores:
+    async def _score(self, batch: Batch, stop: Stop) -> Scores:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        nodes = list(dict.fromkeys(node for probe in wave.probes for node in probe.node.path[:-1]))
+        nodes = list(dict.fromkeys(node for query in batch.queries for node in query.node.path[:-1]))
         missing = [node for node in nodes if node not in self.kept]
-        self._keep(missing, sum(len(probe.node.tokens) for probe in wave.probes))
+        self._keep(missing, sum(len(query.node.tokens) for query in batch.queries))
         slowness = self._rng.uniform(*self.machine.stall) if self._rng.random() < self.machine.stalls else 1.0
         done: list[_Call] = []
         decodes: list[tuple[Work, float]] = []
-        for call in self._calls(wave, missing):
+        for call in self._calls(batch, missing):
             ms = self.machine.predict(call.work) * slowness * self._rng.lognormvariate(0.0, self.machine.noise)
             if stop.is_asked or not await self._pass(ms / 1_000, stop):
                 break
@@ -143,9 +143,9 @@ class SimulatedBackend:
         finished = {node for call in done for node in call.nodes}
         lost = tuple(node for node in missing if node not in finished)
         self._drop(lost)
-        answered = {at for call in done for at in call.probes}
-        logits = [self._logit() if at in answered else math.nan for at in range(len(wave.probes))]
-        cost = WaveCost(
+        answered = {at for call in done for at in call.queries}
+        logits = [self._logit() if at in answered else math.nan for at in range(len(batch.queries))]
+        cost = BatchCost(
             decode_calls=len(done),
             adapter_swaps=round(sum(call.work.swaps for call in done)),
             tokens_decoded=round(sum(call.work.tokens + call.work.short_tokens for call in done)),
@@ -176,7 +176,7 @@ class SimulatedBackend:
         timer.cancel()
         return is_whole
 
-    def _calls(self, wave: Wave, missing: Sequence[Node]) -> Iterator[_Call]:
+    def _calls(self, batch: Batch, missing: Sequence[Node]) -> Iterator[_Call]:
         """First what is missing in calls of at most ``n_batch`` tokens, then questions by ``n_batch_questions``."""
         sizes = self._info.sizes
         swap = bool(missing) and self._active != BASE
@@ -185,11 +185,11 @@ class SimulatedBackend:
             nodes = tuple(missing[at] for at in part)
             yield _Call(self._work(sum(len(node.tokens) for node in nodes), 0, swap), nodes)
             swap = False
-        swap = self._active != wave.adapter
-        for part in _parts([len(probe.node.tokens) for probe in wave.probes], sizes.n_batch_questions):
-            self._active = wave.adapter
-            tokens = sum(len(wave.probes[at].node.tokens) for at in part)
-            yield _Call(self._work(tokens, len(part), swap), probes=tuple(part))
+        swap = self._active != batch.adapter
+        for part in _parts([len(query.node.tokens) for query in batch.queries], sizes.n_batch_questions):
+            self._active = batch.adapter
+            tokens = sum(len(batch.queries[at].node.tokens) for at in part)
+            yield _Call(self._work(tokens, len(part), swap), queries=tuple(part))
             swap = False
 
     def _work(self, tokens: int, outputs: int, swap: bool) -> Work:  # noqa: FBT001 - counted
@@ -201,7 +201,7 @@ class SimulatedBackend:
         room = self._info
         if len(self.kept) > room.max_nodes or self._tokens + n_asked > room.max_tokens:
             msg = (
-                f"A wave brings what is kept to {len(self.kept)} nodes and {self._tokens + n_asked} tokens; "
+                f"A batch brings what is kept to {len(self.kept)} nodes and {self._tokens + n_asked} tokens; "
                 f"there is room for {room.max_nodes} and {room.max_tokens}. The planner's book is wrong."
             )
             raise DecodeError(msg)

@@ -51,7 +51,7 @@ class Script:
     """What a server answers.
 
     Attributes:
-        p: p(yes) of a probe.
+        p: p(yes) of a query.
         adapters: Names of its adapters; a llama-server's files are called so, with .gguf.
         model: Name of its base model.
         owner: What it says that it is, in its list of models.

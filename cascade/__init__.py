@@ -12,12 +12,12 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # that of typing, which takes its time
 if TYPE_CHECKING:
-    from cascade.backends.base import Backend, BackendInfo, Probe, Scores, Stop, Wave, WaveCost
+    from cascade.backends.base import Backend, BackendInfo, Batch, BatchCost, Query, Scores, Stop
     from cascade.backends.scripted import ScriptedBackend
     from cascade.budget import Budget
     from cascade.config.schema import Config, read_config, shipped_config
     from cascade.engine.engine import Engine
-    from cascade.engine.observer import Observer, SeenWave
+    from cascade.engine.observer import Observer, SeenBatch
     from cascade.errors import (
         BackendError,
         CascadeError,
@@ -42,6 +42,8 @@ __all__ = [
     "Backend",
     "BackendError",
     "BackendInfo",
+    "Batch",
+    "BatchCost",
     "Budget",
     "Cascade",
     "CascadeError",
@@ -61,14 +63,14 @@ __all__ = [
     "Observer",
     "OverloadError",
     "Prior",
-    "Probe",
     "Profile",
     "Provenance",
+    "Query",
     "Question",
     "Report",
     "Scores",
     "ScriptedBackend",
-    "SeenWave",
+    "SeenBatch",
     "ServerError",
     "Stage",
     "Statistics",
@@ -77,14 +79,12 @@ __all__ = [
     "Stop",
     "Target",
     "Task",
-    "Wave",
-    "WaveCost",
     "read_config",
     "shipped_config",
 ]
 
 _NAMES = {
-    "cascade.backends.base": "Backend BackendInfo Probe Scores Stop Wave WaveCost",
+    "cascade.backends.base": "Backend BackendInfo Query Scores Stop Batch BatchCost",
     "cascade.backends.scripted": "ScriptedBackend",
     "cascade.budget": "Budget",
     "cascade.config.schema": "Config read_config shipped_config",
@@ -92,7 +92,7 @@ _NAMES = {
     "cascade.errors": "BackendError CascadeError ClosedError ConfigError DecodeError "
     "InputError ItemError ModelFileError OverloadError ServerError",
     "cascade.items": "Group Item Task",
-    "cascade.engine.observer": "Observer SeenWave",
+    "cascade.engine.observer": "Observer SeenBatch",
     "cascade.profile": "Profile Prior",
     "cascade.prompt": "Limits",
     "cascade.report": "Decision Provenance Report Statistics Status Step",

@@ -40,7 +40,7 @@ class ModelFileError(InputError):
 
 
 class BackendError(CascadeError):
-    """A backend could not score a wave."""
+    """A backend could not score a batch."""
 
 
 class DecodeError(BackendError):

@@ -20,7 +20,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One probe of an item: a stage's question, and what the adapter answered; or what a prior stage settled.
+    """One query of an item: a stage's question, and what the adapter answered; or what a prior stage settled.
 
     Attributes:
         stage: Name of the stage.
@@ -28,7 +28,7 @@ class Step:
         adapter: Name of the adapter that answered; empty where a prior stage did, which asks no model.
         p_yes: Probability of yes among yes and no, in [0, 1].
         threshold: Yes from here on; of a prior stage that said no, the lower one.
-        answer: What this probe said; tiers are combined by the stage.
+        answer: What this query said; tiers are combined by the stage.
         p_calibrated: the calibrated p(yes) by the curve that tuning found, in [0, 1]; None without one.
     """
 
@@ -66,7 +66,7 @@ class Decision:
         id: The item's id.
         label: Its label.
         status: How the label came about.
-        steps: The probes of every stage that it passed, after what a prior stage settled.
+        steps: The queries of every stage that it passed, after what a prior stage settled.
         provenance: What answered.
         p_label: Where it was cut short, the label's probability among items that stand where it
             stood; None for one that was decided: its steps say how sure each answer was.
@@ -104,12 +104,12 @@ class Decision:
 class Statistics:
     """What a request cost.
 
-    A wave shared by several requests is counted in each for its own probes; ``decode_calls`` and
-    ``adapter_swaps`` of a shared wave count in every request that took part.
+    A batch shared by several requests is counted in each for its own queries; ``decode_calls`` and
+    ``adapter_swaps`` of a shared batch count in every request that took part.
 
     Attributes:
         items: Items given.
-        calls: Probes scored.
+        calls: Queries scored.
         calls_ahead: Of those, asked before it was known whether the tree would need the answer.
         decode_calls: Calls of the model.
         adapter_swaps: Changes of the active adapter set.
@@ -118,7 +118,7 @@ class Statistics:
         elapsed_ms: Wall time from the call to the last decision.
         prompt_ms: Of that, building and tokenising prompts.
         decode_ms: Of that, inside the backend.
-        predicted_ms: What the cost model said its waves would take; of a shared wave the share of its probes.
+        predicted_ms: What the cost model said its batches would take; of a shared batch the share of its queries.
     """
 
     items: int = 0
@@ -135,7 +135,7 @@ class Statistics:
 
     @property
     def calls_per_item(self) -> float:
-        """Probes over items; 0.0 without items."""
+        """Queries over items; 0.0 without items."""
         return self.calls / self.items if self.items else 0.0
 
     def as_dict(self) -> dict[str, Any]:

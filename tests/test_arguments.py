@@ -203,7 +203,7 @@ CALLS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("wrong", "named"), CALLS)
 def test_every_call_names_the_argument_that_is_wrong(wrong: dict[str, Any], named: str) -> None:
-    """classify, aclassify, stream, probe and aprobe say the same, and the engine goes on."""
+    """classify, aclassify, stream, score and ascore say the same, and the engine goes on."""
     call: dict[str, Any] = {"task": "a task", "items": plain_items(1), "cascade": "precision"} | wrong
     with Engine(_backend(), PRECISION) as engine:
 
@@ -215,8 +215,8 @@ def test_every_call_names_the_argument_that_is_wrong(wrong: dict[str, Any], name
             lambda: engine.classify(**call),
             lambda: asyncio.run(engine.aclassify(**call)),
             lambda: asyncio.run(stream()),
-            lambda: engine.probe(**call),
-            lambda: asyncio.run(engine.aprobe(**call)),
+            lambda: engine.score(**call),
+            lambda: asyncio.run(engine.ascore(**call)),
         ):
             with pytest.raises(InputError, match=named):
                 ask()
@@ -232,9 +232,9 @@ def test_who_is_told_is_a_function(value: Any, named: str) -> None:
 
 @pytest.mark.parametrize("stage", [None, 5, ["relevant"]])
 def test_a_stage_is_named_by_a_text(stage: Any) -> None:
-    """Anything else is refused by probe."""
+    """Anything else is refused by score."""
     with Engine(_backend(), PRECISION) as engine, pytest.raises(InputError, match=r"stages\[0\] is .*text"):
-        engine.probe("a task", plain_items(1), "precision", stage)
+        engine.score("a task", plain_items(1), "precision", stage)
 
 
 def test_an_observer_has_its_methods() -> None:

@@ -25,12 +25,12 @@ from cascade import (
     Status,
     read_config,
 )
-from cascade.backends.base import Scores, Stop, Wave
+from cascade.backends.base import Batch, Scores, Stop
 from cascade.budget import NO_LIMIT, budget_of
 from cascade.config.profile import read_profile, write_profile
 from cascade.engine.admission import Rules
 from cascade.engine.engine import EngineSettings, settings_of
-from cascade.engine.item_state import Walk
+from cascade.engine.item_state import ItemState
 from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.request import Request
 from cascade.profile import Prior, Profile
@@ -146,10 +146,10 @@ def test_items_of_which_nothing_is_known_are_no_finds() -> None:
     expected = OnlineProfile(shipped)
     base = 1 - expected.label_shares(shipped.first)["excluded"]
     assert expected.p_matters(blank) == pytest.approx(base)
-    walk = Walk(blank, expected, shipped.first, p_matters=expected.p_matters(blank))
-    walk.give_up()
-    assert (walk.label, walk.status) == ("excluded", Status.DEADLINE)
-    assert walk.p_label == pytest.approx(1 - base)
+    state = ItemState(blank, expected, shipped.first, p_matters=expected.p_matters(blank))
+    state.give_up()
+    assert (state.label, state.status) == ("excluded", Status.DEADLINE)
+    assert state.p_label == pytest.approx(1 - base)
 
 
 @pytest.mark.parametrize("prior", [-0.1, 1.1, math.nan])
@@ -161,19 +161,19 @@ def test_a_prior_is_a_probability(prior: float) -> None:
 
 def test_a_walk_that_is_cut_gets_the_likeliest_label_of_where_it_stands() -> None:
     """Its steps stay; nothing is asked of it any more."""
-    walk = Walk(plain_items(1)[0], OnlineProfile(KNOWN), KNOWN.first)
-    walk.take(KNOWN.first, "", 0.9)
-    walk.give_up()
-    assert (walk.label, walk.p_label, walk.status) == ("primary", 0.5, Status.DEPTH_CAP)
-    assert ([step.stage for step in walk.steps], walk.pending(), walk.is_done) == (["relevant"], [], True)
-    walk.give_up()
-    assert walk.status is Status.DEPTH_CAP
+    state = ItemState(plain_items(1)[0], OnlineProfile(KNOWN), KNOWN.first)
+    state.take(KNOWN.first, "", 0.9)
+    state.give_up()
+    assert (state.label, state.p_label, state.status) == ("primary", 0.5, Status.DEPTH_CAP)
+    assert ([step.stage for step in state.steps], state.pending(), state.is_done) == (["relevant"], [], True)
+    state.give_up()
+    assert state.status is Status.DEPTH_CAP
 
 
 def test_a_tier_that_said_yes_decides_although_others_were_not_asked() -> None:
     """With ``any`` no other answer could change it; a no leaves it open."""
     item = Item(id="1", kind="file", name="a", tiers=("dependency", "metadata"))
-    sure, open_ = (Walk(item, OnlineProfile(SCOPE), SCOPE.first) for _ in range(2))
+    sure, open_ = (ItemState(item, OnlineProfile(SCOPE), SCOPE.first) for _ in range(2))
     sure.take(SCOPE.first, "metadata", 0.9)
     sure.give_up()
     assert (sure.label, sure.status, sure.p_label) == ("relevant", Status.DECIDED, None)
@@ -189,10 +189,10 @@ def test_a_cut_after_a_sure_answer_tells_that_something_was_asked() -> None:
     below, out = Target("relevant", is_label=False), Target("excluded", is_label=True)
     first = replace(SCOPE.first, name="tiers", yes=below, no=out)
     cascade = replace(PRECISION, profile=Profile(), stages=(first, *PRECISION.stages))
-    walk = Walk(item, OnlineProfile(cascade), cascade.first)
-    walk.take(cascade.first, "metadata", 0.99)
-    walk.give_up()
-    assert (walk.status, [step.tier for step in walk.steps], walk.depth) == (Status.DEPTH_CAP, ["metadata"], 1)
+    state = ItemState(item, OnlineProfile(cascade), cascade.first)
+    state.take(cascade.first, "metadata", 0.99)
+    state.give_up()
+    assert (state.status, [step.tier for step in state.steps], state.depth) == (Status.DEPTH_CAP, ["metadata"], 1)
 
 
 def test_a_depth_holds_whatever_was_asked_ahead() -> None:
@@ -206,19 +206,19 @@ def test_a_depth_holds_whatever_was_asked_ahead() -> None:
     first = replace(PRECISION.first, yes=below, no=out)
     second = replace(SCOPE.first, name="tiers", yes=prefix_index, no=out)
     cascade = replace(SCOPE, labels=("out", "kept"), dropped="out", stages=(first, second), profile=Profile())
-    walk = Walk(item, OnlineProfile(cascade), first, most=1)
-    walk.take(second, "metadata", 0.99)
-    walk.take(first, "", 0.99)
-    assert (walk.status, walk.depth, [step.stage for step in walk.steps]) == (Status.DEPTH_CAP, 1, [first.name])
+    state = ItemState(item, OnlineProfile(cascade), first, most=1)
+    state.take(second, "metadata", 0.99)
+    state.take(first, "", 0.99)
+    assert (state.status, state.depth, [step.stage for step in state.steps]) == (Status.DEPTH_CAP, 1, [first.name])
 
 
 def test_answers_that_were_asked_ahead_are_used_once_the_way_leads_there() -> None:
     """An answer that the tree does not need leaves no step."""
     primary, supporting = KNOWN.stage("primary"), KNOWN.stage("supporting")
-    needed, unneeded = (Walk(plain_items(1)[0], OnlineProfile(KNOWN), KNOWN.first) for _ in range(2))
-    for walk in (needed, unneeded):
-        walk.take(supporting, "", 0.9)
-        walk.take(primary, "", 0.01)
+    needed, unneeded = (ItemState(plain_items(1)[0], OnlineProfile(KNOWN), KNOWN.first) for _ in range(2))
+    for state in (needed, unneeded):
+        state.take(supporting, "", 0.9)
+        state.take(primary, "", 0.01)
     needed.take(KNOWN.first, "", 0.9)
     unneeded.take(KNOWN.first, "", 0.01)
     assert (needed.label, [step.stage for step in needed.steps]) == (
@@ -257,17 +257,17 @@ async def _until(is_so: Callable[[], bool]) -> None:
 
 
 class _Held(ScriptedBackend):
-    """Scores one wave, then holds the next until it is stopped."""
+    """Scores one batch, then holds the next until it is stopped."""
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:
-        if not self.n_waves:
-            return await super().score(wave, stop)
-        self.n_waves += 1
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
+        if not self.n_batches:
+            return await super().score(batch, stop)
+        self.n_batches += 1
         await _until(lambda: stop.is_asked)
-        cost = (await super().score(wave, stop)).cost
-        probe = wave.probes[0]
-        lost = tuple((node, probe.adapter) for node in probe.node.path[:-1])
-        return Scores([math.nan] * len(wave.probes), cost, lost)
+        cost = (await super().score(batch, stop)).cost
+        query = batch.queries[0]
+        lost = tuple((node, query.adapter) for node in query.node.path[:-1])
+        return Scores([math.nan] * len(batch.queries), cost, lost)
 
 
 def _held(**fields: object) -> Engine:
@@ -276,7 +276,7 @@ def _held(**fields: object) -> Engine:
     return Engine(_Held(script, ADAPTERS), {"precision": KNOWN}, settings=settings)
 
 
-def test_a_wave_that_never_ends_does_not_keep_the_answer() -> None:
+def test_a_batch_that_never_ends_does_not_keep_the_answer() -> None:
     """At the deadline the caller gets what was decided before, with how far it got."""
     with _held() as engine:
         report = engine.classify("a task", plain_items(3), budget=80)
@@ -285,7 +285,7 @@ def test_a_wave_that_never_ends_does_not_keep_the_answer() -> None:
         assert engine.n_cached == 0
 
 
-def test_a_caller_that_leaves_stops_the_wave_that_it_alone_waits_for() -> None:
+def test_a_caller_that_leaves_stops_the_batch_that_it_alone_waits_for() -> None:
     """Its nodes are forgotten and the engine goes on with others."""
 
     async def leave(engine: Engine) -> None:
@@ -385,7 +385,7 @@ def test_items_of_most_value_are_asked_first() -> None:
         backend = ScriptedBackend(dict.fromkeys(ADAPTERS, 0.01), ADAPTERS, slowdown=slowdown)
         with Engine(backend, {"precision": KNOWN}) as engine:
             engine.classify("a task", items, budget=1_800)
-        asked = [bytes(probe.node.parent.tokens).decode() for probe in backend.waves[0].probes if probe.node.parent]
+        asked = [bytes(query.node.parent.tokens).decode() for query in backend.batches[0].queries if query.node.parent]
         assert all(item.name in text for item, text in zip(expected, asked, strict=False))
         assert len(asked) == 12 if slowdown < 1 else 2 < len(asked) < 12
 

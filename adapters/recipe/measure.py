@@ -50,7 +50,7 @@ def _add_classes(engine: Engine, labelled: Labelled, tally: Tally, task: int) ->
         if item.kind == "class" and label in {"supporting", "type_context"}
     ]
     if rows:
-        asked = engine.probe(labelled.task, [item for item, _ in rows], "precision", "supporting")
+        asked = engine.score(labelled.task, [item for item, _ in rows], "precision", "supporting")
         for (_, truth), (step,) in zip(rows, asked, strict=True):
             tally.add(task, step.p_yes, answer=step.answer, truth=truth)
 

@@ -78,7 +78,7 @@ def coherence(
     for number in sorted(rng.permutation([at for at, labelled in enumerate(tasks) if labelled.items])[:N_TASKS]):
         labelled = tasks[number]
         places = np.sort(rng.permutation(len(labelled.items))[:N_ITEMS])
-        asked = engine.probe(labelled.task, [labelled.items[place] for place in places], cascade.name, *stages)
+        asked = engine.score(labelled.task, [labelled.items[place] for place in places], cascade.name, *stages)
         for place, steps in zip(places, asked, strict=True):
             for step in steps:
                 if cascade.stage(step.stage).question(step.tier).negated:

@@ -29,7 +29,7 @@ class StageValue:
         gain_high: Upper end.
         recall_over_rows: Share of all that matters that the whole cascade keeps, in [0, 1]; None where nothing matters.
         recall_over_rows_without: With the stage dropped.
-        calls_per_item: Probes per item of the whole cascade.
+        calls_per_item: Queries per item of the whole cascade.
         calls_per_item_without: With the stage dropped.
         n_tasks: Tasks with an item whose true answer to it is known.
     """
@@ -103,7 +103,7 @@ def _recall(confusions: Ints, dropped: int) -> float | None:
 
 
 def _run(replay: Replay, taken: Mapping[str, bool]) -> tuple[Ints, float]:
-    """Each task's confusion matrix, (n_tasks, labels, labels), and probes per item.
+    """Each task's confusion matrix, (n_tasks, labels, labels), and queries per item.
 
     Args:
         replay: Of the cascade and its scores.

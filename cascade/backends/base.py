@@ -1,4 +1,4 @@
-"""The seam between deciding and computing: a wave goes in, scores come out. Pure types."""
+"""The seam between deciding and computing: a batch goes in, scores come out. Pure types."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cascade.tree import Cascade
 
 
 class Stop:
-    """Asks a running wave to end: after the decode at hand, or at once.
+    """Asks a running batch to end: after the decode at hand, or at once.
 
     The engine holds one end of it and a backend the other, each in a thread of its own.
     """
@@ -59,7 +59,7 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class Query:
     """One question put to one item.
 
     Attributes:
@@ -74,32 +74,32 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class Wave:
-    """Probes that are scored together under one adapter.
+class Batch:
+    """Queries that are scored together under one adapter.
 
     Attributes:
-        probes: Never empty.
+        queries: Never empty.
         predicted_ms: How long the engine believes it will take.
         left_ms: How long anybody waits for its answers; infinity for without a limit.
     """
 
-    probes: tuple[Probe, ...]
+    queries: tuple[Query, ...]
     predicted_ms: float = 0.0
     left_ms: float = inf
 
     @property
     def adapter(self) -> str:
-        """The adapter that all probes share."""
-        return self.probes[0].adapter
+        """The adapter that all queries share."""
+        return self.queries[0].adapter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swap:
-    """A change of the active adapter set within a wave.
+    """A change of the active adapter set within a batch.
 
     Attributes:
         adapter: The adapter that became active; ``base`` for none.
-        at_ms: Milliseconds from the wave's beginning on.
+        at_ms: Milliseconds from the batch's beginning on.
         ms: How long it took.
     """
 
@@ -109,14 +109,14 @@ class Swap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WaveCost:
-    """What a wave took.
+class BatchCost:
+    """What a batch took.
 
     Attributes:
         decode_calls: Calls of the model.
         adapter_swaps: Changes of the active adapter set.
         tokens_decoded: Tokens computed.
-        tokens_reused: Tokens of the probes' prompts that were not computed for this probe.
+        tokens_reused: Tokens of the queries' prompts that were not computed for this query.
         elapsed_ms: Wall time inside the backend.
         model_ms: Of that, inside calls of the model.
         decodes: What each call had to do, and the milliseconds that it took.
@@ -135,22 +135,22 @@ class WaveCost:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """A wave's answers.
+    """A batch's answers.
 
     Attributes:
-        logits: One per probe, in order: natural-log odds of yes against no, ``logit_yes - logit_no``, finite;
-            NaN for a probe that was not scored because the wave was stopped, or for a reason below. Any other
+        logits: One per query, in order: natural-log odds of yes against no, ``logit_yes - logit_no``, finite;
+            NaN for a query that was not scored because the batch was stopped, or for a reason below. Any other
             NaN, and an infinite number, is an error for the requests that asked.
-        cost: What the wave took.
+        cost: What the batch took.
         lost: Nodes with their prefix adapter that are not kept although they were, or were begun.
-        unanswered: Place of a probe that a server could not answer -> why; its logit is NaN.
-        spoilt: Place of a probe whose answer is no finite number -> what came instead; its logit is NaN.
-        under_way: Place of a probe whose answer a server still owes -> whether it does. Its logit is NaN; asked
+        unanswered: Place of a query that a server could not answer -> why; its logit is NaN.
+        spoilt: Place of a query whose answer is no finite number -> what came instead; its logit is NaN.
+        under_way: Place of a query whose answer a server still owes -> whether it does. Its logit is NaN; asked
             again, it is waited for.
     """
 
     logits: Sequence[float]
-    cost: WaveCost
+    cost: BatchCost
     lost: tuple[tuple[Node, str], ...] = ()
     unanswered: Mapping[int, str] = field(default_factory=dict)
     spoilt: Mapping[int, str] = field(default_factory=dict)
@@ -163,7 +163,7 @@ class BackendInfo:
 
     Attributes:
         provenance: Hashes, prompt format and label tokens.
-        prefix_adapters: Adapter that a probe may ask for -> adapter that computes what stands before its
+        prefix_adapters: Adapter that a query may ask for -> adapter that computes what stands before its
             question; the same name for plain LoRA, ``base`` for ``base`` and for activated LoRA, ``SERVED``
             for one on a server.
         invocations: Activated adapter -> token ids that switch it on, where they are known.
@@ -172,7 +172,7 @@ class BackendInfo:
         max_prompt: Most tokens of one prompt.
         max_tokens: Tokens that may be kept at once, those of questions being answered included.
         max_nodes: Prompt nodes that may be kept at once.
-        costs: What the parts of a wave cost; a plan goes by their proportions.
+        costs: What the parts of a batch cost; a plan goes by their proportions.
         slowdown: How many times as long as they say this machine takes.
         sizes: How it cuts work into calls.
     """
@@ -191,7 +191,7 @@ class BackendInfo:
 
     @property
     def adapters(self) -> frozenset[str]:
-        """Names that a probe may ask for, ``base`` aside."""
+        """Names that a query may ask for, ``base`` aside."""
         return frozenset(self.prefix_adapters) - {BASE}
 
     def check(self, cascade: Cascade) -> None:
@@ -220,29 +220,29 @@ class BackendInfo:
 
 
 class Backend(Protocol):
-    """What turns waves into scores.
+    """What turns batches into scores.
 
-    A backend keeps what it computed of a prompt for later waves as long as it has room; the engine
-    says with ``release`` what no later wave will want.
+    A backend keeps what it computed of a prompt for later batches as long as it has room; the engine
+    says with ``release`` what no later batch will want.
     """
 
     @property
     def info(self) -> BackendInfo:
         """Fixed for the backend's life."""
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:
-        """Scores every probe of a wave, or those that it has scored when it is stopped.
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
+        """Scores every query of a batch, or those that it has scored when it is stopped.
 
         Args:
-            wave: Of any size; one at a time.
+            batch: Of any size; one at a time.
             stop: How the engine ends it early; a backend that ends it by itself asks for the stop.
 
         Raises:
-            BackendError: Scoring failed; nothing of the wave was scored.
+            BackendError: Scoring failed; nothing of the batch was scored.
         """
 
     def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
-        """Says that no later wave will ask at or below these nodes; returns at once.
+        """Says that no later batch will ask at or below these nodes; returns at once.
 
         Args:
             nodes: The nodes.

@@ -1,4 +1,4 @@
-"""What the parts of a model call cost, in milliseconds, and what a wave is made of. Pure."""
+"""What the parts of a model call cost, in milliseconds, and what a batch is made of. Pure."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Work(NamedTuple):
         attended_cells: Of each of those tokens, the cells in use while it is computed.
         short_calls: Calls of fewer tokens.
         short_tokens: Tokens of those.
-        short_looks: Looks of those.
+        short_attended_cells: Attended cells of those.
         outputs: Rows whose logits are read.
         swaps: Changes of the adapter.
-        waves: First calls after a pause, for which threads have to wake up.
+        batches: First calls after a pause, for which threads have to wake up.
         requests: Requests to a server.
         questions: Questions in those.
     """
@@ -35,10 +35,10 @@ class Work(NamedTuple):
     attended_cells: float = 0.0
     short_calls: float = 0.0
     short_tokens: float = 0.0
-    short_looks: float = 0.0
+    short_attended_cells: float = 0.0
     outputs: float = 0.0
     swaps: float = 0.0
-    waves: float = 0.0
+    batches: float = 0.0
     requests: float = 0.0
     questions: float = 0.0
 
@@ -109,10 +109,10 @@ class Costs:
             attended_cells=self.per_cell_ms,
             short_calls=self.per_call_ms,
             short_tokens=self.per_token_ms,
-            short_looks=_SHORT_CELL * self.per_cell_ms,
+            short_attended_cells=_SHORT_CELL * self.per_cell_ms,
             outputs=self.per_output_ms,
             swaps=self.per_swap_ms,
-            waves=_WAKE * self.per_call_ms,
+            batches=_WAKE * self.per_call_ms,
             requests=self.per_request_ms,
             questions=self.per_question_ms,
         )
@@ -125,7 +125,7 @@ class CallSizes:
     Attributes:
         n_batch: Most tokens of a call.
         n_batch_questions: Most tokens of a call that asks questions of items computed before.
-        n_served: Most questions of a wave that a server answers.
+        n_served: Most questions of a batch that a server answers.
         together: Adapters on servers that take all questions of an item in one request.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from cascade.backends.base import BackendInfo, Scores, Stop, Wave, WaveCost
+from cascade.backends.base import BackendInfo, Batch, BatchCost, Scores, Stop
 from cascade.errors import BackendError, ClosedError
 from cascade.probability import sure_logit
 from cascade.prompt import FORMATS, Node
@@ -32,17 +32,17 @@ class ByteTokenizer:
 
 @dataclass(slots=True)
 class ScriptedBackend:
-    """Answers every probe by a function of its adapter and prompt.
+    """Answers every query by a function of its adapter and prompt.
 
     Attributes:
         script: The function; or a table from adapter to one p(yes), in [0, 1].
-        adapters: Adapters that probes may ask.
+        adapters: Adapters that queries may ask.
         prefix_adapters: Adapter -> adapter that computes what stands before its questions, where that is another.
-        fail_at: Number of the wave, from 0, whose scoring raises; None for never.
+        fail_at: Number of the batch, from 0, whose scoring raises; None for never.
         slowdown: How long the engine believes it takes, times ``Costs``; a script takes no time.
-        records: Whether waves and releases are kept for a test to look at; a long run has no room for them.
-        n_waves: Waves scored.
-        waves: Every wave scored, in order.
+        records: Whether batches and releases are kept for a test to look at; a long run has no room for them.
+        n_batches: Batches scored.
+        batches: Every batch scored, in order.
         released: Every node released, in order.
     """
 
@@ -54,8 +54,8 @@ class ScriptedBackend:
     prefix_adapters: Mapping[str, str] = field(default_factory=dict)
     slowdown: float = 1e-6
     records: bool = True
-    n_waves: int = 0
-    waves: list[Wave] = field(default_factory=list)
+    n_batches: int = 0
+    batches: list[Batch] = field(default_factory=list)
     released: list[Node] = field(default_factory=list)
     is_closed: bool = False
 
@@ -78,20 +78,20 @@ class ScriptedBackend:
             slowdown=self.slowdown,
         )
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:  # noqa: ARG002 - the protocol's
+    async def score(self, batch: Batch, stop: Stop) -> Scores:  # noqa: ARG002 - the protocol's
         """See ``Backend.score``."""
         if self.is_closed:
             msg = "The backend is closed."
             raise ClosedError(msg)
-        number, self.n_waves = self.n_waves, self.n_waves + 1
+        number, self.n_batches = self.n_batches, self.n_batches + 1
         if self.records:
-            self.waves.append(wave)
+            self.batches.append(batch)
         if number == self.fail_at:
-            msg = f"Wave {number} fails, as the script says."
+            msg = f"Batch {number} fails, as the script says."
             raise BackendError(msg)
-        p = [self._p(probe.adapter, ByteTokenizer.decode(probe.node.prompt)) for probe in wave.probes]
-        tokens = sum(probe.node.end for probe in wave.probes)
-        cost = WaveCost(decode_calls=1, adapter_swaps=1, tokens_decoded=tokens, tokens_reused=0, elapsed_ms=0.0)
+        p = [self._p(query.adapter, ByteTokenizer.decode(query.node.prompt)) for query in batch.queries]
+        tokens = sum(query.node.end for query in batch.queries)
+        cost = BatchCost(decode_calls=1, adapter_swaps=1, tokens_decoded=tokens, tokens_reused=0, elapsed_ms=0.0)
         return Scores(sure_logit(p).tolist(), cost)
 
     def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:  # noqa: ARG002 - the protocol's

@@ -1,4 +1,4 @@
-"""How long a wave runs on after it was told to end at once."""
+"""How long a batch runs on after it was told to end at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from cascade.backends.base import Backend, BackendInfo, Scores, Stop, Wave
+from cascade.backends.base import Backend, BackendInfo, Batch, Scores, Stop
 from cascade.prompt import Node
 
 
@@ -17,7 +17,7 @@ class _WatchedStop(Stop):
         stop: The engine's.
 
     Attributes:
-        aborted_at: When the wave was aborted, in seconds; None if it was not.
+        aborted_at: When the batch was aborted, in seconds; None if it was not.
     """
 
     def __init__(self, stop: Stop) -> None:
@@ -51,13 +51,13 @@ class _WatchedStop(Stop):
 
 
 class AbortWatch:
-    """A backend that notes how long aborted waves ran on; all else is the inner backend's.
+    """A backend that notes how long aborted batches ran on; all else is the inner backend's.
 
     Args:
         inner: What computes.
 
     Attributes:
-        latencies_ms: From each abort of a running wave until the engine had that wave back.
+        latencies_ms: From each abort of a running batch until the engine had that batch back.
     """
 
     def __init__(self, inner: Backend) -> None:
@@ -69,10 +69,10 @@ class AbortWatch:
         """See ``Backend.info``."""
         return self._inner.info
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
         """See ``Backend.score``."""
         watched = _WatchedStop(stop)
-        scores = await self._inner.score(wave, watched)
+        scores = await self._inner.score(batch, watched)
         if watched.aborted_at is not None:
             self.latencies_ms.append(1_000 * (time.perf_counter() - watched.aborted_at))
         return scores

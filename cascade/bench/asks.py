@@ -1,4 +1,4 @@
-"""Which probes a workload causes, in the order in which a loop over its items would ask them. Pure."""
+"""Which queries a workload causes, in the order in which a loop over its items would ask them. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from cascade.prompt import Node, PromptBuilder
 from cascade.tree import Cascade
 
 Path = tuple[tuple[int, ...], ...]
-"""The tokens of a question's nodes from the task down: what tells one probe from another."""
+"""The tokens of a question's nodes from the task down: what tells one query from another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """One probe that the labels cause.
+    """One query that the labels cause.
 
     Attributes:
         adapter: What answers.
@@ -36,7 +36,7 @@ class Ask:
 
 
 def asks(workload: Workload, builder: PromptBuilder, cascades: Mapping[str, Cascade]) -> list[Ask]:
-    """Every probe of a workload."""
+    """Every query of a workload."""
     wide = replace(builder, limits=workload.limits)
     return [ask for call in workload.calls for ask in _asks_of(call, wide, cascades[call.cascade])]
 
@@ -59,7 +59,7 @@ def _asks_of(call: Call, builder: PromptBuilder, cascade: Cascade) -> Iterator[A
 
 
 def by_stage(asked: Sequence[Ask]) -> list[list[int]]:
-    """Places of the probes, those of one depth and adapter together: the order with the fewest changes of adapter."""
+    """Places of the queries, those of one depth and adapter together: the order with the fewest changes of adapter."""
     found: dict[tuple[int, str], list[int]] = {}
     for at, ask in enumerate(asked):
         found.setdefault((ask.depth, ask.adapter), []).append(at)
@@ -67,7 +67,7 @@ def by_stage(asked: Sequence[Ask]) -> list[list[int]]:
 
 
 def by_item(asked: Sequence[Ask]) -> list[list[int]]:
-    """Places of the probes, those of one item together, in the order in which its answers lead from one to the next."""
+    """Places of the queries, those of one item together, in the order in which its answers lead to them."""
     found: dict[Node | None, list[int]] = {}
     for at, ask in enumerate(asked):
         found.setdefault(ask.node.parent, []).append(at)

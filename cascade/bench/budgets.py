@@ -184,8 +184,8 @@ def measure_budgets(
         advance: Called ``counts.steps`` times.
 
     Returns:
-        ``trial_figures``; ``abort_ms``, from the abort of a wave to its end; ``prediction_figures``
-        of all waves; under ``unbinding_over_none`` and ``at_once_over_sequence`` medians of ratios
+        ``trial_figures``; ``abort_ms``, from the abort of a batch to its end; ``prediction_figures``
+        of all batches; under ``unbinding_over_none`` and ``at_once_over_sequence`` medians of ratios
         of times and of throughput, with how many there were.
 
     Raises:
@@ -197,7 +197,7 @@ def measure_budgets(
 
 async def _figures(bench: BudgetBench, counts: Counts, seed: int) -> dict[str, Any]:
     full_ms = await bench.full_ms(counts.full_runs)
-    n_before = len(bench.forced.waves)
+    n_before = len(bench.forced.batches)
     gc.collect()
     gc.freeze()  # as a service does once it is up: a full collection stops all threads for tens of milliseconds
     groups = groups_of_trials(list(zip(bench.calls, full_ms, strict=True)), counts.trials, seed)
@@ -206,7 +206,7 @@ async def _figures(bench: BudgetBench, counts: Counts, seed: int) -> dict[str, A
     await bench.abort(full_ms, counts.aborted, seed)
     pairs = await bench.pair_ratios(counts.pairs)
     rounds = await bench.round_ratios(counts.rounds)
-    waves = bench.forced.waves
+    batches = bench.forced.batches
     return {
         "workload": BUDGET,
         "requests": len(tried),
@@ -215,7 +215,7 @@ async def _figures(bench: BudgetBench, counts: Counts, seed: int) -> dict[str, A
         **trial_figures(tried, bench.cascades),
         "abort_ms": spread(bench.watch.latencies_ms),
         "waves_aborted_by_deadlines": n_by_deadline,
-        **prediction_figures([waves[:n_before], waves[n_before:]]),
+        **prediction_figures([batches[:n_before], batches[n_before:]]),
         "unbinding_over_none": {"p50": float(np.median(pairs)), "n": len(pairs)},
         "at_once_over_sequence": {"p50": float(np.median(rounds)), "n": len(rounds), "callers": len(bench.calls)},
     }

@@ -11,7 +11,7 @@ from cascade.config.toml import meant
 from cascade.errors import InputError
 
 PEERS = {
-    "llama": "llama-cpp-python's Llama, one completion with log-probabilities per probe, as documented",
+    "llama": "llama-cpp-python's Llama, one completion with log-probabilities per query, as documented",
     "llama-by-hand": "Llama.generate with the two logits read by hand",
     "llama-server": "llama.cpp's server with several slots, prompt cache and an adapter per request",
     "transformers": "transformers and PEFT on torch in BF16, batches of padded prompts, as documented",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite, isnan
 
-from cascade.backends.base import Backend, BackendInfo, Scores, Stop, Wave, WaveCost
+from cascade.backends.base import Backend, BackendInfo, Batch, BatchCost, Scores, Stop
 from cascade.bench.asks import Ask, Path
 from cascade.prompt import Node
 
@@ -15,19 +15,19 @@ _SURE = 20.0  # log odds beyond every threshold that a config would use
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """A wave that was scored.
+    """A batch that was scored.
 
     Attributes:
         adapter: What answered.
-        n_probes: How many probes it had.
+        n_queries: How many queries it had.
         cost: What it took.
         predicted_ms: What the engine believed that it would take.
         is_whole: Whether all of it was scored; not if it was stopped.
     """
 
     adapter: str
-    n_probes: int
-    cost: WaveCost
+    n_queries: int
+    cost: BatchCost
     predicted_ms: float
     is_whole: bool
 
@@ -37,15 +37,15 @@ class ForcedBackend:
 
     Args:
         inner: What computes.
-        asked: The probes of the workload.
+        asked: The queries of the workload.
 
     Attributes:
-        waves: Every wave, in order.
+        batches: Every batch, in order.
     """
 
     def __init__(self, inner: Backend, asked: Iterable[Ask]) -> None:
         self._inner = inner
-        self.waves: list[Scored] = []
+        self.batches: list[Scored] = []
         self._truths: Mapping[Path, bool] = {ask.path: ask.truth for ask in asked}
 
     @property
@@ -53,18 +53,18 @@ class ForcedBackend:
         """See ``Backend.info``."""
         return self._inner.info
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
         """See ``Backend.score``."""
-        scores = await self._inner.score(wave, stop)
+        scores = await self._inner.score(batch, stop)
         scored = Scored(
-            adapter=wave.adapter,
-            n_probes=len(wave.probes),
+            adapter=batch.adapter,
+            n_queries=len(batch.queries),
             cost=scores.cost,
-            predicted_ms=wave.predicted_ms,
+            predicted_ms=batch.predicted_ms,
             is_whole=not any(map(isnan, scores.logits)),
         )
-        self.waves.append(scored)
-        forced = [self._forced(probe.node, logit) for probe, logit in zip(wave.probes, scores.logits, strict=True)]
+        self.batches.append(scored)
+        forced = [self._forced(query.node, logit) for query, logit in zip(batch.queries, scores.logits, strict=True)]
         return replace(scores, logits=forced)
 
     def _forced(self, question: Node, logit: float) -> float:

@@ -38,7 +38,7 @@ class Round:
         cpu_s: Processor time of the process meanwhile.
         request_ms: How long each request took.
         decision_ms: When each decision settled, from the start.
-        waves: What was scored, wave by wave.
+        batches: What was scored, batch by batch.
         best_rate: Tokens per second of llama.cpp on one plain prompt, measured before and after.
         first_stage_s: Wall time of the first stage alone; None where not every item passes all stages.
     """
@@ -47,7 +47,7 @@ class Round:
     cpu_s: float
     request_ms: tuple[float, ...]
     decision_ms: tuple[float, ...]
-    waves: tuple[Scored, ...]
+    batches: tuple[Scored, ...]
     best_rate: float
     first_stage_s: float | None
 
@@ -63,10 +63,10 @@ class Bench:
         models: The model and its adapters.
         labels: Token ids of yes and no.
         workload: What is run.
-        asked: The probes that it causes, in the order of a loop over its items.
+        asked: The queries that it causes, in the order of a loop over its items.
         reuse: What their prompts share.
         size: The engine's context, its threads counted.
-        history: The waves of every round so far, that which is thrown away included.
+        history: The batches of every round so far, that which is thrown away included.
     """
 
     def __init__(self, config: Config, name: str) -> None:
@@ -98,7 +98,7 @@ class Bench:
         """Run all requests of the workload at once."""
         first_stage_s = self._first_stage() if self.workload.is_deep else None
         before = self._limit.rate()
-        self._forced.waves.clear()
+        self._forced.batches.clear()
         started, cpu = time.perf_counter(), time.process_time()
         decision_ms: list[float] = []
 
@@ -114,13 +114,13 @@ class Bench:
 
         request_ms = asyncio.run(run())
         wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu
-        self.history.append(tuple(self._forced.waves))
+        self.history.append(tuple(self._forced.batches))
         return Round(
             wall_s=wall_s,
             cpu_s=cpu_s,
             request_ms=tuple(request_ms),
             decision_ms=tuple(decision_ms),
-            waves=self.history[-1],
+            batches=self.history[-1],
             best_rate=(before + self._limit.rate()) / 2,
             first_stage_s=first_stage_s,
         )
@@ -130,7 +130,7 @@ class Bench:
         started = time.perf_counter()
         for call in self.workload.calls:
             first = self._engine.cascade(call.cascade).first
-            self._engine.probe(call.task, call.items, call.cascade, first.name)
+            self._engine.score(call.task, call.items, call.cascade, first.name)
         return time.perf_counter() - started
 
     def close(self) -> None:

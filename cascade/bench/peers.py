@@ -48,7 +48,7 @@ class PeerSetup:
         config: The config that the engine runs.
         models: Its model and adapters.
         workload: What the engine is asked.
-        asked: The probes that this causes, in the order of a loop over the items.
+        asked: The queries that this causes, in the order of a loop over the items.
         labels: Token ids of yes and no.
         size: The engine's context, whose threads and layers on a GPU are each peer's too.
     """
@@ -74,12 +74,12 @@ class PeerSetup:
 class LlamaPeer:
     """A set of ``Llama`` instances, one an adapter, since an instance has one ``lora_path``.
 
-    Probes come in the order of a loop over the items, so that each instance finds the beginning of
+    Queries come in the order of a loop over the items, so that each instance finds the beginning of
     the prompt in its cache.
 
     Args:
         setup: What is asked.
-        by_hand: False for one completion of one token with log-probabilities per probe, as the
+        by_hand: False for one completion of one token with log-probabilities per query, as the
             documentation has it; True for its best case, where nothing is sampled and the two
             logits are read from the context.
 

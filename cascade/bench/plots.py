@@ -74,14 +74,14 @@ def _latency(axes: Any, figures: Figures) -> None:
 
 
 def _stages(axes: Any, figures: Figures) -> None:
-    """Time and probes of each adapter's waves."""
+    """Time and queries of each adapter's waves."""
     ms: dict[str, float] = defaultdict(float)
-    probes: dict[str, int] = defaultdict(int)
+    queries: dict[str, int] = defaultdict(int)
     for wave in figures["waves"]:
         ms[wave["adapter"]] += wave["elapsed_ms"]
-        probes[wave["adapter"]] += wave["probes"]
+        queries[wave["adapter"]] += wave["queries"]
     bars = axes.bar(list(ms), list(ms.values()))
-    axes.bar_label(bars, [f"{probes[name]} calls" for name in ms])
+    axes.bar_label(bars, [f"{queries[name]} calls" for name in ms])
     axes.set(ylabel="ms", title=f"{figures['workload']}: cost by adapter, what its waves compute anew included")
 
 

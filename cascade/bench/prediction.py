@@ -1,4 +1,4 @@
-"""How well the engine foresees what its waves take. Pure."""
+"""How well the engine foresees what its batches take. Pure."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ import numpy as np
 from cascade.bench.forced import Scored
 
 LEARNING = 20
-"""Waves from which the engine learns what waves take, so that they do not count."""
+"""Batches from which the engine learns what batches take, so that they do not count."""
 
 
 def judged(rounds: Sequence[Sequence[Scored]]) -> list[Scored]:
-    """The waves whose predictions count.
+    """The batches whose predictions count.
 
     Args:
-        rounds: The waves of each round in order, those of the warm-up first.
+        rounds: The batches of each round in order, those of the warm-up first.
 
     Returns:
-        Waves after the first ``LEARNING``; where fewer than that would be left, those after the
-        first round. Waves that were stopped do not count: what they would have taken is not known.
+        Batches after the first ``LEARNING``; where fewer than that would be left, those after the
+        first round. Batches that were stopped do not count: what they would have taken is not known.
     """
     every = list(chain.from_iterable(rounds))
     later = every[LEARNING:] if len(every) >= 2 * LEARNING else chain.from_iterable(rounds[1:])
-    return [wave for wave in later if wave.is_whole and wave.cost.elapsed_ms > 0]
+    return [batch for batch in later if batch.is_whole and batch.cost.elapsed_ms > 0]
 
 
-def prediction_error(waves: Sequence[Scored]) -> dict[str, float | None]:
-    """Median and 95th percentile of |predicted - actual| / actual, and over how many waves.
+def prediction_error(batches: Sequence[Scored]) -> dict[str, float | None]:
+    """Median and 95th percentile of |predicted - actual| / actual, and over how many batches.
 
     Args:
-        waves: From ``judged``; without any, there is no error to tell.
+        batches: From ``judged``; without any, there is no error to tell.
     """
-    if not waves:
+    if not batches:
         return {"p50": None, "p95": None, "n": 0}
-    predicted, actual = np.array([(wave.predicted_ms, wave.cost.elapsed_ms) for wave in waves]).T
+    predicted, actual = np.array([(batch.predicted_ms, batch.cost.elapsed_ms) for batch in batches]).T
     errors = np.abs(predicted - actual) / actual
-    return {"p50": float(np.median(errors)), "p95": float(np.percentile(errors, 95)), "n": len(waves)}
+    return {"p50": float(np.median(errors)), "p95": float(np.percentile(errors, 95)), "n": len(batches)}
 
 
 def prediction_figures(rounds: Sequence[Sequence[Scored]]) -> dict[str, Any]:
-    """``prediction_error`` of rounds, and under ``predictions`` (predicted, actual) milliseconds of each wave."""
-    waves = judged(rounds)
+    """``prediction_error`` of rounds, and under ``predictions`` (predicted, actual) milliseconds of each batch."""
+    batches = judged(rounds)
     return {
-        "prediction_error": prediction_error(waves),
-        "predictions": [[wave.predicted_ms, wave.cost.elapsed_ms] for wave in waves],
+        "prediction_error": prediction_error(batches),
+        "predictions": [[batch.predicted_ms, batch.cost.elapsed_ms] for batch in batches],
     }

@@ -18,7 +18,7 @@ class Reuse:
         saved_by_task: Saved by computing the task's prefix once per prefix adapter.
         saved_by_group: Saved by computing group headers once per prefix adapter.
         saved_by_item: Saved by computing an item once per prefix adapter for all of its stages.
-        least: What is left: the fewest that answer all probes.
+        least: What is left: the fewest that answer all queries.
     """
 
     asked: int
@@ -29,10 +29,10 @@ class Reuse:
 
     @staticmethod
     def of(asked: Iterable[Ask], prefix_adapters: Mapping[str, str]) -> Reuse:
-        """What the probes of a workload share.
+        """What the queries of a workload share.
 
         Args:
-            asked: The probes.
+            asked: The queries.
             prefix_adapters: Adapter -> which adapter computes what stands before its questions.
         """
         saved = dict.fromkeys((Segment.TASK, Segment.GROUP, Segment.ITEM), 0)

@@ -1,6 +1,6 @@
 """llama.cpp's own server as a peer: parallel slots, prompt cache, an adapter per request.
 
-Each probe is one request of one token, as the backend for servers asks it.
+Each query is one request of one token, as the backend for servers asks it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ServerPeer:
             never share a batch.
 
     Attributes:
-        p_yes: p(yes) of every probe of the last run, in their order.
+        p_yes: p(yes) of every query of the last run, in their order.
 
     Raises:
         PeerError: The server does not start.
@@ -53,7 +53,7 @@ class ServerPeer:
         self._n_slots = n_slots
         self._labels = setup.labels
         self._bodies = request_bodies(setup)
-        # Parts of a run: each a list of chains, whose probes wait for one another.
+        # Parts of a run: each a list of chains, whose queries wait for one another.
         chains = by_item(setup.asked)
         self._parts = [chains] if is_by_item else [[[at] for at in stage] for stage in by_stage(setup.asked)]
         self._open = ExitStack()
@@ -140,7 +140,7 @@ def server_command(setup: PeerSetup, server: Path, n_slots: int, folder: Path) -
 
 
 def request_bodies(setup: PeerSetup) -> list[bytes]:
-    """The body of every probe's request, in their order."""
+    """The body of every query's request, in their order."""
     loras = _loras(setup)
     scales = {name: setup.models.adapters[name].scale for name in loras}
     chosen = {
@@ -151,7 +151,7 @@ def request_bodies(setup: PeerSetup) -> list[bytes]:
 
 
 def request_body(prompt: Sequence[int], lora: Sequence[Mapping[str, float]], labels: tuple[int, int]) -> bytes:
-    """The body of ``POST /completion`` for one probe.
+    """The body of ``POST /completion`` for one query.
 
     Args:
         prompt: Token ids.

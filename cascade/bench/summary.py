@@ -15,10 +15,10 @@ from cascade.bench.prediction import prediction_figures
 
 def summary(bench: Bench, rounds: Sequence[Round]) -> dict[str, Any]:
     """Figures of a workload: medians over rounds; calls and tokens are the same in every round."""
-    costs = [wave.cost for wave in rounds[-1].waves]
+    costs = [wave.cost for wave in rounds[-1].batches]
     tokens = sum(cost.tokens_decoded for cost in costs)
     n_items, n_calls = bench.workload.n_items, len(bench.asked)
-    model_s = [sum(wave.cost.model_ms for wave in entry.waves) / 1_000 for entry in rounds]
+    model_s = [sum(wave.cost.model_ms for wave in entry.batches) / 1_000 for entry in rounds]
     rate = _median(tokens / entry.wall_s for entry in rounds)
     return {
         "workload": bench.workload.name,
@@ -45,13 +45,13 @@ def summary(bench: Bench, rounds: Sequence[Round]) -> dict[str, Any]:
         "waves": [
             {
                 "adapter": wave.adapter,
-                "probes": wave.n_probes,
+                "queries": wave.n_queries,
                 "tokens": wave.cost.tokens_decoded,
                 "decode_calls": wave.cost.decode_calls,
                 "adapter_swaps": wave.cost.adapter_swaps,
                 "elapsed_ms": wave.cost.elapsed_ms,
             }
-            for wave in rounds[-1].waves
+            for wave in rounds[-1].batches
         ],
     } | prediction_figures(bench.history)
 

@@ -74,7 +74,7 @@ class Admission:
                 "Wait for one to end, or raise it in the config."
             )
             request.complete(self._loop.time(), OverloadError(msg))
-        elif not request.walks:
+        elif not request.items:
             request.complete(self._loop.time())
         else:
             self._growing[request] = self._loop.create_task(self._grow(request))

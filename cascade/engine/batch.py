@@ -1,4 +1,4 @@
-"""A wave in the making: its probes, what it would compute, and the work that is. Pure."""
+"""A batch in the making: its queries, what it would compute, and the work that is. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite, isnan
 
-from cascade.backends.base import Probe, Scores
+from cascade.backends.base import Query, Scores
 from cascade.backends.costs import CallSizes, Work
-from cascade.engine.item_state import Walk
+from cascade.engine.item_state import ItemState
 from cascade.engine.prefix_index import CachedNode
 from cascade.errors import BackendError, ServerError
 from cascade.evaluation.metrics import counted
@@ -19,16 +19,16 @@ from cascade.stages import BASE, SERVED, Question, Stage
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """A probe that could be asked now.
+    """A query that could be asked now.
 
     Attributes:
-        walk: The item's way.
+        state: The item's way.
         stage: The stage that asks.
         tier: The tier under which it asks.
         question: What is asked.
     """
 
-    walk: Walk
+    state: ItemState
     stage: Stage
     tier: str
     question: Question
@@ -36,20 +36,20 @@ class Job:
     @property
     def is_ahead(self) -> bool:
         """Whether the way has not led to the stage yet."""
-        return self.walk.stage is not self.stage
+        return self.state.stage is not self.stage
 
-    def probe(self, build: PromptBuilder) -> Probe:
-        """The probe, as a backend takes it."""
-        node = build.question(self.walk.path[-1], self.question.marker)
-        return Probe(node, self.question.adapter, self.question.wording)
+    def query(self, build: PromptBuilder) -> Query:
+        """The query, as a backend takes it."""
+        node = build.question(self.state.path[-1], self.question.marker)
+        return Query(node, self.question.adapter, self.question.wording)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The next wave.
+    """The next batch.
 
     Attributes:
-        jobs: Its probes, all under one adapter; empty when nothing is open, or fits into the time.
+        jobs: Its queries, all under one adapter; empty when nothing is open, or fits into the time.
         evicted: What must be forgotten first to make room, although it is wanted again.
         predicted_ms: How long it will take.
     """
@@ -66,12 +66,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchContext:
-    """Under what a wave is computed.
+    """Under what a batch is computed.
 
     Attributes:
         prefix_adapters: Adapter -> adapter that computes what stands before its questions.
         sizes: How the backend cuts work into calls.
-        active: The adapter of the wave before.
+        active: The adapter of the batch before.
         cells: Cells that are in use before.
     """
 
@@ -83,11 +83,11 @@ class BatchContext:
 
 @dataclass(slots=True)
 class BatchBuilder:
-    """A wave in the making, and what it adds to what is kept.
+    """A batch in the making, and what it adds to what is kept.
 
     Attributes:
         adapter: What answers.
-        jobs: Its probes.
+        jobs: Its queries.
         new: Nodes that it computes.
         tokens: Tokens of those.
         asked: Tokens of its questions.
@@ -116,16 +116,16 @@ class BatchBuilder:
         prefix_adapter = context.prefix_adapters[self.adapter]
         tokens, asked = self.tokens + more_tokens, self.asked + more_asked
         n_jobs = len(self.jobs) + more_jobs
-        wave = Work(waves=1.0)
+        batch = Work(batches=1.0)
         if prefix_adapter == SERVED:
             is_together = self.adapter in context.sizes.together
-            n_requests = len({job.walk for job in self.jobs}) or 1 if is_together else n_jobs
-            return wave.plus(Work(requests=n_requests, questions=n_jobs))
+            n_requests = len({job.state for job in self.jobs}) or 1 if is_together else n_jobs
+            return batch.plus(Work(requests=n_requests, questions=n_jobs))
         if prefix_adapter == self.adapter:
             is_swap = context.active != self.adapter
             n_batch = context.sizes.n_batch
             along = Work.of(tokens=tokens + asked, cells=context.cells, most=n_batch, outputs=n_jobs, swaps=is_swap)
-            return wave.plus(along)
+            return batch.plus(along)
         along = Work.of(
             tokens=tokens,
             cells=context.cells,
@@ -135,24 +135,24 @@ class BatchBuilder:
         is_swap = bool(tokens) or context.active != self.adapter
         cells = context.cells + tokens
         asks = Work.of(tokens=asked, cells=cells, most=context.sizes.n_batch_questions, outputs=n_jobs, swaps=is_swap)
-        return wave.plus(along).plus(asks)
+        return batch.plus(along).plus(asks)
 
 
-def jobs(walks: Iterable[Walk]) -> Iterator[Job]:
+def jobs(items: Iterable[ItemState]) -> Iterator[Job]:
     """Everything that could be asked now."""
-    for walk in walks:
-        if walk.stage is not None:
-            for tier, question in walk.pending():
-                yield Job(walk, walk.stage, tier, question)
+    for state in items:
+        if state.stage is not None:
+            for tier, question in state.pending():
+                yield Job(state, state.stage, tier, question)
 
 
 def spoilt_places(jobs: Sequence[Job], scores: Scores, *, is_stopped: bool, is_limited: bool) -> Mapping[int, str]:
-    """Places of a wave whose answer is no finite number -> what came instead.
+    """Places of a batch whose answer is no finite number -> what came instead.
 
     Args:
-        jobs: The wave's, which have not walked on yet.
+        jobs: The batch's, which have not walked on yet.
         scores: What came of them.
-        is_stopped: Whether the wave was stopped, so that some may have no answer yet.
+        is_stopped: Whether the batch was stopped, so that some may have no answer yet.
         is_limited: Whether it had a limit of time, so that all may still be owed.
 
     Raises:
@@ -164,9 +164,9 @@ def spoilt_places(jobs: Sequence[Job], scores: Scores, *, is_stopped: bool, is_l
             f"adapter {jobs[0].question.adapter!r}. That is a fault of the backend; it must give one for each."
         )
         raise BackendError(msg)
-    # Asked again, what is owed is waited for: a wave of which nothing comes would be asked for ever.
+    # Asked again, what is owed is waited for: a batch of which nothing comes would be asked for ever.
     may_owe = is_limited or any(
-        place not in scores.under_way or (job.stage.name, job.tier) not in job.walk.owed
+        place not in scores.under_way or (job.stage.name, job.tier) not in job.state.owed
         for place, job in enumerate(jobs)
     )
     spoilt = dict(scores.spoilt)
@@ -178,59 +178,59 @@ def spoilt_places(jobs: Sequence[Job], scores: Scores, *, is_stopped: bool, is_l
     return spoilt
 
 
-def faults_of(jobs: Sequence[Job], spoilt: Mapping[int, str], *, is_served: bool) -> dict[Walk, BackendError]:
+def faults_of(jobs: Sequence[Job], spoilt: Mapping[int, str], *, is_served: bool) -> dict[ItemState, BackendError]:
     """Items that were answered with no number, each with its error; one that was asked ahead may not need the answer.
 
     Args:
-        jobs: The wave's, which have not walked on yet.
+        jobs: The batch's, which have not walked on yet.
         spoilt: From ``spoilt_places``.
         is_served: Whether a server answers.
     """
     asked = [(jobs[place], cause) for place, cause in spoilt.items()]
-    return {job.walk: _error(job, cause, is_served=is_served) for job, cause in asked if not job.is_ahead}
+    return {job.state: _error(job, cause, is_served=is_served) for job, cause in asked if not job.is_ahead}
 
 
 def walk_on(jobs: Sequence[Job], scores: Scores) -> None:
-    """Walk the items of a wave on, and let what is expected of a cascade learn from their answers.
+    """Walk the items of a batch on, and let what is expected of a cascade learn from their answers.
 
     An item whose question nobody can answer ends where it stands, unless the question was asked ahead and its
     turn has not come.
 
     Args:
-        jobs: The wave's.
+        jobs: The batch's.
         scores: What came of them.
     """
-    before = {job.walk: job.walk.depth for job in jobs}
-    for walk in before:
-        walk.is_owed = None
+    before = {job.state: job.state.depth for job in jobs}
+    for state in before:
+        state.is_owed = None
     for job, logit, p in zip(jobs, scores.logits, p_yes(scores.logits).tolist(), strict=True):
         if isfinite(logit):
-            job.walk.take(job.stage, job.tier, p)
+            job.state.take(job.stage, job.tier, p)
     for place, job in enumerate(jobs):
         key = job.stage.name, job.tier
         if place in scores.under_way:
-            job.walk.is_owed = scores.under_way[place]
-            job.walk.owed.add(key)
+            job.state.is_owed = scores.under_way[place]
+            job.state.owed.add(key)
         else:
-            job.walk.owed.discard(key)
+            job.state.owed.discard(key)
     for place, cause in scores.unanswered.items():
         job = jobs[place]
         if not job.is_ahead:
-            job.walk.give_up(cause)
-    for walk, depth in before.items():
-        for stage, answer in walk.passed[depth:] if walk.fixed is None else ():
-            walk.expected.learn(stage, answer=answer)
+            job.state.give_up(cause)
+    for state, depth in before.items():
+        for stage, answer in state.passed[depth:] if state.fixed is None else ():
+            state.expected.learn(stage, answer=answer)
 
 
 def _error(job: Job, cause: str, *, is_served: bool) -> BackendError:
-    adapter, stage, cascade = job.question.adapter, job.stage.name, job.walk.cascade.name
+    adapter, stage, cascade = job.question.adapter, job.stage.name, job.state.cascade.name
     who, where = f"Adapter {adapter!r}", f"the file of adapters.{adapter}"
     if adapter == BASE:
         who, where = "The base model", "the file of [model]"
     if is_served:
         where += " on its server"
     msg = (
-        f"{who} gives no number for stage {stage!r} of cascade {cascade!r} and item {job.walk.item.id!r}: {cause}. "
+        f"{who} gives no number for stage {stage!r} of cascade {cascade!r} and item {job.state.item.id!r}: {cause}. "
         f"Weights that hold NaN, or overflow, do so, as after a training that diverged; check {where}, or replace it."
     )
     return ServerError(msg) if is_served else BackendError(msg)

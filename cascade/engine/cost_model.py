@@ -51,7 +51,7 @@ class CostModel:
 
     @property
     def margin(self) -> float:
-        """How many times its prediction a wave must be given to end in time nine times in ten; at least 1.1."""
+        """How many times its prediction a batch must be given to end in time nine times in ten; at least 1.1."""
         return self._margin
 
     def learn(self, work: Work, ms: float) -> None:

@@ -17,7 +17,7 @@ from cascade.budget import NO_LIMIT, Budget, BudgetLike, budget_of
 from cascade.config.lock import check_locks
 from cascade.config.schema import Config, read_config, shipped_config
 from cascade.engine.admission import Rules
-from cascade.engine.item_state import Walk
+from cascade.engine.item_state import ItemState
 from cascade.engine.loop import Loop
 from cascade.engine.observer import Observer, Watched, check_observer
 from cascade.engine.online_profile import OnlineProfile
@@ -37,7 +37,7 @@ class EngineSettings:
         budgets: Cascade -> what a request may spend where its caller does not say.
         rules: How many callers are treated.
         new_event_loop: Makes the event loop whose clock is the engine's.
-        observers: Who is told of requests and waves.
+        observers: Who is told of requests and batches.
 
     Raises:
         InputError: A value is of another type, or an observer lacks a method.
@@ -91,7 +91,7 @@ class Engine:
         """An engine by hand; see ``open`` for one from a config file.
 
         Args:
-            backend: What scores waves; the engine closes it.
+            backend: What scores batches; the engine closes it.
             cascades: Name -> cascade.
             limits: How long outside texts may be; None for the defaults.
             settings: Budgets, and how many callers are treated; None for the defaults.
@@ -121,7 +121,7 @@ class Engine:
 
         Args:
             config: A config, or the path of a config file; None for the shipped one.
-            observers: Who is told of requests and waves.
+            observers: Who is told of requests and batches.
 
         Raises:
             ConfigError: The config does not hold together or does not fit the model, or tuned thresholds are for other
@@ -194,8 +194,8 @@ class Engine:
     ) -> Report:
         """``classify`` for async callers; cancelling the await drops the request."""
         request = self._submit(self._request(task, items, cascade, budget, on_decision))
-        walks = await asyncio.wrap_future(request.done)
-        return request.report(walks)
+        answered = await asyncio.wrap_future(request.done)
+        return request.report(answered)
 
     async def stream(
         self, task: Task | str, items: Sequence[Item], cascade: str = "precision", *, budget: BudgetLike = "config"
@@ -218,7 +218,7 @@ class Engine:
         finally:
             self._loop.cancel(request)
 
-    def probe(self, task: Task | str, items: Sequence[Item], cascade: str, *stages: str) -> list[tuple[Step, ...]]:
+    def score(self, task: Task | str, items: Sequence[Item], cascade: str, *stages: str) -> list[tuple[Step, ...]]:
         """Put stages to every item, whatever other stages would have said; what they share is computed once.
 
         Args:
@@ -235,28 +235,28 @@ class Engine:
             BackendError: As ``classify``.
         """
         self._loop.check_may_wait()
-        request = self._probe(task, items, cascade, stages)
-        return [tuple(walk.steps) for walk in self._wait(request)]
+        request = self._submit_score(task, items, cascade, stages)
+        return [tuple(state.steps) for state in self._wait(request)]
 
-    async def aprobe(self, task: Task | str, items: Sequence[Item], cascade: Cascade | str, *stages: str) -> Report:
-        """``probe`` for async callers, with what it cost; cancelling the await drops the request.
+    async def ascore(self, task: Task | str, items: Sequence[Item], cascade: Cascade | str, *stages: str) -> Report:
+        """``score`` for async callers, with what it cost; cancelling the await drops the request.
 
         Args:
             task: The task, or its text.
             items: The candidates.
             cascade: Name of the cascade, or one that the engine does not know.
-            stages: As ``probe``.
+            stages: As ``score``.
 
         Returns:
             Decisions that have steps, and no label.
 
         Raises:
-            InputError: As ``probe``, or the cascade asks an adapter that the backend lacks.
+            InputError: As ``score``, or the cascade asks an adapter that the backend lacks.
             BackendError: As ``classify``.
         """
-        request = self._probe(task, items, cascade, stages)
-        walks = await asyncio.wrap_future(request.done)
-        return request.report(walks)
+        request = self._submit_score(task, items, cascade, stages)
+        answered = await asyncio.wrap_future(request.done)
+        return request.report(answered)
 
     def cascade(self, name: str) -> Cascade:
         """The cascade of that name.
@@ -280,7 +280,7 @@ class Engine:
         return self._loop.is_open
 
     def settle(self) -> None:
-        """Answer all open requests with what they have, as if their time were up, and fail probes; returns at once."""
+        """Answer open requests with what they have, as if their time were up; ``score`` fails. Returns at once."""
         self._loop.settle()
 
     def close(self) -> None:
@@ -327,11 +327,13 @@ class Engine:
         request.on_decision = on_decision
         return request
 
-    def _probe(self, task: Task | str, items: Sequence[Item], cascade: Cascade | str, stages: Sequence[str]) -> Request:
+    def _submit_score(
+        self, task: Task | str, items: Sequence[Item], cascade: Cascade | str, stages: Sequence[str]
+    ) -> Request:
         request = self._request(task, items, cascade, None)
         return self._submit(request, only=stages or [stage.name for stage in request.cascade.stages])
 
-    def _wait(self, request: Request) -> list[Walk]:
+    def _wait(self, request: Request) -> list[ItemState]:
         """What a request was answered; it is dropped where its caller is interrupted meanwhile."""
         try:
             return request.done.result()

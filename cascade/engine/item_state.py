@@ -14,7 +14,7 @@ from cascade.tree import Cascade
 
 
 @dataclass(slots=True, eq=False)
-class Walk:
+class ItemState:
     """An item on its way.
 
     Attributes:
@@ -25,7 +25,7 @@ class Walk:
         most: Stages after which it stops; None for no limit.
         p_matters: How likely it is kept, before it was asked anything; None where that was not wanted.
         path: Its prompt's nodes down to the item's own; empty until they are built.
-        steps: The probes of every stage it has passed, and what a prior stage settled.
+        steps: The queries of every stage it has passed, and what a prior stage settled.
         passed: Those stages, with what each answered.
         label: Where it ended; empty while it is on its way, or with ``fixed``.
         p_label: The label's probability where the way was cut short; None for one that was walked to its end.
@@ -128,7 +128,7 @@ class Walk:
         return [(tier, stage.question(tier)) for tier in tiers if (stage.name, tier) not in self._scores]
 
     def _known(self, stage: Stage) -> dict[str, float]:
-        """p(yes) by tier, in the item's own order of tiers: waves may have asked them in another."""
+        """p(yes) by tier, in the item's own order of tiers: batches may have asked them in another."""
         tiers = stage.tiers_of(self.item)
         return {tier: self._scores[stage.name, tier] for tier in tiers if (stage.name, tier) in self._scores}
 

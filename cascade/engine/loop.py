@@ -1,7 +1,7 @@
-"""The loop: takes open requests, lets the planner choose a wave, scores it, walks the items on.
+"""The loop: takes open requests, lets the planner choose a batch, scores it, walks the items on.
 
 It runs in one thread of its own with one event loop; nothing else touches a request in between. That
-thread also answers requests whose time is up, while a wave may still be running in another.
+thread also answers requests whose time is up, while a batch may still be running in another.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
-from cascade.backends.base import Backend, Scores, Stop, Wave
+from cascade.backends.base import Backend, Batch, Scores, Stop
 from cascade.engine.admission import Admission, Rules
 from cascade.engine.batch import Plan, faults_of, spoilt_places, walk_on
 from cascade.engine.cost_model import CostModel
@@ -25,11 +25,11 @@ from cascade.machine import get_logger
 from cascade.prompt import PromptBuilder
 from cascade.stages import SERVED
 
-log = get_logger("cascade.engine.engine")
+log = get_logger("cascade.engine")
 
 _NOVICE = 20  # decodes until which predictions are not believed when they say that nothing can be done
 _TRY_EVERY = 8
-_PATIENCE, _PATIENCE_S = 2.0, 0.1  # how far a wave may outlast its prediction, twice and so much, where others wait
+_PATIENCE, _PATIENCE_S = 2.0, 0.1  # how far a batch may outlast its prediction, twice and so much, where others wait
 _CLOSED = "The engine was closed while this call was waiting. Open a new one."
 _ENDING = "Python ended while this call was waiting. Wait for calls, and close engines, before the main thread ends."
 
@@ -64,7 +64,7 @@ class Loop:
         self._requests: list[Request] = []
         self._timers: dict[Request, asyncio.TimerHandle] = {}
         self._running: Running | None = None
-        self._n_hopeless = 0  # turns for which no wave would be in time
+        self._n_hopeless = 0  # turns for which no batch would be in time
         self._failure: BaseException | None = None
         self._wake = asyncio.Event()
         self._handed: dict[Request, None] = {}  # requests that are not done, wherever they are
@@ -194,8 +194,8 @@ class Loop:
         """
         if request.done.done():
             return
-        fault = request.tell([walk for walk in request.walks if walk.is_done])
-        if fault is not None or not request.open_walks:
+        fault = request.tell([state for state in request.items if state.is_done])
+        if fault is not None or not request.open_items:
             self._finish(request, fault)
         elif self.now() >= last_moment(request):
             self._give_up(request)
@@ -205,24 +205,24 @@ class Loop:
     def _take_up(self, request: Request) -> None:
         if self._rules.refuses:
             self._schedule.check(self._requests, request, self.now())
-        self._planner.prefix_index.admit(request.walks)
+        self._planner.prefix_index.admit(request.items)
         self._requests.append(request)
         self._wake.set()
         if request.ends < inf:
             self._timers[request] = self._thread.call_at(last_moment(request), self._give_up, request)
         running = self._running
         if running is not None and request.ends < running.ends:
-            running.stop.ask()  # it cannot wait for the end of this wave
+            running.stop.ask()  # it cannot wait for the end of this batch
         elif running is not None:
             self._thread.call_at(running.overdue, running.stop.ask)  # nor for one that hangs
 
     async def _serve(self) -> None:
-        """Score the next wave; a request that no wave would fit into gets what it has."""
+        """Score the next batch; a request that no batch would fit into gets what it has."""
         turn = self._schedule.turn(self._requests, self.now())
-        plan = self._planner.next_wave(turn.offers, turn.left_ms)
+        plan = self._planner.next_batch(turn.offers, turn.left_ms)
         self._release(plan.evicted)
         if not plan.jobs and self._tries():
-            plan = self._planner.next_wave([turn.offers[0][:1]])
+            plan = self._planner.next_batch([turn.offers[0][:1]])
             self._release(plan.evicted)
         request = turn.requests[0]
         if plan.jobs:
@@ -243,18 +243,18 @@ class Loop:
         return self.model.n_seen < _NOVICE or self._n_hopeless % _TRY_EVERY == 0
 
     async def _score(self, plan: Plan) -> None:
-        wave = plan.jobs
+        batch = plan.jobs
         ends = self.now() + plan.predicted_ms / 1_000
         overdue = ends + _PATIENCE * plan.predicted_ms / 1_000 + _PATIENCE_S
-        self._running = running = Running(plan, owners(self._requests, wave), ends, overdue, Stop())
+        self._running = running = Running(plan, owners(self._requests, batch), ends, overdue, Stop())
         for request, own in running.owners.items():
             request.served = self.now()
             request.stats.calls_ahead += sum(job.is_ahead for job in own)
         left_ms = 1_000 * max(last_moment(request) - self.now() for request in running.owners)
-        probes = tuple(job.probe(self._builder) for job in wave)
+        queries = tuple(job.query(self._builder) for job in batch)
         try:
-            scores = await self._backend.score(Wave(probes, plan.predicted_ms, left_ms), running.stop)
-            spoilt = spoilt_places(wave, scores, is_stopped=running.stop.is_asked, is_limited=left_ms < inf)
+            scores = await self._backend.score(Batch(queries, plan.predicted_ms, left_ms), running.stop)
+            spoilt = spoilt_places(batch, scores, is_stopped=running.stop.is_asked, is_limited=left_ms < inf)
         except BackendError as error:
             self._release(self._planner.prefix_index.lose())
             for request in running.owners:
@@ -279,11 +279,11 @@ class Loop:
                 continue
             n_owed = sum(id(job) in owed for job in own)
             request.charge(scores.cost, plan.predicted_ms, n_own=len(own), n_all=len(plan.jobs), n_owed=n_owed)
-            moved = list(dict.fromkeys(job.walk for job in own))
+            moved = list(dict.fromkeys(job.state for job in own))
             self._release(self._planner.prefix_index.advance(moved))
-            fault = request.tell([walk for walk in moved if walk.is_done])
-            fault = next((faults[walk] for walk in moved if walk in faults), fault)
-            if fault is not None or not request.open_walks:
+            fault = request.tell([state for state in moved if state.is_done])
+            fault = next((faults[state] for state in moved if state in faults), fault)
+            if fault is not None or not request.open_items:
                 self._finish(request, fault)
 
     def _give_up(self, request: Request) -> None:
@@ -295,7 +295,7 @@ class Loop:
 
     def _settle(self) -> None:
         for request in (*self._admission.growing, *self._requests):
-            if request.is_probe:  # half of its steps would pass for all
+            if request.is_scoring:  # half of its steps would pass for all
                 self._finish(request, ClosedError("The engine was settled before all stages were asked. Ask again."))
             else:
                 self._give_up(request)
@@ -311,12 +311,12 @@ class Loop:
         self._let_go(request)
 
     def _let_go(self, request: Request) -> None:
-        """Free all that is kept for a request; a wave that nobody waits for any more is stopped."""
+        """Free all that is kept for a request; a batch that nobody waits for any more is stopped."""
         if request in self._requests:
             self._requests.remove(request)
         if request in self._timers:
             self._timers.pop(request).cancel()  # or it would hold the request until its deadline
-        self._planner.prefix_index.drop(request.walks)
+        self._planner.prefix_index.drop(request.items)
         running = self._running
         if running is not None and request in running.owners:
             still = any(owner in self._requests for owner in running.owners)

@@ -1,4 +1,4 @@
-"""Who watches an engine at work: requests as they come and go, waves as they are scored.
+"""Who watches an engine at work: requests as they come and go, batches as they are scored.
 
 Metrics and traces are observers. What is watched does not know them: ``Watched`` stands between the
 engine and its backend, and an engine that nobody watches has none.
@@ -12,31 +12,31 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cascade.arguments import refuse
-from cascade.backends.base import Backend, BackendInfo, Scores, Stop, Wave, WaveCost
+from cascade.backends.base import Backend, BackendInfo, Batch, BatchCost, Scores, Stop
 from cascade.engine.request import Request
 from cascade.machine import get_logger
 from cascade.prompt import Node
 
-log = get_logger("cascade.engine.engine")
+log = get_logger("cascade.engine")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SeenWave:
-    """A wave that is over.
+class SeenBatch:
+    """A batch that is over.
 
     Attributes:
-        wave: What was asked.
+        batch: What was asked.
         requests: The open requests that took part.
         began: When it began, in seconds since the epoch.
         elapsed_ms: How long it took.
         cost: What it cost; None if scoring failed.
     """
 
-    wave: Wave
+    batch: Batch
     requests: tuple[Request, ...]
     began: float
     elapsed_ms: float
-    cost: WaveCost | None
+    cost: BatchCost | None
 
 
 class Observer(Protocol):
@@ -45,8 +45,8 @@ class Observer(Protocol):
     def began(self, request: Request) -> None:
         """A request is about to be handed over; in its caller's thread and context."""
 
-    def scored(self, seen: SeenWave) -> None:
-        """A wave is over; in the engine's thread."""
+    def scored(self, seen: SeenBatch) -> None:
+        """A batch is over; in the engine's thread."""
 
     def ended(self, request: Request) -> None:
         """A request is over: answered, failed or given up, as ``request.done`` says; in any thread."""
@@ -64,7 +64,7 @@ def check_observer(value: object) -> None:
 
 
 class Watched:
-    """A backend whose waves observers are told of; it also tells them of requests.
+    """A backend whose batches observers are told of; it also tells them of requests.
 
     Args:
         backend: What scores.
@@ -87,17 +87,17 @@ class Watched:
         self._tell(lambda observer: observer.began(request))
         request.done.add_done_callback(lambda _: self._end(request))
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
         """See ``Backend.score``."""
         began, started = time.time(), time.perf_counter()
-        cost: WaveCost | None = None
+        cost: BatchCost | None = None
         try:
-            scores = await self._backend.score(wave, stop)
+            scores = await self._backend.score(batch, stop)
             cost = scores.cost
         finally:
-            roots = {probe.node.path[0] for probe in wave.probes}
-            seen = SeenWave(
-                wave=wave,
+            roots = {query.node.path[0] for query in batch.queries}
+            seen = SeenBatch(
+                batch=batch,
                 requests=tuple(request for request in tuple(self._open) if request.root in roots),
                 began=began,
                 elapsed_ms=1_000 * (time.perf_counter() - started),

@@ -1,11 +1,11 @@
-"""Which probes go together next, and which prompt nodes are kept for later. Pure: no clock, no model.
+"""Which queries go together next, and which prompt nodes are kept for later. Pure: no clock, no model.
 
 A token costs far more than a change of the adapter, so what an item has computed is kept until no
-stage ahead of it wants it. Within what fits, waves go breadth first: all items of a stage under one
-adapter, then the survivors under the next. Only when the room left is too small for a wave that is
+stage ahead of it wants it. Within what fits, batches go breadth first: all items of a stage under one
+adapter, then the survivors under the next. Only when the room left is too small for a batch that is
 worth its swaps, or survivors lie in the way of too much that is still to come, do they go ahead.
 
-A wave has a best length. Every wave pays for its calls and swaps, which speaks for few and long ones;
+A batch has a best length. Every batch pays for its calls and swaps, which speaks for few and long ones;
 but every token looks at every cell in use, which speaks for short ones whose items leave early.
 """
 
@@ -18,7 +18,7 @@ from math import inf, prod, sqrt
 from cascade.backends.costs import CallSizes, Costs, Work
 from cascade.engine.batch import BatchBuilder, BatchContext, Job, Plan, jobs
 from cascade.engine.cost_model import CostModel
-from cascade.engine.item_state import Walk
+from cascade.engine.item_state import ItemState
 from cascade.engine.prefix_index import CachedNode, PrefixIndex
 from cascade.prompt import Segment
 from cascade.stages import SERVED, Question
@@ -28,10 +28,10 @@ def questions_ahead(builder: BatchBuilder) -> dict[Job, float]:
     """What the items of a draft may be asked later under its adapter, with the probability that they are."""
     found: dict[Job, float] = {}
     # An item that is asked in several tiers has several jobs, and is asked ahead once.
-    for walk, here in {job.walk: job.stage for job in builder.jobs}.items():
-        likely = {entry.stage.name: entry.probability for entry in walk.expected.reach(here)}
-        for stage, tier, question in walk.ahead(builder.adapter):
-            found[Job(walk, stage, tier, question)] = likely[stage.name]
+    for state, here in {job.state: job.stage for job in builder.jobs}.items():
+        likely = {entry.stage.name: entry.probability for entry in state.expected.reach(here)}
+        for stage, tier, question in state.ahead(builder.adapter):
+            found[Job(state, stage, tier, question)] = likely[stage.name]
     return found
 
 
@@ -46,7 +46,7 @@ def is_worth(
 
     Args:
         ahead: From ``questions_ahead``.
-        builder: The wave they would be asked in.
+        builder: The batch they would be asked in.
         context: Under what it is computed.
         model: How long work takes.
         question_tokens: How many tokens a question takes.
@@ -65,13 +65,13 @@ def is_worth(
             call = Work(requests=sum(own.values()), questions=sum(own.values()))
         else:
             call = Work.of(tokens=tokens, cells=cells, most=context.sizes.n_batch_questions, outputs=sum(own.values()))
-        call = call.plus(Work(waves=1.0))
+        call = call.plus(Work(batches=1.0))
         saved += any_is_asked * model.predict(call)
     return saved > extra
 
 
 WORTH = 0.5
-"""A wave that leaves items of its stage behind must have this share of the best length, or the next one waits."""
+"""A batch that leaves items of its stage behind must have this share of the best length, or the next one waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ class BackendLimits:
     Attributes:
         room: What may be kept at once.
         prefix_adapters: Adapter -> adapter that computes what stands before its questions.
-        costs: What the parts of a wave cost; plans go by the proportions between them.
+        costs: What the parts of a batch cost; plans go by the proportions between them.
         sizes: How it cuts work into calls.
     """
 
@@ -105,17 +105,17 @@ class BackendLimits:
 
 
 class Planner:
-    """Plans waves over all open requests, and keeps book of what the backend keeps.
+    """Plans batches over all open requests, and keeps book of what the backend keeps.
 
     Args:
         limits: What the backend offers.
         question_tokens: How many tokens a question takes behind an item.
-        model: How long waves take; one that has not learned anything if None.
+        model: How long batches take; one that has not learned anything if None.
         asks_ahead: Whether questions may be asked before it is known that the tree needs the answers.
 
     Attributes:
         limits: What the backend offers.
-        model: How long waves take.
+        model: How long batches take.
         kept: What the backend keeps.
     """
 
@@ -135,10 +135,10 @@ class Planner:
         self._active = ""
 
     def best_length(self, adapter: str) -> float:
-        """New tokens of a wave at which a token costs least.
+        """New tokens of a batch at which a token costs least.
 
-        Of R tokens in waves of T each, R / T waves pay ``fixed`` each, and R tokens look at T / 2 cells
-        of their own wave on average: R * fixed / T + R * per_cell * T / 2 is least where the two are equal.
+        Of R tokens in batches of T each, R / T batches pay ``fixed`` each, and R tokens look at T / 2 cells
+        of their own batch on average: R * fixed / T + R * per_cell * T / 2 is least where the two are equal.
         """
         if self._is_served(adapter) or not self.limits.costs.per_cell_ms:
             return inf
@@ -148,16 +148,16 @@ class Planner:
         fixed = n_turns * self.limits.costs.per_call_ms + (n_turns > 1) * n_turns * self.limits.costs.per_swap_ms
         return sqrt(2 * fixed / self.limits.costs.per_cell_ms)
 
-    def next_wave(self, requests: Sequence[Iterable[Walk]], left_ms: float = inf) -> Plan:
-        """The next wave; what it computes counts as kept from now on.
+    def next_batch(self, requests: Sequence[Iterable[ItemState]], left_ms: float = inf) -> Plan:
+        """The next batch; what it computes counts as kept from now on.
 
         Args:
-            requests: The open walks of each request, that whose turn it is first. It leads: the
-                wave is its own, filled up with the jobs of others under the same adapter, unless first
+            requests: The open items of each request, that whose turn it is first. It leads: the
+                batch is its own, filled up with the jobs of others under the same adapter, unless first
                 some items must go ahead to make room.
-            left_ms: How long the wave may take; where a single probe takes longer, there is none.
+            left_ms: How long the batch may take; where a single query takes longer, there is none.
         """
-        by_request = [found for walks in requests if (found := list(jobs(walks)))]
+        by_request = [found for items in requests if (found := list(jobs(items)))]
         if not by_request:
             return Plan(())
         leader, every = by_request[0], [job for found in by_request for job in found]
@@ -211,7 +211,7 @@ class Planner:
         )
 
     def _worthwhile(self, leader: Sequence[Job], every: Sequence[Job], left_ms: float) -> BatchBuilder | None:
-        """The leader's shallowest wave that finishes its stage, or is long enough to be worth its swaps."""
+        """The leader's shallowest batch that finishes its stage, or is long enough to be worth its swaps."""
         for adapter in self._options(leader):
             builder = self._shared(leader, every, adapter, left_ms)
             is_long = builder.is_hurried or builder.tokens >= WORTH * self.best_length(adapter)
@@ -220,7 +220,7 @@ class Planner:
         return None
 
     def _shared(self, leader: Sequence[Job], every: Sequence[Job], adapter: str, left_ms: float) -> BatchBuilder:
-        """The leader's wave, filled up with the jobs of others unless it is long: their items would lie in its way."""
+        """The leader's batch, filled up with the jobs of others unless it is long: their items would lie in its way."""
         own = self._fill(leader, adapter, left_ms)
         is_alone = len(leader) == len(every)
         return (
@@ -238,15 +238,15 @@ class Planner:
         that they could have shared with survivors to come.
         """
         every = [job for job in every if not self._is_served(job.question.adapter)]
-        survivors = [job for job in every if job.walk.depth and self._is_kept(job)]
-        prefix_index = sum(len(job.walk.path[-1].tokens) for job in survivors)
-        to_come = sum(len(job.walk.path[-1].tokens) for job in every if not self._is_kept(job))
-        turns = {job.walk.cascade.name: len(job.walk.cascade.stages) - job.walk.depth for job in survivors}
+        survivors = [job for job in every if job.state.depth and self._is_kept(job)]
+        prefix_index = sum(len(job.state.path[-1].tokens) for job in survivors)
+        to_come = sum(len(job.state.path[-1].tokens) for job in every if not self._is_kept(job))
+        turns = {job.state.cascade.name: len(job.state.cascade.stages) - job.state.depth for job in survivors}
         price = sum(turns.values()) * (self.limits.costs.per_call_ms + self.limits.costs.per_swap_ms)
         return self.limits.costs.per_cell_ms * prefix_index * to_come > price
 
     def _ahead(self, every: Sequence[Job], left_ms: float) -> BatchBuilder | None:
-        """The deepest wave of items that are kept already: all it takes is their questions, and it frees room."""
+        """The deepest batch of items that are kept already: all it takes is their questions, and it frees room."""
         deepest = sorted(filter(self._is_kept, every), key=_depth, reverse=True)
         for adapter in dict.fromkeys(job.question.adapter for job in deepest):
             builder = self._fill(deepest, adapter, left_ms)
@@ -255,7 +255,7 @@ class Planner:
         return None
 
     def _any(self, leader: Sequence[Job], every: Sequence[Job], left_ms: float) -> BatchBuilder | None:
-        """The leader's deepest wave, however short."""
+        """The leader's deepest batch, however short."""
         for adapter in reversed(self._options(leader)):
             builder = self._shared(leader, every, adapter, left_ms)
             if builder.jobs:
@@ -264,7 +264,7 @@ class Planner:
 
     def _options(self, leader: Sequence[Job]) -> list[str]:
         """The adapters that the leader waits for, of shallow stages first, the active one first among equals."""
-        ranked = sorted(leader, key=lambda job: (job.walk.depth, job.question.adapter != self._active))
+        ranked = sorted(leader, key=lambda job: (job.state.depth, job.question.adapter != self._active))
         return list(dict.fromkeys(job.question.adapter for job in ranked))
 
     def _fill(self, every: Iterable[Job], adapter: str, left_ms: float) -> BatchBuilder:
@@ -275,7 +275,7 @@ class Planner:
         context, is_served = self._context, self._is_served(adapter)
         builder = BatchBuilder(adapter)
         for job in own[: self.limits.sizes.n_served] if is_served else own:
-            new = [node for node in self.prefix_index.missing(job.walk, prefix_adapter) if node not in builder.new]
+            new = [node for node in self.prefix_index.missing(job.state, prefix_adapter) if node not in builder.new]
             tokens = sum(len(node.tokens) for node in new)
             asked = self.question_tokens(job.question)
             is_late = left_ms < inf and self.model.predict(builder.work(context, tokens, asked, 1)) > left_ms
@@ -292,8 +292,8 @@ class Planner:
         return builder
 
     def _length(self, own: Sequence[Job], prefix_adapter: str, best: float) -> float:
-        """New tokens of a wave when all that these jobs miss is cut into waves of equal length, near the best."""
-        missing = {node for job in own for node in self.prefix_index.missing(job.walk, prefix_adapter)}
+        """New tokens of a batch when all that these jobs miss is cut into batches of equal length, near the best."""
+        missing = {node for job in own for node in self.prefix_index.missing(job.state, prefix_adapter)}
         total = sum(len(node.tokens) for node in missing)
         return total / max(1, round(total / best)) if best else 0.0
 
@@ -301,11 +301,11 @@ class Planner:
         return self.limits.prefix_adapters[adapter] == SERVED
 
     def _is_kept(self, job: Job) -> bool:
-        return self.prefix_index.has_item(job.walk, job.question.adapter)
+        return self.prefix_index.has_item(job.state, job.question.adapter)
 
     def _evict_parked(self, job: Job, every: Sequence[Job]) -> tuple[CachedNode, ...]:
-        """Forget items that nobody asks for now, as far as a wave of the best length needs their room."""
-        wanted = {node for other in every for node in other.walk.path}
+        """Forget items that nobody asks for now, as far as a batch of the best length needs their room."""
+        wanted = {node for other in every for node in other.state.path}
         parked = [key for key in self.prefix_index.nodes if key[0].segment is Segment.ITEM and key[0] not in wanted]
         capacity = self.limits.capacity
         length = min(self.best_length(job.question.adapter), capacity.tokens)
@@ -324,7 +324,7 @@ class Planner:
     def _evict(self, job: Job) -> tuple[CachedNode, ...]:
         """Forget until one job fits, lower nodes first: the last resort, when nothing fits beside what is kept."""
         adapter = job.question.adapter
-        own = {(node, self.limits.prefix_adapters[adapter]) for node in job.walk.path}
+        own = {(node, self.limits.prefix_adapters[adapter]) for node in job.state.path}
         gone: list[CachedNode] = []
         others = [key for key in self.prefix_index.nodes if key not in own]
         for key in sorted(others, key=lambda prefix_index: -len(prefix_index[0].path)):
@@ -336,4 +336,4 @@ class Planner:
 
 
 def _depth(job: Job) -> int:
-    return job.walk.depth
+    return job.state.depth

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from cascade.engine.item_state import Walk
+from cascade.engine.item_state import ItemState
 from cascade.prompt import Node
 from cascade.stages import SERVED
 
@@ -27,20 +27,20 @@ class PrefixIndex:
     prefix_adapters: Mapping[str, str]
     nodes: dict[CachedNode, None] = field(default_factory=dict)
     tokens: int = 0
-    _wanted: Counter[CachedNode] = field(default_factory=Counter)  # by how many walks
-    _lies_ahead: dict[Walk, frozenset[str]] = field(
+    _wanted: Counter[CachedNode] = field(default_factory=Counter)  # by how many items
+    _lies_ahead: dict[ItemState, frozenset[str]] = field(
         default_factory=dict
-    )  # prefix adapters that each open walk may want
+    )  # prefix adapters that each open item may want
 
     def __len__(self) -> int:
         return len(self.nodes)
 
-    def admit(self, walks: Iterable[Walk]) -> None:
-        """Take in the walks of a new request."""
-        for walk in walks:
-            self._lies_ahead[walk] = self._prefix_adapters_of(walk)
+    def admit(self, items: Iterable[ItemState]) -> None:
+        """Take in the items of a new request."""
+        for state in items:
+            self._lies_ahead[state] = self._prefix_adapters_of(state)
             self._wanted.update(
-                (node, prefix_adapter) for prefix_adapter in self._lies_ahead[walk] for node in walk.path
+                (node, prefix_adapter) for prefix_adapter in self._lies_ahead[state] for node in state.path
             )
 
     def add(self, nodes: Iterable[Node], prefix_adapter: str) -> None:
@@ -50,23 +50,23 @@ class PrefixIndex:
                 self.nodes[node, prefix_adapter] = None
                 self.tokens += len(node.tokens)
 
-    def advance(self, walks: Iterable[Walk]) -> list[CachedNode]:
-        """What no walk wants any more, now that these have moved on."""
+    def advance(self, items: Iterable[ItemState]) -> list[CachedNode]:
+        """What no item wants any more, now that these have moved on."""
         gone: list[CachedNode] = []
-        for walk in walks:
-            before = self._lies_ahead.get(walk, frozenset())
-            self._lies_ahead[walk] = self._prefix_adapters_of(walk)
-            gone += self._unwant(walk, before - self._lies_ahead[walk])
-            if walk.is_done:
-                del self._lies_ahead[walk]
+        for state in items:
+            before = self._lies_ahead.get(state, frozenset())
+            self._lies_ahead[state] = self._prefix_adapters_of(state)
+            gone += self._unwant(state, before - self._lies_ahead[state])
+            if state.is_done:
+                del self._lies_ahead[state]
         return gone
 
-    def drop(self, walks: Iterable[Walk]) -> list[CachedNode]:
-        """What no walk wants any more, now that these are given up."""
+    def drop(self, items: Iterable[ItemState]) -> list[CachedNode]:
+        """What no item wants any more, now that these are given up."""
         return [
             prefix_index
-            for walk in walks
-            for prefix_index in self._unwant(walk, self._lies_ahead.pop(walk, frozenset()))
+            for state in items
+            for prefix_index in self._unwant(state, self._lies_ahead.pop(state, frozenset()))
         ]
 
     def forget(self, key: CachedNode) -> bool:
@@ -84,23 +84,25 @@ class PrefixIndex:
         self.tokens = 0
         return gone
 
-    def has_item(self, walk: Walk, adapter: str) -> bool:
-        """Whether a walk's item is kept, so that an adapter's question of it costs its own tokens alone."""
+    def has_item(self, state: ItemState, adapter: str) -> bool:
+        """Whether an item is kept, so that an adapter's question of it costs its own tokens alone."""
         prefix_adapter = self.prefix_adapters[adapter]
-        return prefix_adapter == SERVED or (walk.path[-1], prefix_adapter) in self.nodes
+        return prefix_adapter == SERVED or (state.path[-1], prefix_adapter) in self.nodes
 
-    def missing(self, walk: Walk, prefix_adapter: str) -> list[Node]:
-        """The nodes of a walk that are not kept in a prefix adapter, and would be if it were asked."""
+    def missing(self, state: ItemState, prefix_adapter: str) -> list[Node]:
+        """The nodes of an item that are not kept in a prefix adapter, and would be if it were asked."""
         return (
-            [] if prefix_adapter == SERVED else [node for node in walk.path if (node, prefix_adapter) not in self.nodes]
+            []
+            if prefix_adapter == SERVED
+            else [node for node in state.path if (node, prefix_adapter) not in self.nodes]
         )
 
-    def _prefix_adapters_of(self, walk: Walk) -> frozenset[str]:
-        return frozenset(self.prefix_adapters[adapter] for adapter in walk.adapters()) - {SERVED}
+    def _prefix_adapters_of(self, state: ItemState) -> frozenset[str]:
+        return frozenset(self.prefix_adapters[adapter] for adapter in state.adapters()) - {SERVED}
 
-    def _unwant(self, walk: Walk, prefix_adapters: Iterable[str]) -> Iterator[CachedNode]:
+    def _unwant(self, state: ItemState, prefix_adapters: Iterable[str]) -> Iterator[CachedNode]:
         for prefix_adapter in prefix_adapters:
-            for node in walk.path:
+            for node in state.path:
                 key = (node, prefix_adapter)
                 self._wanted[key] -= 1
                 if not self._wanted[key]:

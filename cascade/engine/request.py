@@ -1,4 +1,4 @@
-"""A call that is being worked on: its items' walks, its costs, and what its caller waits for."""
+"""A call that is being worked on: its items, its costs, and what its caller waits for."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from math import inf
 
 from cascade.arguments import given, one_of, refuse, texts
-from cascade.backends.base import Stop, WaveCost
+from cascade.backends.base import BatchCost, Stop
 from cascade.budget import NO_LIMIT, Budget
 from cascade.engine.batch import Job, Plan
-from cascade.engine.item_state import Walk
+from cascade.engine.item_state import ItemState
 from cascade.engine.online_profile import OnlineProfile
 from cascade.errors import InputError, ItemError, ServerError
 from cascade.items import Group, Item, Task
@@ -29,44 +29,44 @@ class Request:
 
     Attributes:
         task: The task.
-        walks: Its items on their way, in the caller's order.
+        items: Its items on their way, in the caller's order.
         expected: What is expected of the cascade.
         provenance: What answers.
         called: When it was made, by the engine's clock, in seconds.
         ends: When its time is up; infinity for never.
         on_decision: Told of every decision as it settles; None if nobody asked.
-        done: Completed with the walks, in the order of the items, or with what went wrong.
+        done: Completed with the items, in the order of the items, or with what went wrong.
         root: The node of its task, once its prompts are being built.
         is_short: Whether its time is known not to suffice, so that items of most value go first.
-        served: When it last took part in a wave.
+        served: When it last took part in a batch.
         forecast: What the schedule expects it to take, by depth; None before it was asked.
         forecast_at: What ``served`` was then.
     """
 
     task: Task
-    walks: list[Walk]
+    items: list[ItemState]
     expected: OnlineProfile
     provenance: Provenance
     called: float
     ends: float = inf
     on_decision: OnDecision | None = None
-    done: Future[list[Walk]] = field(default_factory=Future)
+    done: Future[list[ItemState]] = field(default_factory=Future)
     root: Node | None = None
     is_short: bool = False
     served: float = 0.0
     forecast: list[float] | None = None
     forecast_at: float = 0.0
     stats: Statistics = field(default_factory=Statistics)
-    _in_turn: list[Walk] = field(default_factory=list)
+    _in_turn: list[ItemState] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.stats.items = len(self.walks)
+        self.stats.items = len(self.items)
         self.served = self.called
-        self._in_turn = list(self.walks)
+        self._in_turn = list(self.items)
         if self.ends < inf:
-            for walk in self.walks:
-                walk.p_matters = self.expected.p_matters(walk.item)
-            self._in_turn.sort(key=lambda walk: (-walk.item.priority, -(walk.p_matters or 0.0)))
+            for state in self.items:
+                state.p_matters = self.expected.p_matters(state.item)
+            self._in_turn.sort(key=lambda state: (-state.item.priority, -(state.p_matters or 0.0)))
 
     @property
     def cascade(self) -> Cascade:
@@ -74,24 +74,24 @@ class Request:
         return self.expected.cascade
 
     @property
-    def is_probe(self) -> bool:
+    def is_scoring(self) -> bool:
         """Whether certain stages are put to all items, so that there will be no labels."""
-        return any(walk.fixed is not None for walk in self.walks)
+        return any(state.fixed is not None for state in self.items)
 
     @property
-    def open_walks(self) -> list[Walk]:
+    def open_items(self) -> list[ItemState]:
         """The items that are on their way, those of most value first where time is short."""
-        return [walk for walk in (self._in_turn if self.is_short else self.walks) if walk.stage is not None]
+        return [state for state in (self._in_turn if self.is_short else self.items) if state.stage is not None]
 
     @property
-    def askable(self) -> list[Walk]:
-        """Of the open walks those that no server owes an answer; all of them where none is left."""
-        return [walk for walk in self.open_walks if walk.is_owed is None or not walk.is_owed()] or self.open_walks
+    def askable(self) -> list[ItemState]:
+        """Of the open items those that no server owes an answer; all of them where none is left."""
+        return [state for state in self.open_items if state.is_owed is None or not state.is_owed()] or self.open_items
 
     @property
     def only_waits(self) -> bool:
-        """Whether servers owe all of its open walks an answer."""
-        return all(walk.is_owed is not None and walk.is_owed() for walk in self.open_walks)
+        """Whether servers owe all of its open items an answer."""
+        return all(state.is_owed is not None and state.is_owed() for state in self.open_items)
 
     def begin(self, only: Sequence[str] = ()) -> None:
         """Let the items pass the cascade's prior stage, or put certain stages to all of them.
@@ -109,11 +109,11 @@ class Request:
             msg = f"Cascade {self.cascade.name!r} has no stage {unknown[0]!r}; it has {', '.join(known)}."
             raise InputError(msg)
         fixed = tuple(known[name] for name in only)
-        for walk in self.walks:
+        for state in self.items:
             if fixed:
-                walk.stage, walk.fixed = fixed[0], fixed
+                state.stage, state.fixed = fixed[0], fixed
             else:
-                walk.enter()
+                state.enter()
 
     def check(self) -> None:
         """Refuse items that cannot be told apart or cannot be asked.
@@ -122,7 +122,7 @@ class Request:
             ItemError: Names the item.
         """
         seen: set[str] = set()
-        for item in (walk.item for walk in self.walks):
+        for item in (state.item for state in self.items):
             if item.id in seen:
                 msg = f"Item id {item.id!r} stands twice in one request; ids must be unique."
                 raise ItemError(msg)
@@ -136,7 +136,7 @@ class Request:
         Raises:
             ItemError: A prompt would not fit into the context; names item, tokens and limit.
         """
-        open_ = [walk for walk in self._in_turn if not walk.is_done]
+        open_ = [state for state in self._in_turn if not state.is_done]
         if not open_:
             return
         before = time.perf_counter()
@@ -144,8 +144,8 @@ class Request:
         longest = max(len(build.marker_tokens(question.marker)) for question in questions)
         self.root = build.task(self.cascade.instructions, questions, self.task)
         groups: dict[Group, Node] = {}
-        for walk in open_:
-            item, parent = walk.item, self.root
+        for state in open_:
+            item, parent = state.item, self.root
             if item.group is not None:
                 if item.group not in groups:
                     groups[item.group] = build.group(self.root, item.group)
@@ -157,20 +157,20 @@ class Request:
                     "Lower model.limits or raise model.n_ctx in the config."
                 )
                 raise ItemError(msg)
-            walk.path = node.path
+            state.path = node.path
             self.stats.prompt_ms += 1_000 * (time.perf_counter() - before)
             yield
             before = time.perf_counter()
 
-    def cut(self) -> list[Walk]:
+    def cut(self) -> list[ItemState]:
         """End every item that is still on its way where it stands; returns those."""
-        open_ = self.open_walks
-        for walk in open_:
-            walk.give_up()
+        open_ = self.open_items
+        for state in open_:
+            state.give_up()
         return open_
 
-    def charge(self, cost: WaveCost, predicted_ms: float, n_own: int, n_all: int, n_owed: int = 0) -> None:
-        """Book a wave; tokens and prediction of a shared one are split by the share of its probes.
+    def charge(self, cost: BatchCost, predicted_ms: float, n_own: int, n_all: int, n_owed: int = 0) -> None:
+        """Book a batch; tokens and prediction of a shared one are split by the share of its queries.
 
         Those whose answers are still owed count as calls once they are there, for they will be asked for again.
         """
@@ -183,18 +183,18 @@ class Request:
         stats.decode_ms += cost.elapsed_ms
         stats.predicted_ms += predicted_ms * n_own / n_all
 
-    def tell(self, settled: Sequence[Walk]) -> BaseException | None:
+    def tell(self, settled: Sequence[ItemState]) -> BaseException | None:
         """Tell the caller of decisions that have settled; what its function raises comes back.
 
         Where certain stages were to be put to all items, one that a server could not answer is an error.
         """
-        causes = [walk.cause for walk in settled if walk.fixed is not None and walk.cause]
+        causes = [state.cause for state in settled if state.fixed is not None and state.cause]
         if causes:
             return ServerError(causes[0])
         if self.on_decision is not None:
             try:
-                for walk in settled:
-                    self.on_decision(self._decision(walk))
+                for state in settled:
+                    self.on_decision(self._decision(state))
             except StopIteration as error:  # a future that is awaited cannot hold one
                 failure = RuntimeError(f"on_decision raised {error!r}")
                 failure.__cause__ = error
@@ -209,34 +209,34 @@ class Request:
             return
         if error is None:
             self.stats.elapsed_ms = 1_000 * (now - self.called)
-            self.done.set_result(self.walks)
+            self.done.set_result(self.items)
         else:
             self.done.set_exception(error)
 
-    def report(self, walks: Sequence[Walk]) -> Report:
+    def report(self, items: Sequence[ItemState]) -> Report:
         """What the caller gets."""
         return Report(
             cascade=self.cascade.name,
-            decisions=tuple(self._decision(walk) for walk in walks),
+            decisions=tuple(self._decision(state) for state in items),
             stats=self.stats,
             provenance=self.provenance,
         )
 
-    def _decision(self, walk: Walk) -> Decision:
+    def _decision(self, state: ItemState) -> Decision:
         return Decision(
-            id=walk.item.id,
-            label=walk.label,
-            status=walk.status,
-            steps=tuple(walk.steps),
+            id=state.item.id,
+            label=state.label,
+            status=state.status,
+            steps=tuple(state.steps),
             provenance=self.provenance,
-            p_label=walk.p_label,
-            cause=walk.cause,
+            p_label=state.p_label,
+            cause=state.cause,
         )
 
 
 @dataclass(slots=True)
 class Running:
-    """The wave at hand.
+    """The batch at hand.
 
     Attributes:
         plan: What was planned.
@@ -253,12 +253,12 @@ class Running:
     stop: Stop
 
 
-def owners(requests: Iterable[Request], wave: Iterable[Job]) -> dict[Request, list[Job]]:
-    """The requests that take part in a wave, each with its own jobs."""
-    owner = {walk: request for request in requests for walk in request.walks}
+def owners(requests: Iterable[Request], batch: Iterable[Job]) -> dict[Request, list[Job]]:
+    """The requests that take part in a batch, each with its own jobs."""
+    owner = {state: request for request in requests for state in request.items}
     found: dict[Request, list[Job]] = {}
-    for job in wave:
-        found.setdefault(owner[job.walk], []).append(job)
+    for job in batch:
+        found.setdefault(owner[job.state], []).append(job)
     return found
 
 
@@ -303,7 +303,7 @@ def new_request(
     )
     request = Request(
         task=task,
-        walks=[Walk(item, expected, cascade.first, most=budget.depth) for item in _checked(items)],
+        items=[ItemState(item, expected, cascade.first, most=budget.depth) for item in _checked(items)],
         expected=expected,
         provenance=used,
         called=called,

@@ -1,7 +1,7 @@
 """Whose turn it is, and how deep its items may go, so that everyone's time suffices. Pure: is told the time.
 
 Requests are served by deadline, earliest first (Liu and Layland 1973: if any order keeps all deadlines,
-this one does). Before every wave each request's way to each depth is predicted; the cap of all is
+this one does). Before every batch each request's way to each depth is predicted; the cap of all is
 raised level by level as long as every deadline can still be kept, so that all get shallower before
 one gets nothing. If not even the first stage fits for all, each gets the same share of its items.
 """
@@ -14,7 +14,7 @@ from itertools import islice
 from math import ceil, inf
 
 from cascade.backends.costs import Work
-from cascade.engine.item_state import Walk
+from cascade.engine.item_state import ItemState
 from cascade.engine.online_profile import Reach
 from cascade.engine.planner import Planner
 from cascade.engine.request import Request
@@ -38,83 +38,85 @@ class _Forecast:
     def __init__(self, planner: Planner, request: Request) -> None:
         n = request.expected.n_levels
         self._planner = planner
-        self._tokens, self._asked, self._probes = [0.0] * n, [0.0] * n, [0.0] * n
+        self._tokens, self._asked, self._queries = [0.0] * n, [0.0] * n, [0.0] * n
         self._adapters: list[set[str]] = [set() for _ in range(n)]
         counted: dict[str, set[int]] = {}
-        for walk in request.open_walks:
-            self._add(walk, counted)
+        for state in request.open_items:
+            self._add(state, counted)
 
     def work(self, level: int) -> Work:
         """The work of one level."""
         planner, adapters = self._planner, self._adapters[level]
-        if not adapters or not self._probes[level]:
+        if not adapters or not self._queries[level]:
             return Work()
-        tokens, asked, probes = self._tokens[level], self._asked[level], self._probes[level]
+        tokens, asked, queries = self._tokens[level], self._asked[level], self._queries[level]
         one = next(iter(adapters))
         if planner.prefix_index.prefix_adapters[one] == SERVED:
-            return Work(waves=max(1, round(probes / planner.limits.sizes.n_served)), requests=probes, questions=probes)
+            return Work(
+                batches=max(1, round(queries / planner.limits.sizes.n_served)), requests=queries, questions=queries
+            )
         is_plain = planner.prefix_index.prefix_adapters[one] == one
-        n_waves = max(1, round(tokens / planner.best_length(one))) * len(adapters)
+        n_batches = max(1, round(tokens / planner.best_length(one))) * len(adapters)
         cells: float = planner.prefix_index.tokens
-        waves = Work(waves=n_waves)
+        batches = Work(batches=n_batches)
         if is_plain:
-            most = min(planner.limits.sizes.n_batch, ceil((tokens + asked) / n_waves))
-            along = Work.of(tokens=tokens + asked, cells=cells, most=max(1, most), outputs=probes, swaps=n_waves)
-            return waves.plus(along)
-        along = Work.of(tokens=tokens, cells=cells, most=planner.limits.sizes.n_batch, swaps=n_waves if tokens else 0)
-        most = max(1, min(planner.limits.sizes.n_batch_questions, ceil(asked / n_waves)))
+            most = min(planner.limits.sizes.n_batch, ceil((tokens + asked) / n_batches))
+            along = Work.of(tokens=tokens + asked, cells=cells, most=max(1, most), outputs=queries, swaps=n_batches)
+            return batches.plus(along)
+        along = Work.of(tokens=tokens, cells=cells, most=planner.limits.sizes.n_batch, swaps=n_batches if tokens else 0)
+        most = max(1, min(planner.limits.sizes.n_batch_questions, ceil(asked / n_batches)))
         cells += min(tokens, planner.best_length(one))
-        return waves.plus(along).plus(Work.of(tokens=asked, cells=cells, most=most, outputs=probes, swaps=n_waves))
+        return batches.plus(along).plus(Work.of(tokens=asked, cells=cells, most=most, outputs=queries, swaps=n_batches))
 
-    def _add(self, walk: Walk, counted: dict[str, set[int]]) -> None:
-        if walk.stage is None:
+    def _add(self, state: ItemState, counted: dict[str, set[int]]) -> None:
+        if state.stage is None:
             return
         prefix_adapters: set[str] = set()
-        for entry in walk.expected.reach(walk.stage):
-            level = walk.depth + entry.further
+        for entry in state.expected.reach(state.stage):
+            level = state.depth + entry.further
             if level < len(self._tokens):
-                for question in _questions(walk, entry):
+                for question in _questions(state, entry):
                     self._ask(level, question, entry.probability)
                     prefix_adapter = self._planner.prefix_index.prefix_adapters[question.adapter]
                     if prefix_adapter not in prefix_adapters:
                         prefix_adapters.add(prefix_adapter)
                         self._compute(
-                            level, walk, prefix_adapter, entry.probability, counted.setdefault(prefix_adapter, set())
+                            level, state, prefix_adapter, entry.probability, counted.setdefault(prefix_adapter, set())
                         )
 
     def _ask(self, level: int, question: Question, probability: float) -> None:
         self._adapters[level].add(question.adapter)
         self._asked[level] += probability * self._planner.question_tokens(question)
-        self._probes[level] += probability
+        self._queries[level] += probability
 
-    def _compute(self, level: int, walk: Walk, prefix_adapter: str, probability: float, seen: set[int]) -> None:
-        for node in self._planner.prefix_index.missing(walk, prefix_adapter):
+    def _compute(self, level: int, state: ItemState, prefix_adapter: str, probability: float, seen: set[int]) -> None:
+        for node in self._planner.prefix_index.missing(state, prefix_adapter):
             if id(node) not in seen:
                 seen.add(id(node))
                 self._tokens[level] += probability * len(node.tokens)
 
 
-def _questions(walk: Walk, entry: Reach) -> list[Question]:
+def _questions(state: ItemState, entry: Reach) -> list[Question]:
     """What a stage still has to ask an item."""
     if not entry.further:
-        return [question for _, question in walk.pending()]
-    return [entry.stage.question(tier) for tier in entry.stage.tiers_of(walk.item)]
+        return [question for _, question in state.pending()]
+    return [entry.stage.question(tier) for tier in entry.stage.tiers_of(state.item)]
 
 
 PATIENCE_S = 5.0
-"""A request without a deadline is due this long after it last took part in a wave, so that nobody waits for ever."""
+"""A request without a deadline is due this long after it last took part in a batch, so that nobody waits for ever."""
 
 LONG_PATIENCE_S = 60.0
 """The same where none has a deadline: taking turns keeps the items of all in the cache, and slows all down."""
 
 RESERVE_MS = 2.0
-"""What is kept of a budget for what comes after the last wave: answering the caller."""
+"""What is kept of a budget for what comes after the last batch: answering the caller."""
 
 RESERVE_PER_ITEM_MS = 0.02
 """The same for each item of the request: its decision has to be made."""
 
 MOST_REQUESTS = 32
-"""Requests that are weighed against each other for a wave; others wait until some of these are done."""
+"""Requests that are weighed against each other for a batch; others wait until some of these are done."""
 
 _PLENTY = 2.0  # times the forecast, from which on nothing has to be weighed
 
@@ -126,24 +128,24 @@ class Turn:
     Attributes:
         requests: The open requests, that whose turn it is first.
         offers: Of each, the items that may be asked now.
-        left_ms: How long the wave may take.
+        left_ms: How long the batch may take.
     """
 
     requests: tuple[Request, ...]
-    offers: tuple[list[Walk], ...]
+    offers: tuple[list[ItemState], ...]
     left_ms: float
 
 
 def last_moment(request: Request) -> float:
-    """When the last wave of a request must have ended, in seconds; infinity for never."""
-    return request.ends - (RESERVE_MS + RESERVE_PER_ITEM_MS * len(request.walks)) / 1_000
+    """When the last batch of a request must have ended, in seconds; infinity for never."""
+    return request.ends - (RESERVE_MS + RESERVE_PER_ITEM_MS * len(request.items)) / 1_000
 
 
 class Schedule:
     """Gives turns to open requests.
 
     Args:
-        planner: Knows what is kept, what waves are like and how long they take.
+        planner: Knows what is kept, what batches are like and how long they take.
     """
 
     def __init__(self, planner: Planner) -> None:
@@ -220,24 +222,24 @@ class Schedule:
             request.is_short |= cap < len(forecast)
         share = 1.0 if min(caps) else _share([forecast[0] for forecast in forecasts], left)
         return {
-            request: max(cap, min(walk.depth for walk in request.open_walks) + 1)
+            request: max(cap, min(state.depth for state in request.open_items) + 1)
             for request, cap in zip(hurried, caps, strict=True)
-            if request.open_walks
+            if request.open_items
         }, share
 
     def _forecast(self, request: Request) -> list[float]:
-        """See ``by_depth``; computed anew after each wave that the request took part in."""
+        """See ``by_depth``; computed anew after each batch that the request took part in."""
         if request.forecast is None or request.forecast_at != request.served:
             request.forecast, request.forecast_at = by_depth(self._planner, request), request.served
         return request.forecast
 
     @staticmethod
-    def _offer(request: Request, cap: int | None, share: float) -> list[Walk]:
-        walks = request.askable
+    def _offer(request: Request, cap: int | None, share: float) -> list[ItemState]:
+        items = request.askable
         if cap is None:
-            return walks
-        shallow = [walk for walk in walks if walk.depth < cap]
-        half_asked = [walk for walk in shallow if walk.is_half_asked]
+            return items
+        shallow = [state for state in items if state.depth < cap]
+        half_asked = [state for state in shallow if state.is_half_asked]
         if request.is_short and half_asked:
             return half_asked  # an answer of one tier is worth nothing without the others
         if share < 1 and cap == 1:
@@ -292,7 +294,7 @@ def _served(request: Request) -> float:
 def _rank(request: Request, now: float) -> tuple[bool, float]:
     """Whose patience is out goes first, then who has the fewest items left: soon done, its cells are free."""
     is_waiting = now - request.served >= LONG_PATIENCE_S
-    return not is_waiting, request.served if is_waiting else len(request.open_walks)
+    return not is_waiting, request.served if is_waiting else len(request.open_items)
 
 
 def _ends(request: Request) -> float:
@@ -305,4 +307,4 @@ def _due(request: Request) -> tuple[float, float]:
 
 def _answered(request: Request) -> float:
     """Share of its items that have passed a stage."""
-    return sum(walk.depth > 0 for walk in request.walks) / len(request.walks)
+    return sum(state.depth > 0 for state in request.items) / len(request.items)

@@ -85,7 +85,7 @@ class EngineThread:
         if self._worker.is_own_thread:
             msg = (
                 "An on_decision function or an observer runs in the engine's own thread, which would wait for itself "
-                "for ever. Let another thread call classify, probe or close; aclassify and settle do not wait."
+                "for ever. Let another thread call classify, score or close; aclassify and settle do not wait."
             )
             raise InputError(msg)
 

@@ -56,7 +56,7 @@ class Level:
         accuracy: Share of items with their true label.
         macro_f1_over_rows: Mean F1 of the labels that occur, in [0, 1].
         recall_over_rows: Share of what matters that is kept; None where nothing matters.
-        calls_per_item: Probes over items.
+        calls_per_item: Queries over items.
         predicted_ms: Median over requests of what the cost model foretold.
         elapsed_ms: Median over requests of what they took.
         runs: The requests one by one; None where nobody kept them.

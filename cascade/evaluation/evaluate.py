@@ -165,7 +165,7 @@ class Evaluation:
             if truth is not None:
                 rows.append((item, truth, tuple(step for step in decision.steps if step.stage == stage.name)))
         missed = [item for item, _, steps in rows if not steps]
-        asked = self._engine.probe(labelled.task, missed, self._cascade.name, stage.name) if missed else []
+        asked = self._engine.score(labelled.task, missed, self._cascade.name, stage.name) if missed else []
         extra = dict(zip((item.id for item in missed), asked, strict=True))
         for item, truth, steps in rows:
             self._book(stage, steps or extra[item.id], truth=truth)

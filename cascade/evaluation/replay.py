@@ -44,7 +44,7 @@ class Outcome:
 
     Attributes:
         recall_per_task: Mean over tasks of the share of what matters that was kept, in [0, 1]; NaN where nothing does.
-        calls: Probes per item.
+        calls: Queries per item.
         false_positives: Items kept that do not matter, per item.
         precision_per_task: Mean over tasks of the share of what was kept that matters; 1 for a task that keeps nothing.
         macro_f1_per_task: Mean over tasks of the mean F1 of the labels that a task has, as truth or as answer.
@@ -164,7 +164,7 @@ class Replay:
         return self.priors < lower, self.priors >= upper
 
     def calls(self) -> dict[str, Array]:
-        """Stage -> probes that it takes for each row."""
+        """Stage -> queries that it takes for each row."""
         return {name: asked.sum(axis=1).astype(float) for name, asked in self.asked.items()}
 
     def ms(self) -> dict[str, Array]:
@@ -260,7 +260,7 @@ class Replayed:
 
     Attributes:
         labels: The label given, as its place in the cascade's labels; (n,).
-        calls: Probes; (n,).
+        calls: Queries; (n,).
         answers: Stage -> its answer to each row; (n,).
         reached: Stage -> whether each row was asked it; (n,).
     """

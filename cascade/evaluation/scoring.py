@@ -57,7 +57,7 @@ def score_tasks(
     found: dict[Key, list[NDArray[np.float64]]] = {key: [] for key in keys}
     for labelled in tasks:
         if labelled.items:
-            asked = engine.probe(labelled.task, labelled.items, cascade.name)
+            asked = engine.score(labelled.task, labelled.items, cascade.name)
             by_item = [{(step.stage, step.tier): step.p_yes for step in steps} for steps in asked]
             for key in keys:
                 found[key].append(np.array([scores.get(key, float("nan")) for scores in by_item]))

@@ -1,4 +1,4 @@
-"""What Prometheus is told: calls, decisions, waves, swaps, tokens and latencies, in a registry of its own."""
+"""What Prometheus is told: calls, decisions, batches, swaps, tokens and latencies, in a registry of its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cascade.engine.observer import SeenWave
+from cascade.engine.observer import SeenBatch
 from cascade.engine.request import Request
 from cascade.machine import get_logger
 
@@ -17,7 +17,7 @@ log = get_logger("cascade.service")
 _METHODS = frozenset({"GET", "HEAD", "POST"})  # a caller may make up any other
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _CALLS = (0.5, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 6.0)
-_PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_QUERIES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
@@ -45,11 +45,11 @@ class Metrics:
             buckets=_CALLS, registry=registry,
         )  # fmt: skip
         self._decisions = Counter("cascade_decisions", "Decisions.", ["cascade", "label", "status"], registry=registry)
-        self._waves = Histogram(
+        self._batches = Histogram(
             "cascade_wave_seconds", "Time of a wave.", ["adapter"], buckets=_SECONDS, registry=registry
         )
-        self._probes = Histogram(
-            "cascade_wave_probes", "Questions of a wave.", ["adapter"], buckets=_PROBES, registry=registry
+        self._queries = Histogram(
+            "cascade_wave_queries", "Questions of a wave.", ["adapter"], buckets=_QUERIES, registry=registry
         )
         self._failed = Counter("cascade_waves_failed", "Waves whose scoring failed.", ["adapter"], registry=registry)
         self._swaps = Counter("cascade_adapter_swaps", "Changes of the active adapter set.", registry=registry)
@@ -64,14 +64,14 @@ class Metrics:
         """See ``Observer.began``."""
         self._open.inc()
 
-    def scored(self, seen: SeenWave) -> None:
+    def scored(self, seen: SeenBatch) -> None:
         """See ``Observer.scored``."""
-        adapter = seen.wave.adapter
+        adapter = seen.batch.adapter
         if seen.cost is None:
             self._failed.labels(adapter).inc()
             return
-        self._waves.labels(adapter).observe(seen.elapsed_ms / 1_000)
-        self._probes.labels(adapter).observe(len(seen.wave.probes))
+        self._batches.labels(adapter).observe(seen.elapsed_ms / 1_000)
+        self._queries.labels(adapter).observe(len(seen.batch.queries))
         self._swaps.inc(seen.cost.adapter_swaps)
         self._decoded.inc(seen.cost.tokens_decoded)
         self._reused.inc(seen.cost.tokens_reused)
@@ -88,11 +88,11 @@ class Metrics:
             return
         self._ended.labels(name, "done").inc()
         self._seconds.labels(name).observe(request.stats.elapsed_ms / 1_000)
-        if request.walks:
+        if request.items:
             self._calls.labels(name).observe(request.stats.calls_per_item)
-        for walk in request.walks:
-            if walk.label:  # a probe has none
-                self._decisions.labels(name, walk.label, walk.status).inc()
+        for state in request.items:
+            if state.label:  # items of ``Engine.score`` have none
+                self._decisions.labels(name, state.label, state.status).inc()
 
     def answered(self, method: str, path: str, status: int, seconds: float) -> None:
         """Count a call.

@@ -272,7 +272,7 @@ def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
 
 async def _answered(engine: Engine, asks: Sequence[Ask]) -> list[Report]:
     """All of them at once; if one fails, so do the others."""
-    work = [asyncio.ensure_future(engine.aprobe(ask.task, [ask.item], ask.cascade, *ask.stages)) for ask in asks]
+    work = [asyncio.ensure_future(engine.ascore(ask.task, [ask.item], ask.cascade, *ask.stages)) for ask in asks]
     try:
         return await asyncio.gather(*work)
     finally:

@@ -1,6 +1,6 @@
-"""OpenTelemetry spans of requests, waves and swaps. Needs the extra ``telemetry``; nothing imports this without it.
+"""OpenTelemetry spans of requests, batches and swaps. Needs the extra ``telemetry``; nothing imports this without it.
 
-The span of the HTTP call itself is FastAPI's own; a request to the engine is its child. A wave may serve
+The span of the HTTP call itself is FastAPI's own; a request to the engine is its child. A batch may serve
 several requests: it is the child of the first and has links to the others.
 """
 
@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, Span, Status, StatusCode, set_span_in_context
 from opentelemetry.trace import TracerProvider as AnyProvider
 
-from cascade.engine.observer import SeenWave
+from cascade.engine.observer import SeenBatch
 from cascade.engine.request import Request
 
 _NS = 1_000_000_000
@@ -34,38 +34,38 @@ class Traces:
 
     def began(self, request: Request) -> None:
         """See ``Observer.began``."""
-        span = self._tracer.start_span("cascade.engine.request")
+        span = self._tracer.start_span("cascade.request")
         span.set_attribute("cascade.name", request.cascade.name)
-        span.set_attribute("cascade.items", len(request.walks))
+        span.set_attribute("cascade.items", len(request.items))
         self._spans[request] = span
 
-    def scored(self, seen: SeenWave) -> None:
+    def scored(self, seen: SeenBatch) -> None:
         """See ``Observer.scored``."""
         spans = [span for request in seen.requests if (span := self._spans.get(request)) is not None]
         began = round(seen.began * _NS)
-        wave = self._tracer.start_span(
-            "cascade.engine.batch",
+        batch = self._tracer.start_span(
+            "cascade.wave",
             context=set_span_in_context(spans[0]) if spans else None,
             links=_links(spans[1:]),
             start_time=began,
-            attributes={"cascade.adapter": seen.wave.adapter, "cascade.probes": len(seen.wave.probes)},
+            attributes={"cascade.adapter": seen.batch.adapter, "cascade.queries": len(seen.batch.queries)},
         )
         if seen.cost is None:
-            wave.set_status(Status(StatusCode.ERROR))
+            batch.set_status(Status(StatusCode.ERROR))
         else:
-            wave.set_attribute("cascade.tokens_decoded", seen.cost.tokens_decoded)
-            wave.set_attribute("cascade.tokens_reused", seen.cost.tokens_reused)
-            wave.set_attribute("cascade.decode_calls", seen.cost.decode_calls)
+            batch.set_attribute("cascade.tokens_decoded", seen.cost.tokens_decoded)
+            batch.set_attribute("cascade.tokens_reused", seen.cost.tokens_reused)
+            batch.set_attribute("cascade.decode_calls", seen.cost.decode_calls)
             for swap in seen.cost.swaps:
                 start = began + round(swap.at_ms * _NS / 1_000)
                 span = self._tracer.start_span(
                     "cascade.swap",
-                    context=set_span_in_context(wave),
+                    context=set_span_in_context(batch),
                     start_time=start,
                     attributes={"cascade.adapter": swap.adapter},
                 )
                 span.end(start + round(swap.ms * _NS / 1_000))
-        wave.end(began + round(seen.elapsed_ms * _NS / 1_000))
+        batch.end(began + round(seen.elapsed_ms * _NS / 1_000))
 
     def ended(self, request: Request) -> None:
         """See ``Observer.ended``."""

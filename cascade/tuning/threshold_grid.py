@@ -39,7 +39,7 @@ GridIndex = dict[Key, int]
 class Cost(StrEnum):
     """What is made small.
 
-    ``calls``: probes per item. ``false_positives``: items kept that do not matter, per item. ``misses``: the share
+    ``calls``: queries per item. ``false_positives``: items kept that do not matter, per item. ``misses``: the share
     of what matters that is lost. ``latency``: predicted milliseconds per item.
     """
 

@@ -54,7 +54,7 @@ def test_an_unknown_workload_is_refused(builder: PromptBuilder) -> None:
 
 @pytest.mark.parametrize("name", ["precision-100", "scope-60", "single"])
 def test_branches_follow_the_labels(name: str, builder: PromptBuilder) -> None:
-    """Under forced branching the engine gives every item its label, by the probes that were foreseen, each once."""
+    """Under forced branching the engine gives every item its label, by the queries that were foreseen, each once."""
     opened = open_backend(SHIPPED, CASCADES)
     found = workload(name, builder, CASCADES)
     asked = asks(found, builder, CASCADES)
@@ -64,9 +64,13 @@ def test_branches_follow_the_labels(name: str, builder: PromptBuilder) -> None:
         report = engine.classify(call.task, call.items, call.cascade)
     assert [decision.label for decision in report.decisions] == list(call.labels)
     assert report.stats.calls == len(asked)
-    decoded = sum(wave.cost.tokens_decoded for wave in forced.waves)
+    decoded = sum(batch.cost.tokens_decoded for batch in forced.batches)
     assert decoded == report.stats.tokens_decoded == Reuse.of(asked, opened.info.prefix_adapters).least
-    assert 0 < sum(wave.cost.model_ms for wave in forced.waves) < sum(wave.cost.elapsed_ms for wave in forced.waves)
+    assert (
+        0
+        < sum(batch.cost.model_ms for batch in forced.batches)
+        < sum(batch.cost.elapsed_ms for batch in forced.batches)
+    )
 
 
 def test_figures_of_a_comparison() -> None:
@@ -80,7 +84,7 @@ def test_figures_of_a_comparison() -> None:
     assert figures["tokens_over_least"] == 1
     assert 0 < figures["outside_model"] < 1
     assert figures["rate_over_best"] > 0
-    assert figures["prediction_error"]["n"] == len(figures["predictions"]) == 6  # three waves in each of two rounds
+    assert figures["prediction_error"]["n"] == len(figures["predictions"]) == 6  # three batches in each of two rounds
     assert 0 <= figures["prediction_error"]["p50"] <= figures["prediction_error"]["p95"]
     assert list(figures["peers"]) == list(choice.names)
     assert not figures["skipped"]
@@ -166,7 +170,7 @@ def test_bench_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     else:
         assert code == 0
         assert {path.name for path in (tmp_path / "plots").iterdir()} == {
-            f"single-{name}.png" for name in ("latency", "stages", "reuse", "waves", "prediction")
+            f"single-{name}.png" for name in ("latency", "stages", "reuse", "batches", "prediction")
         }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cascade import Decision, Engine, Item, Provenance, Report, ScriptedBackend, Statistics, Status, Task
-from cascade.backends.base import BackendInfo, Scores, Stop, Wave, WaveCost
+from cascade.backends.base import BackendInfo, Batch, BatchCost, Scores, Stop
 from cascade.bench.abort_watch import AbortWatch
 from cascade.bench.budget_summary import anytime, overshoot, spread, trial_figures
 from cascade.bench.budget_trials import AT_ONCE, LEAST_MS, MOST_MS, PLENTY, Trial, Tried, groups_of_trials
@@ -103,21 +103,21 @@ def test_figures_without_company() -> None:
 
 
 class _UntilAborted:
-    """A backend whose waves end when they are aborted."""
+    """A backend whose batches end when they are aborted."""
 
     def __init__(self, info: BackendInfo) -> None:
         self.info = info
         self.began = threading.Event()
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
         """Nothing is scored."""
         ended = asyncio.Event()
         with stop.interrupting(ended.set):
             self.began.set()
             await ended.wait()
         assert stop.is_asked
-        cost = WaveCost(decode_calls=0, adapter_swaps=0, tokens_decoded=0, tokens_reused=0, elapsed_ms=1.0)
-        return Scores([float("nan")] * len(wave.probes), cost)
+        cost = BatchCost(decode_calls=0, adapter_swaps=0, tokens_decoded=0, tokens_reused=0, elapsed_ms=1.0)
+        return Scores([float("nan")] * len(batch.queries), cost)
 
     def release(self, nodes: object, prefix_adapter: str | None = None) -> None:
         """Nothing is kept."""
@@ -128,7 +128,7 @@ class _UntilAborted:
 
 @run
 async def test_an_abort_is_timed_and_reaches_the_backend() -> None:
-    """The engine's stop works through the watch; a wave that ends by itself leaves no time."""
+    """The engine's stop works through the watch; a batch that ends by itself leaves no time."""
     cascades = {"precision": CASCADES["precision"]}
     adapters = frozenset(cascades["precision"].adapters())
     scripted = ScriptedBackend(dict.fromkeys(adapters, 0.9), adapters)

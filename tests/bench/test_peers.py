@@ -53,7 +53,7 @@ def setup(builder: PromptBuilder) -> PeerSetup:
     )
 
 
-def test_orders_hold_every_probe_once(setup: PeerSetup) -> None:
+def test_orders_hold_every_query_once(setup: PeerSetup) -> None:
     """By stage no adapter comes twice; by item a question follows those that lead to it."""
     everything = list(range(len(setup.asked)))
     stages, items = by_stage(setup.asked), by_item(setup.asked)
@@ -65,7 +65,7 @@ def test_orders_hold_every_probe_once(setup: PeerSetup) -> None:
 
 
 def test_a_request_names_its_adapter_and_both_labels(setup: PeerSetup) -> None:
-    """Every adapter of the server has a scale, and only that of the probe is on."""
+    """Every adapter of the server has a scale, and only that of the query is on."""
     bodies = [json.loads(body) for body in request_bodies(setup)]
     assert len(bodies) == len(setup.asked)
     for ask, body in zip(setup.asked, bodies, strict=True):

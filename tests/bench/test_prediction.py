@@ -1,29 +1,29 @@
-"""Prediction errors: which waves count, and what their errors are."""
+"""Prediction errors: which batches count, and what their errors are."""
 
 from __future__ import annotations
 
 import pytest
 
-from cascade.backends.base import WaveCost
+from cascade.backends.base import BatchCost
 from cascade.bench.forced import Scored
 from cascade.bench.prediction import LEARNING, judged, prediction_error, prediction_figures
 
 
 def scored(predicted_ms: float, elapsed_ms: float, *, is_whole: bool = True) -> Scored:
-    """A wave that took so long."""
-    cost = WaveCost(decode_calls=1, adapter_swaps=0, tokens_decoded=1, tokens_reused=0, elapsed_ms=elapsed_ms)
-    return Scored(adapter="base", n_probes=1, cost=cost, predicted_ms=predicted_ms, is_whole=is_whole)
+    """A batch that took so long."""
+    cost = BatchCost(decode_calls=1, adapter_swaps=0, tokens_decoded=1, tokens_reused=0, elapsed_ms=elapsed_ms)
+    return Scored(adapter="base", n_queries=1, cost=cost, predicted_ms=predicted_ms, is_whole=is_whole)
 
 
-def test_waves_count_once_the_engine_has_learned() -> None:
-    """The first waves do not count; of few waves only the first round does not."""
+def test_batches_count_once_the_engine_has_learned() -> None:
+    """The first batches do not count; of few batches only the first round does not."""
     many = [[scored(at, 1.0) for at in range(30)], [scored(at, 1.0) for at in range(30, 60)]]
-    assert [wave.predicted_ms for wave in judged(many)] == list(range(LEARNING, 60))
+    assert [batch.predicted_ms for batch in judged(many)] == list(range(LEARNING, 60))
     few = [[scored(at, 1.0) for at in range(4)], [scored(at, 1.0) for at in range(4, 8)]]
-    assert [wave.predicted_ms for wave in judged(few)] == [4, 5, 6, 7]
+    assert [batch.predicted_ms for batch in judged(few)] == [4, 5, 6, 7]
 
 
-def test_a_stopped_wave_does_not_count() -> None:
+def test_a_stopped_batch_does_not_count() -> None:
     """What it would have taken is not known."""
     assert judged([[], [scored(1, 2, is_whole=False), scored(3, 4)]]) == [scored(3, 4)]
 

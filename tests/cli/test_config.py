@@ -223,7 +223,7 @@ def test_plain_text_has_nothing_for_a_terminal_to_act_on() -> None:
 def test_progress_is_silent_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     """Where stderr is no terminal, a progress bar draws nothing."""
     with progress() as bar:
-        bar.advance(bar.add_task("probes", total=2))
+        bar.advance(bar.add_task("queries", total=2))
     assert capsys.readouterr() == ("", "")
 
 

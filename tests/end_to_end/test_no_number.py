@@ -22,7 +22,7 @@ from cascade import (
     read_config,
     shipped_config,
 )
-from cascade.backends.base import Probe, Scores, Stop, Wave
+from cascade.backends.base import Batch, Query, Scores, Stop
 from cascade.backends.llama.native import ContextSize
 from cascade.cli import main
 from cascade.cli.output import ExitCode
@@ -32,7 +32,7 @@ from cascade.report import Report
 from tests.helpers.asyncs import run
 from tests.helpers.gguf_files import write_filled
 from tests.helpers.requests import files, plain_items, symbols
-from tests.helpers.rig import AfterCalls, Rig, probes_of
+from tests.helpers.rig import AfterCalls, Rig, queries_of
 from tests.helpers.service import ADAPTERS, Service, body_of
 from tests.helpers.shipped import CASCADES, questions_alone
 
@@ -109,7 +109,7 @@ ASKED: dict[str, Callable[[Engine], object]] = {
     "classify": lambda engine: engine.classify(*symbols(1, 9), "bad"),
     "budget": lambda engine: engine.classify(*symbols(1, 9), "bad", budget=5_000),
     "stream": lambda engine: asyncio.run(_streamed(engine)),
-    "probe": lambda engine: engine.probe(*symbols(1, 9), "bad"),
+    "score": lambda engine: engine.score(*symbols(1, 9), "bad"),
 }
 
 
@@ -185,21 +185,23 @@ def rigs(models: ModelSet) -> Iterator[tuple[Rig, Rig]]:
 @pytest.mark.parametrize("n_calls", [0, 1, 2, 3, 100])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_nan_in_the_cache_spoils_no_other_adapter(kind: str, n_calls: int, rigs: tuple[Rig, Rig]) -> None:
-    """Wherever the wave was stopped that computed it: free cells are masked, and a NaN in them would still spoil."""
+    """Wherever the batch was stopped that computed it: free cells are masked, and a NaN in them would still spoil."""
     rig, cold = rigs
     rig.empty()
-    probes = probes_of(rig, CASCADES["precision"], *symbols(7, 14)) | probes_of(rig, CASCADES["scope"], *files(7, 14))
-    rig.score(probes["metadata"][:4])
-    wave = Wave(tuple(Probe(probe.node, kind) for probe in probes["relevant"]))
-    scores = rig.runner.score(wave, AfterCalls(n_calls))
+    queries = queries_of(rig, CASCADES["precision"], *symbols(7, 14)) | queries_of(
+        rig, CASCADES["scope"], *files(7, 14)
+    )
+    rig.score(queries["metadata"][:4])
+    batch = Batch(tuple(Query(query.node, kind) for query in queries["relevant"]))
+    scores = rig.runner.score(batch, AfterCalls(n_calls))
     assert all(map(math.isnan, scores.logits))
-    assert len(scores.spoilt) == (len(wave.probes) if n_calls == 100 else 0)
+    assert len(scores.spoilt) == (len(batch.queries) if n_calls == 100 else 0)
     assert all(rig.runner.store.find(*key) is None for key in scores.lost)
     for adapter in ("relevant", "supporting", "co_change", "metadata"):
-        assert rig.score(probes[adapter])[:3] == pytest.approx(
-            [cold.cold(probe) for probe in probes[adapter][:3]], abs=TOLERANCE
+        assert rig.score(queries[adapter])[:3] == pytest.approx(
+            [cold.cold(query) for query in queries[adapter][:3]], abs=TOLERANCE
         )
-    rig.runner.release({probe.node.path[0] for own in probes.values() for probe in own})
+    rig.runner.release({query.node.path[0] for own in queries.values() for query in own})
     assert (len(rig.runner.store), rig.runner.usage().sequences) == (0, 0)
 
 
@@ -207,13 +209,13 @@ def test_a_nan_of_before_is_not_laid_at_another_adapters_door(rigs: tuple[Rig, R
     """An adapter whose answers another one's cells have spoilt is asked again in an empty cache."""
     rig, cold = rigs
     rig.empty()
-    probes = probes_of(rig, CASCADES["precision"], *symbols(8, 14))["relevant"]
-    rig.runner.score(Wave(tuple(Probe(probe.node, "plain") for probe in probes)), AfterCalls(1))
-    assert rig.runner.store.find(probes[0].node.path[0], "plain")  # the task is computed, and no question
-    scores = rig.runner.score(Wave(tuple(probes)))
+    queries = queries_of(rig, CASCADES["precision"], *symbols(8, 14))["relevant"]
+    rig.runner.score(Batch(tuple(Query(query.node, "plain") for query in queries)), AfterCalls(1))
+    assert rig.runner.store.find(queries[0].node.path[0], "plain")  # the task is computed, and no question
+    scores = rig.runner.score(Batch(tuple(queries)))
     assert not scores.spoilt
     assert {prefix_adapter for _, prefix_adapter in scores.lost} == {"plain"}
-    assert p_yes(scores.logits[:2]) == pytest.approx([cold.cold(probe) for probe in probes[:2]], abs=TOLERANCE)
+    assert p_yes(scores.logits[:2]) == pytest.approx([cold.cold(query) for query in queries[:2]], abs=TOLERANCE)
 
 
 class _Changed(ScriptedBackend):
@@ -223,10 +225,10 @@ class _Changed(ScriptedBackend):
         super().__init__(dict.fromkeys(ADAPTERS, 0.99), ADAPTERS)
         self.change = change
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
         """See ``Backend.score``."""
-        number = self.n_waves
-        return self.change(await super().score(wave, stop), number)
+        number = self.n_batches
+        return self.change(await super().score(batch, stop), number)
 
 
 def _with(value: float) -> Callable[[Scores, int], Scores]:
@@ -258,13 +260,13 @@ def test_a_backend_that_answers_no_number_is_an_error(fault: str) -> None:
     with Engine(backend, CASCADES) as engine:
         with pytest.raises(BackendError, match=message):
             engine.classify("a task", plain_items(5))
-        backend.n_waves = 2
+        backend.n_batches = 2
         assert len(engine.classify("a task", plain_items(5)).decisions) == 5
         assert engine.n_cached == 0
 
 
-def test_an_answer_that_comes_as_the_wave_ends_is_asked_for_again() -> None:
-    """What a server owed when the wave ended may be there when the engine looks; that is no fault."""
+def test_an_answer_that_comes_as_the_batch_ends_is_asked_for_again() -> None:
+    """What a server owed when the batch ended may be there when the engine looks; that is no fault."""
     owed = _with(math.nan)
     backend = _Changed(lambda scores, n: scores if n else replace(owed(scores, n), under_way={0: lambda: False}))
     with Engine(backend, CASCADES) as engine:
@@ -298,7 +300,7 @@ def test_a_script_that_gives_no_probability_is_an_error(p: float) -> None:
 
 
 def test_only_requests_that_were_answered_so_fail() -> None:
-    """In a wave that several requests share, the others go on."""
+    """In a batch that several requests share, the others go on."""
 
     def script(_adapter: str, prompt: str) -> float:
         return math.nan if "spoilt" in prompt else 0.99
@@ -330,7 +332,7 @@ def test_a_question_asked_ahead_fails_only_who_needs_it(relevant: float) -> None
         else:
             with pytest.raises(BackendError, match="The base model gives no number for stage 'primary'"):
                 engine.classify("a task", plain_items(1))
-    assert len(backend.waves[0].probes) == 3
+    assert len(backend.batches[0].queries) == 3
 
 
 @run

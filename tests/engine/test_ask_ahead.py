@@ -59,8 +59,8 @@ def _plan(
         lambda _: 3,  # as with a real tokenizer
         asks_ahead=asks_ahead,
     )
-    planner.prefix_index.admit(request.walks)
-    return planner.next_wave([request.open_walks])
+    planner.prefix_index.admit(request.items)
+    return planner.next_batch([request.open_items])
 
 
 @pytest.mark.parametrize("adapter", [BASE, "relevant"])
@@ -72,7 +72,7 @@ def test_one_item_is_asked_all_that_one_adapter_may_be_asked(adapter: str) -> No
 
 
 def test_an_item_of_several_tiers_is_asked_ahead_once() -> None:
-    """Each question of a later stage stands once in a wave, however many tiers of the item are asked in it."""
+    """Each question of a later stage stands once in a batch, however many tiers of the item are asked in it."""
     first = CASCADES["scope"].first
     tiers = {tier: replace(question, adapter=BASE) for tier, question in first.questions.items()}
     below, out = Target("relevant", is_label=False), Target("excluded", is_label=True)

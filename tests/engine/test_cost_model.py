@@ -18,10 +18,10 @@ TRUE = Work(
     attended_cells=1.2e-4,
     short_calls=40.0,
     short_tokens=1.0,
-    short_looks=8e-4,
+    short_attended_cells=8e-4,
     outputs=0.9,
     swaps=6.0,
-    waves=3.0,
+    batches=3.0,
 )
 """Prices of a machine, unlike those that the model starts with."""
 
@@ -33,7 +33,7 @@ def _took(work: Work) -> float:
 def _draw(rng: random.Random) -> Work:
     """A decode of items, or one of questions."""
     cells = rng.randint(100, 4_000)
-    first = Work(waves=float(rng.random() < 0.5))
+    first = Work(batches=float(rng.random() < 0.5))
     if rng.random() < 0.5:
         n = rng.randint(SHORT, 512)
         return first.plus(Work.of(tokens=n, cells=cells, most=n, swaps=float(rng.random() < 0.4)))
@@ -60,13 +60,15 @@ def test_work_is_cut_into_equal_calls() -> None:
     """Calls of few tokens are counted apart; work adds up part by part."""
     assert Work.of(tokens=0, cells=10, most=512, swaps=1) == Work(swaps=1)
     assert Work.of(tokens=1_000, cells=10, most=512, outputs=3) == Work(2, 1_000, 1_000 * (10 + 750), outputs=3)
-    assert Work.of(tokens=100, cells=10, most=62) == Work(short_calls=2, short_tokens=100, short_looks=100 * (10 + 75))
+    assert Work.of(tokens=100, cells=10, most=62) == Work(
+        short_calls=2, short_tokens=100, short_attended_cells=100 * (10 + 75)
+    )
     both = Work.of(tokens=64, cells=1, most=64).plus(Work.of(tokens=3, cells=1, most=64, swaps=1))
     assert both == Work(1, 64, 64 * 65, 1, 3, 3 * 4, 0, 1)
 
 
 def test_before_it_has_seen_anything_it_goes_by_costs_and_pace() -> None:
-    """A wave is the sum of its parts."""
+    """A batch is the sum of its parts."""
     costs = Costs(per_token_ms=2.0, per_output_ms=3.0, per_call_ms=50.0, per_swap_ms=7.0, per_cell_ms=0.0)
     work = Work.of(tokens=100, cells=500, most=100, outputs=4, swaps=1)
     assert CostModel(costs).predict(work) == pytest.approx(50 + 200 + 12 + 7)

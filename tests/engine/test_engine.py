@@ -24,7 +24,7 @@ from cascade import (
     ServerError,
     Status,
 )
-from cascade.backends.base import Scores, Stop, Wave
+from cascade.backends.base import Batch, Scores, Stop
 from cascade.backends.scripted import Script
 from tests.helpers.asyncs import run
 from tests.helpers.requests import files, plain_items, symbols
@@ -58,17 +58,17 @@ def test_decisions_come_in_input_order_with_their_steps() -> None:
     ]  # fmt: skip
     assert [len(decision.steps) for decision in report.decisions] == [2, 1, 3, 1, 2, 1, 3, 1]
     assert all(decision.status is Status.DECIDED for decision in report.decisions)
-    assert report.stats.calls == 8 + 4 + 2 == sum(len(wave.probes) for wave in backend.waves)
+    assert report.stats.calls == 8 + 4 + 2 == sum(len(batch.queries) for batch in backend.batches)
     assert report.stats.calls_per_item == 14 / 8
 
 
-def test_a_wave_has_one_adapter() -> None:
-    """Probes are grouped by the adapter that answers; few items are one wave a stage."""
+def test_a_batch_has_one_adapter() -> None:
+    """Queries are grouped by the adapter that answers; few items are one batch a stage."""
     engine, backend = _engine(script=_by_name)
     with engine:
         engine.classify("a task", plain_items(12))
-    assert all(len({probe.adapter for probe in wave.probes}) == 1 for wave in backend.waves)
-    assert [wave.adapter for wave in backend.waves] == ["relevant", "primary", "supporting"]
+    assert all(len({query.adapter for query in batch.queries}) == 1 for batch in backend.batches)
+    assert [batch.adapter for batch in backend.batches] == ["relevant", "primary", "supporting"]
 
 
 def test_a_file_is_asked_in_each_of_its_tiers() -> None:
@@ -95,7 +95,7 @@ def test_everything_is_released() -> None:
     engine, backend = _engine(script=_by_name)
     with engine:
         engine.classify("a task", plain_items(5))
-    roots = {probe.node.path[0] for wave in backend.waves for probe in wave.probes}
+    roots = {query.node.path[0] for batch in backend.batches for query in batch.queries}
     assert roots <= set(backend.released)
 
 
@@ -117,12 +117,12 @@ def test_everything_is_released() -> None:
 def test_bad_input_is_refused_before_anything_runs(
     items: list[Item], cascade: str, task: str, words: list[str]
 ) -> None:
-    """The message says what was given and what is allowed, and no wave was scored."""
+    """The message says what was given and what is allowed, and no batch was scored."""
     engine, backend = _engine()
     with engine, pytest.raises(InputError) as caught:
         engine.classify(task, items, cascade)
     assert all(word in str(caught.value) for word in words)
-    assert backend.waves == []
+    assert backend.batches == []
 
 
 def test_a_prompt_that_cannot_fit_names_item_tokens_and_limit() -> None:
@@ -132,7 +132,7 @@ def test_a_prompt_that_cannot_fit_names_item_tokens_and_limit() -> None:
     long = Item(id="long-one", kind="function", name="f", doc="x" * 5_000)
     with engine, pytest.raises(ItemError, match=r"'long-one' needs a prompt of \d+ tokens; the context holds 400"):
         engine.classify("a task", [*plain_items(2), long])
-    assert backend.waves == []
+    assert backend.batches == []
 
 
 def test_an_unknown_adapter_is_refused_at_the_door() -> None:
@@ -141,22 +141,22 @@ def test_an_unknown_adapter_is_refused_at_the_door() -> None:
         Engine(ScriptedBackend(script={}, adapters=frozenset({"relevant"})), CASCADES)
 
 
-def test_a_failed_wave_fails_its_request_and_no_other() -> None:
+def test_a_failed_batch_fails_its_request_and_no_other() -> None:
     """The error reaches the caller, and the engine goes on."""
     engine, _ = _engine(fail_at=0)
     with engine:
-        with pytest.raises(BackendError, match="Wave 0 fails"):
+        with pytest.raises(BackendError, match="Batch 0 fails"):
             engine.classify("a task", plain_items(3))
         assert len(engine.classify("a task", plain_items(3)).decisions) == 3
 
 
-def test_what_a_failed_wave_has_left_is_released() -> None:
+def test_what_a_failed_batch_has_left_is_released() -> None:
     """A backend that keeps it in spite of the failure is told to forget it, before anything else is asked."""
     engine, backend = _engine(fail_at=0)
     with engine:
-        with pytest.raises(BackendError, match="Wave 0 fails"):
+        with pytest.raises(BackendError, match="Batch 0 fails"):
             engine.classify("a task", plain_items(3))
-        assert {node for probe in backend.waves[0].probes for node in probe.node.path[:-1]} <= set(backend.released)
+        assert {node for query in backend.batches[0].queries for node in query.node.path[:-1]} <= set(backend.released)
 
 
 def test_a_prompt_without_room_is_an_error_and_no_label() -> None:
@@ -169,22 +169,22 @@ def test_a_prompt_without_room_is_an_error_and_no_label() -> None:
 class _Unable(ScriptedBackend):
     """A backend whose server cannot answer for one adapter."""
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:
-        scores = await super().score(wave, stop)
-        if wave.adapter != "metadata":
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
+        scores = await super().score(batch, stop)
+        if batch.adapter != "metadata":
             return scores
-        n = len(wave.probes)
+        n = len(batch.queries)
         return replace(scores, logits=[math.nan] * n, unanswered=dict.fromkeys(range(n), "It is down. Ask again."))
 
 
-@pytest.mark.parametrize("is_probe", [False, True])
-def test_a_probe_never_lacks_a_tier(*, is_probe: bool) -> None:
-    """Where one tier says yes and another cannot be asked, a cascade goes on and a probe is an error."""
+@pytest.mark.parametrize("is_scoring", [False, True])
+def test_scoring_never_lacks_a_tier(*, is_scoring: bool) -> None:
+    """Where one tier says yes and another cannot be asked, a cascade goes on and ``score`` fails."""
     item = Item(id="1", kind="file", name="a", tiers=("dependency", "metadata"))
     with Engine(_Unable(dict.fromkeys(ADAPTERS, 0.99), ADAPTERS), CASCADES) as engine:
-        if is_probe:
+        if is_scoring:
             with pytest.raises(ServerError, match="It is down"):
-                engine.probe("a task", [item], "scope")
+                engine.score("a task", [item], "scope")
         else:
             (decision,) = engine.classify("a task", [item], "scope").decisions
             assert (decision.label, [step.tier for step in decision.steps]) == ("relevant", ["dependency"])
@@ -193,9 +193,9 @@ def test_a_probe_never_lacks_a_tier(*, is_probe: bool) -> None:
 class _Dying(ScriptedBackend):
     """A backend whose worker dies of something that is no BackendError."""
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:  # noqa: ARG002 - the protocol's
+    async def score(self, batch: Batch, stop: Stop) -> Scores:  # noqa: ARG002 - the protocol's
         await asyncio.sleep(0)
-        raise MemoryError(len(wave.probes))
+        raise MemoryError(len(batch.queries))
 
 
 def test_a_worker_that_dies_completes_every_waiting_call() -> None:
@@ -217,10 +217,10 @@ class _Waiting(ScriptedBackend):
         super().__init__(script=script, adapters=ADAPTERS)
         self.gate, self.reached = threading.Event(), threading.Event()
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
         self.reached.set()
         await asyncio.to_thread(self.gate.wait, 30)
-        return await super().score(wave, stop)
+        return await super().score(batch, stop)
 
 
 def test_closing_completes_a_waiting_call() -> None:
@@ -272,12 +272,12 @@ async def test_a_cancelled_call_lets_its_nodes_go_and_others_finish() -> None:
         backend.gate.set()
         assert len((await stays).decisions) == 3
     assert {node.path[0] for node in backend.released} == {
-        probe.node.path[0] for wave in backend.waves for probe in wave.probes
+        query.node.path[0] for batch in backend.batches for query in batch.queries
     }
 
 
 @run
-async def test_many_callers_share_waves() -> None:
+async def test_many_callers_share_batches() -> None:
     """Requests that wait together are scored together, and each gets its own answers."""
     backend = _Waiting(_by_name)
     async with Engine(backend, CASCADES) as engine:
@@ -287,30 +287,30 @@ async def test_many_callers_share_waves() -> None:
         reports = await asyncio.gather(*calls)
     expected = ["primary", "excluded", "type_context", "excluded"]
     assert all([decision.label for decision in report.decisions] == expected for report in reports)
-    assert len(backend.waves) < 3 * 6
-    assert sum(report.stats.calls for report in reports) == sum(len(wave.probes) for wave in backend.waves)
+    assert len(backend.batches) < 3 * 6
+    assert sum(report.stats.calls for report in reports) == sum(len(batch.queries) for batch in backend.batches)
 
 
-def test_probe_asks_one_stage_of_every_item() -> None:
+def test_score_asks_one_stage_of_every_item() -> None:
     """A stage can be put to items that the cascade would have stopped earlier."""
     engine, _ = _engine(script=_by_name)
     with engine:
-        steps = engine.probe("a task", plain_items(6), "precision", "supporting")
+        steps = engine.score("a task", plain_items(6), "precision", "supporting")
         with pytest.raises(InputError, match="relevant, primary, supporting"):
-            engine.probe("a task", plain_items(1), "precision", "other")
+            engine.score("a task", plain_items(1), "precision", "other")
     assert [[step.stage for step in found] for found in steps] == [["supporting"]] * 6
 
 
-def test_probe_asks_all_stages_in_one_request() -> None:
+def test_score_asks_all_stages_in_one_request() -> None:
     """In order, whatever they answer, of the same prompt of the item; some or all stages."""
     engine, backend = _engine(script=_by_name)
     with engine:
-        steps = engine.probe("a task", plain_items(6), "precision")
-        some = engine.probe("a task", plain_items(1), "precision", "primary", "relevant")
+        steps = engine.score("a task", plain_items(6), "precision")
+        some = engine.score("a task", plain_items(1), "precision", "primary", "relevant")
     assert [[step.stage for step in found] for found in steps] == [["relevant", "primary", "supporting"]] * 6
     assert [step.answer for step in steps[1]] == [False, False, False]
     assert [step.stage for step in some[0]] == ["primary", "relevant"]
-    asked = [probe.node for wave in backend.waves for probe in wave.probes]
+    asked = [query.node for batch in backend.batches for query in batch.queries]
     assert len(asked) == 6 * 3 + 2
     assert len({node.path[-2] for node in asked}) == 6 + 1
 

@@ -20,14 +20,14 @@ import pytest
 from cascade import (
     BackendError,
     BackendInfo,
+    Batch,
     ClosedError,
     Decision,
     Engine,
     InputError,
     Scores,
     ScriptedBackend,
-    SeenWave,
-    Wave,
+    SeenBatch,
 )
 from cascade.backends.base import Stop
 from cascade.backends.scripted import ByteTokenizer
@@ -69,12 +69,12 @@ class _Faulty(ScriptedBackend):
         self.error, self.at_release = error, at_release
         self.gate, self.reached = threading.Event(), threading.Event()
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
         self.reached.set()
         await asyncio.to_thread(self.gate.wait, PATIENCE_S)
         if not self.at_release:
             raise self.error
-        return await super().score(wave, stop)
+        return await super().score(batch, stop)
 
     def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
         if self.at_release:
@@ -109,15 +109,15 @@ def test_whatever_a_backend_raises_completes_every_call(error: type[BaseExceptio
 
 @pytest.mark.parametrize("error", [SystemExit, RuntimeError])
 def test_whatever_a_release_raises_completes_every_call(error: type[BaseException]) -> None:
-    """A backend that fails outside of a wave leaves no caller waiting either."""
+    """A backend that fails outside of a batch leaves no caller waiting either."""
     _check_that_all_hear(_Faulty(error, at_release=True))
 
 
 class _StrayTask(_Faulty):
-    """A backend that starts a task of its own, which raises while the wave waits."""
+    """A backend that starts a task of its own, which raises while the batch waits."""
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:
-        task = asyncio.ensure_future(super().score(wave, stop))
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
+        task = asyncio.ensure_future(super().score(batch, stop))
         await asyncio.wait([task])
         return task.result()
 
@@ -166,7 +166,7 @@ async def test_whatever_a_callers_function_raises_reaches_a_caller_that_awaits()
                 await engine.aclassify("a task", plain_items(2), on_decision=leave)
 
 
-@pytest.mark.parametrize("name", ["classify", "probe", "close"])
+@pytest.mark.parametrize("name", ["classify", "score", "close"])
 def test_a_callers_function_cannot_wait_for_the_engine(name: str) -> None:
     """In the engine's own thread a call that would wait for itself is refused, and says what to do."""
     with Engine(ScriptedBackend(dict.fromkeys(ADAPTERS, 0.9), ADAPTERS), CASCADES) as engine:
@@ -175,8 +175,8 @@ def test_a_callers_function_cannot_wait_for_the_engine(name: str) -> None:
             match name:
                 case "classify":
                     engine.classify("another", plain_items(1))
-                case "probe":
-                    engine.probe("another", plain_items(1), "precision")
+                case "score":
+                    engine.score("another", plain_items(1), "precision")
                 case _:
                     engine.close()
 
@@ -195,7 +195,7 @@ class _Nosy:
     def began(self, request: Request) -> None:
         """It minds its own business."""
 
-    def scored(self, seen: SeenWave) -> None:
+    def scored(self, seen: SeenBatch) -> None:
         """It closes the engine, in the engine's thread."""
         self._try(seen)
 
@@ -277,7 +277,7 @@ def test_a_forked_process_hangs_with_no_engine_of_its_parents() -> None:
         if not child:
             say("inherited", lambda: count(engine))
             say("open", lambda: engine.is_open)
-            say("kept", lambda: engine.n_kept)
+            say("kept", lambda: engine.n_cached)
             say("settled", engine.settle)
             say("closed", engine.close)
             say("new", Engine.open)

@@ -1,4 +1,4 @@
-"""Waves: who goes next, what fits, what is kept, that nothing is computed twice and nobody is forgotten."""
+"""Batches: who goes next, what fits, what is kept, that nothing is computed twice and nobody is forgotten."""
 
 from __future__ import annotations
 
@@ -64,32 +64,32 @@ class _Run:
             self._question_tokens,
         )
         for request in self.requests:
-            self.planner.prefix_index.admit(request.walks)
+            self.planner.prefix_index.admit(request.items)
 
     def step(self, answer: Answer) -> bool:
-        """One wave; False when nothing is open."""
-        plan = self.planner.next_wave([request.open_walks for request in self.requests])
+        """One batch; False when nothing is open."""
+        plan = self.planner.next_batch([request.open_items for request in self.requests])
         if not plan.jobs:
             return False
         self.plans.append(plan)
         self.held -= set(plan.evicted)
         self._compute(plan)
-        served = [request for request in self.requests if any(job.walk in request.walks for job in plan.jobs)]
+        served = [request for request in self.requests if any(job.state in request.items for job in plan.jobs)]
         self.owners.append(served)
         self.requests.sort(key=lambda request: request in served)
         for number, job in enumerate(plan.jobs):
-            job.walk.take(job.stage, job.tier, answer(number))
-        self.held -= set(self.planner.prefix_index.advance(dict.fromkeys(job.walk for job in plan.jobs)))
+            job.state.take(job.stage, job.tier, answer(number))
+        self.held -= set(self.planner.prefix_index.advance(dict.fromkeys(job.state for job in plan.jobs)))
         return True
 
     def _compute(self, plan: Plan) -> None:
-        """Hold what the wave needs, and look whether it fits."""
+        """Hold what the batch needs, and look whether it fits."""
         prefix_adapter = self.prefix_adapters[plan.adapter]
         assert {job.question.adapter for job in plan.jobs} == {plan.adapter}
         for job in plan.jobs:
-            assert job.walk.stage is not None
-            self.asked[id(job.walk), job.walk.stage.name, job.tier] += 1
-        new = dict.fromkeys((node, prefix_adapter) for job in plan.jobs for node in job.walk.path)
+            assert job.state.stage is not None
+            self.asked[id(job.state), job.state.stage.name, job.tier] += 1
+        new = dict.fromkeys((node, prefix_adapter) for job in plan.jobs for node in job.state.path)
         missing = [key for key in new if key not in self.held]
         self.computed.update(missing)
         self.new_tokens.append(sum(len(node.tokens) for node, _ in missing))
@@ -108,7 +108,7 @@ class _Run:
         """Until every item is done."""
         while self.step(answer):
             pass
-        assert all(walk.is_done and walk.label for request in self.requests for walk in request.walks)
+        assert all(state.is_done and state.label for request in self.requests for state in request.items)
 
 
 SIZES = st.lists(st.tuples(st.sampled_from(["precision", "scope"]), st.integers(1, 9)), min_size=1, max_size=5)
@@ -122,11 +122,11 @@ ROOMS = st.builds(Capacity, nodes=st.integers(3, 40), tokens=st.integers(1_000, 
 def test_whatever_the_room_every_question_is_asked_once_and_nothing_leaks(
     sizes: list[tuple[str, int]], answers: list[float], capacity: Capacity, prefix_adapters: Mapping[str, str]
 ) -> None:
-    """Waves have one adapter and fit; each item is asked each question on its way once; all is forgotten at the end."""
+    """Batches have one adapter and fit; each item is asked each question of its way once; nothing is left over."""
     run = _Run(_requests(sizes), prefix_adapters, capacity)
     run.finish(lambda number: answers[number % len(answers)])
     assert set(run.asked.values()) == {1}
-    assert sum(run.asked.values()) == sum(len(walk.steps) for request in run.requests for walk in request.walks)
+    assert sum(run.asked.values()) == sum(len(state.steps) for request in run.requests for state in request.items)
     assert (run.held, run.planner.prefix_index.nodes, run.planner.prefix_index.tokens) == (set(), {}, 0)
 
 
@@ -135,12 +135,12 @@ def test_whatever_the_room_every_question_is_asked_once_and_nothing_leaks(
 def test_with_room_every_node_is_computed_once_per_prefix_adapter_and_everyone_is_served_in_turn(
     sizes: list[tuple[str, int]], answers: list[float], prefix_adapters: Mapping[str, str]
 ) -> None:
-    """No token twice, nothing evicted, and no request waits for more waves than two of every request."""
+    """No token twice, nothing evicted, and no request waits for more batches than two of every request."""
     run = _Run(_requests(sizes), prefix_adapters, WIDE)
     waits: Counter[int] = Counter()
     while run.step(lambda number: answers[number % len(answers)]):
         for request in run.requests:
-            if request.open_walks:
+            if request.open_items:
                 waits[id(request)] = 0 if request in run.owners[-1] else waits[id(request)] + 1
         assert max(waits.values(), default=0) < 2 * len(sizes)
     assert set(run.computed.values()) == {1}
@@ -150,21 +150,21 @@ def test_with_room_every_node_is_computed_once_per_prefix_adapter_and_everyone_i
 @settings(max_examples=30, derandomize=True, deadline=None)
 @given(SIZES, ANSWERS, st.integers(0, 20))
 def test_a_request_that_is_given_up_leaves_nothing(
-    sizes: list[tuple[str, int]], answers: list[float], n_waves: int
+    sizes: list[tuple[str, int]], answers: list[float], n_batches: int
 ) -> None:
     """Dropped in the middle, its nodes go, and the others' stay."""
     run = _Run(_requests(sizes), SHIPPED, Capacity(nodes=20, tokens=3_000))
-    for _ in range(n_waves):
+    for _ in range(n_batches):
         run.step(lambda number: answers[number % len(answers)])
     gone = run.requests.pop()
-    run.held -= set(run.planner.prefix_index.drop(gone.walks))
+    run.held -= set(run.planner.prefix_index.drop(gone.items))
     assert not [node for node, _ in run.held if node.path[0] is gone.root]
     run.finish(lambda number: answers[number % len(answers)])
     assert (run.held, run.planner.prefix_index.tokens) == (set(), 0)
 
 
 def test_stage_by_stage_while_there_is_room() -> None:
-    """One wave a stage: the adapter changes as rarely as it can."""
+    """One batch a stage: the adapter changes as rarely as it can."""
     run = _Run(_requests([("precision", 9)]), ACTIVATED, WIDE)
     run.finish(lambda number: 0.99 if number % 3 else 0.01)
     assert [plan.adapter for plan in run.plans] == ["relevant", "primary", "supporting"][: len(run.plans)]
@@ -176,7 +176,7 @@ def test_survivors_keep_their_cache_and_go_ahead_when_the_room_is_full() -> None
     run.finish(lambda _: 0.99)
     adapters = [plan.adapter for plan in run.plans]
     assert adapters[:3] == ["relevant", "primary", "relevant"]
-    items = {walk.path[-1] for walk in run.requests[0].walks}
+    items = {state.path[-1] for state in run.requests[0].items}
     assert all(n == 1 for (node, _), n in run.computed.items() if node in items or node.parent is None)
     assert not any(plan.evicted for plan in run.plans)
 
@@ -186,25 +186,25 @@ def test_plain_adapters_forget_an_item_once_it_has_answered() -> None:
     run = _Run(_requests([("precision", 12)]), PLAIN, Capacity(nodes=8, tokens=4_000))
     run.step(lambda _: 0.99)
     assert {prefix_adapter for _, prefix_adapter in run.held} <= {"relevant"}
-    assert not run.held & {(walk.path[-1], "relevant") for walk in run.requests[0].walks if walk.depth}
+    assert not run.held & {(state.path[-1], "relevant") for state in run.requests[0].items if state.depth}
     run.finish(lambda _: 0.99)
     tasks = {key: n for key, n in run.computed.items() if key[0].parent is None}
     assert set(tasks.values()) == {1}
 
 
-def test_a_wave_too_short_for_its_swaps_waits() -> None:
-    """Swaps that cost nothing are made at once; dear ones wait until survivors have freed room for a longer wave."""
-    n_waves = {}
+def test_a_batch_too_short_for_its_swaps_waits() -> None:
+    """Swaps that cost nothing are made at once; dear ones wait until survivors have freed room for a longer batch."""
+    n_batches = {}
     for per_swap_ms in (0.0, 1e6):
         costs = Costs(per_swap_ms=per_swap_ms, per_call_ms=0.0)
         run = _Run(_requests([("precision", 60)]), ACTIVATED, Capacity(nodes=24, tokens=6_000), costs)
         run.finish(lambda number: 0.99 if number % 2 else 0.01)
-        n_waves[per_swap_ms] = len(run.plans)
-    assert n_waves[1e6] < n_waves[0.0]
+        n_batches[per_swap_ms] = len(run.plans)
+    assert n_batches[1e6] < n_batches[0.0]
 
 
-def test_waves_are_of_equal_length_near_the_best() -> None:
-    """A stage that is longer than the best wave is cut into equal waves, and none is left short."""
+def test_batches_are_of_equal_length_near_the_best() -> None:
+    """A stage that is longer than the best batch is cut into equal batches, and none is left short."""
     run = _Run(_requests([("precision", 90)]), ACTIVATED, WIDE)
     best = run.planner.best_length("relevant")
     costs = run.costs
@@ -217,14 +217,14 @@ def test_waves_are_of_equal_length_near_the_best() -> None:
 
 
 def test_survivors_that_lie_in_the_way_go_ahead() -> None:
-    """Many are asked at once, before the next wave has to look past them; a few wait to be asked together."""
+    """Many are asked at once, before the next batch has to look past them; a few wait to be asked together."""
     for share, second in ((0.05, "relevant"), (1.0, "primary")):
         run = _Run(_requests([("precision", 90)]), ACTIVATED, WIDE)
         run.finish(lambda number, share=share: 0.99 if number < 20 * share else 0.01)  # type: ignore[misc]
         assert [plan.adapter for plan in run.plans][:2] == ["relevant", second], share
 
 
-def test_requests_share_a_wave_when_they_share_an_adapter() -> None:
+def test_requests_share_a_batch_when_they_share_an_adapter() -> None:
     """Two callers of one cascade are scored together."""
     run = _Run(_requests([("precision", 3), ("scope", 3), ("precision", 2)]), SHIPPED, WIDE)
     assert run.step(lambda _: 0.5)
@@ -238,23 +238,23 @@ def test_what_the_backend_lost_is_computed_again() -> None:
     run.planner.prefix_index.lose()
     run.held.clear()
     run.finish(lambda _: 0.99)
-    assert {run.computed[walk.path[-1], BASE] for walk in run.requests[0].walks} == {2}
+    assert {run.computed[state.path[-1], BASE] for state in run.requests[0].items} == {2}
 
 
 def test_whoever_has_the_turn_gets_room_whatever_is_kept_for_others() -> None:
     """Items that nobody asks for now go first, and where that is not enough the tasks above them."""
     first, second = _requests([("precision", 2), ("precision", 2)])
-    longest = max(walk.path[-1].end for request in (first, second) for walk in request.walks)
+    longest = max(state.path[-1].end for request in (first, second) for state in request.items)
     capacity = Capacity(nodes=100, tokens=longest + max(len(BUILDER.marker_tokens(name)) for name in PRECISION))
     run = _Run([first, second], ACTIVATED, capacity)
-    assert run.planner.next_wave([first.open_walks]).jobs
-    plan = run.planner.next_wave([second.open_walks])
-    assert [job.walk for job in plan.jobs] == second.walks[:1]
-    assert first.walks[0].path[0] in {node for node, _ in plan.evicted}
+    assert run.planner.next_batch([first.open_items]).jobs
+    plan = run.planner.next_batch([second.open_items])
+    assert [job.state for job in plan.jobs] == second.items[:1]
+    assert first.items[0].path[0] in {node for node, _ in plan.evicted}
 
 
 @pytest.mark.parametrize("requests", [[], [[]]])
-def test_nothing_open_is_no_wave(requests: list[list[object]]) -> None:
+def test_nothing_open_is_no_batch(requests: list[list[object]]) -> None:
     """With no request, or none with open items, there is nothing to do."""
     planner = Planner(BackendLimits(capacity=WIDE, prefix_adapters=PLAIN), lambda _: 4)
-    assert planner.next_wave(requests) == Plan(())  # type: ignore[arg-type]
+    assert planner.next_batch(requests) == Plan(())  # type: ignore[arg-type]

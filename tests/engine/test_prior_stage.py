@@ -100,7 +100,7 @@ def test_the_command_evaluates_it(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_items_that_it_settles_all_cost_nothing() -> None:
-    """No prompt is built and no wave is run; the decisions come all the same, also to those who listen."""
+    """No prompt is built and no batch is run; the decisions come all the same, also to those who listen."""
     backend = ScriptedBackend({BASE: 0.9}, frozenset())
     heard: list[Decision] = []
 
@@ -112,7 +112,7 @@ def test_items_that_it_settles_all_cost_nothing() -> None:
         assert asyncio.run(streamed(engine)) == heard
     assert [decision.label for decision in report.decisions] == ["drop"]
     assert tuple(heard) == report.decisions
-    assert (report.stats.calls, report.stats.prompt_ms, len(backend.waves)) == (0, 0, 0)
+    assert (report.stats.calls, report.stats.prompt_ms, len(backend.batches)) == (0, 0, 0)
 
 
 def test_a_depth_counts_questions_alone() -> None:
@@ -129,13 +129,13 @@ def test_a_depth_counts_questions_alone() -> None:
     ]
 
 
-def test_a_probe_does_not_pass_it() -> None:
+def test_scoring_does_not_pass_it() -> None:
     """Whoever puts one stage to every item gets an answer for every item."""
     backend = ScriptedBackend({BASE: 0.9}, frozenset())
     with Engine(backend, {"c": cascade(CALLER)}) as engine:
-        assert [len(steps) for steps in engine.probe("t", ITEMS, "c", "b")] == [1] * len(ITEMS)
+        assert [len(steps) for steps in engine.score("t", ITEMS, "c", "b")] == [1] * len(ITEMS)
         with pytest.raises(InputError, match="has no stage 'prior'; it has a, b"):
-            engine.probe("t", ITEMS, "c", "prior")
+            engine.score("t", ITEMS, "c", "prior")
 
 
 def test_evidence_is_weighed_by_its_own_prior_or_by_the_profile() -> None:

@@ -50,7 +50,7 @@ def _planner(
         lambda question: len(BUILDER.marker_tokens(question.marker)),
     )
     for request in requests:
-        planner.prefix_index.admit(request.walks)
+        planner.prefix_index.admit(request.items)
     return planner
 
 
@@ -83,7 +83,7 @@ def test_the_earliest_deadline_goes_first_with_the_time_that_it_has() -> None:
 
 
 def test_nobody_waits_for_ever() -> None:
-    """After some seconds without a wave a request goes before those with later deadlines."""
+    """After some seconds without a batch a request goes before those with later deadlines."""
     hurried, waiting = _request(3, Budget(deadline=60.0), called=20.0), _request(3)
     schedule = Schedule(_planner(hurried, waiting))
     assert schedule.turn([hurried, waiting], 20.0).requests[0] is waiting
@@ -96,8 +96,8 @@ def test_the_time_decides_how_deep_items_may_go() -> None:
     for ms, n_offered in ((1e6, 18), (None, 6)):
         request = _request(18, Budget(deadline=1e6))
         planner = _planner(request)
-        for walk in request.walks[:12]:
-            walk.take(CASCADE.first, "", 0.99)
+        for state in request.items[:12]:
+            state.take(CASCADE.first, "", 0.99)
         levels = by_depth(planner, request)
         left_s = (ms or (levels[0] + levels[1]) / 2) / 1_000
         turn = Schedule(planner).turn([request], last_moment(request) - left_s)
@@ -111,22 +111,22 @@ def test_when_not_even_one_stage_fits_all_get_the_same_share() -> None:
     planner = _planner(one, other)
     turn = Schedule(planner).turn([one, other], 0.0)
     assert all(15 <= len(offer) <= 25 for offer in turn.offers)
-    for walk in one.walks[:5]:
-        walk.take(CASCADE.first, "", 0.01)
+    for state in one.items[:5]:
+        state.take(CASCADE.first, "", 0.01)
     assert Schedule(planner).turn([one, other], 0.01).requests[0] is other
 
 
 @settings(max_examples=60, derandomize=True, deadline=None)
 @given(st.integers(1, 30), st.floats(1.0, 20_000.0), st.sampled_from([ACTIVATED, PLAIN]))
-def test_a_wave_never_takes_longer_than_it_may(n: int, left_ms: float, prefix_adapters: dict[str, str]) -> None:
+def test_a_batch_never_takes_longer_than_it_may(n: int, left_ms: float, prefix_adapters: dict[str, str]) -> None:
     """By prediction; and where nothing is planned, a single item would have taken too long."""
     request = _request(n)
     planner = _planner(request, prefix_adapters=prefix_adapters)
-    plan = planner.next_wave([request.open_walks], left_ms)
+    plan = planner.next_batch([request.open_items], left_ms)
     assert plan.predicted_ms <= left_ms
     if not plan.jobs:
         assert not plan.evicted
-        one = planner.next_wave([request.open_walks[:1]])
+        one = planner.next_batch([request.open_items[:1]])
         assert one.predicted_ms > left_ms
 
 
@@ -145,21 +145,23 @@ class _World:
         schedule, open_ = Schedule(planner), list(self.requests)
         while open_:
             turn = schedule.turn(open_, self.now)
-            plan = planner.next_wave(turn.offers, turn.left_ms)
+            plan = planner.next_batch(turn.offers, turn.left_ms)
             if plan.jobs:
                 self.now += plan.predicted_ms / 1_000
                 for job in plan.jobs:
-                    job.walk.take(job.stage, job.tier, self.answers[job.walk.item.id, job.stage.name])
-                planner.prefix_index.advance(dict.fromkeys(job.walk for job in plan.jobs))
+                    job.state.take(job.stage, job.tier, self.answers[job.state.item.id, job.stage.name])
+                planner.prefix_index.advance(dict.fromkeys(job.state for job in plan.jobs))
                 for request in open_:
-                    request.served = self.now if any(job.walk in request.walks for job in plan.jobs) else request.served
+                    request.served = (
+                        self.now if any(job.state in request.items for job in plan.jobs) else request.served
+                    )
             else:
                 turn.requests[0].cut()
             for request in list(open_):
                 if last_moment(request) <= self.now:
                     request.cut()
-                if not request.open_walks:
-                    planner.prefix_index.drop(request.walks)
+                if not request.open_items:
+                    planner.prefix_index.drop(request.items)
                     open_.remove(request)
         assert not len(planner.prefix_index)
 
@@ -171,7 +173,7 @@ def _answers(seed: int, n: int) -> dict[tuple[str, str], float]:
 
 def _quality(request: Request) -> float:
     """Expected share of right labels: what was decided counts as right, what was cut as its leaf says."""
-    return sum(1.0 if walk.p_label is None else walk.p_label for walk in request.walks) / len(request.walks)
+    return sum(1.0 if state.p_label is None else state.p_label for state in request.items) / len(request.items)
 
 
 def test_more_budget_never_makes_the_expected_quality_worse() -> None:
@@ -185,8 +187,8 @@ def test_more_budget_never_makes_the_expected_quality_worse() -> None:
             request = _request(n, Budget(ms=share * full + 3))
             world = _World([request], _answers(seed, n))
             world.run()
-            assert all(walk.label for walk in request.walks)
-            assert all((walk.p_label is None) == (walk.status is Status.DECIDED) for walk in request.walks)
+            assert all(state.label for state in request.items)
+            assert all((state.p_label is None) == (state.status is Status.DECIDED) for state in request.items)
             assert world.now <= request.ends
             found.append(_quality(request))
         means.append(sum(found) / len(found))
@@ -197,13 +199,13 @@ def test_more_budget_never_makes_the_expected_quality_worse() -> None:
 
 
 def test_a_budget_that_does_not_bind_changes_nothing() -> None:
-    """The same waves as without one."""
+    """The same batches as without one."""
     plans = []
     for budget in (NO_LIMIT, Budget(ms=1e9)):
         request = _request(50, budget)
         world = _World([request], _answers(1, 50))
         world.run()
-        plans.append((world.now, [walk.label for walk in request.walks]))
+        plans.append((world.now, [state.label for state in request.items]))
     assert plans[0] == plans[1]
 
 
@@ -220,9 +222,9 @@ def test_whatever_is_asked_everyone_gets_a_label_in_time(
     requests = [_request(n, Budget(ms=ms)) for n, ms in sizes]
     _World(requests, _answers(seed, 30), prefix_adapters=prefix_adapters).run()
     for request in requests:
-        assert all(walk.label for walk in request.walks)
+        assert all(state.label for state in request.items)
         if request.ends == inf:
-            assert all(walk.status is Status.DECIDED for walk in request.walks)
+            assert all(state.status is Status.DECIDED for state in request.items)
 
 
 def test_everyone_gets_shallower_before_one_gets_nothing() -> None:
@@ -230,5 +232,5 @@ def test_everyone_gets_shallower_before_one_gets_nothing() -> None:
     full = _in_full(30)
     requests = [_request(30, Budget(ms=3 * full)) for _ in range(4)]
     _World(requests, _answers(2, 30)).run()
-    asked = [sum(bool(walk.steps) for walk in request.walks) for request in requests]
+    asked = [sum(bool(state.steps) for state in request.items) for request in requests]
     assert min(asked) > 0.7 * max(asked)

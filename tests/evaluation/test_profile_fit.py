@@ -120,22 +120,22 @@ def test_an_item_that_was_passed_on_keeps_a_label_that_is_still_open() -> None:
     }
 
 
-def test_a_report_sums_what_was_foretold_of_its_waves() -> None:
-    """The prediction of a request that was alone is that of all its waves."""
+def test_a_report_sums_what_was_foretold_of_its_batches() -> None:
+    """The prediction of a request that was alone is that of all its batches."""
     backend = ScriptedBackend({"relevant": 0.9, "primary": 0.1, "supporting": 0.9}, frozenset(PRECISION.adapters()))
     with Engine(backend, {"precision": PRECISION}) as engine:
         report = engine.classify("a task", plain_items(9))
-    assert report.stats.predicted_ms == pytest.approx(sum(wave.predicted_ms for wave in backend.waves))
+    assert report.stats.predicted_ms == pytest.approx(sum(batch.predicted_ms for batch in backend.batches))
     assert report.stats.predicted_ms > 0
 
 
-def test_waves_leave_some_of_the_time() -> None:
-    """Where time is short, no wave is planned to take all of it, since one that is late has no answers."""
+def test_batches_leave_some_of_the_time() -> None:
+    """Where time is short, no batch is planned to take all of it, since one that is late has no answers."""
     script = {"relevant": 0.1, "primary": 0.1, "supporting": 0.1}
     backend = ScriptedBackend(script, frozenset(PRECISION.adapters()), slowdown=1.0)
     with Engine(backend, {"precision": PRECISION}) as engine:
         engine.classify("a task", plain_items(40))
-        n_free = len(backend.waves)
+        n_free = len(backend.batches)
         engine.classify("a task", plain_items(40), budget=2_000)
-    assert max(wave.predicted_ms for wave in backend.waves[:n_free]) > 2_000
-    assert max(wave.predicted_ms for wave in backend.waves[n_free:]) < 2_000
+    assert max(batch.predicted_ms for batch in backend.batches[:n_free]) > 2_000
+    assert max(batch.predicted_ms for batch in backend.batches[n_free:]) < 2_000

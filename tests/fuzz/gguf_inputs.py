@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 from cascade import Item, Task
-from cascade.backends.base import Probe
+from cascade.backends.base import Query
 from cascade.backends.llama.native import ContextSize
 from cascade.config.model import AdapterConfig, ModelConfig
 from cascade.config.schema import Config
@@ -39,8 +39,8 @@ def decodes(config: Config) -> bool:
                 rig.native.tokenizer.encode(text, special=is_special)
         root = rig.builder.task("Answer.", (), Task(text="fix it"))
         item = rig.builder.item(root, Item(id="1", kind="class", name="Cache"))
-        probes = [Probe(rig.builder.question(item, "ok"), adapter) for adapter in ("base", *config.adapters)]
-        return all(math.isfinite(rig.score([probe])[0]) for probe in probes)
+        queries = [Query(rig.builder.question(item, "ok"), adapter) for adapter in ("base", *config.adapters)]
+        return all(math.isfinite(rig.score([query])[0]) for query in queries)
     finally:
         rig.native.close()
 

@@ -117,15 +117,15 @@ class Callers:
             self.tally.fail(f"{asked.kind} of {asked.cascade}: {error}")
         except Exception as error:  # noqa: BLE001 - whatever a caller gets is what is tested
             n_failed = self.faulty.n_faults - n_faults
-            n_failed += self.faulty.n_unable - n_unable if asked.kind is Kind.PROBE else 0
+            n_failed += self.faulty.n_unable - n_unable if asked.kind is Kind.SCORE else 0
             self._take(error, asked, is_faulty=n_failed > 0 or self._asks_broken(asked))
         finally:
             self._open.discard(asked)
 
     async def _make(self, asked: Asked) -> Report | list[Decision]:
         """What a request is answered; of a stream whose caller leaves it what came before."""
-        if asked.kind is Kind.PROBE:
-            return await self.engine.aprobe(asked.task, asked.items, asked.cascade, *asked.stages)
+        if asked.kind is Kind.SCORE:
+            return await self.engine.ascore(asked.task, asked.items, asked.cascade, *asked.stages)
         if asked.kind is Kind.STREAM:
             return await self._stream(asked)
         if asked.kind is Kind.THREAD:
@@ -177,7 +177,7 @@ class Callers:
         if isinstance(error, OverloadError):
             is_due, how = self.rules.refuses or self.rules.max_requests < 1_024, "refused"
         elif isinstance(error, ClosedError):
-            is_due, how = asked in self._settled and asked.kind is Kind.PROBE, "settled"
+            is_due, how = asked in self._settled and asked.kind is Kind.SCORE, "settled"
         else:
             is_due, how = is_faulty and isinstance(error, BackendError), "failed"
         if is_due:

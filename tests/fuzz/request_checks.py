@@ -105,8 +105,8 @@ class Checker:
         """
         cascade = self._truth.world.cascades[asked.cascade]
         self.n_items += 1
-        if asked.kind is Kind.PROBE:
-            self._check_probe(cascade, asked, item, decision)
+        if asked.kind is Kind.SCORE:
+            self._check_scored(cascade, asked, item, decision)
             return
         way = _Way(cascade, item, list(decision.steps))
         may_be_cut = excuses.time or excuses.server
@@ -129,12 +129,12 @@ class Checker:
         p = decision.p_label
         _forecast(p is not None and -1e-9 <= p <= 1 + 1e-9, f"p_label is {p}")
 
-    def _check_probe(self, cascade: Cascade, asked: Asked, item: Item, decision: Decision) -> None:
+    def _check_scored(self, cascade: Cascade, asked: Asked, item: Item, decision: Decision) -> None:
         stages = [cascade.stage(name) for name in asked.stages] or list(cascade.stages)
         due = [(stage.name, tier) for stage in stages for tier in _tiers(stage, item)]
         found = [(step.stage, step.tier) for step in decision.steps]
         _forecast(found == due, f"the steps are {found}, where {due} are due")
-        _forecast(decision.label == "", f"a probe has the label {decision.label!r}")
+        _forecast(decision.label == "", f"a call of score has the label {decision.label!r}")
         self._check_steps(cascade, asked.task, item, decision.steps)
 
     def _check_steps(self, cascade: Cascade, task: Task, item: Item, steps: Sequence[Step]) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from cascade.backends.base import BackendInfo, Probe, Scores, Stop, Wave, WaveCost
+from cascade.backends.base import BackendInfo, Batch, BatchCost, Query, Scores, Stop
 from cascade.backends.costs import CallSizes, Costs, Work
 from cascade.errors import BackendError, DecodeError
 from cascade.probability import p_yes, sure_logit
@@ -57,7 +57,7 @@ def answer_of(state: int, question: Sequence[int], adapter: str) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """How often what goes wrong; shares of waves, or of a wave's probes.
+    """How often what goes wrong; shares of batches, or of a batch's queries.
 
     Attributes:
         fails: Scoring raises.
@@ -66,7 +66,7 @@ class Trouble:
         slow: It takes 50 times as long.
         owes: A server owes an answer for a while.
         unable: A server cannot answer.
-        stops: The wave ends by itself, as if it was stopped.
+        stops: The batch ends by itself, as if it was stopped.
     """
 
     fails: float = 0.0
@@ -129,10 +129,10 @@ class Machine:
             ),
         )
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
         """See ``Backend.score``."""
         if self._is_busy:
-            self.faults.append("two waves at once")
+            self.faults.append("two batches at once")
         self._is_busy = True
         try:
             if self.rng.random() < self.trouble.fails:
@@ -141,15 +141,15 @@ class Machine:
                 self.n_faults += 1
                 msg = "The machine fails, as it was told to. Ask again."
                 raise BackendError(msg)
-            if ADAPTERS[wave.adapter] == SERVED:
-                return self._troubled(await self._serve(wave, stop))
-            return self._troubled(await self._compute(wave, stop))
+            if ADAPTERS[batch.adapter] == SERVED:
+                return self._troubled(await self._serve(batch, stop))
+            return self._troubled(await self._compute(batch, stop))
         finally:
             self._is_busy = False
             self._forget()
 
     def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
-        """See ``Backend.release``; what is released during a wave goes when it ends."""
+        """See ``Backend.release``; what is released during a batch goes when it ends."""
         self._released.append((tuple(nodes), prefix_adapter))
         if not self._is_busy:
             self._forget()
@@ -161,19 +161,19 @@ class Machine:
         """The number that is kept of a node; None if there is none."""
         return self.prefix_index.get((node, prefix_adapter))
 
-    async def _compute(self, wave: Wave, stop: Stop) -> Scores:
+    async def _compute(self, batch: Batch, stop: Stop) -> Scores:
         """Nodes that are missing, upper ones first, then the questions; calls by calls, until it is stopped."""
-        prefix_adapter = ADAPTERS[wave.adapter]
-        nodes = list(dict.fromkeys(node for probe in wave.probes for node in probe.node.path[:-1]))
+        prefix_adapter = ADAPTERS[batch.adapter]
+        nodes = list(dict.fromkeys(node for query in batch.queries for node in query.node.path[:-1]))
         missing = [node for node in nodes if self.find(node, prefix_adapter) is None]
-        self._check_room(wave, missing)
+        self._check_room(batch, missing)
         slow = 50.0 if self.rng.random() < self.trouble.slow else 1.0
-        logits = [math.nan] * len(wave.probes)
+        logits = [math.nan] * len(batch.queries)
         finished, decodes = 0, []
-        for first, last in _parts(len(missing) + len(wave.probes), self.rng.randint(1, 40)):
+        for first, last in _parts(len(missing) + len(batch.queries), self.rng.randint(1, 40)):
             own = missing[first:last]
             asked = range(max(0, first - len(missing)), max(0, last - len(missing)))
-            tokens = sum(len(node.tokens) for node in own) + sum(len(wave.probes[at].node.tokens) for at in asked)
+            tokens = sum(len(node.tokens) for node in own) + sum(len(batch.queries[at].node.tokens) for at in asked)
             work = Work.of(tokens=tokens, cells=len(self.prefix_index), most=max(1, tokens), outputs=len(asked))
             ms = slow * self.rng.uniform(0.5, 2.0) * (1 + 0.1 * tokens)
             if self.rng.random() < self.trouble.stops:
@@ -186,20 +186,20 @@ class Machine:
                 self.prefix_index[node, prefix_adapter] = state_of(above or 0, node.tokens, prefix_adapter)
             finished += len(own)
             for at in asked:
-                logits[at] = self._answer(wave.probes[at], prefix_adapter)
+                logits[at] = self._answer(batch.queries[at], prefix_adapter)
         return Scores(logits, _cost(decodes), tuple((node, prefix_adapter) for node in missing[finished:]))
 
-    async def _serve(self, wave: Wave, stop: Stop) -> Scores:
+    async def _serve(self, batch: Batch, stop: Stop) -> Scores:
         """Answers of a server; what it owes is waited for where nothing else came."""
         loop = asyncio.get_running_loop()
         began, is_fresh = loop.time(), False
-        keys = [(probe.node.path[-2], probe.node.tokens, probe.adapter) for probe in wave.probes]
+        keys = [(query.node.path[-2], query.node.tokens, query.adapter) for query in batch.queries]
         for key in keys:
             if key not in self.owed:
                 is_fresh = True
                 late = self.rng.expovariate(1.0) if self.rng.random() < self.trouble.owes else 0.0
                 self.owed[key] = began + late
-        ends = min(began + 0.005 if is_fresh else min(self.owed[key] for key in keys), began + wave.left_ms / 1_000)
+        ends = min(began + 0.005 if is_fresh else min(self.owed[key] for key in keys), began + batch.left_ms / 1_000)
         while not stop.is_asked and loop.time() < ends:
             await self._pass(min(0.02, ends - loop.time()), stop)
         logits, unanswered, under_way = [math.nan] * len(keys), {}, {}
@@ -212,23 +212,23 @@ class Machine:
                     unanswered[at] = "The server cannot, as it was told. Ask again."
                     self.n_unable += 1
                 else:
-                    logits[at] = self._answer(wave.probes[at], wave.adapter, is_kept=False)
+                    logits[at] = self._answer(batch.queries[at], batch.adapter, is_kept=False)
         ms = 1_000 * (loop.time() - began)
-        work = Work(waves=1, requests=len(keys), questions=len(keys))
+        work = Work(batches=1, requests=len(keys), questions=len(keys))
         return Scores(logits, _cost([(work, ms)]), unanswered=unanswered, under_way=under_way)
 
     def _owes(self, key: tuple[Node, tuple[int, ...], str]) -> Callable[[], bool]:
         loop = asyncio.get_running_loop()
         return lambda: self.owed.get(key, 0.0) > loop.time()
 
-    def _answer(self, probe: Probe, prefix_adapter: str, *, is_kept: bool = True) -> float:
+    def _answer(self, query: Query, prefix_adapter: str, *, is_kept: bool = True) -> float:
         if is_kept:
-            state = self.find(probe.node.path[-2], prefix_adapter) or 0
+            state = self.find(query.node.path[-2], prefix_adapter) or 0
         else:
             state = 0
-            for node in probe.node.path[:-1]:
+            for node in query.node.path[:-1]:
                 state = state_of(state, node.tokens, prefix_adapter)
-        return LOGITS[answer_of(state, probe.node.tokens, probe.adapter)]
+        return LOGITS[answer_of(state, query.node.tokens, query.adapter)]
 
     def _troubled(self, scores: Scores) -> Scores:
         """Answers with what may be wrong with them."""
@@ -257,9 +257,9 @@ class Machine:
         timer.cancel()
         return is_whole
 
-    def _check_room(self, wave: Wave, missing: Sequence[Node]) -> None:
+    def _check_room(self, batch: Batch, missing: Sequence[Node]) -> None:
         """The engine's book must not let more be kept than there is room for."""
-        asked = sum(len(probe.node.tokens) for probe in wave.probes)
+        asked = sum(len(query.node.tokens) for query in batch.queries)
         tokens = (
             sum(len(node.tokens) for node, _ in self.prefix_index) + sum(len(node.tokens) for node in missing) + asked
         )
@@ -296,9 +296,9 @@ def _parts(n: int, size: int) -> Iterator[tuple[int, int]]:
         yield first, min(n, first + size)
 
 
-def _cost(decodes: Sequence[tuple[Work, float]]) -> WaveCost:
+def _cost(decodes: Sequence[tuple[Work, float]]) -> BatchCost:
     elapsed_ms = sum(ms for _, ms in decodes)
-    return WaveCost(
+    return BatchCost(
         decode_calls=len(decodes),
         adapter_swaps=1,
         tokens_decoded=round(sum(work.tokens + work.short_tokens for work, _ in decodes)),

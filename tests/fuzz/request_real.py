@@ -12,7 +12,7 @@ from math import inf, nan
 from pathlib import Path
 
 from cascade import Engine
-from cascade.backends.base import BackendInfo, Probe, Scores, Stop, Wave
+from cascade.backends.base import BackendInfo, Batch, Query, Scores, Stop
 from cascade.backends.llama.backend import LlamaBackend
 from cascade.backends.llama.native import ContextSize
 from cascade.backends.llama.runner import LlamaRunner
@@ -39,7 +39,7 @@ AT_ONCE = 8
 BROKEN = "broken"
 """An adapter whose weights are finite and overflow."""
 
-KINDS = {Kind.CLASSIFY: 5, Kind.STREAM: 3, Kind.PROBE: 1, Kind.THREAD: 3}
+KINDS = {Kind.CLASSIFY: 5, Kind.STREAM: 3, Kind.SCORE: 1, Kind.THREAD: 3}
 """How often requests are made in which way."""
 
 FORM = prompt_format("embedded")
@@ -71,7 +71,7 @@ class Troubled:
     Args:
         inner: What computes.
         rng: Where chance comes from.
-        share: How much of the waves has trouble of each kind.
+        share: How much of the batches has trouble of each kind.
     """
 
     def __init__(self, inner: LlamaBackend, rng: random.Random, share: float) -> None:
@@ -83,7 +83,7 @@ class Troubled:
         """See ``Backend.info``."""
         return self._inner.info
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
         """See ``Backend.score``."""
         if self._happens():
             self.n_faults += 1
@@ -94,7 +94,7 @@ class Troubled:
         if self._happens():
             end = self._rng.choice((stop.ask, stop.abort))
             asyncio.get_running_loop().call_later(self._rng.uniform(0, 0.01), end)
-        scores = await self._inner.score(wave, stop)
+        scores = await self._inner.score(batch, stop)
         if self._happens():
             self.n_faults += 1
             at = self._rng.randrange(len(scores.logits))
@@ -139,7 +139,7 @@ def run(yard: Yard, seed: int, n: int, patience_s: float, runner: type[LlamaRunn
         seed: Everything follows from it but when threads run.
         n: Requests.
         patience_s: Seconds after which a request counts as hung.
-        runner: What runs waves; a test may plant a fault in it.
+        runner: What runs batches; a test may plant a fault in it.
     """
     rng = random.Random(seed)
     size = ContextSize(
@@ -207,6 +207,6 @@ def _backend(models: ModelSet, size: ContextSize, runner: type[LlamaRunner]) -> 
 
 def _cold(rig: Rig) -> Callable[[Node, Question], float]:
     def p(item: Node, question: Question) -> float:
-        return rig.cold(Probe(rig.builder.question(item, question.marker), question.adapter))
+        return rig.cold(Query(rig.builder.question(item, question.marker), question.adapter))
 
     return p

@@ -23,7 +23,7 @@ TOLERANCE = 1e-9
 PATIENCE_S = 1e6
 """Virtual seconds in which every request must have ended."""
 
-KINDS = {Kind.CLASSIFY: 6, Kind.STREAM: 3, Kind.PROBE: 1}
+KINDS = {Kind.CLASSIFY: 6, Kind.STREAM: 3, Kind.SCORE: 1}
 """How often requests are made in which way."""
 
 _TICK_S = 2e-6  # virtual time that passes whenever somebody looks at the clock
@@ -100,7 +100,7 @@ class Episode:
         _, waiting = await asyncio.wait(calls, timeout=PATIENCE_S)
         if waiting:
             callers.tally.fail(f"{len(waiting)} requests have not ended")
-        await asyncio.sleep(_SETTLING_S)  # the last wave may still have to hear that nobody waits for it
+        await asyncio.sleep(_SETTLING_S)  # the last batch may still have to hear that nobody waits for it
         machine, engine = self._machine, callers.engine
         left = {
             "nodes of the planner": engine.n_cached,

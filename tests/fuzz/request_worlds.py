@@ -31,7 +31,7 @@ class Kind(StrEnum):
 
     CLASSIFY = "classify"
     STREAM = "stream"
-    PROBE = "probe"
+    SCORE = "score"
     THREAD = "call from a thread"
 
 
@@ -45,7 +45,7 @@ class Asked:
         task: The task.
         items: The items, perhaps none.
         budget: What it may spend.
-        stages: Of a probe, the stages; empty for all.
+        stages: Of a call of score, the stages; empty for all.
         leaves_after: Seconds after which its caller leaves; None for never.
         takes: Of a stream, the decisions after which its caller leaves; None for all.
     """
@@ -86,8 +86,8 @@ class World:
             cascade=cascade.name,
             task=rng.choice(self.tasks),
             items=tuple(rng.sample(self.items, n)),
-            budget=_budget(rng, mean_s) if kind is not Kind.PROBE else NO_LIMIT,
-            stages=tuple(rng.sample(names, rng.randint(0, len(names)))) if kind is Kind.PROBE else (),
+            budget=_budget(rng, mean_s) if kind is not Kind.SCORE else NO_LIMIT,
+            stages=tuple(rng.sample(names, rng.randint(0, len(names)))) if kind is Kind.SCORE else (),
             leaves_after=rng.expovariate(1 / mean_s) if kind is not Kind.THREAD and rng.random() < 0.1 else None,
             takes=rng.randint(1, n) if n and kind is Kind.STREAM and rng.random() < 0.3 else None,
         )

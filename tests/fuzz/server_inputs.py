@@ -12,7 +12,7 @@ from hypothesis.strategies import DrawFn
 
 from benchmarks.wire_server import Script
 from cascade import Item, Task
-from cascade.backends.base import Probe
+from cascade.backends.base import Query
 from cascade.backends.servers.api import MalformedError, Prompts, ServerSetup
 from cascade.backends.servers.completions import CompletionsApi
 from cascade.backends.servers.llama_server import LlamaServerApi
@@ -41,10 +41,10 @@ def _peer(kind: str) -> ServerSetup:
     )
 
 
-def _probe() -> Probe:
+def _query() -> Query:
     builder = PromptBuilder(prompt_format("embedded"), TextTokenizer())
     item = builder.item(builder.task("Answer.", [], Task(text="fix it")), Item(id="1", kind="class", name="Cache"))
-    return Probe(builder.question(item, "matter"), "one", wording="does it matter?")
+    return Query(builder.question(item, "matter"), "one", wording="does it matter?")
 
 
 @st.composite
@@ -56,7 +56,7 @@ def _answers(draw: DrawFn) -> Files:
     answers |= {text: script.answer("/tokenize", {"content": text}) for text in ("yes", "no")}
     api = _APIS[kind](_peer(kind))
     api.fetch_info(lambda path, body=None: script.answer(path, body))
-    (ask,) = api.asks([_probe()])
+    (ask,) = api.asks([_query()])
     answers["answer"] = script.answer(ask.path, ask.body)
     chosen = draw(st.sampled_from(["answer", "answer", *answers]))
     answers[chosen] = draw(damaged_tree(answers[chosen]))
@@ -74,7 +74,7 @@ def take_answers(folder: Path) -> bool:
     api = _APIS[file.stem](_peer(file.stem))
     try:
         served = api.fetch_info(call)
-        (ask,) = api.asks([_probe()])
+        (ask,) = api.asks([_query()])
         answer = api.read(ask, answers["answer"])
     except MalformedError:
         return False

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cascade import Item, Task
-from cascade.backends.base import Probe, Wave
+from cascade.backends.base import Batch, Query
 from cascade.backends.llama.native import ContextSize
 from cascade.config.model import ModelConfig
 from cascade.config.schema import Config
@@ -27,16 +27,16 @@ def test_prompts_that_share_a_cache_are_answered_as_alone(name: str, tmp_path: P
     try:
         root = rig.builder.task("Answer.", (), Task(text="fix it"))
         items = [rig.builder.item(root, Item(id=f"{n}", kind="class", name="Cache" * n)) for n in (1, 2, 3)]
-        asked = [[Probe(rig.builder.question(item, marker), "base") for item in items] for marker in ("ok", "go")]
-        shared = [logit for probes in asked for logit in rig.runner.score(Wave(tuple(probes))).logits]
-        alone = [_alone(rig, probe) for probes in asked for probe in probes]
+        asked = [[Query(rig.builder.question(item, marker), "base") for item in items] for marker in ("ok", "go")]
+        shared = [logit for queries in asked for logit in rig.runner.score(Batch(tuple(queries))).logits]
+        alone = [_alone(rig, query) for queries in asked for query in queries]
     finally:
         rig.native.close()
     assert shared == pytest.approx(alone, rel=1e-3, abs=1e-3)
     assert len(set(shared)) > 2
 
 
-def _alone(rig: Rig, probe: Probe) -> float:
+def _alone(rig: Rig, query: Query) -> float:
     rig.empty()
-    (logit,) = rig.runner.score(Wave((probe,))).logits
+    (logit,) = rig.runner.score(Batch((query,))).logits
     return logit

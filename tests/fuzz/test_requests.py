@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from cascade.backends.base import Scores, Stop, Wave
+from cascade.backends.base import Batch, Scores, Stop
 from cascade.prompt import Node
 from tests.fuzz import request_real, request_scripted
 from tests.fuzz.request_calls import Tally
@@ -60,11 +60,11 @@ class _MixedUp(Machine):
 
 
 class _Swapped(Machine):
-    """The planted fault: the first two answers of a wave are in each other's place."""
+    """The planted fault: the first two answers of a batch are in each other's place."""
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
         """See ``Backend.score``."""
-        scores = await super().score(wave, stop)
+        scores = await super().score(batch, stop)
         return replace(scores, logits=[*scores.logits[1::-1], *scores.logits[2:]])
 
 
@@ -76,12 +76,12 @@ class _Hoarding(Machine):
 
 
 class _Stuck(Machine):
-    """The planted fault: a wave that hangs, whatever it is told."""
+    """The planted fault: a batch that hangs, whatever it is told."""
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
         """See ``Backend.score``."""
         await asyncio.sleep(2 * request_scripted.PATIENCE_S)
-        return await super().score(wave, stop)
+        return await super().score(batch, stop)
 
 
 @pytest.mark.parametrize(

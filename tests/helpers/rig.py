@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cascade import Item, Task
-from cascade.backends.base import Probe, Stop, Wave
+from cascade.backends.base import Batch, Query, Stop
 from cascade.backends.llama.native import ContextSize, NativeModel
 from cascade.backends.llama.runner import LlamaRunner
 from cascade.models.model_set import ModelSet
@@ -39,9 +39,9 @@ class LeakyRunner(LlamaRunner):
     def _activate(self, adapter: str) -> None:
         super()._activate(adapter if adapter != "any" else self._asked)
 
-    def _score_chunk(self, probes: Sequence[Probe], adapter: str) -> list[float]:
+    def _score_chunk(self, queries: Sequence[Query], adapter: str) -> list[float]:
         self._asked = adapter
-        return super()._score_chunk(probes, adapter)
+        return super()._score_chunk(queries, adapter)
 
 
 class Rig:
@@ -50,7 +50,7 @@ class Rig:
     Args:
         models: The files.
         size: How large the context is; or a model that is open already.
-        runner: What runs waves.
+        runner: What runs batches.
     """
 
     def __init__(
@@ -68,15 +68,15 @@ class Rig:
         adapters = {name: adapter.info for name, adapter in models.adapters.items()}
         self.runner = runner(self.native, adapters, self.labels)
 
-    def score(self, probes: Sequence[Probe]) -> list[float]:
-        """p(yes) of each probe."""
-        found: list[float] = p_yes(self.runner.score(Wave(tuple(probes))).logits).tolist()
+    def score(self, queries: Sequence[Query]) -> list[float]:
+        """p(yes) of each query."""
+        found: list[float] = p_yes(self.runner.score(Batch(tuple(queries))).logits).tolist()
         return found
 
-    def cold(self, probe: Probe) -> float:
-        """p(yes) of one probe in an empty cache."""
+    def cold(self, query: Query) -> float:
+        """p(yes) of one query in an empty cache."""
         self.empty()
-        (p,) = self.score([probe])
+        (p,) = self.score([query])
         self.empty()
         return p
 
@@ -86,15 +86,15 @@ class Rig:
         self.native.clear()
 
 
-def probes_of(rig: Rig, cascade: Cascade, task: Task, items: Sequence[Item]) -> dict[str, list[Probe]]:
+def queries_of(rig: Rig, cascade: Cascade, task: Task, items: Sequence[Item]) -> dict[str, list[Query]]:
     """Every question to every item, by adapter."""
     root = rig.builder.task(cascade.instructions, cascade.questions(), task)
     groups: dict[object, Node] = {}
-    found: dict[str, list[Probe]] = {}
+    found: dict[str, list[Query]] = {}
     for item in items:
         parent = groups.setdefault(item.group, rig.builder.group(root, item.group)) if item.group else root
         node = rig.builder.item(parent, item)
         for question in cascade.questions():
-            probe = Probe(rig.builder.question(node, question.marker), question.adapter)
-            found.setdefault(question.adapter, []).append(probe)
+            query = Query(rig.builder.question(node, question.marker), question.adapter)
+            found.setdefault(question.adapter, []).append(query)
     return found

@@ -14,7 +14,7 @@ import httpx
 from fastapi.telemetry import TelemetryConfig
 
 from cascade import Engine, Item, ScriptedBackend, Task
-from cascade.backends.base import Scores, Stop, Wave
+from cascade.backends.base import Batch, Scores, Stop
 from cascade.backends.scripted import Script
 from cascade.engine.admission import Rules
 from cascade.engine.engine import EngineSettings
@@ -37,11 +37,11 @@ class Waiting(ScriptedBackend):
         super().__init__(script=script, adapters=ADAPTERS)
         self.gate, self.reached = threading.Event(), threading.Event()
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
         """See ``Backend.score``."""
         self.reached.set()
         await asyncio.to_thread(self._wait, stop)
-        return await super().score(wave, stop)
+        return await super().score(batch, stop)
 
     def _wait(self, stop: Stop) -> None:
         while not (self.gate.wait(0.005) or stop.is_asked):

@@ -124,7 +124,7 @@ def _sample(text: str, name: str, **labels: str) -> float:
 
 
 def test_metrics_count_what_was_done(client: httpx.Client) -> None:
-    """One more request adds its decisions, questions, tokens, waves and swaps, and none is left open."""
+    """One more request adds its decisions, questions, tokens, batches and swaps, and none is left open."""
     before = client.get("/metrics").text
     task, items = symbols(6, 9)
     report = client.post("/v1/cascades/precision", json=body_of(task, items)).json()
@@ -142,7 +142,7 @@ def test_metrics_count_what_was_done(client: httpx.Client) -> None:
     assert more("cascade_tokens_decoded_total") == stats["tokens_decoded"]
     assert more("cascade_tokens_reused_total") == stats["tokens_reused"]
     assert more("cascade_adapter_swaps_total") == stats["adapter_swaps"]
-    assert more("cascade_wave_probes_sum") == stats["calls"]
+    assert more("cascade_wave_queries_sum") == stats["calls"]
     assert more("cascade_wave_seconds_count") > 0
     assert more("cascade_engine_requests_total", end="done") == 1
     assert more("cascade_http_seconds_count", path="/v1/cascades/{name}", status="200") == 1
@@ -157,7 +157,7 @@ def test_the_public_client_asks_stages(url: str, engine: Engine) -> None:
         found = client.system_one(
             state, {"a": Noul("does this symbol matter at all?"), "b": Noul("supporting")}, model="precision"
         )
-    ((relevant, _, supporting),) = engine.probe(task, items, "precision")
+    ((relevant, _, supporting),) = engine.score(task, items, "precision")
     assert found.model == "precision"
     assert found.nouls["a"].noul == pytest.approx(relevant.p_yes, abs=TOLERANCE)
     assert found.nouls["b"].noul == pytest.approx(supporting.p_yes, abs=TOLERANCE)
@@ -173,7 +173,7 @@ def test_the_public_client_asks_for_a_choice(url: str, engine: Engine) -> None:
     state = {"task": task.text, "seeds": list(task.seeds), "item": asdict(items[0])}
     with Client(url) as client:
         found = client.system_one(state, {"label": Choice("Which?", dict.fromkeys(labels))}).choices["label"]
-    ((relevant, primary, _),) = engine.probe(task, items, "precision")
+    ((relevant, primary, _),) = engine.score(task, items, "precision")
     assert sum(found.probabilities.values()) == pytest.approx(1)
     assert found.probabilities["excluded"] == pytest.approx(1 - relevant.p_yes, abs=TOLERANCE)
     assert found.probabilities["primary"] == pytest.approx(relevant.p_yes * primary.p_yes, abs=TOLERANCE)
@@ -225,7 +225,7 @@ def test_tiered_stages_answer_by_tier_and_as_a_whole(url: str, engine: Engine) -
     wording = stage.questions[item.tiers[0]].wording
     with Client(url, model="scope") as client:
         found = client.system_one(state, {"all": Noul("relevant"), "one": Noul(wording)}).nouls
-    (steps,) = engine.probe(task, [item], "scope")
+    (steps,) = engine.score(task, [item], "scope")
     by_tier = {step.tier: step.p_yes for step in steps}
     assert found["all"].noul == pytest.approx(max(by_tier.values()), abs=TOLERANCE)
     assert found["one"].noul == pytest.approx(by_tier[item.tiers[0]], abs=TOLERANCE)
@@ -246,7 +246,7 @@ def test_a_question_of_a_cascade_asked_of_its_adapter_is_the_same_question(url: 
             "candidate": item_text(item),
         },
     ]
-    ((_, primary, _),) = engine.probe(task, items, "precision")
+    ((_, primary, _),) = engine.score(task, items, "precision")
     with Client(url, model="primary") as client:
         for state in states:
             found = client.system_one(state, {"q": Noul(wording)})

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from cascade import BackendError, ScriptedBackend
-from cascade.backends.base import Scores, Stop, Wave
+from cascade.backends.base import Batch, Scores, Stop
 from cascade.engine.admission import Rules
 from cascade.service.settings import ServiceSettings
 from tests.helpers.asyncs import run
@@ -72,13 +72,13 @@ TOKEN = "open-sesame"  # noqa: S105 - a test's
 )
 @run
 async def test_a_body_that_cannot_be_used_names_the_field(body: dict[str, Any], field: str, words: list[str]) -> None:
-    """422, with the field at fault; no wave was scored."""
+    """422, with the field at fault; no batch was scored."""
     backend = ScriptedBackend(dict.fromkeys(ADAPTERS, 0.9), ADAPTERS)
     service = Service(backend, ServiceSettings(max_items=8, max_text=100))
     with service.engine:
         async with service.client(headers={"Content-Type": "application/json"}) as client:
             assert_problem(await client.post(PRECISION, content=json.dumps(body)), 422, field, *words)
-    assert not backend.waves
+    assert not backend.batches
 
 
 @pytest.mark.parametrize(
@@ -403,12 +403,12 @@ async def test_a_stream_that_is_left_halfway_takes_the_work_along() -> None:
 
 
 class _SecondWaits(Waiting):
-    """A backend whose first wave is scored at once."""
+    """A backend whose first batch is scored at once."""
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:
-        if wave.adapter == "relevant":
-            return await ScriptedBackend.score(self, wave, stop)
-        return await super().score(wave, stop)
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
+        if batch.adapter == "relevant":
+            return await ScriptedBackend.score(self, batch, stop)
+        return await super().score(batch, stop)
 
 
 @run
@@ -418,7 +418,9 @@ async def test_what_fails_is_said_in_the_answer_or_in_the_last_line() -> None:
     service = Service(backend)
     with service.engine:
         async with service.client() as client:
-            assert_problem(await client.post(PRECISION, json={"task": "t", "items": [ITEM]}), 500, None, "Wave 0 fails")
+            assert_problem(
+                await client.post(PRECISION, json={"task": "t", "items": [ITEM]}), 500, None, "Batch 0 fails"
+            )
     late = Service(_FailsLate(_second_is_relevant, ADAPTERS))
     items = [{"id": "1", "name": "one"}, {"id": "2", "name": "two"}]
     with late.engine:
@@ -437,11 +439,11 @@ def _second_is_relevant(adapter: str, prompt: str) -> float:
 class _FailsLate(ScriptedBackend):
     """A backend that scores the first stage alone."""
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:
-        if wave.adapter != "relevant":
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
+        if batch.adapter != "relevant":
             msg = "gone"
             raise BackendError(msg)
-        return await super().score(wave, stop)
+        return await super().score(batch, stop)
 
 
 @run

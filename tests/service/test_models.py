@@ -68,7 +68,7 @@ def test_without_a_model_in_this_process_there_is_no_base(tmp_path: Path) -> Non
             status, body = await put(client, "three")
             assert (status, body["answers"]["q"]["noul"]) == (200, pytest.approx(0.2))
         with pytest.raises(ConfigError, match="asks adapter 'base', which the backend does not have; it has one, th"):
-            await engine.aprobe("t", items(1), bare)
+            await engine.ascore("t", items(1), bare)
 
     names = ("one", "two", "three")
     adapters = "\n".join(f'{name} = {{ server = "far", name = "{name}" }}' for name in names)

@@ -105,7 +105,7 @@ def test_a_second_signal_ends_a_service_at_once(first: signal.Signals, second: s
 
 
 def test_spans_are_sent_where_the_variables_say() -> None:
-    """With --traces a collector gets the spans of the call, its request, waves and swaps before the process ends."""
+    """With --traces a collector gets the spans of the call, its request, batches and swaps before the process ends."""
     received: list[bytes] = []
 
     class Collector(BaseHTTPRequestHandler):
@@ -132,7 +132,7 @@ def test_spans_are_sent_where_the_variables_say() -> None:
         collector.shutdown()
         thread.join(PATIENCE_S)
     sent = b"".join(received)
-    for name in (b"POST /v1/cascades/{name}", b"cascade.engine.request", b"cascade.engine.batch", b"cascade.swap"):
+    for name in (b"POST /v1/cascades/{name}", b"cascade.request", b"cascade.wave", b"cascade.swap"):
         assert name in sent
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cascade.audit.html.subject import Subject
-from cascade.engine.item_state import Walk
+from cascade.engine.item_state import ItemState
 from cascade.engine.online_profile import OnlineProfile
 from cascade.evaluation.replay import Array
 from cascade.probability import finite_logit, logit
@@ -120,7 +120,7 @@ def _example(subject: Subject, row: int) -> Example:
 
 def _steps(subject: Subject, row: int) -> Iterator[Step]:
     """The way of a row, as the engine goes it."""
-    way = Walk(item=subject.items[row], expected=OnlineProfile(subject.cascade), stage=subject.cascade.first)
+    way = ItemState(item=subject.items[row], expected=OnlineProfile(subject.cascade), stage=subject.cascade.first)
     way.enter()
     while (stage := way.stage) is not None:
         for tier, _ in way.pending():

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from concurrent.futures import Future
 
-from cascade.backends.base import BackendInfo, Scores, Stop, Wave
+from cascade.backends.base import BackendInfo, Batch, Scores, Stop
 from cascade.backends.costs import CallSizes, Costs
 from cascade.backends.llama.native import ContextSize, NativeModel
 from cascade.backends.llama.runner import LlamaRunner, Usage
@@ -96,9 +96,9 @@ class LlamaBackend:
         """That of its facts, which can also read token ids back."""
         return self._native.tokenizer
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
         """See ``Backend.score``."""
-        return await asyncio.wrap_future(self._worker.submit(self._runner.score, wave, stop))
+        return await asyncio.wrap_future(self._worker.submit(self._runner.score, batch, stop))
 
     def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
         """See ``Backend.release``."""

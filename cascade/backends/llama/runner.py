@@ -1,4 +1,4 @@
-"""Runs waves on one llama.cpp context: every prompt node is computed once per prefix adapter."""
+"""Runs batches on one llama.cpp context: every prompt node is computed once per prefix adapter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.backends.base import Probe, Scores, Stop, Swap, Wave, WaveCost
+from cascade.backends.base import Batch, BatchCost, Query, Scores, Stop, Swap
 from cascade.backends.costs import Work
 from cascade.backends.llama.batch_rows import Rows
 from cascade.backends.llama.decode_calls import Call, Stretch, calls
@@ -25,18 +25,18 @@ from cascade.stages import BASE
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Probes that are computed side by side.
+    """Queries that are computed side by side.
 
     Attributes:
-        probes: The probes.
+        queries: The queries.
         prefix_adapter: The adapter that computes what stands before their questions.
         entries: Every node above the questions, upper ones first, and questions that have an entry of their own.
         missing: Those nodes that are yet to be computed.
-        holders: For each probe the entry behind whose tokens its question goes: its item's, or its own.
+        holders: For each query the entry behind whose tokens its question goes: its item's, or its own.
         heads: Holder -> what its prefix adapter computes of the question.
     """
 
-    probes: Sequence[Probe]
+    queries: Sequence[Query]
     prefix_adapter: str
     entries: Mapping[Node, Entry]
     missing: set[Node]
@@ -54,23 +54,23 @@ class Chunk:
 
     def asked(self) -> Iterator[Stretch]:
         """What the adapter computes after that: the rest of each question."""
-        for probe, holder in zip(self.probes, self.holders, strict=True):
+        for query, holder in zip(self.queries, self.holders, strict=True):
             head = self.heads[holder]
-            yield Stretch(holder, probe.node.tokens[len(head) :], probe.node.start + len(head), True)
+            yield Stretch(holder, query.node.tokens[len(head) :], query.node.start + len(head), True)
 
 
-def asked_twice(probes: Sequence[Probe]) -> set[Node]:
+def asked_twice(queries: Sequence[Query]) -> set[Node]:
     """Items that are asked more than once."""
-    counts = Counter(map(item_of, probes))
+    counts = Counter(map(item_of, queries))
     return {item for item, n in counts.items() if n > 1}
 
 
-def item_of(probe: Probe) -> Node:
-    """The node that a probe's question hangs below."""
-    if probe.node.parent is None:
+def item_of(query: Query) -> Node:
+    """The node that a query's question hangs below."""
+    if query.node.parent is None:
         msg = "A question must stand below an item."
         raise DecodeError(msg)
-    return probe.node.parent
+    return query.node.parent
 
 
 def together(questions: Sequence[Node]) -> list[int]:
@@ -83,17 +83,17 @@ def together(questions: Sequence[Node]) -> list[int]:
 
 
 class _StoppedError(Exception):
-    """The wave was stopped; the chunk at hand is not finished."""
+    """The batch was stopped; the chunk at hand is not finished."""
 
 
 @dataclass(slots=True)
 class _Tally:
-    """What the wave at hand has cost so far, and what it has reached.
+    """What the batch at hand has cost so far, and what it has reached.
 
     Attributes:
-        started: When the wave began.
+        started: When the batch began.
         swaps: Changes of the active adapter set.
-        booked: When the last call was counted, or else when the wave began.
+        booked: When the last call was counted, or else when the batch began.
         cells: Cells in use, as far as they are filled.
         decodes: What each call had to do, and the milliseconds that it took.
         model_s: Seconds inside calls of the model.
@@ -133,7 +133,7 @@ class Usage:
 
 
 class LlamaRunner:
-    """Runs waves on one context; only one thread may use it."""
+    """Runs batches on one context; only one thread may use it."""
 
     def __init__(self, native: NativeModel, adapters: Mapping[str, AdapterInfo], labels: tuple[int, int]) -> None:
         self._native = native
@@ -151,27 +151,27 @@ class LlamaRunner:
         """
         return BASE if adapter == BASE or self._adapters[adapter].is_activated else adapter
 
-    def score(self, wave: Wave, stop: Stop | None = None) -> Scores:
+    def score(self, batch: Batch, stop: Stop | None = None) -> Scores:
         """See ``Backend.score``."""
         started = time.perf_counter()
         self._tally = tally = _Tally(started=started, booked=started, cells=self.store.cells_used)
-        order = together([probe.node for probe in wave.probes])
+        order = together([query.node for query in batch.queries])
         logits = np.full(len(order), np.nan)
         spoilt: list[int] = []
         self._stop = stop or Stop()
         self._native.resume()
         try:
             with self._stop.interrupting(self._native.interrupt):
-                suspects = self._score_places(wave, order, logits)
+                suspects = self._score_places(batch, order, logits)
                 # What spoilt these may be another adapter's: a NaN in any cell spoils what is computed beside it.
-                spoilt = self._score_places(wave, suspects, logits)
+                spoilt = self._score_places(batch, suspects, logits)
         except _StoppedError:
             pass  # what has no score will be asked again
         except BaseException:
             self._empty()  # whatever failed, the cache may now hold half a node
             raise
-        asked = sum(probe.node.end for probe in wave.probes)
-        cost = WaveCost(
+        asked = sum(query.node.end for query in batch.queries)
+        cost = BatchCost(
             decode_calls=len(tally.decodes),
             adapter_swaps=len(tally.swaps),
             tokens_decoded=tally.tokens,
@@ -201,11 +201,11 @@ class LlamaRunner:
             peak_cells=store.peak_cells,
         )
 
-    def _score_places(self, wave: Wave, order: Sequence[int], logits: NDArray[np.float64]) -> list[int]:
-        """Score some of a wave's probes.
+    def _score_places(self, batch: Batch, order: Sequence[int], logits: NDArray[np.float64]) -> list[int]:
+        """Score some of a batch's queries.
 
         Args:
-            wave: The wave.
+            batch: The batch.
             order: Their places.
             logits: Takes the log odds, NaN where there are none.
 
@@ -213,12 +213,12 @@ class LlamaRunner:
             The places that were answered with no finite number; then the cache is empty.
 
         Raises:
-            _StoppedError: The wave was stopped; what was scored before stands.
+            _StoppedError: The batch was stopped; what was scored before stands.
         """
         spoilt: list[int] = []
-        for places in self._chunks(wave.probes, order):
+        for places in self._chunks(batch.queries, order):
             try:
-                logits[places] = self._score_chunk([wave.probes[at] for at in places], wave.adapter)
+                logits[places] = self._score_chunk([batch.queries[at] for at in places], batch.adapter)
                 spoilt += [at for at in places if math.isnan(logits[at])]
             except _StoppedError as stopped:
                 logits[places] = stopped.args[0]
@@ -235,25 +235,25 @@ class LlamaRunner:
         self.store.clear()
         self._native.clear(data=True)
 
-    def _chunks(self, probes: Sequence[Probe], order: Sequence[int]) -> Iterator[Sequence[int]]:
-        """Places of probes, in order, that fit side by side."""
+    def _chunks(self, queries: Sequence[Query], order: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Places of queries, in order, that fit side by side."""
         paths, extra = [], []
-        repeated = asked_twice(probes)
-        for probe in (probes[at] for at in order):
-            is_own = item_of(probe) in repeated
-            paths.append(probe.node.path if is_own else item_of(probe).path)
-            extra.append(0 if is_own else len(probe.node.tokens))
+        repeated = asked_twice(queries)
+        for query in (queries[at] for at in order):
+            is_own = item_of(query) in repeated
+            paths.append(query.node.path if is_own else item_of(query).path)
+            extra.append(0 if is_own else len(query.node.tokens))
         for chunk in chunks(paths, extra, self.store.n_cells, self.store.n_sequences):
             yield order[chunk]
 
-    def _score_chunk(self, probes: Sequence[Probe], adapter: str) -> list[float]:
-        """Log odds of each probe.
+    def _score_chunk(self, queries: Sequence[Query], adapter: str) -> list[float]:
+        """Log odds of each query.
 
         Raises:
             _StoppedError: It was stopped; has the log odds, NaN where there are none.
         """
         self._tally.logits.clear()  # an item's entry stands for another question in each chunk
-        chunk = self._take(probes, self.prefix_adapter(adapter))
+        chunk = self._take(queries, self.prefix_adapter(adapter))
         own = chunk.prefix_adapter == adapter
         try:
             # Under a plain adapter the whole question goes along with its item; under an activated one
@@ -273,38 +273,38 @@ class LlamaRunner:
         return self._logits(chunk)
 
     def _logits(self, chunk: Chunk) -> list[float]:
-        """Log odds of each probe, NaN where there are none."""
+        """Log odds of each query, NaN where there are none."""
         found = [self._tally.logits.get(holder, math.nan) for holder in chunk.holders]
         return [logit if math.isfinite(logit) else math.nan for logit in found]
 
-    def _switch(self, probe: Probe, prefix_adapter: str) -> int:
+    def _switch(self, query: Query, prefix_adapter: str) -> int:
         """How many of a question's tokens its item's prefix adapter computes."""
-        if prefix_adapter == probe.adapter:
-            return len(probe.node.tokens)
-        return self._adapters[probe.adapter].activation_start(probe.node.tokens) or 0
+        if prefix_adapter == query.adapter:
+            return len(query.node.tokens)
+        return self._adapters[query.adapter].activation_start(query.node.tokens) or 0
 
-    def _take(self, probes: Sequence[Probe], prefix_adapter: str) -> Chunk:
-        """Room and an entry for every node above the probes, and for questions that share an item."""
-        repeated = asked_twice(probes)
-        nodes = dict.fromkeys(node for probe in probes for node in item_of(probe).path)
-        questions = {probe.node: None for probe in probes if item_of(probe) in repeated}
+    def _take(self, queries: Sequence[Query], prefix_adapter: str) -> Chunk:
+        """Room and an entry for every node above the queries, and for questions that share an item."""
+        repeated = asked_twice(queries)
+        nodes = dict.fromkeys(node for query in queries for node in item_of(query).path)
+        questions = {query.node: None for query in queries if item_of(query) in repeated}
         present = {node: entry for node in nodes if (entry := self.store.find(node, prefix_adapter))}
         missing = nodes.keys() - present.keys()
-        n_cells = sum(len(node.tokens) for node in missing) + sum(len(probe.node.tokens) for probe in probes)
+        n_cells = sum(len(node.tokens) for node in missing) + sum(len(query.node.tokens) for query in queries)
         for gone in self.store.make_room(n_cells, len(missing) + len(questions), set(present.values())):
             self._native.cut(gone.sequence)
         entries = {node: present.get(node) or self.store.add(node, prefix_adapter) for node in (*nodes, *questions)}
-        holders = [entries[probe.node if probe.node in questions else item_of(probe)] for probe in probes]
+        holders = [entries[query.node if query.node in questions else item_of(query)] for query in queries]
         heads = {
-            holder: probe.node.tokens[: self._switch(probe, prefix_adapter)]
-            for probe, holder in zip(probes, holders, strict=True)
+            holder: query.node.tokens[: self._switch(query, prefix_adapter)]
+            for query, holder in zip(queries, holders, strict=True)
         }
-        return Chunk(probes, prefix_adapter, entries, missing, holders, heads)
+        return Chunk(queries, prefix_adapter, entries, missing, holders, heads)
 
     def _forget_questions(self, chunk: Chunk) -> None:
         """Take every question off the cache: what an adapter computed of it is never used again."""
-        for probe, holder in zip(chunk.probes, chunk.holders, strict=True):
-            if holder.node is not probe.node:
+        for query, holder in zip(chunk.queries, chunk.holders, strict=True):
+            if holder.node is not query.node:
                 self._native.cut(holder.sequence, holder.node.end)
         own = [node for node in chunk.entries if node.segment is Segment.QUESTION]
         for entry in self.store.release(own, chunk.prefix_adapter) if own else ():
@@ -355,7 +355,7 @@ class LlamaRunner:
         tally = self._tally
         work = Work.of(
             tokens=n_tokens, cells=tally.cells, most=n_tokens, outputs=len(call.outputs), swaps=self._swaps
-        ).plus(Work(waves=not tally.decodes))
+        ).plus(Work(batches=not tally.decodes))
         now = time.perf_counter()
         tally.decodes.append((work, 1_000 * (now - tally.booked)))
         tally.booked = now

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from cascade.backends.base import Probe
+from cascade.backends.base import Query
 from cascade.config.servers import ServedConfig, ServerConfig
 from cascade.errors import ServerError
 from cascade.models.base_model import ModelInfo
@@ -35,7 +35,7 @@ class HttpRequest:
     Attributes:
         path: Where it goes.
         body: JSON.
-        places: The probes that it asks, by their place in the wave.
+        places: The queries that it asks, by their place in the batch.
     """
 
     path: str
@@ -48,7 +48,7 @@ class Answer:
     """What a request was answered.
 
     Attributes:
-        logits: Natural-log odds of yes against no, one for each of its probes.
+        logits: Natural-log odds of yes against no, one for each of its queries.
         computed: Tokens that the server computed, as far as it says.
         reused: Tokens of its prompts that the server had in its cache, as far as it says.
     """
@@ -115,9 +115,9 @@ class ServerSetup:
         """Whether prompts go as token ids, which come out the same whatever tokenizer the server has."""
         return (self.config.prompt or ("tokens" if self.prompts.labels else "text")) == "tokens"
 
-    def prompt(self, probe: Probe) -> str | list[int]:
-        """The prompt of a probe, as it is sent."""
-        tokens = probe.node.prompt
+    def prompt(self, query: Query) -> str | list[int]:
+        """The prompt of a query, as it is sent."""
+        tokens = query.node.prompt
         return list(tokens) if self.sends_tokens else self.prompts.text(tokens)
 
     def check_model(self, names: Sequence[str]) -> None:
@@ -188,8 +188,8 @@ class ServerApi(Protocol):
             MalformedError: It answers something else than this kind of server does.
         """
 
-    def asks(self, probes: Sequence[Probe]) -> Iterator[HttpRequest]:
-        """The requests that put a wave's probes, each made when it is wanted."""
+    def asks(self, queries: Sequence[Query]) -> Iterator[HttpRequest]:
+        """The requests that put a batch's queries, each made when it is wanted."""
 
     def read(self, ask: HttpRequest, answer: Any) -> Answer:
         """What an answer says.

@@ -1,6 +1,6 @@
-"""One server as what scores a wave: its probes as requests, many in flight, each with a fate of its own.
+"""One server as what scores a batch: its queries as requests, many in flight, each with a fate of its own.
 
-A wave does not wait for the last of them: once answers have come and then none for a while, those that are
+A batch does not wait for the last of them: once answers have come and then none for a while, those that are
 still owed stay under way, and are waited for when they are asked again.
 """
 
@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from cascade.backends.base import Probe, Scores, Stop, Wave, WaveCost
+from cascade.backends.base import Batch, BatchCost, Query, Scores, Stop
 from cascade.backends.costs import Work
 from cascade.backends.servers.api import (
     Answer,
@@ -29,15 +29,15 @@ from cascade.backends.servers.retries import RetryPolicy, ServerDownError, Spoil
 from cascade.errors import ClosedError
 from cascade.prompt import Node
 
-_LOOK_S = 0.02  # how often it is seen whether a wave shall end
+_LOOK_S = 0.02  # how often it is seen whether a batch shall end
 _HAND_OVER_S = 0.004  # what the engine needs to take in the answers
 _AT_ONCE = 8  # requests that are begun before the event loop looks at anything else
-_PATIENCE, _LEAST_PATIENCE_S = 4.0, 0.03  # silence after which a wave ends: so many times what an answer takes
+_PATIENCE, _LEAST_PATIENCE_S = 4.0, 0.03  # silence after which a batch ends: so many times what an answer takes
 _FIRST_PATIENCE_S = 1.0  # the same while no answer has come
 _NEWEST = 0.1  # how much of the newest answer's time goes into what one is believed to take
 
 _Key = tuple[tuple[Node | None, tuple[int, ...], str], ...]
-"""What a request asks: of each probe its item, its question and its adapter."""
+"""What a request asks: of each query its item, its question and its adapter."""
 
 
 @dataclass(slots=True, eq=False)
@@ -45,7 +45,7 @@ class _InFlight:
     """A request under way.
 
     Attributes:
-        root: The task that its probes are about.
+        root: The task that its queries are about.
         task: Completed with its answer.
         is_sent: Whether it has been sent.
     """
@@ -61,9 +61,9 @@ class _InFlight:
 
 @dataclass(slots=True)
 class _Tally:
-    """What came of a wave so far, and when it was last booked."""
+    """What came of a batch so far, and when it was last booked."""
 
-    wave: Wave
+    batch: Batch
     n_booked: int
     began: float
     logits: list[float] = field(default_factory=list)
@@ -77,7 +77,7 @@ class _Tally:
     n_questions: int = 0
 
     def __post_init__(self) -> None:
-        self.logits = [math.nan] * len(self.wave.probes)
+        self.logits = [math.nan] * len(self.batch.queries)
         self.booked = self.began
 
     def take(self, ask: HttpRequest, answer: Answer, now: float) -> None:
@@ -93,14 +93,14 @@ class _Tally:
     def book(self, now: float) -> None:
         """Count what was answered since the last time, with all the time since then."""
         if self.n_requests:
-            work = Work(waves=not self.decodes, requests=self.n_requests, questions=self.n_questions)
+            work = Work(batches=not self.decodes, requests=self.n_requests, questions=self.n_questions)
             self.decodes.append((work, 1_000 * (now - self.booked)))
             self.booked, self.n_requests, self.n_questions = now, 0, 0
 
     def scores(self, now: float) -> Scores:
         """All of it."""
         elapsed_ms = 1_000 * (now - self.began)
-        cost = WaveCost(
+        cost = BatchCost(
             decode_calls=len(self.answers),
             adapter_swaps=0,
             tokens_decoded=sum(answer.computed for answer in self.answers),
@@ -114,7 +114,7 @@ class _Tally:
 
 
 class ServerBackend:
-    """Scores waves on one server; the event loop that scores closes it.
+    """Scores batches on one server; the event loop that scores closes it.
 
     Args:
         setup: The server.
@@ -146,21 +146,21 @@ class ServerBackend:
             self._retry_policy = RetryPolicy(self.setup.config.model_copy(update={"in_flight": 1}))
         return found
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
         """See ``Backend.score``; what the server cannot answer is unanswered, what it still owes is under way."""
         if self._is_closed:
             msg = "The backend is closed; open a new engine."
             raise ClosedError(msg)
         loop = asyncio.get_running_loop()
-        tally = _Tally(wave, self.setup.config.in_flight, loop.time())
-        ends = tally.began + wave.left_ms / 1_000
+        tally = _Tally(batch, self.setup.config.in_flight, loop.time())
+        ends = tally.began + batch.left_ms / 1_000
         own: list[tuple[_Key, HttpRequest, _InFlight]] = []
         is_fresh = False
         with stop.interrupting(partial(_cancel_soon, loop, own)):
-            for ask in self.api.asks(wave.probes):
-                key = _key(ask, wave.probes)
+            for ask in self.api.asks(batch.queries):
+                key = _key(ask, batch.queries)
                 is_fresh |= key not in self._in_flight
-                own.append((key, ask, self._in_flight.get(key) or self._begin(key, ask, wave, ends)))
+                own.append((key, ask, self._in_flight.get(key) or self._begin(key, ask, batch, ends)))
                 if len(own) % _AT_ONCE == 0:
                     await asyncio.sleep(0)  # others' deadlines are heard in between
                 if stop.is_asked:
@@ -189,9 +189,9 @@ class ServerBackend:
         await asyncio.gather(*(in_flight.task for in_flight in self._in_flight.values()), return_exceptions=True)
         await self._client.close()
 
-    def _begin(self, key: _Key, ask: HttpRequest, wave: Wave, ends: float) -> _InFlight:
+    def _begin(self, key: _Key, ask: HttpRequest, batch: Batch, ends: float) -> _InFlight:
         """Set out to ask."""
-        root = wave.probes[ask.places[0]].node.path[0]
+        root = batch.queries[ask.places[0]].node.path[0]
         in_flight = _InFlight(root, asyncio.get_running_loop().create_future())
         in_flight.task = asyncio.ensure_future(self._retry_policy.ask(partial(self._send, in_flight, ask), ends))
         in_flight.task.add_done_callback(self._hear)
@@ -219,7 +219,7 @@ class ServerBackend:
         return answer
 
     async def _watch(self, in_flight_requests: Sequence[_InFlight], stop: Stop, ends: float, *, is_fresh: bool) -> None:
-        """Wait until all is answered, the wave shall end, or what is still owed is not worth the wait.
+        """Wait until all is answered, the batch shall end, or what is still owed is not worth the wait.
 
         Without anything fresh, the first answer ends it.
         """
@@ -271,9 +271,9 @@ class ServerBackend:
             raise error
 
 
-def _key(ask: HttpRequest, probes: Sequence[Probe]) -> _Key:
-    own = [probes[place] for place in ask.places]
-    return tuple((probe.node.parent, probe.node.tokens, probe.adapter) for probe in own)
+def _key(ask: HttpRequest, queries: Sequence[Query]) -> _Key:
+    own = [queries[place] for place in ask.places]
+    return tuple((query.node.parent, query.node.tokens, query.adapter) for query in own)
 
 
 def _is_waiting(in_flight: _InFlight) -> bool:
@@ -282,7 +282,7 @@ def _is_waiting(in_flight: _InFlight) -> bool:
 
 
 def _is_refused(in_flight: _InFlight) -> bool:
-    """Whether a request has failed in a way that fails all of the wave."""
+    """Whether a request has failed in a way that fails all of the batch."""
     if in_flight.is_owed() or in_flight.task.cancelled():
         return False
     error = in_flight.task.exception()
@@ -290,7 +290,7 @@ def _is_refused(in_flight: _InFlight) -> bool:
 
 
 def _cancel_soon(loop: asyncio.AbstractEventLoop, own: Sequence[tuple[_Key, HttpRequest, _InFlight]]) -> None:
-    """Give up what a wave has begun, from any thread."""
+    """Give up what a batch has begun, from any thread."""
     loop.call_soon_threadsafe(lambda: _cancel([in_flight for *_, in_flight in own]))
 
 

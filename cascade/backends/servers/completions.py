@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite, log
 from typing import Any
 
-from cascade.backends.base import Probe
+from cascade.backends.base import Query
 from cascade.backends.servers.api import (
     UNLIKE,
     Answer,
@@ -63,10 +63,10 @@ class CompletionsApi:
         longest = cards[base].get("max_model_len")
         return ServerInfo(model=base, max_prompt=longest - 1 if isinstance(longest, int) else None)
 
-    def asks(self, probes: Sequence[Probe]) -> Iterator[HttpRequest]:
-        """See ``ServerApi.asks``; one request for each probe."""
-        for place, probe in enumerate(probes):
-            yield HttpRequest(path=PATH, body=self._body(probe), places=(place,))
+    def asks(self, queries: Sequence[Query]) -> Iterator[HttpRequest]:
+        """See ``ServerApi.asks``; one request for each query."""
+        for place, query in enumerate(queries):
+            yield HttpRequest(path=PATH, body=self._body(query), places=(place,))
 
     def read(self, ask: HttpRequest, answer: Any) -> Answer:
         """See ``ServerApi.read``."""
@@ -114,10 +114,10 @@ class CompletionsApi:
             raise self._peer.refusal(problem)
         return f"{base}:{name}" if owner == "sglang" else name
 
-    def _body(self, probe: Probe) -> dict[str, Any]:
+    def _body(self, query: Query) -> dict[str, Any]:
         body: dict[str, Any] = {
-            "model": self._models[probe.adapter],
-            "prompt": self._peer.prompt(probe),
+            "model": self._models[query.adapter],
+            "prompt": self._peer.prompt(query),
             "max_tokens": 1,
             "temperature": 0.0,
             "logprobs": self._peer.config.top_logprobs,

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from cascade.backends.base import Probe
+from cascade.backends.base import Query
 from cascade.backends.servers.api import (
     UNLIKE,
     Answer,
@@ -74,10 +74,10 @@ class LlamaServerApi:
             invocations=self._invocations(activated),
         )
 
-    def asks(self, probes: Sequence[Probe]) -> Iterator[HttpRequest]:
-        """See ``ServerApi.asks``; one request for each probe."""
-        for place, probe in enumerate(probes):
-            body = completion_body(self._peer.prompt(probe), self._scales[probe.adapter], self._labels)
+    def asks(self, queries: Sequence[Query]) -> Iterator[HttpRequest]:
+        """See ``ServerApi.asks``; one request for each query."""
+        for place, query in enumerate(queries):
+            body = completion_body(self._peer.prompt(query), self._scales[query.adapter], self._labels)
             yield HttpRequest(path=PATH, body=body, places=(place,))
 
     def read(self, ask: HttpRequest, answer: Any) -> Answer:  # noqa: ARG002 - the protocol's
@@ -124,7 +124,7 @@ class LlamaServerApi:
 def completion_body(
     prompt: str | Sequence[int], lora: Sequence[Mapping[str, float]], labels: tuple[int, int]
 ) -> dict[str, Any]:
-    """The body of ``POST /completion`` for one probe.
+    """The body of ``POST /completion`` for one query.
 
     Args:
         prompt: Token ids, or text.

@@ -71,7 +71,7 @@ _APIS: Mapping[Kind, Callable[[ServerSetup], ServerApi]] = {
     "systemone": SystemOneApi,
 }
 _PLENTY = 1_000_000_000  # of nodes and tokens to keep: servers keep what they like
-_PER_SLOT = 16  # questions of a wave for each request that may be in flight
+_PER_SLOT = 16  # questions of a batch for each request that may be in flight
 
 
 class _Reader(Tokenizer, Protocol):

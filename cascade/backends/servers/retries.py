@@ -211,7 +211,7 @@ class RetryPolicy:
         """
         clock = asyncio.get_running_loop().time
         while True:
-            self._breaker.check(clock())  # before the line for a start, or a wave would stand in it for nothing
+            self._breaker.check(clock())  # before the line for a start, or a batch would stand in it for nothing
             quiet_s = self._quiet_until - clock()
             if quiet_s >= min(ends - clock(), max(_LONGEST_WAIT_S, self._config.timeout_s)):
                 msg = f"it is busy and asks to be left alone for {quiet_s:.3g} s"

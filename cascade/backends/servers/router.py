@@ -1,10 +1,10 @@
-"""Sends each wave to where its adapter is: to the model in this process, or to a server."""
+"""Sends each batch to where its adapter is: to the model in this process, or to a server."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from cascade.backends.base import Backend, BackendInfo, Scores, Stop, Wave
+from cascade.backends.base import Backend, BackendInfo, Batch, Scores, Stop
 from cascade.backends.servers.backend import ServerBackend
 from cascade.prompt import Node
 
@@ -26,13 +26,13 @@ class Router:
         """See ``Backend.info``."""
         return self._info
 
-    async def score(self, wave: Wave, stop: Stop) -> Scores:
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
         """See ``Backend.score``."""
-        server = self._servers.get(wave.adapter)
+        server = self._servers.get(batch.adapter)
         if server is not None:
-            return await server.score(wave, stop)
+            return await server.score(batch, stop)
         assert self._embedded is not None  # noqa: S101 - the facts name no adapter that nobody has
-        return await self._embedded.score(wave, stop)
+        return await self._embedded.score(batch, stop)
 
     def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
         """See ``Backend.release``; servers keep what they like, but owe no answers any more."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cascade.backends.base import Probe
+from cascade.backends.base import Query
 from cascade.backends.servers.api import (
     UNLIKE,
     Answer,
@@ -51,13 +51,13 @@ class SystemOneApi:
                 raise self._peer.lacks(adapter, known)
         return ServerInfo(model=self._peer.config.model or ", ".join(known))
 
-    def asks(self, probes: Sequence[Probe]) -> Iterator[HttpRequest]:
+    def asks(self, queries: Sequence[Query]) -> Iterator[HttpRequest]:
         """See ``ServerApi.asks``; one request for each item."""
         places: dict[Node | None, list[int]] = {}
-        for place, probe in enumerate(probes):
-            places.setdefault(probe.node.parent, []).append(place)
+        for place, query in enumerate(queries):
+            places.setdefault(query.node.parent, []).append(place)
         for own in places.values():
-            yield self._ask([probes[place] for place in own], own)
+            yield self._ask([queries[place] for place in own], own)
 
     def read(self, ask: HttpRequest, answer: Any) -> Answer:
         """See ``ServerApi.read``."""
@@ -74,15 +74,15 @@ class SystemOneApi:
             raise NoNumberError(msg)
         return Answer(logits=tuple(sure_logit(found).tolist()), computed=computed)
 
-    def _ask(self, probes: Sequence[Probe], places: Sequence[int]) -> HttpRequest:
-        path = probes[0].node.path[:-1]
+    def _ask(self, queries: Sequence[Query], places: Sequence[int]) -> HttpRequest:
+        path = queries[0].node.path[:-1]
         seeds = {"seeds": [path[0].seeds]} if path[0].seeds else {}
         body: dict[str, Any] = {
             "state": seeds | {_KEYS[node.segment]: node.text for node in path},
             "questions": {
-                f"q{number}": {"type": "noul", "instructions": probe.wording} for number, probe in enumerate(probes)
+                f"q{number}": {"type": "noul", "instructions": query.wording} for number, query in enumerate(queries)
             },
         }
-        name = self._peer.adapters[probes[0].adapter].name
+        name = self._peer.adapters[queries[0].adapter].name
         model = self._peer.config.model if name == BASE else name
         return HttpRequest(path=PATH, body=body | ({"model": model} if model else {}), places=tuple(places))

@@ -1,6 +1,6 @@
 """The embedded backend against the real llama.cpp with the shipped model: answers are right.
 
-"Cold" is the yardstick everywhere: one probe alone in an empty cache.
+"Cold" is the yardstick everywhere: one query alone in an empty cache.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from cascade import BASE, Config, ConfigError, Engine, Item, ModelFileError, Task, read_config
-from cascade.backends.base import Probe, Wave
+from cascade.backends.base import Batch, Query
 from cascade.backends.llama.batch_rows import Rows, Run
 from cascade.backends.llama.native import ContextSize, NativeModel
 from cascade.backends.llama.open import open_backend
@@ -29,7 +29,7 @@ from cascade.tree import Cascade
 from tests.helpers.asyncs import run
 from tests.helpers.gguf_files import TOKENS, Lora, write_adapter, write_model
 from tests.helpers.requests import files, symbols
-from tests.helpers.rig import LeakyRunner, Rig, probes_of
+from tests.helpers.rig import LeakyRunner, Rig, queries_of
 from tests.helpers.shipped import questions_alone
 
 TOLERANCE = 1e-3
@@ -72,44 +72,44 @@ def _request(name: str, seed: int, n: int) -> tuple[Task, list[Item]]:
 
 @pytest.mark.parametrize("name", ["precision", "scope"])
 def test_batched_forked_and_chunked_scores_equal_cold_ones(name: str, config: Config, large: Rig, small: Rig) -> None:
-    """Every stage and adapter scores the same in a wave, in chunks, and alone in a fresh cache."""
+    """Every stage and adapter scores the same in a batch, in chunks, and alone in a fresh cache."""
     cascade = config.cascades()[name]
     task, items = _request(name, 11, 24)
-    for adapter, probes in probes_of(large, cascade, task, items).items():
-        wave, chunked = large.score(probes), small.score(probes)
-        for at in range(0, len(probes), 5):
-            cold = large.cold(probes[at])
-            assert wave[at] == pytest.approx(cold, abs=TOLERANCE), adapter
+    for adapter, queries in queries_of(large, cascade, task, items).items():
+        batch, chunked = large.score(queries), small.score(queries)
+        for at in range(0, len(queries), 5):
+            cold = large.cold(queries[at])
+            assert batch[at] == pytest.approx(cold, abs=TOLERANCE), adapter
             assert chunked[at] == pytest.approx(cold, abs=TOLERANCE), adapter
 
 
 def test_order_and_company_do_not_matter(config: Config, large: Rig) -> None:
-    """A probe scores the same wherever it stands in a wave and whatever stands beside it."""
-    probes = probes_of(large, config.cascades()["precision"], *symbols(5, 30))["relevant"]
-    straight = large.score(probes)
-    shuffled = random.Random(1).sample(range(len(probes)), len(probes))
-    again = large.score([probes[at] for at in shuffled])
-    alone = large.score(probes[7:9])
-    assert [again[shuffled.index(at)] for at in range(len(probes))] == pytest.approx(straight, abs=TOLERANCE)
+    """A query scores the same wherever it stands in a batch and whatever stands beside it."""
+    queries = queries_of(large, config.cascades()["precision"], *symbols(5, 30))["relevant"]
+    straight = large.score(queries)
+    shuffled = random.Random(1).sample(range(len(queries)), len(queries))
+    again = large.score([queries[at] for at in shuffled])
+    alone = large.score(queries[7:9])
+    assert [again[shuffled.index(at)] for at in range(len(queries))] == pytest.approx(straight, abs=TOLERANCE)
     assert alone == pytest.approx(straight[7:9], abs=TOLERANCE)
 
 
 def _worst_difference(rig: Rig, yardstick: Rig, cascades: Mapping[str, Cascade], n_requests: int) -> float:
-    """The largest |dp| of seeded waves, tasks and adapters interleaved, against cold runs of a sample."""
+    """The largest |dp| of seeded batches, tasks and adapters interleaved, against cold runs of a sample."""
     rng = random.Random(42)
-    open_requests: list[list[Probe]] = []
+    open_requests: list[list[Query]] = []
     worst = 0.0
     for number in range(n_requests):
         name = rng.choice(("precision", "scope"))
-        by_adapter = probes_of(rig, cascades[name], *_request(name, number, rng.randint(1, 6)))
+        by_adapter = queries_of(rig, cascades[name], *_request(name, number, rng.randint(1, 6)))
         open_requests += by_adapter.values()
         while len(open_requests) > 4:
-            probes = open_requests.pop(rng.randrange(len(open_requests)))
-            scores = rig.score(probes)
-            at = rng.randrange(len(probes))
-            worst = max(worst, abs(scores[at] - yardstick.cold(probes[at])))
+            queries = open_requests.pop(rng.randrange(len(open_requests)))
+            scores = rig.score(queries)
+            at = rng.randrange(len(queries))
+            worst = max(worst, abs(scores[at] - yardstick.cold(queries[at])))
         if rng.random() < 0.1:
-            rig.runner.release([probe.node.path[0] for probe in rng.choice(open_requests)])
+            rig.runner.release([query.node.path[0] for query in rng.choice(open_requests)])
     return worst
 
 
@@ -131,19 +131,19 @@ def test_a_cache_is_empty_after_its_requests(config: Config, small: Rig) -> None
     """No cell and no sequence outlives the release of its task."""
     small.empty()
     for seed in range(8):
-        for probes in probes_of(small, config.cascades()["scope"], *files(seed, 5)).values():
-            small.score(probes)
-            small.runner.release({probe.node.path[0] for probe in probes})
+        for queries in queries_of(small, config.cascades()["scope"], *files(seed, 5)).values():
+            small.score(queries)
+            small.runner.release({query.node.path[0] for query in queries})
     assert (len(small.runner.store), small.runner.store.cells_used) == (0, 0)
 
 
 def test_activated_adapters_share_the_base_models_cache(config: Config, large: Rig) -> None:
     """A later stage of activated LoRA decodes its question's tokens and nothing else."""
     large.empty()
-    by_adapter = probes_of(large, config.cascades()["precision"], *symbols(9, 12))
+    by_adapter = queries_of(large, config.cascades()["precision"], *symbols(9, 12))
     large.score(by_adapter["relevant"])
-    cost = large.runner.score(Wave(tuple(by_adapter["primary"]))).cost
-    assert cost.tokens_decoded == sum(len(probe.node.tokens) for probe in by_adapter["primary"])
+    cost = large.runner.score(Batch(tuple(by_adapter["primary"]))).cost
+    assert cost.tokens_decoded == sum(len(query.node.tokens) for query in by_adapter["primary"])
     assert (cost.decode_calls, cost.adapter_swaps) == (1, 1)
     large.empty()
 
@@ -151,9 +151,9 @@ def test_activated_adapters_share_the_base_models_cache(config: Config, large: R
 def test_plain_adapters_compute_their_own_cache(config: Config, large: Rig) -> None:
     """Each plain LoRA decodes task and items again under itself."""
     large.empty()
-    by_adapter = probes_of(large, config.cascades()["scope"], *files(9, 6))
-    costs = [large.runner.score(Wave(tuple(by_adapter[name]))).cost for name in ("dependency", "co_change")]
-    nodes = {node for probe in by_adapter["dependency"] for node in probe.node.path}
+    by_adapter = queries_of(large, config.cascades()["scope"], *files(9, 6))
+    costs = [large.runner.score(Batch(tuple(by_adapter[name]))).cost for name in ("dependency", "co_change")]
+    nodes = {node for query in by_adapter["dependency"] for node in query.node.path}
     assert costs[0].tokens_decoded == sum(len(node.tokens) for node in nodes)
     assert costs[1].tokens_decoded == costs[0].tokens_decoded + sum(
         len(b.node.tokens) - len(a.node.tokens)
@@ -172,7 +172,7 @@ def test_scores_equal_transformers_and_peft(models: ModelSet, large: Rig) -> Non
         item = Node(None, Segment.ITEM, tuple(tokens[: -entry["question"]]))
         question = Node(item, Segment.QUESTION, tuple(tokens[-entry["question"] :]))
         expected = p_yes(entry["logits"][0] - entry["logits"][1])
-        assert large.cold(Probe(question, entry["adapter"])) == pytest.approx(expected, abs=0.02), entry["marker"]
+        assert large.cold(Query(question, entry["adapter"])) == pytest.approx(expected, abs=0.02), entry["marker"]
 
 
 def test_tokens_equal_the_training_tokenizers(large: Rig) -> None:
@@ -262,13 +262,13 @@ def test_every_mode_at_once_in_a_small_context_equals_cold_runs(config: Config, 
         assert engine.n_cached == 0
     n_deep = 0
     for (name, task, items), report in zip(requests, reports, strict=True):
-        probes = probes_of(large, cascades[name], task, items)
+        queries = queries_of(large, cascades[name], task, items)
         markers = {question.marker: question for question in cascades[name].questions()}
         for at, decision in enumerate(report.decisions):
             step = decision.steps[-1]
             question = markers[step.tier or step.stage]
             tokens = large.builder.marker_tokens(question.marker)
-            of_question = [probe for probe in probes[question.adapter] if probe.node.tokens == tokens]
+            of_question = [query for query in queries[question.adapter] if query.node.tokens == tokens]
             assert step.p_yes == pytest.approx(large.cold(of_question[at]), abs=TOLERANCE), (name, step)
             n_deep += len(decision.steps) > 1
     assert n_deep > len(requests)
@@ -373,7 +373,7 @@ def test_an_activated_adapter_acts_from_its_invocation_on(tmp_path: Path) -> Non
     item = builder.item(builder.task(cascade.instructions, cascade.questions(), task), items[0])
     for marker in ("s", "long"):
         question = builder.question(item, marker)
-        (found,) = runner.score(Wave((Probe(question, "lora"),))).logits
+        (found,) = runner.score(Batch((Query(question, "lora"),))).logits
         runner.release([item.path[0]])
         start = item.end + (models.adapters["lora"].info.activation_start(question.tokens) or 0)
         assert start > item.end

@@ -79,7 +79,7 @@ def test_the_adapter_is_the_model_of_a_completion(owner: str, one: str, tmp_path
     with ScriptedServer(Script(p=lambda *_: 0.7, adapters=("one", "two"), owner=owner)) as server:
         opened = config(tmp_path, f'kind = "completions"\nurl = "{server.url}"', model=GGUF)
         with Engine.open(opened) as engine:
-            (steps,) = engine.probe("fix it", items(1), "files", "first")
+            (steps,) = engine.score("fix it", items(1), "files", "first")
     assert steps[0].p_yes == pytest.approx(0.7)
     ((path, _, body),) = server.script.seen
     assert (path, body["model"], body["max_tokens"]) == ("/v1/completions", one, 1)
@@ -111,9 +111,9 @@ def test_a_missing_label_is_bounded_or_an_error(top: dict[str, float], expected:
         with Engine.open(opened) as engine:
             if expected is None:
                 with pytest.raises(ServerError, match=r"labels 'yes' and 'no'.*top_logprobs"):
-                    engine.probe("fix it", items(1), "files", "first")
+                    engine.score("fix it", items(1), "files", "first")
             else:
-                (steps,) = engine.probe("fix it", items(1), "files", "first")
+                (steps,) = engine.score("fix it", items(1), "files", "first")
                 assert steps[0].p_yes == pytest.approx(expected)
 
 

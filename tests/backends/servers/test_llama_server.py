@@ -49,9 +49,9 @@ def test_scores_are_those_of_this_process(cascade: str, url: str) -> None:
     """With every adapter, asked in turn, p(yes) is within 0.01 of the embedded backend's."""
     task, items = symbols(7, 40) if cascade == "precision" else files(7, 40)
     with Engine.open(SHIPPED) as engine:
-        here = engine.probe(task, items, cascade)
+        here = engine.score(task, items, cascade)
     with Engine.open(config(url)) as engine:
-        there = engine.probe(task, items, cascade)
+        there = engine.score(task, items, cascade)
     expected = [step.p_yes for own in here for step in own]
     assert [step.p_yes for own in there for step in own] == pytest.approx(expected, abs=0.01)
     assert max(expected) - min(expected) > 0.1
@@ -61,9 +61,9 @@ def test_adapters_do_not_share_a_cache(url: str) -> None:
     """The same items under changing adapters, over and over, have the same scores each time."""
     task, items = symbols(8, 6)
     with Engine.open(config(url)) as engine:
-        first = engine.probe(task, items, "precision")
+        first = engine.score(task, items, "precision")
         for stages in (("supporting", "relevant"), ("primary", "supporting", "relevant")):
-            again = engine.probe(task, items, "precision", *stages)
+            again = engine.score(task, items, "precision", *stages)
             for own, other in zip(first, again, strict=True):
                 known = {step.stage: step.p_yes for step in own}
                 assert all(step.p_yes == pytest.approx(known[step.stage], abs=0.005) for step in other)

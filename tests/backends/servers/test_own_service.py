@@ -37,7 +37,7 @@ def test_scores_through_our_own_service_are_those_of_this_process(tmp_path: Path
         Engine.open(_config(tmp_path, url)) as remote,
     ):
         for name, (task, items) in {"precision": symbols(1, 8), "scope": files(1, 8)}.items():
-            here, there = engine.probe(task, items, name), remote.probe(task, items, name)
+            here, there = engine.score(task, items, name), remote.score(task, items, name)
             assert [step.p_yes for steps in there for step in steps] == pytest.approx(
                 [step.p_yes for steps in here for step in steps], abs=TOLERANCE
             )

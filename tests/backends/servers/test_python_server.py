@@ -46,7 +46,7 @@ def test_labels_beyond_the_top_are_an_error(server: Running) -> None:
         Engine.open(python_config(server.url, top_logprobs=5)) as engine,
         pytest.raises(ServerError, match="top_logprobs"),
     ):
-        engine.probe(task, items, "precision", "relevant")
+        engine.score(task, items, "precision", "relevant")
 
 
 def test_another_model_or_adapter_is_refused(server: Running) -> None:

@@ -111,9 +111,9 @@ def test_stages_put_to_all_items_need_the_server(tmp_path: Path) -> None:
     script = Script(adapters=("one", "two"), fault=lambda _: Fault.ERROR)
     with ScriptedServer(script) as server, Engine.open(far(tmp_path, server, "attempts = 2")) as engine:
         with pytest.raises(ServerError, match=r"does not answer: status 500: .*internal error"):
-            engine.probe("fix it", items(2), "files")
+            engine.score("fix it", items(2), "files")
         script.fault = lambda _: Fault.NONE
-        assert len(engine.probe("fix it", items(2), "files")) == 2
+        assert len(engine.score("fix it", items(2), "files")) == 2
 
 
 def test_a_refusal_fails_the_request_and_no_other(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ async def test_a_caller_that_leaves_ends_its_requests(tmp_path_factory: pytest.T
 
 
 def test_an_answer_that_is_waited_for_is_one_call(tmp_path: Path) -> None:
-    """A wave ends without its slow answer; asked for again, it was still sent, and counts, once."""
+    """A batch ends without its slow answer; asked for again, it was still sent, and counts, once."""
     script = Script(p=p_yes, adapters=("one", "two"), stall_s=0.8)
     script.fault = lambda number: Fault.SLOW if number == 0 else Fault.NONE
     with ScriptedServer(script) as server:

@@ -1,4 +1,4 @@
-"""Predictions of batches are pinned to the last bit: what one takes, how deep a request may go, and what is asked ahead."""
+"""Predictions are pinned to the last bit: what a batch takes, what each depth takes, and what is asked ahead."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from cascade.profile import Profile
 from cascade.prompt import FORMATS, Limits, PromptBuilder
 from cascade.report import Provenance
 from cascade.stages import BASE, SERVED
-from tests.requests import plain_items
-from tests.shipped import CASCADES
+from tests.helpers.requests import plain_items
+from tests.helpers.shipped import CASCADES
 
-GOLDEN = Path(__file__).parent / "golden" / "predictions.json"
+GOLDEN = Path(__file__).parents[1] / "golden" / "predictions.json"
 ADAPTERS = ("relevant", "primary")
 SHIPPED = CASCADES["precision"]
 CASCADE = replace(  # the last two stages share an adapter, so that one may be asked ahead
@@ -64,17 +64,17 @@ def _followed(prefix_adapters: Mapping[str, str], n: int, costs: Costs, left_ms:
     )
     planner = Planner(limits, lambda question: len(BUILDER.marker_tokens(question.marker)), asks_ahead=True)
     for request in requests:
-        planner.prefix_index.admit(request.walks)
+        planner.prefix_index.admit(request.items)
     found: list[list[float]] = []
     for number in range(40):
         forecasts = [ms for request in requests for ms in by_depth(planner, request)]
-        plan = planner.next_wave([request.open_walks for request in requests if request.open_walks], left_ms)
+        plan = planner.next_batch([request.open_items for request in requests if request.open_items], left_ms)
         found.append([plan.predicted_ms, len(plan.jobs), sum(job.is_ahead for job in plan.jobs), *forecasts])
         if not plan.jobs:
             break
         for at, job in enumerate(plan.jobs):
-            job.walk.take(job.stage, job.tier, 0.99 if (at + number) % 3 else 0.01)
-        planner.prefix_index.advance(dict.fromkeys(job.walk for job in plan.jobs))
+            job.state.take(job.stage, job.tier, 0.99 if (at + number) % 3 else 0.01)
+        planner.prefix_index.advance(dict.fromkeys(job.state for job in plan.jobs))
     return found
 
 
