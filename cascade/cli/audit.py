@@ -55,10 +55,10 @@ def audit(  # noqa: PLR0913 - the command line's options
         msg = f"--within {within:g} was given; it must lie between 0 and 0.5. Give one such as 0.02."
         raise InputError(msg)
     read = read_config(config or shipped_config(), {cascade: thresholds})
-    cache, page = scores_output(scores, force=force), report_output(html, force=force)
+    cache, report = scores_output(scores, force=force), report_output(html, force=force)
     paths = data_files(files, data)
-    check_distinct([cache, page], paths)
-    labelled = labelled_scores(read, cascade, paths, cache, refuse=refuse_others(page), may_contradict=True)
+    check_distinct([cache, report], paths)
+    labelled = labelled_scores(read, cascade, paths, cache, refuse=refuse_others(report), may_contradict=True)
     terms = AuditTerms(within=within, n_worst=worst, seed=seed, coherence=_coherence(read, labelled, seed))
     with progress() as bar:
         line = bar.add_task("sub-samples", total=n_audits())
@@ -66,7 +66,7 @@ def audit(  # noqa: PLR0913 - the command line's options
     if html is not None:
         known = _known(read, labelled, found)
         with progress() as bar:
-            bar.add_task("page", total=None)
+            bar.add_task("HTML report", total=None)
             paths = write_report(labelled.cascade, labelled.scored, labelled.tasks, html, known)
         for path in paths:
             note(f"wrote {path}")
@@ -77,7 +77,7 @@ def audit(  # noqa: PLR0913 - the command line's options
 
 
 def _known(config: Config, labelled: LabelledScores, found: Audit) -> Known:
-    """What the page shows besides scores."""
+    """What the report shows besides scores."""
     file = config.cascade[labelled.cascade.name].thresholds
     if not isinstance(file, ThresholdsFile):
         return Known(origin=labelled.origin, advice=found.advice)

@@ -134,21 +134,21 @@ def profile_output(path: Path | None, *, force: bool) -> Output | None:
 
 
 def report_output(folder: Path | None, *, force: bool) -> Output | None:
-    """The page of an audit in its folder, which need not be there yet.
+    """The HTML report of an audit in its folder, which need not be there yet.
 
     Raises:
-        InputError: The folder holds another page, or pictures that might be taken for those of the page.
+        InputError: The folder holds another report, or pictures that might be taken for those of the report.
         MachineError: The folder cannot be made, or takes no new file.
     """
     if folder is None:
         return None
     check_folder(folder, "Name a folder that can be.")
     if not is_folder(folder):
-        return Output(path=folder / PAGE, kind="a page", is_taken=False, made_for=None)
-    output = Output.of(folder / PAGE, "a page", report_origin, force=force)
+        return Output(path=folder / PAGE, kind="an HTML report", is_taken=False, made_for=None)
+    output = Output.of(folder / PAGE, "an HTML report", report_origin, force=force)
     pictures = [] if force or output.is_taken else sorted(folder.glob("*.png"))
     if pictures:
-        msg = f"{pictures[0]}: might be replaced by a picture of the page. Name another folder, or give --force."
+        msg = f"{pictures[0]}: might be replaced by a picture of the report. Name another folder, or give --force."
         raise InputError(msg)
     return output
 

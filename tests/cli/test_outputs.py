@@ -153,26 +153,27 @@ def test_profiles_and_pictures_of_other_tasks_are_not_replaced(
     assert (pictures / "precision-depth.png").read_bytes() == b"mine"
 
 
-def test_pages_of_others_are_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A page of the same tasks is made anew; one of others, anybody's own, and their pictures, by force alone."""
+def test_reports_of_others_are_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A report of the same tasks is made anew; one of others, anybody's own, and their pictures, by force alone."""
     command = ["audit", "--cascade", "precision", *write_data(tmp_path / "a.jsonl", 4)[5:7], "--data"]
     write_data(tmp_path / "b.jsonl", 5)
     one, other = [*command, str(tmp_path / "a.jsonl")], [*command, str(tmp_path / "b.jsonl")]
-    page = tmp_path / "page" / "index.html"
-    to_page = ["--html", str(page.parent)]
-    assert main([*one, *to_page]) == ExitCode.DONE
-    assert main([*one, *to_page]) == ExitCode.DONE
-    first = page.read_bytes()
+    report = tmp_path / "report" / "index.html"
+    to_report = ["--html", str(report.parent)]
+    assert main([*one, *to_report]) == ExitCode.DONE
+    assert main([*one, *to_report]) == ExitCode.DONE
+    first = report.read_bytes()
     capsys.readouterr()
-    assert main([*other, *to_page]) == ExitCode.BAD_INPUT
-    assert "holds a page already, made for something else (other: tasks)" in " ".join(capsys.readouterr().err.split())
-    assert page.read_bytes() == first
-    assert main([*other, *to_page, "--force"]) == ExitCode.DONE
-    page.write_text("<h1>mine</h1>", encoding="utf-8")
-    assert main([*one, *to_page]) == ExitCode.BAD_INPUT
-    assert "holds something other than a page" in capsys.readouterr().err
-    assert page.read_text(encoding="utf-8") == "<h1>mine</h1>"
-    fresh = tmp_path / "new" / "page"
+    assert main([*other, *to_report]) == ExitCode.BAD_INPUT
+    said = " ".join(capsys.readouterr().err.split())
+    assert "holds an HTML report already, made for something else (other: tasks)" in said
+    assert report.read_bytes() == first
+    assert main([*other, *to_report, "--force"]) == ExitCode.DONE
+    report.write_text("<h1>mine</h1>", encoding="utf-8")
+    assert main([*one, *to_report]) == ExitCode.BAD_INPUT
+    assert "holds something other than an HTML report" in capsys.readouterr().err
+    assert report.read_text(encoding="utf-8") == "<h1>mine</h1>"
+    fresh = tmp_path / "new" / "report"
     assert main([*command, str(tmp_path / "absent.jsonl"), "--html", str(fresh)]) == ExitCode.BAD_INPUT
     assert not fresh.parent.exists()
     mine = tmp_path / "mine"

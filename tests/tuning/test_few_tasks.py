@@ -355,7 +355,7 @@ def test_the_command_guarantees_nothing(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_other_commands_say_that_there_is_no_guarantee(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing can be checked, and the page of an audit says it."""
+    """Nothing can be checked, and the report of an audit says it."""
     out, page = tmp_path / "p.thresholds.toml", tmp_path / "page"
     command = write_data(tmp_path / "labelled.jsonl", 6)
     assert main([*command, "--no-guarantee", "--target", "macro_f1", "--out", str(out)]) == ExitCode.DONE

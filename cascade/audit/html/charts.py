@@ -1,4 +1,4 @@
-"""The charts of the page, one function each: what it shows, its numbers as a table, and how matplotlib draws it."""
+"""The charts of the report, one function each: what it shows, its numbers as a table, and how matplotlib draws it."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def reliability(number: int, calibration: Calibration) -> Chart:
     """What came true against what p(yes) said.
 
     Args:
-        number: Of the chart in the page.
+        number: Of the chart among those of calibration, from 1 on; it makes the chart's name.
         calibration: Of the question.
     """
     name, n_rows = question_name(calibration.question.key), calibration.question.p.size

@@ -1,4 +1,4 @@
-"""Charts drawn by matplotlib: as SVG that takes colours and font from the page around it, and as PNG files.
+"""Charts drawn by matplotlib: as SVG that takes colours and font from the HTML around it, and as PNG files.
 
 matplotlib comes with the extra ``report`` and is loaded when the first chart is drawn.
 """
@@ -124,7 +124,7 @@ class Picture:
     """What can be drawn.
 
     Attributes:
-        name: Of its file and its place in the page: small letters, digits and hyphens, unique in the page.
+        name: Of its file, and its id in the report: small letters, digits and hyphens, unique in the report.
         title: What it shows, in a few words.
         draw: Draws it on axes of matplotlib.
         height: In points, without the legend.
@@ -138,7 +138,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart(Picture):
-    """A picture on the page.
+    """A picture in the report.
 
     Attributes:
         caption: What there is to see, with the figures that matter.
@@ -195,7 +195,7 @@ def make_folder(folder: Path) -> None:
 
 
 def write_pngs(pictures: Sequence[Picture], folder: Path) -> list[Path]:
-    """Write one PNG file a picture, in the page's light colours, into a folder, which is made if absent.
+    """Write one PNG file a picture, in the report's light colours, into a folder, which is made if absent.
 
     Returns:
         The paths, in the order of the pictures.
@@ -220,7 +220,7 @@ def png(picture: Picture) -> bytes:
 
 
 def svg(chart: Chart) -> str:
-    """A chart as an ``svg`` element with title and description, to stand in an HTML page that has the variables."""
+    """A chart as an ``svg`` element with title and description, for HTML that defines the variables of ``COLOURS``."""
     with _drawn(chart) as figure:
         file = BytesIO()
         figure.savefig(file, format="svg", metadata={"Date": None})
@@ -229,7 +229,7 @@ def svg(chart: Chart) -> str:
 
 @contextmanager
 def _drawn(picture: Picture, title: Sequence[str] = ()) -> Iterator[Figure]:
-    """The figure of a picture, with a title of some lines, in the page's style whatever the user's own settings are."""
+    """The figure of a picture, with a title of some lines, in the report's style whatever the user's settings are."""
     check_libraries("matplotlib")
     import matplotlib as mpl  # noqa: PLC0415 - the extra `report` may be absent
     from matplotlib.figure import Figure  # noqa: PLC0415 - as above
@@ -269,7 +269,7 @@ _SVG = "{http://www.w3.org/2000/svg}"
 
 
 def _inline(file: bytes, chart: Chart) -> str:
-    """An SVG file of matplotlib's as an element of a page: colours are variables, and ids are the chart's alone."""
+    """An SVG file of matplotlib's as an element of HTML: colours are variables, and ids are the chart's alone."""
     root = ET.fromstring(file)  # noqa: S314 - matplotlib's own, which escapes all text
     for name in ("metadata", "defs"):
         for part in root.findall(_SVG + name):
@@ -291,13 +291,13 @@ def _inline(file: bytes, chart: Chart) -> str:
 
 
 def _style(css: str) -> str:
-    """A style with the page's colours, and without a font, so that it has the page's."""
+    """A style with the report's colours, and without a font, so that it has the report's."""
     kept = "; ".join(part for part in css.split("; ") if not part.startswith("font-family"))
     return re.sub("#[0-9a-f]{6}", lambda found: f"var(--{_NAMES[found[0]]})", kept)
 
 
 def colour(name: str) -> str:
-    """A colour of the page by its name, for matplotlib."""
+    """A colour of the report by its name, for matplotlib."""
     return _LIGHT[name]
 
 

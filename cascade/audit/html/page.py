@@ -1,6 +1,6 @@
-"""A page to look at: how good a cascade is on labelled tasks, in one HTML file that needs nothing else.
+"""The HTML report of an audit: how good a cascade is on labelled tasks, in one file that needs nothing else.
 
-The template escapes whatever it is given, charts are built from elements, and the page forbids itself scripts and
+The template escapes whatever it is given, charts are built from elements, and the report forbids itself scripts and
 anything from elsewhere: text of tasks and items comes from outside. Equal input makes equal bytes.
 """
 
@@ -34,10 +34,10 @@ from cascade.report import Origin
 from cascade.tree import Cascade
 
 PAGE = "index.html"
-"""Name of the page in its folder."""
+"""Name of the report in its folder."""
 
 _MADE_BY = '<meta name="generator" content="binary-cascade">'
-_HEAD = 16_384  # bytes in which a page says what made it, and of what
+_HEAD = 16_384  # bytes in which a report says what made it, and of what
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +61,10 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A part of the page.
+    """A part of the report.
 
     Attributes:
-        name: Its place in the page.
+        name: The id of its heading, unique in the report.
         title: What it is about.
         charts: Its charts.
     """
@@ -77,7 +77,7 @@ class Section:
 def write_report(
     cascade: Cascade, scored: ScoredTasks, tasks: Sequence[Labelled], folder: Path, known: Known | None = None
 ) -> list[Path]:
-    """Write the page, and its charts as PNG files beside it, into a folder, which is made if absent.
+    """Write the HTML report, and its charts as PNG files beside it, into a folder, which is made if absent.
 
     Args:
         cascade: The cascade, at the thresholds in use.
@@ -87,7 +87,7 @@ def write_report(
         known: What is known besides.
 
     Returns:
-        The paths of what was written, the page first.
+        The paths of what was written, the report first.
 
     Raises:
         InputError: There is nothing to show, or the scores are of other tasks.
@@ -96,14 +96,14 @@ def write_report(
     check_report()
     subject, known = Subject.of(cascade, scored, tasks), known or Known()
     sections = _sections(subject, known)
-    page, path = _html(subject, sections, known), folder / PAGE
+    text, path = _html(subject, sections, known), folder / PAGE
     make_folder(folder)
-    write_whole(path, page.encode())
+    write_whole(path, text.encode())
     return [path, *write_pngs([chart for section in sections for chart in section.charts], folder)]
 
 
 def check_report() -> None:
-    """Check that a page can be made; call it before work that takes long.
+    """Check that a report can be made; call it before work that takes long.
 
     Raises:
         MachineError: The extra ``report`` is not installed; it says what installs it.
@@ -112,16 +112,16 @@ def check_report() -> None:
 
 
 def report_origin(path: Path) -> Origin | None:
-    """What the scores of a page came from; None where it does not say.
+    """What the scores of an HTML report came from; None where it does not say.
 
     Raises:
-        InputError: It is no page that ``write_report`` wrote.
+        InputError: It is no report that ``write_report`` wrote.
     """
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD).decode("utf-8", "replace")
         if _MADE_BY not in head:
-            msg = f"{path}: is no page that `cascade audit --html` wrote."
+            msg = f"{path}: is no report that `cascade audit --html` wrote."
             raise InputError(msg)
         found = re.search(r'<meta name="made-for" content="([^"]*)">', head)
         return MadeForConfig.model_validate_json(unescape(found[1])).origin() if found else None
@@ -172,12 +172,12 @@ def _html(subject: Subject, sections: Sequence[Section], known: Known) -> str:
 
 def _figures(subject: Subject) -> list[tuple[str, str]]:
     """What matters most, each with its name."""
-    recall = subject.recall(subject.kept)
+    recall = subject.recall(subject.predicted_positive)
     return [
         (Figure.RECALL_PER_TASK.words, "-" if recall is None else f"{recall:.3f}"),
         (Figure.MACRO_F1_OVER_ROWS.words, f"{macro_f1(subject.confusion):.3f}"),
         ("calls per item", f"{subject.replayed.calls.mean():.2f}"),
-        ("false positives per item", f"{(subject.kept & ~subject.matters).mean():.2f}"),
+        ("false positives per item", f"{(subject.predicted_positive & ~subject.matters).mean():.2f}"),
     ]
 
 

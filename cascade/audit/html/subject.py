@@ -1,4 +1,4 @@
-"""What a page is about: one run of a cascade on labelled tasks, with the figures that charts show. Pure numpy."""
+"""What a report is about: one run of a cascade on labelled tasks, with the figures that charts show. Pure numpy."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Subject:
         calibrations: Of every question that has a row.
         run: The cascade on these scores, at any thresholds.
         replayed: What the rows are given and asked at its own.
-        matters: Whether each row does.
+        matters: Whether the true label of each row is another than the dropped one.
     """
 
     cascade: Cascade
@@ -138,8 +138,8 @@ class Subject:
         )
 
     @property
-    def kept(self) -> Bools:
-        """Whether each row is kept."""
+    def predicted_positive(self) -> Bools:
+        """Whether each row is given a label other than the dropped one."""
         return np.asarray(self.replayed.labels != self.cascade.labels.index(self.cascade.dropped))
 
     @property
@@ -150,13 +150,13 @@ class Subject:
     @property
     def outcome(self) -> Outcome | None:
         """What the thresholds in use come to; None where nothing matters."""
-        recall = self.recall(self.kept)
+        recall = self.recall(self.predicted_positive)
         if recall is None:
             return None
         return Outcome(
             recall_per_task=recall,
             calls=float(self.replayed.calls.mean()),
-            false_positives=float((self.kept & ~self.matters).mean()),
+            false_positives=float((self.predicted_positive & ~self.matters).mean()),
         )
 
     def recall(self, found: Bools) -> float | None:
@@ -210,7 +210,7 @@ class Subject:
             return None
         order = np.lexsort((-likely, -first, self.replayed.calls > 0, self.scored.tasks))
         tasks, calls = self.scored.tasks[order], self.replayed.calls[order]
-        hits = (self.kept & self.matters)[order]
+        hits = (self.predicted_positive & self.matters)[order]
         lines, ends = [], []
         for rows in np.split(np.arange(order.size), np.flatnonzero(np.diff(tasks)) + 1):
             n_mattering = int(self.matters[order[rows]].sum())

@@ -165,7 +165,7 @@ def test_one_stage_has_a_front_of_false_alarms_alone() -> None:
 def test_the_anytime_curve_ends_at_the_full_run() -> None:
     """It starts at nothing, never falls, ends where any order ends, and a prior that knows lies above."""
     subject = Subject.of(*three_label_run())
-    full = subject.recall(subject.kept)
+    full = subject.recall(subject.predicted_positive)
     dots, likeliest, any_order = lines(anytime(subject)).values()
     assert not likeliest[0].any()
     assert np.all(np.diff(likeliest, axis=0) >= 0)
@@ -195,7 +195,7 @@ def test_what_a_prior_stage_settles_is_there_from_the_start() -> None:
     cascade = replace(cascade, prior_stage=stage)
     subject = Subject.of(cascade, scored, tasks)
     _, likeliest, any_order = lines(anytime(subject)).values()
-    start = subject.recall((subject.replayed.calls == 0) & subject.kept)
+    start = subject.recall((subject.replayed.calls == 0) & subject.predicted_positive)
     assert start is not None
     assert 0.3 < start < 0.7
     assert (likeliest[0, 1], any_order[0, 1]) == (pytest.approx(start), pytest.approx(start))

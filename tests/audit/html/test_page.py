@@ -112,7 +112,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     assert "var(--first)" not in seen.text.partition("</style>")[2]
 
 
-def test_the_page_is_whole_and_always_the_same(tmp_path: Path) -> None:
+def test_the_report_is_whole_and_always_the_same(tmp_path: Path) -> None:
     """Every figure with title, description and table; the same bytes twice; what is known stands in it."""
     case = three_label_run(words=("one", "two"))
     first, *pictures = write_report(*case, tmp_path / "new" / "first", KNOWN)
@@ -146,14 +146,16 @@ def test_pictures_do_not_depend_on_the_users_own_settings(tmp_path: Path) -> Non
     assert [path.read_bytes() for path in once] == [path.read_bytes() for path in twice]
 
 
-def test_a_page_of_little_is_a_page(tmp_path: Path) -> None:
+def test_a_report_of_little_is_a_report(tmp_path: Path) -> None:
     """One task with one item of one label, and tasks without items beside it."""
     cascade = two_stages()
     one = Labelled(task=Task(text="t"), items=(Item(id="1", kind="k", name="n"),), labels=("drop",))
     tasks = [replace(one, items=(), labels=()), one]
     scored = described(cascade, tasks, {("a", ANY_TIER): np.array([0.1]), ("b", ANY_TIER): np.array([0.9])})
     (page, *_) = write_report(cascade, scored, tasks, tmp_path)
-    assert "Every item has its true label." in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "Every item has its true label." in text
+    assert "of 1 row." in text
 
 
 def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
@@ -169,7 +171,7 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
         write_report(cascade, scored, tasks, tmp_path / "file")
 
 
-def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With the embedded model: fingerprints, advice and guarantee stand in it; a folder that cannot be is refused."""
     items = [{"id": name, "name": name, "label": label} for name, label in (("read", "primary"), ("open", "excluded"))]
     data, scores, config = (tmp_path / name for name in ("data.jsonl", "scores.npz", "my.toml"))
@@ -190,7 +192,7 @@ def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixtu
     )
     write_thresholds(thresholds, tmp_path / "my.thresholds.toml", "by hand")
     write_shipped(config, precision="my.thresholds.toml")
-    folder = tmp_path / "page"
+    folder = tmp_path / "report"
     capsys.readouterr()
     assert main([*command, "--config", str(config), "--html", str(folder)]) == ExitCode.DONE
     assert f"wrote {folder / PAGE}" in " ".join(capsys.readouterr().err.split())
@@ -204,9 +206,9 @@ def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("missing", "command"),
     [
-        ("jinja2", ["audit", "--cascade", "precision", "--data", "absent", "--html", "page"]),
-        ("matplotlib", ["audit", "--cascade", "precision", "--data", "absent", "--html", "page"]),
-        ("matplotlib", ["depth", "--cascade", "precision", "--data", "absent", "--plot", "page"]),
+        ("jinja2", ["audit", "--cascade", "precision", "--data", "absent", "--html", "report"]),
+        ("matplotlib", ["audit", "--cascade", "precision", "--data", "absent", "--html", "report"]),
+        ("matplotlib", ["depth", "--cascade", "precision", "--data", "absent", "--plot", "report"]),
     ],
 )
 def test_without_the_extra_the_command_says_what_to_install(missing: str, command: list[str], tmp_path: Path) -> None:
@@ -222,7 +224,7 @@ def test_without_the_extra_the_command_says_what_to_install(missing: str, comman
     )
     assert done.returncode == ExitCode.FAILURE
     assert f"{missing} is not installed. Run `{install_extra('report')}`." in done.stderr
-    assert not (tmp_path / "page").exists()
+    assert not (tmp_path / "report").exists()
 
 
 def test_what_draws_is_loaded_when_something_is_drawn() -> None:
@@ -259,11 +261,11 @@ def test_the_browser_is_heard(browser: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("width", "is_dark"), [(390, True), (1280, False)], ids=["phone-dark", "desk-light"])
-def test_a_browser_shows_the_page(browser: str, tmp_path: Path, width: int, is_dark: bool) -> None:  # noqa: FBT001
+def test_a_browser_shows_the_report(browser: str, tmp_path: Path, width: int, is_dark: bool) -> None:  # noqa: FBT001
     """All figures, no console errors, no wider than a phone with all of it unfolded, and no text faint or cut off."""
     cascade, scored, tasks = three_label_run(words=HOSTILE)
-    write_report(cascade, scored, tasks, tmp_path / "page", KNOWN)
-    seen = look(browser, tmp_path / "page" / PAGE, tmp_path, width=width, is_dark=is_dark)
+    write_report(cascade, scored, tasks, tmp_path / "report", KNOWN)
+    seen = look(browser, tmp_path / "report" / PAGE, tmp_path, width=width, is_dark=is_dark)
     measured = seen.measured
     assert seen.console == []
     assert measured["is_dark"] == is_dark
