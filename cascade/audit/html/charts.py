@@ -9,7 +9,7 @@ import numpy as np
 
 from cascade.audit.errors import SliceErrors, slices, slices_of
 from cascade.audit.html.draw import Chart, Table, cell_colours, colour, name_ticks, scale
-from cascade.audit.html.subject import N_BINS, SHARES, Bin, Calibration, Subject, cost_of
+from cascade.audit.html.subject import SHARES, Bin, Calibration, Subject, cost_of
 from cascade.audit.questions import question_name
 from cascade.audit.rates import LEVEL, Rate, rate
 from cascade.config.figures import Figure
@@ -182,6 +182,7 @@ def reliability(number: int, calibration: Calibration) -> Chart:
         calibration: Of the question.
     """
     name, n_rows = question_name(calibration.question.key), calibration.question.p.size
+    n_bins = len(calibration.raw_bins)
     by_kind = {"raw": calibration.raw_bins, "calibrated": calibration.calibrated_bins}
     high = next(end for end in _ENDS if max(max(p, share) for bins in by_kind.values() for p, share, _ in bins) <= end)
 
@@ -201,8 +202,8 @@ def reliability(number: int, calibration: Calibration) -> Chart:
         name=f"reliability-{number}",
         title=f"{name}: p(yes) against what is true",
         caption=(
-            f"{N_BINS} bins of about {n_rows / N_BINS:,.0f} of {counted(n_rows, 'row')}. On the dashed grey line "
-            "p(yes) comes true as often as it says. Expected calibration error: raw "
+            f"{counted(n_bins, 'bin')} of about {n_rows / n_bins:,.0f} of {counted(n_rows, 'row')}. On the dashed grey "
+            "line p(yes) comes true as often as it says. Expected calibration error: raw "
             f"{calibration.raw.ece:.3f}, calibrated {calibration.calibrated.ece:.3f} (curves of other tasks)."
         ),
         draw=draw,

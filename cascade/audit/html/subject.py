@@ -28,9 +28,7 @@ from cascade.tuning.threshold_grid import Cost, Objective, ThresholdGrid, free_k
 SHARES = np.linspace(0, 1, 21)
 """Shares of the calls at which ``Subject.recall_by_share`` tells the recall."""
 
-N_BINS = 10
-"""Bins of p(yes), of equal mass."""
-
+_N_BINS = 10  # of p(yes), of equal mass
 _LOWEST = 0.5  # recall down to which the front is searched
 _SPREAD = 0.1  # of recall, within which the front may be coarse
 _MOST_POINTS = 40
@@ -71,7 +69,7 @@ class Calibration:
 
 
 def _bins(p: Array, truths: Array) -> tuple[Bin, ...]:
-    numbers = equal_mass_bins(p, N_BINS)
+    numbers = equal_mass_bins(p, _N_BINS)
     parts = [numbers == number for number in np.unique(numbers)]
     return tuple((float(p[part].mean()), float(truths[part].mean()), int(part.sum())) for part in parts)
 

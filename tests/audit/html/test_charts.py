@@ -16,7 +16,7 @@ from cascade import Budget, Engine, Item, ScriptedBackend, Task
 from cascade.audit.html.charts import anytime, confusion, error_slices, pareto_fronts, reliability
 from cascade.audit.html.draw import Picture, name_ticks
 from cascade.audit.html.examples import worst_examples
-from cascade.audit.html.subject import Subject
+from cascade.audit.html.subject import Calibration, Subject
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.metrics import calibration_error
 from cascade.evaluation.replay import Replay, replay
@@ -132,6 +132,16 @@ def test_reliability_is_that_of_the_rows() -> None:
         chart = reliability(1, found)
         assert np.allclose(lines(chart)["raw"], np.stack([said, true], axis=1))
         assert f"raw {found.raw.ece:.3f}, calibrated {found.calibrated.ece:.3f}" in chart.caption
+
+
+def test_few_rows_are_said_to_be_few() -> None:
+    """One row makes one bin of one row; five make five."""
+    cascade, scored, tasks = three_label_run(1)
+    subject = Subject.of(cascade, scored, tasks)
+    rows = subject.questions[0]
+    for n, said in ((1, "1 bin of about 1 of 1 row."), (5, "5 bins of about 1 of 5 rows.")):
+        few = replace(rows, rows=rows.rows[:n], tasks=rows.tasks[:n], p=rows.p[:n], truths=rows.truths[:n])
+        assert reliability(1, Calibration.of(few, few.p)).caption.startswith(said)
 
 
 def test_fronts_have_no_point_that_another_beats() -> None:

@@ -153,9 +153,7 @@ def test_a_report_of_little_is_a_report(tmp_path: Path) -> None:
     tasks = [replace(one, items=(), labels=()), one]
     scored = described(cascade, tasks, {("a", ANY_TIER): np.array([0.1]), ("b", ANY_TIER): np.array([0.9])})
     (page, *_) = write_report(cascade, scored, tasks, tmp_path)
-    text = page.read_text(encoding="utf-8")
-    assert "Every item has its true label." in text
-    assert "of 1 row." in text
+    assert "Every item has its true label." in page.read_text(encoding="utf-8")
 
 
 def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
