@@ -7,6 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+Array = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+
 TINY = 1e-6
 """How far from 0 and 1 a probability is kept where its log odds must be finite."""
 
@@ -14,7 +18,7 @@ TINY = 1e-6
 _SURE = 100.0  # log odds that ``p_yes`` rounds to 0 and 1
 
 
-def p_yes(logits: ArrayLike) -> NDArray[np.float64]:
+def p_yes(logits: ArrayLike) -> Array:
     """Probability of yes among yes and no, in [0, 1].
 
     Args:
@@ -26,14 +30,14 @@ def p_yes(logits: ArrayLike) -> NDArray[np.float64]:
     return 0.5 * (1 + np.tanh(0.5 * np.asarray(logits, dtype=np.float64)))
 
 
-def logit(p: ArrayLike) -> NDArray[np.float64]:
+def logit(p: ArrayLike) -> Array:
     """Natural-log odds of probabilities in [0, 1]; the ends are infinite."""
     values = np.asarray(p, dtype=np.float64)
     with np.errstate(divide="ignore"):
         return np.log(values) - np.log1p(-values)
 
 
-def sure_logit(p: ArrayLike) -> NDArray[np.float64]:
+def sure_logit(p: ArrayLike) -> Array:
     """Natural-log odds of probabilities in [0, 1], all finite; ``p_yes`` makes the same probabilities of them again.
 
     NaN, and what is outside [0, 1], becomes NaN.
@@ -42,7 +46,7 @@ def sure_logit(p: ArrayLike) -> NDArray[np.float64]:
         return np.clip(logit(p), -_SURE, _SURE)
 
 
-def finite_logit(p: ArrayLike) -> NDArray[np.float64]:
+def finite_logit(p: ArrayLike) -> Array:
     """Natural-log odds of probabilities in [0, 1] that are kept ``TINY`` away from both ends."""
     return logit(np.clip(p, TINY, 1 - TINY))
 
@@ -65,6 +69,6 @@ class Curve:
     kind: str
     values: tuple[float, ...]
 
-    def __call__(self, p: ArrayLike) -> NDArray[np.float64]:
+    def __call__(self, p: ArrayLike) -> Array:
         """Calibrated p(yes) of raw ones, in their shape."""
         return np.asarray(np.interp(np.asarray(p, np.float64), KNOTS, self.values), np.float64)

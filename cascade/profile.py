@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from math import exp
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cascade.items import Item
-
-Array = NDArray[np.float64]
+from cascade.probability import Array
 
 DEFAULT_PASS_RATE = 0.5
 """Share of yes that is assumed of a stage of which nothing is known."""

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import numpy as np
+
 from cascade.arguments import is_real, one_of, refuse, text
 from cascade.errors import ItemError
 from cascade.items import Item
-from cascade.probability import Curve
+from cascade.probability import Array, Bools, Curve, logit
 from cascade.profile import Prior
 
 BASE = "base"
@@ -20,6 +22,9 @@ SERVED = ""
 
 ANY_TIER = ""
 """Tier of a question that is asked of every item alike."""
+
+_FAR = 1e3  # log odds; stands for infinite ones
+_NEAR = 1e-9  # log odds; the least that a p below its threshold is below it
 
 
 class Combine(StrEnum):
@@ -33,6 +38,80 @@ class Combine(StrEnum):
     ANY = "any"
     MEAN = "mean"
     MAX = "max"
+
+
+def combine(rule: Combine, p: Array, thresholds: Array) -> Bools:
+    """A stage's answer for each row.
+
+    Args:
+        rule: How the answers of several tiers make one.
+        p: p(yes) by tier, NaN where the row is not asked in that tier; (n, tiers). A row without tiers is answered no.
+        thresholds: Threshold of each tier; (tiers,).
+
+    Returns:
+        True for yes; (n,).
+    """
+    if p.shape[1] == 1:  # one tier decides alone under every rule
+        return np.asarray(p[:, 0] >= thresholds[0])
+    if rule is Combine.ANY:
+        return np.asarray((p >= thresholds).any(axis=1))
+    joined, limits = joined_p(rule, p, thresholds)
+    return np.asarray(joined >= limits)
+
+
+def joined_p(rule: Combine, p: Array, thresholds: Array) -> tuple[Array, Array]:
+    """One p(yes) for each row and the threshold that it is compared with; ``combine`` says yes where p reaches it.
+
+    ``mean`` gives the mean p and the mean threshold. ``max`` gives the tier with the highest p. ``any`` gives the tier
+    whose p is farthest above its own threshold in log odds, or least below; where all tiers have the same threshold,
+    that is the highest p.
+
+    Args:
+        rule: As in ``combine``.
+        p: As in ``combine``; (n, tiers).
+        thresholds: As in ``combine``; (tiers,).
+
+    Returns:
+        p and threshold; (n,) each. NaN where the row is asked in no tier.
+    """
+    asked = ~np.isnan(p)
+    if rule is Combine.MEAN:
+        n_asked = asked.sum(axis=1)
+        sums = (np.where(asked, values, 0.0).sum(axis=1) for values in (p, thresholds))
+        mean, limit = (np.divide(each, n_asked, out=np.full(len(p), np.nan), where=n_asked > 0) for each in sums)
+        return mean, limit
+    rank = p if rule is Combine.MAX or np.ptp(thresholds) == 0 else _margins(p, thresholds)
+    best = np.where(asked, rank, -np.inf).argmax(axis=1)
+    is_asked = asked.any(axis=1)
+    return p[np.arange(len(p)), best], np.where(is_asked, thresholds[best], np.nan)
+
+
+def _margins(p: Array, thresholds: Array) -> Array:
+    """Log odds of p over those of the threshold; at least 0 just where p reaches it, whatever the logarithm rounds."""
+    margins = np.clip(logit(p) - logit(thresholds), -_FAR, _FAR)
+    return np.where(p >= thresholds, np.maximum(margins, 0.0), np.minimum(margins, -_NEAR))
+
+
+def highest_threshold(rule: Combine, p: Array, thresholds: Array, tier: int) -> Array:
+    """The highest threshold of one tier at which the stage says yes, all other thresholds held.
+
+    Args:
+        rule: As in ``combine``.
+        p: As in ``combine``; (n, tiers).
+        thresholds: As in ``combine``; (tiers,).
+        tier: Index of the tier whose threshold is looked for; its entry in ``thresholds`` does not count.
+
+    Returns:
+        (n,); infinite where the stage says yes at any threshold of that tier, minus infinite where it never does.
+    """
+    highest, lowest = thresholds.copy(), thresholds.copy()
+    highest[tier], lowest[tier] = np.inf, -np.inf
+    own = p[:, tier]
+    if rule is Combine.MEAN:
+        others = thresholds.copy()
+        others[tier] = 0.0
+        own = np.where(np.isnan(p), 0.0, p - others).sum(axis=1)
+    return np.where(combine(rule, p, highest), np.inf, np.where(combine(rule, p, lowest), own, -np.inf))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,15 +215,26 @@ class Stage:
             raise ItemError(msg)
         return item.tiers
 
+    @property
+    def thresholds(self) -> Array:
+        """The threshold of each tier; (tiers,)."""
+        return np.array([question.threshold for question in self.questions.values()])
+
     def is_yes(self, scores: Mapping[str, float]) -> bool:
-        """The stage's answer from p(yes) by tier, never empty; see ``Combine``."""
-        if self.combine is Combine.MEAN:
-            threshold = sum(self.questions[tier].threshold for tier in scores) / len(scores)
-            return sum(scores.values()) / len(scores) >= threshold
-        if self.combine is Combine.MAX:
-            tier = max(scores, key=lambda name: scores[name])
-            return scores[tier] >= self.questions[tier].threshold
-        return any(p_yes >= self.questions[tier].threshold for tier, p_yes in scores.items())
+        """The stage's answer from p(yes) by tier; see ``combine``."""
+        return bool(combine(self.combine, self._row(scores), self.thresholds)[0])
+
+    def is_surely_yes(self, scores: Mapping[str, float]) -> bool:
+        """True if the answer is yes whatever the tiers that are not in ``scores`` say."""
+        return self.combine is Combine.ANY and self.is_yes(scores)
+
+    def joined_p(self, scores: Mapping[str, float]) -> tuple[float, float]:
+        """One p(yes) from those by tier, and the threshold that it is compared with; see ``joined_p``."""
+        p, threshold = joined_p(self.combine, self._row(scores), self.thresholds)
+        return float(p[0]), float(threshold[0])
+
+    def _row(self, scores: Mapping[str, float]) -> Array:
+        return np.array([[scores.get(tier, np.nan) for tier in self.questions]])
 
     def target(self, *, answer: bool) -> Target:
         """Where an answer leads."""

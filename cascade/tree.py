@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from types import NoneType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from cascade.arguments import one_of, text, texts
 from cascade.errors import ConfigError
+from cascade.probability import Array
 from cascade.profile import Profile
 from cascade.stages import ANY_TIER, BASE, PriorStage, Question, Source, Stage, Target
+
+_P = TypeVar("_P", float, Array)
 
 _ROUNDING = 0.01  # how far shares that sum to 1 may be off
 
@@ -154,6 +157,30 @@ class Cascade:
     def true_answers(self) -> dict[str, dict[str, bool]]:
         """Label -> the stages that it decides -> the true answer; see ``truths``."""
         return {label: {stage.name: answer for stage, answer in self.truths(label)} for label in self.labels}
+
+    def p_answers(self, p_yes: Mapping[str, _P]) -> dict[tuple[str, bool], _P]:
+        """(stage, answer) -> P that the stage is reached and gives that answer.
+
+        Args:
+            p_yes: Stage -> P that it says yes, in [0, 1]: a number each, or an array with one entry for each item.
+        """
+        reached: dict[str, Any] = {stage.name: float(stage is self.first) for stage in self.stages}
+        found: dict[tuple[str, bool], _P] = {}
+        for stage in self.in_order():
+            for answer in (True, False):
+                target, p = stage.target(answer=answer), p_yes[stage.name]
+                found[stage.name, answer] = reached[stage.name] * (p if answer else 1 - p)
+                if not target.is_label:
+                    reached[target.name] = reached[target.name] + found[stage.name, answer]
+        return found
+
+    def p_labels(self, p_yes: Mapping[str, _P]) -> dict[str, _P]:
+        """Label -> its P, summed over the ways that lead to it; see ``p_answers``."""
+        along = self.p_answers(p_yes)
+        found: dict[str, Any] = dict.fromkeys(self.labels, 0.0)
+        for stage, answer, label in self.ends():
+            found[label] = found[label] + along[stage.name, answer]
+        return found
 
     def _refuse(self, key: str, problem: str, remedy: str) -> NoReturn:
         msg = f"cascade.{self.name}.{key}: {problem}. {remedy}."

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from cascade.audit.questions import QuestionRows
-from cascade.audit.rates import Bools, Ints, Rate, contrast, rate
+from cascade.audit.rates import Rate, contrast, rate
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.replay import Replay, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
+from cascade.probability import Bools, Ints
 from cascade.stages import ANY_TIER
 
 TIER, KIND, REPOSITORY = "tier", "kind", "repository"

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from cascade.audit.questions import QuestionRows
-from cascade.audit.rates import Array, Bools, Rate, rate
+from cascade.audit.rates import Rate, rate
 from cascade.evaluation.calibration import N_FOLDS, calibrate
 from cascade.evaluation.scored import Key, ScoredTasks
+from cascade.probability import Array, Bools
 from cascade.tree import Cascade
 
 _SUREST = 0.05

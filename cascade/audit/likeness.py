@@ -8,8 +8,9 @@ from itertools import combinations
 import numpy as np
 
 from cascade.audit.questions import QuestionRows
-from cascade.audit.rates import MIN_TASKS, Array, Mean, Rate, mean, rate
+from cascade.audit.rates import MIN_TASKS, Mean, Rate, mean, rate
 from cascade.evaluation.scored import Key
+from cascade.probability import Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.audit.rates import Array, Bools, Ints
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.scored import Key, ScoredTasks
-from cascade.probability import finite_logit, logit
+from cascade.probability import Array, Bools, Ints, finite_logit, logit
 from cascade.stages import Question, Stage
 from cascade.tree import Cascade
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cascade.evaluation.distributions import t_quantile, t_tail
-
-Array = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
+from cascade.probability import Array, Bools, Ints
 
 LEVEL = 0.95
 """The share of intervals that hold the true rate."""

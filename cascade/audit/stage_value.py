@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.audit.rates import LEVEL, Ints
+from cascade.audit.rates import LEVEL
 from cascade.evaluation.metrics import macro_f1, recall_over_rows
 from cascade.evaluation.replay import Replay, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
+from cascade.probability import Ints
 
 N_RESAMPLES = 500
 

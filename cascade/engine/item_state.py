@@ -9,7 +9,7 @@ from cascade.engine.online_profile import OnlineProfile
 from cascade.items import Item
 from cascade.prompt import Node
 from cascade.report import Status, Step
-from cascade.stages import ANY_TIER, Combine, Question, Stage, Target
+from cascade.stages import ANY_TIER, Question, Stage, Target
 from cascade.tree import Cascade
 
 
@@ -134,14 +134,14 @@ class ItemState:
 
     def _is_sure(self, stage: Stage) -> bool:
         """Whether some tiers have answered yes so that no other could change it."""
-        known = self._known(stage)
-        return bool(known) and stage.combine is Combine.ANY and stage.is_yes(known)
+        return stage.is_surely_yes(self._known(stage))
 
     def _move(self, stage: Stage) -> None:
         known = self._known(stage)
         self.steps += [_step(stage, tier, p_yes) for tier, p_yes in known.items()]
-        self.passed.append((stage, stage.is_yes(known)))
-        target = stage.target(answer=stage.is_yes(known))
+        answer = stage.is_yes(known)
+        self.passed.append((stage, answer))
+        target = stage.target(answer=answer)
         if self.fixed is not None:
             self.stage = self.fixed[self.depth] if self.depth < len(self.fixed) else None
             return

@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 
 from cascade.evaluation.metrics import CalibrationMetrics, Slice, log_loss
 from cascade.evaluation.scored import Key, ScoredTasks
-from cascade.probability import KNOTS, TINY, Curve, finite_logit, p_yes
+from cascade.probability import KNOTS, TINY, Array, Bools, Curve, Ints, finite_logit, p_yes
 from cascade.stages import ANY_TIER
 from cascade.tree import Cascade
-
-Array = NDArray[np.float64]
 
 N_FOLDS = 5
 RAW = "raw"
@@ -80,14 +78,14 @@ def calibrate(cascade: Cascade, scored: ScoredTasks) -> dict[Key, Calibrated]:
 class _Rows:
     p: Array
     truths: Array
-    tasks: NDArray[np.int64]
-    at: NDArray[np.int64]
+    tasks: Ints
+    at: Ints
 
     @classmethod
     def joined(cls, parts: list[_Rows]) -> _Rows:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
 
-    def where(self, mask: NDArray[np.bool_]) -> _Rows:
+    def where(self, mask: Bools) -> _Rows:
         return _Rows(self.p[mask], self.truths[mask], self.tasks[mask], self.at[mask])
 
     def values(self, fit: Callable[[Array, Array], Array], leans_on: Array) -> Array:
@@ -104,7 +102,7 @@ class _Sets:
     stage: _Rows
     is_shared: bool
 
-    def without(self, folds: NDArray[np.int64], fold: int) -> _Sets:
+    def without(self, folds: Ints, fold: int) -> _Sets:
         own, stage = (rows.where(folds[rows.at] != fold) for rows in (self.own, self.stage))
         return _Sets(own=own, stage=stage, is_shared=self.is_shared)
 
@@ -118,7 +116,7 @@ class _Sets:
             found[kind], found[kind + _HALFWAY] = values, (values + KNOTS) / 2
         return {kind: Curve(kind=kind, values=tuple(values.tolist())) for kind, values in found.items()}
 
-    def left_out(self, folds: NDArray[np.int64]) -> dict[str, Array]:
+    def left_out(self, folds: Ints) -> dict[str, Array]:
         """Kind -> calibrated p of the own rows, each by a curve of the other folds."""
         own, out = self.own, dict[str, Array]()
         for fold in np.unique(folds[own.at]):
@@ -128,12 +126,12 @@ class _Sets:
         return out
 
 
-def _rows(scored: ScoredTasks, key: Key, truths: NDArray[np.int64]) -> _Rows:
+def _rows(scored: ScoredTasks, key: Key, truths: Ints) -> _Rows:
     at = np.flatnonzero((truths >= 0) & ~np.isnan(scored.p[key]))
     return _Rows(scored.p[key][at], truths[at].astype(float), scored.tasks[at], at)
 
 
-def _best(sets: _Sets, folds: list[NDArray[np.int64]], slices: Mapping[str, NDArray[np.str_]]) -> Calibrated:
+def _best(sets: _Sets, folds: list[Ints], slices: Mapping[str, NDArray[np.str_]]) -> Calibrated:
     own, outs = sets.own, [sets.left_out(each) for each in folds]
     kind = min(outs[0], key=lambda name: sum(log_loss(out[name], own.truths) for out in outs))
     unseen = outs[1][kind] if len(outs) > 1 else None
@@ -158,7 +156,7 @@ def _slices(own: _Rows, after: Array, unseen: Array | None, slices: Mapping[str,
         for value in present if present.size > 1 else ():
             rows = values[own.at] == value
 
-            def calibrations(p: Array, rows: NDArray[np.bool_] = rows) -> CalibrationMetrics:
+            def calibrations(p: Array, rows: Bools = rows) -> CalibrationMetrics:
                 return CalibrationMetrics.of(p[rows], own.truths[rows], own.tasks[rows])
 
             found.append(

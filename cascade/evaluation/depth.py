@@ -13,7 +13,6 @@ from statistics import NormalDist, median
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cascade.budget import Budget
 from cascade.engine.engine import Engine
@@ -23,6 +22,7 @@ from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.distributions import binomial_p, t_quantile
 from cascade.evaluation.metrics import accuracy, macro_f1, recall_over_rows
 from cascade.evaluation.profile_fit import Learner
+from cascade.probability import Array, Ints
 from cascade.profile import Profile
 from cascade.report import Decision, Statistics
 from cascade.tree import Cascade
@@ -43,8 +43,8 @@ class Runs:
         elapsed_ms: What each took; (n_tasks,).
     """
 
-    confusions: NDArray[np.int64]
-    elapsed_ms: NDArray[np.float64]
+    confusions: Ints
+    elapsed_ms: Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,7 +300,7 @@ class Tally:
 
     labels: tuple[str, ...]
     dropped: str
-    _confusions: list[NDArray[np.int64]] = field(default_factory=list)
+    _confusions: list[Ints] = field(default_factory=list)
     _stats: list[Statistics] = field(default_factory=list)
 
     def add(self, truths: Sequence[str], answers: Sequence[str], stats: Statistics) -> None:

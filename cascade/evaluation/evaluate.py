@@ -12,51 +12,59 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from cascade.config.figures import Figure
 from cascade.engine.engine import Engine
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.metrics import auc, auc_per_task, calibration_error, f1, macro_f1, recall_over_rows
 from cascade.items import Item
+from cascade.probability import Ints, logit, sure_logit
 from cascade.report import Decision, Step
-from cascade.stages import ANY_TIER, Combine, PriorStage, Stage
+from cascade.stages import ANY_TIER, PriorStage, Stage
 from cascade.tree import Cascade
 
 
 @dataclass(slots=True)
 class Tally:
-    """Scores and truths of one question.
+    """Scores and truths of one question, or of a stage.
 
     Attributes:
         tasks: Number of the task of each row.
         p: p(yes) of each row.
-        answers: Whether the stage said yes.
+        thresholds: The threshold that each p is compared with; they differ where tiers have thresholds of their own.
         truths: Whether yes is true.
     """
 
     tasks: list[int] = field(default_factory=list)
     p: list[float] = field(default_factory=list)
-    answers: list[bool] = field(default_factory=list)
+    thresholds: list[float] = field(default_factory=list)
     truths: list[bool] = field(default_factory=list)
 
-    def add(self, task: int, p_yes: float, *, answer: bool, truth: bool) -> None:
-        """Book a row."""
+    def add(self, task: int, p_yes: float, threshold: float, *, truth: bool) -> None:
+        """Add a row."""
         self.tasks.append(task)
         self.p.append(p_yes)
-        self.answers.append(answer)
+        self.thresholds.append(threshold)
         self.truths.append(truth)
 
     def as_dict(self) -> dict[str, Any]:
         """The figures; None where a figure needs a class that does not occur."""
+        ranks = self._ranks()
         return {
             "n": len(self.p),
             "base_rate": _known(float(np.mean(self.truths)) if self.truths else math.nan),
-            Figure.AUC_OVER_ROWS: _known(auc(self.p, self.truths)),
-            Figure.AUC_PER_TASK: _known(auc_per_task(self.p, self.truths, self.tasks)),
+            Figure.AUC_OVER_ROWS: _known(auc(ranks, self.truths)),
+            Figure.AUC_PER_TASK: _known(auc_per_task(ranks, self.truths, self.tasks)),
             "ece": _known(calibration_error(self.p, self.truths)),
-            Figure.F1_OVER_ROWS: _known(f1(self.answers, self.truths)),
+            Figure.F1_OVER_ROWS: _known(f1(np.greater_equal(self.p, self.thresholds), self.truths)),
         }
+
+    def _ranks(self) -> ArrayLike:
+        """What ranks rows: p, or its distance from the threshold in log odds if rows have several thresholds."""
+        if len(set(self.thresholds)) <= 1:
+            return self.p
+        return sure_logit(self.p) - logit(self.thresholds)
 
 
 @dataclass(slots=True)
@@ -76,10 +84,9 @@ class PriorTally:
         p = stage.p_matters(item)
         if p is None:
             return
-        answer = stage.answer(p)
-        self.known.add(task, p, answer=bool(answer), truth=matters)
-        if answer is not None:
-            self.settled.add(task, p, answer=answer, truth=matters)
+        self.known.add(task, p, stage.upper, truth=matters)
+        if stage.answer(p) is not None:
+            self.settled.add(task, p, stage.upper, truth=matters)
 
     def as_dict(self, name: str) -> dict[str, Any]:
         """The figures: F1 of what it settles, all else of what it knows; None where a figure cannot be had."""
@@ -108,7 +115,7 @@ class Evaluation:
             stage.name: {tier: Tally() for tier in (ANY_TIER, *stage.questions)} for stage in cascade.stages
         }
         size = len(cascade.labels)
-        self._confusion: NDArray[np.int64] = np.zeros((size, size), np.int64)
+        self._confusion: Ints = np.zeros((size, size), np.int64)
 
     def add(self, labelled: Labelled) -> None:
         """Classify a task's items, then put to each the stages that it did not meet on its way."""
@@ -173,21 +180,15 @@ class Evaluation:
     def _book(self, stage: Stage, steps: tuple[Step, ...], *, truth: bool) -> None:
         tallies = self.tallies[stage.name]
         by_tier = {step.tier: step.p_yes for step in steps}
-        tallies[ANY_TIER].add(self._n_tasks, _combined(stage, by_tier), answer=stage.is_yes(by_tier), truth=truth)
+        tallies[ANY_TIER].add(self._n_tasks, *stage.joined_p(by_tier), truth=truth)
         if stage.is_tiered:
             for step in steps:
-                tallies[step.tier].add(self._n_tasks, step.p_yes, answer=step.answer, truth=truth)
+                tallies[step.tier].add(self._n_tasks, step.p_yes, step.threshold, truth=truth)
 
     def _stage_dict(self, stage: Stage) -> dict[str, Any]:
         tallies = self.tallies[stage.name]
         by_tier = {tier: tallies[tier].as_dict() for tier in stage.questions} if stage.is_tiered else {}
         return tallies[ANY_TIER].as_dict() | {"by_tier": by_tier}
-
-
-def _combined(stage: Stage, by_tier: dict[str, float]) -> float:
-    """One score of several tiers' p(yes), in the sense of the stage's rule."""
-    values = list(by_tier.values())
-    return sum(values) / len(values) if stage.combine is Combine.MEAN else max(values)
 
 
 def _known(value: float) -> float | None:

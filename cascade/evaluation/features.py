@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.items import Item
-from cascade.probability import p_yes
+from cascade.probability import Array, Bools, Ints, p_yes
 from cascade.profile import Prior, features_of, is_evidence
 
 LEAST_SEEN = 20
@@ -61,11 +61,11 @@ class FeatureTable:
                     counts[row, place[fact]] = min(n, _MOST_COUNT)
         return cls(names=tuple(names), counts=counts)
 
-    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> FeatureTable:
+    def take(self, rows: Ints | Bools) -> FeatureTable:
         """Some of the items, by place or mask."""
         return FeatureTable(names=self.names, counts=self.counts[rows])
 
-    def common(self, tasks: NDArray[np.int64]) -> FeatureTable:
+    def common(self, tasks: Ints) -> FeatureTable:
         """The facts that are seen often enough among these items, as ``of`` says.
 
         Args:
@@ -79,7 +79,7 @@ class FeatureTable:
         names = tuple(name for name, is_chosen in zip(self.names, chosen, strict=True) if is_chosen)
         return FeatureTable(names=names, counts=self.counts[:, chosen])
 
-    def p_matters(self, prior: Prior) -> NDArray[np.float64]:
+    def p_matters(self, prior: Prior) -> Array:
         """What a prior that was fitted to some of these facts says of each item, in (0, 1).
 
         NaN where an item has none that ties it to the task and has a weight, as ``Prior.knows`` says.
@@ -89,9 +89,9 @@ class FeatureTable:
         return np.where(is_known, p_yes(np.clip(prior.bias + self.counts @ weights, -30, 30)), np.nan)
 
     @property
-    def is_known(self) -> NDArray[np.bool_]:
+    def is_known(self) -> Bools:
         """Whether each item has evidence among the facts; (items,)."""
         return self._has([is_evidence(name) for name in self.names])
 
-    def _has(self, chosen: list[bool]) -> NDArray[np.bool_]:
+    def _has(self, chosen: list[bool]) -> Bools:
         return np.asarray(self.counts[:, np.array(chosen, np.bool_)].any(axis=1))

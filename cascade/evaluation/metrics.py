@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cascade.config.figures import Figure
-from cascade.probability import TINY
+from cascade.probability import TINY, Array, Ints
 
 _LOWEST_THRESHOLD = 1e-6
 
@@ -130,13 +130,13 @@ def best_f1_threshold(p_yes: ArrayLike, truths: ArrayLike) -> float:
     return float(np.clip((p[order][at] + below) / 2, _LOWEST_THRESHOLD, 1 - _LOWEST_THRESHOLD))
 
 
-def accuracy(confusion: NDArray[np.int64]) -> float:
+def accuracy(confusion: Ints) -> float:
     """Share of rows that got their true label; NaN without rows."""
     total = int(confusion.sum())
     return int(np.trace(confusion)) / total if total else float("nan")
 
 
-def recall_over_rows(confusion: NDArray[np.int64], dropped: int) -> float:
+def recall_over_rows(confusion: Ints, dropped: int) -> float:
     """Share of what matters that was kept, whatever its label became; NaN where nothing matters.
 
     Args:
@@ -148,16 +148,13 @@ def recall_over_rows(confusion: NDArray[np.int64], dropped: int) -> float:
     return 1 - int(mattering[:, dropped].sum()) / total if total else float("nan")
 
 
-def macro_f1(confusion: NDArray[np.int64] | NDArray[np.float64]) -> float:
+def macro_f1(confusion: Ints | Array) -> float:
     """Mean F1 of the labels that occur as truth; rows of the matrix are truths, columns answers."""
     both = np.diag(confusion).astype(float)
     total = confusion.sum(axis=0) + confusion.sum(axis=1)
     occurs = confusion.sum(axis=1) > 0
     each: NDArray[Any] = np.divide(2 * both, total, out=np.zeros_like(both), where=total > 0)
     return float(each[occurs].mean()) if occurs.any() else float("nan")
-
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +174,7 @@ class CalibrationMetrics:
     log_loss: float
 
     @classmethod
-    def of(cls, p: Array, truths: Array, tasks: NDArray[np.int64]) -> Self:
+    def of(cls, p: Array, truths: Array, tasks: Ints) -> Self:
         """Of at least one row."""
         return cls(
             ece=calibration_error(p, truths),

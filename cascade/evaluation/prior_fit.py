@@ -17,9 +17,8 @@ from cascade.evaluation.features import LEAST_SEEN, LEAST_SHARE, FeatureTable
 from cascade.evaluation.metrics import auc_per_task, counted
 from cascade.evaluation.replay import known_priors
 from cascade.evaluation.scored import ScoredTasks
-from cascade.evaluation.targets import Array
 from cascade.items import Item
-from cascade.probability import p_yes
+from cascade.probability import Array, Bools, Ints, p_yes
 from cascade.profile import Prior
 from cascade.stages import ANY_TIER, Source
 from cascade.tree import Cascade
@@ -43,8 +42,8 @@ class Examples:
     """
 
     features: FeatureTable
-    kept: Sequence[bool] | NDArray[np.bool_]
-    tasks: Sequence[int] | NDArray[np.int64]
+    kept: Sequence[bool] | Bools
+    tasks: Sequence[int] | Ints
 
     @property
     def has_both(self) -> bool:
@@ -74,7 +73,7 @@ def prior_auc(examples: Examples, n_folds: int = 5) -> float:
     return float("nan") if p is None else auc_per_task(p, examples.kept, examples.tasks)
 
 
-def cross_fitted(examples: Examples, n_folds: int = 5) -> NDArray[np.float64]:
+def cross_fitted(examples: Examples, n_folds: int = 5) -> Array:
     """P that each item matters, by a prior fitted to the other folds of tasks.
 
     Args:
@@ -88,7 +87,7 @@ def cross_fitted(examples: Examples, n_folds: int = 5) -> NDArray[np.float64]:
     return np.where(examples.features.is_known, np.nan if p is None else p, np.nan)
 
 
-def _cross_fitted(examples: Examples, n_folds: int) -> NDArray[np.float64] | None:
+def _cross_fitted(examples: Examples, n_folds: int) -> Array | None:
     kept, counts = np.asarray(examples.kept, dtype=float), examples.features.counts
     deal = np.unique(np.asarray(examples.tasks, dtype=int), return_inverse=True)[1].ravel() % n_folds
     if not examples.has_both or deal.max() == 0:
@@ -100,7 +99,7 @@ def _cross_fitted(examples: Examples, n_folds: int) -> NDArray[np.float64] | Non
     return p_yes(np.clip(odds, -30, 30))
 
 
-def _fit(counts: NDArray[np.uint8], kept: NDArray[np.float64]) -> NDArray[np.float64]:
+def _fit(counts: NDArray[np.uint8], kept: Array) -> Array:
     """Bias and weights."""
     size = counts.shape[1] + 1
     penalty = np.full(size, _RIDGE)
@@ -110,7 +109,7 @@ def _fit(counts: NDArray[np.uint8], kept: NDArray[np.float64]) -> NDArray[np.flo
         gradient, hessian = -penalty * theta, np.diag(penalty)
         for start in range(0, len(kept), _BLOCK):
             rows = slice(start, start + _BLOCK)
-            block: NDArray[np.float64] = np.column_stack((np.ones(len(kept[rows])), counts[rows]))
+            block: Array = np.column_stack((np.ones(len(kept[rows])), counts[rows]))
             p = p_yes(block @ theta)
             gradient += block.T @ (kept[rows] - p)
             hessian += (block * (p * (1 - p))[:, None]).T @ block
@@ -160,7 +159,7 @@ def with_prior(cascade: Cascade, scored: ScoredTasks) -> tuple[Cascade, Array]:
     if scored.features is not None:
         # Which facts have a weight is chosen on these tasks as well: those held out must have no say in it.
         features = scored.features.common(scored.tasks)
-        examples = Examples(features=features, kept=scored.kept(cascade), tasks=scored.tasks)
+        examples = Examples(features=features, kept=scored.is_positive(cascade), tasks=scored.tasks)
     prior = fit_prior(examples) if examples is not None and examples.features.is_known.any() else None
     if examples is None or prior is None:
         msg = (

@@ -10,17 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cascade.config.figures import Metric
 from cascade.engine.online_profile import OnlineProfile
 from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.evaluation.targets import Labels, TaskMetric
-from cascade.stages import LOWER, UPPER, Combine, PriorStage, Source, Stage, Target
+from cascade.probability import Array, Bools, Ints
+from cascade.stages import LOWER, UPPER, PriorStage, Source, Stage, Target, combine
 from cascade.tree import Cascade
 
-Bools = NDArray[np.bool_]
-Array = NDArray[np.float64]
 Thresholds = Mapping[Key, float]
 """(stage, tier) -> threshold, yes from there on; a prior stage has ``LOWER`` and ``UPPER`` in place of tiers."""
 
@@ -61,17 +59,26 @@ class Outcome:
     ms: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Walk:
-    """Where rows end, and what that takes.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcomes:
+    """Where each row ends, and how it got there.
 
     Attributes:
-        labels: The label of each row.
-        costs: What its way there costs.
+        labels: The label given, as its place in the cascade's labels; (n,).
+        costs: What the row was asked costs: queries or milliseconds; (n,).
+        reached: Stage -> whether each row was asked it; (n,).
+        answers: Stage -> its answer to each row, also where it was not asked; (n,).
     """
 
     labels: Labels
     costs: Array
+    reached: Mapping[str, Bools]
+    answers: Mapping[str, Bools]
+
+    def confusion(self, truths: Ints, n_labels: int) -> Ints:
+        """Rows are truths, columns answers; (n_labels, n_labels)."""
+        counts = np.bincount(truths * n_labels + self.labels, minlength=n_labels**2)
+        return np.asarray(counts.reshape(n_labels, n_labels), np.int64)
 
 
 class Replay:
@@ -101,9 +108,10 @@ class Replay:
         }
         self.asked = {name: ~np.isnan(p) for name, p in self.p.items()}
         self.priors = priors if priors is not None else known_priors(cascade, scored)
-        self.matters = scored.kept(cascade)
+        self.matters = scored.is_positive(cascade)
         self.is_kept = np.array([label != cascade.dropped for label in cascade.labels])
-        self._order = cascade.in_order()[::-1]
+        self._order, self._expected = cascade.in_order(), OnlineProfile(cascade)
+        self._place = {label: at for at, label in enumerate(cascade.labels)}
         self._task_metrics = {metric: TaskMetric(cascade, scored, metric) for metric in Metric}
         self.n_tasks = self._task_metrics[Metric.RECALL].n_tasks
 
@@ -140,16 +148,8 @@ class Replay:
 
     def answers(self, stage: Stage, thresholds: Thresholds) -> Bools:
         """The stage's answer for every row."""
-        p, asked = self.p[stage.name], self.asked[stage.name]
         limits = np.array([thresholds[stage.name, tier] for tier in stage.questions])
-        if p.shape[1] == 1:
-            return np.asarray(p[:, 0] >= limits[0])
-        if stage.combine is Combine.MEAN:
-            return np.asarray(np.where(asked, p, 0).sum(axis=1) >= np.where(asked, limits, 0).sum(axis=1))
-        if stage.combine is Combine.MAX:
-            best = np.where(asked, p, -1).argmax(axis=1)
-            return np.asarray(p[np.arange(len(p)), best] >= limits[best])
-        return np.asarray((p >= limits).any(axis=1))
+        return combine(stage.combine, self.p[stage.name], limits)
 
     def all_answers(self, thresholds: Thresholds) -> dict[str, Bools]:
         """Every stage's answer for every row, also where it is not reached."""
@@ -175,40 +175,68 @@ class Replay:
             for stage in self.cascade.stages
         }
 
+    def at_own_thresholds(self, depth: int | None = None) -> Outcomes:
+        """Where rows end at the cascade's own thresholds, with queries as costs.
+
+        Args:
+            depth: As in ``walk``.
+        """
+        own = own_thresholds(self.cascade)
+        return self.walk(self.all_answers(own), self.settled(own), self.calls(), depth=depth)
+
     def walk(
         self,
         answers: Mapping[str, Bools],
         settled: tuple[Bools, Bools] | None,
         costs: Mapping[str, Array],
         entry: float = 0.0,
-    ) -> Walk:
-        """Where rows end.
+        depth: int | None = None,
+    ) -> Outcomes:
+        """Lead every row down the tree.
 
         Args:
             answers: Stage -> its answer for each row.
-            settled: The rows that the prior stage answers with no, and with yes.
+            settled: The rows that the prior stage answers with no, and with yes; None where there is none.
             costs: Stage -> what it costs for each row; nothing where it is missing.
             entry: What being asked anything costs.
+            depth: Stages after which a row stops, with the likeliest label of rows that stand there; None for no limit.
         """
-        n_rows = self.matters.size
-        ends: dict[Target, Walk] = {
-            Target(label, is_label=True): Walk(np.full(n_rows, at, np.int8), np.zeros(n_rows))
-            for at, label in enumerate(self.cascade.labels)
-        }
+        cascade, n = self.cascade, self.matters.size
+        here = {stage.name: np.zeros(n, np.bool_) for stage in cascade.stages}
+        labels, spent = np.zeros(n, np.int16), np.zeros(n)
+        n_passed = np.zeros(n, np.int16)
+
+        def lead(rows: Bools, target: Target) -> None:
+            if target.is_label:
+                labels[rows] = self._place[target.name]
+            else:
+                here[target.name] |= rows
+
+        for rows, target in _starts(cascade, settled, n):
+            lead(rows, target)
         for stage in self._order:
-            yes, no, answer = ends[stage.yes], ends[stage.no], answers[stage.name]
-            cost = np.where(answer, yes.costs, no.costs) + costs.get(stage.name, 0.0)
-            ends[Target(stage.name, is_label=False)] = Walk(np.where(answer, yes.labels, no.labels), cost)
-        first = Target(self.cascade.first.name, is_label=False)
-        prior = self.cascade.prior_stage
-        found = ends[first]
-        found = Walk(found.labels, found.costs + entry)
-        if prior is not None and settled is not None:
-            for rows, target in zip(settled, (prior.no, prior.yes), strict=True):
-                end = ends[target]
-                cost = end.costs if target.is_label else end.costs + entry
-                found = Walk(np.where(rows, end.labels, found.labels), np.where(rows, cost, found.costs))
-        return found
+            rows, yes = here[stage.name], answers[stage.name]
+            if depth is not None:
+                stops = rows & (n_passed >= depth)
+                labels[stops] = self._place[self._expected.likeliest(stage)[0]]
+                here[stage.name] = rows = rows & ~stops
+                n_passed += rows
+            if stage.name in costs:
+                spent += np.where(rows, costs[stage.name], 0.0)
+            lead(rows & yes, stage.yes)
+            lead(rows & ~yes, stage.no)
+        if entry:
+            spent += entry * np.any(list(here.values()), axis=0)
+        return Outcomes(labels=labels, costs=spent, reached=here, answers=answers)
+
+
+def _starts(cascade: Cascade, settled: tuple[Bools, Bools] | None, n: int) -> list[tuple[Bools, Target]]:
+    """Which of n rows start where: past the prior stage, or at the first question."""
+    first, prior = Target(cascade.first.name, is_label=False), cascade.prior_stage
+    if prior is None or settled is None:
+        return [(np.ones(n, np.bool_), first)]
+    no, yes = settled
+    return [(~(no | yes), first), (no & ~yes, prior.no), (yes, prior.yes)]
 
 
 def known_priors(cascade: Cascade, scored: ScoredTasks) -> Array:
@@ -249,68 +277,3 @@ def own_thresholds(cascade: Cascade) -> dict[Key, float]:
     if prior is not None:
         own |= {(prior.name, LOWER): prior.lower, (prior.name, UPPER): prior.upper}
     return own
-
-
-Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replayed:
-    """Rows as a cascade leaves them.
-
-    Attributes:
-        labels: The label given, as its place in the cascade's labels; (n,).
-        calls: Queries; (n,).
-        answers: Stage -> its answer to each row; (n,).
-        reached: Stage -> whether each row was asked it; (n,).
-    """
-
-    labels: Ints
-    calls: Ints
-    answers: dict[str, Bools]
-    reached: dict[str, Bools]
-
-    def confusion(self, truths: Ints, n_labels: int) -> Ints:
-        """Rows are truths, columns answers; (n_labels, n_labels)."""
-        counts = np.bincount(truths * n_labels + self.labels, minlength=n_labels**2)
-        return np.asarray(counts.reshape(n_labels, n_labels), np.int64)
-
-
-def replay(run: Replay, depth: int | None = None) -> Replayed:
-    """Run a cascade on scores that are there already, at its own thresholds.
-
-    Args:
-        run: The cascade with its scores, and what its prior stage goes by for each row.
-        depth: Stages after which items stop, with the label that is likeliest where they stand; None for no limit.
-    """
-    cascade, n = run.cascade, run.scored.tasks.size
-    stages, places = cascade.in_order(), {label: at for at, label in enumerate(cascade.labels)}
-    thresholds, cost = own_thresholds(cascade), run.calls()
-    expected, settled, prior = OnlineProfile(cascade), run.settled(thresholds), cascade.prior_stage
-    here = {stage.name: np.zeros(n, np.bool_) for stage in stages}
-    labels, calls, n_passed = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
-
-    def lead(rows: Bools, target: Target) -> None:
-        if target.is_label:
-            labels[rows] = places[target.name]
-        else:
-            here[target.name] |= rows
-
-    here[cascade.first.name][:] = True
-    if prior is not None and settled is not None:
-        here[cascade.first.name] &= ~(settled[0] | settled[1])
-        for rows, target in zip(settled, (prior.no, prior.yes), strict=True):
-            lead(rows, target)
-    answers = {}
-    for stage in stages:
-        if depth is not None:
-            stops = here[stage.name] & (n_passed >= depth)
-            labels[stops] = places[expected.likeliest(stage)[0]]
-            here[stage.name] &= ~stops
-        rows, yes = here[stage.name], run.answers(stage, thresholds)
-        calls[rows] += cost[stage.name][rows].astype(np.int64)
-        n_passed[rows] += 1
-        answers[stage.name] = yes
-        lead(rows & yes, stage.yes)
-        lead(rows & ~yes, stage.no)
-    return Replayed(labels=labels, calls=calls, answers=answers, reached=here)

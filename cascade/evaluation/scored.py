@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.evaluation.features import FeatureTable
+from cascade.probability import Array, Bools, Ints
 from cascade.tree import Cascade
 
 Key = tuple[str, str]
@@ -30,12 +31,12 @@ class ScoredTasks:
         features: What a prior may know of each item; None where nothing is known.
     """
 
-    tasks: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    p: Mapping[Key, NDArray[np.float64]]
+    tasks: Ints
+    labels: Ints
+    p: Mapping[Key, Array]
     n_tasks: int
     slices: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
-    priors: NDArray[np.float64] | None = None
+    priors: Array | None = None
     features: FeatureTable | None = None
 
     def fits(self, cascade: Cascade) -> bool:
@@ -59,14 +60,14 @@ class ScoredTasks:
             and all(bool((np.isnan(values) | ((values >= 0) & (values <= 1))).all()) for values in p)
         )
 
-    def take(self, chosen: NDArray[np.int64]) -> ScoredTasks:
+    def take(self, chosen: Ints) -> ScoredTasks:
         """Some of the tasks, numbered anew in the order given."""
         numbers = np.full(self.n_tasks, -1, np.int64)
         numbers[chosen] = np.arange(chosen.size)
         found = self.at(np.flatnonzero(numbers[self.tasks] >= 0))
         return replace(found, tasks=numbers[found.tasks], n_tasks=chosen.size)
 
-    def at(self, rows: NDArray[np.int64]) -> ScoredTasks:
+    def at(self, rows: Ints) -> ScoredTasks:
         """Some of the rows; tasks keep their numbers."""
         return replace(
             self,
@@ -78,11 +79,11 @@ class ScoredTasks:
             features=self.features.take(rows) if self.features is not None else None,
         )
 
-    def kept(self, cascade: Cascade) -> NDArray[np.bool_]:
-        """Whether each row matters: its true label is not the dropped one."""
+    def is_positive(self, cascade: Cascade) -> Bools:
+        """Whether each row matters, by its true label: any but the dropped one; (n,)."""
         return np.asarray(self.labels != cascade.labels.index(cascade.dropped))
 
-    def truths(self, cascade: Cascade, stage: str) -> NDArray[np.int64]:
+    def truths(self, cascade: Cascade, stage: str) -> Ints:
         """A stage's true answer for each row: 1, 0, or -1 where the label does not decide it."""
         true_answers = cascade.true_answers()
         by_label = [int(true_answers[label].get(stage, -1)) for label in cascade.labels]

@@ -27,6 +27,7 @@ from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.features import KEPT_SHARE, FeatureTable
 from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.files import is_there, reason, write_whole
+from cascade.probability import Array
 from cascade.report import Origin
 from cascade.tree import Cascade
 
@@ -54,7 +55,7 @@ def score_tasks(
         BackendError: Scoring failed.
     """
     keys = [(stage.name, tier) for stage in cascade.stages for tier in stage.questions]
-    found: dict[Key, list[NDArray[np.float64]]] = {key: [] for key in keys}
+    found: dict[Key, list[Array]] = {key: [] for key in keys}
     for labelled in tasks:
         if labelled.items:
             asked = engine.score(labelled.task, labelled.items, cascade.name)
@@ -68,7 +69,7 @@ def score_tasks(
     return described(cascade, tasks, {key: np.concatenate(parts) for key, parts in found.items()})
 
 
-def described(cascade: Cascade, tasks: Sequence[Labelled], p: Mapping[Key, NDArray[np.float64]]) -> ScoredTasks:
+def described(cascade: Cascade, tasks: Sequence[Labelled], p: Mapping[Key, Array]) -> ScoredTasks:
     """Scores with what is known of their rows.
 
     Args:

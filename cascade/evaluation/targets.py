@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from cascade.config.figures import Metric, Unit, figure_of
 from cascade.evaluation.scored import ScoredTasks
+from cascade.probability import Array, Bools
 from cascade.tree import Cascade
 
-Array = NDArray[np.float64]
-Labels = NDArray[np.int8]
+Labels = NDArray[np.int16]
 """A label's place in the cascade's labels, for each row."""
 
 
@@ -37,7 +37,7 @@ class TaskMetric:
         figure_of(metric, unit)  # refuses a macro F1 of rows
         self._metric, self._unit = metric, unit
         self._is_kept = np.array([label != cascade.dropped for label in cascade.labels])
-        matters = scored.kept(cascade)
+        matters = scored.is_positive(cascade)
         self.rows = np.flatnonzero(matters) if metric is Metric.RECALL else np.arange(scored.tasks.size)
         self.chosen, self.task = np.unique(scored.tasks[self.rows], return_inverse=True)
         self.n_tasks = self.chosen.size
@@ -52,7 +52,7 @@ class TaskMetric:
         """The most items that count in one task."""
         return int(self._sizes.max(initial=1))
 
-    def parts(self, labels: Labels) -> list[NDArray[np.bool_]]:
+    def parts(self, labels: Labels) -> list[Bools]:
         """What is counted of each row of ``rows``, where these are the answers of all rows."""
         given = labels[self.rows]
         if self._metric is Metric.MACRO_F1:

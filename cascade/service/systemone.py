@@ -31,7 +31,7 @@ from cascade.service.systemone_schemas import (
     as_text,
     read_state,
 )
-from cascade.stages import ANY_TIER, Combine, Question, Stage, Target
+from cascade.stages import ANY_TIER, Question, Stage, Target
 from cascade.tree import Cascade
 
 _ANY_MARKER = "answer"
@@ -58,7 +58,7 @@ class Answer:
             return {"type": "noul", "noul": _p_stage(self.stage, steps, self.tiers)}
         assert self.cascade is not None  # noqa: S101 - one of the two is there
         p = {stage.name: _p_stage(stage, steps, self.tiers) for stage in self.cascade.stages}
-        found = _p_labels(self.cascade, p)
+        found = self.cascade.p_labels(p)
         best = max(found, key=lambda label: found[label])
         even = 1 / len(found)
         confidence = min(max((found[best] - even) / (1 - even), 0.0), 1.0)
@@ -206,28 +206,10 @@ def _noul(field: str, row: QuestionRow) -> NoulQuestion:
     return row
 
 
-def _p_labels(cascade: Cascade, p_yes: Mapping[str, float]) -> dict[str, float]:
-    """P of each label, from p(yes) of each stage."""
-    reached = {stage.name: float(stage is cascade.first) for stage in cascade.stages}
-
-    def p_answer(stage: Stage, *, answer: bool) -> float:
-        return reached[stage.name] * (p_yes[stage.name] if answer else 1 - p_yes[stage.name])
-
-    for stage in cascade.in_order():
-        for answer in (True, False):
-            target = stage.target(answer=answer)
-            if not target.is_label:
-                reached[target.name] += p_answer(stage, answer=answer)
-    found = dict.fromkeys(cascade.labels, 0.0)
-    for stage, answer, label in cascade.ends():
-        found[label] += p_answer(stage, answer=answer)
-    return found
-
-
 def _p_stage(stage: Stage, steps: Sequence[Step], tiers: Sequence[str]) -> float:
-    """p(yes) of a stage: of several tiers the mean where the stage takes it, or else the highest."""
-    p = [step.p_yes for step in steps if step.stage == stage.name and (not stage.is_tiered or step.tier in tiers)]
-    return sum(p) / len(p) if stage.combine is Combine.MEAN else max(p)
+    """p(yes) of a stage; of several tiers it is the p that the stage's rule goes by, see ``joined_p``."""
+    of_stage = [step for step in steps if step.stage == stage.name and (not stage.is_tiered or step.tier in tiers)]
+    return stage.joined_p({step.tier: step.p_yes for step in of_stage})[0]
 
 
 def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:

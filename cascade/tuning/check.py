@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cascade.config.figures import Figure, Metric, Unit, figure_of
 from cascade.evaluation.replay import Replay, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.targets import TaskMetric
+from cascade.probability import Array
 from cascade.tree import Cascade
 from cascade.tuning.risk import betting_p, tasks_needed
 
-Losses = Callable[[float], NDArray[np.float64]]
+Losses = Callable[[float], Array]
 """A level -> a loss in [0, 1] for each task, whose mean is above 1 - level just where the measure is below it."""
 
 _N_HALVINGS = 10
@@ -105,7 +105,7 @@ def check_guarantee(
     scored: ScoredTasks,
     guaranteed: Guarantee,
     alpha: float,
-    priors: NDArray[np.float64] | None = None,
+    priors: Array | None = None,
     seed: int = _SEED,
 ) -> GuaranteeCheck:
     """A guarantee on new labelled tasks.
@@ -165,7 +165,7 @@ def judged(losses: Losses, measured: float | None, guaranteed: Guarantee, alpha:
     )
 
 
-def _needed(losses: NDArray[np.float64], level: float, half: float) -> int | None:
+def _needed(losses: Array, level: float, half: float) -> int | None:
     """How many tasks would tell.
 
     Fewer than those with which a level can be confirmed if nothing is lost tell nothing of it. From there on it is as

@@ -14,9 +14,10 @@ import numpy as np
 from cascade.config.figures import Metric
 from cascade.errors import InputError
 from cascade.evaluation.metrics import counted, macro_f1
-from cascade.evaluation.replay import Bools, Outcome, Prices, Replay, Thresholds, known_priors, own_thresholds, parting
+from cascade.evaluation.replay import Outcome, Prices, Replay, Thresholds, known_priors, own_thresholds, parting
 from cascade.evaluation.scored import Key, ScoredTasks
-from cascade.evaluation.targets import Array, Labels, TaskMetric
+from cascade.evaluation.targets import Labels, TaskMetric
+from cascade.probability import Array, Bools
 from cascade.tree import Cascade
 from cascade.tuning.label_model import LabelModel, with_drawn_labels
 from cascade.tuning.pareto import Advance, best_of_each_level
@@ -104,7 +105,7 @@ class LabelReplay:
         """Scores at even shares of all rows and of those that matter."""
         p = self._scored.p[key]
         asked = ~np.isnan(p)
-        parts = [p[rows] for rows in (asked, asked & self._scored.kept(self._cascade)) if rows.any()]
+        parts = [p[rows] for rows in (asked, asked & self._scored.is_positive(self._cascade)) if rows.any()]
         shares = np.linspace(0, 1, _N_PLACES)
         values = [np.quantile(part, shares) for part in parts]
         return np.unique(np.clip(np.concatenate(values), _LEAST, 1 - _LEAST)) if values else np.empty(0)
@@ -160,7 +161,7 @@ def tune_few_tasks(
         InputError: Fewer than ``LEAST_TASKS`` tasks have something to find, nothing can be tuned, or no thresholds are
             expected to do what is wished for.
     """
-    n_tasks = np.unique(scored.tasks[scored.kept(cascade)]).size
+    n_tasks = np.unique(scored.tasks[scored.is_positive(cascade)]).size
     if n_tasks < LEAST_TASKS:
         msg = (
             f"{counted(n_tasks, 'task has', 'tasks have')} something to find; even without a guarantee {LEAST_TASKS} "

@@ -12,16 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cascade.evaluation.calibration import N_FOLDS, pulled_beta
 from cascade.evaluation.scored import ScoredTasks
-from cascade.probability import Curve
-from cascade.stages import Combine, Stage, Target
+from cascade.probability import Array, Curve, Ints
+from cascade.stages import Stage, Target, joined_p
 from cascade.tree import Cascade
 
-Array = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Answers = Mapping[tuple[str, bool], Array]
 """(stage, answer) -> one value for each row."""
 
@@ -85,11 +82,7 @@ class LabelModel:
     def p_labels(self, cascade: Cascade, scored: ScoredTasks) -> Array:
         """P of each label for each row, from its scores and not from its label; (n_rows, n_labels), rows sum to 1."""
         p_yes = {stage.name: self.curves[stage.name](_p_stage(stage, scored)) for stage in cascade.stages}
-        along = _along(cascade, p_yes)
-        found = {label: np.zeros(scored.labels.size) for label in cascade.labels}
-        for stage, answer, label in cascade.ends():
-            found[label] += along[stage.name, answer]
-        return np.stack(list(found.values()), axis=1)
+        return np.stack(list(cascade.p_labels(p_yes).values()), axis=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +124,7 @@ class _Ways:
         """
         onward = self._onward(p_yes)
         total = onward[Target(self.cascade.first.name, is_label=False)] + _TINY * self.ends
-        along = _along(self.cascade, p_yes)
+        along = self.cascade.p_answers(p_yes)
         found = {}
         for stage in self.cascade.stages:
             for answer in (True, False):
@@ -172,24 +165,8 @@ def with_drawn_labels(scored: ScoredTasks, p_labels: Array, n_draws: int, seed: 
 def _p_stage(stage: Stage, scored: ScoredTasks) -> Array:
     """One p(yes) for each row from those of its tiers."""
     p = np.stack([scored.p[stage.name, tier] for tier in stage.questions], axis=1)
-    asked = ~np.isnan(p)
-    known = np.where(asked, p, 0.0)
-    if stage.combine is Combine.MEAN:
-        return np.asarray(known.sum(axis=1) / np.maximum(asked.sum(axis=1), 1))
-    return np.asarray(known.max(axis=1))
-
-
-def _along(cascade: Cascade, p_yes: Mapping[str, Array]) -> dict[tuple[str, bool], Array]:
-    """(stage, answer) -> P that the stage is reached and gives that answer, for each row."""
-    reached: dict[str, Array | float] = {stage.name: float(stage is cascade.first) for stage in cascade.stages}
-    found = {}
-    for stage in cascade.in_order():
-        for answer in (True, False):
-            target = stage.target(answer=answer)
-            found[stage.name, answer] = reached[stage.name] * (p_yes[stage.name] if answer else 1 - p_yes[stage.name])
-            if not target.is_label:
-                reached[target.name] = reached[target.name] + found[stage.name, answer]
-    return found
+    one_for_all = np.full(len(stage.questions), 1 / 2)  # the model must not depend on thresholds that are still sought
+    return np.nan_to_num(joined_p(stage.combine, p, one_for_all)[0])
 
 
 def _losses(p_labels: Array, labels: Ints) -> Array:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cascade.evaluation.scored import Key
-from cascade.evaluation.targets import Array
+from cascade.probability import Array
 from cascade.tuning.threshold_grid import GridIndex, Line, ThresholdGrid
 
 _PRICES = np.geomspace(8, 0.05, 12)

@@ -12,9 +12,9 @@ import math
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Array = NDArray[np.float64]
+from cascade.probability import Array, Bools
 
 _FULL_BET = 0.99
 """Share of the wealth that a bet may risk at most; all of it would end at 0 after one full loss."""
@@ -82,7 +82,7 @@ def fixed_sequence(p_values: ArrayLike, delta: float) -> int:
     return int(kept[0]) if kept.size else int(np.size(p_values))
 
 
-def holm(p_values: ArrayLike, delta: float) -> NDArray[np.bool_]:
+def holm(p_values: ArrayLike, delta: float) -> Bools:
     """Which hypotheses are rejected, in any order and under any dependence. Source: Holm (1979)."""
     values = np.asarray(p_values, dtype=float)
     order = np.argsort(values, kind="stable")

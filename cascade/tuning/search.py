@@ -21,7 +21,8 @@ from cascade.evaluation.metrics import counted
 from cascade.evaluation.prior_fit import with_prior
 from cascade.evaluation.replay import Outcome, Prices, Replay, Thresholds, deciding, own_thresholds
 from cascade.evaluation.scored import Key, ScoredTasks
-from cascade.evaluation.targets import Array, TaskMetric
+from cascade.evaluation.targets import TaskMetric
+from cascade.probability import Array
 from cascade.profile import Prior
 from cascade.stages import LOWER, UPPER
 from cascade.tree import Cascade
@@ -199,7 +200,7 @@ def tune(
     if not free:
         msg = f"Cascade {cascade.name!r} drops nothing, so its recall is 1 at any thresholds. Nothing can be tuned."
         raise InputError(msg)
-    if not scored.kept(cascade).any():
+    if not scored.is_positive(cascade).any():
         msg = (
             f"No item matters, all of them are {cascade.dropped!r}, so nothing can be guaranteed. Give labelled tasks "
             "that have something to find."

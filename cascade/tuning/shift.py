@@ -19,12 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.evaluation.scored import Key, ScoredTasks
-from cascade.probability import logit
+from cascade.probability import Array, Bools, logit
 from cascade.profile import ASKED, ITEMS, MATTERS, MEAN, SPREAD, Histogram, Inputs, Statistic
 from cascade.tree import Cascade
 from cascade.tuning.risk import holm
 
-Array = NDArray[np.float64]
 N_KEPT = 256
 _MOST_NEW = 8 * N_KEPT  # new tasks that are tested; more would find little more beside so many kept ones
 LARGE = 0.71
@@ -133,7 +132,7 @@ def task_statistics(cascade: Cascade, scored: ScoredTasks) -> dict[Statistic, Ar
         return np.asarray(np.bincount(scored.tasks[rows], weights, scored.n_tasks), np.float64)
 
     size = by_task(np.arange(scored.tasks.size))
-    found = {ITEMS: size, MATTERS: _over(by_task(np.flatnonzero(scored.kept(cascade))), size)}
+    found = {ITEMS: size, MATTERS: _over(by_task(np.flatnonzero(scored.is_positive(cascade))), size)}
     plain = {(stage.name, tier) for stage in cascade.stages if not stage.is_tiered for tier in stage.questions}
     for key in scored.p:
         rows, log_odds = _rows(scored, key)
@@ -209,7 +208,7 @@ def two_samples(one: Array, other: Array, n_permutations: int, rng: np.random.Ge
     ends = np.flatnonzero(np.append(np.diff(pooled[order]) > 0, True))
     weights = np.diff(ends, prepend=-1)
 
-    def gaps(is_other: NDArray[np.bool_]) -> Array:
+    def gaps(is_other: Bools) -> Array:
         n_other = np.cumsum(is_other, axis=-1)[..., ends]
         return np.asarray(n_other / other.size - (ends + 1 - n_other) / one.size)
 

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.config.figures import Metric
-from cascade.evaluation.replay import Bools, Replay, Thresholds, Walk, deciding, parting
+from cascade.evaluation.replay import Outcomes, Replay, Thresholds, deciding, parting
 from cascade.evaluation.scored import Key
-from cascade.evaluation.targets import Array, Labels, TaskMetric
-from cascade.stages import LOWER, UPPER, Combine, Stage, Target
+from cascade.evaluation.targets import Labels, TaskMetric
+from cascade.probability import Array, Bools
+from cascade.stages import LOWER, UPPER, Stage, Target, highest_threshold
 from cascade.tree import Cascade
 
 _SHARES = np.unique(np.concatenate((np.linspace(0, 0.3, 91), np.linspace(0.3, 1, 36))))
@@ -72,16 +73,16 @@ class Objective:
         is_priced = self.cost.is_spent and self.false_positive != _TIE
         return f"{self.cost} + {self.false_positive:g} false_positives" if is_priced else str(self.cost)
 
-    def of_rows(self, replay: Replay, walk: Walk) -> Array:
-        """The cost of each row, whose mean is that of them all; ``walk`` has calls or milliseconds."""
-        kept = replay.is_kept[walk.labels]
+    def of_rows(self, replay: Replay, rows: Outcomes) -> Array:
+        """The cost of each row, whose mean is that of them all; ``rows`` has calls or milliseconds."""
+        kept = replay.is_kept[rows.labels]
         false = (kept & ~replay.matters).astype(float)
         if self.cost.is_spent:
-            return np.asarray(walk.costs + self.false_positive * false)
+            return np.asarray(rows.costs + self.false_positive * false)
         if self.cost is Cost.FALSE_POSITIVES:
-            return np.asarray(false + _TIE * walk.costs)
+            return np.asarray(false + _TIE * rows.costs)
         weight = replay.matters.size / max(int(replay.matters.sum()), 1)
-        return np.asarray(weight * (replay.matters & ~kept) + _TIE * walk.costs)
+        return np.asarray(weight * (replay.matters & ~kept) + _TIE * rows.costs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +194,7 @@ class ThresholdGrid:
             found.append(np.asarray(count + _from_above(table)))
         return found
 
-    def _sides(self, thresholds: Thresholds, key: Key) -> tuple[Walk, Walk, Codes]:
+    def _sides(self, thresholds: Thresholds, key: Key) -> tuple[Outcomes, Outcomes, Codes]:
         """How rows end with this answer given to all and to none, and how many values of the grid let it be given."""
         replay = self._replay
         answers, settled = replay.all_answers(thresholds), replay.settled(thresholds)
@@ -208,32 +209,23 @@ class ThresholdGrid:
             }[key[1]]
             codes = self._codes[key[0], UPPER if key[1] == UPPER else LOWER]
             return self._walk(answers, above), self._walk(answers, below), codes
-        codes, size = self._codes[key], self.grids[key].size
+        codes = self._codes[key]
         stage = replay.cascade.stage(key[0])
         always, never = (np.full(codes.size, answer) for answer in (True, False))
         sides = [self._walk({**answers, stage.name: answer}, settled) for answer in (always, never)]
         if stage.is_tiered and len(stage.questions) > 1:
-            codes = self._tier_codes(stage, thresholds, key, size)
+            codes = self._tier_codes(stage, thresholds, key)
         return sides[0], sides[1], codes
 
-    def _walk(self, answers: Mapping[str, Bools], settled: tuple[Bools, Bools] | None) -> Walk:
+    def _walk(self, answers: Mapping[str, Bools], settled: tuple[Bools, Bools] | None) -> Outcomes:
         return self._replay.walk(answers, settled, self._own, self._entry)
 
-    def _tier_codes(self, stage: Stage, thresholds: Thresholds, key: Key, size: int) -> Codes:
+    def _tier_codes(self, stage: Stage, thresholds: Thresholds, key: Key) -> Codes:
         """How many values of one tier's threshold make the whole stage say yes."""
-        p, asked = self._replay.p[stage.name], self._replay.asked[stage.name]
-        at = list(stage.questions).index(key[1])
         limits = np.array([thresholds[stage.name, tier] for tier in stage.questions])
-        if stage.combine is Combine.MEAN:
-            others = np.where(asked, limits, 0).sum(axis=1) - np.where(asked[:, at], limits[at], 0)
-            spare = np.where(asked, p, 0).sum(axis=1) - others
-            return np.where(asked[:, at], _codes(spare, self.grids[key]), np.where(spare >= 0, size, 0))
-        if stage.combine is Combine.MAX:
-            best = np.where(asked, p, -1).argmax(axis=1)
-            is_yes = p[np.arange(len(p)), best] >= limits[best]
-            return np.where(best == at, self._codes[key], np.where(is_yes, size, 0))
-        others = np.delete(p, at, axis=1) >= np.delete(limits, at)
-        return np.where(others.any(axis=1), size, self._codes[key])
+        at = list(stage.questions).index(key[1])
+        highest = highest_threshold(stage.combine, self._replay.p[stage.name], limits, at)
+        return _codes(highest, self.grids[key])
 
     def _p(self, key: Key) -> Array:
         """What is compared with a threshold, for each row; an unasked tier is below all, an unknown prior above."""

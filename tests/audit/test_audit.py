@@ -25,7 +25,7 @@ from cascade.audit.label_noise import cross_fitted_p, label_noise
 from cascade.audit.learning_curve import learning_curves
 from cascade.audit.likeness import likenesses
 from cascade.audit.questions import Duplicates, QuestionRows, duplicates, question_rows, worst
-from cascade.audit.rates import Bools, Ints, contrast, mean, rate
+from cascade.audit.rates import contrast, mean, rate
 from cascade.audit.stage_value import stage_values
 from cascade.cli import main
 from cascade.cli.output import ExitCode
@@ -36,6 +36,7 @@ from cascade.evaluation.distributions import t_quantile, t_tail
 from cascade.evaluation.replay import Replay, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.scoring import score_tasks
+from cascade.probability import Bools, Ints
 from cascade.stages import ANY_TIER, PriorStage, Source, Stage, Target
 from cascade.tree import Cascade
 from tests.helpers.shipped import CASCADES, questions_alone, shipped_text

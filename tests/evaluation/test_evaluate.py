@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.evaluate import Evaluation
+from cascade.stages import Combine
 from tests.helpers.shipped import CASCADES
 
 ADAPTERS = frozenset({"relevant", "primary", "supporting", "dependency", "co_change", "metadata"})
@@ -80,3 +83,23 @@ def test_no_task_gives_no_figures() -> None:
         "recall_per_task", "calls_per_item",
         "tokens_per_item", "elapsed_ms",
     }  # fmt: skip
+
+
+def test_tiers_with_thresholds_of_their_own_are_ranked_as_they_are_answered() -> None:
+    """0.3 passes a threshold of 0.2 and 0.7 misses one of 0.8: the stage ranks the first higher, as it answers yes."""
+    scope = CASCADES["scope"]
+    limits = {"dependency": 0.2, "co_change": 0.8}
+    questions = {tier: replace(asked, threshold=limits.get(tier, 0.5)) for tier, asked in scope.first.questions.items()}
+    first = replace(scope.first, questions=questions, combine=Combine.ANY)
+    cascade = replace(scope, stages=(first, *scope.stages[1:]), prior_stage=None)
+    labelled = _labelled(
+        ("dependency30_cochange70", "relevant"),
+        ("dependency10_cochange75", "irrelevant"),
+        tiers=("dependency", "co_change"),
+    )
+    with Engine(ScriptedBackend(_script, ADAPTERS), {"scope": cascade}) as engine:
+        evaluation = Evaluation(engine, cascade)
+        evaluation.add(labelled)
+        stage = evaluation.as_dict()["stages"]["relevant"]
+    assert stage["f1_over_rows"] == stage["auc_over_rows"] == 1.0
+    assert stage["ece"] == pytest.approx((abs(0.3 - 1) + 0.75) / 2)

@@ -144,7 +144,7 @@ def test_the_prior_of_a_row_has_not_seen_its_label() -> None:
     assert cascade.prior_stage.prior
     is_known = np.array([bool(item.evidence) for labelled in tasks for item in labelled.items])
     np.testing.assert_array_equal(np.isnan(priors), ~is_known)
-    seen, kept = known_priors(cascade, scored)[is_known], scored.kept(cascade)[is_known]
+    seen, kept = known_priors(cascade, scored)[is_known], scored.is_positive(cascade)[is_known]
     priors = priors[is_known]
     assert auc(seen, kept) > auc(priors, kept) > 0.8
     with pytest.raises(InputError, match="goes by evidence; 40 tasks were searched, and they show no way"):

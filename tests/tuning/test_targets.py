@@ -41,7 +41,7 @@ def labelled(tasks: list[int], labels: list[int]) -> ScoredTasks:
 def values(metric: Metric, scored: ScoredTasks, answers: list[int]) -> list[float]:
     """The measure of each task."""
     task_metric = TaskMetric(two_stages(), scored, metric)
-    return [float(value) for value in task_metric.values(task_metric.counts(np.array(answers, np.int8)))[:, 0]]
+    return [float(value) for value in task_metric.values(task_metric.counts(np.array(answers, np.int16)))[:, 0]]
 
 
 def test_measures_are_those_of_tasks() -> None:
@@ -64,7 +64,7 @@ def test_losses_of_rows_say_whether_the_level_is_reached(rows: list[tuple[int, b
     """They lie in [0, 1], and their mean is at most what is allowed just where the share of all rows is the level."""
     rows = [*sorted(rows), (5, True, True)]
     scored = labelled([task for task, _, _ in rows], [int(matters) for _, matters, _ in rows])
-    answers = np.array([kept for _, _, kept in rows], np.int8)
+    answers = np.array([kept for _, _, kept in rows], np.int16)
     for metric in (Metric.RECALL, Metric.PRECISION):
         task_metric = TaskMetric(two_stages(), scored, metric, Unit.ROW)
         counts = task_metric.counts(answers)
@@ -204,7 +204,7 @@ def test_the_command_tunes_a_config_that_waits_for_its_file(tmp_path: Path, caps
     command = ["tune", "--cascade", "precision", "--config", str(config), "--delta", "0.3"]
     command += ["--target", "recall=0.5", "--out", str(out), "--json", "--data"]
     assert main([*command, str(data(tmp_path / "few.jsonl"))]) == ExitCode.BAD_INPUT
-    assert "5 tasks were searched, and show no way to weigh it" in capsys.readouterr().err
+    assert "5 tasks were searched, and they show no way to weigh it" in capsys.readouterr().err
     assert main([*command, str(data(tmp_path / "rows.jsonl", 80))]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
     assert found["prior"]["weights"]["match"] > 1

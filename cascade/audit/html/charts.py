@@ -150,7 +150,7 @@ def confusion(subject: Subject) -> Chart:
 
 def calls_per_item(subject: Subject) -> Chart:
     """How many questions items are asked."""
-    calls = subject.replayed.calls
+    calls = subject.calls
     counts = np.bincount(calls)
     shares = counts / calls.size
 

@@ -10,10 +10,9 @@ import numpy as np
 from cascade.audit.html.subject import Subject
 from cascade.engine.item_state import ItemState
 from cascade.engine.online_profile import OnlineProfile
-from cascade.evaluation.replay import Array
-from cascade.probability import finite_logit, logit
+from cascade.probability import Array, finite_logit, logit
 from cascade.report import Step
-from cascade.stages import Combine, Stage
+from cascade.stages import Stage, joined_p
 
 _EACH = 3  # of one confusion of labels
 
@@ -92,14 +91,9 @@ def _sureness(subject: Subject) -> Array:
 
 
 def _beyond(subject: Subject, stage: Stage) -> Array:
-    """Log odds of p(yes) over those of the threshold: of the tier that decides, or the mean of all."""
-    parts = [
-        finite_logit(subject.scored.p[stage.name, tier]) - logit(question.threshold)
-        for tier, question in stage.questions.items()
-    ]
-    stacked = np.ma.masked_invalid(np.stack(parts))
-    joined = stacked.mean(axis=0) if stage.combine is Combine.MEAN else stacked.max(axis=0)
-    return np.asarray(joined.filled(0.0), np.float64)
+    """Log odds of p(yes) over those of the threshold that it is compared with; 0 where nothing was asked."""
+    p, thresholds = joined_p(stage.combine, subject.run.p[stage.name], stage.thresholds)
+    return np.nan_to_num(finite_logit(p) - logit(thresholds))
 
 
 def _example(subject: Subject, row: int) -> Example:

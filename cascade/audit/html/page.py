@@ -176,7 +176,7 @@ def _figures(subject: Subject) -> list[tuple[str, str]]:
     return [
         (Figure.RECALL_PER_TASK.words, "-" if recall is None else f"{recall:.3f}"),
         (Figure.MACRO_F1_OVER_ROWS.words, f"{macro_f1(subject.confusion):.3f}"),
-        ("calls per item", f"{subject.replayed.calls.mean():.2f}"),
+        ("calls per item", f"{subject.calls.mean():.2f}"),
         ("false positives per item", f"{(subject.predicted_positive & ~subject.matters).mean():.2f}"),
     ]
 

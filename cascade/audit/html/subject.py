@@ -10,17 +10,17 @@ import numpy as np
 
 from cascade.audit.label_noise import cross_fitted_p
 from cascade.audit.questions import QuestionRows, question_rows
-from cascade.audit.rates import Array, Ints
 from cascade.config.figures import Metric
 from cascade.engine.online_profile import OnlineProfile
 from cascade.errors import InputError
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.metrics import CalibrationMetrics, counted, equal_mass_bins, macro_f1
 from cascade.evaluation.prior_fit import priors_of
-from cascade.evaluation.replay import Bools, Outcome, Replay, Replayed, deciding, own_thresholds, replay
+from cascade.evaluation.replay import Outcome, Outcomes, Replay, deciding, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.targets import TaskMetric
 from cascade.items import Item
+from cascade.probability import Array, Bools, Ints
 from cascade.tree import Cascade
 from cascade.tuning.pareto import best_of_each_level
 from cascade.tuning.threshold_grid import Cost, Objective, ThresholdGrid, free_keys, safest
@@ -97,7 +97,7 @@ class Subject:
     questions: tuple[QuestionRows, ...]
     calibrations: tuple[Calibration, ...]
     run: Replay
-    replayed: Replayed
+    replayed: Outcomes
     matters: Bools
 
     @classmethod
@@ -131,13 +131,18 @@ class Subject:
                 Calibration.of(rows, calibrated[rows.key][rows.rows]) for rows in questions if rows.p.size
             ),
             run=run,
-            replayed=replay(run),
+            replayed=run.at_own_thresholds(),
             matters=run.matters,
         )
 
     @property
+    def calls(self) -> Ints:
+        """How many questions each row was asked; (n,)."""
+        return self.replayed.costs.astype(np.int64)
+
+    @property
     def predicted_positive(self) -> Bools:
-        """Whether each row is given a label other than the dropped one."""
+        """Whether each row is kept: the label given is any but the dropped one; (n,)."""
         return np.asarray(self.replayed.labels != self.cascade.labels.index(self.cascade.dropped))
 
     @property
@@ -153,7 +158,7 @@ class Subject:
             return None
         return Outcome(
             recall_per_task=recall,
-            calls=float(self.replayed.calls.mean()),
+            calls=float(self.calls.mean()),
             false_positives=float((self.predicted_positive & ~self.matters).mean()),
         )
 
@@ -188,9 +193,9 @@ class Subject:
     def depths(self) -> list[tuple[float, float]]:
         """Share of the calls of a full run that each depth takes, and the macro F1 over rows that it comes to."""
         truths, n_labels = self.scored.labels, len(self.cascade.labels)
-        runs = [replay(self.run, depth) for depth in range(1, OnlineProfile(self.cascade).n_levels + 1)]
-        full = max(float(runs[-1].calls.mean()), 1e-9)
-        return [(float(run.calls.mean()) / full, macro_f1(run.confusion(truths, n_labels))) for run in runs]
+        runs = [self.run.at_own_thresholds(depth) for depth in range(1, OnlineProfile(self.cascade).n_levels + 1)]
+        full = max(float(runs[-1].costs.mean()), 1e-9)
+        return [(float(run.costs.mean()) / full, macro_f1(run.confusion(truths, n_labels))) for run in runs]
 
     def recall_by_share(self) -> tuple[Array, Array] | None:
         """Mean recall per task after each of ``SHARES`` of its calls: items likeliest first, and in any order.
@@ -206,8 +211,8 @@ class Subject:
         first = np.array([item.priority for item in self.items])
         if not self.matters.any() or (np.unique(likely).size == 1 and np.unique(first).size == 1):
             return None
-        order = np.lexsort((-likely, -first, self.replayed.calls > 0, self.scored.tasks))
-        tasks, calls = self.scored.tasks[order], self.replayed.calls[order]
+        order = np.lexsort((-likely, -first, self.calls > 0, self.scored.tasks))
+        tasks, calls = self.scored.tasks[order], self.calls[order]
         hits = (self.predicted_positive & self.matters)[order]
         lines, ends = [], []
         for rows in np.split(np.arange(order.size), np.flatnonzero(np.diff(tasks)) + 1):

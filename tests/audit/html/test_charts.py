@@ -19,7 +19,8 @@ from cascade.audit.html.examples import worst_examples
 from cascade.audit.html.subject import Calibration, Subject
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.metrics import calibration_error
-from cascade.evaluation.replay import Replay, replay
+from cascade.evaluation.replay import Replay
+from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.scoring import score_tasks
 from cascade.profile import Profile
 from cascade.stages import ANY_TIER, Combine, PriorStage, Source, Stage, Target
@@ -68,14 +69,14 @@ def test_replays_are_what_the_engine_does() -> None:
     with Engine(backend, {cascade.name: cascade}) as engine:
         subject = Subject.of(cascade, score_tasks(engine, cascade, tasks), tasks)
         for depth in (None, 1, 2):
-            found = replay(subject.run, depth)
+            found = subject.run.at_own_thresholds(depth)
             row = 0
             for each in tasks:
                 report = engine.classify(each.task, each.items, cascade.name, budget=Budget(depth=depth))
                 rows = slice(row, row + len(each.items))
                 labels = [cascade.labels[place] for place in found.labels[rows]]
                 assert labels == [decision.label for decision in report.decisions], depth
-                assert found.calls[rows].sum() == report.stats.calls
+                assert found.costs[rows].sum() == report.stats.calls
                 row = rows.stop
         by_item = {
             (each.task.text, decision.id): decision
@@ -106,6 +107,33 @@ def test_examples_are_the_surest_first() -> None:
         assert all(each.is_wrong and not each.step.answer for each in part)
         assert part[0].step.p_yes == p[(truths == truth) & (given_labels == 0)].min()
         assert [each.step.p_yes for each in part] == sorted(each.step.p_yes for each in part)
+
+
+@pytest.mark.parametrize(
+    ("combine", "first", "second"),
+    [
+        (Combine.MEAN, (0.6, 0.6), (0.0001, 0.95)),  # means of 0.6 and 0.475, though 0.0001 is far from any threshold
+        (Combine.MAX, (0.2, 0.9), (0.3, 0.5)),  # 0.9 and 0.5 are the highest, though 0.3 is as far from its threshold
+        (Combine.ANY, (0.2, 0.9), (0.35, 0.5)),
+    ],
+)
+def test_how_sure_a_tiered_stage_is_follows_its_rule(
+    combine: Combine, first: tuple[float, float], second: tuple[float, float]
+) -> None:
+    """The item comes first whose joined p is farther beyond the threshold that it is compared with."""
+    questions = {tier: question(tier, 0.4) for tier in ("x", "y")}
+    keep, drop = Target("keep", is_label=True), Target("drop", is_label=True)
+    stage = Stage(name="s", questions=questions, yes=keep, no=drop, combine=combine)
+    cascade = Cascade(name="c", instructions="i", labels=("drop", "keep"), stages=(stage,))
+    p = np.array([second, first])
+    scored = ScoredTasks(
+        tasks=np.arange(2), labels=np.zeros(2, np.int64), p={("s", "x"): p[:, 0], ("s", "y"): p[:, 1]}, n_tasks=2
+    )
+    tasks = [
+        Labelled(task=Task(text=text), items=(Item(id=text, kind="k", name="n", tiers=("x", "y")),), labels=("drop",))
+        for text in ("second", "first")
+    ]
+    assert [example.task for example in worst_examples(Subject.of(cascade, scored, tasks))] == ["first", "second"]
 
 
 def test_examples_without_a_known_wrong_answer() -> None:
@@ -205,13 +233,13 @@ def test_what_a_prior_stage_settles_is_there_from_the_start() -> None:
     cascade = replace(cascade, prior_stage=stage)
     subject = Subject.of(cascade, scored, tasks)
     _, likeliest, any_order = lines(anytime(subject)).values()
-    start = subject.recall((subject.replayed.calls == 0) & subject.predicted_positive)
+    start = subject.recall((subject.calls == 0) & subject.predicted_positive)
     assert start is not None
     assert 0.3 < start < 0.7
     assert (likeliest[0, 1], any_order[0, 1]) == (pytest.approx(start), pytest.approx(start))
     assert likeliest[-1, 1] == pytest.approx(any_order[-1, 1])
     front = lines(pareto_fronts(subject)[0])
-    assert front["in use"][0, 0] == pytest.approx(subject.replayed.calls.mean())
+    assert front["in use"][0, 0] == pytest.approx(subject.calls.mean())
     assert front["cheapest thresholds"][0, 0] < 1  # every item that is not settled is asked at least once
 
 
