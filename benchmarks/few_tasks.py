@@ -92,7 +92,7 @@ def per_stage(cascade: Cascade, scored: ScoredTasks) -> Thresholds:
 
 
 WAYS: Mapping[str, Callable[[Cascade, ScoredTasks], Thresholds]] = {
-    "fallback": lambda cascade, drawn: tune_few_tasks(cascade, drawn).thresholds,
+    "no_guarantee": lambda cascade, drawn: tune_few_tasks(cascade, drawn).thresholds,
     PER_STAGE: per_stage,
     "joint": lambda cascade, drawn: LabelReplay(cascade, drawn).best(own_thresholds(cascade)),
 }
@@ -175,17 +175,17 @@ def compare(cascade: Cascade, scored: ScoredTasks, draws: Draws, advance: Callab
         "macro_f1": {name: float(np.mean(values)) for name, values in found.items()},
         "deviation": {name: float(np.std(values)) for name, values in found.items()},
         "over_per_stage": {name: float(np.mean(values) / base.mean()) for name, values in found.items()},
-        "fallback_better_in": float(np.mean(np.array(found["fallback"]) > base)),
+        "no_guarantee_better_in": float(np.mean(np.array(found["no_guarantee"]) > base)),
     }
 
 
 def aimed(
     cascade: Cascade, scored: ScoredTasks, draws: Draws, tuning_target: TuningTarget, advance: Callable[[], object]
 ) -> dict[str, Any]:
-    """What came of a wish on the tasks that were not drawn, over all draws.
+    """What came of a target on the tasks that were not drawn, over all draws.
 
     Raises:
-        InputError: No draw has enough to find, or none can do what is wished for.
+        InputError: No draw has enough to find, or none reaches the target.
     """
     found: list[Outcome] = []
     for _, drawn, judged in draws.of(draws.pools(scored)):
@@ -255,7 +255,7 @@ def _in_words(figures: Mapping[str, Any]) -> str:
     for name, ratio in figures["over_per_stage"].items():
         mean, spread = figures["macro_f1"][name], figures["deviation"][name]
         lines.append(f"{name:<10} {mean:.4f} (deviation {spread:.4f})  {ratio:.4f}")
-    lines.append(f"fallback is above {PER_STAGE} in {figures['fallback_better_in']:.2f} of the draws\n")
+    lines.append(f"no_guarantee is above {PER_STAGE} in {figures['no_guarantee_better_in']:.2f} of the draws\n")
     return head + "\n".join(lines)
 
 

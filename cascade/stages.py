@@ -18,7 +18,7 @@ BASE = "base"
 """Adapter name that means none: the base model answers."""
 
 SERVED = ""
-"""Lineage of adapters on servers: what stands before their questions is the server's business and not kept here."""
+"""Prefix adapter of adapters on servers: the server keeps the KV cache of what stands before their questions."""
 
 ANY_TIER = ""
 """Tier of a question that is asked of every item alike."""

@@ -218,7 +218,7 @@ def doctor(
         _tune(config or shipped_config(), seconds or _SECONDS, json=json)
         return
     if seconds is not None:
-        msg = "--seconds says how long --tune measures. Give --tune with it, or leave it out."
+        msg = "--seconds says how long --autotune measures. Give --autotune with it, or leave it out."
         raise InputError(msg)
     findings = list(examine(config))
     if json:

@@ -1,4 +1,4 @@
-"""Servers as text in a config file: where they are, how they are asked, and with what manners."""
+"""Servers as text in a config file: where they are, how they are asked, and how requests are retried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Honest probabilities from raw p(yes): curves of four kinds, chosen by tasks and repositories left out. Pure numpy.
+"""Calibrated probabilities from raw p(yes): four kinds of curve, chosen on tasks and repositories left out. Numpy only.
 
 SciPy and scikit-learn could fit them as well; a dozen lines of Newton's method and a stack do it, and the core stays
 lean.

@@ -112,7 +112,7 @@ class LabelReplay:
 
 
 LEAST_TASKS = 5
-"""Tasks with something to find below which even a fallback is refused."""
+"""Tasks with something to find below which even thresholds without a guarantee are refused."""
 
 _N_DRAWS = 20  # of every task's labels; another seed moves a recall by less than a point
 _SPREAD = 0.02  # how finely levels are searched
@@ -127,7 +127,7 @@ class FewTasksResult:
         kept: Stages whose thresholds are those of before, since what was asked for does not depend on them.
         n_tasks: Tasks with something to find.
         expected: What the model expects of them; it was fitted to the same tasks.
-        level: What it expects of what was asked for; without a wish, the macro F1 over rows; in [0, 1].
+        level: What it expects of what was asked for; without a target, the macro F1 over rows; in [0, 1].
     """
 
     thresholds: Thresholds

@@ -383,11 +383,14 @@ def test_an_unknown_workload_or_peer_is_refused_before_work(capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["doctor", "--seconds", "5"], "--seconds says how long --tune measures."),
+        (["doctor", "--seconds", "5"], "--seconds says how long --autotune measures."),
         (["audit", "--cascade", "precision", "a", "--within", "0"], "--within 0 was given; it must lie between"),
         (["audit", "--cascade", "precision", "a", "--worst", "-1"], "Invalid value for '--worst'"),
         (["depth", "--cascade", "precision", "items.jsonl", "--budget", "0"], "--budget: A budget of 0.0 ms"),
-        (["depth", "--cascade", "precision", "items.jsonl", "--price", "-1"], "Invalid value for '--price'"),
+        (
+            ["depth", "--cascade", "precision", "items.jsonl", "--f1-points-per-100ms", "-1"],
+            "Invalid value for '--f1-points-per-100ms'",
+        ),
     ],
 )
 def test_an_option_that_means_nothing_is_named(

@@ -54,7 +54,7 @@ def written(folder: Path, *command: str) -> ThresholdsFile:
     return read_thresholds(out)
 
 
-def test_a_fallback_keeps_what_was_in_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_thresholds_from_few_tasks_keep_what_was_in_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The prior stage's bounds and weights, the curves, and thresholds that the target does not depend on."""
     thresholds = {"relevant": {"": 0.2}, "primary": {"": 0.61}, "supporting": {"": 0.62}}
     thresholds |= {"prior": {"lower": 0.07, "upper": 0.83}}

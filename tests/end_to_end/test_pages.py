@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
 import tomllib
 from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ from typer.main import get_command
 from cascade.cli.program import app
 from tests.helpers.pages import FENCE, PAGES, ROOT, blocks, text_of
 
-FOREIGN = {"--lora", "--no-cache-dir"}  # options of llama-server and pip
+FOREIGN = {"--lora", "--merge", "--no-cache-dir", "--init", "--recursive", "--stage"}
+"""Options of llama-server, llama-gguf-split, pip and git."""
+
 pages = pytest.mark.parametrize("page", PAGES, ids=str)
 
 
@@ -81,6 +85,17 @@ def _known(command: Any) -> set[str]:
         "--help",
         *(name for entry in getattr(command, "params", ()) for name in (*entry.opts, *entry.secondary_opts)),
     }
+
+
+@cache
+def _all_options() -> set[str]:
+    """The options of all commands."""
+    found, groups = set[str](), [get_command(app)]
+    while groups:
+        group = groups.pop()
+        found |= _known(group)
+        groups += getattr(group, "commands", {}).values()
+    return found
 
 
 def _module(name: str) -> str:
@@ -162,11 +177,7 @@ def test_whole_commands_parse(page: Path) -> None:
 @pages
 def test_options_that_stand_alone_are_some_command_s(page: Path) -> None:
     """An option in running text is one of the command line's, a benchmark's, or of another program that is named."""
-    ours, groups = set(FOREIGN), [get_command(app)]
-    while groups:
-        group = groups.pop()
-        ours |= _known(group)
-        groups += getattr(group, "commands", {}).values()
+    ours = _all_options() | FOREIGN
     scripts = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").glob("*.py"))
     for span in _spans(page):
         for option in _options(span.split()) if span.startswith(("--", "... --")) else ():
@@ -183,6 +194,15 @@ def test_blocks_are_what_they_say(page: Path) -> None:
         json.loads(block)
     for block in blocks(page, "toml"):
         tomllib.loads(block)
+
+
+def test_messages_name_options_that_there_are() -> None:
+    """An option in a text of the package is one of the command line's, or of another program that is named."""
+    for path in sorted((ROOT / "cascade").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+                named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", node.value))
+                assert named <= _all_options() | FOREIGN, f"{path.relative_to(ROOT)}:{node.lineno}"
 
 
 def test_scripts_have_the_options_that_their_docstrings_call_them_with() -> None:
