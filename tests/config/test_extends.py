@@ -76,7 +76,7 @@ def test_tables_are_laid_over_those_of_the_base(base: Path) -> None:
     config = read_config(
         over(
             base,
-            '[model]\nn_batch = 128\n[adapters]\none = "mine.gguf"\n[cascade.f]\nmax_depth = 1\n[engine]\nprice = 2',
+            '[model]\nn_batch = 128\n[adapters]\none = "mine.gguf"\n[cascade.f]\nmax_depth = 1\n[engine]\nf1_points_per_100ms = 2',
         )
     )
     assert config.model.path == base / "base/models/base.gguf"
@@ -113,7 +113,7 @@ def test_a_model_of_the_hub_replaces_one_from_a_file(base: Path) -> None:
 
 def test_a_chain_and_the_shipped_config(base: Path) -> None:
     """A file may extend one that extends the shipped config; a file named so is meant by its path."""
-    over(base, "[engine]\nprice = 3", "middle.toml", extends="shipped")
+    over(base, "[engine]\nf1_points_per_100ms = 3", "middle.toml", extends="shipped")
     config = read_config(over(base, "[engine]\nmax_requests = 7", extends="middle.toml"))
     assert (config.engine.f1_points_per_100ms, config.engine.max_requests) == (3, 7)
     assert config.cascades() == SHIPPED.cascades()
@@ -149,7 +149,7 @@ def test_thresholds_of_the_base_can_be_replaced_and_left_away(tmp_path: Path) ->
         ("", "", r"over\.toml: extends: the path of a config file, or \"shipped\", is needed \(given ''\)"),
         ("a\\u0000b", "", r"over\.toml: extends: .*cannot be read"),
         ("~nobody-at-all/c.toml", "", r"over\.toml: .*Write the folder in full"),
-        ("wrong.toml", "[engine]\nprice = 2", r"over\.toml: model\.n_ctx: .*\(given 'x'\) in .*wrong\.toml$"),
+        ("wrong.toml", "[engine]\nf1_points_per_100ms = 2", r"over\.toml: model\.n_ctx: .*\(given 'x'\) in .*wrong\.toml$"),
         ("base/base.toml", "[model]\nn_ctx = 'x'", r"over\.toml: model\.n_ctx: .*\(given 'x'\)$"),
         ("base/base.toml", "[cascade.f]\nextends = 'x'", r"over\.toml: cascade\.f\.extends: unknown key"),
     ],
@@ -172,7 +172,7 @@ def test_extends_must_be_a_text(base: Path) -> None:
 
 def test_it_is_known_which_file_says_what(base: Path) -> None:
     """By table where one file makes all of it, otherwise by key."""
-    path = over(base, "[model]\nn_batch = 128\n[engine]\nprice = 2")
+    path = over(base, "[model]\nn_batch = 128\n[engine]\nf1_points_per_100ms = 2")
     assert read_layers(path).sources("f") == {
         path: ["model.n_batch", "engine"],
         base / "base/base.toml": ["model.path", "model.n_ctx", "adapters", "cascade.f"],

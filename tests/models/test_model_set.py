@@ -273,7 +273,7 @@ def test_a_missing_hub_package_is_named() -> None:
     """Without huggingface_hub the error has the command that installs it."""
     code = (
         "import sys; sys.modules['huggingface_hub'] = None; from cascade.models.model_set import Hub; "
-        "from cascade.config.schema import ModelConfig; Hub().download(ModelConfig(repo_id='a/b', filename='c'))"
+        "from cascade.config.model import ModelConfig; Hub().download(ModelConfig(repo_id='a/b', filename='c'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert f"Run `{install_extra('hub')}`, or give model.path." in done.stderr

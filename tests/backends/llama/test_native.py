@@ -133,7 +133,7 @@ def test_user_defined_tokens_are_kept_apart_in_one_pass(tmp_path: Path) -> None:
 _LITTLE = """
 import resource, sys
 from pathlib import Path
-from cascade.backends import embedded
+from cascade.backends.llama import open as embedded
 from cascade.config.schema import read_config
 from cascade.engine.engine import Engine
 from cascade.errors import MachineError
