@@ -76,7 +76,8 @@ def test_tables_are_laid_over_those_of_the_base(base: Path) -> None:
     config = read_config(
         over(
             base,
-            '[model]\nn_batch = 128\n[adapters]\none = "mine.gguf"\n[cascade.f]\nmax_depth = 1\n[engine]\nf1_points_per_100ms = 2',
+            '[model]\nn_batch = 128\n[adapters]\none = "mine.gguf"\n[cascade.f]\nmax_depth = 1\n'
+            "[engine]\nf1_points_per_100ms = 2",
         )
     )
     assert config.model.path == base / "base/models/base.gguf"
@@ -149,7 +150,11 @@ def test_thresholds_of_the_base_can_be_replaced_and_left_away(tmp_path: Path) ->
         ("", "", r"over\.toml: extends: the path of a config file, or \"shipped\", is needed \(given ''\)"),
         ("a\\u0000b", "", r"over\.toml: extends: .*cannot be read"),
         ("~nobody-at-all/c.toml", "", r"over\.toml: .*Write the folder in full"),
-        ("wrong.toml", "[engine]\nf1_points_per_100ms = 2", r"over\.toml: model\.n_ctx: .*\(given 'x'\) in .*wrong\.toml$"),
+        (
+            "wrong.toml",
+            "[engine]\nf1_points_per_100ms = 2",
+            r"over\.toml: model\.n_ctx: .*\(given 'x'\) in .*wrong\.toml$",
+        ),
         ("base/base.toml", "[model]\nn_ctx = 'x'", r"over\.toml: model\.n_ctx: .*\(given 'x'\)$"),
         ("base/base.toml", "[cascade.f]\nextends = 'x'", r"over\.toml: cascade\.f\.extends: unknown key"),
     ],
