@@ -28,9 +28,10 @@ from cascade.backends.base import Query
 from cascade.backends.llama.native import ContextSize
 from cascade.bench.server_process import HOST, ServerProcess
 from cascade.config.servers import Kind
-from cascade.evaluation.dataset import asks_files, read_labelled
+from cascade.evaluation.dataset import read_labelled
 from cascade.models.model_set import load_model_set
 from cascade.prompt import Node, Segment
+from cascade.tree import ItemKind
 from tests.helpers.gguf_files import write_plain
 from tests.helpers.python_server import python_server
 from tests.helpers.requests import files, symbols
@@ -126,7 +127,7 @@ def scores_of_text(plain: Mapping[str, Path], sample: Sample) -> list[float]:
 def sample_of(cascade: Cascade, n_items: int, data: Path | None = None) -> Sample:
     """Tasks with that many items in all, made up or from a file of labelled tasks."""
     if data is None:
-        make = files if asks_files(cascade) else symbols
+        make = files if cascade.items is ItemKind.FILES else symbols
         tasks: Iterator[tuple[Task, list[Item]]] = (make(seed, _PER_TASK) for seed in range(n_items))
     else:
         tasks = ((row.task, list(row.items)) for row in read_labelled(data, cascade))

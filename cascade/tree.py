@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from fractions import Fraction
 from types import NoneType
 from typing import Any, NoReturn, TypeVar
@@ -17,6 +18,13 @@ from cascade.stages import ANY_TIER, BASE, PriorStage, Question, Source, Stage, 
 _P = TypeVar("_P", float, Array)
 
 _ROUNDING = 0.01  # how far shares that sum to 1 may be off
+
+
+class ItemKind(StrEnum):
+    """What of a repository, or of a commit task, a cascade is asked about."""
+
+    FILES = "files"
+    SYMBOLS = "symbols"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +41,8 @@ class Cascade:
         profile: What labelled data say of its items.
         prior_stage: What stands before the first stage and asks no model; None for nothing. One that goes by evidence
             and has no prior of its own takes the profile's; where there is none, it has to be tuned first.
+        items: What of a repository its items are: files or symbols. Files if it is not given and a stage asks by tier,
+            since retrieval tiers find files; symbols otherwise.
 
     Raises:
         ConfigError: The stages do not form a cascade; the message names key and remedy.
@@ -46,6 +56,7 @@ class Cascade:
     dropped: str = ""
     profile: Profile = field(default_factory=Profile)
     prior_stage: PriorStage | None = None
+    items: ItemKind | None = None
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -53,6 +64,9 @@ class Cascade:
             self._refuse("stages", "there is none", "Add at least one stage")
         if not self.dropped and self.labels:
             object.__setattr__(self, "dropped", self.labels[0])
+        if self.items is None:
+            is_tiered = any(stage.is_tiered for stage in self.stages)
+            object.__setattr__(self, "items", ItemKind.FILES if is_tiered else ItemKind.SYMBOLS)
         self._check_names()
         for stage in self.stages:
             self._check_stage(stage)
@@ -196,6 +210,9 @@ class Cascade:
             one_of(f"stages[{at}] {of}", stage, Stage, "a Stage is needed")
         one_of(f"profile {of}", self.profile, Profile, "a Profile is needed")
         one_of(f"prior_stage {of}", self.prior_stage, (PriorStage, NoneType), "a PriorStage is needed, or None")
+        one_of(
+            f"items {of}", self.items, (ItemKind, NoneType), f"an ItemKind is needed: {', '.join(ItemKind)}, or None"
+        )
 
     def _check_names(self) -> None:
         for key, names in (("labels", self.labels), ("stages", [stage.name for stage in self.stages])):
@@ -312,6 +329,7 @@ def described(cascade: Cascade) -> dict[str, Any]:
         "instructions": cascade.instructions,
         "labels": list(cascade.labels),
         "dropped": cascade.dropped,
+        "items": str(cascade.items),
         "prior_stage": _prior_dict(cascade.prior_stage) if cascade.prior_stage else None,
         "stages": [
             {

@@ -26,14 +26,14 @@ from cascade.cli.tables import show_decisions
 from cascade.config.schema import read_config, shipped_config
 from cascade.engine.engine import Engine
 from cascade.errors import InputError
-from cascade.evaluation.dataset import asks_files, read_items
+from cascade.evaluation.dataset import read_items
 from cascade.evaluation.metrics import counted
 from cascade.files import STDIN, check_readable, name_of, read_text
 from cascade.items import Item, Task
 from cascade.report import Decision, Report, Status
 from cascade.repository.evidence import file_items, symbol_items
 from cascade.repository.find import Candidates, find_candidates
-from cascade.tree import Cascade
+from cascade.tree import Cascade, ItemKind
 
 
 def classify(  # noqa: PLR0913 - the command line's options
@@ -116,7 +116,7 @@ def _candidates(repo: Path, task: Task, cascade: Cascade) -> tuple[Candidates, l
         found = find_candidates(
             repo, task.text, task.seeds, progress=lambda done, total: bar.update(line, completed=done, total=total)
         )
-    if asks_files(cascade):
+    if cascade.items is ItemKind.FILES:
         items, none = file_items(found.task, found.files), found.without_files()
     else:
         items, none = symbol_items(found.task, found.symbols, found.files), found.without_symbols()

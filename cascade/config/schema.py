@@ -23,7 +23,7 @@ from cascade.errors import ConfigError
 from cascade.files import is_file, name_of
 from cascade.profile import Profile
 from cascade.stages import PriorStage, Source
-from cascade.tree import Cascade
+from cascade.tree import Cascade, ItemKind
 
 __all__ = [
     "AdapterConfig", "CascadeConfig", "Config", "EngineConfig", "LimitsConfig", "ModelConfig", "Untuned", "config_of",
@@ -60,6 +60,11 @@ class CascadeConfig(Frozen):
     instructions: str = Field("Answer each question about the candidate.", description="Stands before the questions.")
     labels: tuple[str, ...] = Field(description="Every label that a stage leads to, in the order of reports.")
     dropped: str = Field("", description="Label of what does not matter; the first label if absent.")
+    items: ItemKind | None = Field(
+        None,
+        description="What of a repository its items are; if absent, files where a stage asks by tier, since retrieval "
+        "tiers find files, and symbols otherwise.",
+    )
     budget_ms: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="Milliseconds a request may take where its caller does not say."
     )
@@ -98,7 +103,19 @@ class CascadeConfig(Frozen):
             dropped=self.dropped,
             profile=self.profile.profile() if isinstance(self.profile, ProfileConfig) else Profile(),
             prior_stage=prior_stage,
+            items=self._items(name),
         )
+
+    def _items(self, name: str) -> ItemKind | None:
+        stages = [stage.stage(name) for stage in self.stages if isinstance(stage, StageConfig)]
+        asks_by_tier = [stage.name for stage in stages if stage.is_tiered]
+        if self.items is ItemKind.SYMBOLS and asks_by_tier:
+            msg = (
+                f'cascade.{name}.items: "symbols" is given, stage {asks_by_tier[0]!r} asks by tier, and symbols of a '
+                'repository have no tiers. Set items = "files", or give the stage one question for all.'
+            )
+            raise ConfigError(msg)
+        return self.items
 
     def _prior_stage(self, name: str) -> PriorStage | None:
         places = [place for place, stage in enumerate(self.stages) if isinstance(stage, PriorStageConfig)]

@@ -16,7 +16,7 @@ from cascade.errors import InputError, ItemError
 from cascade.evaluation.commits import CommitTask
 from cascade.files import REMEDY, name_of, read_objects
 from cascade.items import Item, Task
-from cascade.tree import Cascade
+from cascade.tree import Cascade, ItemKind
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _SHOWN = 200  # characters of an id
@@ -103,8 +103,8 @@ def read_labelled(path: Path, cascade: Cascade, form: Format | None = None) -> I
 
     Args:
         path: The file; ``-`` for stdin.
-        cascade: Whose labels the truths are; it also decides whether a commit task's symbols or its
-            files are the items.
+        cascade: Whose labels the truths are; its ``items`` decides whether a commit task's files or its symbols are
+            asked about.
         form: How the file is written; None recognises each line by its fields.
 
     Raises:
@@ -112,7 +112,7 @@ def read_labelled(path: Path, cascade: Cascade, form: Format | None = None) -> I
     """
     for where, value in read_objects(path):
         is_commit = form is Format.COMMITS or (form is None and {"commit", "files", "symbols"} <= set(value))
-        key = "items" if not is_commit else "files" if asks_files(cascade) else "symbols"
+        key = str(cascade.items) if is_commit else "items"
         found = _from_commit(value, where, cascade) if is_commit else _from_row(value, where)
         _check_labelled(found, where, key, cascade)
         yield found
@@ -132,7 +132,7 @@ def _from_row(value: dict[str, Any], where: str) -> Labelled:
 def _from_commit(value: dict[str, Any], where: str, cascade: Cascade) -> Labelled:
     commit = _parse(CommitTask, value, where)
     try:
-        if asks_files(cascade):
+        if cascade.items is ItemKind.FILES:
             items, labels = commit.file_items(), commit.file_labels
         else:
             items, labels = commit.symbol_items(), commit.symbol_labels
@@ -140,11 +140,6 @@ def _from_commit(value: dict[str, Any], where: str, cascade: Cascade) -> Labelle
         msg = f"{where}: {error}"
         raise InputError(msg) from error
     return Labelled(task=commit.request(), items=tuple(items), labels=labels, repository=commit.repo, where=where)
-
-
-def asks_files(cascade: Cascade) -> bool:
-    """Whether a cascade is about files: files come in tiers, symbols do not."""
-    return any(stage.is_tiered for stage in cascade.stages)
 
 
 def _check_labelled(labelled: Labelled, where: str, key: str, cascade: Cascade) -> None:

@@ -27,7 +27,9 @@ def one_stage(cascade: Cascade) -> Cascade:
         yes=Target(yes, is_label=True),
         no=Target(no, is_label=True),
     )
-    return Cascade(name=cascade.name, instructions=cascade.instructions, labels=(no, yes), stages=(stage,))
+    return Cascade(
+        name=cascade.name, instructions=cascade.instructions, labels=(no, yes), stages=(stage,), items=cascade.items
+    )
 
 
 def label_starts(labels: Sequence[str], tokenizer: Tokenizer) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from cascade.report import Status
 from cascade.service.http_errors import UNFIT, RefusedError
 from cascade.service.settings import ServiceSettings
 from cascade.stages import Source
-from cascade.tree import Cascade
+from cascade.tree import Cascade, ItemKind
 
 _DAY_MS = 86_400_000.0
 _MODEL = "SHA-256 of the base model's file; server and name of its model where servers answer everything."
@@ -242,6 +242,7 @@ class CascadeBody(BaseModel):
     instructions: str
     labels: Sequence[str]
     dropped: str = Field(description="The label of what does not matter.")
+    items: ItemKind = Field(description="What of a repository it is asked about.")
     prior_stage: PriorStageBody | None = Field(None, description="Null where the cascade has none.")
     stages: Sequence[StageBody]
 

@@ -17,6 +17,7 @@ from cascade.config.toml import write_toml
 from cascade.errors import ConfigError, MachineError
 from cascade.prompt import Limits
 from cascade.stages import ANY_TIER, Combine
+from cascade.tree import ItemKind
 
 MODEL = """
 [model]
@@ -100,6 +101,21 @@ def test_a_good_file(tmp_path: Path) -> None:
         "near": ("near", "relevant", 0.1),
         "far": ("far", "primary", 0.3),
     }
+
+
+def test_what_a_cascade_is_asked_about(tmp_path: Path) -> None:
+    """Files where a stage asks by tier, else symbols; the key decides, and symbols have no tiers to ask by."""
+    precision, scope = read_config(write(tmp_path, GOOD)).cascades().values()
+    assert (precision.items, scope.items) == (ItemKind.SYMBOLS, ItemKind.FILES)
+    as_files = read_config(write(tmp_path, GOOD.replace("[cascade.precision]", '[cascade.precision]\nitems = "files"')))
+    assert as_files.cascades()["precision"].items is ItemKind.FILES
+    odd = GOOD.replace("[cascade.scope]", '[cascade.scope]\nitems = "symbols"')
+    found = refusal(tmp_path, odd)
+    assert found.startswith("cascade.scope.items: \"symbols\" is given, stage 'relevant' asks by tier")
+    assert found.endswith('Set items = "files", or give the stage one question for all.')
+    unknown = refusal(tmp_path, GOOD.replace("[cascade.scope]", '[cascade.scope]\nitems = "commits"'))
+    assert "cascade.scope.items" in unknown
+    assert "files" in unknown
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:

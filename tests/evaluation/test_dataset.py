@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from cascade import InputError
 from cascade.evaluation.dataset import Format, read_items, read_labelled, read_tasks
+from cascade.stages import ANY_TIER
+from cascade.tree import ItemKind
 from tests.helpers.shipped import CASCADES
 
 COMMIT: dict[str, Any] = {
@@ -192,6 +195,17 @@ def test_commit_tasks_are_recognised_and_feed_both_cascades(tmp_path: Path) -> N
     assert symbols.items[0].group.evidence[0] == "seed"
     assert files.labels == ("relevant", "irrelevant")
     assert [item.tiers for item in files.items] == [("dependency", "co_change"), ("metadata",)]
+
+
+def test_a_cascade_without_tiers_may_be_asked_about_files(tmp_path: Path) -> None:
+    """What a commit task's items are is the cascade's own word, whether or not its stages ask by tier."""
+    first = CASCADES["scope"].first
+    one = next(iter(first.questions.values()))
+    plain = replace(first, questions={ANY_TIER: one})
+    cascade = replace(CASCADES["scope"], stages=(plain, *CASCADES["scope"].stages[1:]), items=ItemKind.FILES)
+    (found,) = read_labelled(_write(tmp_path / "tasks.jsonl", COMMIT), cascade)
+    assert [item.id for item in found.items] == ["b.py", "c.py"]
+    assert found.labels == ("relevant", "irrelevant")
 
 
 def test_labelled_items_are_read(tmp_path: Path) -> None:
