@@ -12,15 +12,22 @@ from cascade.errors import InputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What a request may spend. Whatever is absent does not limit it; the earlier of two times holds.
+    """What a request may spend. Absent values set no limit; with both ``ms`` and ``deadline`` the earlier one counts.
 
     Attributes:
-        ms: Milliseconds from the call on; more than 0.
-        deadline: When it must be done, in seconds as ``time.monotonic`` counts them.
-        depth: Most stages that an item may pass, at least 1.
+        ms: Milliseconds from the call on; above 0.
+        deadline: Time at which the caller must have its answer, in seconds of ``time.monotonic``.
+        depth: Most stages that an item may pass; at least 1.
 
     Raises:
         InputError: A value is not allowed.
+
+    Examples:
+        >>> import time
+        >>> from cascade import Budget
+        >>> Budget(ms=250, depth=2)
+        Budget(ms=250.0, deadline=None, depth=2)
+        >>> soon = Budget(deadline=time.monotonic() + 0.2)
     """
 
     ms: float | None = None

@@ -11,14 +11,14 @@ from cascade.errors import ItemError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What somebody wants done.
+    """The task that items are judged for. Where only a text is at hand, a string does as well.
 
     Attributes:
         text: The task in plain words.
-        seeds: Paths of the files the work starts from; empty when none is known.
+        seeds: Paths of the files that the work starts from, most important first; empty if none is known.
 
     Raises:
-        InputError: A value is no text.
+        InputError: A value is no string.
     """
 
     text: str
@@ -31,16 +31,16 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """What several items have in common, most often the file that holds them.
+    """What several items have in common, usually the file that contains them.
 
-    Items whose groups are equal share one header in the prompt, computed once.
+    Items with equal groups share one header in the prompt, which is computed once.
 
     Attributes:
         name: The file's path, or any other name of the group.
         evidence: Short facts about the group, each a few plain words.
 
     Raises:
-        InputError: A value is no text.
+        InputError: A value is no string.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One candidate that a cascade labels.
+    """One item that a cascade labels. Only ``id`` and ``name`` are required.
 
     Attributes:
         id: Unique within a request; comes back in the decision.
@@ -61,15 +61,26 @@ class Item:
         name: Qualified name or path.
         signature: One line: parameters of a function, bases of a class, symbols of a file.
         doc: First line of its documentation.
-        evidence: Short facts that tie the item to the task, most telling first.
-        group: The file it stands in; None when it stands alone.
-        tiers: The retrieval tiers that found it; a stage with adapters by tier asks once per tier.
+        evidence: Short facts that link the item to the task, most telling first.
+        group: The file that contains it; None if it stands alone.
+        tiers: The retrieval tiers that found it; a stage that asks by tier asks once for each.
         priority: Order when time is short, higher first; any finite number.
-        prior: Probability in [0, 1] that it matters, from the caller's own ranking; None where there is none.
+        prior: Probability in [0, 1] that it matters, from the caller's own ranking; None if there is none.
 
     Raises:
-        ItemError: The id is empty, a tier is named twice, the priority is not finite, the prior outside [0, 1], or a
-            value of another type.
+        ItemError: The id is empty, a tier is named twice, the priority is not finite, the prior is outside [0, 1], or
+            a value has another type.
+
+    Examples:
+        >>> from cascade import Group, Item
+        >>> Item(
+        ...     id="src/parse.py::Parser.feed",
+        ...     kind="method",
+        ...     name="Parser.feed",
+        ...     signature="(self, text: str) -> None",
+        ...     group=Group(name="src/parse.py"),
+        ... ).name
+        'Parser.feed'
     """
 
     id: str

@@ -58,12 +58,14 @@ class Prior:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What labelled data say of a cascade; everything may be absent.
+    """Statistics of a cascade's items, learned from labelled tasks by ``cascade depth``; everything may be absent.
+
+    A budget uses them: they give the probability of labels that were not decided, and the order of items.
 
     Attributes:
         pass_rates: Stage -> share of the items it is asked of that it answers with yes.
         label_shares: Stage -> label -> share of the items that reach the stage whose true label it is.
-        prior: How likely an item matters before it is asked anything.
+        prior: Model of the probability that an item matters, before it is asked anything; None for none.
     """
 
     pass_rates: Mapping[str, float] = field(default_factory=dict)

@@ -217,10 +217,10 @@ def prompt_format(name: str) -> PromptFormat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Most tokens that a text from outside may take; what is longer is cut at its end.
+    """Most tokens of each text from outside; longer texts are cut at their end.
 
-    Before that it is cut to 512 characters for each of these tokens, so that a text of megabytes costs no more than
-    its beginning; a vocabulary's longest tokens are of 128 characters or so.
+    A text is first cut to 512 characters for each of these tokens, so that a text of megabytes costs no more than its
+    beginning. The longest tokens of a vocabulary have about 128 characters.
 
     Attributes:
         task: Of the task's text.

@@ -10,7 +10,13 @@ from typing import Any
 
 
 class Status(StrEnum):
-    """How a decision came about."""
+    """How an item got its label.
+
+    ``decided``: it reached a label of its tree.
+    ``depth_cap``: time, depth or a server ended its way after some stages; it has the likeliest label it could reach.
+    ``deadline``: it was asked nothing; it has the likeliest label by its prior, or by the base rate.
+    ``error``: not used by the engine.
+    """
 
     DECIDED = "decided"
     DEPTH_CAP = "depth_cap"
@@ -60,17 +66,17 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """One item's label and how it was reached.
+    """The label of one item, and how it was reached.
 
     Attributes:
         id: The item's id.
         label: Its label.
-        status: How the label came about.
-        steps: The queries of every stage that it passed, after what a prior stage settled.
-        provenance: What answered.
-        p_label: Where it was cut short, the label's probability among items that stand where it
-            stood; None for one that was decided: its steps say how sure each answer was.
-        cause: Why it was cut short, where a server could not answer; empty otherwise.
+        status: How it got the label.
+        steps: The answer of the prior stage, if it gave one, and then those of every stage that the item passed.
+        provenance: The model and adapters that answered.
+        p_label: Probability in [0, 1] of a label that was not decided, among the items that end at the same place; None
+            for a decided one, whose steps say how sure each answer was.
+        cause: Why the item was cut short, if a server could not answer; empty otherwise.
     """
 
     id: str
@@ -147,7 +153,14 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All decisions of a request, in the order of its items, with what they cost."""
+    """The answer to a request.
+
+    Attributes:
+        cascade: Name of the cascade.
+        decisions: One per item, in the order of the items.
+        stats: What the request cost.
+        provenance: The model and adapters that answered; reports of equal provenance can be compared.
+    """
 
     cascade: str
     decisions: tuple[Decision, ...]

@@ -28,7 +28,7 @@ _NEAR = 1e-9  # log odds; the least that a p below its threshold is below it
 
 
 class Combine(StrEnum):
-    """How the answers of several tiers make one.
+    """How a stage combines the answers of several tiers.
 
     ``any``: yes if one tier's p reaches that tier's threshold.
     ``mean``: yes if the mean p reaches the mean threshold.
@@ -116,18 +116,18 @@ def highest_threshold(rule: Combine, p: Array, thresholds: Array, tier: int) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What a stage asks of one tier.
+    """A yes/no question, as a stage asks it of the items of one tier.
 
     Attributes:
         marker: A word or two that follows the item and names the question.
         wording: The question in full, listed in the task's prefix.
         adapter: Name of the LoRA adapter that answers; ``base`` for none.
-        threshold: The answer is yes when p(yes) is at least this; in (0, 1).
-        negated: The opposite question in full, which `cascade audit` asks too; empty for none.
-        curve: What makes its p(yes) calibrated; None where nobody has measured it. Answers do not depend on it.
+        threshold: The answer is yes if p(yes) is at least this; in (0, 1).
+        negated: The opposite question in full, which ``cascade audit`` asks as well; empty for none.
+        curve: Curve from raw to calibrated p(yes); None if it was not measured. Answers do not depend on it.
 
     Raises:
-        InputError: A value is of another type; the cascade refuses a threshold outside (0, 1).
+        InputError: A value has another type. The cascade refuses a threshold outside (0, 1).
     """
 
     marker: str
@@ -161,17 +161,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One yes/no question of a cascade.
+    """A node of a cascade: a yes/no question, and where each answer leads.
 
     Attributes:
         name: Unique in its cascade.
-        questions: By tier; a stage that does not ask by tier has one, under ``ANY_TIER``.
-        yes: Where yes leads.
-        no: Where no leads.
-        combine: How an item found by several tiers is answered.
+        questions: Tier -> question; a stage that does not ask by tier has one question, under ``""``.
+        yes: Stage or label that yes leads to.
+        no: Stage or label that no leads to.
+        combine: How the answers for an item that several tiers found are combined.
 
     Raises:
-        InputError: A value is of another type.
+        InputError: A value has another type.
     """
 
     name: str

@@ -29,24 +29,37 @@ class ItemKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cascade:
-    """A tree of stages.
+    """A tree of stages whose leaves are labels. Most cascades come from a config file; see ``read_config``.
 
     Attributes:
-        name: What callers and configs call it.
-        instructions: What the model is told before the questions.
+        name: Its name in calls and configs.
+        instructions: Text that the model reads before the questions.
         labels: Every label, in the order in which reports show them.
-        stages: The first is asked first.
-        dropped: The label of items that do not matter; recall counts all others. The first label
-            when not given.
+        stages: The stages; the first is asked first.
+        dropped: The label of items that do not matter; recall counts all others. The first label by default.
         profile: What labelled data say of its items.
-        prior_stage: What stands before the first stage and asks no model; None for nothing. One that goes by evidence
-            and has no prior of its own takes the profile's; where there is none, it has to be tuned first.
-        items: What of a repository its items are: files or symbols. Files if it is not given and a stage asks by tier,
-            since retrieval tiers find files; symbols otherwise.
+        prior_stage: A stage before the first that asks no model; None for none. One that uses evidence and has no prior
+            of its own takes the profile's; if there is none either, it must be tuned first.
+        items: Whether its items are files or symbols of a repository. If it is absent: files if a stage asks by tier,
+            because retrieval tiers find files; symbols otherwise.
 
     Raises:
-        ConfigError: The stages do not form a cascade; the message names key and remedy.
-        InputError: A value is of another type.
+        ConfigError: The stages do not form a tree in which every stage and label is reached; the message names the key
+            and the remedy.
+        InputError: A value has another type.
+
+    Examples:
+        >>> from cascade import Cascade, Question, Stage
+        >>> from cascade.stages import Target
+        >>> tests = Stage(
+        ...     name="tests",
+        ...     questions={"": Question(marker="tests", wording="is it a test?", adapter="base", threshold=0.5)},
+        ...     yes=Target("test", is_label=True),
+        ...     no=Target("code", is_label=True),
+        ... )
+        >>> cascade = Cascade(name="kinds", instructions="What is it?", labels=("code", "test"), stages=(tests,))
+        >>> cascade.dropped
+        'code'
     """
 
     name: str

@@ -13,27 +13,25 @@ import numpy as np
 import pytest
 
 from cascade import (
-    BASE,
     Budget,
     Cascade,
     Decision,
     Engine,
     Group,
-    InputError,
     Item,
-    ItemError,
     Limits,
     Profile,
     Question,
     ScriptedBackend,
     Stage,
-    Target,
     Task,
     read_config,
 )
 from cascade.engine.admission import Rules
 from cascade.engine.engine import EngineSettings
+from cascade.errors import InputError, ItemError
 from cascade.prompt import item_text
+from cascade.stages import BASE, Target
 from tests.helpers.asyncs import run
 from tests.helpers.requests import plain_items
 from tests.helpers.shipped import CASCADES

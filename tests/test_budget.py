@@ -13,18 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade import (
-    Budget,
-    ConfigError,
-    Engine,
-    InputError,
-    Item,
-    ItemError,
-    OverloadError,
-    ScriptedBackend,
-    Status,
-    read_config,
-)
+from cascade import Budget, Engine, Item, ScriptedBackend, Status, read_config
 from cascade.backends.base import Batch, Scores, Stop
 from cascade.budget import NO_LIMIT, budget_of
 from cascade.config.profile import read_profile, write_profile
@@ -33,6 +22,7 @@ from cascade.engine.engine import EngineSettings, settings_of
 from cascade.engine.item_state import ItemState
 from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.request import Request
+from cascade.errors import ConfigError, InputError, ItemError, OverloadError
 from cascade.profile import Prior, Profile
 from cascade.stages import Target
 from cascade.tree import Cascade

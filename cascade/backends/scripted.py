@@ -32,18 +32,30 @@ class ByteTokenizer:
 
 @dataclass(slots=True)
 class ScriptedBackend:
-    """Answers every query by a function of its adapter and prompt.
+    """A backend without a model, for tests: it answers every query by a function of adapter and prompt.
 
     Attributes:
-        script: The function; or a table from adapter to one p(yes), in [0, 1].
+        script: Function of (adapter, text of the whole prompt) that returns p(yes) in [0, 1]; or a table from adapter
+            to p(yes).
         adapters: Adapters that queries may ask.
-        prefix_adapters: Adapter -> adapter that computes what stands before its questions, where that is another.
-        fail_at: Number of the batch, from 0, whose scoring raises; None for never.
-        slowdown: How long the engine believes it takes, times ``Costs``; a script takes no time.
-        records: Whether batches and releases are kept for a test to look at; a long run has no room for them.
+        fail_at: Number of the batch, from 0, whose scoring raises a BackendError; None for never.
+        max_prompt: Most tokens of a prompt; a token is a byte.
+        max_nodes: Most prompt nodes that are kept at once.
+        prefix_adapters: Adapter -> adapter whose weights compute what stands before its questions, if that is another.
+        slowdown: Factor on the times of ``Costs`` by which the engine predicts; a script itself takes no time.
+        records: Whether batches and releases are kept for tests to look at; a long run has no room for them.
         n_batches: Batches scored.
         batches: Every batch scored, in order.
         released: Every node released, in order.
+        is_closed: Whether ``close`` was called.
+
+    Examples:
+        >>> from cascade import Engine, Item, ScriptedBackend, read_config, shipped_config
+        >>> precision = read_config(shipped_config()).cascades()["precision"]
+        >>> backend = ScriptedBackend({"relevant": 0.01, "primary": 0.5, "supporting": 0.5}, {*precision.adapters()})
+        >>> with Engine(backend, {"precision": precision}) as engine:
+        ...     engine.classify("fix it", [Item(id="1", name="parse")]).labels()
+        Counter({'excluded': 1})
     """
 
     script: Script | Mapping[str, float]

@@ -31,13 +31,13 @@ from cascade.tree import Cascade
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """How an engine treats its callers.
+    """Settings of an engine that do not belong to a cascade.
 
     Attributes:
-        budgets: Cascade -> what a request may spend where its caller does not say.
-        rules: How many callers are treated.
-        new_event_loop: Makes the event loop whose clock is the engine's.
-        observers: Who is told of requests and batches.
+        budgets: Cascade -> budget of requests whose caller gives none.
+        rules: Limits for concurrent requests: how many may be open, and what to do under load.
+        new_event_loop: Makes the engine's event loop, whose clock all deadlines use.
+        observers: Objects that are told of requests and batches.
 
     Raises:
         InputError: A value is of another type, or an observer lacks a method.
@@ -73,11 +73,25 @@ def settings_of(config: Config, observers: Sequence[Observer] = ()) -> EngineSet
 
 
 class Engine:
-    """Runs cascades on a backend. Use it as a context manager, sync or async, or call ``close``.
+    """Runs cascades on a backend.
+
+    Open one engine per process and share it: it holds the model, and concurrent requests share its KV cache. It may be
+    called from many threads and event loops at once, but not from a process that was forked after it was opened. Use it
+    as a context manager, sync or async, or call ``close``.
 
     Attributes:
         cascades: Name -> cascade.
-        info: What the backend says of itself.
+        info: Model, adapters and prompt format of the backend.
+
+    Examples:
+        >>> from cascade import Engine, Item
+        >>> items = [Item(id="1", kind="method", name="Parser.feed"), Item(id="2", kind="class", name="Cache")]
+        >>> with Engine.open() as engine:  # the shipped model and its cascades
+        ...     report = engine.classify("fix the parser", items, cascade="precision", budget=2_000)  # milliseconds
+        >>> [decision.id for decision in report.decisions]
+        ['1', '2']
+        >>> {decision.label for decision in report.decisions} <= {"excluded", "primary", "supporting", "type_context"}
+        True
     """
 
     def __init__(
@@ -88,13 +102,13 @@ class Engine:
         *,
         settings: EngineSettings | None = None,
     ) -> None:
-        """An engine by hand; see ``open`` for one from a config file.
+        """Make an engine from its parts; ``open`` makes one from a config file.
 
         Args:
             backend: What scores batches; the engine closes it.
             cascades: Name -> cascade.
-            limits: How long outside texts may be; None for the defaults.
-            settings: Budgets, and how many callers are treated; None for the defaults.
+            limits: Most tokens of texts from outside; None for the defaults.
+            settings: Default budgets, limits for concurrent requests, observers; None for the defaults.
 
         Raises:
             ConfigError: A cascade names an adapter that the backend lacks, or has a prior stage that is not tuned yet.
@@ -158,20 +172,20 @@ class Engine:
         budget: BudgetLike = "config",
         on_decision: OnDecision | None = None,
     ) -> Report:
-        """Label every item.
+        """Label every item, and wait for the report.
 
         Args:
             task: The task, or its text.
-            items: The candidates, ids unique; may be empty.
+            items: The items, ids unique; may be empty.
             cascade: Name of the cascade.
-            budget: Milliseconds that it may take, or a ``Budget``; None for no limit, "config" for what the cascade's
-                config says. When time is up, items that are still on their way get the likeliest label of where
-                they stand, with status ``depth_cap``, or ``deadline`` where nothing was asked.
-            on_decision: Told of every decision as it settles, in the engine's own thread, so be quick, and wait for
-                no other call there; what it raises ends the request.
+            budget: Milliseconds that the call may take, or a ``Budget``; None for no limit, "config" for the budget of
+                the cascade's config. When time is up, an item without a label gets the likeliest label that it can
+                still reach, with status ``depth_cap``, or ``deadline`` if it was asked nothing.
+            on_decision: Called with each decision as soon as it is made, in the engine's own thread: it must return
+                quickly and must not wait for another call. An exception from it ends the request.
 
         Returns:
-            Decisions in the order of the items, with what they cost.
+            One decision per item, in the order of the items, and what the request cost.
 
         Raises:
             InputError: The task is empty, the cascade unknown, the budget not allowed, an id stands twice, or an item
@@ -192,7 +206,7 @@ class Engine:
         budget: BudgetLike = "config",
         on_decision: OnDecision | None = None,
     ) -> Report:
-        """``classify`` for async callers; cancelling the await drops the request."""
+        """Label every item, for async callers; see ``classify``. Cancelling the await drops the request."""
         request = self._submit(self._request(task, items, cascade, budget, on_decision))
         answered = await asyncio.wrap_future(request.done)
         return request.report(answered)
@@ -200,7 +214,18 @@ class Engine:
     async def stream(
         self, task: Task | str, items: Sequence[Item], cascade: str = "precision", *, budget: BudgetLike = "config"
     ) -> AsyncGenerator[Decision, None]:
-        """Decisions as they settle; see ``classify``. Leaving the iteration early drops the request."""
+        """Yield each decision as soon as it is made; see ``classify``. Leaving the iteration early drops the request.
+
+        Examples:
+            >>> import asyncio
+            >>> from cascade import Engine, Item
+            >>> async def main() -> list[str]:
+            ...     async with Engine.open() as engine:
+            ...         stream = engine.stream("fix the parser", [Item(id="1", name="parse")])
+            ...         return [decision.id async for decision in stream]
+            >>> asyncio.run(main())
+            ['1']
+        """
         loop = asyncio.get_running_loop()
         settled: asyncio.Queue[Decision | None] = asyncio.Queue()
 
@@ -219,16 +244,18 @@ class Engine:
             self._loop.cancel(request)
 
     def score(self, task: Task | str, items: Sequence[Item], cascade: str, *stages: str) -> list[tuple[Step, ...]]:
-        """Put stages to every item, whatever other stages would have said; what they share is computed once.
+        """Ask every item the questions of the given stages, whatever the tree would skip.
+
+        ``cascade evaluate`` and ``cascade tune`` use it to see each stage by itself.
 
         Args:
             task: The task, or its text.
-            items: The candidates.
+            items: The items, ids unique.
             cascade: Name of the cascade.
-            stages: Names of the stages, each once; all of the cascade's if there is none.
+            stages: Names of the stages, each once; all stages of the cascade if none is given.
 
         Returns:
-            The steps of each item, one per stage and tier, in the order of stages and items.
+            For each item, in their order, one step per stage and tier.
 
         Raises:
             InputError: As ``classify``, or a stage is unknown.
@@ -239,7 +266,7 @@ class Engine:
         return [tuple(state.steps) for state in self._wait(request)]
 
     async def ascore(self, task: Task | str, items: Sequence[Item], cascade: Cascade | str, *stages: str) -> Report:
-        """``score`` for async callers, with what it cost; cancelling the await drops the request.
+        """Ask every item the questions of the given stages, for async callers; cancelling the await drops the request.
 
         Args:
             task: The task, or its text.
@@ -248,7 +275,7 @@ class Engine:
             stages: As ``score``.
 
         Returns:
-            Decisions that have steps, and no label.
+            One decision per item, with its steps and without a label, and what the request cost.
 
         Raises:
             InputError: As ``score``, or the cascade asks an adapter that the backend lacks.
@@ -276,7 +303,7 @@ class Engine:
 
     @property
     def is_open(self) -> bool:
-        """Whether it takes requests; False once it is closed or has failed."""
+        """Whether the engine accepts requests; False once it is closed or has failed."""
         return self._loop.is_open
 
     def settle(self) -> None:
@@ -284,10 +311,11 @@ class Engine:
         self._loop.settle()
 
     def close(self) -> None:
-        """Stop and free everything; calls that wait get a ClosedError. A second call does nothing.
+        """Stop the engine and free model and cache. Calls that wait get a ClosedError. A second ``close`` does nothing.
 
         Raises:
-            InputError: It is called in the engine's own thread, as by ``on_decision``, which would wait for itself.
+            InputError: It is called in the engine's own thread, such as from ``on_decision``, where it would wait for
+                itself.
         """
         self._loop.stop()
 

@@ -40,16 +40,37 @@ class SeenBatch:
 
 
 class Observer(Protocol):
-    """Told of what an engine does. Its methods must be quick, and are called from several threads."""
+    """An object whose methods an engine calls as it works, for metrics and traces.
+
+    The methods must return quickly, and are called from several threads. An exception from one is logged and changes no
+    answer.
+
+    Examples:
+        >>> from cascade import Engine, Item
+        >>> class Calls:
+        ...     n = 0
+        ...
+        ...     def began(self, request): ...
+        ...
+        ...     def scored(self, seen):
+        ...         self.n += seen.cost.decode_calls if seen.cost else 0
+        ...
+        ...     def ended(self, request): ...
+        >>> calls = Calls()
+        >>> with Engine.open(observers=[calls]) as engine:
+        ...     report = engine.classify("fix the parser", [Item(id="1", name="parse")], budget=None)
+        >>> calls.n == report.stats.decode_calls
+        True
+    """
 
     def began(self, request: Request) -> None:
-        """A request is about to be handed over; in its caller's thread and context."""
+        """Called before a request is handed to the engine, in its caller's thread and context."""
 
     def scored(self, seen: SeenBatch) -> None:
-        """A batch is over; in the engine's thread."""
+        """Called when a batch was scored or has failed, in the engine's thread."""
 
     def ended(self, request: Request) -> None:
-        """A request is over: answered, failed or given up, as ``request.done`` says; in any thread."""
+        """Called when a request was answered, has failed or was cancelled (see ``request.done``), in any thread."""
 
 
 def check_observer(value: object) -> None:

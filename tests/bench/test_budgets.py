@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade import Decision, Engine, Item, Provenance, Report, ScriptedBackend, Statistics, Status, Task
+from cascade import Decision, Engine, Item, Report, ScriptedBackend, Status, Task
 from cascade.backends.base import BackendInfo, Batch, BatchCost, Scores, Stop
 from cascade.bench.abort_watch import AbortWatch
 from cascade.bench.budget_summary import anytime, overshoot, spread, trial_figures
@@ -18,6 +18,7 @@ from cascade.bench.budget_trials import AT_ONCE, LEAST_MS, MOST_MS, PLENTY, Tria
 from cascade.bench.workload import Call
 from cascade.cli import main
 from cascade.cli.bench import show_budgets
+from cascade.report import Provenance, Statistics
 from tests.helpers.asyncs import run
 from tests.helpers.requests import plain_items
 from tests.helpers.shipped import CASCADES

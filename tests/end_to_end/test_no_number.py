@@ -12,23 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from cascade import (
-    BASE,
-    BackendError,
-    Engine,
-    ModelFileError,
-    Profile,
-    ScriptedBackend,
-    read_config,
-    shipped_config,
-)
+from cascade import Engine, Profile, ScriptedBackend, read_config, shipped_config
 from cascade.backends.base import Batch, Query, Scores, Stop
 from cascade.backends.llama.native import ContextSize
 from cascade.cli import main
 from cascade.cli.output import ExitCode
+from cascade.errors import BackendError, ModelFileError
 from cascade.models.model_set import ModelSet, load_model_set
 from cascade.probability import p_yes
 from cascade.report import Report
+from cascade.stages import BASE
 from tests.helpers.asyncs import run
 from tests.helpers.gguf_files import write_filled
 from tests.helpers.requests import files, plain_items, symbols

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cascade import BASE, Cascade, Engine, Profile
+from cascade import Cascade, Engine, Profile
 from cascade.backends.costs import Costs
 from cascade.backends.llama.open import open_backend
 from cascade.backends.scripted import ByteTokenizer
@@ -19,7 +19,7 @@ from cascade.engine.planner import BackendLimits, Capacity, Planner
 from cascade.engine.request import new_request
 from cascade.prompt import FORMATS, PromptBuilder
 from cascade.report import Provenance
-from cascade.stages import Target
+from cascade.stages import BASE, Target
 from tests.helpers.requests import plain_items, symbols
 from tests.helpers.shipped import CASCADES, SHIPPED
 

@@ -10,22 +10,10 @@ from dataclasses import replace
 
 import pytest
 
-from cascade import (
-    BackendError,
-    ClosedError,
-    ConfigError,
-    Decision,
-    Engine,
-    InputError,
-    Item,
-    ItemError,
-    Limits,
-    ScriptedBackend,
-    ServerError,
-    Status,
-)
+from cascade import Decision, Engine, Item, Limits, ScriptedBackend, Status
 from cascade.backends.base import Batch, Scores, Stop
 from cascade.backends.scripted import Script
+from cascade.errors import BackendError, ClosedError, ConfigError, InputError, ItemError, ServerError
 from tests.helpers.asyncs import run
 from tests.helpers.requests import files, plain_items, symbols
 from tests.helpers.shipped import CASCADES

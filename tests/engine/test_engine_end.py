@@ -17,22 +17,13 @@ from typing import TypeVar
 
 import pytest
 
-from cascade import (
-    BackendError,
-    BackendInfo,
-    Batch,
-    ClosedError,
-    Decision,
-    Engine,
-    InputError,
-    Scores,
-    ScriptedBackend,
-    SeenBatch,
-)
-from cascade.backends.base import Stop
+from cascade import Decision, Engine, ScriptedBackend
+from cascade.backends.base import BackendInfo, Batch, Scores, Stop
 from cascade.backends.scripted import ByteTokenizer
 from cascade.engine.engine import EngineSettings
+from cascade.engine.observer import SeenBatch
 from cascade.engine.request import Request
+from cascade.errors import BackendError, ClosedError, InputError
 from cascade.prompt import Node
 from tests.helpers.asyncs import run
 from tests.helpers.requests import plain_items

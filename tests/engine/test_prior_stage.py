@@ -9,27 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from cascade import (
-    BASE,
-    Budget,
-    Cascade,
-    ConfigError,
-    Decision,
-    Engine,
-    InputError,
-    Item,
-    Prior,
-    Profile,
-    ScriptedBackend,
-    Status,
-    Task,
-    read_config,
-)
+from cascade import Budget, Cascade, Decision, Engine, Item, Profile, ScriptedBackend, Status, Task, read_config
 from cascade.cli import main
 from cascade.cli.output import ExitCode
+from cascade.errors import ConfigError, InputError
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.evaluate import Evaluation
-from cascade.stages import ANY_TIER, PriorStage, Question, Source, Stage, Target
+from cascade.profile import Prior
+from cascade.stages import ANY_TIER, BASE, PriorStage, Question, Source, Stage, Target
 from tests.helpers.shipped import shipped_text
 
 NO = Target("drop", is_label=True)

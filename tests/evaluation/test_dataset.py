@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cascade import InputError
+from cascade.errors import InputError
 from cascade.evaluation.dataset import Format, read_items, read_labelled, read_tasks
 from cascade.stages import ANY_TIER
 from cascade.tree import ItemKind

@@ -9,8 +9,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from cascade import BackendError, Budget, Cascade, ClosedError, Decision, Engine, OverloadError, Report
+from cascade import Budget, Cascade, Decision, Engine, Report
 from cascade.engine.admission import Rules
+from cascade.errors import BackendError, ClosedError, OverloadError
 from tests.fuzz.request_checks import Checker, Excuses, WrongError, check_error
 from tests.fuzz.request_worlds import Asked, Kind
 

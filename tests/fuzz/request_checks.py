@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from cascade import Cascade, CascadeError, Decision, Item, Report, Status, Step, Task
+from cascade import Cascade, CascadeError, Decision, Item, Report, Status, Task
 from cascade.prompt import Node, PromptBuilder
+from cascade.report import Step
 from cascade.stages import Combine, Question, Stage
 from tests.fuzz.request_worlds import Asked, Kind, World
 

@@ -11,9 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from cascade import BackendError, ScriptedBackend
+from cascade import ScriptedBackend
 from cascade.backends.base import Batch, Scores, Stop
 from cascade.engine.admission import Rules
+from cascade.errors import BackendError
 from cascade.service.settings import ServiceSettings
 from tests.helpers.asyncs import run
 from tests.helpers.requests import plain_items, symbols

@@ -9,11 +9,12 @@ import httpx
 import pytest
 
 from benchmarks.wire_server import Script, ScriptedServer
-from cascade import BASE, ConfigError, Engine, ScriptedBackend
+from cascade import Engine, ScriptedBackend
 from cascade.engine.engine import EngineSettings
+from cascade.errors import ConfigError
 from cascade.service.app import make_app
 from cascade.service.metrics import Metrics
-from cascade.stages import ANY_TIER, Question, Stage, Target
+from cascade.stages import ANY_TIER, BASE, Question, Stage, Target
 from cascade.tree import Cascade
 from tests.helpers.asyncs import run
 from tests.helpers.server_configs import config, items, p_yes

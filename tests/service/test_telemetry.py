@@ -13,12 +13,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from cascade import BackendError, Engine, ScriptedBackend
+from cascade import Engine, ScriptedBackend
 from cascade.backends.base import Batch, BatchCost, Query
 from cascade.cli.output import ExitCode
 from cascade.engine.observer import SeenBatch
 from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.request import Request, new_request
+from cascade.errors import BackendError
 from cascade.machine import install_extra
 from cascade.prompt import Node, Segment
 from cascade.service.telemetry import Traces, spans_of_calls

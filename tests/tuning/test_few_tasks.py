@@ -16,7 +16,7 @@ from benchmarks.few_tasks import Draws, aimed, compare, per_stage, three_stages
 from benchmarks.few_tasks import main as few_tasks
 from benchmarks.few_tasks import simulated as three_scored
 from benchmarks.guarantee import question, simulated, two_stages
-from cascade import Engine, Item, Prior, Task
+from cascade import Engine, Item, Task
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.cli.score_file import LabelledScores
@@ -29,6 +29,7 @@ from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.metrics import macro_f1
 from cascade.evaluation.replay import Prices, Replay, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
+from cascade.profile import Prior
 from cascade.stages import ANY_TIER, Combine, PriorStage, Source, Stage, Target
 from cascade.tree import Cascade
 from cascade.tuning.few_tasks import LEAST_TASKS, LabelReplay, tune_few_tasks

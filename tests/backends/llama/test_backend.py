@@ -15,16 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from cascade import BASE, Config, ConfigError, Engine, Item, ModelFileError, Task, read_config
+from cascade import Config, Engine, Item, Task, read_config
 from cascade.backends.base import Batch, Query
 from cascade.backends.llama.batch_rows import Rows, Run
 from cascade.backends.llama.native import ContextSize, NativeModel
 from cascade.backends.llama.open import open_backend
 from cascade.backends.llama.runner import LlamaRunner
+from cascade.errors import ConfigError, ModelFileError
 from cascade.models.model_set import ModelSet, load_model_set
 from cascade.probability import p_yes
 from cascade.prompt import Limits, Node, PromptBuilder, Segment, one_line, prompt_format
-from cascade.stages import Question
+from cascade.stages import BASE, Question
 from cascade.tree import Cascade
 from tests.helpers.asyncs import run
 from tests.helpers.gguf_files import TOKENS, Lora, write_adapter, write_model

@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cascade import ClosedError, DecodeError, ModelFileError
 from cascade.backends.llama.batch_rows import Rows, Run
 from cascade.backends.llama.native import ContextSize, NativeModel
 from cascade.backends.llama.quantize import Quantisation, quantize
 from cascade.backends.llama.tokenizer import load_vocabulary
-from cascade.errors import MachineError
+from cascade.errors import ClosedError, DecodeError, MachineError, ModelFileError
 from cascade.machine import memory_left, n_cores, n_threads, need_memory
 from tests.helpers.gguf_files import TOKENS, write_adapter, write_model
 

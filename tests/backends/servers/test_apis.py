@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from benchmarks.wire_server import Script, ScriptedServer
-from cascade import ConfigError, Engine, ServerError, shipped_config
+from cascade import Engine, shipped_config
 from cascade.backends.llama.tokenizer import load_vocabulary
 from cascade.backends.servers.api import Prompts, ServerSetup
 from cascade.backends.servers.completions import CompletionsApi
 from cascade.backends.servers.open import TextTokenizer
 from cascade.config.servers import ServedConfig, ServerConfig
+from cascade.errors import ConfigError, ServerError
 from tests.helpers.server_configs import config, items, labels, p_yes
 
 GGUF = f'path = "{shipped_config().parent / "embedded.gguf"}"'

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.wire_server import Fault, Script, ScriptedServer
-from cascade import CascadeError, ConfigError, Engine
+from cascade import CascadeError, Engine
 from cascade.backends.servers.http import Key, read_key
 from cascade.config.servers import ServerConfig
-from cascade.errors import MachineError
+from cascade.errors import ConfigError, MachineError
 from tests.helpers.server_configs import config, items
 
 SECRET = "sk-not-for-anybodys-eyes"  # noqa: S105 - of nobody

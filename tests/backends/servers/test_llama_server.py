@@ -13,7 +13,8 @@ import pytest
 
 from benchmarks.build_llama_server import FOLDER, TARGET
 from benchmarks.server_scores import llama_server, served_config
-from cascade import Config, Engine, ServerError
+from cascade import Config, Engine
+from cascade.errors import ServerError
 from tests.helpers.requests import files, symbols
 from tests.helpers.shipped import questions_alone
 

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.wire_server import Script, ScriptedServer
-from cascade import Config, ConfigError, Engine, shipped_config
+from cascade import Config, Engine, shipped_config
 from cascade.backends.llama.tokenizer import load_vocabulary
 from cascade.backends.servers.open import TextTokenizer
 from cascade.config.lock import questions_at_hand
 from cascade.config.profile import MadeForConfig
+from cascade.errors import ConfigError
 from tests.helpers.requests import symbols
 from tests.helpers.shipped import CASCADES, questions_alone
 from tests.tuning.test_search import locked

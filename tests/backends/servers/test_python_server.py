@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.server_scores import PLAIN, TARGET, plain_server, python_config, scores, scores_of_text
-from cascade import Config, Engine, ServerError
+from cascade import Config, Engine
+from cascade.errors import ServerError
 from tests.helpers.requests import symbols
 
 pytest.importorskip("sse_starlette", reason="the extra `dev` brings llama-cpp-python's server")

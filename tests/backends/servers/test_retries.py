@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.wire_server import PASSING, Fault, Script, ScriptedServer
-from cascade import ClosedError, Config, Engine, ServerError, Status
+from cascade import Config, Engine, Status
 from cascade.backends.servers.http import LONGEST_QUIET_S, retry_after
 from cascade.backends.servers.retries import TRIPS_AT, CircuitBreaker, ServerDownError
+from cascade.errors import ClosedError, ServerError
 from tests.helpers.asyncs import run
 from tests.helpers.server_configs import LABELS, config, items, labels, p_yes
 
