@@ -74,7 +74,13 @@ class SliceErrors:
 
 
 def errors_of(wrong: Bools, truths: Bools, tasks: Ints) -> Errors:
-    """Of rows that are wrong or not, where yes is true or not, of the tasks given."""
+    """Error rates of one question, split into false yes and false no.
+
+    Args:
+        wrong: Whether the answer to the row is wrong; (n,).
+        truths: Whether yes is the true answer; (n,).
+        tasks: Task of the row; (n,).
+    """
     false_yes, false_no = rate(wrong[~truths], tasks[~truths]), rate(wrong[truths], tasks[truths])
     halves = [half.value for half in (false_yes, false_no) if half.value is not None]
     return Errors(

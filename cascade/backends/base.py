@@ -18,7 +18,7 @@ from cascade.tree import Cascade
 
 
 class Stop:
-    """Asks a running batch to end: after the decode at hand, or at once.
+    """Asks a running batch to end: after the current decode call, or at once.
 
     The engine holds one end of it and a backend the other, each in a thread of its own.
     """
@@ -30,15 +30,15 @@ class Stop:
 
     @property
     def is_asked(self) -> bool:
-        """Whether nothing more shall be begun."""
+        """Whether no further decode call may begin."""
         return self._is_asked
 
     def ask(self) -> None:
-        """End after the decode at hand."""
+        """End after the current decode call."""
         self._is_asked = True
 
     def abort(self) -> None:
-        """End at once; what the decode at hand has done is lost."""
+        """End at once; the work of the current decode call is lost."""
         with self._lock:
             self._is_asked = self._is_aborted = True
             if self._interrupt is not None:
@@ -79,8 +79,8 @@ class Batch:
 
     Attributes:
         queries: Never empty.
-        predicted_ms: How long the engine believes it will take.
-        left_ms: How long anybody waits for its answers; infinity for without a limit.
+        predicted_ms: Predicted time of the batch, in milliseconds.
+        left_ms: Milliseconds until the last deadline of its requests; infinity if there is none.
     """
 
     queries: tuple[Query, ...]
@@ -110,7 +110,7 @@ class Swap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchCost:
-    """What a batch took.
+    """The cost of a batch.
 
     Attributes:
         decode_calls: Calls of the model.
@@ -141,12 +141,12 @@ class Scores:
         logits: One per query, in order: natural-log odds of yes against no, ``logit_yes - logit_no``, finite;
             NaN for a query that was not scored because the batch was stopped, or for a reason below. Any other
             NaN, and an infinite number, is an error for the requests that asked.
-        cost: What the batch took.
-        lost: Nodes with their prefix adapter that are not kept although they were, or were begun.
-        unanswered: Place of a query that a server could not answer -> why; its logit is NaN.
-        spoilt: Place of a query whose answer is no finite number -> what came instead; its logit is NaN.
-        under_way: Place of a query whose answer a server still owes -> whether it does. Its logit is NaN; asked
-            again, it is waited for.
+        cost: The cost of the batch.
+        lost: Nodes with their prefix adapter that the backend no longer keeps, or whose computation was cut short.
+        unanswered: Index of a query that a server could not answer -> why; its logit is NaN.
+        spoilt: Index of a query whose answer is no finite number -> what came instead; its logit is NaN.
+        under_way: Index of a query that is still in flight at a server -> whether it still is. Its logit is NaN; score
+            the query again to wait for the answer.
     """
 
     logits: Sequence[float]
@@ -159,22 +159,21 @@ class Scores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendInfo:
-    """What the engine must know of a backend.
+    """What the engine needs to know of a backend.
 
     Attributes:
         provenance: Hashes, prompt format and label tokens.
-        prefix_adapters: Adapter that a query may ask for -> adapter that computes what stands before its
-            question; the same name for plain LoRA, ``base`` for ``base`` and for activated LoRA, ``SERVED``
-            for one on a server.
+        prefix_adapters: Adapter that a query may ask for -> the adapter whose weights fill its prefix KV: itself for
+            plain LoRA, ``base`` for ``base`` and for activated LoRA, ``SERVED`` for an adapter on a server.
         invocations: Activated adapter -> token ids that switch it on, where they are known.
         form: The prompt format that the backend's model reads.
         tokenizer: Its tokenizer.
         max_prompt: Most tokens of one prompt.
         max_tokens: Tokens that may be kept at once, those of questions being answered included.
         max_nodes: Prompt nodes that may be kept at once.
-        costs: What the parts of a batch cost; a plan goes by their proportions.
-        slowdown: How many times as long as they say this machine takes.
-        sizes: How it cuts work into calls.
+        costs: Times of the parts of a batch; only their proportions decide a plan.
+        slowdown: Factor on these times for this machine.
+        sizes: How the backend splits work into calls.
     """
 
     provenance: Provenance
@@ -220,10 +219,10 @@ class BackendInfo:
 
 
 class Backend(Protocol):
-    """What turns batches into scores.
+    """Turns batches into scores.
 
-    A backend keeps what it computed of a prompt for later batches as long as it has room; the engine
-    says with ``release`` what no later batch will want.
+    A backend keeps the prompt nodes that it computed for later batches while it has room; with ``release`` the engine
+    says which nodes no later batch will need.
     """
 
     @property
@@ -231,18 +230,18 @@ class Backend(Protocol):
         """Fixed for the backend's life."""
 
     async def score(self, batch: Batch, stop: Stop) -> Scores:
-        """Scores every query of a batch, or those that it has scored when it is stopped.
+        """Score every query of a batch, or those that are done when it is stopped.
 
         Args:
-            batch: Of any size; one at a time.
-            stop: How the engine ends it early; a backend that ends it by itself asks for the stop.
+            batch: A batch of any size; the engine scores one at a time.
+            stop: With it the engine ends the batch early; a backend that ends a batch by itself calls ``stop.ask``.
 
         Raises:
             BackendError: Scoring failed; nothing of the batch was scored.
         """
 
     def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
-        """Says that no later batch will ask at or below these nodes; returns at once.
+        """Forget nodes at or below which no later batch will ask; returns at once.
 
         Args:
             nodes: The nodes.
@@ -250,4 +249,4 @@ class Backend(Protocol):
         """
 
     async def close(self) -> None:
-        """Frees everything; a second call does nothing."""
+        """Free model and cache; a second call does nothing."""

@@ -35,7 +35,7 @@ class Job:
 
     @property
     def is_ahead(self) -> bool:
-        """Whether the way has not led to the stage yet."""
+        """Whether this question is asked ahead: the item has not reached the stage yet."""
         return self.state.stage is not self.stage
 
     def query(self, build: PromptBuilder) -> Query:
@@ -66,10 +66,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchContext:
-    """Under what a batch is computed.
+    """What the cost of a batch depends on besides its questions.
 
     Attributes:
-        prefix_adapters: Adapter -> adapter that computes what stands before its questions.
+        prefix_adapters: Adapter -> adapter whose weights fill its prefix KV: itself, or ``base`` for activated LoRA.
         sizes: How the backend cuts work into calls.
         active: The adapter of the batch before.
         cells: Cells that are in use before.

@@ -29,7 +29,9 @@ log = get_logger("cascade.engine")
 
 _NOVICE = 20  # decodes until which predictions are not believed when they say that nothing can be done
 _TRY_EVERY = 8
-_PATIENCE, _PATIENCE_S = 2.0, 0.1  # how far a batch may outlast its prediction, twice and so much, where others wait
+_PATIENCE, _PATIENCE_S = 2.0, 0.1
+"""While others wait, a batch may run so many times its prediction, and seconds, past its predicted end."""
+
 _CLOSED = "The engine was closed while this call was waiting. Open a new one."
 _ENDING = "Python ended while this call was waiting. Wait for calls, and close engines, before the main thread ends."
 
@@ -238,7 +240,10 @@ class Loop:
             self._finish(request, BackendError(msg))
 
     def _tries(self) -> bool:
-        """Whether to try although it will be too late by prediction: now and then, for that may have become wrong."""
+        """Whether to run a batch that is predicted to be late: always while the cost model is new, then every 8th time.
+
+        The cost model learns from these batches and corrects predictions that have become wrong.
+        """
         self._n_hopeless += 1
         return self.model.n_seen < _NOVICE or self._n_hopeless % _TRY_EVERY == 0
 

@@ -92,8 +92,8 @@ class BackendLimits:
     """What a backend offers.
 
     Attributes:
-        room: What may be kept at once.
-        prefix_adapters: Adapter -> adapter that computes what stands before its questions.
+        capacity: What may be kept at once.
+        prefix_adapters: Adapter -> adapter whose weights fill its prefix KV: itself, or ``base`` for activated LoRA.
         costs: What the parts of a batch cost; plans go by the proportions between them.
         sizes: How it cuts work into calls.
     """
@@ -232,10 +232,10 @@ class Planner:
         return any(self._fill(leader, adapter, inf).jobs for adapter in self._options(leader))
 
     def _ahead_pays(self, every: Sequence[Job]) -> bool:
-        """Whether survivors had better go ahead than lie in the way of what is still to be computed.
+        """Whether it is cheaper to ask surviving items now than to keep their KV cells.
 
-        Every token that is still to be computed looks at their cells; going ahead takes calls and swaps
-        that they could have shared with survivors to come.
+        Every token computed later must attend to those cells; asking now takes calls and swaps that later survivors
+        could have shared.
         """
         every = [job for job in every if not self._is_served(job.question.adapter)]
         survivors = [job for job in every if job.state.depth and self._is_kept(job)]

@@ -19,7 +19,7 @@ class PrefixIndex:
     """A planner's book of what the backend keeps.
 
     Attributes:
-        prefix_adapters: Adapter -> adapter that computes what stands before its questions.
+        prefix_adapters: Adapter -> adapter whose weights fill its prefix KV: itself, or ``base`` for activated LoRA.
         nodes: What is kept.
         tokens: The tokens of that.
     """

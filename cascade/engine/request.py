@@ -37,7 +37,7 @@ class Request:
         on_decision: Told of every decision as it settles; None if nobody asked.
         done: Completed with the items, in the order of the items, or with what went wrong.
         root: The node of its task, once its prompts are being built.
-        is_short: Whether its time is known not to suffice, so that items of most value go first.
+        is_short: Whether its budget cannot cover all items, so that the most valuable items are asked first.
         served: When it last took part in a batch.
         forecast: What the schedule expects it to take, by depth; None before it was asked.
         forecast_at: What ``served`` was then.

@@ -23,7 +23,7 @@ from cascade.profile import Prior
 from cascade.stages import ANY_TIER, Source
 from cascade.tree import Cascade
 
-_RIDGE = 1.0  # as much as one item that speaks against every weight
+_RIDGE = 1.0  # L2 penalty on the weights, about as strong as one contrary example
 _RIDGE_BIAS = 1e-6
 _TURNS = 50
 _LONGEST_STEP = 2.0  # log odds: a full Newton step from far away can overshoot

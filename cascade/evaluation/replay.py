@@ -240,7 +240,7 @@ def _starts(cascade: Cascade, settled: tuple[Bools, Bools] | None, n: int) -> li
 
 
 def known_priors(cascade: Cascade, scored: ScoredTasks) -> Array:
-    """What the cascade's prior stage goes by for each row; NaN where nothing is known, or where there is none.
+    """Prior probability of each row for the prior stage; NaN if the row has none, or the cascade no prior stage.
 
     A prior that goes by evidence must have been fitted to facts of this table; for any other there is ``priors_of``.
     """

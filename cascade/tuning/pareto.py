@@ -1,8 +1,8 @@
-"""Vectors of thresholds to test, laid on tasks that are not tested: the best of each level, from the safest on. Pure.
+"""Candidate threshold vectors, chosen on the tasks that are searched and ordered from safest to cheapest. Pure.
 
-Thresholds are changed one at a time, each to the best of all its values, for many prices of the measure in turn; then
-in pairs near the level that is wished for. All outcomes that are met are kept, and those that no other beats in both
-measure and cost make the path.
+Thresholds are changed one at a time, each to the best of all its values, for many prices of the metric in turn; then
+in pairs near the target level. All outcomes are kept, and those that no other beats in both metric and cost form the
+Pareto front, which is the path to test.
 """
 
 from __future__ import annotations

@@ -79,8 +79,8 @@ class Tuning:
 def clearly_best(seconds: Mapping[_T, Sequence[float]]) -> _T:
     """The choice that is clearly faster than the first one, or else the first one.
 
-    Rounds are compared one by one, since whatever else the machine did it did to all of a round. To
-    win, a choice must save ``LEAST_GAIN`` in nine rounds of ten, which noise alone hardly does.
+    Choices are compared within a round, because background load affects all choices of that round equally. To win,
+    a choice must save ``LEAST_GAIN`` in nine rounds of ten, which noise alone hardly does.
 
     Args:
         seconds: Choice -> its time in each round, the default first; all of one length.

@@ -2,8 +2,8 @@
 
 vLLM, SGLang and llama-cpp-python's own server speak it. The adapter is the ``model``; SGLang wants the base
 model's name before it, as ``base:adapter``. vLLM is asked for exactly the two labels by their token ids. The
-others give their most likely tokens by text: a label that is not among them is less likely than the last that is,
-which bounds p(yes). The bound is taken where it lies within ``MOST_BOUND`` of 0 or 1; otherwise it is an error.
+others give their top-k tokens as text. If a label is missing from them, the k-th log-probability is an upper bound for
+it, which bounds p(yes). The bound is used if it lies within ``MOST_BOUND`` of 0 or 1; otherwise the answer is an error.
 """
 
 from __future__ import annotations

@@ -97,8 +97,8 @@ class CircuitBreaker:
 
 _T = TypeVar("_T")
 
-_SLACK = 1.1  # a second of ours may be a shorter one at the server, for requests do not all travel alike
-_LINGER_S = 0.25  # how much later than we a server hears that a request was broken off
+_SLACK = 1.1  # network jitter can squeeze requests sent over 1 s into less than 1 s at the server
+_LINGER_S = 0.25  # how long a server may take to notice that a request was cancelled
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 
 _backoff = wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S)
