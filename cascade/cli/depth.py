@@ -52,7 +52,7 @@ def depth(  # noqa: PLR0913 - the command line's options
         ),
     ] = None,
     budget: Annotated[
-        float | None, typer.Option(help="Milliseconds a request may take: the deepest depth that fits, at any price.")
+        float | None, typer.Option(help="Milliseconds a request may take; chooses the deepest depth that fits.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write what was learned, for a cascade's key `profile`.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Folder for pictures: depth and anytime.")] = None,

@@ -28,7 +28,7 @@ from cascade.report import Decision, Statistics
 from cascade.tree import Cascade
 
 _POINTS = 100  # of F1: from 0 to 100
-_PRICED_MS = 100  # what a price is given for
+_PRICED_MS = 100  # the unit of f1_points_per_100ms
 _SURE = 0.95  # the chance with which a choice that is called clear is right
 _NORMAL = NormalDist()
 _LEAST_TASKS = 6  # fewer all lie on one side of a median by chance in more than 5 %; Source: the sign test
@@ -132,9 +132,9 @@ class Terms:
     def choose(self, levels: Sequence[Level]) -> Level | None:
         """The depth after which no question pays.
 
-        Under a price it is the depth with the most points left once its time is paid for, the least
-        such depth; so one question that gains nothing does not hide another that does. Under a
-        budget it is the deepest whose median request fits.
+        With ``f1_points_per_100ms`` it is the depth with the most points left after its time is paid for, the least
+        such depth; so one question that gains nothing does not hide another that does. With a budget it is the
+        deepest whose median request fits.
 
         Args:
             levels: In order of depth, at least one.
@@ -150,9 +150,9 @@ class Terms:
     def certainty(self, levels: Sequence[Level]) -> Certainty:
         """How sure the choice is.
 
-        Under a price it is clear where the lead over every other depth is beyond its error, which the jackknife over
-        tasks gives; what requests took is taken as it is. Under a budget it is clear where more than half of the
-        requests fit at the depth that is chosen, and fewer at the next one, by the sign test.
+        With ``f1_points_per_100ms`` it is clear if the lead over every other depth is beyond its error, by the
+        jackknife over tasks; times of requests count as exact. With a budget it is clear if more than half of the
+        requests fit at the chosen depth, and fewer at the next one, by the sign test.
 
         Args:
             levels: In order of depth, at least one.

@@ -183,7 +183,7 @@ class ThresholdGrid:
         return Line(self._task_metric.means(counts), total)
 
     def _counts(self, above: Labels, below: Labels, codes: Codes, size: int) -> list[Array]:
-        """The gauge's parts, by task and value: what they are below, and for values up to a row's p what differs."""
+        """The metric's parts, by task and value: what they are below, and for values up to a row's p what differs."""
         task_metric, found = self._task_metric, []
         base = task_metric.counts(below)
         rows = np.flatnonzero(above[task_metric.rows] != below[task_metric.rows])
