@@ -20,7 +20,7 @@ from __future__ import annotations
 
 
 class CascadeError(Exception):
-    """Root of every error raised on purpose by this library."""
+    """The base of all errors that this library raises on purpose; ``cascade.errors`` has the others."""
 
 
 class InputError(CascadeError):

@@ -223,13 +223,13 @@ class Limits:
     beginning. The longest tokens of a vocabulary have about 128 characters.
 
     Attributes:
-        task: Of the task's text.
-        seed: Of the seed files' paths.
-        group: Of a group's name and evidence.
-        item: Of an item's text.
+        task: Most tokens of the task's text.
+        seed: Most tokens of the seed files' paths.
+        group: Most tokens of a group's name and evidence.
+        item: Most tokens of an item's text.
 
     Raises:
-        InputError: One is no whole number from 1 on.
+        InputError: A value is not a whole number of at least 1.
     """
 
     task: int = 128

@@ -26,16 +26,16 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One query of an item: a stage's question, and what the adapter answered; or what a prior stage settled.
+    """The answer of one stage about one item, under one tier.
 
     Attributes:
         stage: Name of the stage.
-        tier: Tier under which it was asked; empty where the stage does not ask by tier.
-        adapter: Name of the adapter that answered; empty where a prior stage did, which asks no model.
+        tier: Tier under which it was asked; empty if the stage does not ask by tier.
+        adapter: Name of the adapter that answered; empty for a prior stage, which asks no model.
         p_yes: Probability of yes among yes and no, in [0, 1].
-        threshold: Yes from here on; of a prior stage that said no, the lower one.
-        answer: What this query said; tiers are combined by the stage.
-        p_calibrated: the calibrated p(yes) by the curve that tuning found, in [0, 1]; None without one.
+        threshold: The answer is yes if ``p_yes`` is at least this; for a prior stage that said no, its lower threshold.
+        answer: Whether the answer is yes; the stage combines the answers of its tiers.
+        p_calibrated: Calibrated p(yes) in [0, 1], by the curve that tuning found; None without one.
     """
 
     stage: str
@@ -114,17 +114,18 @@ class Statistics:
     ``adapter_swaps`` of a shared batch count in every request that took part.
 
     Attributes:
-        items: Items given.
-        calls: Queries scored.
-        calls_ahead: Of those, asked before it was known whether the tree would need the answer.
-        decode_calls: Calls of the model.
-        adapter_swaps: Changes of the active adapter set.
-        tokens_decoded: Tokens the model computed.
-        tokens_reused: Tokens of prompts whose KV was there already.
-        elapsed_ms: Wall time from the call to the last decision.
-        prompt_ms: Of that, building and tokenising prompts.
-        decode_ms: Of that, inside the backend.
-        predicted_ms: What the cost model said its batches would take; of a shared batch the share of its queries.
+        items: Number of items.
+        calls: Number of queries that were scored.
+        calls_ahead: Those of them that were asked before it was known whether the tree needs the answer.
+        decode_calls: Number of calls of the model.
+        adapter_swaps: Number of changes of the active adapter.
+        tokens_decoded: Number of tokens that the model computed.
+        tokens_reused: Number of prompt tokens whose KV was in the cache.
+        elapsed_ms: Milliseconds from the call to the last decision.
+        prompt_ms: Milliseconds of these for building and tokenizing prompts.
+        decode_ms: Milliseconds of these inside the backend.
+        predicted_ms: Milliseconds that the cost model predicted for the batches; of a shared batch, the share of this
+            request's queries.
     """
 
     items: int = 0

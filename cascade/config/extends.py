@@ -71,7 +71,7 @@ class Layers:
 
 
 def shipped_config() -> Path:
-    """The config of the shipped adapter set."""
+    """The path of the config that comes with the package: the shipped model, its adapters and two cascades."""
     package = Path(__file__).parent.parent
     installed = package / "shipped" / "map.toml"
     return installed if is_file(installed) else package.parent / "adapters" / "map.toml"

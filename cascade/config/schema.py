@@ -34,7 +34,7 @@ ProfileEntry = Annotated[Annotated[ProfileConfig, Tag(TABLE)] | Annotated[Path, 
 
 
 class EngineConfig(Frozen):
-    """How many callers share one engine."""
+    """Limits for concurrent requests, and what an engine does with budgets and thresholds."""
 
     max_requests: int = Field(1_024, ge=1, description="Most requests that may be open at once; more are refused.")
     overload: Literal["shallower", "refuse"] = Field(
@@ -145,7 +145,7 @@ def _as_files_are(schema: dict[str, Any]) -> None:
 
 
 class Config(Frozen):
-    """A whole config file, with what it extends."""
+    """A config file, merged with the files that it extends: model, adapters, servers, engine and cascades."""
 
     model_config = ConfigDict(json_schema_extra=_as_files_are)
 
@@ -158,7 +158,7 @@ class Config(Frozen):
     cascade: dict[str, CascadeConfig] = Field(description="Cascade name -> its stages.")
 
     def cascades(self) -> dict[str, Cascade]:
-        """All cascades in pure form, checked against the adapter map."""
+        """All cascades by name, checked against the adapter map."""
         found = {name: config.cascade(name) for name, config in self.cascade.items()}
         for cascade in found.values():
             for stage in cascade.stages:
@@ -216,14 +216,19 @@ class Config(Frozen):
 
 
 def read_config(path: Path, thresholds: Mapping[str, Path | None] | None = None) -> Config:
-    """A config file, laid over those that it extends, its relative paths made absolute, every cascade checked.
+    """Read and check a config file, with the files that it extends.
 
     Args:
-        path: The file.
-        thresholds: Cascade -> file of thresholds in place of those that it names; None for none.
+        path: A TOML file. Relative paths in it are made absolute.
+        thresholds: Cascade -> file of thresholds to use in place of those that the config names; None for none.
 
     Raises:
-        ConfigError: A file cannot be read, is not TOML, or does not fit; names file, key and remedy.
+        ConfigError: A file cannot be read, is not TOML, or does not fit; the message names file, key and remedy.
+
+    Examples:
+        >>> from cascade import read_config, shipped_config
+        >>> sorted(read_config(shipped_config()).cascades())
+        ['precision', 'scope']
     """
     one_of("The path of a config", path, (str, PathLike), "the path of a TOML file is needed")
     return config_of(read_layers(Path(path)), thresholds)
