@@ -1,4 +1,4 @@
-"""Every error this library raises on purpose.
+"""Every error this library raises on purpose, and how its messages count things.
 
     CascadeError
     ├── InputError            what the caller gave cannot be used (exit code 2)
@@ -65,3 +65,14 @@ class MachineError(CascadeError):
 
 class PeerError(CascadeError):
     """Another library or program that a benchmark compares with cannot run here, or failed."""
+
+
+def counted(n: int, one: str, many: str = "") -> str:
+    """A number of things in words, such as ``1 task`` or ``1,200 tasks``.
+
+    Args:
+        n: How many, at least 0.
+        one: What one is called.
+        many: What others are called; with an s at its end if nothing is said.
+    """
+    return f"{n:,} {one if n == 1 else many or one + 's'}"

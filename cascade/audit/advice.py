@@ -12,7 +12,7 @@ from cascade.audit.likeness import Likeness
 from cascade.audit.questions import question_name
 from cascade.audit.rates import MIN_TASKS
 from cascade.audit.stage_value import StageValue
-from cascade.evaluation.metrics import counted
+from cascade.errors import counted
 from cascade.evaluation.scored import Key
 from cascade.tree import Cascade
 from cascade.tuning.risk import holm

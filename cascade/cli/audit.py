@@ -24,8 +24,7 @@ from cascade.config.figures import Figure
 from cascade.config.schema import Config, read_config, shipped_config
 from cascade.config.thresholds import ThresholdsFile
 from cascade.engine.engine import Engine, settings_of
-from cascade.errors import InputError
-from cascade.evaluation.metrics import counted
+from cascade.errors import InputError, counted
 from cascade.evaluation.scored import Key
 
 _TASK_WIDTH = 90

@@ -21,8 +21,7 @@ from cascade.cli.tables import Sheet
 from cascade.config.figures import Figure
 from cascade.config.schema import Config, read_config, shipped_config
 from cascade.config.toml import meant
-from cascade.errors import InputError
-from cascade.evaluation.metrics import counted
+from cascade.errors import InputError, counted
 from cascade.machine import n_cores, processor_name
 
 

@@ -18,9 +18,8 @@ from cascade.cli.tune_output import guaranteed_of
 from cascade.config.extends import Layers, read_layers
 from cascade.config.schema import Config, config_of, shipped_config
 from cascade.config.thresholds import ThresholdsFile
-from cascade.errors import ConfigError, InputError
+from cascade.errors import ConfigError, InputError, counted
 from cascade.evaluation.dataset import Labelled
-from cascade.evaluation.metrics import counted
 from cascade.evaluation.prior_fit import priors_of, with_prior_scores
 from cascade.evaluation.repeats import fingerprint
 from cascade.files import name_of

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from cascade.cli.output import results
 from cascade.cli.tables import Sheet
-from cascade.evaluation.metrics import counted
+from cascade.errors import counted
 from cascade.tuning.check import GuaranteeCheck, Verdict
 from cascade.tuning.shift import Shift, ShiftVerdict
 

@@ -25,9 +25,8 @@ from cascade.cli.output import (
 from cascade.cli.tables import show_decisions
 from cascade.config.schema import read_config, shipped_config
 from cascade.engine.engine import Engine
-from cascade.errors import InputError
+from cascade.errors import InputError, counted
 from cascade.evaluation.dataset import read_items
-from cascade.evaluation.metrics import counted
 from cascade.files import STDIN, check_readable, name_of, read_text
 from cascade.items import Item, Task
 from cascade.report import Decision, Report, Status

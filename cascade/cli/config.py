@@ -23,8 +23,7 @@ from cascade.cli.tune_output import guarantee_in_words
 from cascade.config.extends import Layers, read_layers
 from cascade.config.schema import Config, config_of, shipped_config
 from cascade.config.thresholds import ThresholdsFile
-from cascade.errors import ConfigError
-from cascade.evaluation.metrics import counted
+from cascade.errors import ConfigError, counted
 from cascade.files import is_file, name_of
 from cascade.stages import ANY_TIER, BASE, PriorStage, Question, Source, Stage
 from cascade.tree import Cascade, described

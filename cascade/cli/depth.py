@@ -28,10 +28,10 @@ from cascade.config.figures import Figure
 from cascade.config.profile import MadeForConfig, write_profile
 from cascade.config.schema import Config, read_config, shipped_config
 from cascade.engine.engine import Engine
-from cascade.errors import ConfigError
+from cascade.errors import ConfigError, counted
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.depth import DepthStudy, Findings, Level, Terms
-from cascade.evaluation.metrics import QUALITY, counted
+from cascade.evaluation.metrics import QUALITY
 from cascade.evaluation.single_call import label_starts
 from cascade.files import check_folder, check_readable
 from cascade.report import Origin

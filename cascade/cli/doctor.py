@@ -18,8 +18,7 @@ from cascade.cli.output import ConfigOption, ExitCode, JsonOption, plain, print_
 from cascade.cli.tables import Sheet
 from cascade.config.extends import read_layers
 from cascade.config.schema import Config, config_of, read_config, shipped_config
-from cascade.errors import CascadeError, InputError, MachineError
-from cascade.evaluation.metrics import counted
+from cascade.errors import CascadeError, InputError, MachineError, counted
 from cascade.items import Group, Item, Task
 from cascade.machine import install_package, n_cores, rebuild_llama_cpp, user_cache
 from cascade.repository.languages import grammar_faults

@@ -13,9 +13,9 @@ from cascade.cli.tables import Sheet
 from cascade.config.figures import Figure
 from cascade.config.schema import read_config, shipped_config
 from cascade.engine.engine import Engine
+from cascade.errors import counted
 from cascade.evaluation.dataset import Format
 from cascade.evaluation.evaluate import Evaluation
-from cascade.evaluation.metrics import counted
 from cascade.files import check_readable
 
 _FIGURES = {

@@ -14,10 +14,9 @@ from cascade.cli.outputs import Output
 from cascade.config.lock import questions_at_hand
 from cascade.config.schema import Config, Untuned
 from cascade.engine.engine import Engine
-from cascade.errors import InputError
+from cascade.errors import InputError, counted
 from cascade.evaluation.dataset import Format, Labelled, read_tasks
 from cascade.evaluation.latency import prices_of
-from cascade.evaluation.metrics import counted
 from cascade.evaluation.repeats import Distinct, Pair, contradiction, distinct
 from cascade.evaluation.replay import Prices
 from cascade.evaluation.scored import ScoredTasks

@@ -24,8 +24,9 @@ from cascade.config.thresholds import (
     ThresholdsFile,
     write_thresholds,
 )
+from cascade.errors import counted
 from cascade.evaluation.calibration import Calibrated
-from cascade.evaluation.metrics import CalibrationMetrics, counted
+from cascade.evaluation.metrics import CalibrationMetrics
 from cascade.evaluation.prior_fit import priors_of
 from cascade.evaluation.replay import Outcome, own_thresholds
 from cascade.evaluation.scored import Key

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from cascade.arguments import refuse, whole
 from cascade.engine.request import Request
 from cascade.engine.scheduler import last_moment
-from cascade.errors import OverloadError
-from cascade.evaluation.metrics import counted
+from cascade.errors import OverloadError, counted
 from cascade.prompt import PromptBuilder
 
 _PAUSE_S = 1e-3  # how long prompts are built before others are heard

@@ -10,8 +10,7 @@ from cascade.backends.base import Query, Scores
 from cascade.backends.costs import CallSizes, Work
 from cascade.engine.item_state import ItemState
 from cascade.engine.prefix_index import CachedNode
-from cascade.errors import BackendError, ServerError
-from cascade.evaluation.metrics import counted
+from cascade.errors import BackendError, ServerError, counted
 from cascade.probability import p_yes
 from cascade.prompt import Node, PromptBuilder
 from cascade.stages import BASE, SERVED, Question, Stage

@@ -19,17 +19,6 @@ from cascade.probability import TINY, Array, Ints
 _LOWEST_THRESHOLD = 1e-6
 
 
-def counted(n: int, one: str, many: str = "") -> str:
-    """A number of things in words, such as ``1 task`` or ``1,200 tasks``.
-
-    Args:
-        n: How many, at least 0.
-        one: What one is called.
-        many: What others are called; with an s at its end if nothing is said.
-    """
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
-
-
 QUALITY = {"accuracy": "accuracy"} | {
     figure: figure.words for figure in (Figure.MACRO_F1_OVER_ROWS, Figure.RECALL_OVER_ROWS)
 }

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.errors import InputError
+from cascade.errors import InputError, counted
 from cascade.evaluation.features import LEAST_SEEN, LEAST_SHARE, FeatureTable
-from cascade.evaluation.metrics import auc_per_task, counted
+from cascade.evaluation.metrics import auc_per_task
 from cascade.evaluation.replay import known_priors
 from cascade.evaluation.scored import ScoredTasks
 from cascade.items import Item

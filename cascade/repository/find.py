@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cascade.errors import InputError
-from cascade.evaluation.metrics import counted
+from cascade.errors import InputError, counted
 from cascade.items import Task
 from cascade.machine import user_cache
 from cascade.repository.exclusions import is_source

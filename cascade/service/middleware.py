@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cascade.evaluation.metrics import counted
+from cascade.errors import counted
 from cascade.service.http_errors import problem
 from cascade.service.settings import ServiceSettings
 

@@ -11,8 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from cascade.config.item_rows import ItemRow
-from cascade.errors import ItemError
-from cascade.evaluation.metrics import counted
+from cascade.errors import ItemError, counted
 from cascade.items import Item, Task
 from cascade.report import Status
 from cascade.service.http_errors import UNFIT, RefusedError

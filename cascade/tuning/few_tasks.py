@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cascade.config.figures import Metric
-from cascade.errors import InputError
-from cascade.evaluation.metrics import counted, macro_f1
+from cascade.errors import InputError, counted
+from cascade.evaluation.metrics import macro_f1
 from cascade.evaluation.replay import Outcome, Prices, Replay, Thresholds, known_priors, own_thresholds, parting
 from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.evaluation.targets import Labels, TaskMetric

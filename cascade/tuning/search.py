@@ -16,8 +16,7 @@ from typing import NoReturn
 import numpy as np
 
 from cascade.config.figures import Figure, Metric, Unit, figure_of
-from cascade.errors import InputError
-from cascade.evaluation.metrics import counted
+from cascade.errors import InputError, counted
 from cascade.evaluation.prior_fit import with_prior
 from cascade.evaluation.replay import Outcome, Prices, Replay, Thresholds, deciding, own_thresholds
 from cascade.evaluation.scored import Key, ScoredTasks

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from cascade.errors import counted
 from cascade.evaluation.metrics import (
     accuracy,
     auc,
     auc_per_task,
     best_f1_threshold,
     calibration_error,
-    counted,
     f1,
     macro_f1,
     recall_over_rows,

@@ -13,7 +13,8 @@ from cascade.audit.html.subject import SHARES, Bin, Calibration, Subject, cost_o
 from cascade.audit.questions import question_name
 from cascade.audit.rates import LEVEL, Rate, rate
 from cascade.config.figures import Figure
-from cascade.evaluation.metrics import accuracy, counted, macro_f1
+from cascade.errors import counted
+from cascade.evaluation.metrics import accuracy, macro_f1
 from cascade.evaluation.replay import Outcome
 from cascade.tuning.threshold_grid import Cost
 

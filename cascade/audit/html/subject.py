@@ -12,9 +12,9 @@ from cascade.audit.label_noise import cross_fitted_p
 from cascade.audit.questions import QuestionRows, question_rows
 from cascade.config.figures import Metric
 from cascade.engine.online_profile import OnlineProfile
-from cascade.errors import InputError
+from cascade.errors import InputError, counted
 from cascade.evaluation.dataset import Labelled
-from cascade.evaluation.metrics import CalibrationMetrics, counted, equal_mass_bins, macro_f1
+from cascade.evaluation.metrics import CalibrationMetrics, equal_mass_bins, macro_f1
 from cascade.evaluation.prior_fit import priors_of
 from cascade.evaluation.replay import Outcome, Outcomes, Replay, deciding, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
