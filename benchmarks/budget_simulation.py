@@ -195,7 +195,7 @@ def _violations(outcome: Outcome, cascades: Mapping[str, Cascade]) -> int:
         return 0
     asked, decisions = outcome.arrival.asked, outcome.report.decisions
     labels = set(cascades[asked.cascade].labels)
-    allowed = {Status.DECIDED} if outcome.arrival.budget_ms is None else set(Status) - {Status.ERROR}
+    allowed = {Status.DECIDED} if outcome.arrival.budget_ms is None else set(Status)
     bad = sum(
         decision.id != item.id or decision.label not in labels or decision.status not in allowed
         for item, decision in zip(asked.items, decisions, strict=False)

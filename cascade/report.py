@@ -21,7 +21,6 @@ class Status(StrEnum):
     DECIDED = "decided"
     DEPTH_CAP = "depth_cap"
     DEADLINE = "deadline"
-    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -262,8 +262,8 @@ class PriorStage:
 
     Attributes:
         name: Unique in its cascade.
-        lower: Below this p the item takes ``no``; 0 for none.
-        upper: From this p on it takes ``yes``; 1 for none but those that are certain.
+        lower: Items with a lower p take ``no``; 0 means: never.
+        upper: Items with a p of at least this take ``yes``; 1 means: only if p = 1.
         yes: Where likely items go.
         no: Where unlikely items go.
         source: Where p comes from.

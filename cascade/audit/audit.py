@@ -25,8 +25,8 @@ from cascade.tree import Cascade
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AuditTerms:
-    """What is asked of an audit.
+class AuditOptions:
+    """What an audit looks for, and how finely.
 
     Attributes:
         within: Half-width of an error rate's interval that is narrow enough, in (0, 1/2).
@@ -118,7 +118,7 @@ def audit(
     cascade: Cascade,
     scored: ScoredTasks,
     tasks: Sequence[Labelled],
-    terms: AuditTerms | None = None,
+    options: AuditOptions | None = None,
     advance: Callable[[], object] = lambda: None,
 ) -> Audit:
     """Audit every question of a cascade, at its thresholds.
@@ -127,28 +127,28 @@ def audit(
         cascade: The cascade. Its questions are put to every item, also to those that its prior stage settles.
         scored: What its questions say of every item.
         tasks: The tasks that were scored, in their order.
-        terms: What is asked of it; None for the defaults.
+        options: What to look for; None for the defaults.
         advance: Told of each sub-sample that is done; there are ``learning_curve.n_audits``.
 
     Raises:
         InputError: No task has an item.
     """
-    terms = terms or AuditTerms()
+    options = options or AuditOptions()
     if not scored.tasks.size:
         msg = "No task has an item, so nothing can be audited. Give labelled tasks with items."
         raise InputError(msg)
     scored = scored.take(np.unique(scored.tasks))
     tasks = [labelled for labelled in tasks if labelled.items]
     questions = question_rows(cascade, scored)
-    curves = learning_curves(cascade, scored, terms.within, terms.seed, advance)
-    cross_fitted = cross_fitted_p(cascade, scored, terms.seed)
+    curves = learning_curves(cascade, scored, options.within, options.seed, advance)
+    cross_fitted = cross_fitted_p(cascade, scored, options.seed)
     sliced = slices_of(questions, slices(scored, tasks))
     items = [item for labelled in tasks for item in labelled.items]
     replay = Replay(cascade, scored, priors_of(cascade, items))
-    values, pairs = stage_values(replay, terms.seed), likenesses(questions)
+    values, pairs = stage_values(replay, options.seed), likenesses(questions)
     advice = (
         *where_it_errs(cascade, sliced),
-        *what_needs_data(curves, terms.within),
+        *what_needs_data(curves, options.within),
         *what_to_drop(values),
         *what_to_merge(pairs),
     )
@@ -156,7 +156,7 @@ def audit(
         cascade=cascade.name,
         n_tasks=scored.n_tasks,
         n_items=scored.tasks.size,
-        within=terms.within,
+        within=options.within,
         advice=advice,
         questions=tuple(
             QuestionAudit(
@@ -165,10 +165,10 @@ def audit(
                 adapter=rows.question.adapter,
                 threshold=rows.question.threshold,
                 errors=errors_of(rows.wrong, rows.truths, rows.tasks),
-                worst=worst(rows, tasks, terms.n_worst),
+                worst=worst(rows, tasks, options.n_worst),
                 noise=label_noise(rows, cross_fitted[rows.key][rows.rows]),
                 curve=curves[rows.key],
-                coherence=terms.coherence.get(rows.key),
+                coherence=options.coherence.get(rows.key),
             )
             for rows in questions
         ),

@@ -145,7 +145,7 @@ def slices(scored: ScoredTasks, tasks: Sequence[Labelled]) -> Slices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriorAudit:
-    """What a prior stage settles, at its thresholds.
+    """Items that a prior stage settles at its thresholds, and how often it is wrong.
 
     Attributes:
         stage: Its name.

@@ -10,7 +10,7 @@ from typing import Self
 
 from cascade.bench.workload import Call
 from cascade.items import Item
-from cascade.report import Decision, Report, Status
+from cascade.report import Decision, Report
 from cascade.tree import Cascade
 
 BUDGET = "budget"
@@ -88,7 +88,7 @@ class Tried:
 
 def _violations(items: Sequence[Item], decisions: Sequence[Decision], cascade: Cascade) -> int:
     bad = sum(
-        item.id != decision.id or decision.label not in cascade.labels or decision.status is Status.ERROR
+        item.id != decision.id or decision.label not in cascade.labels
         for item, decision in zip(items, decisions, strict=False)
     )
     return bad + abs(len(items) - len(decisions))

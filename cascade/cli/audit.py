@@ -8,16 +8,16 @@ from typing import Annotated
 
 import typer
 
-from cascade.audit.audit import Audit, AuditTerms, QuestionAudit
+from cascade.audit.audit import Audit, AuditOptions, QuestionAudit
 from cascade.audit.audit import audit as audit_scores
 from cascade.audit.coherence import Coherence, coherence, opposite
 from cascade.audit.html import Known, check_report, write_report
 from cascade.audit.learning_curve import n_audits
 from cascade.audit.questions import question_name
 from cascade.audit.rates import MIN_ERRORS, MIN_TASKS
+from cascade.cli.labelled_data import DataOption, FilesArgument, data_files, labelled_scores
 from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, note, plain, print_json, progress, results
 from cascade.cli.outputs import ForceOption, check_distinct, refuse_others, report_output, scores_output
-from cascade.cli.score_file import DataOption, FilesArgument, LabelledScores, data_files, labelled_scores
 from cascade.cli.tables import Sheet
 from cascade.cli.tune_output import guarantee_in_words
 from cascade.config.figures import Figure
@@ -25,6 +25,7 @@ from cascade.config.schema import Config, read_config, shipped_config
 from cascade.config.thresholds import ThresholdsFile
 from cascade.engine.engine import Engine, settings_of
 from cascade.errors import InputError, counted
+from cascade.evaluation.score_file import LabelledScores
 from cascade.evaluation.scored import Key
 
 _TASK_WIDTH = 90
@@ -58,10 +59,10 @@ def audit(  # noqa: PLR0913 - the command line's options
     paths = data_files(files, data)
     check_distinct([cache, report], paths)
     labelled = labelled_scores(read, cascade, paths, cache, refuse=refuse_others(report), may_contradict=True)
-    terms = AuditTerms(within=within, n_worst=worst, seed=seed, coherence=_coherence(read, labelled, seed))
+    options = AuditOptions(within=within, n_worst=worst, seed=seed, coherence=_coherence(read, labelled, seed))
     with progress() as bar:
         line = bar.add_task("sub-samples", total=n_audits())
-        found = audit_scores(labelled.cascade, labelled.scored, labelled.tasks, terms, lambda: bar.advance(line))
+        found = audit_scores(labelled.cascade, labelled.scored, labelled.tasks, options, lambda: bar.advance(line))
     if html is not None:
         known = _known(read, labelled, found)
         with progress() as bar:

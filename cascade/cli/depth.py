@@ -11,6 +11,7 @@ import typer
 
 from cascade.audit.html.depth_charts import depth_pictures, picture_names
 from cascade.audit.html.draw import check_libraries, write_pngs
+from cascade.cli.labelled_data import DataOption, FilesArgument, data_files
 from cascade.cli.output import (
     ConfigOption,
     JsonOption,
@@ -21,8 +22,7 @@ from cascade.cli.output import (
     progress,
     results,
 )
-from cascade.cli.outputs import ForceOption, Output, check_distinct, profile_output, refuse_others, refuse_pictures
-from cascade.cli.score_file import DataOption, FilesArgument, data_files, labelled_tasks, origin_of
+from cascade.cli.outputs import ForceOption, check_distinct, profile_output, refuse_others, refuse_pictures
 from cascade.cli.tables import Sheet
 from cascade.config.figures import Figure
 from cascade.config.profile import MadeForConfig, write_profile
@@ -30,8 +30,10 @@ from cascade.config.schema import Config, read_config, shipped_config
 from cascade.engine.engine import Engine
 from cascade.errors import ConfigError, counted
 from cascade.evaluation.dataset import Labelled
-from cascade.evaluation.depth import DepthStudy, Findings, Level, Terms
+from cascade.evaluation.depth import DepthChoice, DepthStudy, Findings, Level
 from cascade.evaluation.metrics import QUALITY
+from cascade.evaluation.output_file import Output
+from cascade.evaluation.score_file import labelled_tasks, origin_of
 from cascade.evaluation.single_call import label_starts
 from cascade.files import check_folder, check_readable
 from cascade.report import Origin
@@ -66,7 +68,7 @@ def depth(  # noqa: PLR0913 - the command line's options
     check_readable([*paths, thresholds, config])
     settings = read_config(config or shipped_config(), {cascade: thresholds})
     budget_option(budget)
-    terms = Terms.of(f1_points_per_100ms, budget, settings.engine.f1_points_per_100ms)
+    choice = DepthChoice.of(f1_points_per_100ms, budget, settings.engine.f1_points_per_100ms)
     output = profile_output(out, force=force)
     check_distinct([output], paths)
     if plot is not None:
@@ -74,7 +76,7 @@ def depth(  # noqa: PLR0913 - the command line's options
         check_folder(plot, "Name a folder that can be.")
         refuse_pictures([plot / name for name in picture_names(cascade)], force=force)
     found = _study(settings, cascade, paths, output)
-    figures = found.findings.as_dict(terms, found.zero)
+    figures = found.findings.as_dict(choice, found.zero)
     figures |= {"no_depth_0": found.refusal, "repeated_tasks": found.n_repeated}
     if out is not None:
         n_tasks, n_items = counted(figures["tasks"], "labelled task"), counted(figures["items"], "item")
@@ -114,7 +116,7 @@ def _study(config: Config, name: str, paths: Sequence[Path], output: Output | No
         line = bar.add_task("requests", total=None)
         with Engine.open(config) as engine:
             tree = engine.cascade(name)
-            given = labelled_tasks(paths, tree)
+            given = labelled_tasks(paths, tree, note=note)
             tasks = [labelled for labelled in given.tasks if labelled.items]
             origin = origin_of(config, engine, tree, tasks)
             refuse_others(output)(tasks, origin)

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, plain, print_json, progress, results
-from cascade.cli.score_file import DataOption, FilesArgument, data_files, labelled_tasks
+from cascade.cli.labelled_data import DataOption, FilesArgument, data_files
+from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, note, plain, print_json, progress, results
 from cascade.cli.tables import Sheet
 from cascade.config.figures import Figure
 from cascade.config.schema import read_config, shipped_config
@@ -16,6 +16,7 @@ from cascade.engine.engine import Engine
 from cascade.errors import counted
 from cascade.evaluation.dataset import Format
 from cascade.evaluation.evaluate import Evaluation
+from cascade.evaluation.score_file import labelled_tasks
 from cascade.files import check_readable
 
 _FIGURES = {
@@ -46,7 +47,7 @@ def evaluate(  # noqa: PLR0913 - the command line's options
         evaluation = Evaluation(engine, tree)
         with progress() as bar:
             line = bar.add_task("tasks", total=None)
-            found = labelled_tasks(paths, tree, form)
+            found = labelled_tasks(paths, tree, form, note=note)
             bar.update(line, total=len(found.tasks))
             for labelled in found.tasks:
                 evaluation.add(labelled)

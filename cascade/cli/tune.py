@@ -8,17 +8,9 @@ from typing import Annotated
 
 import typer
 
+from cascade.cli.labelled_data import DataOption, FilesArgument, data_files, labelled_scores
 from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress
 from cascade.cli.outputs import ForceOption, check_distinct, refuse_others, scores_output, thresholds_output
-from cascade.cli.score_file import (
-    DataOption,
-    FilesArgument,
-    LabelledScores,
-    data_files,
-    in_use,
-    labelled_scores,
-    with_stages,
-)
 from cascade.cli.tune_output import as_dict, file_of, guarantee, show, show_few_tasks, written
 from cascade.config.figures import GUARANTEED, Figure, Metric, Unit
 from cascade.config.schema import Config, read_untuned, shipped_config
@@ -28,6 +20,7 @@ from cascade.errors import InputError
 from cascade.evaluation.calibration import calibrate
 from cascade.evaluation.prior_fit import priors_of, with_prior_scores
 from cascade.evaluation.repeats import fingerprint
+from cascade.evaluation.score_file import LabelledScores, in_use, with_stages
 from cascade.tree import Cascade
 from cascade.tuning.search import TuningResult, TuningTarget
 from cascade.tuning.search import tune as search
@@ -79,7 +72,7 @@ def tune(  # noqa: PLR0913 - the command line's options
     cache, output = scores_output(scores, force=force), thresholds_output(out, force=force)
     check_distinct([cache, output], paths)
     labelled = labelled_scores(_to_score(settings, cascade), cascade, paths, cache, refuse=refuse_others(output))
-    before, origin = in_use(untuned, cascade, labelled.origin), labelled.origin
+    before, origin = in_use(untuned, cascade, labelled.origin, note), labelled.origin
     if no_guarantee or tuning_target is None:
         show_few_tasks(before, labelled, tuning_target, out, json=json)
         return
@@ -107,7 +100,7 @@ def tune(  # noqa: PLR0913 - the command line's options
 
 
 def _to_tune(tree: Cascade, before: Cascade, metric: Metric) -> Cascade:
-    """The config's own cascade, with the thresholds in use where the measure does not depend on them.
+    """The config's own cascade, with the thresholds in use where the metric does not depend on them.
 
     Of the others the search must know nothing: they may have been chosen by the tasks that test what it finds.
     """

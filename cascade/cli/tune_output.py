@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from rich.console import Console
 
 from cascade.cli.output import note, print_json, progress, results
-from cascade.cli.score_file import LabelledScores
 from cascade.cli.tables import Sheet
 from cascade.config.figures import GUARANTEED, Figure, Metric, Unit
 from cascade.config.profile import MadeForConfig, PriorConfig
@@ -29,6 +28,7 @@ from cascade.evaluation.calibration import Calibrated
 from cascade.evaluation.metrics import CalibrationMetrics
 from cascade.evaluation.prior_fit import priors_of
 from cascade.evaluation.replay import Outcome, own_thresholds
+from cascade.evaluation.score_file import LabelledScores
 from cascade.evaluation.scored import Key
 from cascade.probability import Curve
 from cascade.report import Origin

@@ -32,7 +32,7 @@ class Figure(StrEnum):
 
 
 class Metric(StrEnum):
-    """What is measured on a task, in [0, 1].
+    """A metric of one task, in [0, 1].
 
     ``recall``: the share of what matters that is kept; a task with nothing to find has none and is left out.
     ``precision``: the share of what is kept that matters; 1 for a task that keeps nothing.
@@ -56,15 +56,15 @@ class Unit(StrEnum):
 
     @property
     def suffix(self) -> str:
-        """What a figure over it is called behind its measure."""
+        """The end of a figure's name, behind the metric."""
         return "per_task" if self is Unit.TASK else "over_rows"
 
 
 def figure_of(metric: Metric, unit: Unit) -> Figure:
-    """The name of a measure over a unit.
+    """The name of a metric over a unit.
 
     Raises:
-        InputError: A macro F1 is asked of rows.
+        InputError: Macro F1 over rows.
     """
     if metric is Metric.MACRO_F1 and unit is Unit.ROW:
         msg = "A macro F1 over rows is no mean, so none can be guaranteed. Give --unit task, or macro_f1_per_task."
@@ -78,4 +78,4 @@ GUARANTEED: Mapping[Figure, tuple[Metric, Unit]] = {
     for unit in Unit
     if (metric, unit) != (Metric.MACRO_F1, Unit.ROW)
 }
-"""What can be guaranteed, and what it is a measure of."""
+"""Figures that can be guaranteed, each with its metric and unit."""

@@ -53,8 +53,8 @@ class PriorStageConfig(Frozen):
     source: Source = Field(
         Source.EVIDENCE, description="A logistic model of the item's evidence, or the item's own prior, by its caller."
     )
-    lower: float = Field(0.0, ge=0, le=1, description="Below this p the item takes `no`; 0 for none.")
-    upper: float = Field(1.0, ge=0, le=1, description="From this p on it takes `yes`; 1 means only if p = 1.")
+    lower: float = Field(0.0, ge=0, le=1, description="Below this p the item takes `no`; 0 means: never.")
+    upper: float = Field(1.0, ge=0, le=1, description="From this p on it takes `yes`; 1 means: only if p = 1.")
     yes: TargetConfig = Field(description="Where likely items go.")
     no: TargetConfig = Field(description="Where unlikely items go.")
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from cascade.config.figures import GUARANTEED, Figure, Metric, Unit
+from cascade.config.figures import GUARANTEED, Figure
 from cascade.config.profile import MadeForConfig, PriorConfig
 from cascade.config.toml import Frozen, read_model, write_toml
 from cascade.errors import ConfigError
@@ -131,15 +131,6 @@ class GuaranteeConfig(Frozen):
         None, ge=1, description="Most items of one task that count; a bound, over all rows alone."
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _as_before(cls, table: object) -> object:
-        """Files of earlier versions have the measure, and its unit apart."""
-        if not isinstance(table, dict) or table.get("unit") not in tuple(Unit):
-            return table
-        names = {str(metric): f"{metric}_{Unit(table['unit']).suffix}" for metric in Metric}
-        return {names.get(key, key): value for key, value in table.items() if key != "unit" and value is not None}
-
     @model_validator(mode="after")
     def _one(self) -> Self:
         if len(self._given()) != 1:
@@ -181,15 +172,6 @@ class HeldOutConfig(Frozen):
     macro_f1_per_task: _Share | None = None
     misses: _Share | None = Field(None, description="What is missing from a recall over all rows of 1.")
     ms_per_item: _Amount | None = Field(None, description="Predicted, where latency was made small.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _as_before(cls, table: object) -> object:
-        """Files of earlier versions do not say that these figures are per task."""
-        if not isinstance(table, dict):
-            return table
-        names = {str(metric): f"{metric}_{Unit.TASK.suffix}" for metric in Metric}
-        return {names.get(key, key): value for key, value in table.items()}
 
 
 class CalibrationConfig(Frozen):

@@ -1,7 +1,6 @@
 """Calibrated probabilities from raw p(yes): four kinds of curve, chosen on tasks and repositories left out. Numpy only.
 
-SciPy and scikit-learn could fit them as well; a dozen lines of Newton's method and a stack do it, and the core stays
-lean.
+SciPy and scikit-learn have no fit with a ridge towards the identity and slopes of at least 0, which few rows need.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.evaluation.logistic import fit_logistic
 from cascade.evaluation.metrics import CalibrationMetrics, Slice, log_loss
 from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.probability import KNOTS, TINY, Array, Bools, Curve, Ints, finite_logit, p_yes
@@ -23,8 +23,6 @@ RAW = "raw"
 _HALFWAY = " halfway"
 _LEAST_REPOSITORIES = 3
 _SHRINKAGE = 20  # tasks after which a question's own curve counts as much as what it leans on
-_N_STEPS = 30
-_STILL = 1e-8  # a step so small is the last
 _RIDGE = 1e-3
 _BETA_START = np.array([1.0, 1.0, 0.0])
 
@@ -246,17 +244,9 @@ def _beta_features(values: Array) -> Array:
 def _logistic(
     features: Callable[[Array], Array], p: Array, yes: Array, count: Array, start: Array, ridge: float
 ) -> Array:
-    """Newton's method from the identity, to which the ridge draws; slopes never fall below 0."""
-    x, weights = features(p), start.copy()
-    for _ in range(_N_STEPS if p.size else 0):
-        calibrated = p_yes(np.clip(x @ weights, -30, 30))
-        slope = x.T @ (count * calibrated - yes) + ridge * (weights - start)
-        bend = (x * (count * calibrated * (1 - calibrated))[:, None]).T @ x + ridge * np.eye(start.size)
-        step = np.linalg.solve(bend, slope)
-        weights = weights - step / max(1.0, float(np.abs(step).max()))
-        weights[:-1] = np.maximum(weights[:-1], 0)
-        if np.abs(step).max() < _STILL:
-            break
+    """Values at the knots of the likeliest curve; the ridge draws it to the identity, and slopes are at least 0."""
+    penalty = np.full(start.size, ridge)
+    weights = fit_logistic(features(p), yes, count, start=start, penalty=penalty, least=0.0)
     return p_yes(np.clip(features(KNOTS) @ weights, -30, 30))
 
 

@@ -1,6 +1,6 @@
-"""What a cascade gains by every question: labelled tasks run to each depth, and under budgets.
+"""How much each further question gains: runs labelled tasks to each depth and under time budgets.
 
-Full runs also teach the profile: what passes, where items end, and what a cascade keeps.
+The full runs also give the cascade's profile: pass rates, label shares, and a prior.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from cascade.report import Decision, Statistics
 from cascade.tree import Cascade
 
 _POINTS = 100  # of F1: from 0 to 100
-_PRICED_MS = 100  # the unit of f1_points_per_100ms
-_SURE = 0.95  # the chance with which a choice that is called clear is right
+_PRICED_MS = 100  # the time that f1_points_per_100ms is given for
+_SURE = 0.95  # confidence level of a choice that is called clear
 _NORMAL = NormalDist()
 _LEAST_TASKS = 6  # fewer all lie on one side of a median by chance in more than 5 %; Source: the sign test
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runs:
-    """The requests of a level, one a task.
+    """The requests made at one depth, one for each task.
 
     Attributes:
         confusions: Rows are truths, columns answers; (n_tasks, n_labels, n_labels).
@@ -57,9 +57,9 @@ class Level:
         macro_f1_over_rows: Mean F1 of the labels that occur, in [0, 1].
         recall_over_rows: Share of what matters that is kept; None where nothing matters.
         calls_per_item: Queries over items.
-        predicted_ms: Median over requests of what the cost model foretold.
-        elapsed_ms: Median over requests of what they took.
-        runs: The requests one by one; None where nobody kept them.
+        predicted_ms: Median over requests of the time that the cost model predicted.
+        elapsed_ms: Median over requests of the time that they took.
+        runs: The single requests; None if they were not kept.
     """
 
     depth: int
@@ -90,8 +90,8 @@ class Certainty:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What time is worth, or how much of it there is.
+class DepthChoice:
+    """How a depth is chosen: by what time is worth, or within a budget.
 
     Attributes:
         f1_points_per_100ms: Points of macro F1 over rows that 100 ms are worth; at least 0.
@@ -114,7 +114,7 @@ class Terms:
 
     @classmethod
     def of(cls, f1_points_per_100ms: float | None, budget_ms: float | None, configured: float) -> Self:
-        """What a user gave, and what the config says where they gave nothing.
+        """From a user's options, with the config's value if neither is given.
 
         Raises:
             InputError: Both were given, or a value is not allowed.
@@ -130,17 +130,17 @@ class Terms:
         )
 
     def choose(self, levels: Sequence[Level]) -> Level | None:
-        """The depth after which no question pays.
+        """The depth to stop at.
 
-        With ``f1_points_per_100ms`` it is the depth with the most points left after its time is paid for, the least
-        such depth; so one question that gains nothing does not hide another that does. With a budget it is the
-        deepest whose median request fits.
+        With a budget it is the deepest depth whose median request fits. Without one it is the depth with the highest
+        macro F1 after the cost of its time is taken off, and of several such depths the least. All depths are compared,
+        so a question that gains nothing does not hide a later one that does.
 
         Args:
             levels: In order of depth, at least one.
 
         Returns:
-            None where nothing fits the budget.
+            None if no depth fits the budget.
         """
         if self.budget_ms is not None:
             limit = self.budget_ms
@@ -150,9 +150,9 @@ class Terms:
     def certainty(self, levels: Sequence[Level]) -> Certainty:
         """How sure the choice is.
 
-        With ``f1_points_per_100ms`` it is clear if the lead over every other depth is beyond its error, by the
-        jackknife over tasks; times of requests count as exact. With a budget it is clear if more than half of the
-        requests fit at the chosen depth, and fewer at the next one, by the sign test.
+        Without a budget it is clear if the lead over every other depth exceeds its error. The error comes from a
+        jackknife over tasks; request times are taken as measured. With a budget it is clear if, by a sign test, more
+        than half of the requests fit at the chosen depth and fewer than half at the next one.
 
         Args:
             levels: In order of depth, at least one.
@@ -170,7 +170,7 @@ class Terms:
         return Certainty(is_clear=True) if most <= n else Certainty(is_clear=False, n_needed=most)
 
     def _value(self, level: Level) -> float:
-        """Points that are left once a depth's time is paid for."""
+        """Points of macro F1 after the cost of a depth's time is taken off."""
         return _POINTS * level.macro_f1_over_rows - self.f1_points_per_100ms * level.elapsed_ms / _PRICED_MS
 
     def _by_leads(self, levels: Sequence[Level], n: int) -> Iterator[int | None]:
@@ -186,7 +186,7 @@ class Terms:
                 yield ceil(n * (reach / lead) ** 2) if lead > 0 else None
 
     def _by_times(self, levels: Sequence[Level], n: int) -> Iterator[int | None]:
-        """How many tasks it takes to tell on which side of the budget the medians lie that decide."""
+        """How many tasks it takes to tell on which side of the budget the two deciding medians lie."""
         chosen = self.choose(levels)
         at = levels.index(chosen) if chosen is not None else 0
         for level in levels[at : at + 2] if chosen is not None else levels[:1]:
@@ -237,7 +237,7 @@ SHARES = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """What a study found.
+    """Result of a depth study.
 
     Attributes:
         cascade: Name of the cascade.
@@ -245,7 +245,7 @@ class Findings:
         n_items: Their items.
         levels: Every depth from 1 on.
         anytime: Quality under each budget, in JSON form.
-        profile: What the full runs taught.
+        profile: The profile learned from the full runs.
         unreached: Stages that no item reached in them.
         prior_auc: How well a prior ranks what the cascade keeps, on tasks that it was not fitted to; see
             ``prior_fit.prior_auc``.
@@ -260,22 +260,22 @@ class Findings:
     unreached: tuple[str, ...]
     prior_auc: float
 
-    def as_dict(self, terms: Terms, zero: Level | None = None) -> dict[str, Any]:
+    def as_dict(self, choice: DepthChoice, zero: Level | None = None) -> dict[str, Any]:
         """JSON form; None where a figure cannot be had from these tasks.
 
         Args:
-            terms: What time is worth.
+            choice: How the depth is chosen.
             zero: Depth 0, where it was measured.
         """
         levels = (zero, *self.levels) if zero else self.levels
-        chosen, certainty = terms.choose(levels), terms.certainty(levels)
+        chosen, certainty = choice.choose(levels), choice.certainty(levels)
         verdict = {"verdict": "clear" if certainty.is_clear else "unclear", "tasks_needed": certainty.n_needed}
         return {
             "cascade": self.cascade,
             "tasks": self.n_tasks,
             "items": self.n_items,
             "depths": rows(levels),
-            "choice": terms.as_dict() | {"depth": chosen.depth if chosen else None} | verdict,
+            "choice": choice.as_dict() | {"depth": chosen.depth if chosen else None} | verdict,
             "anytime": list(self.anytime),
             "learned": {
                 "pass_rates": dict(self.profile.pass_rates),
@@ -291,11 +291,11 @@ class Findings:
 
 @dataclass(slots=True)
 class Tally:
-    """What requests of one kind came to.
+    """Sums over requests of one kind.
 
     Attributes:
         labels: The cascade's labels, in order.
-        dropped: The label of what does not matter.
+        dropped: The label of items that do not matter.
     """
 
     labels: tuple[str, ...]
@@ -304,7 +304,7 @@ class Tally:
     _stats: list[Statistics] = field(default_factory=list)
 
     def add(self, truths: Sequence[str], answers: Sequence[str], stats: Statistics) -> None:
-        """Book a request."""
+        """Add a request."""
         confusion = np.zeros((len(self.labels), len(self.labels)), np.int64)
         for truth, answer in zip(truths, answers, strict=True):
             confusion[self.labels.index(truth), self.labels.index(answer)] += 1
@@ -327,7 +327,7 @@ class Tally:
         }
 
     def level(self, depth: int) -> Level:
-        """The requests as those of a depth."""
+        """The figures of these requests as a ``Level``."""
         quality = self.quality()
         return Level(
             depth=depth,
@@ -351,7 +351,7 @@ class DepthStudy:
         engine: An engine with the cascade.
         cascade: The cascade.
         tasks: The tasks; those without items are passed over.
-        advance: Told of each request that is done; ``n_requests`` says how many there will be.
+        advance: Called after each request; ``n_requests`` says how many there will be.
 
     Raises:
         InputError: No task has an item.
@@ -399,7 +399,7 @@ class DepthStudy:
         return [tally.level(depth) for depth, tally in enumerate(tallies, 1)]
 
     def _anytime(self, share: float, full_ms: float) -> dict[str, Any]:
-        """Quality where every request may take a share of the median full run's time."""
+        """Quality if every request has a budget of ``share`` times the median full run's time."""
         tally, budget = Tally(self._cascade.labels, self._cascade.dropped), Budget(ms=share * full_ms)
         for labelled in self._tasks:
             self._run(labelled, budget, tally)

@@ -1,7 +1,7 @@
-"""How well a cascade does on labelled tasks: every stage by itself, and the cascade as a whole.
+"""Evaluates a cascade on labelled tasks: every stage by itself, and the cascade as a whole.
 
-A stage is scored on all items whose true label decides its answer, also on those that an earlier
-stage would have stopped; so its skill shows whatever stands before it.
+A stage is scored on all items whose true label decides its answer, including items that an earlier stage would have
+stopped, so its figures do not depend on the stages before it.
 """
 
 from __future__ import annotations
@@ -69,18 +69,18 @@ class Tally:
 
 @dataclass(slots=True)
 class PriorTally:
-    """What a prior stage knows and settles.
+    """Scores and truths of a prior stage.
 
     Attributes:
-        known: Items of which it knows something, with whether they matter as the truth.
-        settled: Those that it answers.
+        known: Items that have a prior probability; the truth is whether the item matters.
+        settled: Those of them that the prior stage answers.
     """
 
     known: Tally = field(default_factory=Tally)
     settled: Tally = field(default_factory=Tally)
 
     def add(self, task: int, stage: PriorStage, item: Item, *, matters: bool) -> None:
-        """Book an item."""
+        """Add an item."""
         p = stage.p_matters(item)
         if p is None:
             return
@@ -89,18 +89,18 @@ class PriorTally:
             self.settled.add(task, p, stage.upper, truth=matters)
 
     def as_dict(self, name: str) -> dict[str, Any]:
-        """The figures: F1 of what it settles, all else of what it knows; None where a figure cannot be had."""
+        """The figures: F1 over settled items, all others over known ones; None where a figure is undefined."""
         f1_of_settled = self.settled.as_dict()[Figure.F1_OVER_ROWS]
         counts = {"stage": name, "n_settled": len(self.settled.p)}
         return counts | self.known.as_dict() | {Figure.F1_OVER_ROWS: f1_of_settled}
 
 
 class Evaluation:
-    """Gathers figures over labelled tasks.
+    """Figures of a cascade over labelled tasks.
 
     Args:
         engine: Scores the items.
-        cascade: The cascade that is judged.
+        cascade: The cascade to evaluate.
     """
 
     def __init__(self, engine: Engine, cascade: Cascade) -> None:
@@ -118,7 +118,7 @@ class Evaluation:
         self._confusion: Ints = np.zeros((size, size), np.int64)
 
     def add(self, labelled: Labelled) -> None:
-        """Classify a task's items, then put to each the stages that it did not meet on its way."""
+        """Classify a task's items, then ask each the stages that it did not reach."""
         report = self._engine.classify(labelled.task, labelled.items, self._cascade.name)
         labels = self._cascade.labels
         confusion = np.zeros_like(self._confusion)
@@ -146,7 +146,7 @@ class Evaluation:
             self.add(labelled)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON; None where a figure cannot be had from these tasks."""
+        """All figures in JSON form; None where these tasks do not define a figure."""
         labels, prior = self._cascade.labels, self._cascade.prior_stage
         return {
             "cascade": self._cascade.name,

@@ -1,4 +1,4 @@
-"""What an item costs in milliseconds by what it is asked, from what the parts of a model call cost. Pure."""
+"""Predicted milliseconds of reading an item and of each question, from a backend's costs. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _N_ITEMS = 500  # whose tokens are counted
 
 
 def prices_of(cascade: Cascade, tasks: Sequence[Labelled], info: BackendInfo, limits: Limits) -> Prices:
-    """The marginal price of reading an item and of asking it each question, in milliseconds.
+    """The marginal cost of reading an item and of asking it each question, in milliseconds.
 
     A token costs its own time and its share of a full call; a question also has a row of logits. The base model reads
     an item once for all questions of its prefix adapter; an adapter that computes items by itself reads them once more.

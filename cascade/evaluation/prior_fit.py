@@ -1,8 +1,4 @@
-"""A prior from examples: ridge-penalised logistic regression on what is known of items. Pure numpy.
-
-Fitted by Newton's method with limited steps, which for a logistic model is iteratively reweighted
-least squares (McCullagh and Nelder 1989).
-"""
+"""Fits the prior of a cascade: a ridge-penalised logistic regression on features of items. Pure numpy."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ from numpy.typing import NDArray
 
 from cascade.errors import InputError, counted
 from cascade.evaluation.features import LEAST_SEEN, LEAST_SHARE, FeatureTable
+from cascade.evaluation.logistic import fit_logistic
 from cascade.evaluation.metrics import auc_per_task
 from cascade.evaluation.replay import known_priors
 from cascade.evaluation.scored import ScoredTasks
@@ -25,20 +22,16 @@ from cascade.tree import Cascade
 
 _RIDGE = 1.0  # L2 penalty on the weights, about as strong as one contrary example
 _RIDGE_BIAS = 1e-6
-_TURNS = 50
-_LONGEST_STEP = 2.0  # log odds: a full Newton step from far away can overshoot
-_CLOSE = 1e-6
-_BLOCK = 8_192  # rows that are floats at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examples:
-    """Items of which it is known whether a cascade keeps them.
+    """Items and whether a cascade keeps them.
 
     Attributes:
-        features: What is known of the items.
-        kept: Whether each is kept.
-        tasks: Number of the task that each belongs to.
+        features: Features of the items; (n, features).
+        kept: Whether each is kept; (n,).
+        tasks: Number of the task of each; (n,).
     """
 
     features: FeatureTable
@@ -47,7 +40,7 @@ class Examples:
 
     @property
     def has_both(self) -> bool:
-        """Whether some are kept and some are not, without which there is nothing to tell apart."""
+        """True if some are kept and some are not; otherwise nothing can be fitted."""
         return np.unique(self.kept).size > 1
 
 
@@ -101,30 +94,17 @@ def _cross_fitted(examples: Examples, n_folds: int) -> Array | None:
 
 def _fit(counts: NDArray[np.uint8], kept: Array) -> Array:
     """Bias and weights."""
-    size = counts.shape[1] + 1
-    penalty = np.full(size, _RIDGE)
-    penalty[0] = _RIDGE_BIAS
-    theta = np.zeros(size)
-    for _ in range(_TURNS):
-        gradient, hessian = -penalty * theta, np.diag(penalty)
-        for start in range(0, len(kept), _BLOCK):
-            rows = slice(start, start + _BLOCK)
-            block: Array = np.column_stack((np.ones(len(kept[rows])), counts[rows]))
-            p = p_yes(block @ theta)
-            gradient += block.T @ (kept[rows] - p)
-            hessian += (block * (p * (1 - p))[:, None]).T @ block
-        step = np.linalg.solve(hessian, gradient)
-        longest = float(np.abs(step).max())
-        theta += step * min(1.0, _LONGEST_STEP / max(longest, _CLOSE))
-        if longest < _CLOSE:
-            break
-    return theta
+    x = np.column_stack((counts, np.ones(len(kept), np.uint8)))
+    penalty = np.append(np.full(counts.shape[1], _RIDGE), _RIDGE_BIAS)
+    start, count = np.zeros(x.shape[1]), np.ones(len(kept))
+    return np.roll(fit_logistic(x, kept, count, start=start, penalty=penalty), 1)
 
 
 def priors_of(cascade: Cascade, items: Sequence[Item]) -> Array:
-    """What an engine's prior stage goes by for each item; NaN where nothing is known, or where there is none.
+    """Prior probability of each item for the prior stage; NaN if the item has none, or there is no prior stage.
 
-    A table of facts holds those that its own items share, so a prior that was fitted to others is asked item by item.
+    A feature table holds only features that its own items share, so a prior that was fitted to other items is evaluated
+    item by item.
     """
     stage = cascade.prior_stage
     found = [stage.p_matters(item) if stage is not None else None for item in items]
@@ -137,17 +117,18 @@ def with_prior_scores(cascade: Cascade, scored: ScoredTasks, priors: Array) -> S
     Args:
         cascade: The cascade.
         scored: Its questions' scores.
-        priors: What its prior stage goes by for each row.
+        priors: Prior probability of each row for the prior stage.
     """
     stage = cascade.prior_stage
     return scored if stage is None else replace(scored, p={**scored.p, (stage.name, ANY_TIER): priors})
 
 
 def with_prior(cascade: Cascade, scored: ScoredTasks) -> tuple[Cascade, Array]:
-    """The cascade with a prior that is fitted to these tasks, and what the prior stage goes by for each row.
+    """The cascade with a prior that is fitted to these tasks, and the prior probability of each row.
 
-    The latter comes from priors that were each fitted to other tasks, since one that has seen a row's label looks
-    better than it is. A cascade without a prior stage, or with one that goes by the caller's number, stays as it is.
+    The probabilities are cross-fitted: each comes from a prior that was fitted to other tasks, since one that has seen
+    a row's label looks better than it is. A cascade without a prior stage, or with a prior given by the caller, is not
+    changed.
 
     Raises:
         InputError: The evidence cannot be weighed: there is none that is common, or all items are kept, or none are.

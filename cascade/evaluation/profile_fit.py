@@ -1,4 +1,4 @@
-"""Learns a cascade's profile from what it decided of items whose labels are known. Pure."""
+"""Learns a cascade's profile from its decisions on labelled items. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from cascade.report import Decision
 from cascade.stages import Stage
 from cascade.tree import Cascade
 
-_HALF = 0.5  # what is added to every count, so that nothing is held impossible (Jeffreys 1946)
-_LEAST_RATE = 1e-3  # what is asked a thousand times before it is passed once can as well be a little more
+_HALF = 0.5  # added to every count, so that no probability is 0 (Jeffreys 1946)
+_LEAST_RATE = 1e-3  # rates below it cannot be told from it
 
 
 class Learner:
-    """Gathers what a cascade's own full runs say of its items.
+    """Learns a profile from full runs of a cascade.
 
     Args:
-        cascade: The cascade; what its profile says already counts for nothing.
+        cascade: The cascade; the profile that it has is not used.
     """
 
     def __init__(self, cascade: Cascade) -> None:
@@ -35,7 +35,7 @@ class Learner:
         self._n_tasks = 0
 
     def add(self, items: Sequence[Item], labels: Sequence[str], decisions: Sequence[Decision]) -> None:
-        """Take in a task: its items, the true label of each, and what was decided without a limit."""
+        """Add a task: its items, their true labels, and the decisions of a run without a budget."""
         for item, label, decision in zip(items, labels, decisions, strict=True):
             self._items.append(item)
             self._kept.append(decision.label != self._cascade.dropped)
@@ -49,7 +49,7 @@ class Learner:
         self._n_tasks += 1
 
     def profile(self) -> Profile:
-        """What was learned; a stage that no item reached is left out."""
+        """The profile learned so far; stages that no item reached are left out."""
         reached = [stage for stage in self._cascade.stages if self._asked[stage.name]]
         return Profile(
             pass_rates={stage.name: self._rate(stage) for stage in reached},
@@ -58,7 +58,7 @@ class Learner:
         )
 
     def prior_auc(self) -> float:
-        """How well a prior ranks what the cascade keeps above the rest of a task; see ``prior_fit.prior_auc``."""
+        """AUC of a prior that ranks kept items above the rest of their task; see ``prior_fit.prior_auc``."""
         return prior_auc(self._examples)
 
     @property

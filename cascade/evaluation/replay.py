@@ -1,7 +1,6 @@
-"""What a cascade would answer under any thresholds, from scores that are there already. Pure numpy.
+"""Replays a cascade on given scores, under any thresholds, without asking a model. Pure numpy.
 
-Answers equal those of ``Stage.is_yes`` and ``PriorStage.answer`` row by row; but no model is asked and no row is
-looped over.
+Answers equal those that an engine gives item by item; here all rows are led down the tree together.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ Thresholds = Mapping[Key, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """What an item costs by what it is asked, in milliseconds.
+    """Predicted costs of an item, in milliseconds.
 
     Attributes:
-        item: Reading an item that is asked anything.
-        questions: (stage, tier) -> asking it.
+        item: Cost of reading an item, paid once if it is asked at least one question.
+        questions: (stage, tier) -> cost of that question.
     """
 
     item: float = 0.0
@@ -38,10 +37,10 @@ class Prices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What thresholds come to on labelled tasks.
+    """Metrics and costs of thresholds on labelled tasks.
 
     Attributes:
-        recall_per_task: Mean over tasks of the share of what matters that was kept, in [0, 1]; NaN where nothing does.
+        recall_per_task: Mean over tasks of the share of positives that was kept, in [0, 1]; NaN without positives.
         calls: Queries per item.
         false_positives: Items kept that do not matter, per item.
         precision_per_task: Mean over tasks of the share of what was kept that matters; 1 for a task that keeps nothing.
@@ -64,8 +63,8 @@ class Outcomes:
     """Where each row ends, and how it got there.
 
     Attributes:
-        labels: The label given, as its place in the cascade's labels; (n,).
-        costs: What the row was asked costs: queries or milliseconds; (n,).
+        labels: The label given, as its index in the cascade's labels; (n,).
+        costs: Cost of all questions that the row was asked, in queries or milliseconds; (n,).
         reached: Stage -> whether each row was asked it; (n,).
         answers: Stage -> its answer to each row, also where it was not asked; (n,).
     """
@@ -87,14 +86,17 @@ class Replay:
     Args:
         cascade: The cascade.
         scored: Its scores; at least one row.
-        priors: What its prior stage goes by, NaN where nothing is known; None for what ``known_priors`` gives.
-        prices: What an item costs; for ``Outcome.ms`` alone.
+        priors: Prior probability of each row for the prior stage, NaN if a row has none; None for ``known_priors``.
+        prices: Predicted costs of an item; for ``Outcome.ms`` alone.
 
     Attributes:
         cascade: The cascade.
         scored: Its scores.
-        prices: What an item costs.
-        priors: What the prior stage goes by.
+        p: Stage -> p(yes) by tier, NaN where a row is not asked; (n, tiers).
+        asked: Stage -> whether each row is asked in each tier; (n, tiers).
+        matters: Whether each row is a positive by its true label; (n,).
+        prices: Predicted costs of an item.
+        priors: Prior probability of each row; (n,).
         n_tasks: Tasks with at least one item that matters; only they have a recall.
     """
 
@@ -116,7 +118,7 @@ class Replay:
         self.n_tasks = self._task_metrics[Metric.RECALL].n_tasks
 
     def outcome(self, thresholds: Thresholds) -> Outcome:
-        """Measures and costs under thresholds."""
+        """Metrics and costs under thresholds."""
         answers, settled = self.all_answers(thresholds), self.settled(thresholds)
         walk = self.walk(answers, settled, self.calls())
         kept, n_rows = self.is_kept[walk.labels], walk.labels.size
@@ -138,7 +140,7 @@ class Replay:
         )
 
     def labels(self, thresholds: Thresholds) -> Labels:
-        """The label of each row, as its place in the cascade's labels."""
+        """The label of each row, as its index in the cascade's labels."""
         return self.walk(self.all_answers(thresholds), self.settled(thresholds), {}).labels
 
     def losses(self, thresholds: Thresholds) -> Array:
@@ -156,7 +158,7 @@ class Replay:
         return {stage.name: self.answers(stage, thresholds) for stage in self.cascade.stages}
 
     def settled(self, thresholds: Thresholds) -> tuple[Bools, Bools] | None:
-        """The rows that the prior stage answers with no, and those with yes; None where there is no prior stage."""
+        """The rows that the prior stage answers with no, and those with yes; None if there is no prior stage."""
         stage = self.cascade.prior_stage
         if stage is None:
             return None
@@ -164,11 +166,11 @@ class Replay:
         return self.priors < lower, self.priors >= upper
 
     def calls(self) -> dict[str, Array]:
-        """Stage -> queries that it takes for each row."""
+        """Stage -> number of queries for each row."""
         return {name: asked.sum(axis=1).astype(float) for name, asked in self.asked.items()}
 
     def ms(self) -> dict[str, Array]:
-        """Stage -> milliseconds that its questions take for each row."""
+        """Stage -> predicted milliseconds of its questions for each row."""
         of = self.prices.questions
         return {
             stage.name: self.asked[stage.name] @ np.array([of.get((stage.name, tier), 0.0) for tier in stage.questions])
@@ -197,8 +199,8 @@ class Replay:
         Args:
             answers: Stage -> its answer for each row.
             settled: The rows that the prior stage answers with no, and with yes; None where there is none.
-            costs: Stage -> what it costs for each row; nothing where it is missing.
-            entry: What being asked anything costs.
+            costs: Stage -> its cost for each row; stages that are missing cost nothing.
+            entry: Cost of a row that is asked at least one question.
             depth: Stages after which a row stops, with the likeliest label of rows that stand there; None for no limit.
         """
         cascade, n = self.cascade, self.matters.size
@@ -240,9 +242,9 @@ def _starts(cascade: Cascade, settled: tuple[Bools, Bools] | None, n: int) -> li
 
 
 def known_priors(cascade: Cascade, scored: ScoredTasks) -> Array:
-    """Prior probability of each row for the prior stage; NaN if the row has none, or the cascade no prior stage.
+    """Prior probability of each row for the prior stage; NaN if the row has none, or there is no prior stage.
 
-    A prior that goes by evidence must have been fitted to facts of this table; for any other there is ``priors_of``.
+    A prior that weighs evidence must have been fitted to features of this table; for any other use ``priors_of``.
     """
     stage = cascade.prior_stage
     nothing = np.full(scored.tasks.size, np.nan)
@@ -256,7 +258,7 @@ def known_priors(cascade: Cascade, scored: ScoredTasks) -> Array:
 
 
 def deciding(cascade: Cascade) -> list[Stage]:
-    """The stages whose answer can change whether an item is kept; recall depends on no other."""
+    """The stages whose answer can change whether an item is kept; recall depends on these alone."""
     ends: dict[Target, set[bool]] = {Target(name, is_label=True): {name == cascade.dropped} for name in cascade.labels}
     for stage in cascade.in_order()[::-1]:
         ends[Target(stage.name, is_label=False)] = ends[stage.yes] | ends[stage.no]
@@ -264,7 +266,7 @@ def deciding(cascade: Cascade) -> list[Stage]:
 
 
 def parting(cascade: Cascade) -> list[Stage]:
-    """The stages whose answers lead to different places; on no other does anything depend."""
+    """The stages whose two answers lead to different targets; no result depends on the others."""
     return [stage for stage in cascade.stages if stage.yes != stage.no]
 
 

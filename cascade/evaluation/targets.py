@@ -1,4 +1,4 @@
-"""What a guarantee is on: recall, precision or macro F1, with the task as its unit, or the row. Pure numpy."""
+"""The metrics that can be guaranteed: recall, precision and macro F1, per task or over rows. Pure numpy."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ Labels = NDArray[np.int16]
 
 
 class TaskMetric:
-    """Measures labels on scored tasks.
+    """A metric of predicted labels on scored tasks.
 
     Args:
         cascade: Its labels.
         scored: The tasks, with their true labels.
-        metric: What is measured.
-        unit: What the mean is over.
+        metric: Recall, precision or macro F1.
+        unit: Whether the mean is over tasks or over rows.
 
     Attributes:
-        chosen: Numbers of the tasks that are measured.
+        chosen: Numbers of the tasks for which the metric is defined; (n_tasks,).
         n_tasks: How many those are.
-        rows: The rows that count.
-        task: For each of those, its place in ``chosen``.
+        rows: Indices of the rows that count; (n,).
+        task: Index in ``chosen`` of the task of each of those rows; (n,).
 
     Raises:
-        InputError: A macro F1 is asked of rows.
+        InputError: Macro F1 over rows, which cannot be guaranteed.
     """
 
     def __init__(self, cascade: Cascade, scored: ScoredTasks, metric: Metric, unit: Unit = Unit.TASK) -> None:
@@ -53,7 +53,11 @@ class TaskMetric:
         return int(self._sizes.max(initial=1))
 
     def parts(self, labels: Labels) -> list[Bools]:
-        """What is counted of each row of ``rows``, where these are the answers of all rows."""
+        """The indicators that the metric sums, one value for each of ``rows``.
+
+        Args:
+            labels: The label given to each row of all; (n_all,).
+        """
         given = labels[self.rows]
         if self._metric is Metric.MACRO_F1:
             answered = [given == label for label in range(self._is_kept.size)]
@@ -67,7 +71,7 @@ class TaskMetric:
         return [np.asarray(sums, np.float64)[:, None] for sums in by_task]
 
     def values(self, counts: list[Array]) -> Array:
-        """The measure of each task, in [0, 1].
+        """The metric of each task, in [0, 1]; (n_tasks, any).
 
         Args:
             counts: The parts, summed by task; (n_tasks, any) each.
@@ -81,14 +85,14 @@ class TaskMetric:
         return np.divide(hits, of, out=np.ones(hits.shape), where=of > 0)
 
     def means(self, counts: list[Array]) -> Array:
-        """The mean over the unit; (any,)."""
+        """The mean of the metric over tasks, or the metric over all rows; (any,)."""
         if self._unit is Unit.TASK:
             return np.asarray(self.values(counts).mean(axis=0))
         hits, of = (np.asarray(part.sum(axis=0)) for part in self._shares(counts))
         return np.asarray(np.divide(hits, of, out=np.ones(hits.shape), where=of > 0))
 
     def losses(self, counts: list[Array], level: float, largest: int) -> Array:
-        """Losses in [0, 1] whose mean is above 1 - level just where the measure is below it; (n_tasks, any).
+        """Losses in [0, 1] whose mean exceeds 1 - level exactly if the metric is below ``level``; (n_tasks, any).
 
         By row, a task with a hits of b loses (level * b - a) / largest more than 1 - level: over tasks the mean of
         that is above 0 where the hits of all rows are a smaller share than ``level``, however a task's rows depend
@@ -105,7 +109,7 @@ class TaskMetric:
         return np.asarray(np.clip(1 - level + (level * of - hits) / largest, 0, 1))
 
     def _shares(self, counts: list[Array]) -> tuple[Array, Array]:
-        """What is hit, and of how much."""
+        """Numerator and denominator of the metric for each task; (n_tasks, any) each."""
         if self._metric is Metric.RECALL:
             return counts[0], np.broadcast_to(self._sizes[:, None], counts[0].shape).astype(float)
         return counts[1], counts[0]

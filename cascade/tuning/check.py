@@ -18,10 +18,10 @@ from cascade.tree import Cascade
 from cascade.tuning.risk import betting_p, tasks_needed
 
 Losses = Callable[[float], Array]
-"""A level -> a loss in [0, 1] for each task, whose mean is above 1 - level just where the measure is below it."""
+"""A level -> a loss in [0, 1] for each task, whose mean exceeds 1 - level exactly if the metric is below the level."""
 
 _N_HALVINGS = 10
-_SPARE = 1e-3  # nearer to what was guaranteed nobody waits for the tasks that would tell
+_SPARE = 1e-3  # a smaller distance from the guaranteed level would take too many tasks to decide
 _SEED = 19390101
 
 
@@ -71,15 +71,15 @@ class GuaranteeCheck:
 
     Attributes:
         guaranteed: What was guaranteed.
-        measured: The mean of the new tasks; None without any that have one.
+        measured: The mean over the new tasks; None if the metric is defined for none.
         low: Lower end of its interval, which is wrong with a chance of at most alpha / 2.
         high: Upper end, likewise.
-        n_tasks: Tasks that have the measure.
+        n_tasks: Tasks for which the metric is defined.
         p_broken: Of "the mean is at least what was guaranteed".
         p_holds: Of "the mean is below it".
         verdict: Broken or holds where that p-value is at most alpha / 2.
-        n_needed: Where that is unclear, about how many such tasks would tell; None where what was measured is too near
-            to what was guaranteed for any number.
+        n_needed: If the verdict is unclear, about how many such tasks would decide it; None if the measured mean is so
+            near the guaranteed level that no number would.
         largest: The most items that count in one new task; 0 where nobody counted.
     """
 

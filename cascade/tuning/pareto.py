@@ -1,8 +1,8 @@
 """Candidate threshold vectors, chosen on the tasks that are searched and ordered from safest to cheapest. Pure.
 
-Thresholds are changed one at a time, each to the best of all its values, for many prices of the metric in turn; then
-in pairs near the target level. All outcomes are kept, and those that no other beats in both metric and cost form the
-Pareto front, which is the path to test.
+The search is coordinate descent: one threshold at a time goes to the best of all its values, for many weights of metric
+against cost; then pairs of thresholds are changed near the target level. All outcomes seen on the way are kept. Those
+that no other beats in both metric and cost, the Pareto front, are the candidates.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _N_SPOTS = 4
 _MOST_VECTORS = 240
 
 Advance = Callable[[float], object]
-"""Told of the share of the work that is done, in [0, 1]."""
+"""Called with the share of the work that is done, in [0, 1]."""
 
 
 @dataclass(slots=True)
 class _Pool:
-    """Everything that was met on the way.
+    """All outcomes seen during the search.
 
     Attributes:
-        threshold_grid: Where it was met.
-        values: The measure; one array for each line.
+        threshold_grid: The grid that is searched.
+        values: The metric; one array for each line.
         costs: The cost, likewise.
-        lines: Where each line runs: the places before, its way, and its places.
+        lines: Each line's starting index, its axis, and the indices kept on that axis.
     """
 
     threshold_grid: ThresholdGrid
@@ -44,7 +44,7 @@ class _Pool:
     lines: list[tuple[GridIndex, Key, np.ndarray]] = field(default_factory=list)
 
     def add(self, grid_index: GridIndex, axis: Key) -> Line:
-        """Follow a way, and keep what nothing else of it beats."""
+        """Evaluate all values on one axis, and keep those that no other on it beats."""
         line = self.threshold_grid.line(grid_index, axis)
         chosen = _unbeaten(line.values, line.costs)
         self.values.append(line.values[chosen])
@@ -53,7 +53,7 @@ class _Pool:
         return line
 
     def pareto_front(self) -> tuple[Array, Array, list[GridIndex]]:
-        """What nothing beats: measures, falling; costs, falling; and places."""
+        """The Pareto front: metric, falling; cost, falling; and grid indices."""
         values, costs = np.concatenate(self.values), np.concatenate(self.costs)
         line = np.repeat(np.arange(len(self.lines)), [part.size for part in self.values])
         place = np.concatenate([chosen for _, _, chosen in self.lines])
@@ -66,7 +66,7 @@ class _Pool:
 
 
 def _unbeaten(values: Array, costs: Array) -> np.ndarray:
-    """Places of what nothing else beats in both, by values that fall."""
+    """Indices of the entries that no other beats in both value and cost, ordered by falling value."""
     order = np.lexsort((costs, -values))
     best = np.minimum.accumulate(np.append(np.inf, costs[order][:-1]))
     return order[costs[order] < best]
@@ -79,17 +79,17 @@ def best_of_each_level(
     spread: float,
     advance: Advance = lambda _: None,
 ) -> tuple[Array, list[GridIndex]]:
-    """The vectors that nothing beats, from the highest measure down to a little below ``level``.
+    """The vectors on the Pareto front, from the highest metric down to a little below ``level``.
 
     Args:
-        threshold_grid: The tasks that are searched.
-        starts: Where to begin.
-        level: What is wished for; the path is finest around it.
-        spread: How far from it a vector may lie that is chosen in the end, such as its standard error.
-        advance: Told of the share of the work that is done.
+        threshold_grid: The grid on the tasks that are searched.
+        starts: Indices to begin from.
+        level: The target; the search is finest around it.
+        spread: How far from the target the metric of the final choice may lie, such as its standard error.
+        advance: Called with the share of the work that is done.
 
     Returns:
-        Their measures, falling, and their places.
+        Their metrics, falling, and their grid indices.
     """
     pool = _Pool(threshold_grid)
     n_steps = 2 * len(starts) * _PRICES.size + _N_ROUNDS * _N_SPOTS
@@ -113,7 +113,7 @@ def best_of_each_level(
 
 
 def _descended(start: GridIndex, price: float, level: float, pool: _Pool) -> GridIndex:
-    """Where no single threshold makes the cost with a price on the measure lower."""
+    """Coordinate descent on cost - price * metric: ends where no single threshold lowers it."""
     grid_index, before = dict(start), dict[Key, int]()
     unit, here = 0.0, np.inf
     for _ in range(_MOST_TURNS):
@@ -131,7 +131,7 @@ def _descended(start: GridIndex, price: float, level: float, pool: _Pool) -> Gri
 
 
 def _pairs(grid_index: GridIndex, pool: _Pool) -> None:
-    """Every threshold moved a little, and for each move every other one to all its values."""
+    """Moves each threshold a little, and for each move evaluates all values of every other threshold."""
     for key, grid in pool.threshold_grid.grids.items():
         for nudge in _NUDGES:
             moved = grid_index | {key: int(np.clip(grid_index[key] + nudge, 0, grid.size - 1))}
@@ -141,7 +141,7 @@ def _pairs(grid_index: GridIndex, pool: _Pool) -> None:
 
 
 def _spaced(values: Array, least: float, floor: float) -> list[int]:
-    """Places of values, falling, that lie apart and above a floor."""
+    """Indices of falling values that are at least ``least`` apart and above the floor."""
     chosen: list[int] = []
     gap = max(least, float(values[0] - floor) / _MOST_VECTORS)
     for at, value in enumerate(values):

@@ -149,11 +149,11 @@ class TuningResult:
 
     Attributes:
         thresholds: Of every question, and of the prior stage.
-        fixed: Stages that the measure does not depend on; they keep their thresholds.
+        fixed: Stages that the metric does not depend on; they keep their thresholds.
         p_value: Of "the mean is below what is guaranteed", at these thresholds.
         n_searched: Tasks that were searched; 0 where there was nothing to search.
         n_held_out: Tasks that were tested.
-        n_left_out: Tasks that the measure leaves out: those with nothing to find, for a recall.
+        n_left_out: Tasks for which the metric is undefined, such as recall for tasks with nothing to find.
         largest: The most items that count in one task, which a guarantee for rows takes as a bound.
         held_out: What the thresholds come to on the tasks that were tested.
         per_stage: Stages tuned one by one to the same recall on those; None where none reaches it, or where something
@@ -184,7 +184,7 @@ def tune(
     """The cheapest certified thresholds.
 
     Args:
-        cascade: Its own thresholds stay where the measure does not depend on them.
+        cascade: Thresholds that the metric does not depend on stay as they are.
         scored: Labelled tasks.
         target: The guarantee.
         seed: Decides which tasks are searched and which are tested, and their order.
@@ -260,7 +260,7 @@ def _parts(
         )
         raise InputError(msg)
     order = rng.permutation(task_metric.chosen)
-    # Tasks that the measure leaves out cost calls as well, so they are shared out, but never tested.
+    # Tasks for which the metric is undefined cost calls as well, so both parts get some, but none is tested.
     rest = rng.permutation(np.setdiff1d(np.arange(scored.n_tasks), task_metric.chosen))
     n_rest = math.ceil(rest.size * n_searched / max(task_metric.n_tasks, 1))
     return (
@@ -310,7 +310,7 @@ class _Tester:
 
     Attributes:
         replay: The tasks.
-        task_metric: What is measured on them.
+        task_metric: The metric on them.
         target: The guarantee.
         largest: The most rows of one task.
     """

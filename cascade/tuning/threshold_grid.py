@@ -1,7 +1,7 @@
-"""A measure and a cost along one threshold at a time, for all its values at once. Pure numpy.
+"""Metric and cost at every value of one threshold at once, all others held. Pure numpy.
 
-With all other thresholds fixed, a row ends in one of two ways: that above its own p, and that below. So two walks and
-a histogram over p give a whole line of outcomes, where replaying each value would take a walk for each.
+With all other thresholds fixed, a row has one of two outcomes: one if the threshold is above its p, one if it is not.
+So two replays and a histogram over p give the outcomes of all values, instead of one replay for each value.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SHARES = np.unique(np.concatenate((np.linspace(0, 0.3, 91), np.linspace(0.3, 1,
 _SHARES_OF_ALL = np.linspace(0, 1, 41)
 LEAST = 1e-6
 """Thresholds of questions lie at least this far within (0, 1)."""
-_TIE = 1e-3  # what another cost counts where the first does not change
+_TIE = 1e-3  # weight of the second cost, which only breaks ties
 
 Codes = NDArray[np.intp]
 """For each row, how many values of a threshold's grid are at most its p."""
@@ -87,11 +87,11 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What each value of one threshold comes to.
+    """Metric and cost at each value of one threshold.
 
     Attributes:
-        values: The measure; (grid,).
-        costs: The cost, infinite where the value may not be taken; (grid,).
+        values: The metric; (grid,).
+        costs: The cost, infinite where the value is not allowed; (grid,).
     """
 
     values: Array
@@ -99,7 +99,7 @@ class Line:
 
 
 def free_keys(cascade: Cascade, metric: Metric) -> list[Key]:
-    """The thresholds that a measure depends on, those of the prior stage last."""
+    """The thresholds that a metric depends on, those of the prior stage last."""
     stages = parting(cascade) if metric is Metric.MACRO_F1 else deciding(cascade)
     prior = cascade.prior_stage
     ends = [(prior.name, LOWER), (prior.name, UPPER)] if prior is not None else []
@@ -107,7 +107,7 @@ def free_keys(cascade: Cascade, metric: Metric) -> list[Key]:
 
 
 def keeps_on_yes(cascade: Cascade, stage: Stage) -> bool:
-    """Whether yes is the side on which more of the leaves are kept."""
+    """True if a larger share of the ways from yes than from no leads to labels that are kept."""
     axes = {label: cascade.n_ways(label) for label in cascade.labels}
 
     def dropped(target: Target) -> float:
@@ -117,25 +117,25 @@ def keeps_on_yes(cascade: Cascade, stage: Stage) -> bool:
 
 
 def safest(cascade: Cascade, key: Key) -> float:
-    """The value of a threshold at which nothing is dropped for it."""
+    """The value of a threshold at which its question drops nothing."""
     if cascade.prior_stage is not None and key[0] == cascade.prior_stage.name:
         return 0.0 if key[1] == LOWER else 1.0
     return LEAST if keeps_on_yes(cascade, cascade.stage(key[0])) else 1 - LEAST
 
 
 class ThresholdGrid:
-    """What free thresholds come to on scored tasks.
+    """Metric and cost of free thresholds on scored tasks.
 
     Args:
         replay: The tasks.
-        task_metric: What is measured.
-        objective: What is made small.
+        task_metric: The metric.
+        objective: The cost that is made small.
         fixed: All thresholds; those that are not free stay.
         free: Thresholds that may change.
 
     Attributes:
         grids: Free threshold -> its values, rising.
-        ways: What can be moved: each free threshold, and those of a prior stage as one.
+        axes: What can be moved: each free threshold, and the two of a prior stage together.
     """
 
     def __init__(
@@ -153,21 +153,21 @@ class ThresholdGrid:
         self._entry = replay.prices.item if is_timed else 0.0
 
     def at(self, grid_index: GridIndex) -> dict[Key, float]:
-        """All thresholds, with those that are free at these places."""
+        """All thresholds, the free ones at these indices."""
         return {**self._fixed, **{key: float(self.grids[key][place]) for key, place in grid_index.items()}}
 
     def nearest(self, thresholds: Thresholds) -> GridIndex:
-        """The places that are closest to some thresholds."""
+        """The indices whose values are closest to some thresholds."""
         return {key: int(np.abs(grid - thresholds[key]).argmin()) for key, grid in self.grids.items()}
 
     def moved(self, grid_index: GridIndex, axis: Key, place: int) -> GridIndex:
-        """Places with one way gone to some place."""
+        """The indices with one axis moved to another index."""
         if axis == (self._prior, _BOTH):
             return grid_index | {(axis[0], LOWER): place, (axis[0], UPPER): place}
         return grid_index | {axis: place}
 
     def line(self, grid_index: GridIndex, axis: Key) -> Line:
-        """Every place of one way, the other thresholds where they are."""
+        """Metric and cost at every value on one axis, the other thresholds held."""
         key = (axis[0], LOWER) if axis == (self._prior, _BOTH) else axis
         thresholds, grid = self.at(grid_index), self.grids[key]
         above, below, codes = self._sides(thresholds, axis)
@@ -183,7 +183,11 @@ class ThresholdGrid:
         return Line(self._task_metric.means(counts), total)
 
     def _counts(self, above: Labels, below: Labels, codes: Codes, size: int) -> list[Array]:
-        """The metric's parts, by task and value: what they are below, and for values up to a row's p what differs."""
+        """The sums behind the metric at every value: those with the answer no, plus the change up to each row's p.
+
+        Returns:
+            (n_tasks, grid) each.
+        """
         task_metric, found = self._task_metric, []
         base = task_metric.counts(below)
         rows = np.flatnonzero(above[task_metric.rows] != below[task_metric.rows])
@@ -195,7 +199,7 @@ class ThresholdGrid:
         return found
 
     def _sides(self, thresholds: Thresholds, key: Key) -> tuple[Outcomes, Outcomes, Codes]:
-        """How rows end with this answer given to all and to none, and how many values of the grid let it be given."""
+        """Outcomes if all rows get the answer, and if none does; and how many grid values give it to each row."""
         replay = self._replay
         answers, settled = replay.all_answers(thresholds), replay.settled(thresholds)
         if key[0] == self._prior:
@@ -228,7 +232,7 @@ class ThresholdGrid:
         return _codes(highest, self.grids[key])
 
     def _p(self, key: Key) -> Array:
-        """What is compared with a threshold, for each row; an unasked tier is below all, an unknown prior above."""
+        """The p that is compared with a threshold; infinite where a tier is not asked or a prior is not known; (n,)."""
         if key[0] == self._prior:
             unknown = np.inf if key[1] == LOWER else -np.inf
             return np.where(np.isnan(self._replay.priors), unknown, self._replay.priors)
@@ -259,5 +263,5 @@ def _codes(p: Array, grid: Array) -> Codes:
 
 
 def _from_above(table: NDArray[Any]) -> Array:
-    """Sums over all codes above each place of the grid; the last axis is that of the codes."""
+    """Sums over all codes above each index of the grid, along the last axis."""
     return np.asarray(np.cumsum(table[..., ::-1], axis=-1)[..., ::-1][..., 1:])

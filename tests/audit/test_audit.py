@@ -18,7 +18,7 @@ from benchmarks.guarantee import simulated as two_stage_scores
 from benchmarks.planted_audit import Plan, covers, is_planted, named, one_question, simulated
 from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.audit.advice import Act, what_needs_data, what_to_drop, what_to_merge, where_it_errs
-from cascade.audit.audit import AuditTerms, audit
+from cascade.audit.audit import AuditOptions, audit
 from cascade.audit.coherence import coherence, opposite
 from cascade.audit.errors import KIND, REPOSITORY, TIER, slices_of
 from cascade.audit.label_noise import cross_fitted_p, label_noise
@@ -297,8 +297,8 @@ def test_what_a_prior_stage_settles_is_audited() -> None:
         source=Source.CALLER,
     )
     cascade = replace(two_stages(), prior_stage=stage)
-    found = audit(cascade, scored, tasks, AuditTerms(n_worst=0))
-    assert audit(two_stages(), scored, tasks, AuditTerms(n_worst=0)).prior is None
+    found = audit(cascade, scored, tasks, AuditOptions(n_worst=0))
+    assert audit(two_stages(), scored, tasks, AuditOptions(n_worst=0)).prior is None
     assert found.prior
     matters = scored.labels == 1
     no, yes = priors == 0.1, priors == 0.9
@@ -385,7 +385,7 @@ def test_an_audit_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     """All of it can be written as JSON, with None where there is no figure; tasks without items do not count."""
     cascade, scored, tasks = simulated(Plan(n_tasks=40, by_tier=True), 2)
     tasks.append(Labelled(task=Task(text="empty"), items=(), labels=()))
-    found = audit(cascade, replace(scored, n_tasks=41), tasks, AuditTerms(n_worst=2))
+    found = audit(cascade, replace(scored, n_tasks=41), tasks, AuditOptions(n_worst=2))
     shown = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     assert (shown["n_tasks"], shown["n_items"]) == (40, 960)
     assert [len(question["worst"]) for question in shown["questions"]] == [2, 2, 2]

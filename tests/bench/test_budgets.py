@@ -76,13 +76,12 @@ def test_overshoot_is_what_the_caller_sees() -> None:
     ("labels", "status", "n"),
     [
         (RIGHT, Status.DEADLINE, 0),
-        (RIGHT, Status.ERROR, 4),
         (RIGHT[:3], Status.DECIDED, 1),
         (["excluded", "", "relevant", "primary"], Status.DEPTH_CAP, 2),
     ],
 )
 def test_every_item_has_a_label_and_a_status(labels: list[str], status: Status, n: int) -> None:
-    """Missing decisions, labels of no cascade and errors count."""
+    """Missing decisions, and labels of no cascade, count."""
     assert tried(labels, status=status).violations == n
 
 

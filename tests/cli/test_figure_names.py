@@ -13,7 +13,6 @@ import pytest
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.config.figures import Figure
-from cascade.config.thresholds import read_thresholds
 from tests.helpers.shipped import write_shipped
 from tests.tuning.test_search import write_data
 
@@ -105,19 +104,3 @@ def test_a_target_has_one_meaning(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "is not meant over --unit task" in capsys.readouterr().err
     assert main([*command, "macro_f1_over_rows=0.4"]) == ExitCode.BAD_INPUT
     assert "macro_f1_per_task" in capsys.readouterr().err
-
-
-def test_files_of_earlier_versions_are_read(tmp_path: Path) -> None:
-    """They had the measure with its unit apart, and figures of the tasks held out that did not say theirs."""
-    out = tmp_path / "t.toml"
-    command = [*write_data(tmp_path / "data.jsonl", 12), "--out", str(out)]
-    for target, unit, figure in (
-        ("recall=0.4", "task", "recall_per_task"),
-        ("recall_over_rows=0.4", "row", "recall_over_rows"),
-    ):
-        assert main([*command, "--target", target]) == ExitCode.DONE
-        new = read_thresholds(out)
-        text = out.read_text(encoding="utf-8").replace(f"{figure} = 0.4", f'unit = "{unit}"\nrecall = 0.4')
-        head, middle, tail = re.split(r"(?s)(\[held_out\].*?\n\n)", text)
-        out.write_text(head + middle.replace("_per_task", "") + tail, encoding="utf-8")
-        assert read_thresholds(out) == new

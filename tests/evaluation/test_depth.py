@@ -18,7 +18,7 @@ from cascade.cli.output import ExitCode
 from cascade.config.profile import read_profile
 from cascade.errors import ConfigError, InputError
 from cascade.evaluation.dataset import Labelled
-from cascade.evaluation.depth import SHARES, Certainty, DepthStudy, Level, Runs, Terms, points_per_ms
+from cascade.evaluation.depth import SHARES, Certainty, DepthChoice, DepthStudy, Level, Runs, points_per_ms
 from cascade.evaluation.metrics import macro_f1
 from cascade.evaluation.single_call import label_starts
 from cascade.profile import Profile
@@ -50,7 +50,7 @@ LEVELS = (level(1, 0.30, 100), level(2, 0.30, 150), level(3, 0.40, 200), level(4
 )
 def test_under_a_price_time_must_be_worth_its_points(f1_points_per_100ms: float, depth: int) -> None:
     """Depth 3 gains 10 points for 100 ms although depth 2 gains none on the way; depth 4 gains 1 for 200."""
-    chosen = Terms(f1_points_per_100ms=f1_points_per_100ms).choose(LEVELS)
+    chosen = DepthChoice(f1_points_per_100ms=f1_points_per_100ms).choose(LEVELS)
     assert chosen is not None
     assert chosen.depth == depth
 
@@ -58,7 +58,7 @@ def test_under_a_price_time_must_be_worth_its_points(f1_points_per_100ms: float,
 @pytest.mark.parametrize(("budget_ms", "depth"), [(99.0, None), (100.0, 1), (399.0, 3), (1e9, 4)])
 def test_a_budget_takes_the_deepest_that_fits(budget_ms: float, depth: int | None) -> None:
     """Whatever the price; nothing where not even the first depth fits."""
-    chosen = Terms(f1_points_per_100ms=1e6, budget_ms=budget_ms).choose(LEVELS)
+    chosen = DepthChoice(f1_points_per_100ms=1e6, budget_ms=budget_ms).choose(LEVELS)
     assert (chosen.depth if chosen else None) == depth
 
 
@@ -76,7 +76,7 @@ def right(shares: np.ndarray) -> np.ndarray:
 
 def test_a_choice_says_how_sure_it_is() -> None:
     """A lead that all tasks share is clear, one that is mostly chance is not; it takes as many as narrow it enough."""
-    rng, times, free = np.random.default_rng(3), np.full(24, 100.0), Terms(f1_points_per_100ms=0.0)
+    rng, times, free = np.random.default_rng(3), np.full(24, 100.0), DepthChoice(f1_points_per_100ms=0.0)
     base = rng.uniform(0.4, 0.6, 24)
     steady = of_runs(1, right(base), times), of_runs(2, right(base + 0.2), times)
     assert free.certainty(steady) == Certainty(is_clear=True)
@@ -108,7 +108,7 @@ def test_a_budget_says_how_sure_it_is() -> None:
             of_runs(depth, labels, np.where(np.arange(10) < n_fit, 50.0, 150.0))
             for depth, n_fit in enumerate(n_fits, 1)
         ]
-        return Terms(f1_points_per_100ms=1.0, budget_ms=100.0).certainty(levels)
+        return DepthChoice(f1_points_per_100ms=1.0, budget_ms=100.0).certainty(levels)
 
     assert of_fits(10, 10) == of_fits(10, 0) == of_fits(0, 0) == Certainty(is_clear=True)
     assert of_fits(10, 5) == Certainty(is_clear=False)
@@ -131,8 +131,8 @@ def test_terms_that_cannot_be_meant_are_refused(
 ) -> None:
     """Both at once, a price below 0, a budget of nothing; the config's price holds where nothing is given."""
     with pytest.raises(InputError, match=words):
-        Terms.of(f1_points_per_100ms, budget_ms, 1.0)
-    assert Terms.of(None, None, 2.5) == Terms(f1_points_per_100ms=2.5)
+        DepthChoice.of(f1_points_per_100ms, budget_ms, 1.0)
+    assert DepthChoice.of(None, None, 2.5) == DepthChoice(f1_points_per_100ms=2.5)
 
 
 def _script(adapter: str, prompt: str) -> float:
@@ -161,7 +161,7 @@ def test_a_study_runs_every_depth() -> None:
     assert found.profile.label_shares["primary"] == {
         "excluded": 1.5 / 5, "primary": 1.5 / 5, "supporting": 1.5 / 5, "type_context": 0.5 / 5,
     }  # fmt: skip
-    rows = found.as_dict(Terms(f1_points_per_100ms=0.0), level(0, 0.0, 1.0))["depths"]
+    rows = found.as_dict(DepthChoice(f1_points_per_100ms=0.0), level(0, 0.0, 1.0))["depths"]
     assert [row["depth"] for row in rows] == [0, 1, 2, 3]
 
 

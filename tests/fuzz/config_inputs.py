@@ -112,16 +112,15 @@ _FIGURES = {
     "bounds": [-1.0, 0.0, 2.0],
     "shares": [0.25, 0.25, 0.25, 0.25],
 }
-_AS_BEFORE: dict[str, Any] = {
-    "guarantee": {
-        "unit": "task",
-        "recall": 0.9,
-        "delta": 0.05,
-        "p_value": 0.01,
-        "tasks": 100,
-        "minimised": "calls",
+_THRESHOLDS: dict[str, Any] = {
+    "guarantee": {"recall_per_task": 0.9, "delta": 0.05, "p_value": 0.01, "tasks": 100, "minimised": "calls"},
+    "held_out": {
+        "recall_per_task": 0.93,
+        "calls_per_item": 1.5,
+        "false_positives_per_item": 0.2,
+        "precision_per_task": 0.5,
+        "misses": 0.1,
     },
-    "held_out": {"recall": 0.93, "calls_per_item": 1.5, "false_positives_per_item": 0.2, "precision": 0.5},
     "made_for": {"model": "ab" * 32, "data": "cd" * 32, "questions": "ef" * 32, "adapters": {"relevant": "ab" * 32}},
     "thresholds": {"prior": {"lower": 0.01, "upper": 0.95}, "relevant": {"": 0.1}, "primary": {"": 0.4}},
     "prior": {"bias": -1.0, "weights": {"imports the seed": 1.5, "kind:class": -0.2}},
@@ -133,17 +132,6 @@ _AS_BEFORE: dict[str, Any] = {
         "questions": {"relevant": {"": _FIGURES}, "primary": {"": _FIGURES}, "prior": {"": _FIGURES}},
     },
 }
-_AS_NOW = {
-    "guarantee": {"recall_per_task": 0.9, "delta": 0.05, "p_value": 0.01, "tasks": 100, "minimised": "calls"},
-    "held_out": {
-        "recall_per_task": 0.93,
-        "calls_per_item": 1.5,
-        "false_positives_per_item": 0.2,
-        "precision_per_task": 0.5,
-        "misses": 0.1,
-    },
-}
-_THRESHOLDS = (_AS_BEFORE, _AS_BEFORE | _AS_NOW)
 _PROFILE: dict[str, Any] = {
     "pass_rates": {"relevant": 0.2, "primary": 0.4},
     "label_shares": {
@@ -201,6 +189,6 @@ def take_config(folder: Path) -> bool:
 
 TARGETS = (
     Target(name="config", share=12, files=_configs(), take=take_config),
-    Target(name="thresholds", share=8, files=_beside("thresholds", *_THRESHOLDS), take=take_config),
+    Target(name="thresholds", share=8, files=_beside("thresholds", _THRESHOLDS), take=take_config),
     Target(name="profile", share=6, files=_beside("profile", _PROFILE), take=take_config),
 )

@@ -11,8 +11,8 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
-from cascade.cli.score_file import labelled_tasks
 from cascade.evaluation.dataset import read_items
+from cascade.evaluation.score_file import labelled_tasks
 from cascade.evaluation.scoring import data_fingerprint, described
 from tests.fuzz.answers import check_answers
 from tests.fuzz.damage import damaged_bytes, damaged_tree

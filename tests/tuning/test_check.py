@@ -166,9 +166,9 @@ def test_what_is_kept_comes_back_from_a_file(tmp_path: Path) -> None:
     file = ThresholdsFile.model_validate(
         {
             "guarantee": {
-                "unit": "task", "recall": 0.9, "delta": 0.05, "p_value": 0.01, "tasks": 100, "minimised": "calls",
+                "recall_per_task": 0.9, "delta": 0.05, "p_value": 0.01, "tasks": 100, "minimised": "calls",
             },
-            "held_out": {"recall": 0.93, "calls_per_item": 1.2, "false_positives_per_item": 0.2},
+            "held_out": {"recall_per_task": 0.93, "calls_per_item": 1.2, "false_positives_per_item": 0.2},
             "made_for": {"model": "m", "data": "d", "questions": "q"},
             "thresholds": {"s": {"x": 0.5, "y": 0.5}},
             "inputs": InputsConfig.of(inputs),

@@ -19,7 +19,6 @@ from benchmarks.guarantee import question, simulated, two_stages
 from cascade import Engine, Item, Task
 from cascade.cli import main
 from cascade.cli.output import ExitCode
-from cascade.cli.score_file import LabelledScores
 from cascade.cli.tune_output import show_few_tasks
 from cascade.config.figures import Metric
 from cascade.config.thresholds import NoGuaranteeConfig, read_thresholds, write_thresholds
@@ -28,6 +27,7 @@ from cascade.evaluation.calibration import pulled_beta
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.metrics import macro_f1
 from cascade.evaluation.replay import Prices, Replay, own_thresholds
+from cascade.evaluation.score_file import LabelledScores
 from cascade.evaluation.scored import ScoredTasks
 from cascade.profile import Prior
 from cascade.stages import ANY_TIER, Combine, PriorStage, Source, Stage, Target

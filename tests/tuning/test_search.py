@@ -237,9 +237,9 @@ def locked(cascade: Cascade, threshold: float) -> ThresholdsFile:
     return ThresholdsFile.model_validate(
         {
             "guarantee": {
-                "unit": "task", "recall": 0.9, "delta": 0.05, "p_value": 0.01, "tasks": 100, "minimised": "calls",
+                "recall_per_task": 0.9, "delta": 0.05, "p_value": 0.01, "tasks": 100, "minimised": "calls",
             },
-            "held_out": {"recall": 0.93, "calls_per_item": 1.2, "false_positives_per_item": 0.2},
+            "held_out": {"recall_per_task": 0.93, "calls_per_item": 1.2, "false_positives_per_item": 0.2},
             "made_for": {
                 "model": "m", "data": "d", "questions": "q", "adapters": dict.fromkeys(cascade.adapters(), "sha"),
             },

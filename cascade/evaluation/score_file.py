@@ -1,22 +1,19 @@
-"""Scores of labelled tasks for the commands that judge a cascade: from a file where it has them, else the engine's."""
+"""Labelled tasks and their scores, for whatever judges a cascade: from a file of scores, or else from an engine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from cascade.cli.output import note, progress
-from cascade.cli.outputs import Output
 from cascade.config.lock import questions_at_hand
 from cascade.config.schema import Config, Untuned
 from cascade.engine.engine import Engine
 from cascade.errors import InputError, counted
 from cascade.evaluation.dataset import Format, Labelled, read_tasks
 from cascade.evaluation.latency import prices_of
+from cascade.evaluation.output_file import Output
 from cascade.evaluation.repeats import Distinct, Pair, contradiction, distinct
 from cascade.evaluation.replay import Prices
 from cascade.evaluation.scored import ScoredTasks
@@ -25,30 +22,21 @@ from cascade.files import check_readable, is_file
 from cascade.report import Origin
 from cascade.tree import Cascade
 
-FilesArgument = Annotated[
-    list[Path] | None, typer.Argument(metavar="FILE", help="Labelled tasks, as --data takes them.")
-]
-DataOption = Annotated[
-    list[Path] | None,
-    typer.Option(metavar="FILE", help="Labelled tasks, JSON lines, plain or gzipped; - for stdin; may be repeated."),
-]
+Note = Callable[[str], object]
+"""Told, in one line each, of what a user should know that is no error."""
 
 
-def data_files(files: Sequence[Path] | None, data: Sequence[Path] | None) -> list[Path]:
-    """The files that were given with and without --data, those with it first.
-
-    Raises:
-        InputError: There is none.
-    """
-    found = [*(data or ()), *(files or ())]
-    if not found:
-        msg = "No labelled tasks are given. Name a file of them, such as --data labelled.jsonl."
-        raise InputError(msg)
-    return found
+def _nobody(*_: object) -> None:
+    """Tells nobody."""
 
 
 def labelled_tasks(
-    paths: Sequence[Path], cascade: Cascade, form: Format | None = None, *, may_contradict: bool = False
+    paths: Sequence[Path],
+    cascade: Cascade,
+    form: Format | None = None,
+    *,
+    may_contradict: bool = False,
+    note: Note = _nobody,
 ) -> Distinct:
     """The labelled tasks of files, those that are equal counted once.
 
@@ -57,6 +45,7 @@ def labelled_tasks(
         cascade: Whose labels the truths are.
         form: How the files are written; None recognises each line by its fields.
         may_contradict: Whether tasks that are the same with other labels are told of, and not refused.
+        note: Told of tasks that are left out or do not fit together, and of what the tasks do not show.
 
     Raises:
         InputError: A file or a row cannot be used, or two tasks contradict each other.
@@ -117,8 +106,20 @@ def _difference(pair: Pair) -> str:
     return f"There the item {item.id!r} is {later!r}, and before it was {earlier!r}."
 
 
-Refuse = Callable[[Sequence[Labelled], Origin], object]
-"""Told of labelled tasks and of what their scores will come from."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """What is called while labelled tasks are scored.
+
+    Attributes:
+        refuse: Called with the tasks and what their scores will come from, before they are scored; raises an InputError
+            if that would be of no use.
+        note: See ``labelled_tasks``.
+        progress: Called after each task that is scored, with the number of those done and of all.
+    """
+
+    refuse: Callable[[Sequence[Labelled], Origin], object] = _nobody
+    note: Note = _nobody
+    progress: Callable[[int, int], object] = _nobody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +149,8 @@ def labelled_scores(
     paths: list[Path],
     cache: Output | None,
     *,
-    refuse: Refuse = lambda _tasks, _origin: None,
     may_contradict: bool = False,
+    hooks: Hooks | None = None,
 ) -> LabelledScores:
     """Score labelled tasks, or find their scores in a file.
 
@@ -159,25 +160,25 @@ def labelled_scores(
         paths: Labelled tasks as JSON lines.
         cache: A file of scores, used where they are of this model, these adapters, questions and tasks, and written
             where it is new or may be replaced; None for none.
-        refuse: Told of the tasks before they are scored; raises an InputError where that would be of no use.
         may_contradict: Whether tasks that are the same may have other labels.
+        hooks: What is called meanwhile; None for nothing.
 
     Raises:
         InputError: A file or a row cannot be used, or a file to write holds something else.
         MachineError: The scores cannot be kept.
     """
+    hooks = hooks or Hooks()
     check_readable(paths)
-    with progress() as bar, Engine.open(config) as engine:
+    with Engine.open(config) as engine:
         cascade = engine.cascade(name)
-        line = bar.add_task("tasks", total=None)
-        found = labelled_tasks(paths, cascade, may_contradict=may_contradict)
+        found = labelled_tasks(paths, cascade, may_contradict=may_contradict, note=hooks.note)
         tasks = found.tasks
-        bar.update(line, total=len(tasks))
         origin = origin_of(config, engine, cascade, tasks)
-        refuse(tasks, origin)
+        hooks.refuse(tasks, origin)
         scored = _kept(cache, origin, cascade)
         if scored is None:
-            scored = score_tasks(engine, cascade, tasks, lambda: bar.advance(line))
+            done = count(1)
+            scored = score_tasks(engine, cascade, tasks, lambda: hooks.progress(next(done), len(tasks)))
             if cache is not None:
                 save_scores(scored, origin, cache.path)
         prices = prices_of(cascade, tasks, engine.info, config.model.limits.limits())
@@ -221,13 +222,14 @@ def origin_of(config: Config, engine: Engine, cascade: Cascade, tasks: Sequence[
     )
 
 
-def in_use(untuned: Untuned, name: str, origin: Origin) -> Cascade:
+def in_use(untuned: Untuned, name: str, origin: Origin, note: Note = _nobody) -> Cascade:
     """A cascade with the thresholds, curves and prior that an engine would take, or else with the config's own.
 
     Args:
         untuned: The config, and the thresholds that it names.
         name: Name of the cascade.
         origin: What the cascade was just scored with.
+        note: Told why thresholds that the config names are not in use.
     """
     entry, file, problem = untuned.config.cascade[name], untuned.thresholds, untuned.problem
     if file is not None and untuned.config.engine.on_threshold_mismatch == "refuse":
