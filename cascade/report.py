@@ -15,7 +15,6 @@ class Status(StrEnum):
     ``decided``: it reached a label of its tree.
     ``depth_cap``: time, depth or a server ended its way after some stages; it has the likeliest label it could reach.
     ``deadline``: it was asked nothing; it has the likeliest label by its prior, or by the base rate.
-    ``error``: not used by the engine.
     """
 
     DECIDED = "decided"
