@@ -9,8 +9,8 @@ import numpy as np
 
 from cascade.audit.questions import QuestionRows
 from cascade.audit.rates import MIN_TASKS, Mean, Rate, mean, rate
+from cascade.evaluation.metrics import ranks
 from cascade.evaluation.scored import Key
-from cascade.probability import Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +56,6 @@ def _likeness(one: QuestionRows, other: QuestionRows) -> Likeness | None:
         second=other.key,
         adapters=(one.question.adapter, other.question.adapter),
         agree=rate(one.answers[at_one] == other.answers[at_other], tasks),
-        correlation=float(np.corrcoef(_ranks(one.p[at_one]), _ranks(other.p[at_other]))[0, 1]),
+        correlation=float(np.corrcoef(ranks(one.p[at_one]), ranks(other.p[at_other]))[0, 1]),
         difference=mean(differences, tasks),
     )
-
-
-def _ranks(values: Array) -> Array:
-    """Ranks, those of equal values their mean."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2)[inverse])

@@ -140,11 +140,6 @@ class Evaluation:
         self._n_tokens += report.stats.tokens_decoded
         self._elapsed_ms += report.stats.elapsed_ms
 
-    def add_all(self, tasks: Iterable[Labelled]) -> None:
-        """Every task in turn."""
-        for labelled in tasks:
-            self.add(labelled)
-
     def as_dict(self) -> dict[str, Any]:
         """All figures in JSON form; None where these tasks do not define a figure."""
         labels, prior = self._cascade.labels, self._cascade.prior_stage

@@ -35,10 +35,14 @@ def auc(scores: ArrayLike, truths: ArrayLike) -> float:
     n_no = is_yes.size - n_yes
     if not n_yes or not n_no:
         return float("nan")
+    return float((ranks(values)[is_yes].sum() - n_yes * (n_yes + 1) / 2) / (n_yes * n_no))
+
+
+def ranks(values: Array) -> Array:
+    """Ranks from 1 on; equal values get the mean of their ranks; (n,)."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
-    ranks = (last - (counts - 1) / 2)[inverse]
-    return float((ranks[is_yes].sum() - n_yes * (n_yes + 1) / 2) / (n_yes * n_no))
+    return np.asarray((last - (counts - 1) / 2)[inverse])
 
 
 def auc_per_task(scores: ArrayLike, truths: ArrayLike, tasks: ArrayLike) -> float:

@@ -64,7 +64,8 @@ def test_tiers_are_scored_apart_and_together() -> None:
     )
     with Engine(ScriptedBackend(_script, ADAPTERS), CASCADES) as engine:
         evaluation = Evaluation(engine, CASCADES["scope"])
-        evaluation.add_all([labelled, labelled])
+        evaluation.add(labelled)
+        evaluation.add(labelled)
         stage = evaluation.as_dict()["stages"]["relevant"]
     assert (stage["n"], stage["auc_per_task"]) == (4, 1.0)
     assert stage["by_tier"]["dependency"]["auc_over_rows"] == 1.0

@@ -136,7 +136,8 @@ def _engine() -> Engine:
 def test_a_long_diamond_is_evaluated(engine: Engine) -> None:
     """Of 63 stages only the last has truths; a stage before it has no row."""
     evaluation = Evaluation(engine, LONG)
-    evaluation.add_all(TASKS)
+    for labelled in TASKS:
+        evaluation.add(labelled)
     stages = evaluation.as_dict()["stages"]
     assert [stages[name]["n"] for name in ("s0", "s61", "s62")] == [0, 0, 24]
 
