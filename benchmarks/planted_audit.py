@@ -27,7 +27,7 @@ from cascade.audit.questions import question_rows
 from cascade.audit.rates import rate
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.scored import ScoredTasks
-from cascade.evaluation.scoring import described
+from cascade.evaluation.scoring import scored_tasks
 from cascade.items import Item, Task
 from cascade.stages import ANY_TIER, Stage, Target
 from cascade.tree import Cascade
@@ -86,7 +86,7 @@ def simulated(plan: Plan, seed: int) -> tuple[Cascade, ScoredTasks, list[Labelle
         for rows in (slice(at * plan.n_items, (at + 1) * plan.n_items),)
     ]
     scores = {("relevant", tier): np.where(tiers == at, p, np.nan) for at, tier in enumerate(TIERS)}
-    return cascade, described(cascade, tasks, scores if plan.by_tier else {("relevant", ANY_TIER): p}), tasks
+    return cascade, scored_tasks(cascade, tasks, scores if plan.by_tier else {("relevant", ANY_TIER): p}), tasks
 
 
 def clustered_errors(

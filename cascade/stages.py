@@ -191,7 +191,7 @@ class Stage:
 
     @property
     def is_tiered(self) -> bool:
-        """Whether each tier has a question of its own."""
+        """True if each tier has a question of its own."""
         return ANY_TIER not in self.questions
 
     def question(self, tier: str) -> Question:
@@ -246,7 +246,7 @@ LOWER, UPPER = "lower", "upper"
 
 
 class Source(StrEnum):
-    """Where the p of a prior stage comes from.
+    """Source of the p of a prior stage.
 
     ``evidence``: a logistic model of the item's facts; an item without evidence that it weighs is left to the model.
     ``caller``: the item's own ``prior``; an item without one is left to the model.
@@ -258,7 +258,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriorStage:
-    """What stands before a cascade's first question and costs no call.
+    """A stage before a cascade's first question that settles items without a model call.
 
     Attributes:
         name: Unique in its cascade.

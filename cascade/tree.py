@@ -21,7 +21,7 @@ _ROUNDING = 0.01  # how far shares that sum to 1 may be off
 
 
 class ItemKind(StrEnum):
-    """What of a repository, or of a commit task, a cascade is asked about."""
+    """Kinds of items that a repository or a commit task yields."""
 
     FILES = "files"
     SYMBOLS = "symbols"
@@ -209,6 +209,27 @@ class Cascade:
             found[label] = found[label] + along[stage.name, answer]
         return found
 
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form: what is asked, of whom, and where answers lead."""
+        return {
+            "name": self.name,
+            "instructions": self.instructions,
+            "labels": list(self.labels),
+            "dropped": self.dropped,
+            "items": str(self.items),
+            "prior_stage": _prior_dict(self.prior_stage) if self.prior_stage else None,
+            "stages": [
+                {
+                    "name": stage.name,
+                    "combine": str(stage.combine),
+                    "questions": [_question_dict(tier, question) for tier, question in stage.questions.items()],
+                    "yes": _target_dict(stage.yes),
+                    "no": _target_dict(stage.no),
+                }
+                for stage in self.stages
+            ],
+        }
+
     def _refuse(self, key: str, problem: str, remedy: str) -> NoReturn:
         msg = f"cascade.{self.name}.{key}: {problem}. {remedy}."
         raise ConfigError(msg)
@@ -333,28 +354,6 @@ class Cascade:
         for label in self.labels:
             if Target(label, is_label=True) not in reached:
                 self._refuse("labels", f"no answer leads to {label!r}", "Lead one to it or remove the label")
-
-
-def described(cascade: Cascade) -> dict[str, Any]:
-    """What a cascade asks, of whom, and where answers lead, as JSON can hold it."""
-    return {
-        "name": cascade.name,
-        "instructions": cascade.instructions,
-        "labels": list(cascade.labels),
-        "dropped": cascade.dropped,
-        "items": str(cascade.items),
-        "prior_stage": _prior_dict(cascade.prior_stage) if cascade.prior_stage else None,
-        "stages": [
-            {
-                "name": stage.name,
-                "combine": str(stage.combine),
-                "questions": [_question_dict(tier, question) for tier, question in stage.questions.items()],
-                "yes": _target_dict(stage.yes),
-                "no": _target_dict(stage.no),
-            }
-            for stage in cascade.stages
-        ],
-    }
 
 
 def _prior_dict(stage: PriorStage) -> dict[str, Any]:

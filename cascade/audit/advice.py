@@ -1,4 +1,4 @@
-"""What to do about what an audit found, each piece with its numbers. Pure."""
+"""Recommends actions from the findings of an audit, each with its numbers. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SAME_ERROR = 0.02
 
 
 class Act(StrEnum):
-    """What to do."""
+    """Actions that an audit recommends."""
 
     SPLIT = "split"
     TRAIN = "train"
@@ -46,13 +46,13 @@ class Advice:
     """One piece of advice.
 
     Attributes:
-        act: What to do.
+        act: The action.
         stage: The stage that it is about; of two, the first.
-        tier: Of the question; empty where it is about all of the stage.
-        dimension: ``tier``, ``kind`` or ``repository`` where a slice is named; empty otherwise.
+        tier: Tier of the question; empty if the advice is about the whole stage.
+        dimension: ``tier``, ``kind`` or ``repository`` if the advice is about a slice; empty otherwise.
         value: The slice.
-        text: All of it in words.
-        numbers: What it rests on.
+        text: The advice in words.
+        numbers: The numbers that it is based on.
     """
 
     act: Act
@@ -120,7 +120,7 @@ def _slice_advice(cascade: Cascade, part: SliceErrors) -> Advice:
 
 
 def _remedy(cascade: Cascade, part: SliceErrors) -> tuple[Act, str]:
-    """What to do about a slice that errs more often, and in words."""
+    """The action for a slice that errs more often, and its reason in words."""
     balanced, rest = part.errors.balanced, part.rest.balanced
     if balanced is not None and rest is not None and balanced <= rest:
         why = "By balanced error it is told apart no worse, so its base rate or its threshold makes the difference"
@@ -157,7 +157,7 @@ def what_needs_data(curves: Mapping[Key, LearningCurve], within: float) -> list[
 
 
 def _learning(curve: LearningCurve) -> str:
-    """What the last doubling of the tasks did for calibration, in words."""
+    """Says in words how the last doubling of the tasks changed the calibrated log loss."""
     before, after = (point.log_loss for point in curve.points[-2:])
     if before is None or after is None:
         return ""

@@ -26,7 +26,7 @@ from cascade.tree import Cascade
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditOptions:
-    """What an audit looks for, and how finely.
+    """Options of an audit.
 
     Attributes:
         within: Half-width of an error rate's interval that is narrow enough, in (0, 1/2).
@@ -81,14 +81,14 @@ class QuestionAudit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """What an audit found.
+    """Result of an audit.
 
     Attributes:
         cascade: Name of the cascade.
         n_tasks: Tasks with at least one item.
         n_items: Their items.
-        within: Half-width of an error rate's interval that was wanted.
-        advice: What to do.
+        within: The wanted half-width of an error rate's interval.
+        advice: Recommended actions.
         questions: Every question, in order of stages and tiers.
         slices: Every question by kind and repository; stages by tier.
         stages: What each gains.
@@ -125,10 +125,10 @@ def audit(
 
     Args:
         cascade: The cascade. Its questions are put to every item, also to those that its prior stage settles.
-        scored: What its questions say of every item.
+        scored: Scores of all its questions for every item.
         tasks: The tasks that were scored, in their order.
-        options: What to look for; None for the defaults.
-        advance: Told of each sub-sample that is done; there are ``learning_curve.n_audits``.
+        options: Options; None for the defaults.
+        advance: Called after each of ``learning_curve.n_audits`` sub-samples.
 
     Raises:
         InputError: No task has an item.

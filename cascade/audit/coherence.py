@@ -1,4 +1,4 @@
-"""Does a question and its opposite add up? p(X) and p(not X) of the same items, where a question has a negated form."""
+"""Checks whether p(X) and p(not X) of the same items sum to 1, for questions that have a negated form."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ N_TASKS, N_ITEMS = 50, 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coherence:
-    """Of one question, over the items of a sample.
+    """Coherence of one question, over the items of a sample.
 
     Attributes:
         gap: p(X) + p(not X) - 1; above 0 the model says yes too readily to both, below it no.

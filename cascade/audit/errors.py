@@ -1,4 +1,4 @@
-"""How often a question errs, overall and in slices of its rows. Pure numpy."""
+"""Error rates of questions, overall and in slices of their rows. Pure numpy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Slices = Mapping[tuple[str, str], Bools]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Errors:
-    """How often answers at the threshold are wrong.
+    """Error rates of answers at the threshold.
 
     Attributes:
         error: Share of rows that are.
@@ -169,7 +169,7 @@ class PriorAudit:
 
 
 def prior_audit(replay: Replay) -> PriorAudit | None:
-    """Of a cascade's prior stage, by what it goes by for each row; None where there is none."""
+    """Audit of a cascade's prior stage, from its prior probability of each row; None if there is no such stage."""
     stage, settled = replay.cascade.prior_stage, replay.settled(own_thresholds(replay.cascade))
     if stage is None or settled is None:
         return None

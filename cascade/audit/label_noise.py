@@ -1,4 +1,4 @@
-"""How many labels may be wrong, by where the model is sure of the opposite. Pure numpy.
+"""Estimates how many labels are wrong, from rows where the model is sure of the opposite. Pure numpy.
 
 Two figures from p(yes) that is calibrated on other tasks, both under one assumption: a label is flipped with a chance
 that depends on the true answer alone, not on the item. The estimate takes the model's sureness at its word, so what the
@@ -26,7 +26,7 @@ _SUREST = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelNoise:
-    """Of one question's truths.
+    """Estimated noise in one question's true answers.
 
     Attributes:
         yes_wrong: Share of those labelled yes of which no is held true, among the rows that the model is sure of.
@@ -60,7 +60,7 @@ def cross_fitted_p(cascade: Cascade, scored: ScoredTasks, seed: int = 0) -> dict
 
 
 def label_noise(rows: QuestionRows, p: Array) -> LabelNoise | None:
-    """The noise of a question's truths; None where both answers do not occur.
+    """Estimate the noise in a question's true answers; None unless both answers occur.
 
     Args:
         rows: The question's rows.

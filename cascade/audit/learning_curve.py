@@ -1,4 +1,4 @@
-"""What fewer tasks would have told, and how many more it takes to tell enough. Pure numpy."""
+"""Learning curves: audits of sub-samples, and how many tasks a wanted precision takes. Pure numpy."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def learning_curves(
         scored: Its scores.
         within: The half-width that is wanted, in (0, 1).
         seed: Of the sub-samples.
-        advance: Told of each audit that is done; there are ``n_audits``.
+        advance: Called after each of ``n_audits`` audits.
     """
     rng = np.random.default_rng(seed)
     points: dict[Key, list[CurvePoint]] = {key: [] for key in scored.p}
@@ -83,7 +83,7 @@ def learning_curves(
 
 
 def n_audits() -> int:
-    """How many audits ``learning_curves`` makes."""
+    """Number of audits that ``learning_curves`` makes."""
     return sum(N_DRAWS if share < 1 else 1 for share in SHARES)
 
 

@@ -1,4 +1,4 @@
-"""Which two questions answer alike, so that one adapter could do for both. Pure numpy."""
+"""Finds pairs of questions that answer alike, so that one adapter may serve both. Pure numpy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Likeness:
 
 
 def likenesses(questions: list[QuestionRows]) -> list[Likeness]:
-    """Of every two questions with different adapters that share rows of enough tasks."""
+    """The likeness of every two questions that have different adapters and share rows of enough tasks."""
     pairs = combinations(questions, 2)
     found = (_likeness(one, other) for one, other in pairs if one.question.adapter != other.question.adapter)
     return [likeness for likeness in found if likeness]

@@ -1,4 +1,4 @@
-"""The rows of one question: what it said, and what is true. Pure numpy."""
+"""The rows of one question: its scores and the true answers. Pure numpy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cascade.tree import Cascade
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionRows:
-    """What one question says of items whose true answer to it is known, whatever stands before it.
+    """Scores of one question for all items whose true answer to it is known, including those it would not reach.
 
     Attributes:
         stage: Name of its stage.
@@ -44,12 +44,12 @@ class QuestionRows:
 
     @property
     def answers(self) -> Bools:
-        """What it says at its threshold."""
+        """Its answers at its threshold; (n,)."""
         return np.asarray(self.p >= self.question.threshold)
 
     @property
     def wrong(self) -> Bools:
-        """Where it errs."""
+        """Whether each answer is wrong; (n,)."""
         return np.asarray(self.answers != self.truths)
 
 

@@ -114,7 +114,7 @@ def freedom(sizes: Array) -> int:
 
 
 def _worth(value: float, sizes: Array, counts: Array) -> float:
-    """How many independent rows would tell as much."""
+    """The number of independent rows that would give the same variance."""
     n = sizes.sum()
     if value in {0.0, 1.0}:
         return float(n / (1 + ((sizes**2).sum() / n - 1) * _ASSUMED_CORRELATION))
@@ -122,7 +122,7 @@ def _worth(value: float, sizes: Array, counts: Array) -> float:
 
 
 def _variance(value: float, sizes: Array, sums: Array) -> float:
-    """Of a ratio of sums over tasks, of which there are at least two."""
+    """Variance of a ratio of sums over tasks, of which there are at least two."""
     off = sums - value * sizes
     return sizes.size / (sizes.size - 1) * float((off**2).sum()) / float(sizes.sum()) ** 2
 

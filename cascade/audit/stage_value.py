@@ -1,4 +1,4 @@
-"""What each stage gains: the cascade with it, and with its likelier answer taken unasked. Pure numpy."""
+"""The value of each stage: the cascade with it, against its likelier answer without asking. Pure numpy."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ class StageValue:
 
 
 def stage_values(replay: Replay, seed: int) -> list[StageValue]:
-    """Of every stage whose true answer is known for some item, at the cascade's thresholds.
+    """The value of every stage whose true answer is known for some item, at the cascade's thresholds.
 
     Args:
-        replay: Of the cascade and its scores, with what its prior stage goes by.
-        seed: Of the tasks that are drawn anew.
+        replay: The cascade on its scores, with the prior probabilities for its prior stage.
+        seed: Seed of the bootstrap over tasks.
     """
     cascade, scored = replay.cascade, replay.scored
     weights, dropped = _resamples(scored, seed), cascade.labels.index(cascade.dropped)
@@ -89,7 +89,7 @@ def stage_values(replay: Replay, seed: int) -> list[StageValue]:
 
 
 def _resamples(scored: ScoredTasks, seed: int) -> Ints:
-    """How often each task is drawn, in each of the resamples."""
+    """The number of times that each task is drawn; (N_RESAMPLES, n_tasks)."""
     shares = np.full(scored.n_tasks, 1 / scored.n_tasks)
     return np.random.default_rng(seed).multinomial(scored.n_tasks, shares, N_RESAMPLES)
 

@@ -26,7 +26,7 @@ from cascade.config.thresholds import ThresholdsFile
 from cascade.errors import ConfigError, counted
 from cascade.files import is_file, name_of
 from cascade.stages import ANY_TIER, BASE, PriorStage, Question, Source, Stage
-from cascade.tree import Cascade, described
+from cascade.tree import Cascade
 
 app = typer.Typer(help="Check and show config files.", invoke_without_command=True, callback=need_command)
 
@@ -90,7 +90,7 @@ def show(
             "no_guarantee": no_guarantee.text if no_guarantee else None,
             "sources": sources,
         }
-        print_json(described(cascades[name]) | figures)
+        print_json(cascades[name].as_dict() | figures)
         return
     results().print(_drawn(cascades[name]))
     if guarantee:

@@ -23,7 +23,7 @@ _SHOWN = 200  # characters of an id
 
 
 class Format(StrEnum):
-    """How labelled tasks are written."""
+    """Formats of labelled tasks."""
 
     ITEMS = "items"
     COMMITS = "commits"

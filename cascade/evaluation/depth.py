@@ -1,4 +1,4 @@
-"""How much each further question gains: runs labelled tasks to each depth and under time budgets.
+"""Runs labelled tasks to each depth and under time budgets, to find how much each further question gains.
 
 The full runs also give the cascade's profile: pass rates, label shares, and a prior.
 """
@@ -49,7 +49,7 @@ class Runs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """How a cascade does at one depth.
+    """Quality and cost of a cascade at one depth.
 
     Attributes:
         depth: Most stages that an item passes; 0 for one call that tells all labels apart.
@@ -78,7 +78,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certainty:
-    """How sure a choice of depth is.
+    """Certainty of a choice of depth.
 
     Attributes:
         is_clear: Whether other tasks like these would most likely lead to the same one.
@@ -91,7 +91,7 @@ class Certainty:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DepthChoice:
-    """How a depth is chosen: by what time is worth, or within a budget.
+    """Rule that chooses a depth: by what time is worth, or within a budget.
 
     Attributes:
         f1_points_per_100ms: Points of macro F1 over rows that 100 ms are worth; at least 0.
@@ -148,7 +148,7 @@ class DepthChoice:
         return max(levels, key=self._value)
 
     def certainty(self, levels: Sequence[Level]) -> Certainty:
-        """How sure the choice is.
+        """Certainty of the choice.
 
         Without a budget it is clear if the lead over every other depth exceeds its error. The error comes from a
         jackknife over tasks; request times are taken as measured. With a budget it is clear if, by a sign test, more
@@ -174,7 +174,7 @@ class DepthChoice:
         return _POINTS * level.macro_f1_over_rows - self.f1_points_per_100ms * level.elapsed_ms / _PRICED_MS
 
     def _by_leads(self, levels: Sequence[Level], n: int) -> Iterator[int | None]:
-        """How many tasks it takes to tell each other depth from the one that is chosen."""
+        """Number of tasks that it takes to tell each other depth from the chosen one."""
         chosen = max(levels, key=self._value)
         others = [level for level in levels if level is not chosen]
         for other in others:
@@ -186,7 +186,7 @@ class DepthChoice:
                 yield ceil(n * (reach / lead) ** 2) if lead > 0 else None
 
     def _by_times(self, levels: Sequence[Level], n: int) -> Iterator[int | None]:
-        """How many tasks it takes to tell on which side of the budget the two deciding medians lie."""
+        """Number of tasks that it takes to tell on which side of the budget each of the two deciding medians lies."""
         chosen = self.choose(levels)
         at = levels.index(chosen) if chosen is not None else 0
         for level in levels[at : at + 2] if chosen is not None else levels[:1]:
@@ -372,7 +372,7 @@ class DepthStudy:
 
     @property
     def n_requests(self) -> int:
-        """How many requests ``run`` makes."""
+        """Number of requests that ``run`` makes."""
         return len(self._tasks) * (self._n_levels + len(SHARES))
 
     def run(self) -> Findings:

@@ -61,7 +61,7 @@ class Tally:
         }
 
     def _ranks(self) -> ArrayLike:
-        """What ranks rows: p, or its distance from the threshold in log odds if rows have several thresholds."""
+        """The p of each row, or its distance from the threshold in log odds if rows have several thresholds."""
         if len(set(self.thresholds)) <= 1:
             return self.p
         return sure_logit(self.p) - logit(self.thresholds)

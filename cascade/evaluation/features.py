@@ -1,4 +1,4 @@
-"""How often each item has each fact, as an array: what a prior is fitted to. Pure numpy."""
+"""Table of item features, counted: what a prior is fitted to. Pure numpy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cascade.probability import Array, Bools, Ints, p_yes
 from cascade.profile import Prior, features_of, is_evidence
 
 LEAST_SEEN = 20
-"""Items that must have a fact for it to get a column; rarer ones say more of these items than of others."""
+"""Items that must have a feature for it to get a column; rarer ones say more of these items than of others."""
 
 LEAST_SHARE = 0.1
 """Share of the tasks that must have it: the words of one project say little of another."""
@@ -23,16 +23,16 @@ LEAST_SHARE = 0.1
 KEPT_SHARE = LEAST_SHARE / 2
 """The same for a table of which a part will be taken: what is common in the part alone should have its column."""
 
-_MOST_COUNT = 255  # of one fact in one item
+_MOST_COUNT = 255  # of one feature in one item
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureTable:
-    """Facts of items, counted as ``Prior.p_matters`` adds them up.
+    """Features of items, counted as ``Prior.p_matters`` adds them up.
 
     Attributes:
-        names: The facts that are seen often enough.
-        counts: How often each item has each; (items, facts).
+        names: The features that occur often enough.
+        counts: Number of times that each item has each feature; (items, features).
     """
 
     names: tuple[str, ...]
@@ -40,25 +40,25 @@ class FeatureTable:
 
     @classmethod
     def of(cls, items: Sequence[Item], tasks: Sequence[int], least_share: float = LEAST_SHARE) -> Self:
-        """The facts of items.
+        """The features of items.
 
         Args:
             items: The items.
             tasks: Number of the task that each belongs to.
-            least_share: Share of the tasks that must have a fact, in [0, 1].
+            least_share: Share of the tasks that must have a feature, in [0, 1].
         """
         found = [Counter(features_of(item)) for item in items]
-        n_items = Counter(fact for features in found for fact in features)
-        in_tasks = {(fact, task) for features, task in zip(found, tasks, strict=True) for fact in features}
-        n_tasks = Counter(fact for fact, _ in in_tasks)
+        n_items = Counter(feature for counted in found for feature in counted)
+        in_tasks = {(feature, task) for features, task in zip(found, tasks, strict=True) for feature in features}
+        n_tasks = Counter(feature for feature, _ in in_tasks)
         least = least_share * len(set(tasks))
-        names = sorted(fact for fact in n_items if n_items[fact] >= LEAST_SEEN and n_tasks[fact] >= least)
+        names = sorted(feature for feature in n_items if n_items[feature] >= LEAST_SEEN and n_tasks[feature] >= least)
         place = {name: at for at, name in enumerate(names)}
         counts = np.zeros((len(found), len(names)), np.uint8)
         for row, features in enumerate(found):
-            for fact, n in features.items():
-                if fact in place:
-                    counts[row, place[fact]] = min(n, _MOST_COUNT)
+            for feature, n in features.items():
+                if feature in place:
+                    counts[row, place[feature]] = min(n, _MOST_COUNT)
         return cls(names=tuple(names), counts=counts)
 
     def take(self, rows: Ints | Bools) -> FeatureTable:
@@ -66,7 +66,7 @@ class FeatureTable:
         return FeatureTable(names=self.names, counts=self.counts[rows])
 
     def common(self, tasks: Ints) -> FeatureTable:
-        """The facts that are seen often enough among these items, as ``of`` says.
+        """The features that occur often enough among these items; see ``of``.
 
         Args:
             tasks: Number of the task of each.
@@ -80,9 +80,9 @@ class FeatureTable:
         return FeatureTable(names=names, counts=self.counts[:, chosen])
 
     def p_matters(self, prior: Prior) -> Array:
-        """What a prior that was fitted to some of these facts says of each item, in (0, 1).
+        """Prior probability of each item by a prior that was fitted to some of these features, in (0, 1); (items,).
 
-        NaN where an item has none that ties it to the task and has a weight, as ``Prior.knows`` says.
+        NaN for items without weighted evidence; see ``Prior.knows``.
         """
         weights = np.array([prior.weights.get(name, 0.0) for name in self.names])
         is_known = self._has([name in prior.weights and is_evidence(name) for name in self.names])
@@ -90,7 +90,7 @@ class FeatureTable:
 
     @property
     def is_known(self) -> Bools:
-        """Whether each item has evidence among the facts; (items,)."""
+        """True for items that have evidence among the features; (items,)."""
         return self._has([is_evidence(name) for name in self.names])
 
     def _has(self, chosen: list[bool]) -> Bools:

@@ -1,4 +1,4 @@
-"""How good scores are: ranking, calibration and labels. Pure numpy.
+"""Metrics of scores: ranking, calibration and labels. Pure numpy.
 
 Arrays are one-dimensional and of one length: ``scores`` floats (higher means yes), ``truths``
 bools, ``tasks`` the id of the task that each row belongs to.

@@ -138,7 +138,7 @@ def with_prior(cascade: Cascade, scored: ScoredTasks) -> tuple[Cascade, Array]:
         return cascade, known_priors(cascade, scored)
     examples = None
     if scored.features is not None:
-        # Which facts have a weight is chosen on these tasks as well: those held out must have no say in it.
+        # The features with a weight are chosen on these tasks as well: tasks that are held out must not affect them.
         features = scored.features.common(scored.tasks)
         examples = Examples(features=features, kept=scored.is_positive(cascade), tasks=scored.tasks)
     prior = fit_prior(examples) if examples is not None and examples.features.is_known.any() else None

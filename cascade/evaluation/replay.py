@@ -60,7 +60,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcomes:
-    """Where each row ends, and how it got there.
+    """The label of each row, and how the row got it.
 
     Attributes:
         labels: The label given, as its index in the cascade's labels; (n,).
@@ -178,7 +178,7 @@ class Replay:
         }
 
     def at_own_thresholds(self, depth: int | None = None) -> Outcomes:
-        """Where rows end at the cascade's own thresholds, with queries as costs.
+        """Outcomes at the cascade's own thresholds, with queries as costs.
 
         Args:
             depth: As in ``walk``.
@@ -233,7 +233,7 @@ class Replay:
 
 
 def _starts(cascade: Cascade, settled: tuple[Bools, Bools] | None, n: int) -> list[tuple[Bools, Target]]:
-    """Which of n rows start where: past the prior stage, or at the first question."""
+    """Targets after the prior stage, each with the rows that it leads there; the first stage for all other rows."""
     first, prior = Target(cascade.first.name, is_label=False), cascade.prior_stage
     if prior is None or settled is None:
         return [(np.ones(n, np.bool_), first)]

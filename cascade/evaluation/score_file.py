@@ -77,7 +77,7 @@ def labelled_tasks(
 
 
 def _missing(tasks: Sequence[Labelled], cascade: Cascade) -> list[str]:
-    """What no item has, so that some figures cannot be had, or tell little."""
+    """Classes that no item has, so that some figures are undefined or tell little."""
     labels = {label for labelled in tasks for label in labelled.labels}
     found = []
     if labels == {cascade.dropped}:
@@ -108,7 +108,7 @@ def _difference(pair: Pair) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """What is called while labelled tasks are scored.
+    """Callbacks while labelled tasks are scored.
 
     Attributes:
         refuse: Called with the tasks and what their scores will come from, before they are scored; raises an InputError
@@ -124,15 +124,15 @@ class Hooks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledScores:
-    """What a model says of labelled tasks.
+    """Labelled tasks and their scores.
 
     Attributes:
         cascade: The cascade, with the thresholds of its config.
         tasks: The tasks, each once.
-        scored: What every question says of every item of them.
-        origin: What the scores were made from.
-        prices: What an item costs by what it is asked.
-        n_repeated: Tasks that were given again, and are left out.
+        scored: Scores of every question for every item.
+        origin: Model, adapters, data and questions of the scores.
+        prices: Predicted costs of an item.
+        n_repeated: Number of tasks left out because they equal an earlier one.
     """
 
     cascade: Cascade
@@ -155,13 +155,13 @@ def labelled_scores(
     """Score labelled tasks, or find their scores in a file.
 
     Args:
-        config: Where the cascade, its model and adapters are.
+        config: The config with the cascade, model and adapters.
         name: Name of the cascade.
         paths: Labelled tasks as JSON lines.
-        cache: A file of scores, used where they are of this model, these adapters, questions and tasks, and written
-            where it is new or may be replaced; None for none.
+        cache: A file of scores; None for none. It is read if its scores are of this model and of these adapters,
+            questions and tasks, and written if it is new or may be replaced.
         may_contradict: Whether tasks that are the same may have other labels.
-        hooks: What is called meanwhile; None for nothing.
+        hooks: Callbacks; None for none.
 
     Raises:
         InputError: A file or a row cannot be used, or a file to write holds something else.
@@ -212,7 +212,7 @@ def _kept(cache: Output | None, origin: Origin, cascade: Cascade) -> ScoredTasks
 
 
 def origin_of(config: Config, engine: Engine, cascade: Cascade, tasks: Sequence[Labelled]) -> Origin:
-    """What comes of a cascade, its backend and labelled tasks depends on."""
+    """The origin of whatever is computed from a cascade, its backend and labelled tasks."""
     info = engine.info.provenance
     return Origin(
         model=info.model,

@@ -1,4 +1,4 @@
-"""Labelled tasks with every stage's p(yes) for every item, as arrays. Pure."""
+"""Labelled tasks with p(yes) of every stage for every item, as arrays. Pure."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class ScoredTasks:
         labels: The true label, as its place in the cascade's labels.
         p: (stage, tier) -> raw p(yes) in [0, 1]; NaN where the item is not asked in that tier.
         n_tasks: How many tasks there are, those without items included.
-        slices: "kind", "repository" -> what each row is of it; empty strings where nobody says.
+        slices: "kind" or "repository" -> its value for each row; empty if unknown.
         priors: The caller's own p that the item matters, in [0, 1]; NaN where there is none. None for all NaN.
-        features: What a prior may know of each item; None where nothing is known.
+        features: Features of each item for a prior; None if there are none.
     """
 
     tasks: Ints
@@ -40,7 +40,7 @@ class ScoredTasks:
     features: FeatureTable | None = None
 
     def fits(self, cascade: Cascade) -> bool:
-        """Whether its arrays belong together and to a cascade, as those of a file may not."""
+        """True if the arrays have matching shapes and types and belong to a cascade; arrays of a file may not."""
         n = self.tasks.size
         arrays: list[tuple[NDArray[Any], str]] = [(self.tasks, "i"), (self.labels, "i")]
         arrays += [(values, "f") for values in self.p.values()] + [(values, "U") for values in self.slices.values()]
@@ -80,7 +80,7 @@ class ScoredTasks:
         )
 
     def is_positive(self, cascade: Cascade) -> Bools:
-        """Whether each row matters, by its true label: any but the dropped one; (n,)."""
+        """True for rows that matter: their true label is not the dropped one; (n,)."""
         return np.asarray(self.labels != cascade.labels.index(cascade.dropped))
 
     def truths(self, cascade: Cascade, stage: str) -> Ints:

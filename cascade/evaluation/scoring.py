@@ -42,13 +42,13 @@ _NO_SCORES = (
 def score_tasks(
     engine: Engine, cascade: Cascade, tasks: Sequence[Labelled], advance: Callable[[], object] = lambda: None
 ) -> ScoredTasks:
-    """Put every stage to every item, whatever earlier stages would have said.
+    """Ask every stage about every item, whatever earlier stages would have answered.
 
     Args:
         engine: An engine with the cascade.
         cascade: The cascade.
         tasks: Labelled tasks; those without items add no rows.
-        advance: Told of each task that is done.
+        advance: Called after each task.
 
     Raises:
         InputError: No task has an item.
@@ -66,11 +66,11 @@ def score_tasks(
     if not found[keys[0]]:
         msg = "No task has an item, so nothing can be tuned. Give labelled tasks with items."
         raise InputError(msg)
-    return described(cascade, tasks, {key: np.concatenate(parts) for key, parts in found.items()})
+    return scored_tasks(cascade, tasks, {key: np.concatenate(parts) for key, parts in found.items()})
 
 
-def described(cascade: Cascade, tasks: Sequence[Labelled], p: Mapping[Key, Array]) -> ScoredTasks:
-    """Scores with what is known of their rows.
+def scored_tasks(cascade: Cascade, tasks: Sequence[Labelled], p: Mapping[Key, Array]) -> ScoredTasks:
+    """Combine scores with the labels, slices and features of their rows.
 
     Args:
         cascade: The cascade.
@@ -105,7 +105,7 @@ def data_fingerprint(tasks: Sequence[Labelled]) -> str:
 
 
 def save_scores(scored: ScoredTasks, origin: Origin, path: Path) -> None:
-    """Keep scores for the next time; all that is known of their rows goes with them.
+    """Write scores to a file, with everything else that ``ScoredTasks`` holds.
 
     Raises:
         MachineError: The file cannot be written.
@@ -130,7 +130,7 @@ def save_scores(scored: ScoredTasks, origin: Origin, path: Path) -> None:
 
 
 def scores_origin(path: Path) -> Origin:
-    """What the scores of a file came from.
+    """The origin of the scores in a file.
 
     Raises:
         InputError: The file is no file of scores.
@@ -140,7 +140,7 @@ def scores_origin(path: Path) -> Origin:
 
 
 def load_scores(path: Path, origin: Origin | None) -> ScoredTasks | None:
-    """Scores that were kept; None where there are none, or those of other files, questions or data.
+    """Read scores from a file; None if there is none, or it holds scores of another origin.
 
     Args:
         path: The file.
@@ -190,7 +190,7 @@ def _arrays(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 class _Head(Frozen):
-    """What a file of scores says of its arrays."""
+    """The head of a file of scores."""
 
     origin: MadeForConfig
     keys: tuple[Key, ...] = Field(min_length=1)

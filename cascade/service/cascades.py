@@ -22,7 +22,6 @@ from cascade.service.json_body import JsonRoute
 from cascade.service.middleware import while_present
 from cascade.service.schemas import CascadeCall, CascadesBody, ReportBody
 from cascade.service.settings import ServiceSettings
-from cascade.tree import described
 
 NDJSON = "application/x-ndjson"
 
@@ -92,7 +91,7 @@ def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
     @router.get("", response_model=CascadesBody)
     async def cascades() -> Response:
         """Which cascades there are, with their questions."""
-        return JSONResponse({"cascades": [described(cascade) for cascade in engine.cascades.values()]})
+        return JSONResponse({"cascades": [cascade.as_dict() for cascade in engine.cascades.values()]})
 
     @router.post(
         "/{name}",

@@ -40,7 +40,7 @@ _INSTRUCTIONS = "Answer each question about the candidate."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """How one question is answered.
+    """The stage or cascade that answers one question.
 
     Attributes:
         cascade: The cascade that answers a choice; None for a noul question.
@@ -66,7 +66,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class EngineRequest:
     """One request to the engine.
 
     Attributes:
@@ -85,7 +85,7 @@ class Ask:
 
 
 class Menu:
-    """What can be asked.
+    """The questions that can be asked.
 
     Args:
         cascades: The cascades, by name.
@@ -106,8 +106,8 @@ class Menu:
         self.models = tuple(dict.fromkeys((*cascades, *(question.adapter for question in asked), *adapters)))
         self.default = self.models[0]
 
-    def plan(self, call: SystemOneCall) -> list[Ask]:
-        """What to ask.
+    def plan(self, call: SystemOneCall) -> list[EngineRequest]:
+        """Plan the engine requests of a call.
 
         Raises:
             RefusedError: A question cannot be answered; names the field.
@@ -120,7 +120,7 @@ class Menu:
         detail = f"model: there is no {name!r}; there are {', '.join(self.models)}."
         raise RefusedError(UNFIT, detail, "model")
 
-    def _of_cascade(self, call: SystemOneCall, cascade: Cascade) -> Ask:
+    def _of_cascade(self, call: SystemOneCall, cascade: Cascade) -> EngineRequest:
         """All questions in one request, since a cascade's stages share their prompt."""
         task, item = read_state(call.state, cascade.instructions, self._settings)
         answers = {name: _answer(f"questions.{name}", row, cascade, item) for name, row in call.questions.items()}
@@ -128,7 +128,7 @@ class Menu:
         if any(answer.cascade is not None for answer in answers.values()):
             asked = {stage.name for stage in cascade.stages}
         tiers = dict.fromkeys((*item.tiers, *(tier for answer in answers.values() for tier in answer.tiers)))
-        return Ask(
+        return EngineRequest(
             task=task,
             item=replace(item, tiers=tuple(tier for tier in tiers if tier != ANY_TIER)),
             cascade=cascade.name,
@@ -136,7 +136,7 @@ class Menu:
             answers=answers,
         )
 
-    def _of_adapter(self, call: SystemOneCall, adapter: str, name: str) -> Ask:
+    def _of_adapter(self, call: SystemOneCall, adapter: str, name: str) -> EngineRequest:
         """One question in a request of its own, so that no answer depends on what else is asked."""
         field, row = f"questions.{name}", call.questions[name]
         if isinstance(row, ChoiceQuestion):
@@ -148,7 +148,7 @@ class Menu:
                 task, item = read_state(call.state, cascade.instructions, self._settings)
                 item = replace(item, tiers=(tier,) if stage.is_tiered else ())
                 answers = {name: Answer(stage=stage, tiers=(tier,))}
-                return Ask(task=task, item=item, cascade=cascade.name, stages=(stage.name,), answers=answers)
+                return EngineRequest(task=task, item=item, cascade=cascade.name, stages=(stage.name,), answers=answers)
         wording = f"{noul.instructions} {as_text(noul.criteria)}" if noul.criteria else noul.instructions
         check_text(wording, f"{field}.instructions", self._settings)
         asked = Question(marker=self._markers[adapter], wording=one_line(wording), adapter=adapter, threshold=0.5)
@@ -156,7 +156,7 @@ class Menu:
         alone = Stage(name=adapter, questions={ANY_TIER: asked}, yes=yes, no=no)
         made = Cascade(name="systemone", instructions=_INSTRUCTIONS, labels=("no", "yes"), stages=(alone,))
         task, item = read_state(call.state, noul.instructions, self._settings)
-        return Ask(task=task, item=item, cascade=made, stages=(adapter,), answers={name: Answer(stage=alone)})
+        return EngineRequest(task=task, item=item, cascade=made, stages=(adapter,), answers={name: Answer(stage=alone)})
 
     def _questions(self) -> Iterator[tuple[Cascade, Stage, str, Question]]:
         for cascade in self._cascades.values():
@@ -166,7 +166,7 @@ class Menu:
 
 
 def _answer(field: str, row: QuestionRow, cascade: Cascade, item: Item) -> Answer:
-    """What of a cascade answers a question."""
+    """The stage, or the whole cascade, that answers a question."""
     if isinstance(row, ChoiceQuestion):
         if set(row.criteria) != set(cascade.labels):
             detail = f"cascade {cascade.name!r} chooses among {', '.join(cascade.labels)}; give these as criteria."
@@ -232,12 +232,12 @@ def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
     async def systemone(call: SystemOneCall, request: Request) -> Response:
         """Answer questions about a state."""
         started = time.perf_counter()
-        asks = menu.plan(call)
-        reports = await while_present(request, _answered(engine, asks))
+        planned = menu.plan(call)
+        reports = await while_present(request, _answered(engine, planned))
         found = {
             name: answer.read(report.decisions[0].steps)
-            for ask, report in zip(asks, reports, strict=True)
-            for name, answer in ask.answers.items()
+            for each, report in zip(planned, reports, strict=True)
+            for name, answer in each.answers.items()
         }
         tokens = sum(report.stats.tokens_decoded + report.stats.tokens_reused for report in reports)
         return JSONResponse(
@@ -252,9 +252,11 @@ def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
     return router
 
 
-async def _answered(engine: Engine, asks: Sequence[Ask]) -> list[Report]:
+async def _answered(engine: Engine, planned: Sequence[EngineRequest]) -> list[Report]:
     """All of them at once; if one fails, so do the others."""
-    work = [asyncio.ensure_future(engine.ascore(ask.task, [ask.item], ask.cascade, *ask.stages)) for ask in asks]
+    work = [
+        asyncio.ensure_future(engine.ascore(each.task, [each.item], each.cascade, *each.stages)) for each in planned
+    ]
     try:
         return await asyncio.gather(*work)
     finally:

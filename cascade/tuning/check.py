@@ -1,4 +1,4 @@
-"""Whether a guarantee still holds on new labelled tasks. Pure numpy."""
+"""Tests whether a guarantee still holds on new labelled tasks. Pure numpy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SEED = 19390101
 
 
 class Verdict(StrEnum):
-    """What new tasks say of a guarantee.
+    """Verdict of new tasks on a guarantee.
 
     ``holds``: it is confirmed anew.
     ``broken``: the mean is below what was guaranteed, by more than chance.
@@ -40,7 +40,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guarantee:
-    """What was guaranteed.
+    """A guarantee.
 
     Attributes:
         level: The least mean, in (0, 1).
@@ -96,7 +96,7 @@ class GuaranteeCheck:
 
     @property
     def is_outgrown(self) -> bool:
-        """Whether a new task has more items that count than a guarantee over rows allows for."""
+        """True if a new task has more items that count than the guarantee over rows assumes."""
         return self.guaranteed.unit is Unit.ROW and self.largest > self.guaranteed.largest
 
 
@@ -166,10 +166,10 @@ def judged(losses: Losses, measured: float | None, guaranteed: Guarantee, alpha:
 
 
 def _needed(losses: Array, level: float, half: float) -> int | None:
-    """How many tasks would tell.
+    """Number of tasks that would decide.
 
-    Fewer than those with which a level can be confirmed if nothing is lost tell nothing of it. From there on it is as
-    many as a bet needs to win 1 / half, whose wealth grows by spare ** 2 / (2 * variance) a task.
+    It is at least the number with which the level can be confirmed if nothing is lost. Beyond that it is as many tasks
+    as a bet needs to win 1 / half, whose wealth grows by spare ** 2 / (2 * variance) a task.
     """
     least = tasks_needed(level, half)
     if losses.size < least:
@@ -181,7 +181,7 @@ def _needed(losses: Array, level: float, half: float) -> int | None:
 
 
 def _halved(inside: float, outside: float, is_refuted: Callable[[float], bool]) -> float:
-    """Where levels begin to be refuted on the way outwards, a little beyond; ``outside`` where none is."""
+    """Bisects for the level from which on levels are refuted; ``outside`` if none is."""
     for _ in range(_N_HALVINGS if inside != outside else 0):  # no level lies beyond a mean of 0 or 1
         middle = (inside + outside) / 2
         inside, outside = (inside, middle) if is_refuted(middle) else (middle, outside)

@@ -1,7 +1,7 @@
-"""Thresholds of a whole cascade from few labelled tasks: the best under a model of their labels. Pure numpy.
+"""Tunes a whole cascade on few labelled tasks, without a guarantee. Pure numpy.
 
-Too few tasks to test on carry no guarantee. What can be done is to choose all thresholds at once and not to follow the
-accidents of few rows: they are chosen on what ``LabelModel`` says of the rows' labels, not on the labels themselves.
+Few tasks cannot be tested on, so nothing is guaranteed. All thresholds are chosen at once, and on the label
+probabilities that ``LabelModel`` gives each row, because the labels of a few rows vary too much by chance.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class LabelReplay:
     """Labels and macro F1 of scored rows under any thresholds.
 
     Args:
-        cascade: The cascade. A prior stage of it keeps its own thresholds, and is passed over without ``priors``.
+        cascade: The cascade. Its prior stage keeps its thresholds, and is skipped if there are no ``priors``.
         scored: Its scores.
-        p_labels: What each row counts towards each label as truth, (n_rows, n_labels); None for its own label alone.
-        priors: What its prior stage goes by for each row, NaN where nothing is known.
+        p_labels: P of each true label for each row, (n_rows, n_labels); None: its given label has P 1.
+        priors: Prior probability of each row for the prior stage, NaN if a row has none; (n_rows,).
     """
 
     def __init__(
@@ -50,19 +50,19 @@ class LabelReplay:
         self._truths = p_labels
 
     def labels(self, thresholds: Thresholds) -> Labels:
-        """The label of each row, as its place in the cascade's labels."""
+        """The label of each row, as its index in the cascade's labels; (n_rows,)."""
         return self._end(self._replay.all_answers(thresholds))
 
     def macro_f1(self, thresholds: Thresholds) -> float:
-        """Over all rows, in [0, 1]."""
+        """Macro F1 over all rows, in [0, 1]."""
         return self._score(self.labels(thresholds))
 
     def best(self, start: Thresholds) -> Thresholds:
-        """Thresholds of the highest macro F1 found, one question after the other until none gains.
+        """Coordinate ascent on macro F1 over rows: one threshold at a time, until none gains.
 
         Args:
-            start: Where one of two climbs begins, the other begins in the middle of all scores; questions that no row
-                is asked, or on which nothing depends, keep theirs.
+            start: Thresholds to start from. A second ascent starts from the median scores, and the better result
+                counts. Questions that no row is asked, or that no result depends on, keep their thresholds.
         """
         stages = {stage.name for stage in parting(self._cascade)}
         grids = {key: grid for key in self._scored.p if key[0] in stages and (grid := self._grid(key)).size}
@@ -91,7 +91,7 @@ class LabelReplay:
         return np.array([self._score(np.where(answers, yes, no)) for answers in moved])
 
     def _end(self, says: Mapping[str, Bools]) -> Labels:
-        """The label that each row ends with."""
+        """The label of each row, from every stage's answers; (n_rows,)."""
         return self._replay.walk(says, self._settled, {}).labels
 
     def _score(self, labels: Labels) -> float:
@@ -102,7 +102,7 @@ class LabelReplay:
         return macro_f1(np.array(rows))
 
     def _grid(self, key: Key) -> Array:
-        """Scores at even shares of all rows and of those that matter."""
+        """Candidate thresholds: quantiles of the scores of all rows, and of the positives."""
         p = self._scored.p[key]
         asked = ~np.isnan(p)
         parts = [p[rows] for rows in (asked, asked & self._scored.is_positive(self._cascade)) if rows.any()]
@@ -114,8 +114,8 @@ class LabelReplay:
 LEAST_TASKS = 5
 """Tasks with something to find below which even thresholds without a guarantee are refused."""
 
-_N_DRAWS = 20  # of every task's labels; another seed moves a recall by less than a point
-_SPREAD = 0.02  # how finely levels are searched
+_N_DRAWS = 20  # draws of the labels; another seed moves a recall by less than a point
+_SPREAD = 0.02  # distance from the target within which the search is finest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,10 +123,10 @@ class FewTasksResult:
     """Thresholds without a guarantee.
 
     Attributes:
-        thresholds: Of every question, and those of before of the prior stage.
-        kept: Stages whose thresholds are those of before, since what was asked for does not depend on them.
-        n_tasks: Tasks with something to find.
-        expected: What the model expects of them; it was fitted to the same tasks.
+        thresholds: Thresholds of every question; those of the prior stage are not changed.
+        kept: Stages whose thresholds are not changed because the target does not depend on them.
+        n_tasks: Tasks with at least one positive.
+        expected: Metrics and costs that the model of labels expects; it was fitted to the same tasks.
         level: What it expects of what was asked for; without a target, the macro F1 over rows; in [0, 1].
     """
 
@@ -148,18 +148,18 @@ def tune_few_tasks(
     """The best thresholds under a model of labels.
 
     Args:
-        cascade: Its own thresholds stay where nothing depends on them, and those of its prior stage in any case. What
-            that settles is counted in.
+        cascade: The cascade. Thresholds that the target does not depend on, and those of the prior stage, stay as they
+            are; items that the prior stage settles count in all figures.
         scored: Labelled tasks.
-        target: What the model is to expect, and what is made small under it; its delta means nothing here. None for the
-            highest macro F1 over rows.
-        prices: What an item costs, where latency is made small.
-        advance: Told of the share of the work that is done.
-        priors: What the prior stage goes by for each row, NaN where nothing is known; None for ``known_priors``.
+        target: The expected metric to reach, and the cost to make small; its delta is not used. None for the highest
+            macro F1 over rows.
+        prices: Predicted costs of an item, if latency is made small.
+        advance: Called with the share of the work that is done.
+        priors: Prior probability of each row for the prior stage, NaN if a row has none; None for ``known_priors``.
 
     Raises:
         InputError: Fewer than ``LEAST_TASKS`` tasks have something to find, nothing can be tuned, or no thresholds are
-            expected to do what is wished for.
+            expected to reach the target.
     """
     n_tasks = np.unique(scored.tasks[scored.is_positive(cascade)]).size
     if n_tasks < LEAST_TASKS:
@@ -190,10 +190,10 @@ def tune_few_tasks(
 
 
 def _p_labels(cascade: Cascade, scored: ScoredTasks, priors: Array) -> Array:
-    """P of each label for each row: its own label where the prior stage gives it one, or else what the model says.
+    """P of each label for each row; (n_rows, n_labels).
 
-    What the prior stage decides is not chosen here, so the labels tell of it without bias; and the model learns from
-    such rows alone as the questions are put to.
+    Rows that the prior stage labels keep their true labels: its thresholds are not chosen here, so these labels bias
+    nothing. For all other rows the model of labels decides, and only those rows are used to fit it.
     """
     is_decided = decided(cascade, priors)
     asked = np.flatnonzero(~is_decided)
@@ -206,11 +206,11 @@ def _p_labels(cascade: Cascade, scored: ScoredTasks, priors: Array) -> Array:
 
 
 def decided(cascade: Cascade, priors: Array) -> Bools:
-    """Whether the prior stage gives each row its label.
+    """True for rows that the prior stage labels; (n_rows,).
 
     Args:
         cascade: The cascade.
-        priors: What its prior stage goes by for each row, NaN where nothing is known.
+        priors: Prior probability of each row, NaN if a row has none; (n_rows,).
     """
     stage = cascade.prior_stage
     if stage is None:
@@ -219,7 +219,7 @@ def decided(cascade: Cascade, priors: Array) -> Bools:
 
 
 def _aimed(replay: Replay, target: TuningTarget, free: list[Key], advance: Advance) -> tuple[Thresholds, float]:
-    """The cheapest thresholds of those that come to what is wished for on rows with drawn labels, and to what."""
+    """The cheapest thresholds that reach the target on rows with drawn labels, and the metric that they reach."""
     cascade = replay.cascade
     own = own_thresholds(cascade)
     if not free:

@@ -1,4 +1,4 @@
-"""What few labelled tasks say of the label of any scored item. Pure numpy.
+"""A model of labels from few labelled tasks: P of each label for any scored item. Pure numpy.
 
 Thirty tasks have a handful of rows of a rare label, and thresholds chosen on those follow their accidents. So each row
 counts towards every label, by the probability that its scores give to it: the product of its stages' p(yes) along the

@@ -73,7 +73,7 @@ def betting_ps(losses: Array, risk: float, delta: float = 0.05, variance: ArrayL
 
 
 def fixed_sequence(p_values: ArrayLike, delta: float) -> int:
-    """How many hypotheses are rejected when they are tested in order until one is not.
+    """Number of hypotheses that are rejected when they are tested in order until one is not.
 
     The chance of rejecting any true one is at most ``delta``, whatever their number. Source: Maurer, Hothorn and
     Lehmacher (1995).
@@ -83,7 +83,7 @@ def fixed_sequence(p_values: ArrayLike, delta: float) -> int:
 
 
 def holm(p_values: ArrayLike, delta: float) -> Bools:
-    """Which hypotheses are rejected, in any order and under any dependence. Source: Holm (1979)."""
+    """True for rejected hypotheses; valid in any order and under any dependence. Source: Holm (1979)."""
     values = np.asarray(p_values, dtype=float)
     order = np.argsort(values, kind="stable")
     n_rejected = fixed_sequence(values[order] * (values.size - np.arange(values.size)), delta)

@@ -1,9 +1,9 @@
-"""Thresholds of a whole cascade at once, the cheapest that carry a guarantee. Pure numpy.
+"""Tunes all thresholds of a cascade at once: the cheapest that carry a guarantee. Pure numpy.
 
-On some of the tasks a path is laid: the cheapest thresholds for each level of what is guaranteed, from the safest on.
-On the others the path is tested from its safe end; the last vector that passes is chosen. The path was laid before
-those were looked at, and its order is fixed, so the guarantee holds whatever the search did. A single threshold needs
-no search: its values, in their order, are the path, and all tasks can test it.
+Some of the tasks are searched for candidates: the cheapest thresholds for each level of the metric, ordered from safest
+to cheapest. The candidates are then tested in this order on the other tasks, and the last that passes is chosen. The
+candidates and their order are fixed before the other tasks are looked at, so the guarantee holds however the search
+went. A single threshold needs no search: its values in order are the candidates, and all tasks test them.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _N_HALVINGS = 20
 
 
 def stage_by_stage(searched: Replay, tested: Replay, recall: float) -> Outcome | None:
-    """What tuning stage by stage costs at the same recall on the tasks that were tested.
+    """Outcome of tuning stage by stage to the same recall on the tested tasks.
 
-    Each question, and the lower threshold of a prior stage, gets the value that keeps one same share of what matters
-    and is asked there; the upper threshold of a prior stage lets as large a share pass of what does not matter. The
-    share is the largest whose measured recall is no less.
+    Each question, and the lower threshold of a prior stage, gets the value that loses the same share of the positives
+    that are asked there. The upper threshold of a prior stage lets the same share of the negatives pass. The share is
+    the largest whose recall is at least ``recall``.
 
     Args:
         searched: The tasks that thresholds are set on.
@@ -45,7 +45,7 @@ def stage_by_stage(searched: Replay, tested: Replay, recall: float) -> Outcome |
         recall: The least recall there.
 
     Returns:
-        None where no share reaches it.
+        None if no share reaches it.
     """
     found = None
     low, high = 0.0, 1.0
@@ -60,7 +60,7 @@ def stage_by_stage(searched: Replay, tested: Replay, recall: float) -> Outcome |
 
 
 def _level(replay: Replay, lost: float) -> dict[Key, float]:
-    """Thresholds that each lose the same share of what matters and is asked there."""
+    """Thresholds that each lose the same share of the positives that are asked there."""
     cascade, kept = replay.cascade, replay.matters
     level = own_thresholds(cascade)
     for stage in deciding(cascade):
@@ -89,18 +89,19 @@ _SEARCHING = 0.6  # share of the time
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuningTarget:
-    """What thresholds are asked to do.
+    """Target of a tuning: the guarantee, and the cost to make small.
 
     Attributes:
         level: The least mean that is guaranteed, in (0, 1).
-        metric: Of what.
-        unit: What the mean is over.
+        metric: The guaranteed metric.
+        unit: Whether the mean is over tasks or over rows.
         delta: The chance that the guarantee may be wrong, in (0, 1).
-        cost: What is made small under it; None for misses under a precision, and calls otherwise.
-        false_positive: How many calls, or milliseconds, a false positive is worth; at least 0. None breaks ties alone.
+        cost: The cost to make small; None for misses under a precision, and calls otherwise.
+        false_positive: Calls, or milliseconds, that a false positive is worth; at least 0. None: it only breaks ties.
 
     Raises:
-        InputError: A number is outside its range, or false positives are priced where no calls are counted.
+        InputError: A number is outside its range, or ``false_positive`` is given for a cost that is not calls or
+            milliseconds.
     """
 
     level: float
@@ -128,7 +129,7 @@ class TuningTarget:
 
     @property
     def figure(self) -> Figure:
-        """The name of what is guaranteed."""
+        """The name of the guaranteed figure."""
         return figure_of(self.metric, self.unit)
 
     @property
@@ -138,7 +139,7 @@ class TuningTarget:
 
     @property
     def objective(self) -> Objective:
-        """The same, with the price of false positives."""
+        """The cost to make small, with the weight of false positives."""
         price = self.false_positive
         return Objective(self.minimised) if price is None else Objective(self.minimised, price)
 

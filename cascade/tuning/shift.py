@@ -1,4 +1,4 @@
-"""Whether new tasks look like those that thresholds were tuned with. Pure numpy.
+"""Tests whether new tasks look like those that thresholds were tuned with. Pure numpy.
 
 What is compared are figures of whole tasks, as the rows of one task depend on each other: how many items it has, how
 many of them matter, and for each question how many items it is put to and how high and how widely they score; likewise
@@ -41,7 +41,7 @@ _SEED = 20060101
 
 
 class ShiftVerdict(StrEnum):
-    """What new tasks say of a statistic, or of all.
+    """Verdict of new tasks on one statistic, or on all.
 
     ``shifted``: it differs by more than chance, and by enough to matter.
     ``as_before``: it does not, and a large shift would most likely have been found.
@@ -90,12 +90,12 @@ class Shift:
 
     @property
     def is_of_scores(self) -> bool:
-        """Whether it is about how high a question scores."""
+        """True if the statistic is about a question's scores."""
         return self.statistic[0] in {MEAN, SPREAD}
 
     @property
     def verdict(self) -> ShiftVerdict:
-        """What is to be said of it."""
+        """The verdict on this statistic."""
         if self.is_shifted:
             return ShiftVerdict.SHIFTED
         is_enough = self.n_needed is not None and self.n >= self.n_needed
@@ -103,7 +103,7 @@ class Shift:
 
 
 def pairs_needed(level: float) -> float:
-    """How many pairs of an old and a new task it takes to find a large shift in four of five cases.
+    """Number of pairs of an old and a new task that finds a large shift in four of five cases.
 
     With n new tasks beside m kept ones there are n * m / (n + m). The formula is that of the rank sum test, to which
     that of Cramer and von Mises comes close.
@@ -146,7 +146,7 @@ def task_statistics(cascade: Cascade, scored: ScoredTasks) -> dict[Statistic, Ar
 
 
 def inputs_of(cascade: Cascade, scored: ScoredTasks, seed: int = _SEED) -> Inputs:
-    """What is kept of scored tasks, for ``shifts`` to compare later ones with; the seed decides which are kept."""
+    """The statistics of scored tasks that ``shifts`` compares later ones with; the seed chooses the tasks kept."""
     kept = np.random.default_rng(seed).permutation(scored.n_tasks)[:N_KEPT]
     found = {}
     for statistic, values in task_statistics(cascade, scored).items():

@@ -38,7 +38,7 @@ GridIndex = dict[Key, int]
 
 
 class Cost(StrEnum):
-    """What is made small.
+    """A cost to make small.
 
     ``calls``: queries per item. ``false_positives``: items kept that do not matter, per item. ``misses``: the share
     of what matters that is lost. ``latency``: predicted milliseconds per item.
@@ -51,13 +51,13 @@ class Cost(StrEnum):
 
     @property
     def is_spent(self) -> bool:
-        """Whether it is what asking takes, beside which a false positive can have a price."""
+        """True for calls and milliseconds, in which a false positive can be priced."""
         return self in {Cost.CALLS, Cost.LATENCY}
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What is made small.
+    """A cost to make small, with a tie-breaker.
 
     Attributes:
         cost: The cost.
@@ -225,7 +225,7 @@ class ThresholdGrid:
         return self._replay.walk(answers, settled, self._own, self._entry)
 
     def _tier_codes(self, stage: Stage, thresholds: Thresholds, key: Key) -> Codes:
-        """How many values of one tier's threshold make the whole stage say yes."""
+        """Number of values of one tier's threshold at which the whole stage says yes; (n,)."""
         limits = np.array([thresholds[stage.name, tier] for tier in stage.questions])
         at = list(stage.questions).index(key[1])
         highest = highest_threshold(stage.combine, self._replay.p[stage.name], limits, at)
@@ -258,7 +258,7 @@ class ThresholdGrid:
 
 
 def _codes(p: Array, grid: Array) -> Codes:
-    """How many values of a grid are at most p."""
+    """Number of grid values that are at most p; (n,)."""
     return np.searchsorted(grid, p, side="right")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from cascade import Engine, Group, Item, ScriptedBackend, Task
 from cascade.budget import Budget, BudgetLike
-from cascade.tree import Cascade, described
+from cascade.tree import Cascade
 
 TASK = Task(text="fix the parser", seeds=("src/parser.py",))
 ITEMS = (
@@ -31,7 +31,7 @@ def check_answers(
     scores = {name: 0.1 + 0.8 * (place % 2) for place, name in enumerate(sorted({*adapters, "base"}))}
     with Engine(ScriptedBackend(scores, adapters - {"base"}, records=False), cascades) as engine:
         for name, cascade in cascades.items():
-            json.dumps(described(cascade), allow_nan=False)
+            json.dumps(cascade.as_dict(), allow_nan=False)
             tiers = [tier for stage in cascade.stages for tier in stage.questions if tier]
             fit = [item for item in items if not tiers or item.tiers] if items is ITEMS else items
             report = engine.classify(task, fit, name, budget=budget)

@@ -13,7 +13,7 @@ from hypothesis.strategies import DrawFn
 
 from cascade.evaluation.dataset import read_items
 from cascade.evaluation.score_file import labelled_tasks
-from cascade.evaluation.scoring import data_fingerprint, described
+from cascade.evaluation.scoring import data_fingerprint, scored_tasks
 from tests.fuzz.answers import check_answers
 from tests.fuzz.damage import damaged_bytes, damaged_tree
 from tests.fuzz.target import Files, Target
@@ -118,7 +118,7 @@ def take_tasks(folder: Path) -> bool:
         check_answers({name: cascade}, labelled.items, labelled.task)
     assert data_fingerprint(tasks)
     halves = np.full(sum(len(labelled.items) for labelled in tasks), 0.5)
-    scored = described(
+    scored = scored_tasks(
         cascade, tasks, {(stage.name, tier): halves for stage in cascade.stages for tier in stage.questions}
     )
     assert scored.take(np.arange(scored.n_tasks)).fits(cascade)

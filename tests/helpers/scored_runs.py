@@ -10,7 +10,7 @@ from benchmarks.guarantee import question
 from cascade import Item, Task
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.scored import ScoredTasks
-from cascade.evaluation.scoring import described
+from cascade.evaluation.scoring import scored_tasks
 from cascade.profile import Prior, Profile
 from cascade.stages import ANY_TIER, Stage, Target
 from cascade.tree import Cascade
@@ -60,4 +60,4 @@ def three_label_run(
         (stage, ANY_TIER): 1 / (1 + np.exp(-2 * (3 * (labels >= least) - 2 + rng.normal(0, 1, labels.size))))
         for stage, least in (("a", 1), ("b", 2))
     }
-    return cascade, described(cascade, tasks, p), tasks
+    return cascade, scored_tasks(cascade, tasks, p), tasks

@@ -27,7 +27,7 @@ from cascade.config.profile import MadeForConfig
 from cascade.config.thresholds import GuaranteeConfig, HeldOutConfig, ThresholdsFile, write_thresholds
 from cascade.errors import InputError, MachineError
 from cascade.evaluation.dataset import Labelled
-from cascade.evaluation.scoring import described
+from cascade.evaluation.scoring import scored_tasks
 from cascade.machine import install_extra
 from cascade.report import Origin
 from cascade.stages import ANY_TIER, PriorStage, Source, Target
@@ -151,7 +151,7 @@ def test_a_report_of_little_is_a_report(tmp_path: Path) -> None:
     cascade = two_stages()
     one = Labelled(task=Task(text="t"), items=(Item(id="1", kind="k", name="n"),), labels=("drop",))
     tasks = [replace(one, items=(), labels=()), one]
-    scored = described(cascade, tasks, {("a", ANY_TIER): np.array([0.1]), ("b", ANY_TIER): np.array([0.9])})
+    scored = scored_tasks(cascade, tasks, {("a", ANY_TIER): np.array([0.1]), ("b", ANY_TIER): np.array([0.9])})
     (page, *_) = write_report(cascade, scored, tasks, tmp_path)
     assert "Every item has its true label." in page.read_text(encoding="utf-8")
 
@@ -161,7 +161,7 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
     cascade, scored, tasks = three_label_run(20)
     with pytest.raises(InputError, match="Give the tasks that were scored"):
         write_report(cascade, scored, tasks[1:], tmp_path)
-    none = described(cascade, [], {key: np.zeros(0) for key in scored.p})
+    none = scored_tasks(cascade, [], {key: np.zeros(0) for key in scored.p})
     with pytest.raises(InputError, match="there is nothing to show"):
         write_report(cascade, none, [], tmp_path)
     (tmp_path / "file").touch()
