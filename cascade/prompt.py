@@ -9,7 +9,7 @@ special token nor break the layout, however it is cut.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -37,12 +37,16 @@ def item_text(item: Item, most: int | None = None) -> str:
 
     The most telling parts come first, so that a cut takes the least.
     """
-    return _joined((f"{item.kind} {item.name}", _evidence(item.evidence, most), item.signature, item.doc), most)
+    head, tail = (
+        one_line(f"{item.kind} {item.name}", most),
+        (one_line(text, most) for text in (item.signature, item.doc)),
+    )
+    return _joined((head, _evidence(item.evidence, most), *tail), most)
 
 
 def group_text(group: Group, most: int | None = None) -> str:
     """A group in one line: its name and its evidence."""
-    return _joined((group.name, _evidence(group.evidence, most)), most)
+    return _joined((one_line(group.name, most), _evidence(group.evidence, most)), most)
 
 
 def seeds_text(task: Task, most: int | None = None) -> str:
@@ -55,8 +59,8 @@ def _evidence(info: Sequence[str], most: int | None) -> str:
     return _beginning(lambda n: one_line(" ".join(info[:n]), most), len(info), most)
 
 
-def _joined(parts: Sequence[str], most: int | None) -> str:
-    return " | ".join(line for part in parts if (line := one_line(part, most)))[:most]
+def _joined(lines: Iterable[str], most: int | None) -> str:
+    return " | ".join(filter(None, lines))[:most]
 
 
 def _clean(text: str) -> str:

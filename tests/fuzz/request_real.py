@@ -19,7 +19,7 @@ from cascade.backends.llama.runner import LlamaRunner
 from cascade.engine.admission import Rules
 from cascade.engine.engine import EngineSettings
 from cascade.errors import BackendError
-from cascade.models.model_set import ModelSet, load_model_set
+from cascade.models.model_set import ModelSet, file_hash, load_model_set
 from cascade.prompt import Node, prompt_format
 from cascade.stages import BASE, Question
 from tests.fuzz.request_book import BookedModel
@@ -193,7 +193,9 @@ def _models(folder: Path) -> ModelSet:
     models = load_model_set(SHIPPED)
     sound = models.adapters["co_change"]
     path = write_filled(sound.path, folder / "broken.gguf", _HUGE)
-    return replace(models, adapters={**models.adapters, BROKEN: replace(sound, name=BROKEN, path=path)})
+    return replace(
+        models, adapters={**models.adapters, BROKEN: replace(sound, name=BROKEN, path=path, sha256=file_hash(path))}
+    )
 
 
 def _backend(models: ModelSet, size: ContextSize, runner: type[LlamaRunner]) -> tuple[LlamaBackend, BookedModel]:
