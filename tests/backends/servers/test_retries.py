@@ -211,7 +211,6 @@ def test_every_item_is_labelled_once_whatever_fails(tmp_path: Path) -> None:
         keys = "timeout_s = 0.5\nin_flight = 16\nattempts = 16\nstarts_per_second = 2000"
         with Engine.open(far(tmp_path, server, keys)) as engine, ThreadPoolExecutor(8) as pool:
             reports = list(pool.map(lambda ms: engine.classify("fix it", items(9), "files", budget=ms), budgets))
-        assert server.most_in_flight <= 16
         assert {fault for fault in PASSING if server.faults[fault]} == set(PASSING)
     told = [decision for report in reports for decision in report.decisions]
     assert [decision.id for decision in told] == [item.id for _ in reports for item in items(9)]
