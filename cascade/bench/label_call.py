@@ -16,7 +16,8 @@ from cascade.backends.llama.open import open_backend
 from cascade.config.schema import Config
 from cascade.engine.engine import Engine
 from cascade.evaluation.dataset import Labelled
-from cascade.evaluation.depth import Level, Tally
+from cascade.evaluation.depth import Tally
+from cascade.evaluation.depth_choice import Level
 from cascade.evaluation.single_call import one_stage
 from cascade.models.model_set import load_model_set
 from cascade.probability import logit

@@ -30,7 +30,8 @@ from cascade.config.schema import Config, read_config, shipped_config
 from cascade.engine.engine import Engine
 from cascade.errors import ConfigError, counted
 from cascade.evaluation.dataset import Labelled
-from cascade.evaluation.depth import DepthChoice, DepthStudy, Findings, Level
+from cascade.evaluation.depth import DepthStudy, Findings
+from cascade.evaluation.depth_choice import DepthChoice, Level
 from cascade.evaluation.metrics import QUALITY
 from cascade.evaluation.output_file import Output
 from cascade.evaluation.score_file import labelled_tasks, origin_of

@@ -18,7 +18,8 @@ from cascade.cli.output import ExitCode
 from cascade.config.profile import read_profile
 from cascade.errors import ConfigError, InputError
 from cascade.evaluation.dataset import Labelled
-from cascade.evaluation.depth import SHARES, Certainty, DepthChoice, DepthStudy, Level, Runs, points_per_ms
+from cascade.evaluation.depth import SHARES, DepthStudy
+from cascade.evaluation.depth_choice import Certainty, DepthChoice, Level, Runs, points_per_ms
 from cascade.evaluation.metrics import macro_f1
 from cascade.evaluation.single_call import label_starts
 from cascade.profile import Profile

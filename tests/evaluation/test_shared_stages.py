@@ -17,7 +17,8 @@ from cascade.audit.audit import audit
 from cascade.config.figures import Metric
 from cascade.evaluation.calibration import pulled_beta
 from cascade.evaluation.dataset import Labelled
-from cascade.evaluation.depth import DepthChoice, DepthStudy
+from cascade.evaluation.depth import DepthStudy
+from cascade.evaluation.depth_choice import DepthChoice
 from cascade.evaluation.evaluate import Evaluation
 from cascade.evaluation.replay import deciding
 from cascade.evaluation.score_file import labelled_tasks

@@ -136,6 +136,18 @@ def test_the_mean_of_tiers_where_the_stage_takes_it() -> None:
         np.testing.assert_allclose(found[:, 1], [first, 0.4], atol=0.02)
 
 
+@pytest.mark.parametrize("combine", Combine)
+def test_the_model_of_labels_knows_no_thresholds(combine: Combine) -> None:
+    """They are still to be chosen, so those that the cascade has change nothing."""
+    cascade, scored = tiered(combine), tier_scores(2, 120)
+    first = cascade.first
+    limits = {"x": 0.1, "y": 0.5, "z": 0.9}
+    apart = {tier: replace(asked, threshold=limits[tier]) for tier, asked in first.questions.items()}
+    other = replace(cascade, stages=(replace(first, questions=apart),))
+    here, there = (LabelModel.pulled(each, scored, 10.0).p_labels(each, scored) for each in (cascade, other))
+    np.testing.assert_array_equal(here, there)
+
+
 def test_drawn_labels_are_as_likely_as_they_should_be() -> None:
     """Each row's share of each label is its p; tasks and scores stay together."""
     scored, true = honest(3)
