@@ -58,9 +58,9 @@ class Stop:
                 self._interrupt = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Query:
-    """One question put to one item.
+    """One question put to one item. The engine's own queries know their item and request as well.
 
     Attributes:
         node: The question's node; its path is the prompt.

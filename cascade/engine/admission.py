@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cascade.arguments import refuse, whole
 from cascade.engine.request import Request
-from cascade.engine.scheduler import last_moment
+from cascade.engine.turns import last_moment
 from cascade.errors import OverloadError, counted
 from cascade.prompt import PromptBuilder
 

@@ -1,77 +1,53 @@
-"""A batch in the making: its queries, what it would compute, and the work that is. Pure."""
+"""A batch: how it is put together, what it has to do, and what its answers do to items. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import isfinite, isnan
 
-from cascade.backends.base import Query, Scores
-from cascade.backends.costs import CallSizes, Work
+from cascade.backends import base
+from cascade.backends.base import Scores
+from cascade.backends.costs import CallSizes
+from cascade.engine.cost_model import BatchShape
 from cascade.engine.item_state import ItemState
-from cascade.engine.prefix_index import CachedNode
+from cascade.engine.query import Query
+from cascade.engine.request import Request
 from cascade.errors import BackendError, ServerError, counted
 from cascade.probability import p_yes
-from cascade.prompt import Node, PromptBuilder
-from cascade.stages import BASE, SERVED, Question, Stage
+from cascade.prompt import Node
+from cascade.stages import BASE, SERVED
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Job:
-    """A query that could be asked now.
-
-    Attributes:
-        state: The item's way.
-        stage: The stage that asks.
-        tier: The tier under which it asks.
-        question: What is asked.
-    """
-
-    state: ItemState
-    stage: Stage
-    tier: str
-    question: Question
-
-    @property
-    def is_ahead(self) -> bool:
-        """Whether this question is asked ahead: the item has not reached the stage yet."""
-        return self.state.stage is not self.stage
-
-    def query(self, build: PromptBuilder) -> Query:
-        """The query, as a backend takes it."""
-        node = build.question(self.state.path[-1], self.question.marker)
-        return Query(node, self.question.adapter, self.question.wording)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The next batch.
+@dataclass(frozen=True)
+class Batch(base.Batch):
+    """Queries that are scored together under one adapter, of one request or of several.
 
     Attributes:
-        jobs: Its queries, all under one adapter; empty when nothing is open, or fits into the time.
-        evicted: What must be forgotten first to make room, although it is wanted again.
-        predicted_ms: How long it will take.
+        queries: Never empty.
     """
 
-    jobs: tuple[Job, ...]
-    evicted: tuple[CachedNode, ...] = ()
-    predicted_ms: float = 0.0
+    queries: tuple[Query, ...]
 
-    @property
-    def adapter(self) -> str:
-        """The adapter that all jobs share."""
-        return self.jobs[0].question.adapter
+    @cached_property
+    def by_request(self) -> Mapping[Request, Sequence[Query]]:
+        """The requests that take part, in the order of their first queries, each with its own queries."""
+        found: dict[Request, list[Query]] = {}
+        for query in self.queries:
+            found.setdefault(query.request, []).append(query)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchContext:
-    """What the cost of a batch depends on besides its questions.
+    """The state of the backend in which a batch is computed.
 
     Attributes:
-        prefix_adapters: Adapter -> adapter whose weights fill its prefix KV: itself, or ``base`` for activated LoRA.
+        prefix_adapters: Maps each adapter to the adapter whose weights fill its prefix KV.
         sizes: How the backend cuts work into calls.
         active: The adapter of the batch before.
-        cells: Cells that are in use before.
+        cells: Cells of the KV cache that are in use before.
     """
 
     prefix_adapters: Mapping[str, str]
@@ -82,91 +58,92 @@ class BatchContext:
 
 @dataclass(slots=True)
 class BatchBuilder:
-    """A batch in the making, and what it adds to what is kept.
+    """A batch in the making, and the prompt nodes that it adds to the cache.
 
     Attributes:
-        adapter: What answers.
-        jobs: Its queries.
-        new: Nodes that it computes.
-        tokens: Tokens of those.
+        adapter: The adapter that answers.
+        queries: Its queries so far.
+        new: The prompt nodes that it computes.
+        tokens: Tokens of those nodes.
         asked: Tokens of its questions.
-        is_whole: Whether no job was left behind.
-        is_hurried: Whether one was left behind for want of time.
+        is_whole: False if a query was left behind.
+        is_hurried: True if one was left behind because the time is short.
     """
 
     adapter: str
-    jobs: list[Job] = field(default_factory=list)
+    queries: list[Query] = field(default_factory=list)
     new: dict[Node, None] = field(default_factory=dict)
     tokens: int = 0
     asked: int = 0
     is_whole: bool = True
     is_hurried: bool = False
 
-    def add(self, job: Job, new: Iterable[Node], asked: int) -> None:
-        """Take a job in."""
-        self.jobs.append(job)
+    def add(self, query: Query, new: Iterable[Node], asked: int) -> None:
+        """Add a query.
+
+        Args:
+            query: The query.
+            new: The prompt nodes that the batch has to compute for it.
+            asked: Tokens of its question.
+        """
+        self.queries.append(query)
         self.asked += asked
         for node in new:
             self.new[node] = None
             self.tokens += len(node.tokens)
 
-    def work(self, context: BatchContext, more_tokens: int = 0, more_asked: int = 0, more_jobs: int = 0) -> Work:
-        """What it has to do, with so much more."""
+    def shape(self, context: BatchContext, more_tokens: int = 0, more_asked: int = 0, more: int = 0) -> BatchShape:
+        """What the batch has to do.
+
+        Args:
+            context: The state of the backend before.
+            more_tokens: Prompt tokens to count besides its own.
+            more_asked: Question tokens to count besides its own.
+            more: Queries to count besides its own.
+        """
         prefix_adapter = context.prefix_adapters[self.adapter]
-        tokens, asked = self.tokens + more_tokens, self.asked + more_asked
-        n_jobs = len(self.jobs) + more_jobs
-        batch = Work(batches=1.0)
+        tokens, asked, n = self.tokens + more_tokens, self.asked + more_asked, len(self.queries) + more
         if prefix_adapter == SERVED:
             is_together = self.adapter in context.sizes.together
-            n_requests = len({job.state for job in self.jobs}) or 1 if is_together else n_jobs
-            return batch.plus(Work(requests=n_requests, questions=n_jobs))
+            n_requests = len({query.item for query in self.queries}) or 1 if is_together else n
+            return BatchShape(outputs=n, requests=n_requests, is_served=True)
         if prefix_adapter == self.adapter:
-            is_swap = context.active != self.adapter
-            n_batch = context.sizes.n_batch
-            along = Work.of(tokens=tokens + asked, cells=context.cells, most=n_batch, outputs=n_jobs, swaps=is_swap)
-            return batch.plus(along)
-        along = Work.of(
+            swaps = int(context.active != self.adapter)
+            return BatchShape(tokens=tokens, asked=asked, outputs=n, cells=context.cells, swaps=swaps)
+        swaps = int(bool(tokens) and context.active != prefix_adapter)
+        swaps += int(bool(tokens) or context.active != self.adapter)
+        return BatchShape(
             tokens=tokens,
+            asked=asked,
+            outputs=n,
             cells=context.cells,
-            most=context.sizes.n_batch,
-            swaps=bool(tokens) and context.active != prefix_adapter,
+            cells_asked=context.cells + tokens,
+            swaps=swaps,
         )
-        is_swap = bool(tokens) or context.active != self.adapter
-        cells = context.cells + tokens
-        asks = Work.of(tokens=asked, cells=cells, most=context.sizes.n_batch_questions, outputs=n_jobs, swaps=is_swap)
-        return batch.plus(along).plus(asks)
 
 
-def jobs(items: Iterable[ItemState]) -> Iterator[Job]:
-    """Everything that could be asked now."""
-    for state in items:
-        if state.stage is not None:
-            for tier, question in state.pending():
-                yield Job(state, state.stage, tier, question)
-
-
-def spoilt_places(jobs: Sequence[Job], scores: Scores, *, is_stopped: bool, is_limited: bool) -> Mapping[int, str]:
-    """Places of a batch whose answer is no finite number -> what came instead.
+def spoilt_places(batch: Batch, scores: Scores, *, is_stopped: bool) -> Mapping[int, str]:
+    """Indices of queries that were answered with no finite number, each with what came instead.
 
     Args:
-        jobs: The batch's, which have not walked on yet.
-        scores: What came of them.
-        is_stopped: Whether the batch was stopped, so that some may have no answer yet.
-        is_limited: Whether it had a limit of time, so that all may still be owed.
+        batch: A batch whose items have not walked on yet.
+        scores: The backend's answers.
+        is_stopped: True if the batch was stopped, so that some queries may have no answer yet.
 
     Raises:
-        BackendError: There are not as many answers as questions.
+        BackendError: There are not as many answers as queries.
     """
-    if len(scores.logits) != len(jobs):
+    queries = batch.queries
+    if len(scores.logits) != len(queries):
         msg = (
-            f"The backend gave {counted(len(scores.logits), 'answer')} to {counted(len(jobs), 'question')} for the "
-            f"adapter {jobs[0].question.adapter!r}. That is a fault of the backend; it must give one for each."
+            f"The backend gave {counted(len(scores.logits), 'answer')} to {counted(len(queries), 'question')} for the "
+            f"adapter {batch.adapter!r}. That is a fault of the backend; it must give one for each."
         )
         raise BackendError(msg)
     # Asked again, what is owed is waited for: a batch of which nothing comes would be asked for ever.
-    may_owe = is_limited or any(
-        place not in scores.under_way or (job.stage.name, job.tier) not in job.state.owed
-        for place, job in enumerate(jobs)
+    may_owe = isfinite(batch.left_ms) or any(
+        place not in scores.under_way or (query.stage.name, query.tier) not in query.item.owed
+        for place, query in enumerate(queries)
     )
     spoilt = dict(scores.spoilt)
     for place, logit in enumerate(scores.logits):
@@ -177,59 +154,59 @@ def spoilt_places(jobs: Sequence[Job], scores: Scores, *, is_stopped: bool, is_l
     return spoilt
 
 
-def faults_of(jobs: Sequence[Job], spoilt: Mapping[int, str], *, is_served: bool) -> dict[ItemState, BackendError]:
-    """Items that were answered with no number, each with its error; one that was asked ahead may not need the answer.
+def faults_of(batch: Batch, spoilt: Mapping[int, str], *, is_served: bool) -> dict[ItemState, BackendError]:
+    """Items that were answered with no number, each with its error.
+
+    An item whose question was asked ahead has none: it may never need the answer.
 
     Args:
-        jobs: The batch's, which have not walked on yet.
+        batch: A batch whose items have not walked on yet.
         spoilt: From ``spoilt_places``.
-        is_served: Whether a server answers.
+        is_served: True if a server answers.
     """
-    asked = [(jobs[place], cause) for place, cause in spoilt.items()]
-    return {job.state: _error(job, cause, is_served=is_served) for job, cause in asked if not job.is_ahead}
+    asked = [(batch.queries[place], cause) for place, cause in spoilt.items()]
+    return {query.item: _error(query, cause, is_served=is_served) for query, cause in asked if not query.is_ahead}
 
 
-def walk_on(jobs: Sequence[Job], scores: Scores) -> None:
-    """Walk the items of a batch on, and let what is expected of a cascade learn from their answers.
+def walk_on(queries: Sequence[Query], scores: Scores) -> None:
+    """Walk the items of a batch on, and let the online profile of their cascades learn from the answers.
 
-    An item whose question nobody can answer ends where it stands, unless the question was asked ahead and its
-    turn has not come.
+    An item whose question nobody can answer ends where it stands, unless the question was asked ahead.
 
     Args:
-        jobs: The batch's.
-        scores: What came of them.
+        queries: The batch's.
+        scores: The backend's answers, one per query.
     """
-    before = {job.state: job.state.depth for job in jobs}
-    for state in before:
-        state.is_owed = None
-    for job, logit, p in zip(jobs, scores.logits, p_yes(scores.logits).tolist(), strict=True):
+    before = {query.item: query.item.depth for query in queries}
+    for item in before:
+        item.is_owed = None
+    for query, logit, p in zip(queries, scores.logits, p_yes(scores.logits).tolist(), strict=True):
         if isfinite(logit):
-            job.state.take(job.stage, job.tier, p)
-    for place, job in enumerate(jobs):
-        key = job.stage.name, job.tier
+            query.item.take(query.stage, query.tier, p)
+    for place, query in enumerate(queries):
+        key = query.stage.name, query.tier
         if place in scores.under_way:
-            job.state.is_owed = scores.under_way[place]
-            job.state.owed.add(key)
+            query.item.is_owed = scores.under_way[place]
+            query.item.owed.add(key)
         else:
-            job.state.owed.discard(key)
+            query.item.owed.discard(key)
     for place, cause in scores.unanswered.items():
-        job = jobs[place]
-        if not job.is_ahead:
-            job.state.give_up(cause)
-    for state, depth in before.items():
-        for stage, answer in state.passed[depth:] if state.fixed is None else ():
-            state.expected.learn(stage, answer=answer)
+        if not queries[place].is_ahead:
+            queries[place].item.give_up(cause)
+    for item, depth in before.items():
+        for stage, answer in item.passed[depth:] if item.fixed is None else ():
+            item.expected.learn(stage, answer=answer)
 
 
-def _error(job: Job, cause: str, *, is_served: bool) -> BackendError:
-    adapter, stage, cascade = job.question.adapter, job.stage.name, job.state.cascade.name
+def _error(query: Query, cause: str, *, is_served: bool) -> BackendError:
+    adapter, stage, cascade = query.adapter, query.stage.name, query.item.cascade.name
     who, where = f"Adapter {adapter!r}", f"the file of adapters.{adapter}"
     if adapter == BASE:
         who, where = "The base model", "the file of [model]"
     if is_served:
         where += " on its server"
     msg = (
-        f"{who} gives no number for stage {stage!r} of cascade {cascade!r} and item {job.state.item.id!r}: {cause}. "
+        f"{who} gives no number for stage {stage!r} of cascade {cascade!r} and item {query.item.item.id!r}: {cause}. "
         f"Weights that hold NaN, or overflow, do so, as after a training that diverged; check {where}, or replace it."
     )
     return ServerError(msg) if is_served else BackendError(msg)

@@ -1,4 +1,4 @@
-"""How long work will take: a sum of parts whose prices are learned from every decode. Pure, reads no clock.
+"""How long a batch will take: what it has to do, times prices that are learned from every decode. Pure, reads no clock.
 
 Prices are fitted to the last few hundred decodes by least squares of relative errors, drawn towards
 the prices at the start while there is little to go by, and towards the middle where a stall would
@@ -8,11 +8,12 @@ pull them (Huber's weights). A quick level follows what the whole machine does m
 from __future__ import annotations
 
 from collections import deque
-from math import inf
+from math import ceil, inf
+from typing import NamedTuple
 
 import numpy as np
 
-from cascade.backends.costs import Costs, Work
+from cascade.backends.costs import CallSizes, Costs, Work
 
 _WINDOW = 128  # decodes that are remembered
 _REFIT = 8  # decodes after which prices are fitted anew
@@ -27,6 +28,53 @@ _RECENT = 64  # decodes that say how far off predictions are
 _SAFE = 0.9  # share of them that a margin shall cover
 _LEAST_MARGIN, _MOST_MARGIN = 1.1, 2.0
 _LEAST_PRICE = 0.02  # of the price at the start: nothing is free
+
+
+class BatchShape(NamedTuple):
+    """What a batch, or several alike, has to do. Numbers may be expectations, so that they need not be whole.
+
+    Attributes:
+        tokens: Prompt tokens that are computed before the questions.
+        asked: Tokens of the questions.
+        outputs: Questions, each of which reads the logits of one row.
+        cells: Cells of the KV cache in use before.
+        cells_asked: Cells in use while questions are computed, where another adapter computes them than the prompts;
+            None where one adapter computes both in the same calls.
+        swaps: Changes of the adapter.
+        batches: How many batches share the work in equal parts; 1 or more.
+        requests: Requests to the server that answers.
+        is_served: True if a server answers, so that only ``batches``, ``requests`` and ``outputs`` count.
+    """
+
+    tokens: float = 0.0
+    asked: float = 0.0
+    outputs: float = 0.0
+    cells: float = 0.0
+    cells_asked: float | None = None
+    swaps: float = 0.0
+    batches: int = 1
+    requests: float = 0.0
+    is_served: bool = False
+
+
+def work(shape: BatchShape, sizes: CallSizes) -> Work:
+    """What a backend does for a batch: its calls, and what they compute.
+
+    Args:
+        shape: The batch.
+        sizes: How the backend cuts work into calls.
+    """
+    start = Work(batches=shape.batches)
+    if shape.is_served:
+        return start.plus(Work(requests=shape.requests, questions=shape.outputs))
+    if shape.cells_asked is None:
+        tokens, cells, most, prompts = shape.tokens + shape.asked, shape.cells, sizes.n_batch, Work()
+    else:
+        tokens, cells, most = shape.asked, shape.cells_asked, sizes.n_batch_questions
+        prompts = Work.of(tokens=shape.tokens, cells=shape.cells, most=sizes.n_batch)
+    most = max(1, min(most, ceil(tokens / shape.batches)))
+    last = Work.of(tokens=tokens, cells=cells, most=most, outputs=shape.outputs, swaps=shape.swaps)
+    return start.plus(prompts).plus(last)
 
 
 class CostModel:

@@ -19,7 +19,7 @@ from cascade.config.schema import Config, read_config, shipped_config
 from cascade.engine.admission import Rules
 from cascade.engine.item_state import ItemState
 from cascade.engine.loop import Loop
-from cascade.engine.observer import Observer, Watched, check_observer
+from cascade.engine.observer import Observer, Observers, check_observer
 from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.request import OnDecision, Request, new_request
 from cascade.errors import ClosedError, ConfigError, InputError
@@ -125,9 +125,9 @@ class Engine:
         self._expected = {name: OnlineProfile(cascade) for name, cascade in cascades.items()}
         settings = settings or EngineSettings()
         self._budgets = settings.budgets
-        builder = PromptBuilder(self.info.form, self.info.tokenizer, limits or Limits())
-        self._watched = Watched(backend, settings.observers) if settings.observers else None
-        self._loop = Loop(self._watched or backend, builder, settings.rules, settings.new_event_loop)
+        prompts = PromptBuilder(self.info.form, self.info.tokenizer, limits or Limits())
+        self._observers = Observers(settings.observers)
+        self._loop = Loop(backend, prompts, settings.rules, settings.new_event_loop, self._observers)
 
     @classmethod
     def open(cls, config: Config | Path | str | None = None, observers: Sequence[Observer] = ()) -> Self:
@@ -194,7 +194,8 @@ class Engine:
             BackendError: Scoring failed, or the engine was closed.
         """
         self._loop.check_may_wait()
-        request = self._submit(self._request(task, items, cascade, budget, on_decision))
+        request = self._new_request(task, items, cascade, budget, on_decision)
+        self._submit(request)
         return request.report(self._wait(request))
 
     async def aclassify(
@@ -207,7 +208,8 @@ class Engine:
         on_decision: OnDecision | None = None,
     ) -> Report:
         """Label every item, for async callers; see ``classify``. Cancelling the await drops the request."""
-        request = self._submit(self._request(task, items, cascade, budget, on_decision))
+        request = self._new_request(task, items, cascade, budget, on_decision)
+        self._submit(request)
         answered = await asyncio.wrap_future(request.done)
         return request.report(answered)
 
@@ -233,7 +235,7 @@ class Engine:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(settled.put_nowait, decision)
 
-        request = self._request(task, items, cascade, budget, post)
+        request = self._new_request(task, items, cascade, budget, post)
         request.done.add_done_callback(lambda _: post(None))
         self._submit(request)
         try:
@@ -335,7 +337,7 @@ class Engine:
     ) -> None:
         await self._loop.astop()
 
-    def _request(
+    def _new_request(
         self,
         task: Task | str,
         items: Sequence[Item],
@@ -358,7 +360,7 @@ class Engine:
     def _submit_score(
         self, task: Task | str, items: Sequence[Item], cascade: Cascade | str, stages: Sequence[str]
     ) -> Request:
-        request = self._request(task, items, cascade, None)
+        request = self._new_request(task, items, cascade, None)
         return self._submit(request, only=stages or [stage.name for stage in request.cascade.stages])
 
     def _wait(self, request: Request) -> list[ItemState]:
@@ -371,8 +373,7 @@ class Engine:
 
     def _submit(self, request: Request, only: Sequence[str] = ()) -> Request:
         request.begin(only)
-        if self._watched is not None:
-            self._watched.watch(request)
+        self._observers.watch(request)
         try:
             self._loop.submit(request)
         except ClosedError:

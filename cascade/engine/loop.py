@@ -1,4 +1,4 @@
-"""The loop: takes open requests, lets the planner choose a batch, scores it, walks the items on.
+"""The loop in the engine's thread: schedule a batch, score it, walk its items on.
 
 It runs in one thread of its own with one event loop; nothing else touches a request in between. That
 thread also answers requests whose time is up, while a batch may still be running in another.
@@ -8,78 +8,108 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from math import inf
 
-from cascade.backends.base import Backend, Batch, Scores, Stop
+from cascade.backends.base import Backend, Scores, Stop
 from cascade.engine.admission import Admission, Rules
-from cascade.engine.batch import Plan, faults_of, spoilt_places, walk_on
+from cascade.engine.batch import Batch, spoilt_places
 from cascade.engine.cost_model import CostModel
+from cascade.engine.observer import Observers
 from cascade.engine.planner import BackendLimits, Capacity, Planner
 from cascade.engine.prefix_index import CachedNode
-from cascade.engine.request import Request, Running, owners
-from cascade.engine.scheduler import Schedule, last_moment
+from cascade.engine.request import Request
+from cascade.engine.scheduler import Scheduler
 from cascade.engine.thread import EngineThread
+from cascade.engine.turns import last_moment
 from cascade.errors import BackendError, ClosedError
 from cascade.machine import get_logger
 from cascade.prompt import PromptBuilder
-from cascade.stages import SERVED
 
 log = get_logger("cascade.engine")
 
-_NOVICE = 20  # decodes until which predictions are not believed when they say that nothing can be done
-_TRY_EVERY = 8
-_PATIENCE, _PATIENCE_S = 2.0, 0.1
-"""While others wait, a batch may run so many times its prediction, and seconds, past its predicted end."""
-
+_PATIENCE, _PATIENCE_S = 2.0, 0.1  # while others wait, a batch is stopped after 3 times its prediction and 0.1 s
 _CLOSED = "The engine was closed while this call was waiting. Open a new one."
 _ENDING = "Python ended while this call was waiting. Wait for calls, and close engines, before the main thread ends."
 
 
+@dataclass(slots=True)
+class Running:
+    """The batch at hand.
+
+    Attributes:
+        batch: The batch.
+        ends: When it should be done, by the engine's clock, in seconds.
+        overdue: When it has taken so long that others no longer wait for it.
+        stop: Ends it early.
+    """
+
+    batch: Batch
+    ends: float
+    overdue: float
+    stop: Stop
+
+    @classmethod
+    def of(cls, batch: Batch, now: float) -> Running:
+        """A batch that begins now."""
+        ends = now + batch.predicted_ms / 1_000
+        return cls(batch, ends, ends + _PATIENCE * batch.predicted_ms / 1_000 + _PATIENCE_S, Stop())
+
+
 class Loop:
-    """Works on requests until it is stopped or its backend breaks."""
+    """Works on requests until it is stopped or its backend breaks.
+
+    Args:
+        backend: Scores batches; the loop closes it.
+        prompts: Builds prompts.
+        rules: Limits for concurrent requests.
+        new_event_loop: Makes the event loop whose clock is the engine's.
+        observers: Told of requests and batches.
+    """
 
     def __init__(
         self,
         backend: Backend,
-        builder: PromptBuilder,
+        prompts: PromptBuilder,
         rules: Rules,
         new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+        observers: Observers | None = None,
     ) -> None:
         self._backend = backend
-        self._builder = builder
         self._rules = rules
+        self._observers = observers or Observers()
         info = backend.info
         self.model = CostModel(info.costs, info.slowdown)
-        self._planner = Planner(
+        self._capacity = Capacity(nodes=info.max_nodes, tokens=info.max_tokens)
+        planner = Planner(
             BackendLimits(
-                capacity=Capacity(nodes=info.max_nodes, tokens=info.max_tokens),
+                capacity=self._capacity,
                 prefix_adapters=info.prefix_adapters,
                 costs=info.costs,
                 sizes=info.sizes,
             ),
-            lambda question: len(builder.marker_tokens(question.marker)),
+            lambda question: len(prompts.marker_tokens(question.marker)),
             model=self.model,
             asks_ahead=rules.asks_ahead,
+            release=self._release,
         )
-        self._schedule = Schedule(self._planner)
-        self._requests: list[Request] = []
+        self._scheduler = Scheduler(planner, prompts)
         self._timers: dict[Request, asyncio.TimerHandle] = {}
         self._running: Running | None = None
-        self._n_hopeless = 0  # turns for which no batch would be in time
         self._failure: BaseException | None = None
         self._wake = asyncio.Event()
         self._handed: dict[Request, None] = {}  # requests that are not done, wherever they are
         self._thread = EngineThread(
             self._work, fault=self._break, ended=self._fail_all, end=self._end, new_event_loop=new_event_loop
         )
-        self._admission = Admission(self._thread.loop, builder, info.max_prompt, self._open)
+        self._admission = Admission(self._thread.loop, prompts, info.max_prompt, self._open)
         self._thread.start()
 
     @property
     def n_cached(self) -> int:
         """Prompt nodes that are kept for open requests."""
-        return len(self._planner.prefix_index) if self._thread.is_open else 0
+        return self._scheduler.n_cached if self._thread.is_open else 0
 
     def now(self) -> float:
         """The engine's clock, in seconds; from any thread."""
@@ -146,8 +176,8 @@ class Loop:
     async def _work(self) -> None:
         try:
             while self._failure is None:
-                if self._requests:
-                    await self._serve()
+                if self._scheduler.requests:
+                    await self._step()
                     await asyncio.sleep(0)  # deadlines and callers are heard even where a backend never waits
                 else:
                     self._wake.clear()
@@ -175,7 +205,7 @@ class Loop:
         self._wake.set()
         self._fail_all()
         self._admission.stop()
-        for request in tuple(self._requests):
+        for request in tuple(self._scheduler.requests):
             self._let_go(request)
 
     def _fail_all(self) -> None:
@@ -186,7 +216,7 @@ class Loop:
         if self._failure is not None:
             request.complete(self.now(), self._failure)
         else:
-            self._admission.admit(request, len(self._requests), self._rules.max_requests)
+            self._admission.admit(request, len(self._scheduler.requests), self._rules.max_requests)
 
     def _open(self, request: Request) -> None:
         """Take up a request whose prompts are built, as far as a prior stage has not settled its items.
@@ -206,9 +236,8 @@ class Loop:
 
     def _take_up(self, request: Request) -> None:
         if self._rules.refuses:
-            self._schedule.check(self._requests, request, self.now())
-        self._planner.prefix_index.admit(request.items)
-        self._requests.append(request)
+            self._scheduler.check(request, self.now())
+        self._scheduler.add(request)
         self._wake.set()
         if request.ends < inf:
             self._timers[request] = self._thread.call_at(last_moment(request), self._give_up, request)
@@ -218,78 +247,49 @@ class Loop:
         elif running is not None:
             self._thread.call_at(running.overdue, running.stop.ask)  # nor for one that hangs
 
-    async def _serve(self) -> None:
-        """Score the next batch; a request that no batch would fit into gets what it has."""
-        turn = self._schedule.turn(self._requests, self.now())
-        plan = self._planner.next_batch(turn.offers, turn.left_ms)
-        self._release(plan.evicted)
-        if not plan.jobs and self._tries():
-            plan = self._planner.next_batch([turn.offers[0][:1]])
-            self._release(plan.evicted)
-        request = turn.requests[0]
-        if plan.jobs:
-            await self._score(plan)
-        elif request.ends < inf:
-            self._give_up(request)
-        else:
-            capacity = self._planner.limits.capacity
-            msg = (
-                f"There is no room for a prompt where {capacity.nodes} sequences and {capacity.tokens} cells are all. "
-                "Raise model.n_seq_max or model.n_ctx in the config."
-            )
-            self._finish(request, BackendError(msg))
-
-    def _tries(self) -> bool:
-        """Whether to run a batch that is predicted to be late: always while the cost model is new, then every 8th time.
-
-        The cost model learns from these batches and corrects predictions that have become wrong.
-        """
-        self._n_hopeless += 1
-        return self.model.n_seen < _NOVICE or self._n_hopeless % _TRY_EVERY == 0
-
-    async def _score(self, plan: Plan) -> None:
-        batch = plan.jobs
-        ends = self.now() + plan.predicted_ms / 1_000
-        overdue = ends + _PATIENCE * plan.predicted_ms / 1_000 + _PATIENCE_S
-        self._running = running = Running(plan, owners(self._requests, batch), ends, overdue, Stop())
-        for request, own in running.owners.items():
-            request.served = self.now()
-            request.stats.calls_ahead += sum(job.is_ahead for job in own)
-        left_ms = 1_000 * max(last_moment(request) - self.now() for request in running.owners)
-        queries = tuple(job.query(self._builder) for job in batch)
-        try:
-            scores = await self._backend.score(Batch(queries, plan.predicted_ms, left_ms), running.stop)
-            spoilt = spoilt_places(batch, scores, is_stopped=running.stop.is_asked, is_limited=left_ms < inf)
-        except BackendError as error:
-            self._release(self._planner.prefix_index.lose())
-            for request in running.owners:
-                self._finish(request, error)
+    async def _step(self) -> None:
+        """Score the next batch and walk its items on; where none fits, answer the most urgent request as it is."""
+        batch = self._scheduler.schedule(self.now())
+        if batch is None:
+            self._answer_as_is(self._scheduler.most_urgent())
             return
+        try:
+            scores = await self._scored(batch)
+        except BackendError as error:
+            self._fail_batch(batch, error)
+            return
+        for request, fault in self._scheduler.postprocess(batch, scores):
+            self._finish(request, fault)
+
+    async def _scored(self, batch: Batch) -> Scores:
+        """A batch's scores, of which ``spoilt`` has all that are no finite number.
+
+        Raises:
+            BackendError: Scoring failed, or there are not as many answers as queries.
+        """
+        self._running = running = Running.of(batch, self.now())
+        try:
+            scores = await self._observers.scored(batch, self._backend.score(batch, running.stop))
         finally:
             self._running = None
-        for work, ms in scores.cost.decodes:
-            self.model.learn(work, ms)
-        self._take(running, scores, spoilt)
+        return replace(scores, spoilt=spoilt_places(batch, scores, is_stopped=running.stop.is_asked))
 
-    def _take(self, running: Running, scores: Scores, spoilt: Mapping[int, str]) -> None:
-        """Walk the items on by what was answered; a request that was answered with no number fails."""
-        plan = running.plan
-        for key in scores.lost:
-            self._planner.prefix_index.forget(key)
-        faults = faults_of(plan.jobs, spoilt, is_served=self._backend.info.prefix_adapters[plan.adapter] == SERVED)
-        walk_on(plan.jobs, scores)
-        owed = {id(plan.jobs[place]) for place in scores.under_way}
-        for request, own in running.owners.items():
-            if request not in self._requests:
-                continue
-            n_owed = sum(id(job) in owed for job in own)
-            request.charge(scores.cost, plan.predicted_ms, n_own=len(own), n_all=len(plan.jobs), n_owed=n_owed)
-            moved = list(dict.fromkeys(job.state for job in own))
-            self._release(self._planner.prefix_index.advance(moved))
-            fault = request.tell([state for state in moved if state.is_done])
-            fault = next((faults[state] for state in moved if state in faults), fault)
-            if fault is not None or not request.open_items:
-                self._finish(request, fault)
+    def _fail_batch(self, batch: Batch, error: BackendError) -> None:
+        self._scheduler.lose_cache()
+        for request in batch.by_request:
+            self._finish(request, error)
+
+    def _answer_as_is(self, request: Request) -> None:
+        """Answer a request of which no query fits into a batch: its time is up, or the cache is too small for it."""
+        if request.ends < inf:
+            self._give_up(request)
+            return
+        capacity = self._capacity
+        msg = (
+            f"There is no room for a prompt where {capacity.nodes} sequences and {capacity.tokens} cells are all. "
+            "Raise model.n_seq_max or model.n_ctx in the config."
+        )
+        self._finish(request, BackendError(msg))
 
     def _give_up(self, request: Request) -> None:
         """Answer a request with the likeliest labels of the items that are still on their way."""
@@ -299,7 +299,7 @@ class Loop:
         self._finish(request, fault)
 
     def _settle(self) -> None:
-        for request in (*self._admission.growing, *self._requests):
+        for request in (*self._admission.growing, *self._scheduler.requests):
             if request.is_scoring:  # half of its steps would pass for all
                 self._finish(request, ClosedError("The engine was settled before all stages were asked. Ask again."))
             else:
@@ -307,7 +307,7 @@ class Loop:
 
     def _drop(self, request: Request) -> None:
         """Let a request go whose caller has left."""
-        if request in self._requests:
+        if request in self._scheduler.requests:
             self._finish(request)
 
     def _finish(self, request: Request, error: BaseException | None = None) -> None:
@@ -317,19 +317,17 @@ class Loop:
 
     def _let_go(self, request: Request) -> None:
         """Free all that is kept for a request; a batch that nobody waits for any more is stopped."""
-        if request in self._requests:
-            self._requests.remove(request)
+        self._scheduler.drop(request)
         if request in self._timers:
             self._timers.pop(request).cancel()  # or it would hold the request until its deadline
-        self._planner.prefix_index.drop(request.items)
         running = self._running
-        if running is not None and request in running.owners:
-            still = any(owner in self._requests for owner in running.owners)
+        if running is not None and request in running.batch.by_request:
+            still = any(other in self._scheduler.requests for other in running.batch.by_request)
             running.stop.ask() if still else running.stop.abort()
         if request.root is not None and self._failure is None:  # a backend that is about to be closed frees all
             self._backend.release([request.root])
 
     def _release(self, gone: Sequence[CachedNode]) -> None:
-        """Let the backend forget nodes, each in its own prefix adapter."""
+        """Let the backend free cached nodes, each under its own prefix adapter."""
         for prefix_adapter in dict.fromkeys(prefix_adapter for _, prefix_adapter in gone):
             self._backend.release([node for node, of in gone if of == prefix_adapter], prefix_adapter)

@@ -1,21 +1,21 @@
-"""Who watches an engine at work: requests as they come and go, batches as they are scored.
+"""Observers of an engine at work: they are told of requests as they come and go, and of batches as they are scored.
 
-Metrics and traces are observers. What is watched does not know them: ``Watched`` stands between the
-engine and its backend, and an engine that nobody watches has none.
+Metrics and traces are observers.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from cascade.arguments import refuse
-from cascade.backends.base import Backend, BackendInfo, Batch, BatchCost, Scores, Stop
+from cascade.backends import base
+from cascade.backends.base import BatchCost, Scores
+from cascade.engine.batch import Batch
 from cascade.engine.request import Request
 from cascade.machine import get_logger
-from cascade.prompt import Node
 
 log = get_logger("cascade.engine")
 
@@ -25,14 +25,14 @@ class SeenBatch:
     """A batch that is over.
 
     Attributes:
-        batch: What was asked.
-        requests: The open requests that took part.
+        batch: Its queries.
+        requests: The requests that took part and are still open.
         began: When it began, in seconds since the epoch.
-        elapsed_ms: How long it took.
+        elapsed_ms: How long it took, in milliseconds of wall time.
         cost: What it cost; None if scoring failed.
     """
 
-    batch: Batch
+    batch: base.Batch
     requests: tuple[Request, ...]
     began: float
     elapsed_ms: float
@@ -84,60 +84,39 @@ def check_observer(value: object) -> None:
             refuse("An observer", value, f"it has no method {name!r}, and needs began, scored and ended")
 
 
-class Watched:
-    """A backend whose batches observers are told of; it also tells them of requests.
+class Observers:
+    """The observers of one engine.
 
     Args:
-        backend: What scores.
-        observers: Whom to tell; one that raises is logged, and nothing else suffers.
+        observers: Whom to tell; what one raises is logged, and nothing else suffers.
     """
 
-    def __init__(self, backend: Backend, observers: Sequence[Observer]) -> None:
-        self._backend = backend
+    def __init__(self, observers: Sequence[Observer] = ()) -> None:
         self._observers = tuple(observers)
-        self._open: dict[Request, None] = {}
-
-    @property
-    def info(self) -> BackendInfo:
-        """See ``Backend.info``."""
-        return self._backend.info
 
     def watch(self, request: Request) -> None:
         """Tell of a request, now and when it is over."""
-        self._open[request] = None
-        self._tell(lambda observer: observer.began(request))
-        request.done.add_done_callback(lambda _: self._end(request))
+        if self._observers:
+            self._tell(lambda observer: observer.began(request))
+            request.done.add_done_callback(lambda _: self._tell(lambda observer: observer.ended(request)))
 
-    async def score(self, batch: Batch, stop: Stop) -> Scores:
-        """See ``Backend.score``."""
+    async def scored(self, batch: Batch, scoring: Awaitable[Scores]) -> Scores:
+        """Wait for the scores of a batch, and tell of it once it is over."""
         began, started = time.time(), time.perf_counter()
         cost: BatchCost | None = None
         try:
-            scores = await self._backend.score(batch, stop)
+            scores = await scoring
             cost = scores.cost
         finally:
-            roots = {query.node.path[0] for query in batch.queries}
             seen = SeenBatch(
                 batch=batch,
-                requests=tuple(request for request in tuple(self._open) if request.root in roots),
+                requests=tuple(request for request in batch.by_request if not request.done.done()),
                 began=began,
                 elapsed_ms=1_000 * (time.perf_counter() - started),
                 cost=cost,
             )
             self._tell(lambda observer: observer.scored(seen))
         return scores
-
-    def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
-        """See ``Backend.release``."""
-        self._backend.release(nodes, prefix_adapter)
-
-    async def close(self) -> None:
-        """See ``Backend.close``."""
-        await self._backend.close()
-
-    def _end(self, request: Request) -> None:
-        self._open.pop(request, None)
-        self._tell(lambda observer: observer.ended(request))
 
     def _tell(self, what: Callable[[Observer], None]) -> None:
         for observer in self._observers:

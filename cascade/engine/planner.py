@@ -1,4 +1,4 @@
-"""Which queries go together next, and which prompt nodes are kept for later. Pure: no clock, no model.
+"""Which queries form the next batch, and which prompt nodes stay in the cache. Pure: no clock, no model.
 
 A token costs far more than a change of the adapter, so what an item has computed is kept until no
 stage ahead of it wants it. Within what fits, batches go breadth first: all items of a stage under one
@@ -13,62 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf, prod, sqrt
+from math import inf, sqrt
 
-from cascade.backends.costs import CallSizes, Costs, Work
-from cascade.engine.batch import BatchBuilder, BatchContext, Job, Plan, jobs
-from cascade.engine.cost_model import CostModel
+from cascade.backends.costs import CallSizes, Costs
+from cascade.engine.ask_ahead import is_worth, queries_ahead
+from cascade.engine.batch import Batch, BatchBuilder, BatchContext
+from cascade.engine.cost_model import BatchShape, CostModel, work
 from cascade.engine.item_state import ItemState
 from cascade.engine.prefix_index import CachedNode, PrefixIndex
-from cascade.prompt import Segment
+from cascade.engine.query import Query, open_queries
+from cascade.engine.request import Request
+from cascade.prompt import Node, Segment
 from cascade.stages import SERVED, Question
-
-
-def questions_ahead(builder: BatchBuilder) -> dict[Job, float]:
-    """What the items of a draft may be asked later under its adapter, with the probability that they are."""
-    found: dict[Job, float] = {}
-    # An item that is asked in several tiers has several jobs, and is asked ahead once.
-    for state, here in {job.state: job.stage for job in builder.jobs}.items():
-        likely = {entry.stage.name: entry.probability for entry in state.expected.reach(here)}
-        for stage, tier, question in state.ahead(builder.adapter):
-            found[Job(state, stage, tier, question)] = likely[stage.name]
-    return found
-
-
-def is_worth(
-    ahead: dict[Job, float],
-    builder: BatchBuilder,
-    context: BatchContext,
-    model: CostModel,
-    question_tokens: Callable[[Question], int],
-) -> bool:
-    """Whether asking now takes less time than the calls that it is likely to save.
-
-    Args:
-        ahead: From ``questions_ahead``.
-        builder: The batch they would be asked in.
-        context: Under what it is computed.
-        model: How long work takes.
-        question_tokens: How many tokens a question takes.
-    """
-    asked = sum(question_tokens(job.question) for job in ahead)
-    extra = model.predict(builder.work(context, more_asked=asked, more_jobs=len(ahead))) - model.predict(
-        builder.work(context)
-    )
-    cells = context.cells + builder.tokens
-    saved = 0.0
-    for stage in dict.fromkeys(job.stage.name for job in ahead):
-        own = {job: p for job, p in ahead.items() if job.stage.name == stage}
-        any_is_asked = 1 - prod(1 - p for p in own.values())
-        tokens = sum(p * question_tokens(job.question) for job, p in own.items())
-        if context.prefix_adapters[builder.adapter] == SERVED:
-            call = Work(requests=sum(own.values()), questions=sum(own.values()))
-        else:
-            call = Work.of(tokens=tokens, cells=cells, most=context.sizes.n_batch_questions, outputs=sum(own.values()))
-        call = call.plus(Work(batches=1.0))
-        saved += any_is_asked * model.predict(call)
-    return saved > extra
-
 
 WORTH = 0.5
 """A batch that leaves items of its stage behind must have this share of the best length, or the next one waits."""
@@ -76,11 +32,11 @@ WORTH = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """What a backend can keep at once.
+    """How much a backend can keep in its KV cache at once.
 
     Attributes:
-        nodes: Prompt nodes, each in each of its prefix adapters.
-        tokens: Tokens of those, with the questions that are being answered.
+        nodes: Prompt nodes; a node counts once for each prefix adapter that computed it.
+        tokens: Tokens of those nodes and of the questions that are being answered.
     """
 
     nodes: int
@@ -89,13 +45,14 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendLimits:
-    """What a backend offers.
+    """What the planner must know of a backend.
 
     Attributes:
-        capacity: What may be kept at once.
-        prefix_adapters: Adapter -> adapter whose weights fill its prefix KV: itself, or ``base`` for activated LoRA.
+        capacity: How much it can keep at once.
+        prefix_adapters: Maps each adapter to the adapter whose weights fill its prefix KV: itself for plain LoRA,
+            ``base`` for activated LoRA, ``SERVED`` for one on a server.
         costs: What the parts of a batch cost; plans go by the proportions between them.
-        sizes: How it cuts work into calls.
+        sizes: How the backend cuts work into calls.
     """
 
     capacity: Capacity
@@ -105,18 +62,20 @@ class BackendLimits:
 
 
 class Planner:
-    """Plans batches over all open requests, and keeps book of what the backend keeps.
+    """Plans batches over all open requests, and keeps the book of the backend's cache.
 
     Args:
         limits: What the backend offers.
         question_tokens: How many tokens a question takes behind an item.
-        model: How long batches take; one that has not learned anything if None.
+        model: Predicts how long batches take; None for one that has not learned anything yet.
         asks_ahead: Whether questions may be asked before it is known that the tree needs the answers.
+        release: Called with cached nodes that the backend shall free; None for nobody.
 
     Attributes:
         limits: What the backend offers.
-        model: How long batches take.
-        kept: What the backend keeps.
+        question_tokens: How many tokens a question takes behind an item.
+        model: Predicts how long batches take.
+        prefix_index: What is in the backend's cache.
     """
 
     def __init__(
@@ -126,13 +85,35 @@ class Planner:
         *,
         model: CostModel | None = None,
         asks_ahead: bool = False,
+        release: Callable[[Sequence[CachedNode]], None] | None = None,
     ) -> None:
         self.limits = limits
         self.question_tokens = question_tokens
         self.model = model or CostModel(limits.costs)
-        self.prefix_index = PrefixIndex(limits.prefix_adapters)
+        self.prefix_index = PrefixIndex(limits.prefix_adapters, release or _nothing)
         self._asks_ahead = asks_ahead
         self._active = ""
+
+    @property
+    def n_cells(self) -> int:
+        """Cells of the backend's cache that prompt nodes fill."""
+        return self.prefix_index.tokens
+
+    def prefix_adapter(self, adapter: str) -> str:
+        """The adapter whose weights fill the prefix KV of an adapter's questions."""
+        return self.limits.prefix_adapters[adapter]
+
+    def is_served(self, adapter: str) -> bool:
+        """True if an adapter is on a server."""
+        return self.prefix_adapter(adapter) == SERVED
+
+    def missing(self, item: ItemState, prefix_adapter: str) -> list[Node]:
+        """See ``PrefixIndex.missing``."""
+        return self.prefix_index.missing(item, prefix_adapter)
+
+    def predict(self, shape: BatchShape) -> float:
+        """Milliseconds that a batch will take."""
+        return self.model.predict(work(shape, self.limits.sizes))
 
     def best_length(self, adapter: str) -> float:
         """New tokens of a batch at which a token costs least.
@@ -140,43 +121,42 @@ class Planner:
         Of R tokens in batches of T each, R / T batches pay ``fixed`` each, and R tokens look at T / 2 cells
         of their own batch on average: R * fixed / T + R * per_cell * T / 2 is least where the two are equal.
         """
-        if self._is_served(adapter) or not self.limits.costs.per_cell_ms:
+        if self.is_served(adapter) or not self.limits.costs.per_cell_ms:
             return inf
-        n_turns = (
-            1 if self.limits.prefix_adapters[adapter] == adapter else 2
-        )  # an activated adapter takes turns with the base
+        n_turns = 1 if self.prefix_adapter(adapter) == adapter else 2  # an activated adapter takes turns with the base
         fixed = n_turns * self.limits.costs.per_call_ms + (n_turns > 1) * n_turns * self.limits.costs.per_swap_ms
         return sqrt(2 * fixed / self.limits.costs.per_cell_ms)
 
-    def next_batch(self, requests: Sequence[Iterable[ItemState]], left_ms: float = inf) -> Plan:
-        """The next batch; what it computes counts as kept from now on.
+    def next_batch(self, offers: Mapping[Request, Iterable[ItemState]], left_ms: float = inf) -> Batch | None:
+        """The next batch; the prompt nodes that it computes count as cached from now on.
 
         Args:
-            requests: The open items of each request, that whose turn it is first. It leads: the
-                batch is its own, filled up with the jobs of others under the same adapter, unless first
-                some items must go ahead to make room.
-            left_ms: How long the batch may take; where a single query takes longer, there is none.
+            offers: The items of each request that may be asked. The first request leads: the batch is its own,
+                filled up with the queries of others under the same adapter, unless some items must go deeper first
+                to make room.
+            left_ms: How long the batch may take, in milliseconds.
+
+        Returns:
+            The batch; None where nothing is open, or not even one query fits into the time or the cache.
         """
-        by_request = [found for items in requests if (found := list(jobs(items)))]
+        by_request = [found for request, items in offers.items() if (found := list(open_queries(request, items)))]
         if not by_request:
-            return Plan(())
-        leader, every = by_request[0], [job for found in by_request for job in found]
-        evicted: tuple[CachedNode, ...] = ()
+            return None
+        leader, every = by_request[0], [query for found in by_request for query in found]
         builder = self._builder(leader, every, left_ms)
         if builder is None and not self._has_room(leader):
-            evicted = self._evict_parked(leader[0], every)
+            self._evict_parked(leader[0], every)
             if not self._has_room(leader):
-                evicted += self._evict(leader[0])
+                self._evict(leader[0])
             builder = self._builder(leader, every, left_ms)
         if builder is None:
-            return Plan((), evicted)  # it is time that is short
+            return None  # it is time that is short
         if self._asks_ahead and builder.is_whole:
             self._ask_ahead(builder, left_ms)
-        predicted_ms = self.model.predict(builder.work(self._context))
-        prefix_adapter = self.limits.prefix_adapters[builder.adapter]
-        self.prefix_index.add(builder.new, prefix_adapter)
-        self._active = self._active if self._is_served(builder.adapter) else builder.adapter
-        return Plan(tuple(builder.jobs), evicted, predicted_ms)
+        predicted_ms = self.predict(builder.shape(self._context))
+        self.prefix_index.add(builder.new, self.prefix_adapter(builder.adapter))
+        self._active = self._active if self.is_served(builder.adapter) else builder.adapter
+        return Batch(tuple(builder.queries), predicted_ms)
 
     @property
     def _context(self) -> BatchContext:
@@ -184,156 +164,141 @@ class Planner:
             prefix_adapters=self.limits.prefix_adapters,
             sizes=self.limits.sizes,
             active=self._active,
-            cells=self.prefix_index.tokens,
+            cells=self.n_cells,
         )
 
     def _ask_ahead(self, builder: BatchBuilder, left_ms: float) -> None:
-        """Add questions that the draft's items may be asked later, where that is likely to save time."""
-        ahead = questions_ahead(builder)
-        asked = sum(self.question_tokens(job.question) for job in ahead)
-        n_forks = len(builder.jobs) + len(ahead)  # a question takes a sequence of its own where an item has several
+        """Add questions that the batch's items may be asked later, where that is likely to save time."""
+        ahead = queries_ahead(builder)
+        asked = sum(self.question_tokens(query.question) for query in ahead)
+        n_forks = len(builder.queries) + len(ahead)  # a question takes a sequence of its own where an item has several
         if (
             ahead
             and len(self.prefix_index) + len(builder.new) + n_forks <= self.limits.capacity.nodes
-            and self.prefix_index.tokens + builder.tokens + builder.asked + asked <= self.limits.capacity.tokens
-            and self.model.predict(builder.work(self._context, 0, asked, len(ahead))) <= left_ms
-            and is_worth(ahead, builder, self._context, self.model, self.question_tokens)
+            and self.n_cells + builder.tokens + builder.asked + asked <= self.limits.capacity.tokens
+            and self.predict(builder.shape(self._context, 0, asked, len(ahead))) <= left_ms
+            and is_worth(ahead, builder, self._context, self.predict, self.question_tokens)
         ):
-            for job in ahead:
-                builder.add(job, (), self.question_tokens(job.question))
+            for query in ahead:
+                builder.add(query, (), self.question_tokens(query.question))
 
-    def _builder(self, leader: Sequence[Job], every: Sequence[Job], left_ms: float) -> BatchBuilder | None:
+    def _builder(self, leader: Sequence[Query], every: Sequence[Query], left_ms: float) -> BatchBuilder | None:
         return (
-            (self._ahead(every, left_ms) if self._ahead_pays(every) else None)
+            (self._deepest(every, left_ms) if self._depth_pays(every) else None)
             or self._worthwhile(leader, every, left_ms)
-            or self._ahead(every, left_ms)
+            or self._deepest(every, left_ms)
             or self._any(leader, every, left_ms)
         )
 
-    def _worthwhile(self, leader: Sequence[Job], every: Sequence[Job], left_ms: float) -> BatchBuilder | None:
+    def _worthwhile(self, leader: Sequence[Query], every: Sequence[Query], left_ms: float) -> BatchBuilder | None:
         """The leader's shallowest batch that finishes its stage, or is long enough to be worth its swaps."""
         for adapter in self._options(leader):
             builder = self._shared(leader, every, adapter, left_ms)
             is_long = builder.is_hurried or builder.tokens >= WORTH * self.best_length(adapter)
-            if builder.jobs and (builder.is_whole or is_long):
+            if builder.queries and (builder.is_whole or is_long):
                 return builder
         return None
 
-    def _shared(self, leader: Sequence[Job], every: Sequence[Job], adapter: str, left_ms: float) -> BatchBuilder:
-        """The leader's batch, filled up with the jobs of others unless it is long: their items would lie in its way."""
+    def _shared(self, leader: Sequence[Query], every: Sequence[Query], adapter: str, left_ms: float) -> BatchBuilder:
+        """The leader's batch, filled up with the queries of others unless it is long enough alone."""
         own = self._fill(leader, adapter, left_ms)
         is_alone = len(leader) == len(every)
-        return (
-            own if is_alone or own.tokens >= WORTH * self.best_length(adapter) else self._fill(every, adapter, left_ms)
-        )
+        is_long = own.tokens >= WORTH * self.best_length(adapter)
+        return own if is_alone or is_long else self._fill(every, adapter, left_ms)
 
-    def _has_room(self, leader: Sequence[Job]) -> bool:
-        """Whether something of the leader fits beside what is kept, were there time."""
-        return any(self._fill(leader, adapter, inf).jobs for adapter in self._options(leader))
+    def _has_room(self, leader: Sequence[Query]) -> bool:
+        """True if some query of the leader fits beside what is cached, were there time."""
+        return any(self._fill(leader, adapter, inf).queries for adapter in self._options(leader))
 
-    def _ahead_pays(self, every: Sequence[Job]) -> bool:
-        """Whether it is cheaper to ask surviving items now than to keep their KV cells.
+    def _depth_pays(self, every: Sequence[Query]) -> bool:
+        """True if scoring surviving items now is cheaper than keeping their cells, which every later token attends to.
 
-        Every token computed later must attend to those cells; asking now takes calls and swaps that later survivors
-        could have shared.
+        Scoring them now takes calls and swaps that they could have shared with survivors to come.
         """
-        every = [job for job in every if not self._is_served(job.question.adapter)]
-        survivors = [job for job in every if job.state.depth and self._is_kept(job)]
-        prefix_index = sum(len(job.state.path[-1].tokens) for job in survivors)
-        to_come = sum(len(job.state.path[-1].tokens) for job in every if not self._is_kept(job))
-        turns = {job.state.cascade.name: len(job.state.cascade.stages) - job.state.depth for job in survivors}
+        every = [query for query in every if not self.is_served(query.adapter)]
+        survivors = [query for query in every if query.item.depth and self._is_cached(query)]
+        cached = sum(len(query.item.path[-1].tokens) for query in survivors)
+        to_come = sum(len(query.item.path[-1].tokens) for query in every if not self._is_cached(query))
+        turns = {query.item.cascade.name: len(query.item.cascade.stages) - query.item.depth for query in survivors}
         price = sum(turns.values()) * (self.limits.costs.per_call_ms + self.limits.costs.per_swap_ms)
-        return self.limits.costs.per_cell_ms * prefix_index * to_come > price
+        return self.limits.costs.per_cell_ms * cached * to_come > price
 
-    def _ahead(self, every: Sequence[Job], left_ms: float) -> BatchBuilder | None:
-        """The deepest batch of items that are kept already: all it takes is their questions, and it frees room."""
-        deepest = sorted(filter(self._is_kept, every), key=_depth, reverse=True)
-        for adapter in dict.fromkeys(job.question.adapter for job in deepest):
+    def _deepest(self, every: Sequence[Query], left_ms: float) -> BatchBuilder | None:
+        """The deepest batch of items that are cached: it computes only their questions, and it frees room."""
+        deepest = sorted(filter(self._is_cached, every), key=_depth, reverse=True)
+        for adapter in dict.fromkeys(query.adapter for query in deepest):
             builder = self._fill(deepest, adapter, left_ms)
-            if builder.jobs:
+            if builder.queries:
                 return builder
         return None
 
-    def _any(self, leader: Sequence[Job], every: Sequence[Job], left_ms: float) -> BatchBuilder | None:
+    def _any(self, leader: Sequence[Query], every: Sequence[Query], left_ms: float) -> BatchBuilder | None:
         """The leader's deepest batch, however short."""
         for adapter in reversed(self._options(leader)):
             builder = self._shared(leader, every, adapter, left_ms)
-            if builder.jobs:
+            if builder.queries:
                 return builder
         return None
 
-    def _options(self, leader: Sequence[Job]) -> list[str]:
+    def _options(self, leader: Sequence[Query]) -> list[str]:
         """The adapters that the leader waits for, of shallow stages first, the active one first among equals."""
-        ranked = sorted(leader, key=lambda job: (job.state.depth, job.question.adapter != self._active))
-        return list(dict.fromkeys(job.question.adapter for job in ranked))
+        ranked = sorted(leader, key=lambda query: (query.item.depth, query.adapter != self._active))
+        return list(dict.fromkeys(query.adapter for query in ranked))
 
-    def _fill(self, every: Iterable[Job], adapter: str, left_ms: float) -> BatchBuilder:
-        """Jobs under an adapter, in order, as fit beside what is kept and into the time, up to the best length."""
-        prefix_adapter = self.limits.prefix_adapters[adapter]
-        own = [job for job in every if job.question.adapter == adapter]
+    def _fill(self, every: Iterable[Query], adapter: str, left_ms: float) -> BatchBuilder:
+        """Queries of an adapter, in order, that fit beside what is cached and into the time, up to the best length."""
+        prefix_adapter = self.prefix_adapter(adapter)
+        own = [query for query in every if query.adapter == adapter]
         longest = self._length(own, prefix_adapter, self.best_length(adapter))
-        context, is_served = self._context, self._is_served(adapter)
+        context, is_served = self._context, self.is_served(adapter)
         builder = BatchBuilder(adapter)
-        for job in own[: self.limits.sizes.n_served] if is_served else own:
-            new = [node for node in self.prefix_index.missing(job.state, prefix_adapter) if node not in builder.new]
+        for query in own[: self.limits.sizes.n_served] if is_served else own:
+            new = [node for node in self.prefix_index.missing(query.item, prefix_adapter) if node not in builder.new]
             tokens = sum(len(node.tokens) for node in new)
-            asked = self.question_tokens(job.question)
-            is_late = left_ms < inf and self.model.predict(builder.work(context, tokens, asked, 1)) > left_ms
+            asked = self.question_tokens(query.question)
+            is_late = left_ms < inf and self.predict(builder.shape(context, tokens, asked, 1)) > left_ms
             is_full = not is_served and (
-                (builder.jobs and tokens and builder.tokens + tokens > longest)
+                (builder.queries and tokens and builder.tokens + tokens > longest)
                 or len(self.prefix_index) + len(builder.new) + len(new) > self.limits.capacity.nodes
-                or self.prefix_index.tokens + builder.tokens + tokens + builder.asked + asked
-                > self.limits.capacity.tokens
+                or self.n_cells + builder.tokens + tokens + builder.asked + asked > self.limits.capacity.tokens
             )
             if is_late or is_full:
                 builder.is_whole, builder.is_hurried = False, is_late
                 break
-            builder.add(job, new, asked)
+            builder.add(query, new, asked)
         return builder
 
-    def _length(self, own: Sequence[Job], prefix_adapter: str, best: float) -> float:
-        """New tokens of a batch when all that these jobs miss is cut into batches of equal length, near the best."""
-        missing = {node for job in own for node in self.prefix_index.missing(job.state, prefix_adapter)}
+    def _length(self, own: Sequence[Query], prefix_adapter: str, best: float) -> float:
+        """New tokens of a batch when all that these queries miss is cut into equal batches, near the best length."""
+        missing = {node for query in own for node in self.prefix_index.missing(query.item, prefix_adapter)}
         total = sum(len(node.tokens) for node in missing)
         return total / max(1, round(total / best)) if best else 0.0
 
-    def _is_served(self, adapter: str) -> bool:
-        return self.limits.prefix_adapters[adapter] == SERVED
+    def _is_cached(self, query: Query) -> bool:
+        return self.prefix_index.has_item(query.item, query.adapter)
 
-    def _is_kept(self, job: Job) -> bool:
-        return self.prefix_index.has_item(job.state, job.question.adapter)
-
-    def _evict_parked(self, job: Job, every: Sequence[Job]) -> tuple[CachedNode, ...]:
-        """Forget items that nobody asks for now, as far as a batch of the best length needs their room."""
-        wanted = {node for other in every for node in other.state.path}
+    def _evict_parked(self, query: Query, every: Sequence[Query]) -> None:
+        """Evict items that nobody asks for now, as far as a batch of the best length needs their room."""
+        wanted = {node for other in every for node in other.item.path}
         parked = [key for key in self.prefix_index.nodes if key[0].segment is Segment.ITEM and key[0] not in wanted]
-        capacity = self.limits.capacity
-        length = min(self.best_length(job.question.adapter), capacity.tokens)
+        capacity, index = self.limits.capacity, self.prefix_index
+        length = min(self.best_length(query.adapter), capacity.tokens)
         n_nodes = min(len(every), capacity.nodes // 2)
-        gone: list[CachedNode] = []
-        for key in parked:
-            if (
-                capacity.tokens - self.prefix_index.tokens >= length
-                and capacity.nodes - len(self.prefix_index) >= n_nodes
-            ):
-                break
-            self.prefix_index.forget(key)
-            gone.append(key)
-        return tuple(gone)
+        index.evict_while(
+            lambda: capacity.tokens - index.tokens < length or capacity.nodes - len(index) < n_nodes, parked
+        )
 
-    def _evict(self, job: Job) -> tuple[CachedNode, ...]:
-        """Forget until one job fits, lower nodes first: the last resort, when nothing fits beside what is kept."""
-        adapter = job.question.adapter
-        own = {(node, self.limits.prefix_adapters[adapter]) for node in job.state.path}
-        gone: list[CachedNode] = []
+    def _evict(self, query: Query) -> None:
+        """Evict until one query fits, lower nodes first: the last resort, when nothing fits beside what is cached."""
+        own = {(node, self.prefix_adapter(query.adapter)) for node in query.item.path}
         others = [key for key in self.prefix_index.nodes if key not in own]
-        for key in sorted(others, key=lambda prefix_index: -len(prefix_index[0].path)):
-            if self._fill([job], adapter, inf).jobs:
-                break
-            self.prefix_index.forget(key)
-            gone.append(key)
-        return tuple(gone)
+        others.sort(key=lambda key: -len(key[0].path))
+        self.prefix_index.evict_while(lambda: not self._fill([query], query.adapter, inf).queries, others)
 
 
-def _depth(job: Job) -> int:
-    return job.state.depth
+def _nothing(nodes: Sequence[CachedNode]) -> None:
+    """Release nothing."""
+
+
+def _depth(query: Query) -> int:
+    return query.item.depth

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from math import inf
 
 from cascade.arguments import given, one_of, refuse, texts
-from cascade.backends.base import BatchCost, Stop
+from cascade.backends.base import BatchCost
 from cascade.budget import NO_LIMIT, Budget
-from cascade.engine.batch import Job, Plan
 from cascade.engine.item_state import ItemState
 from cascade.engine.online_profile import OnlineProfile
 from cascade.errors import InputError, ItemError, ServerError
@@ -29,18 +28,19 @@ class Request:
 
     Attributes:
         task: The task.
-        items: Its items on their way, in the caller's order.
-        expected: What is expected of the cascade.
-        provenance: What answers.
+        items: Where its items stand, in the caller's order.
+        expected: The online profile of its cascade.
+        provenance: The model and adapters that answer.
         called: When it was made, by the engine's clock, in seconds.
         ends: When its time is up; infinity for never.
         on_decision: Told of every decision as it settles; None if nobody asked.
         done: Completed with the items, in the order of the items, or with what went wrong.
         root: The node of its task, once its prompts are being built.
-        is_short: Whether its budget cannot cover all items, so that the most valuable items are asked first.
+        is_short: True if the budget cannot cover all items; the most valuable items are then scored first.
         served: When it last took part in a batch.
-        forecast: What the schedule expects it to take, by depth; None before it was asked.
+        forecast: Milliseconds that it is expected to take to each depth; None before it was forecast.
         forecast_at: What ``served`` was then.
+        stats: What it has cost so far.
     """
 
     task: Task
@@ -232,34 +232,6 @@ class Request:
             p_label=state.p_label,
             cause=state.cause,
         )
-
-
-@dataclass(slots=True)
-class Running:
-    """The batch at hand.
-
-    Attributes:
-        plan: What was planned.
-        owners: The requests that take part, each with its own jobs.
-        ends: When it should be done, by the engine's clock, in seconds.
-        overdue: When it has taken so long that others no longer wait for it.
-        stop: How it is ended early.
-    """
-
-    plan: Plan
-    owners: dict[Request, list[Job]]
-    ends: float
-    overdue: float
-    stop: Stop
-
-
-def owners(requests: Iterable[Request], batch: Iterable[Job]) -> dict[Request, list[Job]]:
-    """The requests that take part in a batch, each with its own jobs."""
-    owner = {state: request for request in requests for state in request.items}
-    found: dict[Request, list[Job]] = {}
-    for job in batch:
-        found.setdefault(owner[job.state], []).append(job)
-    return found
 
 
 def _checked(items: object) -> Iterator[Item]:

@@ -1,310 +1,134 @@
-"""Whose turn it is, and how deep its items may go, so that everyone's time suffices. Pure: is told the time.
-
-Requests are served by deadline, earliest first (Liu and Layland 1973: if any order keeps all deadlines,
-this one does). Before every batch each request's way to each depth is predicted; the cap of all is
-raised level by level as long as every deadline can still be kept, so that all get shallower before
-one gets nothing. If not even the first stage fits for all, each gets the same share of its items.
-"""
+"""Open requests: which queries form the next batch, and what its answers do to them. Pure: is told the time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import islice
-from math import ceil, inf
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from cascade.backends.costs import Work
-from cascade.engine.item_state import ItemState
-from cascade.engine.online_profile import Reach
+from cascade.backends.base import Scores
+from cascade.engine.batch import Batch, faults_of, walk_on
 from cascade.engine.planner import Planner
 from cascade.engine.request import Request
-from cascade.errors import OverloadError
-from cascade.stages import SERVED, Question
+from cascade.engine.turns import Turns, last_moment
+from cascade.prompt import PromptBuilder
+
+_NOVICE = 20  # decodes until which predictions are not believed when they say that nothing can be done
+_TRY_EVERY = 8
 
 
-def by_depth(planner: Planner, request: Request) -> list[float]:
-    """Milliseconds to bring a request's open items to depth 1, 2 and so on, all that comes before included."""
-    forecast = _Forecast(planner, request)
-    total, found = 0.0, []
-    for level in range(request.expected.n_levels):
-        total += planner.model.predict(forecast.work(level))
-        found.append(total)
-    return found
-
-
-class _Forecast:
-    """What it takes to bring a request's open items to each depth, as far as can be expected."""
-
-    def __init__(self, planner: Planner, request: Request) -> None:
-        n = request.expected.n_levels
-        self._planner = planner
-        self._tokens, self._asked, self._queries = [0.0] * n, [0.0] * n, [0.0] * n
-        self._adapters: list[set[str]] = [set() for _ in range(n)]
-        counted: dict[str, set[int]] = {}
-        for state in request.open_items:
-            self._add(state, counted)
-
-    def work(self, level: int) -> Work:
-        """The work of one level."""
-        planner, adapters = self._planner, self._adapters[level]
-        if not adapters or not self._queries[level]:
-            return Work()
-        tokens, asked, queries = self._tokens[level], self._asked[level], self._queries[level]
-        one = next(iter(adapters))
-        if planner.prefix_index.prefix_adapters[one] == SERVED:
-            return Work(
-                batches=max(1, round(queries / planner.limits.sizes.n_served)), requests=queries, questions=queries
-            )
-        is_plain = planner.prefix_index.prefix_adapters[one] == one
-        n_batches = max(1, round(tokens / planner.best_length(one))) * len(adapters)
-        cells: float = planner.prefix_index.tokens
-        batches = Work(batches=n_batches)
-        if is_plain:
-            most = min(planner.limits.sizes.n_batch, ceil((tokens + asked) / n_batches))
-            along = Work.of(tokens=tokens + asked, cells=cells, most=max(1, most), outputs=queries, swaps=n_batches)
-            return batches.plus(along)
-        along = Work.of(tokens=tokens, cells=cells, most=planner.limits.sizes.n_batch, swaps=n_batches if tokens else 0)
-        most = max(1, min(planner.limits.sizes.n_batch_questions, ceil(asked / n_batches)))
-        cells += min(tokens, planner.best_length(one))
-        return batches.plus(along).plus(Work.of(tokens=asked, cells=cells, most=most, outputs=queries, swaps=n_batches))
-
-    def _add(self, state: ItemState, counted: dict[str, set[int]]) -> None:
-        if state.stage is None:
-            return
-        prefix_adapters: set[str] = set()
-        for entry in state.expected.reach(state.stage):
-            level = state.depth + entry.further
-            if level < len(self._tokens):
-                for question in _questions(state, entry):
-                    self._ask(level, question, entry.probability)
-                    prefix_adapter = self._planner.prefix_index.prefix_adapters[question.adapter]
-                    if prefix_adapter not in prefix_adapters:
-                        prefix_adapters.add(prefix_adapter)
-                        self._compute(
-                            level, state, prefix_adapter, entry.probability, counted.setdefault(prefix_adapter, set())
-                        )
-
-    def _ask(self, level: int, question: Question, probability: float) -> None:
-        self._adapters[level].add(question.adapter)
-        self._asked[level] += probability * self._planner.question_tokens(question)
-        self._queries[level] += probability
-
-    def _compute(self, level: int, state: ItemState, prefix_adapter: str, probability: float, seen: set[int]) -> None:
-        for node in self._planner.prefix_index.missing(state, prefix_adapter):
-            if id(node) not in seen:
-                seen.add(id(node))
-                self._tokens[level] += probability * len(node.tokens)
-
-
-def _questions(state: ItemState, entry: Reach) -> list[Question]:
-    """What a stage still has to ask an item."""
-    if not entry.further:
-        return [question for _, question in state.pending()]
-    return [entry.stage.question(tier) for tier in entry.stage.tiers_of(state.item)]
-
-
-PATIENCE_S = 5.0
-"""A request without a deadline is due this long after it last took part in a batch, so that nobody waits for ever."""
-
-LONG_PATIENCE_S = 60.0
-"""The same where none has a deadline: taking turns keeps the items of all in the cache, and slows all down."""
-
-RESERVE_MS = 2.0
-"""What is kept of a budget for what comes after the last batch: answering the caller."""
-
-RESERVE_PER_ITEM_MS = 0.02
-"""The same for each item of the request: its decision has to be made."""
-
-MOST_REQUESTS = 32
-"""Requests that are weighed against each other for a batch; others wait until some of these are done."""
-
-_PLENTY = 2.0  # times the forecast, from which on nothing has to be weighed
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """Who goes next.
-
-    Attributes:
-        requests: The open requests, that whose turn it is first.
-        offers: Of each, the items that may be asked now.
-        left_ms: How long the batch may take.
-    """
-
-    requests: tuple[Request, ...]
-    offers: tuple[list[ItemState], ...]
-    left_ms: float
-
-
-def last_moment(request: Request) -> float:
-    """When the last batch of a request must have ended, in seconds; infinity for never."""
-    return request.ends - (RESERVE_MS + RESERVE_PER_ITEM_MS * len(request.items)) / 1_000
-
-
-class Schedule:
-    """Gives turns to open requests.
+class Scheduler:
+    """Chooses batches for open requests, and takes in their answers.
 
     Args:
-        planner: Knows what is kept, what batches are like and how long they take.
+        planner: Decides what fits into a batch and into the cache.
+        prompts: Builds the nodes of questions.
     """
 
-    def __init__(self, planner: Planner) -> None:
+    def __init__(self, planner: Planner, prompts: PromptBuilder) -> None:
         self._planner = planner
-        self._was_owed = False  # whether the turn before went to a request without a deadline that had waited
+        self._prompts = prompts
+        self._turns = Turns(planner)
+        self._requests: list[Request] = []
+        self._most_urgent: Request | None = None
+        self._n_hopeless = 0  # turns for which no batch would be in time
 
-    def turn(self, requests: Sequence[Request], now: float) -> Turn:
-        """The next turn among open requests.
+    @property
+    def requests(self) -> Sequence[Request]:
+        """The open requests."""
+        return self._requests
 
-        Args:
-            requests: All of them, at least one.
-            now: The time, in seconds.
-        """
-        requests = [request for request in requests if not request.only_waits] or requests
-        if all(request.ends == inf for request in requests):
-            ordered = sorted(requests, key=lambda request: _rank(request, now))[:MOST_REQUESTS]
-            return Turn(tuple(ordered), tuple(request.askable for request in ordered), inf)
-        requests = sorted(requests, key=_due)[:MOST_REQUESTS]
-        hurried = sorted((request for request in requests if request.ends < inf), key=_ends)
-        caps, share = ({}, 1.0) if self._has_plenty(hurried, now) else self._caps(hurried, now)
-        offers = {request: self._offer(request, caps.get(request), share) for request in requests}
-        if share < 1:  # no deadline can be kept in full: whoever has the least of its items answered goes first
-            ordered = sorted(requests, key=lambda request: (request.ends == inf, _answered(request), request.ends))
-            self._let_through(ordered, now)
-        else:
-            ordered = sorted(requests, key=_due)
-        left_ms = 1_000 * (last_moment(ordered[0]) - now) / self._planner.model.margin
-        return Turn(tuple(ordered), tuple(offers[request] for request in ordered), left_ms)
+    @property
+    def n_cached(self) -> int:
+        """Prompt nodes in the backend's cache."""
+        return len(self._planner.prefix_index)
 
-    def check(self, requests: Sequence[Request], request: Request, now: float) -> None:
+    def check(self, request: Request, now: float) -> None:
         """Refuse a new request that will not be done in time beside those that are open.
 
         Raises:
             OverloadError: Says how long it would take.
         """
-        before = [other for other in requests if _due(other) <= _due(request)]
-        predicted_ms = sum(by_depth(self._planner, other)[-1] for other in (*before, request))
-        left_ms = 1_000 * (last_moment(request) - now)
-        if predicted_ms > left_ms:
-            msg = (
-                f"This request would take {predicted_ms:.0f} ms with what waits before it, and has {left_ms:.0f} ms. "
-                'Give it more time or fewer items, or set engine.overload to "shallower" to go less deep.'
-            )
-            raise OverloadError(msg)
+        self._turns.check(self._requests, request, now)
 
-    def _let_through(self, ordered: list[Request], now: float) -> None:
-        """Put the request without a deadline that has waited longest first, if its patience is out.
+    def add(self, request: Request) -> None:
+        """Take a request in whose prompts are built."""
+        self._planner.prefix_index.admit(request.items)
+        self._requests.append(request)
 
-        Every other turn at most, so that under lasting overload neither kind of request starves.
+    def drop(self, request: Request) -> None:
+        """Let a request go; nothing happens if it is not open. The caller releases the root of its prompts."""
+        if request in self._requests:
+            self._requests.remove(request)
+        self._planner.prefix_index.drop(request.items)
+
+    def schedule(self, now: float) -> Batch | None:
+        """The next batch for the open requests, of which there is at least one.
+
+        Args:
+            now: The time, in seconds.
+
+        Returns:
+            The batch; None where nothing fits into the time, or the cache, of ``most_urgent``.
         """
-        waits = [request for request in ordered if request.ends == inf and now - request.served >= PATIENCE_S]
-        self._was_owed = bool(waits) and not self._was_owed
-        if self._was_owed:
-            longest = min(waits, key=_served)
-            ordered.remove(longest)
-            ordered.insert(0, longest)
+        turn = self._turns.next(self._requests, now)
+        first = self._most_urgent = turn.request
+        batch = self._planner.next_batch(turn.offers, turn.left_ms)
+        if batch is None and self._tries():
+            batch = self._planner.next_batch({first: turn.offers[first][:1]})
+        return self._begun(batch, now) if batch is not None else None
 
-    def _has_plenty(self, hurried: Sequence[Request], now: float) -> bool:
-        """Whether even the forecasts of long ago, twice, leave time: then there is nothing to weigh."""
-        total = 0.0
-        for request in hurried:
-            request.forecast = request.forecast or by_depth(self._planner, request)
-            total += request.forecast[-1]
-            if _PLENTY * total > 1_000 * (last_moment(request) - now):
-                return False
-        return True
+    def most_urgent(self) -> Request:
+        """The request whose turn it was when ``schedule`` was called last."""
+        assert self._most_urgent is not None  # noqa: S101 - there is one after ``schedule``
+        return self._most_urgent
 
-    def _caps(self, hurried: Sequence[Request], now: float) -> tuple[dict[Request, int], float]:
-        """The depth that each may go to, and the share of items that may be asked where depth 1 is too much."""
-        forecasts = [self._forecast(request) for request in hurried]
-        left = [1_000 * (last_moment(request) - now) for request in hurried]
-        caps = _deepest(forecasts, left)
-        for request, cap, forecast in zip(hurried, caps, forecasts, strict=True):
-            request.is_short |= cap < len(forecast)
-        share = 1.0 if min(caps) else _share([forecast[0] for forecast in forecasts], left)
-        return {
-            request: max(cap, min(state.depth for state in request.open_items) + 1)
-            for request, cap in zip(hurried, caps, strict=True)
-            if request.open_items
-        }, share
+    def postprocess(self, batch: Batch, scores: Scores) -> Iterator[tuple[Request, BaseException | None]]:
+        """Walk the items of a batch on, and learn from what it took.
 
-    def _forecast(self, request: Request) -> list[float]:
-        """See ``by_depth``; computed anew after each batch that the request took part in."""
-        if request.forecast is None or request.forecast_at != request.served:
-            request.forecast, request.forecast_at = by_depth(self._planner, request), request.served
-        return request.forecast
+        Args:
+            batch: From ``schedule``.
+            scores: The backend's answers; ``spoilt`` has all that are no finite number.
 
-    @staticmethod
-    def _offer(request: Request, cap: int | None, share: float) -> list[ItemState]:
-        items = request.askable
-        if cap is None:
-            return items
-        shallow = [state for state in items if state.depth < cap]
-        half_asked = [state for state in shallow if state.is_half_asked]
-        if request.is_short and half_asked:
-            return half_asked  # an answer of one tier is worth nothing without the others
-        if share < 1 and cap == 1:
-            return list(islice(shallow, max(1, ceil(share * len(shallow)))))
-        return shallow
+        Yields:
+            Requests that are over, each with what went wrong, or None. The caller drops them.
+        """
+        for work, ms in scores.cost.decodes:
+            self._planner.model.learn(work, ms)
+        for key in scores.lost:
+            self._planner.prefix_index.forget(key)
+        faults = faults_of(batch, scores.spoilt, is_served=self._planner.is_served(batch.adapter))
+        walk_on(batch.queries, scores)
+        owed = {id(batch.queries[place]) for place in scores.under_way}
+        for request, own in batch.by_request.items():
+            if request not in self._requests:
+                continue
+            n_owed = sum(id(query) in owed for query in own)
+            request.charge(scores.cost, batch.predicted_ms, n_own=len(own), n_all=len(batch.queries), n_owed=n_owed)
+            moved = list(dict.fromkeys(query.item for query in own))
+            self._planner.prefix_index.advance(moved)
+            fault = request.tell([item for item in moved if item.is_done])
+            fault = next((faults[item] for item in moved if item in faults), fault)
+            if fault is not None or not request.open_items:
+                yield request, fault
 
+    def lose_cache(self) -> None:
+        """Release all that is cached: a batch has failed, and nobody knows what it left behind."""
+        self._planner.prefix_index.clear()
 
-def _deepest(forecasts: Sequence[Sequence[float]], left: Sequence[float]) -> list[int]:
-    """How deep each may go: raised by one for all that can bear it before one is raised by two.
+    def _tries(self) -> bool:
+        """True if a batch is run although it is predicted to be late.
 
-    Args:
-        forecasts: Of each request the milliseconds to depth 1, 2 and so on, the earliest deadline first.
-        left: The milliseconds that each has.
-    """
-    given, caps = [0.0] * len(forecasts), [0] * len(forecasts)
-    for depth in range(1, max(map(len, forecasts)) + 1):
-        for at, forecast in enumerate(forecasts):
-            before, given[at] = given[at], forecast[min(depth, len(forecast)) - 1]
-            if caps[at] == depth - 1 and _is_feasible(given, left):
-                caps[at] = depth
-            else:
-                given[at] = before
-        if not min(caps):
-            break
-    return caps
+        While the cost model is new, and then every eighth time, so that it can correct itself.
+        """
+        self._n_hopeless += 1
+        return self._planner.model.n_seen < _NOVICE or self._n_hopeless % _TRY_EVERY == 0
 
-
-def _is_feasible(given: Sequence[float], left: Sequence[float]) -> bool:
-    """Whether each is done in time when all are served in order."""
-    total = 0.0
-    for ms, most in zip(given, left, strict=True):
-        total += ms
-        if ms and total > most:
-            return False
-    return True
-
-
-def _share(forecasts: Sequence[float], left: Sequence[float]) -> float:
-    """The largest share of each demand with which all are done in time."""
-    total, share = 0.0, 1.0
-    for ms, most in zip(forecasts, left, strict=True):
-        total += ms
-        if ms:
-            share = min(share, max(most, 0.0) / total)
-    return share
-
-
-def _served(request: Request) -> float:
-    return request.served
-
-
-def _rank(request: Request, now: float) -> tuple[bool, float]:
-    """Whose patience is out goes first, then who has the fewest items left: soon done, its cells are free."""
-    is_waiting = now - request.served >= LONG_PATIENCE_S
-    return not is_waiting, request.served if is_waiting else len(request.open_items)
-
-
-def _ends(request: Request) -> float:
-    return request.ends
-
-
-def _due(request: Request) -> tuple[float, float]:
-    return request.ends if request.ends < inf else request.served + PATIENCE_S, request.served
-
-
-def _answered(request: Request) -> float:
-    """Share of its items that have passed a stage."""
-    return sum(state.depth > 0 for state in request.items) / len(request.items)
+    def _begun(self, batch: Batch, now: float) -> Batch:
+        """A batch with the nodes of its questions, and the time that anybody waits for its answers."""
+        for query in batch.queries:
+            query.build(self._prompts)
+        for request, own in batch.by_request.items():
+            request.served = now
+            request.stats.calls_ahead += sum(query.is_ahead for query in own)
+        left_ms = 1_000 * max(last_moment(request) - now for request in batch.by_request)
+        return replace(batch, left_ms=left_ms)

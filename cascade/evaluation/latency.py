@@ -1,11 +1,13 @@
-"""Predicted milliseconds of reading an item and of each question, from a backend's costs. Pure."""
+"""Milliseconds that an item takes by what it is asked, as the engine's cost model has them. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 
 from cascade.backends.base import BackendInfo
+from cascade.engine.cost_model import BatchShape, work
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.replay import Prices
 from cascade.evaluation.scored import Key
@@ -29,10 +31,10 @@ def prices_of(cascade: Cascade, tasks: Sequence[Labelled], info: BackendInfo, li
         info: The backend's costs, call sizes, prefix adapters and tokenizer.
         limits: How long outside texts may be.
     """
-    costs, sizes = info.costs, info.sizes
+    n_batch, n_asked = info.sizes.n_batch, info.sizes.n_batch_questions
     builder = PromptBuilder(info.form, info.tokenizer, limits)
-    per_token = info.slowdown * (costs.per_token_ms + costs.per_call_ms / sizes.n_batch)
-    per_asked_token = info.slowdown * (costs.per_token_ms + costs.per_call_ms / sizes.n_batch_questions)
+    per_token = _alone_ms(BatchShape(tokens=n_batch), info) / n_batch
+    per_asked_token = _alone_ms(BatchShape(asked=n_asked, cells_asked=0.0), info) / n_asked
     read = per_token * _mean_tokens(cascade, tasks, builder)
     questions: dict[Key, float] = {}
     prefix_adapters: set[str] = set()
@@ -41,9 +43,17 @@ def prices_of(cascade: Cascade, tasks: Sequence[Labelled], info: BackendInfo, li
             prefix_adapter = info.prefix_adapters[question.adapter]
             is_read_anew = prefix_adapter not in {*prefix_adapters, BASE}
             prefix_adapters.add(prefix_adapter)
-            asked = per_asked_token * len(builder.marker_tokens(question.marker)) + info.slowdown * costs.per_output_ms
+            asked = (
+                per_asked_token * len(builder.marker_tokens(question.marker)) + info.slowdown * info.costs.per_output_ms
+            )
             questions[stage.name, tier] = asked + (read if is_read_anew else 0.0)
     return Prices(item=read if BASE in prefix_adapters else 0.0, questions=questions)
+
+
+def _alone_ms(shape: BatchShape, info: BackendInfo) -> float:
+    """Milliseconds of a batch's calls, without pauses before them and without the cells that tokens attend to."""
+    prices = replace(info.costs, per_cell_ms=0.0).parts._replace(batches=0.0)
+    return info.slowdown * work(shape, info.sizes).at(prices)
 
 
 def _mean_tokens(cascade: Cascade, tasks: Sequence[Labelled], builder: PromptBuilder) -> float:

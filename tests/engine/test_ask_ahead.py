@@ -12,10 +12,10 @@ from cascade.backends.costs import Costs
 from cascade.backends.llama.open import open_backend
 from cascade.backends.scripted import ByteTokenizer
 from cascade.engine.admission import Rules
-from cascade.engine.batch import Plan
 from cascade.engine.engine import EngineSettings
 from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.planner import BackendLimits, Capacity, Planner
+from cascade.engine.query import Query
 from cascade.engine.request import new_request
 from cascade.prompt import FORMATS, PromptBuilder
 from cascade.report import Provenance
@@ -39,7 +39,7 @@ def _under(adapter: str) -> Cascade:
     )
 
 
-def _plan(
+def _queries(
     cascade: Cascade,
     n: int,
     costs: Costs,
@@ -47,7 +47,7 @@ def _plan(
     *,
     asks_ahead: bool = True,
     tiers: tuple[str, ...] = (),
-) -> Plan:
+) -> tuple[Query, ...]:
     adapters = dict.fromkeys(cascade.adapters(), "")
     provenance = Provenance(model="", adapters=adapters, prompt_format="", label_tokens=(0, 1))
     items = [replace(item, tiers=tiers) for item in plain_items(n)]
@@ -60,15 +60,17 @@ def _plan(
         asks_ahead=asks_ahead,
     )
     planner.prefix_index.admit(request.items)
-    return planner.next_batch([request.open_items])
+    batch = planner.next_batch({request: request.open_items})
+    assert batch is not None
+    return batch.queries
 
 
 @pytest.mark.parametrize("adapter", [BASE, "relevant"])
 def test_one_item_is_asked_all_that_one_adapter_may_be_asked(adapter: str) -> None:
     """A call costs more than two questions that may turn out to be unneeded."""
-    plan = _plan(_under(adapter), 1, Costs())
-    assert [job.stage.name for job in plan.jobs] == ["relevant", "primary", "supporting"]
-    assert [job.is_ahead for job in plan.jobs] == [False, True, True]
+    queries = _queries(_under(adapter), 1, Costs())
+    assert [query.stage.name for query in queries] == ["relevant", "primary", "supporting"]
+    assert [query.is_ahead for query in queries] == [False, True, True]
 
 
 def test_an_item_of_several_tiers_is_asked_ahead_once() -> None:
@@ -78,8 +80,8 @@ def test_an_item_of_several_tiers_is_asked_ahead_once() -> None:
     below, out = Target("relevant", is_label=False), Target("excluded", is_label=True)
     stages = (replace(first, name="tiers", questions=tiers, yes=below, no=out), *_under(BASE).stages)
     cascade = replace(PRECISION, profile=Profile(), stages=stages)
-    plan = _plan(cascade, 1, Costs(), tiers=tuple(tiers))
-    asked = [(job.stage.name, job.tier) for job in plan.jobs]
+    queries = _queries(cascade, 1, Costs(), tiers=tuple(tiers))
+    asked = [(query.stage.name, query.tier) for query in queries]
     assert len(asked) == len(set(asked)) == len(tiers) + 3
 
 
@@ -97,12 +99,12 @@ def test_nothing_is_asked_ahead_where_that_saves_nothing(
     n: int, costs: Costs, capacity: Capacity, *, asks_ahead: bool
 ) -> None:
     """Tokens count more than calls, there is no room for the forks, or the config says no."""
-    assert not any(job.is_ahead for job in _plan(_under(BASE), n, costs, capacity, asks_ahead=asks_ahead).jobs)
+    assert not any(query.is_ahead for query in _queries(_under(BASE), n, costs, capacity, asks_ahead=asks_ahead))
 
 
 def test_other_adapters_cannot_be_asked_ahead() -> None:
     """A decode has one adapter."""
-    assert not any(job.is_ahead for job in _plan(PRECISION, 1, Costs()).jobs)
+    assert not any(query.is_ahead for query in _queries(PRECISION, 1, Costs()))
 
 
 def test_the_same_decisions_in_fewer_calls_of_the_model() -> None:

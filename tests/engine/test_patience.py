@@ -9,7 +9,7 @@ from cascade.budget import NO_LIMIT, Budget
 from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.planner import BackendLimits, Capacity, Planner
 from cascade.engine.request import Request, new_request
-from cascade.engine.scheduler import PATIENCE_S, Schedule
+from cascade.engine.turns import PATIENCE_S, Turns
 from cascade.prompt import FORMATS, PromptBuilder
 from cascade.report import Provenance
 from tests.helpers.requests import plain_items
@@ -34,13 +34,13 @@ def test_patience_runs_out_under_overload_too() -> None:
     limits = BackendLimits(
         capacity=Capacity(nodes=100, tokens=10_000), prefix_adapters={name: name for name in CASCADE.adapters()}
     )
-    schedule = Schedule(Planner(limits, lambda _: 2))
+    turns = Turns(Planner(limits, lambda _: 2))
     hopeless = request(Budget(ms=1_000 * PATIENCE_S + 100))
     early, late = request(NO_LIMIT), request(NO_LIMIT)
     late.served = 0.5
     leaders = [
-        schedule.turn([hopeless, late, early], now).requests[0]
+        turns.next([hopeless, late, early], now).request
         for now in (0.9 * PATIENCE_S, PATIENCE_S, PATIENCE_S, PATIENCE_S)
     ]
     assert leaders == [hopeless, early, hopeless, early]
-    assert schedule.turn([hopeless, early], PATIENCE_S).left_ms < inf
+    assert turns.next([hopeless, early], PATIENCE_S).left_ms < inf

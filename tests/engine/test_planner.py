@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cascade.backends.costs import Costs
 from cascade.backends.scripted import ByteTokenizer
-from cascade.engine.batch import Plan
+from cascade.engine.batch import Batch
 from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.planner import BackendLimits, Capacity, Planner
 from cascade.engine.prefix_index import CachedNode
@@ -52,44 +52,51 @@ class _Run:
     capacity: Capacity
     costs: Costs = field(default_factory=Costs)
     held: set[CachedNode] = field(default_factory=set)
-    plans: list[Plan] = field(default_factory=list)
-    owners: list[list[Request]] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
+    released: set[CachedNode] = field(default_factory=set)  # while the batch at hand was planned
     asked: Counter[tuple[int, str, str]] = field(default_factory=Counter)
     computed: Counter[CachedNode] = field(default_factory=Counter)
     new_tokens: list[int] = field(default_factory=list)
+    n_evicted: int = 0
 
     def __post_init__(self) -> None:
         self.planner = Planner(
             BackendLimits(capacity=self.capacity, prefix_adapters=self.prefix_adapters, costs=self.costs),
             self._question_tokens,
+            release=self._release,
         )
         for request in self.requests:
             self.planner.prefix_index.admit(request.items)
 
     def step(self, answer: Answer) -> bool:
         """One batch; False when nothing is open."""
-        plan = self.planner.next_batch([request.open_items for request in self.requests])
-        if not plan.jobs:
+        self.released.clear()
+        batch = self.planner.next_batch({request: request.open_items for request in self.requests})
+        if batch is None:
             return False
-        self.plans.append(plan)
-        self.held -= set(plan.evicted)
-        self._compute(plan)
-        served = [request for request in self.requests if any(job.state in request.items for job in plan.jobs)]
-        self.owners.append(served)
-        self.requests.sort(key=lambda request: request in served)
-        for number, job in enumerate(plan.jobs):
-            job.state.take(job.stage, job.tier, answer(number))
-        self.held -= set(self.planner.prefix_index.advance(dict.fromkeys(job.state for job in plan.jobs)))
+        self.batches.append(batch)
+        self.n_evicted += len(self.released)
+        self._compute(batch)
+        assert all(query.item in request.items for request, own in batch.by_request.items() for query in own)
+        self.requests.sort(key=lambda request: request in batch.by_request)
+        for number, query in enumerate(batch.queries):
+            query.item.take(query.stage, query.tier, answer(number))
+        self.planner.prefix_index.advance(dict.fromkeys(query.item for query in batch.queries))
         return True
 
-    def _compute(self, plan: Plan) -> None:
+    def _release(self, nodes: Sequence[CachedNode]) -> None:
+        """Free what the planner lets go of."""
+        self.released |= set(nodes)
+        self.held -= set(nodes)
+
+    def _compute(self, batch: Batch) -> None:
         """Hold what the batch needs, and look whether it fits."""
-        prefix_adapter = self.prefix_adapters[plan.adapter]
-        assert {job.question.adapter for job in plan.jobs} == {plan.adapter}
-        for job in plan.jobs:
-            assert job.state.stage is not None
-            self.asked[id(job.state), job.state.stage.name, job.tier] += 1
-        new = dict.fromkeys((node, prefix_adapter) for job in plan.jobs for node in job.state.path)
+        prefix_adapter = self.prefix_adapters[batch.adapter]
+        assert {query.adapter for query in batch.queries} == {batch.adapter}
+        for query in batch.queries:
+            assert query.item.stage is not None
+            self.asked[id(query.item), query.item.stage.name, query.tier] += 1
+        new = dict.fromkeys((node, prefix_adapter) for query in batch.queries for node in query.item.path)
         missing = [key for key in new if key not in self.held]
         self.computed.update(missing)
         self.new_tokens.append(sum(len(node.tokens) for node, _ in missing))
@@ -97,7 +104,7 @@ class _Run:
         assert self.held == self.planner.prefix_index.nodes.keys()
         tokens = sum(len(node.tokens) for node, _ in self.held)
         assert tokens == self.planner.prefix_index.tokens
-        assert tokens + sum(self._question_tokens(job.question) for job in plan.jobs) <= self.capacity.tokens
+        assert tokens + sum(self._question_tokens(query.question) for query in batch.queries) <= self.capacity.tokens
         assert len(self.held) <= self.capacity.nodes
 
     @staticmethod
@@ -141,10 +148,10 @@ def test_with_room_every_node_is_computed_once_per_prefix_adapter_and_everyone_i
     while run.step(lambda number: answers[number % len(answers)]):
         for request in run.requests:
             if request.open_items:
-                waits[id(request)] = 0 if request in run.owners[-1] else waits[id(request)] + 1
+                waits[id(request)] = 0 if request in run.batches[-1].by_request else waits[id(request)] + 1
         assert max(waits.values(), default=0) < 2 * len(sizes)
     assert set(run.computed.values()) == {1}
-    assert not any(plan.evicted for plan in run.plans)
+    assert not run.n_evicted
 
 
 @settings(max_examples=30, derandomize=True, deadline=None)
@@ -167,18 +174,18 @@ def test_stage_by_stage_while_there_is_room() -> None:
     """One batch a stage: the adapter changes as rarely as it can."""
     run = _Run(_requests([("precision", 9)]), ACTIVATED, WIDE)
     run.finish(lambda number: 0.99 if number % 3 else 0.01)
-    assert [plan.adapter for plan in run.plans] == ["relevant", "primary", "supporting"][: len(run.plans)]
+    assert [batch.adapter for batch in run.batches] == ["relevant", "primary", "supporting"][: len(run.batches)]
 
 
 def test_survivors_keep_their_cache_and_go_ahead_when_the_room_is_full() -> None:
     """With little room the survivors of a chunk free theirs before newcomers come in; no item is computed twice."""
     run = _Run(_requests([("precision", 60)]), ACTIVATED, Capacity(nodes=24, tokens=6_000))
     run.finish(lambda _: 0.99)
-    adapters = [plan.adapter for plan in run.plans]
+    adapters = [batch.adapter for batch in run.batches]
     assert adapters[:3] == ["relevant", "primary", "relevant"]
     items = {state.path[-1] for state in run.requests[0].items}
     assert all(n == 1 for (node, _), n in run.computed.items() if node in items or node.parent is None)
-    assert not any(plan.evicted for plan in run.plans)
+    assert not run.n_evicted
 
 
 def test_plain_adapters_forget_an_item_once_it_has_answered() -> None:
@@ -199,7 +206,7 @@ def test_a_batch_too_short_for_its_swaps_waits() -> None:
         costs = Costs(per_swap_ms=per_swap_ms, per_call_ms=0.0)
         run = _Run(_requests([("precision", 60)]), ACTIVATED, Capacity(nodes=24, tokens=6_000), costs)
         run.finish(lambda number: 0.99 if number % 2 else 0.01)
-        n_batches[per_swap_ms] = len(run.plans)
+        n_batches[per_swap_ms] = len(run.batches)
     assert n_batches[1e6] < n_batches[0.0]
 
 
@@ -221,22 +228,22 @@ def test_survivors_that_lie_in_the_way_go_ahead() -> None:
     for share, second in ((0.05, "relevant"), (1.0, "primary")):
         run = _Run(_requests([("precision", 90)]), ACTIVATED, WIDE)
         run.finish(lambda number, share=share: 0.99 if number < 20 * share else 0.01)  # type: ignore[misc]
-        assert [plan.adapter for plan in run.plans][:2] == ["relevant", second], share
+        assert [batch.adapter for batch in run.batches][:2] == ["relevant", second], share
 
 
 def test_requests_share_a_batch_when_they_share_an_adapter() -> None:
     """Two callers of one cascade are scored together."""
     run = _Run(_requests([("precision", 3), ("scope", 3), ("precision", 2)]), SHIPPED, WIDE)
     assert run.step(lambda _: 0.5)
-    assert len(run.plans[0].jobs) == 5
+    assert len(run.batches[0].queries) == 5
 
 
 def test_what_the_backend_lost_is_computed_again() -> None:
     """After a failure nothing counts as kept."""
     run = _Run(_requests([("precision", 4)]), ACTIVATED, WIDE)
     run.step(lambda _: 0.99)
-    run.planner.prefix_index.lose()
-    run.held.clear()
+    run.planner.prefix_index.clear()
+    assert not run.held
     run.finish(lambda _: 0.99)
     assert {run.computed[state.path[-1], BASE] for state in run.requests[0].items} == {2}
 
@@ -247,14 +254,16 @@ def test_whoever_has_the_turn_gets_room_whatever_is_kept_for_others() -> None:
     longest = max(state.path[-1].end for request in (first, second) for state in request.items)
     capacity = Capacity(nodes=100, tokens=longest + max(len(BUILDER.marker_tokens(name)) for name in PRECISION))
     run = _Run([first, second], ACTIVATED, capacity)
-    assert run.planner.next_batch([first.open_items]).jobs
-    plan = run.planner.next_batch([second.open_items])
-    assert [job.state for job in plan.jobs] == second.items[:1]
-    assert first.items[0].path[0] in {node for node, _ in plan.evicted}
+    assert run.planner.next_batch({first: first.open_items})
+    assert not run.released
+    batch = run.planner.next_batch({second: second.open_items})
+    assert batch is not None
+    assert [query.item for query in batch.queries] == second.items[:1]
+    assert first.items[0].path[0] in {node for node, _ in run.released}
 
 
-@pytest.mark.parametrize("requests", [[], [[]]])
-def test_nothing_open_is_no_batch(requests: list[list[object]]) -> None:
+@pytest.mark.parametrize("n_requests", [0, 1])
+def test_nothing_open_is_no_batch(n_requests: int) -> None:
     """With no request, or none with open items, there is nothing to do."""
     planner = Planner(BackendLimits(capacity=WIDE, prefix_adapters=PLAIN), lambda _: 4)
-    assert planner.next_batch(requests) == Plan(())  # type: ignore[arg-type]
+    assert planner.next_batch({request: [] for request in _requests([("precision", 1)][:n_requests])}) is None

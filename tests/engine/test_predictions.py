@@ -14,10 +14,10 @@ import pytest
 
 from cascade.backends.costs import CallSizes, Costs
 from cascade.backends.scripted import ByteTokenizer
+from cascade.engine.forecast import by_depth
 from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.planner import BackendLimits, Capacity, Planner
 from cascade.engine.request import Request, new_request
-from cascade.engine.scheduler import by_depth
 from cascade.profile import Profile
 from cascade.prompt import FORMATS, Limits, PromptBuilder
 from cascade.report import Provenance
@@ -68,13 +68,15 @@ def _followed(prefix_adapters: Mapping[str, str], n: int, costs: Costs, left_ms:
     found: list[list[float]] = []
     for number in range(40):
         forecasts = [ms for request in requests for ms in by_depth(planner, request)]
-        plan = planner.next_batch([request.open_items for request in requests if request.open_items], left_ms)
-        found.append([plan.predicted_ms, len(plan.jobs), sum(job.is_ahead for job in plan.jobs), *forecasts])
-        if not plan.jobs:
+        batch = planner.next_batch({request: request.open_items for request in requests}, left_ms)
+        if batch is None:
+            found.append([0.0, 0, 0, *forecasts])
             break
-        for at, job in enumerate(plan.jobs):
-            job.state.take(job.stage, job.tier, 0.99 if (at + number) % 3 else 0.01)
-        planner.prefix_index.advance(dict.fromkeys(job.state for job in plan.jobs))
+        queries = batch.queries
+        found.append([batch.predicted_ms, len(queries), sum(query.is_ahead for query in queries), *forecasts])
+        for at, query in enumerate(queries):
+            query.item.take(query.stage, query.tier, 0.99 if (at + number) % 3 else 0.01)
+        planner.prefix_index.advance(dict.fromkeys(query.item for query in queries))
     return found
 
 

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from cascade import Status
 from cascade.backends.scripted import ByteTokenizer
 from cascade.budget import NO_LIMIT, Budget
+from cascade.engine.forecast import by_depth
 from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.planner import BackendLimits, Capacity, Planner
 from cascade.engine.request import Request, new_request
-from cascade.engine.scheduler import LONG_PATIENCE_S, PATIENCE_S, Schedule, by_depth, last_moment
+from cascade.engine.turns import LONG_PATIENCE_S, PATIENCE_S, Turns, last_moment
 from cascade.profile import Profile
 from cascade.prompt import FORMATS, Limits, PromptBuilder
 from cascade.report import Provenance
@@ -64,20 +65,19 @@ def test_without_budgets_whoever_is_soonest_done_goes_first_unless_another_has_w
     """And everything may be asked."""
     one, other = _request(3), _request(4)
     one.served = LONG_PATIENCE_S
-    schedule = Schedule(_planner(one, other))
-    turn = schedule.turn([other, one], LONG_PATIENCE_S - 0.1)
-    assert turn.requests == (one, other)
-    assert [len(offer) for offer in turn.offers] == [3, 4]
+    turns = Turns(_planner(one, other))
+    turn = turns.next([other, one], LONG_PATIENCE_S - 0.1)
+    assert [(request, len(offer)) for request, offer in turn.offers.items()] == [(one, 3), (other, 4)]
     assert turn.left_ms == inf
-    assert schedule.turn([one, other], LONG_PATIENCE_S).requests == (other, one)
+    assert list(turns.next([one, other], LONG_PATIENCE_S).offers) == [other, one]
 
 
 def test_the_earliest_deadline_goes_first_with_the_time_that_it_has() -> None:
     """Those without one come last while their patience holds."""
     late, early, never = _request(3, Budget(ms=90_000)), _request(3, Budget(ms=50_000)), _request(3)
     never.served = 50.0
-    turn = Schedule(_planner(late, early, never)).turn([late, early, never], 1.0)
-    assert turn.requests[0] is early
+    turn = Turns(_planner(late, early, never)).next([late, early, never], 1.0)
+    assert turn.request is early
     assert 0.5 <= turn.left_ms / (1_000 * (last_moment(early) - 1.0)) < 1
     assert last_moment(early) < early.ends
 
@@ -85,10 +85,10 @@ def test_the_earliest_deadline_goes_first_with_the_time_that_it_has() -> None:
 def test_nobody_waits_for_ever() -> None:
     """After some seconds without a batch a request goes before those with later deadlines."""
     hurried, waiting = _request(3, Budget(deadline=60.0), called=20.0), _request(3)
-    schedule = Schedule(_planner(hurried, waiting))
-    assert schedule.turn([hurried, waiting], 20.0).requests[0] is waiting
+    turns = Turns(_planner(hurried, waiting))
+    assert turns.next([hurried, waiting], 20.0).request is waiting
     waiting.served = 60.0 - PATIENCE_S + 1.0
-    assert schedule.turn([hurried, waiting], 20.0).requests[0] is hurried
+    assert turns.next([hurried, waiting], 20.0).request is hurried
 
 
 def test_the_time_decides_how_deep_items_may_go() -> None:
@@ -100,8 +100,8 @@ def test_the_time_decides_how_deep_items_may_go() -> None:
             state.take(CASCADE.first, "", 0.99)
         levels = by_depth(planner, request)
         left_s = (ms or (levels[0] + levels[1]) / 2) / 1_000
-        turn = Schedule(planner).turn([request], last_moment(request) - left_s)
-        assert len(turn.offers[0]) == n_offered
+        turn = Turns(planner).next([request], last_moment(request) - left_s)
+        assert len(turn.offers[request]) == n_offered
 
 
 def test_when_not_even_one_stage_fits_all_get_the_same_share() -> None:
@@ -109,11 +109,11 @@ def test_when_not_even_one_stage_fits_all_get_the_same_share() -> None:
     need = by_depth(_planner(_request(40)), _request(40))[0]
     one, other = (_request(40, Budget(ms=need)) for _ in range(2))
     planner = _planner(one, other)
-    turn = Schedule(planner).turn([one, other], 0.0)
-    assert all(15 <= len(offer) <= 25 for offer in turn.offers)
+    turn = Turns(planner).next([one, other], 0.0)
+    assert all(15 <= len(offer) <= 25 for offer in turn.offers.values())
     for state in one.items[:5]:
         state.take(CASCADE.first, "", 0.01)
-    assert Schedule(planner).turn([one, other], 0.01).requests[0] is other
+    assert Turns(planner).next([one, other], 0.01).request is other
 
 
 @settings(max_examples=60, derandomize=True, deadline=None)
@@ -122,12 +122,13 @@ def test_a_batch_never_takes_longer_than_it_may(n: int, left_ms: float, prefix_a
     """By prediction; and where nothing is planned, a single item would have taken too long."""
     request = _request(n)
     planner = _planner(request, prefix_adapters=prefix_adapters)
-    plan = planner.next_batch([request.open_items], left_ms)
-    assert plan.predicted_ms <= left_ms
-    if not plan.jobs:
-        assert not plan.evicted
-        one = planner.next_batch([request.open_items[:1]])
-        assert one.predicted_ms > left_ms
+    batch = planner.next_batch({request: request.open_items}, left_ms)
+    if batch is not None:
+        assert batch.predicted_ms <= left_ms
+        return
+    one = planner.next_batch({request: request.open_items[:1]})
+    assert one is not None
+    assert one.predicted_ms > left_ms
 
 
 @dataclass
@@ -142,21 +143,19 @@ class _World:
 
     def run(self) -> None:
         planner = _planner(*self.requests, capacity=self.capacity, prefix_adapters=self.prefix_adapters)
-        schedule, open_ = Schedule(planner), list(self.requests)
+        turns, open_ = Turns(planner), list(self.requests)
         while open_:
-            turn = schedule.turn(open_, self.now)
-            plan = planner.next_batch(turn.offers, turn.left_ms)
-            if plan.jobs:
-                self.now += plan.predicted_ms / 1_000
-                for job in plan.jobs:
-                    job.state.take(job.stage, job.tier, self.answers[job.state.item.id, job.stage.name])
-                planner.prefix_index.advance(dict.fromkeys(job.state for job in plan.jobs))
-                for request in open_:
-                    request.served = (
-                        self.now if any(job.state in request.items for job in plan.jobs) else request.served
-                    )
+            turn = turns.next(open_, self.now)
+            batch = planner.next_batch(turn.offers, turn.left_ms)
+            if batch is not None:
+                self.now += batch.predicted_ms / 1_000
+                for query in batch.queries:
+                    query.item.take(query.stage, query.tier, self.answers[query.item.item.id, query.stage.name])
+                planner.prefix_index.advance(dict.fromkeys(query.item for query in batch.queries))
+                for request in batch.by_request:
+                    request.served = self.now
             else:
-                turn.requests[0].cut()
+                turn.request.cut()
             for request in list(open_):
                 if last_moment(request) <= self.now:
                     request.cut()

@@ -67,7 +67,7 @@ class Episode:
         )
         self._most_items = rng.choice((1, 2, 4, 4, 8))
         self._mean_s = rng.choice((0.05, 0.3, 1.0))
-        self._settles_at = rng.randrange(n) if rng.random() < 0.1 else None
+        self._settles_at = rng.randrange(n) if rng.random() < 0.5 else None
 
     def run(self, patience_s: float) -> Tally:
         """Make all requests and check what comes of them.

@@ -1,0 +1,57 @@
+"""One question put to one item. The same object goes from the choice of a batch to the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from cascade.backends import base
+from cascade.engine.item_state import ItemState
+from cascade.engine.request import Request
+from cascade.prompt import Node, PromptBuilder
+from cascade.stages import Question, Stage
+
+
+@dataclass(slots=True, eq=False)
+class Query(base.Query):
+    """A question that an item could be asked now.
+
+    Attributes:
+        node: The question's node below the item's; there is none before ``build``.
+        adapter: The adapter that answers.
+        wording: The question in full.
+        item: Where the item stands in its cascade.
+        request: The request that the item is of.
+        stage: The stage that asks.
+        tier: The tier under which it asks; empty for a stage without tiers.
+        question: What is asked.
+    """
+
+    node: Node = field(init=False)
+    adapter: str = field(init=False)
+    wording: str = field(init=False)
+    item: ItemState
+    request: Request
+    stage: Stage
+    tier: str
+    question: Question
+
+    def __post_init__(self) -> None:
+        self.adapter, self.wording = self.question.adapter, self.question.wording
+
+    @property
+    def is_ahead(self) -> bool:
+        """True if the item has not reached this stage yet: the question is asked ahead."""
+        return self.item.stage is not self.stage
+
+    def build(self, prompts: PromptBuilder) -> None:
+        """Build the question's node, once the query is in a batch."""
+        self.node = prompts.question(self.item.path[-1], self.question.marker)
+
+
+def open_queries(request: Request, items: Iterable[ItemState]) -> Iterator[Query]:
+    """All that the stages of some items of a request still ask."""
+    for item in items:
+        if item.stage is not None:
+            for tier, question in item.pending():
+                yield Query(item, request, item.stage, tier, question)
