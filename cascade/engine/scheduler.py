@@ -59,6 +59,8 @@ class Scheduler:
         """Let a request go; nothing happens if it is not open. The caller releases the root of its prompts."""
         if request in self._requests:
             self._requests.remove(request)
+        if request is self._most_urgent:
+            self._most_urgent = None  # or it would be held as long as the engine is idle
         self._planner.prefix_index.drop(request.items)
 
     def schedule(self, now: float) -> Batch | None:

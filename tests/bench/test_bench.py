@@ -170,7 +170,7 @@ def test_bench_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     else:
         assert code == 0
         assert {path.name for path in (tmp_path / "plots").iterdir()} == {
-            f"single-{name}.png" for name in ("latency", "stages", "reuse", "batches", "prediction")
+            f"single-{name}.png" for name in ("latency", "stages", "reuse", "waves", "prediction")
         }
 
 
