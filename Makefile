@@ -26,7 +26,7 @@ BENCH_STAMP := $(VENV)/.installed-bench
 JSON_PACKAGE = $(shell $(BIN)/python -c 'import json, os; print(os.path.dirname(json.__file__))')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-servers fuzz lint bench clean
+.PHONY: help run test test-fast test-servers fuzz lint bench clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +37,9 @@ run: $(RUN_STAMP) ## Set up, then sort the symbols of this checkout and of Pytho
 
 test: lint ## Set up, then lint, check types and run the tests
 	$(BIN)/python -m pytest
+
+test-fast: $(DEV_STAMP) ## Run the tests that take no time, in under half a minute
+	$(BIN)/python -m pytest -m 'not slow'
 
 test-servers: $(DEV_STAMP) ## Build llama-server, which takes minutes the first time, and test against it
 	program="$$($(BIN)/python -m benchmarks.build_llama_server)" && \

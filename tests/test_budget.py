@@ -341,6 +341,7 @@ def test_an_profile_survives_its_file(tmp_path: Path) -> None:
         read_profile(path)
 
 
+@pytest.mark.slow
 def test_more_requests_than_allowed_are_refused_at_once() -> None:
     """The queue is bounded; those that were there before are not hurt."""
 
@@ -390,6 +391,7 @@ def test_files_of_several_tiers_have_a_label_whenever_they_are_cut() -> None:
     assert all(entry.label in SCOPE.labels for entry in report.decisions)
 
 
+@pytest.mark.slow
 def test_a_request_that_is_done_is_not_held_until_its_deadline() -> None:
     """An hour's budget keeps no request alive for an hour."""
 

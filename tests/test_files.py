@@ -94,6 +94,7 @@ def test_a_dash_is_stdin(stdin: Path) -> None:
     assert stat.S_ISREG(os.fstat(0).st_mode)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", [STDIN, Path("/dev/stdin")])
 def test_what_can_be_read_once_is_not_named_twice(tmp_path: Path, other: Path) -> None:
     """Stdin or a pipe that is named twice, by whatever names, is refused; a file may be."""
@@ -190,6 +191,7 @@ def test_a_file_without_permission_is_named(tmp_path: Path) -> None:
     assert all("cannot be read (Permission denied)" in line for line in shown)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/zero").is_char_device(), reason="there is no endless device")
 def test_what_never_ends_is_refused() -> None:
     """A device without end takes no more memory than the longest line."""

@@ -105,6 +105,7 @@ def test_the_vocabulary_needs_numpy_at_most(name: str) -> None:
     assert given <= VOCABULARY | ALSO.get(name, set())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("library", "rooms"),
     [
@@ -146,12 +147,14 @@ def test_libraries_stay_in_their_rooms(library: str, rooms: tuple[str, ...]) -> 
     assert all(name.startswith(rooms) for name in users), users
 
 
+@pytest.mark.slow
 def test_no_import_cycles() -> None:
     """Modules can be put in an order in which each imports only earlier ones."""
     graph = {name: {other for other in imports(name, at_top_only=True) if other in modules()} for name in modules()}
     assert len(list(TopologicalSorter(graph).static_order())) == len(modules())
 
 
+@pytest.mark.slow
 def test_imports_without_llama_cpp() -> None:
     """All but the room that is about llama.cpp, and its commands, imports where llama_cpp cannot be imported."""
     apart = {"backends.llama", "bench", "cli"}
@@ -174,6 +177,7 @@ def test_what_the_command_loads_before_it_hears_signals_is_light(module: str) ->
     assert not {name for name in loaded if name.startswith("cascade.")} - {"cascade.cli", "cascade.cli.signals"}
 
 
+@pytest.mark.slow
 def test_servers_cost_nothing_where_none_is_asked() -> None:
     """Neither the package nor an engine without servers loads what talks to servers."""
     code = (
@@ -185,6 +189,7 @@ def test_servers_cost_nothing_where_none_is_asked() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_every_test_says_what_it_shows() -> None:
     """Every test has a docstring."""
     silent = [

@@ -80,6 +80,7 @@ def test_llama_cpp_is_built_again_from_its_sources() -> None:
     assert requirement.startswith("llama-cpp-python<")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["classify --task t --items items.jsonl", "quantize a b --type Q8_0"])
 def test_a_llama_cpp_that_cannot_be_loaded(command: str, tmp_path: Path) -> None:
     """Exit code 1, the cause, and the command that builds it again."""
@@ -101,6 +102,7 @@ def test_what_builds_llama_server_lies_in_checkouts_alone(tmp_path: Path) -> Non
     assert build_llama_server(tmp_path) == "Build it from https://github.com/ggml-org/llama.cpp."
 
 
+@pytest.mark.slow
 def test_the_command_is_one_that_pip_understands() -> None:
     """Pip resolves the checkout with the extra; nothing is installed or fetched."""
     dry = [*shlex.split(install_extra("keyring")), "--dry-run", "--no-deps", "--no-build-isolation", "--no-index"]

@@ -154,6 +154,7 @@ class CountingTokenizer(CharTokenizer):
         return super().encode(text, special=special)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
 @given(texts=st.lists(HOSTILE, min_size=8, max_size=8), limit=st.integers(1, 40))
 def test_outside_text_cannot_break_out(form: str, texts: list[str], limit: int) -> None:
@@ -177,6 +178,7 @@ def test_one_line_is_one_clean_line(text: str, other: str) -> None:
     assert one_line(line) == line
 
 
+@pytest.mark.slow
 @given(
     texts=st.lists(st.text() | HOSTILE | st.just(" \n" * 50), min_size=4, max_size=4),
     info=st.lists(st.text(), max_size=40),

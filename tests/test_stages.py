@@ -55,6 +55,7 @@ def test_arrays_and_single_items_have_one_rule(rule: Combine, seed: int) -> None
     assert (joined >= limits).tolist() == expected
 
 
+@pytest.mark.slow
 @given(st.sampled_from(Combine), st.integers(0, 10_000), st.integers(0, 2))
 def test_the_highest_threshold_is_the_last_that_says_yes(rule: Combine, seed: int, tier: int) -> None:
     """Each row says yes at every threshold of the tier up to it, and at none above."""

@@ -62,6 +62,7 @@ def clustered(seed: int, n_tasks: int, n_rows: int) -> tuple[Bools, Ints]:
     return np.asarray(rng.random(tasks.size) < rng.beta(0.4, 1.6, n_tasks)[tasks]), tasks
 
 
+@pytest.mark.slow
 @given(st.floats(0, 50), st.integers(1, 3))
 def test_the_t_distribution_is_exact(t: float, df: int) -> None:
     """Against the closed forms of few degrees of freedom; and the quantiles that tables have."""
@@ -87,6 +88,7 @@ def test_intervals_know_that_rows_of_a_task_are_alike() -> None:
     assert once.half_width > 1.5 * rate(wrong, np.arange(wrong.size)).half_width
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_true_rate() -> None:
     """200 samples of tasks that differ much, and 60 of the benchmark's: about 95 % of intervals do."""
     held = []
@@ -109,6 +111,7 @@ def test_little_is_not_taken_for_much() -> None:
     assert mean(np.array([0.1, 0.3]), np.zeros(2, np.int64)).low is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_tier", [False, True])
 def test_a_planted_tier_is_named_and_nothing_else(*, by_tier: bool) -> None:
     """30 % error among 5 %: found in every one of 15 simulations; where all err alike, hardly ever is any named."""
@@ -238,6 +241,7 @@ def test_duplicates_are_counted() -> None:
     assert duplicates([*tasks, labelled("a", item="j")]) == Duplicates(n=2, n_differing=1, n_wrong=1)
 
 
+@pytest.mark.slow
 def test_intervals_narrow_as_tasks_come_in() -> None:
     """Half the tasks have an interval about 1.4 times as wide; what is wanted says how many more it takes."""
     cascade, scored, _ = simulated(Plan(n_tasks=160, n_items=12), 1)
@@ -277,6 +281,7 @@ def test_a_stage_that_gains_nothing_may_go() -> None:
     assert not what_to_drop(stage_values(Replay(wide, few), 0))
 
 
+@pytest.mark.slow
 def test_what_a_prior_stage_settles_is_audited() -> None:
     """Its own errors on either side, by a count of the rows; a stage's worth is that behind it, as an engine asks."""
     scored = two_stage_scores(5, 60)
@@ -381,6 +386,7 @@ def test_negated_questions_are_checked() -> None:
         with_negated({"dependency": "not?", "metadata": "not?"}).cascade("scope")
 
 
+@pytest.mark.slow
 def test_an_audit_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     """All of it can be written as JSON, with None where there is no figure; tasks without items do not count."""
     cascade, scored, tasks = simulated(Plan(n_tasks=40, by_tier=True), 2)
@@ -405,6 +411,7 @@ def write_data(path: Path, n_tasks: int) -> list[str]:
     return ["audit", "--cascade", "precision", "--data", str(path)]
 
 
+@pytest.mark.slow
 def test_the_command_audits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The embedded model, JSON and words, with a negated question, from kept scores."""
     text = shipped_text()

@@ -19,6 +19,8 @@ from cascade.prompt import Node
 from tests.helpers.requests import files, symbols
 from tests.helpers.rig import AfterCalls, Rig, queries_of
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-3
 SIZE = ContextSize(n_ctx=1536, n_seq_max=40, n_batch=128, n_threads=1)
 

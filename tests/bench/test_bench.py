@@ -25,6 +25,8 @@ from cascade.models.model_set import load_model_set
 from cascade.prompt import PromptBuilder
 from tests.helpers.shipped import CASCADES, SHIPPED
 
+pytestmark = pytest.mark.slow
+
 
 def test_precision_100_is_what_it_says(builder: PromptBuilder) -> None:
     """100 symbols of about 40 tokens in 12 files; 35 pass the first stage, 16 of those the second."""

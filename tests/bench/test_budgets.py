@@ -148,6 +148,7 @@ async def test_an_abort_is_timed_and_reaches_the_backend() -> None:
     assert watch.latencies_ms[0] >= 0
 
 
+@pytest.mark.slow
 def test_bench_runs_budgets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every figure is there, whatever its value, and is shown; pictures where matplotlib is."""
     command = ["bench", "--workload", "budget", "--requests", "4", "--json"]

@@ -11,6 +11,8 @@ from benchmarks.make_model import Geometry, write_set
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 
+pytestmark = pytest.mark.slow
+
 TINY = Geometry(n_layers=1, n_embd=64, n_heads=2, n_kv_heads=1, head_size=32, n_ffn=64, n_vocab=8_192)
 
 

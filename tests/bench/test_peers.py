@@ -53,6 +53,7 @@ def setup(builder: PromptBuilder) -> PeerSetup:
     )
 
 
+@pytest.mark.slow
 def test_orders_hold_every_query_once(setup: PeerSetup) -> None:
     """By stage no adapter comes twice; by item a question follows those that lead to it."""
     everything = list(range(len(setup.asked)))

@@ -18,6 +18,8 @@ from tests.evaluation.test_dataset import COMMIT
 from tests.helpers.rights import without_rights
 from tests.helpers.shipped import shipped_text
 
+pytestmark = pytest.mark.slow
+
 SOURCES = {
     "app/__init__.py": "",
     "app/config.py": '"""Config files."""\nfrom app.errors import ConfigError\n\n\n'

@@ -135,6 +135,7 @@ def test_show_draws_a_shared_stage_once(config: Path, capsys: pytest.CaptureFixt
     assert out.endswith("└── no -> change (drawn above)\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["precision", "scope"])
 def test_show_of_the_shipped_cascades(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Without --config the shipped cascades are shown."""
@@ -206,6 +207,7 @@ def test_an_interrupt_inside_a_command(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().err == "error: interrupted\n"
 
 
+@pytest.mark.slow
 def test_verbose_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     """With --verbose an error shows where it came from, before its line."""
     assert main(["--verbose", "config", "check", "/nowhere/at-all.toml"]) == ExitCode.BAD_INPUT
@@ -227,6 +229,7 @@ def test_progress_is_silent_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_the_command_answers_without_llama_cpp() -> None:
     """Config commands do not load llama_cpp, which takes its time."""
     code = (

@@ -16,6 +16,8 @@ from cascade.config.figures import Figure
 from tests.helpers.shipped import write_shipped
 from tests.tuning.test_search import write_data
 
+pytestmark = pytest.mark.slow
+
 MEANT = "per task|over all rows"
 NAME = re.compile(r"\b(?:recall|macro F1|AUC|(?<!cascade )precision of|F1 (?!of the))\b")
 KEYS = re.compile(r"^(?:recall|macro_f1|f1|auc|precision)(?:_|$)")

@@ -19,6 +19,8 @@ from cascade.tuning.search import TuningTarget, tune
 from tests.helpers.shipped import write_shipped
 from tests.tuning.test_search import ORIGIN
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("relevant", "primary", "supporting")
 NAMES = ("read_config", "open_socket", "close_it")
 TARGETS = ("recall=0.5", "macro_f1=0.1")

@@ -66,6 +66,7 @@ def test_what_cannot_be_written_is_named_before(tmp_path: Path) -> None:
             write_whole(Path("/dev/full"), b"x")
 
 
+@pytest.mark.slow
 def test_scores_of_other_tasks_are_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An audit of fewer tasks is refused, and says what differs; the same tasks use them; --force replaces them."""
     command, scores = write_data(tmp_path / "twelve.jsonl", 12), tmp_path / "s.npz"
@@ -93,6 +94,7 @@ def test_scores_of_other_tasks_are_not_replaced(tmp_path: Path, capsys: pytest.C
     assert main([*audit, str(six), "--force"]) == ExitCode.DONE
 
 
+@pytest.mark.slow
 def test_thresholds_of_other_tasks_are_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of the same tasks they are, by another target too; a file of another kind never, unless forced."""
     command, out = write_data(tmp_path / "a.jsonl", 12), tmp_path / "x.toml"
@@ -128,6 +130,7 @@ def test_a_file_is_not_read_and_written_at_once(tmp_path: Path, capsys: pytest.C
     assert data.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_profiles_and_pictures_of_other_tasks_are_not_replaced(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,6 +156,7 @@ def test_profiles_and_pictures_of_other_tasks_are_not_replaced(
     assert (pictures / "precision-depth.png").read_bytes() == b"mine"
 
 
+@pytest.mark.slow
 def test_reports_of_others_are_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A report of the same tasks is made anew; one of others, anybody's own, and their pictures, by force alone."""
     command = ["audit", "--cascade", "precision", *write_data(tmp_path / "a.jsonl", 4)[5:7], "--data"]

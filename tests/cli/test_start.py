@@ -17,6 +17,8 @@ from cascade.cli import main
 from cascade.cli.output import ExitCode, Settings, guarded
 from cascade.machine import install_package
 
+pytestmark = pytest.mark.slow
+
 COMMAND = (sys.executable, "-m", "cascade")
 NAMES = (
     *("classify", "evaluate", "depth", "tune", "audit", "check", "bench", "doctor", "quantize", "serve", "config"),

@@ -246,6 +246,7 @@ class Basket:
 '''
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [60, 80, 100, 120])
 def test_classify_on_a_terminal(columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each row shows its label beside the unbroken name."""
@@ -259,6 +260,7 @@ def test_classify_on_a_terminal(columns: int, tmp_path: Path, monkeypatch: pytes
         assert re.search(rf"^(primary|supporting|type_context|excluded) +{re.escape(name)} ", out, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_doctors_long_values_are_whole(tmp_path: Path) -> None:
     """A path that is longer than the terminal is broken, but nothing of it is left out."""
     folder = tmp_path / ("a" * 60) / ("b" * 60)
@@ -270,6 +272,7 @@ def test_the_doctors_long_values_are_whole(tmp_path: Path) -> None:
     assert "\u2026" not in out
 
 
+@pytest.mark.slow
 def test_json_is_the_same_on_a_terminal() -> None:
     """Its lines are not broken."""
     code, out = on_terminal(40, ["config", "show", "precision", "--json"])

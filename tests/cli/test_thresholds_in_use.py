@@ -15,6 +15,8 @@ from cascade.config.schema import shipped_config
 from cascade.config.thresholds import CalibrationConfig, ThresholdsFile, read_thresholds, write_thresholds
 from cascade.probability import KNOTS
 
+pytestmark = pytest.mark.slow
+
 TIERS = ("dependency", "co_change", "metadata")
 CURVE = CalibrationConfig(kind="beta", values=tuple((KNOTS / 2).round(6).tolist()))
 

@@ -122,6 +122,7 @@ def test_a_chain_and_the_shipped_config(base: Path) -> None:
     assert list(read_config(over(base, "", extends="./shipped")).cascade) == ["f"]
 
 
+@pytest.mark.slow
 def test_thresholds_of_the_base_can_be_replaced_and_left_away(tmp_path: Path) -> None:
     """By one line each."""
     mine = thresholds(tmp_path)
@@ -225,6 +226,7 @@ def used(report: str) -> set[float]:
     return {step["threshold"] for step in steps if step["stage"] == "relevant"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [["--thresholds", "my precision.thresholds.toml"], ["--config", "over.toml"]])
 def test_tuned_thresholds_are_put_to_use(
     options: Sequence[str], folder: Path, capsys: pytest.CaptureFixture[str]
@@ -238,6 +240,7 @@ def test_tuned_thresholds_are_put_to_use(
     assert used(out) == {MINE}
 
 
+@pytest.mark.slow
 def test_from_python(folder: Path) -> None:
     """An engine opens a file that extends another, and a config with other thresholds."""
     mine = thresholds(folder)
@@ -251,6 +254,7 @@ def test_from_python(folder: Path) -> None:
         assert MINE in {step.threshold for step in steps}
 
 
+@pytest.mark.slow
 def test_the_lock_is_kept(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Thresholds of another model are refused wherever they come from, and so are those of other questions."""
     entry = SHIPPED.cascade["precision"].thresholds
@@ -265,6 +269,7 @@ def test_the_lock_is_kept(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "my scope.thresholds.toml: these thresholds are for the cascade 'scope', not for 'precision'" in err
 
 
+@pytest.mark.slow
 def test_a_thresholds_file_that_cannot_be_used(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One that is missing, and one for a cascade that there is not, are named."""
     classify = ("classify", "--task", "x", "--items", "items.jsonl")
@@ -281,6 +286,7 @@ def test_a_thresholds_file_that_cannot_be_used(folder: Path, capsys: pytest.Capt
     assert err.endswith("there is no cascade 'nope' that it could be for. Choose one of precision, scope.\n")
 
 
+@pytest.mark.slow
 def test_other_commands_take_thresholds(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """evaluate, depth, audit, check and config show go by the file."""
     mine = thresholds(folder)
@@ -301,6 +307,7 @@ def test_other_commands_take_thresholds(folder: Path, capsys: pytest.CaptureFixt
     assert f"From {mine}: cascade.precision.thresholds\n" in out
 
 
+@pytest.mark.slow
 def test_the_service_takes_thresholds(folder: Path) -> None:
     """Of each cascade by its name; what it answers goes by them."""
     command = [sys.executable, "-m", "cascade", "serve", "--port", "0", "--json", "--thresholds"]
@@ -329,6 +336,7 @@ def test_a_written_file_comes_with_its_command(folder: Path) -> None:
     assert f"`cascade classify --cascade precision --thresholds '{folder}/a b.toml' ...`" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -111,6 +111,7 @@ def test_a_warning_lets_other_files_in(caplog: pytest.LogCaptureFixture) -> None
     assert "the model" in record.getMessage()
 
 
+@pytest.mark.slow
 def test_an_engine_is_opened_or_not(caplog: pytest.LogCaptureFixture) -> None:
     """With the shipped model: its own files open, others do not, and with a warning they do."""
     with Engine.open() as engine:

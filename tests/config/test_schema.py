@@ -375,6 +375,7 @@ def test_refused(tmp_path: Path, old: str, new: str, key: str, words: str) -> No
     assert words in said
 
 
+@pytest.mark.slow
 def test_many_mistakes_make_one_short_line(tmp_path: Path) -> None:
     """Of many mistakes the first are named and the rest counted; long values are cut."""
     text = GOOD.replace("threshold", "x" * 20).replace("combine", "y").replace("name =", "nom =")
@@ -425,6 +426,7 @@ def test_a_number_that_python_does_not_write_is_refused(tmp_path: Path, value: s
         read_config(path)
 
 
+@pytest.mark.slow
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_is_written_so_that_it_is_read(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     """Keys and strings come back as they were, quotes and control characters included."""
@@ -488,6 +490,7 @@ ODD = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(place=st.sampled_from(PLACES), odd=ODD)
 def test_any_value_anywhere_is_used_or_refused_in_words(place: tuple[str | int, ...], odd: object) -> None:
     """Whatever stands at whatever key, a config either holds together or is refused as a ConfigError."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from benchmarks.budget_simulation import simulate
 from benchmarks.virtual_time import VirtualLoop
+
+pytestmark = pytest.mark.slow
 
 
 def test_everyone_is_answered_in_time() -> None:

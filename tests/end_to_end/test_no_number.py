@@ -106,6 +106,7 @@ ASKED: dict[str, Callable[[Engine], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ASKED)
 def test_an_adapter_that_overflows_is_an_error(how: str, engine: Engine, expected: list[float]) -> None:
     """However it is asked; nothing of it is kept, and other adapters answer as in an engine that never met it."""
@@ -115,6 +116,7 @@ def test_an_adapter_that_overflows_is_an_error(how: str, engine: Engine, expecte
     assert engine.n_cached == 0
 
 
+@pytest.mark.slow
 def test_requests_beside_it_are_answered(engine: Engine, expected: list[float]) -> None:
     """Of many requests at once those fail that ask the adapter, and no other."""
 
@@ -134,6 +136,7 @@ def test_requests_beside_it_are_answered(engine: Engine, expected: list[float]) 
             assert answers == pytest.approx(expected, abs=TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", ["classify", "classify --budget 500", "evaluate", "tune --no-guarantee --target macro_f1", "doctor"]
 )
@@ -175,6 +178,7 @@ def rigs(models: ModelSet) -> Iterator[tuple[Rig, Rig]]:
         rig.native.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_calls", [0, 1, 2, 3, 100])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_nan_in_the_cache_spoils_no_other_adapter(kind: str, n_calls: int, rigs: tuple[Rig, Rig]) -> None:
@@ -198,6 +202,7 @@ def test_a_nan_in_the_cache_spoils_no_other_adapter(kind: str, n_calls: int, rig
     assert (len(rig.runner.store), rig.runner.usage().sequences) == (0, 0)
 
 
+@pytest.mark.slow
 def test_a_nan_of_before_is_not_laid_at_another_adapters_door(rigs: tuple[Rig, Rig]) -> None:
     """An adapter whose answers another one's cells have spoilt is asked again in an empty cache."""
     rig, cold = rigs

@@ -142,6 +142,7 @@ def test_files_and_modules_that_are_named_are_there(page: Path) -> None:
             assert all(re.search(rf"\b{name}\b", source) for name in parts[at:]), f"{page} names {span}"
 
 
+@pytest.mark.slow
 @pages
 def test_commands_have_the_options_that_they_are_called_with(page: Path) -> None:
     """Commands, modules and targets are there, and know every option that the page gives them."""
@@ -165,6 +166,7 @@ def test_commands_have_the_options_that_they_are_called_with(page: Path) -> None
                 assert extras <= {*project["optional-dependencies"]}, f"{page}: `{' '.join(words)}`"
 
 
+@pytest.mark.slow
 @pages
 def test_whole_commands_parse(page: Path) -> None:
     """A command that can be copied is taken as it stands."""
@@ -196,6 +198,7 @@ def test_blocks_are_what_they_say(page: Path) -> None:
         tomllib.loads(block)
 
 
+@pytest.mark.slow
 def test_messages_name_options_that_there_are() -> None:
     """An option in a text of the package is one of the command line's, or of another program that is named."""
     for path in sorted((ROOT / "cascade").rglob("*.py")):

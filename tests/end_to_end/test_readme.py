@@ -71,6 +71,7 @@ def test_sessions_run(page: str) -> None:
     assert not runner.summarize().failed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in _with("python") if _programs(page)])
 def test_programs_run(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Every Python program runs as it stands, on the shipped model, and gives every item a label."""

@@ -19,6 +19,8 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.helpers.service import Service
 
+pytestmark = pytest.mark.slow
+
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 EXAMPLES = 40
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks.soak import real, scripted
+
+pytestmark = pytest.mark.slow
 
 
 def test_scripted_requests_leave_nothing() -> None:

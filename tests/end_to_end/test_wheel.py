@@ -71,6 +71,7 @@ def test_a_wheel_can_be_built_before_there_are_adapters(project: Path) -> None:
     assert {name for name in files(wheel(project)) if "shipped" in name} == shipped
 
 
+@pytest.mark.slow
 def test_an_unpacked_wheel_finds_its_shipped_config(project: Path, tmp_path: Path) -> None:
     """The installed package reads the config that it carries, from any folder."""
     with zipfile.ZipFile(wheel(project)) as opened:
@@ -84,6 +85,7 @@ def test_an_unpacked_wheel_finds_its_shipped_config(project: Path, tmp_path: Pat
     assert done.stdout.strip() == str(tmp_path / "site" / "cascade" / "shipped" / "map.toml")
 
 
+@pytest.mark.slow
 def test_an_sdist_is_complete(project: Path) -> None:
     """An sdist has what is needed to build, test and train again, and nothing that git ignores."""
     (path,) = SdistBuilder(str(project)).build(directory=str(project / "dist"), versions=["standard"])

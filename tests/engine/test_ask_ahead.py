@@ -107,6 +107,7 @@ def test_other_adapters_cannot_be_asked_ahead() -> None:
     assert not any(query.is_ahead for query in _queries(PRECISION, 1, Costs()))
 
 
+@pytest.mark.slow
 def test_the_same_decisions_in_fewer_calls_of_the_model() -> None:
     """On the real model, item by item; what was asked ahead is counted, and off is off."""
     config = SHIPPED

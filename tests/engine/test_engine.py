@@ -314,6 +314,7 @@ def test_every_decision_says_what_produced_it() -> None:
     assert decision.provenance.prompt_format == "embedded"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
 def test_whatever_a_callers_function_raises_ends_its_request_alone(error: type[BaseException]) -> None:
     """Not even what would end a program ends the engine's thread: the caller gets it, and others are answered."""

@@ -211,6 +211,7 @@ def test_an_observer_cannot_wait_for_the_engine() -> None:
         assert len(nosy.errors) == 2
 
 
+@pytest.mark.slow
 def test_a_closed_engine_keeps_nothing() -> None:
     """Where requests are open when it closes, all that was kept for them is counted as gone."""
     engine = Engine.open()
@@ -258,6 +259,7 @@ def _run(program: str) -> tuple[int, list[str], str]:
     return done.returncode, done.stdout.splitlines(), done.stderr
 
 
+@pytest.mark.slow
 @needs_fork
 def test_a_forked_process_hangs_with_no_engine_of_its_parents() -> None:
     """What it inherits is closed, what it opens says what to do, it comes to its end, and the parent goes on."""
@@ -284,6 +286,7 @@ def test_a_forked_process_hangs_with_no_engine_of_its_parents() -> None:
     assert lines[6:] == ["status 7", "parent 3"]
 
 
+@pytest.mark.slow
 @needs_fork
 def test_a_process_that_was_forked_before_llama_cpp_was_used_opens_engines() -> None:
     """An engine without llama.cpp in its parent does not keep it from an engine of its own."""
@@ -302,6 +305,7 @@ def test_a_process_that_was_forked_before_llama_cpp_was_used_opens_engines() -> 
     assert (status, errors, lines) == (0, "", ["own 3", "status 0", "parent 3"])
 
 
+@pytest.mark.slow
 @needs_fork
 def test_a_pool_of_forked_processes_gives_its_caller_the_error() -> None:
     """The error goes back from the pool's process, which ends as any other."""
@@ -316,6 +320,7 @@ def test_a_pool_of_forked_processes_gives_its_caller_the_error() -> None:
     assert lines[0].startswith("pool ClosedError The engine belongs to process")
 
 
+@pytest.mark.slow
 def test_threads_and_exit_functions_are_answered_after_the_main_thread() -> None:
     """Threads that are still in a call when the main thread ends get their answer, and so do functions at exit."""
     status, lines, errors = _run("""
@@ -332,6 +337,7 @@ def test_threads_and_exit_functions_are_answered_after_the_main_thread() -> None
     assert (status, errors, lines) == (0, "", ["main", "thread 400", "exit 3"])
 
 
+@pytest.mark.slow
 def test_what_waits_when_python_ends_hears_of_it() -> None:
     """An exit function that waits for a daemon's call is no deadlock: engines end, and the call gets a ClosedError."""
     status, lines, errors = _run("""
@@ -351,6 +357,7 @@ def test_what_waits_when_python_ends_hears_of_it() -> None:
     assert lines[0].startswith("daemon ClosedError Python ended while this call was waiting.")
 
 
+@pytest.mark.slow
 @needs_fork
 def test_an_engine_without_files_to_open_says_so() -> None:
     """Where its event loop could not be made, one line says what to do, and nothing is printed beside it."""

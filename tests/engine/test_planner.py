@@ -124,6 +124,7 @@ ANSWERS = st.lists(st.floats(0.01, 0.99), min_size=7, max_size=7)
 ROOMS = st.builds(Capacity, nodes=st.integers(3, 40), tokens=st.integers(1_000, 6_000))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, derandomize=True, deadline=None)
 @given(SIZES, ANSWERS, ROOMS, PREFIX_ADAPTERS)
 def test_whatever_the_room_every_question_is_asked_once_and_nothing_leaks(

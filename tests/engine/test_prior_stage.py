@@ -240,6 +240,7 @@ def test_a_source_needs_no_copy_of_the_stages(tmp_path: Path, capsys: pytest.Cap
         read_config(plain)
 
 
+@pytest.mark.slow
 def test_a_source_that_wins_is_tuned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Few tasks, whose items have priors of their caller's."""
     names = {"parse": ("primary", 0.9), "Cache": ("excluded", 0.1), "find": ("supporting", 0.5)}

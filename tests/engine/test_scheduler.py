@@ -175,6 +175,7 @@ def _quality(request: Request) -> float:
     return sum(1.0 if state.p_label is None else state.p_label for state in request.items) / len(request.items)
 
 
+@pytest.mark.slow
 def test_more_budget_never_makes_the_expected_quality_worse() -> None:
     """On the mean of simulated tasks, from no time at all to more than enough; no item is without label or status."""
     n, shares = 60, (0.0005, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.3, 2.0)

@@ -215,6 +215,7 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_command_measures_and_learns(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Depths 0 to 3 and every budget as JSON; what it writes is a profile that fits the cascade."""
     out = tmp_path / "precision.profile.toml"
@@ -232,6 +233,7 @@ def test_the_command_measures_and_learns(data: Path, tmp_path: Path, capsys: pyt
     assert sum(learned.label_shares["relevant"].values()) == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_command_names_the_depth(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In words, and with pictures."""
     command = ["depth", "--cascade", "precision", "--data", str(data), "--budget", "1e9", "--plot", str(tmp_path / "p")]

@@ -78,6 +78,7 @@ def test_other_labels_contradict() -> None:
     assert distinct([empty, empty]).tasks == (empty, empty)
 
 
+@pytest.mark.slow
 def test_copies_buy_no_guarantee(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Eight tasks are too few for a recall of 0.9; so they are twice, by a link, and with other ids and orders."""
     data = tmp_path / "a.jsonl"
@@ -99,6 +100,7 @@ def test_copies_buy_no_guarantee(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert "8 tasks have something to find" in shown
 
 
+@pytest.mark.slow
 def test_every_command_counts_tasks_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same file named twice: half of the tasks are left out, and JSON says how many; figures are those of once."""
     data, out = tmp_path / "a.jsonl", tmp_path / "t.toml"
@@ -115,6 +117,7 @@ def test_every_command_counts_tasks_once(tmp_path: Path, capsys: pytest.CaptureF
         assert (found.get("tasks", found.get("n_tasks")), found["repeated_tasks"]) == (6, 6), command
 
 
+@pytest.mark.slow
 def test_contradictions_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same tasks with another label in one file: file, line and item are named; an audit goes on and says so."""
     data, other = tmp_path / "a.jsonl", tmp_path / "b.jsonl"

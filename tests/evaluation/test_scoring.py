@@ -81,6 +81,7 @@ def test_a_file_that_breaks_off_is_refused(path: Path, share: float) -> None:
     _refused(path, whole[: int(share * len(whole))])
 
 
+@pytest.mark.slow
 def test_a_file_with_a_flipped_byte_is_refused_or_the_same(path: Path) -> None:
     """No single byte of it makes another error, or other scores."""
     whole = path.read_bytes()

@@ -34,6 +34,8 @@ from cascade.tuning.search import TuningTarget
 from cascade.tuning.threshold_grid import keeps_on_yes
 from tests.test_tree import diamond, trees, ways_of
 
+pytestmark = pytest.mark.slow
+
 _TINY = 1e-9
 
 

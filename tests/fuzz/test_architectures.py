@@ -15,6 +15,8 @@ from cascade.models.model_set import load_model_set
 from tests.fuzz.gguf_seeds import ARCHITECTURE_NAMES, of_architecture
 from tests.helpers.rig import Rig
 
+pytestmark = pytest.mark.slow
+
 SIZE = ContextSize(n_ctx=256, n_seq_max=8, n_batch=64, n_threads=1)
 
 

@@ -27,6 +27,7 @@ def worker() -> Iterator[Worker]:
         yield worker
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_short_run_finds_nothing(name: str, worker: Worker, tmp_path: Path) -> None:
     """Some of a target's inputs are accepted; none ends the process, hangs, or ends in an error without a remedy."""
@@ -60,6 +61,7 @@ def _hang(_: Path) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_what_became_of_an_input_is_told(worker: Worker) -> None:
     """Of one that is accepted, refused or fails, and of one that ends the process; the next one runs."""
     assert worker.judge(_accept, {"a": b"a"}).verdict is Verdict.ACCEPTED
@@ -72,6 +74,7 @@ def test_what_became_of_an_input_is_told(worker: Worker) -> None:
     assert "ZeroDivisionError" in failed.note
 
 
+@pytest.mark.slow
 def test_an_input_that_never_ends_is_a_hang() -> None:
     """Its process is ended, and it counts."""
     with Worker(patience_s=0.5) as worker:

@@ -18,6 +18,8 @@ from tests.fuzz.request_scripted import Episode
 from tests.fuzz.requests import EPISODE, main, real, scripted
 from tests.helpers.rig import LeakyRunner
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 60.0
 
 

@@ -269,6 +269,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None
 HUB_MODEL = ModelConfig(repo_id="Qwen/Qwen3-0.6B-GGUF", filename="Qwen3-0.6B-Q8_0.gguf")
 
 
+@pytest.mark.slow
 def test_a_missing_hub_package_is_named() -> None:
     """Without huggingface_hub the error has the command that installs it."""
     code = (
@@ -300,6 +301,7 @@ class _Nothing(BaseHTTPRequestHandler):
         """Keep the tests' output clean."""
 
 
+@pytest.mark.slow
 def test_a_repository_that_does_not_exist_is_told(tmp_path: Path) -> None:
     """A hub's answer that it has no such repository becomes an error of this library."""
     pytest.importorskip("huggingface_hub")
@@ -330,6 +332,7 @@ class _Short(BaseHTTPRequestHandler):
         """Keep the tests' output clean."""
 
 
+@pytest.mark.slow
 def test_a_hub_that_fails_in_its_own_way_is_told(tmp_path: Path) -> None:
     """Errors of the hub's HTTP library, and of the folder where files are kept, become errors of this library."""
     pytest.importorskip("huggingface_hub")

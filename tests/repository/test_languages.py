@@ -165,6 +165,7 @@ int (*pointer)(int);
     assert shown("a.h", source) == [("function", "add", "int add(struct list *l, int x)", "Adds one.")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["a.c", "a.go", "a.js", "a.ts", "a.tsx"])
 def test_broken_source_never_raises(path: str) -> None:
     """Half a file, bytes that are no text and deep nesting give what can be had."""
@@ -216,6 +217,7 @@ print(json.dumps({"files": files, "symbols": symbols, "doctor": doctor} | result
     return found
 
 
+@pytest.mark.slow
 def test_languages_without_their_wheel_are_told(checkout: Checkout, tmp_path: Path) -> None:
     """The file stays a candidate, the message has the command that installs the grammars, and nothing is cached."""
     pytest.importorskip("tree_sitter_go")
@@ -232,6 +234,7 @@ def test_languages_without_their_wheel_are_told(checkout: Checkout, tmp_path: Pa
     assert [symbol.qualname for symbol in later.symbols] == ["f", "g"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("broken", "detail"),
     [

@@ -171,6 +171,7 @@ def test_every_reason_is_documented() -> None:
     assert [key for key in keys if f"`{key}`" not in text] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_every_source_is_read_or_counted(tmp_path: Path, seed: int) -> None:
     """In a tree of any kind, read and counted files together are all files whose language is known."""
@@ -526,6 +527,7 @@ def deep() -> Iterator[Checkout]:
     subprocess.run(["rm", "-rf", str(root)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_git", [True, False])
 def test_folders_deeper_than_paths_may_be_are_told(deep: Checkout, is_git: bool) -> None:  # noqa: FBT001
     """Folders nest deeper than Python recurses and than a path may be long; what can be reached is read."""

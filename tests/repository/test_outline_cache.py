@@ -128,6 +128,7 @@ def test_a_file_of_another_version_costs_a_message(project: Checkout, tmp_path: 
     database.close()
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_a_message(project: Checkout, tmp_path: Path) -> None:
     """Where no more can be written, candidates are found as without a cache."""
     code = (
@@ -142,6 +143,7 @@ def test_a_full_disk_costs_a_message(project: Checkout, tmp_path: Path) -> None:
     assert sum("Without the cache" in line for line in shown) == 1
 
 
+@pytest.mark.slow
 def test_a_python_without_sqlite_costs_a_message(project: Checkout, tmp_path: Path) -> None:
     """Where Python was built without the module, candidates are found as without a cache."""
     code = (

@@ -62,6 +62,7 @@ def _same(found: list[dict[str, Any]], report: Report) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["precision", "scope"])
 def test_a_cascade_answers_as_the_engine_does(client: httpx.Client, engine: Engine, name: str) -> None:
     """The answer is the report: decisions in the order of the items, stats and provenance."""
@@ -123,6 +124,7 @@ def _sample(text: str, name: str, **labels: str) -> float:
     )
 
 
+@pytest.mark.slow
 def test_metrics_count_what_was_done(client: httpx.Client) -> None:
     """One more request adds its decisions, questions, tokens, batches and swaps, and none is left open."""
     before = client.get("/metrics").text
@@ -181,6 +183,7 @@ def test_the_public_client_asks_for_a_choice(url: str, engine: Engine) -> None:
     assert found.confidence == pytest.approx((max(found.probabilities.values()) - 1 / 4) / (1 - 1 / 4))
 
 
+@pytest.mark.slow
 @run
 async def test_the_public_client_asks_adapters_at_once(url: str) -> None:
     """Adapters and the base model answer any question about any state, and no answer depends on what else is asked."""
@@ -253,6 +256,7 @@ def test_a_question_of_a_cascade_asked_of_its_adapter_is_the_same_question(url: 
             assert found.nouls["q"].noul == pytest.approx(primary.p_yes, abs=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_models_are_what_may_be_asked(client: httpx.Client) -> None:
     """Cascades, their adapters and the base model; each of them answers."""
     names = [model["id"] for model in client.get("/v1/models").json()["data"]]

@@ -124,6 +124,7 @@ def test_a_large_body_does_not_hide_the_answer(url: str, more: bytes) -> None:
     assert_problem(_answers(url, sent)[0], 413, None, "1000 bytes", "fewer items")
 
 
+@pytest.mark.slow
 def test_a_large_body_without_a_token_does_not_hide_the_answer(service: Service) -> None:
     """A caller that sends ten megabytes before it reads still hears 401."""
     with serving(service.engine, service.metrics, ServiceSettings(token="t")) as url:  # noqa: S106 - a test's
@@ -207,6 +208,7 @@ def test_a_whole_url_is_a_target(url: str, target: bytes, status: int) -> None:
     assert answer.status_code == status
 
 
+@pytest.mark.slow
 def test_a_whole_url_needs_the_token(service: Service) -> None:
     """The token is asked for by the path, however it is written."""
     with serving(service.engine, service.metrics, ServiceSettings(token="t")) as url:  # noqa: S106 - a test's

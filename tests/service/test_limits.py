@@ -25,6 +25,7 @@ ITEM = {"id": "1", "name": "a"}
 TOKEN = "open-sesame"  # noqa: S105 - a test's
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "field", "words"),
     [
@@ -282,6 +283,7 @@ async def test_large_bodies_are_refused_whether_they_say_so_or_not() -> None:
             assert (await client.post(PRECISION, json={"task": "t", "items": [ITEM]})).status_code == 200
 
 
+@pytest.mark.slow
 @run
 async def test_a_body_that_does_not_arrive_is_not_waited_for() -> None:
     """408 once the time for it is up."""
@@ -313,6 +315,7 @@ async def test_without_the_token_nobody_is_let_in(header: str | None) -> None:
             assert (await client.get("/health")).status_code == 200
 
 
+@pytest.mark.slow
 @run
 async def test_with_the_token_all_is_open_and_it_is_never_told() -> None:
     """200, and neither the settings nor the metrics nor the document hold the token."""
@@ -358,6 +361,7 @@ async def _until(service: Service, sample: str) -> None:
         await asyncio.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson"])
 @pytest.mark.parametrize("path", [PRECISION, "/v1/systemone"])
 @run
@@ -382,6 +386,7 @@ async def test_who_leaves_takes_the_work_along(accept: str, path: str) -> None:
         assert service.engine.n_cached == 0
 
 
+@pytest.mark.slow
 @run
 async def test_a_stream_that_is_left_halfway_takes_the_work_along() -> None:
     """Leaving after the first line cancels the rest."""
@@ -466,6 +471,7 @@ def _by_name(adapter: str, prompt: str) -> float:
     return (int(prompt.split("<|item|>")[1].split("<|ask|>", maxsplit=1)[0].split("name-")[1]) + 1) / 102
 
 
+@pytest.mark.slow
 @run
 async def test_callers_at_once_get_their_own_answers() -> None:
     """Each of sixty callers gets every one of its items once, with what was said of it."""

@@ -23,6 +23,8 @@ from tests.helpers.service import PATIENCE_S, body_of, serving
 from tests.helpers.shipped import CASCADES as QUESTIONS
 from tests.tuning.test_search import locked
 
+pytestmark = pytest.mark.slow
+
 CURVE = {"kind": "platt", "values": (KNOTS / 2).tolist()}
 TASK, ITEMS = symbols(3, 60)
 SETTLES = {"prior": {"lower": 0.04, "upper": 0.5}}

@@ -27,6 +27,8 @@ from tests.helpers.asyncs import run
 from tests.helpers.requests import symbols
 from tests.helpers.service import ADAPTERS, PATIENCE_S, Service, Waiting, body_of
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "open-sesame"  # noqa: S105 - a test's
 ROOT = Path(__file__).parents[2]
 

@@ -53,6 +53,7 @@ def _times(span: ReadableSpan) -> tuple[int, int]:
     return span.start_time, span.end_time
 
 
+@pytest.mark.slow
 def test_batches_are_children_of_their_request_and_swaps_of_their_batch() -> None:
     """As many spans as the report counts, each within the time of the one above."""
     traces, exporter = _traces()
@@ -158,6 +159,7 @@ def test_an_observer_that_raises_hurts_nobody(caplog: pytest.LogCaptureFixture) 
     assert "an observer failed" in caplog.text
 
 
+@pytest.mark.slow
 def test_without_the_extras_the_command_says_what_to_install() -> None:
     """Exit code 1 and the extra's name; all other commands are as they were."""
     code = (

@@ -40,6 +40,8 @@ from tests.helpers.shipped import write_shipped
 from tests.helpers.terminal import on_terminal
 from tests.tuning.test_search import write_data
 
+pytestmark = pytest.mark.slow
+
 CASCADE = two_stages()
 
 

@@ -101,6 +101,7 @@ def test_a_strong_pull_leaves_p_as_it_is() -> None:
     np.testing.assert_allclose(pulled_beta(p, all_, all_, 1.0)(places), halves(places))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("slope", "shift"), [(1.0, 0.0), (0.5, 1.5)])
 def test_the_model_finds_how_likely_labels_are(slope: float, shift: float) -> None:
     """Honest scores are left as they are; others are mended by the labels. Either way p is near the truth."""
@@ -191,6 +192,7 @@ def test_labels_are_those_of_a_walk(seed: int) -> None:
     assert LabelReplay(cascade, scored, certain).macro_f1(thresholds) == pytest.approx(macro_f1(confusion))
 
 
+@pytest.mark.slow
 def test_the_search_is_near_the_best_of_all() -> None:
     """Against every triple of a coarse grid; it starts anywhere and ends no lower."""
     cascade, scored = tiered(Combine.ANY), tier_scores(3, 200)
@@ -217,6 +219,7 @@ def test_questions_that_nobody_is_asked_keep_their_thresholds() -> None:
     assert found["s", "y"] != 0.5
 
 
+@pytest.mark.slow
 def test_few_tasks_make_better_thresholds_than_stage_by_stage() -> None:
     """Eight draws of 30 tasks, judged on 200: above tuning stage by stage, and above the same search on raw labels."""
     figures = compare(three_stages(), three_scored(0, 230), Draws(n_draws=8), lambda: None)
@@ -227,6 +230,7 @@ def test_few_tasks_make_better_thresholds_than_stage_by_stage() -> None:
     assert figures["macro_f1"]["reachable"] > figures["macro_f1"]["no_guarantee"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recall", [0.8, 0.9])
 def test_a_recall_is_aimed_for(recall: float) -> None:
     """Expected is what was asked for, at few calls; on many other tasks the mean of three draws is near it."""
@@ -239,6 +243,7 @@ def test_a_recall_is_aimed_for(recall: float) -> None:
     assert abs(np.mean(recalls) - recall) < 0.05
 
 
+@pytest.mark.slow
 def test_other_targets_are_aimed_for() -> None:
     """A precision, a macro F1 per task; what nothing reaches, or only keeping nothing, is refused."""
     cascade, scored = two_stages(), simulated(2, 30)
@@ -254,6 +259,7 @@ def test_other_targets_are_aimed_for() -> None:
             tune_few_tasks(cascade, blind, TuningTarget(level=0.9, metric=metric))
 
 
+@pytest.mark.slow
 def test_stages_that_recall_does_not_depend_on_are_kept() -> None:
     """Only the first of the three stages drops anything; macro F1 depends on all."""
     scored = three_scored(1, 30)
@@ -287,6 +293,7 @@ def test_the_peer_takes_each_stage_by_itself() -> None:
     assert found["c", ANY_TIER] == pytest.approx(0.3)
 
 
+@pytest.mark.slow
 def test_the_benchmark_draws_within_a_slice(capsys: pytest.CaptureFixture[str]) -> None:
     """Tasks of one repository are judged on the rest of it; the command says what it did, in words and in JSON."""
     scored = three_scored(2, 60)
@@ -339,6 +346,7 @@ def test_a_file_has_a_guarantee_or_says_that_it_has_none(tmp_path: Path) -> None
         read_thresholds(path)
 
 
+@pytest.mark.slow
 def test_the_command_guarantees_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Six tasks: refused with the way out named, then chosen; the file says what it is, and so does the cascade."""
     command, out = write_data(tmp_path / "labelled.jsonl", 6), tmp_path / "p.thresholds.toml"
@@ -367,6 +375,7 @@ def test_the_command_guarantees_nothing(tmp_path: Path, capsys: pytest.CaptureFi
     assert json.loads(capsys.readouterr().out)["no_guarantee"] is None
 
 
+@pytest.mark.slow
 def test_other_commands_say_that_there_is_no_guarantee(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing can be checked, and the report of an audit says it."""
     out, page = tmp_path / "p.thresholds.toml", tmp_path / "page"
@@ -397,6 +406,7 @@ def guess(lower: float, upper: float, prior: Prior | None = None) -> PriorStage:
     )
 
 
+@pytest.mark.slow
 def test_a_prior_stage_is_kept_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its thresholds and its prior go into the file as they were, and the cascade takes it; a line says so."""
     before = guess(0.1, 0.9, Prior(bias=-1.0, weights={"imports": 0.5}))
@@ -429,6 +439,7 @@ def with_priors(scored: ScoredTasks, seed: int) -> ScoredTasks:
     return replace(scored, priors=np.where(rng.random(priors.size) < 0.9, priors, np.nan))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_prior_stage_is_counted_in(seed: int) -> None:
     """What it drops is made up for by the questions: the recall that was aimed for is that of the whole cascade."""
@@ -450,6 +461,7 @@ def test_a_prior_stage_is_counted_in(seed: int) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_prior_stage_may_stand_in_the_way() -> None:
     """Where it drops too much no threshold helps, and the message names it; where it settles all, nothing is left."""
     scored = with_priors(simulated(1, 30), 1)

@@ -32,6 +32,8 @@ from cascade.tuning.search import TuningTarget, tune
 from cascade.tuning.shift import inputs_of, shifts
 from cascade.tuning.threshold_grid import Cost, Objective, ThresholdGrid, free_keys
 
+pytestmark = pytest.mark.slow
+
 PRIOR = PriorStage(
     name="prior", lower=0.0, upper=1.0, yes=Target("b", is_label=False), no=Target("drop", is_label=True)
 )

@@ -132,6 +132,7 @@ def test_replays_answer_as_stages_do(combine: Combine, seed: int) -> None:
     assert outcome.recall_per_task == pytest.approx(np.mean(by_hand))
 
 
+@pytest.mark.slow
 def test_the_guarantee_holds_and_is_not_lazy() -> None:
     """80 draws of 300 tasks, truth from 3,000: missed at most delta and chance, and by no more than 3 points above."""
     cascade, tuning_target = two_stages(), TuningTarget(level=0.9, delta=0.1)
@@ -145,6 +146,7 @@ def test_the_guarantee_holds_and_is_not_lazy() -> None:
     assert np.mean(recalls) - tuning_target.level <= 0.03
 
 
+@pytest.mark.slow
 def test_all_at_once_is_cheaper_than_one_by_one() -> None:
     """Calls at the same measured recall; the cost that is asked for is the one that falls."""
     cascade, scored = two_stages(), simulated(7, 2_000)
@@ -281,6 +283,7 @@ def write_data(path: Path, n_tasks: int) -> list[str]:
     return ["tune", "--cascade", "precision", "--data", str(path), "--config", str(config), "--delta", "0.3"]
 
 
+@pytest.mark.slow
 def test_the_command_tunes_and_its_file_is_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """JSON, words from the kept scores, the file in a config, and a model that it was not made for."""
     command = write_data(tmp_path / "labelled.jsonl", 12)
@@ -302,6 +305,7 @@ def test_the_command_tunes_and_its_file_is_used(tmp_path: Path, capsys: pytest.C
         Engine.open(config)
 
 
+@pytest.mark.slow
 def test_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Targets that cannot be guaranteed, folders that are not there, too few tasks."""
     command = write_data(tmp_path / "labelled.jsonl", 2)

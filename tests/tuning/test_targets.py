@@ -29,6 +29,8 @@ from cascade.tuning.search import TuningTarget, tune
 from cascade.tuning.threshold_grid import Cost
 from tests.helpers.shipped import CASCADES, shipped_text, write_shipped
 
+pytestmark = pytest.mark.slow
+
 PRICES = Prices(item=10.0, questions={("a", ANY_TIER): 1.0, ("b", ANY_TIER): 30.0})
 
 

@@ -44,6 +44,7 @@ def lines(picture: Picture) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.slow
 def test_replays_are_what_the_engine_does() -> None:
     """Labels, calls and steps of every item, with tiers and a prior stage, in full and cut short at a depth."""
     first, second = three_labels().stages
@@ -91,6 +92,7 @@ def test_replays_are_what_the_engine_does() -> None:
         assert tuple(each.step for each in example.steps) == decision.steps
 
 
+@pytest.mark.slow
 def test_examples_are_the_surest_first() -> None:
     """Of each confusion of labels up to three tasks, none twice, and no item's answer is surer than the first's."""
     subject = Subject.of(*three_label_run())
@@ -147,6 +149,7 @@ def test_examples_without_a_known_wrong_answer() -> None:
     assert min(each.step.p_yes for each in first.steps) == weakest.max()
 
 
+@pytest.mark.slow
 def test_reliability_is_that_of_the_rows() -> None:
     """Bins hold every row once, their gaps add up to the error that is named, and calibrating helps."""
     cascade, scored, tasks = three_label_run(200)
@@ -172,6 +175,7 @@ def test_few_rows_are_said_to_be_few() -> None:
         assert reliability(1, Calibration.of(few, few.p)).caption.startswith(said)
 
 
+@pytest.mark.slow
 def test_fronts_have_no_point_that_another_beats() -> None:
     """More recall always costs more, both ends are there, and the point in use is what a replay says."""
     cascade, scored, tasks = three_label_run()
@@ -215,6 +219,7 @@ def test_the_anytime_curve_ends_at_the_full_run() -> None:
     assert dots[-1, 0] == 1
 
 
+@pytest.mark.slow
 def test_what_a_prior_stage_settles_is_there_from_the_start() -> None:
     """Both lines start at the recall of items that take no call, and end alike."""
     cascade, scored, tasks = three_label_run()

@@ -35,6 +35,8 @@ from tests.helpers.browser import NAMES, find_browser, look
 from tests.helpers.scored_runs import three_label_run
 from tests.helpers.shipped import CASCADES, write_shipped
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 HOSTILE = (
     "<script>console.error('run')</script>",

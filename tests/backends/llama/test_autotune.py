@@ -173,6 +173,7 @@ def test_what_a_config_sets_wins() -> None:
     assert size.n_ctx == plain.n_ctx
 
 
+@pytest.mark.slow
 def test_a_tuned_engine_decides_the_same(tmp_path: Path) -> None:
     """Every label, and every probability to a hair, is as without a tuning; the backend hands its costs on."""
     config = read_config(shipped_config())
@@ -234,6 +235,7 @@ def test_a_sequence_can_be_copied_while_there_is_room(native: NativeModel) -> No
     assert batch.run(128) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seconds", "is_enough"), [(3600.0, True), (1e-3, False)])
 def test_tuning_measures_what_the_time_allows(tmp_path: Path, seconds: float, *, is_enough: bool) -> None:
     """With time every setting is tried, without it none; the costs are measured anyway, no adapter costs no swap."""
@@ -250,6 +252,7 @@ def test_tuning_measures_what_the_time_allows(tmp_path: Path, seconds: float, *,
     assert is_enough or not found.settings()
 
 
+@pytest.mark.slow
 def test_doctor_tune_is_found_by_doctor_and_engine(tmp_path: Path) -> None:
     """``doctor --autotune`` keeps its result in the user's cache folder, ``doctor`` shows it; JSON has all of it."""
     config = read_config(shipped_config())

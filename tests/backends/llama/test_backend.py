@@ -71,6 +71,7 @@ def _request(name: str, seed: int, n: int) -> tuple[Task, list[Item]]:
     return symbols(seed, n) if name == "precision" else files(seed, n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["precision", "scope"])
 def test_batched_forked_and_chunked_scores_equal_cold_ones(name: str, config: Config, large: Rig, small: Rig) -> None:
     """Every stage and adapter scores the same in a batch, in chunks, and alone in a fresh cache."""
@@ -114,6 +115,7 @@ def _worst_difference(rig: Rig, yardstick: Rig, cascades: Mapping[str, Cascade],
     return worst
 
 
+@pytest.mark.slow
 def test_randomised_multi_adapter_runs_equal_cold_runs(
     config: Config, models: ModelSet, small: Rig, large: Rig
 ) -> None:
@@ -128,6 +130,7 @@ def test_randomised_multi_adapter_runs_equal_cold_runs(
         leaky.native.close()
 
 
+@pytest.mark.slow
 def test_a_cache_is_empty_after_its_requests(config: Config, small: Rig) -> None:
     """No cell and no sequence outlives the release of its task."""
     small.empty()
@@ -163,6 +166,7 @@ def test_plain_adapters_compute_their_own_cache(config: Config, large: Rig) -> N
     large.empty()
 
 
+@pytest.mark.slow
 def test_scores_equal_transformers_and_peft(models: ModelSet, large: Rig) -> None:
     """Logits of the torch model and its PEFT adapters, computed at export, give the same p(yes)."""
     entries = json.loads((GOLDEN / "logits.json").read_text(encoding="utf-8"))
@@ -182,6 +186,7 @@ def test_tokens_equal_the_training_tokenizers(large: Rig) -> None:
         assert large.native.tokenizer.encode(entry["text"], special=False) == entry["tokens"], repr(entry["text"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1, 32, 72, 128, 1_000])
 def test_the_first_tokens_of_a_long_text_are_those_of_the_whole(large: Rig, limit: int) -> None:
     """Tokens do not depend on how much of a long text is read: with and without spaces, in any script, repeated."""
@@ -219,6 +224,7 @@ def test_outside_text_never_becomes_a_special_token(large: Rig) -> None:
     assert [token for token in node.tokens if token in specials] == list(node.tokens[:1])
 
 
+@pytest.mark.slow
 def test_many_callers_get_what_each_would_get_alone(config: Config) -> None:
     """Calls from many threads, both cascades at once, equal the same calls one after the other."""
     requests = [(name, *_request(name, seed, 9)) for seed in range(4) for name in ("precision", "scope")]
@@ -250,6 +256,7 @@ def _mixed(config: Config) -> Config:
     return config.model_copy(update={"cascade": config.cascade | {"mixed": cascade}})
 
 
+@pytest.mark.slow
 def test_every_mode_at_once_in_a_small_context_equals_cold_runs(config: Config, large: Rig) -> None:
     """Activated, plain and mixed cascades, many requests together, chunked: every step scores as if alone."""
     config = _mixed(config)
@@ -275,6 +282,7 @@ def test_every_mode_at_once_in_a_small_context_equals_cold_runs(config: Config, 
     assert n_deep > len(requests)
 
 
+@pytest.mark.slow
 def test_more_items_than_sequences_and_cells_are_chunked(config: Config) -> None:
     """A request far larger than the context is answered whole, in order."""
     tiny = config.model_copy(update={"model": config.model.model_copy(update={"n_ctx": 512, "n_seq_max": 8})})
@@ -308,6 +316,7 @@ def _base_alone(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["overwritten", "cut short", "replaced", "deleted"])
 def test_a_model_file_that_changes_while_it_answers_changes_nothing(tmp_path: Path, change: str) -> None:
     """Whatever becomes of a file, an engine goes on with what it loaded, which its report names."""
@@ -393,6 +402,7 @@ def _by_hand(native: NativeModel, question: Node, start: int, labels: tuple[int,
     return float(yes) - float(no)
 
 
+@pytest.mark.slow
 @run
 async def test_a_question_that_does_not_fit_the_model_is_refused_inside_an_event_loop(config: Config) -> None:
     """A marker of too many tokens is a ConfigError, wherever the engine is opened."""

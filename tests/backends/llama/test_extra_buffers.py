@@ -44,6 +44,7 @@ def dies_of(number: signal.Signals) -> str:
     return f"os.kill(os.getpid(), {int(number)})"
 
 
+@pytest.mark.slow
 def test_this_llama_cpp_computes_the_same_with_extra_buffer_types() -> None:
     """The real child process, with the real library, finds nothing wrong."""
     assert probe() is Verdict.SOUND
@@ -73,6 +74,7 @@ def test_how_a_child_process_ends_is_its_verdict(lines: tuple[str, ...], verdict
     assert probe(python(*lines)) is verdict
 
 
+@pytest.mark.slow
 def test_a_child_process_that_never_returns_is_ended() -> None:
     """It hangs if it came as far as the extra buffer types; if not, nothing is known."""
     assert probe(python(PLAIN, "time.sleep(600)"), timeout_s=1.0) is Verdict.HANGS

@@ -98,6 +98,7 @@ def test_a_gap_in_positions_is_llama_cpps_error(native: NativeModel) -> None:
         native.decode(Rows.of([Run([1], 9, (0,), is_output=True)]), (5, 6))
 
 
+@pytest.mark.slow
 def test_there_are_never_more_threads_than_cores(tmp_path: Path) -> None:
     """However many are wanted: where the system started no more of them, OpenMP would end the process."""
     assert (n_threads(0), n_threads(1), n_threads(1_024)) == (n_cores(), 1, n_cores())
@@ -106,6 +107,7 @@ def test_there_are_never_more_threads_than_cores(tmp_path: Path) -> None:
     native.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pre", ["tekken", "gpt-4o", "deepseek-llm", "qwen2"])
 @pytest.mark.parametrize("unit", ["a", "=", "\u4e00", "a1"])
 def test_a_word_of_any_length_is_tokenised(tmp_path: Path, pre: str, unit: str) -> None:
@@ -116,6 +118,7 @@ def test_a_word_of_any_length_is_tokenised(tmp_path: Path, pre: str, unit: str) 
     assert tokens == tokenizer.encode(unit, special=False) * (len(word) // len(unit))
 
 
+@pytest.mark.slow
 def test_user_defined_tokens_are_kept_apart_in_one_pass(tmp_path: Path) -> None:
     """No outside text becomes one, wherever they overlap, and thousands of both take no longer than they must."""
     own = [f"<own{at}>" for at in range(3_000)]
@@ -149,6 +152,7 @@ except MachineError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
 @pytest.mark.parametrize(("mib", "words"), [(90, "takes about"), (110, "takes about"), (300, "40"), (400, "40")])
 def test_little_memory_is_an_error_and_no_death(tmp_path: Path, mib: int, words: str) -> None:
@@ -227,6 +231,7 @@ def test_a_file_that_llama_cpp_refuses_is_a_model_file_error(tmp_path: Path) -> 
         NativeModel(path, SIZE)
 
 
+@pytest.mark.slow
 def test_files_whose_paths_are_not_utf_8_are_loaded(tmp_path: Path) -> None:
     """A model, its vocabulary and an adapter are found by the bytes of their names."""
     folder = tmp_path / os.fsdecode(b"gr\xf6\xdfe")

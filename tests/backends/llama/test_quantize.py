@@ -27,6 +27,8 @@ from cascade.models.gguf import read_gguf
 from cascade.models.lora import check_adapter
 from tests.helpers.gguf_files import Lora, write_adapter, write_model
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = shipped_config().parent / "embedded.gguf"
 
 

@@ -17,6 +17,8 @@ from cascade.models.base_model import ModelFormat, find_formats
 from cascade.models.model_set import ModelSet, load_model_set
 from tests.helpers.gguf_files import TOKENS, write_adapter, write_model
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 [model]
 path = "tiny.gguf"

@@ -28,6 +28,7 @@ def script(kind: str, **settings: Any) -> Script:
     return Script(p=p_yes, adapters=("one", "two"), owner=owner, **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_cascade_is_decided_by_a_server(kind: str, tmp_path: Path) -> None:
     """Each item gets the label that the server's answers lead to; without a model file prompts are text."""
@@ -40,6 +41,7 @@ def test_a_cascade_is_decided_by_a_server(kind: str, tmp_path: Path) -> None:
     assert all(isinstance(body.get("prompt", ""), str) for _, _, body in server.script.seen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("keys", "sent"), [("", "list"), ('prompt = "text"', "str")])
 @pytest.mark.parametrize("kind", ["llama-server", "completions"])
 def test_prompts_are_token_ids_where_a_model_file_makes_them(kind: str, keys: str, sent: str, tmp_path: Path) -> None:
@@ -56,6 +58,7 @@ def test_prompts_are_token_ids_where_a_model_file_makes_them(kind: str, keys: st
     assert text.endswith("Task: fix it\nSeed: none<|item|>file file_0000_dropped.py<|ask|>first")
 
 
+@pytest.mark.slow
 def test_a_llama_server_is_told_every_scale(tmp_path: Path) -> None:
     """Each request names the scale of every adapter of the server, and biases both labels alike."""
     with ScriptedServer(script("llama-server")) as server:
@@ -74,6 +77,7 @@ def test_a_llama_server_is_told_every_scale(tmp_path: Path) -> None:
     assert (report.stats.tokens_decoded, report.stats.tokens_reused) == (50, 450)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("owner", "one"), [("vllm", "one"), ("sglang", "base-model:one"), ("me", "one")])
 def test_the_adapter_is_the_model_of_a_completion(owner: str, one: str, tmp_path: Path) -> None:
     """The adapter is asked as the model, by SGLang behind the base model's name; vLLM gets the labels' token ids."""
@@ -87,6 +91,7 @@ def test_the_adapter_is_the_model_of_a_completion(owner: str, one: str, tmp_path
     assert ("logprob_token_ids" in body) == (owner == "vllm")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("top", "expected"),
     [
@@ -176,6 +181,7 @@ def test_system_one_takes_the_questions_of_an_item_together(tmp_path: Path) -> N
     assert [len(decision.steps) for decision in report.decisions[:3]] == [1, 1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noul", [1.5, -0.1, float("nan"), None])
 def test_probabilities_of_system_one_are_probabilities(noul: object, tmp_path: Path) -> None:
     """What is no number in [0, 1] is asked again, and at last it is an error."""
@@ -210,6 +216,7 @@ def test_a_server_with_something_else_is_refused(kind: str, keys: str, message: 
             Engine.open(opened)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["llama-server", "completions"])
 def test_a_server_with_another_vocabulary_is_refused(kind: str, tmp_path: Path) -> None:
     """Token ids mean something else there: the labels' own tokens tell."""
@@ -307,6 +314,7 @@ def _spoilt(kind: str, value: object) -> Any:
     return {"answers": {"q0": {"type": "noul", "noul": value}}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["much", [], {}])
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_no_number_at_all_ends_no_engine(kind: str, value: object, tmp_path: Path) -> None:
@@ -320,6 +328,7 @@ def test_what_is_no_number_at_all_ends_no_engine(kind: str, value: object, tmp_p
             assert engine.classify("fix it", items(3), "files").decisions[2].label == "changed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [None, 10_000])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 10**400, None])
 @pytest.mark.parametrize("kind", KINDS)
@@ -335,6 +344,7 @@ def test_a_server_that_answers_nan_is_an_error(kind: str, value: object, budget:
             assert engine.n_cached == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [0, 1])
 @pytest.mark.parametrize("kind", ["llama-server", "systemone"])
 def test_a_server_that_is_sure_is_believed(kind: str, p: int, tmp_path: Path) -> None:
@@ -348,6 +358,7 @@ def test_a_server_that_is_sure_is_believed(kind: str, p: int, tmp_path: Path) ->
     assert {step.p_yes for step in decision.steps} == {p}
 
 
+@pytest.mark.slow
 def test_an_activated_adapter_that_would_stay_off_is_refused(tmp_path: Path) -> None:
     """At open, by name, where a cascade's marker does not switch it on."""
     tokenizer = load_vocabulary(shipped_config().parent / "embedded.gguf")

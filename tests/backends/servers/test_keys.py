@@ -25,6 +25,7 @@ def _variable(monkeypatch: pytest.MonkeyPatch) -> str:
     return "CASCADE_TEST_KEY"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [Fault.NONE, Fault.ERROR, Fault.DROP, Fault.REFUSE, Fault.NO_JSON, Fault.WRONG])
 def test_a_key_is_sent_and_never_shown(
     fault: Fault, variable: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]

@@ -20,6 +20,8 @@ from tests.helpers.requests import symbols
 from tests.helpers.shipped import CASCADES, questions_alone
 from tests.tuning.test_search import locked
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = questions_alone()
 VOCABULARY = load_vocabulary(shipped_config().parent / "embedded.gguf")
 

@@ -13,6 +13,8 @@ from tests.helpers.requests import files, symbols
 from tests.helpers.service import ADAPTERS, serving
 from tests.helpers.shipped import shipped_text
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-3
 
 

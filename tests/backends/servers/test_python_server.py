@@ -13,6 +13,8 @@ from cascade import Config, Engine
 from cascade.errors import ServerError
 from tests.helpers.requests import symbols
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("sse_starlette", reason="the extra `dev` brings llama-cpp-python's server")
 
 

@@ -21,6 +21,8 @@ from cascade.errors import ClosedError, ServerError
 from tests.helpers.asyncs import run
 from tests.helpers.server_configs import LABELS, config, items, labels, p_yes
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("llama-server", "completions", "systemone")
 
 
