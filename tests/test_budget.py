@@ -188,13 +188,13 @@ def test_a_cut_after_a_sure_answer_tells_that_something_was_asked() -> None:
 def test_a_depth_holds_whatever_was_asked_ahead() -> None:
     """A tier of a later stage that was asked ahead and said yes does not lead past the cap."""
     item = Item(id="1", kind="file", name="a", tiers=("dependency", "metadata"))
-    below, prefix_index, out = (
+    below, kept, out = (
         Target("tiers", is_label=False),
         Target("kept", is_label=True),
         Target("out", is_label=True),
     )
     first = replace(PRECISION.first, yes=below, no=out)
-    second = replace(SCOPE.first, name="tiers", yes=prefix_index, no=out)
+    second = replace(SCOPE.first, name="tiers", yes=kept, no=out)
     cascade = replace(SCOPE, labels=("out", "kept"), dropped="out", stages=(first, second), profile=Profile())
     state = ItemState(item, OnlineProfile(cascade), first, most=1)
     state.take(second, "metadata", 0.99)
@@ -321,10 +321,10 @@ def test_budgets_come_from_the_config(tmp_path: Path) -> None:
 )
 def test_a_config_says_which_key_is_wrong(line: str, message: str, tmp_path: Path) -> None:
     """Budgets and profiles are checked like everything else."""
-    prefix_index = shipped_text(profile=False).splitlines()
-    prefix_index.insert(prefix_index.index("[cascade.precision]") + 1, line)
+    lines = shipped_text(profile=False).splitlines()
+    lines.insert(lines.index("[cascade.precision]") + 1, line)
     path = tmp_path / "map.toml"
-    path.write_text("\n".join(prefix_index), encoding="utf-8")
+    path.write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(ConfigError, match=message):
         read_config(path)
 

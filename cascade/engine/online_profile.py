@@ -45,8 +45,8 @@ class OnlineProfile:
         self.cascade = cascade
         self._asked = dict.fromkeys((stage.name for stage in cascade.stages), float(_FIRM))
         self._passed = {stage.name: _FIRM * cascade.profile.pass_rate(stage.name) for stage in cascade.stages}
-        self._leaves: dict[str, Mapping[str, float]] = {}
-        self._leaves_ahead: dict[str, Mapping[str, float]] = {}
+        self._shares: dict[str, Mapping[str, float]] = {}
+        self._shares_ahead: dict[str, Mapping[str, float]] = {}
         self._reach: dict[str, tuple[Reach, ...]] = {}
         self.n_levels = max(entry.further for entry in self.reach(cascade.first)) + 1
 
@@ -74,10 +74,10 @@ class OnlineProfile:
 
         It comes from the cascade's profile, or else from pass rates alone, as if no stage erred.
         """
-        if stage.name not in self._leaves:
+        if stage.name not in self._shares:
             given = self.cascade.profile.label_shares.get(stage.name)
-            self._leaves[stage.name] = given or self._from_rates(stage)
-        return self._leaves[stage.name]
+            self._shares[stage.name] = given or self._from_rates(stage)
+        return self._shares[stage.name]
 
     def p_matters(self, item: Item) -> float:
         """Probability that an item is kept, before it is asked anything: its own, the prior's, or that of all alike.
@@ -103,31 +103,31 @@ class OnlineProfile:
         """
         dropped = self.cascade.dropped
         label_shares = self._ahead(stage)
-        prefix_index = self._kept(stage)
-        if p_matters is None or prefix_index is None or dropped not in label_shares:
+        likeliest_kept = self._kept(stage)
+        if p_matters is None or likeliest_kept is None or dropped not in label_shares:
             label = max(label_shares, key=lambda name: label_shares[name])
             return label, label_shares[label]
-        label, share = prefix_index
+        label, share = likeliest_kept
         return max((dropped, 1 - p_matters), (label, p_matters * share), key=lambda pair: pair[1])
 
     def _ahead(self, stage: Stage) -> Mapping[str, float]:
-        """The leaves that a stage still leads to, in the cascade's order; they may sum to less than 1."""
-        if stage.name not in self._leaves_ahead:
+        """The shares of labels that a stage still leads to, in the cascade's order; they may sum to less than 1."""
+        if stage.name not in self._shares_ahead:
             targets = {target for entry in (stage, *self.cascade.after(stage)) for target in (entry.yes, entry.no)}
             ahead = {target.name for target in targets if target.is_label}
             label_shares = self.label_shares(stage)
             found = {label: label_shares.get(label, 0.0) for label in self.cascade.labels if label in ahead}
-            self._leaves_ahead[stage.name] = found
-        return self._leaves_ahead[stage.name]
+            self._shares_ahead[stage.name] = found
+        return self._shares_ahead[stage.name]
 
     def _kept(self, stage: Stage) -> tuple[str, float] | None:
         """The likeliest label of an item that is kept, with its share of those; None where none is."""
-        prefix_index = {label: p for label, p in self._ahead(stage).items() if label != self.cascade.dropped}
+        kept = {label: p for label, p in self._ahead(stage).items() if label != self.cascade.dropped}
         total = sum(p for label, p in self.label_shares(stage).items() if label != self.cascade.dropped)
-        if not total or not prefix_index:
+        if not total or not kept:
             return None
-        label = max(prefix_index, key=lambda name: prefix_index[name])
-        return label, prefix_index[label] / total
+        label = max(kept, key=lambda name: kept[name])
+        return label, kept[label] / total
 
     def _walk(self, stage: Stage) -> list[Reach]:
         found: dict[str, tuple[float, int]] = {stage.name: (1.0, 0)}

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.backends.costs import SHORT, Costs, Work
-from cascade.engine.cost_model import CostModel
+from cascade.backends.costs import SHORT, CallSizes, Costs, Work
+from cascade.engine.cost_model import BatchShape, CostModel, work
 
 TRUE = Work(
     calls=30.0,
@@ -120,3 +120,29 @@ def test_times_of_nothing_teach_nothing(ms: float) -> None:
     before = model.predict(work)
     model.learn(work, ms)
     assert (model.predict(work), model.n_seen) == (before, 0)
+
+
+SIZES = CallSizes(n_batch=512, n_batch_questions=64)
+
+
+def test_one_adapter_computes_prompts_and_questions_in_the_same_calls() -> None:
+    """Their tokens are cut together; two batches share them in equal parts."""
+    shape = BatchShape(tokens=900, asked=100, outputs=20, cells=300, swaps=1)
+    expected = Work.of(tokens=1_000, cells=300, most=512, outputs=20, swaps=1).plus(Work(batches=1))
+    assert work(shape, SIZES) == expected
+    halves = Work.of(tokens=600, cells=300, most=300, outputs=20, swaps=2).plus(Work(batches=2))
+    assert work(shape._replace(tokens=500, batches=2, swaps=2), SIZES) == halves
+
+
+def test_an_activated_adapter_asks_in_calls_of_its_own() -> None:
+    """Questions attend to the prompts' cells as well, and come in calls of their own size."""
+    shape = BatchShape(tokens=900, asked=100, outputs=20, cells=300, cells_asked=1_200, swaps=2)
+    prompts = Work.of(tokens=900, cells=300, most=512)
+    questions = Work.of(tokens=100, cells=1_200, most=64, outputs=20, swaps=2)
+    assert work(shape, SIZES) == Work(batches=1).plus(prompts).plus(questions)
+
+
+def test_a_server_takes_requests_and_questions() -> None:
+    """What is computed there costs nothing here."""
+    shape = BatchShape(tokens=900, asked=100, outputs=20, requests=5, is_served=True)
+    assert work(shape, SIZES) == Work(batches=1, requests=5, questions=20)

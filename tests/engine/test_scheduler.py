@@ -12,17 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascade import Status
+from cascade.backends.base import BatchCost, Scores
+from cascade.backends.costs import CallSizes
 from cascade.backends.scripted import ByteTokenizer
 from cascade.budget import NO_LIMIT, Budget
 from cascade.engine.forecast import by_depth
 from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.planner import BackendLimits, Capacity, Planner
 from cascade.engine.request import Request, new_request
+from cascade.engine.scheduler import Scheduler
 from cascade.engine.turns import LONG_PATIENCE_S, PATIENCE_S, Turns, last_moment
 from cascade.profile import Profile
-from cascade.prompt import FORMATS, Limits, PromptBuilder
+from cascade.prompt import FORMATS, Limits, Node, PromptBuilder
 from cascade.report import Provenance
-from cascade.stages import BASE
+from cascade.stages import BASE, SERVED
 from tests.helpers.requests import plain_items
 from tests.helpers.shipped import CASCADES
 
@@ -34,6 +37,7 @@ PROVENANCE = Provenance(model="", adapters=dict.fromkeys(ADAPTERS, ""), prompt_f
 BUILDER = PromptBuilder(FORMATS["embedded"], ByteTokenizer(), Limits(task=60, seed=10, group=20, item=40))
 ACTIVATED = dict.fromkeys((BASE, *ADAPTERS), BASE)
 PLAIN = {name: name for name in (BASE, *ADAPTERS)}
+SERVED_ALL = dict.fromkeys((BASE, *ADAPTERS), SERVED)
 
 
 def _request(n: int, budget: Budget = NO_LIMIT, called: float = 0.0) -> Request:
@@ -234,3 +238,50 @@ def test_everyone_gets_shallower_before_one_gets_nothing() -> None:
     _World(requests, _answers(2, 30)).run()
     asked = [sum(bool(state.steps) for state in request.items) for request in requests]
     assert min(asked) > 0.7 * max(asked)
+
+
+class _CountingPrompts(PromptBuilder):
+    """Counts the nodes of questions."""
+
+    n_questions = 0
+
+    def question(self, parent: Node, marker: str) -> Node:
+        """See ``PromptBuilder.question``."""
+        self.n_questions += 1
+        return super().question(parent, marker)
+
+
+def test_only_the_queries_of_a_batch_get_a_node_and_know_their_request_and_item() -> None:
+    """Of nine items of two requests a server takes four at a time: four nodes are built, by the queries' own items."""
+    one, other = _request(3), _request(6)
+    limits = BackendLimits(
+        capacity=Capacity(nodes=128, tokens=6_000), prefix_adapters=SERVED_ALL, sizes=CallSizes(n_served=4)
+    )
+    prompts = _CountingPrompts(BUILDER.form, BUILDER.tokenizer)
+    scheduler = Scheduler(Planner(limits, lambda _: 2), prompts)
+    for request in (one, other):
+        scheduler.add(request)
+    batch = scheduler.schedule(now=0.0)
+    assert batch is not None
+    assert prompts.n_questions == len(batch.queries) == 4
+    assert {request: len(own) for request, own in batch.by_request.items()} == {one: 3, other: 1}
+    assert [query.item for query in batch.queries] == [*one.items, other.items[0]]
+    assert all(query.node.parent is query.item.path[-1] for query in batch.queries)
+
+
+def test_postprocess_walks_items_on_and_yields_the_requests_that_are_over() -> None:
+    """A no ends an item; of two requests in one batch the one without open items comes back, and is let go."""
+    one, other = _request(1), _request(1)
+    scheduler = Scheduler(_planner(capacity=Capacity(nodes=128, tokens=60_000)), BUILDER)
+    for request in (one, other):
+        scheduler.add(request)
+    batch = scheduler.schedule(now=5.0)
+    assert batch is not None
+    assert [request.served for request in batch.by_request] == [5.0, 5.0]
+    cost = BatchCost(decode_calls=1, adapter_swaps=1, tokens_decoded=10, tokens_reused=0, elapsed_ms=2.0)
+    over = list(scheduler.postprocess(batch, Scores([-5.0, 5.0], cost)))
+    ended = next(request for request in (one, other) if not request.open_items)
+    assert over == [(ended, None)]
+    assert (ended.items[0].label, ended.stats.calls, ended.stats.tokens_decoded) == ("excluded", 1, 5)
+    scheduler.drop(ended)
+    assert len(scheduler.requests) == 1

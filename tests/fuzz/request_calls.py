@@ -142,7 +142,7 @@ class Callers:
         report = await self.engine.aclassify(
             asked.task, asked.items, asked.cascade, budget=asked.budget, on_decision=hear
         )
-        _forecast_all(told, asked)
+        _require_all(told, asked)
         return report
 
     async def _stream(self, asked: Asked) -> list[Decision]:
@@ -154,7 +154,7 @@ class Callers:
                 told.append(decision)
                 if len(told) == asked.takes:
                     break
-        _forecast_all(told, asked)
+        _require_all(told, asked)
         return told
 
     def _classify(self, asked: Asked, budget: Budget) -> Report:
@@ -191,7 +191,7 @@ class Callers:
         return not self.broken.isdisjoint(cascade.adapters())
 
 
-def _forecast_all(told: list[Decision], asked: Asked) -> None:
+def _require_all(told: list[Decision], asked: Asked) -> None:
     """Every item's decision must come once, unless the caller left."""
     ids = [decision.id for decision in told]
     due = [item.id for item in asked.items]

@@ -89,14 +89,14 @@ class Checker:
         Raises:
             WrongError: Says what is wrong.
         """
-        _forecast(
+        _require(
             [entry.id for entry in report.decisions] == [item.id for item in asked.items], "items are out of order"
         )
         for item, decision in zip(asked.items, report.decisions, strict=True):
             self.check(asked, item, decision, excuses)
         n_steps = sum(bool(step.adapter) for decision in report.decisions for step in decision.steps)
-        _forecast(report.stats.calls >= n_steps, f"{report.stats.calls} calls for {n_steps} steps")
-        _forecast(report.stats.items == len(asked.items), "items are not counted right")
+        _require(report.stats.calls >= n_steps, f"{report.stats.calls} calls for {n_steps} steps")
+        _require(report.stats.items == len(asked.items), "items are not counted right")
 
     def check(self, asked: Asked, item: Item, decision: Decision, excuses: Excuses) -> None:
         """Check one decision.
@@ -113,29 +113,29 @@ class Checker:
         may_be_cut = excuses.time or excuses.server
         while way.stage is not None and way.left:
             self._check_steps(cascade, asked.task, item, way.pass_stage(may_be_partial=may_be_cut))
-        _forecast(not way.left, f"there are steps after the end: {way.left}")
+        _require(not way.left, f"there are steps after the end: {way.left}")
         depth = asked.budget.depth
-        _forecast(depth is None or way.depth <= depth, f"{way.depth} stages were passed, of {depth} at most")
+        _require(depth is None or way.depth <= depth, f"{way.depth} stages were passed, of {depth} at most")
         if way.stage is None:
-            _forecast(decision.label == way.label, f"the steps lead to {way.label!r}, the label is {decision.label!r}")
-            _forecast(decision.status is Status.DECIDED and decision.p_label is None, f"it is {decision.status}")
+            _require(decision.label == way.label, f"the steps lead to {way.label!r}, the label is {decision.label!r}")
+            _require(decision.status is Status.DECIDED and decision.p_label is None, f"it is {decision.status}")
             return
-        _forecast(may_be_cut or way.depth == depth, f"cut at depth {way.depth} without a reason: {decision.status}")
-        _forecast(bool(decision.cause) <= excuses.server, f"a cause without a server that fails: {decision.cause}")
+        _require(may_be_cut or way.depth == depth, f"cut at depth {way.depth} without a reason: {decision.status}")
+        _require(bool(decision.cause) <= excuses.server, f"a cause without a server that fails: {decision.cause}")
         due = Status.DEPTH_CAP if way.depth else Status.DEADLINE
-        _forecast(decision.status is due, f"it is {decision.status}, cut at depth {way.depth}")
-        _forecast(
+        _require(decision.status is due, f"it is {decision.status}, cut at depth {way.depth}")
+        _require(
             decision.label in _leaves(cascade, way.stage), f"{way.stage.name!r} does not lead to {decision.label!r}"
         )
         p = decision.p_label
-        _forecast(p is not None and -1e-9 <= p <= 1 + 1e-9, f"p_label is {p}")
+        _require(p is not None and -1e-9 <= p <= 1 + 1e-9, f"p_label is {p}")
 
     def _check_scored(self, cascade: Cascade, asked: Asked, item: Item, decision: Decision) -> None:
         stages = [cascade.stage(name) for name in asked.stages] or list(cascade.stages)
         due = [(stage.name, tier) for stage in stages for tier in _tiers(stage, item)]
         found = [(step.stage, step.tier) for step in decision.steps]
-        _forecast(found == due, f"the steps are {found}, where {due} are due")
-        _forecast(decision.label == "", f"a call of score has the label {decision.label!r}")
+        _require(found == due, f"the steps are {found}, where {due} are due")
+        _require(decision.label == "", f"a call of score has the label {decision.label!r}")
         self._check_steps(cascade, asked.task, item, decision.steps)
 
     def _check_steps(self, cascade: Cascade, task: Task, item: Item, steps: Sequence[Step]) -> None:
@@ -144,12 +144,12 @@ class Checker:
                 continue
             self.n_steps += 1
             question = cascade.stage(step.stage).question(step.tier)
-            _forecast(step.adapter == question.adapter, f"{step.adapter!r} answered for {question.adapter!r}")
-            _forecast(step.threshold == question.threshold, f"the threshold is {step.threshold}")
-            _forecast(step.answer == (step.p_yes >= question.threshold), f"{step.p_yes} is answered {step.answer}")
+            _require(step.adapter == question.adapter, f"{step.adapter!r} answered for {question.adapter!r}")
+            _require(step.threshold == question.threshold, f"the threshold is {step.threshold}")
+            _require(step.answer == (step.p_yes >= question.threshold), f"{step.p_yes} is answered {step.answer}")
             due = self._truth.p(cascade, task, item, question)
             is_right = abs(step.p_yes - due) <= self._truth.tolerance
-            _forecast(
+            _require(
                 is_right, f"{item.id} {step.stage} {step.tier} {step.adapter}: p is {step.p_yes}, cold it is {due}"
             )
 
@@ -164,7 +164,7 @@ def check_error(error: BaseException) -> None:
         msg = f"a {type(error).__name__}, which is no CascadeError: {error}"
         raise WrongError(msg) from error
     said = str(error)
-    _forecast(". " in said and said.endswith((".", "?")), f"an error without a remedy: {said}")
+    _require(". " in said and said.endswith((".", "?")), f"an error without a remedy: {said}")
 
 
 class _Way:
@@ -188,7 +188,7 @@ class _Way:
         is_whole = found == tiers
         is_sure = may_be_partial and stage.combine is Combine.ANY and any(step.answer for step in own)
         is_partial = is_sure and found == [tier for tier in tiers if tier in found]
-        _forecast(is_whole or is_partial, f"stage {stage.name!r} has the steps {found}, where {tiers} are due")
+        _require(is_whole or is_partial, f"stage {stage.name!r} has the steps {found}, where {tiers} are due")
         del self.left[: len(own)]
         self.depth += 1
         target = stage.yes if _is_yes(stage, own) else stage.no
@@ -201,7 +201,7 @@ class _Way:
         if prior is None or p is None or prior.lower <= p < prior.upper:
             return
         first = self.left.pop(0) if self.left else None
-        _forecast(first is not None and first.stage == prior.name and not first.adapter, "the prior stage left no step")
+        _require(first is not None and first.stage == prior.name and not first.adapter, "the prior stage left no step")
         target = prior.yes if p >= prior.upper else prior.no
         self._go(target.name, is_label=target.is_label)
 
@@ -236,6 +236,6 @@ def _leaves(cascade: Cascade, stage: Stage) -> set[str]:
     return found
 
 
-def _forecast(is_so: bool, problem: str) -> None:  # noqa: FBT001 - what is demanded comes first
+def _require(is_so: bool, problem: str) -> None:  # noqa: FBT001 - what is demanded comes first
     if not is_so:
         raise WrongError(problem)

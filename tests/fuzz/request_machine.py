@@ -101,7 +101,7 @@ class Machine:
     n_faults: int = 0
     n_unable: int = 0
     faults: list[str] = field(default_factory=list)
-    prefix_index: dict[tuple[Node, str], int] = field(default_factory=dict)
+    cached: dict[tuple[Node, str], int] = field(default_factory=dict)
     owed: dict[tuple[Node, tuple[int, ...], str], float] = field(default_factory=dict)
     info: BackendInfo = field(init=False)
     _is_busy: bool = False
@@ -137,7 +137,7 @@ class Machine:
         try:
             if self.rng.random() < self.trouble.fails:
                 await self._pass(self.rng.uniform(0, 0.1), stop)
-                self.prefix_index.clear()
+                self.cached.clear()
                 self.n_faults += 1
                 msg = "The machine fails, as it was told to. Ask again."
                 raise BackendError(msg)
@@ -159,7 +159,7 @@ class Machine:
 
     def find(self, node: Node, prefix_adapter: str) -> int | None:
         """The number that is kept of a node; None if there is none."""
-        return self.prefix_index.get((node, prefix_adapter))
+        return self.cached.get((node, prefix_adapter))
 
     async def _compute(self, batch: Batch, stop: Stop) -> Scores:
         """Nodes that are missing, upper ones first, then the questions; calls by calls, until it is stopped."""
@@ -174,7 +174,7 @@ class Machine:
             own = missing[first:last]
             asked = range(max(0, first - len(missing)), max(0, last - len(missing)))
             tokens = sum(len(node.tokens) for node in own) + sum(len(batch.queries[at].node.tokens) for at in asked)
-            work = Work.of(tokens=tokens, cells=len(self.prefix_index), most=max(1, tokens), outputs=len(asked))
+            work = Work.of(tokens=tokens, cells=len(self.cached), most=max(1, tokens), outputs=len(asked))
             ms = slow * self.rng.uniform(0.5, 2.0) * (1 + 0.1 * tokens)
             if self.rng.random() < self.trouble.stops:
                 stop.ask()
@@ -183,7 +183,7 @@ class Machine:
             decodes.append((work, ms))
             for node in own:
                 above = self.find(node.parent, prefix_adapter) if node.parent else 0
-                self.prefix_index[node, prefix_adapter] = state_of(above or 0, node.tokens, prefix_adapter)
+                self.cached[node, prefix_adapter] = state_of(above or 0, node.tokens, prefix_adapter)
             finished += len(own)
             for at in asked:
                 logits[at] = self._answer(batch.queries[at], prefix_adapter)
@@ -260,11 +260,9 @@ class Machine:
     def _check_room(self, batch: Batch, missing: Sequence[Node]) -> None:
         """The engine's book must not let more be kept than there is room for."""
         asked = sum(len(query.node.tokens) for query in batch.queries)
-        tokens = (
-            sum(len(node.tokens) for node, _ in self.prefix_index) + sum(len(node.tokens) for node in missing) + asked
-        )
-        if tokens > self.max_tokens or len(self.prefix_index) + len(missing) > self.max_nodes:
-            self.faults.append(f"{tokens} tokens and {len(self.prefix_index) + len(missing)} nodes do not fit")
+        tokens = sum(len(node.tokens) for node, _ in self.cached) + sum(len(node.tokens) for node in missing) + asked
+        if tokens > self.max_tokens or len(self.cached) + len(missing) > self.max_nodes:
+            self.faults.append(f"{tokens} tokens and {len(self.cached) + len(missing)} nodes do not fit")
             msg = "There is no room."
             raise DecodeError(msg)
 
@@ -273,11 +271,9 @@ class Machine:
         for nodes, prefix_adapter in self._released:
             gone = set(nodes)
             for key in [
-                key
-                for key in self.prefix_index
-                if prefix_adapter in {None, key[1]} and not gone.isdisjoint(key[0].path)
+                key for key in self.cached if prefix_adapter in {None, key[1]} and not gone.isdisjoint(key[0].path)
             ]:
-                del self.prefix_index[key]
+                del self.cached[key]
             if prefix_adapter is None:
                 for owed in [owed for owed in self.owed if not gone.isdisjoint(owed[0].path)]:
                     del self.owed[owed]

@@ -104,7 +104,7 @@ class Episode:
         machine, engine = self._machine, callers.engine
         left = {
             "nodes of the planner": engine.n_cached,
-            "nodes": len(machine.prefix_index),
+            "nodes": len(machine.cached),
             "owed answers": len(machine.owed),
         }
         for problem in (*machine.faults, *(f"{n} {what} are left" for what, n in left.items() if n)):

@@ -58,7 +58,7 @@ class _MixedUp(Machine):
 
     def find(self, node: Node, prefix_adapter: str) -> int | None:  # noqa: ARG002 - that is the fault
         """See ``Machine.find``."""
-        return next((number for (other, _), number in self.prefix_index.items() if other is node), None)
+        return next((number for (other, _), number in self.cached.items() if other is node), None)
 
 
 class _Swapped(Machine):
