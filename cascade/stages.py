@@ -32,7 +32,7 @@ class Combine(StrEnum):
 
     ``any``: yes if one tier's p reaches that tier's threshold.
     ``mean``: yes if the mean p reaches the mean threshold.
-    ``max``: yes if the highest p reaches the threshold of the tier that gave it.
+    ``max``: yes if the highest p reaches the threshold of the tier that gave it; of several tiers the lowest threshold.
     """
 
     ANY = "any"
@@ -81,7 +81,8 @@ def joined_p(rule: Combine, p: Array, thresholds: Array) -> tuple[Array, Array]:
         mean, limit = (np.divide(each, n_asked, out=np.full(len(p), np.nan), where=n_asked > 0) for each in sums)
         return mean, limit
     rank = p if rule is Combine.MAX or np.ptp(thresholds) == 0 else _margins(p, thresholds)
-    best = np.where(asked, rank, -np.inf).argmax(axis=1)
+    by_threshold = np.argsort(thresholds, kind="stable")  # of equals the first is taken
+    best = by_threshold[np.where(asked, rank, -np.inf)[:, by_threshold].argmax(axis=1)]
     is_asked = asked.any(axis=1)
     return p[np.arange(len(p)), best], np.where(is_asked, thresholds[best], np.nan)
 

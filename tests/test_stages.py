@@ -27,7 +27,7 @@ def answer(rule: Combine, row: dict[int, float], thresholds: Array) -> bool:
     if rule is Combine.ANY:
         return any(p >= thresholds[tier] for tier, p in row.items())
     if rule is Combine.MAX:
-        best = max(row, key=lambda tier: row[tier])
+        best = max(row, key=lambda tier: (row[tier], -thresholds[tier]))
         return row[best] >= float(thresholds[best])
     return sum(row.values()) / len(row) >= sum(float(thresholds[tier]) for tier in row) / len(row)
 
@@ -97,8 +97,8 @@ def test_a_row_without_tiers_is_answered_no(rule: Combine) -> None:
 
 
 def test_the_order_of_an_items_tiers_decides_nothing() -> None:
-    """Two tiers tie for the highest p, and reach one of their thresholds: the stage's order says which counts."""
-    asked = stage(Combine.MAX, np.array([0.4, 0.6, 0.5]))
+    """Two tiers tie for the highest p, and reach one of their thresholds: the lowest counts, in any order."""
+    asked = stage(Combine.MAX, np.array([0.6, 0.4, 0.5]))
     assert asked.is_yes({"x": 0.5, "y": 0.5})
     assert asked.is_yes({"y": 0.5, "x": 0.5})
 

@@ -131,6 +131,8 @@ def test_adapters_each_once_without_base() -> None:
         (Combine.MAX, {"low": 0.5, "high": 0.7}, False),
         (Combine.MAX, {"low": 0.75, "high": 0.7}, True),
         (Combine.MAX, {"low": 0.1, "high": 0.8}, True),
+        (Combine.MAX, {"low": 0.6, "high": 0.6}, True),  # of equals the lowest threshold counts
+        (Combine.MAX, {"high": 0.6, "low": 0.6}, True),
     ],
 )
 def test_combining_tiers(combine: Combine, scores: Mapping[str, float], *, answer: bool) -> None:

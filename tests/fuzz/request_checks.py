@@ -225,7 +225,7 @@ def _is_yes(stage: Stage, steps: Sequence[Step]) -> bool:
             n = len(steps)
             return sum(step.p_yes for step in steps) / n >= sum(step.threshold for step in steps) / n
         case Combine.MAX:
-            return max(steps, key=lambda step: step.p_yes).answer
+            return max(steps, key=lambda step: (step.p_yes, -step.threshold)).answer
 
 
 def _leaves(cascade: Cascade, stage: Stage) -> set[str]:
