@@ -23,10 +23,10 @@ from typing import get_args
 
 from benchmarks.script import count, run_script
 from benchmarks.shipped import questions_alone
+from benchmarks.speed.server_process import HOST, ServerProcess
 from cascade import Cascade, Config, Engine, Item, Task, shipped_config
 from cascade.backends.base import Query
 from cascade.backends.llama.native import ContextSize
-from cascade.bench.server_process import HOST, ServerProcess
 from cascade.config.servers import Kind
 from cascade.evaluation.dataset import read_labelled
 from cascade.models.model_set import load_model_set

@@ -13,11 +13,11 @@ from contextlib import closing
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from cascade.bench.compare import setup_of
-from cascade.bench.measure import Bench, Round
-from cascade.bench.peers import LlamaPeer
-from cascade.bench.summary import summary
-from cascade.bench.workload import WORKLOADS
+from benchmarks.speed.compare import setup_of
+from benchmarks.speed.measure import Bench, Round
+from benchmarks.speed.peers import LlamaPeer
+from benchmarks.speed.summary import summary
+from benchmarks.speed.workload import WORKLOADS
 from cascade.config.schema import read_config, shipped_config
 
 CONFIG = read_config(shipped_config())

@@ -109,7 +109,7 @@ def test_the_vocabulary_needs_numpy_at_most(name: str) -> None:
 @pytest.mark.parametrize(
     ("library", "rooms"),
     [
-        ("llama_cpp", ("cascade.backends.", "cascade.bench.peers", "cascade.cli.doctor")),
+        ("llama_cpp", ("cascade.backends.", "benchmarks.speed.peers", "cascade.cli.doctor")),
         (
             "gguf",
             (
@@ -120,9 +120,9 @@ def test_the_vocabulary_needs_numpy_at_most(name: str) -> None:
                 "cascade.cli.doctor",
             ),
         ),
-        ("torch", ("cascade.bench.limits", "cascade.bench.torch_peer")),
-        ("transformers", ("cascade.bench.torch_peer",)),
-        ("peft", ("cascade.bench.torch_peer",)),
+        ("torch", ("benchmarks.speed.limits", "benchmarks.speed.torch_peer")),
+        ("transformers", ("benchmarks.speed.torch_peer",)),
+        ("peft", ("benchmarks.speed.torch_peer",)),
         ("tree_sitter", ("cascade.repository.",)),
         ("huggingface_hub", ("cascade.models.model_set",)),
         ("httpx", ("cascade.backends.servers.http",)),

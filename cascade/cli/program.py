@@ -14,7 +14,6 @@ import typer
 from typer.main import get_command
 
 from cascade.cli import audit as audit_command
-from cascade.cli import bench as bench_command
 from cascade.cli import check as check_command
 from cascade.cli import classify as classify_command
 from cascade.cli import config as config_commands
@@ -34,7 +33,6 @@ app.command()(depth_command.depth)
 app.command()(tune_command.tune)
 app.command()(audit_command.audit)
 app.command()(check_command.check)
-app.command()(bench_command.bench)
 app.command()(doctor_command.doctor)
 app.command()(quantize_command.quantize)
 app.command()(serve_command.serve)

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.speed.server_process import HOST, free_port
 from cascade import shipped_config
-from cascade.bench.server_process import HOST, free_port
 
 _START_S = 120.0
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cascade.bench.forced import Scored
+from benchmarks.speed.forced import Scored
 
 LEARNING = 20
 """Batches from which the engine learns what batches take, so that they do not count."""

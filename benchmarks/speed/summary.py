@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from cascade.bench.limits import flops_per_token
-from cascade.bench.measure import Bench, Round
-from cascade.bench.prediction import prediction_figures
+from benchmarks.speed.limits import flops_per_token
+from benchmarks.speed.measure import Bench, Round
+from benchmarks.speed.prediction import prediction_figures
 
 
 def summary(bench: Bench, rounds: Sequence[Round]) -> dict[str, Any]:

@@ -16,11 +16,11 @@ from contextlib import ExitStack
 from http import HTTPStatus
 from pathlib import Path
 
+from benchmarks.speed.asks import by_item, by_stage
+from benchmarks.speed.peers import PeerSetup
+from benchmarks.speed.server_process import ServerProcess
 from cascade.backends.servers.api import MalformedError
 from cascade.backends.servers.llama_server import completion_body, read_p_yes
-from cascade.bench.asks import by_item, by_stage
-from cascade.bench.peers import PeerSetup
-from cascade.bench.server_process import ServerProcess
 from cascade.errors import PeerError
 from cascade.stages import BASE
 

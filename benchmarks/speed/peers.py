@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from benchmarks.speed.asks import Ask
+from benchmarks.speed.workload import Workload
 from cascade.backends.llama.library import llama_cpp
 from cascade.backends.llama.native import ContextSize
-from cascade.bench.asks import Ask
-from cascade.bench.workload import Workload
 from cascade.config.schema import Config
 from cascade.errors import PeerError
 from cascade.models.model_set import ModelSet

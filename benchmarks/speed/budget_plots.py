@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cascade.bench.plots import Draw, Figures, draw_all, prediction
+from benchmarks.speed.plots import Draw, Figures, draw_all, prediction
 from cascade.config.figures import Figure
 
 _WINDOW_MS = 50.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cascade.bench.workload import Call, Workload
+from benchmarks.speed.workload import Call, Workload
 from cascade.prompt import Node, PromptBuilder
 from cascade.tree import Cascade
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from gguf import GGUFValueType
 
+from benchmarks.speed.asks import asks, by_item, by_stage
+from benchmarks.speed.choice import PEERS, PeerChoice
+from benchmarks.speed.peers import PeerSetup
+from benchmarks.speed.server_peer import read_answer, request_bodies, server_command
+from benchmarks.speed.server_process import free_port
+from benchmarks.speed.torch_peer import PROJECTIONS, lora_options, padded, qwen3_geometry
+from benchmarks.speed.workload import workload
 from cascade.backends.llama.open import context_size
-from cascade.bench.asks import asks, by_item, by_stage
-from cascade.bench.choice import PEERS, PeerChoice
-from cascade.bench.peers import PeerSetup
-from cascade.bench.server_peer import read_answer, request_bodies, server_command
-from cascade.bench.server_process import free_port
-from cascade.bench.torch_peer import PROJECTIONS, lora_options, padded, qwen3_geometry
-from cascade.bench.workload import workload
 from cascade.errors import PeerError
 from cascade.evaluation.single_call import one_stage
 from cascade.models.gguf import GGUFFile, MetaValue, read_gguf

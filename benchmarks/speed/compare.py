@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from cascade.bench.choice import PeerChoice
-from cascade.bench.fourway_peer import FourwayPeer
-from cascade.bench.limits import best_product
-from cascade.bench.measure import Bench, Round
-from cascade.bench.peers import LlamaPeer, Peer, PeerSetup
-from cascade.bench.server_peer import ServerPeer
-from cascade.bench.summary import summary
-from cascade.bench.torch_peer import TorchPeer
+from benchmarks.speed.choice import PeerChoice
+from benchmarks.speed.fourway_peer import FourwayPeer
+from benchmarks.speed.limits import best_product
+from benchmarks.speed.measure import Bench, Round
+from benchmarks.speed.peers import LlamaPeer, Peer, PeerSetup
+from benchmarks.speed.server_peer import ServerPeer
+from benchmarks.speed.summary import summary
+from benchmarks.speed.torch_peer import TorchPeer
 from cascade.config.schema import Config
 from cascade.errors import CascadeError, PeerError
 from cascade.machine import build_llama_server, peak_memory_mib

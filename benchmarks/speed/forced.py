@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite, isnan
 
+from benchmarks.speed.asks import Ask, Path
 from cascade.backends.base import Backend, BackendInfo, Batch, BatchCost, Scores, Stop
-from cascade.bench.asks import Ask, Path
 from cascade.prompt import Node
 
 _SURE = 20.0  # log odds beyond every threshold that a config would use

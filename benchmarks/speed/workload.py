@@ -67,7 +67,7 @@ class _Writer:
     def __init__(self, builder: PromptBuilder, cascades: Mapping[str, Cascade], seed: int) -> None:
         self._builder = replace(builder, limits=_NO_LIMITS)
         self._cascades = cascades
-        self._rng = random.Random(seed)  # noqa: S311 - a workload, no secret
+        self._rng = random.Random(seed)
 
     def precision(self, n_items: int, n_files: int, n_tokens: int = 40) -> Call:
         """Symbols in files: 35 % pass the first stage, 45 % of those the second, half of the rest the third."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from cascade.bench.asks import Ask
+from benchmarks.speed.asks import Ask
 from cascade.prompt import Node, Segment
 
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+from benchmarks.speed.peers import PeerSetup
 from cascade.backends.llama.open import open_backend
-from cascade.bench.peers import PeerSetup
 from cascade.engine.engine import Engine
 from cascade.errors import CascadeError, PeerError
 from cascade.evaluation.single_call import one_stage

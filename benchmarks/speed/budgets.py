@@ -13,14 +13,14 @@ from typing import Any, Self
 
 import numpy as np
 
+from benchmarks.speed.abort_watch import AbortWatch
+from benchmarks.speed.asks import asks
+from benchmarks.speed.budget_summary import spread, trial_figures
+from benchmarks.speed.budget_trials import BUDGET, Trial, Tried, groups_of_trials
+from benchmarks.speed.forced import ForcedBackend
+from benchmarks.speed.prediction import prediction_figures
+from benchmarks.speed.workload import SIZES, Call, sizes
 from cascade.backends.llama.open import open_backend
-from cascade.bench.abort_watch import AbortWatch
-from cascade.bench.asks import asks
-from cascade.bench.budget_summary import spread, trial_figures
-from cascade.bench.budget_trials import BUDGET, Trial, Tried, groups_of_trials
-from cascade.bench.forced import ForcedBackend
-from cascade.bench.prediction import prediction_figures
-from cascade.bench.workload import SIZES, Call, sizes
 from cascade.budget import BudgetLike
 from cascade.config.schema import Config
 from cascade.engine.engine import Engine
@@ -102,7 +102,7 @@ class BudgetBench:
 
     async def abort(self, full_ms: Sequence[float], n: int, seed: int = 0) -> None:
         """Make requests and give each up at a random moment."""
-        rng = random.Random(seed)  # noqa: S311 - a workload, no secret
+        rng = random.Random(seed)
         for at in range(n):
             which = at % len(self.calls)
             running = asyncio.create_task(self._ask(self.calls[which], None))

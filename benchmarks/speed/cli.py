@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks.speed.budget_plots import write_budget_plots
+from benchmarks.speed.budget_trials import BUDGET
+from benchmarks.speed.choice import ALL, PEERS, PeerChoice
+from benchmarks.speed.plots import write_plots
+from benchmarks.speed.workload import WORKLOADS
 from cascade.audit.html.draw import prepare
-from cascade.bench.budget_plots import write_budget_plots
-from cascade.bench.budget_trials import BUDGET
-from cascade.bench.choice import ALL, PEERS, PeerChoice
-from cascade.bench.plots import write_plots
-from cascade.bench.workload import WORKLOADS
 from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress, results
 from cascade.cli.tables import Sheet
 from cascade.config.figures import Figure
@@ -127,7 +127,7 @@ def bench(  # noqa: PLR0913 - the command line's options
 
 
 def _rounds(config: Config, workload: str, n: int, choice: PeerChoice) -> dict[str, Any]:
-    from cascade.bench.compare import compare  # noqa: PLC0415 - loads llama_cpp
+    from benchmarks.speed.compare import compare  # noqa: PLC0415 - loads llama_cpp
 
     with progress() as bar:
         line = bar.add_task("rounds", total=n + 1)
@@ -135,7 +135,7 @@ def _rounds(config: Config, workload: str, n: int, choice: PeerChoice) -> dict[s
 
 
 def _budgets(config: Config, n: int) -> dict[str, Any]:
-    from cascade.bench.budgets import Counts, measure_budgets  # noqa: PLC0415 - loads llama_cpp
+    from benchmarks.speed.budgets import Counts, measure_budgets  # noqa: PLC0415 - loads llama_cpp
 
     counts = Counts.of(n)
     with progress() as bar:

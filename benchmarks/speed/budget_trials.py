@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import exp, log
 from typing import Self
 
-from cascade.bench.workload import Call
+from benchmarks.speed.workload import Call
 from cascade.items import Item
 from cascade.report import Decision, Report
 from cascade.tree import Cascade
@@ -102,7 +102,7 @@ def groups_of_trials(calls: Sequence[tuple[Call, float]], n: int, seed: int = 0)
         n: How many trials.
         seed: Where chance comes from.
     """
-    rng = random.Random(seed)  # noqa: S311 - a workload, no secret
+    rng = random.Random(seed)
     groups: list[tuple[Trial, ...]] = []
     n_left = n
     while n_left:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.speed.asks import asks
+from benchmarks.speed.choice import PeerChoice
+from benchmarks.speed.compare import compare
+from benchmarks.speed.forced import ForcedBackend
+from benchmarks.speed.limits import flops_per_token
+from benchmarks.speed.reuse import Reuse
+from benchmarks.speed.workload import WORKLOADS, workload
 from cascade import Engine
 from cascade.backends.llama.backend import LlamaBackend
 from cascade.backends.llama.open import open_backend
-from cascade.bench.asks import asks
-from cascade.bench.choice import PeerChoice
-from cascade.bench.compare import compare
-from cascade.bench.forced import ForcedBackend
-from cascade.bench.limits import flops_per_token
-from cascade.bench.reuse import Reuse
-from cascade.bench.workload import WORKLOADS, workload
 from cascade.cli import main
 from cascade.errors import InputError
 from cascade.machine import install_extra

@@ -11,13 +11,13 @@ from typing import Self
 
 import numpy as np
 
+from benchmarks.speed.asks import Ask, asks
+from benchmarks.speed.forced import ForcedBackend, Scored
+from benchmarks.speed.reuse import Reuse
+from benchmarks.speed.workload import Workload, workload
 from cascade.backends.llama.batch_rows import Rows, Run
 from cascade.backends.llama.native import ContextSize, NativeModel
 from cascade.backends.llama.open import context_size, find_tuning, open_backend
-from cascade.bench.asks import Ask, asks
-from cascade.bench.forced import ForcedBackend, Scored
-from cascade.bench.reuse import Reuse
-from cascade.bench.workload import Workload, workload
 from cascade.config.schema import Config
 from cascade.engine.engine import Engine
 from cascade.machine import n_cores

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.speed.forced import Scored
+from benchmarks.speed.prediction import LEARNING, judged, prediction_error, prediction_figures
 from cascade.backends.base import BatchCost
-from cascade.bench.forced import Scored
-from cascade.bench.prediction import LEARNING, judged, prediction_error, prediction_figures
 
 
 def scored(predicted_ms: float, elapsed_ms: float, *, is_whole: bool = True) -> Scored:

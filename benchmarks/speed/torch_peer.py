@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.bench.asks import by_stage
-from cascade.bench.peers import PeerSetup
+from benchmarks.speed.asks import by_stage
+from benchmarks.speed.peers import PeerSetup
 from cascade.errors import PeerError
 from cascade.machine import install_extra
 from cascade.models.gguf import GGUFFile, read_gguf

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.speed.abort_watch import AbortWatch
+from benchmarks.speed.budget_summary import anytime, overshoot, spread, trial_figures
+from benchmarks.speed.budget_trials import AT_ONCE, LEAST_MS, MOST_MS, PLENTY, Trial, Tried, groups_of_trials
+from benchmarks.speed.cli import show_budgets
+from benchmarks.speed.workload import Call
 from cascade import Decision, Engine, Item, Report, ScriptedBackend, Status, Task
 from cascade.backends.base import BackendInfo, Batch, BatchCost, Scores, Stop
-from cascade.bench.abort_watch import AbortWatch
-from cascade.bench.budget_summary import anytime, overshoot, spread, trial_figures
-from cascade.bench.budget_trials import AT_ONCE, LEAST_MS, MOST_MS, PLENTY, Trial, Tried, groups_of_trials
-from cascade.bench.workload import Call
 from cascade.cli import main
-from cascade.cli.bench import show_budgets
 from cascade.report import Provenance, Statistics
 from tests.helpers.asyncs import run
 from tests.helpers.requests import plain_items

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cascade.bench.budget_trials import Tried
+from benchmarks.speed.budget_trials import Tried
 from cascade.report import Status
 from cascade.tree import Cascade
 
@@ -50,8 +50,8 @@ def overshoot(tried: Sequence[Tried]) -> dict[str, float] | None:
         **{f"p{at}_ms": float(np.percentile(over, at)) for at in (50, 95, 99)},
         "max_ms": float(over.max()),
         "over": float(np.mean(over > 0)),
-        "over_10_ms": float(np.mean(over > 10)),  # noqa: PLR2004 - its name
-        "over_30_ms": float(np.mean(over > 30)),  # noqa: PLR2004 - its name
+        "over_10_ms": float(np.mean(over > 10)),
+        "over_30_ms": float(np.mean(over > 30)),
         "n": len(tried),
     }
 
