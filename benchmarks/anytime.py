@@ -20,7 +20,6 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.script import run_script
-from cascade.backends.llama.open import open_backend
 from cascade.config.schema import Config, read_config, shipped_config
 from cascade.engine.engine import Engine
 from cascade.errors import InputError
@@ -81,7 +80,7 @@ def engine(config: Config, cascade: str, *, has_prior: bool) -> Engine:
     tree = config.cascades()[cascade]
     profile = tree.profile if has_prior else replace(tree.profile, prior=None)
     cascades = {cascade: replace(tree, profile=profile)}
-    return Engine(open_backend(config, cascades), cascades, config.model.limits.limits())
+    return Engine.open(config, cascades=cascades)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -56,6 +56,7 @@ class Script:
         model: Name of its base model.
         owner: What it says that it is, in its list of models.
         labels: Token ids of yes and no.
+        tokens: Token ids of other words that a server may be asked for.
         fault: What becomes of the request of that number, from 0.
         stall_s: How long a stalled request is left without an answer, and a slow one takes.
         retry_after: Header of a busy answer, made when it is sent; None for none.
@@ -72,6 +73,7 @@ class Script:
     model: str = "base-model"
     owner: str = "llamacpp"
     labels: tuple[int, int] = (455, 417)
+    tokens: Mapping[str, int] = field(default_factory=dict)
     fault: Callable[[int], Fault] = lambda _number: Fault.NONE
     stall_s: float = 30.0
     retry_after: Callable[[], str | None] = lambda: None
@@ -92,8 +94,8 @@ class Script:
             more = {"alora_invocation_tokens": list(self.invocation)} if self.invocation else {}
             return [{"id": at, "path": f"/adapters/{name}.gguf", **more} for at, name in enumerate(self.adapters)]
         if path == "/tokenize":
-            labels = dict(zip(("yes", "no"), self.labels, strict=True))
-            return {"tokens": [labels.get(body.get("content") or body.get("prompt"), 0)]}
+            tokens = dict(zip(("yes", "no"), self.labels, strict=True)) | dict(self.tokens)
+            return {"tokens": [tokens.get(body.get("content") or body.get("prompt"), 0)]}
         if path == "/completion":
             return self._completion(body)
         if path == "/v1/completions":
@@ -111,7 +113,8 @@ class Script:
         on = [entry["id"] for entry in body["lora"] if entry["scale"]]
         name = self.adapters[on[0]] if on else "base"
         p = self.p(name, str(body["prompt"]))
-        top = [{"id": token, "prob": q} for token, q in zip(self.labels, (p, 1 - p), strict=True)]
+        labels = [token for token, _ in body["logit_bias"]]
+        top = [{"id": token, "prob": q} for token, q in zip(labels, (p, 1 - p), strict=True)]
         return {"completion_probabilities": [{"top_probs": top}], "timings": {"prompt_n": 10, "cache_n": 90}}
 
     def _openai(self, body: Any) -> Any:

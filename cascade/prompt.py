@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from string import Formatter
@@ -207,8 +207,12 @@ FORMATS = {
 }
 
 
-def prompt_format(name: str) -> PromptFormat:
+def prompt_format(name: str, labels: tuple[str, str] | None = None) -> PromptFormat:
     """The format of that name.
+
+    Args:
+        name: One of ``FORMATS``.
+        labels: Texts of the label tokens for yes and no, in place of its own.
 
     Raises:
         ConfigError: There is none.
@@ -216,7 +220,8 @@ def prompt_format(name: str) -> PromptFormat:
     if name not in FORMATS:
         msg = f"Unknown prompt format {name!r}; allowed are {', '.join(FORMATS)}."
         raise ConfigError(msg)
-    return FORMATS[name]
+    found = FORMATS[name]
+    return found if labels is None else replace(found, yes=labels[0], no=labels[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -157,7 +157,7 @@ def test_no_import_cycles() -> None:
 @pytest.mark.slow
 def test_imports_without_llama_cpp() -> None:
     """All but the room that is about llama.cpp, and its commands, imports where llama_cpp cannot be imported."""
-    apart = {"backends.llama", "bench", "cli"}
+    apart = {"backends.llama", "cli"}
     names = [name for name in modules() if name != "cascade.__main__" and room(name) not in apart]
     names = [*names, "cascade.cli", "cascade.cli.program"]
     code = "import sys; sys.modules['llama_cpp'] = None; " + "; ".join(f"import {name}" for name in names)

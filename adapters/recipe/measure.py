@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from adapters.recipe.tasks import WITHIN_CLASSES
-from cascade.backends.llama.open import open_backend
 from cascade.config.schema import read_config, shipped_config
 from cascade.engine.engine import Engine
 from cascade.evaluation.dataset import Labelled, read_labelled
@@ -80,7 +79,7 @@ def main() -> None:
     paths = sorted((options.data / "dev").glob("*.jsonl.gz"))
     print("| question | rows | base rate | AUC over all rows | AUC per task | ECE | best F1 | at threshold |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|")
-    with Engine(open_backend(config, cascades), cascades, config.model.limits.limits()) as engine:
+    with Engine.open(config, cascades=cascades) as engine:
         for cascade in cascades.values():
             for question, tally in measure(engine, cascade, paths):
                 threshold = best_f1_threshold(tally.p, tally.truths)

@@ -23,7 +23,7 @@ from cascade.cli.tune_output import guarantee_in_words
 from cascade.config.figures import Figure
 from cascade.config.schema import Config, read_config, shipped_config
 from cascade.config.thresholds import ThresholdsFile
-from cascade.engine.engine import Engine, settings_of
+from cascade.engine.engine import Engine
 from cascade.errors import InputError, counted
 from cascade.evaluation.score_file import LabelledScores
 from cascade.evaluation.scored import Key
@@ -96,12 +96,7 @@ def _coherence(config: Config, labelled: LabelledScores, seed: int) -> dict[Key,
     other = opposite(cascade)
     if other is None:
         return {}
-    from cascade.backends.llama.open import open_backend  # noqa: PLC0415 - loads llama_cpp
-
-    asked = {cascade.name: other}
-    backend = open_backend(config, asked)
-    settings = settings_of(config)
-    with progress() as bar, Engine(backend, asked, config.model.limits.limits(), settings=settings) as engine:
+    with progress() as bar, Engine.open(config, cascades={cascade.name: other}) as engine:
         line = bar.add_task("negated questions", total=None)
         return coherence(engine, cascade, labelled.scored, labelled.tasks, seed, lambda: bar.advance(line))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,14 +28,13 @@ from cascade.config.figures import Figure
 from cascade.config.profile import MadeForConfig, write_profile
 from cascade.config.schema import Config, read_config, shipped_config
 from cascade.engine.engine import Engine
-from cascade.errors import ConfigError, counted
-from cascade.evaluation.dataset import Labelled
+from cascade.errors import ConfigError, ServerError, counted
 from cascade.evaluation.depth import DepthStudy, Findings
 from cascade.evaluation.depth_choice import DepthChoice, Level
 from cascade.evaluation.metrics import QUALITY
 from cascade.evaluation.output_file import Output
 from cascade.evaluation.score_file import labelled_tasks, origin_of
-from cascade.evaluation.single_call import label_starts
+from cascade.evaluation.single_call import SingleCall, label_starts
 from cascade.files import check_folder, check_readable
 from cascade.report import Origin
 from cascade.tree import Cascade
@@ -128,8 +127,8 @@ def _study(config: Config, name: str, paths: Sequence[Path], output: Output | No
         zero = None
         if refusal is None:
             try:
-                zero = _zero(config, tree, starts, tasks, lambda: bar.advance(line))
-            except ConfigError as error:
+                zero = SingleCall(config, tree, starts, lambda: bar.advance(line)).level(tasks)
+            except (ConfigError, ServerError) as error:
                 refusal = str(error)
     return _Studied(findings=findings, zero=zero, refusal=refusal, origin=origin, n_repeated=len(given.repeated))
 
@@ -140,14 +139,6 @@ def _starts(engine: Engine, cascade: Cascade) -> tuple[tuple[str, ...], str | No
         return label_starts(cascade.labels, engine.info.tokenizer), None
     except ConfigError as error:
         return (), str(error)
-
-
-def _zero(
-    config: Config, cascade: Cascade, starts: Sequence[str], tasks: Sequence[Labelled], advance: Callable[[], object]
-) -> Level:
-    from cascade.bench.label_call import LabelCall  # noqa: PLC0415 - loads llama_cpp
-
-    return LabelCall(config, cascade, starts, advance).level(tasks)
 
 
 def _show(figures: dict[str, Any]) -> None:

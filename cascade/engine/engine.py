@@ -130,16 +130,27 @@ class Engine:
         self._loop = Loop(backend, prompts, settings.rules, settings.new_event_loop, self._observers)
 
     @classmethod
-    def open(cls, config: Config | Path | str | None = None, observers: Sequence[Observer] = ()) -> Self:
+    def open(
+        cls,
+        config: Config | Path | str | None = None,
+        observers: Sequence[Observer] = (),
+        *,
+        cascades: Mapping[str, Cascade] | None = None,
+        labels: tuple[str, str] | None = None,
+    ) -> Self:
         """An engine with the backends that a config names: this process, servers, or both.
 
         Args:
             config: A config, or the path of a config file; None for the shipped one.
             observers: Who is told of requests and batches.
+            cascades: Name -> cascade, to run these in place of the config's own. They may ask the adapters of the
+                config. Tuned thresholds are the config's own, so whether they fit is checked for its own cascades
+                alone; its budgets hold for cascades of the same name.
+            labels: Texts of the tokens that mean yes and no, in place of those of the prompt format.
 
         Raises:
-            ConfigError: The config does not hold together or does not fit the model, or tuned thresholds are for other
-                files or questions.
+            ConfigError: The config does not hold together or does not fit the model, a package is missing, or tuned
+                thresholds are for other files or questions.
             ModelFileError: A model or adapter file is missing, damaged or does not fit.
             ServerError: A server cannot be reached, serves another base model, or lacks an adapter.
             MachineError: llama.cpp cannot compute here, or this process was forked from one that has used it.
@@ -150,14 +161,15 @@ class Engine:
             allowed = "a Config is needed, the path of a config file, or None for the shipped one"
             one_of("config", config, (str, PathLike, NoneType), allowed)
             config = read_config(Path(config) if config is not None else shipped_config())
-        cascades = config.cascades()
-        for each in cascades.values():
+        run = config.cascades() if cascades is None else cascades
+        for each in run.values():
             each.check_is_tuned()  # before a model is loaded
         settings = settings_of(config, observers)
-        backend = open_any(config, cascades)
-        engine = cls(backend, cascades, config.model.limits.limits(), settings=settings)
+        backend = open_any(config, run, labels)
+        engine = cls(backend, run, config.model.limits.limits(), settings=settings)
         try:
-            check_locks(config, cascades, engine.info.provenance)
+            if cascades is None:
+                check_locks(config, run, engine.info.provenance)
         except ConfigError:
             engine.close()
             raise

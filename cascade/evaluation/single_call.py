@@ -1,11 +1,24 @@
-"""One call per item that tells all labels of a cascade apart, in place of its stages. Pure."""
+"""Depth 0 of a cascade: one call per item that tells all labels apart, by the same model, in place of its stages.
+
+The engine reads two logits at a position; a call that told n labels apart would read n of the same row, which costs
+nothing. So the items are asked once for each label beside the first, and the time is that of one such round.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
+
+from cascade.config.schema import Config
+from cascade.engine.engine import Engine
 from cascade.errors import ConfigError
+from cascade.evaluation.dataset import Labelled
+from cascade.evaluation.depth import Tally
+from cascade.evaluation.depth_choice import Level
+from cascade.probability import logit
 from cascade.prompt import Tokenizer
+from cascade.report import Report
 from cascade.stages import ANY_TIER, Question, Stage, Target
 from cascade.tree import Cascade
 
@@ -52,3 +65,60 @@ def label_starts(labels: Sequence[str], tokenizer: Tokenizer) -> tuple[str, ...]
             raise ConfigError(msg)
         starts.append(start)
     return tuple(starts)
+
+
+class SingleCall:
+    """Asks the items of labelled tasks for their label in one call each.
+
+    Args:
+        config: What the engine runs.
+        cascade: Whose labels are told apart, under its first stage's adapter.
+        starts: Text of each label's first token, from ``label_starts``.
+        advance: Told of each request that is done; a task makes one for each label beside the first.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        cascade: Cascade,
+        starts: Sequence[str],
+        advance: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._config = config
+        self._cascade = cascade
+        self._starts = starts
+        self._advance = advance
+
+    def level(self, tasks: Sequence[Labelled]) -> Level:
+        """How one call does on tasks with items, without a budget.
+
+        Raises:
+            ConfigError: The question does not fit the model, its adapter or the server that has it.
+            BackendError: Scoring failed.
+        """
+        rounds = [self._reports(tasks, start) for start in self._starts[1:]]
+        tally = Tally(self._cascade.labels, self._cascade.dropped)
+        for labelled, *reports in zip(tasks, *rounds, strict=True):
+            tally.add(labelled.labels, self._answers(reports), reports[0].stats)
+        return tally.level(0)
+
+    def _reports(self, tasks: Sequence[Labelled], start: str) -> list[Report]:
+        """Every task's items asked for one label against the first."""
+        asked = {self._cascade.name: one_stage(self._cascade)}
+        found = []
+        with Engine.open(self._config, cascades=asked, labels=(start, self._starts[0])) as engine:
+            for labelled in tasks:
+                found.append(engine.classify(labelled.task, labelled.items, self._cascade.name, budget=None))
+                self._advance()
+        return found
+
+    def _answers(self, reports: Sequence[Report]) -> list[str]:
+        """The label of the highest logit of each item; that of the first label is where the others start from.
+
+        An item that a server did not answer for a label does not get it.
+        """
+        p = [
+            [decision.steps[0].p_yes if decision.steps else 0.0 for decision in report.decisions] for report in reports
+        ]
+        odds = np.vstack((np.zeros(len(p[0])), logit(p)))
+        return [self._cascade.labels[at] for at in odds.argmax(axis=0).tolist()]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from benchmarks.guarantee import question, two_stages
 from benchmarks.guarantee import simulated as two_stage_scores
 from benchmarks.planted_audit import Plan, covers, is_planted, named, one_question, simulated
+from benchmarks.wire_server import Script, ScriptedServer
 from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.audit.advice import Act, what_needs_data, what_to_drop, what_to_merge, where_it_errs
 from cascade.audit.audit import AuditOptions, audit
@@ -39,6 +40,7 @@ from cascade.evaluation.scoring import score_tasks
 from cascade.probability import Bools, Ints
 from cascade.stages import ANY_TIER, PriorStage, Source, Stage, Target
 from cascade.tree import Cascade
+from tests.helpers.server_configs import LABELS, config, p_yes
 from tests.helpers.shipped import CASCADES, questions_alone, shipped_text
 
 
@@ -439,6 +441,28 @@ def test_the_command_audits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "recall" in said
     values = {entry["stage"]: entry for entry in shown["stages"]}
     assert f"{values['primary']['recall_over_rows_without']:.1%}" in said
+
+
+def test_negated_questions_are_put_to_servers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The opposite goes to the server that answers the question, where nothing is in this process."""
+
+    def p(adapter: str, prompt: str) -> float:
+        return 0.4 if "may it stay?" in prompt else p_yes(adapter, prompt)
+
+    rows = [{"id": str(at), "name": f"file_{at}_{label}", "label": label} for at, label in enumerate(LABELS)]
+    data = tmp_path / "labelled.jsonl"
+    data.write_text("\n".join(json.dumps({"task": f"fix {at}", "items": rows}) for at in range(12)), encoding="utf-8")
+    with ScriptedServer(Script(p=p, adapters=("one", "two"), owner="vllm")) as server:
+        config(tmp_path, f'kind = "completions"\nurl = "{server.url}"')
+        path = tmp_path / "servers.toml"
+        text = path.read_text(encoding="utf-8").replace('edited?"\n', 'edited?"\nnegated = "may it stay?"\n')
+        path.write_text(text, encoding="utf-8")
+        command = ["audit", "--cascade", "files", "--data", str(data), "--config", str(path), "--json"]
+        assert main(command) == ExitCode.DONE
+    sums = {entry["stage"]: entry["coherence"] for entry in json.loads(capsys.readouterr().out)["questions"]}
+    assert sums["first"] is None
+    assert sums["second"]["n"] == 36
+    assert sums["second"]["gap"]["value"] == pytest.approx((0.2 + 0.2 + 0.9) / 3 + 0.4 - 1)
 
 
 @pytest.mark.parametrize(

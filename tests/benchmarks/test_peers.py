@@ -21,11 +21,9 @@ from benchmarks.speed.torch_peer import PROJECTIONS, lora_options, padded, qwen3
 from benchmarks.speed.workload import workload
 from cascade.backends.llama.open import context_size
 from cascade.errors import PeerError
-from cascade.evaluation.single_call import one_stage
 from cascade.models.gguf import GGUFFile, MetaValue, read_gguf
 from cascade.models.model_set import load_model_set
 from cascade.prompt import PromptBuilder
-from cascade.tree import Cascade
 from tests.helpers.shipped import CASCADES, SHIPPED
 
 
@@ -155,15 +153,3 @@ def test_torch_is_not_asked_with_other_models() -> None:
     file = GGUFFile(path=Path("other.gguf"), size=0, metadata={"general.architecture": name}, tensors={})
     with pytest.raises(PeerError, match="this one is llama"):
         qwen3_geometry(file)
-
-
-@pytest.mark.parametrize("cascade", CASCADES.values(), ids=list(CASCADES))
-def test_the_four_way_call_asks_each_item_once(cascade: Cascade) -> None:
-    """One stage for all tiers, whose two answers are labels of the cascade, under its first adapter."""
-    found = one_stage(cascade)
-    (stage,) = found.stages
-    (question,) = stage.questions.values()
-    assert not stage.is_tiered
-    assert question.adapter == cascade.adapters()[0]
-    assert all(label in question.wording for label in cascade.labels)
-    assert set(found.labels) <= set(cascade.labels)

@@ -113,7 +113,7 @@ def test_a_warning_lets_other_files_in(caplog: pytest.LogCaptureFixture) -> None
 
 @pytest.mark.slow
 def test_an_engine_is_opened_or_not(caplog: pytest.LogCaptureFixture) -> None:
-    """With the shipped model: its own files open, others do not, and with a warning they do."""
+    """With the shipped model its own files open, others do so with a warning alone, or for other cascades."""
     with Engine.open() as engine:
         info = engine.info.provenance
     adapters = {name: info.adapters[name] for name in SCOPE.adapters()}
@@ -125,3 +125,5 @@ def test_an_engine_is_opened_or_not(caplog: pytest.LogCaptureFixture) -> None:
         Engine.open(locked(fitting | {"model": "other"}))
     with caplog.at_level(logging.WARNING), Engine.open(locked(fitting | {"model": "other"}, "warn")):
         assert "the model" in caplog.text
+    with Engine.open(locked(fitting | {"model": "other"}), cascades={"own": SCOPE}) as engine:
+        assert list(engine.cascades) == ["own"]

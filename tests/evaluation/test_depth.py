@@ -11,17 +11,15 @@ import numpy as np
 import pytest
 
 from cascade import Engine, Item, ScriptedBackend, Task
-from cascade.backends.scripted import ByteTokenizer
 from cascade.cli import main
 from cascade.cli.depth import choice_in_words
 from cascade.cli.output import ExitCode
 from cascade.config.profile import read_profile
-from cascade.errors import ConfigError, InputError
+from cascade.errors import InputError
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.depth import SHARES, DepthStudy
 from cascade.evaluation.depth_choice import Certainty, DepthChoice, Level, Runs, points_per_ms
 from cascade.evaluation.metrics import macro_f1
-from cascade.evaluation.single_call import label_starts
 from cascade.profile import Profile
 from tests.helpers.shipped import CASCADES
 
@@ -194,15 +192,6 @@ def test_a_study_needs_items() -> None:
         pytest.raises(InputError, match="No task has an item"),
     ):
         DepthStudy(engine, PRECISION, [empty])
-
-
-def test_labels_are_told_apart_by_their_first_token() -> None:
-    """A byte a token: labels must start differently, and with a character that is one token."""
-    assert label_starts(["excluded", "primary"], ByteTokenizer()) == ("e", "p")
-    with pytest.raises(ConfigError, match="'read' and 'relevant' start with the same token"):
-        label_starts(["read", "relevant"], ByteTokenizer())
-    with pytest.raises(ConfigError, match="'übrig' starts with a token that is no text"):
-        label_starts(["übrig", "primary"], ByteTokenizer())
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from cascade.config.schema import Config, ModelConfig
 from cascade.errors import CascadeError, ConfigError
 from cascade.machine import user_cache
 from cascade.models.model_set import ModelSet, load_model_set
-from cascade.prompt import PromptBuilder, PromptFormat, prompt_format
+from cascade.prompt import PromptBuilder, prompt_format
 from cascade.tree import Cascade
 
 MAX_MARKER = 4
@@ -31,7 +31,7 @@ def open_backend(
     cascades: Mapping[str, Cascade],
     tunings: CacheFolder = "user",
     models: ModelSet | None = None,
-    form: PromptFormat | None = None,
+    labels: tuple[str, str] | None = None,
 ) -> LlamaBackend:
     """Load what a config names.
 
@@ -40,13 +40,13 @@ def open_backend(
         cascades: Whose questions must fit the model.
         tunings: Where to look for what ``cascade doctor --autotune`` measured; answers do not depend on it.
         models: What ``load_model_set`` made of the config, so that no file is hashed twice; None to load it.
-        form: How prompts are written and what the labels are; None for what the config names.
+        labels: Texts of the tokens that mean yes and no; None for those of the config's prompt format.
 
     Raises:
-        ConfigError: The prompt format or a question does not fit the model or its adapter.
+        ConfigError: The prompt format, a label or a question does not fit the model or its adapter.
         ModelFileError: A file is missing, damaged or does not fit.
     """
-    form = form or prompt_format(config.model.format)
+    form = prompt_format(config.model.format, labels)
     models = models or load_model_set(config)
     tuning = find_tuning(config.model, models.model_sha256, tunings)
     costs = tuning.costs if tuning else None
@@ -54,6 +54,8 @@ def open_backend(
     try:
         builder = PromptBuilder(form, backend.info.tokenizer)
         for cascade in cascades.values():
+            if not config.served:  # otherwise somebody else may have what is not here
+                backend.info.check(cascade)
             check_questions(cascade, builder, models)
     except CascadeError:
         backend.abandon()

@@ -104,8 +104,13 @@ class _Here:
         return Prompts(text=self.tokenizer.decode, labels=labels, yes=self.form.yes, no=self.form.no, model=self.model)
 
 
-def open_servers(config: Config, cascades: Mapping[str, Cascade]) -> Router:
+def open_servers(config: Config, cascades: Mapping[str, Cascade], labels: tuple[str, str] | None = None) -> Router:
     """Look at the servers that cascades ask, and load what is asked in this process.
+
+    Args:
+        config: Its paths are absolute, as ``read_config`` leaves them.
+        cascades: Whose questions will be asked.
+        labels: Texts of the tokens that mean yes and no; None for those of the config's prompt format.
 
     Raises:
         ConfigError: The config does not hold together, or a package is missing.
@@ -115,7 +120,9 @@ def open_servers(config: Config, cascades: Mapping[str, Cascade]) -> Router:
     if BASE in config.adapters:
         msg = f'adapters.{BASE}: this name means the model of this process. Choose another, and name = "{BASE}" there.'
         raise ConfigError(msg)
-    here = _load(config, cascades)
+    if labels is not None:
+        _check_labels(config, cascades, labels)
+    here = _load(config, cascades, labels)
     with ExitStack() as stack:
         if here.backend is not None:
             stack.callback(here.backend.abandon)
@@ -129,11 +136,30 @@ def open_servers(config: Config, cascades: Mapping[str, Cascade]) -> Router:
     return Router(info, {name: servers[entry.server] for name, entry in config.served.items()}, here.backend)
 
 
-def _load(config: Config, cascades: Mapping[str, Cascade]) -> _Here:
+def _check_labels(config: Config, cascades: Mapping[str, Cascade], labels: tuple[str, str]) -> None:
+    """Refuse labels other than the format's where a server could not tell them apart."""
+    for adapter in sorted(_asked(cascades) & config.served.keys()):
+        server = config.served[adapter].server
+        if config.servers[server].kind == "systemone":
+            msg = f"servers.{server}: System One answers yes or no alone, and cannot tell {' from '.join(labels)}."
+            raise ConfigError(msg)
+        if not config.model.has_source:
+            msg = (
+                f"model.path: only the file of the model that server {server!r} has says which tokens stand for "
+                f"{' and '.join(labels)}. Give it."
+            )
+            raise ConfigError(msg)
+
+
+def _asked(cascades: Mapping[str, Cascade]) -> set[str]:
+    """Names of the adapters that cascades ask."""
+    return {question.adapter for cascade in cascades.values() for question in cascade.questions()}
+
+
+def _load(config: Config, cascades: Mapping[str, Cascade], labels: tuple[str, str] | None) -> _Here:
     """What cascades ask of this process: nothing, a vocabulary, or a model with its adapters."""
-    form = prompt_format(config.model.format)
-    asked = {question.adapter for cascade in cascades.values() for question in cascade.questions()}
-    asked_here = asked - config.served.keys()
+    form = prompt_format(config.model.format, labels)
+    asked_here = _asked(cascades) - config.served.keys()
     if not config.model.has_source:
         if asked_here:
             name = min(asked_here)
@@ -146,7 +172,7 @@ def _load(config: Config, cascades: Mapping[str, Cascade]) -> _Here:
     if asked_here:
         from cascade.backends.llama.open import open_backend  # noqa: PLC0415 - llama_cpp loads only where it is used
 
-        backend = open_backend(config, cascades, models=models)
+        backend = open_backend(config, cascades, models=models, labels=labels)
         return _Here(form=form, tokenizer=backend.tokenizer, model=models.model, backend=backend)
     from cascade.backends.llama.tokenizer import load_vocabulary  # noqa: PLC0415 - as above
 

@@ -21,11 +21,11 @@ from cascade.backends.llama.batch_rows import Rows, Run
 from cascade.backends.llama.native import ContextSize, NativeModel
 from cascade.backends.llama.open import open_backend
 from cascade.backends.llama.runner import LlamaRunner
-from cascade.errors import ConfigError, ModelFileError
+from cascade.errors import ConfigError, InputError, ModelFileError
 from cascade.models.model_set import ModelSet, load_model_set
 from cascade.probability import p_yes
 from cascade.prompt import Limits, Node, PromptBuilder, Segment, one_line, prompt_format
-from cascade.stages import BASE, Question
+from cascade.stages import BASE, Question, Target
 from cascade.tree import Cascade
 from tests.helpers.asyncs import run
 from tests.helpers.gguf_files import TOKENS, Lora, write_adapter, write_model
@@ -345,6 +345,23 @@ def test_a_file_that_changes_between_its_check_and_its_load_is_refused(tmp_path:
     write_model(tmp_path / "tiny.gguf", tokens=("new", *TOKENS))
     with pytest.raises(ModelFileError, match=r"tiny.gguf: changed while it was opened. Replace files by renaming"):
         open_backend(config, config.cascades(), None, models)
+
+
+def test_an_engine_runs_other_cascades_than_the_config_has(config: Config) -> None:
+    """Those that are given take the place of the config's own; they may ask its adapters, and no others."""
+    keep, drop = Target("keep", is_label=True), Target("drop", is_label=True)
+    stage = replace(config.cascades()["precision"].stage("relevant"), yes=keep, no=drop)
+    alone = Cascade(name="alone", instructions="i", labels=("drop", "keep"), stages=(stage,))
+    task, items = symbols(4, 6)
+    with Engine.open(config, cascades={"alone": alone}) as engine:
+        report = engine.classify(task, items, "alone")
+        with pytest.raises(InputError, match="Unknown cascade 'precision'"):
+            engine.classify(task, items, "precision")
+    assert report.stats.calls == 6
+    assert report.labels().keys() <= {"drop", "keep"}
+    strange = replace(stage, questions={"": replace(stage.question(""), adapter="nobody")})
+    with pytest.raises(ConfigError, match="asks adapter 'nobody', which the backend does not have"):
+        Engine.open(config, cascades={"alone": replace(alone, stages=(strange,))})
 
 
 def test_an_adapter_of_another_base_is_refused(tmp_path: Path, config: Config) -> None:
