@@ -4,7 +4,7 @@
 
 Gets the source distribution of that version by pip, and builds the one program with cmake for this
 machine's processor, as llama-cpp-python builds its library. Prints the program's path, for
-``cascade bench --peer llama-server --llama-server PATH``. Takes several minutes.
+``python -m benchmarks.speed --baseline llama-server --llama-server PATH``. Takes several minutes.
 """
 
 from __future__ import annotations

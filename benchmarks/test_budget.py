@@ -1,7 +1,7 @@
 """What a budget costs that is not binding: the same request with one and without, on the shipped model.
 
 Without a budget nothing is forecast; with one the schedule looks at every deadline before each batch.
-Read the ratio of the two; ``cascade bench --workload budget`` takes it in pairs.
+Read the ratio of the two; ``python -m benchmarks.speed --workload budget`` takes it in pairs.
 """
 
 from __future__ import annotations

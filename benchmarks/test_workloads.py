@@ -1,8 +1,8 @@
 """Every workload on the shipped model, and the two ways of asking ``Llama`` the same.
 
 Branches follow the workload's labels, so everyone makes the same calls. Read ratios within one run;
-``extra_info`` of the JSON has the figures of ``cascade bench``. For a model of Qwen3-0.6B's geometry
-see ``benchmarks.make_model`` and ``cascade bench --config``.
+``extra_info`` of the JSON has the figures of ``python -m benchmarks.speed``. For a model of Qwen3-0.6B's geometry
+see ``benchmarks.make_model`` and ``python -m benchmarks.speed --config``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.speed.compare import setup_of
+from benchmarks.speed.llama_baselines import LlamaBaseline
 from benchmarks.speed.measure import Bench, Round
-from benchmarks.speed.peers import LlamaPeer
 from benchmarks.speed.summary import summary
 from benchmarks.speed.workload import WORKLOADS
 from cascade.config.schema import read_config, shipped_config
@@ -45,5 +45,8 @@ def test_workload(benchmark: BenchmarkFixture, bench: Bench) -> None:
 def test_llama(benchmark: BenchmarkFixture, *, by_hand: bool) -> None:
     """llama-cpp-python's own class, asked what ``precision-100`` causes."""
     benchmark.group = "precision-100"
-    with Bench(CONFIG, "precision-100") as bench, closing(LlamaPeer(setup_of(CONFIG, bench), by_hand=by_hand)) as peer:
-        benchmark.pedantic(peer.run, rounds=3, warmup_rounds=1)
+    with (
+        Bench(CONFIG, "precision-100") as bench,
+        closing(LlamaBaseline(setup_of(CONFIG, bench), by_hand=by_hand)) as baseline,
+    ):
+        benchmark.pedantic(baseline.run, rounds=3, warmup_rounds=1)

@@ -10,8 +10,7 @@
     │   ├── ServerError       a server refused a request, or serves something else than the config says
     │   ├── ClosedError       the engine or backend was closed while work was waiting
     │   └── OverloadError     more is asked of the engine than it can do in time
-    ├── MachineError          what was asked for is right, but could not be done here (exit code 1)
-    └── PeerError             a benchmark's peer cannot run here, or failed
+    └── MachineError          what was asked for is right, but could not be done here (exit code 1)
 
 A message says what was given, what is allowed and what to do.
 """
@@ -61,10 +60,6 @@ class OverloadError(BackendError):
 
 class MachineError(CascadeError):
     """What was asked for is right, but a file could not be written or llama.cpp failed at it."""
-
-
-class PeerError(CascadeError):
-    """Another library or program that a benchmark compares with cannot run here, or failed."""
 
 
 def counted(n: int, one: str, many: str = "") -> str:

@@ -308,18 +308,6 @@ def rebuild_llama_cpp() -> str:
     return _pip("--force-reinstall", "--no-deps", "--no-cache-dir", "--no-binary", _LLAMA_CPP, llama_cpp)
 
 
-def build_llama_server(parent: Path = _PARENT) -> str:
-    """How to come by the program llama-server, as a sentence; what builds it lies in checkouts alone.
-
-    Args:
-        parent: The folder in which this package lies.
-    """
-    if _is_checkout(parent):
-        python = shlex.quote(sys.executable or "python3")
-        return f"`cd {shlex.quote(str(parent))} && {python} -m benchmarks.build_llama_server` builds it."
-    return "Build it from https://github.com/ggml-org/llama.cpp."
-
-
 def _is_checkout(folder: Path) -> bool:
     """Whether a folder holds this project's own pyproject.toml; site-packages may hold that of another."""
     try:

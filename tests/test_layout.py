@@ -109,7 +109,7 @@ def test_the_vocabulary_needs_numpy_at_most(name: str) -> None:
 @pytest.mark.parametrize(
     ("library", "rooms"),
     [
-        ("llama_cpp", ("cascade.backends.", "benchmarks.speed.peers", "cascade.cli.doctor")),
+        ("llama_cpp", ("cascade.backends.", "cascade.cli.doctor")),
         (
             "gguf",
             (
@@ -120,9 +120,6 @@ def test_the_vocabulary_needs_numpy_at_most(name: str) -> None:
                 "cascade.cli.doctor",
             ),
         ),
-        ("torch", ("benchmarks.speed.limits", "benchmarks.speed.torch_peer")),
-        ("transformers", ("benchmarks.speed.torch_peer",)),
-        ("peft", ("benchmarks.speed.torch_peer",)),
         ("tree_sitter", ("cascade.repository.",)),
         ("huggingface_hub", ("cascade.models.model_set",)),
         ("httpx", ("cascade.backends.servers.http",)),
@@ -145,6 +142,18 @@ def test_libraries_stay_in_their_rooms(library: str, rooms: tuple[str, ...]) -> 
     """A library that does one job is imported only where that job is done."""
     users = [name for name in modules() for other in imports(name) if other.partition(".")[0] == library]
     assert all(name.startswith(rooms) for name in users), users
+
+
+def test_the_package_stands_alone() -> None:
+    """Nothing in it imports benchmarks, tests or the recipe, which no wheel carries."""
+    for name in modules():
+        assert not [other for other in imports(name) if other.startswith(("benchmarks", "tests", "adapters"))], name
+
+
+@pytest.mark.parametrize("library", ["torch", "transformers", "peft", "pytest_benchmark"])
+def test_what_only_checkouts_need_is_not_imported(library: str) -> None:
+    """Training and benchmarks have libraries that no command of the package needs."""
+    assert not [name for name in modules() for other in imports(name) if other.partition(".")[0] == library]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade.machine import build_llama_server, install_again, install_extra, install_package, rebuild_llama_cpp
+from cascade.machine import install_again, install_extra, install_package, rebuild_llama_cpp
 
 ROOT = Path(__file__).parents[1]
 EXTRAS = ("bench", "hub", "keyring", "languages", "report", "serve", "telemetry", "train")
@@ -92,14 +92,6 @@ def test_a_llama_cpp_that_cannot_be_loaded(command: str, tmp_path: Path) -> None
     assert done.returncode == 1
     assert done.stderr.startswith("error: llama.cpp cannot be loaded (")
     assert done.stderr.endswith(f"Build it again: `{rebuild_llama_cpp()}`\n")
-
-
-def test_what_builds_llama_server_lies_in_checkouts_alone(tmp_path: Path) -> None:
-    """The command goes to the checkout's folder first; a wheel has none, and names the sources."""
-    command = build_llama_server().split("`")[1]
-    assert command == f"cd {ROOT} && {sys.executable} -m benchmarks.build_llama_server"
-    assert (ROOT / "benchmarks" / "build_llama_server.py").is_file()
-    assert build_llama_server(tmp_path) == "Build it from https://github.com/ggml-org/llama.cpp."
 
 
 @pytest.mark.slow

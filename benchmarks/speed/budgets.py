@@ -13,18 +13,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from benchmarks.speed.abort_watch import AbortWatch
-from benchmarks.speed.asks import asks
-from benchmarks.speed.budget_summary import spread, trial_figures
-from benchmarks.speed.budget_trials import BUDGET, Trial, Tried, groups_of_trials
-from benchmarks.speed.forced import ForcedBackend
-from benchmarks.speed.prediction import prediction_figures
+from benchmarks.speed.budget_trials import BUDGET, Trial, Tried, groups_of_trials, spread, trial_figures
+from benchmarks.speed.forced import ForcedEngine
+from benchmarks.speed.summary import prediction_figures
 from benchmarks.speed.workload import SIZES, Call, sizes
-from cascade.backends.llama.open import open_backend
 from cascade.budget import BudgetLike
 from cascade.config.schema import Config
-from cascade.engine.engine import Engine
-from cascade.prompt import PromptBuilder
 from cascade.report import Report
 
 AN_HOUR_MS = 3_600_000.0
@@ -78,14 +72,10 @@ class BudgetBench:
     """
 
     def __init__(self, config: Config, advance: Callable[[], None] = lambda: None) -> None:
-        self.cascades = {name: cascade.without_prior_stage() for name, cascade in config.cascades().items()}
-        backend = open_backend(config, self.cascades)
-        builder = PromptBuilder(backend.info.form, backend.info.tokenizer)
-        workload = sizes(builder, self.cascades)
-        self.calls = workload.calls
-        self.watch = AbortWatch(backend)
-        self.forced = ForcedBackend(self.watch, asks(workload, builder, self.cascades))
-        self._engine = Engine(self.forced, self.cascades, workload.limits)
+        self._engine = ForcedEngine.uncut(config)
+        workload, _ = self._engine.follow(sizes)
+        self.calls, self.cascades = workload.calls, self._engine.cascades
+        self.forced = self._engine.backend
         self._advance = advance
 
     async def full_ms(self, n_runs: int) -> list[float]:
@@ -202,7 +192,7 @@ async def _figures(bench: BudgetBench, counts: Counts, seed: int) -> dict[str, A
     gc.freeze()  # as a service does once it is up: a full collection stops all threads for tens of milliseconds
     groups = groups_of_trials(list(zip(bench.calls, full_ms, strict=True)), counts.trials, seed)
     tried = await bench.trials(groups)
-    n_by_deadline = len(bench.watch.latencies_ms)
+    n_by_deadline = len(bench.forced.abort_ms)
     await bench.abort(full_ms, counts.aborted, seed)
     pairs = await bench.pair_ratios(counts.pairs)
     rounds = await bench.round_ratios(counts.rounds)
@@ -213,7 +203,7 @@ async def _figures(bench: BudgetBench, counts: Counts, seed: int) -> dict[str, A
         "items": sum(len(trial.call.items) for trial in chain.from_iterable(groups)),
         "full_ms": full_ms,
         **trial_figures(tried, bench.cascades),
-        "abort_ms": spread(bench.watch.latencies_ms),
+        "abort_ms": spread(bench.forced.abort_ms),
         "waves_aborted_by_deadlines": n_by_deadline,
         **prediction_figures([batches[:n_before], batches[n_before:]]),
         "unbinding_over_none": {"p50": float(np.median(pairs)), "n": len(pairs)},

@@ -1,111 +1,82 @@
-"""``cascade bench``: what a workload costs here, and how far that is from what it must cost."""
+"""What a workload costs here, how far that is from what it must cost, and what baselines take for the same.
+
+python -m benchmarks.speed --baseline llama --plot plots
+python -m benchmarks.speed --workload budget --requests 200
+"""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
-from benchmarks.speed.budget_plots import write_budget_plots
+from benchmarks.speed.baselines import ALL, BASELINES, BaselineChoice
 from benchmarks.speed.budget_trials import BUDGET
-from benchmarks.speed.choice import ALL, PEERS, PeerChoice
-from benchmarks.speed.plots import write_plots
+from benchmarks.speed.plots import write_budget_plots, write_plots
+from benchmarks.speed.tables import show_budgets, show_rounds
 from benchmarks.speed.workload import WORKLOADS
 from cascade.audit.html.draw import prepare
-from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress, results
-from cascade.cli.tables import Sheet
-from cascade.config.figures import Figure
+from cascade.cli.output import (
+    ConfigOption,
+    ExitCode,
+    JsonOption,
+    Settings,
+    complain,
+    guarded,
+    note,
+    print_json,
+    progress,
+)
+from cascade.cli.signals import Signals
+from cascade.cli.streams import mend_streams
 from cascade.config.schema import Config, read_config, shipped_config
 from cascade.config.toml import meant
-from cascade.errors import InputError, counted
+from cascade.errors import InputError
 from cascade.machine import n_cores, processor_name
 
+NAME = "python -m benchmarks.speed"
 
-def show_budgets(figures: dict[str, Any]) -> None:
-    """Print the figures as two tables: of all requests, and quality by budget."""
-    sheet = Sheet(("",), ("",), has_heads=False)
-    for title, text in _rows(figures):
-        sheet.add(title, text)
-    console = results()
-    console.print(
-        f"budget, {counted(figures['requests'], 'request')} with random budgets, {counted(figures['items'], 'item')}"
-    )
-    sheet.show(console)
-    console.print("\nquality by budget, requests alone")
-    _curve(figures["anytime"]).show(console)
+app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
 
 
-def _rows(figures: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for key, who in (("overshoot", "all"), ("overshoot_alone", "alone"), ("overshoot_in_company", "in company")):
-        if late := figures[key]:
-            spread = " / ".join(f"{late[name]:.1f}" for name in ("p50_ms", "p95_ms", "p99_ms", "max_ms"))
-            yield f"ms over budget, {who}: p50 / p95 / p99 / most of {late['n']}", spread
-            shares = " / ".join(f"{late[name]:.1%}" for name in ("over", "over_10_ms", "over_30_ms"))
-            yield f"over budget, {who}: at all / by 10 ms / by 30 ms", shares
-    if figures["abort_ms"]["n"]:
-        abort = figures["abort_ms"]
-        yield (
-            f"abort to the wave's end, ms: p50 / p99 / most of {abort['n']}",
-            f"{abort['p50']:.2f} / {abort['p99']:.2f} / {abort['max']:.2f}",
-        )
-    yield (
-        "items decided / cut at a depth / by the deadline",
-        " / ".join(f"{share:.1%}" for share in figures["statuses"].values()),
-    )
-    yield "items without a label or status", f"{figures['violations']}"
-    error = figures["prediction_error"]
-    if error["n"]:
-        title = f"error of predicted over actual time, p50 / p95 of {counted(error['n'], 'wave')}"
-        yield title, f"{error['p50']:.1%} / {error['p95']:.1%}"
-    pairs, rounds = figures["unbinding_over_none"], figures["at_once_over_sequence"]
-    yield f"time with a budget of an hour over none, {counted(pairs['n'], 'pair')}", f"{pairs['p50']:.3f}"
-    yield (
-        f"throughput of {counted(rounds['callers'], 'caller')} over one, {counted(rounds['n'], 'round')}",
-        f"{rounds['p50']:.3f}",
-    )
-
-
-def _curve(anytime: list[dict[str, Any]]) -> Sheet:
-    heads = ("budget over full time", "accuracy", Figure.RECALL_OVER_ROWS.words, "decided", "requests")
-    sheet = Sheet(("cascade",), heads)
-    for entry in anytime:
-        recall = "" if entry["recall_over_rows"] is None else f"{entry['recall_over_rows']:.1%}"
-        shown = (f"{entry['share']:.2f}", f"{entry['accuracy']:.1%}", recall, f"{entry['decided']:.1%}")
-        sheet.add(entry["cascade"], *shown, str(entry["requests"]))
-    return sheet
-
-
-def bench(  # noqa: PLR0913 - the command line's options
+@app.command()
+def speed(  # noqa: PLR0913 - the command line's options
+    context: typer.Context,
     *,
     workload: Annotated[str, typer.Option(help=f"One of {', '.join(WORKLOADS)}, or {BUDGET}.")] = "precision-100",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds whose median is shown; one more warms up.")] = 5,
     requests: Annotated[int, typer.Option(min=1, help=f"Requests of the workload {BUDGET}.")] = 200,
     model: Annotated[Path | None, typer.Option(help="A GGUF file in place of the config's base model.")] = None,
-    peer: Annotated[
-        list[str] | None, typer.Option(help=f"Ask a peer the same, in turns: {', '.join(PEERS)} or {ALL}; repeatable.")
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Ask a baseline the same, in turns: {', '.join(BASELINES)} or {ALL}; repeatable."),
     ] = None,
-    llama_server: Annotated[Path | None, typer.Option(help="The program that the peer llama-server runs.")] = None,
-    peer_rounds: Annotated[
-        int | None, typer.Option(min=1, help="Rounds in which peers take part; every round if absent.")
+    baseline_rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds in which baselines take part; every round if absent.")
     ] = None,
+    llama_server: Annotated[Path | None, typer.Option(help="The program that the baseline llama-server runs.")] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Folder for pictures: latency, stages, reuse, waves, prediction, peers.")
+        Path | None, typer.Option(help="Folder for pictures: latency, stages, reuse, waves, prediction, baselines.")
     ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Run a workload with known answers; read the ratios, times are this machine's alone."""
-    names = (*WORKLOADS, BUDGET)
-    if workload not in names:
-        msg = f"Unknown workload {workload!r}. {meant(workload, names)}Allowed are {', '.join(names)}."
-        raise InputError(msg)
-    choice = PeerChoice.of(peer or (), llama_server, peer_rounds)
+    context.obj.verbose = verbose
+    _check_workload(workload)
+    choice = BaselineChoice.of(baseline or (), llama_server, baseline_rounds)
     if workload == BUDGET and choice.names:
-        msg = f"--peer {choice.names[0]} with --workload {BUDGET}; no peer knows budgets. Leave one of the two out."
+        msg = (
+            f"--baseline {choice.names[0]} with --workload {BUDGET}; no baseline knows budgets. "
+            "Leave one of the two out."
+        )
         raise InputError(msg)
     if plot is not None:
         prepare(plot)  # a run that takes minutes must not end in an import error
@@ -123,10 +94,18 @@ def bench(  # noqa: PLR0913 - the command line's options
     if json:
         print_json(figures)
     else:
-        (show_budgets if workload == BUDGET else _show)(figures)
+        (show_budgets if workload == BUDGET else show_rounds)(figures)
 
 
-def _rounds(config: Config, workload: str, n: int, choice: PeerChoice) -> dict[str, Any]:
+def _check_workload(name: str) -> None:
+    """Refuse a name before a model is loaded."""
+    names = (*WORKLOADS, BUDGET)
+    if name not in names:
+        msg = f"Unknown workload {name!r}. {meant(name, names)}Allowed are {', '.join(names)}."
+        raise InputError(msg)
+
+
+def _rounds(config: Config, workload: str, n: int, choice: BaselineChoice) -> dict[str, Any]:
     from benchmarks.speed.compare import compare  # noqa: PLC0415 - loads llama_cpp
 
     with progress() as bar:
@@ -150,43 +129,30 @@ def _with_model(config: Config, path: Path | None) -> Config:
     return config.model_copy(update={"model": model})
 
 
-_ROWS = (
-    ("items", "items", "{:.0f}"),
-    ("calls per item", "calls_per_item", "{:.2f}"),
-    ("tokens decoded per item", "tokens_decoded_per_item", "{:.1f}"),
-    ("tokens reused per item", "tokens_reused_per_item", "{:.1f}"),
-    ("decode calls", "decode_calls", "{:.0f}"),
-    ("adapter swaps", "adapter_swaps", "{:.0f}"),
-    ("wall time, ms", "wall_ms", "{:.0f}"),
-    ("processor time, ms", "cpu_ms", "{:.0f}"),
-    ("tokens decoded over the trie's least", "tokens_over_least", "{:.3f}"),
-    ("tokens/s over llama.cpp's best rate", "rate_over_best", "{:.3f}"),
-    ("wall time outside the model", "outside_model", "{:.1%}"),
-    ("all stages over the first alone", "stages_over_first", "{:.3f}"),
-    ("peak memory, MiB", "peak_memory_mib", "{:.0f}"),
-    ("FLOP/s in the layers' matrices", "flops", "{:.3g}"),
-    ("FLOP/s of torch's best BF16 product here", "best_flops", "{:.3g}"),
-)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command, which ends as ``cascade`` does: errors in one line, and its exit codes.
 
+    Args:
+        arguments: What follows the command's name; None for the process's own, which then ends with the command.
 
-def _show(figures: dict[str, Any]) -> None:
-    sheet = Sheet(("",), ("",), has_heads=False)
-    for title, key, form in _ROWS:
-        if figures[key] is not None:
-            sheet.add(title, form.format(figures[key]))
-    for key in ("decision_ms", "request_ms"):
-        spread = " / ".join(f"{figures[key][at]:.0f}" for at in ("p50", "p95", "p99"))
-        sheet.add(f"{key.removesuffix('_ms')} latency p50 / p95 / p99, ms", spread)
-    error = figures["prediction_error"]
-    if error["n"]:
-        title = f"error of predicted over actual time, p50 / p95 of {counted(error['n'], 'wave')}"
-        sheet.add(title, f"{error['p50']:.1%} / {error['p95']:.1%}")
-    for peer in figures["peers"].values():
-        for name, found in peer["settings"].items():
-            is_best = name == peer["setting"] and len(peer["settings"]) > 1
-            sheet.add(f"{name}{' (its best)' * is_best}: times our wall time", f"{found['ratio']:.2f}")
-    console = results()
-    console.print(f"{figures['workload']}, median of {counted(figures['rounds'], 'round')}")
-    sheet.show(console)
-    for name, reason in figures["skipped"].items():
-        note(f"{name} was skipped: {reason}")
+    Returns:
+        The exit code; see ``cascade.cli.output``.
+    """
+    settings = Settings(name=NAME, path=NAME)
+    signals = Signals()
+    signals.install()
+    try:
+        problem = mend_streams(is_process=arguments is None)
+        if problem:
+            complain(problem)
+            return ExitCode.FAILURE
+
+        def command() -> object:
+            given = list(sys.argv[1:] if arguments is None else arguments)
+            with signals.unwinding():  # a signal must not leave a server behind
+                return get_command(app).main(args=given, prog_name=NAME, standalone_mode=False, obj=settings)
+
+        return guarded(command, settings)
+    finally:
+        if arguments is not None:
+            signals.put_back()

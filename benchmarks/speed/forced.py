@@ -1,14 +1,22 @@
-"""Forced branching: the inner backend computes everything, the workload says what came of it."""
+"""Forced branching: an engine whose model computes everything, and whose answers are what a workload says."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from math import isfinite, isnan
+from typing import Self
 
-from benchmarks.speed.asks import Ask, Path
+from benchmarks.speed.workload import NO_LIMITS, LabelledQuery, TokenPath, Workload, labelled_queries
 from cascade.backends.base import Backend, BackendInfo, Batch, BatchCost, Scores, Stop
-from cascade.prompt import Node
+from cascade.config.model import LimitsConfig
+from cascade.config.schema import Config
+from cascade.engine.engine import Engine, EngineSettings
+from cascade.errors import InputError
+from cascade.prompt import Limits, Node, PromptBuilder
+from cascade.tree import Cascade
 
 _SURE = 20.0  # log odds beyond every threshold that a config would use
 
@@ -37,25 +45,33 @@ class ForcedBackend:
 
     Args:
         inner: What computes.
-        asked: The queries of the workload.
 
     Attributes:
         batches: Every batch, in order.
+        abort_ms: From each abort of a running batch until the engine had that batch back.
     """
 
-    def __init__(self, inner: Backend, asked: Iterable[Ask]) -> None:
+    def __init__(self, inner: Backend) -> None:
         self._inner = inner
         self.batches: list[Scored] = []
-        self._truths: Mapping[Path, bool] = {ask.path: ask.truth for ask in asked}
+        self.abort_ms: list[float] = []
+        self._truths: Mapping[TokenPath, bool] = {}
 
     @property
     def info(self) -> BackendInfo:
         """See ``Backend.info``."""
         return self._inner.info
 
+    def follow(self, queries: Iterable[LabelledQuery]) -> None:
+        """Answer these queries by their truth from now on; all others are answered by the inner backend."""
+        self._truths = {query.path: query.truth for query in queries}
+
     async def score(self, batch: Batch, stop: Stop) -> Scores:
         """See ``Backend.score``."""
-        scores = await self._inner.score(batch, stop)
+        watched = _WatchedStop(stop)
+        scores = await self._inner.score(batch, watched)
+        if watched.aborted_at is not None:
+            self.abort_ms.append(1_000 * (time.perf_counter() - watched.aborted_at))
         scored = Scored(
             adapter=batch.adapter,
             n_queries=len(batch.queries),
@@ -79,3 +95,101 @@ class ForcedBackend:
     async def close(self) -> None:
         """See ``Backend.close``."""
         await self._inner.close()
+
+
+class _WatchedStop(Stop):
+    """The engine's stop, which notes when it reached the backend.
+
+    Args:
+        stop: The engine's.
+
+    Attributes:
+        aborted_at: When the batch was aborted, in seconds; None if it was not.
+    """
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__()
+        self._stop = stop
+        self.aborted_at: float | None = None
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the engine has asked."""
+        return self._stop.is_asked
+
+    def ask(self) -> None:
+        """See ``Stop.ask``."""
+        self._stop.ask()
+
+    def abort(self) -> None:
+        """See ``Stop.abort``."""
+        self._stop.abort()
+
+    @contextmanager
+    def interrupting(self, interrupt: Callable[[], None]) -> Iterator[None]:
+        """See ``Stop.interrupting``."""
+
+        def noted() -> None:
+            self.aborted_at = self.aborted_at or time.perf_counter()
+            interrupt()
+
+        with self._stop.interrupting(noted):
+            yield
+
+
+class ForcedEngine(Engine):
+    """An engine on a ``ForcedBackend``.
+
+    Attributes:
+        backend: What stands between the engine and the backend that computes.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        cascades: Mapping[str, Cascade],
+        limits: Limits | None = None,
+        *,
+        settings: EngineSettings | None = None,
+    ) -> None:
+        self.backend = ForcedBackend(backend)
+        super().__init__(self.backend, cascades, limits, settings=settings)
+
+    @classmethod
+    def uncut(cls, config: Config) -> Self:
+        """An engine that asks the model about every item, in full.
+
+        Labels say where items go, so that everyone makes the same calls: prior stages are left out.
+        """
+        cascades = {name: cascade.without_prior_stage() for name, cascade in config.cascades().items()}
+        return cls.open(uncut(config), cascades=cascades)
+
+    def follow(
+        self, write: Callable[[PromptBuilder, Mapping[str, Cascade]], Workload]
+    ) -> tuple[Workload, list[LabelledQuery]]:
+        """Take a workload's labels for answers from now on.
+
+        Args:
+            write: Writes the workload for the prompts of the model at hand and the engine's cascades.
+
+        Returns:
+            The workload, and the queries that it causes, in the order of a loop over its items.
+
+        Raises:
+            InputError: The workload cannot be written; the engine is closed.
+        """
+        builder = PromptBuilder(self.info.form, self.info.tokenizer)
+        try:
+            workload = write(builder, self.cascades)
+        except InputError:
+            self.close()
+            raise
+        queries = labelled_queries(workload, builder, self.cascades)
+        self.backend.follow(queries)
+        return workload, queries
+
+
+def uncut(config: Config) -> Config:
+    """The same config with limits that cut no text of a workload."""
+    limits = LimitsConfig(**asdict(NO_LIMITS))
+    return config.model_copy(update={"model": config.model.model_copy(update={"limits": limits})})

@@ -6,27 +6,17 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 from typing import Self
 
-import numpy as np
-
-from benchmarks.speed.asks import Ask, asks
-from benchmarks.speed.forced import ForcedBackend, Scored
-from benchmarks.speed.reuse import Reuse
-from benchmarks.speed.workload import Workload, workload
-from cascade.backends.llama.batch_rows import Rows, Run
-from cascade.backends.llama.native import ContextSize, NativeModel
-from cascade.backends.llama.open import context_size, find_tuning, open_backend
+from benchmarks.speed.forced import ForcedEngine, Scored
+from benchmarks.speed.limits import PlainPrompt, Reuse
+from benchmarks.speed.workload import workload
+from cascade.backends.llama.open import context_size, find_tuning
 from cascade.config.schema import Config
-from cascade.engine.engine import Engine
 from cascade.machine import n_cores
 from cascade.models.model_set import load_model_set
-from cascade.prompt import PromptBuilder
 from cascade.report import Decision
-
-PROMPT = 512
-"""Tokens of the prompt whose rate is llama.cpp's best: that of llama-bench's pp512."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,24 +53,19 @@ class Bench:
         models: The model and its adapters.
         labels: Token ids of yes and no.
         workload: What is run.
-        asked: The queries that it causes, in the order of a loop over its items.
+        queries: The queries that it causes, in the order of a loop over its items.
         reuse: What their prompts share.
         size: The engine's context, its threads counted.
         history: The batches of every round so far, that which is thrown away included.
     """
 
     def __init__(self, config: Config, name: str) -> None:
-        # The workload's labels say where items go, so that everyone makes the same calls.
-        cascades = {name: cascade.without_prior_stage() for name, cascade in config.cascades().items()}
         self.models = load_model_set(config)
-        backend = open_backend(config, cascades, models=self.models)
-        self.labels = backend.info.provenance.label_tokens
-        builder = PromptBuilder(backend.info.form, backend.info.tokenizer)
-        self.workload: Workload = workload(name, builder, cascades)
-        self.asked: list[Ask] = asks(self.workload, builder, cascades)
-        self.reuse = Reuse.of(self.asked, backend.info.prefix_adapters)
-        self._forced = ForcedBackend(backend, self.asked)
-        self._engine = Engine(self._forced, cascades, self.workload.limits)
+        self._engine = ForcedEngine.uncut(config)
+        self.workload, self.queries = self._engine.follow(partial(workload, name))
+        info = self._engine.info
+        self.labels = info.provenance.label_tokens
+        self.reuse = Reuse.of(self.queries, info.prefix_adapters)
         size = context_size(config.model, find_tuning(config.model, self.models.model_sha256))
         self.size = replace(size, n_threads=size.n_threads or n_cores())
         self.history: list[tuple[Scored, ...]] = []
@@ -98,7 +83,7 @@ class Bench:
         """Run all requests of the workload at once."""
         first_stage_s = self._first_stage() if self.workload.is_deep else None
         before = self._limit.rate()
-        self._forced.batches.clear()
+        self._engine.backend.batches.clear()
         started, cpu = time.perf_counter(), time.process_time()
         decision_ms: list[float] = []
 
@@ -107,14 +92,14 @@ class Bench:
 
         async def run() -> list[float]:
             calls = [
-                self._engine.aclassify(call.task, call.items, call.cascade, on_decision=settled)
+                self._engine.aclassify(call.task, call.items, call.cascade, budget=None, on_decision=settled)
                 for call in self.workload.calls
             ]
             return [report.stats.elapsed_ms for report in await asyncio.gather(*calls)]
 
         request_ms = asyncio.run(run())
         wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu
-        self.history.append(tuple(self._forced.batches))
+        self.history.append(tuple(self._engine.backend.batches))
         return Round(
             wall_s=wall_s,
             cpu_s=cpu_s,
@@ -143,24 +128,3 @@ class Bench:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class PlainPrompt:
-    """llama.cpp on one plain prompt, without adapter, output or shared cells: its own best rate."""
-
-    def __init__(self, model: Path, n_threads: int) -> None:
-        size = ContextSize(n_ctx=PROMPT, n_seq_max=1, n_batch=PROMPT, n_threads=n_threads)
-        self._native = NativeModel(model, size)
-        tokens = np.random.default_rng(0).integers(0, self._native.tokenizer.n_vocab, PROMPT)
-        self._rows = Rows.of([Run(tokens.tolist(), 0, (0,))])
-
-    def rate(self) -> float:
-        """Tokens per second of one prompt."""
-        self._native.clear()
-        started = time.perf_counter()
-        self._native.decode(self._rows, (0, 1))
-        return PROMPT / (time.perf_counter() - started)
-
-    def close(self) -> None:
-        """Free the context."""
-        self._native.close()

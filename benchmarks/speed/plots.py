@@ -1,4 +1,7 @@
-"""Pictures of a comparison: latency, cost by stage, what sharing saves, throughput by wave, predictions, peers."""
+"""Pictures of a comparison: latency, cost by adapter, what sharing saves, throughput, predictions, baselines.
+
+Those of requests with budgets show quality by budget, and how far over budget they ended.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from cascade.audit.html.draw import prepare
+from cascade.config.figures import Figure
 from cascade.files import write_whole
 
 Figures = Mapping[str, Any]
-"""What ``compare`` returns."""
+"""What ``compare`` or ``measure_budgets`` returns."""
 
 Draw = Callable[[Any, Figures], None]
 """Draws figures on axes of matplotlib."""
+
+_WINDOW_MS = 50.0  # over budget or left of it
 
 
 def write_plots(figures: Figures, folder: Path) -> list[Path]:
@@ -31,24 +37,28 @@ def write_plots(figures: Figures, folder: Path) -> list[Path]:
         "waves": _waves,
     }
     if figures["predictions"]:
-        drawings["prediction"] = prediction
-    if figures["peers"]:
-        drawings["peers"] = _peers
-    return draw_all(figures, folder, figures["workload"], drawings)
+        drawings["prediction"] = _prediction
+    if figures["baselines"]:
+        drawings["baselines"] = _baselines
+    return _draw_all(figures, folder, drawings)
 
 
-def draw_all(figures: Figures, folder: Path, name: str, drawings: Mapping[str, Draw]) -> list[Path]:
-    """Write one PNG file a drawing into a folder, which is made if absent; returns their paths.
-
-    Args:
-        figures: What is drawn.
-        folder: Where.
-        name: What the files' names begin with.
-        drawings: What they go on with, and what draws each.
+def write_budget_plots(figures: Figures, folder: Path) -> list[Path]:
+    """Write PNG files into a folder, which is made if absent; returns their paths.
 
     Raises:
         MachineError: There is no matplotlib, or the folder cannot be written.
     """
+    drawings: dict[str, Draw] = {"overshoot": _overshoot}
+    if figures["anytime"]:
+        drawings["anytime"] = _anytime
+    if figures["predictions"]:
+        drawings["prediction"] = _prediction
+    return _draw_all(figures, folder, drawings)
+
+
+def _draw_all(figures: Figures, folder: Path, drawings: Mapping[str, Draw]) -> list[Path]:
+    """Write one PNG file a drawing, which the drawing's name gives its own; returns their paths."""
     figure_class = prepare(folder)
     paths = []
     for title, draw in drawings.items():
@@ -56,7 +66,7 @@ def draw_all(figures: Figures, folder: Path, name: str, drawings: Mapping[str, D
         axes = figure.subplots()
         draw(axes, figures)
         axes.spines[["top", "right"]].set_visible(False)
-        paths.append(folder / f"{name}-{title}.png")
+        paths.append(folder / f"{figures['workload']}-{title}.png")
         picture = BytesIO()
         figure.savefig(picture, dpi=120)
         write_whole(paths[-1], picture.getvalue())
@@ -110,7 +120,7 @@ def _waves(axes: Any, figures: Figures) -> None:
     axes.legend()
 
 
-def prediction(axes: Any, figures: Figures) -> None:
+def _prediction(axes: Any, figures: Figures) -> None:
     """What waves took over what was predicted; on the diagonal the two are equal."""
     predicted, actual = zip(*figures["predictions"], strict=True)
     ends = min(*predicted, *actual), max(*predicted, *actual)
@@ -120,10 +130,37 @@ def prediction(axes: Any, figures: Figures) -> None:
     axes.set(xscale="log", yscale="log", xlabel="predicted ms", ylabel="ms", title=title)
 
 
-def _peers(axes: Any, figures: Figures) -> None:
-    """Wall time of each peer over ours."""
-    ratios = {peer["setting"]: peer["ratio"] for peer in figures["peers"].values()}
+def _baselines(axes: Any, figures: Figures) -> None:
+    """Wall time of each baseline over ours."""
+    ratios = {baseline["setting"]: baseline["ratio"] for baseline in figures["baselines"].values()}
     bars = axes.barh(list(ratios), list(ratios.values()))
     axes.bar_label(bars, [f"{value:.1f}x" for value in ratios.values()])
     axes.axvline(1, linestyle=":", color="grey")
     axes.set(xlabel="wall time over ours", title=f"{figures['workload']}: what a user would pick instead")
+
+
+def _anytime(axes: Any, figures: Figures) -> None:
+    """Accuracy and recall over rows of either cascade by budget."""
+    for name in dict.fromkeys(entry["cascade"] for entry in figures["anytime"]):
+        own = [entry for entry in figures["anytime"] if entry["cascade"] == name]
+        shares = [entry["share"] for entry in own]
+        (line,) = axes.plot(shares, [entry["accuracy"] for entry in own], "o-", label=f"{name}: accuracy")
+        recalls = [
+            (entry["share"], entry["recall_over_rows"]) for entry in own if entry["recall_over_rows"] is not None
+        ]
+        axes.plot(
+            *zip(*recalls, strict=True), "o--", color=line.get_color(), label=f"{name}: {Figure.RECALL_OVER_ROWS.words}"
+        )
+    axes.axvline(1, linestyle=":", color="grey")
+    axes.set(xlabel="budget over the time in full", ylim=(0, 1.02), title="quality by budget, requests alone")
+    axes.legend()
+
+
+def _overshoot(axes: Any, figures: Figures) -> None:
+    """Requests by milliseconds over budget; those far off stand at the borders."""
+    clipped = [min(max(value, -_WINDOW_MS), _WINDOW_MS) for value in figures["over_ms"]]
+    axes.hist(clipped, bins=100, range=(-_WINDOW_MS, _WINDOW_MS))
+    axes.axvline(0, linestyle=":", color="grey")
+    late = figures["overshoot"]
+    title = f"over budget: {late['over']:.1%}, by more than 10 ms: {late['over_10_ms']:.1%}"
+    axes.set(xlabel=f"ms over budget, cut at {_WINDOW_MS:.0f}", ylabel="requests", yscale="symlog", title=title)

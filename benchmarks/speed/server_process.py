@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from http import HTTPStatus
 
-from cascade.errors import PeerError
+from benchmarks.speed.baselines import BaselineError
 
 HOST = "127.0.0.1"
 _N_LINES = 5  # of what the server wrote last, in an error message
@@ -35,7 +35,7 @@ class ServerProcess:
         start_s: Most seconds until it answers; it loads the model first.
 
     Raises:
-        PeerError: It cannot be started, ended, or did not answer; has its last lines.
+        BaselineError: It cannot be started, ended, or did not answer; has its last lines.
     """
 
     def __init__(self, command: Sequence[str], start_s: float = 300.0) -> None:
@@ -53,7 +53,7 @@ class ServerProcess:
         except OSError as error:
             self.close()
             msg = f"{command[0]} cannot be started ({error.strerror}). Give the path of a llama-server."
-            raise PeerError(msg) from error
+            raise BaselineError(msg) from error
         except BaseException:
             self.close()
             raise
@@ -83,10 +83,10 @@ class ServerProcess:
         while not self._is_healthy():
             if self._process is not None and self._process.poll() is not None:
                 msg = f"llama-server ended with code {self._process.returncode}; it wrote: {self.last_lines()}"
-                raise PeerError(msg)
+                raise BaselineError(msg)
             if time.monotonic() > deadline:
                 msg = f"llama-server did not become ready in time; it wrote: {self.last_lines()}"
-                raise PeerError(msg)
+                raise BaselineError(msg)
             time.sleep(_POLL_S)
 
     def _is_healthy(self) -> bool:

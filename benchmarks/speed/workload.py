@@ -1,20 +1,20 @@
-"""What is measured: seeded tasks whose items have known labels and known lengths. Pure.
+"""What is measured: seeded tasks whose items have known labels and known lengths, and the queries that follow. Pure.
 
 Lengths are in tokens of the model at hand, so a workload is as long under one model as under
-another. Labels are part of the workload: speed is measured on the calls that they cause, whatever
+another. Labels are part of the workload: speed is measured on the queries that they cause, whatever
 a model would answer.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cascade.config.toml import meant
 from cascade.errors import InputError
 from cascade.items import Group, Item, Task
-from cascade.prompt import Limits, PromptBuilder
+from cascade.prompt import Limits, Node, PromptBuilder
 from cascade.tree import Cascade
 
 _WORDS = (
@@ -23,7 +23,8 @@ _WORDS = (
     "option handler stream field record column queue worker signal plugin schema policy"
 ).split()
 _LAST = {"supporting", "type_context"}  # labels that the last of the three stages gives
-_NO_LIMITS = Limits(task=4_096, seed=256, group=256, item=4_096)
+NO_LIMITS = Limits(task=4_096, seed=256, group=256, item=4_096)
+"""How long texts of workloads may be: nothing is cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ class Workload:
 
     name: str
     calls: tuple[Call, ...]
-    limits: Limits = _NO_LIMITS
+    limits: Limits = NO_LIMITS
 
     @property
     def is_deep(self) -> bool:
@@ -65,7 +66,7 @@ class _Writer:
     """Writes seeded tasks and items of given lengths, in tokens of one model."""
 
     def __init__(self, builder: PromptBuilder, cascades: Mapping[str, Cascade], seed: int) -> None:
-        self._builder = replace(builder, limits=_NO_LIMITS)
+        self._builder = replace(builder, limits=NO_LIMITS)
         self._cascades = cascades
         self._rng = random.Random(seed)
 
@@ -184,3 +185,70 @@ def _writer(builder: PromptBuilder, cascades: Mapping[str, Cascade], seed: int) 
         msg = f"Workloads run the cascades precision and scope; the config lacks {', '.join(missing)}."
         raise InputError(msg)
     return _Writer(builder, cascades, seed)
+
+
+TokenPath = tuple[tuple[int, ...], ...]
+"""The tokens of a question's nodes from the task down: what tells one query from another."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledQuery:
+    """One query that the labels cause, with its true answer.
+
+    Attributes:
+        adapter: What answers.
+        node: The question's node; nodes are shared as prompts share beginnings.
+        truth: The answer that leads to the item's label.
+        depth: Stages passed before.
+    """
+
+    adapter: str
+    node: Node
+    truth: bool
+    depth: int
+
+    @property
+    def path(self) -> TokenPath:
+        """The tokens of its nodes."""
+        return tuple(node.tokens for node in self.node.path)
+
+
+def labelled_queries(
+    workload: Workload, builder: PromptBuilder, cascades: Mapping[str, Cascade]
+) -> list[LabelledQuery]:
+    """Every query of a workload, in the order in which a loop over its items would ask them."""
+    wide = replace(builder, limits=workload.limits)
+    return [query for call in workload.calls for query in _queries_of(call, wide, cascades[call.cascade])]
+
+
+def _queries_of(call: Call, builder: PromptBuilder, cascade: Cascade) -> Iterator[LabelledQuery]:
+    root = builder.task(cascade.instructions, cascade.questions(), call.task)
+    truths = {label: cascade.truths(label) for label in cascade.labels}
+    groups = {item.group: builder.group(root, item.group) for item in call.items if item.group}
+    for item, label in zip(call.items, call.labels, strict=True):
+        node = builder.item(groups[item.group] if item.group else root, item)
+        for depth, (stage, truth) in enumerate(truths[label]):
+            for tier in stage.tiers_of(item):
+                question = stage.question(tier)
+                yield LabelledQuery(
+                    adapter=question.adapter,
+                    node=builder.question(node, question.marker),
+                    truth=truth,
+                    depth=depth,
+                )
+
+
+def by_stage(queries: Sequence[LabelledQuery]) -> list[list[int]]:
+    """Places of the queries, those of one depth and adapter together: the order with the fewest changes of adapter."""
+    found: dict[tuple[int, str], list[int]] = {}
+    for at, query in enumerate(queries):
+        found.setdefault((query.depth, query.adapter), []).append(at)
+    return [found[key] for key in sorted(found, key=lambda key: key[0])]
+
+
+def by_item(queries: Sequence[LabelledQuery]) -> list[list[int]]:
+    """Places of the queries, those of one item together, in the order in which its answers lead to them."""
+    found: dict[Node | None, list[int]] = {}
+    for at, query in enumerate(queries):
+        found.setdefault(query.node.parent, []).append(at)
+    return list(found.values())

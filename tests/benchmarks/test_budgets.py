@@ -10,14 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.speed.abort_watch import AbortWatch
-from benchmarks.speed.budget_summary import anytime, overshoot, spread, trial_figures
-from benchmarks.speed.budget_trials import AT_ONCE, LEAST_MS, MOST_MS, PLENTY, Trial, Tried, groups_of_trials
-from benchmarks.speed.cli import show_budgets
+from benchmarks.speed.budget_trials import (
+    AT_ONCE,
+    LEAST_MS,
+    MOST_MS,
+    PLENTY,
+    Trial,
+    Tried,
+    anytime,
+    groups_of_trials,
+    overshoot,
+    spread,
+    trial_figures,
+)
+from benchmarks.speed.cli import main
+from benchmarks.speed.forced import ForcedEngine
+from benchmarks.speed.tables import show_budgets
 from benchmarks.speed.workload import Call
-from cascade import Decision, Engine, Item, Report, ScriptedBackend, Status, Task
+from cascade import Decision, Item, Report, ScriptedBackend, Status, Task
 from cascade.backends.base import BackendInfo, Batch, BatchCost, Scores, Stop
-from cascade.cli import main
 from cascade.report import Provenance, Statistics
 from tests.helpers.asyncs import run
 from tests.helpers.requests import plain_items
@@ -128,30 +139,28 @@ class _UntilAborted:
 
 @run
 async def test_an_abort_is_timed_and_reaches_the_backend() -> None:
-    """The engine's stop works through the watch; a batch that ends by itself leaves no time."""
+    """The engine's stop works through what watches it; a batch that ends by itself leaves no time."""
     cascades = {"precision": CASCADES["precision"]}
     adapters = frozenset(cascades["precision"].adapters())
     scripted = ScriptedBackend(dict.fromkeys(adapters, 0.9), adapters)
-    watch = AbortWatch(scripted)
-    with Engine(watch, cascades) as engine:
+    with ForcedEngine(scripted, cascades) as engine:
         await engine.aclassify("a task", plain_items(3))
-    assert watch.latencies_ms == []
+    assert engine.backend.abort_ms == []
 
     endless = _UntilAborted(scripted.info)
-    watch = AbortWatch(endless)
-    with Engine(watch, cascades) as engine:
+    with ForcedEngine(endless, cascades) as engine:
         call = asyncio.create_task(engine.aclassify("a task", plain_items(3)))
         await asyncio.to_thread(endless.began.wait)
         call.cancel()
         await asyncio.wait([call])
-    assert len(watch.latencies_ms) == 1
-    assert watch.latencies_ms[0] >= 0
+    assert len(engine.backend.abort_ms) == 1
+    assert engine.backend.abort_ms[0] >= 0
 
 
 @pytest.mark.slow
-def test_bench_runs_budgets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_runs_budgets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every figure is there, whatever its value, and is shown; pictures where matplotlib is."""
-    command = ["bench", "--workload", "budget", "--requests", "4", "--json"]
+    command = ["--workload", "budget", "--requests", "4", "--json"]
     has_plots = find_spec("matplotlib") is not None
     assert main(command + ["--plot", str(tmp_path)] * has_plots) == 0
     figures = json.loads(capsys.readouterr().out)
@@ -170,9 +179,9 @@ def test_bench_runs_budgets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "quality by budget" in shown
 
 
-def test_no_peer_knows_budgets(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_baseline_knows_budgets(capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 2 and what to do."""
-    assert main(["bench", "--workload", "budget", "--peer", "llama"]) == 2
-    assert "--peer llama with --workload budget; no peer knows budgets. Leave one of the two out." in (
+    assert main(["--workload", "budget", "--baseline", "llama"]) == 2
+    assert "--baseline llama with --workload budget; no baseline knows budgets. Leave one of the two out." in (
         capsys.readouterr().err
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.make_model import Geometry, write_set
+from benchmarks.speed.cli import main as speed
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 
@@ -25,12 +26,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("form", ["activated", "plain"])
-def test_the_configs_of_a_made_model_can_be_benched(
-    folder: Path, form: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_speed_of_a_made_model_can_be_measured(folder: Path, form: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Its configs name nothing that is not there, and a workload runs on them."""
     config = str(folder / f"{form}.toml")
     assert main(["config", "check", config]) == ExitCode.DONE
     capsys.readouterr()
-    assert main(["bench", "--config", config, "--workload", "single", "--rounds", "1", "--json"]) == ExitCode.DONE
+    assert speed(["--config", config, "--workload", "single", "--rounds", "1", "--json"]) == ExitCode.DONE
     assert json.loads(capsys.readouterr().out)["calls_per_item"] == 3

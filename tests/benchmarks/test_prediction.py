@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.speed.forced import Scored
-from benchmarks.speed.prediction import LEARNING, judged, prediction_error, prediction_figures
+from benchmarks.speed.summary import LEARNING, judged, prediction_error, prediction_figures
 from cascade.backends.base import BatchCost
 
 

@@ -375,13 +375,6 @@ def test_labelled_tasks_may_stand_behind_the_command(
         assert "items.jsonl, line 1: field 'task'" in capsys.readouterr().err
 
 
-def test_an_unknown_workload_or_peer_is_refused_before_work(capsys: pytest.CaptureFixture[str]) -> None:
-    """One line names those that there are, and the one that is most like it."""
-    for option, name, near in (("--workload", "budgt", "budget"), ("--peer", "lama", "llama")):
-        assert main(["bench", option, name]) == ExitCode.BAD_INPUT
-        assert f"{name!r}. Did you mean {near!r}? Allowed are" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from benchmarks.speed.cli import app as speed
 from cascade.cli.program import app
 from tests.helpers.pages import FENCE, PAGES, ROOT, blocks, text_of
 
@@ -68,8 +69,18 @@ def _options(words: Sequence[str]) -> set[str]:
     return {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
 
 
+SPEED = ["python", "-m", "benchmarks.speed"]
+
+
+def _is_parsed(words: Sequence[str]) -> bool:
+    """Whether a call is one of ``cascade`` or of the benchmark of speed."""
+    return words[0] == "cascade" or words[:3] == SPEED
+
+
 def _parser(words: Sequence[str]) -> tuple[Any, list[str]]:
-    """What parses a call of ``cascade``, and the words that are left to it."""
+    """What parses a call of ``cascade`` or of the benchmark of speed, and the words that are left to it."""
+    if words[:3] == SPEED:
+        return get_command(speed), [word for word in words[3:] if word != "..."]
     command, rest = get_command(app), [word for word in words[1:] if word != "..."]
     while rest and (known := getattr(command, "commands", {})):
         if rest[0].startswith("-"):
@@ -148,7 +159,7 @@ def test_commands_have_the_options_that_they_are_called_with(page: Path) -> None
     """Commands, modules and targets are there, and know every option that the page gives them."""
     for words in _commands(page):
         match words:
-            case ["cascade", *_]:
+            case _ if _is_parsed(words):
                 command, rest = _parser(words)
                 assert _options(rest) <= _known(command), f"{page}: `{' '.join(words)}`"
             case ["python" | "python3", "-m", name, *rest] if name != "pip":
@@ -171,7 +182,7 @@ def test_commands_have_the_options_that_they_are_called_with(page: Path) -> None
 def test_whole_commands_parse(page: Path) -> None:
     """A command that can be copied is taken as it stands."""
     for words in _whole_commands(page):
-        if words[0] == "cascade":
+        if _is_parsed(words):
             command, rest = _parser(words)
             command.make_context(" ".join(words), rest)
 
@@ -179,7 +190,7 @@ def test_whole_commands_parse(page: Path) -> None:
 @pages
 def test_options_that_stand_alone_are_some_command_s(page: Path) -> None:
     """An option in running text is one of the command line's, a benchmark's, or of another program that is named."""
-    ours = _all_options() | FOREIGN
+    ours = _all_options() | _known(get_command(speed)) | FOREIGN
     scripts = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").glob("*.py"))
     for span in _spans(page):
         for option in _options(span.split()) if span.startswith(("--", "... --")) else ():

@@ -1,4 +1,4 @@
-"""The peers of the harness, as far as they can be looked at without running them."""
+"""The baselines of the benchmark of speed, as far as they can be looked at without running them."""
 
 from __future__ import annotations
 
@@ -12,72 +12,69 @@ from pathlib import Path
 import pytest
 from gguf import GGUFValueType
 
-from benchmarks.speed.asks import asks, by_item, by_stage
-from benchmarks.speed.choice import PEERS, PeerChoice
-from benchmarks.speed.peers import PeerSetup
-from benchmarks.speed.server_peer import read_answer, request_bodies, server_command
+from benchmarks.speed.baselines import BASELINES, BaselineChoice, BaselineError, BaselineSetup
+from benchmarks.speed.server_baseline import read_answer, request_bodies, server_command
 from benchmarks.speed.server_process import free_port
-from benchmarks.speed.torch_peer import PROJECTIONS, lora_options, padded, qwen3_geometry
-from benchmarks.speed.workload import workload
+from benchmarks.speed.torch_baseline import PROJECTIONS, lora_options, padded, qwen3_geometry
+from benchmarks.speed.workload import by_item, by_stage, labelled_queries, workload
 from cascade.backends.llama.open import context_size
-from cascade.errors import PeerError
 from cascade.models.gguf import GGUFFile, MetaValue, read_gguf
 from cascade.models.model_set import load_model_set
 from cascade.prompt import PromptBuilder
 from tests.helpers.shipped import CASCADES, SHIPPED
 
 
-def test_all_stands_for_every_peer() -> None:
-    """Each peer once, whatever else was named; and each round unless said otherwise."""
-    choice = PeerChoice.of(["llama", "all", "llama"])
-    assert choice.names == tuple(PEERS)
+def test_all_stands_for_every_baseline() -> None:
+    """Each baseline once, whatever else was named; and each round unless said otherwise."""
+    choice = BaselineChoice.of(["llama", "all", "llama"])
+    assert choice.names == tuple(BASELINES)
     assert choice.takes_part(99)
-    assert PeerChoice.of(["llama", "llama"], n_rounds=2).names == ("llama",)
-    assert [PeerChoice.of([], n_rounds=2).takes_part(at) for at in range(3)] == [True, True, False]
+    assert BaselineChoice.of(["llama", "llama"], n_rounds=2).names == ("llama",)
+    assert [BaselineChoice.of([], n_rounds=2).takes_part(at) for at in range(3)] == [True, True, False]
 
 
 @pytest.fixture
-def setup(builder: PromptBuilder) -> PeerSetup:
-    """What peers are asked: a scope and a precision request of the shipped set."""
+def setup(builder: PromptBuilder) -> BaselineSetup:
+    """What baselines are asked: a scope and a precision request of the shipped set."""
     found = workload("mixed-8", builder, CASCADES)
     found = replace(found, calls=found.calls[:2])
-    return PeerSetup(
+    return BaselineSetup(
         config=SHIPPED,
         models=load_model_set(SHIPPED),
         workload=found,
-        asked=asks(found, builder, CASCADES),
+        queries=labelled_queries(found, builder, CASCADES),
         labels=builder.label_tokens(),
         size=replace(context_size(SHIPPED.model), n_threads=3),
     )
 
 
 @pytest.mark.slow
-def test_orders_hold_every_query_once(setup: PeerSetup) -> None:
+def test_orders_hold_every_query_once(setup: BaselineSetup) -> None:
     """By stage no adapter comes twice; by item a question follows those that lead to it."""
-    everything = list(range(len(setup.asked)))
-    stages, items = by_stage(setup.asked), by_item(setup.asked)
+    everything = list(range(len(setup.queries)))
+    stages, items = by_stage(setup.queries), by_item(setup.queries)
     assert sorted(at for part in stages for at in part) == everything
     assert sorted(at for part in items for at in part) == everything
-    assert [{setup.asked[at].adapter for at in part} for part in stages] == [{name} for name in setup.adapters]
+    assert [{setup.queries[at].adapter for at in part} for part in stages] == [{name} for name in setup.adapters]
     assert len(items) == setup.workload.n_items
-    assert all(part == sorted(part, key=lambda at: setup.asked[at].depth) for part in items)
+    assert all(part == sorted(part, key=lambda at: setup.queries[at].depth) for part in items)
 
 
-def test_a_request_names_its_adapter_and_both_labels(setup: PeerSetup) -> None:
+def test_a_request_names_its_adapter_and_both_labels(setup: BaselineSetup) -> None:
     """Every adapter of the server has a scale, and only that of the query is on."""
     bodies = [json.loads(body) for body in request_bodies(setup)]
-    assert len(bodies) == len(setup.asked)
-    for ask, body in zip(setup.asked, bodies, strict=True):
-        assert body["prompt"] == list(ask.node.prompt)
+    assert len(bodies) == len(setup.queries)
+    for query, body in zip(setup.queries, bodies, strict=True):
+        assert body["prompt"] == list(query.node.prompt)
         assert (body["n_predict"], body["cache_prompt"], body["n_probs"], body["top_k"]) == (1, True, 2, 2)
         assert [entry["id"] for entry in body["lora"]] == list(range(len(setup.adapters)))
         (on,) = (entry["id"] for entry in body["lora"] if entry["scale"])
-        assert setup.adapters[on] == ask.adapter
+        assert setup.adapters[on] == query.adapter
         assert {token for token, _ in body["logit_bias"]} == set(setup.labels)
         assert len({bias for _, bias in body["logit_bias"]}) == 1
 
 
-def test_the_server_gets_every_adapter_and_room_for_every_slot(setup: PeerSetup) -> None:
+def test_the_server_gets_every_adapter_and_room_for_every_slot(setup: BaselineSetup) -> None:
     """Adapters in the order of the requests' numbers; cells for the longest prompt in each slot."""
     command = server_command(setup, Path("llama-server"), 4, Path("folder"))
     given = [value for key, value in pairwise(command) if key == "--lora"]
@@ -114,7 +111,7 @@ def test_p_yes_is_among_yes_and_no() -> None:
 )
 def test_an_answer_without_both_labels_is_refused(body: bytes) -> None:
     """It would be a wrong p(yes), not a missing one."""
-    with pytest.raises(PeerError, match="no probability for the labels"):
+    with pytest.raises(BaselineError, match="no probability for the labels"):
         read_answer(body, (7, 8))
 
 
@@ -131,7 +128,7 @@ def test_prompts_are_padded_on_the_left() -> None:
     assert mask.tolist() == [[1, 1, 1], [0, 0, 1]]
 
 
-def test_torch_gets_the_geometry_of_the_gguf_file(setup: PeerSetup) -> None:
+def test_torch_gets_the_geometry_of_the_gguf_file(setup: BaselineSetup) -> None:
     """Sizes of the model, and rank and projections of each adapter."""
     models = setup.models
     geometry = qwen3_geometry(read_gguf(models.model_path))
@@ -151,5 +148,5 @@ def test_torch_is_not_asked_with_other_models() -> None:
     """Their geometry would be another's."""
     name = MetaValue(type=GGUFValueType.STRING, value="llama")
     file = GGUFFile(path=Path("other.gguf"), size=0, metadata={"general.architecture": name}, tensors={})
-    with pytest.raises(PeerError, match="this one is llama"):
+    with pytest.raises(BaselineError, match="this one is llama"):
         qwen3_geometry(file)

@@ -1,4 +1,4 @@
-"""transformers with PEFT on torch as a peer: batches of padded prompts in BF16, as their documentation has it.
+"""transformers with PEFT on torch as a baseline: batches of padded prompts in BF16, as their documentation has it.
 
 The model has the geometry of the GGUF file, and each adapter the rank and the projections of its
 own; all weights are random, since speed does not depend on their values. An adapter is set per
@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.speed.asks import by_stage
-from benchmarks.speed.peers import PeerSetup
-from cascade.errors import PeerError
+from benchmarks.speed.baselines import BaselineError, BaselineSetup
+from benchmarks.speed.workload import by_stage
 from cascade.machine import install_extra
 from cascade.models.gguf import GGUFFile, read_gguf
 from cascade.models.model_set import Adapter
@@ -36,7 +35,7 @@ PROJECTIONS = {
 """llama.cpp's names of a layer's matrices -> transformers' names."""
 
 
-class TorchPeer:
+class TorchBaseline:
     """A Qwen3 model of transformers with one PEFT adapter per stage.
 
     Args:
@@ -45,10 +44,10 @@ class TorchPeer:
             position of every prompt; True for its best case, logits of the last position alone.
 
     Raises:
-        PeerError: A package is missing, or the model is no Qwen3.
+        BaselineError: A package is missing, or the model is no Qwen3.
     """
 
-    def __init__(self, setup: PeerSetup, *, by_hand: bool) -> None:
+    def __init__(self, setup: BaselineSetup, *, by_hand: bool) -> None:
         geometry = qwen3_geometry(read_gguf(setup.models.model_path))
         try:
             import peft  # noqa: PLC0415 - an extra, and slow to load
@@ -56,7 +55,7 @@ class TorchPeer:
             import transformers  # noqa: PLC0415
         except ImportError as error:
             msg = f"transformers needs the package {error.name}. Run `{install_extra('train')}`."
-            raise PeerError(msg) from error
+            raise BaselineError(msg) from error
         self.name = f"transformers + PEFT, BF16, batches of {BATCH}{', last logits only' * by_hand}"
         self._by_hand = by_hand
         self._torch: Any = torch
@@ -76,14 +75,14 @@ class TorchPeer:
         self._forward(*self._parts[0])  # touches the memory once
 
     def run(self) -> float:
-        """See ``Peer.run``."""
+        """See ``Baseline.run``."""
         started = time.perf_counter()
         for adapter, tokens, mask in self._parts:
             self._forward(adapter, tokens, mask)
         return time.perf_counter() - started
 
     def close(self) -> None:
-        """See ``Peer.close``."""
+        """See ``Baseline.close``."""
         self._model = None
 
     def _forward(self, adapter: str, tokens: NDArray[np.int64], mask: NDArray[np.int64]) -> list[list[float]]:
@@ -110,18 +109,18 @@ def qwen3_geometry(file: GGUFFile) -> dict[str, Any]:
     """The options of transformers' ``Qwen3Config`` for a model's geometry.
 
     Raises:
-        PeerError: The model is no Qwen3.
+        BaselineError: The model is no Qwen3.
     """
     architecture = file.metadata["general.architecture"].value
     if architecture != ARCHITECTURE:
         msg = f"transformers is asked with {ARCHITECTURE} models alone; this one is {architecture}."
-        raise PeerError(msg)
+        raise BaselineError(msg)
 
     def number(key: str) -> Any:
         found = file.metadata.get(f"{architecture}.{key}")
         if found is None:
             msg = f"transformers needs {architecture}.{key}, which {file.path} lacks."
-            raise PeerError(msg)
+            raise BaselineError(msg)
         return found.value
 
     return {
@@ -160,11 +159,11 @@ def padded(prompts: Sequence[Sequence[int]], pad: int = 0) -> tuple[NDArray[np.i
     return tokens, mask
 
 
-def _batches(setup: PeerSetup) -> list[tuple[str, NDArray[np.int64], NDArray[np.int64]]]:
+def _batches(setup: BaselineSetup) -> list[tuple[str, NDArray[np.int64], NDArray[np.int64]]]:
     """(adapter, token ids, mask) of every batch, stage by stage, prompts of like lengths together."""
     found = []
-    for stage in by_stage(setup.asked):
-        prompts = sorted((setup.asked[at].node.prompt for at in stage), key=len)
-        adapter = setup.asked[stage[0]].adapter
+    for stage in by_stage(setup.queries):
+        prompts = sorted((setup.queries[at].node.prompt for at in stage), key=len)
+        adapter = setup.queries[stage[0]].adapter
         found += [(adapter, *padded(prompts[at : at + BATCH])) for at in range(0, len(prompts), BATCH)]
     return found

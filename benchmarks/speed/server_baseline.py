@@ -1,4 +1,4 @@
-"""llama.cpp's own server as a peer: parallel slots, prompt cache, an adapter per request.
+"""llama.cpp's own server as a baseline: parallel slots, prompt cache, an adapter per request.
 
 Each query is one request of one token, as the backend for servers asks it.
 """
@@ -16,19 +16,18 @@ from contextlib import ExitStack
 from http import HTTPStatus
 from pathlib import Path
 
-from benchmarks.speed.asks import by_item, by_stage
-from benchmarks.speed.peers import PeerSetup
+from benchmarks.speed.baselines import BaselineError, BaselineSetup
 from benchmarks.speed.server_process import ServerProcess
+from benchmarks.speed.workload import by_item, by_stage
 from cascade.backends.servers.api import MalformedError
 from cascade.backends.servers.llama_server import completion_body, read_p_yes
-from cascade.errors import PeerError
 from cascade.stages import BASE
 
 _PAD = 256
 _HEADERS = {"Content-Type": "application/json"}
 
 
-class ServerPeer:
+class ServerBaseline:
     """A llama-server with a number of slots, asked with as many requests in flight.
 
     Args:
@@ -44,18 +43,18 @@ class ServerPeer:
         p_yes: p(yes) of every query of the last run, in their order.
 
     Raises:
-        PeerError: The server does not start.
+        BaselineError: The server does not start.
     """
 
-    def __init__(self, setup: PeerSetup, server: Path, n_slots: int, *, is_by_item: bool = False) -> None:
+    def __init__(self, setup: BaselineSetup, server: Path, n_slots: int, *, is_by_item: bool = False) -> None:
         self.name = f"llama-server, {n_slots} slot{'s' * (n_slots > 1)}, by {'item' if is_by_item else 'stage'}"
-        self.p_yes = [0.0] * len(setup.asked)
+        self.p_yes = [0.0] * len(setup.queries)
         self._n_slots = n_slots
         self._labels = setup.labels
         self._bodies = request_bodies(setup)
         # Parts of a run: each a list of chains, whose queries wait for one another.
-        chains = by_item(setup.asked)
-        self._parts = [chains] if is_by_item else [[[at] for at in stage] for stage in by_stage(setup.asked)]
+        chains = by_item(setup.queries)
+        self._parts = [chains] if is_by_item else [[[at] for at in stage] for stage in by_stage(setup.queries)]
         self._open = ExitStack()
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -66,13 +65,13 @@ class ServerPeer:
                 connection = self._process.connect()
                 stack.callback(connection.close)
                 self._connections.put(connection)
-            self._workers = ThreadPoolExecutor(n_slots, thread_name_prefix="cascade-server-peer")
+            self._workers = ThreadPoolExecutor(n_slots, thread_name_prefix="cascade-server-baseline")
             stack.callback(self._workers.shutdown, cancel_futures=True)
             self._run([[[at] for at in range(min(n_slots, len(self._bodies)))]])  # touches the server's memory once
             self._open = stack.pop_all()
 
     def run(self) -> float:
-        """See ``Peer.run``."""
+        """See ``Baseline.run``."""
         for slot in range(self._n_slots):
             self._post(f"/slots/{slot}?action=erase", b"")
         started = time.perf_counter()
@@ -80,7 +79,7 @@ class ServerPeer:
         return time.perf_counter() - started
 
     def close(self) -> None:
-        """See ``Peer.close``."""
+        """See ``Baseline.close``."""
         self._open.close()
 
     def _run(self, parts: Sequence[Sequence[Sequence[int]]]) -> None:
@@ -97,12 +96,12 @@ class ServerPeer:
             response, found = _exchange(connection, path, body)
         except (OSError, http.client.HTTPException) as error:
             msg = f"llama-server did not answer ({error!r}); it wrote: {self._process.last_lines()}"
-            raise PeerError(msg) from error
+            raise BaselineError(msg) from error
         finally:
             self._connections.put(connection)
         if response.status != HTTPStatus.OK:
             msg = f"llama-server answered {response.status}: {found.decode(errors='replace')}"
-            raise PeerError(msg)
+            raise BaselineError(msg)
         return found
 
 
@@ -118,7 +117,7 @@ def _exchange(connection: http.client.HTTPConnection, path: str, body: bytes) ->
     return response, response.read()
 
 
-def server_command(setup: PeerSetup, server: Path, n_slots: int, folder: Path) -> list[str]:
+def server_command(setup: BaselineSetup, server: Path, n_slots: int, folder: Path) -> list[str]:
     """The command line of a server, without its address.
 
     Args:
@@ -139,7 +138,7 @@ def server_command(setup: PeerSetup, server: Path, n_slots: int, folder: Path) -
     return [*command, "--cache-ram", "0", "--slot-save-path", str(folder), "--no-ui"]
 
 
-def request_bodies(setup: PeerSetup) -> list[bytes]:
+def request_bodies(setup: BaselineSetup) -> list[bytes]:
     """The body of every query's request, in their order."""
     loras = _loras(setup)
     scales = {name: setup.models.adapters[name].scale for name in loras}
@@ -147,7 +146,7 @@ def request_bodies(setup: PeerSetup) -> list[bytes]:
         adapter: [{"id": at, "scale": scales[name] if name == adapter else 0.0} for at, name in enumerate(loras)]
         for adapter in setup.adapters
     }
-    return [request_body(ask.node.prompt, chosen[ask.adapter], setup.labels) for ask in setup.asked]
+    return [request_body(query.node.prompt, chosen[query.adapter], setup.labels) for query in setup.queries]
 
 
 def request_body(prompt: Sequence[int], lora: Sequence[Mapping[str, float]], labels: tuple[int, int]) -> bytes:
@@ -165,16 +164,16 @@ def read_answer(body: bytes, labels: tuple[int, int]) -> float:
     """p(yes) among yes and no, in [0, 1], from an answer's body.
 
     Raises:
-        PeerError: The answer does not give a probability for both labels.
+        BaselineError: The answer does not give a probability for both labels.
     """
     try:
         return read_p_yes(json.loads(body), labels)
     except (ValueError, MalformedError) as error:
         text = body[:500].decode(errors="replace")
         msg = f"llama-server gave no probability for the labels {list(labels)}: {text}"
-        raise PeerError(msg) from error
+        raise BaselineError(msg) from error
 
 
-def _loras(setup: PeerSetup) -> list[str]:
+def _loras(setup: BaselineSetup) -> list[str]:
     """Adapters in the order in which the server numbers them."""
     return [name for name in setup.adapters if name != BASE]
