@@ -13,7 +13,8 @@ import pytest
 from cascade.machine import install_again, install_extra, install_package, rebuild_llama_cpp
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = ("bench", "hub", "keyring", "languages", "report", "serve", "telemetry", "train")
+EXTRAS = ("hub", "keyring", "languages", "report", "serve", "servers", "telemetry", "train")
+IN_CHECKOUTS = ("bench", "dev")
 
 
 def _pip(command: str) -> list[str]:
@@ -23,7 +24,7 @@ def _pip(command: str) -> list[str]:
     return rest
 
 
-@pytest.mark.parametrize("extra", EXTRAS)
+@pytest.mark.parametrize("extra", [*EXTRAS, *IN_CHECKOUTS])
 def test_a_checkout_is_installed_again_with_the_extra(extra: str) -> None:
     """The folder of the checkout is named in full, so that the command works from everywhere."""
     assert _pip(install_extra(extra)) == ["-e", f"{ROOT}[{extra}]"]
@@ -92,6 +93,55 @@ def test_a_llama_cpp_that_cannot_be_loaded(command: str, tmp_path: Path) -> None
     assert done.returncode == 1
     assert done.stderr.startswith("error: llama.cpp cannot be loaded (")
     assert done.stderr.endswith(f"Build it again: `{rebuild_llama_cpp()}`\n")
+
+
+SERVED = """
+[servers.far]
+kind = "completions"
+url = "http://127.0.0.1:9"
+[model]
+[adapters]
+one = { server = "far" }
+[cascade.c]
+labels = ["drop", "keep"]
+[[cascade.c.stages]]
+name = "s"
+question = "does it matter?"
+adapter = "one"
+yes = { label = "keep" }
+no = { label = "drop" }
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("missing", ["httpx", "tenacity", "asyncio_throttle"])
+def test_servers_without_their_extra(missing: str, tmp_path: Path) -> None:
+    """A config with servers can be read; whoever opens it is told what installs the package, and nobody is asked."""
+    (tmp_path / "my.toml").write_text(SERVED, encoding="utf-8")
+    (tmp_path / "items.jsonl").write_text('{"id": "1", "name": "a"}', encoding="utf-8")
+    check = ["config", "check", "my.toml"]
+    classify = "classify --task t --items items.jsonl --config my.toml --cascade c".split()
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None; from cascade.cli import main; "
+        f"assert main({check}) == 0; sys.exit(main({classify}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: servers: asking far needs the package {missing}. Run `{install_extra('servers')}`, or let this "
+        "process answer: give every entry of [adapters] a file.\n"
+    )
+
+
+@pytest.mark.slow
+def test_without_servers_their_extra_is_not_needed() -> None:
+    """The shipped config is answered by this process alone."""
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(('httpx', 'tenacity', 'asyncio_throttle', 'sniffio')); "
+        "from cascade import Engine; Engine.open().close()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.slow

@@ -31,8 +31,9 @@ def open_any(config: Config, cascades: Mapping[str, Cascade], labels: tuple[str,
     try:
         from cascade.backends.servers.open import open_servers  # noqa: PLC0415 - the extra `servers` may be absent
     except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
         msg = (
-            f"servers: asking {', '.join(config.servers)} needs the package {error.name}. "
+            f"servers: asking {', '.join(config.servers)} needs the package {package}. "
             f"Run `{install_extra('servers')}`, or let this process answer: give every entry of [adapters] a file."
         )
         raise ConfigError(msg) from error

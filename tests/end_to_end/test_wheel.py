@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -62,7 +63,9 @@ def test_a_wheel_carries_the_package_and_the_shipped_set(project: Path) -> None:
         (project / "adapters" / name).write_bytes(b"GGUF")
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "cascade").rglob("*.py")}
     shipped = {f"cascade/shipped/{name}" for name in (*TABLES, "embedded.gguf", "relevant.gguf")}
-    assert files(wheel(project)) == modules | shipped | {"cascade/py.typed", "cascade/audit/html/template.html"}
+    found = files(wheel(project))
+    assert found == modules | shipped | {"cascade/py.typed", "cascade/audit/html/template.html"}
+    assert not [name for name in found if name.startswith(("benchmarks", "cascade/cli/bench"))]
 
 
 def test_a_wheel_can_be_built_before_there_are_adapters(project: Path) -> None:
@@ -94,6 +97,23 @@ def test_an_sdist_is_complete(project: Path) -> None:
     needed = ("Makefile", "LICENSE", "adapters/map.toml", "adapters/recipe/train.py", "tests/test_it.py")
     assert names.issuperset({*needed, "CHANGELOG.md", "cascade/tree.py", "benchmarks/bench_it.py"})
     assert not [name for name in names if ".work" in name]
+
+
+def test_a_wheel_needs_what_every_command_needs(project: Path) -> None:
+    """Libraries that talk to servers, serve, train or measure come with extras, and the README names each extra."""
+    with zipfile.ZipFile(wheel(project)) as opened:
+        (path,) = [name for name in opened.namelist() if name.endswith(".dist-info/METADATA")]
+        lines = opened.read(path).decode().splitlines()
+    needed = {
+        re.split(r"[^\w-]", line.removeprefix("Requires-Dist: "))[0]
+        for line in lines
+        if line.startswith("Requires-Dist:") and "extra ==" not in line
+    }
+    assert needed == {"gguf", "llama-cpp-python", "numpy", "pydantic", "rich", "structlog", "tomlkit", "typer"}
+    extras = {line.removeprefix("Provides-Extra: ") for line in lines if line.startswith("Provides-Extra:")}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    listed = readme.partition("\nExtras: ")[2].partition(". ")[0]
+    assert set(re.findall(r"`(\w+)`", listed)) == extras - {"dev"}
 
 
 def test_the_command_is_installed(project: Path) -> None:

@@ -44,6 +44,7 @@ def test_labels_are_told_apart_by_their_first_token() -> None:
         label_starts(["übrig", "primary"], ByteTokenizer())
 
 
+@pytest.mark.slow
 def test_an_engine_reads_other_labels() -> None:
     """The tokens of the texts that are given stand for yes and no, in the order given."""
     cascade = CASCADES["precision"]
@@ -62,6 +63,7 @@ def test_an_engine_reads_other_labels() -> None:
     assert found[0] != pytest.approx(0.5, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_budget_of_the_config_cuts_nothing() -> None:
     """Depth 0 is what one call costs and finds in full, whatever requests may take otherwise."""
     entry = SHIPPED.cascade["precision"].model_copy(update={"budget_ms": 0.001})
@@ -84,6 +86,7 @@ def write_tasks(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_server_is_asked_for_the_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`cascade depth` puts the one call to the server that has the first adapter, for each label against the first."""
     vocabulary = load_vocabulary(MODEL)
