@@ -11,7 +11,7 @@ from pathlib import Path
 from types import NoneType, TracebackType
 from typing import Self
 
-from cascade.arguments import one_of, refuse, text
+from cascade.arguments import one_of, refuse, text, texts
 from cascade.backends.base import Backend
 from cascade.budget import NO_LIMIT, Budget, BudgetLike, budget_of
 from cascade.config.lock import check_locks
@@ -113,13 +113,11 @@ class Engine:
         Raises:
             ConfigError: A cascade names an adapter that the backend lacks, or has a prior stage that is not tuned yet.
         """
-        one_of("cascades", cascades, Mapping, "a dict from name to Cascade is needed")
+        _check_cascades(cascades)
         one_of("limits", limits, (Limits, NoneType), "a Limits is needed, or None")
         one_of("settings", settings, (EngineSettings, NoneType), "an EngineSettings is needed, or None")
-        for name, cascade in cascades.items():
-            one_of(f"cascades[{name!r}]", cascade, Cascade, "a Cascade is needed")
+        for cascade in cascades.values():
             backend.info.check(cascade)
-            cascade.check_is_tuned()
         self.cascades = dict(cascades)
         self.info = backend.info
         self._expected = {name: OnlineProfile(cascade) for name, cascade in cascades.items()}
@@ -162,8 +160,8 @@ class Engine:
             one_of("config", config, (str, PathLike, NoneType), allowed)
             config = read_config(Path(config) if config is not None else shipped_config())
         run = config.cascades() if cascades is None else cascades
-        for each in run.values():
-            each.check_is_tuned()  # before a model is loaded
+        _check_cascades(run)  # before a model is loaded
+        _check_labels(labels)
         settings = settings_of(config, observers)
         backend = open_any(config, run, labels)
         engine = cls(backend, run, config.model.limits.limits(), settings=settings)
@@ -400,3 +398,15 @@ def _check_function(value: object) -> None:
         refuse("on_decision", value, "a function of one decision is needed, or None")
     if iscoroutinefunction(value):
         refuse("on_decision", value, "a function that is not async is needed; async callers may use stream")
+
+
+def _check_cascades(cascades: object) -> None:
+    """Refuse what cannot be run, whatever the backend has."""
+    for name, cascade in one_of("cascades", cascades, Mapping, "a dict from name to Cascade is needed").items():
+        one_of(f"cascades[{name!r}]", cascade, Cascade, "a Cascade is needed").check_is_tuned()
+
+
+def _check_labels(labels: object) -> None:
+    """Refuse what are no texts of yes and no."""
+    if labels is not None and len(texts("labels", labels)) != 2:  # noqa: PLR2004 - yes and no
+        refuse("labels", labels, "the texts of two tokens are needed, those of yes and no, or None")

@@ -443,6 +443,7 @@ def test_the_command_audits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert f"{values['primary']['recall_over_rows_without']:.1%}" in said
 
 
+@pytest.mark.slow
 def test_negated_questions_are_put_to_servers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The opposite goes to the server that answers the question, where nothing is in this process."""
 

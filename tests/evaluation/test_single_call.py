@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from cascade.backends.llama.tokenizer import load_vocabulary
 from cascade.backends.scripted import ByteTokenizer
 from cascade.cli import main
 from cascade.cli.output import ExitCode
-from cascade.errors import ConfigError
+from cascade.errors import ConfigError, InputError
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.single_call import SingleCall, label_starts, one_stage
 from tests.helpers.server_configs import LABELS, config, items, labels
@@ -61,6 +62,22 @@ def test_an_engine_reads_other_labels() -> None:
             found.append(engine.classify("read the config", [item], "precision").decisions[0].steps[0].p_yes)
     assert found[0] == pytest.approx(1 - found[1], abs=1e-6)
     assert found[0] != pytest.approx(0.5, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"labels": "yn"}, "labels is 'yn'"),
+        ({"labels": ("yes",)}, "labels is "),
+        ({"labels": ("yes", 0)}, r"labels\[1\] is 0"),
+        ({"cascades": ["precision"]}, "cascades is "),
+        ({"cascades": {"precision": "precision"}}, r"cascades\['precision'\] is 'precision'"),
+    ],
+)
+def test_what_an_engine_cannot_run_is_refused(given: dict[str, Any], words: str) -> None:
+    """Cascades by name and two texts are needed; that is said before a model is loaded."""
+    with pytest.raises(InputError, match=words):
+        Engine.open(SHIPPED, **given)
 
 
 @pytest.mark.slow

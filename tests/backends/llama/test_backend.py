@@ -347,6 +347,7 @@ def test_a_file_that_changes_between_its_check_and_its_load_is_refused(tmp_path:
         open_backend(config, config.cascades(), None, models)
 
 
+@pytest.mark.slow
 def test_an_engine_runs_other_cascades_than_the_config_has(config: Config) -> None:
     """Those that are given take the place of the config's own; they may ask its adapters, and no others."""
     keep, drop = Target("keep", is_label=True), Target("drop", is_label=True)
