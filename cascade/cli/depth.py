@@ -172,14 +172,14 @@ def _learned(learned: dict[str, Any]) -> str:
     parts = [f"pass rates, with half an item added to either answer: {rates}"]
     if learned["unreached"]:
         parts.append(f"nothing is learned of {', '.join(learned['unreached'])}, which no item reached")
-    if learned["prior_facts"]:
+    if learned["prior_features"]:
         skill = f"{Figure.AUC_PER_TASK.words} of {_shown(learned['prior_auc_per_task'])}"
         parts.append(
-            f"a prior from {counted(learned['prior_facts'], 'fact')} ranks what the cascade keeps with an {skill}, on "
+            f"a prior from {counted(learned['prior_features'], 'feature')} ranks what the cascade keeps with an {skill}, on "
             "tasks left out of its fit"
         )
     else:
-        why = "the cascade keeps all, or none" if learned["prior_facts"] is None else "no evidence is common enough"
+        why = "the cascade keeps all, or none" if learned["prior_features"] is None else "no evidence is common enough"
         parts.append(f"there is no prior to learn, as {why}")
     return "; ".join(parts)
 

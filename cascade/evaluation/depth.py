@@ -78,7 +78,7 @@ class Findings:
                 "label_shares": {
                     stage: dict(label_shares) for stage, label_shares in self.profile.label_shares.items()
                 },
-                "prior_facts": len(self.profile.prior.weights) if self.profile.prior else None,
+                "prior_features": len(self.profile.prior.weights) if self.profile.prior else None,
                 "prior_auc_per_task": None if math.isnan(self.prior_auc) else self.prior_auc,
             },
         }
