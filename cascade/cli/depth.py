@@ -175,8 +175,8 @@ def _learned(learned: dict[str, Any]) -> str:
     if learned["prior_features"]:
         skill = f"{Figure.AUC_PER_TASK.words} of {_shown(learned['prior_auc_per_task'])}"
         parts.append(
-            f"a prior from {counted(learned['prior_features'], 'feature')} ranks what the cascade keeps with an {skill}, on "
-            "tasks left out of its fit"
+            f"a prior from {counted(learned['prior_features'], 'feature')} ranks what the cascade keeps with an "
+            f"{skill}, on tasks left out of its fit"
         )
     else:
         why = "the cascade keeps all, or none" if learned["prior_features"] is None else "no evidence is common enough"
