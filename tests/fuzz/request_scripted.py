@@ -100,6 +100,9 @@ class Episode:
         _, waiting = await asyncio.wait(calls, timeout=PATIENCE_S)
         if waiting:
             callers.tally.fail(f"{len(waiting)} requests have not ended")
+        for call in waiting:  # left behind, they would raise wherever they are collected
+            call.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
         await asyncio.sleep(_SETTLING_S)  # the last batch may still have to hear that nobody waits for it
         machine, engine = self._machine, callers.engine
         left = {
