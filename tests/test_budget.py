@@ -365,6 +365,15 @@ def test_a_request_that_would_be_late_is_refused_with_the_time_it_would_take() -
         assert engine.n_cached == 0
 
 
+def test_an_engine_that_refuses_all_tries_now_and_then() -> None:
+    """What was predicted when it opened may be wrong, which only a batch can show: every eighth request is taken."""
+    with _engine(EngineSettings(rules=Rules(refuses=True)), slowdown=1.0) as engine:
+        for _ in range(7):
+            with pytest.raises(OverloadError):
+                engine.classify("a task", plain_items(60), budget=40)
+        assert len(engine.classify("a task", plain_items(60), budget=40).decisions) == 60
+
+
 def test_items_of_most_value_are_asked_first() -> None:
     """The caller's priority counts first, then the prior; while there is time enough nothing is reordered."""
     rng = random.Random(1)

@@ -10,6 +10,7 @@ from cascade.engine.batch import Batch, faults_of, walk_on
 from cascade.engine.planner import Planner
 from cascade.engine.request import Request
 from cascade.engine.turns import Turns, last_moment
+from cascade.errors import OverloadError
 from cascade.prompt import PromptBuilder
 
 _NOVICE = 20  # decodes until which predictions are not believed when they say that nothing can be done
@@ -31,6 +32,7 @@ class Scheduler:
         self._requests: list[Request] = []
         self._most_urgent: Request | None = None
         self._n_hopeless = 0  # turns for which no batch would be in time
+        self._n_refused = 0  # requests that would have been late
 
     @property
     def requests(self) -> Sequence[Request]:
@@ -45,10 +47,18 @@ class Scheduler:
     def check(self, request: Request, now: float) -> None:
         """Refuse a new request that will not be done in time beside those that are open.
 
+        Where none is open, every eighth is taken all the same, so that the cost model can correct itself: an
+        engine that refused all would never learn that it is fast enough.
+
         Raises:
             OverloadError: Says how long it would take.
         """
-        self._turns.check(self._requests, request, now)
+        try:
+            self._turns.check(self._requests, request, now)
+        except OverloadError:
+            self._n_refused += 1
+            if self._requests or self._n_refused % _TRY_EVERY:
+                raise
 
     def add(self, request: Request) -> None:
         """Take a request in whose prompts are built."""
