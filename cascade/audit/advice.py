@@ -25,6 +25,7 @@ _POINTS, _RATIO, _LEAST_POINTS = 0.05, 1.5, 0.01
 
 _NO_GAIN = 0.01  # of macro F1 over all rows: a stage that surely gains no more may go
 _NO_LOSS = 0.01  # of recall over all rows: a stage that keeps more is worth its price, whatever it does to macro F1
+_LEAST_SAVING = 0.005  # calls per item: what two digits show
 _ALIKE = 0.95  # of answers that are the same, at the least
 _SAME_RANKING = 0.9
 _SAME_ERROR = 0.02
@@ -165,17 +166,19 @@ def _learning(curve: LearningCurve) -> str:
 
 
 def what_to_drop(values: Iterable[StageValue]) -> list[Advice]:
-    """Stages that surely gain next to nothing, and without which no more of what matters is lost."""
+    """Stages that surely gain next to nothing, that cost calls, and without which no more of what matters is lost."""
     found = []
     for value in values:
         loses = (value.recall_over_rows or 0.0) - (value.recall_over_rows_without or 0.0) > _NO_LOSS
-        if value.gain_high > _NO_GAIN or loses or value.n_tasks < MIN_TASKS:
+        saves = value.calls_per_item - value.calls_per_item_without >= _LEAST_SAVING
+        if value.gain_high > _NO_GAIN or loses or not saves or value.n_tasks < MIN_TASKS:
             continue
         text = (
             f"{value.stage}: without it, always {'yes' if value.likelier else 'no'}, the macro F1 over all rows is "
             f"{value.macro_f1_over_rows_without:.3f} in place of {value.macro_f1_over_rows:.3f} (gain "
             f"{value.gain_low:+.3f} to {value.gain_high:+.3f}), at {value.calls_per_item_without:.2f} calls per item "
-            f"in place of {value.calls_per_item:.2f}. Drop it; `cascade depth` shows the time that this saves."
+            f"in place of {value.calls_per_item:.2f}. Drop it, one stage at a time; `cascade depth` shows the time "
+            "that this saves."
         )
         numbers = {"gain": value.gain, "gain_low": value.gain_low, "gain_high": value.gain_high}
         found.append(Advice(act=Act.DROP, stage=value.stage, text=text, numbers=numbers))
