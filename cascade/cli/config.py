@@ -147,7 +147,8 @@ def _draw_prior(stage: PriorStage, tree: Tree) -> None:
     answers = [("below", stage.lower, stage.no)] if stage.lower > 0 else []
     answers += [("from", stage.upper, stage.yes)] if is_callers or stage.upper < 1 else []
     for word, limit, target in answers:
-        branch.add(Text.assemble((f"{word} {limit:g} -> ", "dim"), (plain(target.name), "green" * target.is_label)))
+        where = (plain(target.name), "green") if target.is_label else (f"stage {plain(target.name)}", "")
+        branch.add(Text.assemble((f"{word} {limit:g} -> ", "dim"), where))
     if not answers:
         branch.add("settles nothing: lower is 0, and upper is 1")
 
