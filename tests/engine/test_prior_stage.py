@@ -230,7 +230,7 @@ def test_a_source_needs_no_copy_of_the_stages(tmp_path: Path, capsys: pytest.Cap
     assert main(["config", "show", "precision", "--config", str(path)]) == ExitCode.DONE
     shown = capsys.readouterr().out
     assert "by the item's own prior" in shown
-    assert "from 1 -> primary" in shown
+    assert "from 1 -> stage primary" in shown
     assert "below 0" not in shown
     with pytest.raises(ConfigError, match=r"precision\.thresholds: these were tuned with a prior stage that goes by"):
         read_config(extending(tmp_path, 'prior_source = "caller"'))
