@@ -190,7 +190,7 @@ def _decided_by_load(outcomes: Sequence[Outcome]) -> dict[float, float]:
 
 
 def _violations(outcome: Outcome, cascades: Mapping[str, Cascade]) -> int:
-    """Decisions that are missing, out of order, or without a label of the cascade and an honest status."""
+    """Decisions that are missing, out of order, or without a label of the cascade or with a wrong status."""
     if outcome.report is None:
         return 0
     asked, decisions = outcome.arrival.asked, outcome.report.decisions

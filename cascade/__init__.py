@@ -5,8 +5,8 @@
     with Engine.open() as engine:
         report = engine.classify("retry uploads that time out", items, cascade="precision")
 
-The names here are the whole public surface, with what their methods take and return. Errors other than
-``CascadeError`` are in ``cascade.errors``, and what a backend of your own needs is in ``cascade.backends.base``.
+These names are public. What they are made of is imported from its module: errors from ``cascade.errors``, ``Target``
+and ``PriorStage`` from ``cascade.stages``, and what a backend of your own needs from ``cascade.backends.base``.
 """
 
 from __future__ import annotations

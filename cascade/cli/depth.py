@@ -49,8 +49,8 @@ def depth(  # noqa: PLR0913 - the command line's options
         float | None,
         typer.Option(
             min=0,
-            help="Points of macro F1 over all rows that 100 ms are worth; if absent, engine.f1_points_per_100ms of the "
-            "config.",
+            metavar="POINTS",
+            help="Points of macro F1 over all rows that 100 ms are worth; the config's if absent.",
         ),
     ] = None,
     budget: Annotated[

@@ -140,7 +140,7 @@ def spoilt_places(batch: Batch, scores: Scores, *, is_stopped: bool) -> Mapping[
             f"adapter {batch.adapter!r}. That is a fault of the backend; it must give one for each."
         )
         raise BackendError(msg)
-    # Asked again, what is owed is waited for: a batch of which nothing comes would be asked for ever.
+    # A batch without a time limit waits for owed answers; if it returned them still owed, it would be sent for ever.
     may_owe = isfinite(batch.left_ms) or any(
         place not in scores.under_way or (query.stage.name, query.tier) not in query.item.owed
         for place, query in enumerate(queries)

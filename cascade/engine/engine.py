@@ -1,4 +1,4 @@
-"""The engine: the library's front door. Safe to call from many threads and event loops at once."""
+"""``Engine``: opens a backend, takes requests and returns reports. Safe to call from many threads and loops at once."""
 
 from __future__ import annotations
 

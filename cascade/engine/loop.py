@@ -29,7 +29,7 @@ from cascade.prompt import PromptBuilder
 
 log = get_logger("cascade.engine")
 
-_PATIENCE, _PATIENCE_S = 2.0, 0.1  # while others wait, a batch is stopped after 3 times its prediction and 0.1 s
+_PATIENCE, _PATIENCE_S = 2.0, 0.1  # while others wait, a batch may take its prediction, twice that again, and 0.1 s
 _CLOSED = "The engine was closed while this call was waiting. Open a new one."
 _ENDING = "Python ended while this call was waiting. Wait for calls, and close engines, before the main thread ends."
 
@@ -182,7 +182,7 @@ class Loop:
                 else:
                     self._wake.clear()
                     await self._wake.wait()
-        except BaseException as error:  # noqa: BLE001 - see above
+        except BaseException as error:  # noqa: BLE001 - whatever it is, every caller must hear
             self._break(error)
         finally:
             await self._backend.close()
@@ -219,7 +219,7 @@ class Loop:
             self._admission.admit(request, len(self._scheduler.requests), self._rules.max_requests)
 
     def _open(self, request: Request) -> None:
-        """Take up a request whose prompts are built, as far as a prior stage has not settled its items.
+        """Queue a request whose prompts are built; one whose items the prior stage has all decided is answered at once.
 
         Raises:
             OverloadError: It would be late, and the engine is set to refuse it then.

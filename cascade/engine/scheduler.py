@@ -13,7 +13,7 @@ from cascade.engine.turns import Turns, last_moment
 from cascade.errors import OverloadError
 from cascade.prompt import PromptBuilder
 
-_NOVICE = 20  # decodes until which predictions are not believed when they say that nothing can be done
+_NOVICE = 20  # until so many decodes were seen, a batch is tried although it is predicted to be late
 _TRY_EVERY = 8
 
 

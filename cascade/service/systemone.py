@@ -53,7 +53,7 @@ class Answer:
     tiers: tuple[str, ...] = ()
 
     def read(self, steps: Sequence[Step]) -> dict[str, Any]:
-        """The answer in wire form, from the steps of everything that was asked."""
+        """The answer as JSON, from the steps of everything that was asked."""
         if self.stage is not None:
             return {"type": "noul", "noul": _p_stage(self.stage, steps, self.tiers)}
         assert self.cascade is not None  # noqa: S101 - one of the two is there
