@@ -43,7 +43,8 @@ def classify(  # noqa: PLR0913 - the command line's options
     ] = None,
     repo: Annotated[Path | None, typer.Option(help="Folder of a repository.")] = None,
     from_: Annotated[
-        list[str] | None, typer.Option("--from", help="A file the work starts from; may be repeated.")
+        list[str] | None,
+        typer.Option("--from", help="A file the work starts from, beside those in the task; may be repeated."),
     ] = None,
     items: Annotated[
         Path | None, typer.Option(help="JSON lines, one item each, instead of a repository; - for stdin.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,7 @@ from cascade.repository.outline_cache import OutlineCache, outline_key
 from cascade.repository.reasons import NO_READER, WITHOUT_SYMBOLS
 from cascade.repository.records import FileRecord, SymbolRecord
 from cascade.repository.source import may_be_kept, read_outline, read_source, read_symbols, tell_problem
+from cascade.repository.starting_points import starting_points
 from cascade.repository.tiers import Ties, rank_files
 
 Progress = Callable[[int, int], None]
@@ -44,7 +45,8 @@ class Candidates:
         files: Files other than the seeds that a tier finds, at most 40, the strongest evidence first.
         n_read: Source files that were read, seeds included.
         left_out: What was left out, or read in part, one record per reason.
-        messages: What was left out or degraded, one line each; empty when nothing was.
+        messages: What was left out or degraded, and which files the task names, one line each.
+        named: Seeds that the caller did not give, as the task names them -> why; see ``starting_points``.
     """
 
     task: Task
@@ -53,11 +55,17 @@ class Candidates:
     n_read: int
     left_out: tuple[LeftOut, ...]
     messages: tuple[str, ...]
+    named: Mapping[str, str] = field(default_factory=dict)
 
     def reading(self) -> dict[str, object]:
         """What was read, and what was not, as JSON has it."""
         left_out = {one.reason: one.as_dict() for one in self.left_out}
-        return {"files_read": self.n_read, "left_out": left_out, "messages": list(self.messages)}
+        return {
+            "files_read": self.n_read,
+            "starting_points": dict.fromkeys(self.task.seeds, "given by the caller") | dict(self.named),
+            "left_out": left_out,
+            "messages": list(self.messages),
+        }
 
     def without_symbols(self) -> str:
         """Why no symbol was found, where none was, and what to do; empty where the messages say it."""
@@ -87,8 +95,9 @@ def find_candidates(
 
     Three tiers find files: ``dependency`` (imports to or from a seed, re-exports followed),
     ``co_change`` (changed in the same commits as a seed) and ``metadata`` (words of the task in the path
-    or the top-level names). Without seeds only the last can find any; no seed is guessed. A
-    repository of at most ``max_files`` source files gives the symbols of all of them.
+    or the top-level names). Without seeds only the last can find any. Files that the task names, by a
+    path, in a traceback or as a module, are seeds beside those that are given. A repository of at most
+    ``max_files`` source files gives the symbols of all of them.
 
     Args:
         root: The top of a checkout or any folder; need not be a git repository.
@@ -103,9 +112,13 @@ def find_candidates(
         InputError: The root is no folder, or a seed is missing, no file or outside the root.
     """
     base = _existing(root)
-    task = Task(text=text, seeds=tuple(dict.fromkeys(_inside(base, seed) for seed in seeds)))
+    given = tuple(dict.fromkeys(_inside(base, seed) for seed in seeds))
     messages = Messages()
     listing = list_files(base, messages)
+    named = {path: reason for path, reason in starting_points(text, listing.sources).items() if path not in given}
+    task = Task(text=text, seeds=(*given, *named))
+    for path, reason in named.items():
+        messages.add(f"Starts from {path}, {reason}.")
     tell_exclusions(listing, task.seeds, messages)
     store = OutlineCache(user_cache() if cache == "user" else cache, messages)
     wanted = sorted({*listing.sources, *task.seeds})
@@ -127,6 +140,7 @@ def find_candidates(
         n_read=len(outlines),
         left_out=messages.left_out(),
         messages=messages.lines(),
+        named=named,
     )
 
 

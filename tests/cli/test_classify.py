@@ -134,6 +134,7 @@ def test_what_is_left_out_is_told(repo: Path, capsys: pytest.CaptureFixture[str]
     assert f"note: {line}\n" in shown.err
     assert json.loads(shown.out)["repository"] == {
         "files_read": 4,
+        "starting_points": {"app/config.py": "given by the caller"},
         "left_out": {
             "unread_language": {
                 "unit": "file", "count": 1, "examples": ["lib/basket.rb"], "languages": {"Ruby": 1}, "message": line,

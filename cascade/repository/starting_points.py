@@ -1,0 +1,90 @@
+"""Files that a task names: by a path, a line of a traceback, or a dotted module. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+MOST = 5
+"""Files that are taken from one task; for each the history is read once more."""
+
+_MOST_ALIKE = 2  # files that one name may stand for; one that fits more, such as __init__.py, tells nothing
+_LONGEST = 1_000  # characters of a path; more is no path
+_TOKEN = re.compile(r"[\w./\\@+~:-]+")
+_PLACE = re.compile(r"(?::\d+)+:?$")  # line and column
+_MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
+_FRAME = re.compile(r'^\s*(?:File "|at )|:\d+')
+
+TRACEBACK, PATH, MODULE = "in a traceback of the task", "named in the task", "a module that the task names"
+"""Why a file is a starting point."""
+
+
+def starting_points(text: str, paths: Collection[str]) -> dict[str, str]:
+    """The files of a repository that a text names.
+
+    A path may be of another machine: what counts is its end. Of several files with that name the one that agrees in
+    more folders is meant, and a name that fits more than two alike is passed over. Of a traceback the last line comes
+    first, as that is where the error was raised.
+
+    Args:
+        text: The task, of any length.
+        paths: Files of the repository, relative to its root, with forward slashes.
+
+    Returns:
+        At most ``MOST`` paths -> the reason in words: those of tracebacks first, then other paths, then modules.
+    """
+    frames, named, modules = list[str](), list[str](), list[str]()
+    by_name = defaultdict[str, list[str]](list)
+    for path in sorted(paths):
+        by_name[path.rpartition("/")[2]].append(path)
+    for line in text.splitlines():
+        is_frame = _FRAME.search(line) is not None
+        for token in _tokens(line):
+            found = _meant(token, by_name)
+            (frames if is_frame else named).extend(found)
+            if not found and _MODULE.fullmatch(token):
+                modules.extend(_modules(token.split("."), by_name))
+    reasons: dict[str, str] = {}
+    for found, reason in ((frames[::-1], TRACEBACK), (named, PATH), (modules, MODULE)):
+        for path in found:
+            reasons.setdefault(path, reason)
+    return dict(list(reasons.items())[:MOST])
+
+
+def _tokens(line: str) -> Iterator[str]:
+    """The words of a line that may be paths or modules, without line numbers and the signs around them."""
+    for match in _TOKEN.finditer(line):
+        token = _PLACE.sub("", match.group()).strip(":-").rstrip(".").replace("\\", "/")
+        if "." in token and len(token) <= _LONGEST:
+            yield token
+
+
+def _meant(name: str, by_name: Mapping[str, Sequence[str]]) -> list[str]:
+    """The files that a path may stand for: those that agree with it in most folders, counted from the end."""
+    parts = [part for part in name.split("/") if part not in {"", ".", ".."}]
+    agreeing = {path: _shared(parts, path.split("/")) for path in by_name.get(parts[-1], ())} if parts else {}
+    most = max(agreeing.values(), default=0)
+    found = [path for path, shared in agreeing.items() if shared == most]
+    return found if len(found) <= _MOST_ALIKE else []
+
+
+def _shared(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many of their last parts are the same."""
+    n = 0
+    for left, right in zip(reversed(one), reversed(other), strict=False):
+        if left != right:
+            break
+        n += 1
+    return n
+
+
+def _modules(parts: Sequence[str], by_name: Mapping[str, Sequence[str]]) -> list[str]:
+    """The file of a dotted name: that of its longest beginning that is a module, below the root or any folder."""
+    for n in range(len(parts), 1, -1):
+        ends = ("/".join(["", *parts[:n]]) + ".py", "/".join(["", *parts[:n], "__init__.py"]))
+        files = (*by_name.get(f"{parts[n - 1]}.py", ()), *by_name.get("__init__.py", ()))
+        found = [path for path in files if f"/{path}".endswith(ends)]
+        if found:
+            return found if len(found) <= _MOST_ALIKE else []
+    return []
