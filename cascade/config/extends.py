@@ -169,6 +169,8 @@ def _anchored(table: dict[str, Any], folder: Path, place: _Place = (), *, is_las
     found: dict[str, Any] = {}
     for key, value in table.items():
         here = _place(place, key)
+        if is_last and value == "" and here in _FILES and here[0] == "cascade":
+            continue  # there is no base whose file could be left away
         names_file = here in _FILES or here in {("model", "path"), ("adapters", "*", "path")}
         if names_file and isinstance(value, str) and (value or is_last):
             found[key] = str(folder / Path(value).expanduser())

@@ -357,12 +357,13 @@ class Engine:
     ) -> Request:
         called = self._loop.now()
         _check_function(on_decision)
-        if not isinstance(cascade, Cascade):
-            expected = self._expected[self.cascade(cascade).name]
-        else:
+        if isinstance(cascade, Cascade):
             self.info.check(cascade)
-            expected = OnlineProfile(cascade)
-        allowed = budget_of(budget, self._budgets.get(expected.cascade.name, NO_LIMIT))
+            name, expected = cascade.name, OnlineProfile(cascade)
+        else:
+            self.cascade(cascade)  # refuses a name that is unknown
+            name, expected = cascade, self._expected[cascade]
+        allowed = budget_of(budget, self._budgets.get(name, NO_LIMIT))
         request = new_request(task, items, expected, self.info.provenance, called=called, budget=allowed)
         request.on_decision = on_decision
         return request

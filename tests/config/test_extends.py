@@ -21,6 +21,7 @@ from cascade.config.extends import read_layers
 from cascade.config.schema import read_config, shipped_config
 from cascade.config.thresholds import NoGuaranteeConfig, ThresholdsFile, write_thresholds
 from cascade.errors import ConfigError
+from tests.helpers.shipped import shipped_text
 
 SHIPPED = read_config(shipped_config())
 MINE = 0.7654321
@@ -349,3 +350,13 @@ def test_a_dash_is_stdin_for_thresholds_and_configs(arguments: Sequence[str], wo
     given = BASE.encode() if "check" in arguments else thresholds(folder).read_bytes()
     done = subprocess.run([sys.executable, "-m", "cascade", *arguments], input=given, capture_output=True, check=True)
     assert words in done.stdout.decode()
+
+
+def test_an_empty_name_without_a_base_names_no_file(tmp_path: Path) -> None:
+    """``profile = ""`` leaves away the base's; a file that extends none has nothing to leave away."""
+    path = tmp_path / "one.toml"
+    table = '[cascade.precision]\nprofile = ""\nthresholds = ""'
+    text = shipped_text(profile=False).replace("[cascade.precision]", table, 1)
+    path.write_text(text, encoding="utf-8")
+    found = read_config(path).cascade["precision"]
+    assert (found.profile, found.thresholds) == (None, None)

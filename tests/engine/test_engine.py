@@ -327,3 +327,15 @@ def test_whatever_a_callers_function_raises_ends_its_request_alone(error: type[B
         with pytest.raises(error):
             engine.classify("fix the parser", items, on_decision=leave)
         assert engine.classify("fix the parser", items).decisions
+
+
+def test_a_cascade_goes_by_the_name_that_it_is_given_under() -> None:
+    """One cascade with other thresholds under a name of its own: each call gets those that it asks for."""
+    plain = CASCADES["precision"]
+    first, *others = plain.stages
+    questions = {tier: replace(question, threshold=0.999) for tier, question in first.questions.items()}
+    strict = replace(plain, stages=(replace(first, questions=questions), *others))
+    backend = ScriptedBackend(dict.fromkeys(ADAPTERS, 0.99), ADAPTERS)
+    with Engine(backend, {"precision": plain, "strict": strict}) as engine:
+        found = {name: engine.classify("a task", plain_items(1), name).decisions[0].label for name in engine.cascades}
+    assert found == {"precision": "primary", "strict": "excluded"}

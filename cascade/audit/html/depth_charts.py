@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +29,18 @@ def depth_pictures(findings: Mapping[str, Any]) -> list[Picture]:
     budgeted = budgets(findings["anytime"], full_ms)
     return [
         _depths(name, findings["depths"], findings["choice"]["depth"]),
-        Picture(name=f"{name}-anytime", title=f"{name}: what a time budget buys", draw=budgeted.draw),
+        Picture(name=f"{_file_name(name)}-anytime", title=f"{name}: what a time budget buys", draw=budgeted.draw),
     ]
 
 
 def picture_names(cascade: str) -> list[str]:
     """Names of the files that pictures of a cascade's study are written to."""
-    return [f"{cascade}-{kind}.png" for kind in ("depth", "anytime")]
+    return [f"{_file_name(cascade)}-{kind}.png" for kind in ("depth", "anytime")]
+
+
+def _file_name(cascade: str) -> str:
+    """A cascade's name as part of a file's: what could lead to another folder becomes an underscore."""
+    return re.sub(r"[^\w. -]|^\.+", "_", cascade)
 
 
 def _depths(cascade: str, rows: Rows, chosen: int | None) -> Picture:
@@ -48,7 +54,9 @@ def _depths(cascade: str, rows: Rows, chosen: int | None) -> Picture:
         axes.set_title("depth", pad=18)
 
     where = "no depth fits" if chosen is None else f"depth {chosen} is chosen"
-    return Picture(name=f"{cascade}-depth", title=f"{cascade}: what each question gains; {where}", draw=draw)
+    return Picture(
+        name=f"{_file_name(cascade)}-depth", title=f"{cascade}: what each question gains; {where}", draw=draw
+    )
 
 
 def budgets(rows: Rows, full_ms: float | None = None) -> Chart:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from benchmarks.guarantee import question, simulated, two_stages
 from cascade import Budget, Engine, Item, ScriptedBackend, Task
 from cascade.audit.html.charts import anytime, confusion, error_slices, pareto_fronts, reliability
+from cascade.audit.html.depth_charts import picture_names
 from cascade.audit.html.draw import Picture, name_ticks
 from cascade.audit.html.examples import worst_examples
 from cascade.audit.html.subject import Calibration, Subject
@@ -285,3 +286,10 @@ def test_long_names_are_cut() -> None:
     name_ticks(axes.yaxis, ["short", "x" * 23, "漢" * 12, "a\x07\u202eb"])
     shown = [text.get_text() for text in axes.get_yticklabels()]
     assert shown == ["short", "x" * 21 + "…", "漢" * 10 + "…", "ab"]
+
+
+def test_pictures_of_any_cascade_stay_in_their_folder() -> None:
+    """A name with slashes or leading dots makes no other folder and no hidden file."""
+    for name in picture_names("../a/b c"):
+        assert "/" not in name
+        assert not name.startswith(".")
