@@ -208,7 +208,7 @@ def _changed(draw: DrawFn, array: Any) -> Any:  # noqa: PLR0911 - one way a line
         case 4 if array.dtype.kind in "iuf":
             with np.errstate(invalid="ignore"):
                 return array.astype(draw(st.sampled_from(["f4", "i1", "u8", "c16", "U8", "S3", "?", "M8[s]"])))
-        case 5 if array.dtype.kind in "if" and array.ndim:
+        case 5 if array.dtype.kind in "if" and array.ndim and array.size:
             array = array.copy()
             array.flat[draw(st.integers(0, array.size - 1))] = draw(st.sampled_from([-1, 2, 9, 10**6, 2**62]))
             return array
