@@ -55,8 +55,8 @@ class ScoredTasks:
         p = [*self.p.values(), *([self.priors] if self.priors is not None else [])]
         return (
             set(self.p) == {(stage.name, tier) for stage in cascade.stages for tier in stage.questions}
-            and bool(np.isin(self.tasks, np.arange(self.n_tasks)).all())
-            and bool(np.isin(self.labels, np.arange(len(cascade.labels))).all())
+            and _are_below(self.tasks, self.n_tasks)
+            and _are_below(self.labels, len(cascade.labels))
             and all(bool((np.isnan(values) | ((values >= 0) & (values <= 1))).all()) for values in p)
         )
 
@@ -88,3 +88,8 @@ class ScoredTasks:
         true_answers = cascade.true_answers()
         by_label = [int(true_answers[label].get(stage, -1)) for label in cascade.labels]
         return np.array(by_label, np.int64)[self.labels]
+
+
+def _are_below(numbers: NDArray[Any], end: int) -> bool:
+    """True if all numbers are in 0..end - 1."""
+    return bool(((numbers >= 0) & (numbers < end)).all())

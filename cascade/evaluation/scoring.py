@@ -183,9 +183,8 @@ def _arrays(path: Path) -> Iterator[Mapping[str, Any]]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # np.load would leave a file open
             yield arrays
     except _NO_SCORES as error:
-        msg = (
-            f"{path}: holds no scores ({reason(error)}). Name a file that `cascade tune --scores` wrote, or a new one."
-        )
+        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else reason(error)
+        msg = f"{path}: holds no scores ({why}). Name a file that `cascade tune --scores` wrote, or a new one."
         raise InputError(msg) from error
 
 
@@ -194,7 +193,7 @@ class _Head(Frozen):
 
     origin: MadeForConfig
     keys: tuple[Key, ...] = Field(min_length=1)
-    n_tasks: int = Field(ge=1)
+    n_tasks: int = Field(ge=1, le=10_000_000)
     features: tuple[str, ...] | None
 
 

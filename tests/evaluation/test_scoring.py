@@ -107,6 +107,7 @@ def test_a_file_with_a_flipped_byte_is_refused_or_the_same(path: Path) -> None:
         json.dumps(HEAD | {"keys": [["relevant"]]}),
         json.dumps(HEAD | {"n_tasks": "10"}).replace('"10"', "1" * 5_000),
         json.dumps(HEAD | {"n_tasks": -1}),
+        json.dumps(HEAD | {"n_tasks": 2**62}),
     ],
 )
 def test_a_head_of_another_form_is_refused(path: Path, head: str) -> None:
@@ -156,6 +157,7 @@ def test_other_archives_are_refused(path: Path) -> None:
     [
         {"tasks": SCORED.tasks + 1},
         {"tasks": SCORED.tasks - 1},
+        {"tasks": SCORED.tasks - 1, "n_tasks": 2**62},
         {"tasks": SCORED.tasks[:-1]},
         {"tasks": SCORED.tasks.astype(float)},
         {"labels": SCORED.labels + 1},
