@@ -329,7 +329,7 @@ def test_a_config_says_which_key_is_wrong(line: str, message: str, tmp_path: Pat
         read_config(path)
 
 
-def test_an_profile_survives_its_file(tmp_path: Path) -> None:
+def test_a_profile_survives_its_file(tmp_path: Path) -> None:
     """What is written is read again, whatever the names."""
     prior = Prior(bias=-1.5, weights={'odd "fact" \\ ü\n': 0.25, "match9": -1.0})
     profile = replace(KNOWN.profile, prior=prior)

@@ -107,7 +107,7 @@ _TYPESCRIPT = (
     "export type P<T> = { [K in keyof T]?: T[K] } & (A | B) | `x${string}`;\n",
     "declare module 'x' { export function deep(a: number): asserts a is 1; @ }\nnamespace A.B.C { @ }\n",
     "const enum E { R = 1 << 2 }\ndeclare global { interface Window {} }\n",
-    "export const make = async <T,>(a: T): Guarantee<T> => { @ }, plain = 5;\n",
+    "export const make = async <T,>(a: T): Promise<T> => { @ }, plain = 5;\n",
     "import type { A } from './a';\nimport fs = require('./fs');\nexport = A;\n",
     "function over(a: string): void;\nfunction over(a: any) { }\nlet v = <T>x as unknown satisfies Y;\n",
 )

@@ -32,24 +32,24 @@ def test_typescript() -> None:
 export abstract class User<T> extends Base<T> implements I {
   private name = (x: number): string => "";
   /** Says it. */
-  async say({ a, b }: Opts, n = 3): Guarantee<void> { }
+  async say({ a, b }: Opts, n = 3): Promise<void> { }
 }
 export interface Opts extends X { a: number }
 export type Props = { a: number };
 enum Color { Red }
 // Makes one
 // or more.
-export const make = async (a: string): Guarantee<User> => { }, plain = 5;
+export const make = async (a: string): Promise<User> => { }, plain = 5;
 namespace Inner { export function deep() {} }
 """
     assert shown("a.ts", source) == [
         ("class", "User", "abstract class User<T> extends Base<T> implements I", "A user of things."),
         ("method", "User.name", "private name = (x: number): string", ""),
-        ("method", "User.say", "async say({ a, b }: Opts, n = 3): Guarantee<void>", "Says it."),
+        ("method", "User.say", "async say({ a, b }: Opts, n = 3): Promise<void>", "Says it."),
         ("class", "Opts", "interface Opts extends X", ""),
         ("class", "Props", "type Props", ""),
         ("class", "Color", "enum Color", ""),
-        ("function", "make", "make = async (a: string): Guarantee<User>", "Makes one"),
+        ("function", "make", "make = async (a: string): Promise<User>", "Makes one"),
         ("function", "Inner.deep", "function deep()", ""),
     ]
     assert read_symbols("a.tsx", b"const App = () => <p>{1}</p>;")[0].signature == "App = ()"
