@@ -129,30 +129,22 @@ def test_a_file_of_another_version_costs_a_message(project: Checkout, tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_full_disk_costs_a_message(project: Checkout, tmp_path: Path) -> None:
-    """Where no more can be written, candidates are found as without a cache."""
+@pytest.mark.parametrize(
+    "lack",
+    [
+        pytest.param("resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))", id="full disk"),
+        pytest.param("sys.modules['sqlite3'] = None", id="python without sqlite"),
+    ],
+)
+def test_a_cache_that_cannot_be_written_costs_a_message(project: Checkout, tmp_path: Path, lack: str) -> None:
+    """Where no more can be written, or Python has no sqlite3, candidates are found as without a cache."""
     code = (
-        "import resource, sys; from pathlib import Path; from cascade.repository.find import find_candidates\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))\n"
-        "found = find_candidates(Path(sys.argv[1]), 'widget', ['seed.py'], cache=Path(sys.argv[2]))\n"
-        "print(len(found.files), *found.messages, sep='\\n')"
-    )
-    command = [sys.executable, "-c", code, str(project.root), str(tmp_path / "cache")]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert shown[0] == "2"
-    assert sum("Without the cache" in line for line in shown) == 1
-
-
-@pytest.mark.slow
-def test_a_python_without_sqlite_costs_a_message(project: Checkout, tmp_path: Path) -> None:
-    """Where Python was built without the module, candidates are found as without a cache."""
-    code = (
-        "import sys; from pathlib import Path; sys.modules['sqlite3'] = None\n"
+        f"import resource, sys; from pathlib import Path; {lack}\n"
         "from cascade.repository.find import find_candidates\n"
         "found = find_candidates(Path(sys.argv[1]), 'widget', ['seed.py'], cache=Path(sys.argv[2]))\n"
         "print(len(found.files), *found.messages, sep='\\n')"
     )
-    command = [sys.executable, "-c", code, str(project.root), str(tmp_path / "cache")]
+    command = [sys.executable, "-B", "-c", code, str(project.root), str(tmp_path / "cache")]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert shown[0] == "2"
     assert sum("Without the cache" in line for line in shown) == 1
