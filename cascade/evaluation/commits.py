@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cascade.config.item_rows import Tiers, Words
 from cascade.items import Item, Task
 from cascade.repository.evidence import file_items, symbol_items
-from cascade.repository.records import FileRecord, SymbolRecord
+from cascade.evidence.records import FileRecord, SymbolRecord
 
 Label = Literal["primary", "supporting", "type_context", "excluded"]
 _Count = Annotated[int, Field(ge=0, le=1_000_000_000)]

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cascade.items import Group, Item, Task
-from cascade.repository.records import FileRecord, SymbolRecord
-from cascade.repository.words import identifiers, stem, stems, telling_words
+from cascade.evidence.records import FileRecord, SymbolRecord
+from cascade.evidence.words import identifiers, stem, stems, telling_words
 
 _RANKS = (1, 2, 3, 5, 8, 13, 21)  # a rank is given as the first of these it does not exceed
 _TELLING_LENGTH = 5  # a shorter plain name may stand in a task by chance

@@ -21,7 +21,7 @@ from cascade.repository.messages import LeftOut, Messages
 from cascade.repository.outline import Outline
 from cascade.repository.outline_cache import OutlineCache, outline_key
 from cascade.repository.reasons import NO_READER, WITHOUT_SYMBOLS
-from cascade.repository.records import FileRecord, SymbolRecord
+from cascade.evidence.records import FileRecord, SymbolRecord
 from cascade.repository.source import may_be_kept, read_outline, read_source, read_symbols, tell_problem
 from cascade.repository.starting_points import starting_points
 from cascade.repository.tiers import Ties, rank_files

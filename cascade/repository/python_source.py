@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from cascade.repository.outline import Import, Outline, first_line, one_line
 from cascade.repository.reasons import NOT_PYTHON
-from cascade.repository.records import SymbolRecord
+from cascade.evidence.records import SymbolRecord
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _BLOCKS = ("body", "handlers", "cases", "orelse", "finalbody")

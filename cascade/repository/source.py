@@ -24,7 +24,7 @@ from cascade.repository.reasons import (
     UNREADABLE,
     Reason,
 )
-from cascade.repository.records import SymbolRecord
+from cascade.evidence.records import SymbolRecord
 from cascade.repository.treesitter_source import tree_outline, tree_symbols
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

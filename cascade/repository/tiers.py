@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 
 from cascade.repository.git import CoChanges
 from cascade.repository.outline import Outline
-from cascade.repository.records import FileRecord
-from cascade.repository.words import stem, telling_words
+from cascade.evidence.records import FileRecord
+from cascade.evidence.words import stem, telling_words
 
 MAX_FILES = 40
 _TOP = 15  # files of the co_change and of the metadata tier

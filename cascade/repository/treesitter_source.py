@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from cascade.repository.languages import SyntaxNode
 from cascade.repository.outline import Import, Outline, first_line, one_line
-from cascade.repository.records import SymbolRecord
+from cascade.evidence.records import SymbolRecord
 
 _KINDS = {
     "function_declaration": "function",

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from cascade.items import Task
 from cascade.repository.evidence import file_items, symbol_items
-from cascade.repository.records import FileRecord, SymbolRecord
+from cascade.evidence.records import FileRecord, SymbolRecord
 
 ROOT = Path(__file__).parents[2]
 
 ITEMS = """
 from cascade.repository.evidence import symbol_items
-from cascade.repository.records import SymbolRecord
+from cascade.evidence.records import SymbolRecord
 from cascade.items import Task
 
 words = "parse config socket cache token stream buffer header cookie route".split()

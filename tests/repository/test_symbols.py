@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cascade.repository.python_source import python_outline, python_symbols
-from cascade.repository.records import SymbolRecord
+from cascade.evidence.records import SymbolRecord
 from tests.helpers.checkout import Checkout
 
 SOURCE = '''"""Sessions of users.

@@ -1,4 +1,4 @@
-"""Candidates before they become items: what a repository or a labelled task tells about them."""
+"""What a repository or a labelled task tells about symbols and files."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class SymbolRecord:
         signature: The definition's head in one line.
         doc: First line of its documentation; empty when it has none.
         lines: Number of source lines, at least 1.
+        line: Its first line in the file, decorators included, from 1.
     """
 
     path: str
@@ -24,6 +25,7 @@ class SymbolRecord:
     signature: str
     doc: str
     lines: int
+    line: int = 1
 
     @property
     def id(self) -> str:
@@ -39,6 +41,25 @@ class SymbolRecord:
     def owner(self) -> str:
         """The qualified name of what encloses it; empty at the top level."""
         return self.qualname.rpartition(".")[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """A symbol as its source has it: what evidence is made from.
+
+    Attributes:
+        record: What is shown of it.
+        text: Its source. Of a class all but the bodies of its methods; of a function all, nested functions included.
+        doc: The whole of its documentation.
+        strings: Its string literals, documentation left out.
+        uses: Names that it uses, as written, such as ``make_response`` in ``app.make_response()``.
+    """
+
+    record: SymbolRecord
+    text: str
+    doc: str = ""
+    strings: tuple[str, ...] = ()
+    uses: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
