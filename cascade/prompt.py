@@ -3,68 +3,104 @@
 A prompt is never one string. It is a path of nodes, and two prompts that begin alike share the
 nodes they begin with, so a backend can compute each node once. Text from outside (a task, a file
 name, a docstring) is tokenised apart from the template around it, so that it can neither become a
-special token nor break the layout, however it is cut.
+special token nor break the layout, however it is cut. Words of evidence (``cascade.evidence.facts``) are special
+tokens where the vocabulary has them, and otherwise plain words behind a mark that text from outside cannot write.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
+from itertools import groupby, islice
 from string import Formatter
 from typing import Protocol
 
 from cascade.arguments import refuse, whole
 from cascade.errors import ConfigError
+from cascade.evidence.facts import FACTS
 from cascade.items import Group, Item, Task
 from cascade.stages import Question
 
+MARK = "#"
+"""Stands right before a word of evidence in a text; in text from outside a space follows it where a word would."""
 
-def one_line(text: str, most: int | None = None) -> str:
+BETWEEN = " | "
+"""Stands between the parts of an item's or a group's line."""
+
+_FACTS = frozenset(FACTS)
+_LONGEST_FACT = max(map(len, FACTS))
+
+
+def one_line(text: str, most: int | None = None, mark: str = "") -> str:
     """A text with each run of white space, control characters and lone surrogates (no UTF-8 has them) one space.
 
     Args:
         text: The text.
         most: Characters after which the line is cut; None for all of it.
+        mark: A character that is broken away from a word behind it; empty for none.
     """
-    return _beginning(lambda n: _clean(text[:n]), len(text), most)
+    return _beginning(lambda n: _clean(text[:n], mark), len(text), most)
 
 
-def item_text(item: Item, most: int | None = None) -> str:
+def item_text(item: Item, most: int | None = None, mark: str = MARK) -> str:
     """An item in one line: what it is, its evidence, its signature, its documentation.
 
     The most telling parts come first, so that a cut takes the least.
+
+    Args:
+        item: The item.
+        most: Characters after which the line is cut; None for all of it.
+        mark: What stands before each word of evidence, and before no word of other text; empty for nothing.
     """
-    head, tail = (
-        one_line(f"{item.kind} {item.name}", most),
-        (one_line(text, most) for text in (item.signature, item.doc)),
-    )
-    return _joined((head, _evidence(item.evidence, most), *tail), most)
+    return _joined(_item_lines(item, item.evidence, most, mark))[:most]
 
 
-def group_text(group: Group, most: int | None = None) -> str:
-    """A group in one line: its name and its evidence."""
-    return _joined((one_line(group.name, most), _evidence(group.evidence, most)), most)
+def group_text(group: Group, most: int | None = None, mark: str = MARK) -> str:
+    """A group in one line: its name and its evidence; see ``item_text``."""
+    return _joined(_group_lines(group, group.evidence, most, mark))[:most]
 
 
-def seeds_text(task: Task, most: int | None = None) -> str:
+def seeds_text(task: Task, most: int | None = None, mark: str = "") -> str:
     """A task's seed files in one line; empty without any."""
     seeds = task.seeds
-    return _beginning(lambda n: ", ".join(one_line(seed, most) for seed in seeds[:n]), len(seeds), most)
+    return _beginning(lambda n: ", ".join(one_line(seed, most, mark) for seed in seeds[:n]), len(seeds), most)
 
 
-def _evidence(info: Sequence[str], most: int | None) -> str:
-    return _beginning(lambda n: one_line(" ".join(info[:n]), most), len(info), most)
+def is_fact(word: str) -> bool:
+    """Whether a text is a word of evidence; see ``FACTS``."""
+    return len(word) <= _LONGEST_FACT and word in _FACTS
 
 
-def _joined(lines: Iterable[str], most: int | None) -> str:
-    return " | ".join(filter(None, lines))[:most]
+def _item_lines(item: Item, evidence: Iterable[str], most: int | None, mark: str) -> tuple[str, ...]:
+    texts = (one_line(text, most, mark) for text in (item.signature, item.doc))
+    return one_line(f"{item.kind} {item.name}", most, mark), _evidence(evidence, most, mark), *texts
 
 
-def _clean(text: str) -> str:
-    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+", " ", text).split())
+def _group_lines(group: Group, evidence: Iterable[str], most: int | None, mark: str) -> tuple[str, ...]:
+    return one_line(group.name, most, mark), _evidence(evidence, most, mark)
+
+
+def _evidence(evidence: Iterable[str], most: int | None, mark: str) -> str:
+    found, length = [], 0
+    for word in evidence:
+        text = mark + word if is_fact(word) else one_line(word, most, mark)
+        found += [text] if text else []
+        length += len(text)
+        if most is not None and length >= most:
+            break
+    return " ".join(found)[:most]
+
+
+def _joined(lines: Iterable[str]) -> str:
+    return BETWEEN.join(filter(None, lines))
+
+
+def _clean(text: str, mark: str) -> str:
+    line = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+", " ", text).split())
+    return re.sub(rf"{re.escape(mark)}(?=\w)", f"{mark} ", line) if mark else line
 
 
 def _beginning(line: Callable[[int], str], n_all: int, most: int | None) -> str:
@@ -100,8 +136,11 @@ class Node:
         parent: The node above; None for a task.
         segment: Its level.
         tokens: Token ids of this segment alone, never empty.
-        text: What it says in words, without the template; empty for a question.
-        seeds: Of a task, its seed files in words; empty without any.
+        text: What it says in words, without the template, with ``MARK`` before words of evidence; empty for a
+            question.
+        seeds: Of a task, its seed files in words, likewise; empty without any.
+        n_cut: Tokens that were cut off the end of its text, as far as they were counted.
+        is_longer: Whether its text goes on behind what was counted.
     """
 
     parent: Node | None
@@ -109,6 +148,8 @@ class Node:
     tokens: tuple[int, ...]
     text: str = ""
     seeds: str = ""
+    n_cut: int = 0
+    is_longer: bool = False
 
     @cached_property
     def start(self) -> int:
@@ -154,6 +195,10 @@ class PromptFormat:
         group: Template with the slot ``group``.
         item: Template with the slot ``item``.
         question: Template with the slot ``marker``; what stands after the slot closes the prompt.
+        fact: Template with the slot ``fact``: the special token of a word of evidence, in vocabularies that have it;
+            empty if none has.
+        mark: What stands before a word of evidence that is no special token, and before no word of text from outside;
+            empty for nothing.
         yes: Text of the label token for yes.
         no: Text of the label token for no.
     """
@@ -163,6 +208,8 @@ class PromptFormat:
     group: str
     item: str
     question: str
+    fact: str = ""
+    mark: str = MARK
     yes: str = "yes"
     no: str = "no"
 
@@ -183,6 +230,8 @@ FORMATS = {
             group="<|group|>{group}",
             item="<|item|>{item}",
             question="<|ask|>{marker}",
+            fact="<|{fact}|>",
+            mark="",
         ),
         # Qwen3's chat template with enable_thinking=False, which closes an empty think block.
         PromptFormat(
@@ -264,21 +313,33 @@ class Piece:
     Attributes:
         text: The text.
         slot: Name of the slot it fills; None for the format's own text.
+        is_fact: Whether the text is a word of evidence that is a token of its own.
     """
 
     text: str
     slot: str | None = None
+    is_fact: bool = False
 
 
-def render(template: str, values: dict[str, str]) -> list[Piece]:
-    """A template with its slots filled, each filling a piece of its own."""
+def render(template: str, values: Mapping[str, str | Sequence[Piece]]) -> list[Piece]:
+    """A template with its slots filled, each with a text, which becomes a piece of its own, or with pieces."""
     pieces = []
     for literal, slot, _, _ in Formatter().parse(template):
         if literal:
             pieces.append(Piece(literal))
         if slot is not None:
-            pieces.append(Piece(values[slot], slot))
+            value = values[slot]
+            pieces += [Piece(value, slot)] if isinstance(value, str) else value
     return pieces
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """The tokens of some pieces, and of each slot what was cut off it; see ``Node``."""
+
+    tokens: tuple[int, ...]
+    n_cut: Mapping[str, int]
+    longer: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -289,36 +350,44 @@ class PromptBuilder:
         form: The prompt format.
         tokenizer: The model's tokenizer.
         limits: How long outside texts may be.
+        facts: The words of evidence that are special tokens of the model's vocabulary, with those tokens.
     """
 
     form: PromptFormat
     tokenizer: Tokenizer
     limits: Limits = field(default_factory=Limits)
-    _seen: dict[tuple[Piece, ...], tuple[int, ...]] = field(default_factory=dict, repr=False)
+    facts: Mapping[str, int] = field(init=False)
+    _seen: dict[tuple[Piece, ...], _Encoded] = field(default_factory=dict, repr=False)
     _markers: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     _capacity: int = 50_000
 
+    def __post_init__(self) -> None:
+        self.facts = _fact_tokens(self.form.fact, self.tokenizer)
+
     def task(self, instructions: str, questions: Sequence[Question], task: Task) -> Node:
         """The root of a request's trie."""
-        text = one_line(task.text, self.limits.characters("task"))
-        seeds = seeds_text(task, self.limits.characters("seed"))
+        text, seeds = self._task_texts(task, self.form.mark)
         values = {
             "instructions": instructions,
             "questions": "\n".join(f"{question.marker}: {question.wording}" for question in questions),
             "task": text,
             "seed": seeds or "none",
         }
-        return Node(None, Segment.TASK, self._tokens(render(self.form.task, values)), text, seeds)
+        return self._node(None, Segment.TASK, render(self.form.task, values), *self._task_texts(task, MARK))
 
     def group(self, parent: Node, group: Group) -> Node:
         """A group's header below its task."""
-        text = group_text(group, self.limits.characters("group"))
-        return Node(parent, Segment.GROUP, self._tokens(render(self.form.group, {"group": text})), text)
+        most = self.limits.characters("group")
+        lines = _group_lines(group, self._words(group.evidence), most, self.form.mark)
+        pieces = render(self.form.group, {"group": self._told("group", group.evidence, lines)})
+        return self._node(parent, Segment.GROUP, pieces, group_text(group, most))
 
     def item(self, parent: Node, item: Item) -> Node:
         """An item below its group or its task."""
-        text = item_text(item, self.limits.characters("item"))
-        return Node(parent, Segment.ITEM, self._tokens(render(self.form.item, {"item": text})), text)
+        most = self.limits.characters("item")
+        lines = _item_lines(item, self._words(item.evidence), most, self.form.mark)
+        pieces = render(self.form.item, {"item": self._told("item", item.evidence, lines)})
+        return self._node(parent, Segment.ITEM, pieces, item_text(item, most))
 
     def question(self, parent: Node, marker: str) -> Node:
         """A question's marker below an item; its last position is where yes or no is read."""
@@ -330,7 +399,8 @@ class PromptBuilder:
         if tokens is None:
             if len(self._markers) >= self._capacity:
                 self._markers.clear()
-            tokens = self._markers[marker] = self._tokens(render(self.form.question, {"marker": marker}))
+            tokens = self._encoded(render(self.form.question, {"marker": marker})).tokens
+            self._markers[marker] = tokens
         return tokens
 
     def label_tokens(self) -> tuple[int, int]:
@@ -354,26 +424,68 @@ class PromptBuilder:
             raise ConfigError(msg)
         return found[0], found[1]
 
-    def _tokens(self, pieces: Sequence[Piece]) -> tuple[int, ...]:
+    def _task_texts(self, task: Task, mark: str) -> tuple[str, str]:
+        text = one_line(task.text, self.limits.characters("task"), mark)
+        return text, seeds_text(task, self.limits.characters("seed"), mark)
+
+    def _words(self, evidence: Sequence[str]) -> Iterable[str]:
+        """The evidence that is written as text."""
+        return (word for word in evidence if word not in self.facts) if self.facts else evidence
+
+    def _told(self, slot: str, evidence: Sequence[str], lines: Sequence[str]) -> str | list[Piece]:
+        """What fills a slot: its first line, its facts as tokens, which need nothing between them, its other lines."""
+        most = self.limits.characters(slot)
+        words = islice((word for word in evidence if word in self.facts), getattr(self.limits, slot))
+        facts = [Piece(word, slot, is_fact=True) for word in words]
+        if not facts:
+            return _joined(lines)[:most]
+        return [Piece(lines[0], slot), *facts, Piece(_joined(lines[1:])[:most], slot)]
+
+    def _node(self, parent: Node | None, segment: Segment, pieces: Sequence[Piece], text: str, seeds: str = "") -> Node:
+        encoded = self._encoded(pieces)
+        n_cut, is_longer = encoded.n_cut.get(segment, 0), segment in encoded.longer
+        return Node(parent, segment, encoded.tokens, text, seeds, n_cut, is_longer)
+
+    def _encoded(self, pieces: Sequence[Piece]) -> _Encoded:
         key = tuple(pieces)
-        tokens = self._seen.get(key)
-        if tokens is None:
-            tokens = tuple(token for piece in pieces for token in self._encode(piece))
+        found = self._seen.get(key)
+        if found is None:
+            found = self._encode(pieces)
             if len(self._seen) >= self._capacity:
                 self._seen.clear()
             if sum(len(piece.text) for piece in pieces) <= _REMEMBERED:
-                self._seen[key] = tokens
-        return tokens
+                self._seen[key] = found
+        return found
 
-    def _encode(self, piece: Piece) -> list[int]:
-        if piece.slot is None:
-            return self.tokenizer.encode(piece.text, special=True)
-        limit = getattr(self.limits, piece.slot, None)
-        return self.tokenizer.encode(piece.text, special=False) if limit is None else self._first(piece.text, limit)
+    def _encode(self, pieces: Sequence[Piece]) -> _Encoded:
+        tokens: list[int] = []
+        n_cut: dict[str, int] = {}
+        longer: set[str] = set()
+        for slot, run in groupby(pieces, lambda piece: piece.slot):
+            limit = None if slot is None else getattr(self.limits, slot, None)
+            own: list[int] = []
+            for piece in run:
+                found, is_all = self._piece(piece, limit)
+                own += found
+                if slot is not None and not is_all:
+                    longer.add(slot)
+            if slot is not None and limit is not None and len(own) > limit:
+                n_cut[slot] = len(own) - limit
+            tokens += own[:limit]
+        return _Encoded(tuple(tokens), n_cut, frozenset(longer))
 
-    def _first(self, text: str, limit: int) -> list[int]:
-        """The first tokens of a text, from no more of it than that takes.
+    def _piece(self, piece: Piece, limit: int | None) -> tuple[list[int], bool]:
+        """The tokens of a piece, and whether these are all; at least so many as the limit if they are not."""
+        if piece.is_fact:
+            return [self.facts[piece.text]], True
+        if piece.slot is None or limit is None:
+            return self.tokenizer.encode(piece.text, special=piece.slot is None), True
+        return self._first(piece.text, limit)
 
+    def _first(self, text: str, limit: int) -> tuple[list[int], bool]:
+        """The first tokens of a text, from no more of it than that takes, and whether these are all.
+
+        There are some more than the limit where it has more; those up to the limit are the text's own.
         Where a text is cut, the tokens before the cut differ from those of the whole, but not so far before it: what
         changes a token is the end of its word, or else merges that reach it from there, each of a later rank.
         """
@@ -381,9 +493,20 @@ class PromptBuilder:
         while n < len(text):
             tokens = self.tokenizer.encode(text[:n], special=False)
             if len(tokens) >= limit + _MARGIN:
-                return tokens[:limit]
+                return tokens, False
             n *= 2
-        return self.tokenizer.encode(text, special=False)[:limit]
+        return self.tokenizer.encode(text, special=False), True
+
+
+def _fact_tokens(template: str, tokenizer: Tokenizer) -> dict[str, int]:
+    """The words of evidence that are special tokens of a vocabulary, with those tokens."""
+    found = {}
+    for fact in FACTS if template else ():
+        text = template.format(fact=fact)
+        tokens = tokenizer.encode(text, special=True)
+        if len(tokens) == 1 and tokenizer.encode(text, special=False) != tokens:
+            found[fact] = tokens[0]
+    return found
 
 
 def last_place(sought: Sequence[int], tokens: Sequence[int]) -> int | None:

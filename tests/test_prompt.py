@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from string import Formatter
 
 import pytest
@@ -10,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.errors import ConfigError
+from cascade.evidence.facts import FACTS
 from cascade.items import Group, Item, Task
 from cascade.prompt import (
     FORMATS,
+    MARK,
     Limits,
     Node,
     PromptBuilder,
@@ -64,8 +67,8 @@ QWEN3 = (
     "primary: must it be changed?\n"
     "Task: Fix the parser\n"
     "Seed: src/parse.py, src/lex.py\n"
-    "File: src/parse.py | seed best9\n"
-    "Candidate: method Parser.feed | size3 match9 | (self, text) -> None | Take more text.\n"
+    "File: src/parse.py | #seed best9\n"
+    "Candidate: method Parser.feed | #size3 match9 | (self, text) -> None | Take more text.\n"
     "Answer: primary<|im_end|>\n"
     "<|im_start|>assistant\n"
     "<think>\n"
@@ -82,8 +85,8 @@ QWEN3_RERANKER = (
     "<Instruct>: Which code symbols matter? relevant: does it matter at all?\n"
     "primary: must it be changed?\n"
     "<Query>: Fix the parser Seed: src/parse.py, src/lex.py\n"
-    "<Document>: src/parse.py | seed best9 "
-    "method Parser.feed | size3 match9 | (self, text) -> None | Take more text.\n"
+    "<Document>: src/parse.py | #seed best9 "
+    "method Parser.feed | #size3 match9 | (self, text) -> None | Take more text.\n"
     "<Requirement>: primary<|im_end|>\n"
     "<|im_start|>assistant\n"
     "<think>\n"
@@ -99,6 +102,13 @@ def build(form: str, task: Task = TASK, item: Item = ITEM, limits: Limits | None
     root = builder.task(INSTRUCTIONS, QUESTIONS, task)
     parent = builder.group(root, item.group) if item.group else root
     return builder.question(builder.item(parent, item), QUESTIONS[-1].marker)
+
+
+def build_with(tokenizer: CharTokenizer, item: Item, limits: Limits | None = None) -> Node:
+    """The node of an item and its group in the embedded format."""
+    builder = PromptBuilder(FORMATS["embedded"], tokenizer, limits or Limits(task=999, seed=999, group=999, item=999))
+    root = builder.task("", (), Task(text="t"))
+    return builder.item(builder.group(root, item.group) if item.group else root, item)
 
 
 def layout(form: PromptFormat, limits: Limits) -> re.Pattern[str]:
@@ -168,6 +178,70 @@ def test_outside_text_cannot_break_out(form: str, texts: list[str], limit: int) 
     assert layout(FORMATS[form], limits).fullmatch(CharTokenizer().decode(prompt))
 
 
+def test_facts_are_tokens_of_a_vocabulary_that_has_them() -> None:
+    """Words of evidence become one token each behind the head, and need nothing between them; others stay text."""
+    tokenizer = CharTokenizer(facts=FACTS)
+    node = build_with(tokenizer, ITEM)
+    assert tokenizer.decode(node.prompt[node.path[1].start :]) == (
+        "<|group|>src/parse.py<|seed|>best9"
+        "<|item|>method Parser.feed<|size3|>match9 | (self, text) -> None | Take more text."
+    )
+    assert tokenizer.said(node.prompt) == ["seed", "size3"]
+    assert node.text == "method Parser.feed | #size3 match9 | (self, text) -> None | Take more text."
+
+
+def test_only_facts_that_the_vocabulary_has_are_tokens() -> None:
+    """A fact that is no special token of the vocabulary is plain text, as all are in one that has none."""
+    item = replace(ITEM, evidence=("size3", "body7"), group=None)
+    some, none = CharTokenizer(facts=["body7"]), CharTokenizer()
+    assert some.decode(build_with(some, item).tokens) == (
+        "<|item|>method Parser.feed<|body7|>size3 | (self, text) -> None | Take more text."
+    )
+    assert none.decode(build_with(none, item).tokens) == (
+        "<|item|>method Parser.feed | size3 body7 | (self, text) -> None | Take more text."
+    )
+
+
+def test_a_cut_takes_signature_and_documentation_before_facts() -> None:
+    """An item that is too long loses its documentation and signature first, then facts, and its name last."""
+    tokenizer = CharTokenizer(facts=FACTS)
+    item = replace(ITEM, evidence=("size3", "body7", "file4"), group=None)
+    cut = {limit: tokenizer.decode(build_with(tokenizer, item, Limits(item=limit)).tokens) for limit in (30, 20, 6)}
+    assert cut == {
+        30: "<|item|>method Parser.feed<|size3|><|body7|><|file4|>(self, te",
+        20: "<|item|>method Parser.feed<|size3|><|body7|>",
+        6: "<|item|>method",
+    }
+
+
+SPEAKING = ("<|body7|>", "<|seed|>", "#body7", "#", "body7", "<|", "|>", "x", " ", "\n", "\x00", "\u200b", "é")
+SPOKEN = st.lists(st.sampled_from(SPEAKING), max_size=8).map("".join)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@given(texts=st.lists(SPOKEN, min_size=7, max_size=7), limit=st.integers(1, 40))
+def test_outside_text_cannot_speak_facts(form: str, texts: list[str], limit: int) -> None:
+    """Only evidence becomes a fact: what outside texts hold is no fact's token, and no marked word of evidence."""
+    tokenizer = CharTokenizer(facts=FACTS)
+    builder = PromptBuilder(FORMATS[form], tokenizer, Limits(task=limit, seed=limit, group=limit, item=limit + 40))
+    root = builder.task(INSTRUCTIONS, QUESTIONS, Task(text=texts[0], seeds=(texts[1],)))
+    group = builder.group(root, Group(name=texts[2], evidence=(f"{texts[3]}!",)))
+    item = Item(id="1", kind="a", name="b", signature=texts[4], doc=texts[5], evidence=("matters9", f"{texts[6]}!"))
+    node = builder.item(group, item)
+    assert tokenizer.said(node.prompt) == (["matters9"] if form == "embedded" else [])
+    in_words = [line for part in node.path for line in (part.text, part.seeds)]
+    in_words += [] if form == "embedded" else [tokenizer.decode(node.prompt)]
+    assert re.findall(r"#\w+", "\n".join(in_words)) == ["#matters9"] * (1 if form == "embedded" else 2)
+
+
+def test_the_mark_of_facts_stays_where_no_word_follows() -> None:
+    """Text of the kind that is common keeps its signs: only before a word is there a space."""
+    line = one_line("C# and F#, #define #1 ## heading #", mark=MARK)
+    assert line == "C# and F#, # define # 1 ## heading #"
+    assert one_line(line, mark=MARK) == line
+    assert one_line("#define") == "#define"
+
+
 @given(text=st.text(), other=HOSTILE)
 def test_one_line_is_one_clean_line(text: str, other: str) -> None:
     """A line made of any text has no line end, no control character and nothing that UTF-8 refuses."""
@@ -193,7 +267,7 @@ def test_a_line_that_is_cut_is_the_beginning_of_the_whole(texts: list[str], info
     assert one_line("".join(texts), most) == one_line("".join(texts))[:most]
     assert item_text(item, most) == item_text(item)[:most]
     assert group_text(group, most) == group_text(group)[:most]
-    assert seeds_text(task, most) == seeds_text(task)[:most]
+    assert seeds_text(task, most, MARK) == seeds_text(task, mark=MARK)[:most]
 
 
 def test_a_text_of_megabytes_costs_no_more_than_its_beginning() -> None:
@@ -243,6 +317,16 @@ def test_empty_parts_leave_no_trace() -> None:
     """Parts of an item or group that are empty or blank leave no separator behind."""
     assert item_text(Item(id="1", kind="file", name="a.py", doc=" \n", evidence=())) == "file a.py"
     assert group_text(Group(name="a.py")) == "a.py"
+
+
+def test_a_cut_is_counted() -> None:
+    """A node says how many tokens its text has behind its limit, and of a long one that there are still more."""
+    builder = PromptBuilder(FORMATS["embedded"], CharTokenizer(), Limits(task=100, seed=2, item=9))
+    nodes = [builder.task("", (), Task(text="x" * n, seeds=("a.py",))) for n in (100, 250, 3_200, 3_201, 10**6)]
+    assert [(node.n_cut, node.is_longer) for node in nodes] == [
+        (0, False), (150, False), (3_100, False), (3_100, True), (3_100, True)
+    ]  # fmt: skip
+    assert builder.item(nodes[0], Item(id="1", kind="a", name="12345678")).n_cut == 1
 
 
 def test_a_task_without_seeds_says_so() -> None:

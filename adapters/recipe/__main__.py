@@ -19,8 +19,9 @@ import gc
 import pickle
 import random
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from tokenizers import Tokenizer
@@ -34,11 +35,12 @@ from adapters.recipe.tasks import read_tasks
 from adapters.recipe.teacher import Soft, soft_targets
 from adapters.recipe.train import Goal, Schedule, train
 from cascade.config.schema import read_config
-from cascade.prompt import FORMATS, PromptBuilder, group_text, item_text
+from cascade.items import Group, Item
+from cascade.prompt import FORMATS, PromptBuilder, group_text, is_fact, item_text
 
 SEED = 7
 RANK, ALPHA = 16, 32.0
-SHAPE = Shape(num_hidden_layers=4)
+SHAPE = Shape(vocab_size=vocabulary.SIZE + len(vocabulary.EVIDENCE), num_hidden_layers=4)
 SAMPLED = {"precision": 0.2, "scope": 0.25}
 # The truth alone first; then, from a lower peak, with the teacher; then, in larger batches, with more of it.
 FIRST = Schedule(steps=600, keep=SAMPLED, muon=0.02, adam=3e-3, warmup=40, save_every=100)
@@ -222,13 +224,20 @@ class Recipe:
                 continue
             items = task.symbol_items()
             yield from [task.task] * 4
-            yield from map(item_text, items)
-            yield from map(group_text, {item.group for item in items if item.group})
-            yield from map(item_text, task.file_items())
+            yield from (item_text(_without_facts(item)) for item in (*items, *task.file_items()))
+            yield from (group_text(_without_facts(group)) for group in {item.group for item in items if item.group})
 
     @property
     def _tokenizer_path(self) -> Path:
         return self.work / "tokenizer.json"
+
+
+_Told = TypeVar("_Told", Item, Group)
+
+
+def _without_facts(thing: _Told) -> _Told:
+    """An item or a group without the words of evidence that are tokens anyway."""
+    return replace(thing, evidence=tuple(word for word in thing.evidence if not is_fact(word)))
 
 
 def _softened(trees: list[Tree], soft: Soft) -> list[Tree]:

@@ -1,4 +1,7 @@
-"""The embedded model's tokenizer: byte-level BPE split by Qwen2's pattern, trained on the tasks."""
+"""The embedded model's tokenizer: byte-level BPE split by Qwen2's pattern, trained on the tasks.
+
+Behind what is trained stand the words of evidence, one special token each, in the order of ``FACTS``.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,13 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-SIZE = 8192
-SPECIALS = ("<|endoftext|>", "<|task|>", "<|group|>", "<|item|>", "<|ask|>")
+from cascade.evidence.facts import FACTS
+from cascade.prompt import FORMATS
+
+SIZE = 8192  # without the words of evidence
+FORM = ("<|endoftext|>", "<|task|>", "<|group|>", "<|item|>", "<|ask|>")
+EVIDENCE = tuple(FORMATS["embedded"].fact.format(fact=fact) for fact in FACTS)
+SPECIALS = (*FORM, *EVIDENCE)
 # llama.cpp's pre-tokenizer "qwen2" (llama-vocab.cpp) splits by the same pattern and normalises nothing.
 PATTERN = (
     r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
@@ -19,7 +27,7 @@ _NEEDED = ("yes", "no", "relevant", "primary", "supporting", "dependency", "co_c
 
 
 def train(texts: Iterable[str]) -> Tokenizer:
-    """A vocabulary of ``SIZE`` tokens fitted to texts."""
+    """A vocabulary of ``SIZE`` tokens fitted to texts, and the words of evidence behind them."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -30,7 +38,7 @@ def train(texts: Iterable[str]) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=SIZE,
-        special_tokens=[AddedToken(text, special=True) for text in SPECIALS],
+        special_tokens=[AddedToken(text, special=True) for text in FORM],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -40,7 +48,23 @@ def train(texts: Iterable[str]) -> Tokenizer:
         yield from (f"{word}\n" for word in _NEEDED for _ in range(20_000))
 
     tokenizer.train_from_iterator(corpus(), trainer)
-    return tokenizer
+    return extend(tokenizer)
+
+
+def extend(tokenizer: Tokenizer) -> Tokenizer:
+    """A copy of a vocabulary with the words of evidence behind its last token, or where they are in it already.
+
+    Raises:
+        ValueError: The vocabulary has some of them, but not all in their order.
+    """
+    found = Tokenizer.from_str(tokenizer.to_str())
+    first = found.token_to_id(EVIDENCE[0])
+    first = found.get_vocab_size() if first is None else first
+    found.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in EVIDENCE])
+    if [found.token_to_id(text) for text in EVIDENCE] != list(range(first, first + len(EVIDENCE))):
+        msg = "The vocabulary has some words of evidence, but not all in their order. Extend one that has none."
+        raise ValueError(msg)
+    return found
 
 
 class TrainingTokenizer:

@@ -11,6 +11,7 @@ from cascade.config.schema import Config
 from cascade.config.thresholds import ThresholdsFile
 from cascade.errors import ConfigError
 from cascade.machine import get_logger
+from cascade.prompt import MARK, prompt_format
 from cascade.report import Provenance
 from cascade.tree import Cascade
 
@@ -44,6 +45,9 @@ def questions_at_hand(config: Config, cascade: Cascade, provenance: Provenance) 
     scales = {adapter: config.scale(adapter) for adapter in cascade.adapters()}
     shape: list[object] = [provenance.prompt_format, provenance.label_tokens, config.model.limits.model_dump(), scales]
     asked = {name: entry for name, entry in config.served.items() if name in scales}
+    has_words = any(config.servers[entry.server].kind == "systemone" for entry in asked.values())
+    if has_words or prompt_format(provenance.prompt_format).mark:
+        shape.append({"mark of evidence": MARK})
     if asked:  # a server finds other tokens in text than this process does
         shape.append({name: config.servers[entry.server].prompt for name, entry in asked.items()})
     return questions_fingerprint(cascade, shape)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
 from cascade.config.item_rows import ItemRow
 from cascade.items import Group, Item, Task
+from cascade.prompt import BETWEEN, MARK, is_fact
 from cascade.service.json_body import refusal
 from cascade.service.schemas import Given, TaskRow, check_text, read_item
 from cascade.service.settings import ServiceSettings
@@ -163,9 +165,32 @@ def _of(model: type[_State], state: object) -> _State:
 
 
 def _worded(state: WordedState, settings: ServiceSettings) -> Item:
-    """An item whose prompt is the candidate's words: kind and name are what begins them."""
+    """An item whose prompt is the candidate's words: kind and name are what begins them, marked ones are evidence."""
     check_text(state.candidate, "state.candidate", settings)
     check_text(state.file or "", "state.file", settings)
-    kind, _, name = state.candidate.strip().partition(" ")
-    group = Group(name=state.file) if state.file else None
-    return Item(id="state", kind=kind, name=name, group=group)
+    head, evidence, rest = _in_parts(state.candidate)
+    kind, _, name = head.partition(" ")
+    group = None
+    if state.file:
+        path, of_file, more = _in_parts(state.file)
+        group = Group(name=f"{path}{BETWEEN}{more}" if more else path, evidence=of_file)
+    return Item(id="state", kind=kind, name=name, signature=rest, evidence=evidence, group=group)
+
+
+def _in_parts(line: str) -> tuple[str, tuple[str, ...], str]:
+    """What stands before the evidence in a line that ``item_text`` wrote, the words of evidence, and the rest.
+
+    The first part with a marked word is the evidence; ``item_text`` leaves none in text from outside.
+    """
+    parts = line.strip().split(BETWEEN)
+    for at, part in enumerate(parts[1:], 1):
+        runs = [(marked, list(run)) for marked, run in groupby(part.split(), _is_marked)]
+        if any(marked for marked, _ in runs):
+            evidence = [word for marked, run in runs for word in (run if marked else [" ".join(run)])]
+            words = tuple(word.removeprefix(MARK) if _is_marked(word) else word for word in evidence)
+            return BETWEEN.join(parts[:at]), words, BETWEEN.join(parts[at + 1 :])
+    return line.strip(), (), ""
+
+
+def _is_marked(word: str) -> bool:
+    return word.startswith(MARK) and is_fact(word.removeprefix(MARK))
