@@ -21,7 +21,7 @@ from cascade.config.schema import Config, config_of, read_config, shipped_config
 from cascade.errors import CascadeError, InputError, MachineError, counted
 from cascade.items import Group, Item, Task
 from cascade.machine import install_package, n_cores, rebuild_llama_cpp, user_cache
-from cascade.repository.languages import grammar_faults
+from cascade.repository.grammars import grammar_faults
 from cascade.tree import Cascade
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Python files: their outline and their symbols, read from the syntax tree. Pure."""
+"""Python files: their syntax tree, their outline, and the heads of their definitions. Pure."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator
 
 from cascade.repository.outline import Import, Outline, first_line, one_line
 from cascade.repository.reasons import NOT_PYTHON
-from cascade.evidence.records import SymbolRecord
 
-_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+PythonDefinition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _BLOCKS = ("body", "handlers", "cases", "orelse", "finalbody")
 
 
@@ -32,7 +31,7 @@ def python_outline(source: bytes) -> Outline:
     tops: dict[str, None] = {}
     names: set[str] = set()
     for node in _statements(module.body, enter_definitions=False):
-        if isinstance(node, _Definition):
+        if isinstance(node, PythonDefinition):
             if node.name not in names:  # assigned before, so this is its fallback
                 tops.setdefault(node.name)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
@@ -47,27 +46,6 @@ def python_outline(source: bytes) -> Outline:
     )
 
 
-def python_symbols(path: str, source: bytes) -> list[SymbolRecord]:
-    """Functions, methods and classes in source order; a nested function belongs to its outer one.
-
-    A name that is defined more than once is shown by its first definition that is no overload.
-    """
-    module = parse(source)
-    found: dict[str, list[_Definition]] = {}
-    scopes = [("", module.body)] if module else []
-    while scopes:
-        owner, body = scopes.pop()
-        for node in _statements(body, enter_definitions=False):
-            if isinstance(node, _Definition):
-                qualname = f"{owner}.{node.name}" if owner else node.name
-                found.setdefault(qualname, []).append(node)
-                if isinstance(node, ast.ClassDef):
-                    scopes.append((qualname, node.body))
-    records = [_record(path, qualname, _shown(nodes)) for qualname, nodes in found.items()]
-    order = {qualname: nodes[0].lineno for qualname, nodes in found.items()}
-    return sorted(records, key=lambda record: (order[record.qualname], record.qualname))
-
-
 def _statements(body: Iterable[ast.AST], *, enter_definitions: bool) -> Iterator[ast.AST]:
     """All statements below a body in source order, optionally without the bodies of definitions.
 
@@ -77,7 +55,7 @@ def _statements(body: Iterable[ast.AST], *, enter_definitions: bool) -> Iterator
     while stack:
         node = stack.pop()
         yield node
-        if isinstance(node, ast.expr) or (isinstance(node, _Definition) and not enter_definitions):
+        if isinstance(node, ast.expr) or (isinstance(node, PythonDefinition) and not enter_definitions):
             continue
         for block in reversed(_BLOCKS):
             children = getattr(node, block, None)
@@ -94,29 +72,7 @@ def _imports(node: ast.AST) -> Iterator[Import]:
             yield Import(module=node.module or "", level=node.level, name=alias.name, alias=alias.asname or "")
 
 
-def _shown(nodes: list[_Definition]) -> _Definition:
-    return next((node for node in nodes if not any(map(_is_overload, node.decorator_list))), nodes[-1])
-
-
-def _is_overload(decorator: ast.expr) -> bool:
-    name = decorator.attr if isinstance(decorator, ast.Attribute) else getattr(decorator, "id", "")
-    return name == "overload"
-
-
-def _record(path: str, qualname: str, node: _Definition) -> SymbolRecord:
-    start = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-    kind = "class" if isinstance(node, ast.ClassDef) else "method" if "." in qualname else "function"
-    return SymbolRecord(
-        path=path,
-        qualname=qualname,
-        kind=kind,
-        signature=_signature(node),
-        doc=first_line(ast.get_docstring(node)),
-        lines=(node.end_lineno or node.lineno) - start + 1,
-    )
-
-
-def _signature(node: _Definition) -> str:
+def signature(node: PythonDefinition) -> str:
     """The head of a definition; only its name where a default nests too deep to be written out."""
     word = "class" if isinstance(node, ast.ClassDef) else "def"
     if isinstance(node, ast.AsyncFunctionDef):
@@ -127,7 +83,7 @@ def _signature(node: _Definition) -> str:
         return f"{word} {node.name}"
 
 
-def _parameters(node: _Definition) -> str:
+def _parameters(node: PythonDefinition) -> str:
     if not isinstance(node, ast.ClassDef):
         returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
         return f"({ast.unparse(node.args)}){returns}"

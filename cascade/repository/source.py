@@ -6,10 +6,14 @@ import os
 import stat
 from pathlib import Path
 
-from cascade.repository.languages import PYTHON, SUFFIXES, grammar_fault, suffix_of, syntax_tree
+from cascade.evidence.records import Definition, SymbolRecord
+from cascade.repository.grammars import grammar_fault, syntax_tree
+from cascade.repository.languages import PYTHON, SUFFIXES, suffix_of
 from cascade.repository.messages import Messages
 from cascade.repository.outline import Outline
-from cascade.repository.python_source import python_outline, python_symbols
+from cascade.repository.prototypes import without_prototypes
+from cascade.repository.python_definitions import python_definitions
+from cascade.repository.python_source import python_outline
 from cascade.repository.reasons import (
     BINARY,
     BROKEN_GRAMMAR,
@@ -24,8 +28,7 @@ from cascade.repository.reasons import (
     UNREADABLE,
     Reason,
 )
-from cascade.evidence.records import SymbolRecord
-from cascade.repository.treesitter_source import tree_outline, tree_symbols
+from cascade.repository.treesitter_source import tree_definitions, tree_outline
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -110,13 +113,21 @@ def tell_problem(path: str, outline: Outline, messages: Messages) -> None:
     messages.leave_out(_PROBLEMS.get(outline.problem, UNREADABLE), path, detail, advice)
 
 
-def read_symbols(path: str, source: bytes) -> list[SymbolRecord]:
-    """The symbols of a file in source order; none where it cannot be read. Pure."""
+def read_definitions(path: str, source: bytes) -> list[Definition]:
+    """The symbols of a file in source order; none where it cannot be read. Pure.
+
+    What a C or C++ header declares and does not define has the kind ``prototype``, see ``without_prototypes``.
+    """
     suffix = suffix_of(path)
     if suffix == PYTHON:
-        return python_symbols(path, source)
+        return python_definitions(path, source)
     tree = syntax_tree(suffix, source) if suffix in SUFFIXES and _is_utf8(source) else None
-    return tree_symbols(path, source, tree) if tree else []
+    return tree_definitions(path, source, tree) if tree else []
+
+
+def read_symbols(path: str, source: bytes) -> list[SymbolRecord]:
+    """What is shown of the symbols of one file, prototypes included. Pure."""
+    return [one.record for one in without_prototypes({path: read_definitions(path, source)})[path]]
 
 
 def _is_utf8(source: bytes) -> bool:

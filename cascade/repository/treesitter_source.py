@@ -1,4 +1,4 @@
-"""C, Go, JavaScript and TypeScript files: symbols and imports, read from tree-sitter's tree. Pure."""
+"""Files of languages other than Python: symbols and imports, read from tree-sitter's tree. Pure."""
 
 from __future__ import annotations
 
@@ -6,207 +6,247 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from cascade.repository.languages import SyntaxNode
-from cascade.repository.outline import Import, Outline, first_line, one_line
-from cascade.evidence.records import SymbolRecord
+from cascade.evidence.records import Definition
+from cascade.repository.grammars import SyntaxNode, SyntaxTree
+from cascade.repository.languages import C_FAMILY, HEADERS, language_of, suffix_of
+from cascade.repository.outline import Outline, first_line, one_line
+from cascade.repository.pieces import MAX_DEPTH, Piece, definitions_of
+from cascade.repository.tag_imports import imports_of
+from cascade.repository.tag_names import CLASS, FUNCTION, MODULE, OWNER, PROTOTYPE, Named, Names
 
-_KINDS = {
-    "function_declaration": "function",
-    "generator_function_declaration": "function",
-    "function_definition": "function",
-    "function_signature": "function",
-    "abstract_method_signature": "method",
-    "method_declaration": "method",
-    "method_definition": "method",
-    "class_declaration": "class",
-    "abstract_class_declaration": "class",
-    "interface_declaration": "class",
-    "enum_declaration": "class",
-    "type_alias_declaration": "class",
-    "type_spec": "class",
-    "type_definition": "class",
-    "struct_specifier": "class",
-    "union_specifier": "class",
-    "enum_specifier": "class",
-}
-_TYPES_WITH_TAG = frozenset({"struct_specifier", "union_specifier", "enum_specifier"})
-_FUNCTION_VALUES = frozenset({"arrow_function", "function_expression", "generator_function"})
-_FIELDS = frozenset({"variable_declarator", "field_definition", "public_field_definition", "assignment_expression"})
-_NAMESPACES = frozenset({"internal_module", "module"})
-_WRAPPERS = frozenset(
-    """export_statement ambient_declaration lexical_declaration variable_declaration expression_statement
-    type_declaration declaration""".split()
-)
-_CONTAINERS = _WRAPPERS | frozenset(
-    """program translation_unit source_file class_body statement_block declaration_list linkage_specification
-    preproc_if preproc_ifdef preproc_else preproc_elif preproc_elifdef""".split()
-)
-_RECEIVER = re.compile(r"([A-Za-z_]\w*)\s*(?:\[[^\]]*\])?\s*\)$")  # (s *Server[T]) -> Server
-_EXPORTS = re.compile(r"^(?:module\.)?exports\.|\.prototype(?=\.)")
-_COMMENT_MARK = re.compile(r"^\s*(?:/\*+!?|//+!?|\*+/?)\s?|\s*\*/\s*$", re.MULTILINE)
+_DEFINING = frozenset({"class", "function", "owner", "module", "declared", "assigned"})
+_LEADING = frozenset({"comment", "above"})
+_ABOVE = frozenset({"annotation", "marker_annotation", "attribute_list", "decorator"})
+_COMMENT_MARK = re.compile(r"^[ \t]*(?:/\*+!?|//+!?|\*+/?|#+!?)[ \t]?|[ \t]*\*+/[ \t]*$", re.MULTILINE)
+_XML_TAG = re.compile(r"</?(?:summary|remarks|returns|param|para|value|inheritdoc|typeparam|exception|see)\b[^>\n]*>")
 _LICENCE = re.compile(r"copyright|licen[sc]e|SPDX", re.IGNORECASE)
+_OPENING = re.compile(r"""^[\w@$#&*]{0,4}?#*["'`]+|["'`]+#*$""")
+_STRING_BYTES = 2_000
+_PREFIX_BYTES = 200
+_MIN_NAME = 3
+_HEAD_PARTS = ("name", "parameters", "superclass")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
-    """A node on the way, what encloses it, and the outermost statement that wraps it."""
+@dataclass(slots=True, kw_only=True)
+class _Symbol:
+    """A symbol on the way: its piece, where it stands, and for a class its methods' bodies."""
 
-    node: SyntaxNode
+    piece: Piece
+    start: int
+    end: int
+    cuts: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Frame:
+    """What encloses a place: up to where, its name, and the symbol that names in use belong to."""
+
+    end: int
     owner: str = ""
-    wrapper: SyntaxNode | None = None
+    role: str = MODULE
+    body: int = -1
+    symbol: _Symbol | None = None
 
 
-@dataclass(slots=True)
-class _Tree:
-    path: str
-    source: bytes
-    symbols: dict[str, SymbolRecord] = field(default_factory=dict)
-    imports: list[Import] = field(default_factory=list)
+class _Reader:
+    """One walk over the tagged nodes of a file, by where they start."""
 
-    def text(self, start: int, end: int) -> str:
-        return self.source[start:end].decode("utf-8", "replace")
+    def __init__(self, path: str, source: bytes) -> None:
+        self._source = source
+        self._names = Names(source)
+        self._is_ruby = language_of(path) == "Ruby"
+        self._frames = [_Frame(end=len(source) + 1)]
+        self._above: list[tuple[int, int, str]] = []  # comments and attributes right above, with their tags
+        self.symbols: list[_Symbol] = []
 
-    def text_of(self, node: SyntaxNode | None) -> str:
-        return self.text(node.start_byte, node.end_byte) if node else ""
+    def read(self, tree: SyntaxTree, *, with_leaves: bool) -> None:
+        tagged = tree.tagged(with_leaves=with_leaves)
+        places = [
+            (node.start_byte, -node.end_byte, tag, node)
+            for tag, nodes in tagged.items()
+            if tag != "import"
+            for node in nodes
+        ]
+        places.sort(key=lambda place: place[:2])
+        for start, end, tag, node in places:
+            while self._frames[-1].end <= start:
+                self._frames.pop()
+            if tag in _DEFINING:
+                self._define(tag, node)
+            elif tag in _LEADING:
+                self._lead(tag, node)
+            else:
+                self._note(tag, start, -end)
 
-    def read(self, root: SyntaxNode) -> None:
-        stack = [_Place(node=root)]
-        while stack:
-            place = stack.pop()
-            self.imports.extend(self.imported(place.node))
-            name = self.name(place)
-            if name:
-                qualname = f"{place.owner}.{name}" if place.owner else name
-                if place.node.type not in _NAMESPACES:
-                    self.add(place, qualname)
-                stack.extend(reversed(list(_members(place, qualname))))
-            elif place.node.type in _CONTAINERS:
-                wrapper = (place.wrapper or place.node) if place.node.type in _WRAPPERS else None
-                children = [
-                    _Place(node=child, owner=place.owner, wrapper=wrapper) for child in place.node.named_children
-                ]
-                stack.extend(reversed(children))
-
-    def imported(self, node: SyntaxNode) -> Iterator[Import]:
-        """The relative files that a statement imports or includes."""
-        if node.type == "preproc_include":
-            target = node.child_by_field_name("path")
-            found = self.text_of(target) if target and target.type == "string_literal" else ""
-        elif node.type in {"import_statement", "export_statement"}:
-            found = self.text_of(node.child_by_field_name("source"))
-        elif node.type == "variable_declarator":
-            value = self.text_of(node.child_by_field_name("value"))
-            found = value[len("require(") :].partition(")")[0] if value.startswith("require(") else ""
-        else:
+    def _note(self, tag: str, start: int, end: int) -> None:
+        """A name in use or a string, for the symbol around it."""
+        symbol = self._frames[-1].symbol
+        if symbol is None:
             return
-        module = found.strip().strip("\"'`")
-        if module and (node.type == "preproc_include" or module.startswith(".")):
-            yield Import(module=module)
+        if tag == "use":
+            if end - start >= _MIN_NAME:
+                symbol.piece.uses.add(self._slice(start, end).lstrip(":"))
+        else:
+            symbol.piece.strings.append(_OPENING.sub("", self._slice(start, min(end, start + _STRING_BYTES))))
 
-    def name(self, place: _Place) -> str:
-        """The name a node defines, with its receiver; empty when it defines none."""
-        node = place.node
-        if node.type in _FIELDS:
-            return self.assigned(node)
-        if node.type == "declaration":
-            return self.declared(node) if self.path.endswith(".h") else ""
-        if node.type in {"function_definition", "type_definition"}:
-            return self.declared(node)
-        if node.type in _TYPES_WITH_TAG and not node.child_by_field_name("body"):
-            return ""  # a mention, not a definition
-        if node.type not in _KINDS and node.type not in _NAMESPACES:
-            return ""
-        name = self.text_of(node.child_by_field_name("name")).strip("\"'")
-        receiver = _RECEIVER.search(self.text_of(node.child_by_field_name("receiver")))
-        return f"{receiver[1]}.{name}" if receiver else name
+    def _lead(self, tag: str, node: SyntaxNode) -> None:
+        """A comment or an attribute, which may belong to the definition after it."""
+        start, end = node.start_byte, node.end_byte
+        parameters = node.child_by_field_name("parameters") if tag == "above" else None
+        if parameters:  # template <typename T>
+            end = parameters.end_byte
+        end = start + len(self._source[start:end].rstrip())
+        if not (self._above and self._is_right_below(start)):
+            self._above.clear()
+            if tag == "comment" and self._prefix(start).strip():
+                return  # it belongs to the code before it
+        self._above.append((start, end, tag))
 
-    def assigned(self, node: SyntaxNode) -> str:
-        """The name that a function is assigned to, such as ``A.b`` for ``A.prototype.b = () => 1``."""
-        value = node.child_by_field_name("value") or node.child_by_field_name("right")
-        if value is None or value.type not in _FUNCTION_VALUES:
-            return ""
-        left = next(filter(None, map(node.child_by_field_name, ("name", "property", "left"))), None)
-        name = _EXPORTS.sub("", self.text_of(left))
-        return name if re.fullmatch(r"[\w$#.]+", name) and not name.startswith("module.") else ""
+    def _is_right_below(self, start: int) -> bool:
+        """Whether nothing but the end of a line stands between the last comment or attribute and a place."""
+        between = self._source[self._above[-1][1] : start]
+        return len(between) < _PREFIX_BYTES and not between.strip() and between.count(b"\n") <= 1
 
-    def declared(self, node: SyntaxNode) -> str:
-        """The name in a C declarator, where it declares a function or a type with members."""
-        is_type = node.type == "type_definition"
-        kind = node.child_by_field_name("type")
-        if is_type and not (kind and kind.type in _TYPES_WITH_TAG and kind.child_by_field_name("body")):
-            return ""
-        at, above = node.child_by_field_name("declarator"), kind
-        while at and at.type not in {"identifier", "type_identifier"}:
-            at, above = at.child_by_field_name("declarator"), at
-        return self.text_of(at) if is_type or (above and above.type == "function_declarator") else ""
+    def _prefix(self, start: int) -> bytes:
+        """What stands before a place in its line."""
+        begin = max(self._source.rfind(b"\n", 0, start) + 1, start - _PREFIX_BYTES)
+        return self._source[begin:start]
 
-    def add(self, place: _Place, qualname: str) -> None:
-        node = place.node
-        whole = place.wrapper if place.wrapper and place.wrapper.start_point.row == node.start_point.row else node
-        kind = _KINDS.get(node.type, "function")
-        if node.type in _FIELDS and "." in qualname:
-            kind = "method"
-        self.symbols.setdefault(
-            qualname,
-            SymbolRecord(
-                path=self.path,
-                qualname=qualname,
-                kind=kind,
-                signature=self.signature(node, kind),
-                doc=self.doc(node) or (self.doc(whole) if whole is not node else ""),
-                lines=node.end_point.row - node.start_point.row + 1,
-            ),
+    def _define(self, tag: str, node: SyntaxNode) -> None:
+        top = self._frames[-1]
+        if top.role == FUNCTION or len(self._frames) > MAX_DEPTH:
+            return  # it is a part of what is around it
+        named = self._names.named(tag, node)
+        if named is None or (named.body and named.body.start_byte == top.body):
+            return  # of `typedef struct a { ... } b;` the struct is the same once more
+        qualname = f"{top.owner}.{named.name}" if top.owner else named.name
+        frame = _Frame(
+            end=node.end_byte,
+            owner=qualname,
+            role=FUNCTION if named.role == PROTOTYPE else named.role,
+            body=named.body.start_byte if named.body else -1,
+            symbol=top.symbol,
         )
+        if named.role not in {OWNER, MODULE}:
+            frame.symbol = self._symbol(node, named, qualname)
+            self.symbols.append(frame.symbol)
+            if top.symbol and named.body:
+                top.symbol.cuts.append((named.body.start_byte, named.body.end_byte))
+        self._frames.append(frame)
 
-    def signature(self, node: SyntaxNode, kind: str) -> str:
+    def _symbol(self, node: SyntaxNode, named: Named, qualname: str) -> _Symbol:
+        start, doc = self._beginning(node.start_byte)
+        end = node.end_byte
+        row = node.start_point.row - self._source.count(b"\n", start, node.start_byte)
+        kind = named.role
+        if kind == FUNCTION and ("." in named.name or self._frames[-1].role in {CLASS, OWNER}):
+            kind = "method"
+        piece = Piece(
+            qualname=qualname,
+            kind=kind,
+            signature=self._signature(node, named),
+            line=row + 1,
+            lines=self._source.count(b"\n", start, end) + 1,
+            is_shown=named.body is not None or named.role == CLASS,
+            doc=doc,
+        )
+        return _Symbol(piece=piece, start=start, end=end)
+
+    def _beginning(self, start: int) -> tuple[int, str]:
+        """Where a definition begins, with ``export`` and attributes, and its documentation."""
+        prefix = self._prefix(start)
+        if len(prefix) < _PREFIX_BYTES and not re.search(rb"[;{}]", prefix):
+            start -= len(prefix.lstrip())
+        if not (self._above and self._is_right_below(start)):
+            return start, ""
+        first = next((at for at, _, tag in self._above if tag == "above"), start)
+        comments = [self._slice(at, end) for at, end, tag in self._above if tag == "comment"]
+        if self._above[0][0] == 0 and comments and _LICENCE.search(comments[0]):
+            del comments[0]
+        self._above.clear()
+        return first, "\n".join(map(_plain, comments)).strip()
+
+    def _signature(self, node: SyntaxNode, named: Named) -> str:
         """The head of a definition, up to its body."""
-        value = node.child_by_field_name("value") or node.child_by_field_name("right")
-        body = (value or node).child_by_field_name("body")
-        head = self.text(node.start_byte, body.start_byte if body and kind != "class" else node.end_byte)
-        if kind == "class":
+        start, end = _head_start(node), named.body.start_byte if named.body else node.end_byte
+        if self._is_ruby:
+            parts = [part for name in _HEAD_PARTS if (part := node.child_by_field_name(name))]
+            end = max([part.end_byte for part in parts], default=end)
+            end += self._source[end : end + 1] == b")"
+        head = self._slice(start, end)
+        if named.role == CLASS or named.body is None:
             head = head.partition("{")[0]
+        elif node.type == "function_definition":
+            head = re.sub(r"\)\s*:(?!:).*", ")", head, flags=re.DOTALL)  # Name(int a) : a_(a) { ... }
         head = one_line(f"type {head}" if node.type == "type_spec" else head)
         if node.type == "type_definition":  # typedef struct { ... } name;
-            head = f"{head} {self.declared(node)}"
+            head = f"{head} {named.name}"
         return head.removesuffix(";").removesuffix("=>").removesuffix("=").strip()
 
-    def doc(self, node: SyntaxNode) -> str:
-        """First line of the comment right above a node."""
-        first, below = None, node
-        above = node.prev_named_sibling
-        while above and above.type == "comment" and below.start_point.row - above.end_point.row <= 1:
-            first, below = above, above
-            above = above.prev_named_sibling
-        return self.comment(first) if first else ""
+    def text(self, symbol: _Symbol) -> str:
+        """The source of a symbol, without the bodies of a class's methods."""
+        at, kept = symbol.start, []
+        for first, last in symbol.cuts:
+            kept.append(self._slice(at, first))
+            at = max(at, last)
+        return "".join([*kept, self._slice(at, symbol.end)])
 
-    def comment(self, node: SyntaxNode) -> str:
-        return first_line(_COMMENT_MARK.sub("", self.text_of(node)))
-
-    def head(self, root: SyntaxNode) -> str:
-        """First line of the comment that opens a file, unless it is about its licence."""
-        first = next(iter(root.named_children), None)
-        if first is None or first.type != "comment" or _LICENCE.search(self.text_of(first)):
-            return ""
-        return self.comment(first)
+    def _slice(self, start: int, end: int) -> str:
+        return self._source[start:end].decode("utf-8", "replace")
 
 
-def tree_symbols(path: str, source: bytes, root: SyntaxNode) -> list[SymbolRecord]:
-    """Functions, methods and types in source order; of a name defined twice the first."""
-    tree = _Tree(path, source)
-    tree.read(root)
-    return list(tree.symbols.values())
+def _head_start(node: SyntaxNode) -> int:
+    """Where the head of a definition starts, after attributes within it such as ``@Override``."""
+    start = node.start_byte
+    first = next(iter(node.named_children), None)
+    if first is None or first.type not in _ABOVE | {"modifiers"}:
+        return start
+    inner = first if first.type == "modifiers" else node
+    for child in inner.named_children:
+        if child.type not in _ABOVE:
+            break
+        start = child.end_byte
+    return start
 
 
-def tree_outline(path: str, source: bytes, root: SyntaxNode) -> Outline:
-    """What a file tells about itself; only imports of files beside it are kept."""
-    tree = _Tree(path, source)
-    tree.read(root)
-    tops = tuple(name for name in tree.symbols if "." not in name)
-    return Outline(doc=tree.head(root), tops=tops, imports=tuple(dict.fromkeys(tree.imports)))
+def _plain(comment: str) -> str:
+    """The words of a comment."""
+    words = _COMMENT_MARK.sub("", comment)
+    return _XML_TAG.sub("", words) if comment.startswith("///") else words
 
 
-def _members(place: _Place, qualname: str) -> Iterator[_Place]:
-    body = place.node.child_by_field_name("body")
-    if body and body.type in {"class_body", "statement_block"} and place.node.type not in _FIELDS:
-        is_scope = place.node.type in _NAMESPACES or _KINDS.get(place.node.type) == "class"
-        yield from (_Place(node=child, owner=qualname) for child in body.named_children if is_scope)
+def _pieces(path: str, source: bytes, tree: SyntaxTree, *, with_leaves: bool) -> Iterator[Piece]:
+    reader = _Reader(path, source)
+    reader.read(tree, with_leaves=with_leaves)
+    is_source = language_of(path) in C_FAMILY and suffix_of(path) not in HEADERS
+    defined = {symbol.piece.qualname for symbol in reader.symbols if symbol.piece.kind != PROTOTYPE}
+    for symbol in reader.symbols:
+        piece = symbol.piece
+        if is_source and piece.kind == PROTOTYPE and "." not in piece.qualname and piece.qualname not in defined:
+            continue  # what a source file declares and does not define is another file's
+        if with_leaves:
+            piece.text = reader.text(symbol)
+        yield piece
+
+
+def tree_definitions(path: str, source: bytes, tree: SyntaxTree) -> list[Definition]:
+    """Functions, methods and types in source order; what is defined or declared twice is one symbol."""
+    return definitions_of(path, _pieces(path, source, tree, with_leaves=True))
+
+
+def tree_outline(path: str, source: bytes, tree: SyntaxTree) -> Outline:
+    """What a file tells about itself; only imports of files that may lie beside it are kept."""
+    tops = dict.fromkeys(
+        piece.qualname for piece in _pieces(path, source, tree, with_leaves=False) if "." not in piece.qualname
+    )
+    imports = dict.fromkeys(imports_of(path, source, tree))
+    return Outline(doc=_head(source, tree.root), tops=tuple(tops), imports=tuple(imports))
+
+
+def _head(source: bytes, root: SyntaxNode) -> str:
+    """First line of the comment that opens a file, unless it is about its licence."""
+    first = next((node for node in root.named_children if node.type != "php_tag"), None)
+    if first is None or not first.type.endswith("comment"):
+        return ""
+    text = source[first.start_byte : first.end_byte].decode("utf-8", "replace")
+    return "" if _LICENCE.search(text) else first_line(_plain(text))

@@ -14,6 +14,7 @@ import pytest
 
 from cascade.cli import main
 from cascade.cli.output import ExitCode
+from cascade.repository.languages import READ_LANGUAGES
 from tests.evaluation.test_dataset import COMMIT
 from tests.helpers.rights import without_rights
 from tests.helpers.shipped import shipped_text
@@ -126,18 +127,19 @@ def test_a_table_is_shown(repo: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_what_is_left_out_is_told(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Notes stand on stderr, and the JSON has them with a count and examples for each reason."""
     (repo / "lib").mkdir()
-    (repo / "lib/basket.rb").write_text("class Basket; end", encoding="utf-8")
+    (repo / "lib/basket.lua").write_text("basket = {}", encoding="utf-8")
     arguments = ["classify", "--repo", str(repo), "--task", "read the config", "--from", "app/config.py", "--json"]
     assert main(arguments) == ExitCode.DONE
     shown = capsys.readouterr()
-    line = "1 file is in a language that is not read: Ruby 1 (.rb). Read are C, Go, JavaScript, Python and TypeScript."
+    languages = f"{', '.join(READ_LANGUAGES[:-1])} and {READ_LANGUAGES[-1]}"
+    line = f"1 file is in a language that is not read: Lua 1 (.lua). Read are {languages}."
     assert f"note: {line}\n" in shown.err
     assert json.loads(shown.out)["repository"] == {
         "files_read": 4,
         "starting_points": {"app/config.py": "given by the caller"},
         "left_out": {
             "unread_language": {
-                "unit": "file", "count": 1, "examples": ["lib/basket.rb"], "languages": {"Ruby": 1}, "message": line,
+                "unit": "file", "count": 1, "examples": ["lib/basket.lua"], "languages": {"Lua": 1}, "message": line,
             }
         },
         "messages": [line],
@@ -146,10 +148,10 @@ def test_what_is_left_out_is_told(repo: Path, capsys: pytest.CaptureFixture[str]
 
 def test_no_candidates_are_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A repository in a language that is not read has no table, and notes say why and what to do."""
-    (tmp_path / "basket.rb").write_text("class Basket; end", encoding="utf-8")
+    (tmp_path / "basket.lua").write_text("basket = {}", encoding="utf-8")
     assert main(["classify", "--repo", str(tmp_path), "--task", "the basket"]) == ExitCode.DONE
     shown = capsys.readouterr()
-    assert "Ruby 1 (.rb)" in shown.err
+    assert "Lua 1 (.lua)" in shown.err
     assert "give items of your own" in shown.err
     assert "evidence" not in shown.out
     assert shown.out.startswith("0 candidates")

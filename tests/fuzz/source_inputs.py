@@ -1,4 +1,4 @@
-"""Source files: Python by its own parser, C, Go, JavaScript and TypeScript by tree-sitter."""
+"""Source files: Python by its own parser, other languages by tree-sitter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cascade.repository.evidence import file_items, symbol_items
 from cascade.repository.imports import ImportGraph
 from cascade.repository.messages import Messages
 from cascade.repository.outline import Outline
-from cascade.repository.source import read_outline, read_source, read_symbols
+from cascade.repository.source import read_definitions, read_outline, read_source
 from cascade.repository.tiers import Ties, rank_files
 from tests.fuzz.answers import TASK
 from tests.fuzz.damage import damaged_bytes
@@ -136,7 +136,7 @@ def take_source(folder: Path) -> bool:
         return False
     outline = read_outline(file.name, source)
     assert Outline.load(outline.dump()) == outline
-    symbols = read_symbols(file.name, source)
+    symbols = [one.record for one in read_definitions(file.name, source)]
     outlines = {file.name: outline, f"other{file.suffix}": outline}
     graph = ImportGraph(sorted(outlines), outlines)
     ties = Ties(imported=graph.targets(file.name))

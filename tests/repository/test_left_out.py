@@ -18,7 +18,7 @@ from cascade.errors import InputError
 from cascade.repository import reasons as reasons_module
 from cascade.repository.exclusions import exclusion
 from cascade.repository.find import Candidates, find_candidates
-from cascade.repository.languages import language_of
+from cascade.repository.languages import READ_LANGUAGES, language_of
 from cascade.repository.messages import LeftOut
 from tests.helpers.checkout import Checkout
 
@@ -65,25 +65,25 @@ def test_suffixes_tell_languages(path: str, language: str) -> None:
 
 def test_language_that_is_not_read_is_told(checkout: Checkout) -> None:
     """Files are counted by language, with their suffixes, and the line says what is read."""
-    checkout.write({"lib/a.rb": "", "lib/b.rb": "", "run.SH": "", "README.md": "", "setup.cfg": ""})
+    checkout.write({"lib/a.lua": "", "lib/b.lua": "", "run.SH": "", "README.md": "", "setup.cfg": ""})
     told = reasons(checkout.find("widget"))
-    assert told["unread_language"].languages == {"Ruby": 2, "Shell": 1}
+    assert told["unread_language"].languages == {"Lua": 2, "Shell": 1}
     assert told["unread_language"].as_dict() == {
         "unit": "file",
         "count": 3,
-        "examples": ["lib/a.rb", "lib/b.rb", "run.SH"],
-        "languages": {"Ruby": 2, "Shell": 1},
-        "message": "3 files are in languages that are not read: Ruby 2 (.rb), Shell 1 (.SH). "
-        "Read are C, Go, JavaScript, Python and TypeScript.",
+        "examples": ["lib/a.lua", "lib/b.lua", "run.SH"],
+        "languages": {"Lua": 2, "Shell": 1},
+        "message": "3 files are in languages that are not read: Lua 2 (.lua), Shell 1 (.SH). "
+        f"Read are {', '.join(READ_LANGUAGES[:-1])} and TypeScript.",
     }
 
 
 def test_repository_without_anything_to_read(tmp_path: Path) -> None:
     """No candidates: the messages say why and what to do, and do not ask for seeds to no purpose."""
-    only_ruby = Checkout(tmp_path / "ruby").init().commit({"lib/a.rb": "", "README.md": ""}).find("a")
-    assert "1 file is in a language that is not read: Ruby 1 (.rb)." in only_ruby.messages[0]
-    assert only_ruby.messages[1].startswith("Nothing of this folder can be read: of its 2 files none is source")
-    assert len(only_ruby.messages) == 2
+    only_lua = Checkout(tmp_path / "lua").init().commit({"lib/a.lua": "", "README.md": ""}).find("a")
+    assert "1 file is in a language that is not read: Lua 1 (.lua)." in only_lua.messages[0]
+    assert only_lua.messages[1].startswith("Nothing of this folder can be read: of its 2 files none is source")
+    assert len(only_lua.messages) == 2
     empty = Checkout(tmp_path / "empty").find("a")
     assert empty.messages[-1].startswith("Nothing of this folder can be read: no file in it is source of its own in C,")
     assert "give items of your own" in empty.messages[-1]
@@ -542,7 +542,7 @@ def test_folders_deeper_than_paths_may_be_are_told(deep: Checkout, is_git: bool)
 def test_many_files_are_listed(tmp_path: Path) -> None:
     """The list of a large folder is counted in full, and the messages stay short."""
     large = Checkout(tmp_path / "large").init()
-    large.write({f"part{n % 40}/widget_{n}.rb": "" for n in range(1_000)} | {"widget.py": WIDGET})
+    large.write({f"part{n % 40}/widget_{n}.lua": "" for n in range(1_000)} | {"widget.py": WIDGET})
     result = large.find("widget")
     assert reasons(result)["unread_language"].count == 1_000
     assert all(len(message) < 300 for message in result.messages)

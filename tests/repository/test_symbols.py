@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cascade.repository.python_source import python_outline, python_symbols
 from cascade.evidence.records import SymbolRecord
+from cascade.repository.python_definitions import python_definitions
+from cascade.repository.python_source import python_outline
 from tests.helpers.checkout import Checkout
 
 SOURCE = '''"""Sessions of users.
@@ -47,7 +48,7 @@ class Session(dict[str, t.Any], metaclass=Meta, **options):
 def by_name(source: str | bytes) -> dict[str, SymbolRecord]:
     """Symbols of a source text by qualified name."""
     data = source.encode() if isinstance(source, str) else source
-    return {record.qualname: record for record in python_symbols("a.py", data)}
+    return {one.record.qualname: one.record for one in python_definitions("a.py", data)}
 
 
 def test_symbols_come_in_source_order_without_nested_functions() -> None:
@@ -66,6 +67,7 @@ def test_function_is_described_in_one_line() -> None:
         signature="async def load(key: str, /, *rest: int, ttl: float=1.5, **more) -> 'Session | None'",
         doc="Loads a session.",
         lines=11,
+        line=6,
     )
 
 
@@ -116,7 +118,7 @@ def test_coding_cookie_is_respected() -> None:
 )
 def test_what_does_not_parse_has_no_symbols(source: bytes) -> None:
     """Whatever stops the parser gives an empty outline with a reason, not an error."""
-    assert python_symbols("a.py", source) == []
+    assert python_definitions("a.py", source) == []
     assert python_outline(source).problem
 
 
