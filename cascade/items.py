@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from cascade import arguments
@@ -61,6 +61,7 @@ class Item:
         name: Qualified name or path.
         signature: One line: parameters of a function, bases of a class, symbols of a file.
         doc: First line of its documentation.
+        text: Its source text, of any length. It is read for evidence and stands in no prompt.
         evidence: Short facts that link the item to the task, most telling first.
         group: The file that contains it; None if it stands alone.
         tiers: The retrieval tiers that found it; a stage that asks by tier asks once for each.
@@ -88,6 +89,7 @@ class Item:
     name: str
     signature: str = ""
     doc: str = ""
+    text: str = field(default="", repr=False)
     evidence: tuple[str, ...] = ()
     group: Group | None = None
     tiers: tuple[str, ...] = ()
@@ -98,7 +100,7 @@ class Item:
         if arguments.text("The id of an item", self.id, ItemError) == "":
             msg = f"An item named {self.name!r} has an empty id; give every item a unique id."
             raise ItemError(msg)
-        for name in ("kind", "name", "signature", "doc"):
+        for name in ("kind", "name", "signature", "doc", "text"):
             if not isinstance(getattr(self, name), str):
                 self._refuse(name, "a text is needed")
         for name in ("evidence", "tiers"):

@@ -139,6 +139,7 @@ class Node:
         text: What it says in words, without the template, with ``MARK`` before words of evidence; empty for a
             question.
         seeds: Of a task, its seed files in words, likewise; empty without any.
+        n_read: Tokens of its text; 0 for a question.
         n_cut: Tokens that were cut off the end of its text, as far as they were counted.
         is_longer: Whether its text goes on behind what was counted.
     """
@@ -148,6 +149,7 @@ class Node:
     tokens: tuple[int, ...]
     text: str = ""
     seeds: str = ""
+    n_read: int = 0
     n_cut: int = 0
     is_longer: bool = False
 
@@ -335,10 +337,10 @@ def render(template: str, values: Mapping[str, str | Sequence[Piece]]) -> list[P
 
 @dataclass(frozen=True, slots=True)
 class _Encoded:
-    """The tokens of some pieces, and of each slot what was cut off it; see ``Node``."""
+    """The tokens of some pieces; of each slot with a limit its tokens, cut or not, and which go on behind those."""
 
     tokens: tuple[int, ...]
-    n_cut: Mapping[str, int]
+    n_all: Mapping[str, int]
     longer: frozenset[str]
 
 
@@ -443,8 +445,9 @@ class PromptBuilder:
 
     def _node(self, parent: Node | None, segment: Segment, pieces: Sequence[Piece], text: str, seeds: str = "") -> Node:
         encoded = self._encoded(pieces)
-        n_cut, is_longer = encoded.n_cut.get(segment, 0), segment in encoded.longer
-        return Node(parent, segment, encoded.tokens, text, seeds, n_cut, is_longer)
+        n_all = encoded.n_all[segment]
+        n_read = min(n_all, getattr(self.limits, segment))
+        return Node(parent, segment, encoded.tokens, text, seeds, n_read, n_all - n_read, segment in encoded.longer)
 
     def _encoded(self, pieces: Sequence[Piece]) -> _Encoded:
         key = tuple(pieces)
@@ -459,7 +462,7 @@ class PromptBuilder:
 
     def _encode(self, pieces: Sequence[Piece]) -> _Encoded:
         tokens: list[int] = []
-        n_cut: dict[str, int] = {}
+        n_all: dict[str, int] = {}
         longer: set[str] = set()
         for slot, run in groupby(pieces, lambda piece: piece.slot):
             limit = None if slot is None else getattr(self.limits, slot, None)
@@ -469,10 +472,10 @@ class PromptBuilder:
                 own += found
                 if slot is not None and not is_all:
                     longer.add(slot)
-            if slot is not None and limit is not None and len(own) > limit:
-                n_cut[slot] = len(own) - limit
+            if slot is not None and limit is not None:
+                n_all[slot] = len(own)
             tokens += own[:limit]
-        return _Encoded(tuple(tokens), n_cut, frozenset(longer))
+        return _Encoded(tuple(tokens), n_all, frozenset(longer))
 
     def _piece(self, piece: Piece, limit: int | None) -> tuple[list[int], bool]:
         """The tokens of a piece, and whether these are all; at least so many as the limit if they are not."""

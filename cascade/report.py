@@ -124,6 +124,10 @@ class Statistics:
         decode_ms: Milliseconds of these inside the backend.
         predicted_ms: Milliseconds that the cost model predicted for the batches; of a shared batch, the share of this
             request's queries.
+        task_tokens_read: Tokens of the task's text that the model reads; 0 where no item had to be asked.
+        task_tokens_cut: Tokens of it behind those, which the limit of the task cuts off; the model does not read them.
+        task_is_longer: Whether the text goes on behind those as well; of a long one only the beginning is counted.
+        items_cut: Number of items of which the model reads only the beginning, or of whose group.
     """
 
     items: int = 0
@@ -137,6 +141,10 @@ class Statistics:
     prompt_ms: float = 0.0
     decode_ms: float = 0.0
     predicted_ms: float = 0.0
+    task_tokens_read: int = 0
+    task_tokens_cut: int = 0
+    task_is_longer: bool = False
+    items_cut: int = 0
 
     @property
     def calls_per_item(self) -> float:

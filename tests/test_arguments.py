@@ -94,7 +94,7 @@ def test_numbers_of_other_libraries_are_numbers() -> None:
 
 
 @pytest.mark.parametrize("value", ODD)
-@pytest.mark.parametrize("field", ["id", "kind", "name", "signature", "doc"])
+@pytest.mark.parametrize("field", ["id", "kind", "name", "signature", "doc", "text"])
 def test_an_items_texts_are_texts(field: str, value: Any) -> None:
     """Anything else is refused with the field's name, and the item's."""
     fields = {"id": "7", "name": "a"} | {field: value}

@@ -313,6 +313,12 @@ def test_texts_within_the_default_limits_are_whole() -> None:
     assert CharTokenizer().decode(build("embedded", limits=Limits(item=99, seed=99)).prompt) == EMBEDDED
 
 
+def test_the_source_text_of_an_item_is_in_no_prompt() -> None:
+    """However an item's source text reads, its prompt is the same."""
+    assert build("qwen3", item=replace(ITEM, text="def feed(self): ...")).prompt == build("qwen3").prompt
+    assert item_text(replace(ITEM, text="x" * 100)) == item_text(ITEM)
+
+
 def test_empty_parts_leave_no_trace() -> None:
     """Parts of an item or group that are empty or blank leave no separator behind."""
     assert item_text(Item(id="1", kind="file", name="a.py", doc=" \n", evidence=())) == "file a.py"
@@ -323,8 +329,8 @@ def test_a_cut_is_counted() -> None:
     """A node says how many tokens its text has behind its limit, and of a long one that there are still more."""
     builder = PromptBuilder(FORMATS["embedded"], CharTokenizer(), Limits(task=100, seed=2, item=9))
     nodes = [builder.task("", (), Task(text="x" * n, seeds=("a.py",))) for n in (100, 250, 3_200, 3_201, 10**6)]
-    assert [(node.n_cut, node.is_longer) for node in nodes] == [
-        (0, False), (150, False), (3_100, False), (3_100, True), (3_100, True)
+    assert [(node.n_read, node.n_cut, node.is_longer) for node in nodes] == [
+        (100, 0, False), (100, 150, False), (100, 3_100, False), (100, 3_100, True), (100, 3_100, True)
     ]  # fmt: skip
     assert builder.item(nodes[0], Item(id="1", kind="a", name="12345678")).n_cut == 1
 

@@ -81,6 +81,7 @@ def classify(  # noqa: PLR0913 - the command line's options
             candidates, found = _candidates(repo or Path(), request, tree)
             request, reading = candidates.task, {"repository": candidates.reading()}
         report = engine.classify(request, found, cascade, budget=limit)
+    _tell_cut(report, reads_all=repo is not None)
     ranked = _ranked(report, tree)[:top]
     if json:
         chosen = ranked if top else report.decisions
@@ -136,6 +137,24 @@ def _ranked(report: Report, cascade: Cascade) -> list[Decision]:
         return rank[decision.label], sure if decision.label == cascade.dropped else -sure
 
     return sorted(report.decisions, key=order)
+
+
+def _tell_cut(report: Report, *, reads_all: bool) -> None:
+    """Say once what the limits of a prompt cut off.
+
+    Args:
+        report: What came of the request.
+        reads_all: Whether evidence was made from the whole of the task.
+    """
+    stats, read = report.stats, []
+    if stats.task_tokens_cut:
+        n = stats.task_tokens_read + stats.task_tokens_cut
+        of = f"more than {n:,}" if stats.task_is_longer else f"{n:,}"
+        read.append(f"the first {stats.task_tokens_read:,} of {of} tokens of the task")
+    if stats.items_cut:
+        read.append(f"the beginning of {counted(stats.items_cut, 'candidate')}")
+    if read:
+        note(f"the model reads {' and '.join(read)}" + ("; evidence is made from all of it" if reads_all else ""))
 
 
 def _show(report: Report, decisions: Sequence[Decision], cascade: Cascade, items: dict[str, Item]) -> None:

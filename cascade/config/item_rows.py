@@ -49,6 +49,7 @@ class ItemRow(_Row):
     name: Words = Field(min_length=1)
     signature: str = ""
     doc: str = ""
+    text: str = ""
     evidence: tuple[str, ...] = ()
     group: GroupRow | None = None
     tiers: Tiers = ()

@@ -143,6 +143,8 @@ class Request:
         questions = self.cascade.questions()
         longest = max(len(build.marker_tokens(question.marker)) for question in questions)
         self.root = build.task(self.cascade.instructions, questions, self.task)
+        self.stats.task_tokens_read, self.stats.task_tokens_cut = self.root.n_read, self.root.n_cut
+        self.stats.task_is_longer = self.root.is_longer
         groups: dict[Group, Node] = {}
         for state in open_:
             item, parent = state.item, self.root
@@ -158,6 +160,7 @@ class Request:
                 )
                 raise ItemError(msg)
             state.path = node.path
+            self.stats.items_cut += any(own.n_cut for own in node.path[1:])
             self.stats.prompt_ms += 1_000 * (time.perf_counter() - before)
             yield
             before = time.perf_counter()

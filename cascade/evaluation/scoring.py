@@ -27,6 +27,7 @@ from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.features import KEPT_SHARE, FeatureTable
 from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.files import is_there, reason, write_whole
+from cascade.items import Item
 from cascade.probability import Array
 from cascade.report import Origin
 from cascade.tree import Cascade
@@ -99,9 +100,14 @@ def data_fingerprint(tasks: Sequence[Labelled]) -> str:
     """SHA-256 in hex over every task's text and seeds, its items and their labels, in order."""
     digest = hashlib.sha256()
     for labelled in tasks:
-        items = [asdict(item) for item in labelled.items]
+        items = [_stated(item) for item in labelled.items]
         digest.update(json.dumps([asdict(labelled.task), items, labelled.labels], sort_keys=True).encode())
     return digest.hexdigest()
+
+
+def _stated(item: Item) -> dict[str, Any]:
+    found = asdict(item)
+    return found if item.text else {name: value for name, value in found.items() if name != "text"}
 
 
 def save_scores(scored: ScoredTasks, origin: Origin, path: Path) -> None:

@@ -42,7 +42,7 @@ class TaskRow(Given):
         Raises:
             RefusedError: A text is too long, or the task is blank.
         """
-        check_text(self.task, f"{above}task", settings)
+        check_long_text(self.task, f"{above}task", settings)
         check_text(", ".join(self.seeds), f"{above}seeds", settings)
         if not self.task.strip():
             field = f"{above}task"
@@ -109,6 +109,7 @@ def read_item(row: ItemRow, field: str, settings: ServiceSettings) -> Item:
     """
     for name in ("id", "kind", "name", "signature", "doc"):
         check_text(getattr(row, name), f"{field}.{name}", settings)
+    check_long_text(row.text, f"{field}.text", settings)
     for name in ("evidence", "tiers"):
         check_text(" ".join(getattr(row, name)), f"{field}.{name}", settings)
     if row.group is not None:
@@ -133,8 +134,21 @@ def check_text(text: str, field: str, settings: ServiceSettings) -> None:
     Raises:
         RefusedError: Names the field.
     """
-    if len(text) > settings.max_text:
-        detail = f"{field}: has {len(text)} characters; allowed are {settings.max_text}. Send less of it."
+    _check_length(text, field, settings.max_text)
+
+
+def check_long_text(text: str, field: str, settings: ServiceSettings) -> None:
+    """Refuse a text that is too long even for what is read in full for evidence.
+
+    Raises:
+        RefusedError: Names the field.
+    """
+    _check_length(text, field, settings.max_long_text)
+
+
+def _check_length(text: str, field: str, most: int) -> None:
+    if len(text) > most:
+        detail = f"{field}: has {len(text)} characters; allowed are {most}. Send less of it."
         raise RefusedError(UNFIT, detail, field)
 
 
@@ -176,6 +190,10 @@ class StatsBody(BaseModel):
     prompt_ms: float
     decode_ms: float
     predicted_ms: float
+    task_tokens_read: int = Field(description="Tokens of the task that the model reads; 0 if no item had to be asked.")
+    task_tokens_cut: int = Field(description="Tokens of the task behind those, which it does not read.")
+    task_is_longer: bool = Field(description="Whether the task goes on behind those, uncounted.")
+    items_cut: int = Field(description="Items of which it reads only the beginning, or of whose group.")
 
 
 class ProvenanceBody(BaseModel):

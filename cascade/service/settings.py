@@ -15,7 +15,8 @@ class ServiceSettings:
     Attributes:
         max_body: Most bytes of a request's body.
         max_items: Most items of a request.
-        max_text: Most characters of one text: a task, all of its seeds, or any field of an item.
+        max_text: Most characters of one text: all seeds of a task, a question, or any field of an item but its text.
+        max_long_text: Most characters of a task or of an item's source text, which are read in full for evidence.
         max_calls: Most requests that are read or answered at once; more are told to come back.
         body_s: Seconds that a body may take to arrive.
         retry_after_s: Seconds after which a caller that was turned away should try again.
@@ -25,6 +26,7 @@ class ServiceSettings:
     max_body: int = 8 * 1024 * 1024
     max_items: int = 10_000
     max_text: int = 8_000
+    max_long_text: int = 1_000_000
     max_calls: int = 512
     body_s: float = 30.0
     retry_after_s: int = 1

@@ -195,6 +195,28 @@ def test_items_come_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert [decision["id"] for decision in found["decisions"]] == list("01234")
 
 
+def test_what_a_prompt_cuts_off_is_said_once(repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A note says how much of a long task the model reads, and of how many items a part; so do the statistics."""
+    path, task, log = tmp_path / "items.jsonl", tmp_path / "task.txt", tmp_path / "log.txt"
+    path.write_text(json.dumps({"id": "1", "name": "parse", "doc": "word " * 100}), encoding="utf-8")
+    task.write_text("fix the parser " * 50, encoding="utf-8")
+    log.write_text("fix the parser " * 100_000, encoding="utf-8")
+    assert main(["classify", "--items", str(path), "--task-file", str(task), "--json"]) == ExitCode.DONE
+    out, err = capsys.readouterr()
+    stats = json.loads(out)["stats"]
+    n = 128 + stats["task_tokens_cut"]
+    assert (stats["task_tokens_read"], stats["task_is_longer"], stats["items_cut"]) == (128, False, 1)
+    assert err.splitlines() == [
+        f"note: the model reads the first 128 of {n} tokens of the task and the beginning of 1 candidate"
+    ]
+    assert main(["classify", "--repo", str(repo), "--task-file", str(log), "--json"]) == ExitCode.DONE
+    out, err = capsys.readouterr()
+    stats = json.loads(out)["stats"]
+    assert (stats["task_is_longer"], stats["items_cut"]) == (True, 0)
+    told = rf"note: the model reads the first 128 of more than {128 + stats['task_tokens_cut']:,} tokens of the task"
+    assert err.count(f"{told}; evidence is made from all of it\n") == 1
+
+
 def test_task_and_items_come_from_files_and_stdin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The answers are those of the same text on the command line, also for a task that begins with @."""
     path, task = tmp_path / "items.jsonl", tmp_path / "task.txt"

@@ -28,6 +28,7 @@ _ITEM: dict[str, Any] = {
     "name": "Parser.parse",
     "signature": "def parse(self)",
     "doc": "Parse.",
+    "text": "def parse(text): ...",
     "evidence": ["imports the seed"],
     "group": {"name": "src/parser.py", "evidence": ["near"]},
     "tiers": ["dependency"],

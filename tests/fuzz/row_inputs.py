@@ -25,6 +25,7 @@ _ITEM: dict[str, Any] = {
     "name": "Parser.parse",
     "signature": "def parse(self, text: str) -> Tree",
     "doc": "Parse a text.",
+    "text": "def parse(self, text): ...",
     "evidence": ["imports the seed", "task words in name: parse"],
     "group": {"name": "src/parser.py", "evidence": ["changes with it"]},
     "tiers": ["dependency", "co_change"],

@@ -53,7 +53,8 @@ TOKEN = "open-sesame"  # noqa: S105 - a test's
         ({"task": "t", "items": [ITEM | {"doc": "x" * 101}]}, "items.0.doc", ["101", "100"]),
         ({"task": "t", "items": [ITEM | {"evidence": ["x" * 60, "y" * 60]}]}, "items.0.evidence", ["121", "100"]),
         ({"task": "t", "items": [ITEM | {"group": {"name": "x" * 101}}]}, "items.0.group", ["101"]),
-        ({"task": "t" * 101, "items": []}, "task", ["101", "100"]),
+        ({"task": "t" * 301, "items": []}, "task", ["301", "300"]),
+        ({"task": "t" * 300, "items": [ITEM | {"text": "x" * 301}]}, "items.0.text", ["301", "300"]),
         ({"task": "t", "seeds": ["s", "x" * 101], "items": []}, "seeds", ["104", "100"]),
         ({"task": "t", "seeds": ["s"] * 40, "items": []}, "seeds", ["118", "100"]),
         (
@@ -76,7 +77,7 @@ TOKEN = "open-sesame"  # noqa: S105 - a test's
 async def test_a_body_that_cannot_be_used_names_the_field(body: dict[str, Any], field: str, words: list[str]) -> None:
     """422, with the field at fault; no batch was scored."""
     backend = ScriptedBackend(dict.fromkeys(ADAPTERS, 0.9), ADAPTERS)
-    service = Service(backend, ServiceSettings(max_items=8, max_text=100))
+    service = Service(backend, ServiceSettings(max_items=8, max_text=100, max_long_text=300))
     with service.engine:
         async with service.client(headers={"Content-Type": "application/json"}) as client:
             assert_problem(await client.post(PRECISION, content=json.dumps(body)), 422, field, *words)

@@ -232,6 +232,9 @@ def test_scores_come_back(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no scores"):
         load_scores(path, ORIGIN)
     assert data_fingerprint([labelled]) != data_fingerprint([replace(labelled, labels=("irrelevant", "irrelevant"))])
+    first, *others = labelled.items
+    with_text = replace(labelled, items=(replace(first, text="def f(): ..."), *others))
+    assert data_fingerprint([labelled]) != data_fingerprint([with_text])
 
 
 def locked(cascade: Cascade, threshold: float) -> ThresholdsFile:
