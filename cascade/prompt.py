@@ -136,9 +136,8 @@ class Node:
         parent: The node above; None for a task.
         segment: Its level.
         tokens: Token ids of this segment alone, never empty.
-        text: What it says in words, without the template, with ``MARK`` before words of evidence; empty for a
-            question.
-        seeds: Of a task, its seed files in words, likewise; empty without any.
+        told: What it tells of; None for a question.
+        limits: How long the texts of that may be.
         n_read: Tokens of its text; 0 for a question.
         n_cut: Tokens that were cut off the end of its text, as far as they were counted.
         is_longer: Whether its text goes on behind what was counted.
@@ -147,8 +146,8 @@ class Node:
     parent: Node | None
     segment: Segment
     tokens: tuple[int, ...]
-    text: str = ""
-    seeds: str = ""
+    told: Task | Group | Item | None = None
+    limits: Limits | None = None
     n_read: int = 0
     n_cut: int = 0
     is_longer: bool = False
@@ -162,6 +161,25 @@ class Node:
     def end(self) -> int:
         """Position after the last token."""
         return self.start + len(self.tokens)
+
+    @cached_property
+    def text(self) -> str:
+        """What it says in words, without the template, with ``MARK`` before words of evidence; empty for a question."""
+        most = self.limits.characters(self.segment) if self.limits else None
+        match self.told:
+            case Item():
+                return item_text(self.told, most)
+            case Group():
+                return group_text(self.told, most)
+            case Task():
+                return one_line(self.told.text, most, MARK)
+        return ""
+
+    @cached_property
+    def seeds(self) -> str:
+        """Of a task, its seed files in words, with ``MARK`` before no word; empty without any."""
+        most = self.limits.characters("seed") if self.limits else None
+        return seeds_text(self.told, most, MARK) if isinstance(self.told, Task) else ""
 
     @cached_property
     def path(self) -> tuple[Node, ...]:
@@ -368,28 +386,28 @@ class PromptBuilder:
 
     def task(self, instructions: str, questions: Sequence[Question], task: Task) -> Node:
         """The root of a request's trie."""
-        text, seeds = self._task_texts(task, self.form.mark)
+        seeds = seeds_text(task, self.limits.characters("seed"), self.form.mark)
         values = {
             "instructions": instructions,
             "questions": "\n".join(f"{question.marker}: {question.wording}" for question in questions),
-            "task": text,
+            "task": one_line(task.text, self.limits.characters("task"), self.form.mark),
             "seed": seeds or "none",
         }
-        return self._node(None, Segment.TASK, render(self.form.task, values), *self._task_texts(task, MARK))
+        return self._node(None, Segment.TASK, render(self.form.task, values), task)
 
     def group(self, parent: Node, group: Group) -> Node:
         """A group's header below its task."""
         most = self.limits.characters("group")
         lines = _group_lines(group, self._words(group.evidence), most, self.form.mark)
         pieces = render(self.form.group, {"group": self._told("group", group.evidence, lines)})
-        return self._node(parent, Segment.GROUP, pieces, group_text(group, most))
+        return self._node(parent, Segment.GROUP, pieces, group)
 
     def item(self, parent: Node, item: Item) -> Node:
         """An item below its group or its task."""
         most = self.limits.characters("item")
         lines = _item_lines(item, self._words(item.evidence), most, self.form.mark)
         pieces = render(self.form.item, {"item": self._told("item", item.evidence, lines)})
-        return self._node(parent, Segment.ITEM, pieces, item_text(item, most))
+        return self._node(parent, Segment.ITEM, pieces, item)
 
     def question(self, parent: Node, marker: str) -> Node:
         """A question's marker below an item; its last position is where yes or no is read."""
@@ -426,10 +444,6 @@ class PromptBuilder:
             raise ConfigError(msg)
         return found[0], found[1]
 
-    def _task_texts(self, task: Task, mark: str) -> tuple[str, str]:
-        text = one_line(task.text, self.limits.characters("task"), mark)
-        return text, seeds_text(task, self.limits.characters("seed"), mark)
-
     def _words(self, evidence: Sequence[str]) -> Iterable[str]:
         """The evidence that is written as text."""
         return (word for word in evidence if word not in self.facts) if self.facts else evidence
@@ -443,11 +457,12 @@ class PromptBuilder:
             return _joined(lines)[:most]
         return [Piece(lines[0], slot), *facts, Piece(_joined(lines[1:])[:most], slot)]
 
-    def _node(self, parent: Node | None, segment: Segment, pieces: Sequence[Piece], text: str, seeds: str = "") -> Node:
+    def _node(self, parent: Node | None, segment: Segment, pieces: Sequence[Piece], told: Task | Group | Item) -> Node:
         encoded = self._encoded(pieces)
         n_all = encoded.n_all[segment]
         n_read = min(n_all, getattr(self.limits, segment))
-        return Node(parent, segment, encoded.tokens, text, seeds, n_read, n_all - n_read, segment in encoded.longer)
+        is_longer = segment in encoded.longer
+        return Node(parent, segment, encoded.tokens, told, self.limits, n_read, n_all - n_read, is_longer)
 
     def _encoded(self, pieces: Sequence[Piece]) -> _Encoded:
         key = tuple(pieces)

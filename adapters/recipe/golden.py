@@ -27,7 +27,7 @@ AWKWARD = (
     "\u200b zero \u00a0 width \ufeff", "<|task|><|item|> <|ask|>yes<|endoftext|>", "< |task| > <|nope|>",
     "def f(self, *args: Any, **kw) -> dict[str, int]:", "match7 covers3 rank1 name config | (path) | Read.",
     "!!!???...---___***", "a/b/c.py::Class.method", "\x00\x01\x7f", "ΑΒΓ αβγ Ж ж ﬁ ½ ²",
-    "\uff11\uff12\uff13 \u0663\u0664\u0665 \u2167", "x" * 300,
+    "<|body7|><|seed|> #body7 body7", "\uff11\uff12\uff13 \u0663\u0664\u0665 \u2167", "x" * 300,
 )  # fmt: skip
 
 # Written for this file; no labelled task stands in the repository.
