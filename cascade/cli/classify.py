@@ -30,7 +30,6 @@ from cascade.evaluation.dataset import read_items
 from cascade.files import STDIN, check_readable, name_of, read_text
 from cascade.items import Item, Task
 from cascade.report import Decision, Report, Status
-from cascade.repository.evidence import file_items, symbol_items
 from cascade.repository.find import Candidates, find_candidates
 from cascade.tree import Cascade, ItemKind
 
@@ -118,9 +117,9 @@ def _candidates(repo: Path, task: Task, cascade: Cascade) -> tuple[Candidates, l
             repo, task.text, task.seeds, progress=lambda done, total: bar.update(line, completed=done, total=total)
         )
     if cascade.items is ItemKind.FILES:
-        items, none = file_items(found.task, found.files), found.without_files()
+        items, none = found.file_items(), found.without_files()
     else:
-        items, none = symbol_items(found.task, found.symbols, found.files), found.without_symbols()
+        items, none = found.symbol_items(), found.without_symbols()
     if none and not items:
         found = replace(found, messages=(*found.messages, none))
     for message in found.messages:

@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from cascade.config.item_rows import Tiers, Words
-from cascade.items import Item, Task
-from cascade.repository.evidence import file_items, symbol_items
+from cascade.evidence.of_records import file_items, symbol_items
 from cascade.evidence.records import FileRecord, SymbolRecord
+from cascade.items import Item, Task
 
 Label = Literal["primary", "supporting", "type_context", "excluded"]
 _Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
@@ -46,7 +46,6 @@ class CommitEvidence(_Model):
     imported_by_seed: bool = False
     co_changes: _Count = 0
     seed_changes: _Count = 0
-    keyword_hits: tuple[str, ...] = ()
 
 
 class CommitFile(_Model):

@@ -75,7 +75,6 @@ class FileRecord:
         imported_by_seed: A seed file imports it.
         co_changes: Earlier commits that changed both it and a seed file.
         seed_changes: Earlier commits that changed a seed file.
-        keyword_hits: Words of the task found in its path or its symbols' names.
     """
 
     path: str
@@ -86,7 +85,6 @@ class FileRecord:
     imported_by_seed: bool = False
     co_changes: int = 0
     seed_changes: int = 0
-    keyword_hits: tuple[str, ...] = ()
 
     @property
     def co_change_ratio(self) -> float:

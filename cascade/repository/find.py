@@ -3,45 +3,52 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from cascade.errors import InputError, counted
-from cascade.items import Task
+from cascade.evidence.corpus import Corpus
+from cascade.evidence.history import History
+from cascade.evidence.making import Evidence
+from cascade.evidence.ranker import shipped_ranker
+from cascade.evidence.records import FileRecord, SymbolRecord
+from cascade.evidence.starting_points import starting_points
+from cascade.evidence.ties import Ties
+from cascade.items import Item, Task
 from cascade.machine import user_cache
+from cascade.repository.commits import read_commits
 from cascade.repository.exclusions import is_source
-from cascade.repository.git import CoChanges, co_changes, parse_log, read_log
 from cascade.repository.imports import ImportGraph
-from cascade.repository.languages import READ_LANGUAGES, SUFFIXES, suffix_of
+from cascade.repository.index import Indexed, Progress, read_index
+from cascade.repository.index_cache import IndexCache
+from cascade.repository.languages import READ_LANGUAGES
 from cascade.repository.listing import Listing, list_files, tell_exclusions
 from cascade.repository.messages import LeftOut, Messages
 from cascade.repository.outline import Outline
-from cascade.repository.outline_cache import OutlineCache, outline_key
-from cascade.repository.reasons import NO_READER, WITHOUT_SYMBOLS
-from cascade.evidence.records import FileRecord, SymbolRecord
-from cascade.repository.source import may_be_kept, read_outline, read_source, read_symbols, tell_problem
-from cascade.repository.starting_points import starting_points
-from cascade.repository.tiers import Ties, rank_files
+from cascade.repository.prototypes import without_prototypes
+from cascade.repository.reasons import WITHOUT_SYMBOLS
+from cascade.repository.tiers import rank_files
 
-Progress = Callable[[int, int], None]
+MOST_SYMBOLS = 200
+"""Symbols that go on to the questions, where the caller names no other number."""
 
 _WITHOUT_WORDS = (
-    "There are no candidates: no file that was read has a telling word of the task in its path or its top-level names. "
+    "There are no candidates: nothing that was read has a word of the task. "
     "Use names of the code in the task, or name the files that the work starts from."
 )
-_BATCH = 200  # files held in memory, and kept in one transaction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Candidates:
     """What may matter for a task in a repository.
 
     Attributes:
         task: The task, its seeds as paths from the root with forward slashes.
-        symbols: Symbols of the seeds and of the best files, file by file in source order.
+        evidence: What is known of every symbol and file that was read.
+        chosen: Numbers of the symbols that most likely matter, the likeliest first.
         files: Files other than the seeds that a tier finds, at most 40, the strongest evidence first.
         n_read: Source files that were read, seeds included.
         left_out: What was left out, or read in part, one record per reason.
@@ -50,20 +57,36 @@ class Candidates:
     """
 
     task: Task
-    symbols: tuple[SymbolRecord, ...]
+    evidence: Evidence
+    chosen: tuple[int, ...]
     files: tuple[FileRecord, ...]
     n_read: int
     left_out: tuple[LeftOut, ...]
     messages: tuple[str, ...]
     named: Mapping[str, str] = field(default_factory=dict)
 
+    @cached_property
+    def symbols(self) -> tuple[SymbolRecord, ...]:
+        """The symbols that most likely matter, the likeliest first."""
+        return tuple(self.evidence.signals.corpus.symbols[at] for at in self.chosen)
+
+    def symbol_items(self) -> list[Item]:
+        """The symbols as items, in order."""
+        return self.evidence.symbol_items(self.chosen)
+
+    def file_items(self) -> list[Item]:
+        """The files as items, in order."""
+        records = {record.path: record for record in self.files}
+        place = {path: at for at, path in enumerate(self.evidence.signals.corpus.paths)}
+        return self.evidence.file_items([place[path] for path in records], records)
+
     def reading(self) -> dict[str, object]:
         """What was read, and what was not, as JSON has it."""
-        left_out = {one.reason: one.as_dict() for one in self.left_out}
         return {
             "files_read": self.n_read,
+            "symbols_read": len(self.evidence.signals.corpus.symbols),
             "starting_points": dict.fromkeys(self.task.seeds, "given by the caller") | dict(self.named),
-            "left_out": left_out,
+            "left_out": {one.reason: one.as_dict() for one in self.left_out},
             "messages": list(self.messages),
         }
 
@@ -71,9 +94,9 @@ class Candidates:
         """Why no symbol was found, where none was, and what to do; empty where the messages say it."""
         if self.n_read and self.n_read == sum(one.count for one in self.left_out if one.reason in WITHOUT_SYMBOLS):
             return "There are no candidates: none of the files that were read has symbols, as other notes explain."
-        if self.files or self.task.seeds:
-            return "There are no candidates: the files that were found define no function, method or class."
-        return _WITHOUT_WORDS if self.n_read else ""
+        if self.n_read:
+            return "There are no candidates: the files that were read define no function, method or class."
+        return ""
 
     def without_files(self) -> str:
         """Why no file was found, where none was, and what to do; empty where the messages say it."""
@@ -82,62 +105,65 @@ class Candidates:
         return _WITHOUT_WORDS if self.n_read else ""
 
 
-def find_candidates(
+def find_candidates(  # noqa: PLR0913 - a caller names what differs from the usual
     root: Path,
     text: str,
     seeds: Sequence[str] = (),
     *,
     cache: Path | Literal["user"] | None = "user",
     progress: Progress | None = None,
-    max_files: int = 12,
+    most: int = MOST_SYMBOLS,
+    also: Collection[str] = (),
 ) -> Candidates:
-    """Finds the files and symbols of a repository that may matter for a task.
+    """Finds the symbols and files of a repository that may matter for a task.
 
-    Three tiers find files: ``dependency`` (imports to or from a seed, re-exports followed),
-    ``co_change`` (changed in the same commits as a seed) and ``metadata`` (words of the task in the path
-    or the top-level names). Without seeds only the last can find any. Files that the task names, by a
-    path, in a traceback or as a module, are seeds beside those that are given. A repository of at most
-    ``max_files`` source files gives the symbols of all of them.
+    Every symbol of every source file competes: by the words of its body, its name, its documentation and its string
+    literals, by who uses it and whom it uses, by what the task names, and by what earlier commits said about its file.
+    Files that the task names, by a path, in a traceback or as a module, are seeds beside those that are given. Three
+    tiers find files: ``dependency`` (imports to or from a seed, re-exports followed), ``co_change`` (changed in the
+    same commits as a seed) and ``metadata`` (words of the task in the file, its path or its history). Without seeds
+    only the last can find any.
 
     Args:
         root: The top of a checkout or any folder; need not be a git repository.
-        text: The task in plain words.
+        text: The task in plain words, of any length.
         seeds: Files the work starts from: absolute, relative to the root or to the working directory.
         cache: Folder that keeps what was read, by content hash; ``"user"`` is the user's cache
             folder, None keeps nothing.
         progress: Called with the files read so far and their number.
-        max_files: Files besides the seeds whose symbols become candidates.
+        most: Symbols that are taken, the likeliest first; at least 1.
+        also: What is read beside the project's own source: ``tests``, ``docs``, ``generated``.
 
     Raises:
         InputError: The root is no folder, or a seed is missing, no file or outside the root.
     """
-    base = _existing(root)
+    base, messages = _existing(root), Messages()
     given = tuple(dict.fromkeys(_inside(base, seed) for seed in seeds))
-    messages = Messages()
     listing = list_files(base, messages)
-    named = {path: reason for path, reason in starting_points(text, listing.sources).items() if path not in given}
+    sources = listing.sources(also)
+    named = {path: reason for path, reason in starting_points(text, sources).items() if path not in given}
     task = Task(text=text, seeds=(*given, *named))
     for path, reason in named.items():
         messages.add(f"Starts from {path}, {reason}.")
-    tell_exclusions(listing, task.seeds, messages)
-    store = OutlineCache(user_cache() if cache == "user" else cache, messages)
-    wanted = sorted({*listing.sources, *task.seeds})
-    outlines = dict(_outlines(base, wanted, store, messages, progress or _silent))
-    ties = _ties(base, task.seeds, listing, outlines, messages)
-    others = {path: outline for path, outline in outlines.items() if path not in task.seeds}
-    files = rank_files(text, others, ties)
-    if not outlines:
+    tell_exclusions(listing, (*task.seeds, *sources), messages)
+    store = IndexCache(user_cache() if cache == "user" else cache, messages)
+    kept = None if "generated" in also else task.seeds
+    wanted = sorted({*sources, *task.seeds})
+    indexed = read_index(base, wanted, store, messages, progress or _silent, kept=kept)
+    if not indexed:
         messages.add(_nothing_read(listing))
-    elif not task.seeds:
-        messages.add("Without seed files only the words of the task find files: name the files the work starts from.")
-    best = [record.path for record in files if record.symbols][: max(0, max_files)]
-    chosen = dict.fromkeys([*task.seeds, *best, *(sorted(others) if len(listing.sources) <= max_files else ())])
-    symbols = [symbol for path in chosen if path in outlines for symbol in _symbols(base, path, messages)]
+    outlines = {path: one.outline for path, one in indexed.items()}
+    history = _history(base, listing, indexed, store, messages)
+    evidence = Evidence.of(
+        _corpus(indexed, history), text, _ties(base, task.seeds, listing, outlines, history), shipped_ranker()
+    )
+    paths = tuple(indexed)
     return Candidates(
         task=task,
-        symbols=tuple(symbols),
-        files=tuple(files),
-        n_read=len(outlines),
+        evidence=evidence,
+        chosen=tuple(evidence.best_symbols(most).tolist()),
+        files=tuple(rank_files(paths, evidence.signals.files, evidence.signals.ties, outlines)),
+        n_read=len(indexed),
         left_out=messages.left_out(),
         messages=messages.lines(),
         named=named,
@@ -185,58 +211,35 @@ def _inside(root: Path, seed: str) -> str:
     raise InputError(msg)
 
 
-def _outlines(
-    root: Path, paths: Sequence[str], store: OutlineCache, messages: Messages, progress: Progress
-) -> Iterator[tuple[str, Outline]]:
-    """Outlines of the files that can be read, from the cache where their contents were seen before."""
-    for start in range(0, len(paths), _BATCH):
-        batch = paths[start : start + _BATCH]
-        sources = {path: source for path in batch if (source := read_source(root, path, messages)) is not None}
-        keys = {path: outline_key(suffix_of(path), source) for path, source in sources.items()}
-        known = store.load(keys.values())
-        new: dict[bytes, Outline] = {}
-        for done, path in enumerate(batch, start + 1):
-            if path in sources:
-                key = keys[path]
-                outline = known.get(key) or new.get(key) or read_outline(path, sources[path])
-                if key not in known and may_be_kept(outline):
-                    new[key] = outline
-                tell_problem(path, outline, messages)
-                yield path, outline
-            progress(done, len(paths))
-        store.keep(new)
+def _corpus(indexed: Mapping[str, Indexed], history: History | None) -> Corpus:
+    entries = without_prototypes({path: one.entry for path, one in indexed.items()})
+    return Corpus(tuple(entries), tuple(entries.values()), history)
+
+
+def _history(
+    root: Path, listing: Listing, indexed: Mapping[str, Indexed], store: IndexCache, messages: Messages
+) -> History | None:
+    """Earlier commits of the files that were read; None where there are none."""
+    commits = read_commits(root, listing, store, messages)
+    return History.of(commits, indexed.keys()) if commits else None
 
 
 def _ties(
-    root: Path, seeds: Sequence[str], listing: Listing, outlines: Mapping[str, Outline], messages: Messages
+    root: Path, seeds: Sequence[str], listing: Listing, outlines: Mapping[str, Outline], history: History | None
 ) -> Ties:
     if not seeds:
         return Ties()
     ordered = sorted({*listing.paths, *seeds}, key=lambda path: (not is_source(path), path.count("/"), path))
     graph = ImportGraph(ordered, outlines, _package(root))
     wanted = frozenset(seeds)
+    together = history.together(wanted) if history is not None else None
     return Ties(
+        seeds=tuple(seeds),
         imported=frozenset().union(*(graph.targets(seed) for seed in seeds)),
         importers=frozenset(path for path in outlines if path not in wanted and graph.targets(path) & wanted),
-        together=_together(root, seeds, listing, messages),
+        together=together.counts if together is not None else {},
+        seed_changes=together.seed_changes if together is not None else 0,
     )
-
-
-def _together(root: Path, seeds: Sequence[str], listing: Listing, messages: Messages) -> CoChanges:
-    """Co-changes with the seeds, each in the history of the repository that it lies in."""
-    by_repository: dict[str, list[str]] = defaultdict(list)
-    for seed in seeds:
-        holders = [prefix for prefix in listing.repositories if seed.startswith(prefix)]
-        if holders:
-            by_repository[max(holders, key=len)].append(seed)
-    together = CoChanges()
-    for prefix, inner in by_repository.items():
-        log = read_log(root / prefix)
-        together += co_changes(parse_log(log.output, prefix), inner, is_source)
-        if log.problem:
-            where = f" of {prefix.removesuffix('/')}" if prefix else ""
-            messages.add(f"Without the history{where} ({log.problem}): there is no co-change tier.")
-    return together
 
 
 def _package(root: Path) -> str:
@@ -246,14 +249,6 @@ def _package(root: Path) -> str:
         names.insert(0, root.name)
         root = root.parent
     return ".".join(names)
-
-
-def _symbols(root: Path, path: str, messages: Messages) -> list[SymbolRecord]:
-    if suffix_of(path) not in SUFFIXES:
-        messages.leave_out(NO_READER, path)
-        return []
-    source = read_source(root, path, messages)
-    return read_symbols(path, source) if source is not None else []
 
 
 def _silent(done: int, total: int) -> None:

@@ -28,6 +28,8 @@ from cascade.repository.reasons import (
     SPARSE,
     SPECIAL,
     SUBMODULE,
+    TEST,
+    TOOLING,
     UNREADABLE,
     UNREADABLE_FOLDER,
     VENDORED_FOLDER,
@@ -285,10 +287,18 @@ class Listing:
     others: tuple[str, ...]
     repositories: tuple[str, ...]
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The paths that are the project's own source."""
-        return tuple(path for path in self.paths if is_source(path))
+    def sources(self, also: Collection[str] = ()) -> tuple[str, ...]:
+        """The paths that are the project's own source.
+
+        Args:
+            also: What is taken beside it: ``tests``, and ``docs`` for code of the build and the documentation.
+        """
+        return tuple(path for path in self.paths if is_source(path) or _is_wanted(path, also))
+
+
+def _is_wanted(path: str, also: Collection[str]) -> bool:
+    reason = exclusion(path)
+    return (reason is TEST and "tests" in also) or (reason is TOOLING and "docs" in also)
 
 
 def list_files(root: Path, messages: Messages) -> Listing:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
-from cascade.evidence.records import Definition, SymbolRecord
+from cascade.evidence.entry import Entry
+from cascade.evidence.records import SymbolRecord
 from cascade.repository.languages import C_FAMILY, language_of
 
 PROTOTYPE = "prototype"
 
 
-def without_prototypes(definitions: Mapping[str, Sequence[Definition]]) -> dict[str, list[Definition]]:
-    """The definitions of some files, by path, without the prototypes of what another of them defines.
+def without_prototypes(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """The entries of some files, by path, without the prototypes of what another of them defines.
 
     A prototype that none of them defines is a function or a method as any other: its definition is elsewhere.
     """
-    defined = {_key(one.record) for several in definitions.values() for one in several if _is_defined(one.record)}
-    return {
-        path: [_plain(one) for one in several if one.record.kind != PROTOTYPE or _key(one.record) not in defined]
-        for path, several in definitions.items()
-    }
+    if not any(one.kind == PROTOTYPE for entry in entries.values() for one in entry.symbols):
+        return dict(entries)
+    defined = {_key(one) for entry in entries.values() for one in entry.symbols if _is_defined(one)}
+    return {path: _plain(entry, defined) for path, entry in entries.items()}
 
 
 def _is_defined(record: SymbolRecord) -> bool:
@@ -34,8 +34,12 @@ def _key(record: SymbolRecord) -> str:
     return ".".join(record.qualname.split(".")[-2:])
 
 
-def _plain(definition: Definition) -> Definition:
-    if definition.record.kind != PROTOTYPE:
-        return definition
-    kind = "method" if definition.record.owner else "function"
-    return replace(definition, record=replace(definition.record, kind=kind))
+def _plain(entry: Entry, defined: set[str]) -> Entry:
+    """An entry whose prototypes are left out where they are defined, and functions where they are not."""
+    is_kept = [one.kind != PROTOTYPE or _key(one) not in defined for one in entry.symbols]
+    kept = entry.take(is_kept)
+    symbols = tuple(
+        replace(one, kind="method" if one.owner else "function") if one.kind == PROTOTYPE else one
+        for one in kept.symbols
+    )
+    return replace(kept, symbols=symbols)

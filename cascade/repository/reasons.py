@@ -53,10 +53,13 @@ UNREAD_LANGUAGE = Reason(
     is_by_language=True,
 )
 SCRIPT = _is("script", "a script without a suffix, which is not read", "scripts without suffixes, which are not read")
-TEST = _is("test", "left out as a test", "left out as tests")
-TOOLING = _is("tooling", "left out as part of the build or the documentation")
+TEST = _is("test", "left out as a test", "left out as tests", advice="`--also tests` reads them.")
+TOOLING = _is(
+    "tooling", "left out as part of the build or the documentation", advice="`--also docs` reads what is code in them."
+)
 VENDORED = _is("vendored", "left out as vendored code")
 HIDDEN = _is("hidden", "left out as hidden")
+GENERATED = _is("generated", "left out as generated code", advice="`--also generated` reads it.")
 MINIFIED = _is("minified", "left out as minified code")
 
 # Folders that are not entered.

@@ -6,12 +6,11 @@ import os
 import stat
 from pathlib import Path
 
-from cascade.evidence.records import Definition, SymbolRecord
+from cascade.evidence.records import Definition
 from cascade.repository.grammars import grammar_fault, syntax_tree
 from cascade.repository.languages import PYTHON, SUFFIXES, suffix_of
 from cascade.repository.messages import Messages
 from cascade.repository.outline import Outline
-from cascade.repository.prototypes import without_prototypes
 from cascade.repository.python_definitions import python_definitions
 from cascade.repository.python_source import python_outline
 from cascade.repository.reasons import (
@@ -116,18 +115,13 @@ def tell_problem(path: str, outline: Outline, messages: Messages) -> None:
 def read_definitions(path: str, source: bytes) -> list[Definition]:
     """The symbols of a file in source order; none where it cannot be read. Pure.
 
-    What a C or C++ header declares and does not define has the kind ``prototype``, see ``without_prototypes``.
+    What a C or C++ header declares and does not define has the kind ``prototype``; see ``prototypes``.
     """
     suffix = suffix_of(path)
     if suffix == PYTHON:
         return python_definitions(path, source)
     tree = syntax_tree(suffix, source) if suffix in SUFFIXES and _is_utf8(source) else None
     return tree_definitions(path, source, tree) if tree else []
-
-
-def read_symbols(path: str, source: bytes) -> list[SymbolRecord]:
-    """What is shown of the symbols of one file, prototypes included. Pure."""
-    return [one.record for one in without_prototypes({path: read_definitions(path, source)})[path]]
 
 
 def _is_utf8(source: bytes) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from cascade.repository.evidence import file_items, symbol_items
+from cascade.evidence.of_records import file_items, symbol_items
 from cascade.repository.imports import ImportGraph
 from cascade.repository.messages import Messages
 from cascade.repository.outline import Outline

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 from cascade import Group, Item, Task
+from cascade.evidence.of_records import file_items, symbol_items
 from cascade.evidence.records import FileRecord, SymbolRecord
-from cascade.repository.evidence import file_items, symbol_items
 
 _VERBS = ("read", "write", "parse", "load", "retry", "close", "open", "check", "merge", "render", "split", "send")
 _NOUNS = ("config", "upload", "template", "request", "cache", "header", "socket", "token", "route", "session", "error")

@@ -8,14 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cascade.items import Task
-from cascade.repository.evidence import file_items, symbol_items
+from cascade.evidence.of_records import file_items, symbol_items
 from cascade.evidence.records import FileRecord, SymbolRecord
+from cascade.items import Task
 
 ROOT = Path(__file__).parents[2]
 
 ITEMS = """
-from cascade.repository.evidence import symbol_items
+from cascade.evidence.of_records import symbol_items
 from cascade.evidence.records import SymbolRecord
 from cascade.items import Task
 

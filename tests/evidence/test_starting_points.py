@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cascade.repository.starting_points import MODULE, MOST, PATH, TRACEBACK, starting_points
+from cascade.evidence.starting_points import MODULE, MOST, PATH, TRACEBACK, starting_points
 from tests.helpers.checkout import Checkout
 
 PATHS = (

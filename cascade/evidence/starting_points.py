@@ -9,12 +9,20 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 MOST = 5
 """Files that are taken from one task; for each the history is read once more."""
 
+_LEAST_ALIKE = 2  # parts of two paths that must agree, where both have as many
 _MOST_ALIKE = 2  # files that one name may stand for; one that fits more, such as __init__.py, tells nothing
 _LONGEST = 1_000  # characters of a path; more is no path
 _TOKEN = re.compile(r"[\w./\\@+~:-]+")
 _PLACE = re.compile(r"(?::\d+)+:?$")  # line and column
 _MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _FRAME = re.compile(r'^\s*(?:File "|at )|:\d+')
+_CALLS = (
+    re.compile(r'File "(?P<path>[^"\n]+)", line \d+, in (?P<name>\w+)'),  # Python
+    re.compile(r"\bat (?:async |new )?(?P<name>[\w.$<>]+) ?\((?P<path>[^():\n]+):\d+"),  # JavaScript, Java, Kotlin, C#
+    re.compile(r"(?P<path>[^\s:]+):\d+:in [`'](?:[\w.:]+[.#])?(?P<name>\w+)"),  # Ruby
+    re.compile(r"(?P<name>[\w.*()]+)\([^()\n]*\)\n\s+(?P<path>\S+\.go):\d+"),  # Go
+    re.compile(r"\d+: +(?P<name>[\w:<>]+)\n\s+at (?P<path>[^\s:]+):\d+"),  # Rust
+)
 
 TRACEBACK, PATH, MODULE = "in a traceback of the task", "named in the task", "a module that the task names"
 """Why a file is a starting point."""
@@ -35,9 +43,7 @@ def starting_points(text: str, paths: Collection[str]) -> dict[str, str]:
         At most ``MOST`` paths -> the reason in words: those of tracebacks first, then other paths, then modules.
     """
     frames, named, modules = list[str](), list[str](), list[str]()
-    by_name = defaultdict[str, list[str]](list)
-    for path in sorted(paths):
-        by_name[path.rpartition("/")[2]].append(path)
+    by_name = _by_name(paths)
     for line in text.splitlines():
         is_frame = _FRAME.search(line) is not None
         for token in _tokens(line):
@@ -50,6 +56,31 @@ def starting_points(text: str, paths: Collection[str]) -> dict[str, str]:
         for path in found:
             reasons.setdefault(path, reason)
     return dict(list(reasons.items())[:MOST])
+
+
+def traced_calls(text: str, paths: Collection[str]) -> list[tuple[tuple[str, ...], str]]:
+    """The calls of a text's tracebacks that lie in a repository, in the order of the text.
+
+    Args:
+        text: The task, of any length.
+        paths: Files of the repository.
+
+    Returns:
+        The files that a line may mean, at most two, and the function's name as the line has it, without its owners.
+    """
+    found = sorted(
+        (match.start(), match["path"], match["name"]) for pattern in _CALLS for match in pattern.finditer(text)
+    )
+    by_name = _by_name(paths) if found else {}
+    calls = [(tuple(_meant(path.replace("\\", "/"), by_name)), name) for _, path, name in found]
+    return [(files, re.split(r"\W+", name.rstrip(")>"))[-1]) for files, name in calls if files]
+
+
+def _by_name(paths: Collection[str]) -> dict[str, list[str]]:
+    by_name = defaultdict[str, list[str]](list)
+    for path in sorted(paths):
+        by_name[path.rpartition("/")[2]].append(path)
+    return by_name
 
 
 def _tokens(line: str) -> Iterator[str]:
@@ -65,7 +96,9 @@ def _meant(name: str, by_name: Mapping[str, Sequence[str]]) -> list[str]:
     parts = [part for part in name.split("/") if part not in {"", ".", ".."}]
     agreeing = {path: _shared(parts, path.split("/")) for path in by_name.get(parts[-1], ())} if parts else {}
     most = max(agreeing.values(), default=0)
-    found = [path for path, shared in agreeing.items() if shared == most]
+    found = [
+        path for path, n in agreeing.items() if n == most and n >= min(_LEAST_ALIKE, len(parts), path.count("/") + 1)
+    ]
     return found if len(found) <= _MOST_ALIKE else []
 
 

@@ -1,0 +1,125 @@
+"""Items with their evidence, made from a corpus for a task: the one path for use and training. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.evidence.corpus import Corpus
+from cascade.evidence.ranker import Ranker
+from cascade.evidence.records import FileRecord, SymbolRecord
+from cascade.evidence.signals import Signals
+from cascade.evidence.task_terms import TaskTerms
+from cascade.evidence.ties import Ties
+from cascade.evidence.wording import file_facts, group_facts, odds_facts, symbol_facts
+from cascade.items import Group, Item
+from cascade.probability import Array, p_yes
+
+_MATTERS, _CHANGES = 0, 1
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What is known of the symbols and files of a corpus for a task.
+
+    Attributes:
+        signals: Their signals.
+        ranker: What says from them how likely each matters.
+    """
+
+    signals: Signals
+    ranker: Ranker
+
+    @classmethod
+    def of(cls, corpus: Corpus, text: str, ties: Ties, ranker: Ranker) -> Evidence:
+        """The evidence for a task's text."""
+        return cls(Signals(corpus, TaskTerms(text), ties), ranker)
+
+    @cached_property
+    def symbol_odds(self) -> Array:
+        """Log odds that each symbol matters, and that it must be changed; (n, 2)."""
+        return self.ranker.symbols.log_odds(self.signals.symbols)
+
+    @cached_property
+    def file_odds(self) -> Array:
+        """Log odds that each file matters; (f,)."""
+        return self.ranker.files.log_odds(self.signals.files)[:, 0]
+
+    def best_symbols(self, most: int) -> NDArray[np.int64]:
+        """Numbers of the symbols that most likely matter, the likeliest first."""
+        return np.argsort(-self.symbol_odds.max(axis=1), kind="stable")[:most]
+
+    def symbol_items(self, chosen: Sequence[int] | NDArray[np.int64]) -> list[Item]:
+        """Items of some symbols, in that order."""
+        corpus, chosen = self.signals.corpus, np.asarray(chosen, np.int64)
+        odds, files = self.symbol_odds[chosen], corpus.files[chosen]
+        own = np.unique(files)
+        shared = group_facts(self.signals.files, own.tolist())
+        groups = {
+            at: Group(name=corpus.paths[at], evidence=tuple(facts))
+            for at, facts in zip(own.tolist(), shared, strict=True)
+        }
+        said = zip(
+            odds_facts("matters", odds[:, _MATTERS]),
+            odds_facts("changes", odds[:, _CHANGES]),
+            symbol_facts(self.signals.symbols, chosen.tolist()),
+            strict=True,
+        )
+        priors = p_yes(odds[:, _MATTERS]).tolist()
+        return [
+            _symbol_item(corpus.symbols[at], (matters, changes, *facts), groups[file], prior)
+            for at, file, (matters, changes, facts), prior in zip(chosen, files.tolist(), said, priors, strict=True)
+        ]
+
+    def file_items(self, chosen: Sequence[int] | NDArray[np.int64], records: Mapping[str, FileRecord]) -> list[Item]:
+        """Items of some files, in that order.
+
+        Args:
+            chosen: Their numbers.
+            records: Path -> what is shown of a file, and the tiers that found it.
+        """
+        chosen = np.asarray(chosen, np.int64)
+        odds = self.file_odds[chosen]
+        matters, facts = odds_facts("matters", odds), file_facts(self.signals.files, chosen.tolist())
+        return [
+            _file_item(records[self.signals.corpus.paths[at]], (one, *others), prior)
+            for at, one, others, prior in zip(chosen.tolist(), matters, facts, p_yes(odds).tolist(), strict=True)
+        ]
+
+
+def _symbol_item(symbol: SymbolRecord, facts: tuple[str, ...], group: Group, prior: float) -> Item:
+    return Item(
+        id=symbol.id,
+        kind=symbol.kind,
+        name=symbol.qualname,
+        signature=head_cut(symbol),
+        doc=symbol.doc,
+        evidence=facts,
+        group=group,
+        priority=prior,
+        prior=prior,
+    )
+
+
+def _file_item(record: FileRecord, facts: tuple[str, ...], prior: float) -> Item:
+    return Item(
+        id=record.path,
+        kind="file",
+        name=record.path,
+        signature=" ".join(record.symbols),
+        doc=record.doc,
+        evidence=facts,
+        tiers=record.tiers,
+        priority=prior,
+        prior=prior,
+    )
+
+
+def head_cut(symbol: SymbolRecord) -> str:
+    """A signature from behind the symbol's name on, which stands in the item already."""
+    return re.sub(rf"^.*?(?<!\w){re.escape(symbol.name)}(?!\w)", "", symbol.signature, count=1)

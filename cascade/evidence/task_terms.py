@@ -1,0 +1,104 @@
+"""What a task says: its words, names, code, paths and tracebacks. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+
+from cascade.evidence.postings import Terms
+from cascade.evidence.terms import name_term, terms
+from cascade.probability import Array
+
+_NAME = re.compile(r"[^\W\d]\w*")
+_DOTTED = re.compile(r"[^\W\d]\w*(?:(?:\.|::|#|->)[^\W\d]\w*)+")
+_TICKED = re.compile(r"`([^`\n]+)`")
+_CALLED = re.compile(r"([^\W\d]\w*)\(")
+_CODE_LIKE = re.compile(r"\b(?:\w*_\w+|[a-z]+[A-Z]\w*|[A-Z]\w*[a-z]\w*[A-Z]\w*)\b")
+_QUOTED = re.compile(r"""["'\u201c\u2018]([^"'\u2018-\u201d\n]{12,300})["'\u2019\u201d]""")
+_RAISED = re.compile(r"^\s*[A-Z]\w*(?:Error|Exception|Warning|Panic): (.{6,300})$", re.MULTILINE)
+_LEAST_NAME = 3
+
+
+@dataclass(frozen=True, eq=False)
+class TaskTerms:
+    """The words and names of a task's text, of any length.
+
+    Attributes:
+        text: The text.
+    """
+
+    text: str
+
+    @cached_property
+    def words(self) -> Terms:
+        """Its words, each once and rising; (k,)."""
+        return _rising(self._counted)
+
+    @cached_property
+    def counts(self) -> Array:
+        """How often each stands in it; (k,)."""
+        return np.array([self._counted[word] for word in self.words.tolist()], np.float64)
+
+    @cached_property
+    def title(self) -> Array:
+        """How often each of the words stands in its first line; (k,)."""
+        first = Counter(terms(self.text.strip().partition("\n")[0]))
+        return np.array([first[word] for word in self.words.tolist()], np.float64)
+
+    @cached_property
+    def quoted(self) -> Array:
+        """1 for each of the words that stands in a quotation or in the message of an error; (k,)."""
+        found = [text for pattern in (_QUOTED, _RAISED) for text in pattern.findall(self.text)]
+        inside = set(terms(" ".join(found)))
+        return np.array([word in inside for word in self.words.tolist()], np.float64)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Names as written, such as ``make_response`` and every plain word."""
+        return frozenset(_NAME.findall(self.text))
+
+    @cached_property
+    def code(self) -> frozenset[str]:
+        """Names that are surely code: in backticks, in snake or camel case, called, or parts of dotted names."""
+        text = self.text
+        inside = [name for part in (*_TICKED.findall(text), *_DOTTED.findall(text)) for name in _NAME.findall(part)]
+        return frozenset([*inside, *_CODE_LIKE.findall(text), *_CALLED.findall(text)])
+
+    @cached_property
+    def called(self) -> frozenset[str]:
+        """Names before an opening bracket."""
+        return frozenset(_CALLED.findall(self.text))
+
+    @cached_property
+    def qualified(self) -> frozenset[str]:
+        """The last two parts of dotted names, such as ``Flask.make_response`` in any of its spellings."""
+        return frozenset(
+            f"{one}.{other}"
+            for dotted in _DOTTED.findall(self.text)
+            for parts in [_NAME.findall(dotted)]
+            for one, other in pairwise(parts)
+        )
+
+    @cached_property
+    def name_words(self) -> Terms:
+        """Numbers of its names of three letters or more, each once and rising."""
+        return _rising(name_term(name) for name in self.names if len(name) >= _LEAST_NAME)
+
+    @cached_property
+    def code_words(self) -> Terms:
+        """Numbers of the names that are surely code, each once and rising."""
+        return _rising(name_term(name) for name in self.code if len(name) >= _LEAST_NAME)
+
+    @cached_property
+    def _counted(self) -> Counter[int]:
+        return Counter(terms(self.text))
+
+
+def _rising(numbers: Iterable[int]) -> Terms:
+    return np.unique(np.fromiter(numbers, np.uint32))

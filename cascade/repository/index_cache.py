@@ -1,0 +1,152 @@
+"""What was read of files and histories, kept from run to run in one SQLite file in the user's cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cascade.files import reason
+from cascade.repository.messages import Messages
+
+if TYPE_CHECKING:
+    import sqlite3
+
+_SCHEMA = 4  # raise it whenever a file or a history is read differently
+_FILE = f"index-{_SCHEMA}.sqlite3"
+_MOST_BYTES = 400_000_000
+_MOST_HISTORIES = 100
+_CREATE = (
+    "CREATE TABLE IF NOT EXISTS files (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, data BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS histories (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, data BLOB NOT NULL)",
+)
+
+
+def file_key(suffix: str, source: bytes) -> bytes:
+    """Key of what is read of a file: its contents, its language and what reads it. Pure."""
+    reader = f"{_SCHEMA} {sys.version_info[0]}.{sys.version_info[1]} {suffix}\n"
+    return hashlib.blake2b(source, digest_size=20, key=reader.encode()).digest()
+
+
+class IndexCache:
+    """Bytes by key. Anything wrong with the file ends its use with a message, never with an error.
+
+    Several processes may share one file: every call is one short transaction on its own connection. The files of a
+    repository are kept by their contents, so that all its checkouts share them; the oldest leave when the cache holds
+    more than 400 MB.
+
+    Args:
+        folder: Where the file lies or shall lie; None keeps nothing.
+        messages: Told once when the cache cannot be used.
+        busy_s: Seconds to wait for another process that writes.
+    """
+
+    def __init__(self, folder: Path | None, messages: Messages, busy_s: float = 2.0) -> None:
+        self._busy_s = busy_s
+        self._file = folder / _FILE if folder else None
+        self._messages = messages
+
+    def files(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """What is kept of files, under some of the keys."""
+        found: dict[bytes, bytes] = {}
+        with self._reading() as database:
+            find = "SELECT data FROM files WHERE key = ?"
+            rows = ((key, database.execute(find, (key,)).fetchone()) for key in keys) if database else ()
+            found.update((key, _bytes(row[0])) for key, row in rows if row)
+        return found
+
+    def keep_files(self, found: Mapping[bytes, bytes]) -> None:
+        """Keeps what was read of files."""
+        if not found:
+            return
+        with self._writing() as database:
+            if database:
+                database.executemany("INSERT OR IGNORE INTO files (key, data) VALUES (?, ?)", found.items())
+                pages, free, size = (
+                    database.execute(f"PRAGMA {name}").fetchone()[0]
+                    for name in ("page_count", "freelist_count", "page_size")
+                )
+                if (pages - free) * size > _MOST_BYTES:
+                    database.execute("DELETE FROM files WHERE id <= (SELECT (min(id) + max(id)) / 2 FROM files)")
+
+    def history(self, key: str) -> bytes | None:
+        """What is kept of a history."""
+        found: list[bytes] = []
+        with self._reading() as database:
+            row = database and database.execute("SELECT data FROM histories WHERE key = ?", (key,)).fetchone()
+            found += [_bytes(row[0])] if row else []
+        return next(iter(found), None)
+
+    def keep_history(self, key: str, data: bytes) -> None:
+        """Keeps a history in place of what was kept of it before."""
+        with self._writing() as database:
+            if database:
+                database.execute("INSERT OR REPLACE INTO histories (key, data) VALUES (?, ?)", (key, data))
+                database.execute(
+                    "DELETE FROM histories WHERE id <= (SELECT max(id) FROM histories) - ?", (_MOST_HISTORIES,)
+                )
+
+    def give_up(self, error: Exception) -> None:
+        """Uses the cache no longer, and tells why."""
+        if self._file is not None:
+            self._messages.add(
+                f"Without the cache {self._file} ({reason(error)}), which costs time only. Delete it if it is damaged, "
+                "or let XDG_CACHE_HOME name a folder that can be written."
+            )
+        self._file = None
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+        """A connection to what is there; None where nothing is, and keeping finds out why nothing can be."""
+        try:
+            if self._file is None:
+                yield None
+                return
+            self._file.stat()  # sqlite3 would make it
+            with closing(self._connect(self._file)) as database:
+                yield database
+        except (FileNotFoundError, NotADirectoryError):
+            yield None
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a cache, it never stops the work
+            self.give_up(error)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection | None]:
+        try:
+            if self._file is None:
+                yield None
+                return
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with closing(self._connect(self._file)) as database, database:
+                yield database
+        except Exception as error:  # noqa: BLE001 - as above
+            self.give_up(error)
+
+    def _connect(self, file: Path) -> sqlite3.Connection:
+        import sqlite3  # noqa: PLC0415 - some Pythons are built without it
+
+        database = sqlite3.connect(file, timeout=self._busy_s)
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")
+            for statement in _CREATE:
+                database.execute(statement)
+        except sqlite3.Error:
+            database.close()
+            raise
+        return database
+
+
+def _bytes(value: object) -> bytes:
+    """A value of a row, which another program may have written.
+
+    Raises:
+        TypeError: It is none of this program's.
+    """
+    if isinstance(value, bytes):
+        return value
+    msg = "a row that this program did not write"
+    raise TypeError(msg)
