@@ -355,7 +355,7 @@ def render(template: str, values: Mapping[str, str | Sequence[Piece]]) -> list[P
 
 @dataclass(frozen=True, slots=True)
 class _Encoded:
-    """The tokens of some pieces; of each slot with a limit its tokens, cut or not, and which go on behind those."""
+    """The tokens of some pieces; of each slot how many it has, cut or not, and which go on behind those."""
 
     tokens: tuple[int, ...]
     n_all: Mapping[str, int]
@@ -449,7 +449,10 @@ class PromptBuilder:
         return (word for word in evidence if word not in self.facts) if self.facts else evidence
 
     def _told(self, slot: str, evidence: Sequence[str], lines: Sequence[str]) -> str | list[Piece]:
-        """What fills a slot: its first line, its facts as tokens, which need nothing between them, its other lines."""
+        """What fills a slot: its first line, its facts as tokens, which need nothing between them, its other lines.
+
+        No text can drive facts out: a cut takes the end of the other lines, and then that of the first one.
+        """
         most = self.limits.characters(slot)
         words = islice((word for word in evidence if word in self.facts), getattr(self.limits, slot))
         facts = [Piece(word, slot, is_fact=True) for word in words]
@@ -479,17 +482,19 @@ class PromptBuilder:
         tokens: list[int] = []
         n_all: dict[str, int] = {}
         longer: set[str] = set()
-        for slot, run in groupby(pieces, lambda piece: piece.slot):
-            limit = None if slot is None else getattr(self.limits, slot, None)
-            own: list[int] = []
-            for piece in run:
+        for slot, run in groupby(pieces, lambda piece: piece.slot or ""):
+            parts = list(run)
+            limit = getattr(self.limits, slot, None)
+            room = None if limit is None else limit - sum(piece.is_fact for piece in parts)
+            n_all[slot] = 0
+            for piece in parts:
                 found, is_all = self._piece(piece, limit)
-                own += found
-                if slot is not None and not is_all:
-                    longer.add(slot)
-            if slot is not None and limit is not None:
-                n_all[slot] = len(own)
-            tokens += own[:limit]
+                n_all[slot] += len(found)
+                longer |= set() if is_all else {slot}
+                if room is not None and not piece.is_fact:
+                    found = found[:room]
+                    room -= len(found)
+                tokens += found
         return _Encoded(tuple(tokens), n_all, frozenset(longer))
 
     def _piece(self, piece: Piece, limit: int | None) -> tuple[list[int], bool]:

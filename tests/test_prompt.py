@@ -203,14 +203,14 @@ def test_only_facts_that_the_vocabulary_has_are_tokens() -> None:
 
 
 def test_a_cut_takes_signature_and_documentation_before_facts() -> None:
-    """An item that is too long loses its documentation and signature first, then facts, and its name last."""
+    """An item that is too long loses its documentation and signature first, then the end of its name, and no fact."""
     tokenizer = CharTokenizer(facts=FACTS)
     item = replace(ITEM, evidence=("size3", "body7", "file4"), group=None)
     cut = {limit: tokenizer.decode(build_with(tokenizer, item, Limits(item=limit)).tokens) for limit in (30, 20, 6)}
     assert cut == {
         30: "<|item|>method Parser.feed<|size3|><|body7|><|file4|>(self, te",
-        20: "<|item|>method Parser.feed<|size3|><|body7|>",
-        6: "<|item|>method",
+        20: "<|item|>method Parser.fee<|size3|><|body7|><|file4|>",
+        6: "<|item|>met<|size3|><|body7|><|file4|>",
     }
 
 

@@ -13,6 +13,7 @@ from cascade import Group, Item, Task
 from cascade.backends.llama.tokenizer import LlamaTokenizer, load_vocabulary
 from cascade.backends.servers.open import TextTokenizer
 from cascade.config.schema import shipped_config
+from cascade.evidence.facts import FACTS
 from cascade.prompt import FORMATS, PromptBuilder
 from cascade.stages import Question
 from tests.fuzz.damage import TEXTS
@@ -27,6 +28,8 @@ _PIECES = (
     "|>",
     "<",
     " <think",
+    "<|body7|>",
+    "#body7",
     "\u0120yes",
     "[EMPTY_3]",
     "<0x0A>",
@@ -49,18 +52,21 @@ def _texts(draw: DrawFn) -> Files:
 
 @cache
 def _tokenizers() -> tuple[LlamaTokenizer, ...]:
-    """The shipped model's, and one whose vocabulary has special tokens of every kind."""
+    """The shipped model's, one whose vocabulary has special tokens of every kind, and one with words of evidence."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "qwen.gguf")
         tokens = (*TOKENS[:-1], *_SPECIAL[3:5], *_SPECIAL[6:], "<|endoftext|>")
         write_model(path, tokens, dict.fromkeys(_SPECIAL[6:], 4) | dict.fromkeys(_SPECIAL[3:5], 3))
-        return load_vocabulary(shipped_config().parent / "embedded.gguf"), load_vocabulary(path)
+        facts = (*_SPECIAL[:3], *(f"<|{fact}|>" for fact in FACTS))
+        types = dict.fromkeys(facts, 3)
+        telling = write_model(Path(folder, "facts.gguf"), (*TOKENS[:-1], *facts, "<|endoftext|>"), types)
+        return tuple(map(load_vocabulary, (shipped_config().parent / "embedded.gguf", path, telling)))
 
 
 def take_text(folder: Path) -> bool:
     """Tokenise a text, and write it into every place of a prompt."""
     text = (folder / "text").read_bytes().decode("utf-8", "surrogatepass")
-    for tokenizer, form in zip(_tokenizers(), ("embedded", "qwen3"), strict=True):
+    for tokenizer, form in zip(_tokenizers(), ("embedded", "qwen3", "embedded"), strict=True):
         tokens = tokenizer.encode(text, special=False)
         assert not any(map(tokenizer.is_special, tokens)), "text became a special token"
         tokenizer.encode(text, special=True)
@@ -81,8 +87,9 @@ def _written(builder: PromptBuilder, text: str) -> tuple[int, ...]:
     """A prompt with a text in every place."""
     question = Question(marker="matter", wording=text, adapter="base", threshold=0.5)
     root = builder.task(text, [question], Task(text=text, seeds=(text,)))
-    group = builder.group(root, Group(name=text, evidence=(text,)))
-    item = builder.item(group, Item(id="1", kind=text, name=text, signature=text, doc=text, evidence=(text,)))
+    evidence = (f"{text}!", "body7")  # a text that is a word of evidence, and nothing else, may be one
+    group = builder.group(root, Group(name=text, evidence=evidence))
+    item = builder.item(group, Item(id="1", kind=text, name=text, signature=text, doc=text, evidence=evidence))
     prompt = builder.question(item, "matter").prompt
     assert all(node.tokens for node in item.path)
     return prompt
