@@ -3,139 +3,136 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
-from math import prod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cascade.budget import BudgetLike
-from cascade.cli.output import (
-    ConfigOption,
-    JsonOption,
-    ThresholdsOption,
-    budget_option,
-    note,
-    print_json,
-    progress,
-    results,
+from cascade.cli.candidates import (
+    AlsoOption,
+    FromOption,
+    MostOption,
+    Places,
+    TaskFileOption,
+    TaskOption,
+    candidates_of,
+    check_also,
+    read_task,
 )
-from cascade.cli.tables import show_decisions
+from cascade.cli.decisions import show_decisions
+from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, budget_option, note, print_json, results
+from cascade.cli.ranking import p_leading, ranked
 from cascade.config.schema import read_config, shipped_config
 from cascade.engine.engine import Engine
 from cascade.errors import InputError, counted
 from cascade.evaluation.dataset import read_items
-from cascade.files import STDIN, check_readable, name_of, read_text
+from cascade.files import check_readable, name_of
 from cascade.items import Item, Task
 from cascade.report import Decision, Report, Status
-from cascade.repository.find import Candidates, find_candidates
+from cascade.repository.find import MOST_SYMBOLS
 from cascade.tree import Cascade, ItemKind
 
 
 def classify(  # noqa: PLR0913 - the command line's options
     *,
-    task: Annotated[str | None, typer.Option(help="What is to be done, in plain words, taken as it stands.")] = None,
-    task_file: Annotated[
-        Path | None, typer.Option(help="A text file that says it, in place of --task; - for stdin.")
-    ] = None,
+    task: TaskOption = None,
+    task_file: TaskFileOption = None,
     repo: Annotated[Path | None, typer.Option(help="Folder of a repository.")] = None,
-    from_: Annotated[
-        list[str] | None,
-        typer.Option("--from", help="A file the work starts from, beside those in the task; may be repeated."),
-    ] = None,
+    from_: FromOption = None,
+    also: AlsoOption = None,
+    most: MostOption = MOST_SYMBOLS,
     items: Annotated[
         Path | None, typer.Option(help="JSON lines, one item each, instead of a repository; - for stdin.")
     ] = None,
-    cascade: Annotated[str, typer.Option(help="Name of the cascade.")] = "precision",
+    cascade: Annotated[str | None, typer.Option(help="Name of the cascade; precision if absent.")] = None,
+    files: Annotated[bool, typer.Option("--files", help="Label files in place of symbols.")] = False,
     budget: Annotated[
         float | None, typer.Option(help="Milliseconds it may take; then candidates get the likeliest label so far.")
     ] = None,
     depth: Annotated[int | None, typer.Option(min=1, help="Most stages that a candidate passes.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Show only the N that matter most.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Show what is dropped as well.")] = False,
     thresholds: ThresholdsOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Label every candidate and show which matter, how that was decided and what it cost.
+    """Label every candidate and show those that matter, the likeliest first, with the reasons.
 
-    The page cascade/cli/README.md says what the words of evidence mean, such as match7 or imports.
+    `cascade explain NAME` shows everything that is known of one of them.
     """
     if (repo is None) == (items is None):
         msg = "Give exactly one of --repo and --items."
         raise InputError(msg)
     check_readable([task_file, items, thresholds, config])
-    text = _task(task, task_file)
+    text, beside = read_task(task, task_file), check_also(also or ())
     limit: BudgetLike = "config" if budget is None and depth is None else budget_option(budget, depth)
-    with Engine.open(read_config(config or shipped_config(), {cascade: thresholds})) as engine:
-        tree = engine.cascade(cascade)
-        request = Task(text=text, seeds=tuple(from_ or ()))
-        reading: dict[str, object] = {}
+    name = _cascade(config, cascade, files=files)
+    with Engine.open(read_config(config or shipped_config(), {name: thresholds})) as engine:
+        tree = engine.cascade(name)
+        request, places, reading = Task(text=text, seeds=tuple(from_ or ())), None, dict[str, object]()
         if items is not None:
             found = read_items(items, tree)
             if not found:
                 note(f"{name_of(items)}: has no items, so there is nothing to label")
         else:
-            candidates, found = _candidates(repo or Path(), request, tree)
-            request, reading = candidates.task, {"repository": candidates.reading()}
-        report = engine.classify(request, found, cascade, budget=limit)
+            candidates, found = candidates_of(repo or Path(), request, tree, also=beside, most=most)
+            request, places = candidates.task, Places(candidates)
+            reading = {"repository": candidates.reading()}
+        report = engine.classify(request, found, name, budget=limit)
     _tell_cut(report, reads_all=repo is not None)
-    ranked = _ranked(report, tree)[:top]
+    # a caller's own items are all shown: it is a list that somebody made
+    order = ranked(report.decisions, tree, with_dropped=all_ or items is not None)[:top]
+    by_id = {item.id: item for item in found}
     if json:
-        chosen = ranked if top else report.decisions
-        print_json(report.as_dict() | {"decisions": [decision.as_dict() for decision in chosen]} | reading)
+        rows = _rows(order if top or all_ else report.decisions, report, tree, by_id, places)
+        print_json(report.as_dict() | {"decisions": rows} | reading)
     else:
-        _show(report, ranked, tree, {item.id: item for item in found})
+        _show(report, order, tree, by_id, places)
 
 
-def _task(text: str | None, path: Path | None) -> str:
-    """What is to be done, as it was given.
+def _cascade(config: Path | None, name: str | None, *, files: bool) -> str:
+    """The cascade that is asked.
 
     Raises:
-        InputError: It is not given, twice, or blank, or its file cannot be read.
+        InputError: --files is given with a cascade, or no cascade labels files.
     """
-    if (text is None) == (path is None):
-        msg = "Give exactly one of --task and --task-file."
+    if not files:
+        return name or "precision"
+    if name is not None:
+        msg = "Give one of --files and --cascade: --files asks the cascade that labels files."
         raise InputError(msg)
-    if text is not None and text.strip() == str(STDIN):
-        msg = "--task - is no task. Give --task-file - to read it from stdin, or say in a sentence what is to be done."
+    found = [
+        one for one, tree in read_config(config or shipped_config()).cascades().items() if tree.items is ItemKind.FILES
+    ]
+    if not found:
+        msg = 'No cascade of the config labels files. Add one with items = "files", or leave out --files.'
         raise InputError(msg)
-    where = "--task" if path is None else name_of(path)
-    found = read_text(path, "Give a text file that says what is to be done.") if path is not None else text or ""
-    if not found.strip():
-        msg = f"{where}: the task is empty. Say in a sentence what is to be done."
-        raise InputError(msg)
-    return found.strip()
+    return found[0]
 
 
-def _candidates(repo: Path, task: Task, cascade: Cascade) -> tuple[Candidates, list[Item]]:
-    """What was found in a repository, and what of it the cascade asks; notes say what was left out, and why."""
-    with progress() as bar:
-        line = bar.add_task("reading files", total=None)
-        found = find_candidates(
-            repo, task.text, task.seeds, progress=lambda done, total: bar.update(line, completed=done, total=total)
-        )
-    if cascade.items is ItemKind.FILES:
-        items, none = found.file_items(), found.without_files()
-    else:
-        items, none = found.symbol_items(), found.without_symbols()
-    if none and not items:
-        found = replace(found, messages=(*found.messages, none))
-    for message in found.messages:
-        note(message)
-    return found, items
+def _rows(
+    chosen: Sequence[Decision], report: Report, cascade: Cascade, items: Mapping[str, Item], places: Places | None
+) -> list[Mapping[str, Any]]:
+    """Decisions as JSON has them, each with its place among all."""
+    order = {one.id: at for at, one in enumerate(ranked(report.decisions, cascade, with_dropped=True), 1)}
+    return [_row(one, items[one.id], cascade, places, order[one.id]) for one in chosen]
 
 
-def _ranked(report: Report, cascade: Cascade) -> list[Decision]:
-    """Decisions by label, the surest first; what is dropped comes last, and of that the least sure first."""
-    rank = {label: place for place, label in enumerate(cascade.labels)} | {cascade.dropped: len(cascade.labels)}
-
-    def order(decision: Decision) -> tuple[int, float]:
-        sure = prod(step.p_yes if step.answer else 1 - step.p_yes for step in decision.steps)
-        return rank[decision.label], sure if decision.label == cascade.dropped else -sure
-
-    return sorted(report.decisions, key=order)
+def _row(decision: Decision, item: Item, cascade: Cascade, places: Places | None, order: int) -> Mapping[str, Any]:
+    """A decision as JSON has it."""
+    found = decision.as_dict() | {
+        "order": order,
+        "p": round(p_leading(decision, cascade), 6),
+        "kind": item.kind,
+        "evidence": [*(item.group.evidence if item.group is not None else ()), *item.evidence],
+    }
+    if places is None:
+        return found
+    lines = places.lines(decision.id)
+    span = {"span": {"first": lines[0], "last": lines[1]}} if lines is not None else {}
+    return found | span | {"reasons": places.why(decision.id)}
 
 
 def _tell_cut(report: Report, *, reads_all: bool) -> None:
@@ -156,13 +153,18 @@ def _tell_cut(report: Report, *, reads_all: bool) -> None:
         note(f"the model reads {' and '.join(read)}" + ("; evidence is made from all of it" if reads_all else ""))
 
 
-def _show(report: Report, decisions: Sequence[Decision], cascade: Cascade, items: dict[str, Item]) -> None:
+def _show(
+    report: Report, decisions: Sequence[Decision], cascade: Cascade, items: Mapping[str, Item], places: Places | None
+) -> None:
     console = results()
     if decisions:
-        is_whole = show_decisions(console, decisions, cascade, items)
+        show_decisions(console, decisions, cascade, items, places)
         console.print()
-        if not is_whole:
-            note("not all evidence has room here; a wider terminal shows it, or a pipe such as `| less -S`")
+    elif report.decisions:
+        note(
+            f"None of {counted(len(report.decisions), 'candidate')} is likely enough to matter. --all shows them; say "
+            "more in the task, or name a file that the work starts from with --from."
+        )
     counts = report.labels()
     stats = report.stats
     console.print(

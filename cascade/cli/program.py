@@ -20,6 +20,7 @@ from cascade.cli import config as config_commands
 from cascade.cli import depth as depth_command
 from cascade.cli import doctor as doctor_command
 from cascade.cli import evaluate as evaluate_command
+from cascade.cli import explain as explain_command
 from cascade.cli import quantize as quantize_command
 from cascade.cli import serve as serve_command
 from cascade.cli import tune as tune_command
@@ -28,6 +29,7 @@ from cascade.cli.signals import Signals
 
 app = typer.Typer(name="cascade", add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
 app.command()(classify_command.classify)
+app.command()(explain_command.explain)
 app.command()(evaluate_command.evaluate)
 app.command()(depth_command.depth)
 app.command()(tune_command.tune)

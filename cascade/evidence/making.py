@@ -21,6 +21,7 @@ from cascade.items import Group, Item
 from cascade.probability import Array, p_yes
 
 _MATTERS, _CHANGES = 0, 1
+_CHANGE_WEIGHT = 0.5  # what must be changed comes before what is only read, but does not drown it
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,7 @@ class Evidence:
 
     @cached_property
     def symbol_odds(self) -> Array:
-        """Log odds that each symbol matters, and that it must be changed; (n, 2)."""
+        """Log odds that each symbol matters, and that it must be changed if it does; (n, 2)."""
         return self.ranker.symbols.log_odds(self.signals.symbols)
 
     @cached_property
@@ -51,8 +52,9 @@ class Evidence:
         return self.ranker.files.log_odds(self.signals.files)[:, 0]
 
     def best_symbols(self, most: int) -> NDArray[np.int64]:
-        """Numbers of the symbols that most likely matter, the likeliest first."""
-        return np.argsort(-self.symbol_odds.max(axis=1), kind="stable")[:most]
+        """Numbers of the symbols that most likely matter and must be changed, the likeliest first."""
+        p = np.logaddexp(0, -self.symbol_odds)  # minus the logarithms of p(matters) and of p(changes | matters)
+        return np.argsort(p[:, _MATTERS] + _CHANGE_WEIGHT * p[:, _CHANGES], kind="stable")[:most]
 
     def symbol_items(self, chosen: Sequence[int] | NDArray[np.int64]) -> list[Item]:
         """Items of some symbols, in that order."""

@@ -58,7 +58,7 @@ class Ranker:
     """What is learned about signals.
 
     Attributes:
-        symbols: Log odds that a symbol matters, and that it must be changed; (n, 2).
+        symbols: Log odds that a symbol matters, and that it must be changed if it does; (n, 2).
         files: Log odds that a file matters; (f, 1).
     """
 

@@ -62,3 +62,12 @@ def name_term(name: str) -> int:
 def name_terms(text: str) -> list[int]:
     """The identifiers of a text as written, of three characters or more, in order."""
     return [name_term(name) for name in _IDENTIFIER.findall(text)]
+
+
+def written(text: str) -> dict[int, str]:
+    """The number of each word of a text -> the word as it is first written there, in lower case."""
+    found: dict[int, str] = {}
+    for part in _PART.findall(text):
+        if number := _known[part]:
+            found.setdefault(number, part.lower())
+    return found

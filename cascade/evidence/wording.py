@@ -35,6 +35,11 @@ def _logs(values: Array) -> Array:
     return _doublings(np.round(np.expm1(values)).astype(np.float64))
 
 
+def _several(values: Array) -> Array:
+    """Logarithms of counts as digits, 0 for one alone."""
+    return np.where(values > 0, _doublings(np.round(np.exp(values)).astype(np.float64)), 0)
+
+
 _Made = tuple[str, str, Callable[[Array], Array]]
 _SYMBOL: tuple[_Made, ...] = (
     ("body", "body_share", _ninths),
@@ -55,7 +60,7 @@ _SYMBOL: tuple[_Made, ...] = (
     ("size", "lines", _logs),
     ("users", "n_users", _logs),
     ("uses", "n_used", _logs),
-    ("twins", "namesakes", lambda values: np.where(values > 0, _doublings(np.round(np.exp(values)).astype(np.float64)), 0)),
+    ("twins", "namesakes", _several),
 )
 _SYMBOL_PLAIN = (("spelled", "qualified"), ("owned", "owner_named"))
 _FILE: tuple[_Made, ...] = (

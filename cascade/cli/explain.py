@@ -1,0 +1,154 @@
+"""``cascade explain``: all that is known of one candidate, and what would have changed its label."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cascade.cli.candidates import (
+    AlsoOption,
+    FromOption,
+    Places,
+    TaskFileOption,
+    TaskOption,
+    candidates_of,
+    check_also,
+    read_task,
+)
+from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, note, print_json, results
+from cascade.cli.ranking import p_leading
+from cascade.cli.tables import Sheet
+from cascade.config.schema import read_config, shipped_config
+from cascade.engine.engine import Engine
+from cascade.errors import InputError
+from cascade.evidence.records import SymbolRecord
+from cascade.files import check_readable
+from cascade.items import Item, Task
+from cascade.report import Decision
+from cascade.repository.find import MOST_SYMBOLS
+from cascade.tree import Cascade
+
+_MOST_SHOWN = 5
+
+
+def explain(  # noqa: PLR0913 - the command line's options
+    name: Annotated[
+        str, typer.Argument(help="Name of a symbol, such as render, Flask.render or app.py::Flask.render.")
+    ],
+    *,
+    task: TaskOption = None,
+    task_file: TaskFileOption = None,
+    repo: Annotated[Path, typer.Option(help="Folder of a repository.")] = Path(),
+    from_: FromOption = None,
+    also: AlsoOption = None,
+    cascade: Annotated[str, typer.Option(help="Name of a cascade that labels symbols.")] = "precision",
+    thresholds: ThresholdsOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show all evidence of a symbol, each stage with its threshold, and what would have changed the answer."""
+    check_readable([task_file, thresholds, config])
+    text, beside = read_task(task, task_file), check_also(also or ())
+    with Engine.open(read_config(config or shipped_config(), {cascade: thresholds})) as engine:
+        tree = engine.cascade(cascade)
+        found, _ = candidates_of(repo, Task(text=text, seeds=tuple(from_ or ())), tree, also=beside)
+        corpus = found.evidence.signals.corpus
+        meant = _meant(name, corpus.symbols)
+        place = {int(at): order for order, at in enumerate(found.evidence.best_symbols(len(corpus.symbols)), 1)}
+        items = found.evidence.symbol_items(meant)
+        report = engine.classify(found.task, items, cascade)
+    if len(meant) == _MOST_SHOWN:
+        note(f"{name!r} fits {_MOST_SHOWN} symbols or more; give more of its name, such as {items[0].id}")
+    places = Places(found, meant)
+    rows = [
+        _explained(item, decision, tree, places, (place[at], len(corpus.symbols)))
+        for at, item, decision in zip(meant, items, report.decisions, strict=True)
+    ]
+    if json:
+        print_json({"symbols": rows, "repository": found.reading()})
+        return
+    for row in rows:
+        _show(row)
+
+
+def _meant(name: str, symbols: Sequence[SymbolRecord]) -> list[int]:
+    """Numbers of the symbols that a name may mean, at most five: by id, by qualified name, by its end.
+
+    Raises:
+        InputError: There is none.
+    """
+    ways = (
+        lambda one: one.id == name,
+        lambda one: one.qualname == name,
+        lambda one: one.id.endswith((f"/{name}", f".{name}")) or one.name == name,
+        lambda one: one.qualname.lower() == name.lower() or one.name.lower() == name.lower(),
+    )
+    for fits in ways:
+        found = [at for at, one in enumerate(symbols) if fits(one)]
+        if found:
+            return found[:_MOST_SHOWN]
+    near = difflib.get_close_matches(name, sorted({one.qualname for one in symbols}), 3)
+    hint = f"Close to it are {', '.join(near)}" if near else "`cascade classify --all` lists candidates"
+    msg = f"No symbol {name!r} was read. {hint}."
+    raise InputError(msg)
+
+
+def _explained(
+    item: Item, decision: Decision, cascade: Cascade, places: Places, order: tuple[int, int]
+) -> dict[str, Any]:
+    group = item.group.evidence if item.group is not None else ()
+    return {
+        **decision.as_dict(),
+        "kind": item.kind,
+        "where": places.where(item.id),
+        "p": round(p_leading(decision, cascade), 6),
+        "order": {"place": order[0], "of": order[1], "is_candidate": order[0] <= MOST_SYMBOLS},
+        "prior": item.prior,
+        "reasons": places.why(item.id),
+        "evidence": list(item.evidence),
+        "evidence_of_file": list(group),
+        "would_change": _would_change(decision, cascade, order[0]),
+    }
+
+
+def _would_change(decision: Decision, cascade: Cascade, place: int) -> list[str]:
+    """What would have led to another label, in words."""
+    found = []
+    if place > MOST_SYMBOLS:
+        found.append(f"it is asked nothing by `classify`, which takes the {MOST_SYMBOLS} likeliest: --most {place}")
+    for step in decision.steps:
+        answer, other = ("yes", "no") if step.answer else ("no", "yes")
+        where = f"stage {step.stage}" + (f", tier {step.tier}" if step.tier else "")
+        side = "below" if step.answer else "of at least"
+        found.append(f"{where} says {answer} with p {step.p_yes:.3f}; a p {side} {step.threshold:.3f} says {other}")
+    return found
+
+
+def _show(row: dict[str, Any]) -> None:
+    console = results()
+    order = row["order"]
+    console.print(f"{row['id']}  ({row['kind']}, {row['where']})")
+    console.print(
+        f"label {row['label']}, p {row['p']:.3f}; place {order['place']:,} of {order['of']:,} before any question"
+    )
+    for head, key in (("why", "reasons"), ("what would change it", "would_change")):
+        console.print(f"{head}:")
+        for line in row[key] or ["nothing ties it to the task"]:
+            console.print(f"  {line}")
+    sheet = Sheet(["stage", "answer"], ["p(yes)", "threshold"])
+    for step in row["steps"]:
+        sheet.add(*_cells(step))
+    if sheet.n_rows:
+        sheet.show(console)
+    console.print(f"evidence: {' '.join(row['evidence'])}")
+    console.print(f"evidence of its file: {' '.join(row['evidence_of_file']) or 'none'}")
+    console.print()
+
+
+def _cells(step: dict[str, Any]) -> tuple[str, str, str, str]:
+    name = f"{step['stage']} {step.get('tier', '')}".strip()
+    return name, "yes" if step["answer"] else "no", f"{step['p_yes']:.3f}", f"{step['threshold']:.3f}"

@@ -1,0 +1,46 @@
+"""One order of decisions by one scale: how likely each item has the first label of those that are kept. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from cascade.profile import DEFAULT_PASS_RATE
+from cascade.report import Decision
+from cascade.tree import Cascade
+
+
+def p_leading(decision: Decision, cascade: Cascade) -> float:
+    """P that an item has the leading label, as far as it was asked, in [0, 1].
+
+    The leading label is the first that is not dropped, such as ``primary``. A stage on the way to it that the item was
+    not asked counts as even; what a prior stage settled with no has that stage's p in place of the first question's.
+    """
+    p = _p_yes(decision, cascade)
+    found = 1.0
+    for stage, answer in cascade.truths(_leading(cascade)):
+        p_yes = p.get(stage.name, DEFAULT_PASS_RATE)
+        found *= p_yes if answer else 1 - p_yes
+    return found
+
+
+def ranked(decisions: Sequence[Decision], cascade: Cascade, *, with_dropped: bool) -> list[Decision]:
+    """Decisions in order, the likeliest first; what is dropped comes after all that is kept, or is left out."""
+    kept = [one for one in decisions if with_dropped or one.label != cascade.dropped]
+    return sorted(kept, key=lambda one: (one.label == cascade.dropped, -p_leading(one, cascade)))
+
+
+def _leading(cascade: Cascade) -> str:
+    return next((label for label in cascade.labels if label != cascade.dropped), cascade.dropped)
+
+
+def _p_yes(decision: Decision, cascade: Cascade) -> dict[str, float]:
+    """Stage -> P that it says yes."""
+    scores: dict[str, dict[str, float]] = defaultdict(dict)
+    for step in decision.steps:
+        scores[step.stage][step.tier] = step.p_yes
+    prior = scores.pop(cascade.prior_stage.name, None) if cascade.prior_stage is not None else None
+    found = {name: cascade.stage(name).joined_p(tiers)[0] for name, tiers in scores.items()}
+    if prior is not None:
+        found.setdefault(cascade.first.name, *prior.values())
+    return found

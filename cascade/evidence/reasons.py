@@ -1,0 +1,123 @@
+"""Why a symbol or a file may matter for a task, in words for people. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.evidence.postings import Hits, Postings
+from cascade.evidence.signals import Columns, Signals
+from cascade.evidence.terms import written
+
+_LEAST_MATCH = 0.35  # share of the best match from which one is worth a word
+_MOST_WORDS = 3
+_LEAST_RARITY = 1.5  # of a word that stands in a fifth of the documents
+_MANY = 2  # commits from which two files count as changed together
+
+
+class Reasons:
+    """The reasons of a task's candidates.
+
+    Args:
+        signals: What ties them to the task.
+    """
+
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+        self._corpus = signals.corpus
+        self._words = written(signals.task.text)
+
+    def of_symbol(self, at: int) -> list[str]:
+        """Why a symbol may matter, the strongest reason first."""
+        columns, file = self._signals.symbols, int(self._corpus.files[at])
+        return [*self._mentions(columns, at), *self._matches(at), *self._references(at), *self._of_its_file(file)]
+
+    def of_file(self, at: int) -> list[str]:
+        """Why a file may matter."""
+        columns = self._signals.files
+        found = list(self._located(columns, at))
+        if columns["named"][at] > 0:
+            found.append("the task names code of it")
+        words = self._rarest(self._file_hits, at)
+        if words and columns["words_share"][at] >= _LEAST_MATCH:
+            found.append(f"its text has {words}")
+        return [*found, *self._tied(at)]
+
+    def _mentions(self, columns: Columns, at: int) -> Iterator[str]:
+        if columns["traced"][at] > 0:
+            yield "in a traceback of the task"
+        if columns["qualified"][at] > 0 or columns["named_code"][at] > 0:
+            yield "named in the task"
+        elif columns["owner_code"][at] > 0:
+            yield f"{self._corpus.owners[at]} is named in the task"
+
+    def _matches(self, at: int) -> Iterator[str]:
+        columns = self._signals.symbols
+        if columns["quoted_share"][at] >= _LEAST_MATCH:
+            yield "has a message that the task quotes"
+        body, head = self._rarest(self._body_hits, at), self._rarest(self._head_hits, at)
+        if head and columns["head_share"][at] >= _LEAST_MATCH:
+            yield f"its name has {head}"
+        if body and body != head and columns["body_share"][at] >= _LEAST_MATCH:
+            yield f"its body has {body}"
+
+    def _references(self, at: int) -> Iterator[str]:
+        links = self._corpus.links
+        for here, there, verb in ((links.used, links.users, "called by"), (links.users, links.used, "calls")):
+            others = there[here == at]
+            if not len(others):
+                continue
+            best = int(others[np.argmax(self._signals.symbols["body_share"][others])])
+            words = self._rarest(self._body_hits, best)
+            if words and self._signals.symbols["body_share"][best] >= _LEAST_MATCH:
+                yield f"{verb} {self._corpus.symbols[best].qualname}, which has {words}"
+
+    def _of_its_file(self, file: int) -> Iterator[str]:
+        yield from self._located(self._signals.files, file)
+        yield from self._tied(file)
+
+    def _located(self, columns: Columns, file: int) -> Iterator[str]:
+        if columns["located"][file] > 0:
+            yield "the task names its file" if columns["traced"][file] == 0 else "its file is in a traceback"
+
+    def _tied(self, file: int) -> Iterator[str]:
+        ties, path = self._signals.ties, self._corpus.paths[file]
+        if path in ties.seeds:
+            yield "in a file that the work starts from"
+        if path in ties.imported:
+            yield "imported by a file that the work starts from"
+        elif path in ties.importers:
+            yield "imports a file that the work starts from"
+        if ties.together.get(path, 0) >= _MANY:
+            yield f"changed with {ties.seeds[0]} in {ties.together[path]} commits"
+        if self._signals.files["history_share"][file] >= _LEAST_MATCH:
+            yield "changed by earlier commits with words of the task"
+
+    def _rarest(self, hits: tuple[Hits, NDArray[np.intp]], at: int) -> str:
+        """The rarest words of the task that stand in a document, quoted; empty where none does."""
+        found, order = hits
+        start, end = np.searchsorted(found.documents[order], (at, at + 1))
+        places = found.places[order[start:end]]
+        places = places[found.rarity[places] >= _LEAST_RARITY]
+        best = places[np.argsort(-found.rarity[places], kind="stable")][:_MOST_WORDS]
+        words = [self._words.get(int(self._signals.task.words[place]), "") for place in best]
+        return ", ".join(f"'{word}'" for word in words if word)
+
+    def _hits(self, postings: Postings) -> tuple[Hits, NDArray[np.intp]]:
+        hits = postings.hits(self._signals.task.words)
+        return hits, np.argsort(hits.documents, kind="stable")
+
+    @cached_property
+    def _body_hits(self) -> tuple[Hits, NDArray[np.intp]]:
+        return self._hits(self._corpus.postings("body"))
+
+    @cached_property
+    def _head_hits(self) -> tuple[Hits, NDArray[np.intp]]:
+        return self._hits(self._corpus.postings("head"))
+
+    @cached_property
+    def _file_hits(self) -> tuple[Hits, NDArray[np.intp]]:
+        return self._hits(self._corpus.file_words)
