@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,9 +36,7 @@ _MOST_SHOWN = 5
 
 
 def explain(  # noqa: PLR0913 - the command line's options
-    name: Annotated[
-        str, typer.Argument(help="Name of a symbol, such as render, Flask.render or app.py::Flask.render.")
-    ],
+    name: Annotated[str, typer.Argument(help="Name of a symbol, such as render or Flask.render, or its id.")],
     *,
     task: TaskOption = None,
     task_file: TaskFileOption = None,
@@ -81,7 +79,7 @@ def _meant(name: str, symbols: Sequence[SymbolRecord]) -> list[int]:
     Raises:
         InputError: There is none.
     """
-    ways = (
+    ways: tuple[Callable[[SymbolRecord], bool], ...] = (
         lambda one: one.id == name,
         lambda one: one.qualname == name,
         lambda one: one.id.endswith((f"/{name}", f".{name}")) or one.name == name,
@@ -111,11 +109,11 @@ def _explained(
         "reasons": places.why(item.id),
         "evidence": list(item.evidence),
         "evidence_of_file": list(group),
-        "would_change": _would_change(decision, cascade, order[0]),
+        "would_change": _would_change(decision, order[0]),
     }
 
 
-def _would_change(decision: Decision, cascade: Cascade, place: int) -> list[str]:
+def _would_change(decision: Decision, place: int) -> list[str]:
     """What would have led to another label, in words."""
     found = []
     if place > MOST_SYMBOLS:
@@ -132,9 +130,8 @@ def _show(row: dict[str, Any]) -> None:
     console = results()
     order = row["order"]
     console.print(f"{row['id']}  ({row['kind']}, {row['where']})")
-    console.print(
-        f"label {row['label']}, p {row['p']:.3f}; place {order['place']:,} of {order['of']:,} before any question"
-    )
+    place = f"place {order['place']:,} of {order['of']:,} before any question"
+    console.print(f"label {row['label']}, p {row['p']:.3f}; {place}")
     for head, key in (("why", "reasons"), ("what would change it", "would_change")):
         console.print(f"{head}:")
         for line in row[key] or ["nothing ties it to the task"]:
