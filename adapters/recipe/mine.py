@@ -204,9 +204,7 @@ class _Task:
         return Ties(
             seeds=seeds,
             imported=frozenset().union(*(targets[seed] for seed in seeds)),
-            importers=frozenset(
-                path for path in self.paths if path not in wanted and targets[path] & wanted
-            ),
+            importers=frozenset(path for path in self.paths if path not in wanted and targets[path] & wanted),
             together=together.counts,
             seed_changes=together.seed_changes,
         )
