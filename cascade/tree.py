@@ -42,6 +42,8 @@ class Cascade:
             of its own takes the profile's; if there is none either, it must be tuned first.
         items: Whether its items are files or symbols of a repository. If it is absent: files if a stage asks by tier,
             because retrieval tiers find files; symbols otherwise.
+        makes_evidence: Whether items that bring no evidence get it before they are asked, from their own texts against
+            the task; otherwise they are asked as they are.
 
     Raises:
         ConfigError: The stages do not form a tree in which every stage and label is reached; the message names the key
@@ -70,6 +72,7 @@ class Cascade:
     profile: Profile = field(default_factory=Profile)
     prior_stage: PriorStage | None = None
     items: ItemKind | None = None
+    makes_evidence: bool = False
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -217,6 +220,7 @@ class Cascade:
             "labels": list(self.labels),
             "dropped": self.dropped,
             "items": str(self.items),
+            "evidence": "made" if self.makes_evidence else "given",
             "prior_stage": _prior_dict(self.prior_stage) if self.prior_stage else None,
             "stages": [
                 {
@@ -247,6 +251,7 @@ class Cascade:
         one_of(
             f"items {of}", self.items, (ItemKind, NoneType), f"an ItemKind is needed: {', '.join(ItemKind)}, or None"
         )
+        one_of(f"makes_evidence {of}", self.makes_evidence, bool, "True or False is needed")
 
     def _check_names(self) -> None:
         for key, names in (("labels", self.labels), ("stages", [stage.name for stage in self.stages])):

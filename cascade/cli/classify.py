@@ -26,6 +26,7 @@ from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, budge
 from cascade.cli.ranking import p_leading, ranked
 from cascade.config.schema import read_config, shipped_config
 from cascade.engine.engine import Engine
+from cascade.engine.request import with_evidence
 from cascade.errors import InputError, counted
 from cascade.evaluation.dataset import read_items
 from cascade.files import check_readable, name_of
@@ -73,7 +74,7 @@ def classify(  # noqa: PLR0913 - the command line's options
         tree = engine.cascade(name)
         request, places, reading = Task(text=text, seeds=tuple(from_ or ())), None, dict[str, object]()
         if items is not None:
-            found = read_items(items, tree)
+            found = with_evidence(tree, request, read_items(items, tree))
             if not found:
                 note(f"{name_of(items)}: has no items, so there is nothing to label")
         else:
@@ -81,7 +82,7 @@ def classify(  # noqa: PLR0913 - the command line's options
             request, places = candidates.task, Places(candidates)
             reading = {"repository": candidates.reading()}
         report = engine.classify(request, found, name, budget=limit)
-    _tell_cut(report, reads_all=repo is not None)
+    _tell_cut(report, reads_all=repo is not None or tree.makes_evidence)
     # a caller's own items are all shown: it is a list that somebody made
     order = ranked(report.decisions, tree, with_dropped=all_ or items is not None)[:top]
     by_id = {item.id: item for item in found}

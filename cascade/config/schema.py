@@ -65,6 +65,11 @@ class CascadeConfig(Frozen):
         description="What of a repository its items are; if absent, files where a stage asks by tier, since retrieval "
         "tiers find files, and symbols otherwise.",
     )
+    evidence: Literal["given", "made"] = Field(
+        "given",
+        description="Whether items are asked as they are, or those that bring no evidence get it first, made of their "
+        "name, signature, documentation, text and group against the task.",
+    )
     budget_ms: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="Milliseconds a request may take where its caller does not say."
     )
@@ -104,6 +109,7 @@ class CascadeConfig(Frozen):
             profile=self.profile.profile() if isinstance(self.profile, ProfileConfig) else Profile(),
             prior_stage=prior_stage,
             items=self._items(name),
+            makes_evidence=self.evidence == "made",
         )
 
     def _items(self, name: str) -> ItemKind | None:

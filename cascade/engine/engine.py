@@ -218,7 +218,7 @@ class Engine:
         on_decision: OnDecision | None = None,
     ) -> Report:
         """Label every item, for async callers; see ``classify``. Cancelling the await drops the request."""
-        request = self._new_request(task, items, cascade, budget, on_decision)
+        request = await self._anew_request(task, items, cascade, budget, on_decision)
         self._submit(request)
         answered = await asyncio.wrap_future(request.done)
         return request.report(answered)
@@ -245,7 +245,7 @@ class Engine:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(settled.put_nowait, decision)
 
-        request = self._new_request(task, items, cascade, budget, post)
+        request = await self._anew_request(task, items, cascade, budget, post)
         request.done.add_done_callback(lambda _: post(None))
         self._submit(request)
         try:
@@ -274,7 +274,7 @@ class Engine:
             BackendError: As ``classify``.
         """
         self._loop.check_may_wait()
-        request = self._submit_score(task, items, cascade, stages)
+        request = self._submit_score(self._new_request(task, items, cascade, None), stages)
         return [tuple(state.steps) for state in self._wait(request)]
 
     async def ascore(self, task: Task | str, items: Sequence[Item], cascade: Cascade | str, *stages: str) -> Report:
@@ -293,7 +293,7 @@ class Engine:
             InputError: As ``score``, or the cascade asks an adapter that the backend lacks.
             BackendError: As ``classify``.
         """
-        request = self._submit_score(task, items, cascade, stages)
+        request = self._submit_score(await self._anew_request(task, items, cascade, None), stages)
         answered = await asyncio.wrap_future(request.done)
         return request.report(answered)
 
@@ -354,8 +354,9 @@ class Engine:
         cascade: Cascade | str,
         budget: BudgetLike,
         on_decision: OnDecision | None = None,
+        called: float | None = None,
     ) -> Request:
-        called = self._loop.now()
+        called = self._loop.now() if called is None else called
         _check_function(on_decision)
         if isinstance(cascade, Cascade):
             self.info.check(cascade)
@@ -368,10 +369,22 @@ class Engine:
         request.on_decision = on_decision
         return request
 
-    def _submit_score(
-        self, task: Task | str, items: Sequence[Item], cascade: Cascade | str, stages: Sequence[str]
+    async def _anew_request(
+        self,
+        task: Task | str,
+        items: Sequence[Item],
+        cascade: Cascade | str,
+        budget: BudgetLike,
+        on_decision: OnDecision | None = None,
     ) -> Request:
-        request = self._new_request(task, items, cascade, None)
+        """A new request for async callers; evidence is made in another thread, for it takes longer than loops wait."""
+        called = self._loop.now()
+        named = cascade if isinstance(cascade, Cascade) else self.cascade(cascade)
+        if named.makes_evidence:
+            return await asyncio.to_thread(self._new_request, task, items, cascade, budget, on_decision, called)
+        return self._new_request(task, items, cascade, budget, on_decision, called)
+
+    def _submit_score(self, request: Request, stages: Sequence[str]) -> Request:
         return self._submit(request, only=stages or [stage.name for stage in request.cascade.stages])
 
     def _wait(self, request: Request) -> list[ItemState]:

@@ -14,6 +14,7 @@ from cascade.budget import NO_LIMIT, Budget
 from cascade.engine.item_state import ItemState
 from cascade.engine.online_profile import OnlineProfile
 from cascade.errors import InputError, ItemError, ServerError
+from cascade.evidence.own import own_evidence
 from cascade.items import Group, Item, Task
 from cascade.prompt import Node, PromptBuilder
 from cascade.report import Decision, Provenance, Report, Statistics
@@ -248,6 +249,12 @@ def _checked(items: object) -> Iterator[Item]:
         yield item
 
 
+def with_evidence(cascade: Cascade, task: Task, items: list[Item]) -> list[Item]:
+    """The items as a cascade asks them: where it makes evidence, those that bring none get it."""
+    is_made = cascade.makes_evidence and not all(item.evidence for item in items)
+    return own_evidence(task, items) if is_made else items
+
+
 def new_request(
     task: Task | str,
     items: Sequence[Item],
@@ -278,7 +285,10 @@ def new_request(
     )
     request = Request(
         task=task,
-        items=[ItemState(item, expected, cascade.first, most=budget.depth) for item in _checked(items)],
+        items=[
+            ItemState(item, expected, cascade.first, most=budget.depth)
+            for item in with_evidence(cascade, task, list(_checked(items)))
+        ],
         expected=expected,
         provenance=used,
         called=called,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from cascade.config.item_rows import ItemRow, LabelledTaskRow
 from cascade.config.toml import json_shown, json_wanted, known_keys, meant
+from cascade.engine.request import with_evidence
 from cascade.errors import InputError, ItemError
 from cascade.evaluation.commits import CommitTask
 from cascade.files import REMEDY, name_of, read_objects
@@ -99,7 +100,7 @@ def read_tasks(paths: Iterable[Path], cascade: Cascade, form: Format | None = No
 
 
 def read_labelled(path: Path, cascade: Cascade, form: Format | None = None) -> Iterator[Labelled]:
-    """The labelled tasks of a JSON-lines file, plain or gzipped.
+    """The labelled tasks of a JSON-lines file, plain or gzipped, with the evidence that the cascade makes.
 
     Args:
         path: The file; ``-`` for stdin.
@@ -115,7 +116,7 @@ def read_labelled(path: Path, cascade: Cascade, form: Format | None = None) -> I
         key = str(cascade.items) if is_commit else "items"
         found = _from_commit(value, where, cascade) if is_commit else _from_row(value, where)
         _check_labelled(found, where, key, cascade)
-        yield found
+        yield replace(found, items=tuple(with_evidence(cascade, found.task, list(found.items))))
 
 
 def _from_row(value: dict[str, Any], where: str) -> Labelled:

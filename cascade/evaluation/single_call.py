@@ -41,7 +41,12 @@ def one_stage(cascade: Cascade) -> Cascade:
         no=Target(no, is_label=True),
     )
     return Cascade(
-        name=cascade.name, instructions=cascade.instructions, labels=(no, yes), stages=(stage,), items=cascade.items
+        name=cascade.name,
+        instructions=cascade.instructions,
+        labels=(no, yes),
+        stages=(stage,),
+        items=cascade.items,
+        makes_evidence=cascade.makes_evidence,
     )
 
 

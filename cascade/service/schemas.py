@@ -6,7 +6,7 @@ Answers are written by ``Report.as_dict`` and its like; the models of answers on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -260,6 +260,9 @@ class CascadeBody(BaseModel):
     labels: Sequence[str]
     dropped: str = Field(description="The label of what does not matter.")
     items: ItemKind = Field(description="What of a repository it is asked about.")
+    evidence: Literal["given", "made"] = Field(
+        description="Whether items without evidence get it before they are asked."
+    )
     prior_stage: PriorStageBody | None = Field(None, description="Null where the cascade has none.")
     stages: Sequence[StageBody]
 

@@ -217,6 +217,22 @@ def test_what_a_prompt_cuts_off_is_said_once(repo: Path, tmp_path: Path, capsys:
     assert err.count(f"{told}; evidence is made from all of it\n") == 1
 
 
+def test_evidence_that_is_made_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the cascade makes evidence, items without any are asked with it, and a note says what it is made from."""
+    path, config, log = tmp_path / "items.jsonl", tmp_path / "made.toml", tmp_path / "log.txt"
+    rows = [{"id": "1", "name": "parser", "text": "def parser(): ..."}, {"id": "2", "name": "cache"}]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    log.write_text("fix the parser " * 100, encoding="utf-8")
+    text = 'extends = "shipped"\n[cascade.precision]\nevidence = "made"\nthresholds = ""\n'
+    config.write_text(text, encoding="utf-8")
+    arguments = ["classify", "--items", str(path), "--task-file", str(log), "--config", str(config), "--json"]
+    assert main(arguments) == ExitCode.DONE
+    out, err = capsys.readouterr()
+    told = {row["id"]: row["evidence"] for row in json.loads(out)["decisions"]}
+    assert set(told["1"]) - set(told["2"])
+    assert "tokens of the task; evidence is made from all of it\n" in err
+
+
 def test_task_and_items_come_from_files_and_stdin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The answers are those of the same text on the command line, also for a task that begins with @."""
     path, task = tmp_path / "items.jsonl", tmp_path / "task.txt"

@@ -97,6 +97,8 @@ def test_other_questions_are_refused() -> None:
     lower = scope.model_copy(update={"stages": (stage.model_copy(update={"threshold": 0.125}), *scope.stages[1:])})
     check(config.model_copy(update={"cascade": {"scope": lower}}))
     assert questions_fingerprint(SCOPE) != questions_fingerprint(SCOPE, {"scale": 2.0})
+    with pytest.raises(ConfigError, match="what is asked"):
+        check(config.model_copy(update={"cascade": {"scope": scope.model_copy(update={"evidence": "made"})}}))
 
 
 def test_a_warning_lets_other_files_in(caplog: pytest.LogCaptureFixture) -> None:

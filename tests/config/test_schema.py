@@ -118,6 +118,17 @@ def test_what_a_cascade_is_asked_about(tmp_path: Path) -> None:
     assert "files" in unknown
 
 
+def test_whether_a_cascade_makes_evidence(tmp_path: Path) -> None:
+    """Items are asked as they are given, unless the config says that evidence is made; anything else is refused."""
+    for value, is_made in (("given", False), ("made", True)):
+        text = GOOD.replace("[cascade.scope]", f'[cascade.scope]\nevidence = "{value}"')
+        cascades = read_config(write(tmp_path, text)).cascades()
+        assert (cascades["scope"].makes_evidence, cascades["precision"].makes_evidence) == (is_made, False)
+        assert cascades["scope"].as_dict()["evidence"] == value
+    with pytest.raises(ConfigError, match=r"cascade\.scope\.evidence.*'given' or 'made'"):
+        read_config(write(tmp_path, GOOD.replace("[cascade.scope]", '[cascade.scope]\nevidence = "both"')))
+
+
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     """Relative paths start from the config file's folder; absolute ones stay."""
     config = read_config(write(tmp_path, GOOD))

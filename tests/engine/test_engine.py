@@ -50,6 +50,38 @@ def test_decisions_come_in_input_order_with_their_steps() -> None:
     assert report.stats.calls_per_item == 14 / 8
 
 
+async def _each_way(engine: Engine, items: list[Item], cascade: str) -> None:
+    await asyncio.to_thread(engine.classify, "fix the parser", items, cascade)
+    await asyncio.to_thread(engine.score, "fix the parser", items, cascade, "relevant")
+    await engine.aclassify("fix the parser", items, cascade)
+    await engine.ascore("fix the parser", items, cascade, "relevant")
+    async for _ in engine.stream("fix the parser", items, cascade):
+        pass
+
+
+@run
+async def test_a_cascade_may_make_evidence() -> None:
+    """Whichever way items are given, those without evidence get it; those that bring some stay as they are."""
+    items = [
+        Item(id="1", name="parser", text="def parser(): fix()"),
+        Item(id="2", name="parser", evidence=("my own words",)),
+        Item(id="3", name="cache", text="def cache(): ..."),
+    ]
+    cascade = CASCADES["precision"].without_prior_stage()
+    backend = ScriptedBackend(script=dict.fromkeys(ADAPTERS, 0.01), adapters=ADAPTERS)
+    both = {"given": cascade, "made": replace(cascade, makes_evidence=True)}
+    with Engine(backend, both) as engine:
+        for name in both:
+            await _each_way(engine, items, name)
+    told = [[query.node.path[-2].text for query in batch.queries] for batch in backend.batches]
+    assert told[:5] == [["item parser", "item parser | my own words", "item cache"]] * 5
+    assert all(lines == told[5] for lines in told[5:])
+    assert len(told) == 10
+    assert told[5][0].startswith("item parser | #")
+    assert told[5][1] == "item parser | my own words"
+    assert not any("def" in line for line in told[5])
+
+
 def test_a_batch_has_one_adapter() -> None:
     """Queries are grouped by the adapter that answers; few items are one batch a stage."""
     engine, backend = _engine(script=_by_name)

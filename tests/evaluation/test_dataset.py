@@ -13,6 +13,7 @@ import pytest
 
 from cascade.errors import InputError
 from cascade.evaluation.dataset import Format, read_items, read_labelled, read_tasks
+from cascade.evidence.facts import FACTS
 from cascade.stages import ANY_TIER
 from cascade.tree import ItemKind
 from tests.helpers.shipped import CASCADES
@@ -213,6 +214,21 @@ def test_labelled_items_are_read(tmp_path: Path) -> None:
     row = {"task": "t", "seeds": ["a.py"], "items": [{"id": "1", "name": "f", "label": "primary"}]}
     (found,) = read_labelled(_write(tmp_path / "tasks.jsonl", row), CASCADES["precision"])
     assert (found.task.seeds, found.labels, found.items[0].name) == (("a.py",), ("primary",), "f")
+
+
+def test_labelled_items_get_the_evidence_that_a_cascade_makes(tmp_path: Path) -> None:
+    """What is tuned and evaluated has the evidence with which it is asked; evidence that is given stays."""
+    items = [
+        {"id": "1", "name": "parser", "text": "fix", "label": "primary"},
+        {"id": "2", "name": "b", "evidence": ["mine"], "label": "excluded"},
+    ]
+    path = _write(tmp_path / "tasks.jsonl", {"task": "fix the parser", "items": items})
+    ((first, second),) = ([*found.items] for found in read_labelled(path, CASCADES["precision"]))
+    assert (first.evidence, first.text, second.evidence) == ((), "fix", ("mine",))
+    made = replace(CASCADES["precision"], makes_evidence=True)
+    ((first, second),) = ([*found.items] for found in read_labelled(path, made))
+    assert set(first.evidence) & set(FACTS)
+    assert second.evidence == ("mine",)
 
 
 def test_a_forced_format_and_an_unknown_label_are_refused_clearly(tmp_path: Path) -> None:
