@@ -122,11 +122,12 @@ def _in_lines(rows: Sequence[_Row], room: int) -> Table | None:
 
 
 def _in_columns(rows: Sequence[_Row], room: int) -> Table:
-    """Places and reasons below names; all below each other where even that is too wide."""
+    """Places and reasons below names; all below each other where a name or a place would be broken."""
     labels, ps = [row.label for row in rows], [row.p for row in rows]
     widths = [max(len("label"), _widest(labels)), max(len("p"), _widest(ps))]
     left = room - sum(widths) - 2 * len(GAP)
-    if left >= _LEAST:
+    widest = _widest([part for row in rows for part in (row.name, row.where)])
+    if left >= max(_LEAST, min(widest, room)):
         cells = [_below(row.name, row.where, row.why) for row in rows]
         return _table({"label": labels, "p": ps, "name, where, why": cells}, [*widths, left])
     heads = [Text(GAP).join((row.label, row.p)) for row in rows]

@@ -48,6 +48,6 @@ class Checkout:
         self.git("commit", "-q", "--allow-empty", "-m", "change")
         return self
 
-    def find(self, text: str, *seeds: str, max_files: int = 12) -> Candidates:
+    def find(self, text: str, *seeds: str, most: int = 200) -> Candidates:
         """Candidates without a cache."""
-        return find_candidates(self.root, text, seeds, cache=None, max_files=max_files)
+        return find_candidates(self.root, text, seeds, cache=None, most=most)
