@@ -14,7 +14,7 @@ from cascade.evidence.terms import written
 
 _LEAST_MATCH = 0.35  # share of the best match from which one is worth a word
 _MOST_WORDS = 3
-_LEAST_RARITY = 1.5  # of a word that stands in a fifth of the documents
+_LEAST_RARITY = 1.5  # of a word that stands in a fifth of the documents; half the rarest where all are common
 _MANY = 2  # commits from which two files count as changed together
 
 
@@ -101,7 +101,8 @@ class Reasons:
         found, order = hits
         start, end = np.searchsorted(found.documents[order], (at, at + 1))
         places = found.places[order[start:end]]
-        places = places[found.rarity[places] >= _LEAST_RARITY]
+        least = min(_LEAST_RARITY, float(found.rarity.max(initial=0)) / 2)
+        places = places[found.rarity[places] >= least]
         best = places[np.argsort(-found.rarity[places], kind="stable")][:_MOST_WORDS]
         words = [self._words.get(int(self._signals.task.words[place]), "") for place in best]
         return ", ".join(f"'{word}'" for word in words if word)
