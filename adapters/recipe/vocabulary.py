@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import gguf
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from cascade.evidence.facts import FACTS
@@ -28,14 +29,7 @@ _NEEDED = ("yes", "no", "relevant", "primary", "supporting", "dependency", "co_c
 
 def train(texts: Iterable[str]) -> Tokenizer:
     """A vocabulary of ``SIZE`` tokens fitted to texts, and the words of evidence behind them."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(PATTERN), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer = _untrained(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=SIZE,
         special_tokens=[AddedToken(text, special=True) for text in FORM],
@@ -49,6 +43,30 @@ def train(texts: Iterable[str]) -> Tokenizer:
 
     tokenizer.train_from_iterator(corpus(), trainer)
     return extend(tokenizer)
+
+
+def of_model(path: Path) -> Tokenizer:
+    """The vocabulary of a model that ``export_base`` wrote, special tokens included."""
+    fields = gguf.GGUFReader(path).fields
+    tokens: list[str] = fields["tokenizer.ggml.tokens"].contents()
+    merges = [tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"].contents()]
+    kinds = fields["tokenizer.ggml.token_type"].contents()
+    tokenizer = _untrained(models.BPE(vocab={token: place for place, token in enumerate(tokens)}, merges=merges))
+    special = [token for token, kind in zip(tokens, kinds, strict=True) if kind == gguf.TokenType.CONTROL]
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    return tokenizer
+
+
+def _untrained(model: models.BPE) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PATTERN), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
 
 
 def extend(tokenizer: Tokenizer) -> Tokenizer:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from cascade.items import Group
 from cascade.report import Step
+from cascade.service.settings import ServiceSettings
 from cascade.service.systemone import Answer
+from cascade.service.systemone_schemas import read_state
 from cascade.stages import Combine, Question, Stage, Target
 from cascade.tree import Cascade
 
@@ -32,3 +35,23 @@ def test_a_tiered_stage_has_the_p_that_its_rule_goes_by(combine: Combine, p: flo
     noul, choice = answers(combine)
     assert noul.read(steps) == {"type": "noul", "noul": pytest.approx(p)}
     assert choice.read(steps)["probabilities"] == {"drop": pytest.approx(1 - p), "keep": pytest.approx(p)}
+
+
+@pytest.mark.parametrize(
+    ("candidate", "name", "evidence", "rest"),
+    [
+        ("method f | #size3 name x #body7 | (a) | Doc.", "f", ("size3", "name x", "body7"), "(a) | Doc."),
+        ("method f | g | #size3", "f | g", ("size3",), ""),
+        ("method f | # size3 | (a)", "f | # size3 | (a)", (), ""),
+        ("method #size3 | (a)", "#size3 | (a)", (), ""),
+        ("method f | #nothing", "f | #nothing", (), ""),
+    ],
+)
+def test_marked_words_of_a_candidate_are_evidence(
+    candidate: str, name: str, evidence: tuple[str, ...], rest: str
+) -> None:
+    """A candidate in words is read as prompts write it: evidence is a part of marked words behind the first one."""
+    state = {"task": "t", "candidate": candidate, "file": "a.py | #seed best9"}
+    _, item = read_state(state, "", ServiceSettings())
+    assert (item.kind, item.name, item.evidence, item.signature) == ("method", name, evidence, rest)
+    assert item.group == Group(name="a.py", evidence=("seed", "best9"))
