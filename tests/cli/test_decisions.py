@@ -214,5 +214,5 @@ def test_classify_on_a_terminal(columns: int, tmp_path: Path, monkeypatch: pytes
     assert code == 0
     for name in ("Basket", "Basket.total_price"):
         assert re.search(
-            rf"^(primary|supporting|type_context|excluded) +[\\d.]+ +{re.escape(name)}\\b", out, re.MULTILINE
+            rf"^(primary|supporting|type_context|excluded) +[\d.]+ +{re.escape(name)}\b", out, re.MULTILINE
         )
