@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,8 +14,11 @@ from cascade.repository.languages import SUFFIXES, language_of
 from cascade.repository.outline import one_line
 from cascade.repository.tags import TAGS, Tags
 
+_LIMIT_S = 3.0  # of processor time; half a megabyte of sane source takes a tenth of a second
 _EXTRA = "languages"
 _BINDING = "tree_sitter"
+_CHUNK = 65_536
+_MAX_ERRORS = 30_000  # a query takes quadratic time in the children of a node that is an error
 
 
 class Point(Protocol):
@@ -71,6 +75,22 @@ class Fault:
     remedy: str
 
 
+class SlowSourceError(Exception):
+    """A file takes too long to parse: a few kilobytes of wild text can keep tree-sitter busy for minutes."""
+
+
+class _Watch:
+    """Stops tree-sitter when it has had its time."""
+
+    def __init__(self) -> None:
+        self._end = time.thread_time() + _LIMIT_S
+        self.is_over = False
+
+    def __call__(self, *_: object) -> bool:
+        self.is_over = self.is_over or time.thread_time() > self._end
+        return self.is_over
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyntaxTree:
     """A file's syntax tree and the tags of its language.
@@ -104,15 +124,28 @@ class _Grammar:
     everything: Any
 
     def read(self, source: bytes) -> SyntaxTree:
-        root = self.parser.parse(source).root_node
+        watch = _Watch()
+        try:  # it takes no callback with bytes in one piece
+            root = self.parser.parse(lambda at, _: source[at : at + _CHUNK], progress_callback=watch).root_node
+        except ValueError as error:
+            self.parser.reset()
+            if watch.is_over:
+                raise SlowSourceError from error
+            raise
+        if root.has_error and any(node.child_count > _MAX_ERRORS for node in (root, *root.children) if node.is_error):
+            raise SlowSourceError
         return SyntaxTree(root=root, tags=self.tags, definitions=self.definitions, everything=self.everything)
 
 
+@lru_cache(maxsize=1)  # a file's outline and its definitions are read one after the other
 def syntax_tree(suffix: str, source: bytes) -> SyntaxTree | None:
     """A file's syntax tree; None when the grammar of its suffix cannot be used.
 
     A header is C until that fails: C++ headers bear the same suffix, and C's grammar is the faster and the surer one
     for what both can read, where a name such as ``class`` or ``new`` is nothing special.
+
+    Raises:
+        SlowSourceError: It takes too long to parse.
     """
     grammar = _grammar(TAGS[suffix])
     if isinstance(grammar, Fault):

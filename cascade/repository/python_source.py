@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from cascade.repository.outline import Import, Outline, first_line, one_line
 from cascade.repository.reasons import NOT_PYTHON
@@ -13,6 +14,7 @@ PythonDefinition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _BLOCKS = ("body", "handlers", "cases", "orelse", "finalbody")
 
 
+@lru_cache(maxsize=1)  # a file's outline and its definitions are read one after the other
 def parse(source: bytes) -> ast.Module | None:
     """The syntax tree of a file, its coding cookie respected; None when it has none."""
     with warnings.catch_warnings():

@@ -111,5 +111,8 @@ NOT_UTF8 = _has_no_symbols(
     "not_utf8", "it is not UTF-8 and declares no other coding", "they are not UTF-8 and declare no other coding"
 )
 NOT_PYTHON = _has_no_symbols("not_python", "it does not parse as Python", "they do not parse as Python")
+SLOW_SOURCE = _has_no_symbols("slow_source", "it takes too long to parse", "they take too long to parse")
 NO_READER = _has_no_symbols("no_reader", "its language is not read", "their languages are not read")
-WITHOUT_SYMBOLS = frozenset(reason.key for reason in (NO_GRAMMAR, BROKEN_GRAMMAR, NOT_UTF8, NOT_PYTHON, NO_READER))
+WITHOUT_SYMBOLS = frozenset(
+    reason.key for reason in (NO_GRAMMAR, BROKEN_GRAMMAR, NOT_UTF8, NOT_PYTHON, SLOW_SOURCE, NO_READER)
+)

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from cascade.evidence.records import Definition
-from cascade.repository.grammars import grammar_fault, syntax_tree
+from cascade.repository.grammars import SlowSourceError, grammar_fault, syntax_tree
 from cascade.repository.languages import PYTHON, SUFFIXES, suffix_of
 from cascade.repository.messages import Messages
 from cascade.repository.outline import Outline
@@ -22,6 +22,7 @@ from cascade.repository.reasons import (
     NO_GRAMMAR,
     NOT_PYTHON,
     NOT_UTF8,
+    SLOW_SOURCE,
     SPECIAL,
     TOO_LARGE,
     UNREADABLE,
@@ -51,7 +52,7 @@ def read_regular(file: Path | str, limit: int) -> bytes | None:
 _BINARY_PROBE = 8_192
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _UNCACHED = frozenset({NO_GRAMMAR.key, BROKEN_GRAMMAR.key})  # the grammar may be installed tomorrow
-_PROBLEMS = {reason.key: reason for reason in (NO_GRAMMAR, BROKEN_GRAMMAR, NOT_UTF8, NOT_PYTHON)}
+_PROBLEMS = {reason.key: reason for reason in (NO_GRAMMAR, BROKEN_GRAMMAR, NOT_UTF8, NOT_PYTHON, SLOW_SOURCE)}
 
 
 def read_source(root: Path, path: str, messages: Messages) -> bytes | None:
@@ -91,9 +92,12 @@ def read_outline(path: str, source: bytes) -> Outline:
         return Outline(problem=NOT_UTF8.key) if outline.problem and not _is_utf8(source) else outline
     if not _is_utf8(source):
         return Outline(problem=NOT_UTF8.key)
-    tree = syntax_tree(suffix, source)
-    if tree is not None:
-        return tree_outline(path, source, tree)
+    try:
+        tree = syntax_tree(suffix, source)
+        if tree is not None:
+            return tree_outline(path, source, tree)
+    except SlowSourceError:
+        return Outline(problem=SLOW_SOURCE.key)
     fault = grammar_fault(suffix)
     return Outline(problem=NO_GRAMMAR.key if fault is None or fault.is_missing else BROKEN_GRAMMAR.key)
 
@@ -120,8 +124,11 @@ def read_definitions(path: str, source: bytes) -> list[Definition]:
     suffix = suffix_of(path)
     if suffix == PYTHON:
         return python_definitions(path, source)
-    tree = syntax_tree(suffix, source) if suffix in SUFFIXES and _is_utf8(source) else None
-    return tree_definitions(path, source, tree) if tree else []
+    try:
+        tree = syntax_tree(suffix, source) if suffix in SUFFIXES and _is_utf8(source) else None
+        return tree_definitions(path, source, tree) if tree else []
+    except SlowSourceError:
+        return []
 
 
 def _is_utf8(source: bytes) -> bool:

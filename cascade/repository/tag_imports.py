@@ -37,8 +37,9 @@ def _modules(path: str, node: SyntaxNode, text: str) -> Iterator[str]:
         parts = re.findall(r"\w+", text.partition(" as ")[0])
         yield quoted[1].lstrip("/") if quoted else f"{'/'.join(parts[-2:])}.php"
     elif language == "Ruby":
-        required = re.match(r"""require(?:_relative)?[ (]+["']([^"'\n]+)["']""", text)
-        yield from [f"{required[1].removesuffix('.rb')}.rb"] if required else []
+        required = re.match(r"""require(_relative)?[ (]+["']([^"'\n]+)["']""", text)
+        folder = "" if required and required[1] else "lib/"
+        yield from [f"{folder}{required[2].removesuffix('.rb')}.rb"] if required else []
     elif language == "Rust" and text.endswith(";"):  # mod name;
         name = text.rstrip("; ").split()[-1]
         stem = posixpath.splitext(posixpath.basename(path))[0]

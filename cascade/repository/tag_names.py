@@ -114,8 +114,11 @@ class Names:
         """``Stack.push`` of ``Stack<T>::push``."""
         parts: list[str] = []
         while node and node.type == "qualified_identifier" and len(parts) < _MAX_STEPS:
-            parts.append(self.text(node.child_by_field_name("scope")).partition("<")[0].strip())
-            node = node.child_by_field_name("name")
+            scope, below = node.child_by_field_name("scope"), node.child_by_field_name("name")
+            parts.append(self.text(scope).partition("<")[0].strip())
+            if scope and below and b"::" not in self._source[scope.end_byte : below.start_byte]:
+                parts.clear()  # EXPORT_MACRO std::string name(): all before the name is its type
+            node = below
         if node and node.type == "operator_cast":
             last = f"operator {self.text(node.child_by_field_name('type'))}"
         else:

@@ -135,7 +135,9 @@ class _Reader:
         self._frames.append(frame)
 
     def _symbol(self, node: SyntaxNode, named: Named, qualname: str) -> _Symbol:
-        start, doc = self._beginning(node.start_byte)
+        start, comments = self._beginning(node.start_byte)
+        if self._frames[-1].symbol:  # the documentation of a method is not its class's
+            self._frames[-1].symbol.cuts.extend(comments)
         end = node.end_byte
         row = node.start_point.row - self._source.count(b"\n", start, node.start_byte)
         kind = named.role
@@ -148,23 +150,23 @@ class _Reader:
             line=row + 1,
             lines=self._source.count(b"\n", start, end) + 1,
             is_shown=named.body is not None or named.role == CLASS,
-            doc=doc,
+            doc="\n".join(_plain(self._slice(at, end)) for at, end in comments).strip(),
         )
         return _Symbol(piece=piece, start=start, end=end)
 
-    def _beginning(self, start: int) -> tuple[int, str]:
-        """Where a definition begins, with ``export`` and attributes, and its documentation."""
+    def _beginning(self, start: int) -> tuple[int, list[tuple[int, int]]]:
+        """Where a definition begins, with ``export`` and attributes, and where the comments above it stand."""
         prefix = self._prefix(start)
         if len(prefix) < _PREFIX_BYTES and not re.search(rb"[;{}]", prefix):
             start -= len(prefix.lstrip())
         if not (self._above and self._is_right_below(start)):
-            return start, ""
+            return start, []
         first = next((at for at, _, tag in self._above if tag == "above"), start)
-        comments = [self._slice(at, end) for at, end, tag in self._above if tag == "comment"]
-        if self._above[0][0] == 0 and comments and _LICENCE.search(comments[0]):
-            del comments[0]
+        comments = [(at, end) for at, end, tag in self._above if tag == "comment"]
         self._above.clear()
-        return first, "\n".join(map(_plain, comments)).strip()
+        if comments and comments[0][0] == 0 and _LICENCE.search(self._slice(*comments[0])):
+            del comments[0]
+        return first, comments
 
     def _signature(self, node: SyntaxNode, named: Named) -> str:
         """The head of a definition, up to its body."""
@@ -186,7 +188,7 @@ class _Reader:
     def text(self, symbol: _Symbol) -> str:
         """The source of a symbol, without the bodies of a class's methods."""
         at, kept = symbol.start, []
-        for first, last in symbol.cuts:
+        for first, last in sorted(symbol.cuts):
             kept.append(self._slice(at, first))
             at = max(at, last)
         return "".join([*kept, self._slice(at, symbol.end)])
@@ -203,7 +205,7 @@ def _head_start(node: SyntaxNode) -> int:
         return start
     inner = first if first.type == "modifiers" else node
     for child in inner.named_children:
-        if child.type not in _ABOVE:
+        if child.type not in _ABOVE and not child.type.endswith("comment"):
             break
         start = child.end_byte
     return start

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cascade.evidence.entry import Entry
 from cascade.evidence.records import SymbolRecord
 from cascade.machine import install_again, install_extra
 from cascade.repository.find import find_candidates
@@ -21,7 +22,8 @@ from tests.helpers.checkout import Checkout
 
 def records(path: str, source: str) -> list[SymbolRecord]:
     """What is shown of every symbol."""
-    return [one.record for one in without_prototypes({path: read_definitions(path, source.encode())})[path]]
+    entry = Entry.of(read_definitions(path, source.encode()), source)
+    return list(without_prototypes({path: entry})[path].symbols)
 
 
 def shown(path: str, source: str) -> list[tuple[str, str, str, str]]:
