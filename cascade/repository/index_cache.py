@@ -15,7 +15,7 @@ from cascade.repository.messages import Messages
 if TYPE_CHECKING:
     import sqlite3
 
-_SCHEMA = 4  # raise it whenever a file or a history is read differently
+_SCHEMA = 5  # raise it whenever a file or a history is read differently
 _FILE = f"index-{_SCHEMA}.sqlite3"
 _MOST_BYTES = 400_000_000
 _MOST_HISTORIES = 100

@@ -52,7 +52,7 @@ def definitions_of(path: str, pieces: Iterable[Piece]) -> list[Definition]:
 
 def _definition(path: str, same: list[Piece]) -> Definition:
     shown = next((piece for piece in same if piece.is_shown), same[-1])
-    doc = shown.doc or next((piece.doc for piece in same if piece.doc), "")
+    doc = _encodable(shown.doc or next((piece.doc for piece in same if piece.doc), ""))
     record = SymbolRecord(
         path=path,
         qualname=shown.qualname,
@@ -62,7 +62,9 @@ def _definition(path: str, same: list[Piece]) -> Definition:
         lines=shown.lines,
         line=shown.line,
     )
-    strings = dict.fromkeys(text[:_MAX_STRING] for piece in same for text in piece.strings if not text.isspace())
+    strings = dict.fromkeys(
+        _encodable(text[:_MAX_STRING]) for piece in same for text in piece.strings if not text.isspace()
+    )
     uses = {name for piece in same for name in piece.uses if len(name) >= _MIN_NAME}
     return Definition(
         record=record,
@@ -71,3 +73,8 @@ def _definition(path: str, same: list[Piece]) -> Definition:
         strings=tuple(text for text in strings if text),
         uses=frozenset(uses - {record.name}),
     )
+
+
+def _encodable(text: str) -> str:
+    """A text without the lone surrogates that Python's literals may write, which no file and no cache can hold."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

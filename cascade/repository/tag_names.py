@@ -66,7 +66,7 @@ class Names:
             found = self._assigned(node)
         else:
             found = Named(role=tag, name=self._plain_name(node), body=_body(node))
-        return found if found and found.name and len(found.name) <= _MAX_NAME else None
+        return found if found and _is_name(found.name) else None
 
     def _plain_name(self, node: SyntaxNode) -> str:
         if node.type == "impl_item":
@@ -141,6 +141,11 @@ class Names:
 
 
 _UNNAMED = {"secondary_constructor": "constructor", "indexer_declaration": "this"}
+
+
+def _is_name(text: str) -> bool:
+    """Whether a text may stand as a name: broken source has nodes whose names are whole blocks."""
+    return 0 < len(text) <= _MAX_NAME and text.isprintable()
 
 
 def _is_code(node: SyntaxNode) -> bool:
