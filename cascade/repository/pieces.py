@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from cascade.repository.outline import first_line
 MAX_DEPTH = 20  # what is nested deeper belongs to the symbol around it
 _MIN_NAME = 3
 _MAX_STRING = 400
+_SURROGATE = re.compile("[\\ud800-\\udfff]")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,4 +79,4 @@ def _definition(path: str, same: list[Piece]) -> Definition:
 
 def _encodable(text: str) -> str:
     """A text without the lone surrogates that Python's literals may write, which no file and no cache can hold."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+    return text if text.isascii() else _SURROGATE.sub(" ", text)
