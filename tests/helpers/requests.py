@@ -64,5 +64,4 @@ def _file(rng: random.Random, path: str) -> FileRecord:
         imported_by_seed=rng.random() < 0.2,
         co_changes=rng.randint(1, 40) if "co_change" in tiers else 0,
         seed_changes=60,
-        keyword_hits=("config",) if "metadata" in tiers else (),
     )
