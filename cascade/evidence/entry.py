@@ -6,6 +6,7 @@ import json
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,10 @@ FIELDS = ("body", "head", "doc", "literals", "idents", "uses")
 """The parts of a symbol whose words are kept apart."""
 
 _MOST_WORDS = 400_000  # characters of a file that count as its words
+_MOST_BYTES = 200_000_000  # of an entry; a file of 600 kB has a fiftieth
+_MOST_LINES = 10_000_000
 _COLUMNS = ("qualname", "kind", "signature", "doc", "lines", "line")
+_TYPES = [str, str, str, str, int, int]
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -81,15 +85,42 @@ class Entry:
             ValueError: They are no entry.
         """
         try:
-            plain = zlib.decompress(data)
+            plain = _unpacked(data)
             size = int.from_bytes(plain[:4], "little")
             rows, lengths = json.loads(plain[4 : 4 + size])
-            symbols = tuple(SymbolRecord(path=path, **dict(zip(_COLUMNS, row, strict=True))) for row in rows)
+            symbols = tuple(_symbol(path, *row) for row in rows)
             *fields, words = _parts(plain, 4 + size, lengths, [len(symbols)] * len(FIELDS) + [1])
             return cls(symbols=symbols, fields=dict(zip(FIELDS, fields, strict=True)), words=words)
-        except (zlib.error, TypeError, RecursionError, OverflowError) as error:
+        except (zlib.error, TypeError, RecursionError) as error:
             msg = "not an entry of the index"
             raise ValueError(msg) from error
+
+
+def _unpacked(data: bytes) -> bytes:
+    """Bytes that were compressed, and nothing behind them.
+
+    Raises:
+        ValueError: There is more, less, or too much.
+        zlib.error: They are damaged.
+    """
+    stream = zlib.decompressobj()
+    plain = stream.decompress(data, _MOST_BYTES)
+    if not stream.eof or stream.unused_data:
+        msg = "more or fewer bytes than an entry has"
+        raise ValueError(msg)
+    return plain
+
+
+def _symbol(path: str, *row: Any) -> SymbolRecord:
+    """A symbol from the row that ``Entry.dump`` wrote.
+
+    Raises:
+        ValueError: It wrote no such row.
+    """
+    if [*map(type, row)] != _TYPES or not all(0 < number < _MOST_LINES for number in row[-2:]):
+        msg = "not a symbol"
+        raise ValueError(msg)
+    return SymbolRecord(path=path, **dict(zip(_COLUMNS, row, strict=True)))
 
 
 def _words(one: Definition) -> dict[str, Iterable[int]]:
@@ -112,6 +143,9 @@ def _parts(data: bytes, at: int, lengths: Sequence[int], documents: Sequence[int
         ValueError: The bytes do not fit.
     """
     for length, n in zip(lengths, documents, strict=True):
+        if length < 0:  # numpy would take all that is left
+            msg = "a negative length"
+            raise ValueError(msg)
         words = np.frombuffer(data, np.uint32, length, at)
         places = np.frombuffer(data, np.int32, length, at + words.nbytes)
         counts = np.frombuffer(data, np.uint8, length, at + words.nbytes + places.nbytes)

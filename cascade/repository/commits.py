@@ -31,7 +31,7 @@ def read_commits(root: Path, listing: Listing, cache: IndexCache, messages: Mess
 def _of_repository(root: Path, prefix: str, cache: IndexCache, messages: Messages) -> list[Commit]:
     folder = root / prefix
     head, key = head_of(folder), os.path.realpath(folder)
-    kept = _kept(key, cache) if head else None
+    kept = kept_commits(key, cache) if head else None
     if kept is not None and kept[0] == head:
         return _under(kept[1], prefix)
     since = kept[0] if kept is not None and is_ancestor(folder, kept[0]) else ""
@@ -61,7 +61,8 @@ def _under(commits: Sequence[Commit], prefix: str) -> list[Commit]:
     ]
 
 
-def _kept(key: str, cache: IndexCache) -> tuple[str, list[Commit]] | None:
+def kept_commits(key: str, cache: IndexCache) -> tuple[str, list[Commit]] | None:
+    """The newest commit of a history that was kept, and its commits; None where nothing is, or nothing can be read."""
     data = cache.history(key)
     if data is None:
         return None

@@ -13,7 +13,7 @@ from cascade.errors import InputError, counted
 from cascade.evidence.corpus import Corpus
 from cascade.evidence.history import History
 from cascade.evidence.making import Evidence
-from cascade.evidence.ranker import shipped_ranker
+from cascade.evidence.ranker import Ranker, shipped_ranker
 from cascade.evidence.records import FileRecord, SymbolRecord
 from cascade.evidence.starting_points import starting_points
 from cascade.evidence.ties import Ties
@@ -114,6 +114,7 @@ def find_candidates(  # noqa: PLR0913 - a caller names what differs from the usu
     progress: Progress | None = None,
     most: int = MOST_SYMBOLS,
     also: Collection[str] = (),
+    ranker: Ranker | None = None,
 ) -> Candidates:
     """Finds the symbols and files of a repository that may matter for a task.
 
@@ -133,6 +134,7 @@ def find_candidates(  # noqa: PLR0913 - a caller names what differs from the usu
         progress: Called with the files read so far and their number.
         most: Symbols that are taken, the likeliest first; at least 1.
         also: What is read beside the project's own source: ``tests``, ``docs``, ``generated``.
+        ranker: What says from signals how likely a symbol or a file matters; None for the shipped one.
 
     Raises:
         InputError: The root is no folder, or a seed is missing, no file or outside the root.
@@ -145,7 +147,7 @@ def find_candidates(  # noqa: PLR0913 - a caller names what differs from the usu
     task = Task(text=text, seeds=(*given, *named))
     for path, reason in named.items():
         messages.add(f"Starts from {path}, {reason}.")
-    tell_exclusions(listing, (*task.seeds, *sources), messages)
+    tell_exclusions(listing, {*task.seeds, *sources}, messages)
     store = IndexCache(user_cache() if cache == "user" else cache, messages)
     kept = None if "generated" in also else task.seeds
     wanted = sorted({*sources, *task.seeds})
@@ -155,7 +157,10 @@ def find_candidates(  # noqa: PLR0913 - a caller names what differs from the usu
     outlines = {path: one.outline for path, one in indexed.items()}
     history = _history(base, listing, indexed, store, messages)
     evidence = Evidence.of(
-        _corpus(indexed, history), text, _ties(base, task.seeds, listing, outlines, history), shipped_ranker()
+        _corpus(indexed, history),
+        text,
+        _ties(base, task.seeds, listing, outlines, history),
+        ranker or shipped_ranker(),
     )
     paths = tuple(indexed)
     return Candidates(

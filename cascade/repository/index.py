@@ -9,10 +9,10 @@ from pathlib import Path
 
 from cascade.evidence.entry import Entry
 from cascade.repository.index_cache import IndexCache, file_key
-from cascade.repository.languages import suffix_of
+from cascade.repository.languages import SUFFIXES, suffix_of
 from cascade.repository.messages import Messages
 from cascade.repository.outline import Outline
-from cascade.repository.reasons import GENERATED
+from cascade.repository.reasons import GENERATED, NO_READER
 from cascade.repository.source import may_be_kept, read_definitions, read_outline, read_source, tell_problem
 
 Progress = Callable[[int, int], None]
@@ -101,6 +101,8 @@ def _read(
                     found = index_file(path, sources[path])
                     if may_be_kept(found.outline):
                         new[keys[path]] = found.dump()
+                if suffix_of(path) not in SUFFIXES:
+                    messages.leave_out(NO_READER, path)
                 tell_problem(path, found.outline, messages)
                 yield path, found
             progress(done, len(paths))

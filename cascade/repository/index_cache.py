@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from cascade.files import reason
 from cascade.repository.messages import Messages
@@ -15,8 +16,9 @@ from cascade.repository.messages import Messages
 if TYPE_CHECKING:
     import sqlite3
 
+_T = TypeVar("_T")
 _SCHEMA = 5  # raise it whenever a file or a history is read differently
-_FILE = f"index-{_SCHEMA}.sqlite3"
+INDEX_FILE = f"index-{_SCHEMA}.sqlite3"
 _MOST_BYTES = 400_000_000
 _MOST_HISTORIES = 100
 _CREATE = (
@@ -46,48 +48,53 @@ class IndexCache:
 
     def __init__(self, folder: Path | None, messages: Messages, busy_s: float = 2.0) -> None:
         self._busy_s = busy_s
-        self._file = folder / _FILE if folder else None
+        self._file = folder / INDEX_FILE if folder else None
         self._messages = messages
 
     def files(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """What is kept of files, under some of the keys."""
-        found: dict[bytes, bytes] = {}
-        with self._reading() as database:
-            find = "SELECT data FROM files WHERE key = ?"
-            rows = ((key, database.execute(find, (key,)).fetchone()) for key in keys) if database else ()
-            found.update((key, _bytes(row[0])) for key, row in rows if row)
-        return found
+
+        def find(database: sqlite3.Connection) -> dict[bytes, bytes]:
+            rows = ((key, database.execute("SELECT data FROM files WHERE key = ?", (key,)).fetchone()) for key in keys)
+            return {key: _bytes(row[0]) for key, row in rows if row}
+
+        return self._do(find) or {}
 
     def keep_files(self, found: Mapping[bytes, bytes]) -> None:
         """Keeps what was read of files."""
-        if not found:
-            return
-        with self._writing() as database:
-            if database:
-                database.executemany("INSERT OR IGNORE INTO files (key, data) VALUES (?, ?)", found.items())
-                pages, free, size = (
-                    database.execute(f"PRAGMA {name}").fetchone()[0]
-                    for name in ("page_count", "freelist_count", "page_size")
-                )
-                if (pages - free) * size > _MOST_BYTES:
-                    database.execute("DELETE FROM files WHERE id <= (SELECT (min(id) + max(id)) / 2 FROM files)")
+
+        def keep(database: sqlite3.Connection) -> None:
+            database.executemany("INSERT OR IGNORE INTO files (key, data) VALUES (?, ?)", found.items())
+            pages, free, size = (
+                database.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+            if (pages - free) * size > _MOST_BYTES:
+                database.execute("DELETE FROM files WHERE id <= (SELECT (min(id) + max(id)) / 2 FROM files)")
+
+        if found:
+            self._do(keep, creates=True)
 
     def history(self, key: str) -> bytes | None:
         """What is kept of a history."""
-        found: list[bytes] = []
-        with self._reading() as database:
-            row = database and database.execute("SELECT data FROM histories WHERE key = ?", (key,)).fetchone()
-            found += [_bytes(row[0])] if row else []
-        return next(iter(found), None)
+
+        def find(database: sqlite3.Connection) -> bytes | None:
+            row = database.execute("SELECT data FROM histories WHERE key = ?", (key,)).fetchone()
+            return _bytes(row[0]) if row else None
+
+        return self._do(find)
 
     def keep_history(self, key: str, data: bytes) -> None:
         """Keeps a history in place of what was kept of it before."""
-        with self._writing() as database:
-            if database:
-                database.execute("INSERT OR REPLACE INTO histories (key, data) VALUES (?, ?)", (key, data))
-                database.execute(
-                    "DELETE FROM histories WHERE id <= (SELECT max(id) FROM histories) - ?", (_MOST_HISTORIES,)
-                )
+
+        def keep(database: sqlite3.Connection) -> None:
+            database.execute("INSERT OR REPLACE INTO histories (key, data) VALUES (?, ?)", (key, data))
+            database.execute(
+                "DELETE FROM histories WHERE id NOT IN (SELECT id FROM histories ORDER BY id DESC LIMIT ?)",
+                (_MOST_HISTORIES,),
+            )
+
+        self._do(keep, creates=True)
 
     def give_up(self, error: Exception) -> None:
         """Uses the cache no longer, and tells why."""
@@ -98,32 +105,25 @@ class IndexCache:
             )
         self._file = None
 
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection | None]:
-        """A connection to what is there; None where nothing is, and keeping finds out why nothing can be."""
+    def _do(self, action: Callable[[sqlite3.Connection], _T], *, creates: bool = False) -> _T | None:
+        """What an action on the database answers, in one transaction; None where there is none to act on.
+
+        Args:
+            action: What to do.
+            creates: Whether a file is made where there is none; otherwise keeping finds out why none can be.
+        """
+        if self._file is None:
+            return None
         try:
-            if self._file is None:
-                yield None
-                return
-            self._file.stat()  # sqlite3 would make it
-            with closing(self._connect(self._file)) as database:
-                yield database
-        except (FileNotFoundError, NotADirectoryError):
-            yield None
+            if creates:
+                self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            elif not os.path.lexists(self._file):  # sqlite3 would make it
+                return None
+            with closing(self._connect(self._file)) as database, database:
+                return action(database)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a cache, it never stops the work
             self.give_up(error)
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection | None]:
-        try:
-            if self._file is None:
-                yield None
-                return
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with closing(self._connect(self._file)) as database, database:
-                yield database
-        except Exception as error:  # noqa: BLE001 - as above
-            self.give_up(error)
+            return None
 
     def _connect(self, file: Path) -> sqlite3.Connection:
         import sqlite3  # noqa: PLC0415 - some Pythons are built without it

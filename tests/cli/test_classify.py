@@ -68,7 +68,9 @@ def test_a_repositorys_symbols_are_labelled(repo: Path, capsys: pytest.CaptureFi
     }  # fmt: skip
     assert set(found["stats"]) >= STATS
     for decision in found["decisions"]:
-        assert set(decision) == {"id", "label", "status", "steps"}
+        assert set(decision) == {
+            "id", "label", "status", "steps", "kind", "span", "evidence", "reasons", "order", "p",
+        }  # fmt: skip
         assert decision["status"] == "decided"
         assert set(decision["steps"][0]) - {"p_calibrated"} == {"stage", "adapter", "p_yes", "threshold", "answer"}
         assert all(0 <= step["p_yes"] <= 1 for step in decision["steps"])
@@ -136,6 +138,7 @@ def test_what_is_left_out_is_told(repo: Path, capsys: pytest.CaptureFixture[str]
     assert f"note: {line}\n" in shown.err
     assert json.loads(shown.out)["repository"] == {
         "files_read": 4,
+        "symbols_read": 3,
         "starting_points": {"app/config.py": "given by the caller"},
         "left_out": {
             "unread_language": {

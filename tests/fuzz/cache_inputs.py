@@ -1,4 +1,4 @@
-"""Files that the library keeps for itself: tunings, outlines of source files, and scores of labelled tasks."""
+"""Files that the library keeps for itself: tunings, the index of source files, and scores of labelled tasks."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import io
 import json
 import sqlite3
 import zipfile
-from collections.abc import Mapping
-from contextlib import closing
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,23 @@ from cascade.config.model import ModelConfig
 from cascade.engine.cost_model import CostModel
 from cascade.evaluation.replay import Replay, own_thresholds
 from cascade.evaluation.scoring import load_scores
+from cascade.evidence.corpus import Corpus
+from cascade.evidence.history import History
+from cascade.evidence.making import Evidence
+from cascade.evidence.ties import Ties
 from cascade.report import Origin
+from cascade.repository.commits import kept_commits
 from cascade.repository.imports import ImportGraph
+from cascade.repository.index import Indexed, index_file
+from cascade.repository.index_cache import INDEX_FILE, IndexCache, file_key
 from cascade.repository.messages import Messages
-from cascade.repository.outline import Import, Outline
-from cascade.repository.outline_cache import OutlineCache, outline_key
-from cascade.repository.tiers import Ties, rank_files
+from cascade.repository.tiers import rank_files
 from cascade.tuning.check import Guarantee, check_guarantee
 from cascade.tuning.shift import task_statistics
 from tests.fuzz.answers import TASK
 from tests.fuzz.damage import VALUES, damaged_bytes, damaged_tree
 from tests.fuzz.target import Files, Target
+from tests.helpers.ranker import simple_ranker
 from tests.helpers.shipped import CASCADES
 
 _KEY = TuningKey(model_sha256="ab" * 32, llama_cpp="0.3.36", processor="Tiny", n_cores=2, n_gpu_layers=0)
@@ -83,65 +90,99 @@ def take_tuning(folder: Path) -> bool:
     return True
 
 
-_OUTLINE = Outline(
-    doc="Docs.", tops=("parse", "Cache"), names=frozenset({"X"}), imports=(Import(module="a", level=1, name="b"),)
-)
-_KEYS = [outline_key(".py", bytes([number])) for number in range(3)]
+_SOURCE = b"'''Docs.'''\nfrom .a import b\nX = 1\nclass Cache:\n    def parse(self, text): return b(text, 'words')\n"
+_INDEXED = index_file("a.py", _SOURCE)
+_KEYS = [file_key(".py", bytes([number])) for number in range(3)]
+_COMMITS: list[Any] = ["ab" * 20, [[[1, 2, 3], [["M", "a.py", "a.py"], ["R100", "b.py", "c.py"]]], [[], []]]]
 _SCHEMAS = (
-    "CREATE TABLE outlines (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, outline TEXT NOT NULL)",
-    "CREATE TABLE outlines (id INTEGER PRIMARY KEY, key BLOB, outline)",
-    "CREATE TABLE outlines (key BLOB, outline)",
-    "CREATE TABLE outlines (id TEXT, key, outline, more NOT NULL DEFAULT 1)",
-    "CREATE VIEW outlines AS SELECT 1 AS id, x'00' AS key, '[]' AS outline",
-    "CREATE TABLE other (id)",
+    "CREATE TABLE {} (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, data BLOB NOT NULL)",
+    "CREATE TABLE {} (id INTEGER PRIMARY KEY, key BLOB, data)",
+    "CREATE TABLE {} (key BLOB, data)",
+    "CREATE TABLE {} (id TEXT, key, data, more NOT NULL DEFAULT 1)",
+    "CREATE VIEW {} AS SELECT 1 AS id, x'00' AS key, '[]' AS data",
+    "CREATE TABLE other_{} (id)",
 )
 
 
 @st.composite
-def _outline_files(draw: DrawFn) -> Files:
+def _indexes(draw: DrawFn) -> Files:
     """A database with odd rows or another schema, damaged as bytes, or with a log beside it that is not its own."""
     with closing(sqlite3.connect(":memory:")) as database:
-        schema = _SCHEMAS[0] if draw(st.booleans()) else draw(st.sampled_from(_SCHEMAS))
-        database.execute(schema)
-        if "TABLE outlines" in schema:
-            for key in _KEYS:
-                database.execute("INSERT OR IGNORE INTO outlines (key, outline) VALUES (?, ?)", (key, _row(draw)))
+        for table, keys, row in (("files", _KEYS, _file_row), ("histories", ["/repo"], _history_row)):
+            schema = draw(st.sampled_from(_SCHEMAS)) if draw(st.integers(0, 4)) == 0 else _SCHEMAS[0]
+            database.execute(schema.format(table))
+            if schema.startswith("CREATE TABLE {}"):
+                for key in keys:
+                    insert = f"INSERT OR IGNORE INTO {table} (key, data) VALUES (?, ?)"  # noqa: S608 - one of two names
+                    database.execute(insert, (key, _row(draw, row)))
         database.commit()
         data = database.serialize()
     if draw(st.integers(0, 2)) == 0:
         data = draw(damaged_bytes(data))
     beside = draw(st.sampled_from(["", "", "", "-wal", "-shm", "-journal"]))
-    return {"outlines.sqlite3": data} | ({f"outlines.sqlite3{beside}": data[:200]} if beside else {})
+    return {INDEX_FILE: data} | ({f"{INDEX_FILE}{beside}": data[:200]} if beside else {})
 
 
-def _row(draw: DrawFn) -> str | bytes | float | None:
-    tree = draw(damaged_tree(json.loads(_OUTLINE.dump())))
+def _row(draw: DrawFn, row: Callable[..., bytes]) -> str | bytes | float:
+    """A row that was written, damaged on the way or later, or a value of any kind."""
     match draw(st.integers(0, 7)):
         case 0:
             value = VALUES[draw(st.integers(0, len(VALUES) - 1))]
             storable = isinstance(value, bool | float | bytes) or (isinstance(value, int) and abs(value) < 2**63)
             return value if storable else json.dumps(value, default=str)
         case 1:
-            return draw(damaged_bytes(_OUTLINE.dump().encode())).decode("utf-8", "replace")
-        case 2:
-            return json.dumps(tree, default=str).encode()
-    return json.dumps(tree, default=str)
+            return draw(damaged_bytes(row(draw, is_damaged=True)))
+        case 2 | 3:
+            return row(draw, is_damaged=True)
+    return row(draw, is_damaged=False)
 
 
-def take_outlines(folder: Path) -> bool:
-    """Load outlines, use them as a repository's, and keep them again."""
+def _file_row(draw: DrawFn, *, is_damaged: bool) -> bytes:
+    """What is kept of a file: its outline, a head and arrays, each of them changed where a hand might."""
+    if not is_damaged:
+        return _INDEXED.dump()
+    outline = json.dumps(draw(damaged_tree(json.loads(_INDEXED.outline.dump()))), default=str).encode()
+    plain = zlib.decompress(_INDEXED.entry.dump())
+    size = int.from_bytes(plain[:4], "little")
+    head, arrays = json.loads(plain[4 : 4 + size]), plain[4 + size :]
+    if draw(st.booleans()):
+        head = draw(damaged_tree(head))
+    if draw(st.integers(0, 2)) == 0:
+        arrays = draw(damaged_bytes(arrays))
+    text = json.dumps(head, default=str).encode()
+    entry = zlib.compress(len(text).to_bytes(4, "little") + text + arrays, 1)
+    return len(outline).to_bytes(4, "little") + outline + entry
+
+
+def _history_row(draw: DrawFn, *, is_damaged: bool) -> bytes:
+    tree = draw(damaged_tree(_COMMITS)) if is_damaged else _COMMITS
+    return zlib.compress(json.dumps(tree, default=str).encode(), 1)
+
+
+def take_index(folder: Path) -> bool:
+    """Read files and a history, make items of them, and keep them again."""
     messages = Messages()
-    cache = OutlineCache(folder, messages, busy_s=0.1)
-    found = cache.load(_KEYS)
-    outlines = {f"parse{place}.py": outline for place, outline in enumerate(found.values())}
-    for outline in outlines.values():
-        assert Outline.load(outline.dump()) == outline
+    cache = IndexCache(folder, messages, busy_s=0.1)
+    found = cache.files(_KEYS)
+    indexed = {}
+    for place, data in enumerate(found.values()):
+        with suppress(ValueError):
+            indexed[f"parse{place}.py"] = Indexed.load(data, f"parse{place}.py")
+    kept = kept_commits("/repo", cache)
+    history = History.of(kept[1], indexed.keys()) if kept else None
+    outlines = {path: one.outline for path, one in indexed.items()}
     graph = ImportGraph(sorted(outlines), outlines)
-    imported = frozenset().union(*(graph.targets(path) for path in outlines))
-    for record in rank_files(TASK.text, outlines, Ties(imported=imported)):
-        assert all(isinstance(text, str) for text in (record.doc, *record.symbols))
-    cache.keep(dict.fromkeys(_KEYS, _OUTLINE))
-    return bool(found) and not messages.lines()
+    imported = frozenset[str]().union(*(graph.targets(path) for path in outlines))
+    together = history.together({"parse0.py"}).counts if history else {}
+    corpus = Corpus(tuple(indexed), tuple(one.entry for one in indexed.values()), history)
+    evidence = Evidence.of(corpus, TASK.text, Ties(imported=imported, together=together), simple_ranker())
+    records = rank_files(corpus.paths, evidence.signals.files, evidence.signals.ties, outlines)
+    for item in (*evidence.symbol_items(evidence.best_symbols(50)), *evidence.file_items([], {})):
+        assert all(isinstance(text, str) for text in (item.name, item.signature, item.doc, *item.evidence))
+    assert all(isinstance(text, str) for record in records for text in (record.doc, *record.symbols))
+    cache.keep_files(dict.fromkeys(_KEYS, _INDEXED.dump()))
+    cache.keep_history("/repo", b"")
+    return bool(indexed)
 
 
 _CASCADE = CASCADES["precision"]
@@ -237,6 +278,6 @@ def take_scores(folder: Path) -> bool:
 
 TARGETS = (
     Target(name="tuning", share=4, files=_tunings(), take=take_tuning),
-    Target(name="outlines", share=4, files=_outline_files(), take=take_outlines),
+    Target(name="index", share=4, files=_indexes(), take=take_index),
     Target(name="scores", share=5, files=_scores(), take=take_scores),
 )

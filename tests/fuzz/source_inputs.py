@@ -7,15 +7,19 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from cascade.evidence.of_records import file_items, symbol_items
+from cascade.evidence.corpus import Corpus
+from cascade.evidence.making import Evidence
+from cascade.evidence.ties import Ties
 from cascade.repository.imports import ImportGraph
+from cascade.repository.index import Indexed, index_file
 from cascade.repository.messages import Messages
-from cascade.repository.outline import Outline
-from cascade.repository.source import read_definitions, read_outline, read_source
-from cascade.repository.tiers import Ties, rank_files
+from cascade.repository.prototypes import without_prototypes
+from cascade.repository.source import read_source
+from cascade.repository.tiers import rank_files
 from tests.fuzz.answers import TASK
 from tests.fuzz.damage import damaged_bytes
 from tests.fuzz.target import Files, Target
+from tests.helpers.ranker import simple_ranker
 
 _HOLE = "@"  # where other fragments go
 _REPEATS = (1, 1, 1, 1, 1, 1, 1, 1, 2, 5, 40, 2_000)
@@ -134,18 +138,21 @@ def take_source(folder: Path) -> bool:
     source = read_source(folder, file.name, Messages())
     if source is None:
         return False
-    outline = read_outline(file.name, source)
-    assert Outline.load(outline.dump()) == outline
-    symbols = [one.record for one in read_definitions(file.name, source)]
-    outlines = {file.name: outline, f"other{file.suffix}": outline}
+    indexed = index_file(file.name, source)
+    assert Indexed.load(indexed.dump(), file.name).dump() == indexed.dump()
+    outlines = {file.name: indexed.outline, f"other{file.suffix}": indexed.outline}
     graph = ImportGraph(sorted(outlines), outlines)
-    ties = Ties(imported=graph.targets(file.name))
-    files = rank_files(TASK.text, outlines, ties)
-    for item in (*symbol_items(TASK, symbols, files), *file_items(TASK, files)):
+    entries = without_prototypes({path: indexed.entry.at(path) for path in outlines})
+    corpus = Corpus(tuple(entries), tuple(entries.values()))
+    evidence = Evidence.of(corpus, TASK.text, Ties(imported=graph.targets(file.name)), simple_ranker())
+    records = rank_files(corpus.paths, evidence.signals.files, evidence.signals.ties, outlines)
+    place = {path: at for at, path in enumerate(corpus.paths)}
+    items = evidence.file_items([place[one.path] for one in records], {one.path: one for one in records})
+    for item in (*evidence.symbol_items(evidence.best_symbols(50)), *items):
         for text in (item.id, item.kind, item.name, item.signature, item.doc, *item.evidence):
             assert isinstance(text, str)
             text.encode()
-    return not outline.problem
+    return not indexed.outline.problem
 
 
 def _target(name: str, share: int, fragments: tuple[str, ...], *suffixes: str) -> Target:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cascade.repository.find import Candidates, find_candidates
+from tests.helpers.ranker import simple_ranker
 
 _AUTHOR = {
     f"GIT_{who}_{what}": value
@@ -49,5 +50,5 @@ class Checkout:
         return self
 
     def find(self, text: str, *seeds: str, most: int = 200) -> Candidates:
-        """Candidates without a cache."""
-        return find_candidates(self.root, text, seeds, cache=None, most=most)
+        """Candidates without a cache, by a ranker of a few signals."""
+        return find_candidates(self.root, text, seeds, cache=None, most=most, ranker=simple_ranker())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cascade.repository.git import MAX_FILES, Change, co_changes, parse_log
+from cascade.repository.git import parse_log
 from tests.helpers.checkout import Checkout
 
 BODY = "".join(f"value_{line} = {line}\n" for line in range(40))  # enough for git to see a rename with an edit
@@ -39,18 +39,9 @@ def test_renamed_files_keep_their_past(checkout: Checkout) -> None:
     assert counted(checkout, "new/seed.py") == {"new/mate.py": (4, 5)}
 
 
-def test_files_that_swap_names_swap_their_past() -> None:
-    """Renames of one commit apply at once."""
-    changes = [
-        [Change(status="R", old="a.py", new="b.py"), Change(status="R", old="b.py", new="a.py")],
-        [Change(status="M", old="a.py", new="a.py"), Change(status="A", old="x.py", new="x.py")],
-    ]
-    assert co_changes(changes, ["b.py"], lambda _: True).counts == {"a.py": 1, "x.py": 1}
-
-
 def test_large_commits_say_nothing(checkout: Checkout) -> None:
     """A commit of more than 30 source files is left out altogether."""
-    checkout.init().commit({f"m{number}.py": "" for number in range(MAX_FILES + 1)})
+    checkout.init().commit({f"m{number}.py": "" for number in range(31)})
     checkout.commit({"m1.py": "a = 1", "m2.py": "a = 1"})
     assert counted(checkout, "m1.py") == {"m2.py": (1, 1)}
 
@@ -105,6 +96,6 @@ def test_configuration_of_the_repository_runs_nothing(checkout: Checkout) -> Non
 def test_log_is_read_by_position() -> None:
     """A file may be called like a status letter."""
     log = b"\x01\0\nM\0A\0R100\0D\0M\0\x01\0\x01\0\nA\0x.py\0"
-    first, _, last = list(parse_log(log))[1:]
+    first, _, last = [commit.changes for commit in parse_log(log)]
     assert [(one.status, one.old, one.new) for one in first] == [("M", "A", "A"), ("R", "D", "M")]
     assert [one.new for one in last] == ["x.py"]

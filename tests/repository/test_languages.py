@@ -18,6 +18,7 @@ from cascade.repository.find import find_candidates
 from cascade.repository.prototypes import without_prototypes
 from cascade.repository.source import read_definitions, read_outline
 from tests.helpers.checkout import Checkout
+from tests.helpers.ranker import simple_ranker
 
 
 def records(path: str, source: str) -> list[SymbolRecord]:
@@ -211,8 +212,9 @@ from pathlib import Path
 root, cache, seeds, missing = sys.argv[1], sys.argv[2], sys.argv[3].split(), sys.argv[4].split()
 sys.modules.update(dict.fromkeys(missing))
 from cascade.repository.find import find_candidates
-result = find_candidates(Path(root), "widget", seeds, cache=Path(cache))
-symbols = [symbol.id for symbol in result.symbols]
+from tests.helpers.ranker import simple_ranker
+result = find_candidates(Path(root), "widget", seeds, cache=Path(cache), ranker=simple_ranker())
+symbols = sorted(symbol.id for symbol in result.symbols)
 from cascade.cli.doctor import examine
 doctor = next(finding.value for finding in examine() if finding.name == "grammars")
 files = [record.path for record in result.files]
@@ -242,8 +244,9 @@ def test_languages_without_their_wheel_are_told(checkout: Checkout, tmp_path: Pa
     assert found["doctor"].startswith(
         "without C, C#, C++, Go, Java, JavaScript, Kotlin, PHP, Ruby, Rust, TypeScript; `"
     )
-    later = find_candidates(checkout.root, "widget", ["seed.go"], cache=tmp_path / "cache")
-    assert [symbol.qualname for symbol in later.symbols] == ["f", "g"]
+    cache = tmp_path / "cache"
+    later = find_candidates(checkout.root, "widget", ["seed.go"], cache=cache, ranker=simple_ranker())
+    assert {symbol.qualname for symbol in later.symbols} == {"f", "g"}
 
 
 @pytest.mark.slow

@@ -1,0 +1,59 @@
+"""Evidence of candidates: what a task's words and a file's ties say of an item."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from cascade.evidence.facts import FACTS, PLAIN, SIZED
+
+ROOT = Path(__file__).parents[2]
+
+ITEMS = """
+from cascade.evidence.of_records import symbol_items
+from cascade.evidence.records import SymbolRecord
+from cascade.items import Task
+from tests.helpers.ranker import simple_ranker
+
+words = "parse config socket cache token stream buffer header cookie route".split()
+names = ["_".join(word for at, word in enumerate(words) if n % (at + 2) < 2) + f"_{n}" for n in range(200)]
+records = [SymbolRecord(path="a.py", qualname=n, kind="function", signature="", doc="", lines=3) for n in names]
+task = Task(text=" ".join(words))
+print([(item.priority.hex(), item.evidence) for item in symbol_items(task, records, [], simple_ranker())])
+"""
+
+
+def test_items_are_the_same_in_every_process() -> None:
+    """To the last bit, however sets come in order; scores that were kept are found again by what items hold."""
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", ITEMS],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+        ).stdout
+        for seed in ("1", "2", "3")
+    ]
+    assert len(set(found)) == 1
+    assert len(found[0]) > 1_000
+
+
+def test_the_readme_explains_every_word() -> None:
+    """One row for each word, with the kind of its size, and no word that there is not."""
+    page = (ROOT / "cascade" / "cli" / "README.md").read_text(encoding="utf-8")
+    table = re.search(r"^\| Evidence \| Size \| Says \|\n(.*?)\n(?:\n|\Z)", page, re.DOTALL | re.MULTILINE)
+    assert table is not None
+    rows = [row.split("|")[1:3] for row in table[1].splitlines()[1:]]
+    explained = {fact: size.strip() for facts, size in rows for fact in re.findall("`(.*?)`", facts)}
+    words = [re.sub(r"\d+$", "", fact) for fact in explained]
+    assert set(explained) <= set(FACTS)
+    assert sorted(words) == sorted([*SIZED, *PLAIN, "rank"])
+    kinds = {23: {"log odds"}, 9: {"share", "number"}}
+    assert all(
+        explained[fact] in kinds.get(SIZED.get(word, 0), {""}) for fact, word in zip(explained, words, strict=True)
+    )
