@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.recipe.label import changed_files, label_row, labels, task_text
 from cascade.evidence.corpus import Corpus
 from cascade.evidence.history import Commit, History
 from cascade.evidence.own import own_corpus
@@ -114,6 +115,7 @@ class Clone:
             ["git", f"--git-dir={folder}", "cat-file", "--batch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self._known: dict[str, Indexed] = {}
+        self.messages: dict[str, str] = {}
         self.commits = self._commits()
 
     def _git(self, *arguments: str) -> str:
@@ -126,6 +128,7 @@ class Clone:
             "HEAD", "--",
         )  # fmt: skip
         records = [record.partition("\n") for record in log.split("\x01")[1:]]
+        self.messages = {commit: text.partition("\0")[0] for commit, _, text in records}
         rest = "".join(f"\x01{text}" for _, _, text in records).encode("utf-8", "surrogateescape")
         return dict(zip((commit for commit, _, _ in records), parse_log(rest), strict=True))
 
@@ -284,6 +287,38 @@ def _own_item(one: Definition, *, is_grouped: bool, has_source: bool) -> Item:
     )
 
 
+def label_history(clone: Clone, repository: str, n_tasks: int) -> Iterator[dict[str, Any]]:
+    """Labelled commits of a clone, the newest first, in the form of a commit-task file.
+
+    Commits that merge, move or add source, change more than eight files, or say nothing of what they change are left
+    out, and so are those that change no function, method or class that was there before.
+    """
+    n_found = 0
+    for commit, changed in clone.commits.items():
+        text, paths = task_text(clone.messages[commit]), changed_files(changed)
+        if n_found == n_tasks:
+            return
+        if not text or not paths:
+            continue
+        try:
+            blobs = clone.tree(f"{commit}^")
+        except subprocess.CalledProcessError:  # the first commit has no parent
+            continue
+        entries = {path: clone.indexed(path, blob).entry for path, blob in blobs.items()}
+        corpus = Corpus(tuple(entries), tuple(entries.values()))
+        found = labels(clone, corpus, commit, paths)
+        if "primary" in found.values():
+            n_found += 1
+            yield label_row(commit, repository, text, found, corpus, paths)
+
+
+def mine_history(folder: Path, repository: str, out: Path, n_tasks: int) -> None:
+    """Mines commits of a clone that nobody labelled before; what is there already is left."""
+    if not out.exists():
+        clone = Clone(folder)
+        _mine_rows(clone, list(label_history(clone, repository, n_tasks))[::-1], out)
+
+
 def mine_file(folder: Path, data: Path, out: Path, n_tasks: int) -> None:
     """Mines some of the tasks of a commit-task file; what is there already is left."""
     if out.exists():
@@ -291,15 +326,18 @@ def mine_file(folder: Path, data: Path, out: Path, n_tasks: int) -> None:
     with gzip.open(data, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     random.Random(SEED).shuffle(rows)
-    rows = sorted(rows[:n_tasks], key=lambda row: row["date"])
-    clone, rng, found = Clone(folder), random.Random(SEED), []
-    for number, row in enumerate(rows, 1):
+    _mine_rows(Clone(folder), sorted(rows[:n_tasks], key=lambda row: row["date"]), out)
+
+
+def _mine_rows(clone: Clone, rows: Sequence[dict[str, Any]], out: Path) -> None:
+    rng, found = random.Random(SEED), []
+    for number, one in enumerate(rows, 1):
         try:
-            found.append(mine(clone, row, rng))
+            found.append(mine(clone, one, rng))
         except (subprocess.CalledProcessError, KeyError, IndexError) as error:
-            print(f"{data.name}: {row['commit'][:10]} is left out: {error!r}", flush=True)
+            print(f"{out.stem}: {one['commit'][:10]} is left out: {error!r}", flush=True)
         if number % 20 == 0:
-            print(f"{data.name}: {number} of {len(rows)}", flush=True)
+            print(f"{out.stem}: {number} of {len(rows)}", flush=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_suffix(".part")
     part.write_bytes(pickle.dumps(found))

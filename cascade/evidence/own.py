@@ -10,7 +10,7 @@ from cascade.evidence.corpus import Corpus
 from cascade.evidence.entry import Entry
 from cascade.evidence.making import Evidence
 from cascade.evidence.ranker import Ranker, shipped_ranker
-from cascade.evidence.records import Definition, SymbolRecord
+from cascade.evidence.records import Definition, FileRecord, SymbolRecord
 from cascade.evidence.ties import Ties
 from cascade.items import Item, Task
 
@@ -22,7 +22,8 @@ _OTHER_SIGNS = re.compile(r"::|->|[#/\\$]")
 def own_evidence(task: Task, items: Sequence[Item], ranker: Ranker | None = None) -> list[Item]:
     """The items, those without evidence with what their own texts tell; they compete with each other alone.
 
-    Items of one group count as symbols of one file. What an item lacks, such as its source, is evidence neither way.
+    Items of one group count as symbols of one file; an item of kind ``file`` is a file of its own. What an item lacks,
+    such as its source, is evidence neither way.
 
     Args:
         task: The task.
@@ -34,7 +35,17 @@ def own_evidence(task: Task, items: Sequence[Item], ranker: Ranker | None = None
     seeds = tuple(seed for seed in task.seeds if seed in corpus.paths)
     evidence = Evidence.of(corpus, task.text, Ties(seeds=seeds), ranker or shipped_ranker())
     made = dict(zip(order, evidence.symbol_items(range(len(items))), strict=True))
+    made |= _files(items, evidence)
     return [_with(item, made[at]) for at, item in enumerate(items)]
+
+
+def _files(items: Sequence[Item], evidence: Evidence) -> dict[int, Item]:
+    """Place of each item that is a file -> the item with what is known of a file."""
+    places = [at for at, item in enumerate(items) if _is_file(item)]
+    numbers = {path: at for at, path in enumerate(evidence.signals.corpus.paths)}
+    paths = [_path(items[at]) for at in places]
+    records = {path: FileRecord(path=path) for path in paths}
+    return dict(zip(places, evidence.file_items([numbers[path] for path in paths], records), strict=True))
 
 
 def own_corpus(items: Sequence[Item]) -> Corpus:
@@ -45,8 +56,12 @@ def own_corpus(items: Sequence[Item]) -> Corpus:
     return Corpus(tuple(several), tuple(_entry(path, found) for path, found in several.items()))
 
 
+def _is_file(item: Item) -> bool:
+    return item.kind == "file" and item.group is None
+
+
 def _path(item: Item) -> str:
-    return item.group.name if item.group is not None else item.name if item.kind == "file" else ""
+    return item.group.name if item.group is not None else item.name if _is_file(item) else ""
 
 
 def _entry(path: str, items: Sequence[Item]) -> Entry:
