@@ -26,10 +26,10 @@ BENCH_STAMP := $(VENV)/.installed-bench
 JSON_PACKAGE = $(shell $(BIN)/python -c 'import json, os; print(os.path.dirname(json.__file__))')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-servers fuzz lint bench clean
+.PHONY: help run test test-fast test-servers fuzz lint bench bench-quality clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: $(RUN_STAMP) ## Set up, then sort the symbols of this checkout and of Python's json package for two tasks
 	$(BIN)/cascade classify --repo . --task "explain in the error message which config key is wrong and what to do" --from cascade/config/schema.py --top 15
@@ -56,6 +56,11 @@ lint: $(DEV_STAMP) ## Lint and check types
 
 bench: $(BENCH_STAMP) ## Run the benchmarks
 	$(BIN)/python -m pytest benchmarks
+
+bench-quality: $(BENCH_STAMP) ## Measure the answers on labelled commits: CLONES=folder of full clones DATA=folder of *.jsonl.gz
+	@test -n "$(CLONES)" && test -n "$(DATA)" || \
+		{ echo "Give two folders: make bench-quality CLONES=... DATA=... (see benchmarks/README.md)" >&2; exit 1; }
+	$(BIN)/python -m benchmarks.quality --clones "$(CLONES)" --data "$(DATA)"
 
 clean: ## Remove what builds and tests leave; .venv stays
 	rm -rf build dist .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -126,7 +126,7 @@ def _rest(corpus: Corpus, paths: list[str], found: Mapping[str, str]) -> list[st
 
 def label_row(
     commit: str, repository: str, text: str, found: Mapping[str, str], corpus: Corpus, paths: list[str]
-) -> Any:
+) -> dict[str, Any]:
     """A line of a commit-task file."""
     symbols = [
         {

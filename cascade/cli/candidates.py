@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cascade.cli.output import note, progress
-from cascade.errors import InputError
+from cascade.errors import InputError, counted
 from cascade.evidence.reasons import Reasons
 from cascade.files import STDIN, name_of, read_text
 from cascade.items import Item, Task
@@ -80,6 +80,10 @@ def candidates_of(
         items, none = found.file_items(), found.without_files()
     else:
         items, none = found.symbol_items(), found.without_symbols()
+        n_symbols = len(found.evidence.signals.corpus.symbols)
+        if n_symbols > len(items):
+            asked = f"{n_symbols:,} symbols compete, and the {counted(len(items), 'likeliest', 'likeliest')} are asked"
+            found = replace(found, messages=(*found.messages, f"{asked}; --most changes that."))
     if none and not items:
         found = replace(found, messages=(*found.messages, none))
     for message in found.messages:
