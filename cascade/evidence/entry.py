@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from cascade.evidence.packing import pack, unpack
 from cascade.evidence.postings import Postings
 from cascade.evidence.records import Definition, SymbolRecord
 from cascade.evidence.terms import name_term, name_terms, terms
@@ -18,10 +17,9 @@ FIELDS = ("body", "head", "doc", "literals", "idents", "uses")
 """The parts of a symbol whose words are kept apart."""
 
 _MOST_WORDS = 400_000  # characters of a file that count as its words
-_MOST_BYTES = 200_000_000  # of an entry; a file of 600 kB has a fiftieth
 _MOST_LINES = 10_000_000
-_COLUMNS = ("qualname", "kind", "signature", "doc", "lines", "line")
-_TYPES = [str, str, str, str, int, int]
+_COLUMNS = {"qualname": str, "kind": str, "signature": str, "doc": str, "lines": int, "line": int}
+_ARRAYS = ("<u4", "<i4", "|u1") * (len(FIELDS) + 1)
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -69,13 +67,8 @@ class Entry:
     def dump(self) -> bytes:
         """The entry without its path, as bytes that ``load`` reads back."""
         parts = [*(self.fields[field] for field in FIELDS), self.words]
-        head = [
-            [[getattr(one, column) for column in _COLUMNS] for one in self.symbols],
-            [len(part.words) for part in parts],
-        ]
-        arrays = [column.tobytes() for part in parts for column in (part.words, part.documents, part.counts)]
-        text = json.dumps(head, separators=(",", ":")).encode()
-        return zlib.compress(b"".join([len(text).to_bytes(4, "little"), text, *arrays]), 1)
+        columns = [[getattr(one, column) for one in self.symbols] for column in _COLUMNS]
+        return pack(columns, [array for part in parts for array in (part.words, part.documents, part.counts)])
 
     @classmethod
     def load(cls, data: bytes, path: str) -> Entry:
@@ -84,43 +77,46 @@ class Entry:
         Raises:
             ValueError: They are no entry.
         """
-        try:
-            plain = _unpacked(data)
-            size = int.from_bytes(plain[:4], "little")
-            rows, lengths = json.loads(plain[4 : 4 + size])
-            symbols = tuple(_symbol(path, *row) for row in rows)
-            *fields, words = _parts(plain, 4 + size, lengths, [len(symbols)] * len(FIELDS) + [1])
-            return cls(symbols=symbols, fields=dict(zip(FIELDS, fields, strict=True)), words=words)
-        except (zlib.error, TypeError, RecursionError) as error:
-            msg = "not an entry of the index"
-            raise ValueError(msg) from error
+        columns, arrays = unpack(data, _ARRAYS)
+        symbols = _symbols(path, columns)
+        documents = [len(symbols)] * len(FIELDS) + [1]
+        *fields, words = (_part(n, *arrays[3 * at : 3 * at + 3]) for at, n in enumerate(documents))
+        return cls(symbols=symbols, fields=dict(zip(FIELDS, fields, strict=True)), words=words)
 
 
-def _unpacked(data: bytes) -> bytes:
-    """Bytes that were compressed, and nothing behind them.
+def _symbols(path: str, columns: Any) -> tuple[SymbolRecord, ...]:
+    """Symbols from the columns that ``Entry.dump`` wrote.
 
     Raises:
-        ValueError: There is more, less, or too much.
-        zlib.error: They are damaged.
+        ValueError: It wrote no such columns.
     """
-    stream = zlib.decompressobj()
-    plain = stream.decompress(data, _MOST_BYTES)
-    if not stream.eof or stream.unused_data:
-        msg = "more or fewer bytes than an entry has"
+    if not (
+        isinstance(columns, list)
+        and [*map(type, columns)] == [list] * len(_COLUMNS)
+        and all({*map(type, column)} <= {kind} for column, kind in zip(columns, _COLUMNS.values(), strict=True))
+        and all(0 < number < _MOST_LINES for column in columns[-2:] for number in column)
+    ):
+        msg = "not the symbols of an entry"
         raise ValueError(msg)
-    return plain
+    return tuple(
+        SymbolRecord(path=path, qualname=qualname, kind=kind, signature=signature, doc=doc, lines=lines, line=line)
+        for qualname, kind, signature, doc, lines, line in zip(*columns, strict=True)
+    )
 
 
-def _symbol(path: str, *row: Any) -> SymbolRecord:
-    """A symbol from the row that ``Entry.dump`` wrote.
+def _part(n: int, words: Any, documents: Any, counts: Any) -> Postings:
+    """The words of n documents.
 
     Raises:
-        ValueError: It wrote no such row.
+        ValueError: They do not fit together.
     """
-    if [*map(type, row)] != _TYPES or not all(0 < number < _MOST_LINES for number in row[-2:]):
-        msg = "not a symbol"
+    if not len(words) == len(documents) == len(counts):
+        msg = "columns of several lengths"
         raise ValueError(msg)
-    return SymbolRecord(path=path, **dict(zip(_COLUMNS, row, strict=True)))
+    if len(documents) and not (documents[0] >= 0 and documents[-1] < n and (np.diff(documents) >= 0).all()):
+        msg = "documents are not in order"
+        raise ValueError(msg)
+    return Postings(n_documents=n, words=words, documents=documents, counts=counts)
 
 
 def _words(one: Definition) -> dict[str, Iterable[int]]:
@@ -134,26 +130,3 @@ def _words(one: Definition) -> dict[str, Iterable[int]]:
         "idents": name_terms(one.text or f"{one.record.qualname} {one.record.signature}"),
         "uses": [name_term(name) for name in one.uses],
     }
-
-
-def _parts(data: bytes, at: int, lengths: Sequence[int], documents: Sequence[int]) -> Iterable[Postings]:
-    """Postings from the bytes behind a place.
-
-    Raises:
-        ValueError: The bytes do not fit.
-    """
-    for length, n in zip(lengths, documents, strict=True):
-        if length < 0:  # numpy would take all that is left
-            msg = "a negative length"
-            raise ValueError(msg)
-        words = np.frombuffer(data, np.uint32, length, at)
-        places = np.frombuffer(data, np.int32, length, at + words.nbytes)
-        counts = np.frombuffer(data, np.uint8, length, at + words.nbytes + places.nbytes)
-        at += words.nbytes + places.nbytes + counts.nbytes
-        if length and not (places[0] >= 0 and places[-1] < n and (np.diff(places) >= 0).all()):
-            msg = "documents are not in order"
-            raise ValueError(msg)
-        yield Postings(n_documents=n, words=words, documents=places, counts=counts)
-    if at != len(data):
-        msg = "more bytes than an entry has"
-        raise ValueError(msg)

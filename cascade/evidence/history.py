@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +23,7 @@ _BEST = 60  # commits that lend their score to their files
 _RECENT, _HALF = 1_000, 300.0  # commits that count as recent, and how fast they fade
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(NamedTuple):
     """One path of one commit.
 
     Attributes:
@@ -37,8 +37,7 @@ class Change:
     new: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
+class Commit(NamedTuple):
     """What is known of a commit.
 
     Attributes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import accumulate, takewhile
 
 MOST = 5
 """Files that are taken from one task; for each the history is read once more."""
@@ -19,9 +20,9 @@ _FRAME = re.compile(r'^\s*(?:File "|at )|:\d+')
 _CALLS = (
     re.compile(r'File "(?P<path>[^"\n]+)", line \d+, in (?P<name>\w+)'),  # Python
     re.compile(r"\bat (?:async |new )?(?P<name>[\w.$<>]+) ?\((?P<path>[^():\n]+):\d+"),  # JavaScript, Java, Kotlin, C#
-    re.compile(r"(?P<path>[^\s:]+):\d+:in [`'](?:[\w.:]+[.#])?(?P<name>\w+)"),  # Ruby
-    re.compile(r"(?P<name>[\w.*()]+)\([^()\n]*\)\n\s+(?P<path>\S+\.go):\d+"),  # Go
-    re.compile(r"\d+: +(?P<name>[\w:<>]+)\n\s+at (?P<path>[^\s:]+):\d+"),  # Rust
+    re.compile(r"(?<![^\s:])(?P<path>[^\s:]+):\d+:in [`'](?:[\w.:]+[.#])?(?P<name>\w+)"),  # Ruby
+    re.compile(r"(?<![\w.*()])(?P<name>[\w.*()]+)\([^()\n]*\)\n\s+(?P<path>\S+\.go):\d+"),  # Go
+    re.compile(r"(?<!\d)\d+: +(?P<name>[\w:<>]+)\n\s+at (?P<path>[^\s:]+):\d+"),  # Rust
 )
 
 TRACEBACK, PATH, MODULE = "in a traceback of the task", "named in the task", "a module that the task names"
@@ -43,14 +44,14 @@ def starting_points(text: str, paths: Collection[str]) -> dict[str, str]:
         At most ``MOST`` paths -> the reason in words: those of tracebacks first, then other paths, then modules.
     """
     frames, named, modules = list[str](), list[str](), list[str]()
-    by_name = _by_name(paths)
+    by_end = _by_end(paths)
     for line in text.splitlines():
         is_frame = _FRAME.search(line) is not None
         for token in _tokens(line):
-            found = _meant(token, by_name)
+            found = _meant(token, by_end)
             (frames if is_frame else named).extend(found)
             if not found and _MODULE.fullmatch(token):
-                modules.extend(_modules(token.split("."), by_name))
+                modules.extend(_modules(token.split("."), by_end))
     reasons: dict[str, str] = {}
     for found, reason in ((frames[::-1], TRACEBACK), (named, PATH), (modules, MODULE)):
         for path in found:
@@ -71,53 +72,45 @@ def traced_calls(text: str, paths: Collection[str]) -> list[tuple[tuple[str, ...
     found = sorted(
         (match.start(), match["path"], match["name"]) for pattern in _CALLS for match in pattern.finditer(text)
     )
-    by_name = _by_name(paths) if found else {}
-    calls = [(tuple(_meant(path.replace("\\", "/"), by_name)), name) for _, path, name in found]
+    by_end = _by_end(paths) if found else {}
+    calls = [(tuple(_meant(path.replace("\\", "/"), by_end)), name) for _, path, name in found]
     return [(files, re.split(r"\W+", name.rstrip(")>"))[-1]) for files, name in calls if files]
 
 
-def _by_name(paths: Collection[str]) -> dict[str, list[str]]:
-    by_name = defaultdict[str, list[str]](list)
+def _by_end(paths: Collection[str]) -> dict[str, list[str]]:
+    """Every end of a path, such as ``fees/halves.py``, -> the paths that have it, in order."""
+    by_end = defaultdict[str, list[str]](list)
     for path in sorted(paths):
-        by_name[path.rpartition("/")[2]].append(path)
-    return by_name
+        parts = path.split("/")
+        for at in range(len(parts)):
+            by_end["/".join(parts[at:])].append(path)
+    return by_end
 
 
 def _tokens(line: str) -> Iterator[str]:
     """The words of a line that may be paths or modules, without line numbers and the signs around them."""
     for match in _TOKEN.finditer(line):
-        token = _PLACE.sub("", match.group()).strip(":-").rstrip(".").replace("\\", "/")
+        token = match.group()
         if "." in token and len(token) <= _LONGEST:
-            yield token
+            yield _PLACE.sub("", token).strip(":-").rstrip(".").replace("\\", "/")
 
 
-def _meant(name: str, by_name: Mapping[str, Sequence[str]]) -> list[str]:
+def _meant(name: str, by_end: Mapping[str, Sequence[str]]) -> list[str]:
     """The files that a path may stand for: those that agree with it in most folders, counted from the end."""
     parts = [part for part in name.split("/") if part not in {"", ".", ".."}]
-    agreeing = {path: _shared(parts, path.split("/")) for path in by_name.get(parts[-1], ())} if parts else {}
-    most = max(agreeing.values(), default=0)
-    found = [
-        path for path, n in agreeing.items() if n == most and n >= min(_LEAST_ALIKE, len(parts), path.count("/") + 1)
-    ]
+    ends = accumulate(reversed(parts), lambda end, part: f"{part}/{end}")
+    known = list(takewhile(by_end.__contains__, ends))
+    least = min(_LEAST_ALIKE, len(parts))
+    agreeing = by_end[known[-1]] if known else ()
+    found = [path for path in agreeing if len(known) >= min(least, path.count("/") + 1)]
     return found if len(found) <= _MOST_ALIKE else []
 
 
-def _shared(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many of their last parts are the same."""
-    n = 0
-    for left, right in zip(reversed(one), reversed(other), strict=False):
-        if left != right:
-            break
-        n += 1
-    return n
-
-
-def _modules(parts: Sequence[str], by_name: Mapping[str, Sequence[str]]) -> list[str]:
+def _modules(parts: Sequence[str], by_end: Mapping[str, Sequence[str]]) -> list[str]:
     """The file of a dotted name: that of its longest beginning that is a module, below the root or any folder."""
     for n in range(len(parts), 1, -1):
-        ends = ("/".join(["", *parts[:n]]) + ".py", "/".join(["", *parts[:n], "__init__.py"]))
-        files = (*by_name.get(f"{parts[n - 1]}.py", ()), *by_name.get("__init__.py", ()))
-        found = [path for path in files if f"/{path}".endswith(ends)]
+        folder = "/".join(parts[:n])
+        found = [*by_end.get(f"{folder}.py", ()), *by_end.get(f"{folder}/__init__.py", ())]
         if found:
             return found if len(found) <= _MOST_ALIKE else []
     return []

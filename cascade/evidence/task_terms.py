@@ -16,12 +16,14 @@ from cascade.evidence.terms import name_term, terms
 from cascade.probability import Array
 
 _NAME = re.compile(r"[^\W\d]\w*")
-_DOTTED = re.compile(r"[^\W\d]\w*(?:(?:\.|::|#|->)[^\W\d]\w*)+")
+# A word is tried from its beginning alone and never given back in part: a megabyte without a blank is read once.
+_WORD = r"(?<!\w)\d*+[^\W\d]\w*+"
+_DOTTED = re.compile(_WORD + r"(?:(?:\.|::|#|->)[^\W\d]\w*+)+")
 _TICKED = re.compile(r"`([^`\n]+)`")
-_CALLED = re.compile(r"([^\W\d]\w*)\(")
-_CODE_LIKE = re.compile(r"\b(?:\w*_\w+|[a-z]+[A-Z]\w*|[A-Z]\w*[a-z]\w*[A-Z]\w*)\b")
+_CALLED = re.compile(r"(?<!\w)\d*+([^\W\d]\w*+)\(")
+_CODE_LIKE = re.compile(r"\b(?:\w*_\w+|[a-z]++[A-Z]\w*|[A-Z][^\Wa-z]*+[a-z][^\WA-Z]*+[A-Z]\w*)\b")
 _QUOTED = re.compile(r"""["'\u201c\u2018]([^"'\u2018-\u201d\n]{12,300})["'\u2019\u201d]""")
-_RAISED = re.compile(r"^\s*[A-Z]\w*(?:Error|Exception|Warning|Panic): (.{6,300})$", re.MULTILINE)
+_RAISED = re.compile(r"^[^\S\n]*+[A-Z]\w*(?:Error|Exception|Warning|Panic): (.{6,300})$", re.MULTILINE)
 _LEAST_NAME = 3
 
 

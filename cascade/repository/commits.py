@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
-import zlib
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cascade.evidence.history import Change, Commit
+from cascade.evidence.packing import pack, unpack
 from cascade.repository.git import MAX_COMMITS, head_of, is_ancestor, parse_log, read_log
 from cascade.repository.index_cache import IndexCache
 from cascade.repository.listing import Listing
 from cascade.repository.messages import Messages
+
+Counts = NDArray[np.uint32]
+_ARRAYS = ("<u4",) * 5
 
 
 def read_commits(root: Path, listing: Listing, cache: IndexCache, messages: Messages) -> list[Commit]:
@@ -42,7 +48,7 @@ def _of_repository(root: Path, prefix: str, cache: IndexCache, messages: Message
         return []
     commits = [*parse_log(log.output), *(kept[1] if kept is not None and since else ())][:MAX_COMMITS]
     if head:
-        cache.keep_history(key, _dump(head, commits))
+        cache.keep_history(key, dump_commits(head, commits))
     return _under(commits, prefix)
 
 
@@ -67,23 +73,56 @@ def kept_commits(key: str, cache: IndexCache) -> tuple[str, list[Commit]] | None
     if data is None:
         return None
     try:
-        head, rows = json.loads(zlib.decompress(data))
-        return str(head), [_commit(*row) for row in rows]
-    except (ValueError, TypeError, zlib.error, RecursionError) as error:
+        return _load(data)
+    except ValueError as error:
         cache.give_up(error)
         return None
 
 
-def _commit(words: Any, changes: Any) -> Commit:
-    """A commit from a row of the cache.
+def dump_commits(head: str, commits: Sequence[Commit]) -> bytes:
+    """Commits, and the newest, as bytes that ``kept_commits`` reads back."""
+    words = [len(commit.words) for commit in commits], [word for commit in commits for word in commit.words]
+    changes = [change for commit in commits for change in commit.changes]
+    paths = {path: at for at, path in enumerate(dict.fromkeys(path for one in changes for path in (one.old, one.new)))}
+    columns = (
+        *words,
+        [len(commit.changes) for commit in commits],
+        [paths[one.old] for one in changes],
+        [paths[one.new] for one in changes],
+    )
+    texts = [head, "".join(one.status for one in changes), list(paths)]
+    return pack(texts, [np.array(column, kind) for column, kind in zip(columns, _ARRAYS, strict=True)])
+
+
+def _load(data: bytes) -> tuple[str, list[Commit]]:
+    """The newest commit, and the commits.
 
     Raises:
-        TypeError: It is none.
+        ValueError: The bytes are not what ``dump_commits`` wrote.
     """
-    found = [Change(status=str(status), old=str(old), new=str(new)) for status, old, new in changes]
-    return Commit(words=tuple(map(int, words)), changes=tuple(found))
+    texts, arrays = unpack(data, _ARRAYS)
+    if not _is_log(texts, *arrays):
+        msg = "not a history"
+        raise ValueError(msg)
+    head, statuses, paths = texts
+    n_words, words, n_changes, old, new = (array.tolist() for array in arrays)
+    said = iter(words)
+    changes = map(Change, statuses, map(paths.__getitem__, old), map(paths.__getitem__, new))
+    return head, [
+        Commit(tuple(islice(said, n)), tuple(islice(changes, m))) for n, m in zip(n_words, n_changes, strict=True)
+    ]
 
 
-def _dump(head: str, commits: Sequence[Commit]) -> bytes:
-    rows = [(commit.words, [(one.status, one.old, one.new) for one in commit.changes]) for commit in commits]
-    return zlib.compress(json.dumps([head, rows], separators=(",", ":")).encode("utf-8", "surrogatepass"), 1)
+def _is_log(texts: Any, n_words: Counts, words: Counts, n_changes: Counts, old: Counts, new: Counts) -> bool:
+    """Whether a head, statuses and paths belong to the columns of commits and changes."""
+    if not (isinstance(texts, list) and [*map(type, texts)] == [str, str, list]):
+        return False
+    _, statuses, paths = texts
+    return (
+        {*map(type, paths)} <= {str}
+        and len(n_words) == len(n_changes)
+        and int(n_words.sum(dtype=np.uint64)) == len(words)
+        and int(n_changes.sum(dtype=np.uint64)) == len(statuses) == len(old) == len(new)
+        and max(old.max(initial=0), new.max(initial=0)) < max(len(paths), 1)
+        and (len(paths) > 0 or not len(old))
+    )

@@ -29,6 +29,8 @@ class ImportGraph:
         self._outlines = outlines
         self._modules: dict[str, str] = {}
         self._by_name: dict[str, list[str]] = defaultdict(list)
+        self._found: dict[tuple[str, int, str], str | None] = {}  # what importers of one folder mean by a module
+        self._defined: dict[tuple[str, str], str | None] = {}
         for path in paths:
             self._by_name[posixpath.basename(path)].append(path)
             if path.endswith(PYTHON):
@@ -50,9 +52,19 @@ class ImportGraph:
             return target
         if target is None:  # a namespace package has no file of its own, its modules have
             return self._module(path, one.level, _joined(one))
-        return target if one.name == "*" else self._definition(target, one.name, set()) or target
+        if one.name == "*":
+            return target
+        if (target, one.name) not in self._defined:
+            self._defined[target, one.name] = self._definition(target, one.name, set()) or target
+        return self._defined[target, one.name]
 
     def _module(self, importer: str, level: int, module: str) -> str | None:
+        key = (importer.rpartition("/")[0], level, module)
+        if key not in self._found:
+            self._found[key] = self._looked_up(importer, level, module)
+        return self._found[key]
+
+    def _looked_up(self, importer: str, level: int, module: str) -> str | None:
         if level == 0:
             return self._modules.get(module) or (self._sibling(importer, module) if "." not in module else None)
         base = importer.split("/")[:-level]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 _LINE_LIMIT = 160
@@ -68,7 +68,7 @@ class Outline:
                 doc=_known(doc, str),
                 tops=tuple(_known(top, str) for top in _known(tops, list)),
                 names=frozenset(_known(name, str) for name in _known(names, list)),
-                imports=tuple(_import(*one) for one in _known(imports, list)),
+                imports=_imports(_known(imports, list)),
                 problem=_known(problem, str),
             )
         except (TypeError, RecursionError) as error:
@@ -76,10 +76,14 @@ class Outline:
             raise ValueError(msg) from error
 
 
-def _import(module: object, level: object, name: object, alias: object) -> Import:
-    return Import(
-        module=_known(module, str), level=_known(level, int), name=_known(name, str), alias=_known(alias, str)
-    )
+def _imports(rows: list[Any]) -> tuple[Import, ...]:
+    """Imports from their rows; TypeError or ValueError for anything else."""
+    if not rows:
+        return ()
+    types = [{*map(type, column)} for column in zip(*rows, strict=True)]
+    if types != [{str}, {int}, {str}, {str}]:
+        raise TypeError
+    return tuple(Import(module=module, level=level, name=name, alias=alias) for module, level, name, alias in rows)
 
 
 def _known(value: object, kind: type[_T]) -> _T:

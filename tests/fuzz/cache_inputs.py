@@ -25,11 +25,11 @@ from cascade.engine.cost_model import CostModel
 from cascade.evaluation.replay import Replay, own_thresholds
 from cascade.evaluation.scoring import load_scores
 from cascade.evidence.corpus import Corpus
-from cascade.evidence.history import History
+from cascade.evidence.history import Change, Commit, History
 from cascade.evidence.making import Evidence
 from cascade.evidence.ties import Ties
 from cascade.report import Origin
-from cascade.repository.commits import kept_commits
+from cascade.repository.commits import dump_commits, kept_commits
 from cascade.repository.imports import ImportGraph
 from cascade.repository.index import Indexed, index_file
 from cascade.repository.index_cache import INDEX_FILE, IndexCache, file_key
@@ -93,7 +93,14 @@ def take_tuning(folder: Path) -> bool:
 _SOURCE = b"'''Docs.'''\nfrom .a import b\nX = 1\nclass Cache:\n    def parse(self, text): return b(text, 'words')\n"
 _INDEXED = index_file("a.py", _SOURCE)
 _KEYS = [file_key(".py", bytes([number])) for number in range(3)]
-_COMMITS: list[Any] = ["ab" * 20, [[[1, 2, 3], [["M", "a.py", "a.py"], ["R100", "b.py", "c.py"]]], [[], []]]]
+_HISTORY = dump_commits(
+    "ab" * 20,
+    [
+        Commit((1, 2, 3), (Change("M", "a.py", "a.py"), Change("R", "b.py", "c.py"))),
+        Commit(),
+        Commit((4,), (Change("A", "parse0.py", "parse0.py"),)),
+    ],
+)
 _SCHEMAS = (
     "CREATE TABLE {} (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, data BLOB NOT NULL)",
     "CREATE TABLE {} (id INTEGER PRIMARY KEY, key BLOB, data)",
@@ -138,11 +145,20 @@ def _row(draw: DrawFn, row: Callable[..., bytes]) -> str | bytes | float:
 
 
 def _file_row(draw: DrawFn, *, is_damaged: bool) -> bytes:
-    """What is kept of a file: its outline, a head and arrays, each of them changed where a hand might."""
+    """What is kept of a file: its outline, and its entry."""
     if not is_damaged:
         return _INDEXED.dump()
     outline = json.dumps(draw(damaged_tree(json.loads(_INDEXED.outline.dump()))), default=str).encode()
-    plain = zlib.decompress(_INDEXED.entry.dump())
+    return len(outline).to_bytes(4, "little") + outline + _repacked(draw, _INDEXED.entry.dump())
+
+
+def _history_row(draw: DrawFn, *, is_damaged: bool) -> bytes:
+    return _repacked(draw, _HISTORY) if is_damaged else _HISTORY
+
+
+def _repacked(draw: DrawFn, data: bytes) -> bytes:
+    """Packed bytes with a head or arrays that somebody else might have packed."""
+    plain = zlib.decompress(data)
     size = int.from_bytes(plain[:4], "little")
     head, arrays = json.loads(plain[4 : 4 + size]), plain[4 + size :]
     if draw(st.booleans()):
@@ -150,13 +166,7 @@ def _file_row(draw: DrawFn, *, is_damaged: bool) -> bytes:
     if draw(st.integers(0, 2)) == 0:
         arrays = draw(damaged_bytes(arrays))
     text = json.dumps(head, default=str).encode()
-    entry = zlib.compress(len(text).to_bytes(4, "little") + text + arrays, 1)
-    return len(outline).to_bytes(4, "little") + outline + entry
-
-
-def _history_row(draw: DrawFn, *, is_damaged: bool) -> bytes:
-    tree = draw(damaged_tree(_COMMITS)) if is_damaged else _COMMITS
-    return zlib.compress(json.dumps(tree, default=str).encode(), 1)
+    return zlib.compress(len(text).to_bytes(4, "little") + text + arrays, 1)
 
 
 def take_index(folder: Path) -> bool:
