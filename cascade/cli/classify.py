@@ -22,7 +22,16 @@ from cascade.cli.candidates import (
     read_task,
 )
 from cascade.cli.decisions import show_decisions
-from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, budget_option, note, print_json, results
+from cascade.cli.output import (
+    ConfigOption,
+    ExitCode,
+    JsonOption,
+    ThresholdsOption,
+    budget_option,
+    note,
+    print_json,
+    results,
+)
 from cascade.cli.ranking import p_leading, ranked
 from cascade.config.schema import read_config, shipped_config
 from cascade.engine.engine import Engine
@@ -58,7 +67,7 @@ def classify(  # noqa: PLR0913 - the command line's options
     thresholds: ThresholdsOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
-) -> None:
+) -> ExitCode:
     """Label every candidate and show those that matter, the likeliest first, with the reasons.
 
     `cascade explain NAME` shows everything that is known of one of them.
@@ -72,25 +81,25 @@ def classify(  # noqa: PLR0913 - the command line's options
     name = _cascade(config, cascade, files=files)
     with Engine.open(read_config(config or shipped_config(), {name: thresholds})) as engine:
         tree = engine.cascade(name)
-        request, places, reading = Task(text=text, seeds=tuple(from_ or ())), None, dict[str, object]()
+        request, candidates = Task(text=text, seeds=tuple(from_ or ())), None
         if items is not None:
             found = with_evidence(tree, request, read_items(items, tree))
             if not found:
                 note(f"{name_of(items)}: has no items, so there is nothing to label")
         else:
             candidates, found = candidates_of(repo or Path(), request, tree, also=beside, most=most)
-            request, places = candidates.task, Places(candidates)
-            reading = {"repository": candidates.reading()}
-        report = engine.classify(request, found, name, budget=limit)
-    _tell_cut(report, reads_all=repo is not None or tree.makes_evidence)
+        report = engine.classify(candidates.task if candidates else request, found, name, budget=limit)
+    _tell_cut(report, reads_all=candidates is not None or tree.makes_evidence)
     # a caller's own items are all shown: it is a list that somebody made
-    order = ranked(report.decisions, tree, with_dropped=all_ or items is not None)[:top]
-    by_id = {item.id: item for item in found}
+    order = ranked(report.decisions, tree, with_dropped=all_ or candidates is None)[:top]
+    places, by_id = Places(candidates) if candidates else None, {item.id: item for item in found}
     if json:
         rows = _rows(order if top or all_ else report.decisions, report, tree, by_id, places)
+        reading = {"repository": candidates.reading()} if candidates else {}
         print_json(report.as_dict() | {"decisions": rows} | reading)
     else:
         _show(report, order, tree, by_id, places)
+    return ExitCode.FAILURE if candidates and not candidates.n_read else ExitCode.DONE
 
 
 def _cascade(config: Path | None, name: str | None, *, files: bool) -> str:

@@ -152,7 +152,7 @@ def test_what_is_left_out_is_told(repo: Path, capsys: pytest.CaptureFixture[str]
 def test_no_candidates_are_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A repository in a language that is not read has no table, and notes say why and what to do."""
     (tmp_path / "basket.lua").write_text("basket = {}", encoding="utf-8")
-    assert main(["classify", "--repo", str(tmp_path), "--task", "the basket"]) == ExitCode.DONE
+    assert main(["classify", "--repo", str(tmp_path), "--task", "the basket"]) == ExitCode.FAILURE
     shown = capsys.readouterr()
     assert "Lua 1 (.lua)" in shown.err
     assert "give items of your own" in shown.err
