@@ -1,4 +1,13 @@
-"""Which words stand in which documents, and how well documents match a query. Pure numpy."""
+"""Which words stand in which documents, and how well documents match a query. Pure numpy.
+
+Why not a search library: the parts of an index are kept by the contents of a file, are joined anew for every checkout
+that has the file, and are asked for more than an order: a weight for each word of the query, its rarity over the whole
+tree in six fields, how much of the query a document covers, and its rarest hit, for every document. SQLite's FTS5,
+bm25s and tantivy hold one index of one tree, which a changed file rewrites or, with bm25s, makes anew; they answer with
+the best few and their scores. All four find the same first ten. `python -m benchmarks.index` measures them: for 23,396
+bodies the postings are made in a third to a fifth of the processor time of the others. A query of 60 words takes 12 ms,
+where FTS5 takes 59, and tantivy and bm25s 1: that is no time beside the rest of the evidence, which takes 230.
+"""
 
 from __future__ import annotations
 

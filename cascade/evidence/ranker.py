@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -72,12 +74,12 @@ class Ranker:
         Raises:
             ValueError: The file holds none.
         """
-        with np.load(source, allow_pickle=False) as arrays:
-            try:
-                return cls(symbols=_network(arrays, "symbols"), files=_network(arrays, "files"))
-            except KeyError as error:
-                msg = f"no ranker: {error.args[0]}"
-                raise ValueError(msg) from error
+        try:
+            arrays = dict(np.load(source, allow_pickle=False))
+            return cls(symbols=_network(arrays, "symbols", 2), files=_network(arrays, "files", 1))
+        except (KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+            msg = f"no ranker: {error}"
+            raise ValueError(msg) from error
 
     def save(self, path: Path) -> None:
         """Writes it as a file that ``load`` reads back."""
@@ -99,9 +101,23 @@ def shipped_ranker() -> Ranker:
     return Ranker.load(Path(__file__).parents[2] / "adapters" / _FILE)
 
 
-def _network(arrays: Mapping[str, NDArray[np.float32]], kind: str) -> Network:
+def _network(arrays: Mapping[str, NDArray[Any]], kind: str, n_outputs: int) -> Network:
+    """The network of a kind.
+
+    Raises:
+        KeyError: A part is missing.
+        ValueError: The parts do not fit together.
+    """
     found: dict[str, Any] = {name: arrays[f"{kind}.{name}"] for name in Network.__dataclass_fields__}
-    return Network(**found | {"signals": tuple(map(str, found["signals"]))})
+    s, (k, _, h), (_, _, g) = len(found["signals"]), found["first"].shape, found["second"].shape
+    shapes = {
+        "signals": (s,), "mean": (s,), "scale": (s,), "first": (k, s + 1, h), "second": (k, h + 1, g),
+        "last": (k, g + 1, n_outputs), "direct": (k, s, n_outputs),
+    }  # fmt: skip
+    if any(found[name].shape != shape for name, shape in shapes.items()):
+        msg = f"no ranker: the layers of {kind} do not fit together"
+        raise ValueError(msg)
+    return Network(**found | {"signals": tuple(map(str, found["signals"].tolist()))})
 
 
 def _affine(x: Weights, weights: Weights) -> Weights:
