@@ -20,11 +20,14 @@ Progress = Callable[[int, int], None]
 _BATCH = 200  # files held in memory, and kept in one transaction
 _HEAD = 1_000  # bytes of a file that say that it is generated
 _GENERATED = re.compile(
-    rb"@generated\b|\bDO NOT (?:EDIT|MODIFY)\b|\bautomatically generated\b|\bauto-?generated\b"
-    rb"|\bgenerated (?:by|from|with|using)\b[^\n]{0,120}\n?[^\n]{0,80}\b(?:do not|don't) (?:edit|modify|change)\b",
-    re.IGNORECASE,
+    rb"@generated\b|\bDO NOT (?:EDIT|MODIFY)\b|(?i:\bdo not (?:edit|modify)\b[^\n]{0,80}\bgenerated\b)"
+    rb"|(?i:\b(?:file|code|module|source|class|header)\b[^\n]{0,40}\b(?:automatically |auto-?)generated\b)"
+    rb"|(?i:\b(?:automatically |auto-?)?generated (?:by|from|with|using)\b[^\n]{0,120}\n?[^\n]{0,80}"
+    rb"\b(?:do not|don't) (?:edit|modify|change)\b)"
 )
-_GENERATED_NAME = re.compile(r"_pb2(?:_grpc)?\.py|\.pb\.(?:go|cc|h)|_generated\.\w+|\.g\.(?:cs|kt)|\.designer\.cs")
+_GENERATED_NAME = re.compile(
+    r"(?:_pb2(?:_grpc)?\.py|\.pb\.(?:go|cc|h)|_generated\.\w+|\.g\.(?:cs|kt)|\.designer\.cs)\Z", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
