@@ -1,8 +1,9 @@
-"""Commit tasks as tries of token ids, and batches of them."""
+"""Tasks as tries of token ids, and batches of them."""
 
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,10 +11,9 @@ import torch
 from torch import Tensor
 
 from adapters.recipe.model import COMPUTE, Packed, Rows
-from cascade.evaluation.commits import CommitTask
-from cascade.items import Item
-from cascade.prompt import Node, PromptBuilder
-from cascade.tree import Cascade
+
+UNREAD = 0.5
+"""Weight of an item that nobody read: it was not changed, but it may matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +27,21 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An item's tokens, the group it hangs below (None: the task), and what is asked of it.
+    """An item of a task.
 
-    ``soft`` has the teacher's p(yes) of each question; empty without a teacher.
+    Attributes:
+        tokens: Its own tokens.
+        group: Number of the group that it hangs below; None for the task.
+        asks: What is asked of it.
+        is_labelled: Whether somebody read it; of others nothing is known but that they were not changed.
+        odds: The ranker's log odds: that it matters and, of a symbol, that it must be changed if it does.
     """
 
-    tokens: tuple[int, ...]
-    group: tuple[int, ...] | None
+    tokens: array[int]
+    group: int | None
     asks: tuple[Ask, ...]
-    soft: tuple[float, ...] = ()
+    is_labelled: bool
+    odds: tuple[float, ...]
 
     @property
     def is_hit(self) -> bool:
@@ -48,49 +54,28 @@ class Tree:
     """One task under one cascade."""
 
     cascade: str
-    prefix: tuple[int, ...]
+    prefix: array[int]
+    groups: tuple[array[int], ...]
     rows: tuple[Row, ...]
 
 
-def trees(task: CommitTask, builder: PromptBuilder, precision: Cascade, scope: Cascade) -> list[Tree]:
-    """A task's symbols under the precision cascade and its files under the scope cascade."""
-    request = task.request()
-    above = [builder.task(cascade.instructions, cascade.questions(), request) for cascade in (precision, scope)]
-    return [
-        _tree(precision, builder, above[0], task.symbol_items(), task.symbol_labels),
-        _tree(scope, builder, above[1], task.file_items(), task.file_labels),
-    ]
-
-
-def _tree(cascade: Cascade, builder: PromptBuilder, root: Node, items: Sequence[Item], labels: Sequence[str]) -> Tree:
-    rows = []
-    for item, label in zip(items, labels, strict=True):
-        group = builder.group(root, item.group) if item.group else None
-        node = builder.item(group or root, item)
-        asks = []
-        for stage, truth in cascade.truths(label):
-            for tier in stage.tiers_of(item):
-                marker = stage.question(tier).marker
-                asks.append(Ask(marker, builder.marker_tokens(marker), truth))
-        if asks:
-            rows.append(Row(node.tokens, group.tokens if group else None, tuple(asks)))
-    return Tree(cascade.name, root.tokens, tuple(rows))
+Views = dict[str, tuple[Tree, ...]]
+"""A task: way to ask -> its tries."""
 
 
 def sample(rows: Sequence[Row], keep: float, rng: random.Random) -> list[tuple[Row, float]]:
     """Every row with a yes and a share of the others, those weighted to stand for all."""
-    return [(row, 1.0 if row.is_hit else 1 / keep) for row in rows if row.is_hit or rng.random() < keep]
+    return [
+        (row, 1.0 if row.is_hit else (1.0 if row.is_labelled else UNREAD) / keep)
+        for row in rows
+        if row.is_hit or rng.random() < keep
+    ]
 
 
 class Packer:
-    """Collects tries and flattens them into one batch.
+    """Collects tries and flattens them into one batch."""
 
-    Args:
-        trust: Weight of the teacher in a target, in [0, 1]; the truth has the rest.
-    """
-
-    def __init__(self, trust: float = 0.0) -> None:
-        self.trust = trust
+    def __init__(self) -> None:
         self.tokens: list[int] = []
         self.positions: list[int] = []
         self.adapted: list[float] = []
@@ -101,22 +86,19 @@ class Packer:
     def add(self, tree: Tree, rows: Sequence[tuple[Row, float]], only: Collection[str] | None = None) -> None:
         """Add a trie with some of its rows; ``only`` asks some questions and leaves out the others."""
         prefix = self._span("prefix", [], [tree.prefix], 0)
-        groups: dict[tuple[int, ...], list[int]] = {}
+        groups: dict[int, list[int]] = {}
         for row, weight in rows:
             above = prefix
             if row.group is not None:
                 if row.group not in groups:
-                    groups[row.group] = self._span("group", prefix, [row.group], len(prefix))
+                    groups[row.group] = self._span("group", prefix, [tree.groups[row.group]], len(prefix))
                 above = prefix + groups[row.group]
-            targets = row.soft or tuple(float(ask.truth) for ask in row.asks)
-            chosen = [at for at, ask in enumerate(row.asks) if only is None or ask.question in only]
-            asks = [row.asks[at] for at in chosen]
+            asks = [ask for ask in row.asks if only is None or ask.question in only]
             own = self._span("item", above, [row.tokens, *(ask.marker for ask in asks)], len(above))
             at = len(row.tokens)
-            for number, ask in zip(chosen, asks, strict=True):
+            for ask in asks:
                 at += len(ask.marker)
-                target = self.trust * targets[number] + (1 - self.trust) * float(ask.truth)
-                self.asked.append((own[at - 1], target, weight, self.n_tasks))
+                self.asked.append((own[at - 1], float(ask.truth), weight, self.n_tasks))
         self.n_tasks += 1
 
     def _span(self, kind: str, above: list[int], parts: Sequence[Sequence[int]], start: int) -> list[int]:

@@ -17,8 +17,6 @@ from cascade.items import Group, Item, Task
 from cascade.prompt import PromptBuilder
 from cascade.tree import Cascade
 
-GOLDEN = Path("tests/golden")
-
 # Texts that tokenizers disagree on.
 AWKWARD = (
     "", " ", "\n", "\r\n", "a\r\nb\r\n\r\nc", "    four", "\t\ttabs\t", "a" + " " * 40 + "b", "trailing   ",
@@ -36,22 +34,24 @@ TASKS = (
     Task(text="Retry uploads that time out, and log how often", seeds=("client/upload.py", "client/retry.py")),
     Task(text="Support ünïcode file names 🙂 in the archive reader"),
 )
-_CONFIG = Group(name="app/config.py", evidence=("seed", "best9"))
-_ERRORS = Group(name="app/errors.py", evidence=("imported", "together3", "ratio5", "best4"))
+_CONFIG = Group(name="app/config.py", evidence=("seed", "file9", "path4", "history3"))
+_ERRORS = Group(name="app/errors.py", evidence=("imported", "file4", "together3", "ratio5"))
 SYMBOLS = (
     Item(id="1", kind="function", name="read_config", signature="(path: Path) -> Config", doc="Read a config file.",
-         evidence=("size4", "match9", "covers7", "rank1", "name config", "text file"), group=_CONFIG),
+         evidence=("matters17", "changes15", "body9", "title9", "covers7", "named9", "size4", "rank1"), group=_CONFIG),
     Item(id="2", kind="method", name="Config.keys", signature="(self) -> list[str]",
-         evidence=("size2", "match4", "covers3", "rank3", "name key", "of config"), group=_CONFIG),
+         evidence=("matters9", "changes12", "owned", "body4", "covers3", "mates9", "size2", "rank3"), group=_CONFIG),
     Item(id="3", kind="class", name="ConfigError", signature="(ValueError)", doc="A config is wrong.",
-         evidence=("size1", "match5", "covers4", "rank2", "name config error"), group=_ERRORS),
-    Item(id="4", kind="function", name="_unrelated", signature="(x, y=None)", evidence=("size6",), group=_ERRORS),
+         evidence=("matters7", "changes3", "head5", "size1", "twins1", "bodiless"), group=_ERRORS),
+    Item(id="4", kind="function", name="_unrelated", signature="(x, y=None)",
+         evidence=("matters2", "changes8", "size6", "changed last week"), group=_ERRORS),
+    Item(id="5", kind="test", name="reads_config", evidence=("matters0", "changes0")),
 )  # fmt: skip
 FILES = (
     Item(id="1", kind="file", name="app/errors.py", signature="ConfigError AppError", doc="Errors.",
-         evidence=("imported", "together3", "ratio5", "among9", "place1", "match7", "covers5", "rank1", "beside"),
+         evidence=("matters12", "beside", "body7", "imported", "file4", "together3", "ratio5", "rank2"),
          tiers=("dependency", "co_change", "metadata")),
-    Item(id="2", kind="file", name="app/cli.py", signature="main run", evidence=("imports", "never5", "beside"),
+    Item(id="2", kind="file", name="app/cli.py", signature="main run", evidence=("matters3", "imports", "never5"),
          tiers=("dependency", "co_change", "metadata")),
 )  # fmt: skip
 
@@ -63,6 +63,7 @@ def write_golden(
     cascades: Mapping[str, Cascade],
     rank: int,
     alpha: float,
+    folder: Path,
 ) -> None:
     """Score the prompts above under every adapter and on the base alone."""
     reference = _reference(base)
@@ -81,15 +82,18 @@ def write_golden(
         )
         _copy(model, peft)
         entries += _score(peft, base, name, builder, cascades)
-    _write("logits.json", entries)
-    _write("tokens.json", [{"text": text, "tokens": builder.tokenizer.encode(text, special=False)} for text in AWKWARD])
+    _write(folder / "logits.json", entries)
+    _write(
+        folder / "tokens.json",
+        [{"text": text, "tokens": builder.tokenizer.encode(text, special=False)} for text in AWKWARD],
+    )
 
 
-def _write(name: str, entries: Sequence[Mapping[str, object]]) -> None:
+def _write(path: Path, entries: Sequence[Mapping[str, object]]) -> None:
     """A JSON list, an entry a line."""
-    GOLDEN.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     lines = ",\n ".join(json.dumps(entry, separators=(",", ":")) for entry in entries)
-    (GOLDEN / name).write_text(f"[{lines}]\n", encoding="utf-8")
+    path.write_text(f"[{lines}]\n", encoding="utf-8")
 
 
 def _reference(model: Judge) -> Qwen3ForCausalLM:

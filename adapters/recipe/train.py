@@ -16,11 +16,15 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from adapters.recipe.data import Ask, Packer, Row, Tree, sample
+from adapters.recipe.data import Ask, Packer, Row, Tree, Views, sample
 from adapters.recipe.model import Judge, Packed
 from cascade.evaluation.metrics import auc, auc_per_task
 
 MAX_NORM = 1.0
+SHARES = {"none": 0.4, "right": 0.25, "wrong": 0.15, "own": 0.1, "source": 0.1}
+"""View -> how often a task is asked so."""
+CHANGES = ("primary", "supporting")
+"""Questions that the ranker's second output comes nearest to."""
 
 Draw = list[tuple[Tree, list[tuple[Row, float]]]]
 """What a batch takes of one task: some weighted rows of each of its tries."""
@@ -38,8 +42,8 @@ class Schedule:
         adam: Peak learning rate of everything else (AdamW).
         keep_quiet: Share of the tries without any yes that are drawn.
         warmup: Steps of linear warm-up; a cosine to a twentieth follows.
-        save_every: Steps between checkpoints and looks at the development tasks.
-        trust: Weight of the teacher's soft targets; the truth has the rest.
+        save_every: Steps between checkpoints.
+        look_every: Steps between looks at the development tasks.
         weights: Factor on the loss of a cascade's rows; 1 for one not named. A rare yes makes a
             small loss, which the other cascade's would drown.
     """
@@ -51,8 +55,8 @@ class Schedule:
     adam: float
     keep_quiet: float = 1.0
     warmup: int = 50
-    save_every: int = 150
-    trust: float = 0.0
+    save_every: int = 50
+    look_every: int = 100
     weights: dict[str, float] = field(default_factory=dict)
 
     def factor(self, step: int) -> float:
@@ -72,11 +76,15 @@ class Goal:
 
     def asks(self, row: Row) -> bool:
         """Whether a row is asked anything."""
-        return self.questions is None or any(ask.question in self.questions for ask in row.asks)
+        return any(map(self.wants, row.asks))
+
+    def wants(self, ask: Ask) -> bool:
+        """Whether a question is trained."""
+        return self.questions is None or ask.question in self.questions
 
 
 def batches(
-    trees: Sequence[Sequence[Tree]], schedule: Schedule, goal: Goal, first: int, seed: int, n_shards: int = 1
+    tasks: Sequence[Views], schedule: Schedule, goal: Goal, first: int, seed: int, n_shards: int = 1
 ) -> Iterator[list[Packed]]:
     """Batches from step ``first`` on, each in shards; the same seed gives the same batches."""
     order: list[int] = []
@@ -85,13 +93,13 @@ def batches(
         chosen: list[Draw] = []
         while len(chosen) < schedule.tasks:
             if not order:
-                order = list(range(len(trees)))
+                order = list(range(len(tasks)))
                 random.Random(f"{seed}:{step}:order").shuffle(order)
-            found = _choose(trees[order.pop()], schedule, goal, rng)
+            found = _choose(tasks[order.pop()], schedule, goal, rng)
             if found:
                 chosen.append(found)
         if step >= first:
-            yield [_packed(part, schedule.trust, goal) for part in _shared(chosen, n_shards)]
+            yield [_packed(part, goal) for part in _shared(chosen, n_shards)]
 
 
 def _shared(chosen: list[Draw], n_shards: int) -> list[list[Draw]]:
@@ -109,17 +117,20 @@ def _n_rows(task: Draw) -> int:
     return sum(len(rows) for _, rows in task)
 
 
-def _packed(tasks: list[Draw], trust: float, goal: Goal) -> Packed:
-    packer = Packer(trust)
+def _packed(tasks: list[Draw], goal: Goal) -> Packed:
+    packer = Packer()
     for tree, rows in (pair for task in tasks for pair in task):
         packer.add(tree, rows, goal.questions)
     return packer.pack()
 
 
-def _choose(trees: Sequence[Tree], schedule: Schedule, goal: Goal, rng: random.Random) -> Draw:
-    """The rows that a batch takes of a task's tries, weighted to stand for all."""
+def _choose(views: Views, schedule: Schedule, goal: Goal, rng: random.Random) -> Draw:
+    """The rows that a batch takes of one view of a task, weighted to stand for all."""
+    fit = [name for name, trees in views.items() if any(goal.asks(row) for tree in trees for row in tree.rows)]
+    if not fit:
+        return []
     found = []
-    for tree in trees:
+    for tree in views[rng.choices(fit, [SHARES[name] for name in fit])[0]]:
         asked = [row for row in tree.rows if goal.asks(row)]
         is_quiet = not any(row.is_hit for row in asked)
         if not asked or (is_quiet and rng.random() >= schedule.keep_quiet):
@@ -175,8 +186,8 @@ def optimisers(model: Judge, schedule: Schedule) -> list[torch.optim.Optimizer]:
 
 def train(
     model: Judge,
-    trees: Sequence[Sequence[Tree]],
-    dev: Sequence[Sequence[Tree]],
+    tasks: Sequence[Views],
+    dev: Sequence[Views],
     schedule: Schedule,
     goal: Goal,
     checkpoint: Path,
@@ -194,7 +205,7 @@ def train(
         first = state["step"]
     crew = Crew(model, activated=goal.activated)
     started, seen, running = time.monotonic(), 0, 0.0
-    for step, shards in enumerate(batches(trees, schedule, goal, first, seed, crew.size), first):
+    for step, shards in enumerate(batches(tasks, schedule, goal, first, seed, crew.size), first):
         for optim, rates in zip(optims, peaks, strict=True):
             for group, rate in zip(optim.param_groups, rates, strict=True):
                 group["lr"] = rate * schedule.factor(step)
@@ -205,7 +216,7 @@ def train(
             optim.zero_grad(set_to_none=True)
         seen += sum(len(shard.tokens) for shard in shards)
         running = loss if step == first else 0.98 * running + 0.02 * loss
-        if step % 25 == 0:
+        if step % 10 == 0:
             rate = seen / (time.monotonic() - started)
             print(f"step {step}/{schedule.steps} loss {running:.4f} {rate:.0f} tokens/s", flush=True)
         if (step + 1) % schedule.save_every == 0 or step + 1 == schedule.steps:
@@ -213,37 +224,39 @@ def train(
             partial = checkpoint.with_suffix(".partial")
             torch.save(saved, partial)
             partial.replace(checkpoint)
-            print(f"step {step + 1} dev {shown(evaluate(model, dev, goal))}", flush=True)
+        if (step + 1) % schedule.look_every == 0 or step + 1 == schedule.steps:
+            print(f"step {step + 1} dev", flush=True)
+            look(model, dev, goal)
 
 
-def shown(scores: dict[str, dict[str, float]]) -> str:
-    """Scores in one line."""
-    return "  ".join(f"{name} {s['auc_per_task']:.4f}/{s['auc_over_rows']:.4f}" for name, s in scores.items())
+def look(model: Judge, dev: Sequence[Views], goal: Goal) -> None:
+    """Print how a model does on tasks, and beside it how the ranker alone does on the same rows."""
+    for (view, question), figures in sorted(evaluate(model, dev, goal).items()):
+        print(f"  {view:6} {question:10} {figures}", flush=True)
 
 
 @torch.no_grad()
-def evaluate(model: Judge, trees: Sequence[Sequence[Tree]], goal: Goal) -> dict[str, dict[str, float]]:
-    """AUC over rows and per task of each question."""
-    found: dict[str, list[tuple[int, float, bool]]] = defaultdict(list)
-    for number, pair in enumerate(trees):
-        packer = Packer()
-        questions: list[Ask] = []
-        for tree in pair:
-            rows = [row for row in tree.rows if goal.asks(row)]
-            if rows:
-                packer.add(tree, [(row, 1.0) for row in rows], goal.questions)
-            asked = [ask for row in rows for ask in row.asks]
-            questions += [ask for ask in asked if goal.questions is None or ask.question in goal.questions]
-        if not questions:
-            continue
-        logits = model(packer.pack(), activated=goal.activated)
-        for ask, margin in zip(questions, (logits[:, 0] - logits[:, 1]).tolist(), strict=True):
-            found[ask.question].append((number, margin, ask.truth))
-    scores = {}
-    for question, entries in found.items():
-        tasks, margins, truths = (np.array(column) for column in zip(*entries, strict=True))
-        scores[question] = {
-            "auc_per_task": auc_per_task(margins, truths, tasks),
-            "auc_over_rows": auc(margins, truths),
-        }
-    return scores
+def evaluate(model: Judge, tasks: Sequence[Views], goal: Goal) -> dict[tuple[str, str], str]:
+    """(view, question) -> AUC per task and over all rows, of the model and of the ranker, on rows that were read."""
+    found: dict[tuple[str, str], list[tuple[int, float, float, bool]]] = defaultdict(list)
+    for number, views in enumerate(tasks):
+        for view, trees in views.items():
+            packer = Packer()
+            asked: list[tuple[Row, Ask]] = []
+            for tree in trees:
+                rows = [row for row in tree.rows if row.is_labelled and goal.asks(row)]
+                if rows:
+                    packer.add(tree, [(row, 1.0) for row in rows], goal.questions)
+                asked += [(row, ask) for row in rows for ask in row.asks if goal.wants(ask)]
+            if not asked:
+                continue
+            logits = model(packer.pack(), activated=goal.activated)
+            for (row, ask), margin in zip(asked, (logits[:, 0] - logits[:, 1]).tolist(), strict=True):
+                found[view, ask.question].append((number, margin, row.odds[ask.question in CHANGES], ask.truth))
+    return {key: _figures(rows) for key, rows in found.items()}
+
+
+def _figures(rows: Sequence[tuple[int, float, float, bool]]) -> str:
+    tasks, margins, odds, truths = (np.array(column) for column in zip(*rows, strict=True))
+    shown = [f"{auc_per_task(one, truths, tasks):.4f}/{auc(one, truths):.4f}" for one in (margins, odds)]
+    return f"{shown[0]} ranker {shown[1]} ({len(rows)} rows, {truths.mean():.3f} yes)"

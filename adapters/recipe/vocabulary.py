@@ -1,20 +1,19 @@
-"""The embedded model's tokenizer: byte-level BPE split by Qwen2's pattern, trained on the tasks.
+"""The embedded model's tokenizer: byte-level BPE split by Qwen2's pattern.
 
 Behind what is trained stand the words of evidence, one special token each, in the order of ``FACTS``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import gguf
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from cascade.evidence.facts import FACTS
 from cascade.prompt import FORMATS
 
-SIZE = 8192  # without the words of evidence
 FORM = ("<|endoftext|>", "<|task|>", "<|group|>", "<|item|>", "<|ask|>")
 EVIDENCE = tuple(FORMATS["embedded"].fact.format(fact=fact) for fact in FACTS)
 SPECIALS = (*FORM, *EVIDENCE)
@@ -23,26 +22,6 @@ PATTERN = (
     r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-# Words that must come out as one token wherever the prompts put them, however rare in the data.
-_NEEDED = ("yes", "no", "relevant", "primary", "supporting", "dependency", "co_change", "metadata")
-
-
-def train(texts: Iterable[str]) -> Tokenizer:
-    """A vocabulary of ``SIZE`` tokens fitted to texts, and the words of evidence behind them."""
-    tokenizer = _untrained(models.BPE())
-    trainer = trainers.BpeTrainer(
-        vocab_size=SIZE,
-        special_tokens=[AddedToken(text, special=True) for text in FORM],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-
-    def corpus() -> Iterable[str]:
-        yield from texts
-        yield from (f"{word}\n" for word in _NEEDED for _ in range(20_000))
-
-    tokenizer.train_from_iterator(corpus(), trainer)
-    return extend(tokenizer)
 
 
 def of_model(path: Path) -> Tokenizer:
@@ -93,7 +72,11 @@ class TrainingTokenizer:
         self._plain = Tokenizer.from_file(str(path))
         self._plain.encode_special_tokens = True
 
+        self._known = lru_cache(maxsize=500_000)(self._encode)  # the views of a task show the same texts
+
     def encode(self, text: str, *, special: bool) -> list[int]:
         """Token ids; see ``cascade.prompt.Tokenizer``."""
-        ids: list[int] = (self._with_specials if special else self._plain).encode(text).ids
-        return ids
+        return list(self._known(text, special))
+
+    def _encode(self, text: str, special: bool) -> tuple[int, ...]:
+        return tuple((self._with_specials if special else self._plain).encode(text).ids)

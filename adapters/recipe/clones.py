@@ -1,0 +1,52 @@
+"""Which labelled commits belong to a clone, by its name."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+ROWS = ".jsonl.gz"
+
+
+def names_of(folder: Path) -> tuple[str, ...]:
+    """What a clone may be called, as ``OWNER__NAME`` or ``NAME``: by its origin first, then by its path."""
+    asked = subprocess.run(
+        ["git", f"--git-dir={folder}", "config", "--get", "remote.origin.url"],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    return tuple(dict.fromkeys([*_names(asked.stdout.strip()), *_names(str(folder.resolve()))]))
+
+
+def _names(address: str) -> Iterator[str]:
+    """``https://host/owner/name.git`` -> ``owner__name``, ``name``; last three parts of it"""
+    parts = [part.removesuffix(".git") for part in re.split(r"[/:\\]", address) if part.removesuffix(".git")][-3:]
+    yield from (f"{owner}__{name}" for owner, name in zip(parts[:-1][::-1], parts[::-1][:-1], strict=True))
+    yield from (re.sub(r"[^\w.-]+", "__", part) for part in parts[::-1])
+
+
+def labelled_file(folder: Path, data: Path) -> Path:
+    """The labelled commits of a clone: ``data/train/OWNER__NAME.jsonl.gz``, or the same in ``data/dev``.
+
+    Raises:
+        ValueError: There are none, or several.
+    """
+    several = sorted(data.glob(f"*/*{ROWS}"))
+    names = names_of(folder)
+    for name in names:
+        found = [path for path in several if name in {_stem(path), _stem(path).partition("__")[2]}]
+        if len(found) == 1:
+            return found[0]
+    msg = (
+        f"{data} has no labelled commits of {folder}, which may be called {', '.join(names)}. "
+        f"It has those of {', '.join(map(_stem, several)) or 'no repository'}. "
+        "Name the clone's folder OWNER__NAME, or leave out --data to have its commits labelled."
+    )
+    raise ValueError(msg)
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(ROWS)

@@ -1,0 +1,237 @@
+"""The steps of the recipe, with the folders that they read and write; each resumes where it stopped."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+import zlib
+from collections.abc import Collection, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from adapters.recipe.clones import ROWS, labelled_file, names_of
+from adapters.recipe.data import Views
+from adapters.recipe.export import export_adapter, export_base
+from adapters.recipe.golden import write_golden
+from adapters.recipe.mine import mine_file, mine_history, read_mined
+from adapters.recipe.model import Judge, Shape
+from adapters.recipe.plans import ALPHA, BASE, PLANS, RANK, SCOPE
+from adapters.recipe.rank import train_ranker
+from adapters.recipe.start import read_tokenizer, read_weights
+from adapters.recipe.train import Goal, train
+from adapters.recipe.views import Planter
+from adapters.recipe.vocabulary import TrainingTokenizer
+from cascade.config.schema import read_config
+from cascade.evidence.ranker import Ranker
+from cascade.prompt import FORMATS, PromptBuilder
+
+SEED = 7
+N_LAYERS = 4
+N_PROCESSES = 2
+N_FOLDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where things are.
+
+    Attributes:
+        work: Mined tasks, trees and checkpoints; a run resumes here.
+        out: GGUF files go there.
+        golden: Golden files for the tests go there.
+        ranker: The ranker; trained if it is not there.
+        start: The base model to start from, as it was exported.
+        config: The adapter map that has the cascades.
+    """
+
+    work: Path
+    out: Path
+    golden: Path
+    ranker: Path
+    start: Path
+    config: Path
+
+
+class Recipe:
+    """The steps."""
+
+    def __init__(self, folders: Folders, only: Collection[str] = ()) -> None:
+        self.folders, self.only = folders, only
+        folders.work.mkdir(parents=True, exist_ok=True)
+        self.config = read_config(folders.config)
+
+    def mine(self, clones: Sequence[Path], data: Path | None, group: str, n_tasks: int) -> None:
+        """Mine the tasks of clones.
+
+        Args:
+            clones: Git directories with the full history.
+            data: Folder with the labelled commits of each; None to label commits here.
+            group: Where tasks go that are labelled here: ``train`` or ``dev``.
+            n_tasks: The most of a clone.
+        """
+        mined = self.folders.work / "mined"
+        with ProcessPoolExecutor(N_PROCESSES) as pool:
+            waiting = []
+            for clone in clones:
+                if data is None:
+                    name = names_of(clone)[0]
+                    waiting.append(pool.submit(mine_history, clone, name, mined / group / f"{name}.pkl", n_tasks))
+                else:
+                    rows = labelled_file(clone, data)
+                    out = mined / rows.parent.name / rows.name.replace(ROWS, ".pkl")
+                    waiting.append(pool.submit(mine_file, clone, rows, out, n_tasks))
+            for one in waiting:
+                one.result()
+
+    def vocabulary(self) -> None:
+        """Make the tokenizer: that of the base model to start from, with the words of evidence behind it."""
+        if not self._tokenizer_path.exists():
+            read_tokenizer(self.folders.start).save(str(self._tokenizer_path))
+
+    def rank(self) -> None:
+        """Train the ranker, and two that each know half of the training repositories.
+
+        A ranker knows the tasks it was trained on too well. The trees of a repository therefore carry what the one
+        says that has never seen it, as in use.
+        """
+        sources = self._mined("train")
+        for fold in range(N_FOLDS):
+            path = self._fold_path(fold)
+            if not path.exists():
+                self._train_ranker([one for one in sources if fold_of(one) != fold], path)
+        if not self.folders.ranker.exists():
+            self._train_ranker(sources, self.folders.ranker)
+
+    @staticmethod
+    def _train_ranker(sources: Sequence[Path], path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        train_ranker(list(read_mined(sources)), SEED).save(path)
+
+    def trees(self) -> None:
+        """Tokenise every view of every mined task once."""
+        wanted = [
+            (source, target)
+            for group in ("train", "dev")
+            for source in self._mined(group)
+            if not (target := self.folders.work / "trees" / group / source.name).exists()
+        ]
+        with ProcessPoolExecutor(N_PROCESSES) as pool:
+            for name, n_tasks in pool.map(self.plant, *zip(*wanted, strict=True) if wanted else ((), ())):
+                print(f"{name}: {n_tasks} tasks", flush=True)
+
+    def plant(self, source: Path, target: Path) -> tuple[str, int]:
+        """The tries of the tasks of a file; returns its name and how many tasks it has."""
+        planter = Planter(self._builder(), self.config.cascades(), Ranker.load(self._ranker_of(source)))
+        found = [planter.views(task) for task in read_mined([source])]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(".partial")
+        partial.write_bytes(pickle.dumps(found))
+        partial.replace(target)
+        return source.stem, len(found)
+
+    def base(self) -> None:
+        """Train the base model on all questions at once."""
+        torch.manual_seed(SEED)
+        model = self._model()
+        read_weights(self.folders.start, model)
+        train(model, self._trees("train"), self._watched(), BASE, Goal(), self.folders.work / "base.pt", SEED)
+
+    def adapters(self) -> None:
+        """Train the adapters on the base as it is exported."""
+        base = self._trained()
+        plans = {name: plan for name, plan in PLANS.items() if name in (self.only or PLANS)}
+        wanted = {"scope" if set(plan.questions) <= set(SCOPE) else "precision" for plan in plans.values()}
+        data = [
+            {view: tuple(tree for tree in trees if tree.cascade in wanted) for view, trees in views.items()}
+            for views in self._trees("train")
+        ]
+        for name, plan in plans.items():
+            torch.manual_seed(SEED)
+            model = self._adapted(base, plan.start) if plan.start else self._fresh(base)
+            print(f"adapter {name}", flush=True)
+            goal = Goal(questions=plan.questions, activated=plan.activated)
+            train(model, data, self._watched(), plan.schedule, goal, self.folders.work / f"{name}.pt", SEED)
+
+    def export(self) -> None:
+        """Write the GGUF files."""
+        base = self._trained()
+        export_base(base, Tokenizer.from_file(str(self._tokenizer_path)), self.folders.out / "embedded.gguf")
+        invocation = tuple(self._builder().marker_tokens("relevant")[:1])
+        for name, plan in PLANS.items():
+            if plan.ships:
+                tokens = invocation if plan.activated else ()
+                path = self.folders.out / f"{name}.gguf"
+                export_adapter(self._adapted(base, name), path, self.folders.out / "embedded.gguf", RANK, tokens)
+
+    def golden(self) -> None:
+        """Write what transformers and PEFT answer."""
+        base = self._trained()
+        adapted = {name: (self._adapted(base, name), plan.activated) for name, plan in PLANS.items() if plan.ships}
+        write_golden(base, adapted, self._builder(), self.config.cascades(), RANK, ALPHA, self.folders.golden)
+
+    @staticmethod
+    def _fresh(base: Judge) -> Judge:
+        model = copy.deepcopy(base)
+        model.adapt(RANK, ALPHA)
+        return model
+
+    def _adapted(self, base: Judge, name: str) -> Judge:
+        model = self._fresh(base)
+        model.load_state_dict(torch.load(self.folders.work / f"{name}.pt", weights_only=True)["model"])
+        return model
+
+    def _trained(self) -> Judge:
+        """The base model with the precision of its export: adapters must fit what they will meet."""
+        model = self._model()
+        model.load_state_dict(torch.load(self.folders.work / "base.pt", weights_only=True)["model"])
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.ndim > 1:
+                    parameter.copy_(parameter.bfloat16().float())
+        return model
+
+    def _model(self) -> Judge:
+        builder = self._builder()
+        n_tokens = Tokenizer.from_file(str(self._tokenizer_path)).get_vocab_size()
+        return Judge(Shape(vocab_size=n_tokens, num_hidden_layers=N_LAYERS), builder.label_tokens())
+
+    def _builder(self) -> PromptBuilder:
+        tokenizer = TrainingTokenizer(self._tokenizer_path)
+        return PromptBuilder(FORMATS["embedded"], tokenizer, self.config.model.limits.limits())
+
+    def _trees(self, group: str) -> list[Views]:
+        # Millions of small objects that never die: the collector would walk them all again and again.
+        gc.disable()
+        found: list[Views] = []
+        for path in sorted((self.folders.work / "trees" / group).glob("*.pkl")):
+            found += pickle.loads(path.read_bytes())  # noqa: S301 - the recipe's own file
+        gc.freeze()
+        return found
+
+    def _watched(self) -> list[Views]:
+        """A tenth of the development tasks: looked at while training, never trained on."""
+        return self._trees("dev")[::10]
+
+    def _mined(self, group: str) -> list[Path]:
+        return sorted((self.folders.work / "mined" / group).glob("*.pkl"))
+
+    def _fold_path(self, fold: int) -> Path:
+        return self.folders.work / "rankers" / f"{fold}.npz"
+
+    def _ranker_of(self, source: Path) -> Path:
+        """The ranker that has not seen a repository."""
+        return self._fold_path(fold_of(source)) if source.parent.name == "train" else self.folders.ranker
+
+    @property
+    def _tokenizer_path(self) -> Path:
+        return self.folders.work / "tokenizer.json"
+
+
+def fold_of(source: Path) -> int:
+    """The half of the training repositories that a file of mined tasks belongs to."""
+    return zlib.crc32(source.stem.encode()) % N_FOLDS

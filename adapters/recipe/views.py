@@ -1,0 +1,114 @@
+"""Mined tasks as tries of token ids: what the cascade will be asked, in the very form in which it asks."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+
+from adapters.recipe.data import Ask, Row, Tree, Views
+from adapters.recipe.mine import LABELS, Mined, View
+from cascade.evidence.making import Evidence
+from cascade.evidence.ranker import Ranker
+from cascade.evidence.records import SymbolRecord
+from cascade.evidence.signals import Columns, Signals
+from cascade.items import Item, Task
+from cascade.prompt import Node, PromptBuilder
+from cascade.tree import Cascade
+
+BEST = 40
+"""How many of the ranker's first symbols of a checkout are asked beside those whose label is known."""
+
+
+class Planter:
+    """Grows the tries of mined tasks.
+
+    Args:
+        builder: Writes the prompts, as in use.
+        cascades: Name -> cascade; ``precision`` for symbols, ``scope`` for files.
+        ranker: Says which symbols come first, and two words of evidence.
+    """
+
+    def __init__(self, builder: PromptBuilder, cascades: Mapping[str, Cascade], ranker: Ranker) -> None:
+        self.builder, self.cascades, self.ranker = builder, cascades, ranker
+        self._asks: dict[tuple[str, tuple[str, ...], str], tuple[Ask, ...]] = {}
+
+    def views(self, mined: Mined) -> Views:
+        """View -> its tries: the symbols, and of a checkout the files."""
+        return {view.name: tuple(self._trees(mined.text, view)) for view in mined.views}
+
+    def _trees(self, text: str, view: View) -> Iterator[Tree]:
+        task = Task(text=text, seeds=view.seeds)
+        # View has what Evidence reads of Signals.
+        evidence = Evidence(
+            cast(Signals, replace(view, symbols=_exact(view.symbols), files=_exact(view.files))), self.ranker
+        )
+        yield self._symbols(task, view, evidence)
+        if view.records:
+            yield self._files(task, view, evidence)
+
+    def _symbols(self, task: Task, view: View, evidence: Evidence) -> Tree:
+        is_checkout = bool(view.records)
+        best = evidence.best_symbols(BEST if is_checkout else len(view.labels))
+        chosen = np.union1d(best, np.flatnonzero(view.is_labelled))
+        items = evidence.symbol_items(chosen)
+        if not is_checkout:
+            items = [_as_given(item, view.corpus.symbols[at]) for item, at in zip(items, chosen.tolist(), strict=True)]
+        labels = [LABELS[at] for at in view.labels[chosen].tolist()]
+        odds = evidence.symbol_odds[chosen].tolist()
+        return self._tree("precision", task, items, labels, odds, view.is_labelled[chosen].tolist())
+
+    def _files(self, task: Task, view: View, evidence: Evidence) -> Tree:
+        chosen = [at for at, path in enumerate(view.corpus.paths) if path in view.records]
+        items = evidence.file_items(chosen, view.records)
+        truth = view.changed - set(view.seeds)
+        labels = ["relevant" if item.id in truth else "irrelevant" for item in items]
+        odds = [[one] for one in evidence.file_odds[chosen].tolist()]
+        return self._tree("scope", task, items, labels, odds, [True] * len(items))
+
+    def _tree(
+        self,
+        cascade: str,
+        task: Task,
+        items: Sequence[Item],
+        labels: Sequence[str],
+        odds: Sequence[Sequence[float]],
+        read: Sequence[bool],
+    ) -> Tree:
+        asked = self.cascades[cascade]
+        root = self.builder.task(asked.instructions, asked.questions(), task)
+        headers = {item.group: self.builder.group(root, item.group) for item in items if item.group is not None}
+        numbers = {group: number for number, group in enumerate(headers)}
+        rows = []
+        for item, label, own, is_labelled in zip(items, labels, odds, read, strict=True):
+            above = headers[item.group] if item.group is not None else root
+            number = numbers[item.group] if item.group is not None else None
+            if asks := self._asked(asked, item, label):
+                rows.append(Row(_short(self.builder.item(above, item)), number, asks, is_labelled, tuple(own)))
+        return Tree(cascade, _short(root), tuple(map(_short, headers.values())), tuple(rows))
+
+    def _asked(self, cascade: Cascade, item: Item, label: str) -> tuple[Ask, ...]:
+        key = cascade.name, item.tiers, label
+        if key not in self._asks:
+            self._asks[key] = tuple(
+                Ask(question.marker, self.builder.marker_tokens(question.marker), truth)
+                for stage, truth in cascade.truths(label)
+                for question in map(stage.question, stage.tiers_of(item))
+            )
+        return self._asks[key]
+
+
+def _as_given(item: Item, symbol: SymbolRecord) -> Item:
+    """An item of one's own: evidence is added to it, and nothing else is changed."""
+    return replace(item, signature=symbol.signature, group=item.group if item.group and item.group.name else None)
+
+
+def _exact(columns: Columns) -> Columns:
+    return {name: values.astype(np.float64) for name, values in columns.items()}
+
+
+def _short(node: Node) -> array[int]:
+    return array("H", node.tokens)
