@@ -1,168 +1,140 @@
-"""What the adapters are measured against: single signals, and boosted trees on the same evidence.
+"""What the adapters are measured against: the ranker, single signals, and boosted trees on all signals.
 
-    python -m adapters.recipe.baselines --data DIR [--json OUT]
+    python -m adapters.recipe.baselines [--work DIR] [--view VIEW] [--every N]
 
-Trees are fitted on train/ and scored on dev/; the rows of a question are those whose truth decides
-its answer, as in ``cascade evaluate``.
+Trees are fitted to the training tasks and scored on the development tasks; the rows of a question are those whose truth
+decides its answer, as in ``cascade evaluate``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from adapters.recipe.tasks import WITHIN_CLASSES, read_tasks
-from cascade.config.schema import read_config
-from cascade.evaluation.commits import CommitTask
+from adapters.recipe.measure import VIEWS, WITHIN_CLASSES
+from adapters.recipe.mine import LABELS, Mined, View, read_mined
 from cascade.evaluation.metrics import auc, auc_per_task
-from cascade.items import Item
-from cascade.tree import Cascade
+from cascade.evidence.ranker import Ranker, shipped_ranker
+from cascade.evidence.signals import Columns
+from cascade.probability import Array
 
-_FACT = re.compile(r"([a-z]+)(\d+)$")
-_KINDS = ("function", "method", "class", "file")
-Signals = dict[str, Callable[[Item, "Row"], float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """An item of a labelled task with what single signals need."""
-
-    item: Item
-    label: str
-    seed: str
-    lines: int
-    co_change_ratio: float
+_PRIMARY, _SUPPORTING, _CONTEXT = (LABELS.index(label) for label in ("primary", "supporting", "type_context"))
+SINGLE = {
+    "words of the body": "body_share",
+    "words of the name": "head_share",
+    "in the seed file": "file_seed",
+    "line count": "lines",
+    "words of the file": "words_share",
+    "co-change ratio": "ratio",
+}
+"""What a signal is called -> its column, of symbols or of files."""
 
 
 @dataclass(slots=True)
 class Table:
-    """Rows of one question."""
+    """Rows of one question.
 
-    tasks: list[int] = field(default_factory=list)
-    facts: list[dict[str, float]] = field(default_factory=list)
-    signals: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    truths: list[bool] = field(default_factory=list)
+    Attributes:
+        tasks: Number of the task of each; (n,).
+        truths: Whether yes is right; (n,).
+        signals: All signals, in the order of their names; (n, s).
+        scores: What is compared -> its value for each; (n,).
+    """
 
+    tasks: list[NDArray[np.int64]] = field(default_factory=list)
+    truths: list[NDArray[np.bool_]] = field(default_factory=list)
+    signals: list[Array] = field(default_factory=list)
+    scores: dict[str, list[Array]] = field(default_factory=lambda: defaultdict(list))
 
-def features_of(item: Item) -> dict[str, float]:
-    """The item's evidence as numbers: a digit after a word is its size, a list of hits its length."""
-    found = {f"kind {kind}": float(item.kind == kind) for kind in _KINDS}
-    found |= {f"tier {tier}": 1.0 for tier in item.tiers}
-    name = item.name.rpartition(".")[2]
-    found["private"] = float(name.startswith("_")) + float(name.startswith("__"))
-    found["documented"] = float(bool(item.doc))
-    found["parameters"] = float(item.signature.count(","))
-    for prefix, evidence in (("", item.evidence), ("group ", item.group.evidence if item.group else ())):
-        for fact in evidence:
-            sized = _FACT.match(fact)
-            words = fact.split()
-            if sized:
-                found[prefix + sized[1]] = float(sized[2]) + 1
-            else:
-                found[prefix + words[0]] = float(max(1, len(words) - 1))
-    return found
-
-
-SIGNALS: Signals = {
-    "lexical overlap": lambda item, _: features_of(item).get("match", 0.0) * 10 + features_of(item).get("covers", 0.0),
-    "in the seed file": lambda _, row: float(row.item.group is not None and row.item.group.name == row.seed),
-    "line count": lambda _, row: float(row.lines),
-    "co-change ratio": lambda _, row: row.co_change_ratio,
-    "is no class": lambda item, _: float(item.kind != "class"),
-}
+    def add(self, number: int, columns: Columns, chosen: Array, truths: Array, odds: Array) -> None:
+        """Add some rows of a task's columns; ``truths`` and ``odds`` are those of all rows."""
+        names = sorted(columns)
+        self.tasks.append(np.full(len(chosen), number))
+        self.truths.append(truths[chosen])
+        self.signals.append(np.stack([columns[name][chosen].astype(np.float32) for name in names], axis=1))
+        self.scores["ranker"].append(odds[chosen])
+        for shown, name in SINGLE.items():
+            if name in columns:
+                self.scores[shown].append(columns[name][chosen].astype(np.float64))
 
 
-def rows_of(task: CommitTask) -> Iterator[tuple[str, Row]]:
-    """(cascade, row) of every symbol and file."""
-    for item, symbol in zip(task.symbol_items(), task.symbols, strict=True):
-        yield "precision", Row(item, symbol.label, task.seed, symbol.lines, 0.0)
-    for item, label, file in zip(task.file_items(), task.file_labels, task.files, strict=True):
-        yield "scope", Row(item, label, task.seed, 0, file.record().co_change_ratio)
-
-
-def tables(tasks: Iterator[CommitTask], cascades: dict[str, Cascade], every: int) -> dict[str, Table]:
-    """The rows of every question, from every so many tasks."""
+def tables(tasks: Iterable[Mined], view: str, ranker: Ranker) -> dict[str, Table]:
+    """The rows of every question in one view of the tasks."""
     found: dict[str, Table] = defaultdict(Table)
-    for number, task in enumerate(tasks):
-        if number % every:
-            continue
-        for name, row in rows_of(task):
-            facts = features_of(row.item)
-            for question, truth in _asked(cascades[name], row):
-                table = found[question]
-                table.tasks.append(number)
-                table.facts.append(facts)
-                table.truths.append(truth)
-                for signal, score in SIGNALS.items():
-                    table.signals[signal].append(score(row.item, row))
+    for number, mined in enumerate(tasks):
+        for seen in (one for one in mined.views if one.name == view and len(one.labels)):
+            for question, columns, chosen, truths, odds in _asked(seen, ranker):
+                found[question].add(number, columns, chosen, truths, odds)
     return found
 
 
-def _asked(cascade: Cascade, row: Row) -> Iterator[tuple[str, bool]]:
-    for stage, truth in cascade.truths(row.label):
-        if stage.is_tiered:
-            yield "files, all tiers", truth
-            yield from ((stage.question(tier).marker, truth) for tier in row.item.tiers)
-            continue
-        yield stage.name, truth
-        if stage.name == "supporting" and row.item.kind == "class":
-            yield WITHIN_CLASSES, truth
+def _asked(view: View, ranker: Ranker) -> Iterator[tuple[str, Columns, Array, Array, Array]]:
+    """(question, columns, numbers of the rows asked, truth of all rows, log odds of all rows)."""
+    odds, labels, read = ranker.symbols.log_odds(view.symbols), view.labels, view.is_labelled
+    is_class = np.array([symbol.kind == "class" for symbol in view.corpus.symbols])
+    used = read & np.isin(labels, (_SUPPORTING, _CONTEXT))
+    for question, rows, truths, output in (
+        ("relevant", read, labels > 0, 0),
+        ("primary", read & (labels > 0), labels == _PRIMARY, 1),
+        ("supporting", used, labels == _SUPPORTING, 1),
+        (WITHIN_CLASSES, used & is_class, labels == _SUPPORTING, 1),
+    ):
+        yield question, view.symbols, np.flatnonzero(rows), truths, odds[:, output]
+    if view.records:
+        yield from _asked_files(view, ranker.files.log_odds(view.files)[:, 0])
 
 
-def boosted(train: Table, dev: Table) -> np.ndarray:
+def _asked_files(view: View, odds: Array) -> Iterator[tuple[str, Columns, Array, Array, Array]]:
+    paths = view.corpus.paths
+    truths = np.array([path in view.changed for path in paths])
+    found = np.array([at for at, path in enumerate(paths) if path in view.records], np.int64)
+    yield "files, all tiers", view.files, found, truths, odds
+    for tier in ("dependency", "co_change", "metadata"):
+        rows = np.array([at for at in found.tolist() if tier in view.records[paths[at]].tiers], np.int64)
+        yield tier, view.files, rows, truths, odds
+
+
+def boosted(train: Table, dev: Table) -> Array:
     """p(yes) of the rows of ``dev`` by trees fitted to ``train``."""
-    names = sorted({name for facts in train.facts for name in facts})
-    found: np.ndarray = fit(_matrix(train, names), np.array(train.truths)).predict_proba(_matrix(dev, names))[:, 1]
-    return found
-
-
-def fit(table: np.ndarray, truths: np.ndarray) -> HistGradientBoostingClassifier:
-    """Boosted trees on evidence as numbers."""
     model = HistGradientBoostingClassifier(
         max_iter=200, learning_rate=0.06, max_leaf_nodes=31, min_samples_leaf=100, random_state=0
     )
-    return model.fit(table, truths)
-
-
-def _matrix(table: Table, names: Sequence[str]) -> np.ndarray:
-    return np.array([[facts.get(name, 0.0) for name in names] for facts in table.facts], np.float32)
+    model.fit(np.concatenate(train.signals), np.concatenate(train.truths))
+    found: Array = model.predict_proba(np.concatenate(dev.signals))[:, 1]
+    return found
 
 
 def main() -> None:
     """Print a table of AUCs, pooled and per task."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--config", type=Path, default=Path("adapters/map.toml"))
-    parser.add_argument("--every", type=int, default=3, help="fit the trees to every so many tasks")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--work", type=Path, default=Path("adapters/.work"), help="as for the recipe")
+    parser.add_argument("--view", choices=VIEWS, default="right", help="how the tasks are asked")
+    parser.add_argument("--every", type=int, default=1, help="fit the trees to every so many tasks")
     options = parser.parse_args()
-    cascades = read_config(options.config).cascades()
-    found = {
-        group: tables(read_tasks(sorted((options.data / group).glob("*.gz"))), cascades, every)
+    ranker = shipped_ranker()
+    train, dev = (
+        tables(_every(sorted((options.work / "mined" / group).glob("*.pkl")), every), options.view, ranker)
         for group, every in (("train", options.every), ("dev", 1))
-    }
-    figures = {}
+    )
     print("| question | rows | base rate | signal | AUC over rows | AUC per task |\n|---|--:|--:|---|--:|--:|")
-    for question, dev in found["dev"].items():
-        scores = dict(dev.signals) | {"boosted trees": boosted(found["train"][question], dev)}
-        rate = float(np.mean(dev.truths))
-        for signal, values in scores.items():
-            pooled, per_task = auc(values, dev.truths), auc_per_task(values, dev.truths, dev.tasks)
-            figures[f"{question}: {signal}"] = {"auc_over_rows": pooled, "auc_per_task": per_task}
-            print(
-                f"| {question} | {len(dev.truths)} | {rate:.3f} | {signal} | {pooled:.3f} | {per_task:.3f} |",
-                flush=True,
-            )
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1))
+    for question, table in dev.items():
+        truths, tasks = np.concatenate(table.truths), np.concatenate(table.tasks)
+        scores = {shown: np.concatenate(values) for shown, values in table.scores.items()}
+        scores["boosted trees"] = boosted(train[question], table)
+        for shown, values in scores.items():
+            figures = f"{auc(values, truths):.3f} | {auc_per_task(values, truths, tasks):.3f}"
+            print(f"| {question} | {len(truths)} | {truths.mean():.3f} | {shown} | {figures} |", flush=True)
+
+
+def _every(paths: Sequence[Path], step: int) -> Iterator[Mined]:
+    return (mined for number, mined in enumerate(read_mined(paths)) if number % step == 0)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 ROWS = ".jsonl.gz"
@@ -22,10 +23,11 @@ def names_of(folder: Path) -> tuple[str, ...]:
 
 
 def _names(address: str) -> Iterator[str]:
-    """``https://host/owner/name.git`` -> ``owner__name``, ``name``; last three parts of it"""
-    parts = [part.removesuffix(".git") for part in re.split(r"[/:\\]", address) if part.removesuffix(".git")][-3:]
-    yield from (f"{owner}__{name}" for owner, name in zip(parts[:-1][::-1], parts[::-1][:-1], strict=True))
-    yield from (re.sub(r"[^\w.-]+", "__", part) for part in parts[::-1])
+    """The last three parts of an address or a path, two together or each alone, the last first."""
+    parts = [part.removesuffix(".git") for part in re.split(r"[/:\\]", address)]
+    parts = [re.sub(r"[^\w.-]+", "__", part) for part in parts if part][:-4:-1]
+    yield from (f"{owner}__{name}" for name, owner in pairwise(parts))
+    yield from parts
 
 
 def labelled_file(folder: Path, data: Path) -> Path:

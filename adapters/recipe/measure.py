@@ -1,6 +1,6 @@
 """How the shipped adapters do on the development tasks, and the thresholds that map.toml should have.
 
-    python -m adapters.recipe.measure --data DIR [--base]
+    python -m adapters.recipe.measure [--work DIR] [--view VIEW] [--base]
 
 A question is judged on the rows whose truth decides its answer; its threshold is that of the best
 F1. ``--base`` asks the base model alone, to see what the adapters add.
@@ -9,31 +9,47 @@ F1. ``--base`` asks the base model alone, to see what the adapters add.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from adapters.recipe.tasks import WITHIN_CLASSES
+from adapters.recipe.labelled import labelled_files, labelled_symbols
+from adapters.recipe.mine import read_mined
 from cascade.config.schema import read_config, shipped_config
 from cascade.engine.engine import Engine
-from cascade.evaluation.dataset import Labelled, read_labelled
+from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.evaluate import Evaluation, Tally
 from cascade.evaluation.metrics import best_f1_threshold, f1
+from cascade.evidence.ranker import shipped_ranker
 from cascade.stages import ANY_TIER, BASE
 from cascade.tree import Cascade
 
+VIEWS = ("none", "right", "wrong", "own", "source")
+WITHIN_CLASSES = "supporting, classes only"
+"""Name of the last question where it is put to classes alone."""
 
-def measure(engine: Engine, cascade: Cascade, paths: list[Path]) -> Iterator[tuple[str, Tally]]:
-    """(question, tally) over all tasks of the files."""
+
+def labelled(view: str, cascade: str, paths: Sequence[Path]) -> Iterator[Labelled]:
+    """One view of mined tasks: the symbols whose label was read, or the files that a tier finds."""
+    ranker = shipped_ranker()
+    for mined in read_mined(paths):
+        for seen in (one for one in mined.views if one.name == view):
+            if cascade == "precision":
+                yield labelled_symbols(mined, seen, ranker, most=None)
+            elif seen.records:
+                yield labelled_files(mined, seen, ranker)
+
+
+def measure(engine: Engine, cascade: Cascade, tasks: Iterable[Labelled]) -> Iterator[tuple[str, Tally]]:
+    """(question, tally) over all tasks."""
     evaluation = Evaluation(engine, cascade)
     classes = Tally()
-    for path in paths:
-        for number, labelled in enumerate(read_labelled(path, cascade)):
-            evaluation.add(labelled)
-            if cascade.name == "precision":
-                _add_classes(engine, labelled, classes, hash((path, number)))
+    for number, task in enumerate(tasks):
+        evaluation.add(task)
+        if cascade.name == "precision":
+            _add_classes(engine, task, classes, number)
     for stage in cascade.stages:
         for tier in (ANY_TIER, *stage.questions) if stage.is_tiered else (ANY_TIER,):
             yield tier or stage.name + (", all tiers" if stage.is_tiered else ""), evaluation.tallies[stage.name][tier]
@@ -41,17 +57,17 @@ def measure(engine: Engine, cascade: Cascade, paths: list[Path]) -> Iterator[tup
         yield WITHIN_CLASSES, classes
 
 
-def _add_classes(engine: Engine, labelled: Labelled, tally: Tally, task: int) -> None:
+def _add_classes(engine: Engine, task: Labelled, tally: Tally, number: int) -> None:
     """The last question put to classes alone: among all symbols, being no class gives the answer away."""
     rows = [
         (item, label == "supporting")
-        for item, label in zip(labelled.items, labelled.labels, strict=True)
+        for item, label in zip(task.items, task.labels, strict=True)
         if item.kind == "class" and label in {"supporting", "type_context"}
     ]
     if rows:
-        asked = engine.score(labelled.task, [item for item, _ in rows], "precision", "supporting")
+        asked = engine.score(task.task, [item for item, _ in rows], "precision", "supporting")
         for (_, truth), (step,) in zip(rows, asked, strict=True):
-            tally.add(task, step.p_yes, answer=step.answer, truth=truth)
+            tally.add(number, step.p_yes, answer=step.answer, truth=truth)
 
 
 def on_base(cascades: Mapping[str, Cascade]) -> dict[str, Cascade]:
@@ -71,17 +87,18 @@ def on_base(cascades: Mapping[str, Cascade]) -> dict[str, Cascade]:
 def main() -> None:
     """Print a table and the thresholds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path("adapters/.work"), help="as for the recipe")
+    parser.add_argument("--view", choices=VIEWS, default="right", help="how the tasks are asked")
     parser.add_argument("--base", action="store_true", help="ask the base model alone")
     options = parser.parse_args()
     config = read_config(shipped_config())
     cascades = on_base(config.cascades()) if options.base else config.cascades()
-    paths = sorted((options.data / "dev").glob("*.jsonl.gz"))
+    paths = sorted((options.work / "mined" / "dev").glob("*.pkl"))
     print("| question | rows | base rate | AUC over all rows | AUC per task | ECE | best F1 | at threshold |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|")
     with Engine.open(config, cascades=cascades) as engine:
         for cascade in cascades.values():
-            for question, tally in measure(engine, cascade, paths):
+            for question, tally in measure(engine, cascade, labelled(options.view, cascade.name, paths)):
                 threshold = best_f1_threshold(tally.p, tally.truths)
                 best = f1(np.array(tally.p) >= threshold, tally.truths)
                 figures = tally.as_dict()

@@ -5,16 +5,15 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import cast
 
 import numpy as np
 
 from adapters.recipe.data import Ask, Row, Tree, Views
+from adapters.recipe.labelled import evidence_of
 from adapters.recipe.mine import LABELS, Mined, View
 from cascade.evidence.making import Evidence
 from cascade.evidence.ranker import Ranker
 from cascade.evidence.records import SymbolRecord
-from cascade.evidence.signals import Columns, Signals
 from cascade.items import Item, Task
 from cascade.prompt import Node, PromptBuilder
 from cascade.tree import Cascade
@@ -42,10 +41,7 @@ class Planter:
 
     def _trees(self, text: str, view: View) -> Iterator[Tree]:
         task = Task(text=text, seeds=view.seeds)
-        # View has what Evidence reads of Signals.
-        evidence = Evidence(
-            cast(Signals, replace(view, symbols=_exact(view.symbols), files=_exact(view.files))), self.ranker
-        )
+        evidence = evidence_of(view, self.ranker)
         yield self._symbols(task, view, evidence)
         if view.records:
             yield self._files(task, view, evidence)
@@ -104,10 +100,6 @@ class Planter:
 def _as_given(item: Item, symbol: SymbolRecord) -> Item:
     """An item of one's own: evidence is added to it, and nothing else is changed."""
     return replace(item, signature=symbol.signature, group=item.group if item.group and item.group.name else None)
-
-
-def _exact(columns: Columns) -> Columns:
-    return {name: values.astype(np.float64) for name, values in columns.items()}
 
 
 def _short(node: Node) -> array[int]:

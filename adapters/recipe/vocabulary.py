@@ -76,7 +76,7 @@ class TrainingTokenizer:
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         """Token ids; see ``cascade.prompt.Tokenizer``."""
-        return list(self._known(text, special))
+        return list(self._known(text, special=special))
 
-    def _encode(self, text: str, special: bool) -> tuple[int, ...]:
+    def _encode(self, text: str, *, special: bool) -> tuple[int, ...]:
         return tuple((self._with_specials if special else self._plain).encode(text).ids)
