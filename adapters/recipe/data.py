@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from array import array
 from collections.abc import Collection, Iterator, Sequence
@@ -12,6 +13,10 @@ from torch import Tensor
 
 from adapters.recipe.model import COMPUTE, Packed, Rows
 
+N_TEXT = 8192
+"""Tokens of the vocabulary before the words of evidence."""
+TAUGHT = {"relevant": 0, "primary": 1, "dependency": 0, "co_change": 0, "metadata": 0}
+"""Question -> which of the ranker's outputs says as much."""
 UNREAD = 0.5
 """Weight of an item that nobody read: it was not changed, but it may matter."""
 
@@ -73,9 +78,17 @@ def sample(rows: Sequence[Row], keep: float, rng: random.Random) -> list[tuple[R
 
 
 class Packer:
-    """Collects tries and flattens them into one batch."""
+    """Collects tries and flattens them into one batch.
 
-    def __init__(self) -> None:
+    Args:
+        trust: Weight of what the ranker says in a target, in [0, 1]; the truth has the rest.
+        thin: Share of the text of items and groups that is left out, so that names are not learned by heart; facts
+            and questions stay.
+        rng: Chooses what is left out.
+    """
+
+    def __init__(self, trust: float = 0.0, thin: float = 0.0, rng: random.Random | None = None) -> None:
+        self.trust, self.thin, self.rng = trust, thin, rng or random.Random(0)
         self.tokens: list[int] = []
         self.positions: list[int] = []
         self.adapted: list[float] = []
@@ -91,15 +104,32 @@ class Packer:
             above = prefix
             if row.group is not None:
                 if row.group not in groups:
-                    groups[row.group] = self._span("group", prefix, [tree.groups[row.group]], len(prefix))
+                    groups[row.group] = self._span(
+                        "group", prefix, [self._thinned(tree.groups[row.group])], len(prefix)
+                    )
                 above = prefix + groups[row.group]
             asks = [ask for ask in row.asks if only is None or ask.question in only]
-            own = self._span("item", above, [row.tokens, *(ask.marker for ask in asks)], len(above))
-            at = len(row.tokens)
+            tokens = self._thinned(row.tokens)
+            own = self._span("item", above, [tokens, *(ask.marker for ask in asks)], len(above))
+            at = len(tokens)
             for ask in asks:
                 at += len(ask.marker)
-                self.asked.append((own[at - 1], float(ask.truth), weight, self.n_tasks))
+                self.asked.append((own[at - 1], self._target(row, ask), weight, self.n_tasks))
         self.n_tasks += 1
+
+    def _thinned(self, tokens: array[int]) -> array[int]:
+        """Tokens without some of the text; the first two, the form's own and the kind, stay."""
+        if not self.thin:
+            return tokens
+        kept = (token for token in tokens[2:] if token >= N_TEXT or self.rng.random() >= self.thin)
+        return tokens[:2] + array("H", kept)
+
+    def _target(self, row: Row, ask: Ask) -> float:
+        """What the truth and the ranker say together."""
+        place = TAUGHT.get(ask.question)
+        if place is None or not self.trust:
+            return float(ask.truth)
+        return self.trust / (1 + math.exp(-row.odds[place])) + (1 - self.trust) * ask.truth
 
     def _span(self, kind: str, above: list[int], parts: Sequence[Sequence[int]], start: int) -> list[int]:
         """Lay down a node and the questions that fork after it; returns the flat indices."""

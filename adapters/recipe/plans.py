@@ -7,15 +7,30 @@ from dataclasses import dataclass
 from adapters.recipe.train import Schedule
 
 RANK, ALPHA = 16, 32.0
-BASE = Schedule(
-    steps=500,
+# First fast, on the truth alone, until the new words are known; then slowly, and with what the ranker says: a yes is
+# rare and the labels are noisy, and from here on the model would learn the tasks by heart.
+FIRST = Schedule(
+    steps=250,
     tasks=12,
     keep={"precision": 0.35, "scope": 0.35},
     muon=0.015,
     adam=2e-3,
     warmup=25,
     save_every=25,
-    look_every=100,
+    look_every=125,
+    weights={"scope": 2.0},
+)
+SECOND = Schedule(
+    steps=140,
+    tasks=20,
+    keep={"precision": 0.5, "scope": 0.5},
+    muon=0.008,
+    adam=1e-3,
+    warmup=10,
+    save_every=20,
+    look_every=70,
+    trust=0.6,
+    thin=0.25,
     weights={"scope": 2.0},
 )
 KEEP = {"precision": 0.4, "scope": 0.4}
@@ -41,20 +56,30 @@ class Plan:
     ships: bool = True
 
 
-def _schedule(steps: int, tasks: int, keep_quiet: float = 1.0, adam: float = 2e-3) -> Schedule:
-    return Schedule(steps=steps, tasks=tasks, keep=KEEP, keep_quiet=keep_quiet, adam=adam, warmup=10, look_every=steps)
+def _schedule(steps: int, tasks: int, keep_quiet: float = 1.0, adam: float = 1e-3) -> Schedule:
+    return Schedule(
+        steps=steps,
+        tasks=tasks,
+        keep=KEEP,
+        keep_quiet=keep_quiet,
+        adam=adam,
+        warmup=10,
+        look_every=steps,
+        trust=0.6,
+        thin=0.25,
+    )
 
 
 # Questions with few rows a task take more tasks a batch. The precision questions are activated
 # LoRA, so that all three share the base model's KV. The scope questions are plain LoRA; a yes is
 # so rare there that the three first learn together, where a row asks up to three questions at once.
 PLANS = {
-    "relevant": Plan(questions=("relevant",), activated=True, schedule=_schedule(120, 8)),
-    "primary": Plan(questions=("primary",), activated=True, schedule=_schedule(90, 24)),
-    "supporting": Plan(questions=("supporting",), activated=True, schedule=_schedule(40, 24)),
-    "scope": Plan(questions=SCOPE, activated=False, schedule=_schedule(220, 14, 0.25), ships=False),
+    "relevant": Plan(questions=("relevant",), activated=True, schedule=_schedule(80, 12)),
+    "primary": Plan(questions=("primary",), activated=True, schedule=_schedule(50, 24)),
+    "supporting": Plan(questions=("supporting",), activated=True, schedule=_schedule(30, 24)),
+    "scope": Plan(questions=SCOPE, activated=False, schedule=_schedule(100, 16, 0.25), ships=False),
     **{
-        name: Plan(questions=(name,), activated=False, schedule=_schedule(40, 20, 0.25, 5e-4), start="scope")
+        name: Plan(questions=(name,), activated=False, schedule=_schedule(25, 20, 0.25, 5e-4), start="scope")
         for name in SCOPE
     },
 }

@@ -20,7 +20,7 @@ from adapters.recipe.export import export_adapter, export_base
 from adapters.recipe.golden import write_golden
 from adapters.recipe.mine import mine_file, mine_history, read_mined
 from adapters.recipe.model import Judge, Shape
-from adapters.recipe.plans import ALPHA, BASE, PLANS, RANK, SCOPE
+from adapters.recipe.plans import ALPHA, FIRST, PLANS, RANK, SCOPE, SECOND
 from adapters.recipe.rank import train_ranker
 from adapters.recipe.start import read_tokenizer, read_weights
 from adapters.recipe.train import Goal, train
@@ -139,7 +139,9 @@ class Recipe:
         torch.manual_seed(SEED)
         model = self._model()
         read_weights(self.folders.start, model)
-        train(model, self._trees("train"), self._watched(), BASE, Goal(), self.folders.work / "base.pt", SEED)
+        data, watched = self._trees("train"), self._watched()
+        train(model, data, watched, FIRST, Goal(), self.folders.work / "first.pt", SEED)
+        train(model, data, watched, SECOND, Goal(), self.folders.work / "base.pt", SEED + 1)
 
     def adapters(self) -> None:
         """Train the adapters on the base as it is exported."""
@@ -214,8 +216,8 @@ class Recipe:
         return found
 
     def _watched(self) -> list[Views]:
-        """A tenth of the development tasks: looked at while training, never trained on."""
-        return self._trees("dev")[::10]
+        """A part of the development tasks: looked at while training, never trained on."""
+        return self._trees("dev")[::15]
 
     def _mined(self, group: str) -> list[Path]:
         return sorted((self.folders.work / "mined" / group).glob("*.pkl"))

@@ -44,6 +44,8 @@ class Schedule:
         warmup: Steps of linear warm-up; a cosine to a twentieth follows.
         save_every: Steps between checkpoints.
         look_every: Steps between looks at the development tasks.
+        trust: Weight of what the ranker says, which has not seen the task, in a target; the truth has the rest.
+        thin: Share of the text of items and groups that is left out.
         weights: Factor on the loss of a cascade's rows; 1 for one not named. A rare yes makes a
             small loss, which the other cascade's would drown.
     """
@@ -57,6 +59,8 @@ class Schedule:
     warmup: int = 50
     save_every: int = 50
     look_every: int = 100
+    trust: float = 0.0
+    thin: float = 0.0
     weights: dict[str, float] = field(default_factory=dict)
 
     def factor(self, step: int) -> float:
@@ -99,7 +103,7 @@ def batches(
             if found:
                 chosen.append(found)
         if step >= first:
-            yield [_packed(part, goal) for part in _shared(chosen, n_shards)]
+            yield [_packed(part, schedule, goal, rng) for part in _shared(chosen, n_shards)]
 
 
 def _shared(chosen: list[Draw], n_shards: int) -> list[list[Draw]]:
@@ -117,8 +121,8 @@ def _n_rows(task: Draw) -> int:
     return sum(len(rows) for _, rows in task)
 
 
-def _packed(tasks: list[Draw], goal: Goal) -> Packed:
-    packer = Packer()
+def _packed(tasks: list[Draw], schedule: Schedule, goal: Goal, rng: random.Random) -> Packed:
+    packer = Packer(schedule.trust, schedule.thin, rng)
     for tree, rows in (pair for task in tasks for pair in task):
         packer.add(tree, rows, goal.questions)
     return packer.pack()
