@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cascade.evidence.history import Change, Commit
 from cascade.evidence.packing import pack, unpack
-from cascade.repository.git import MAX_COMMITS, head_of, is_ancestor, parse_log, read_log
+from cascade.repository.git import MAX_COMMITS, head_of, is_ancestor, is_shallow, parse_log, read_log
 from cascade.repository.index_cache import IndexCache
 from cascade.repository.listing import Listing
 from cascade.repository.messages import Messages
@@ -47,7 +47,7 @@ def _of_repository(root: Path, prefix: str, cache: IndexCache, messages: Message
         messages.add(f"Without the history{where} ({log.problem}): there is no co-change tier.")
         return []
     commits = [*parse_log(log.output), *(kept[1] if kept is not None and since else ())][:MAX_COMMITS]
-    if head:
+    if head and not is_shallow(folder):  # more of it may be fetched, with the same newest commit
         cache.keep_history(key, dump_commits(head, commits))
     return _under(commits, prefix)
 

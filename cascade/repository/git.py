@@ -95,7 +95,7 @@ def read_log(root: Path, since: str = "") -> GitAnswer:
         answer = ask_git(
             root, "log", "--no-merges", "--no-show-signature", "--no-ext-diff", "--no-textconv", "--no-color",
             "--name-status", "-z", renames, "-l400", "--full-history", "--relative", f"--max-count={MAX_COMMITS}",
-            "--format=%x01%s%n%b", wanted, "--", ".", timeout_s=_TIMEOUT_S,
+            "--encoding=UTF-8", "--format=%x01%s%n%b", wanted, "--", ".", timeout_s=_TIMEOUT_S,
         )  # fmt: skip
         if not answer.problem:
             return answer
@@ -107,6 +107,12 @@ def head_of(root: Path) -> str:
     """The commit that is checked out; empty where there is none."""
     answer = ask_git(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}", timeout_s=_TIMEOUT_S)
     return os.fsdecode(answer.output).strip()
+
+
+def is_shallow(root: Path) -> bool:
+    """Whether the history of a repository was not fetched in full."""
+    answer = ask_git(root, "rev-parse", "--is-shallow-repository", timeout_s=_TIMEOUT_S)
+    return os.fsdecode(answer.output).strip() == "true"
 
 
 def is_ancestor(root: Path, commit: str) -> bool:
@@ -121,7 +127,7 @@ def parse_log(log: bytes, prefix: str = "") -> Iterator[Commit]:
         log: What ``read_log`` answered.
         prefix: What stands before each path: the folder of the log, with a slash at its end.
     """
-    for record in log.decode("utf-8", "surrogateescape").split(_MARK)[1:]:
+    for record in f"\0{log.decode('utf-8', 'surrogateescape')}".split(f"\0{_MARK}")[1:]:  # a message may have a mark
         message, *tokens = record.split("\0")
         left = (token.removeprefix("\n") for token in tokens)
         changes = []

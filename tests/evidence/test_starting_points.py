@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cascade.evidence.starting_points import MODULE, MOST, PATH, TRACEBACK, starting_points
+from cascade.evidence.starting_points import MODULE, MOST, PATH, TRACEBACK, starting_points, traced_calls
 
 PATHS = (
     "app/__init__.py",
@@ -64,3 +64,35 @@ def test_a_name_of_many_files_names_none() -> None:
 def test_texts_of_any_length_are_read(text: str) -> None:
     """A megabyte that looks like one path or one module takes no longer than any other."""
     assert not starting_points(text, PATHS)
+
+
+TRACES = [
+    ('  File "/srv/app/fees/halves.py", line 8, in nearest\n', "app/fees/halves.py", "nearest"),
+    ('  File "/srv/app/main.py", line 3, in <module>\n', "", ""),
+    ("    at Cart.total (/srv/web/src/cart.ts:10:5)\n", "web/src/cart.ts", "total"),
+    ("    at async Promise.total (web/src/cart.ts:10:5)\n", "web/src/cart.ts", "total"),
+    ("    at new Cart (file:///srv/web/src/cart.ts:10:5)\n", "", ""),
+    ("\tat com.shop.Main.total(Main.java:12)\n", "web/src/Main.java", "total"),
+    ("\tfrom lib/purse.rb:12:in `Purse#open'\n", "lib/purse.rb", "open"),
+    ("lib/purse.rb:12:in 'Shop::Purse.open'\n", "lib/purse.rb", "open"),
+    ("main.(*Server).Serve(0xc000, {0x1, 0x2})\n\t/srv/web/serve.go:31 +0x1d\n", "web/serve.go", "Serve"),
+    ("shop/web.Serve(...)\n\t/srv/web/serve.go:31\n", "web/serve.go", "Serve"),
+    ("   4: shop::cart::Cart::total\n             at ./src/cart.rs:12:9\n", "src/cart.rs", "total"),
+    ("   4: shop::cart::Cart<T>::total\n             at /rustc/abc/src/other.rs:12\n", "", ""),
+]
+
+
+@pytest.mark.parametrize(("line", "path", "name"), TRACES)
+def test_calls_of_traces(line: str, path: str, name: str) -> None:
+    """Of Python, JavaScript, Java, Ruby, Go and Rust: the file, and the function without its owners."""
+    paths = (*PATHS, "lib/purse.rb", "web/serve.go", "src/cart.rs")
+    assert traced_calls(f"It fails:\n{line}so it does", paths) == ([((path,), name)] if path else [])
+
+
+def test_calls_come_in_the_order_of_the_text() -> None:
+    """Of all languages together; files that are not in the repository are passed over."""
+    paths = (*PATHS, "lib/purse.rb", "web/serve.go", "src/cart.rs")
+    known = [(line, path, name) for line, path, name in TRACES if path]
+    text = "\n".join(line for line, _, _ in known) + '\n  File "/usr/lib/json.py", line 1, in loads\n'
+    assert traced_calls(text, paths) == [((path,), name) for _, path, name in known]
+    assert traced_calls(text[::-1], paths) == traced_calls("", paths) == []

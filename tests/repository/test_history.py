@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from cascade.evidence.terms import terms
+from cascade.repository.commits import read_commits
 from cascade.repository.git import parse_log
+from cascade.repository.index_cache import IndexCache
+from cascade.repository.listing import list_files
+from cascade.repository.messages import Messages
 from tests.helpers.checkout import Checkout
 
 BODY = "".join(f"value_{line} = {line}\n" for line in range(40))  # enough for git to see a rename with an edit
@@ -99,3 +106,32 @@ def test_log_is_read_by_position() -> None:
     first, _, last = [commit.changes for commit in parse_log(log)]
     assert [(one.status, one.old, one.new) for one in first] == [("M", "A", "A"), ("R", "D", "M")]
     assert [one.new for one in last] == ["x.py"]
+
+
+def test_a_message_may_have_any_character(checkout: Checkout) -> None:
+    """The mark that begins a commit of the log begins none within a message, whose coding is UTF-8."""
+    checkout.init().commit({"a.py": "1"})
+    checkout.write({"b.py": "2"}).git("add", "-A")
+    checkout.git("config", "i18n.logOutputEncoding", "latin-1")
+    checkout.git("commit", "-q", "-m", "größer \x01 M b.py")
+    messages = Messages()
+    last, first = read_commits(checkout.root, list_files(checkout.root, messages), IndexCache(None, messages), messages)
+    assert [one.new for one in last.changes] == ["b.py"]
+    assert [one.new for one in first.changes] == ["a.py"]
+    assert last.words == tuple(terms("größer M b.py"))
+
+
+def test_a_shallow_history_is_read_in_full_later(checkout: Checkout, tmp_path: Path) -> None:
+    """What a shallow clone lacks is there once it is fetched, though the newest commit is the same."""
+    checkout.init().commit({"a.py": "1", "x.py": "1"}).commit({"a.py": "2", "x.py": "2"})
+    checkout.git("clone", "-q", "--depth=1", f"file://{checkout.root}", str(tmp_path / "shallow"))
+    shallow = Checkout(tmp_path / "shallow")
+
+    def n_commits() -> int:
+        messages = Messages()
+        cache = IndexCache(tmp_path / "cache", messages)
+        return len(read_commits(shallow.root, list_files(shallow.root, messages), cache, messages))
+
+    assert n_commits() == 1
+    shallow.git("fetch", "-q", "--unshallow")
+    assert n_commits() == n_commits() == 2
