@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adapters.recipe.mine import LABELS, Mined, View
 from cascade.evaluation.dataset import Labelled
 from cascade.evidence.making import Evidence
 from cascade.evidence.ranker import Ranker
-from cascade.items import Task
+from cascade.items import Group, Item, Task
+
+OWN = ("own", "source")
+"""Views of items of one's own."""
 
 
 def evidence_of(view: View, ranker: Ranker) -> Evidence:
@@ -22,6 +26,23 @@ def evidence_of(view: View, ranker: Ranker) -> Evidence:
     view.symbols.update({name: values.astype(np.float64) for name, values in view.symbols.items()})
     view.files.update({name: values.astype(np.float64) for name, values in view.files.items()})
     return Evidence(view, ranker)  # type: ignore[arg-type]  # a view stands in for signals
+
+
+def symbol_items(view: View, evidence: Evidence, chosen: NDArray[np.int64]) -> list[Item]:
+    """Items of some symbols of a view; those of one's own are as they were given, with their evidence."""
+    items = evidence.symbol_items(chosen)
+    if view.name not in OWN:
+        return items
+    given = [(at, view.corpus.symbols[at].signature) for at in chosen.tolist()]
+    return [
+        replace(item, id=f"{at}::{item.id}", signature=signature, group=_named(item.group))
+        for item, (at, signature) in zip(items, given, strict=True)
+    ]
+
+
+def _named(group: Group | None) -> Group | None:
+    """A group that the caller named, and not the one that holds all items without one."""
+    return group if group is not None and group.name else None
 
 
 def labelled_symbols(mined: Mined, view: View, ranker: Ranker, *, most: int | None) -> Labelled:
@@ -37,7 +58,7 @@ def labelled_symbols(mined: Mined, view: View, ranker: Ranker, *, most: int | No
     chosen = np.flatnonzero(view.is_labelled) if most is None else evidence.best_symbols(most)
     return Labelled(
         task=Task(text=mined.text, seeds=view.seeds),
-        items=tuple(evidence.symbol_items(chosen)),
+        items=tuple(symbol_items(view, evidence, chosen)),
         labels=tuple(LABELS[view.labels[at]] for at in chosen.tolist()),
         repository=mined.id.partition(":")[0],
     )

@@ -67,7 +67,7 @@ def _add_classes(engine: Engine, task: Labelled, tally: Tally, number: int) -> N
     if rows:
         asked = engine.score(task.task, [item for item, _ in rows], "precision", "supporting")
         for (_, truth), (step,) in zip(rows, asked, strict=True):
-            tally.add(number, step.p_yes, answer=step.answer, truth=truth)
+            tally.add(number, step.p_yes, step.threshold, truth=truth)
 
 
 def on_base(cascades: Mapping[str, Cascade]) -> dict[str, Cascade]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from adapters.recipe.data import Ask, Row, Tree, Views
-from adapters.recipe.labelled import evidence_of
+from adapters.recipe.labelled import OWN, evidence_of, symbol_items
 from adapters.recipe.mine import LABELS, Mined, View
 from cascade.evidence.making import Evidence
 from cascade.evidence.ranker import Ranker
-from cascade.evidence.records import SymbolRecord
 from cascade.items import Item, Task
 from cascade.prompt import Node, PromptBuilder
 from cascade.tree import Cascade
@@ -47,12 +45,9 @@ class Planter:
             yield self._files(task, view, evidence)
 
     def _symbols(self, task: Task, view: View, evidence: Evidence) -> Tree:
-        is_checkout = bool(view.records)
-        best = evidence.best_symbols(BEST if is_checkout else len(view.labels))
+        best = evidence.best_symbols(len(view.labels) if view.name in OWN else BEST)
         chosen = np.union1d(best, np.flatnonzero(view.is_labelled))
-        items = evidence.symbol_items(chosen)
-        if not is_checkout:
-            items = [_as_given(item, view.corpus.symbols[at]) for item, at in zip(items, chosen.tolist(), strict=True)]
+        items = symbol_items(view, evidence, chosen)
         labels = [LABELS[at] for at in view.labels[chosen].tolist()]
         odds = evidence.symbol_odds[chosen].tolist()
         return self._tree("precision", task, items, labels, odds, view.is_labelled[chosen].tolist())
@@ -95,11 +90,6 @@ class Planter:
                 for question in map(stage.question, stage.tiers_of(item))
             )
         return self._asks[key]
-
-
-def _as_given(item: Item, symbol: SymbolRecord) -> Item:
-    """An item of one's own: evidence is added to it, and nothing else is changed."""
-    return replace(item, signature=symbol.signature, group=item.group if item.group and item.group.name else None)
 
 
 def _short(node: Node) -> array[int]:
