@@ -32,8 +32,8 @@ help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: $(RUN_STAMP) ## Set up, then sort the symbols of this checkout and of Python's json package for two tasks
-	$(BIN)/cascade classify --repo . --task "explain in the error message which config key is wrong and what to do" --from cascade/config/schema.py --top 15
-	$(BIN)/cascade classify --repo "$(JSON_PACKAGE)" --task "raise a clear error when a JSON document ends too early" --top 15
+	$(BIN)/cascade classify --repo . --task "on a narrow terminal the decisions of classify show reasons below the names" --top 10
+	$(BIN)/cascade classify --repo "$(JSON_PACKAGE)" --task "JSONDecodeError should say in its message where a document ends too early" --top 10
 
 test: lint ## Set up, then lint, check types and run the tests
 	$(BIN)/python -m pytest

@@ -198,7 +198,9 @@ def test_items_come_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert [decision["id"] for decision in found["decisions"]] == list("01234")
 
 
-def test_what_a_prompt_cuts_off_is_said_once(repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_prompt_cuts_off_is_said_once(
+    repo: Path, questions: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A note says how much of a long task the model reads, and of how many items a part; so do the statistics."""
     path, task, log = tmp_path / "items.jsonl", tmp_path / "task.txt", tmp_path / "log.txt"
     path.write_text(json.dumps({"id": "1", "name": "parse", "doc": "word " * 100}), encoding="utf-8")
@@ -210,9 +212,11 @@ def test_what_a_prompt_cuts_off_is_said_once(repo: Path, tmp_path: Path, capsys:
     n = 128 + stats["task_tokens_cut"]
     assert (stats["task_tokens_read"], stats["task_is_longer"], stats["items_cut"]) == (128, False, 1)
     assert err.splitlines() == [
-        f"note: the model reads the first 128 of {n} tokens of the task and the beginning of 1 candidate"
+        f"note: the model reads the first 128 of {n} tokens of the task and the beginning of 1 candidate; "
+        "evidence is made from all of it"
     ]
-    assert main(["classify", "--repo", str(repo), "--task-file", str(log), "--json"]) == ExitCode.DONE
+    asked = ["classify", "--repo", str(repo), "--task-file", str(log), "--config", questions, "--json"]
+    assert main(asked) == ExitCode.DONE
     out, err = capsys.readouterr()
     stats = json.loads(out)["stats"]
     assert (stats["task_is_longer"], stats["items_cut"]) == (True, 0)

@@ -48,7 +48,7 @@ def commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[list[st
     assert main([*tune, "--target", "recall=0.5", "--out", str(out)]) == ExitCode.DONE
     capsys.readouterr()
     new = tmp_path / "new.jsonl"
-    new.write_text(data.read_text(encoding="utf-8").replace("config file", "settings"), encoding="utf-8")
+    new.write_text(data.read_text(encoding="utf-8").replace("config file", "config files"), encoding="utf-8")
     rest = ["--data", str(new), "--config", str(write_shipped(tmp_path / "my.toml", precision=out))]
     to_page = ["--html", str(tmp_path / "page")]
     return [
