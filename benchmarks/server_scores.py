@@ -29,6 +29,7 @@ from cascade.backends.base import Query
 from cascade.backends.llama.native import ContextSize
 from cascade.config.servers import Kind
 from cascade.evaluation.dataset import read_labelled
+from cascade.evidence.facts import FACTS
 from cascade.models.model_set import load_model_set
 from cascade.prompt import Node, Segment
 from cascade.tree import ItemKind
@@ -42,7 +43,7 @@ PLAIN = ("relevant", "primary")
 """The adapters, and stages of ``precision``, that llama-cpp-python's server is asked."""
 
 _PER_TASK = 20  # items of a made-up task
-_N_VOCABULARY = 8_192  # the shipped adapters leave other tokens likelier than both labels
+_N_VOCABULARY = 8_192 + len(FACTS)  # the shipped adapters leave other tokens likelier than both labels
 
 Sample = Sequence[tuple[Task, list[Item]]]
 

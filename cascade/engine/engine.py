@@ -21,7 +21,7 @@ from cascade.engine.item_state import ItemState
 from cascade.engine.loop import Loop
 from cascade.engine.observer import Observer, Observers, check_observer
 from cascade.engine.online_profile import OnlineProfile
-from cascade.engine.request import OnDecision, Request, new_request
+from cascade.engine.request import OnDecision, Request, needs_evidence, new_request
 from cascade.errors import ClosedError, ConfigError, InputError
 from cascade.items import Item, Task
 from cascade.prompt import Limits, PromptBuilder
@@ -380,7 +380,7 @@ class Engine:
         """A new request for async callers; evidence is made in another thread, for it takes longer than loops wait."""
         called = self._loop.now()
         named = cascade if isinstance(cascade, Cascade) else self.cascade(cascade)
-        if named.makes_evidence:
+        if needs_evidence(named, items):
             return await asyncio.to_thread(self._new_request, task, items, cascade, budget, on_decision, called)
         return self._new_request(task, items, cascade, budget, on_decision, called)
 

@@ -251,8 +251,14 @@ def _checked(items: object) -> Iterator[Item]:
 
 def with_evidence(cascade: Cascade, task: Task, items: list[Item]) -> list[Item]:
     """The items as a cascade asks them: where it makes evidence, those that bring none get it."""
-    is_made = cascade.makes_evidence and not all(item.evidence for item in items)
-    return own_evidence(task, items) if is_made else items
+    return own_evidence(task, items) if needs_evidence(cascade, items) else items
+
+
+def needs_evidence(cascade: Cascade, items: object) -> bool:
+    """Whether a cascade makes evidence for any of these; of what is no list, which is refused later, for none."""
+    if not cascade.makes_evidence or not isinstance(items, Sequence):
+        return False
+    return any(isinstance(item, Item) and not item.evidence for item in items)
 
 
 def new_request(

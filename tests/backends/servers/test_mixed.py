@@ -71,7 +71,7 @@ def test_two_servers_and_this_process_in_one_cascade() -> None:
             report = engine.classify(task, candidates, "precision")
     assert len(first.seen) == 30
     assert len(last.seen) == sum(len(decision.steps) == 3 for decision in report.decisions) > 0
-    assert set(report.labels()) <= {"primary", "supporting"}
+    assert set(report.labels()) <= {"primary", "supporting", "type_context"}
     assert "is it called or used" in str(last.seen[0][2]["questions"])
 
 
