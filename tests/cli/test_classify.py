@@ -211,10 +211,8 @@ def test_what_a_prompt_cuts_off_is_said_once(
     stats = json.loads(out)["stats"]
     n = 128 + stats["task_tokens_cut"]
     assert (stats["task_tokens_read"], stats["task_is_longer"], stats["items_cut"]) == (128, False, 1)
-    assert err.splitlines() == [
-        f"note: the model reads the first 128 of {n} tokens of the task and the beginning of 1 candidate; "
-        "evidence is made from all of it"
-    ]
+    read = f"the model reads the first 128 of {n} tokens of the task and the beginning of 1 candidate"
+    assert err.splitlines() == [f"note: {read}; evidence is made from all of it"]
     asked = ["classify", "--repo", str(repo), "--task-file", str(log), "--config", questions, "--json"]
     assert main(asked) == ExitCode.DONE
     out, err = capsys.readouterr()
