@@ -1,4 +1,4 @@
-"""The shipped cascades with their questions alone: nothing settles items before, and thresholds are the map's own.
+"""The shipped cascades with their questions alone: no prior stage, no evidence that is made, the map's own thresholds.
 
     python -m benchmarks.shipped FILE
 
@@ -19,11 +19,11 @@ SHIPPED = read_config(shipped_config())
 
 
 def questions_alone(config: Config = SHIPPED) -> Config:
-    """A config without prior stages, and so without thresholds that were tuned with them."""
+    """A config without prior stages, and so without thresholds that were tuned with them; items are asked as given."""
     cascades = {}
     for name, entry in config.cascade.items():
         stages = tuple(stage for stage in entry.stages if stage.kind != "prior")
-        cascades[name] = entry.model_copy(update={"thresholds": None, "stages": stages})
+        cascades[name] = entry.model_copy(update={"thresholds": None, "stages": stages, "evidence": "given"})
     return config.model_copy(update={"cascade": cascades})
 
 
@@ -40,7 +40,7 @@ def questions_alone_text(*, profile: bool, is_elsewhere: bool) -> str:
     path = shipped_config()
     text = path.read_text(encoding="utf-8")
     text = re.sub(r'^\[\[cascade\.\w+\.stages\]\]\nkind = "prior"\n(?:.+\n)+\n', "", text, flags=re.MULTILINE)
-    keys = "thresholds" if profile else "thresholds|profile"
+    keys = "thresholds|evidence" if profile else "thresholds|evidence|profile"
     text = re.sub(rf'^(?:{keys}) = ".*\n', "", text, flags=re.MULTILINE)
     for file in (*path.parent.glob("*.gguf"), *path.parent.glob("*.toml")) if is_elsewhere else ():
         text = text.replace(f'"{file.name}"', f'"{file}"')

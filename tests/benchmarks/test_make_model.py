@@ -14,7 +14,7 @@ from cascade.cli.output import ExitCode
 
 pytestmark = pytest.mark.slow
 
-TINY = Geometry(n_layers=1, n_embd=64, n_heads=2, n_kv_heads=1, head_size=32, n_ffn=64, n_vocab=8_192)
+TINY = Geometry(n_layers=1, n_embd=64, n_heads=2, n_kv_heads=1, head_size=32, n_ffn=64, n_vocab=8_529)
 
 
 @pytest.fixture(scope="module")
