@@ -23,11 +23,11 @@ from cascade.prompt import FORMATS, Limits, PromptBuilder
 from cascade.report import Provenance
 from cascade.stages import BASE, SERVED
 from tests.helpers.requests import plain_items
-from tests.helpers.shipped import CASCADES
+from tests.helpers.shipped import AS_GIVEN
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "predictions.json"
 ADAPTERS = ("relevant", "primary")
-SHIPPED = CASCADES["precision"]
+SHIPPED = AS_GIVEN["precision"]
 CASCADE = replace(  # the last two stages share an adapter, so that one may be asked ahead
     SHIPPED,
     profile=Profile(pass_rates={"relevant": 0.35, "primary": 0.45, "supporting": 0.5}),

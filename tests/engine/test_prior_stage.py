@@ -77,7 +77,8 @@ def test_it_is_evaluated() -> None:
 def test_the_command_evaluates_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The shipped cascade's own stands before its questions, with what its figures are of."""
     info = {"evidence": ["size3", "match9"], "label": "primary"}
-    items = [{"id": "1", "name": "f"} | info, {"id": "2", "name": "g", "label": "excluded"}]
+    unknown = {"evidence": ["hearsay"], "label": "excluded"}  # an item without evidence would get some
+    items = [{"id": "1", "name": "f"} | info, {"id": "2", "name": "g"} | unknown]
     data = tmp_path / "data.jsonl"
     data.write_text(json.dumps({"task": "t", "items": items}) + "\n", encoding="utf-8")
     assert main(["evaluate", "--cascade", "precision", "--data", str(data)]) == ExitCode.DONE
