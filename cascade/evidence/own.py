@@ -23,7 +23,7 @@ def own_evidence(task: Task, items: Sequence[Item], ranker: Ranker | None = None
     """The items, those without evidence with what their own texts tell; they compete with each other alone.
 
     Items of one group count as symbols of one file; an item of kind ``file`` is a file of its own. What an item lacks,
-    such as its source, is evidence neither way.
+    such as its source, is evidence neither way. The order in which items are given changes nothing.
 
     Args:
         task: The task.
@@ -31,7 +31,7 @@ def own_evidence(task: Task, items: Sequence[Item], ranker: Ranker | None = None
         ranker: What says from signals how likely an item matters; None for the shipped one.
     """
     corpus = own_corpus(items)
-    order = sorted(range(len(items)), key=lambda at: _path(items[at]))  # the order of the corpus
+    order = sorted(range(len(items)), key=lambda at: _texts(items[at]))  # the order of the corpus
     seeds = tuple(seed for seed in task.seeds if seed in corpus.paths)
     evidence = Evidence.of(corpus, task.text, Ties(seeds=seeds), ranker or shipped_ranker())
     made = dict(zip(order, evidence.symbol_items(range(len(items))), strict=True))
@@ -49,10 +49,13 @@ def _files(items: Sequence[Item], evidence: Evidence) -> dict[int, Item]:
 
 
 def own_corpus(items: Sequence[Item]) -> Corpus:
-    """The items as symbols of files; they come file by file, in the order of the files' paths."""
-    several: dict[str, list[Item]] = {path: [] for path in sorted(set(map(_path, items)))}
-    for item in items:
-        several[_path(item)].append(item)
+    """The items as symbols of files; they come in the order of the files' paths, and in a file in that of their texts.
+
+    Signals rank equal symbols by their order, so that of the caller must not count.
+    """
+    several: dict[str, list[Item]] = {}
+    for item in sorted(items, key=_texts):
+        several.setdefault(_path(item), []).append(item)
     return Corpus(tuple(several), tuple(_entry(path, found) for path, found in several.items()))
 
 
@@ -62,6 +65,11 @@ def _is_file(item: Item) -> bool:
 
 def _path(item: Item) -> str:
     return item.group.name if item.group is not None else item.name if _is_file(item) else ""
+
+
+def _texts(item: Item) -> tuple[str, ...]:
+    """All that evidence is made from, the path first."""
+    return _path(item), item.name, item.kind, item.signature, item.doc, item.text
 
 
 def _entry(path: str, items: Sequence[Item]) -> Entry:

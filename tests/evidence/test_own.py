@@ -70,6 +70,15 @@ def test_what_matches_is_likelier() -> None:
     assert made(ITEMS) == made(ITEMS[::-1])[::-1]
 
 
+def test_the_order_of_equals_changes_nothing() -> None:
+    """Items that match a task equally well rank as they do in any other order, to the last bit."""
+    names = ("read_config", "open_socket", "read_file", "config_file", "file_read")
+    items = [Item(id=name, kind="function", name=name) for name in names]
+    task = Task(text="read the config file")
+    found = [own_evidence(task, order) for order in (items, items[::-1], items[2:] + items[:2])]
+    assert found[0] == found[1][::-1] == found[2][3:] + found[2][:3]
+
+
 @pytest.mark.parametrize(
     "items", [[], [ITEMS[2]], [ITEMS[5]], [Item(id="1", name="?!")], [Item(id="1", name="\ud800")]]
 )
