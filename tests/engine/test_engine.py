@@ -16,7 +16,7 @@ from cascade.backends.scripted import Script
 from cascade.errors import BackendError, ClosedError, ConfigError, InputError, ItemError, ServerError
 from tests.helpers.asyncs import run
 from tests.helpers.requests import files, plain_items, symbols
-from tests.helpers.shipped import AS_GIVEN
+from tests.helpers.shipped import CASCADES
 
 ADAPTERS = frozenset({"relevant", "primary", "supporting", "dependency", "co_change", "metadata"})
 
@@ -24,7 +24,7 @@ ADAPTERS = frozenset({"relevant", "primary", "supporting", "dependency", "co_cha
 def _engine(**fields: object) -> tuple[Engine, ScriptedBackend]:
     fields.setdefault("script", dict.fromkeys(ADAPTERS, 0.99))
     backend = ScriptedBackend(adapters=ADAPTERS, **fields)  # type: ignore[arg-type]
-    return Engine(backend, AS_GIVEN), backend
+    return Engine(backend, CASCADES), backend
 
 
 def _by_name(adapter: str, prompt: str) -> float:
@@ -67,7 +67,7 @@ async def test_a_cascade_may_make_evidence() -> None:
         Item(id="2", name="parser", evidence=("my own words",)),
         Item(id="3", name="cache", text="def cache(): ..."),
     ]
-    cascade = AS_GIVEN["precision"].without_prior_stage()
+    cascade = CASCADES["precision"].without_prior_stage()
     backend = ScriptedBackend(script=dict.fromkeys(ADAPTERS, 0.01), adapters=ADAPTERS)
     both = {"given": cascade, "made": replace(cascade, makes_evidence=True)}
     with Engine(backend, both) as engine:
@@ -148,7 +148,7 @@ def test_bad_input_is_refused_before_anything_runs(
 def test_a_prompt_that_cannot_fit_names_item_tokens_and_limit() -> None:
     """The whole request is refused with the item, what it needs and what there is."""
     backend = ScriptedBackend(script={}, adapters=ADAPTERS, max_prompt=400)
-    engine = Engine(backend, AS_GIVEN, Limits(item=6_000))
+    engine = Engine(backend, CASCADES, Limits(item=6_000))
     long = Item(id="long-one", kind="function", name="f", doc="x" * 5_000)
     with engine, pytest.raises(ItemError, match=r"'long-one' needs a prompt of \d+ tokens; the context holds 400"):
         engine.classify("a task", [*plain_items(2), long])
@@ -158,7 +158,7 @@ def test_a_prompt_that_cannot_fit_names_item_tokens_and_limit() -> None:
 def test_an_unknown_adapter_is_refused_at_the_door() -> None:
     """A cascade that the backend cannot answer never opens."""
     with pytest.raises(ConfigError, match="asks adapter 'primary'"):
-        Engine(ScriptedBackend(script={}, adapters=frozenset({"relevant"})), AS_GIVEN)
+        Engine(ScriptedBackend(script={}, adapters=frozenset({"relevant"})), CASCADES)
 
 
 def test_a_failed_batch_fails_its_request_and_no_other() -> None:
@@ -201,7 +201,7 @@ class _Unable(ScriptedBackend):
 def test_scoring_never_lacks_a_tier(*, is_scoring: bool) -> None:
     """Where one tier says yes and another cannot be asked, a cascade goes on and ``score`` fails."""
     item = Item(id="1", kind="file", name="a", tiers=("dependency", "metadata"))
-    with Engine(_Unable(dict.fromkeys(ADAPTERS, 0.99), ADAPTERS), AS_GIVEN) as engine:
+    with Engine(_Unable(dict.fromkeys(ADAPTERS, 0.99), ADAPTERS), CASCADES) as engine:
         if is_scoring:
             with pytest.raises(ServerError, match="It is down"):
                 engine.score("a task", [item], "scope")
@@ -220,7 +220,7 @@ class _Dying(ScriptedBackend):
 
 def test_a_worker_that_dies_completes_every_waiting_call() -> None:
     """Nobody waits for ever, and later calls hear at once that the engine is gone."""
-    engine = Engine(_Dying(script={}, adapters=ADAPTERS), AS_GIVEN)
+    engine = Engine(_Dying(script={}, adapters=ADAPTERS), CASCADES)
     with ThreadPoolExecutor(4) as pool:
         calls = [pool.submit(engine.classify, "a task", plain_items(3)) for _ in range(4)]
         errors = [call.exception(timeout=30) for call in calls]
@@ -246,7 +246,7 @@ class _Waiting(ScriptedBackend):
 def test_closing_completes_a_waiting_call() -> None:
     """A call that waits while the engine closes gets a ClosedError."""
     backend = _Waiting(dict.fromkeys(ADAPTERS, 0.9))
-    engine = Engine(backend, AS_GIVEN)
+    engine = Engine(backend, CASCADES)
     with ThreadPoolExecutor(2) as pool:
         call = pool.submit(engine.classify, "a task", plain_items(3))
         assert backend.reached.wait(30)
@@ -282,7 +282,7 @@ async def test_stream_raises_what_went_wrong() -> None:
 async def test_a_cancelled_call_lets_its_nodes_go_and_others_finish() -> None:
     """Cancelling one await frees what it held and leaves a neighbour untouched."""
     backend = _Waiting(dict.fromkeys(ADAPTERS, 0.9))
-    async with Engine(backend, AS_GIVEN) as engine:
+    async with Engine(backend, CASCADES) as engine:
         gone = asyncio.create_task(engine.aclassify("one", plain_items(3)))
         stays = asyncio.create_task(engine.aclassify("two", plain_items(3)))
         await asyncio.to_thread(backend.reached.wait, 30)
@@ -300,7 +300,7 @@ async def test_a_cancelled_call_lets_its_nodes_go_and_others_finish() -> None:
 async def test_many_callers_share_batches() -> None:
     """Requests that wait together are scored together, and each gets its own answers."""
     backend = _Waiting(_by_name)
-    async with Engine(backend, AS_GIVEN) as engine:
+    async with Engine(backend, CASCADES) as engine:
         calls = [asyncio.create_task(engine.aclassify(f"task {at}", plain_items(4))) for at in range(6)]
         await asyncio.to_thread(backend.reached.wait, 30)
         backend.gate.set()
@@ -363,7 +363,7 @@ def test_whatever_a_callers_function_raises_ends_its_request_alone(error: type[B
 
 def test_a_cascade_goes_by_the_name_that_it_is_given_under() -> None:
     """One cascade with other thresholds under a name of its own: each call gets those that it asks for."""
-    plain = AS_GIVEN["precision"]
+    plain = CASCADES["precision"]
     first, *others = plain.stages
     questions = {tier: replace(question, threshold=0.999) for tier, question in first.questions.items()}
     strict = replace(plain, stages=(replace(first, questions=questions), *others))

@@ -23,11 +23,11 @@ from cascade.prompt import FORMATS, Limits, PromptBuilder
 from cascade.report import Provenance
 from cascade.stages import BASE, SERVED
 from tests.helpers.requests import plain_items
-from tests.helpers.shipped import AS_GIVEN
+from tests.helpers.shipped import CASCADES
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "predictions.json"
 ADAPTERS = ("relevant", "primary")
-SHIPPED = AS_GIVEN["precision"]
+SHIPPED = CASCADES["precision"]
 CASCADE = replace(  # the last two stages share an adapter, so that one may be asked ahead
     SHIPPED,
     profile=Profile(pass_rates={"relevant": 0.35, "primary": 0.45, "supporting": 0.5}),

@@ -27,10 +27,10 @@ from cascade.prompt import FORMATS, Limits, Node, PromptBuilder
 from cascade.report import Provenance
 from cascade.stages import BASE, SERVED
 from tests.helpers.requests import plain_items
-from tests.helpers.shipped import AS_GIVEN
+from tests.helpers.shipped import CASCADES
 
 ADAPTERS = ("relevant", "primary", "supporting")
-PRECISION = AS_GIVEN["precision"]
+PRECISION = CASCADES["precision"]
 RATES = {"relevant": 0.35, "primary": 0.45, "supporting": 0.5}
 CASCADE = replace(PRECISION, profile=Profile(pass_rates=RATES))
 PROVENANCE = Provenance(model="", adapters=dict.fromkeys(ADAPTERS, ""), prompt_format="", label_tokens=(0, 1))

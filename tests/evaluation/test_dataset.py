@@ -16,7 +16,7 @@ from cascade.evaluation.dataset import Format, read_items, read_labelled, read_t
 from cascade.evidence.facts import FACTS
 from cascade.stages import ANY_TIER
 from cascade.tree import ItemKind
-from tests.helpers.shipped import AS_GIVEN, CASCADES
+from tests.helpers.shipped import CASCADES
 
 COMMIT: dict[str, Any] = {
     "repo": "someone/something",
@@ -223,9 +223,9 @@ def test_labelled_items_get_the_evidence_that_a_cascade_makes(tmp_path: Path) ->
         {"id": "2", "name": "b", "evidence": ["mine"], "label": "excluded"},
     ]
     path = _write(tmp_path / "tasks.jsonl", {"task": "fix the parser", "items": items})
-    ((first, second),) = ([*found.items] for found in read_labelled(path, AS_GIVEN["precision"]))
+    ((first, second),) = ([*found.items] for found in read_labelled(path, CASCADES["precision"]))
     assert (first.evidence, first.text, second.evidence) == ((), "fix", ("mine",))
-    made = replace(AS_GIVEN["precision"], makes_evidence=True)
+    made = replace(CASCADES["precision"], makes_evidence=True)
     ((first, second),) = ([*found.items] for found in read_labelled(path, made))
     assert set(first.evidence) & set(FACTS)
     assert second.evidence == ("mine",)

@@ -21,7 +21,7 @@ from cascade.evaluation.depth import SHARES, DepthStudy
 from cascade.evaluation.depth_choice import Certainty, DepthChoice, Level, Runs, points_per_ms
 from cascade.evaluation.metrics import macro_f1
 from cascade.profile import Profile
-from tests.helpers.shipped import CASCADES
+from tests.helpers.shipped import CASCADES, write_shipped
 
 PRECISION = replace(CASCADES["precision"], profile=Profile())
 ADAPTERS = frozenset({"relevant", "primary", "supporting", "dependency", "co_change", "metadata"})
@@ -208,7 +208,9 @@ def data(tmp_path: Path) -> Path:
 def test_the_command_measures_and_learns(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Depths 0 to 3 and every budget as JSON; what it writes is a profile that fits the cascade."""
     out = tmp_path / "precision.profile.toml"
+    config = write_shipped(tmp_path / "questions.toml")  # a prior stage might settle every item
     command = ["depth", "--cascade", "precision", "--data", str(data), "--out", str(out), "--json"]
+    command += ["--config", str(config)]
     assert main(command) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
     assert [row["depth"] for row in found["depths"]] == [0, 1, 2, 3]
@@ -225,7 +227,9 @@ def test_the_command_measures_and_learns(data: Path, tmp_path: Path, capsys: pyt
 @pytest.mark.slow
 def test_the_command_names_the_depth(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In words, and with pictures."""
-    command = ["depth", "--cascade", "precision", "--data", str(data), "--budget", "1e9", "--plot", str(tmp_path / "p")]
+    config = write_shipped(tmp_path / "questions.toml")
+    command = ["depth", "--cascade", "precision", "--data", str(data), "--config", str(config)]
+    command += ["--budget", "1e9", "--plot", str(tmp_path / "p")]
     assert main(command) == ExitCode.DONE
     shown = capsys.readouterr()
     assert {path.name for path in (tmp_path / "p").iterdir()} == {"precision-depth.png", "precision-anytime.png"}

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.shipped import CASCADES, SHIPPED, questions_alone, questions_alone_text
 
-__all__ = ["AS_GIVEN", "CASCADES", "SHIPPED", "questions_alone", "shipped_text", "write_shipped"]
-
-AS_GIVEN = {name: replace(cascade, makes_evidence=False) for name, cascade in CASCADES.items()}
-"""Those that ask items as they are given, for tests of something else than evidence: prompts are short and known."""
+__all__ = ["CASCADES", "SHIPPED", "questions_alone", "shipped_text", "write_shipped"]
 
 
 def shipped_text(*, profile: bool = True) -> str:

@@ -259,8 +259,8 @@ def tuned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
 
 
 def new_tasks(tuned: Path, n: int, *lines: str) -> list[str]:
-    """The command that checks tasks like those of the tuning, and more of them."""
-    like = (tuned.parent / "labelled.jsonl").read_text(encoding="utf-8").replace("config file", "settings file")
+    """The command that checks tasks like those of the tuning, which end with a full stop now, and more of them."""
+    like = re.sub(r"(config file \d+)", r"\1.", (tuned.parent / "labelled.jsonl").read_text(encoding="utf-8"))
     data = tuned.parent / "new.jsonl"
     data.write_text("\n".join((*like.splitlines()[:n], *lines)), encoding="utf-8")
     return ["check", "precision", "--data", str(data), "--config", str(tuned)]
