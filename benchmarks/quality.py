@@ -104,9 +104,10 @@ def whole_tree(engine: Engine, mined: Sequence[Mined], name: str, ranker: Ranker
         orders["words counted"].append(ids_by(view, view.symbols["covers"]))
         labelled = labelled_symbols(one, view, ranker, most=CANDIDATES)
         report = engine.classify(labelled.task, labelled.items, "precision")
+        by_id = {item.id: item for item in labelled.items}
         functions = {symbol.id for symbol in view.corpus.symbols if symbol.kind != "class"}
         orders["ranker"].append([item.id for item in labelled.items if item.id in functions])
-        order = ranked(report.decisions, engine.cascade("precision"), with_dropped=True)
+        order = ranked(report.decisions, engine.cascade("precision"), by_id, with_dropped=True)
         orders["with questions"].append([decision.id for decision in order if decision.id in functions])
         calls, items = calls + report.stats.calls, items + report.stats.items
         tokens, ms = tokens + report.stats.tokens_decoded, ms + report.stats.elapsed_ms

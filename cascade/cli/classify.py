@@ -90,9 +90,10 @@ def classify(  # noqa: PLR0913 - the command line's options
             candidates, found = candidates_of(repo or Path(), request, tree, also=beside, most=most)
         report = engine.classify(candidates.task if candidates else request, found, name, budget=limit)
     _tell_cut(report, reads_all=candidates is not None or tree.makes_evidence)
+    by_id = {item.id: item for item in found}
     # a caller's own items are all shown: it is a list that somebody made
-    order = ranked(report.decisions, tree, with_dropped=all_ or candidates is None)[:top]
-    places, by_id = Places(candidates) if candidates else None, {item.id: item for item in found}
+    order = ranked(report.decisions, tree, by_id, with_dropped=all_ or candidates is None)[:top]
+    places = Places(candidates) if candidates else None
     if json:
         rows = _rows(order if top or all_ else report.decisions, report, tree, by_id, places)
         reading = {"repository": candidates.reading()} if candidates else {}
@@ -126,7 +127,7 @@ def _rows(
     chosen: Sequence[Decision], report: Report, cascade: Cascade, items: Mapping[str, Item], places: Places | None
 ) -> list[Mapping[str, Any]]:
     """Decisions as JSON has them, each with its place among all."""
-    order = {one.id: at for at, one in enumerate(ranked(report.decisions, cascade, with_dropped=True), 1)}
+    order = {one.id: at for at, one in enumerate(ranked(report.decisions, cascade, items, with_dropped=True), 1)}
     return [_row(one, items[one.id], cascade, places, order[one.id]) for one in chosen]
 
 
@@ -134,7 +135,7 @@ def _row(decision: Decision, item: Item, cascade: Cascade, places: Places | None
     """A decision as JSON has it."""
     found = decision.as_dict() | {
         "order": order,
-        "p": round(p_leading(decision, cascade), 6),
+        "p": round(p_leading(decision, cascade, item.prior), 6),
         "kind": item.kind,
         "evidence": [*(item.group.evidence if item.group is not None else ()), *item.evidence],
     }

@@ -75,7 +75,7 @@ def _row(decision: Decision, item: Item, cascade: Cascade, places: Places | None
         why.append(Text(f"{decision.status}, p(label) {decision.p_label:.2f}", "yellow"))
     return _Row(
         label=Text(plain(decision.label), "dim" if decision.label == cascade.dropped else "green"),
-        p=Text(f"{p_leading(decision, cascade):.2f}"),
+        p=Text(f"{p_leading(decision, cascade, item.prior):.2f}"),
         name=Text(plain(item.name)),
         where=Text(plain(where), "dim"),
         why=Text("; ").join(why) if places is not None else Text(GAP).join(why),

@@ -103,7 +103,7 @@ def _explained(
         **decision.as_dict(),
         "kind": item.kind,
         "where": places.where(item.id),
-        "p": round(p_leading(decision, cascade), 6),
+        "p": round(p_leading(decision, cascade, item.prior), 6),
         "order": {"place": order[0], "of": order[1], "is_candidate": order[0] <= MOST_SYMBOLS},
         "prior": item.prior,
         "reasons": places.why(item.id),

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from cascade.items import Item
 from cascade.profile import DEFAULT_PASS_RATE
 from cascade.report import Decision
 from cascade.tree import Cascade
 
 
-def p_leading(decision: Decision, cascade: Cascade) -> float:
+def p_leading(decision: Decision, cascade: Cascade, prior: float | None = None) -> float:
     """P that an item has the leading label, as far as it was asked, in [0, 1].
 
     The leading label is the first that is not dropped, such as ``primary``. A stage on the way to it that the item was
-    not asked counts as even; what a prior stage settled with no has that stage's p in place of the first question's.
+    not asked counts as even. The item's prior, such as the ranker's, stands in place of the first question's p, since
+    on commits that puts more of what was changed first; without one, the p of a prior stage that settled the item does.
+
+    Args:
+        decision: What was answered.
+        cascade: Whose decision it is.
+        prior: The item's prior, in [0, 1]; None where it has none.
     """
     p = _p_yes(decision, cascade)
+    if prior is not None:
+        p[cascade.first.name] = prior
     found = 1.0
     for stage, answer in cascade.truths(_leading(cascade)):
         p_yes = p.get(stage.name, DEFAULT_PASS_RATE)
@@ -24,10 +33,19 @@ def p_leading(decision: Decision, cascade: Cascade) -> float:
     return found
 
 
-def ranked(decisions: Sequence[Decision], cascade: Cascade, *, with_dropped: bool) -> list[Decision]:
-    """Decisions in order, the likeliest first; what is dropped comes after all that is kept, or is left out."""
+def ranked(
+    decisions: Sequence[Decision], cascade: Cascade, items: Mapping[str, Item], *, with_dropped: bool
+) -> list[Decision]:
+    """Decisions in order, the likeliest first; what is dropped comes after all that is kept, or is left out.
+
+    Args:
+        decisions: What to put in order.
+        cascade: Whose decisions they are.
+        items: Their items by id.
+        with_dropped: Whether what is dropped is shown.
+    """
     kept = [one for one in decisions if with_dropped or one.label != cascade.dropped]
-    return sorted(kept, key=lambda one: (one.label == cascade.dropped, -p_leading(one, cascade)))
+    return sorted(kept, key=lambda one: (one.label == cascade.dropped, -p_leading(one, cascade, items[one.id].prior)))
 
 
 def _leading(cascade: Cascade) -> str:

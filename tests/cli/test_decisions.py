@@ -172,6 +172,7 @@ def test_p_leads_to_the_first_label_that_is_kept() -> None:
     assert precision.prior_stage is not None
     settled = decision("1", "excluded", [step(precision.prior_stage.name, 0.02, answer=False)])
     assert p_leading(settled, precision) == pytest.approx(0.01)
+    assert p_leading(decision("1", "supporting"), precision, 0.5) == pytest.approx(0.5 * 0.21)
 
 
 def test_one_order_by_one_scale() -> None:
@@ -182,8 +183,14 @@ def test_one_order_by_one_scale() -> None:
         decision("less", "primary", [step("relevant", 0.5, answer=True), step("primary", 0.5, answer=True)]),
         decision("more", "supporting", [step("relevant", 0.9, answer=True), step("primary", 0.4, answer=False)]),
     ]
-    assert [one.id for one in ranked(found, precision, with_dropped=True)] == ["more", "less", "dropped"]
-    assert [one.id for one in ranked(found, precision, with_dropped=False)] == ["more", "less"]
+    assert [
+        one.id
+        for one in ranked(found, precision, {one.id: Item(id=one.id, name="n") for one in found}, with_dropped=True)
+    ] == ["more", "less", "dropped"]
+    assert [
+        one.id
+        for one in ranked(found, precision, {one.id: Item(id=one.id, name="n") for one in found}, with_dropped=False)
+    ] == ["more", "less"]
 
 
 def test_reasons_stand_in_words(tmp_path: Path) -> None:
