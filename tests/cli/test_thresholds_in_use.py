@@ -14,6 +14,7 @@ from cascade.cli.output import ExitCode
 from cascade.config.schema import shipped_config
 from cascade.config.thresholds import CalibrationConfig, ThresholdsFile, read_thresholds, write_thresholds
 from cascade.probability import KNOTS
+from tests.helpers.shipped import CASCADES
 
 pytestmark = pytest.mark.slow
 
@@ -94,6 +95,8 @@ def test_a_guarantee_keeps_what_it_does_not_depend_on(tmp_path: Path, capsys: py
     rest = text[text.index("[[cascade.precision.stages]]\nname") :]
     (tmp_path / "map.toml").write_text(text[:cut] + rest, encoding="utf-8")
     command = [*config, *data_of(tmp_path, symbols(4), 12), "--target", "recall=0.5", "--delta", "0.3"]
+    own = {"": CASCADES["precision"].stage("primary").questions[""].threshold}
+    assert own != thresholds["primary"]
     found = written(tmp_path, *command)
     assert (found.thresholds["primary"], found.thresholds["supporting"]) == ({"": 0.61}, {"": 0.62})
     assert found.calibration["supporting"] == {"": CURVE}
@@ -103,12 +106,12 @@ def test_a_guarantee_keeps_what_it_does_not_depend_on(tmp_path: Path, capsys: py
     path = tmp_path / "precision.thresholds.toml"
     good = path.read_text(encoding="utf-8")
     path.write_text(good.replace(f'model = "{found.made_for.model}"', 'model = "other"'), encoding="utf-8")
-    assert written(tmp_path, *command).thresholds["primary"] == {"": 0.33}
+    assert written(tmp_path, *command).thresholds["primary"] == own
     told = " ".join(capsys.readouterr().err.split())
     assert "are not in use: they were made for something else (model); what is kept is the config's own" in told
     path.write_text("no TOML", encoding="utf-8")
-    assert written(tmp_path, *command).thresholds["primary"] == {"": 0.33}
+    assert written(tmp_path, *command).thresholds["primary"] == own
     assert "are not in use: " in capsys.readouterr().err
     path.unlink()
-    assert written(tmp_path, *command).thresholds["primary"] == {"": 0.33}
+    assert written(tmp_path, *command).thresholds["primary"] == own
     assert "not in use" not in capsys.readouterr().err

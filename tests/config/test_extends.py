@@ -58,10 +58,11 @@ def over(folder: Path, text: str, name: str = "over.toml", extends: str = "base/
 
 
 def thresholds(folder: Path, cascade: str = "precision", **changes: Any) -> Path:
-    """The shipped thresholds of a cascade with another one for its question `relevant`."""
+    """The shipped thresholds of a cascade with another one for its question `relevant`, which all items are asked."""
     entry = SHIPPED.cascade[cascade].thresholds
     assert isinstance(entry, ThresholdsFile)
-    mine = {**entry.thresholds, "relevant": dict.fromkeys(entry.thresholds["relevant"], MINE)}
+    relevant = dict.fromkeys(entry.thresholds["relevant"], MINE)
+    mine = {**entry.thresholds, "relevant": relevant, "prior": {"lower": 0.0, "upper": 1.0}}
     path = folder / f"my {cascade}.thresholds.toml"
     write_thresholds(entry.model_copy(update={"thresholds": mine} | changes), path, "From a test.")
     return path

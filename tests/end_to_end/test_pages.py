@@ -164,7 +164,7 @@ def test_commands_have_the_options_that_they_are_called_with(page: Path) -> None
                 assert _options(rest) <= _known(command), f"{page}: `{' '.join(words)}`"
             case ["python" | "python3", "-m", name, *rest] if name != "pip":
                 source = _module(name)
-                unknown = [option for option in _options(rest) if f'"{option}"' not in source]
+                unknown = [option for option in _options(rest) - {"--help"} if f'"{option}"' not in source]
                 assert not unknown or not source, f"{page}: `{' '.join(words)}`"
             case ["make", *targets]:
                 made = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)

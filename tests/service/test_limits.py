@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -469,7 +470,8 @@ async def test_a_closed_engine_is_said_by_the_health_check() -> None:
 def _by_name(adapter: str, prompt: str) -> float:
     """The share of an item's number in 100, whatever is asked."""
     del adapter
-    return (int(prompt.split("<|item|>")[1].split("<|ask|>", maxsplit=1)[0].split("name-")[1]) + 1) / 102
+    (number,) = re.findall(r"name-(\d+)", prompt.split("<|item|>")[1].split("<|ask|>", maxsplit=1)[0])
+    return (int(number) + 1) / 102
 
 
 @pytest.mark.slow
