@@ -18,6 +18,10 @@ DEFAULT_PASS_RATE = 0.5
 _FORMS = ("kind:", "tier:")  # facts that every item has, whether or not anything ties it to the task
 
 
+WITHOUT_SOURCE = "bodiless"
+"""What evidence says of an item whose source is not known; see ``cascade.evidence.facts``."""
+
+
 def features_of(item: Item) -> Iterator[str]:
     """What a prior may know of an item: its kind, tiers, evidence, and that of its group."""
     yield f"kind:{item.kind}"
@@ -52,7 +56,13 @@ class Prior:
         return 1 / (1 + exp(-max(-30.0, min(30.0, odds))))
 
     def knows(self, item: Item) -> bool:
-        """Whether any evidence of the item has a weight; without, its probability is that of any item of its kind."""
+        """Whether any evidence of the item has a weight; without, its probability is that of any item of its kind.
+
+        An item whose source is not known is known only to a prior that was learned from such items: its other evidence
+        means something else.
+        """
+        if WITHOUT_SOURCE in item.evidence and WITHOUT_SOURCE not in self.weights:
+            return False
         return any(fact in self.weights and is_evidence(fact) for fact in features_of(item))
 
 

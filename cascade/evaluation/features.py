@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cascade.items import Item
 from cascade.probability import Array, Bools, Ints, p_yes
-from cascade.profile import Prior, features_of, is_evidence
+from cascade.profile import WITHOUT_SOURCE, Prior, features_of, is_evidence
 
 LEAST_SEEN = 20
 """Items that must have a feature for it to get a column; rarer ones say more of these items than of others."""
@@ -86,6 +86,8 @@ class FeatureTable:
         """
         weights = np.array([prior.weights.get(name, 0.0) for name in self.names])
         is_known = self._has([name in prior.weights and is_evidence(name) for name in self.names])
+        if WITHOUT_SOURCE not in prior.weights:
+            is_known &= ~self._has([name == WITHOUT_SOURCE for name in self.names])
         return np.where(is_known, p_yes(np.clip(prior.bias + self.counts @ weights, -30, 30)), np.nan)
 
     @property

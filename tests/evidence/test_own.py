@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from cascade.evidence.facts import FACTS
+from cascade.evidence.facts import FACTS, PLAIN
 from cascade.evidence.own import own_evidence
 from cascade.items import Group, Item, Task
+from cascade.profile import WITHOUT_SOURCE, Prior
 from tests.helpers.ranker import simple_ranker
 
 TASK = Task(text="Cart.total does not round: `round_price` is never called", seeds=("shop/price.py",))
@@ -86,3 +87,12 @@ def test_few_items_are_no_error(items: list[Item]) -> None:
     """None, one that matches nothing, one with evidence, and one without a word."""
     assert [one.id for one in made(items)] == [one.id for one in items]
     assert own_evidence(Task(text="?"), items, simple_ranker())[:0] == []
+
+
+def test_a_prior_of_checkouts_leaves_items_without_source_to_the_model() -> None:
+    """Their evidence means something else; a prior that was learned from such items knows them."""
+    item = Item(id="1", name="parse", evidence=("body7", "bodiless"))
+    assert Prior(bias=0.0, weights={"body7": 1.0}).knows(replace(item, evidence=("body7",)))
+    assert not Prior(bias=0.0, weights={"body7": 1.0}).knows(item)
+    assert Prior(bias=0.0, weights={"body7": 1.0, "bodiless": -1.0}).knows(item)
+    assert WITHOUT_SOURCE in PLAIN
