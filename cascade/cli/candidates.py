@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -69,7 +69,15 @@ def check_also(also: Sequence[str]) -> Sequence[str]:
 def candidates_of(
     repo: Path, task: Task, cascade: Cascade, *, also: Collection[str] = (), most: int = MOST_SYMBOLS
 ) -> tuple[Candidates, list[Item]]:
-    """What was found in a repository, and what of it the cascade asks; notes say what was left out, and why."""
+    """What was found in a repository, and what of it the cascade asks; notes say what was left out, and why.
+
+    Args:
+        repo: The folder.
+        task: The task, with the files that the work starts from.
+        cascade: Whose candidates they are.
+        also: What is read beside the project's own source.
+        most: Symbols that are asked.
+    """
     with progress() as bar:
         line = bar.add_task("reading files", total=None)
         found = find_candidates(
@@ -80,15 +88,32 @@ def candidates_of(
         items, none = found.file_items(), found.without_files()
     else:
         items, none = found.symbol_items(), found.without_symbols()
-        n_symbols = len(found.evidence.signals.corpus.symbols)
-        if n_symbols > len(items):
-            asked = f"{n_symbols:,} symbols compete, and the {counted(len(items), 'likeliest', 'likeliest')} are asked"
-            found = replace(found, messages=(*found.messages, f"{asked}; --most changes that."))
-    if none and not items:
-        found = replace(found, messages=(*found.messages, none))
+    told = [none] if none and not items else list(_competition(found, items, cascade))
+    found = replace(found, messages=(*found.messages, *told))
     for message in found.messages:
         note(message)
     return found, items
+
+
+def _competition(found: Candidates, items: Sequence[Item], cascade: Cascade) -> Iterator[str]:
+    """How many competed, which files are not among the candidates, and whether any word of the task was found."""
+    corpus = found.evidence.signals.corpus
+    if cascade.items is ItemKind.FILES:
+        if found.task.seeds:
+            yield f"The files that the work starts from are not labelled themselves: {', '.join(found.task.seeds)}."
+        n_others = len(corpus.paths) - len(found.task.seeds)
+        if n_others > len(items):
+            yield f"{counted(n_others, 'other file')} compete; {len(items)} are tied to the task or to these files."
+    elif len(corpus.symbols) > len(items):
+        yield f"{len(corpus.symbols):,} symbols compete; the likeliest {len(items)} are put to the questions."
+    if items and not any(found.evidence.signals.files[name].any() for name in _WORD_SIGNALS):
+        yield (
+            "No word of the task stands in anything that was read, so the order says little. Use names of the code in "
+            "the task, or name the files that the work starts from with --from."
+        )
+
+
+_WORD_SIGNALS = ("words_share", "path_share", "history_share", "located", "seed")
 
 
 class Places:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,8 +55,8 @@ def explain(  # noqa: PLR0913 - the command line's options
         tree = engine.cascade(cascade)
         found, _ = candidates_of(repo, Task(text=text, seeds=tuple(from_ or ())), tree, also=beside)
         corpus = found.evidence.signals.corpus
-        meant = _meant(name, corpus.symbols)
         place = {int(at): order for order, at in enumerate(found.evidence.best_symbols(len(corpus.symbols)), 1)}
+        meant = _meant(name, corpus.symbols, place)
         items = found.evidence.symbol_items(meant)
         report = engine.classify(found.task, items, cascade)
     if len(meant) == _MOST_SHOWN:
@@ -73,24 +73,23 @@ def explain(  # noqa: PLR0913 - the command line's options
         _show(row)
 
 
-def _meant(name: str, symbols: Sequence[SymbolRecord]) -> list[int]:
-    """Numbers of the symbols that a name may mean, at most five: by id, by qualified name, by its end.
+def _meant(name: str, symbols: Sequence[SymbolRecord], place: Mapping[int, int]) -> list[int]:
+    """Numbers of the symbols that a name may mean, the likeliest five at most.
 
     Raises:
         InputError: There is none.
     """
     ways: tuple[Callable[[SymbolRecord], bool], ...] = (
         lambda one: one.id == name,
-        lambda one: one.qualname == name,
-        lambda one: one.id.endswith((f"/{name}", f".{name}")) or one.name == name,
+        lambda one: one.qualname == name or one.id.endswith((f"/{name}", f".{name}")) or one.name == name,
         lambda one: one.qualname.lower() == name.lower() or one.name.lower() == name.lower(),
     )
     for fits in ways:
         found = [at for at, one in enumerate(symbols) if fits(one)]
         if found:
-            return found[:_MOST_SHOWN]
+            return sorted(found, key=place.__getitem__)[:_MOST_SHOWN]
     near = difflib.get_close_matches(name, sorted({one.qualname for one in symbols}), 3)
-    hint = f"Close to it are {', '.join(near)}" if near else "`cascade classify --all` lists candidates"
+    hint = f"Close to it are {', '.join(near)}" if near else "`cascade classify --all` lists the likeliest"
     msg = f"No symbol {name!r} was read. {hint}."
     raise InputError(msg)
 

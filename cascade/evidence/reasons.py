@@ -60,13 +60,13 @@ class Reasons:
             yield "has a message that the task quotes"
         body, head = self._rarest(self._body_hits, at), self._rarest(self._head_hits, at)
         if head and columns["head_share"][at] >= _LEAST_MATCH:
-            yield f"its name has {head}"
+            yield f"its name or head has {head}"
         if body and body != head and columns["body_share"][at] >= _LEAST_MATCH:
             yield f"its body has {body}"
 
     def _references(self, at: int) -> Iterator[str]:
         links = self._corpus.links
-        for here, there, verb in ((links.used, links.users, "called by"), (links.users, links.used, "calls")):
+        for here, there, verb in ((links.used, links.users, "mentioned by"), (links.users, links.used, "mentions")):
             others = there[here == at]
             if not len(others):
                 continue

@@ -11,7 +11,9 @@ from cascade.repository.reasons import HIDDEN, MINIFIED, TEST, TOOLING, UNREAD_L
 _TEST_FOLDER = re.compile(
     r"tests?|(?:tests?[-_].*)|(?:.*[-_]tests?)|testdata|testsuite|__tests__|__mocks__", re.IGNORECASE
 )
-_TEST_FILE = re.compile(r"(?:test_.*|.*_tests?|tests|conftest|.*\.(?:test|spec))\.\w+", re.IGNORECASE)
+_TEST_FILE = re.compile(
+    r"(?:test_.*|.*_tests?|tests|conftest|.*\.(?:test|spec))\.\w+|test\.(?:c|cc|cpp|h|go|rs)", re.IGNORECASE
+)
 _TEST_ROOTS = frozenset({"testing", "t"})
 _TOOLING_ROOTS = frozenset({"doc", "docs", "ci"})
 _TOOLING_FILES = frozenset({"setup.py", "noxfile.py"})

@@ -97,12 +97,12 @@ class IndexCache:
         self._do(keep, creates=True)
 
     def give_up(self, error: Exception) -> None:
-        """Uses the cache no longer, and tells why."""
+        """Uses the cache no longer, and tells why; a damaged one is deleted, so that the next call makes it anew."""
         if self._file is not None:
-            self._messages.add(
-                f"Without the cache {self._file} ({reason(error)}), which costs time only. Delete it if it is damaged, "
-                "or let XDG_CACHE_HOME name a folder that can be written."
-            )
+            remedy = "Let XDG_CACHE_HOME name a folder that can be written."
+            if _is_damage(error) and _delete(self._file):
+                remedy = "It was damaged and is deleted; the next call makes it anew."
+            self._messages.add(f"Without the cache {self._file} ({reason(error)}), which costs time only. {remedy}")
         self._file = None
 
     def _do(self, action: Callable[[sqlite3.Connection], _T], *, creates: bool = False) -> _T | None:
@@ -138,6 +138,24 @@ class IndexCache:
             database.close()
             raise
         return database
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether an error says that the file holds what this program did not write, and not that it cannot be used now."""
+    if isinstance(error, ValueError | TypeError):
+        return True
+    kind = type(error)  # sqlite3.OperationalError is one of the more special kinds: locked, read-only, a full disk
+    return kind.__module__ == "sqlite3" and kind.__name__ == "DatabaseError"
+
+
+def _delete(file: Path) -> bool:
+    """Deletes a database with its log; False where that is not allowed."""
+    try:
+        for path in (file, file.with_name(f"{file.name}-wal"), file.with_name(f"{file.name}-shm")):
+            path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def _bytes(value: object) -> bytes:

@@ -205,7 +205,7 @@ def test_reasons_stand_in_words(tmp_path: Path) -> None:
     assert places.why(price)[0] == "named in the task"
     lines = shown(400, (decision(price), items[price]), places=places)
     assert "shop/basket.py:5  named in the task; " in lines[1]
-    assert any("calls Basket.total_price" in reason for reason in places.why("shop/receipt.py::print_receipt"))
+    assert any("mentions Basket.total_price" in reason for reason in places.why("shop/receipt.py::print_receipt"))
 
 
 @pytest.mark.slow

@@ -126,14 +126,15 @@ def test_checkouts_share_what_was_read(project: Checkout, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("damage", [b"this is no database, not at all" * 100, b""])
-def test_damaged_cache_is_left_alone(project: Checkout, tmp_path: Path, damage: bytes) -> None:
-    """A file that is no database costs a message; an empty one is filled."""
+def test_a_damaged_cache_is_made_anew(project: Checkout, tmp_path: Path, damage: bytes) -> None:
+    """A file that is no database costs a message, once; an empty one is filled."""
     cache = tmp_path / "cache"
     find(project, cache)
     database_of(cache).write_bytes(damage)
     result = find(project, cache)
     assert shown(result)[:4] == shown(find(project, None))[:4]
     assert any("Without the cache" in message for message in result.messages) is bool(damage)
+    assert not any("Without the cache" in message for message in find(project, cache).messages)
 
 
 def foreign_rows() -> list[object]:

@@ -1,0 +1,83 @@
+"""``cascade explain`` with the shipped model, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cascade.cli import main
+from cascade.cli.output import ExitCode
+from tests.helpers.checkout import Checkout
+
+pytestmark = pytest.mark.slow
+
+SHOP = {
+    "shop/basket.py": """class Basket:
+    def total_price(self, prices, discount):
+        return sum(prices) * (1 - discount)
+
+
+def run():
+    return 1
+""",
+    "shop/engine.py": """class Engine:
+    def run(self, discount):
+        return discount
+""",
+}
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A small repository, and a cache folder of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Checkout(tmp_path / "shop").init().commit(SHOP)
+    return str(tmp_path / "shop")
+
+
+def test_all_that_is_known_of_a_symbol_is_shown(shop: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Place, reasons, evidence, each stage with its threshold, and what would have changed the answer."""
+    asked = ["explain", "total_price", "--repo", shop, "--task", "`Basket.total_price` ignores the discount"]
+    assert main(asked) == ExitCode.DONE
+    shown = capsys.readouterr().out
+    assert shown.startswith("shop/basket.py::Basket.total_price  (method, shop/basket.py:2)\nlabel ")
+    assert "place 1 of 5 before any question" in shown
+    assert "named in the task" in shown
+    assert main([*asked, "--json"]) == ExitCode.DONE
+    (row,) = json.loads(capsys.readouterr().out)["symbols"]
+    assert row["order"] == {"place": 1, "of": 5, "is_candidate": True}
+    assert "spelled" in row["evidence"]
+    assert len(row["would_change"]) == len(row["steps"]) > 0
+    assert all(f"{step['threshold']:.3f}" in text for step, text in zip(row["steps"], row["would_change"], strict=True))
+
+
+def test_a_name_that_fits_several_shows_the_likeliest_first(shop: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A method and a function of one name are both shown."""
+    assert (
+        main(["explain", "run", "--repo", shop, "--task", "Engine.run ignores the discount", "--json"]) == ExitCode.DONE
+    )
+    found = [row["id"] for row in json.loads(capsys.readouterr().out)["symbols"]]
+    assert found == ["shop/engine.py::Engine.run", "shop/basket.py::run"]
+
+
+def test_a_name_that_was_not_read_is_refused(shop: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The error names what is close to it."""
+    assert main(["explain", "Basket.total_prise", "--repo", shop, "--task", "the discount"]) == ExitCode.BAD_INPUT
+    assert "Close to it are Basket.total_price" in capsys.readouterr().err
+
+
+def test_a_task_that_nothing_fits_is_told(shop: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An order that goes by form alone says so."""
+    assert main(["classify", "--repo", shop, "--task", "zzqx", "--json"]) == ExitCode.DONE
+    assert "No word of the task stands in anything that was read" in capsys.readouterr().err
+
+
+def test_files_that_the_work_starts_from_are_told_of(shop: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are no candidates of --files, which a note says."""
+    arguments = ["classify", "--repo", shop, "--task", "the discount", "--from", "shop/engine.py", "--files", "--json"]
+    assert main(arguments) == ExitCode.DONE
+    out, err = capsys.readouterr()
+    assert "are not labelled themselves: shop/engine.py" in err
+    assert [decision["id"] for decision in json.loads(out)["decisions"]] == ["shop/basket.py"]
