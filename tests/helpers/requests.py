@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from cascade import Group, Item, Task
 from cascade.evidence.of_records import file_items, symbol_items
 from cascade.evidence.records import FileRecord, SymbolRecord
+from cascade.profile import WITHOUT_SOURCE
 
 _VERBS = ("read", "write", "parse", "load", "retry", "close", "open", "check", "merge", "render", "split", "send")
 _NOUNS = ("config", "upload", "template", "request", "cache", "header", "socket", "token", "route", "session", "error")
@@ -45,6 +47,11 @@ def files(seed: int, n: int) -> tuple[Task, list[Item]]:
     return task, file_items(
         task, [_file(rng, f"src/{rng.choice(_NOUNS)}/{rng.choice(_VERBS)}_{at}.py") for at in range(n)]
     )
+
+
+def with_source(items: list[Item]) -> list[Item]:
+    """The items as if their source had been read, so that a prior that was learned from checkouts knows them."""
+    return [replace(item, evidence=tuple(fact for fact in item.evidence if fact != WITHOUT_SOURCE)) for item in items]
 
 
 def plain_items(n: int) -> list[Item]:

@@ -17,7 +17,7 @@ from cascade.prompt import group_text, item_text
 from cascade.report import Report
 from cascade.service.metrics import Metrics
 from tests.helpers.asyncs import run
-from tests.helpers.requests import files, symbols
+from tests.helpers.requests import files, symbols, with_source
 from tests.helpers.service import PATIENCE_S, body_of, serving
 
 TOLERANCE = 1e-3
@@ -95,7 +95,8 @@ def test_decisions_stream_as_they_settle(client: httpx.Client, engine: Engine) -
 def test_budget_and_depth_are_kept(client: httpx.Client) -> None:
     """A depth of one question leaves nobody further, and labels say that they were cut short."""
     task, items = symbols(5, 10)
-    found = client.post("/v1/cascades/precision", json=body_of(task, items, depth=1, budget_ms=20_000)).json()
+    body = body_of(task, with_source(items), depth=1, budget_ms=20_000)
+    found = client.post("/v1/cascades/precision", json=body).json()
     n_asked = [sum(step["adapter"] != "" for step in decision["steps"]) for decision in found["decisions"]]
     assert max(n_asked) == 1
     assert {decision["status"] for decision in found["decisions"]} == {"decided", "depth_cap"}

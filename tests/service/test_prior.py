@@ -18,7 +18,7 @@ from cascade.probability import KNOTS
 from cascade.service.metrics import Metrics
 from cascade.service.schemas import CascadeBody, DecisionBody, StatsBody
 from tests.engine.test_prior_stage import with_table
-from tests.helpers.requests import symbols
+from tests.helpers.requests import symbols, with_source
 from tests.helpers.service import PATIENCE_S, body_of, serving
 from tests.helpers.shipped import CASCADES as QUESTIONS
 from tests.tuning.test_search import locked
@@ -26,7 +26,8 @@ from tests.tuning.test_search import locked
 pytestmark = pytest.mark.slow
 
 CURVE = {"kind": "platt", "values": (KNOTS / 2).tolist()}
-TASK, ITEMS = symbols(3, 60)
+TASK, KNOWN = symbols(3, 60)
+ITEMS = with_source(KNOWN)
 SETTLES = {"prior": {"lower": 0.04, "upper": 0.5}}
 
 
