@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.evidence.entry import FIELDS, Entry
+from cascade.evidence.entry import Entry
 from cascade.evidence.history import History
 from cascade.evidence.postings import Places, Postings
 from cascade.evidence.records import SymbolRecord
@@ -78,7 +77,7 @@ class Corpus:
         return np.repeat(np.arange(len(self.paths), dtype=np.int32), np.diff(self.starts))
 
     def postings(self, part: str) -> Postings:
-        """The words of a part of every symbol; see ``FIELDS``."""
+        """The words of a part of every symbol; see ``cascade.evidence.entry.FIELDS``."""
         if part not in self._postings:
             self._postings[part] = Postings.joined([entry.fields[part] for entry in self.entries])
         return self._postings[part]
@@ -145,11 +144,3 @@ class Corpus:
         who, whom, weights = (np.concatenate(column) for column in zip(*found, strict=True))
         apart = who != whom
         return Links(who[apart], whom[apart], weights[apart])
-
-
-def joined(entries: Sequence[tuple[str, Entry]], history: History | None = None) -> Corpus:
-    """A corpus of files and their entries."""
-    return Corpus(tuple(path for path, _ in entries), tuple(entry for _, entry in entries), history)
-
-
-__all__ = ["FIELDS", "Corpus", "Links", "joined"]

@@ -5,9 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cascade.evidence.corpus import Corpus, joined
+from cascade.evidence.corpus import Corpus
 from cascade.evidence.entry import Entry
 from cascade.repository.source import read_definitions
+
+
+def joined(entries: list[tuple[str, Entry]]) -> Corpus:
+    """A corpus of files and their entries."""
+    return Corpus(tuple(path for path, _ in entries), tuple(entry for _, entry in entries))
 
 
 def corpus_of(**sources: str) -> Corpus:
