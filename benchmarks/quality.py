@@ -28,7 +28,7 @@ from cascade.config.schema import read_config, shipped_config
 from cascade.engine.engine import Engine
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.metrics import auc, auc_per_task
-from cascade.evidence.ranker import Ranker, shipped_ranker
+from cascade.evidence.ranker import Ranker, log_p_changes, shipped_ranker
 from cascade.probability import Array
 
 FIRST = (1, 5, 10, 200)
@@ -156,7 +156,7 @@ def as_mined(engine: Engine, mined: Sequence[Mined], name: str, ranker: Ranker) 
     tasks = np.repeat(np.arange(len(labelled)), [len(one.labels) for one in labelled])
     matters, primary = truths != "excluded", truths == "primary"
     relevant, change = scores["relevant"], scores["primary"]
-    joint = -np.logaddexp(0, -by_ranker).sum(axis=1)
+    joint = log_p_changes(by_ranker)
     return {
         "tasks": len(labelled),
         "relevant": aucs(relevant, matters, tasks),

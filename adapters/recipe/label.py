@@ -30,11 +30,12 @@ _TRAILER = re.compile(r"^[\w-]+-by:|^#|^\(cherry", re.IGNORECASE)
 _BLANK = re.compile(r"\s+|#[^\n]*|//[^\n]*")
 
 
-class Trees(Protocol):
-    """What is asked of a clone."""
+Tree = Mapping[str, str]
+"""Path -> blob of the project's own source."""
 
-    def tree(self, base: str) -> dict[str, str]:
-        """Path -> blob of the project's own source."""
+
+class Blobs(Protocol):
+    """What is asked of a clone."""
 
     def source(self, blob: str) -> bytes:
         """The contents of a file."""
@@ -59,16 +60,16 @@ def changed_files(commit: Commit) -> list[str]:
     return [one.old for one in source]
 
 
-def labels(clone: Trees, corpus: Corpus, commit: str, paths: list[str]) -> dict[str, str]:
+def labels(clone: Blobs, corpus: Corpus, trees: tuple[Tree, Tree], paths: list[str]) -> dict[str, str]:
     """Id -> label of the symbols of a commit's task, as its parent has them.
 
     Args:
         clone: Where blobs are read.
         corpus: The symbols of the parent.
-        commit: The commit.
+        trees: Path -> blob of the source before the commit, and after it.
         paths: The files that it modifies.
     """
-    before, after = clone.tree(f"{commit}^"), clone.tree(commit)
+    before, after = trees
     primary: list[str] = []
     for path in paths:
         old = _definitions(clone, path, before)
@@ -84,7 +85,7 @@ def labels(clone: Trees, corpus: Corpus, commit: str, paths: list[str]) -> dict[
     return found
 
 
-def _definitions(clone: Trees, path: str, tree: Mapping[str, str]) -> dict[str, Definition]:
+def _definitions(clone: Blobs, path: str, tree: Tree) -> dict[str, Definition]:
     found = read_definitions(path, clone.source(tree[path])) if path in tree else []
     return {one.record.qualname: one for one in found}
 

@@ -15,6 +15,7 @@ from adapters.recipe.mine import LABELS, Mined, View
 from cascade.evaluation.dataset import Labelled
 from cascade.evidence.making import Evidence
 from cascade.evidence.ranker import Ranker
+from cascade.evidence.signals import Columns
 from cascade.items import Group, Item, Task
 
 OWN = ("own", "source")
@@ -23,9 +24,12 @@ OWN = ("own", "source")
 
 def evidence_of(view: View, ranker: Ranker) -> Evidence:
     """The evidence of a mined view, whose signals are kept in half precision."""
-    view.symbols.update({name: values.astype(np.float64) for name, values in view.symbols.items()})
-    view.files.update({name: values.astype(np.float64) for name, values in view.files.items()})
-    return Evidence(view, ranker)  # type: ignore[arg-type]  # a view stands in for signals
+    exact = replace(view, symbols=_exact(view.symbols), files=_exact(view.files))
+    return Evidence(exact, ranker)  # type: ignore[arg-type]  # a view stands in for signals
+
+
+def _exact(columns: Columns) -> Columns:
+    return {name: values.astype(np.float64) for name, values in columns.items()}
 
 
 def symbol_items(view: View, evidence: Evidence, chosen: NDArray[np.int64]) -> list[Item]:

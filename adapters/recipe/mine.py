@@ -37,12 +37,11 @@ from cascade.repository.exclusions import is_source
 from cascade.repository.git import MAX_COMMITS, parse_log
 from cascade.repository.imports import ImportGraph
 from cascade.repository.index import Indexed, index_file
-from cascade.repository.source import read_definitions
-from cascade.repository.tiers import rank_files
+from cascade.repository.source import read_definitions, unfit
+from cascade.repository.tiers import rank_files, ties_to
 
 SEED = 5
 LABELS = ("excluded", "type_context", "supporting", "primary")
-_MAX_BYTES = 600_000
 _BEST = {
     "body_share": 150, "title_share": 60, "idents_share": 60, "head_share": 40, "literals_share": 40,
     "quoted_share": 20, "code_share": 40, "doc_share": 40, "callers_body": 30, "callees_body": 30,
@@ -159,7 +158,7 @@ class Clone:
             return b""
         data = stdout.read(int(head[2]))
         stdout.read(1)
-        return data if len(data) <= _MAX_BYTES and b"\0" not in data[:8192] else b""
+        return data if unfit(data) is None else b""
 
     def indexed(self, path: str, blob: str) -> Indexed:
         """What a file holds."""
@@ -179,6 +178,8 @@ class _Task:
         self.clone, self.row, self.rng = clone, row, rng
         base = f"{row['commit']}^"
         self.blobs = clone.tree(base)
+        if row["seed"] not in self.blobs:
+            raise KeyError(row["seed"])
         self.indexed = {path: clone.indexed(path, blob) for path, blob in self.blobs.items()}
         self.paths = tuple(self.blobs)
         self.history = History.of(clone.before(base, row["commit"]), frozenset(self.paths))
@@ -199,18 +200,7 @@ class _Task:
 
     def _ties(self, seeds: Sequence[str]) -> Ties:
         seeds = tuple(dict.fromkeys([*seeds, *starting_points(self.row["task"], self.paths)]))
-        if not seeds:
-            return Ties()
-        wanted = frozenset(seeds)
-        together = self.history.together(wanted)
-        targets = {path: self.graph.targets(path) for path in self.paths}
-        return Ties(
-            seeds=seeds,
-            imported=frozenset().union(*(targets[seed] for seed in seeds)),
-            importers=frozenset(path for path in self.paths if path not in wanted and targets[path] & wanted),
-            together=together.counts,
-            seed_changes=together.seed_changes,
-        )
+        return ties_to(seeds, self.paths, self.graph, self.history)
 
     def _checkout_views(self) -> Iterator[View]:
         signals = Signals(self.corpus, self.terms, self._ties(()))
@@ -306,7 +296,7 @@ def label_history(clone: Clone, repository: str, n_tasks: int) -> Iterator[dict[
             continue
         entries = {path: clone.indexed(path, blob).entry for path, blob in blobs.items()}
         corpus = Corpus(tuple(entries), tuple(entries.values()))
-        found = labels(clone, corpus, commit, paths)
+        found = labels(clone, corpus, (blobs, clone.tree(commit)), paths)
         if "primary" in found.values():
             n_found += 1
             yield label_row(commit, repository, text, found, corpus, paths)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from adapters.recipe.mine import LABELS, Mined, View
 from cascade.evaluation.metrics import auc, auc_per_task
-from cascade.evidence.ranker import Network, Ranker
+from cascade.evidence.ranker import Network, Ranker, log_p_changes
 from cascade.evidence.signals import Columns
 
 SHARES = {"none": 0.35, "right": 0.25, "wrong": 0.14, "own": 0.13, "source": 0.13}
@@ -196,7 +196,7 @@ def measure(ranker: Ranker, mined: Sequence[Mined], view: str) -> dict[str, floa
             n_ranked += 1
             ids = [symbol.id for symbol in seen.corpus.symbols if symbol.kind != "class"]
             kinds = np.array([symbol.kind != "class" for symbol in seen.corpus.symbols])
-            order = np.argsort(-_joint(odds)[kinds], kind="stable")
+            order = np.argsort(-log_p_changes(odds)[kinds], kind="stable")
             for most in first:
                 first[most] += one.gold <= {ids[at] for at in order[:most]}
         if seen.records:
@@ -210,8 +210,3 @@ def measure(ranker: Ranker, mined: Sequence[Mined], view: str) -> dict[str, floa
             scores[f"{question} per task"] = auc_per_task(odds, truths, tasks)
             scores[f"{question} pooled"] = auc(odds, truths)
     return scores
-
-
-def _joint(odds: np.ndarray) -> np.ndarray:
-    """Log probability that each must be changed."""
-    return -np.logaddexp(0, -odds).sum(axis=1)

@@ -99,7 +99,7 @@ def _symbol_item(symbol: SymbolRecord, facts: tuple[str, ...], group: Group, pri
         id=symbol.id,
         kind=symbol.kind,
         name=symbol.qualname,
-        signature=head_cut(symbol),
+        signature=_head_cut(symbol),
         doc=symbol.doc,
         evidence=facts,
         group=group,
@@ -122,6 +122,6 @@ def _file_item(record: FileRecord, facts: tuple[str, ...], prior: float) -> Item
     )
 
 
-def head_cut(symbol: SymbolRecord) -> str:
+def _head_cut(symbol: SymbolRecord) -> str:
     """A signature from behind the symbol's name on, which stands in the item already."""
     return re.sub(rf"^.*?(?<!\w){re.escape(symbol.name)}(?!\w)", "", symbol.signature, count=1)

@@ -91,6 +91,11 @@ class Ranker:
         np.savez_compressed(path, **arrays)
 
 
+def log_p_changes(odds: Array) -> Array:
+    """Logarithm of P that each symbol matters and must be changed, from the ranker's log odds; (n, 2) -> (n,)."""
+    return np.asarray(-np.logaddexp(0, -odds).sum(axis=1))
+
+
 @cache
 def shipped_ranker() -> Ranker:
     """The ranker that the shipped adapters were trained with."""

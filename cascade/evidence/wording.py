@@ -9,6 +9,7 @@ import numpy as np
 from cascade.evidence.facts import RANKS, SIZED
 from cascade.evidence.signals import Columns
 from cascade.probability import Array
+from cascade.profile import WITHOUT_SOURCE
 
 _LEAST_ODDS, _STEP = -8.0, 0.5  # log odds that ``matters0`` and ``changes0`` stand for, and from one to the next
 
@@ -90,7 +91,7 @@ def symbol_facts(signals: Columns, chosen: Sequence[int]) -> list[list[str]]:
     found = _facts(signals, _SYMBOL, _SYMBOL_PLAIN, chosen)
     bodiless = signals["has_body"][chosen] == 0
     return [
-        [*facts, *rank, *(["bodiless"] if is_bodiless else [])]
+        [*facts, *rank, *([WITHOUT_SOURCE] if is_bodiless else [])]
         for facts, rank, is_bodiless in zip(found, ranks, bodiless.tolist(), strict=True)
     ]
 

@@ -30,7 +30,7 @@ from cascade.repository.messages import LeftOut, Messages
 from cascade.repository.outline import Outline
 from cascade.repository.prototypes import without_prototypes
 from cascade.repository.reasons import WITHOUT_SYMBOLS
-from cascade.repository.tiers import rank_files
+from cascade.repository.tiers import rank_files, ties_to
 
 MOST_SYMBOLS = 200
 """Symbols that go on to the questions, where the caller names no other number."""
@@ -235,16 +235,7 @@ def _ties(
     if not seeds:
         return Ties()
     ordered = sorted({*listing.paths, *seeds}, key=lambda path: (not is_source(path), path.count("/"), path))
-    graph = ImportGraph(ordered, outlines, _package(root))
-    wanted = frozenset(seeds)
-    together = history.together(wanted) if history is not None else None
-    return Ties(
-        seeds=tuple(seeds),
-        imported=frozenset().union(*(graph.targets(seed) for seed in seeds)),
-        importers=frozenset(path for path in outlines if path not in wanted and graph.targets(path) & wanted),
-        together=together.counts if together is not None else {},
-        seed_changes=together.seed_changes if together is not None else 0,
-    )
+    return ties_to(seeds, outlines, ImportGraph(ordered, outlines, _package(root)), history)
 
 
 def _package(root: Path) -> str:

@@ -27,6 +27,7 @@ class ImportGraph:
     def __init__(self, paths: Collection[str], outlines: Mapping[str, Outline], package: str = "") -> None:
         self._paths = frozenset(paths)
         self._outlines = outlines
+        self._targets: dict[str, frozenset[str]] = {}  # found once, and asked for by every seed
         self._modules: dict[str, str] = {}
         self._by_name: dict[str, list[str]] = defaultdict(list)
         self._found: dict[tuple[str, int, str], str | None] = {}  # what importers of one folder mean by a module
@@ -39,9 +40,11 @@ class ImportGraph:
 
     def targets(self, path: str) -> frozenset[str]:
         """The files that a file imports, without itself; re-exports followed to the definition."""
-        find = self._python if path.endswith(PYTHON) else self._beside
-        found = {find(path, one) for one in self._outline(path).imports}
-        return frozenset(target for target in found if target and target != path)
+        if path not in self._targets:
+            find = self._python if path.endswith(PYTHON) else self._beside
+            found = {find(path, one) for one in self._outline(path).imports}
+            self._targets[path] = frozenset(target for target in found if target and target != path)
+        return self._targets[path]
 
     def _outline(self, path: str) -> Outline:
         return self._outlines.get(path, _EMPTY)

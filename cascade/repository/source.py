@@ -64,14 +64,14 @@ def read_source(root: Path, path: str, messages: Messages) -> bytes | None:
     except (OSError, ValueError) as error:
         messages.leave_out(UNREADABLE, path, getattr(error, "strerror", None) or str(error))
     else:
-        reason = _unfit(source)
+        reason = unfit(source)
         if reason is None:
             return source
         messages.leave_out(reason, path)
     return None
 
 
-def _unfit(source: bytes | None) -> Reason | None:
+def unfit(source: bytes | None) -> Reason | None:
     """Why the contents of a file are not read, None where they are; a file without contents is no regular one."""
     if source is None:
         return SPECIAL

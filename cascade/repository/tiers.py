@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from cascade.evidence.history import CoChanges, History
 from cascade.evidence.records import FileRecord
 from cascade.evidence.signals import Columns
 from cascade.evidence.ties import Ties
+from cascade.repository.imports import ImportGraph
 from cascade.repository.outline import Outline
 
 MAX_FILES = 40
 _TOP = 15  # files of the co_change and of the metadata tier
 _MAX_SYMBOLS = 12
 _MATCH = {"words_share": 0.35, "top_share": 0.35, "path_share": 0.2, "history_share": 0.1}  # add up to 1
+
+
+def ties_to(seeds: Sequence[str], paths: Collection[str], graph: ImportGraph, history: History | None) -> Ties:
+    """What ties files to those that the work starts from.
+
+    Args:
+        seeds: The files that the work starts from.
+        paths: All files that were read.
+        graph: Who imports whom.
+        history: Earlier commits; None where there are none.
+    """
+    if not seeds:
+        return Ties()
+    wanted = frozenset(seeds)
+    together = history.together(wanted) if history is not None else CoChanges(counts={})
+    return Ties(
+        seeds=tuple(seeds),
+        imported=frozenset().union(*map(graph.targets, seeds)),
+        importers=frozenset(path for path in paths if path not in wanted and graph.targets(path) & wanted),
+        together=together.counts,
+        seed_changes=together.seed_changes,
+    )
 
 
 def rank_files(paths: Sequence[str], signals: Columns, ties: Ties, outlines: Mapping[str, Outline]) -> list[FileRecord]:
