@@ -20,8 +20,14 @@ _FRAME = re.compile(r'^\s*(?:File "|at )|:\d+')
 _CALLS = (
     re.compile(r'File "(?P<path>[^"\n]+)", line \d+, in (?P<name>\w+)'),  # Python
     re.compile(r"\bat (?:async |new )?(?P<name>[\w.$<>]+) ?\((?P<path>[^():\n]+):\d+"),  # JavaScript, Java, Kotlin, C#
-    re.compile(r"(?<![^\s:])(?P<path>[^\s:]+):\d+:in [`'](?:[\w.:]+[.#])?(?P<name>\w+)"),  # Ruby
-    re.compile(r"(?<![\w.*()])(?P<name>[\w.*()]+)\([^()\n]*\)\n\s+(?P<path>\S+\.go):\d+"),  # Go
+    re.compile(  # Ruby
+        r"(?<![^\s:])(?P<path>[^\s:]+):\d+:in [`'](?:(?:block|rescue|ensure)(?: \(\d+ levels\))? in )*"
+        r"(?:[\w.:]+[.#])?(?P<name>\w+)"
+    ),
+    re.compile(  # Go
+        r"(?<![\w.*()])(?P<name>[\w.*()]+?)(?:\.func\d+(?:\.\d+)*)*(?:\[\.\.\.\])?\([^()\n]*\)\n"
+        r"\s+(?P<path>\S+\.go):\d+"
+    ),
     re.compile(r"(?<!\d)\d+: +(?P<name>[\w:<>]+)\n\s+at (?P<path>[^\s:]+):\d+"),  # Rust
 )
 

@@ -24,6 +24,11 @@ _CALLED = re.compile(r"(?<!\w)\d*+([^\W\d]\w*+)\(")
 _CODE_LIKE = re.compile(r"\b(?:\w*_\w+|[a-z]++[A-Z]\w*|[A-Z][^\Wa-z]*+[a-z][^\WA-Z]*+[A-Z]\w*)\b")
 _QUOTED = re.compile(r"""["'\u201c\u2018]([^"'\u2018-\u201d\n]{12,300})["'\u2019\u201d]""")
 _RAISED = re.compile(r"^[^\S\n]*+[A-Z]\w*(?:Error|Exception|Warning|Panic): (.{6,300})$", re.MULTILINE)
+# The folders of a traced path above the last one tell of the machine where it was raised.
+_TRACED_FOLDERS = re.compile(
+    r"""(?<![\w.:/\\])(?:[A-Za-z]:)?[/\\](?:[^\s/\\"'`:()]++[/\\])*?"""
+    r"""(?=[^\s/\\"'`:()]++[/\\][^\s/\\"'`:()]++(?:", line \d|:\d))"""
+)
 _LEAST_NAME = 3
 
 
@@ -99,7 +104,7 @@ class TaskTerms:
 
     @cached_property
     def _counted(self) -> Counter[int]:
-        return Counter(terms(self.text))
+        return Counter(terms(_TRACED_FOLDERS.sub("", self.text)))
 
 
 def _rising(numbers: Iterable[int]) -> Terms:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from zlib import crc32
 
-_PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_]+")
+_PART = re.compile(
+    r"[A-Za-z]*+[^\W\d_A-Za-z][^\W\d_]*+"  # a word with letters beyond ASCII stays whole
+    r"|[A-Z]{2,}[a-z](?![a-z])"  # URLs, IPv6
+    r"|[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+"
+)
 _IDENTIFIER = re.compile(r"[^\W\d]\w{2,}")
 _SUFFIX = re.compile(r"(?:ations?|ings?|ions?|ers?|ors?|ies|ied|ed|es|s|ly|e|y)$")
 _LEAST_STEM = 3

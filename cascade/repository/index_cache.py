@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 _T = TypeVar("_T")
-_SCHEMA = 6  # raise it whenever a file or a history is read differently
+_SCHEMA = 7  # raise it whenever a file or a history is read differently
 INDEX_FILE = f"index-{_SCHEMA}.sqlite3"
 _MOST_BYTES = 400_000_000
 _MOST_HISTORIES = 100

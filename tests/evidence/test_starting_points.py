@@ -75,8 +75,12 @@ TRACES = [
     ("\tat com.shop.Main.total(Main.java:12)\n", "web/src/Main.java", "total"),
     ("\tfrom lib/purse.rb:12:in `Purse#open'\n", "lib/purse.rb", "open"),
     ("lib/purse.rb:12:in 'Shop::Purse.open'\n", "lib/purse.rb", "open"),
+    ("lib/purse.rb:12:in `block (2 levels) in open'\n", "lib/purse.rb", "open"),
+    ("lib/purse.rb:12:in 'rescue in block in Shop::Purse#open'\n", "lib/purse.rb", "open"),
     ("main.(*Server).Serve(0xc000, {0x1, 0x2})\n\t/srv/web/serve.go:31 +0x1d\n", "web/serve.go", "Serve"),
     ("shop/web.Serve(...)\n\t/srv/web/serve.go:31\n", "web/serve.go", "Serve"),
+    ("main.(*Server).Serve.func1.2()\n\t/srv/web/serve.go:31 +0x1d\n", "web/serve.go", "Serve"),
+    ("main.Each[...](0x1)\n\t/srv/web/serve.go:31 +0x1d\n", "web/serve.go", "Each"),
     ("   4: shop::cart::Cart::total\n             at ./src/cart.rs:12:9\n", "src/cart.rs", "total"),
     ("   4: shop::cart::Cart<T>::total\n             at /rustc/abc/src/other.rs:12\n", "", ""),
 ]

@@ -25,6 +25,22 @@ def test_words_have_counts_and_a_title() -> None:
     assert task.words.tolist() == sorted(said)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '  File "/home/ann/venv/lib/site-packages/shop/fees.py", line 8, in pay',
+        r'  File "C:\Users\ann\work\shop\fees.py", line 8, in pay',
+        "\t/home/ann/work/shop/fees.go:31 +0x1d",
+    ],
+)
+def test_the_machine_of_a_traceback_says_nothing(line: str) -> None:
+    """Of the folders of a traced path the last one counts; a path that is no line of a trace counts in full."""
+    said = set(TaskTerms(f"Paying fails\n{line}\n").words.tolist())
+    assert set(terms("shop fees")) <= said
+    assert not said & set(terms("ann home users"))
+    assert set(terms("home ann")) <= set(TaskTerms("It reads /home/ann/work/shop/fees.py again").words.tolist())
+
+
 @pytest.mark.parametrize("text", ["", " \n", "?!", "the and of", "\ud800", "\0"])
 def test_a_task_without_words_says_nothing(text: str) -> None:
     """Each part is there and empty, or names without a telling word."""

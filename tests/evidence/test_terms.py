@@ -42,6 +42,8 @@ def test_words_of_several_families_do_not_meet() -> None:
         ("make_response2xx", "make response 2 xx"),
         ("parseJSON", "parse json"),
         ("x86_64", "86 64"),
+        ("IPv6 getURLs", "ipv 6 get urls"),
+        ("größte naïve_Wörter", "größte naïve wörter"),
         ("виджет.カート", "виджет カート"),
     ],
 )
