@@ -1,0 +1,94 @@
+"""How prompts are written for each family of models. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from cascade.errors import ConfigError
+from cascade.prompt.lines import MARK
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptFormat:
+    """How segments are written for one family of models.
+
+    In a template, ``{slots}`` take text from outside; all else is the format's own and may hold
+    special tokens.
+
+    Attributes:
+        name: What a config calls it.
+        task: Template with the slots ``instructions``, ``questions``, ``task`` and ``seed``.
+        group: Template with the slot ``group``.
+        item: Template with the slot ``item``.
+        question: Template with the slot ``marker``; what stands after the slot closes the prompt.
+        fact: Template with the slot ``fact``: the special token of a word of evidence, in vocabularies that have it;
+            empty if none has.
+        mark: What stands before a word of evidence that is no special token, and before no word of text from outside;
+            empty for nothing.
+        yes: Text of the label token for yes.
+        no: Text of the label token for no.
+    """
+
+    name: str
+    task: str
+    group: str
+    item: str
+    question: str
+    fact: str = ""
+    mark: str = MARK
+    yes: str = "yes"
+    no: str = "no"
+
+
+_CHAT_END = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+
+FORMATS = {
+    format_.name: format_
+    for format_ in (
+        PromptFormat(
+            name="embedded",
+            task="<|task|>{instructions}\n{questions}\nTask: {task}\nSeed: {seed}",
+            group="<|group|>{group}",
+            item="<|item|>{item}",
+            question="<|ask|>{marker}",
+            fact="<|{fact}|>",
+            mark="",
+        ),
+        # Qwen3's chat template with enable_thinking=False, which closes an empty think block.
+        PromptFormat(
+            name="qwen3",
+            task="<|im_start|>system\n{instructions} Answer only yes or no.<|im_end|>\n"
+            "<|im_start|>user\nQuestions:\n{questions}\nTask: {task}\nSeed: {seed}\n",
+            group="File: {group}\n",
+            item="Candidate: {item}\n",
+            question="Answer: {marker}" + _CHAT_END,
+        ),
+        # The form of Qwen3-Reranker's model card: instruct, query, document, then yes or no.
+        PromptFormat(
+            name="qwen3-reranker",
+            task="<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and "
+            'the Instruct provided. Note that the answer can only be "yes" or "no".<|im_end|>\n'
+            "<|im_start|>user\n<Instruct>: {instructions} {questions}\n<Query>: {task} Seed: {seed}\n<Document>: ",
+            group="{group} ",
+            item="{item}\n",
+            question="<Requirement>: {marker}" + _CHAT_END,
+        ),
+    )
+}
+
+
+def prompt_format(name: str, labels: tuple[str, str] | None = None) -> PromptFormat:
+    """The format of that name.
+
+    Args:
+        name: One of ``FORMATS``.
+        labels: Texts of the label tokens for yes and no, in place of its own.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if name not in FORMATS:
+        msg = f"Unknown prompt format {name!r}; allowed are {', '.join(FORMATS)}."
+        raise ConfigError(msg)
+    found = FORMATS[name]
+    return found if labels is None else replace(found, yes=labels[0], no=labels[1])
