@@ -17,6 +17,8 @@ from cascade.profile import Prior
 BASE = "base"
 """Adapter name that means none: the base model answers."""
 
+_SUFFIX = f"/{BASE}"
+
 SERVED = ""
 """Prefix adapter of adapters on servers: the server keeps the KV cache of what stands before their questions."""
 
@@ -25,6 +27,16 @@ ANY_TIER = ""
 
 _FAR = 1e3  # log odds; stands for infinite ones
 _NEAR = 1e-9  # log odds; the least that a p below its threshold is below it
+
+
+def base_of(model: str) -> str:
+    """The adapter name that means a named base model alone, where an engine has several."""
+    return model + _SUFFIX
+
+
+def is_base(adapter: str) -> bool:
+    """Whether an adapter's name means a base model alone: "base", or "NAME/base" where an engine has several."""
+    return adapter == BASE or adapter.endswith(_SUFFIX)
 
 
 class Combine(StrEnum):

@@ -13,7 +13,7 @@ from cascade.arguments import one_of, text, texts
 from cascade.errors import ConfigError
 from cascade.probability import Array
 from cascade.profile import Profile
-from cascade.stages import ANY_TIER, BASE, PriorStage, Question, Source, Stage, Target
+from cascade.stages import ANY_TIER, BASE, PriorStage, Question, Source, Stage, Target, is_base
 
 _P = TypeVar("_P", float, Array)
 
@@ -113,9 +113,9 @@ class Cascade:
         return [question for stage in self.stages for question in stage.questions.values()]
 
     def adapters(self) -> list[str]:
-        """Names of the adapters that answer, each once, ``base`` left out."""
+        """Names of the adapters that answer, each once, base models left out."""
         names = dict.fromkeys(question.adapter for question in self.questions())
-        return [name for name in names if name != BASE]
+        return [name for name in names if not is_base(name)]
 
     def after(self, stage: Stage) -> tuple[Stage, ...]:
         """The stages that an answer of this one may lead to, at once or later, in the cascade's order."""

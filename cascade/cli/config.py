@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +11,7 @@ import typer
 from rich.text import Text
 from rich.tree import Tree
 
+from cascade.cli.adapter_map import map_rows, show_map
 from cascade.cli.output import (
     ConfigOption,
     JsonOption,
@@ -25,8 +28,11 @@ from cascade.config.schema import Config, config_of, shipped_config
 from cascade.config.thresholds import ThresholdsFile
 from cascade.errors import ConfigError, counted
 from cascade.files import is_file, name_of
-from cascade.stages import ANY_TIER, BASE, PriorStage, Question, Source, Stage
+from cascade.stages import ANY_TIER, PriorStage, Question, Source, Stage, is_base
 from cascade.tree import Cascade
+
+Models = Mapping[str, str | None]
+"""Adapter -> its base model, where a config has several."""
 
 app = typer.Typer(help="Check and show config files.", invoke_without_command=True, callback=need_command)
 
@@ -84,15 +90,20 @@ def show(
     no_guarantee = file.no_guarantee if isinstance(file, ThresholdsFile) else None
     guarantee = guarantee_in_words(file.guarantee) if isinstance(file, ThresholdsFile) and file.guarantee else None
     sources = _sources(layers, name, thresholds)
+    rows = map_rows(read, cascades[name])
     if json:
         figures = {
+            "map": [asdict(row) for row in rows],
             "guarantee": guarantee,
             "no_guarantee": no_guarantee.text if no_guarantee else None,
             "sources": sources,
         }
         print_json(cascades[name].as_dict() | figures)
         return
-    results().print(_drawn(cascades[name]))
+    has_several = len(read.base_models) > 1
+    results().print(_drawn(cascades[name], {row.adapter: row.model for row in rows} if has_several else {}))
+    if has_several:
+        show_map(rows)
     if guarantee:
         results().print(plain(guarantee))
     if no_guarantee:
@@ -122,17 +133,17 @@ def _sources(layers: Layers, cascade: str, thresholds: Path | None) -> dict[str,
 
 
 def _files(config: Config) -> list[Path]:
-    model = [config.model.path] if config.model.path else []
-    return [*model, *(entry.path for entry in config.files.values())]
+    models = [model.path for model in config.base_models.values() if model.path]
+    return [*models, *(entry.path for entry in config.files.values())]
 
 
-def _drawn(cascade: Cascade) -> Tree:
+def _drawn(cascade: Cascade, models: Models) -> Tree:
     head = Text.assemble((cascade.name, "bold"), f": {plain(cascade.instructions)}")
     tree = Tree(head)
     prior = cascade.prior_stage
     if prior is not None:
         _draw_prior(prior, tree)
-    _draw(cascade, cascade.first, tree, "", set())
+    _draw(cascade, cascade.first, tree, "", set(), models)
     return tree
 
 
@@ -153,7 +164,7 @@ def _draw_prior(stage: PriorStage, tree: Tree) -> None:
         branch.add("settles nothing: lower is 0, and upper is 1")
 
 
-def _draw(cascade: Cascade, stage: Stage, tree: Tree, answer: str, drawn: set[str]) -> None:
+def _draw(cascade: Cascade, stage: Stage, tree: Tree, answer: str, drawn: set[str], models: Models) -> None:
     """Adds a stage below a branch; a stage that several answers lead to is drawn once."""
     line = Text.assemble((answer, "dim"), (plain(stage.name), "bold"))
     if stage.name in drawn:
@@ -163,17 +174,20 @@ def _draw(cascade: Cascade, stage: Stage, tree: Tree, answer: str, drawn: set[st
     if stage.is_tiered:
         branch = tree.add(line.append(f": asked by tier, answers combined by {stage.combine}"))
         for tier, question in stage.questions.items():
-            branch.add(Text.assemble((f"tier {plain(tier)}: ", "dim"), _asked(question)))
+            branch.add(Text.assemble((f"tier {plain(tier)}: ", "dim"), _asked(question, models)))
     else:
-        branch = tree.add(line.append(": ").append_text(_asked(stage.question(ANY_TIER))))
+        branch = tree.add(line.append(": ").append_text(_asked(stage.question(ANY_TIER), models)))
     for is_yes, word in ((True, "yes"), (False, "no")):
         target = stage.target(answer=is_yes)
         if target.is_label:
             branch.add(Text.assemble((f"{word} -> ", "dim"), (plain(target.name), "green")))
         else:
-            _draw(cascade, cascade.stage(target.name), branch, f"{word} -> ", drawn)
+            _draw(cascade, cascade.stage(target.name), branch, f"{word} -> ", drawn, models)
 
 
-def _asked(question: Question) -> Text:
-    adapter = "base model" if question.adapter == BASE else f"adapter {plain(question.adapter)}"
-    return Text.assemble(plain(question.wording), (f" [{adapter}, yes from {question.threshold:g}]", "dim"))
+def _asked(question: Question, models: Models) -> Text:
+    model = models.get(question.adapter)
+    what = "base model" if is_base(question.adapter) else f"adapter {question.adapter}"
+    if model is not None:
+        what += f" {model}" if is_base(question.adapter) else f" of {model}"
+    return Text.assemble(plain(question.wording), (f" [{plain(what)}, yes from {question.threshold:g}]", "dim"))

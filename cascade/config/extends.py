@@ -18,11 +18,13 @@ EXTENDS = f'Another config file, or "{SHIPPED}" for the shipped one; what this f
 
 _Place = tuple[str, ...]
 _REMEDY = "Give the path of a TOML file."
-_NAMED = ("adapters", "cascade", "servers")
+_NAMED = ("adapters", "cascade", "models", "servers")
 """Tables whose keys are names."""
 
 _DEPTH = 2
-"""Names of a key below which no table is merged with another."""
+"""Names of a key below which no table is merged with another; one more for the tables of a named model."""
+
+_MODELS = {("model",), ("models", "*")}
 
 _FILES = {("adapters", "*"), ("cascade", "*", "profile"), ("cascade", "*", "thresholds")}
 """What names a file or is a table in its place: it is replaced as a whole."""
@@ -142,16 +144,20 @@ def _check_circle(files: list[Path]) -> None:
 
 def _merged(base: dict[str, Any], over: dict[str, Any], place: _Place = ()) -> dict[str, Any]:
     """A table over another; tables in both are merged, all else is replaced, and an empty file name leaves it away."""
-    found = _without_other_source(base, over) if place == ("model",) else dict(base)
+    found = _without_other_source(base, over) if place in _MODELS else dict(base)
     for key, value in over.items():
         here, before = _place(place, key), found.get(key)
         if here in _FILES and value == "":
             found.pop(key, None)
-        elif here not in _FILES and len(here) <= _DEPTH and isinstance(value, dict) and isinstance(before, dict):
+        elif here not in _FILES and _is_merged(here) and isinstance(value, dict) and isinstance(before, dict):
             found[key] = _merged(before, value, here)
         else:
             found[key] = value
     return found
+
+
+def _is_merged(place: _Place) -> bool:
+    return len(place) <= _DEPTH + (place[0] == "models")
 
 
 def _place(place: _Place, key: str) -> _Place:
@@ -171,7 +177,7 @@ def _anchored(table: dict[str, Any], folder: Path, place: _Place = (), *, is_las
         here = _place(place, key)
         if is_last and value == "" and here in _FILES and here[0] == "cascade":
             continue  # there is no base whose file could be left away
-        names_file = here in _FILES or here in {("model", "path"), ("adapters", "*", "path")}
+        names_file = here in _FILES or here in {*((*model, "path") for model in _MODELS), ("adapters", "*", "path")}
         if names_file and isinstance(value, str) and (value or is_last):
             found[key] = str(folder / Path(value).expanduser())
         else:

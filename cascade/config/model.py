@@ -30,7 +30,7 @@ class LimitsConfig(Frozen):
 
 
 class ModelConfig(Frozen):
-    """The base model, from a path or from the Hugging Face hub, and how llama.cpp runs it."""
+    """A base model, from a path or from the Hugging Face hub, and how llama.cpp runs it."""
 
     path: Path | None = Field(
         None, description="A GGUF file; relative to the config file. Without one, servers answer everything."
@@ -81,6 +81,9 @@ class AdapterConfig(Frozen):
     """One adapter of the map."""
 
     path: Path = Field(description="A LoRA GGUF file; relative to the config file.")
+    model: str | None = Field(
+        None, description="Name of its base model; if absent, it is found by the hash that the file carries."
+    )
     scale: float = Field(1.0, gt=0, le=16, description="Factor on the adapter's own alpha / rank.")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationError, Val
 
 from cascade.arguments import one_of
 from cascade.budget import Budget
+from cascade.config.base_models import base_adapter, check_entry, named_models, own_name
 from cascade.config.extends import EXTENDS, Layers, read_layers, shipped_config
 from cascade.config.model import AdapterConfig, AdapterEntry, LimitsConfig, ModelConfig
 from cascade.config.profile import ProfileConfig, read_profile
@@ -147,7 +148,8 @@ def _as_files_are(schema: dict[str, Any]) -> None:
     """A file may extend another, whose tables it then need not have."""
     extends = {"type": "string", "minLength": 1, "description": EXTENDS}
     schema["properties"] = {"extends": extends, **schema["properties"]}
-    schema["anyOf"] = [{"required": ["extends"]}, {"required": schema.pop("required")}]
+    required = schema.pop("required")
+    schema["anyOf"] = [{"required": ["extends"]}, *({"required": [key, *required]} for key in ("model", "models"))]
 
 
 class Config(Frozen):
@@ -156,7 +158,8 @@ class Config(Frozen):
     model_config = ConfigDict(json_schema_extra=_as_files_are)
 
     servers: dict[str, ServerConfig] = Field(default_factory=dict, description="Server name -> how it is asked.")
-    model: ModelConfig
+    model: ModelConfig = Field(default_factory=ModelConfig, description="The base model, or the main one of several.")
+    models: dict[str, ModelConfig] = Field(default_factory=dict, description="Name -> base model, for several.")
     adapters: dict[str, AdapterEntry] = Field(
         default_factory=dict, description="Adapter name -> file, or the server that has it."
     )
@@ -164,13 +167,46 @@ class Config(Frozen):
     cascade: dict[str, CascadeConfig] = Field(description="Cascade name -> its stages.")
 
     def cascades(self) -> dict[str, Cascade]:
-        """All cascades by name, checked against the adapter map."""
-        found = {name: config.cascade(name) for name, config in self.cascade.items()}
-        for cascade in found.values():
-            for stage in cascade.stages:
-                for tier, question in stage.questions.items():
-                    self._check_adapter(f"cascade.{cascade.name}.stages.{stage.name}.adapter", tier, question.adapter)
-        return found
+        """All cascades by name, checked against the adapter map.
+
+        Raises:
+            ConfigError: Names the key that does not fit.
+        """
+        named = self.base_models
+        for name, entry in self.adapters.items():
+            check_entry(name, entry, named)
+        return {name: self._mapped(config.cascade(name)) for name, config in self.cascade.items()}
+
+    def _mapped(self, cascade: Cascade) -> Cascade:
+        """The cascade with each adapter under the one name that it has."""
+        stages = []
+        for stage in cascade.stages:
+            key = f"cascade.{cascade.name}.stages.{stage.name}.adapter"
+            questions = {
+                tier: replace(question, adapter=self._own_name(f"{key}.{tier}" if tier else key, question.adapter))
+                for tier, question in stage.questions.items()
+            }
+            stages.append(replace(stage, questions=questions))
+        return replace(cascade, stages=tuple(stages))
+
+    @property
+    def base_models(self) -> dict[str, ModelConfig]:
+        """Name -> base model: that of ``[model]``, which is called "model", and those of ``[models]``.
+
+        Raises:
+            ConfigError: There is none, or a name is not allowed.
+        """
+        return named_models(self.model if "model" in self.model_fields_set else None, self.models)
+
+    def of_model(self, name: str, adapters: Collection[str]) -> Config:
+        """The config of one of its base models alone.
+
+        Args:
+            name: The model.
+            adapters: Names of those in the map that belong to it.
+        """
+        entries = {adapter: entry for adapter, entry in self.adapters.items() if adapter in adapters}
+        return self.model_copy(update={"model": self.base_models[name], "models": {}, "adapters": entries})
 
     @property
     def files(self) -> dict[str, AdapterConfig]:
@@ -203,6 +239,13 @@ class Config(Frozen):
             raise ValueError(msg)
         return model
 
+    @field_validator("models")
+    @classmethod
+    def _somebody_answers_each(cls, models: dict[str, ModelConfig], info: ValidationInfo) -> dict[str, ModelConfig]:
+        for model in models.values():
+            cls._somebody_answers(model, info)
+        return models
+
     @field_validator("adapters")
     @classmethod
     def _known_servers(cls, adapters: dict[str, AdapterEntry], info: ValidationInfo) -> dict[str, AdapterEntry]:
@@ -213,12 +256,14 @@ class Config(Frozen):
                 raise ValueError(msg)
         return adapters
 
-    def _check_adapter(self, key: str, tier: str, adapter: str) -> None:
-        if adapter not in {*self.adapters, "base"}:
-            where = f"{key}.{tier}" if tier else key
+    def _own_name(self, key: str, adapter: str) -> str:
+        named = self.base_models
+        found = own_name(key, adapter, named)
+        if found not in {*self.adapters, *(base_adapter(name, named) for name in named)}:
             known = ", ".join(self.adapters) or "none"
-            msg = f"{where}: unknown adapter {adapter!r}. The map [adapters] has {known}; add it there."
+            msg = f"{key}: unknown adapter {adapter!r}. The map [adapters] has {known}; add it there."
             raise ConfigError(msg)
+        return found
 
 
 def read_config(path: Path, thresholds: Mapping[str, Path | None] | None = None) -> Config:

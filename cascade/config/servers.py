@@ -55,4 +55,7 @@ class ServedConfig(Frozen):
     name: str = Field(
         "base", min_length=1, description='What the server calls the adapter; "base" for its model alone.'
     )
+    model: str | None = Field(
+        None, description="Which base model of this file the server has, where there are several."
+    )
     scale: float = Field(1.0, gt=0, le=16, description="Factor on the adapter's own alpha / rank; llama-server only.")

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from cascade.config.schema import Config, ModelConfig
+from cascade.config.base_models import ONLY, base_adapter, key_of
+from cascade.config.schema import AdapterConfig, Config, ModelConfig
 from cascade.errors import ConfigError, ModelFileError
 from cascade.machine import install_extra
 from cascade.models.base_model import ModelInfo, check_labels, check_model
 from cascade.models.gguf import GGUFFile, read_gguf
 from cascade.models.lora import AdapterInfo, check_adapter, check_weights
+from cascade.models.owners import Base, find_owners, named_key
 from cascade.prompt import prompt_format
 from cascade.stages import BASE
 
@@ -44,6 +46,7 @@ class ModelSet:
     """A base model and the adapters that change it; all were checked.
 
     Attributes:
+        base: What stages call the model without an adapter.
         model_path: The base model's file.
         model_sha256: SHA-256 of that file, in hex.
         model: What the file says.
@@ -54,6 +57,7 @@ class ModelSet:
     model_sha256: str
     model: ModelInfo
     adapters: Mapping[str, Adapter]
+    base: str = BASE
 
     def check_files(self) -> None:
         """Refuse files that are not what they were when the set was made; to be called once they are loaded.
@@ -83,8 +87,12 @@ class Hub:
     cache_dir: Path | None = None
     is_offline: bool = False
 
-    def download(self, model: ModelConfig) -> Path:
+    def download(self, model: ModelConfig, key: str = ONLY) -> Path:
         """The local file of a model, downloaded if it is not there yet.
+
+        Args:
+            model: Its entry in the config.
+            key: Where that stands.
 
         Raises:
             ConfigError: The package huggingface_hub is missing.
@@ -94,8 +102,8 @@ class Hub:
             hub = importlib.import_module("huggingface_hub")
         except ImportError as error:
             msg = (
-                f"model.repo_id: {model.repo_id!r} needs the package huggingface_hub. "
-                f"Run `{install_extra('hub')}`, or give model.path."
+                f"{key}.repo_id: {model.repo_id!r} needs the package huggingface_hub. "
+                f"Run `{install_extra('hub')}`, or give {key}.path."
             )
             raise ConfigError(msg) from error
         try:
@@ -110,47 +118,89 @@ class Hub:
         except Exception as error:
             cause = str(error).strip().partition("\n")[0] or type(error).__name__
             msg = (
-                f"model.repo_id: {model.filename!r} of {model.repo_id!r} at revision {model.revision or 'main'} "
+                f"{key}.repo_id: {model.filename!r} of {model.repo_id!r} at revision {model.revision or 'main'} "
                 f"cannot be had ({cause}). Check the names, the network, and that files can be written where HF_HOME "
-                "says, or download it and give model.path."
+                f"says, or download it and give {key}.path."
             )
             raise ModelFileError(msg) from error
         return Path(file)
 
 
 def load_model_set(config: Config, hub: Hub | None = None) -> ModelSet:
+    """The files of a config with one base model; see ``load_model_sets``.
+
+    Raises:
+        ConfigError: As ``load_model_sets``, or the config has several base models.
+        ModelFileError: As ``load_model_sets``.
+    """
+    found = load_model_sets(config, hub)
+    if not found:
+        msg = "model.path: no model is given here, servers answer everything. Give one for what this process shall do."
+        raise ConfigError(msg)
+    if len(found) > 1:
+        msg = f"models: there are {', '.join(found)}, and one alone can be used here. Give a config with one [model]."
+        raise ConfigError(msg)
+    return next(iter(found.values()))
+
+
+def load_model_sets(config: Config, hub: Hub | None = None) -> dict[str, ModelSet]:
     """The files that a config names, each hashed and checked; llama.cpp may load what comes back.
 
     Args:
         config: Its paths are absolute, as ``read_config`` leaves them.
-        hub: Where a model named by repository comes from; the public hub if None.
+        hub: Where models named by repository come from; the public hub if None.
+
+    Returns:
+        Name -> base model with the adapters that belong to it; models without a file, which servers have, left out.
 
     Raises:
         ConfigError: The config is wrong, or a package is missing.
         ModelFileError: A file is missing, damaged or does not fit; names the config key.
     """
-    labels = prompt_format(config.model.format)
     if BASE in config.adapters:
         msg = f"adapters.{BASE}: this name means the base model without an adapter. Choose another name."
         raise ConfigError(msg)
-    if not config.model.has_source:
-        msg = "model.path: no model is given here, servers answer everything. Give one for what this process shall do."
-        raise ConfigError(msg)
-    model_path = config.model.path or (hub or Hub()).download(config.model)
-    with _named("model.path" if config.model.path else "model.repo_id"), unchanged(model_path):
-        file = read_gguf(model_path)
-        model = check_model(file)
+    named, bases = config.base_models, load_bases(config, hub)
+    owners = find_owners(config, bases)
+    found = {}
+    for name, base in bases.items():
+        own = {adapter: config.files[adapter] for adapter, owner in owners.items() if owner == name}
+        adapters = {adapter: _load_adapter(adapter, entry, base) for adapter, entry in own.items()}
+        found[name] = ModelSet(
+            base=base_adapter(name, named),
+            model_path=base.path,
+            model_sha256=base.sha256,
+            model=base.info,
+            adapters=adapters,
+        )
+    return found
+
+
+def load_bases(config: Config, hub: Hub | None = None) -> dict[str, Base]:
+    """Name -> file of each base model, hashed and checked; see ``load_model_sets``."""
+    return {
+        name: _load_base(model, key_of(name, config.models), hub or Hub())
+        for name, model in config.base_models.items()
+        if model.has_source
+    }
+
+
+def _load_base(model: ModelConfig, key: str, hub: Hub) -> Base:
+    labels = prompt_format(model.format)
+    path = model.path or hub.download(model, key)
+    with named_key(f"{key}.path" if model.path else f"{key}.repo_id"), unchanged(path):
+        file = read_gguf(path)
+        info = check_model(file)
         check_labels(file, (labels.yes, labels.no))
-        model_sha256 = file_hash(model_path)
-    adapters = {}
-    for name, entry in config.files.items():
-        with _named(f"adapters.{name}"), unchanged(entry.path):
-            file = read_gguf(entry.path)
-            info = check_adapter(file, model, model_sha256)
-            check_weights(file, _read_weights(file))
-            sha256 = file_hash(entry.path)
-        adapters[name] = Adapter(name=name, path=entry.path, scale=entry.scale, sha256=sha256, info=info)
-    return ModelSet(model_path=model_path, model_sha256=model_sha256, model=model, adapters=adapters)
+        return Base(path=path, sha256=file_hash(path), info=info)
+
+
+def _load_adapter(name: str, entry: AdapterConfig, base: Base) -> Adapter:
+    with named_key(f"adapters.{name}"), unchanged(entry.path):
+        file = read_gguf(entry.path)
+        info = check_adapter(file, base.info, base.sha256)
+        check_weights(file, _read_weights(file))
+        return Adapter(name=name, path=entry.path, scale=entry.scale, sha256=file_hash(entry.path), info=info)
 
 
 def file_hash(path: Path) -> str:
@@ -219,13 +269,3 @@ def _identity(path: Path) -> tuple[int, ...]:
 def _hash(path: Path, *_identity: int) -> str:
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-@contextmanager
-def _named(key: str) -> Iterator[None]:
-    """Puts the config key before what is wrong with its file."""
-    try:
-        yield
-    except ModelFileError as error:
-        msg = f"{key}: {error}"
-        raise ModelFileError(msg) from error

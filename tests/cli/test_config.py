@@ -125,6 +125,33 @@ def test_show_as_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert shown["stages"][0]["yes"] == {"stage": "change"}
 
 
+def test_show_has_the_map(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A row for each question says which adapter of which base model answers; as a table where there are several."""
+    assert main(["config", "show", "files", "--config", str(config), "--json"]) == ExitCode.DONE
+    rows = json.loads(capsys.readouterr().out)["map"]
+    assert rows[0] == {"model": "model", "stage": "relevant", "tier": "near", "adapter": "near"}
+    assert [row["model"] for row in rows] == ["model"] * 3
+    large = '[models.large]\npath = "large.gguf"\n[adapters]'
+    text = CONFIG.replace("[adapters]", large).replace('far = "base"', 'far = "large/base"')
+    config.write_text(text.replace('"near.gguf"', '{ path = "near.gguf", model = "large" }'), encoding="utf-8")
+    assert main(["config", "show", "files", "--config", str(config)]) == ExitCode.DONE
+    out, err = capsys.readouterr()
+    assert [line.split() for line in out.splitlines()[-4:]] == [
+        ["base", "model", "stage", "tier", "adapter"],
+        ["large", "relevant", "near", "near"],
+        ["large", "relevant", "far", "large/base"],
+        ["model", "change", "base"],
+    ]
+    assert "tier near: is it near? [adapter near of large, yes from 0.25]" in out
+    assert "must it change? [base model model, yes from 0.5]" in out
+    assert not err
+    config.write_text(text, encoding="utf-8")
+    assert main(["config", "show", "files", "--config", str(config)]) == ExitCode.DONE
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-3].split() == ["not", "known", "relevant", "near", "near"]
+    assert err.startswith("note: the base model of near is not known: model.path: ")
+
+
 def test_show_draws_a_shared_stage_once(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A stage that two answers lead to is drawn once and then referred to."""
     text = CONFIG.replace('["drop", "keep", "read"]', '["read", "keep"]')

@@ -53,7 +53,7 @@ def _read(text: str, folder: Path) -> Config:
     shutil.copy(shipped_config().parent / "precision.thresholds.toml", folder / "my.thresholds.toml")
     if text.startswith("[[cascade.files.stages]]"):
         text += base[base.index("[[cascade.files.stages]]") :]
-    if not text.startswith(("[model]", "extends")):
+    if not text.startswith(("[model", "extends")):
         text = f'extends = "base.toml"\n{text}'
     path = folder / "my.toml"
     path.write_text(text, encoding="utf-8")
