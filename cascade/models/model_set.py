@@ -164,7 +164,7 @@ def load_model_sets(config: Config, hub: Hub | None = None) -> dict[str, ModelSe
     owners = find_owners(config, bases)
     found = {}
     for name, base in bases.items():
-        own = {adapter: config.files[adapter] for adapter, owner in owners.items() if owner == name}
+        own = {adapter: entry for adapter, entry in config.files.items() if owners[adapter] == name}
         adapters = {adapter: _load_adapter(adapter, entry, base) for adapter, entry in own.items()}
         found[name] = ModelSet(
             base=base_adapter(name, named),
