@@ -1,4 +1,4 @@
-"""From the logits of two label tokens to p(yes). Pure numpy."""
+"""From the logits of label tokens to p(yes), or to a distribution over values. Pure numpy."""
 
 from __future__ import annotations
 
@@ -46,9 +46,59 @@ def sure_logit(p: ArrayLike) -> Array:
         return np.clip(logit(p), -_SURE, _SURE)
 
 
+def sure_log(p: ArrayLike) -> Array:
+    """Natural logarithms of probabilities in [0, 1], all finite; ``softmax`` makes the same probabilities again.
+
+    NaN becomes NaN.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.maximum(np.log(np.asarray(p, dtype=np.float64)), -_SURE))
+
+
 def finite_logit(p: ArrayLike) -> Array:
     """Natural-log odds of probabilities in [0, 1] that are kept ``TINY`` away from both ends."""
     return logit(np.clip(p, TINY, 1 - TINY))
+
+
+def softmax(logits: ArrayLike) -> Array:
+    """Probabilities of values from their logits, which may be off by a constant; (..., k) to (..., k), sums of 1."""
+    values = np.asarray(logits, dtype=np.float64)
+    powers = np.exp(values - values.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+def odds_of_likeliest(logits: ArrayLike) -> float:
+    """Natural-log odds of the likeliest of k values against all others, from their logits; (k,), k at least 2.
+
+    NaN where a logit is no finite number.
+    """
+    values = np.sort(np.asarray(logits, dtype=np.float64))
+    if not np.isfinite(values).all():
+        return float("nan")
+    others = values[:-1] - values[-2]
+    return float(values[-1] - values[-2] - np.log(np.exp(others).sum()))
+
+
+def confidence_of_choice(p: Array) -> Array:
+    """How far the likeliest of k values lies above chance, in [0, 1]: (m - 1/k) / (1 - 1/k); (n, k) to (n,)."""
+    chance = 1 / p.shape[-1]
+    return np.asarray(np.clip((p.max(axis=-1) - chance) / (1 - chance), 0.0, 1.0))
+
+
+def expected_score(p: Array) -> Array:
+    """The expected level of k levels from 0 on, in [0, k - 1]; (n, k) to (n,)."""
+    return np.asarray(p @ np.arange(p.shape[-1], dtype=np.float64))
+
+
+def confidence_of_score(p: Array) -> Array:
+    """How close the distribution lies around its likeliest level, in [0, 1]; (n, k) to (n,).
+
+    It is 1 less the mean distance from the likeliest level, over the mean distance of all levels from their middle.
+    """
+    levels = np.arange(p.shape[-1], dtype=np.float64)
+    spread = np.abs(levels - (levels.size - 1) / 2).mean()
+    distance = np.abs(levels - p.argmax(axis=-1)[..., None])
+    return np.asarray(np.clip(1 - (p * distance).sum(axis=-1) / spread, 0.0, 1.0))
 
 
 N_KNOTS = 65

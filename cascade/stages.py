@@ -127,9 +127,30 @@ def highest_threshold(rule: Combine, p: Array, thresholds: Array, tier: int) -> 
     return np.where(combine(rule, p, highest), np.inf, np.where(combine(rule, p, lowest), own, -np.inf))
 
 
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One of the values among which a choice chooses, or a level of a score.
+
+    Attributes:
+        name: The value; a line that is not empty.
+        description: What it means, for the model; empty for nothing.
+
+    Raises:
+        InputError: The name is empty or has several lines, or a value has another type.
+    """
+
+    name: str
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        text("The description of a value", self.description)
+        if text("The name of a value", self.name).strip() != self.name or len(self.name.splitlines()) != 1:
+            refuse("The name of a value", self.name, "one line without white space around it is needed")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A yes/no question, as a stage asks it of the items of one tier.
+    """A question, as a stage asks it of the items of one tier: yes or no, or one of several values.
 
     Attributes:
         marker: A word or two that follows the item and names the question.
@@ -137,6 +158,8 @@ class Question:
         adapter: Name of the LoRA adapter that answers; ``base`` for none.
         threshold: The answer is yes if p(yes) is at least this; in (0, 1).
         negated: The opposite question in full, which ``cascade audit`` asks as well; empty for none.
+        values: The values of a choice, 2 to 255, or the levels of a score, 2 to 10, the lowest first; empty for yes/no.
+        is_scale: Whether the values are the levels of a score.
         curve: Curve from raw to calibrated p(yes); None if it was not measured. Answers do not depend on it.
 
     Raises:
@@ -148,6 +171,8 @@ class Question:
     adapter: str
     threshold: float
     negated: str = ""
+    values: tuple[Value, ...] = ()
+    is_scale: bool = False
     curve: Curve | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:

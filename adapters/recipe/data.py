@@ -17,17 +17,27 @@ N_TEXT = 8192
 """Tokens of the vocabulary before the words of evidence."""
 TAUGHT = {"relevant": 0, "primary": 1, "dependency": 0, "co_change": 0, "metadata": 0}
 """Question -> which of the ranker's outputs says as much."""
+VALUES = {"label": ("excluded", "primary", "supporting", "type_context")}
+"""Question that is a choice -> its values."""
+USED = 0.75
+"""Share of ``supporting`` among what is used and not changed, for items of which neither is known to be true."""
 UNREAD = 0.5
 """Weight of an item that nobody read: it was not changed, but it may matter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One question to one item, with its truth."""
+    """One question to one item.
+
+    Attributes:
+        question: Its marker.
+        marker: What stands behind the item.
+        truth: Whether yes is true; of a choice the place of the true value, where 0 is that of what does not matter.
+    """
 
     question: str
     marker: tuple[int, ...]
-    truth: bool
+    truth: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +60,7 @@ class Row:
 
     @property
     def is_hit(self) -> bool:
-        """Whether any truth is yes."""
+        """Whether any truth is yes, or a value of what matters."""
         return any(ask.truth for ask in self.asks)
 
 
@@ -93,7 +103,7 @@ class Packer:
         self.positions: list[int] = []
         self.adapted: list[float] = []
         self.spans: dict[str, list[tuple[list[int], list[int], list[int]]]] = {"prefix": [], "group": [], "item": []}
-        self.asked: list[tuple[int, float, float, int]] = []
+        self.asked: list[tuple[int, tuple[float, ...], float, int]] = []
         self.n_tasks = 0
 
     def add(self, tree: Tree, rows: Sequence[tuple[Row, float]], only: Collection[str] | None = None) -> None:
@@ -124,12 +134,26 @@ class Packer:
         kept = (token for token in tokens[2:] if token >= N_TEXT or self.rng.random() >= self.thin)
         return tokens[:2] + array("H", kept)
 
-    def _target(self, row: Row, ask: Ask) -> float:
-        """What the truth and the ranker say together."""
+    def _target(self, row: Row, ask: Ask) -> tuple[float, ...]:
+        """What the truth and the ranker say together of each label."""
+        if ask.question in VALUES:
+            return self._of_values(row, VALUES[ask.question][ask.truth])
         place = TAUGHT.get(ask.question)
-        if place is None or not self.trust:
-            return float(ask.truth)
-        return self.trust / (1 + math.exp(-row.odds[place])) + (1 - self.trust) * ask.truth
+        p = float(ask.truth) if place is None else self._blend(row.odds[place], ask.truth)
+        return p, 1 - p
+
+    def _of_values(self, row: Row, truth: str) -> tuple[float, ...]:
+        """The same of the four labels: just what the targets of the three yes/no questions say together."""
+        matters = self._blend(row.odds[TAUGHT["relevant"]], truth != "excluded")
+        odds = row.odds[TAUGHT["primary"]]
+        changes = _logistic(odds) if truth == "excluded" else self._blend(odds, truth == "primary")
+        used = {"supporting": 1.0, "type_context": 0.0}.get(truth, USED)
+        rest = matters * (1 - changes)
+        return 1 - matters, matters * changes, rest * used, rest * (1 - used)
+
+    def _blend(self, odds: float, truth: float) -> float:
+        """P of yes by the ranker and the truth together."""
+        return self.trust * _logistic(odds) + (1 - self.trust) * truth
 
     def _span(self, kind: str, above: list[int], parts: Sequence[Sequence[int]], start: int) -> list[int]:
         """Lay down a node and the questions that fork after it; returns the flat indices."""
@@ -164,6 +188,10 @@ class Packer:
             weights=torch.tensor(asked[2]),
             tasks=torch.tensor(asked[3]),
         )
+
+
+def _logistic(odds: float) -> float:
+    return 1 / (1 + math.exp(-odds))
 
 
 def _rows(

@@ -8,6 +8,7 @@ checkpoint format, PEFT and the GGUF export all fit.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -61,7 +62,7 @@ class Packed:
         places: (N,) where each token stands in the rows, padding included, laid end to end.
         asked: (Q,) flat index of the last token of each question.
         adapted: (N,) 1.0 where an activated adapter acts: from the question on.
-        truths: (Q,) 1.0 for yes.
+        truths: (Q, labels) what each label token should get, in the order of the judge's labels; sums of 1.
         weights: (Q,) weight of each in the loss.
         tasks: (Q,) number of the task each belongs to.
     """
@@ -206,9 +207,9 @@ class Body(nn.Module):
 
 
 class Judge(nn.Module):
-    """The model with its tied head, read at two label tokens only."""
+    """The model with its tied head, read at the label tokens only: yes and no, or those of a choice's values."""
 
-    def __init__(self, shape: Shape, labels: tuple[int, int]) -> None:
+    def __init__(self, shape: Shape, labels: Sequence[int]) -> None:
         super().__init__()
         self.shape = shape
         self.labels = torch.tensor(labels)
@@ -217,7 +218,7 @@ class Judge(nn.Module):
         self.register_buffer("frequency", torch.cat((frequency, frequency)), persistent=False)
 
     def forward(self, batch: Packed, *, activated: bool = False) -> Tensor:
-        """(Q, 2) logits of yes and no; with ``activated``, adapters act on questions alone."""
+        """(Q, labels) logits of the label tokens; with ``activated``, adapters act on questions alone."""
         angle = batch.positions[:, None].float() * self.frequency
         rope = angle.cos()[:, None], angle.sin()[:, None]
         adapted = batch.adapted if activated else None

@@ -33,7 +33,9 @@ SECOND = Schedule(
     thin=0.25,
     weights={"scope": 2.0},
 )
-KEEP = {"precision": 0.4, "scope": 0.4}
+KEEP = {"precision": 0.4, "one_call": 0.4, "scope": 0.4}
+BY_YES_AND_NO = ("precision", "scope")
+"""The cascades that the base model is trained on; it never sees the choice."""
 SCOPE = ("dependency", "co_change", "metadata")
 
 
@@ -43,6 +45,7 @@ class Plan:
 
     Attributes:
         questions: What it answers.
+        cascade: The cascade that asks this.
         activated: Whether it is activated LoRA, acting on the question's tokens alone.
         schedule: How long and how fast.
         start: Name of the plan whose adapter it starts from; None for a fresh one.
@@ -50,6 +53,7 @@ class Plan:
     """
 
     questions: tuple[str, ...]
+    cascade: str = "precision"
     activated: bool
     schedule: Schedule
     start: str | None = None
@@ -77,9 +81,15 @@ PLANS = {
     "relevant": Plan(questions=("relevant",), activated=True, schedule=_schedule(80, 12)),
     "primary": Plan(questions=("primary",), activated=True, schedule=_schedule(50, 24)),
     "supporting": Plan(questions=("supporting",), activated=True, schedule=_schedule(30, 24)),
-    "scope": Plan(questions=SCOPE, activated=False, schedule=_schedule(100, 16, 0.25), ships=False),
+    # All of the three's tasks together, for one question that asks what they ask: 2,880 draws of a task.
+    "one_call": Plan(
+        questions=("label",), cascade="one_call", activated=True, schedule=_schedule(160, 18), ships=False
+    ),
+    "scope": Plan(questions=SCOPE, cascade="scope", activated=False, schedule=_schedule(100, 16, 0.25), ships=False),
     **{
-        name: Plan(questions=(name,), activated=False, schedule=_schedule(25, 20, 0.25, 5e-4), start="scope")
+        name: Plan(
+            questions=(name,), cascade="scope", activated=False, schedule=_schedule(25, 20, 0.25, 5e-4), start="scope"
+        )
         for name in SCOPE
     },
 }

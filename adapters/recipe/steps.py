@@ -20,7 +20,7 @@ from adapters.recipe.export import export_adapter, export_base
 from adapters.recipe.golden import write_golden
 from adapters.recipe.mine import mine_file, mine_history, read_mined
 from adapters.recipe.model import Judge, Shape
-from adapters.recipe.plans import ALPHA, FIRST, PLANS, RANK, SCOPE, SECOND
+from adapters.recipe.plans import ALPHA, BY_YES_AND_NO, FIRST, PLANS, RANK, SECOND, Plan
 from adapters.recipe.rank import train_ranker
 from adapters.recipe.start import read_tokenizer, read_weights
 from adapters.recipe.train import Goal, train
@@ -139,7 +139,7 @@ class Recipe:
         torch.manual_seed(SEED)
         model = self._model()
         read_weights(self.folders.start, model)
-        data, watched = self._trees("train"), self._watched()
+        data, watched = (_only(trees, BY_YES_AND_NO) for trees in (self._trees("train"), self._watched()))
         train(model, data, watched, FIRST, Goal(), self.folders.work / "first.pt", SEED)
         train(model, data, watched, SECOND, Goal(), self.folders.work / "base.pt", SEED + 1)
 
@@ -147,14 +147,11 @@ class Recipe:
         """Train the adapters on the base as it is exported."""
         base = self._trained()
         plans = {name: plan for name, plan in PLANS.items() if name in (self.only or PLANS)}
-        wanted = {"scope" if set(plan.questions) <= set(SCOPE) else "precision" for plan in plans.values()}
-        data = [
-            {view: tuple(tree for tree in trees if tree.cascade in wanted) for view, trees in views.items()}
-            for views in self._trees("train")
-        ]
+        data = _only(self._trees("train"), {plan.cascade for plan in plans.values()})
         for name, plan in plans.items():
             torch.manual_seed(SEED)
             model = self._adapted(base, plan.start) if plan.start else self._fresh(base)
+            model.labels = torch.tensor(self._labels(plan))
             print(f"adapter {name}", flush=True)
             goal = Goal(questions=plan.questions, activated=plan.activated)
             train(model, data, self._watched(), plan.schedule, goal, self.folders.work / f"{name}.pt", SEED)
@@ -206,6 +203,15 @@ class Recipe:
         tokenizer = TrainingTokenizer(self._tokenizer_path)
         return PromptBuilder(FORMATS["embedded"], tokenizer, self.config.model.limits.limits())
 
+    def _labels(self, plan: Plan) -> Sequence[int]:
+        """The label tokens of what a plan asks."""
+        builder = self._builder()
+        (question,) = (
+            one for one in self.config.cascades()[plan.cascade].questions() if one.marker == plan.questions[0]
+        )
+        labels = builder.labels(question)
+        return builder.label_tokens() if labels is None else labels.tokens
+
     def _trees(self, group: str) -> list[Views]:
         # Millions of small objects that never die: the collector would walk them all again and again.
         gc.disable()
@@ -232,6 +238,14 @@ class Recipe:
     @property
     def _tokenizer_path(self) -> Path:
         return self.folders.work / "tokenizer.json"
+
+
+def _only(trees: Sequence[Views], cascades: Collection[str]) -> list[Views]:
+    """Tasks with their tries of some cascades."""
+    return [
+        {view: tuple(tree for tree in those if tree.cascade in cascades) for view, those in views.items()}
+        for views in trees
+    ]
 
 
 def fold_of(source: Path) -> int:

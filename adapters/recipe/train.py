@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from adapters.recipe.data import Ask, Packer, Row, Tree, Views, sample
+from adapters.recipe.data import VALUES, Ask, Packer, Row, Tree, Views, sample
 from adapters.recipe.model import Judge, Packed
 from cascade.evaluation.metrics import auc, auc_per_task
 
@@ -168,8 +168,7 @@ class Crew:
         return sum(loss for loss, _ in found)
 
     def _gradient(self, shard: Packed, total: float) -> tuple[float, Sequence[torch.Tensor]]:
-        logits = self.model(shard, activated=self.activated)
-        each = F.binary_cross_entropy_with_logits(logits[:, 0] - logits[:, 1], shard.truths, reduction="none")
+        each = F.cross_entropy(self.model(shard, activated=self.activated), shard.truths, reduction="none")
         loss = (each * shard.weights).sum() / total
         return loss.item(), torch.autograd.grad(loss, self.trained)
 
@@ -236,13 +235,13 @@ def train(
 def look(model: Judge, dev: Sequence[Views], goal: Goal) -> None:
     """Print how a model does on tasks, and beside it how the ranker alone does on the same rows."""
     for (view, question), figures in sorted(evaluate(model, dev, goal).items()):
-        print(f"  {view:6} {question:10} {figures}", flush=True)
+        print(f"  {view:6} {question:18} {figures}", flush=True)
 
 
 @torch.no_grad()
 def evaluate(model: Judge, tasks: Sequence[Views], goal: Goal) -> dict[tuple[str, str], str]:
     """(view, question) -> AUC per task and over all rows, of the model and of the ranker, on rows that were read."""
-    found: dict[tuple[str, str], list[tuple[int, float, float, bool]]] = defaultdict(list)
+    found: dict[tuple[str, str], list[tuple[int, float, float, int]]] = defaultdict(list)
     for number, views in enumerate(tasks):
         for view, trees in views.items():
             packer = Packer()
@@ -255,12 +254,29 @@ def evaluate(model: Judge, tasks: Sequence[Views], goal: Goal) -> dict[tuple[str
             if not asked:
                 continue
             logits = model(packer.pack(), activated=goal.activated)
-            for (row, ask), margin in zip(asked, (logits[:, 0] - logits[:, 1]).tolist(), strict=True):
-                found[view, ask.question].append((number, margin, row.odds[ask.question in CHANGES], ask.truth))
+            for (row, ask), own in zip(asked, logits.tolist(), strict=True):
+                for part, margin, odds, truth in _parts(row, ask, own):
+                    found[view, part].append((number, margin, odds, truth))
     return {key: _figures(rows) for key, rows in found.items()}
 
 
-def _figures(rows: Sequence[tuple[int, float, float, bool]]) -> str:
+def _parts(row: Row, ask: Ask, logits: Sequence[float]) -> Iterator[tuple[str, float, float, int]]:
+    """What is judged of an answer: log odds of yes, those of the ranker, the truth; of a choice by value."""
+    if ask.question not in VALUES:
+        yield ask.question, logits[0] - logits[1], row.odds[ask.question in CHANGES], ask.truth
+        return
+    for place, value in enumerate(VALUES[ask.question]):
+        odds = -row.odds[0] if value == "excluded" else row.odds[value in CHANGES]
+        yield f"{ask.question}={value}", _odds(logits, place), odds, int(ask.truth == place)
+
+
+def _odds(logits: Sequence[float], place: int) -> float:
+    """Log odds of one label against all others."""
+    others = [logit for at, logit in enumerate(logits) if at != place]
+    return logits[place] - math.log(sum(math.exp(other - max(others)) for other in others)) - max(others)
+
+
+def _figures(rows: Sequence[tuple[int, float, float, int]]) -> str:
     tasks, margins, odds, truths = (np.array(column) for column in zip(*rows, strict=True))
     shown = [f"{auc_per_task(one, truths, tasks):.4f}/{auc(one, truths):.4f}" for one in (margins, odds)]
     return f"{shown[0]} ranker {shown[1]} ({len(rows)} rows, {truths.mean():.3f} yes)"

@@ -14,8 +14,11 @@ from cascade.evidence.making import Evidence
 from cascade.evidence.ranker import Ranker
 from cascade.items import Item, Task
 from cascade.prompt import Node, PromptBuilder
+from cascade.stages import Question
 from cascade.tree import Cascade
 
+OF_SYMBOLS = ("precision", "one_call")
+"""Cascades of symbols: by yes and no, and by one choice among the same labels."""
 BEST = 40
 """How many of the ranker's first symbols of a checkout are asked beside those whose label is known."""
 
@@ -25,7 +28,7 @@ class Planter:
 
     Args:
         builder: Writes the prompts, as in use.
-        cascades: Name -> cascade; ``precision`` for symbols, ``scope`` for files.
+        cascades: Name -> cascade; ``OF_SYMBOLS``, as far as they are there, and ``scope`` for files.
         ranker: Says which symbols come first, and two words of evidence.
     """
 
@@ -40,17 +43,18 @@ class Planter:
     def _trees(self, text: str, view: View) -> Iterator[Tree]:
         task = Task(text=text, seeds=view.seeds)
         evidence = evidence_of(view, self.ranker)
-        yield self._symbols(task, view, evidence)
+        yield from self._symbols(task, view, evidence)
         if view.records:
             yield self._files(task, view, evidence)
 
-    def _symbols(self, task: Task, view: View, evidence: Evidence) -> Tree:
+    def _symbols(self, task: Task, view: View, evidence: Evidence) -> Iterator[Tree]:
         best = evidence.best_symbols(len(view.labels) if view.name in OWN else BEST)
         chosen = np.union1d(best, np.flatnonzero(view.is_labelled))
         items = symbol_items(view, evidence, chosen)
         labels = [LABELS[at] for at in view.labels[chosen].tolist()]
         odds = evidence.symbol_odds[chosen].tolist()
-        return self._tree("precision", task, items, labels, odds, view.is_labelled[chosen].tolist())
+        for cascade in filter(self.cascades.__contains__, OF_SYMBOLS):
+            yield self._tree(cascade, task, items, labels, odds, view.is_labelled[chosen].tolist())
 
     def _files(self, task: Task, view: View, evidence: Evidence) -> Tree:
         chosen = [at for at, path in enumerate(view.corpus.paths) if path in view.records]
@@ -85,11 +89,16 @@ class Planter:
         key = cascade.name, item.tiers, label
         if key not in self._asks:
             self._asks[key] = tuple(
-                Ask(question.marker, self.builder.marker_tokens(question.marker), truth)
+                Ask(question.marker, self.builder.marker_tokens(question.marker), _place(truth, question))
                 for stage, truth in cascade.truths(label)
                 for question in map(stage.question, stage.tiers_of(item))
             )
         return self._asks[key]
+
+
+def _place(truth: object, question: Question) -> int:
+    """A true answer as ``Ask.truth`` has it."""
+    return [value.name for value in question.values].index(truth) if isinstance(truth, str) else int(bool(truth))
 
 
 def _short(node: Node) -> array[int]:

@@ -11,9 +11,9 @@ from typing import Protocol
 
 from cascade.backends.costs import CallSizes, Costs, Work
 from cascade.errors import ConfigError
-from cascade.prompt import Node, PromptBuilder, PromptFormat, Tokenizer, last_place
+from cascade.prompt import Labels, Node, PromptBuilder, PromptFormat, Tokenizer, last_place
 from cascade.report import Provenance
-from cascade.stages import BASE
+from cascade.stages import BASE, Question
 from cascade.tree import Cascade
 
 
@@ -66,11 +66,13 @@ class Query:
         node: The question's node; its path is the prompt.
         adapter: Name of the adapter that answers; ``base`` for none.
         wording: The question in full, for servers that are asked in words; empty if nobody needs it.
+        labels: The labels of a choice or score, whose logits are the answer; None for yes or no.
     """
 
     node: Node
     adapter: str
     wording: str = ""
+    labels: Labels | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +140,14 @@ class Scores:
     """A batch's answers.
 
     Attributes:
-        logits: One per query, in order: natural-log odds of yes against no, ``logit_yes - logit_no``, finite;
+        logits: One per query, in order: natural-log odds of yes against no, ``logit_yes - logit_no``, finite; for a
+            query with labels the log odds of the likeliest against all others (``odds_of_likeliest``);
             NaN for a query that was not scored because the batch was stopped, or for a reason below. Any other
             NaN, and an infinite number, is an error for the requests that asked.
         cost: The cost of the batch.
         lost: Nodes with their prefix adapter that the backend no longer keeps, or whose computation was cut short.
+        values: Index of a scored query with labels -> the logit of each label, in their order and up to a constant; log
+            probabilities are such. All are finite.
         unanswered: Index of a query that a server could not answer -> why; its logit is NaN.
         spoilt: Index of a query whose answer is no finite number -> what came instead; its logit is NaN.
         under_way: Index of a query that is still in flight at a server -> whether it still is. Its logit is NaN; score
@@ -152,6 +157,7 @@ class Scores:
     logits: Sequence[float]
     cost: BatchCost
     lost: tuple[tuple[Node, str], ...] = ()
+    values: Mapping[int, Sequence[float]] = field(default_factory=dict)
     unanswered: Mapping[int, str] = field(default_factory=dict)
     spoilt: Mapping[int, str] = field(default_factory=dict)
     under_way: Mapping[int, Callable[[], bool]] = field(default_factory=dict)
@@ -197,10 +203,12 @@ class BackendInfo:
         """Refuse a cascade that the backend cannot answer.
 
         Raises:
-            ConfigError: Names the adapter that is missing, or that a question's marker would leave off.
+            ConfigError: Names the adapter that is missing, or that a question's marker would leave off, or the question
+                whose values the model cannot tell apart.
         """
         builder = PromptBuilder(self.form, self.tokenizer)
         for question in cascade.questions():
+            self._check_labels(cascade, question, builder)
             sought = self.invocations.get(question.adapter)
             if sought and last_place(sought, builder.marker_tokens(question.marker)) is None:
                 msg = (
@@ -216,6 +224,19 @@ class BackendInfo:
                     f"{', '.join(sorted(self.prefix_adapters)) or 'none'}. Add it to [adapters], or ask one of these."
                 )
                 raise ConfigError(msg)
+
+    @staticmethod
+    def _check_labels(cascade: Cascade, question: Question, builder: PromptBuilder) -> None:
+        """Refuse a question whose values no labels of the model tell apart.
+
+        Raises:
+            ConfigError: Names the cascade and the question.
+        """
+        try:
+            builder.labels(question)
+        except ConfigError as error:
+            msg = f"cascade.{cascade.name}: {error}"
+            raise ConfigError(msg) from None
 
 
 class Backend(Protocol):

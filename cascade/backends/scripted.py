@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from cascade.backends.base import BackendInfo, Batch, BatchCost, Scores, Stop
 from cascade.errors import BackendError, ClosedError
-from cascade.probability import sure_logit
+from cascade.probability import odds_of_likeliest, sure_log, sure_logit
 from cascade.prompt import FORMATS, Node
 from cascade.report import Provenance
 from cascade.stages import BASE
 
-Script = Callable[[str, str], float]
-"""(adapter, text of the whole prompt) -> p(yes)."""
+Says = float | Sequence[float]
+"""p(yes), or of a choice or score the probability of each value, in their order."""
+
+Script = Callable[[str, str], Says]
+"""(adapter, text of the whole prompt) -> what is answered."""
 
 
 class ByteTokenizer:
@@ -35,8 +40,8 @@ class ScriptedBackend:
     """A backend without a model, for tests: it answers every query by a function of adapter and prompt.
 
     Attributes:
-        script: Function of (adapter, text of the whole prompt) that returns p(yes) in [0, 1]; or a table from adapter
-            to p(yes).
+        script: Function of (adapter, text of the whole prompt) that returns p(yes) in [0, 1], or for a choice or score
+            the probability of each value; or a table from adapter to these.
         adapters: Adapters that queries may ask.
         fail_at: Number of the batch, from 0, whose scoring raises a BackendError; None for never.
         max_prompt: Most tokens of a prompt; a token is a byte.
@@ -58,7 +63,7 @@ class ScriptedBackend:
         Counter({'excluded': 1})
     """
 
-    script: Script | Mapping[str, float]
+    script: Script | Mapping[str, Says]
     adapters: frozenset[str]
     fail_at: int | None = None
     max_prompt: int = 1_000_000
@@ -101,10 +106,14 @@ class ScriptedBackend:
         if number == self.fail_at:
             msg = f"Batch {number} fails, as the script says."
             raise BackendError(msg)
-        p = [self._p(query.adapter, ByteTokenizer.decode(query.node.prompt)) for query in batch.queries]
+        says = [self._says(query.adapter, ByteTokenizer.decode(query.node.prompt)) for query in batch.queries]
+        values = {at: sure_log(p).tolist() for at, p in enumerate(says) if isinstance(p, Sequence)}
+        logits = sure_logit([np.nan if isinstance(p, Sequence) else p for p in says]).tolist()
+        for at, own in values.items():
+            logits[at] = odds_of_likeliest(own)
         tokens = sum(query.node.end for query in batch.queries)
         cost = BatchCost(decode_calls=1, adapter_swaps=1, tokens_decoded=tokens, tokens_reused=0, elapsed_ms=0.0)
-        return Scores(sure_logit(p).tolist(), cost)
+        return Scores(logits, cost, values=values)
 
     def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:  # noqa: ARG002 - the protocol's
         """See ``Backend.release``."""
@@ -115,5 +124,5 @@ class ScriptedBackend:
         """See ``Backend.close``."""
         self.is_closed = True
 
-    def _p(self, adapter: str, prompt: str) -> float:
+    def _says(self, adapter: str, prompt: str) -> Says:
         return self.script[adapter] if isinstance(self.script, Mapping) else self.script(adapter, prompt)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from cascade.backends import base
 from cascade.engine.item_state import ItemState
 from cascade.engine.request import Request
-from cascade.prompt import Node, PromptBuilder
+from cascade.prompt import Labels, Node, PromptBuilder
 from cascade.stages import Question, Stage
 
 
@@ -20,6 +20,7 @@ class Query(base.Query):
         node: The question's node below the item's; there is none before ``build``.
         adapter: The adapter that answers.
         wording: The question in full.
+        labels: The labels of its values, once it is built; None for yes or no.
         item: Where the item stands in its cascade.
         request: The request that the item is of.
         stage: The stage that asks.
@@ -30,6 +31,7 @@ class Query(base.Query):
     node: Node = field(init=False)
     adapter: str = field(init=False)
     wording: str = field(init=False)
+    labels: Labels | None = field(init=False)
     item: ItemState
     request: Request
     stage: Stage
@@ -37,7 +39,7 @@ class Query(base.Query):
     question: Question
 
     def __post_init__(self) -> None:
-        self.adapter, self.wording = self.question.adapter, self.question.wording
+        self.adapter, self.wording, self.labels = self.question.adapter, self.question.wording, None
 
     @property
     def is_ahead(self) -> bool:
@@ -47,6 +49,7 @@ class Query(base.Query):
     def build(self, prompts: PromptBuilder) -> None:
         """Build the question's node, once the query is in a batch."""
         self.node = prompts.question(self.item.path[-1], self.question.marker)
+        self.labels = prompts.labels(self.question)
 
 
 def open_queries(request: Request, items: Iterable[ItemState]) -> Iterator[Query]:

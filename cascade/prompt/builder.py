@@ -10,11 +10,12 @@ from string import Formatter
 from cascade.errors import ConfigError
 from cascade.items import Group, Item, Task
 from cascade.prompt.formats import PromptFormat
+from cascade.prompt.labels import Labels, labels_for, listed
 from cascade.prompt.limits import Limits
 from cascade.prompt.lines import group_lines, item_lines, joined, one_line, seeds_text
 from cascade.prompt.node import Node, Segment
 from cascade.prompt.tokenizer import Tokenizer, fact_tokens
-from cascade.stages import Question
+from cascade.stages import Question, Value
 
 _TRIED = 32  # characters a token of a long text's beginning that is tokenised first; words have 4 or so
 _MARGIN = 64  # tokens before a cut that are not trusted
@@ -74,6 +75,7 @@ class PromptBuilder:
     facts: Mapping[str, int] = field(init=False)
     _seen: dict[tuple[Piece, ...], _Encoded] = field(default_factory=dict, repr=False)
     _markers: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
+    _labels: dict[tuple[Value, ...], Labels] = field(default_factory=dict, repr=False)
     _capacity: int = 50_000
 
     def __post_init__(self) -> None:
@@ -84,11 +86,14 @@ class PromptBuilder:
         seeds = seeds_text(task, self.limits.characters("seed"), self.form.mark)
         values = {
             "instructions": instructions,
-            "questions": "\n".join(f"{question.marker}: {question.wording}" for question in questions),
+            "questions": "\n".join(map(self._listed, questions)),
             "task": one_line(task.text, self.limits.characters("task"), self.form.mark),
             "seed": seeds or "none",
         }
-        return self._node(None, Segment.TASK, render(self.form.task, values), task)
+        template = self.form.task
+        if not all(map(self.form.is_plain, questions)) and self.form.only:
+            template = template.replace(self.form.only, self.form.only_listed)
+        return self._node(None, Segment.TASK, render(template, values), task)
 
     def group(self, parent: Node, group: Group) -> Node:
         """A group's header below its task."""
@@ -117,6 +122,27 @@ class PromptBuilder:
             tokens = self._encoded(render(self.form.question, {"marker": marker})).tokens
             self._markers[marker] = tokens
         return tokens
+
+    def labels(self, question: Question) -> Labels | None:
+        """By which tokens the values of a question are told apart; None for a yes/no question.
+
+        Raises:
+            ConfigError: The vocabulary has not enough single tokens.
+        """
+        if not question.values:
+            return None
+        found = self._labels.get(question.values)
+        if found is None:
+            if len(self._labels) >= self._capacity:
+                self._labels.clear()
+            found = self._labels[question.values] = labels_for(question, self.tokenizer)
+        return found
+
+    def _listed(self, question: Question) -> str:
+        """A question as the task's prefix lists it, with its values behind their labels."""
+        line = f"{question.marker}: {question.wording}"
+        labels = self.labels(question)
+        return line if labels is None or self.form.is_plain(question) else f"{line} {listed(question, labels)}"
 
     def label_tokens(self) -> tuple[int, int]:
         """Token ids of yes and no.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from cascade.errors import ConfigError
 from cascade.prompt.lines import MARK
+from cascade.stages import Question
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,8 @@ class PromptFormat:
             empty if none has.
         mark: What stands before a word of evidence that is no special token, and before no word of text from outside;
             empty for nothing.
+        only: The sentence of the task that says to answer yes or no; empty for none.
+        only_listed: What stands there instead where a question has other values.
         yes: Text of the label token for yes.
         no: Text of the label token for no.
     """
@@ -36,10 +39,20 @@ class PromptFormat:
     question: str
     fact: str = ""
     mark: str = MARK
+    only: str = ""
+    only_listed: str = ""
     yes: str = "yes"
     no: str = "no"
 
+    def is_plain(self, question: Question) -> bool:
+        """Whether the label tokens for yes and no answer a question: it has no values of its own, or just these two."""
+        names = {value.name for value in question.values}
+        has_words = any(value.description for value in question.values)
+        return not names or (names == {self.yes, self.no} and not has_words)
 
+
+_YES_OR_NO = " Answer only yes or no."
+_ONLY_YES_NO = 'Note that the answer can only be "yes" or "no".'
 _CHAT_END = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 
 FORMATS = {
@@ -57,21 +70,25 @@ FORMATS = {
         # Qwen3's chat template with enable_thinking=False, which closes an empty think block.
         PromptFormat(
             name="qwen3",
-            task="<|im_start|>system\n{instructions} Answer only yes or no.<|im_end|>\n"
+            task="<|im_start|>system\n{instructions}" + _YES_OR_NO + "<|im_end|>\n"
             "<|im_start|>user\nQuestions:\n{questions}\nTask: {task}\nSeed: {seed}\n",
             group="File: {group}\n",
             item="Candidate: {item}\n",
             question="Answer: {marker}" + _CHAT_END,
+            only=_YES_OR_NO,
+            only_listed=" Answer only with one of the labels that are listed with the question, or yes or no.",
         ),
         # The form of Qwen3-Reranker's model card: instruct, query, document, then yes or no.
         PromptFormat(
             name="qwen3-reranker",
             task="<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and "
-            'the Instruct provided. Note that the answer can only be "yes" or "no".<|im_end|>\n'
+            "the Instruct provided. " + _ONLY_YES_NO + "<|im_end|>\n"
             "<|im_start|>user\n<Instruct>: {instructions} {questions}\n<Query>: {task} Seed: {seed}\n<Document>: ",
             group="{group} ",
             item="{item}\n",
             question="<Requirement>: {marker}" + _CHAT_END,
+            only=_ONLY_YES_NO,
+            only_listed='Note that the answer can only be a label that is listed with the requirement, "yes" or "no".',
         ),
     )
 }

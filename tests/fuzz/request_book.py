@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -60,7 +61,7 @@ class BookedModel(NativeModel):
                 cell.sequences.discard(sequence)
         self._cells = [cell for cell in self._cells if cell.sequences]
 
-    def decode(self, rows: Rows, labels: tuple[int, int]) -> NDArray[np.float32]:
+    def decode(self, rows: Rows, labels: Sequence[int]) -> NDArray[np.float32]:
         """See ``NativeModel.decode``."""
         try:
             found = super().decode(rows, labels)

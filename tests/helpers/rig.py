@@ -9,7 +9,7 @@ from cascade.backends.base import Batch, Query, Stop
 from cascade.backends.llama.native import ContextSize, NativeModel
 from cascade.backends.llama.runner import LlamaRunner
 from cascade.models.model_set import ModelSet
-from cascade.probability import p_yes
+from cascade.probability import p_yes, softmax
 from cascade.prompt import Node, PromptBuilder, prompt_format
 from cascade.stages import BASE
 from cascade.tree import Cascade
@@ -72,6 +72,11 @@ class Rig:
         """p(yes) of each query."""
         found: list[float] = p_yes(self.runner.score(Batch(tuple(queries))).logits).tolist()
         return found
+
+    def values(self, queries: Sequence[Query]) -> list[list[float]]:
+        """The distribution over the values of each query, all of which have labels."""
+        scores = self.runner.score(Batch(tuple(queries)))
+        return [softmax(scores.values[at]).tolist() for at in range(len(queries))]
 
     def cold(self, query: Query) -> float:
         """p(yes) of one query in an empty cache."""

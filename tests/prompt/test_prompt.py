@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.errors import ConfigError
+from cascade.errors import ConfigError, InputError
 from cascade.evidence.facts import FACTS
 from cascade.items import Group, Item, Task
 from cascade.prompt import (
@@ -23,11 +23,12 @@ from cascade.prompt import (
     Segment,
     group_text,
     item_text,
+    labels_for,
     one_line,
     prompt_format,
     seeds_text,
 )
-from cascade.stages import Question
+from cascade.stages import Question, Value
 from tests.helpers.char_tokenizer import SPECIALS, CharTokenizer
 
 TASK = Task(text="Fix the parser", seeds=("src/parse.py", "src/lex.py"))
@@ -401,3 +402,71 @@ def test_segments_are_tokenised_once() -> None:
     before = tokenizer.n_calls
     builder.item(builder.group(builder.task(INSTRUCTIONS, QUESTIONS, TASK), GROUP), ITEM)
     assert tokenizer.n_calls == before
+
+
+def _choice(*values: Value, is_scale: bool = False) -> Question:
+    return Question(marker="kind", wording="what is it?", adapter="a", threshold=0.5, values=values, is_scale=is_scale)
+
+
+def test_values_that_are_single_tokens_are_their_own_labels() -> None:
+    """Otherwise letters stand for them; the levels of a score are numbered from 0 on."""
+    tokenizer = CharTokenizer(("yes", "no", "bug", "docs"))
+    own = labels_for(_choice(Value("bug"), Value("docs")), tokenizer)
+    assert own.texts == ("bug", "docs")
+    assert own.tokens == tuple(tokenizer.encode(text, special=False)[0] for text in own.texts)
+    assert labels_for(_choice(Value("bug"), Value("feature")), tokenizer).texts == ("A", "B")
+    assert labels_for(_choice(Value("very low"), Value("bug"), is_scale=True), tokenizer).texts == ("0", "1")
+
+
+def test_labels_of_equal_tokens_are_none() -> None:
+    """Two values that a vocabulary writes with the same token get letters."""
+
+    class Blind(CharTokenizer):
+        def encode(self, text: str, *, special: bool) -> list[int]:
+            return super().encode("bug" if text == "docs" else text, special=special)
+
+    assert labels_for(_choice(Value("bug"), Value("docs")), Blind(("bug",))).texts == ("A", "B")
+
+
+@pytest.mark.parametrize("n", [2, 27, 52, 53, 255])
+def test_as_many_values_as_the_vocabulary_has_single_tokens_for(n: int) -> None:
+    """Every value has a token of its own; too many are refused with how many there could be."""
+    pairs = [first + second for first in "ABCDEFGH" for second in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
+    question = _choice(*(Value(f"value {at}") for at in range(n)))
+    found = labels_for(question, CharTokenizer(("yes", "no", *pairs)))
+    assert len(set(found.tokens)) == len(set(found.texts)) == n
+    if n > 52:
+        with pytest.raises(ConfigError, match=rf"The {n} values of question 'kind' .* at most 52"):
+            labels_for(question, CharTokenizer(("yes", "nay")))
+
+
+def test_a_choice_lists_its_values_behind_its_wording() -> None:
+    """With labels where these differ, with descriptions where there are some; of yes and no alone nothing is listed."""
+    tokenizer = CharTokenizer(("yes", "no", "bug", "docs"))
+    builder = PromptBuilder(FORMATS["qwen3"], tokenizer)
+
+    def prefix(*values: Value, is_scale: bool = False) -> str:
+        node = builder.task("Sort.", [_choice(*values, is_scale=is_scale)], TASK)
+        return tokenizer.decode(node.tokens)
+
+    assert "kind: what is it? bug: it is broken; docs\n" in prefix(Value("bug", "it is broken"), Value("docs"))
+    assert "kind: what is it? A: new feature, wanted; B: bug\n" in prefix(Value("new feature", "wanted"), Value("bug"))
+    assert "kind: what is it? 0: low; 1: high\n" in prefix(Value("low"), Value("high"), is_scale=True)
+    assert "Answer only with one of the labels" in prefix(Value("low"), Value("high"))
+    plain = prefix()
+    assert "kind: what is it?\n" in plain
+    assert "Answer only yes or no." in plain
+    assert prefix(Value("no"), Value("yes")) == plain
+
+
+@pytest.mark.parametrize("form", [form for form in FORMATS.values() if form.only])
+def test_the_sentence_that_asks_for_yes_or_no_stands_in_its_template(form: PromptFormat) -> None:
+    """Or nothing would be replaced where a question has other values."""
+    assert form.task.count(form.only) == 1
+
+
+@pytest.mark.parametrize("name", ["", " bug", "bug\nfix", 3])
+def test_a_value_is_one_line(name: str) -> None:
+    """Anything else is refused where it is made."""
+    with pytest.raises(InputError, match="name of a value"):
+        Value(name)

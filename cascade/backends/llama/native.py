@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -236,11 +237,15 @@ class NativeModel:
         self._check_open()
         llama_cpp.llama_memory_clear(self._memory, data)
 
-    def decode(self, rows: Rows, labels: tuple[int, int]) -> NDArray[np.float32]:
+    def decode(self, rows: Rows, labels: Sequence[int]) -> NDArray[np.float32]:
         """Decode at most ``n_batch`` rows in one call.
 
+        Args:
+            rows: The rows.
+            labels: Token ids, at least one.
+
         Returns:
-            (n_outputs, 2) logits of the two labels at the output rows, in order.
+            (n_outputs, n_labels) logits of the labels at the output rows, in order.
 
         Raises:
             AbortedError: It was interrupted.
@@ -263,10 +268,10 @@ class NativeModel:
             raise DecodeError(msg)
         n_outputs = int(rows.outputs.sum())
         if not n_outputs:
-            return np.empty((0, 2), np.float32)
+            return np.empty((0, len(labels)), np.float32)
         pointer = llama_cpp.llama_get_logits(self._context)
         table = np.ctypeslib.as_array(pointer, shape=(n_outputs, self.tokenizer.n_vocab))
-        return np.array(table[:, labels], dtype=np.float32)
+        return np.array(table[:, np.asarray(labels)], dtype=np.float32)
 
     @signals_held()
     def close(self) -> None:
@@ -296,11 +301,14 @@ class NativeModel:
             msg = f"Sequence {sequence} is outside 0..{self.n_sequences - 1}."
             raise DecodeError(msg)
 
-    def _check_rows(self, rows: Rows, labels: tuple[int, int]) -> None:
+    def _check_rows(self, rows: Rows, labels: Sequence[int]) -> None:
         self._check_open()
         n = len(rows)
         if not 0 < n <= self.n_batch:
             msg = f"A decode of {n} tokens is outside 1..{self.n_batch}."
+            raise DecodeError(msg)
+        if not labels:
+            msg = "A decode needs at least one label token."
             raise DecodeError(msg)
         bounds = (
             ("token", rows.tokens, self.tokenizer.n_vocab),

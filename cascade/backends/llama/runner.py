@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from cascade.backends.llama.kv_cache import Entry, KVStore, chunks
 from cascade.backends.llama.native import AbortedError, NativeModel
 from cascade.errors import DecodeError
 from cascade.models.lora import AdapterInfo
+from cascade.probability import odds_of_likeliest
 from cascade.prompt import Node, Segment
 from cascade.stages import BASE
 
@@ -57,6 +59,32 @@ class Chunk:
         for query, holder in zip(self.queries, self.holders, strict=True):
             head = self.heads[holder]
             yield Stretch(holder, query.node.tokens[len(head) :], query.node.start + len(head), True)
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """Which logits are read of a call.
+
+    Attributes:
+        tokens: Token ids: those of yes and no, then all other labels of the chunk, each once.
+        places: Holder of a query with labels -> where its labels stand in ``tokens``.
+    """
+
+    tokens: Sequence[int]
+    places: Mapping[Entry, Sequence[int]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, labels: tuple[int, int], chunk: Chunk) -> Gather:
+        """What a chunk needs; of yes/no questions alone just yes and no."""
+        own = {
+            holder: query.labels.tokens
+            for query, holder in zip(chunk.queries, chunk.holders, strict=True)
+            if query.labels is not None
+        }
+        if not own:
+            return cls(labels)
+        place = {token: at for at, token in enumerate(dict.fromkeys(chain(labels, *own.values())))}
+        return cls(tuple(place), {holder: [place[token] for token in tokens] for holder, tokens in own.items()})
 
 
 def asked_twice(queries: Sequence[Query]) -> set[Node]:
@@ -99,7 +127,9 @@ class _Tally:
         model_s: Seconds inside calls of the model.
         tokens: Tokens computed.
         finished: Entries whose last stretch is computed.
-        logits: Log odds of yes behind an entry, of the chunk at hand.
+        logits: Log odds of yes, or of the likeliest label, behind an entry, of the chunk at hand.
+        values: Logits of the labels behind an entry, of the chunk at hand.
+        found: The same for queries that are scored.
         lost: Nodes with their prefix adapter that were begun or kept, and are not any more.
     """
 
@@ -112,6 +142,8 @@ class _Tally:
     tokens: int = 0
     finished: set[Entry] = field(default_factory=set)
     logits: dict[Entry, float] = field(default_factory=dict)
+    values: dict[Entry, Sequence[float]] = field(default_factory=dict)
+    found: dict[Query, Sequence[float]] = field(default_factory=dict)
     lost: list[tuple[Node, str]] = field(default_factory=list)
 
 
@@ -141,6 +173,7 @@ class LlamaRunner:
         self._labels = labels
         self._tally = _Tally(started=0.0, booked=0.0, cells=0)
         self._stop = Stop()
+        self._gather = Gather(labels)
         self._swaps = False  # whether the next call is the first under another adapter
         self.store = KVStore(native.n_cells, native.n_sequences)
 
@@ -182,7 +215,13 @@ class LlamaRunner:
             swaps=tuple(tally.swaps),
         )
         lost = tuple(key for key in dict.fromkeys(tally.lost) if self.store.find(*key) is None)
-        return Scores(logits.tolist(), cost, lost, spoilt=dict.fromkeys(spoilt, "its logits are NaN or infinite"))
+        return Scores(
+            logits.tolist(),
+            cost,
+            lost,
+            values={at: tally.found[query] for at, query in enumerate(batch.queries) if query in tally.found},
+            spoilt=dict.fromkeys(spoilt, "its logits are NaN or infinite"),
+        )
 
     def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
         """See ``Backend.release``."""
@@ -253,7 +292,9 @@ class LlamaRunner:
             _StoppedError: It was stopped; has the log odds, NaN where there are none.
         """
         self._tally.logits.clear()  # an item's entry stands for another question in each chunk
+        self._tally.values.clear()
         chunk = self._take(queries, self.prefix_adapter(adapter))
+        self._gather = Gather.of(self._labels, chunk)
         own = chunk.prefix_adapter == adapter
         try:
             # Under a plain adapter the whole question goes along with its item; under an activated one
@@ -275,6 +316,10 @@ class LlamaRunner:
     def _logits(self, chunk: Chunk) -> list[float]:
         """Log odds of each query, NaN where there are none."""
         found = [self._tally.logits.get(holder, math.nan) for holder in chunk.holders]
+        if self._gather.places:
+            pairs = zip(chunk.queries, chunk.holders, found, strict=True)
+            told = {query: holder for query, holder, odds in pairs if query.labels and math.isfinite(odds)}
+            self._tally.found |= {query: self._tally.values[holder] for query, holder in told.items()}
         return [logit if math.isfinite(logit) else math.nan for logit in found]
 
     def _switch(self, query: Query, prefix_adapter: str) -> int:
@@ -342,13 +387,22 @@ class LlamaRunner:
             rows = Rows.of(call.runs)
             started = time.perf_counter()
             try:
-                logits = self._native.decode(rows, self._labels)
+                logits = self._native.decode(rows, self._gather.tokens)
             except AbortedError:
                 raise _StoppedError from None
             self._tally.model_s += time.perf_counter() - started
             self._book(call, len(rows))
-            for entry, (yes, no) in zip(call.outputs, logits.tolist(), strict=True):
-                self._tally.logits[entry] = yes - no
+            self._read(call.outputs, logits)
+
+    def _read(self, outputs: Sequence[Entry], logits: NDArray[np.float32]) -> None:
+        """Take in the logits behind entries; (n_outputs, n_labels)."""
+        tally, places = self._tally, self._gather.places
+        for entry, found in zip(outputs, logits.tolist(), strict=True):
+            if entry in places:
+                tally.values[entry] = own = [found[place] for place in places[entry]]
+                tally.logits[entry] = odds_of_likeliest(own)
+            else:
+                tally.logits[entry] = found[0] - found[1]
 
     def _book(self, call: Call, n_tokens: int) -> None:
         """Count a call, with all the time since the one before."""
