@@ -21,10 +21,13 @@ _ROUNDING = 0.01  # how far shares that sum to 1 may be off
 
 
 class ItemKind(StrEnum):
-    """Kinds of items that a repository or a commit task yields."""
+    """Kinds of items that a repository yields; a commit task yields files and symbols alone."""
 
     FILES = "files"
     SYMBOLS = "symbols"
+    FOLDERS = "folders"
+    STAGES = "stages"
+    PAIRS = "pairs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +43,8 @@ class Cascade:
         profile: What labelled data say of its items.
         prior_stage: A stage before the first that asks no model; None for none. One that uses evidence and has no prior
             of its own takes the profile's; if there is none either, it must be tuned first.
-        items: Whether its items are files or symbols of a repository. If it is absent: files if a stage asks by tier,
-            because retrieval tiers find files; symbols otherwise.
+        items: What of a repository its items are. If it is absent: files if a stage asks by tier, because retrieval
+            tiers find files; symbols otherwise.
         makes_evidence: Whether items that bring no evidence get it before they are asked, from their own texts against
             the task; otherwise they are asked as they are.
 

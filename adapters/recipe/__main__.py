@@ -3,10 +3,12 @@
 Steps, in order; ``all`` runs them one after the other, and each resumes where it stopped:
 
     mine        tasks of full clones, each in all views: what ranker and adapters are trained on
+    parts       dependencies among changed parts, and sizes, of the same clones: for the further tasks
     rank        the ranker, and two that each know half of the repositories
     vocabulary  the tokenizer of the base model to start from, with the words of evidence
     trees       the tasks as token ids, in the very form in which inference asks
-    base        the base model, all questions at once
+    further     the same of the further tasks: routing, refilter, module and edge
+    base        the base model, all questions of precision and scope at once
     adapters    one LoRA adapter a question, the base frozen
     export      GGUF files
     golden      logits of transformers and PEFT for the tests
@@ -20,7 +22,8 @@ from pathlib import Path
 from adapters.recipe.plans import PLANS
 from adapters.recipe.steps import Folders, Recipe
 
-STEPS = ("rank", "vocabulary", "trees", "base", "adapters", "export", "golden")
+MINING = ("mine", "parts")
+STEPS = ("rank", "vocabulary", "trees", "further", "base", "adapters", "export", "golden")
 
 
 def main() -> None:
@@ -28,21 +31,25 @@ def main() -> None:
     options = _options()
     folders = Folders(options.work, options.out, options.golden, options.ranker, options.start, options.config)
     recipe = Recipe(folders, options.only)
-    for step in ("mine", *STEPS) if options.step == "all" else [options.step]:
+    for step in (*MINING, *STEPS) if options.step == "all" else [options.step]:
         print(f"== {step}", flush=True)
         if step == "mine":
             recipe.mine(options.clones, options.data, options.group, options.tasks)
+        elif step == "parts":
+            recipe.parts(options.clones, options.tasks)
         else:
             getattr(recipe, step)()
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=["mine", *STEPS, "all"])
-    parser.add_argument("clones", nargs="*", type=Path, metavar="GITDIR", help="mine: clones with their full history")
+    parser.add_argument("step", choices=[*MINING, *STEPS, "all"])
+    parser.add_argument(
+        "clones", nargs="*", type=Path, metavar="GITDIR", help="clones with their full history, to mine"
+    )
     parser.add_argument("--data", type=Path, help="mine: folder with train/ and dev/, each with OWNER__NAME.jsonl.gz")
     parser.add_argument("--group", choices=("train", "dev"), default="train", help="mine without --data: what for")
-    parser.add_argument("--tasks", type=int, default=140, help="mine: the most of a clone")
+    parser.add_argument("--tasks", type=int, default=140, help="mine and parts: the most of a clone")
     parser.add_argument("--work", type=Path, default=Path("adapters/.work"), help="a run resumes here")
     parser.add_argument("--out", type=Path, default=Path("adapters"), help="GGUF files go there")
     parser.add_argument("--golden", type=Path, default=Path("tests/golden"), help="golden files go there")
@@ -51,8 +58,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--config", type=Path, default=Path("adapters/map.toml"), help="adapter map with the cascades")
     parser.add_argument("--only", nargs="*", default=(), choices=PLANS, help="adapters to train, for runs side by side")
     options = parser.parse_args()
-    if options.step == "mine" and not options.clones:
-        parser.error("mine needs at least one GITDIR, a git directory with its full history.")
+    if options.step in MINING and not options.clones:
+        parser.error(f"{options.step} needs at least one GITDIR, a git directory with its full history.")
     return options
 
 

@@ -18,7 +18,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,7 +106,7 @@ class Mined:
 
 
 class Clone:
-    """A bare clone with its full history."""
+    """A bare clone with its full history; a context manager that ends its reader."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -116,6 +116,12 @@ class Clone:
         self._known: dict[str, Indexed] = {}
         self.messages: dict[str, str] = {}
         self.commits = self._commits()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._read.communicate()
 
     def _git(self, *arguments: str) -> str:
         done = subprocess.run(["git", f"--git-dir={self._folder}", *arguments], capture_output=True, check=True)
@@ -305,8 +311,8 @@ def label_history(clone: Clone, repository: str, n_tasks: int) -> Iterator[dict[
 def mine_history(folder: Path, repository: str, out: Path, n_tasks: int) -> None:
     """Mines commits of a clone that nobody labelled before; what is there already is left."""
     if not out.exists():
-        clone = Clone(folder)
-        _mine_rows(clone, list(label_history(clone, repository, n_tasks))[::-1], out)
+        with Clone(folder) as clone:
+            _mine_rows(clone, list(label_history(clone, repository, n_tasks))[::-1], out)
 
 
 def mine_file(folder: Path, data: Path, out: Path, n_tasks: int) -> None:
@@ -316,7 +322,8 @@ def mine_file(folder: Path, data: Path, out: Path, n_tasks: int) -> None:
     with gzip.open(data, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     random.Random(SEED).shuffle(rows)
-    _mine_rows(Clone(folder), sorted(rows[:n_tasks], key=lambda row: row["date"]), out)
+    with Clone(folder) as clone:
+        _mine_rows(clone, sorted(rows[:n_tasks], key=lambda row: row["date"]), out)
 
 
 def _mine_rows(clone: Clone, rows: Sequence[dict[str, Any]], out: Path) -> None:

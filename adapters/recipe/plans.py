@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adapters.recipe.train import Schedule
+from adapters.recipe.train import SHARES, Schedule
 
 RANK, ALPHA = 16, 32.0
 # First fast, on the truth alone, until the new words are known; then slowly, and with what the ranker says: a yes is
@@ -33,7 +33,9 @@ SECOND = Schedule(
     thin=0.25,
     weights={"scope": 2.0},
 )
-KEEP = {"precision": 0.4, "one_call": 0.4, "scope": 0.4}
+KEEP = {"precision": 0.4, "one_call": 0.4, "scope": 0.4, "routing": 1.0, "refilter": 0.6, "module": 0.6, "edge": 0.8}
+FURTHER = ("routing", "refilter", "module", "edge")
+"""The cascades of the further tasks, which the base model never sees."""
 BY_YES_AND_NO = ("precision", "scope")
 """The cascades that the base model is trained on; it never sees the choice."""
 SCOPE = ("dependency", "co_change", "metadata")
@@ -60,7 +62,17 @@ class Plan:
     ships: bool = True
 
 
-def _schedule(steps: int, tasks: int, keep_quiet: float = 1.0, adam: float = 1e-3) -> Schedule:
+FURTHER_SHARES = {"none": 0.35, "right": 0.2, "wrong": 0.15, "own": 0.3}
+
+
+def _schedule(
+    steps: int,
+    tasks: int,
+    keep_quiet: float = 1.0,
+    adam: float = 1e-3,
+    trust: float = 0.6,
+    shares: dict[str, float] = SHARES,
+) -> Schedule:
     return Schedule(
         steps=steps,
         tasks=tasks,
@@ -69,9 +81,15 @@ def _schedule(steps: int, tasks: int, keep_quiet: float = 1.0, adam: float = 1e-
         adam=adam,
         warmup=10,
         look_every=steps,
-        trust=0.6,
+        trust=trust,
         thin=0.25,
+        shares=shares,
     )
+
+
+def _further(cascade: str, question: str, steps: int, tasks: int, trust: float = 0.0) -> Plan:
+    schedule = _schedule(steps, tasks, trust=trust, shares=FURTHER_SHARES)
+    return Plan(questions=(question,), cascade=cascade, activated=False, schedule=schedule)
 
 
 # Questions with few rows a task take more tasks a batch. The precision questions are activated
@@ -92,4 +110,8 @@ PLANS = {
         )
         for name in SCOPE
     },
+    "routing": _further("routing", "found", 100, 48, trust=0.3),
+    "refilter": _further("refilter", "kept", 120, 16),
+    "module": _further("module", "touched", 120, 24, trust=0.4),
+    "edge": _further("edge", "depends", 100, 32),
 }

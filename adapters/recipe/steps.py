@@ -6,7 +6,7 @@ import copy
 import gc
 import pickle
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,8 @@ from adapters.recipe.export import export_adapter, export_base
 from adapters.recipe.golden import write_golden
 from adapters.recipe.mine import mine_file, mine_history, read_mined
 from adapters.recipe.model import Judge, Shape
-from adapters.recipe.plans import ALPHA, BY_YES_AND_NO, FIRST, PLANS, RANK, SECOND, Plan
+from adapters.recipe.parts import mine_parts, read_parts
+from adapters.recipe.plans import ALPHA, BY_YES_AND_NO, FIRST, FURTHER, PLANS, RANK, SECOND, Plan
 from adapters.recipe.rank import train_ranker
 from adapters.recipe.start import read_tokenizer, read_weights
 from adapters.recipe.train import Goal, train
@@ -88,6 +89,29 @@ class Recipe:
             for one in waiting:
                 one.result()
 
+    def parts(self, clones: Sequence[Path], n_tasks: int) -> None:
+        """Mine the dependencies among changed parts, and sizes, of clones whose tasks are mined."""
+        with ProcessPoolExecutor(N_PROCESSES) as pool:
+            waiting = []
+            for clone in clones:
+                source = self._mined_of(clone)
+                waiting.append(pool.submit(mine_parts, clone, source, self._parts(source), n_tasks))
+            for one in waiting:
+                one.result()
+
+    def _mined_of(self, clone: Path) -> Path:
+        """The file of a clone's mined tasks.
+
+        Raises:
+            ValueError: There is none.
+        """
+        names = names_of(clone)
+        for source in (*self._mined("train"), *self._mined("dev")):
+            if source.stem in names or source.stem.partition("__")[2] in names:
+                return source
+        msg = f"No mined tasks of {clone}, which may be called {', '.join(names)}; run the step `mine` first."
+        raise ValueError(msg)
+
     def vocabulary(self) -> None:
         """Make the tokenizer: that of the base model to start from, with the words of evidence behind it."""
         if not self._tokenizer_path.exists():
@@ -126,13 +150,37 @@ class Recipe:
 
     def plant(self, source: Path, target: Path) -> tuple[str, int]:
         """The tries of the tasks of a file; returns its name and how many tasks it has."""
-        planter = Planter(self._builder(), self.config.cascades(), Ranker.load(self._ranker_of(source)))
-        found = [planter.views(task) for task in read_mined([source])]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(".partial")
-        partial.write_bytes(pickle.dumps(found))
-        partial.replace(target)
-        return source.stem, len(found)
+        planter = self._planter(source)
+        return source.stem, _keep([planter.views(task) for task in read_mined([source])], target)
+
+    def further(self) -> None:
+        """Tokenise the further tasks once: routing, refilter and module, and of parts that are mined edge."""
+        sources = [source for group in ("train", "dev") for source in self._mined(group)]
+        jobs = [(self.plant_further, source, source.name) for source in sources]
+        jobs += [
+            (self.plant_edges, source, f"edges {source.name}") for source in sources if self._parts(source).exists()
+        ]
+        with ProcessPoolExecutor(N_PROCESSES) as pool:
+            waiting = []
+            for plant, source, name in jobs:
+                target = self.folders.work / "further" / source.parent.name / name
+                if not target.exists():
+                    waiting.append((target.stem, pool.submit(plant, source, target)))
+            for name, one in waiting:
+                print(f"{name}: {one.result()} tasks", flush=True)
+
+    def plant_further(self, source: Path, target: Path) -> int:
+        """The tries of routing, refilter and module for the tasks of a file; returns how many tasks there are."""
+        planter = self._planter(source)
+        return _keep([planter.further(task) for task in read_mined([source])], target)
+
+    def plant_edges(self, source: Path, target: Path) -> int:
+        """The tries of edge for the parts of a repository; returns how many tasks there are."""
+        planter = self._planter(source)
+        return _keep([planter.edges(one) for one in read_parts(self._parts(source)).edges], target)
+
+    def _planter(self, source: Path) -> Planter:
+        return Planter(self._builder(), self.config.cascades(), Ranker.load(self._ranker_of(source)))
 
     def base(self) -> None:
         """Train the base model on all questions at once."""
@@ -147,14 +195,22 @@ class Recipe:
         """Train the adapters on the base as it is exported."""
         base = self._trained()
         plans = {name: plan for name, plan in PLANS.items() if name in (self.only or PLANS)}
-        data = _only(self._trees("train"), {plan.cascade for plan in plans.values()})
+        for kind in ("trees", "further"):
+            some = {name: plan for name, plan in plans.items() if (plan.cascade in FURTHER) == (kind == "further")}
+            if some:
+                self._train(base, some, kind)
+
+    def _train(self, base: Judge, plans: Mapping[str, Plan], kind: str) -> None:
+        """Train adapters on tries of a kind: ``trees`` or ``further``."""
+        data = _only(self._trees("train", kind), {plan.cascade for plan in plans.values()})
+        watched = self._watched(kind)
         for name, plan in plans.items():
             torch.manual_seed(SEED)
             model = self._adapted(base, plan.start) if plan.start else self._fresh(base)
             model.labels = torch.tensor(self._labels(plan))
             print(f"adapter {name}", flush=True)
             goal = Goal(questions=plan.questions, activated=plan.activated)
-            train(model, data, self._watched(), plan.schedule, goal, self.folders.work / f"{name}.pt", SEED)
+            train(model, data, watched, plan.schedule, goal, self.folders.work / f"{name}.pt", SEED)
 
     def export(self) -> None:
         """Write the GGUF files."""
@@ -212,21 +268,25 @@ class Recipe:
         labels = builder.labels(question)
         return builder.label_tokens() if labels is None else labels.tokens
 
-    def _trees(self, group: str) -> list[Views]:
+    def _trees(self, group: str, kind: str = "trees") -> list[Views]:
         # Millions of small objects that never die: the collector would walk them all again and again.
         gc.disable()
         found: list[Views] = []
-        for path in sorted((self.folders.work / "trees" / group).glob("*.pkl")):
+        for path in sorted((self.folders.work / kind / group).glob("*.pkl")):
             found += pickle.loads(path.read_bytes())  # noqa: S301 - the recipe's own file
         gc.freeze()
         return found
 
-    def _watched(self) -> list[Views]:
+    def _watched(self, kind: str = "trees") -> list[Views]:
         """A part of the development tasks: looked at while training, never trained on."""
-        return self._trees("dev")[::15]
+        return self._trees("dev", kind)[::15]
 
     def _mined(self, group: str) -> list[Path]:
         return sorted((self.folders.work / "mined" / group).glob("*.pkl"))
+
+    def _parts(self, source: Path) -> Path:
+        """The parts of a clone whose tasks are in a file."""
+        return self.folders.work / "parts" / source.parent.name / source.name
 
     def _fold_path(self, fold: int) -> Path:
         return self.folders.work / "rankers" / f"{fold}.npz"
@@ -246,6 +306,15 @@ def _only(trees: Sequence[Views], cascades: Collection[str]) -> list[Views]:
         {view: tuple(tree for tree in those if tree.cascade in cascades) for view, those in views.items()}
         for views in trees
     ]
+
+
+def _keep(found: list[Views], target: Path) -> int:
+    """Keep the tries of tasks in a file; returns how many tasks there are."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(".partial")
+    partial.write_bytes(pickle.dumps(found))
+    partial.replace(target)
+    return len(found)
 
 
 def fold_of(source: Path) -> int:

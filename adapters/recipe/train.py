@@ -48,6 +48,7 @@ class Schedule:
         thin: Share of the text of items and groups that is left out.
         weights: Factor on the loss of a cascade's rows; 1 for one not named. A rare yes makes a
             small loss, which the other cascade's would drown.
+        shares: View -> how often a task is asked so.
     """
 
     steps: int
@@ -62,6 +63,7 @@ class Schedule:
     trust: float = 0.0
     thin: float = 0.0
     weights: dict[str, float] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=lambda: SHARES)
 
     def factor(self, step: int) -> float:
         """Share of the peak rate at a step."""
@@ -134,7 +136,7 @@ def _choose(views: Views, schedule: Schedule, goal: Goal, rng: random.Random) ->
     if not fit:
         return []
     found = []
-    for tree in views[rng.choices(fit, [SHARES[name] for name in fit])[0]]:
+    for tree in views[rng.choices(fit, [schedule.shares[name] for name in fit])[0]]:
         asked = [row for row in tree.rows if goal.asks(row)]
         is_quiet = not any(row.is_hit for row in asked)
         if not asked or (is_quiet and rng.random() >= schedule.keep_quiet):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from array import array
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from adapters.recipe.data import Ask, Row, Tree, Views
+from adapters.recipe.further import MADE, labelled_edges, labelled_own_edges, labelled_views
 from adapters.recipe.labelled import OWN, evidence_of, symbol_items
 from adapters.recipe.mine import LABELS, Mined, View
+from adapters.recipe.parts import MinedEdges
+from cascade.evaluation.dataset import Labelled
 from cascade.evidence.making import Evidence
 from cascade.evidence.ranker import Ranker
 from cascade.items import Item, Task
+from cascade.probability import finite_logit
 from cascade.prompt import Node, PromptBuilder
 from cascade.stages import Question
 from cascade.tree import Cascade
@@ -28,7 +33,7 @@ class Planter:
 
     Args:
         builder: Writes the prompts, as in use.
-        cascades: Name -> cascade; ``OF_SYMBOLS``, as far as they are there, and ``scope`` for files.
+        cascades: Name -> cascade; ``OF_SYMBOLS``, as far as they are there, ``scope`` and the further ones.
         ranker: Says which symbols come first, and two words of evidence.
     """
 
@@ -39,6 +44,23 @@ class Planter:
     def views(self, mined: Mined) -> Views:
         """View -> its tries: the symbols, and of a checkout the files."""
         return {view.name: tuple(self._trees(mined.text, view)) for view in mined.views}
+
+    def further(self, mined: Mined) -> Views:
+        """View -> its tries under routing, refilter and module."""
+        found: dict[str, list[Tree]] = defaultdict(list)
+        for cascade in MADE:
+            for view, labelled in labelled_views(cascade, mined, self.ranker).items():
+                found[view].append(self._labelled(cascade, labelled))
+        return {view: tuple(trees) for view, trees in found.items()}
+
+    def edges(self, mined: MinedEdges) -> Views:
+        """View -> its trie under edge: the parts of a checkout, and those of a plan."""
+        found = {"none": labelled_edges(mined), "own": labelled_own_edges(mined, self.ranker)}
+        return {view: (self._labelled("edge", one),) for view, one in found.items() if one.items}
+
+    def _labelled(self, cascade: str, labelled: Labelled) -> Tree:
+        odds = [[float(finite_logit(item.prior or 0.0))] for item in labelled.items]
+        return self._tree(cascade, labelled.task, labelled.items, labelled.labels, odds, [True] * len(odds))
 
     def _trees(self, text: str, view: View) -> Iterator[Tree]:
         task = Task(text=text, seeds=view.seeds)

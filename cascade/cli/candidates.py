@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -12,9 +12,11 @@ import typer
 from cascade.cli.output import note, progress
 from cascade.errors import InputError, counted
 from cascade.evidence.reasons import Reasons
+from cascade.evidence.sets import folder_of
 from cascade.files import STDIN, name_of, read_text
 from cascade.items import Item, Task
 from cascade.repository.find import MOST_SYMBOLS, Candidates, find_candidates
+from cascade.repository.kinds import Asked, items_of
 from cascade.tree import Cascade, ItemKind
 
 ALSO = ("tests", "docs", "generated")
@@ -68,7 +70,7 @@ def check_also(also: Sequence[str]) -> Sequence[str]:
 
 def candidates_of(
     repo: Path, task: Task, cascade: Cascade, *, also: Collection[str] = (), most: int = MOST_SYMBOLS
-) -> tuple[Candidates, list[Item]]:
+) -> tuple[Candidates, Asked]:
     """What was found in a repository, and what of it the cascade asks; notes say what was left out, and why.
 
     Args:
@@ -84,29 +86,31 @@ def candidates_of(
             repo, task.text, task.seeds, also=also, most=most,
             progress=lambda done, total: bar.update(line, completed=done, total=total),
         )  # fmt: skip
-    if cascade.items is ItemKind.FILES:
-        items, none = found.file_items(), found.without_files()
-    else:
-        items, none = found.symbol_items(), found.without_symbols()
-    told = [none] if none and not items else list(_competition(found, items, cascade))
-    found = replace(found, messages=(*found.messages, *told))
+    asked = items_of(found, cascade.items)
+    found = replace(found, messages=(*found.messages, *asked.messages, *_competition(found, asked.items, cascade)))
     for message in found.messages:
         note(message)
-    return found, items
+    return found, asked
 
 
 def _competition(found: Candidates, items: Sequence[Item], cascade: Cascade) -> Iterator[str]:
     """How many competed, which files are not among the candidates, and whether any word of the task was found."""
     corpus = found.evidence.signals.corpus
+    if not items or cascade.items is ItemKind.PAIRS:
+        return
     if cascade.items is ItemKind.FILES:
         if found.task.seeds:
             yield f"The files that the work starts from are not labelled themselves: {', '.join(found.task.seeds)}."
         n_others = len(corpus.paths) - len(found.task.seeds)
         if n_others > len(items):
             yield f"{counted(n_others, 'other file')} compete; {len(items)} are tied to the task or to these files."
-    elif len(corpus.symbols) > len(items):
+    elif cascade.items is ItemKind.FOLDERS:
+        n_folders = len({folder_of(path) for path in corpus.paths})
+        if n_folders > len(items):
+            yield f"{n_folders:,} folders compete; the likeliest {len(items)} are put to the question."
+    elif cascade.items is ItemKind.SYMBOLS and len(corpus.symbols) > len(items):
         yield f"{len(corpus.symbols):,} symbols compete; the likeliest {len(items)} are put to the questions."
-    if items and not any(found.evidence.signals.files[name].any() for name in _WORD_SIGNALS):
+    if not any(found.evidence.signals.files[name].any() for name in _WORD_SIGNALS):
         yield (
             "No word of the task stands in anything that was read, so the order says little. Use names of the code in "
             "the task, or name the files that the work starts from with --from."
@@ -122,11 +126,15 @@ class Places:
     Args:
         found: The candidates.
         others: Numbers of further symbols.
+        reasons: Id -> why, of candidates that are neither a symbol nor a file.
     """
 
-    def __init__(self, found: Candidates, others: Sequence[int] = ()) -> None:
+    def __init__(
+        self, found: Candidates, others: Sequence[int] = (), reasons: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
         corpus = found.evidence.signals.corpus
         self._reasons = Reasons(found.evidence.signals)
+        self._told = reasons or {}
         self._symbols = {corpus.symbols[at].id: at for at in (*found.chosen, *others)}
         self._files = {path: at for at, path in enumerate(corpus.paths)}
         self._records = corpus.symbols
@@ -143,6 +151,8 @@ class Places:
 
     def why(self, id_: str) -> list[str]:
         """Why a candidate may matter, the strongest reason first."""
+        if id_ in self._told:
+            return list(self._told[id_])
         if id_ in self._symbols:
             return self._reasons.of_symbol(self._symbols[id_])
         return self._reasons.of_file(self._files[id_]) if id_ in self._files else []

@@ -41,7 +41,8 @@ from cascade.evaluation.dataset import read_items
 from cascade.files import check_readable, name_of
 from cascade.items import Item, Task
 from cascade.report import Decision, Report, Status
-from cascade.repository.find import MOST_SYMBOLS
+from cascade.repository.find import MOST_SYMBOLS, Candidates
+from cascade.repository.fitting import fitting, n_tokens, tokens_of
 from cascade.tree import Cascade, ItemKind
 
 
@@ -62,6 +63,9 @@ def classify(  # noqa: PLR0913 - the command line's options
         float | None, typer.Option(help="Milliseconds it may take; then candidates get the likeliest label so far.")
     ] = None,
     depth: Annotated[int | None, typer.Option(min=1, help="Most stages that a candidate passes.")] = None,
+    fit: Annotated[
+        int | None, typer.Option(min=1, help="Show what is kept, the likeliest first, as far as so many tokens allow.")
+    ] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Show only the N that matter most.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Show what is dropped as well.")] = False,
     thresholds: ThresholdsOption = None,
@@ -81,21 +85,23 @@ def classify(  # noqa: PLR0913 - the command line's options
     name = _cascade(config, cascade, files=files)
     with Engine.open(read_config(config or shipped_config(), {name: thresholds})) as engine:
         tree = engine.cascade(name)
-        request, candidates = Task(text=text, seeds=tuple(from_ or ())), None
+        request, candidates, places = Task(text=text, seeds=tuple(from_ or ())), None, None
         if items is not None:
             found = with_evidence(tree, request, read_items(items, tree))
             if not found:
                 note(f"{name_of(items)}: has no items, so there is nothing to label")
         else:
-            candidates, found = candidates_of(repo or Path(), request, tree, also=beside, most=most)
+            candidates, asked = candidates_of(repo or Path(), request, tree, also=beside, most=most)
+            found, places = asked.items, Places(candidates, reasons=asked.reasons)
+        sizes = _sizes(found, tree, candidates) if fit is not None else {}
         report = engine.classify(candidates.task if candidates else request, found, name, budget=limit)
     _tell_cut(report, reads_all=candidates is not None or tree.makes_evidence)
     by_id = {item.id: item for item in found}
     # a caller's own items are all shown: it is a list that somebody made
-    order = ranked(report.decisions, tree, by_id, with_dropped=all_ or candidates is None)[:top]
-    places = Places(candidates) if candidates else None
+    with_dropped = all_ or (candidates is None and fit is None)
+    order = _fitting(ranked(report.decisions, tree, by_id, with_dropped=with_dropped), tree, sizes, fit)[:top]
     if json:
-        rows = _rows(order if top or all_ else report.decisions, report, tree, by_id, places)
+        rows = _rows(order if top or all_ or fit else report.decisions, report, tree, by_id, places)
         reading = {"repository": candidates.reading()} if candidates else {}
         print_json(report.as_dict() | {"decisions": rows} | reading)
     else:
@@ -121,6 +127,35 @@ def _cascade(config: Path | None, name: str | None, *, files: bool) -> str:
         msg = 'No cascade of the config labels files. Add one with items = "files", or leave out --files.'
         raise InputError(msg)
     return found[0]
+
+
+def _sizes(items: Sequence[Item], cascade: Cascade, candidates: Candidates | None) -> dict[str, int]:
+    """About how many tokens each item has: those of its file, or of its own text.
+
+    Raises:
+        InputError: An item has neither.
+    """
+    if candidates is not None and cascade.items is ItemKind.FILES:
+        return tokens_of(candidates.root, (item.id for item in items))
+    without = next((item.id for item in items if not item.text), None)
+    if without is not None:
+        what = f"item {without!r} has no text" if candidates is None else f"{cascade.items} have no size of their own"
+        msg = f"--fit needs to know how large each candidate is, and {what}. Give files, or items with their text."
+        raise InputError(msg)
+    return {item.id: n_tokens(len(item.text.encode("utf-8", "surrogatepass"))) for item in items}
+
+
+def _fitting(
+    order: Sequence[Decision], cascade: Cascade, sizes: Mapping[str, int], most: int | None
+) -> Sequence[Decision]:
+    """The decisions whose items fit into so many tokens, what is dropped left as it is; a note says how many do."""
+    if most is None:
+        return order
+    kept = [one.id for one in order if one.label != cascade.dropped]
+    taken = fitting(kept, sizes, most)
+    room = sum(sizes[id_] for id_ in taken)
+    note(f"{len(taken)} of {len(kept)} kept candidates fit into {most:,} tokens, with about {room:,}")
+    return [one for one in order if one.label == cascade.dropped or one.id in set(taken)]
 
 
 def _rows(

@@ -63,8 +63,8 @@ class CascadeConfig(Frozen):
     dropped: str = Field("", description="Label of what does not matter; the first label if absent.")
     items: ItemKind | None = Field(
         None,
-        description="What of a repository its items are; if absent, files where a stage asks by tier, since retrieval "
-        "tiers find files, and symbols otherwise.",
+        description="What of a repository its items are: symbols, files, folders, the retrieval stages, or pairs of "
+        "files; if absent, files where a stage asks by tier, since retrieval tiers find files, and symbols otherwise.",
     )
     evidence: Literal["given", "made"] = Field(
         "given",
@@ -116,10 +116,11 @@ class CascadeConfig(Frozen):
     def _items(self, name: str) -> ItemKind | None:
         stages = [stage.stage(name) for stage in self.stages if isinstance(stage, StageConfig)]
         asks_by_tier = [stage.name for stage in stages if stage.is_tiered]
-        if self.items is ItemKind.SYMBOLS and asks_by_tier:
+        if self.items not in {None, ItemKind.FILES} and asks_by_tier:
             msg = (
-                f'cascade.{name}.items: "symbols" is given, stage {asks_by_tier[0]!r} asks by tier, and symbols of a '
-                'repository have no tiers. Set items = "files", or give the stage one question for all.'
+                f'cascade.{name}.items: "{self.items}" is given, stage {asks_by_tier[0]!r} asks by tier, and '
+                f"{self.items} of a repository have no tiers. "
+                'Set items = "files", or give the stage one question for all.'
             )
             raise ConfigError(msg)
         return self.items

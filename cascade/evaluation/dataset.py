@@ -135,6 +135,12 @@ def _from_commit(value: dict[str, Any], where: str, cascade: Cascade) -> Labelle
     try:
         if cascade.items is ItemKind.FILES:
             items, labels = commit.file_items(), commit.file_labels
+        elif cascade.items is not ItemKind.SYMBOLS:
+            msg = (
+                f"{where}: a commit task has files and symbols, and the cascade {cascade.name!r} asks about "
+                f"{cascade.items}. Give labelled tasks with items of their own."
+            )
+            raise InputError(msg)
         else:
             items, labels = commit.symbol_items(), commit.symbol_labels
     except ItemError as error:

@@ -185,7 +185,7 @@ def tied(corpus: Corpus, ties: Ties) -> Columns:
     """Signal -> what ties each file to the seeds; (f,)."""
     paths = corpus.paths
     folders = {seed.rpartition("/")[0] for seed in ties.seeds}
-    alike = frozenset[int]().union(*map(_file_stem, ties.seeds))
+    stems = frozenset[int]().union(*map(_file_stem, ties.seeds))
     together = np.array([ties.together.get(path, 0) for path in paths], np.float64)
     return {
         "seed": _among(paths, frozenset(ties.seeds)),
@@ -196,7 +196,7 @@ def tied(corpus: Corpus, ties: Ties) -> Columns:
         "together_first": _scored("found", together)["found_first"],
         "never": np.where(together > 0, 0.0, np.log1p(ties.seed_changes)),
         "beside": np.array([path.rpartition("/")[0] in folders for path in paths], np.float64),
-        "alike": np.array([bool(_file_stem(path) & alike) for path in paths], np.float64),
+        "alike": np.array([bool(_file_stem(path) & stems) for path in paths], np.float64),
         "has_seed": np.full(len(paths), float(bool(ties.seeds))),
         "has_history": np.full(len(paths), float(corpus.history is not None)),
     }
@@ -223,6 +223,11 @@ def _best(values: Array, groups: np.ndarray, n_groups: int | None = None) -> Arr
 def _among(names: Sequence[str], wanted: frozenset[str]) -> Array:
     """1 where a name is among those wanted; an empty name never is."""
     return np.array([bool(name) and name in wanted for name in names], np.float64)
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether the names of two files have a word in common."""
+    return bool(_file_stem(one) & _file_stem(other))
 
 
 def _file_stem(path: str) -> frozenset[int]:

@@ -83,6 +83,15 @@ _FILE_ITEM: tuple[_Made, ...] = (
     ("size", "n_symbols", _logs),
 )
 _FILE_ITEM_PLAIN = (("beside", "beside"), ("alike", "alike"))
+_EDGE: tuple[_Made, ...] = (
+    ("uses", "n_used", _logs),
+    ("users", "n_users", _logs),
+    ("together", "together", _logs),
+    ("ratio", "ratio", lambda values: _ninths(np.sqrt(values))),
+    ("never", "never", _logs),
+)
+_EDGE_PLAIN = (("imports", "imports"), ("imported", "imported"), *_FILE_ITEM_PLAIN)
+_TIES = ("imports", "imported", "n_used", "n_users", "together")
 
 
 def symbol_facts(signals: Columns, chosen: Sequence[int]) -> list[list[str]]:
@@ -110,6 +119,13 @@ def file_facts(signals: Columns, chosen: Sequence[int]) -> list[list[str]]:
     ranks = _rank_facts(signals["words_rank"], signals["words_share"], chosen)
     shared = group_facts(signals, chosen)
     return [[*one, *other, *rank] for one, other, rank in zip(own, shared, ranks, strict=True)]
+
+
+def edge_facts(signals: Columns, chosen: Sequence[int]) -> list[list[str]]:
+    """The facts of some pairs of files; see ``cascade.evidence.edges``."""
+    found = _facts(signals, _EDGE, _EDGE_PLAIN, chosen)
+    is_apart = np.sum([signals[name] for name in _TIES], axis=0) == 0
+    return [[*facts, *(["apart"] if is_apart[at] else [])] for facts, at in zip(found, chosen, strict=True)]
 
 
 def _facts(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache as once
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -46,6 +47,7 @@ class Candidates:
     """What may matter for a task in a repository.
 
     Attributes:
+        root: The folder.
         task: The task, its seeds as paths from the root with forward slashes.
         evidence: What is known of every symbol and file that was read.
         chosen: Numbers of the symbols that most likely matter, the likeliest first.
@@ -53,9 +55,12 @@ class Candidates:
         n_read: Source files that were read, seeds included.
         left_out: What was left out, or read in part, one record per reason.
         messages: What was left out or degraded, and which files the task names, one line each.
+        outlines: Path -> what the file tells about itself.
+        imports: Path -> the files that the file imports, re-exports followed.
         named: Seeds that the caller did not give, as the task names them -> why; see ``starting_points``.
     """
 
+    root: Path
     task: Task
     evidence: Evidence
     chosen: tuple[int, ...]
@@ -63,6 +68,8 @@ class Candidates:
     n_read: int
     left_out: tuple[LeftOut, ...]
     messages: tuple[str, ...]
+    outlines: Mapping[str, Outline] = field(repr=False)
+    imports: Callable[[str], frozenset[str]] = field(repr=False)
     named: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -156,14 +163,12 @@ def find_candidates(  # noqa: PLR0913 - a caller names what differs from the usu
         messages.add(_nothing_read(listing))
     outlines = {path: one.outline for path, one in indexed.items()}
     history = _history(base, listing, indexed, store, messages)
-    evidence = Evidence.of(
-        _corpus(indexed, history),
-        text,
-        _ties(base, task.seeds, listing, outlines, history),
-        ranker or shipped_ranker(),
-    )
+    graph = once(lambda: _graph(base, task.seeds, listing, outlines))  # only those who start somewhere need it
+    ties = ties_to(task.seeds, outlines, graph(), history) if task.seeds else Ties()
+    evidence = Evidence.of(_corpus(indexed, history), text, ties, ranker or shipped_ranker())
     paths = tuple(indexed)
     return Candidates(
+        root=base,
         task=task,
         evidence=evidence,
         chosen=tuple(evidence.best_symbols(most).tolist()),
@@ -171,6 +176,8 @@ def find_candidates(  # noqa: PLR0913 - a caller names what differs from the usu
         n_read=len(indexed),
         left_out=messages.left_out(),
         messages=messages.lines(),
+        outlines=outlines,
+        imports=lambda path: graph().targets(path),
         named=named,
     )
 
@@ -229,13 +236,9 @@ def _history(
     return History.of(commits, indexed.keys()) if commits else None
 
 
-def _ties(
-    root: Path, seeds: Sequence[str], listing: Listing, outlines: Mapping[str, Outline], history: History | None
-) -> Ties:
-    if not seeds:
-        return Ties()
+def _graph(root: Path, seeds: Sequence[str], listing: Listing, outlines: Mapping[str, Outline]) -> ImportGraph:
     ordered = sorted({*listing.paths, *seeds}, key=lambda path: (not is_source(path), path.count("/"), path))
-    return ties_to(seeds, outlines, ImportGraph(ordered, outlines, _package(root)), history)
+    return ImportGraph(ordered, outlines, _package(root))
 
 
 def _package(root: Path) -> str:

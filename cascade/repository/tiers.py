@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -67,10 +68,8 @@ def rank_files(paths: Sequence[str], signals: Columns, ties: Ties, outlines: Map
         return float(linked + matches.get(path, 0.0) + counts.get(path, 0) / most)
 
     return [
-        FileRecord(
-            path=path,
-            doc=outlines[path].doc,
-            symbols=tuple(sorted(outlines[path].tops, key=lambda name: name.startswith("_"))[:_MAX_SYMBOLS]),
+        replace(
+            file_record(path, outlines[path]),
             tiers=tuple(found[path]),
             imports_seed=path in ties.importers,
             imported_by_seed=path in ties.imported,
@@ -79,6 +78,12 @@ def rank_files(paths: Sequence[str], signals: Columns, ties: Ties, outlines: Map
         )
         for path in sorted(_in_turns(list(tiers.values())), key=lambda path: (-strength(path), path))
     ]
+
+
+def file_record(path: str, outline: Outline) -> FileRecord:
+    """What is shown of a file, without its ties."""
+    names = sorted(outline.tops, key=lambda name: name.startswith("_"))
+    return FileRecord(path=path, doc=outline.doc, symbols=tuple(names[:_MAX_SYMBOLS]))
 
 
 def _tiers(

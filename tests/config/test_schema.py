@@ -113,6 +113,8 @@ def test_what_a_cascade_is_asked_about(tmp_path: Path) -> None:
     found = refusal(tmp_path, odd)
     assert found.startswith("cascade.scope.items: \"symbols\" is given, stage 'relevant' asks by tier")
     assert found.endswith('Set items = "files", or give the stage one question for all.')
+    folders = refusal(tmp_path, GOOD.replace("[cascade.scope]", '[cascade.scope]\nitems = "folders"'))
+    assert "folders of a repository have no tiers" in folders
     unknown = refusal(tmp_path, GOOD.replace("[cascade.scope]", '[cascade.scope]\nitems = "commits"'))
     assert "cascade.scope.items" in unknown
     assert "files" in unknown

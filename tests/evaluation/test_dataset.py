@@ -209,6 +209,14 @@ def test_a_cascade_without_tiers_may_be_asked_about_files(tmp_path: Path) -> Non
     assert found.labels == ("relevant", "irrelevant")
 
 
+@pytest.mark.parametrize("kind", [ItemKind.FOLDERS, ItemKind.STAGES, ItemKind.PAIRS])
+def test_a_commit_task_has_files_and_symbols_alone(tmp_path: Path, kind: ItemKind) -> None:
+    """A cascade that asks about anything else needs items of its own, which the error says."""
+    path = _write(tmp_path / "tasks.jsonl", COMMIT)
+    with pytest.raises(InputError, match=rf"tasks.jsonl, line 1: a commit task .* asks about {kind}"):
+        list(read_labelled(path, replace(CASCADES["precision"], items=kind)))
+
+
 def test_labelled_items_are_read(tmp_path: Path) -> None:
     """A line of the items format is a task with items and labels."""
     row = {"task": "t", "seeds": ["a.py"], "items": [{"id": "1", "name": "f", "label": "primary"}]}
