@@ -61,7 +61,7 @@ class Item:
         name: Qualified name or path.
         signature: One line: parameters of a function, bases of a class, symbols of a file.
         doc: First line of its documentation.
-        text: Its source text, of any length. It is read for evidence and stands in no prompt.
+        text: Its source text, of any length. It is read for evidence, and by stages that say so.
         evidence: Short facts that link the item to the task, most telling first.
         group: The file that contains it; None if it stands alone.
         tiers: The retrieval tiers that found it; a stage that asks by tier asks once for each.

@@ -127,7 +127,9 @@ class Statistics:
         task_tokens_read: Tokens of the task's text that the model reads; 0 where no item had to be asked.
         task_tokens_cut: Tokens of it behind those, which the limit of the task cuts off; the model does not read them.
         task_is_longer: Whether the text goes on behind those as well; of a long one only the beginning is counted.
-        items_cut: Number of items of which the model reads only the beginning, or of whose group.
+        items_cut: Number of items of which the model reads only the beginning, or of whose group or text.
+        texts_read: Number of items whose text a stage reads.
+        texts_cut: Number of those of whose text it reads only the beginning.
     """
 
     items: int = 0
@@ -145,6 +147,8 @@ class Statistics:
     task_tokens_cut: int = 0
     task_is_longer: bool = False
     items_cut: int = 0
+    texts_read: int = 0
+    texts_cut: int = 0
 
     @property
     def calls_per_item(self) -> float:

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from cascade.arguments import is_real, one_of, refuse, text
+from cascade.arguments import is_real, one_of, refuse, text, whole
 from cascade.errors import ItemError
 from cascade.items import Item
 from cascade.probability import Array, Bools, Curve, logit
@@ -157,6 +157,7 @@ class Question:
         wording: The question in full, listed in the task's prefix.
         adapter: Name of the LoRA adapter that answers; ``base`` for none.
         threshold: The answer is yes if p(yes) is at least this; in (0, 1).
+        max_text_tokens: Most tokens of the item's text that it reads; 0 if it does not read the text.
         negated: The opposite question in full, which ``cascade audit`` asks as well; empty for none.
         values: The values of a choice, 2 to 255, or the levels of a score, 2 to 10, the lowest first; empty for yes/no.
         is_scale: Whether the values are the levels of a score.
@@ -170,6 +171,7 @@ class Question:
     wording: str
     adapter: str
     threshold: float
+    max_text_tokens: int = 0
     negated: str = ""
     values: tuple[Value, ...] = ()
     is_scale: bool = False
@@ -180,6 +182,8 @@ class Question:
             text(f"The {name} of a question", getattr(self, name))
         if not is_real(self.threshold):
             refuse(f"The threshold of question {self.marker!r}", self.threshold, "a number between 0 and 1 is needed")
+        if whole(self.max_text_tokens, 0) is None:
+            refuse(f"max_text_tokens of question {self.marker!r}", self.max_text_tokens, "a whole number is needed")
 
 
 @dataclass(frozen=True, slots=True)

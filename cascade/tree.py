@@ -115,6 +115,10 @@ class Cascade:
         """All questions in order of stages and tiers."""
         return [question for stage in self.stages for question in stage.questions.values()]
 
+    def text_limits(self) -> list[int]:
+        """Most tokens of an item's text that its questions read, ascending, each once; empty if none reads it."""
+        return sorted({question.max_text_tokens for question in self.questions()} - {0})
+
     def adapters(self) -> list[str]:
         """Names of the adapters that answer, each once, base models left out."""
         names = dict.fromkeys(question.adapter for question in self.questions())
@@ -382,6 +386,7 @@ def _question_dict(tier: str, question: Question) -> dict[str, Any]:
         "wording": question.wording,
         "adapter": question.adapter,
         "threshold": question.threshold,
+        **({"reads": "text", "max_text_tokens": question.max_text_tokens} if question.max_text_tokens else {}),
         **({"negated": question.negated} if question.negated else {}),
     }
 

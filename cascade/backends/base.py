@@ -10,11 +10,13 @@ from threading import Lock
 from typing import Protocol
 
 from cascade.backends.costs import CallSizes, Costs, Work
-from cascade.errors import ConfigError
+from cascade.errors import ConfigError, counted
 from cascade.prompt import Labels, Node, PromptBuilder, PromptFormat, Tokenizer, last_place
 from cascade.report import Provenance
 from cascade.stages import BASE, Question
 from cascade.tree import Cascade
+
+_ABOVE_TEXT = 3  # nodes of a prompt: task, group, item
 
 
 class Stop:
@@ -204,8 +206,9 @@ class BackendInfo:
 
         Raises:
             ConfigError: Names the adapter that is missing, or that a question's marker would leave off, or the question
-                whose values the model cannot tell apart.
+                whose values the model cannot tell apart; or prompts have more nodes than can be kept.
         """
+        self._check_texts(cascade)
         builder = PromptBuilder(self.form, self.tokenizer)
         for question in cascade.questions():
             self._check_labels(cascade, question, builder)
@@ -237,6 +240,18 @@ class BackendInfo:
         except ConfigError as error:
             msg = f"cascade.{cascade.name}: {error}"
             raise ConfigError(msg) from None
+
+    def _check_texts(self, cascade: Cascade) -> None:
+        """Refuse texts of more lengths than there is room for: each makes a prompt deeper by a node."""
+        lengths = cascade.text_limits()
+        most = self.max_nodes - _ABOVE_TEXT
+        if lengths and len(lengths) > most:
+            msg = (
+                f"cascade.{cascade.name} has stages that read {counted(len(lengths), 'length')} of an item's text, "
+                f"{', '.join(map(str, lengths))} tokens; the backend has room for {most}. Let stages share a "
+                "max_text_tokens, or raise model.n_seq_max in the config."
+            )
+            raise ConfigError(msg)
 
 
 class Backend(Protocol):

@@ -194,7 +194,8 @@ def _tell_cut(report: Report, *, reads_all: bool) -> None:
         of = f"more than {n:,}" if stats.task_is_longer else f"{n:,}"
         read.append(f"the first {stats.task_tokens_read:,} of {of} tokens of the task")
     if stats.items_cut:
-        read.append(f"the beginning of {counted(stats.items_cut, 'candidate')}")
+        of_texts = f" ({counted(stats.texts_cut, 'text')} of them)" if stats.texts_cut else ""
+        read.append(f"the beginning of {counted(stats.items_cut, 'candidate')}{of_texts}")
     if read:
         note(f"the model reads {' and '.join(read)}" + ("; evidence is made from all of it" if reads_all else ""))
 

@@ -190,4 +190,5 @@ def _asked(question: Question, models: Models) -> Text:
     what = "base model" if is_base(question.adapter) else f"adapter {question.adapter}"
     if model is not None:
         what += f" {model}" if is_base(question.adapter) else f" of {model}"
-    return Text.assemble(plain(question.wording), (f" [{plain(what)}, yes from {question.threshold:g}]", "dim"))
+    reads = f", reads {counted(question.max_text_tokens, 'token')} of the text" if question.max_text_tokens else ""
+    return Text.assemble(plain(question.wording), (f" [{plain(what)}, yes from {question.threshold:g}{reads}]", "dim"))

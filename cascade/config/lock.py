@@ -22,7 +22,7 @@ def questions_fingerprint(cascade: Cascade, more: object = None) -> str:
     """SHA-256 in hex over what scores depend on besides files and data; thresholds and targets are left out.
 
     Args:
-        cascade: Its instructions and questions, and whether it makes evidence.
+        cascade: Its instructions and questions, what they read, and whether it makes evidence.
         more: What else shapes prompts and scores, such as token limits and adapters' scales; anything JSON can hold.
     """
     asked = [
@@ -31,7 +31,9 @@ def questions_fingerprint(cascade: Cascade, more: object = None) -> str:
         for tier, question in stage.questions.items()
     ]
     evidence = ["made"] if cascade.makes_evidence else []
-    text = json.dumps([cascade.instructions, asked, cascade.labels, more, *evidence], sort_keys=True)
+    reads = {question.marker: question.max_text_tokens for question in cascade.questions() if question.max_text_tokens}
+    others = [*evidence, {"reads text": reads}] if reads else evidence
+    text = json.dumps([cascade.instructions, asked, cascade.labels, more, *others], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -92,7 +94,7 @@ def _differences(made_for: MadeForConfig, cascade: Cascade, provenance: Provenan
     found += [f"adapter {name!r}" for name in sorted(cascade.adapters()) if then.get(name) != now.get(name)]
     if made_for.questions != questions:
         found.append(
-            "what is asked (questions, evidence, prompt format, token limits, an adapter's scale, or how prompts go to "
-            "a server)"
+            "what is asked (questions, what they read, evidence, prompt format, token limits, an adapter's scale, or "
+            "how prompts go to a server)"
         )
     return found

@@ -70,6 +70,10 @@ class PriorStageConfig(Frozen):
         )
 
 
+TEXT_TOKENS = 200
+"""Most tokens of an item's text that a stage reads which does not say how many."""
+
+
 class StageConfig(Frozen):
     """One stage; question, adapter and threshold are one value each, or a table from tier to value."""
 
@@ -81,12 +85,25 @@ class StageConfig(Frozen):
     )
     adapter: ByTier[str] = Field(description='Name from the adapter map; "base" for the model alone.')
     threshold: ByTier[Threshold] = Field(0.5, description="Yes from this p(yes) on; in (0, 1).")
+    reads: Literal["item", "text"] = Field(
+        "item", description="What stands before its question: the item's line alone, or the item's `text` as well."
+    )
+    max_text_tokens: Annotated[int, Field(ge=1, le=4096, strict=True)] | None = Field(
+        None, description=f'Most tokens of the text that it reads, with `reads = "text"`; {TEXT_TOKENS} if absent.'
+    )
     negated: ByTier[str] | None = Field(
         None, description="The opposite question, which `cascade audit` asks as well, to see whether the two add up."
     )
     yes: TargetConfig
     no: TargetConfig
     combine: Combine = Field(Combine.ANY, description="How the answers of several tiers make one.")
+
+    @model_validator(mode="after")
+    def _reads_text(self) -> Self:
+        if self.max_text_tokens is not None and self.reads != "text":
+            msg = f'max_text_tokens = {self.max_text_tokens} needs reads = "text"; add it, or leave max_text_tokens out'
+            raise ValueError(msg)
+        return self
 
     def stage(self, cascade: str) -> Stage:
         """The pure form.
@@ -122,6 +139,7 @@ class StageConfig(Frozen):
             wording=pick("question", self.question),
             adapter=pick("adapter", self.adapter),
             threshold=pick("threshold", self.threshold),
+            max_text_tokens=(self.max_text_tokens or TEXT_TOKENS) if self.reads == "text" else 0,
             negated=(self.negated and pick("negated", self.negated)) or "",
         )
 

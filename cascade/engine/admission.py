@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from cascade.arguments import refuse, whole
@@ -83,16 +83,24 @@ class Admission:
         for growing in self._growing.values():
             growing.cancel()
 
+    async def read_texts(self, request: Request) -> None:
+        """Build the texts of an open request's items that have come to a stage that reads them."""
+        await self._build(request, request.grow_texts(self._builder))
+
+    async def _build(self, request: Request, steps: Iterator[None]) -> None:
+        """Build some of a request's prompts, a few at a time so that others' deadlines are heard."""
+        pause = self._loop.time() + _PAUSE_S
+        for _ in steps:
+            if self._loop.time() >= min(pause, last_moment(request)):
+                await asyncio.sleep(0)
+                if request.done.done() or self._loop.time() >= last_moment(request):
+                    break
+                pause = self._loop.time() + _PAUSE_S
+
     async def _grow(self, request: Request) -> None:
-        """Build a request's prompts, a few at a time so that others' deadlines are heard, and open it."""
+        """Build a request's prompts and open it."""
         try:
-            pause = self._loop.time() + _PAUSE_S
-            for _ in request.grow(self._builder, self._max_prompt):
-                if self._loop.time() >= min(pause, last_moment(request)):
-                    await asyncio.sleep(0)
-                    if request.done.done() or self._loop.time() >= last_moment(request):
-                        break
-                    pause = self._loop.time() + _PAUSE_S
+            await self._build(request, request.grow(self._builder, self._max_prompt))
             self._opened(request)
         except BaseException as error:  # noqa: BLE001 - whatever is wrong with a request is its caller's to hear
             request.complete(self._loop.time(), error)

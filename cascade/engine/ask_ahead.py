@@ -12,14 +12,18 @@ from cascade.stages import SERVED, Question
 
 
 def queries_ahead(builder: BatchBuilder) -> dict[Query, float]:
-    """What the items of a batch may be asked later under its adapter, with the probability that they are."""
+    """What the items of a batch may be asked later under its adapter, with the probability that they are.
+
+    Questions that read more of an item's text than the batch does are left out: that is for survivors alone.
+    """
     found: dict[Query, float] = {}
     # An item that is asked in several tiers has several queries, and is asked ahead once.
     for here in {query.item: query for query in builder.queries}.values():
         item = here.item
         likely = {entry.stage.name: entry.probability for entry in item.expected.reach(here.stage)}
         for stage, tier, question in item.ahead(builder.adapter):
-            found[Query(item, here.request, stage, tier, question)] = likely[stage.name]
+            if item.is_read_for(question) and item.node_above(question) in here.above.path:
+                found[Query(item, here.request, stage, tier, question)] = likely[stage.name]
     return found
 
 

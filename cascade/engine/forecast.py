@@ -9,7 +9,10 @@ from cascade.engine.item_state import ItemState
 from cascade.engine.online_profile import Reach
 from cascade.engine.planner import Planner
 from cascade.engine.request import Request
+from cascade.prompt import Segment
 from cascade.stages import Question
+
+_CHARACTERS = 3  # of a token of source text, or more
 
 
 def by_depth(planner: Planner, request: Request) -> list[float]:
@@ -57,25 +60,43 @@ class _Forecast:
     def _add(self, item: ItemState, counted: dict[str, set[int]]) -> None:
         if item.stage is None:
             return
-        prefix_adapters: set[str] = set()
+        read: dict[str, int] = {}  # prefix adapter -> tokens of the item's text that it has computed by then
         for entry in item.expected.reach(item.stage):
             level = item.depth + entry.further
             if level < len(self._tokens):
                 for question in _questions(item, entry):
                     self._ask(level, question, entry.probability)
                     prefix_adapter = self._planner.prefix_adapter(question.adapter)
-                    if prefix_adapter not in prefix_adapters:
-                        prefix_adapters.add(prefix_adapter)
+                    if prefix_adapter not in read:
+                        read[prefix_adapter] = 0
                         seen = counted.setdefault(prefix_adapter, set())
                         self._compute(level, item, prefix_adapter, entry.probability, seen)
+                    if question.max_text_tokens:
+                        self._read(level, item, question, entry.probability, read)
 
     def _ask(self, level: int, question: Question, probability: float) -> None:
         self._adapters[level].add(question.adapter)
         self._asked[level] += probability * self._planner.question_tokens(question)
         self._queries[level] += probability
 
+    def _read(self, level: int, item: ItemState, question: Question, probability: float, read: dict[str, int]) -> None:
+        """Count what a question reads of its item's text beyond what those before it have read."""
+        prefix_adapter = self._planner.prefix_adapter(question.adapter)
+        tokens = self._text_tokens(item, question, prefix_adapter)
+        self._tokens[level] += probability * max(0, tokens - read[prefix_adapter])
+        read[prefix_adapter] = max(read[prefix_adapter], tokens)
+
+    def _text_tokens(self, item: ItemState, question: Question, prefix_adapter: str) -> int:
+        """Tokens of an item's text that are to be computed for a question; a guess where the text is not tokenised."""
+        if self._planner.is_served(question.adapter):
+            return 0
+        if not item.is_read_for(question):
+            return min(question.max_text_tokens, -(-len(item.item.text) // _CHARACTERS))
+        missing = self._planner.missing(item.node_above(question), prefix_adapter)
+        return sum(len(node.tokens) for node in missing if node.segment is Segment.TEXT)
+
     def _compute(self, level: int, item: ItemState, prefix_adapter: str, probability: float, seen: set[int]) -> None:
-        for node in self._planner.missing(item, prefix_adapter):
+        for node in self._planner.missing(item.path[-1], prefix_adapter):
             if id(node) not in seen:
                 seen.add(id(node))
                 self._tokens[level] += probability * len(node.tokens)

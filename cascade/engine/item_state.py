@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cascade.engine.online_profile import OnlineProfile
@@ -25,6 +25,8 @@ class ItemState:
         most: Stages after which it stops; None for no limit.
         p_matters: How likely it is kept, before it was asked anything; None where that was not wanted.
         path: Its prompt's nodes down to the item's own; empty until they are built.
+        texts: Most tokens of its text that a question reads -> the node that the question goes below; empty until the
+            text is wanted.
         steps: The queries of every stage it has passed, and what a prior stage settled.
         passed: Those stages, with what each answered.
         label: Where it ended; empty while it is on its way, or with ``fixed``.
@@ -42,6 +44,7 @@ class ItemState:
     most: int | None = None
     p_matters: float | None = None
     path: tuple[Node, ...] = ()
+    texts: Mapping[int, Node] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     passed: list[tuple[Stage, bool]] = field(default_factory=list)
     label: str = ""
@@ -84,12 +87,26 @@ class ItemState:
                     (stage, tier, question) for tier, question in self._open(stage) if question.adapter == adapter
                 )
 
-    def adapters(self) -> set[str]:
-        """The adapters that may still be asked on this way."""
+    def questions(self) -> Iterator[Question]:
+        """All that may still be asked on this way."""
         if self.stage is None:
-            return set()
+            return
         later = self.cascade.after(self.stage) if self.fixed is None else self.fixed[self.depth + 1 :]
-        return {question.adapter for stage in (self.stage, *later) for _, question in self._open(stage)}
+        for stage in (self.stage, *later):
+            yield from (question for _, question in self._open(stage))
+
+    @property
+    def wants_text(self) -> bool:
+        """Whether its stage reads its text, and the nodes of that are not built."""
+        return self.stage is not None and not all(self.is_read_for(question) for _, question in self.pending())
+
+    def is_read_for(self, question: Question) -> bool:
+        """Whether all nodes are built that stand before a question."""
+        return not question.max_text_tokens or question.max_text_tokens in self.texts
+
+    def node_above(self, question: Question) -> Node:
+        """The node that a question goes below; ``is_read_for`` it must be true."""
+        return self.texts[question.max_text_tokens] if question.max_text_tokens else self.path[-1]
 
     def take(self, stage: Stage, tier: str, p_yes: float) -> None:
         """Records an answer; once all tiers have answered, moves on."""

@@ -89,7 +89,7 @@ class Loop:
                 costs=info.costs,
                 sizes=info.sizes,
             ),
-            lambda question: len(prompts.marker_tokens(question.marker)),
+            prompts.question_tokens,
             model=self.model,
             asks_ahead=rules.asks_ahead,
             release=self._release,
@@ -249,6 +249,9 @@ class Loop:
 
     async def _step(self) -> None:
         """Score the next batch and walk its items on; where none fits, answer the most urgent request as it is."""
+        await self._read_texts()
+        if not self._scheduler.requests:
+            return
         batch = self._scheduler.schedule(self.now())
         if batch is None:
             self._answer_as_is(self._scheduler.most_urgent())
@@ -260,6 +263,14 @@ class Loop:
             return
         for request, fault in self._scheduler.postprocess(batch, scores):
             self._finish(request, fault)
+
+    async def _read_texts(self) -> None:
+        """Build the texts that items want which have come to a stage that reads them; others' were never tokenised."""
+        for request in tuple(self._scheduler.requests):
+            try:
+                await self._admission.read_texts(request)
+            except Exception as error:  # noqa: BLE001 - as in admission
+                self._finish(request, error)
 
     async def _scored(self, batch: Batch) -> Scores:
         """A batch's scores, of which ``spoilt`` has all that are no finite number.

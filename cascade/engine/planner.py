@@ -26,6 +26,8 @@ from cascade.engine.request import Request
 from cascade.prompt import Node, Segment
 from cascade.stages import SERVED, Question
 
+_OWN = (Segment.ITEM, Segment.TEXT)  # the nodes that no two items share
+
 WORTH = 0.5
 """A batch that leaves items of its stage behind must have this share of the best length, or the next one waits."""
 
@@ -107,9 +109,9 @@ class Planner:
         """True if an adapter is on a server."""
         return self.prefix_adapter(adapter) == SERVED
 
-    def missing(self, item: ItemState, prefix_adapter: str) -> list[Node]:
+    def missing(self, node: Node, prefix_adapter: str) -> list[Node]:
         """See ``PrefixIndex.missing``."""
-        return self.prefix_index.missing(item, prefix_adapter)
+        return self.prefix_index.missing(node, prefix_adapter)
 
     def predict(self, shape: BatchShape) -> float:
         """Milliseconds that a batch will take."""
@@ -217,8 +219,8 @@ class Planner:
         """
         every = [query for query in every if not self.is_served(query.adapter)]
         survivors = [query for query in every if query.item.depth and self._is_cached(query)]
-        cached = sum(len(query.item.path[-1].tokens) for query in survivors)
-        to_come = sum(len(query.item.path[-1].tokens) for query in every if not self._is_cached(query))
+        cached = sum(_own_tokens(query) for query in survivors)
+        to_come = sum(self._tokens_to_come(query) for query in every if not self._is_cached(query))
         turns = {query.item.cascade.name: len(query.item.cascade.stages) - query.item.depth for query in survivors}
         price = sum(turns.values()) * (self.limits.costs.per_call_ms + self.limits.costs.per_swap_ms)
         return self.limits.costs.per_cell_ms * cached * to_come > price
@@ -253,7 +255,7 @@ class Planner:
         context, is_served = self._context, self.is_served(adapter)
         builder = BatchBuilder(adapter)
         for query in own[: self.limits.sizes.n_served] if is_served else own:
-            new = [node for node in self.prefix_index.missing(query.item, prefix_adapter) if node not in builder.new]
+            new = [node for node in self.prefix_index.missing(query.above, prefix_adapter) if node not in builder.new]
             tokens = sum(len(node.tokens) for node in new)
             asked = self.question_tokens(query.question)
             is_late = left_ms < inf and self.predict(builder.shape(context, tokens, asked, 1)) > left_ms
@@ -270,17 +272,23 @@ class Planner:
 
     def _length(self, own: Sequence[Query], prefix_adapter: str, best: float) -> float:
         """New tokens of a batch when all that these queries miss is cut into equal batches, near the best length."""
-        missing = {node for query in own for node in self.prefix_index.missing(query.item, prefix_adapter)}
+        missing = {node for query in own for node in self.prefix_index.missing(query.above, prefix_adapter)}
         total = sum(len(node.tokens) for node in missing)
         return total / max(1, round(total / best)) if best else 0.0
 
     def _is_cached(self, query: Query) -> bool:
-        return self.prefix_index.has_item(query.item, query.adapter)
+        return self.prefix_index.has(query.above, query.adapter)
+
+    def _tokens_to_come(self, query: Query) -> int:
+        """Of a query that is not cached, the tokens that are still to be computed of its item and its text."""
+        node = query.item.path[-1]
+        has_item = query.above is not node and self.prefix_index.has(node, query.adapter)
+        return query.above.end - (node.end if has_item else node.start)
 
     def _evict_parked(self, query: Query, every: Sequence[Query]) -> None:
         """Evict items that nobody asks for now, as far as a batch of the best length needs their room."""
-        wanted = {node for other in every for node in other.item.path}
-        parked = [key for key in self.prefix_index.nodes if key[0].segment is Segment.ITEM and key[0] not in wanted]
+        wanted = {node for other in every for node in other.above.path}
+        parked = [key for key in self.prefix_index.nodes if key[0].segment in _OWN and key[0] not in wanted]
         capacity, index = self.limits.capacity, self.prefix_index
         length = min(self.best_length(query.adapter), capacity.tokens)
         n_nodes = min(len(every), capacity.nodes // 2)
@@ -290,7 +298,7 @@ class Planner:
 
     def _evict(self, query: Query) -> None:
         """Evict until one query fits, lower nodes first: the last resort, when nothing fits beside what is cached."""
-        own = {(node, self.prefix_adapter(query.adapter)) for node in query.item.path}
+        own = {(node, self.prefix_adapter(query.adapter)) for node in query.above.path}
         others = [key for key in self.prefix_index.nodes if key not in own]
         others.sort(key=lambda key: -len(key[0].path))
         self.prefix_index.evict_while(lambda: not self._fill([query], query.adapter, inf).queries, others)
@@ -298,6 +306,11 @@ class Planner:
 
 def _nothing(nodes: Sequence[CachedNode]) -> None:
     """Release nothing."""
+
+
+def _own_tokens(query: Query) -> int:
+    """Tokens of its prompt that are its item's alone, the question's aside."""
+    return query.above.end - query.item.path[-1].start
 
 
 def _depth(query: Query) -> int:

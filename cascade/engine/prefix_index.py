@@ -31,7 +31,7 @@ class PrefixIndex:
     nodes: dict[CachedNode, None] = field(default_factory=dict)
     tokens: int = 0
     _wanted: Counter[CachedNode] = field(default_factory=Counter)  # by how many items
-    _ahead: dict[ItemState, frozenset[str]] = field(default_factory=dict)  # prefix adapters that open items may want
+    _ahead: dict[ItemState, Mapping[str, int]] = field(default_factory=dict)  # see ``_wants``, of open items
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -39,7 +39,7 @@ class PrefixIndex:
     def admit(self, items: Iterable[ItemState]) -> None:
         """Take in the items of a new request."""
         for item in items:
-            self._ahead[item] = self._prefix_adapters_of(item)
+            self._ahead[item] = self._wants(item)
             self._wanted.update((node, prefix_adapter) for prefix_adapter in self._ahead[item] for node in item.path)
 
     def add(self, nodes: Iterable[Node], prefix_adapter: str) -> None:
@@ -53,9 +53,10 @@ class PrefixIndex:
         """Release what no item wants any more, now that these have moved on."""
         gone: list[CachedNode] = []
         for item in items:
-            before = self._ahead.get(item, frozenset())
-            self._ahead[item] = self._prefix_adapters_of(item)
-            gone += self._unwant(item, before - self._ahead[item])
+            before = self._ahead.get(item, {})
+            wants = self._ahead[item] = self._wants(item)
+            gone += self._unwant(item, before.keys() - wants.keys())
+            gone += self._unread(item, wants)
             if item.is_done:
                 del self._ahead[item]
         self.release(gone)
@@ -66,16 +67,15 @@ class PrefixIndex:
         Returns:
             What was forgotten; the backend frees it when the root of the request is released.
         """
-        return [key for item in items for key in self._unwant(item, self._ahead.pop(item, frozenset()))]
+        return [key for item in items for key in self._unwant(item, self._ahead.pop(item, {}))]
 
     def evict_while(self, is_needed: Callable[[], bool], keys: Iterable[CachedNode]) -> None:
-        """Release nodes one by one although they are wanted again, as long as more room is needed."""
+        """Release nodes, each with all below it, although they are wanted again, as long as more room is needed."""
         gone: list[CachedNode] = []
         for key in keys:
             if not is_needed():
                 break
-            self.forget(key)
-            gone.append(key)
+            gone += [below for below in self._below(*key) if self.forget(below)]
         self.release(gone)
 
     def forget(self, key: CachedNode) -> bool:
@@ -93,22 +93,41 @@ class PrefixIndex:
         self.tokens = 0
         self.release(gone)
 
-    def has_item(self, item: ItemState, adapter: str) -> bool:
-        """True if an item is cached, so that an adapter's question of it costs its own tokens alone."""
+    def has(self, node: Node, adapter: str) -> bool:
+        """True if a node is cached, so that an adapter's question below it costs its own tokens alone."""
         prefix_adapter = self.prefix_adapters[adapter]
-        return prefix_adapter == SERVED or (item.path[-1], prefix_adapter) in self.nodes
+        return prefix_adapter == SERVED or (node, prefix_adapter) in self.nodes
 
-    def missing(self, item: ItemState, prefix_adapter: str) -> list[Node]:
-        """The nodes of an item's prompt that are to be computed under a prefix adapter before it can be asked."""
+    def missing(self, node: Node, prefix_adapter: str) -> list[Node]:
+        """The nodes down to this one that are to be computed under a prefix adapter before a question below it."""
         if prefix_adapter == SERVED:
             return []
-        return [node for node in item.path if (node, prefix_adapter) not in self.nodes]
+        return [above for above in node.path if (above, prefix_adapter) not in self.nodes]
 
-    def _prefix_adapters_of(self, item: ItemState) -> frozenset[str]:
-        return frozenset(self.prefix_adapters[adapter] for adapter in item.adapters()) - {SERVED}
+    def _wants(self, item: ItemState) -> Mapping[str, int]:
+        """Prefix adapter -> most tokens of its text that an item may yet be asked with under it."""
+        found: dict[str, int] = {}
+        for question in item.questions():
+            prefix_adapter = self.prefix_adapters[question.adapter]
+            found[prefix_adapter] = max(found.get(prefix_adapter, 0), question.max_text_tokens)
+        found.pop(SERVED, None)
+        return found
+
+    def _below(self, node: Node, prefix_adapter: str) -> list[CachedNode]:
+        """A node and those below it, under the same prefix adapter."""
+        return [key for key in self.nodes if key[1] == prefix_adapter and node in key[0].path]
+
+    def _unread(self, item: ItemState, wants: Mapping[str, int]) -> Iterator[CachedNode]:
+        """Forget what of an item's text is not read any more."""
+        for prefix_adapter, most in wants.items() if item.texts else ():
+            wanted = item.texts[most] if most else item.path[-1]
+            unread = ((node, prefix_adapter) for node in item.texts.values() if node not in wanted.path)
+            yield from filter(self.forget, unread)
 
     def _unwant(self, item: ItemState, prefix_adapters: Iterable[str]) -> Iterator[CachedNode]:
         for prefix_adapter in prefix_adapters:
+            texts = ((node, prefix_adapter) for node in item.texts.values() if node is not item.path[-1])
+            yield from filter(self.forget, texts)  # they are this item's alone
             for node in item.path:
                 key = (node, prefix_adapter)
                 self._wanted[key] -= 1

@@ -17,7 +17,7 @@ class Query(base.Query):
     """A question that an item could be asked now.
 
     Attributes:
-        node: The question's node below the item's; there is none before ``build``.
+        node: The question's node; there is none before ``build``.
         adapter: The adapter that answers.
         wording: The question in full.
         labels: The labels of its values, once it is built; None for yes or no.
@@ -26,6 +26,7 @@ class Query(base.Query):
         stage: The stage that asks.
         tier: The tier under which it asks; empty for a stage without tiers.
         question: What is asked.
+        above: The node that it goes below: the item's own, or its text.
     """
 
     node: Node = field(init=False)
@@ -37,9 +38,11 @@ class Query(base.Query):
     stage: Stage
     tier: str
     question: Question
+    above: Node = field(init=False)
 
     def __post_init__(self) -> None:
         self.adapter, self.wording, self.labels = self.question.adapter, self.question.wording, None
+        self.above = self.item.node_above(self.question)
 
     @property
     def is_ahead(self) -> bool:
@@ -48,13 +51,14 @@ class Query(base.Query):
 
     def build(self, prompts: PromptBuilder) -> None:
         """Build the question's node, once the query is in a batch."""
-        self.node = prompts.question(self.item.path[-1], self.question.marker)
+        self.node = prompts.question(self.above, self.question.marker)
         self.labels = prompts.labels(self.question)
 
 
 def open_queries(request: Request, items: Iterable[ItemState]) -> Iterator[Query]:
-    """All that the stages of some items of a request still ask."""
+    """All that the stages of some items of a request still ask, once the texts that they read are built."""
     for item in items:
         if item.stage is not None:
             for tier, question in item.pending():
-                yield Query(item, request, item.stage, tier, question)
+                if item.is_read_for(question):
+                    yield Query(item, request, item.stage, tier, question)

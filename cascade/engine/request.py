@@ -142,11 +142,12 @@ class Request:
             return
         before = time.perf_counter()
         questions = self.cascade.questions()
-        longest = max(len(build.marker_tokens(question.marker)) for question in questions)
+        longest = max(map(build.question_tokens, questions))
         self.root = build.task(self.cascade.instructions, questions, self.task)
         self.stats.task_tokens_read, self.stats.task_tokens_cut = self.root.n_read, self.root.n_cut
         self.stats.task_is_longer = self.root.is_longer
         groups: dict[Group, Node] = {}
+        limits = self.cascade.text_limits()
         for state in open_:
             item, parent = state.item, self.root
             if item.group is not None:
@@ -154,17 +155,42 @@ class Request:
                     groups[item.group] = build.group(self.root, item.group)
                 parent = groups[item.group]
             node = build.item(parent, item)
-            if node.end + longest > max_prompt:
+            end = node.end
+            if limits and item.text and end + build.most_text(limits[-1]) + longest > max_prompt:
+                end = build.text(node, item, limits)[-1].end  # a text may have fewer tokens than questions would read
+            if end + longest > max_prompt:
+                limit = "model.limits or a stage's max_text_tokens" if end > node.end else "model.limits"
                 msg = (
-                    f"Item {item.id!r} needs a prompt of {node.end + longest} tokens; the context holds {max_prompt}. "
-                    "Lower model.limits or raise model.n_ctx in the config."
+                    f"Item {item.id!r} needs a prompt of {end + longest} tokens; the context holds {max_prompt}. "
+                    f"Lower {limit} or raise model.n_ctx in the config."
                 )
                 raise ItemError(msg)
             state.path = node.path
-            self.stats.items_cut += any(own.n_cut for own in node.path[1:])
+            self.stats.items_cut += node.is_path_cut
             self.stats.prompt_ms += 1_000 * (time.perf_counter() - before)
             yield
             before = time.perf_counter()
+        yield from self.grow_texts(build)
+
+    def grow_texts(self, build: PromptBuilder) -> Iterator[None]:
+        """Build the texts of the items whose stage reads them, those of most value first; pauses after each."""
+        limits = self.cascade.text_limits()
+        for state in self._in_turn if limits else ():
+            if state.wants_text:
+                before = time.perf_counter()
+                nodes = build.text(state.path[-1], state.item, limits)
+                state.texts = dict(zip(limits, nodes, strict=True))
+                self._count_text(state)
+                self.stats.prompt_ms += 1_000 * (time.perf_counter() - before)
+                yield
+
+    def _count_text(self, state: ItemState) -> None:
+        """Count a text that is read, and whether its stage reads only the beginning."""
+        item, nodes = state.path[-1], [state.node_above(question) for _, question in state.pending()]
+        is_cut = any(node.n_cut for node in nodes if node is not item)
+        self.stats.texts_read += any(node is not item for node in nodes)
+        self.stats.texts_cut += is_cut
+        self.stats.items_cut += is_cut and not item.is_path_cut
 
     def cut(self) -> list[ItemState]:
         """End every item that is still on its way where it stands; returns those."""

@@ -97,4 +97,5 @@ def _stated(labelled: Labelled) -> str:
 
 def _read(item: Item) -> str:
     """What the model reads of an item, and the tiers that decide what it is asked."""
-    return json.dumps([item_text(item), group_text(item.group) if item.group else "", sorted(item.tiers)])
+    text = [one_line(item.text)] if item.text else []
+    return json.dumps([item_text(item), group_text(item.group) if item.group else "", sorted(item.tiers), *text])

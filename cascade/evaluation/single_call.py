@@ -28,11 +28,18 @@ _MARKER = "label"
 def one_stage(cascade: Cascade) -> Cascade:
     """A cascade of the same name that asks each item once, under the first stage's adapter.
 
+    It reads as much of an item's text as any stage, for it stands in the place of all.
     Its two answers stand for all labels, since an answer leads to no second call.
     """
     names = ", ".join(cascade.labels)
     first = next(iter(cascade.first.questions.values()))
-    question = Question(marker=_MARKER, wording=f"which is it: {names}?", adapter=first.adapter, threshold=0.5)
+    question = Question(
+        marker=_MARKER,
+        wording=f"which is it: {names}?",
+        adapter=first.adapter,
+        threshold=0.5,
+        max_text_tokens=max(cascade.text_limits(), default=0),
+    )
     no, yes = cascade.labels[:2]
     stage = Stage(
         name=_MARKER,

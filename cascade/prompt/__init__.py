@@ -1,4 +1,4 @@
-"""Prompts as a trie: task, then group, then item, then question; each segment tokenised once. Pure.
+"""Prompts as a trie: task, group, item, perhaps the item's text, question; each segment tokenised once. Pure.
 
 A prompt is never one string. It is a path of nodes, and two prompts that begin alike share the
 nodes they begin with, so a backend can compute each node once. Text from outside (a task, a file

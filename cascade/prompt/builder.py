@@ -11,13 +11,14 @@ from cascade.errors import ConfigError
 from cascade.items import Group, Item, Task
 from cascade.prompt.formats import PromptFormat
 from cascade.prompt.labels import Labels, labels_for, listed
-from cascade.prompt.limits import Limits
+from cascade.prompt.limits import LONGEST_TOKEN, Limits
 from cascade.prompt.lines import group_lines, item_lines, joined, one_line, seeds_text
 from cascade.prompt.node import Node, Segment
 from cascade.prompt.tokenizer import Tokenizer, fact_tokens
 from cascade.stages import Question, Value
 
 _TRIED = 32  # characters a token of a long text's beginning that is tokenised first; words have 4 or so
+_TRIED_TEXT = 4  # the same for an item's text, which is cut far more often
 _MARGIN = 64  # tokens before a cut that are not trusted
 _REMEMBERED = 8_192  # characters of a segment whose tokens are remembered
 
@@ -109,9 +110,46 @@ class PromptBuilder:
         pieces = render(self.form.item, {"item": self._told("item", item.evidence, lines)})
         return self._node(parent, Segment.ITEM, pieces, item)
 
+    def text(self, parent: Node, item: Item, most: Sequence[int]) -> list[Node]:
+        """An item's text below it, for questions that read the first so many tokens of it.
+
+        A longer beginning of the text goes on below a shorter one, so that both share what they have in common.
+
+        Args:
+            parent: The item's node.
+            item: The item.
+            most: Most tokens of the text that questions read, ascending.
+
+        Returns:
+            For each of ``most`` the node that its questions go below: the one before where the text ends there, and
+            the item's own where it has no text.
+        """
+        tokens, is_all = self._beginning(item.text, max(most))
+        found, at = [], 0
+        for limit in most:
+            end = min(limit, len(tokens))
+            if end > at:
+                own = (*self._text_head(), *tokens[:end]) if not at else tuple(tokens[at:end])
+                parent = Node(
+                    parent, Segment.TEXT, own, item, self.limits, end, len(tokens) - end, is_longer=not is_all
+                )
+                at = end
+            found.append(parent)
+        return found
+
+    def most_text(self, most: int) -> int:
+        """Most tokens that an item's text takes where questions read so many of it."""
+        return len(self._text_head()) + most
+
     def question(self, parent: Node, marker: str) -> Node:
-        """A question's marker below an item; its last position is where yes or no is read."""
-        return Node(parent, Segment.QUESTION, self.marker_tokens(marker))
+        """A question's marker below an item or its text; its last position is where yes or no is read."""
+        end = self._text_end() if parent.segment is Segment.TEXT else ()
+        return Node(parent, Segment.QUESTION, (*end, *self.marker_tokens(marker)))
+
+    def question_tokens(self, question: Question) -> int:
+        """Most tokens that a question takes behind what it is put to."""
+        end = self._text_end() if question.max_text_tokens else ()
+        return len(end) + len(self.marker_tokens(question.marker))
 
     def marker_tokens(self, marker: str) -> tuple[int, ...]:
         """Token ids of a question's marker with what closes the prompt."""
@@ -164,6 +202,26 @@ class PromptBuilder:
             msg = f"Labels {self.form.yes!r} and {self.form.no!r} are the same token {found[0]} in this model."
             raise ConfigError(msg)
         return found[0], found[1]
+
+    def _text_head(self) -> tuple[int, ...]:
+        """What stands before an item's text."""
+        return self._encoded([piece for piece in render(self.form.text, {"text": ""}) if piece.slot is None]).tokens
+
+    def _text_end(self) -> tuple[int, ...]:
+        """What stands behind an item's text, before a question."""
+        return self._encoded(render(self.form.text_end, {})).tokens
+
+    def _beginning(self, text: str, limit: int) -> tuple[list[int], bool]:
+        """The first tokens of an item's text, cleaned, from little more of it than that takes; see ``_first``."""
+        n = _TRIED_TEXT * (limit + _MARGIN)
+        while n < min(len(text), LONGEST_TOKEN * limit):
+            line = one_line(text, n, self.form.mark)
+            tokens = self.tokenizer.encode(line, special=False) if len(line) == n else []
+            if len(tokens) >= limit + _MARGIN:
+                return tokens, False
+            n *= 2
+        line = one_line(text, LONGEST_TOKEN * limit, self.form.mark)
+        return self.tokenizer.encode(line, special=False) if line else [], len(line) < LONGEST_TOKEN * limit
 
     def _words(self, evidence: Sequence[str]) -> Iterable[str]:
         """The evidence that is written as text."""

@@ -21,6 +21,8 @@ class PromptFormat:
         task: Template with the slots ``instructions``, ``questions``, ``task`` and ``seed``.
         group: Template with the slot ``group``.
         item: Template with the slot ``item``.
+        text: Template with the slot ``text``, an item's text, at its end, so that a longer text goes on from a shorter.
+        text_end: What stands between an item's text and a question.
         question: Template with the slot ``marker``; what stands after the slot closes the prompt.
         fact: Template with the slot ``fact``: the special token of a word of evidence, in vocabularies that have it;
             empty if none has.
@@ -37,6 +39,8 @@ class PromptFormat:
     group: str
     item: str
     question: str
+    text: str = "\n{text}"
+    text_end: str = ""
     fact: str = ""
     mark: str = MARK
     only: str = ""
@@ -74,6 +78,8 @@ FORMATS = {
             "<|im_start|>user\nQuestions:\n{questions}\nTask: {task}\nSeed: {seed}\n",
             group="File: {group}\n",
             item="Candidate: {item}\n",
+            text="Text: {text}",
+            text_end="\n",
             question="Answer: {marker}" + _CHAT_END,
             only=_YES_OR_NO,
             only_listed=" Answer only with one of the labels that are listed with the question, or yes or no.",
@@ -86,6 +92,8 @@ FORMATS = {
             "<|im_start|>user\n<Instruct>: {instructions} {questions}\n<Query>: {task} Seed: {seed}\n<Document>: ",
             group="{group} ",
             item="{item}\n",
+            text="{text}",
+            text_end="\n",
             question="<Requirement>: {marker}" + _CHAT_END,
             only=_ONLY_YES_NO,
             only_listed='Note that the answer can only be a label that is listed with the requirement, "yes" or "no".',

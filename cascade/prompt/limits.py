@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cascade.arguments import refuse, whole
 
-_LONGEST_TOKEN = 512  # characters, with room to spare
+LONGEST_TOKEN = 512  # characters, with room to spare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,4 +39,4 @@ class Limits:
 
     def characters(self, slot: str) -> int:
         """Most characters of what fills a slot."""
-        return _LONGEST_TOKEN * int(getattr(self, slot))
+        return LONGEST_TOKEN * int(getattr(self, slot))

@@ -10,13 +10,16 @@ from cascade.items import Group, Item, Task
 from cascade.prompt.limits import Limits
 from cascade.prompt.lines import MARK, group_text, item_text, one_line, seeds_text
 
+_CHARACTERS = 4  # of a token, where a text is told in words
+
 
 class Segment(StrEnum):
-    """The four levels of the trie, in order."""
+    """The levels of the trie, in order."""
 
     TASK = "task"
     GROUP = "group"
     ITEM = "item"
+    TEXT = "text"
     QUESTION = "question"
 
 
@@ -30,8 +33,8 @@ class Node:
         tokens: Token ids of this segment alone, never empty.
         told: What it tells of; None for a question.
         limits: How long the texts of that may be.
-        n_read: Tokens of its text; 0 for a question.
-        n_cut: Tokens that were cut off the end of its text, as far as they were counted.
+        n_read: Tokens of its text, those that text nodes above it have of the same one included; 0 for a question.
+        n_cut: Tokens of its text behind those, as far as they were counted.
         is_longer: Whether its text goes on behind what was counted.
     """
 
@@ -56,7 +59,12 @@ class Node:
 
     @cached_property
     def text(self) -> str:
-        """What it says in words, without the template, with ``MARK`` before words of evidence; empty for a question."""
+        """What it says in words, without the template, with ``MARK`` before words of evidence; empty for a question.
+
+        Of an item's text that is cut it is the beginning, four characters for each token.
+        """
+        if self.segment is Segment.TEXT and isinstance(self.told, Item):
+            return one_line(self.told.text, _CHARACTERS * self.n_read if self.n_cut else None, MARK)
         most = self.limits.characters(self.segment) if self.limits else None
         match self.told:
             case Item():
@@ -77,6 +85,11 @@ class Node:
     def path(self) -> tuple[Node, ...]:
         """From the task down to this node."""
         return (*self.parent.path, self) if self.parent else (self,)
+
+    @property
+    def is_path_cut(self) -> bool:
+        """Whether a text on the path below the task is cut."""
+        return any(node.n_cut for node in self.path[1:])
 
     @property
     def prompt(self) -> tuple[int, ...]:

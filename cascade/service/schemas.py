@@ -193,7 +193,9 @@ class StatsBody(BaseModel):
     task_tokens_read: int = Field(description="Tokens of the task that the model reads; 0 if no item had to be asked.")
     task_tokens_cut: int = Field(description="Tokens of the task behind those, which it does not read.")
     task_is_longer: bool = Field(description="Whether the task goes on behind those, uncounted.")
-    items_cut: int = Field(description="Items of which it reads only the beginning, or of whose group.")
+    items_cut: int = Field(description="Items of which it reads only the beginning, or of whose group or text.")
+    texts_read: int = Field(description="Items whose text a stage reads.")
+    texts_cut: int = Field(description="Items of whose text it reads only the beginning.")
 
 
 class ProvenanceBody(BaseModel):

@@ -17,7 +17,7 @@ from cascade.config.item_rows import ItemRow
 from cascade.items import Group, Item, Task
 from cascade.prompt import BETWEEN, MARK, is_fact
 from cascade.service.json_body import refusal
-from cascade.service.schemas import Given, TaskRow, check_text, read_item
+from cascade.service.schemas import Given, TaskRow, check_long_text, check_text, read_item
 from cascade.service.settings import ServiceSettings
 
 MAX_QUESTIONS = 64
@@ -62,6 +62,7 @@ class WordedState(TaskRow):
 
     candidate: str = Field(min_length=1)
     file: str | None = None
+    text: str = ""
 
 
 class SystemOneCall(Given):
@@ -69,7 +70,7 @@ class SystemOneCall(Given):
 
     state: str | dict[str, Any] | list[Any] = Field(
         description="A text, any JSON, or `task`, `seeds` and `item` as `POST /v1/cascades/{name}` takes them; "
-        "or `task`, `seeds`, `file` and `candidate` in words."
+        "or `task`, `seeds`, `file`, `candidate` and `text` in words."
     )
     questions: dict[str, QuestionRow] = Field(
         min_length=1, max_length=MAX_QUESTIONS, description="Name -> question; answers have the same names."
@@ -168,13 +169,14 @@ def _worded(state: WordedState, settings: ServiceSettings) -> Item:
     """An item whose prompt is the candidate's words: kind and name are what begins them, marked ones are evidence."""
     check_text(state.candidate, "state.candidate", settings)
     check_text(state.file or "", "state.file", settings)
+    check_long_text(state.text, "state.text", settings)
     head, evidence, rest = _in_parts(state.candidate)
     kind, _, name = head.partition(" ")
     group = None
     if state.file:
         path, of_file, more = _in_parts(state.file)
         group = Group(name=f"{path}{BETWEEN}{more}" if more else path, evidence=of_file)
-    return Item(id="state", kind=kind, name=name, signature=rest, evidence=evidence, group=group)
+    return Item(id="state", kind=kind, name=name, signature=rest, text=state.text, evidence=evidence, group=group)
 
 
 def _in_parts(line: str) -> tuple[str, tuple[str, ...], str]:

@@ -14,7 +14,7 @@ from cascade.config.schema import AdapterConfig, Config
 from cascade.config.thresholds import ThresholdsFile
 from cascade.errors import ConfigError
 from cascade.report import Provenance
-from tests.helpers.shipped import CASCADES, questions_alone
+from tests.helpers.shipped import CASCADES, questions_alone, reading
 
 SHIPPED = questions_alone()
 SCOPE = CASCADES["scope"]
@@ -99,6 +99,21 @@ def test_other_questions_are_refused() -> None:
     assert questions_fingerprint(SCOPE) != questions_fingerprint(SCOPE, {"scale": 2.0})
     with pytest.raises(ConfigError, match="what is asked"):
         check(config.model_copy(update={"cascade": {"scope": scope.model_copy(update={"evidence": "made"})}}))
+
+
+def test_what_is_read_belongs_to_the_questions() -> None:
+    """A stage that reads texts, or more of them, is another question; one that reads none is what it always was."""
+    config = locked(made_for())
+    scope = config.cascade["scope"]
+    for most in (None, 9, 10):
+        reads = scope.stages[0].model_copy(update={"reads": "text", "max_text_tokens": most})
+        stages = (reads, *scope.stages[1:])
+        with pytest.raises(ConfigError, match="what they read"):
+            check(config.model_copy(update={"cascade": {"scope": scope.model_copy(update={"stages": stages})}}))
+    name = SCOPE.first.name
+    found = {questions_fingerprint(reading(SCOPE, {name: most})) for most in (0, 9, 10)}
+    assert len(found) == 3
+    assert questions_fingerprint(SCOPE) in found
 
 
 def test_a_warning_lets_other_files_in(caplog: pytest.LogCaptureFixture) -> None:

@@ -131,6 +131,37 @@ def test_whether_a_cascade_makes_evidence(tmp_path: Path) -> None:
         read_config(write(tmp_path, GOOD.replace("[cascade.scope]", '[cascade.scope]\nevidence = "both"')))
 
 
+def test_a_stage_may_read_texts(tmp_path: Path) -> None:
+    """A stage says that it reads items' texts and how much of them; the cascade's JSON form says so as well."""
+    for keys, most in (('reads = "text"', 200), ('reads = "text"\nmax_text_tokens = 64', 64), ('reads = "item"', 0)):
+        text = GOOD.replace('adapter = "base"\n', f'adapter = "base"\n{keys}\n')
+        cascade = read_config(write(tmp_path, text)).cascades()["precision"]
+        assert [stage.question(ANY_TIER).max_text_tokens for stage in cascade.stages] == [0, most]
+        first, second = (stage["questions"][0] for stage in cascade.as_dict()["stages"])
+        assert "reads" not in first
+        assert second.get("max_text_tokens", 0) == most
+    both = GOOD.replace("[[cascade.scope.stages]]\n", '[[cascade.scope.stages]]\nreads = "text"\nmax_text_tokens = 9\n')
+    scope = read_config(write(tmp_path, both)).cascades()["scope"]
+    assert {question.max_text_tokens for question in scope.first.questions.values()} == {9}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ('reads = "body"', "'item' or 'text'"),
+        ('reads = "text"\nmax_text_tokens = 0', "greater than or equal to 1"),
+        ('reads = "text"\nmax_text_tokens = 5000', "less than or equal to 4096"),
+        ('reads = "text"\nmax_text_tokens = "many"', "valid integer"),
+        ("max_text_tokens = 64", 'max_text_tokens = 64 needs reads = "text"'),
+    ],
+)
+def test_what_a_stage_cannot_read_is_refused(tmp_path: Path, given: str, said: str) -> None:
+    """A wrong value names the stage and what is allowed; a limit without ``reads`` is no half of anything."""
+    found = refusal(tmp_path, GOOD.replace('adapter = "base"\n', f'adapter = "base"\n{given}\n'))
+    assert "cascade.precision.stages.primary" in found
+    assert said in found
+
+
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     """Relative paths start from the config file's folder; absolute ones stay."""
     config = read_config(write(tmp_path, GOOD))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +21,7 @@ from cascade.prompt import FORMATS, Limits, PromptBuilder
 from cascade.report import Provenance
 from cascade.stages import BASE
 from tests.helpers.requests import files, symbols
-from tests.helpers.shipped import CASCADES
+from tests.helpers.shipped import CASCADES, reading
 
 PRECISION, SCOPE = ("relevant", "primary", "supporting"), ("dependency", "co_change", "metadata")
 PROVENANCE = Provenance(model="", adapters=dict.fromkeys(PRECISION + SCOPE, ""), prompt_format="", label_tokens=(0, 1))
@@ -30,14 +30,16 @@ PLAIN = {name: name for name in (BASE, *PRECISION, *SCOPE)}
 ACTIVATED = dict.fromkeys(PLAIN, BASE)
 SHIPPED = PLAIN | dict.fromkeys(PRECISION, BASE)
 WIDE = Capacity(nodes=10_000, tokens=10_000_000)
+READING = reading(CASCADES["precision"], {"primary": 30, "supporting": 9})
 Answer = Callable[[int], float]
 
 
 def _requests(sizes: Sequence[tuple[str, int]]) -> list[Request]:
     found = []
     for seed, (name, n) in enumerate(sizes):
-        task, items = symbols(seed, n) if name == "precision" else files(seed, n)
-        request = new_request(task, items, OnlineProfile(CASCADES[name]), PROVENANCE)
+        task, items = files(seed, n) if name == "scope" else symbols(seed, n)
+        items = [replace(item, text="x" * (seed * len(items) + at)) for at, item in enumerate(items)]
+        request = new_request(task, items, OnlineProfile(READING if name == "reading" else CASCADES[name]), PROVENANCE)
         deque(request.grow(BUILDER, 1_000_000), maxlen=0)
         found.append(request)
     return found
@@ -71,6 +73,8 @@ class _Run:
     def step(self, answer: Answer) -> bool:
         """One batch; False when nothing is open."""
         self.released.clear()
+        for request in self.requests:
+            deque(request.grow_texts(BUILDER), maxlen=0)
         batch = self.planner.next_batch({request: request.open_items for request in self.requests})
         if batch is None:
             return False
@@ -96,7 +100,7 @@ class _Run:
         for query in batch.queries:
             assert query.item.stage is not None
             self.asked[id(query.item), query.item.stage.name, query.tier] += 1
-        new = dict.fromkeys((node, prefix_adapter) for query in batch.queries for node in query.item.path)
+        new = dict.fromkeys((node, prefix_adapter) for query in batch.queries for node in query.above.path)
         missing = [key for key in new if key not in self.held]
         self.computed.update(missing)
         self.new_tokens.append(sum(len(node.tokens) for node, _ in missing))
@@ -109,7 +113,7 @@ class _Run:
 
     @staticmethod
     def _question_tokens(question: object) -> int:
-        return len(BUILDER.marker_tokens(question.marker))  # type: ignore[attr-defined]
+        return BUILDER.question_tokens(question)  # type: ignore[arg-type]
 
     def finish(self, answer: Answer) -> None:
         """Until every item is done."""
@@ -118,10 +122,12 @@ class _Run:
         assert all(state.is_done and state.label for request in self.requests for state in request.items)
 
 
-SIZES = st.lists(st.tuples(st.sampled_from(["precision", "scope"]), st.integers(1, 9)), min_size=1, max_size=5)
+SIZES = st.lists(
+    st.tuples(st.sampled_from(["precision", "scope", "reading"]), st.integers(1, 9)), min_size=1, max_size=5
+)
 PREFIX_ADAPTERS = st.sampled_from([PLAIN, ACTIVATED, SHIPPED])
 ANSWERS = st.lists(st.floats(0.01, 0.99), min_size=7, max_size=7)
-ROOMS = st.builds(Capacity, nodes=st.integers(3, 40), tokens=st.integers(1_000, 6_000))
+ROOMS = st.builds(Capacity, nodes=st.integers(5, 40), tokens=st.integers(1_000, 6_000))
 
 
 @pytest.mark.slow

@@ -42,7 +42,9 @@ class Truth:
         """The right answer."""
         key = cascade.name, task, item.id, question.marker
         if key not in self._known:
-            self._known[key] = self.cold(self._item(cascade, task, item), question)
+            above, most = self._item(cascade, task, item), question.max_text_tokens
+            above = self.builder.text(above, item, [most])[0] if most else above
+            self._known[key] = self.cold(above, question)
         return self._known[key]
 
     def _item(self, cascade: Cascade, task: Task, item: Item) -> Node:

@@ -45,8 +45,10 @@ def _number(word: str) -> int:
 
 
 def state_of(above: int, tokens: Sequence[int], adapter: str) -> int:
-    """What is kept of a node: a number that differs wherever a prompt or an adapter does."""
-    return hash((above, tuple(tokens), _number(adapter)))
+    """What is kept of a node: a number that differs wherever a prompt or an adapter does, however it is cut."""
+    for token in tokens:
+        above = hash((above, token, _number(adapter)))
+    return above
 
 
 def answer_of(state: int, question: Sequence[int], adapter: str) -> float:

@@ -123,7 +123,7 @@ def cold(builder: PromptBuilder) -> Callable[[Node, Question], float]:
         prefix_adapter, state = ADAPTERS[question.adapter], 0
         for node in item.path:
             state = state_of(state, node.tokens, question.adapter if prefix_adapter == SERVED else prefix_adapter)
-        return EXACT[answer_of(state, builder.marker_tokens(question.marker), question.adapter)]
+        return EXACT[answer_of(state, builder.question(item, question.marker).tokens, question.adapter)]
 
     return p
 
@@ -151,10 +151,11 @@ def _largest(world: World, builder: PromptBuilder) -> tuple[int, int]:
     """(tokens of the longest prompt, nodes of a path) in a world."""
     longest = deepest = 0
     for cascade in world.cascades.values():
-        most = max(len(builder.marker_tokens(question.marker)) for question in cascade.questions())
+        most, limits = max(map(builder.question_tokens, cascade.questions())), cascade.text_limits()
         for task in world.tasks:
             root = builder.task(cascade.instructions, cascade.questions(), task)
             for item in world.items:
                 node = builder.item(builder.group(root, item.group) if item.group is not None else root, item)
+                node = builder.text(node, item, limits)[-1] if limits else node
                 longest, deepest = max(longest, node.end + most), max(deepest, len(node.path))
     return longest, deepest

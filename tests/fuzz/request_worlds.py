@@ -22,6 +22,9 @@ LABELS = ("out", "low", "mid", "high")
 LEAST, MOST = nextafter(0.0, 1.0), nextafter(1.0, 0.0)
 """The most extreme thresholds that a cascade may have."""
 
+TEXT_TOKENS = (0, 0, 0, 4, 20, 50)
+"""Most tokens of an item's text that a question may read."""
+
 _WORDS = ("parse", "config", "cache", "token", "route", "error", "merge", "retry", "close", "render", "split", "header")
 _EVIDENCE = ("imports", "matches", "changed")
 
@@ -97,6 +100,7 @@ def random_world(rng: random.Random, adapters: Sequence[str], n_cascades: int = 
     """A world whose questions any of these adapters may answer."""
     cascades = [random_cascade(rng, f"c{number}", adapters) for number in range(n_cascades)]
     tasks = [Task(text=f"{_words(rng, 4)} {at}", seeds=("a.py",) if at % 2 else ()) for at in range(3)]
+    of_texts = random.Random(tasks[0].text)
     groups = [Group(name=f"{_words(rng, 1)}_{at}.py", evidence=_evidence(rng)) for at in range(4)]
     items = [
         Item(
@@ -105,6 +109,7 @@ def random_world(rng: random.Random, adapters: Sequence[str], n_cascades: int = 
             name=f"{_words(rng, 2)}_{at}".replace(" ", "_"),
             signature="(self, path)" if rng.random() < 0.3 else "",
             doc=_words(rng, 6) if rng.random() < 0.3 else "",
+            text=_words(of_texts, of_texts.choice((0, 3, 15, 80))),
             evidence=_evidence(rng),
             group=rng.choice(groups) if rng.random() < 0.8 else None,
             tiers=tuple(rng.sample(TIERS, rng.randint(1, len(TIERS)))),
@@ -161,7 +166,13 @@ def _stage(
     for tier, adapter in zip(tiers, own, strict=True):
         marker = next(markers, None) or f"{name} {tier}"
         threshold = rng.choice((LEAST, MOST, 0.5, 0.25, rng.uniform(0.01, 0.99), rng.uniform(0.01, 0.99)))
-        questions[tier] = Question(marker=marker, wording=f"is it {marker}?", adapter=adapter, threshold=threshold)
+        questions[tier] = Question(
+            marker=marker,
+            wording=f"is it {marker}?",
+            adapter=adapter,
+            threshold=threshold,
+            max_text_tokens=random.Random(f"{name} {marker} {adapter}").choice(TEXT_TOKENS),
+        )
     return Stage(name=name, questions=questions, yes=yes, no=no, combine=rng.choice(list(Combine)))
 
 

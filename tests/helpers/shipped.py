@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.shipped import CASCADES, SHIPPED, questions_alone, questions_alone_text
+from cascade import Cascade
+from cascade.stages import Stage
 
-__all__ = ["CASCADES", "SHIPPED", "questions_alone", "shipped_text", "write_shipped"]
+__all__ = ["CASCADES", "SHIPPED", "questions_alone", "reading", "shipped_text", "write_shipped"]
+
+
+def reading(cascade: Cascade, most: Mapping[str, int]) -> Cascade:
+    """A cascade with stages that read items' texts.
+
+    Args:
+        cascade: The cascade.
+        most: Stage -> most tokens of the text that it reads.
+    """
+
+    def with_text(stage: Stage) -> Stage:
+        of_tiers = {
+            tier: replace(question, max_text_tokens=most.get(stage.name, 0))
+            for tier, question in stage.questions.items()
+        }
+        return replace(stage, questions=of_tiers)
+
+    return replace(cascade, stages=tuple(map(with_text, cascade.stages)))
 
 
 def shipped_text(*, profile: bool = True) -> str:

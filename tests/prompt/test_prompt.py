@@ -105,6 +105,13 @@ def build(form: str, task: Task = TASK, item: Item = ITEM, limits: Limits | None
     return builder.question(builder.item(parent, item), QUESTIONS[-1].marker)
 
 
+def with_text(form: str, item: Item, *most: int, marker: str = "primary") -> Node:
+    """The node of a question that reads an item's text, where questions read the first so many tokens of it."""
+    above = build(form, item=item).path[-2]
+    builder = PromptBuilder(FORMATS[form], CharTokenizer())
+    return builder.question(builder.text(above, item, most)[-1], marker)
+
+
 def build_with(tokenizer: CharTokenizer, item: Item, limits: Limits | None = None) -> Node:
     """The node of an item and its group in the embedded format."""
     builder = PromptBuilder(FORMATS["embedded"], tokenizer, limits or Limits(task=999, seed=999, group=999, item=999))
@@ -351,7 +358,7 @@ def test_items_without_a_group_hang_below_the_task() -> None:
 
 def test_a_path_adds_up() -> None:
     """Nodes of a path follow one another without gap or overlap and make up the prompt."""
-    node = build("qwen3")
+    node = with_text("qwen3", replace(ITEM, text="return text"), 99)
     assert [part.segment for part in node.path] == list(Segment)
     assert [part.start for part in node.path] == [0, *(part.end for part in node.path[:-1])]
     assert sum((part.tokens for part in node.path), ()) == node.prompt

@@ -27,7 +27,7 @@ from cascade.prompt import Limits
 from cascade.stages import ANY_TIER
 from cascade.tuning.search import TuningTarget, tune
 from cascade.tuning.threshold_grid import Cost
-from tests.helpers.shipped import CASCADES, shipped_text, write_shipped
+from tests.helpers.shipped import CASCADES, reading, shipped_text, write_shipped
 
 pytestmark = pytest.mark.slow
 
@@ -167,6 +167,29 @@ def test_prices_are_those_of_tokens() -> None:
     assert found["activated"].questions["primary", ANY_TIER] == pytest.approx(asked)
     assert found["plain"].item == 0
     assert found["plain"].questions["primary", ANY_TIER] == pytest.approx(asked + read)
+
+
+def test_a_text_costs_its_tokens_where_it_is_read_first() -> None:
+    """A question pays for what it reads of a text beyond those before it under the same prefix adapter."""
+    cascade = reading(CASCADES["precision"], {"primary": 10, "supporting": 30})
+    texts = ("x" * 50, "x" * 20, "")
+    items = tuple(Item(id=str(at), name="f", text=text) for at, text in enumerate(texts))
+    task = Labelled(task=Task(text="t"), items=items, labels=("primary",) * 3)
+    adapters = frozenset(cascade.adapters())
+    found = {}
+    for name, tree in (("reads", cascade), ("plain", CASCADES["precision"])):
+        backend = ScriptedBackend({}, adapters, prefix_adapters=dict.fromkeys(adapters, "base"), slowdown=1.0)
+        with Engine(backend, {"precision": tree}) as engine:
+            found[name] = prices_of(tree, [task], engine.info, Limits())
+            per_token = engine.info.costs.per_token_ms + engine.info.costs.per_call_ms / engine.info.sizes.n_batch
+    more = {
+        key: found["reads"].questions[key, ANY_TIER] - found["plain"].questions[key, ANY_TIER]
+        for key in ("relevant", "primary", "supporting")
+    }
+    head = len("\n")
+    assert more["relevant"] == 0
+    assert more["primary"] == pytest.approx(per_token * 2 * (head + 10) / 3)
+    assert more["supporting"] == pytest.approx(per_token * (20 + 10) / 3)
 
 
 def test_a_replay_adds_prices_up() -> None:

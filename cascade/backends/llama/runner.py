@@ -87,14 +87,15 @@ class Gather:
         return cls(tuple(place), {holder: [place[token] for token in tokens] for holder, tokens in own.items()})
 
 
-def asked_twice(queries: Sequence[Query]) -> set[Node]:
-    """Items that are asked more than once."""
+def shared_nodes(queries: Sequence[Query]) -> set[Node]:
+    """Items and texts with more below them than one question, which then needs a sequence of its own."""
     counts = Counter(map(item_of, queries))
-    return {item for item, n in counts.items() if n > 1}
+    inner = {node for item in counts for node in item.path[:-1]}
+    return {item for item, n in counts.items() if n > 1 or item in inner}
 
 
 def item_of(query: Query) -> Node:
-    """The node that a query's question hangs below."""
+    """The node that a query's question hangs below: an item, or its text."""
     if query.node.parent is None:
         msg = "A question must stand below an item."
         raise DecodeError(msg)
@@ -277,7 +278,7 @@ class LlamaRunner:
     def _chunks(self, queries: Sequence[Query], order: Sequence[int]) -> Iterator[Sequence[int]]:
         """Places of queries, in order, that fit side by side."""
         paths, extra = [], []
-        repeated = asked_twice(queries)
+        repeated = shared_nodes(queries)
         for query in (queries[at] for at in order):
             is_own = item_of(query) in repeated
             paths.append(query.node.path if is_own else item_of(query).path)
@@ -329,8 +330,8 @@ class LlamaRunner:
         return self._adapters[query.adapter].activation_start(query.node.tokens) or 0
 
     def _take(self, queries: Sequence[Query], prefix_adapter: str) -> Chunk:
-        """Room and an entry for every node above the queries, and for questions that share an item."""
-        repeated = asked_twice(queries)
+        """Room and an entry for every node above the queries, and for questions that share their item."""
+        repeated = shared_nodes(queries)
         nodes = dict.fromkeys(node for query in queries for node in item_of(query).path)
         questions = {query.node: None for query in queries if item_of(query) in repeated}
         present = {node: entry for node in nodes if (entry := self.store.find(node, prefix_adapter))}

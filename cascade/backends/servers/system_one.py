@@ -1,6 +1,6 @@
 """System One servers: ``POST /v1/systemone``, a state with typed questions; ours are yes/no questions (``noul``).
 
-No prompt is sent: the state is the task, the file and the item in words, and a question is its full
+No prompt is sent: the state is the task, the file, the item and perhaps its text in words, and a question is its full
 wording. The questions of one item go into one request, those asked ahead included.
 """
 
@@ -28,7 +28,7 @@ from cascade.stages import BASE
 
 PATH = "/v1/systemone"
 
-_KEYS = {Segment.TASK: "task", Segment.GROUP: "file", Segment.ITEM: "candidate"}
+_KEYS = {Segment.TASK: "task", Segment.GROUP: "file", Segment.ITEM: "candidate", Segment.TEXT: "text"}
 
 
 class SystemOneApi:

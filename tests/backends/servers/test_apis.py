@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from cascade.backends.servers.open import TextTokenizer
 from cascade.config.servers import ServedConfig, ServerConfig
 from cascade.errors import ConfigError, ServerError
 from tests.helpers.server_configs import config, items, labels, p_yes
+from tests.helpers.shipped import reading
 
 GGUF = f'path = "{shipped_config().parent / "embedded.gguf"}"'
 KINDS = ("llama-server", "completions", "systemone")
@@ -161,6 +164,21 @@ def test_system_one_is_asked_in_words(tmp_path: Path) -> None:
         "state": {"task": "fix <it>", "candidate": "file file_0000_dropped.py"},
         "questions": {"q0": {"type": "noul", "instructions": "does it matter?"}},
     }
+
+
+@pytest.mark.parametrize("kind", ["completions", "llama-server", "systemone"])
+def test_servers_are_told_the_text_that_a_stage_reads(tmp_path: Path, kind: str) -> None:
+    """A prompt has the beginning of the text before the question; in words it is a part of the state."""
+    with ScriptedServer(script(kind)) as server:
+        opened = config(tmp_path, f'kind = "{kind}"\nurl = "{server.url}"')
+        cascade = reading(opened.cascades()["files"], {"first": 8, "second": 8})
+        asked = [replace(item, text="<b>\nof a file, and so on. The end is not read.") for item in items(2)]
+        with Engine.open(opened, cascades={"files": cascade}) as engine:
+            assert engine.classify("fix it", asked, "files").stats.texts_read == 2
+    for _, _, body in server.script.seen:
+        said = json.dumps(body)
+        assert "b> of a file, and" in said
+        assert "The end" not in said
 
 
 def test_system_one_takes_the_questions_of_an_item_together(tmp_path: Path) -> None:
