@@ -24,7 +24,7 @@ from cascade.errors import InputError
 from cascade.evaluation.replay import Replay
 from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.targets import TaskMetric
-from cascade.stages import ANY_TIER, PriorStage, Question, Source, Stage, Target
+from cascade.stages import ANY_TIER, Question, Source, Stage, Target
 from cascade.tree import Cascade
 from cascade.tuning.search import TuningResult, TuningTarget, tune
 from cascade.tuning.threshold_grid import Cost
@@ -90,7 +90,7 @@ def resampled(scored: ScoredTasks, n_tasks: int) -> Draw:
 def with_prior_stage(cascade: Cascade, source: Source) -> Cascade:
     """The cascade with a prior stage before its first question, which leads where that does."""
     first = cascade.first
-    prior = PriorStage(name="prior", lower=0.0, upper=1.0, yes=first.yes, no=first.no, source=source)
+    prior = Stage(name="prior", yes=first.yes, no=first.no, source=source)
     return replace(cascade, prior_stage=prior)
 
 

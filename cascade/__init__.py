@@ -6,7 +6,7 @@
         report = engine.classify("retry uploads that time out", items, cascade="precision")
 
 These names are public. What they are made of is imported from its module: errors from ``cascade.errors``, ``Target``
-and ``PriorStage`` from ``cascade.stages``, and what a backend of your own needs from ``cascade.backends.base``.
+and ``Source`` from ``cascade.stages``, and what a backend of your own needs from ``cascade.backends.base``.
 """
 
 from __future__ import annotations

@@ -14,6 +14,9 @@ from cascade.probability import Array
 DEFAULT_PASS_RATE = 0.5
 """Share of yes that is assumed of a stage of which nothing is known."""
 
+DEFAULT_UNCERTAIN_RATE = 0.2
+"""Likewise the share of what it is uncertain of, where it can be."""
+
 
 _FORMS = ("kind:", "tier:")  # facts that every item has, whether or not anything ties it to the task
 
@@ -74,6 +77,7 @@ class Profile:
 
     Attributes:
         pass_rates: Stage -> share of the items it is asked of that it answers with yes.
+        uncertain_rates: Stage -> share of them of which it is uncertain.
         label_shares: Stage -> label -> share of the items that reach the stage whose true label it is.
         prior: Model of the probability that an item matters, before it is asked anything; None for none.
     """
@@ -81,10 +85,15 @@ class Profile:
     pass_rates: Mapping[str, float] = field(default_factory=dict)
     label_shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     prior: Prior | None = None
+    uncertain_rates: Mapping[str, float] = field(default_factory=dict)
 
     def pass_rate(self, stage: str) -> float:
         """The share of yes, or ``DEFAULT_PASS_RATE``."""
         return self.pass_rates.get(stage, DEFAULT_PASS_RATE)
+
+    def uncertain_rate(self, stage: str) -> float:
+        """The share of what is uncertain, at most what yes leaves; ``DEFAULT_UNCERTAIN_RATE`` if it is not known."""
+        return min(self.uncertain_rates.get(stage, DEFAULT_UNCERTAIN_RATE), 1 - self.pass_rate(stage))
 
 
 Statistic = tuple[str, str, str]

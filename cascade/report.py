@@ -12,12 +12,14 @@ from typing import Any
 class Status(StrEnum):
     """How an item got its label.
 
-    ``decided``: it reached a label of its tree.
+    ``decided``: it reached a label of its tree, by a yes or no.
+    ``uncertain``: its last answer was neither yes nor no, and led to a label such as ``review``: it is handed on.
     ``depth_cap``: time, depth or a server ended its way after some stages; it has the likeliest label it could reach.
     ``deadline``: it was asked nothing; it has the likeliest label by its prior, or by the base rate.
     """
 
     DECIDED = "decided"
+    UNCERTAIN = "uncertain"
     DEPTH_CAP = "depth_cap"
     DEADLINE = "deadline"
 
@@ -31,9 +33,10 @@ class Step:
         tier: Tier under which it was asked; empty if the stage does not ask by tier.
         adapter: Name of the adapter that answered; empty for a prior stage, which asks no model.
         p_yes: Probability of yes among yes and no, in [0, 1].
-        threshold: The answer is yes if ``p_yes`` is at least this; for a prior stage that said no, its lower threshold.
-        answer: Whether the answer is yes; the stage combines the answers of its tiers.
+        threshold: The answer is yes if ``p_yes`` is at least this.
+        answer: Whether the answer is yes, None for uncertain; the stage combines the answers of its tiers.
         p_calibrated: Calibrated p(yes) in [0, 1], by the curve that tuning found; None without one.
+        no_below: The answer is no if ``p_yes`` is less than this; None for the same as ``threshold``.
     """
 
     stage: str
@@ -41,8 +44,27 @@ class Step:
     adapter: str
     p_yes: float
     threshold: float
-    answer: bool
+    answer: bool | None
     p_calibrated: float | None = None
+    no_below: float | None = None
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Below the first the answer is no, from the second on yes."""
+        return self.threshold if self.no_below is None else self.no_below, self.threshold
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return {
+            "stage": self.stage,
+            **({"tier": self.tier} if self.tier else {}),
+            "adapter": self.adapter,
+            "p_yes": self.p_yes,
+            **({"p_calibrated": self.p_calibrated} if self.p_calibrated is not None else {}),
+            "threshold": self.threshold,
+            **({"no_below": self.no_below} if self.no_below is not None else {}),
+            "answer": self.answer,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,18 +109,7 @@ class Decision:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form; provenance stands once in the report."""
-        steps = [
-            {
-                "stage": step.stage,
-                **({"tier": step.tier} if step.tier else {}),
-                "adapter": step.adapter,
-                "p_yes": step.p_yes,
-                **({"p_calibrated": step.p_calibrated} if step.p_calibrated is not None else {}),
-                "threshold": step.threshold,
-                "answer": step.answer,
-            }
-            for step in self.steps
-        ]
+        steps = [step.as_dict() for step in self.steps]
         found: dict[str, Any] = {"id": self.id, "label": self.label, "status": str(self.status), "steps": steps}
         found |= {} if self.p_label is None else {"p_label": self.p_label}
         return found | ({"cause": self.cause} if self.cause else {})
@@ -181,6 +192,10 @@ class Report:
     def labels(self) -> Counter[str]:
         """How many items got each label."""
         return Counter(decision.label for decision in self.decisions)
+
+    def statuses(self) -> Counter[Status]:
+        """How many items got their label in each way."""
+        return Counter(decision.status for decision in self.decisions)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form, as ``cascade classify --json`` prints it."""

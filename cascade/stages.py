@@ -1,10 +1,15 @@
-"""A stage: one yes/no question, perhaps worded for each tier, and where its answers lead. Immutable, pure."""
+"""A stage: one yes/no question, perhaps worded for each tier, and where its answers lead. Immutable, pure.
+
+An answer is True for yes, False for no and None for uncertain: p(yes) lies between the stage's two thresholds.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from types import NoneType
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -24,6 +29,70 @@ SERVED = ""
 
 ANY_TIER = ""
 """Tier of a question that is asked of every item alike."""
+
+Answer = bool | None
+"""What a stage says of an item: True for yes, False for no, None where it is uncertain."""
+
+ANSWERS: tuple[Answer, ...] = (True, False, None)
+"""All of them."""
+
+
+class Limits(NamedTuple):
+    """The two thresholds of a question; where they are equal it is never uncertain.
+
+    Attributes:
+        no_below: The answer is no if p(yes) is less than this.
+        yes_from: The answer is yes if p(yes) is at least this.
+    """
+
+    no_below: float
+    yes_from: float
+
+
+Threshold = float | Limits
+"""The thresholds of a question: one number where both are the same."""
+
+
+def limits_of(threshold: Threshold) -> Limits:
+    """Both thresholds."""
+    return threshold if isinstance(threshold, Limits) else Limits(threshold, threshold)
+
+
+def shortest(limits: Limits) -> Threshold:
+    """One number where both thresholds are the same."""
+    return limits.yes_from if limits.no_below == limits.yes_from else limits
+
+
+class Answers(NamedTuple):
+    """A stage's answers for rows; rows that are in neither are uncertain.
+
+    Attributes:
+        yes: Whether each row is answered yes; (n,).
+        no: Whether each row is answered no; (n,).
+    """
+
+    yes: Bools
+    no: Bools
+
+    @classmethod
+    def sure(cls, yes: Bools) -> Self:
+        """Every row is answered: yes, or else no."""
+        return cls(yes, ~yes)
+
+    @classmethod
+    def none(cls, n: int) -> Self:
+        """No row is answered; all are uncertain."""
+        return cls(np.zeros(n, np.bool_), np.zeros(n, np.bool_))
+
+    @property
+    def uncertain(self) -> Bools:
+        """Whether each row is uncertain; (n,)."""
+        return np.asarray(~(self.yes | self.no))
+
+    def of(self, answer: Answer) -> Bools:
+        """The rows that are given an answer; (n,)."""
+        return self.uncertain if answer is None else self.yes if answer else self.no
+
 
 _FAR = 1e3  # log odds; stands for infinite ones
 _NEAR = 1e-9  # log odds; the least that a p below its threshold is below it
@@ -158,6 +227,8 @@ class Question:
         adapter: Name of the LoRA adapter that answers; ``base`` for none.
         threshold: The answer is yes if p(yes) is at least this; in (0, 1).
         max_text_tokens: Most tokens of the item's text that it reads; 0 if it does not read the text.
+        no_below: The answer is no if p(yes) is less than this, and uncertain from there to ``threshold``; in
+            (0, threshold]. None for the same as ``threshold``: the answer is never uncertain.
         negated: The opposite question in full, which ``cascade audit`` asks as well; empty for none.
         values: The values of a choice, 2 to 255, or the levels of a score, 2 to 10, the lowest first; empty for yes/no.
         is_scale: Whether the values are the levels of a score.
@@ -173,6 +244,7 @@ class Question:
     threshold: float
     max_text_tokens: int = 0
     negated: str = ""
+    no_below: float | None = None
     values: tuple[Value, ...] = ()
     is_scale: bool = False
     curve: Curve | None = field(default=None, compare=False, repr=False)
@@ -184,6 +256,19 @@ class Question:
             refuse(f"The threshold of question {self.marker!r}", self.threshold, "a number between 0 and 1 is needed")
         if whole(self.max_text_tokens, 0) is None:
             refuse(f"max_text_tokens of question {self.marker!r}", self.max_text_tokens, "a whole number is needed")
+        if self.no_below is not None and not is_real(self.no_below):
+            refuse(
+                f"no_below of question {self.marker!r}", self.no_below, "a number between 0 and 1 is needed, or None"
+            )
+
+    @property
+    def limits(self) -> Limits:
+        """Both thresholds."""
+        return Limits(self.threshold if self.no_below is None else self.no_below, self.threshold)
+
+    def with_limits(self, limits: Limits) -> Question:
+        """The same question with other thresholds."""
+        return replace(self, threshold=limits.yes_from, no_below=None if len({*limits}) == 1 else limits.no_below)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,26 +286,52 @@ class Target:
         text("The name of a target", self.name)
 
 
+class Source(StrEnum):
+    """Source of the p of a stage that asks no model.
+
+    ``evidence``: a logistic model of the item's facts; an item without evidence that it weighs is uncertain.
+    ``caller``: the item's own ``prior``; an item without one is uncertain.
+    """
+
+    EVIDENCE = "evidence"
+    CALLER = "caller"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """A node of a cascade: a yes/no question, and where each answer leads.
 
+    A stage with a ``source`` asks no model: its p is known before anything is asked. It may stand before the first
+    question, as the cascade's ``prior_stage``.
+
     Attributes:
         name: Unique in its cascade.
-        questions: Tier -> question; a stage that does not ask by tier has one question, under ``""``.
+        questions: Tier -> question; a stage that does not ask by tier has one question, under ``""``. A stage with a
+            source has none.
         yes: Stage or label that yes leads to.
         no: Stage or label that no leads to.
+        uncertain: Stage or label that a p between the two thresholds leads to; needed where these differ. None for a
+            stage with a source: the cascade's first question.
         combine: How the answers for an item that several tiers found are combined.
+        source: Where p comes from, if no model is asked; None for a stage that asks.
+        no_below: With a source, the answer is no if p is less than this; in [0, 1], and 0 means: never.
+        yes_from: With a source, the answer is yes if p is at least this; in [no_below, 1], and 1 means: only if p = 1.
+        prior: The logistic model that weighs evidence; None where p comes from the caller or nothing is fitted yet.
 
     Raises:
         InputError: A value has another type.
     """
 
     name: str
-    questions: Mapping[str, Question]
+    questions: Mapping[str, Question] = field(default_factory=dict)
     yes: Target
     no: Target
+    uncertain: Target | None = None
     combine: Combine = Combine.ANY
+    source: Source | None = None
+    no_below: float = 0.0
+    yes_from: float = 1.0
+    prior: Prior | None = None
 
     def __post_init__(self) -> None:
         of = f"of stage {text('The name of a stage', self.name)!r}"
@@ -229,12 +340,18 @@ class Stage:
             one_of(f"questions {of}, tier {tier!r},", question, Question, "a Question is needed")
         for name in ("yes", "no"):
             one_of(f"{name} {of}", getattr(self, name), Target, "a Target is needed")
+        one_of(f"uncertain {of}", self.uncertain, (Target, NoneType), "a Target is needed, or None")
         one_of(f"combine {of}", self.combine, Combine, f"a Combine is needed: {', '.join(Combine)}")
+        one_of(f"source {of}", self.source, (Source, NoneType), f"a Source is needed: {', '.join(Source)}, or None")
+        one_of(f"prior {of}", self.prior, (Prior, NoneType), "a Prior is needed, or None")
+        for name in ("no_below", "yes_from"):
+            if not is_real(getattr(self, name)):
+                refuse(f"{name} {of}", getattr(self, name), "a number from 0 to 1 is needed")
 
     @property
     def is_tiered(self) -> bool:
         """True if each tier has a question of its own."""
-        return ANY_TIER not in self.questions
+        return self.source is None and ANY_TIER not in self.questions
 
     def question(self, tier: str) -> Question:
         """The question put to an item of a tier."""
@@ -258,84 +375,73 @@ class Stage:
         return item.tiers
 
     @property
-    def thresholds(self) -> Array:
-        """The threshold of each tier; (tiers,)."""
-        return np.array([question.threshold for question in self.questions.values()])
+    def limits(self) -> dict[str, Limits]:
+        """Tier -> both thresholds; a stage with a source has them under ``""``."""
+        if self.source is not None:
+            return {ANY_TIER: Limits(self.no_below, self.yes_from)}
+        return {tier: question.limits for tier, question in self.questions.items()}
 
-    def is_yes(self, scores: Mapping[str, float]) -> bool:
-        """The stage's answer from p(yes) by tier; see ``combine``."""
-        return bool(combine(self.combine, self._row(scores), self.thresholds)[0])
+    def with_limits(self, limits: Mapping[str, Limits]) -> Stage:
+        """The same stage with other thresholds, given for each tier as ``limits`` has them."""
+        if self.source is not None:
+            return replace(self, **limits[ANY_TIER]._asdict())
+        questions = {tier: question.with_limits(limits[tier]) for tier, question in self.questions.items()}
+        return replace(self, questions=questions)
+
+    @property
+    def may_be_uncertain(self) -> bool:
+        """Whether some p is answered neither yes nor no."""
+        return self.source is not None or any(no_below < yes_from for no_below, yes_from in self.limits.values())
+
+    def answers(self, p: Array, limits: Mapping[str, Limits] | None = None) -> Answers:
+        """The stage's answers for rows; see ``combine``. It is yes by the upper thresholds, and no by the lower ones.
+
+        Args:
+            p: p(yes) by tier, NaN where the row is not asked in that tier; (n, tiers). A row without tiers is answered
+                no; without a p of a source it is uncertain.
+            limits: Tier -> thresholds; None for the stage's own.
+        """
+        every = (limits or self.limits).values()
+        no_below, yes_from = (np.array([each[at] for each in every]) for at in range(len(Limits._fields)))
+        yes = combine(self.combine, p, yes_from)
+        if self.source is not None:
+            return Answers(yes, (p[:, 0] < no_below[0]) & ~yes)
+        return Answers.sure(yes) if (no_below == yes_from).all() else Answers(yes, ~combine(self.combine, p, no_below))
+
+    def answer(self, scores: Mapping[str, float]) -> Answer:
+        """The stage's answer from p(yes) by tier; see ``answers``."""
+        answers = self.answers(self._row(scores))
+        return True if answers.yes[0] else False if answers.no[0] else None
 
     def is_surely_yes(self, scores: Mapping[str, float]) -> bool:
-        """True if the answer is yes whatever the tiers that are not in ``scores`` say."""
-        return self.combine is Combine.ANY and self.is_yes(scores)
+        """True if the answer is yes whatever the tiers that are not in ``scores`` say.
+
+        Only ``any`` can know: one tier that says yes decides. That no tier has said yes yet, or that one is uncertain,
+        decides nothing.
+        """
+        return self.combine is Combine.ANY and self.answer(scores) is True
 
     def joined_p(self, scores: Mapping[str, float]) -> tuple[float, float]:
-        """One p(yes) from those by tier, and the threshold that it is compared with; see ``joined_p``."""
-        p, threshold = joined_p(self.combine, self._row(scores), self.thresholds)
+        """One p(yes) from those by tier, and the threshold from which on it is yes; see ``joined_p``."""
+        yes_from = np.array([limits.yes_from for limits in self.limits.values()])
+        p, threshold = joined_p(self.combine, self._row(scores), yes_from)
         return float(p[0]), float(threshold[0])
 
     def _row(self, scores: Mapping[str, float]) -> Array:
-        return np.array([[scores.get(tier, np.nan) for tier in self.questions]])
+        return np.array([[scores.get(tier, np.nan) for tier in self.limits]])
 
-    def target(self, *, answer: bool) -> Target:
-        """Where an answer leads."""
-        return self.yes if answer else self.no
+    @property
+    def ways(self) -> dict[Answer, Target]:
+        """Answer -> where it leads; without uncertain where nothing is said of it."""
+        sure: dict[Answer, Target] = {True: self.yes, False: self.no}
+        return sure if self.uncertain is None else sure | {None: self.uncertain}
 
+    def target(self, *, answer: Answer) -> Target:
+        """Where an answer leads; KeyError for uncertain where nothing is said of it."""
+        return self.ways[answer]
 
-LOWER, UPPER = "lower", "upper"
-"""The two thresholds of a prior stage, where those of other stages go by tier."""
-
-
-class Source(StrEnum):
-    """Source of the p of a prior stage.
-
-    ``evidence``: a logistic model of the item's facts; an item without evidence that it weighs is left to the model.
-    ``caller``: the item's own ``prior``; an item without one is left to the model.
-    """
-
-    EVIDENCE = "evidence"
-    CALLER = "caller"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PriorStage:
-    """A stage before a cascade's first question that settles items without a model call.
-
-    Attributes:
-        name: Unique in its cascade.
-        lower: Items with a lower p take ``no``; 0 means: never.
-        upper: Items with a p of at least this take ``yes``; 1 means: only if p = 1.
-        yes: Where likely items go.
-        no: Where unlikely items go.
-        source: Where p comes from.
-        prior: The logistic model; None where the caller's own number is used.
-    """
-
-    name: str
-    lower: float
-    upper: float
-    yes: Target
-    no: Target
-    source: Source = Source.EVIDENCE
-    prior: Prior | None = None
-
-    def p_matters(self, item: Item) -> float | None:
-        """P that an item matters, in [0, 1]; None where nothing is known."""
+    def known_p(self, item: Item) -> float | None:
+        """P of an item by the stage's source, in [0, 1]; None where nothing is known, or a model is to be asked."""
         if self.source is Source.CALLER:
             return item.prior
         return self.prior.p_matters(item) if self.prior is not None and self.prior.knows(item) else None
-
-    def answer(self, p_matters: float | None) -> bool | None:
-        """Yes, no, or None where the first question is asked."""
-        if p_matters is None or self.lower <= p_matters < self.upper:
-            return None
-        return p_matters >= self.upper
-
-    def threshold(self, *, answer: bool) -> float:
-        """The threshold that decided."""
-        return self.upper if answer else self.lower
-
-    def target(self, *, answer: bool) -> Target:
-        """Where an answer leads."""
-        return self.yes if answer else self.no

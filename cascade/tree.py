@@ -13,7 +13,7 @@ from cascade.arguments import one_of, text, texts
 from cascade.errors import ConfigError
 from cascade.probability import Array
 from cascade.profile import Profile
-from cascade.stages import ANY_TIER, BASE, PriorStage, Question, Source, Stage, Target, is_base
+from cascade.stages import ANY_TIER, BASE, Question, Source, Stage, Target, is_base
 
 _P = TypeVar("_P", float, Array)
 
@@ -41,8 +41,9 @@ class Cascade:
         stages: The stages; the first is asked first.
         dropped: The label of items that do not matter; recall counts all others. The first label by default.
         profile: What labelled data say of its items.
-        prior_stage: A stage before the first that asks no model; None for none. One that uses evidence and has no prior
-            of its own takes the profile's; if there is none either, it must be tuned first.
+        prior_stage: A stage with a source, which stands before the first and asks no model; None for none. One that
+            uses evidence and has no prior of its own takes the profile's; if there is none either, it must be tuned
+            first. Where it is uncertain the first stage is asked, unless it says otherwise.
         items: What of a repository its items are. If it is absent: files if a stage asks by tier, because retrieval
             tiers find files; symbols otherwise.
         makes_evidence: Whether items that bring no evidence get it before they are asked, from their own texts against
@@ -73,7 +74,7 @@ class Cascade:
     stages: tuple[Stage, ...]
     dropped: str = ""
     profile: Profile = field(default_factory=Profile)
-    prior_stage: PriorStage | None = None
+    prior_stage: Stage | None = None
     items: ItemKind | None = None
     makes_evidence: bool = False
 
@@ -89,16 +90,32 @@ class Cascade:
         self._check_names()
         for stage in self.stages:
             self._check_stage(stage)
-        self._check_cycles(self.first, (), set())
-        self._check_reach()
-        self._check_profile()
         if self.prior_stage is not None:
             self._check_prior_stage(self.prior_stage)
+        self._check_cycles(self.first, (), set())
+        self._check_reach()
+        self._check_handed_on()
+        self._check_profile()
 
     @property
     def first(self) -> Stage:
         """The stage asked first."""
         return self.stages[0]
+
+    @property
+    def handed_on(self) -> tuple[str, ...]:
+        """The labels that only uncertain answers lead to, such as ``review``; they are never a true label."""
+        answered = {target for stage in self._all_stages for target in (stage.yes, stage.no)}
+        return tuple(label for label in self.labels if Target(label, is_label=True) not in answered)
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The labels that yes or no leads to; every true label is one of them."""
+        return tuple(label for label in self.labels if label not in self.handed_on)
+
+    @property
+    def _all_stages(self) -> tuple[Stage, ...]:
+        return self.stages if self.prior_stage is None else (self.prior_stage, *self.stages)
 
     def without_prior_stage(self) -> Cascade:
         """The same questions, with every item put to the first one."""
@@ -130,18 +147,18 @@ class Cascade:
         open_ = [stage]
         while open_:
             here = open_.pop()
-            new = {target.name for target in (here.yes, here.no) if not target.is_label} - found
+            new = {target.name for target in here.ways.values() if not target.is_label} - found
             found |= new
             open_ += map(self.stage, new)
         return tuple(other for other in self.stages if other.name in found)
 
     def in_order(self) -> list[Stage]:
-        """The stages, each after all that may lead to it."""
+        """The stages, each after all that may lead to it; the prior stage is left out."""
         by_name = {stage.name: stage for stage in self.stages}
         done: dict[str, Stage] = {}
 
         def finish(stage: Stage) -> None:
-            for target in (stage.no, stage.yes):
+            for target in reversed(stage.ways.values()):
                 if not target.is_label and target.name not in done:
                     finish(by_name[target.name])
             done[stage.name] = stage
@@ -150,7 +167,10 @@ class Cascade:
         return list(done.values())[::-1]
 
     def ends(self) -> Iterator[tuple[Stage, bool, str]]:
-        """Every answer that ends at a label, with its stage and that label, in the order of a walk, yes before no."""
+        """Every yes and no that ends at a label, with its stage and that label, in the order of a walk, yes before no.
+
+        Only stages count that yes and no lead to.
+        """
         by_name = {stage.name: stage for stage in self.stages}
         open_, seen = [(self.first, False), (self.first, True)], {self.first.name}
         while open_:
@@ -163,16 +183,21 @@ class Cascade:
                 open_ += [(by_name[target.name], False), (by_name[target.name], True)]
 
     def n_ways(self, label: str) -> dict[Target, int]:
-        """Stage or label -> how many ways lead from it to a label; there may be up to 2 ** len(stages)."""
+        """Stage or label -> how many ways of yes and no lead from it to a label, at most 2 ** len(stages)."""
         found = {Target(name, is_label=True): int(name == label) for name in self.labels}
         for stage in reversed(self.in_order()):
             found[Target(stage.name, is_label=False)] = found[stage.yes] + found[stage.no]
         return found
 
-    def shares(self, label: str) -> dict[tuple[str, bool], Fraction]:
-        """(stage, answer) -> share of the ways to a label on which the stage gives that answer; in [0, 1]."""
+    def shares(self, label: str, start: Stage | None = None) -> dict[tuple[str, bool], Fraction]:
+        """(stage, answer) -> share of the ways to a label on which the stage gives that answer; in [0, 1].
+
+        Args:
+            label: The label.
+            start: Where the ways begin; None for the first stage.
+        """
         onward = self.n_ways(label)
-        first = Target(self.first.name, is_label=False)
+        first = Target((start or self.first).name, is_label=False)
         found: dict[tuple[str, bool], Fraction] = {}
         ways_here = dict.fromkeys(onward, 0) | {first: 1}
         for stage in self.in_order():
@@ -184,19 +209,51 @@ class Cascade:
         return found
 
     def truths(self, label: str) -> list[tuple[Stage, bool]]:
-        """The stages for which a true label decides the answer, with that answer.
+        """The stages for which a true label decides the answer, with that answer; uncertain is never true.
 
-        A stage has no truth for a label whose path does not pass it.
+        A stage has no truth for a label whose path does not pass it. The path begins at the first stage; for stages
+        that only uncertain answers lead to, at the stage that such an answer leads to, because any item may come there.
         """
-        shares = self.shares(label)
-        return [(stage, answer) for stage in self.stages for answer in (True, False) if shares[stage.name, answer] == 1]
+        found = {
+            key
+            for start, own in self._starts()
+            for key, share in self.shares(label, start).items()
+            if share == 1 and key[0] in own
+        }
+        return [(stage, answer) for stage in self.stages for answer in (True, False) if (stage.name, answer) in found]
+
+    def _starts(self) -> list[tuple[Stage, set[str]]]:
+        """Where the paths of true labels begin, each with the names of the stages that yes and no lead to from there.
+
+        That is the first stage, and then the stages that uncertain answers lead to; a stage counts to the earliest.
+        """
+        found = [(self.first, self._sure_from(self.first))]
+        reached = set(found[0][1])
+        for stage in self.in_order():
+            target = stage.uncertain
+            if target is not None and not target.is_label and target.name not in reached:
+                start = self.stage(target.name)
+                found.append((start, self._sure_from(start) - reached))
+                reached |= found[-1][1]
+        return found
+
+    def _sure_from(self, stage: Stage) -> set[str]:
+        """Names of the stages that yes and no lead to from a stage, its own with them."""
+        found: set[str] = set()
+        open_ = [stage]
+        while open_:
+            here = open_.pop()
+            found.add(here.name)
+            targets = [target for target in (here.yes, here.no) if not target.is_label and target.name not in found]
+            open_ += [self.stage(target.name) for target in targets]
+        return found
 
     def true_answers(self) -> dict[str, dict[str, bool]]:
-        """Label -> the stages that it decides -> the true answer; see ``truths``."""
+        """Label -> the stages that it decides -> the true answer; see ``truths``. Nothing of labels handed on."""
         return {label: {stage.name: answer for stage, answer in self.truths(label)} for label in self.labels}
 
     def p_answers(self, p_yes: Mapping[str, _P]) -> dict[tuple[str, bool], _P]:
-        """(stage, answer) -> P that the stage is reached and gives that answer.
+        """(stage, answer) -> P that the stage is reached by yes and no alone and gives that answer.
 
         Args:
             p_yes: Stage -> P that it says yes, in [0, 1]: a number each, or an array with one entry for each item.
@@ -226,6 +283,7 @@ class Cascade:
             "instructions": self.instructions,
             "labels": list(self.labels),
             "dropped": self.dropped,
+            **({"handed_on": list(self.handed_on)} if self.handed_on else {}),
             "items": str(self.items),
             "evidence": "made" if self.makes_evidence else "given",
             "prior_stage": _prior_dict(self.prior_stage) if self.prior_stage else None,
@@ -234,8 +292,7 @@ class Cascade:
                     "name": stage.name,
                     "combine": str(stage.combine),
                     "questions": [_question_dict(tier, question) for tier, question in stage.questions.items()],
-                    "yes": _target_dict(stage.yes),
-                    "no": _target_dict(stage.no),
+                    **_ways_dict(stage),
                 }
                 for stage in self.stages
             ],
@@ -254,7 +311,7 @@ class Cascade:
         for at, stage in enumerate(self.stages):
             one_of(f"stages[{at}] {of}", stage, Stage, "a Stage is needed")
         one_of(f"profile {of}", self.profile, Profile, "a Profile is needed")
-        one_of(f"prior_stage {of}", self.prior_stage, (PriorStage, NoneType), "a PriorStage is needed, or None")
+        one_of(f"prior_stage {of}", self.prior_stage, (Stage, NoneType), "a Stage with a source is needed, or None")
         one_of(
             f"items {of}", self.items, (ItemKind, NoneType), f"an ItemKind is needed: {', '.join(ItemKind)}, or None"
         )
@@ -277,22 +334,38 @@ class Cascade:
 
     def _check_stage(self, stage: Stage) -> None:
         key = f"stages.{stage.name}"
-        self._check_targets(key, stage.yes, stage.no)
+        self._check_targets(key, stage)
+        if stage.source is not None:
+            problem = f"goes by {stage.source}, which is known before anything is asked"
+            self._refuse(key, problem, "Let it stand first, and alone, as the prior stage")
         if not stage.questions:
             self._refuse(f"{key}.question", "there is none", "Give a wording, or a table from tier to wording")
         if ANY_TIER in stage.questions and len(stage.questions) > 1:
             self._refuse(f"{key}.question", "a tier has an empty name", "Name every tier")
         for tier, question in stage.questions.items():
             of_tier = f".{tier}" if tier else ""
-            if not 0 < question.threshold < 1:
-                problem = f"{question.threshold} is outside (0, 1)"
-                self._refuse(f"{key}.threshold{of_tier}", problem, "Give a number between the two")
+            self._check_limits(key, of_tier, question)
             if not question.adapter:
                 self._refuse(f"{key}.adapter{of_tier}", "there is none", f'Name one, or "{BASE}" for the base model')
+        if stage.may_be_uncertain and stage.uncertain is None:
+            problem = "there is none, and a p(yes) from no_below up to yes_from is answered neither yes nor no"
+            remedy = 'Say where such items go, such as { label = "review" } or { stage = "..." }'
+            self._refuse(f"{key}.uncertain", problem, remedy)
 
-    def _check_targets(self, key: str, yes: Target, no: Target) -> None:
+    def _check_limits(self, key: str, of_tier: str, question: Question) -> None:
+        no_below, yes_from = question.limits
+        if not 0 < yes_from < 1:
+            name = "threshold" if question.no_below is None else "yes_from"
+            self._refuse(f"{key}.{name}{of_tier}", f"{yes_from} is outside (0, 1)", "Give a number between the two")
+        if not 0 < no_below <= yes_from:
+            problem = f"{no_below} is outside (0, yes_from], and yes_from is {yes_from}"
+            self._refuse(
+                f"{key}.no_below{of_tier}", problem, "Give a number between 0 and yes_from, or yes_from itself"
+            )
+
+    def _check_targets(self, key: str, stage: Stage) -> None:
         names = [stage.name for stage in self.stages]
-        for answer, target in (("yes", yes), ("no", no)):
+        for answer, target in zip(("yes", "no", "uncertain"), stage.ways.values(), strict=False):
             known: Sequence[str] = self.labels if target.is_label else names
             if target.name not in known:
                 kind = "label" if target.is_label else "stage"
@@ -302,7 +375,13 @@ class Cascade:
 
     def _check_profile(self) -> None:
         names = [stage.name for stage in self.stages]
-        for key, table in (("pass_rates", self.profile.pass_rates), ("label_shares", self.profile.label_shares)):
+        profile = self.profile
+        tables = {
+            "pass_rates": profile.pass_rates,
+            "uncertain_rates": profile.uncertain_rates,
+            "label_shares": profile.label_shares,
+        }
+        for key, table in tables.items():
             for name in table:
                 if name not in names:
                     self._refuse(f"profile.{key}", f"there is no stage {name!r}", f"Known are {', '.join(names)}")
@@ -315,16 +394,21 @@ class Cascade:
                 problem = f"the shares sum to {sum(label_shares.values()):.3f}"
                 self._refuse(f"profile.label_shares.{name}", problem, "Let them sum to 1")
 
-    def _check_prior_stage(self, stage: PriorStage) -> None:
+    def _check_prior_stage(self, stage: Stage) -> None:
         key = f"stages.{stage.name}"
         if stage.name in [other.name for other in self.stages]:
             self._refuse("stages", f"{stage.name!r} stands there twice", "Name each once")
-        self._check_targets(key, stage.yes, stage.no)
-        if not 0 <= stage.lower <= stage.upper <= 1:
-            problem = f"lower {stage.lower} and upper {stage.upper} are not 0 <= lower <= upper <= 1"
-            self._refuse(key, problem, "Between the two the first question is asked")
-        if stage.source is Source.EVIDENCE and stage.prior is None:
-            object.__setattr__(self, "prior_stage", replace(stage, prior=self.profile.prior))
+        if stage.source is None or stage.questions:
+            problem = "stands before the first question, and has questions or no source"
+            self._refuse(key, problem, f"Give it a source, one of {', '.join(Source)}, and no questions")
+        if not 0 <= stage.no_below <= stage.yes_from <= 1:
+            problem = f"no_below {stage.no_below} and yes_from {stage.yes_from} are not 0 <= no_below <= yes_from <= 1"
+            self._refuse(key, problem, "Between the two the item is uncertain, and the first question is asked")
+        prior = self.profile.prior if stage.source is Source.EVIDENCE and stage.prior is None else stage.prior
+        uncertain = stage.uncertain or Target(self.first.name, is_label=False)
+        stage = replace(stage, prior=prior, uncertain=uncertain)
+        object.__setattr__(self, "prior_stage", stage)
+        self._check_targets(key, stage)
 
     def check_is_tuned(self) -> None:
         """Refuse a prior stage that goes by evidence and has nothing that weighs it; it can be tuned, but not run.
@@ -347,35 +431,49 @@ class Cascade:
             self._refuse(f"stages.{above[-1]}", f"goes round in a cycle: {ring}", "Lead one of them to a label")
         if stage.name in done:
             return
-        for target in (stage.yes, stage.no):
+        for target in stage.ways.values():
             if not target.is_label:
                 self._check_cycles(self.stage(target.name), (*above, stage.name), done)
         done.add(stage.name)
 
     def _check_reach(self) -> None:
-        reached = {Target(self.first.name, is_label=False)}
-        open_ = [self.first]
+        first = Target(self.first.name, is_label=False)
+        reached, open_ = {first}, [self.first]
         while open_:
             stage = open_.pop()
-            new = {stage.yes, stage.no} - reached
+            new = {*stage.ways.values()} - reached
             reached |= new
             open_ += [self.stage(target.name) for target in new if not target.is_label]
         for stage in self.stages:
             if Target(stage.name, is_label=False) not in reached:
                 self._refuse(f"stages.{stage.name}", "no answer leads to it", "Lead one to it or remove it")
+        prior = self.prior_stage
+        if prior is not None and first not in prior.ways.values():
+            self._refuse(f"stages.{self.first.name}", "no answer leads to it", f"Lead one of {prior.name!r} to it")
+        reached |= {prior.uncertain} if prior is not None and prior.uncertain is not None else set()
         for label in self.labels:
             if Target(label, is_label=True) not in reached:
                 self._refuse("labels", f"no answer leads to {label!r}", "Lead one to it or remove the label")
 
+    def _check_handed_on(self) -> None:
+        if self.dropped in self.handed_on:
+            problem = f"only uncertain answers lead to {self.dropped!r}, and what is handed on is not dropped"
+            self._refuse("dropped", problem, f"Choose one of {', '.join(self.answers)}")
+        for stage in self._all_stages:
+            target = stage.uncertain
+            if target is not None and target.is_label and target.name in self.answers:
+                problem = f"leads to {target.name!r}, which yes or no leads to as well, so nobody could tell them apart"
+                remedy = 'Lead it to a label of its own, such as "review", or to a stage; or move a threshold'
+                self._refuse(f"stages.{stage.name}.uncertain", problem, remedy)
 
-def _prior_dict(stage: PriorStage) -> dict[str, Any]:
+
+def _prior_dict(stage: Stage) -> dict[str, Any]:
     return {
         "name": stage.name,
         "source": str(stage.source),
-        "lower": stage.lower,
-        "upper": stage.upper,
-        "yes": _target_dict(stage.yes),
-        "no": _target_dict(stage.no),
+        "no_below": stage.no_below,
+        "yes_from": stage.yes_from,
+        **_ways_dict(stage),
     }
 
 
@@ -387,8 +485,14 @@ def _question_dict(tier: str, question: Question) -> dict[str, Any]:
         "adapter": question.adapter,
         "threshold": question.threshold,
         **({"reads": "text", "max_text_tokens": question.max_text_tokens} if question.max_text_tokens else {}),
+        **({"no_below": question.no_below} if question.no_below is not None else {}),
         **({"negated": question.negated} if question.negated else {}),
     }
+
+
+def _ways_dict(stage: Stage) -> dict[str, Any]:
+    names = ("yes", "no", "uncertain")
+    return {name: _target_dict(target) for name, target in zip(names, stage.ways.values(), strict=False)}
 
 
 def _target_dict(target: Target) -> dict[str, str]:

@@ -50,7 +50,7 @@ def test_arrays_and_single_items_have_one_rule(rule: Combine, seed: int) -> None
     expected = [answer(rule, row, thresholds) for row in by_row]
     assert combine(rule, p, thresholds).tolist() == expected
     asked = stage(rule, thresholds)
-    assert [asked.is_yes({_TIERS[tier]: p_yes for tier, p_yes in row.items()}) for row in by_row] == expected
+    assert [asked.answer({_TIERS[tier]: p_yes for tier, p_yes in row.items()}) for row in by_row] == expected
     joined, limits = joined_p(rule, p, thresholds)
     assert (joined >= limits).tolist() == expected
 
@@ -99,8 +99,8 @@ def test_a_row_without_tiers_is_answered_no(rule: Combine) -> None:
 def test_the_order_of_an_items_tiers_decides_nothing() -> None:
     """Two tiers tie for the highest p, and reach one of their thresholds: the lowest counts, in any order."""
     asked = stage(Combine.MAX, np.array([0.6, 0.4, 0.5]))
-    assert asked.is_yes({"x": 0.5, "y": 0.5})
-    assert asked.is_yes({"y": 0.5, "x": 0.5})
+    assert asked.answer({"x": 0.5, "y": 0.5})
+    assert asked.answer({"y": 0.5, "x": 0.5})
 
 
 def test_only_any_is_sure_before_all_tiers_have_answered() -> None:

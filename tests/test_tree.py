@@ -144,7 +144,7 @@ def test_combining_tiers(combine: Combine, scores: Mapping[str, float], *, answe
         no=target("no"),
         combine=combine,
     )
-    assert asked.is_yes(scores) is answer
+    assert asked.answer(scores) is answer
 
 
 def test_an_answer_leads_on() -> None:

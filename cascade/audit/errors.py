@@ -170,10 +170,10 @@ class PriorAudit:
 
 def prior_audit(replay: Replay) -> PriorAudit | None:
     """Audit of a cascade's prior stage, from its prior probability of each row; None if there is no such stage."""
-    stage, settled = replay.cascade.prior_stage, replay.settled(own_thresholds(replay.cascade))
-    if stage is None or settled is None:
+    stage, tasks, matters = replay.cascade.prior_stage, replay.scored.tasks, replay.matters
+    if stage is None:
         return None
-    (no, yes), tasks, matters = settled, replay.scored.tasks, replay.matters
+    yes, no = replay.answers(stage, own_thresholds(replay.cascade))
     return PriorAudit(
         stage=stage.name,
         settled=rate(no | yes, tasks),

@@ -12,6 +12,7 @@ from cascade.evaluation.metrics import macro_f1, recall_over_rows
 from cascade.evaluation.replay import Replay, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
 from cascade.probability import Ints
+from cascade.stages import Answers
 
 N_RESAMPLES = 500
 
@@ -112,9 +113,9 @@ def _run(replay: Replay, taken: Mapping[str, bool]) -> tuple[Ints, float]:
     """
     scored, size = replay.scored, len(replay.cascade.labels)
     thresholds = own_thresholds(replay.cascade)
-    given = {name: np.full(scored.tasks.size, answer) for name, answer in taken.items()}
+    given = {name: Answers.sure(np.full(scored.tasks.size, answer)) for name, answer in taken.items()}
     calls = {name: cost for name, cost in replay.calls().items() if name not in taken}
-    walk = replay.walk({**replay.all_answers(thresholds), **given}, replay.settled(thresholds), calls)
+    walk = replay.walk({**replay.all_answers(thresholds), **given}, calls)
     places = (scored.tasks * size + scored.labels) * size + walk.labels
     counts = np.bincount(places, minlength=scored.n_tasks * size * size)
     return counts.reshape(scored.n_tasks, size, size), float(walk.costs.mean())

@@ -28,7 +28,7 @@ from cascade.config.schema import Config, config_of, shipped_config
 from cascade.config.thresholds import ThresholdsFile
 from cascade.errors import ConfigError, counted
 from cascade.files import is_file, name_of
-from cascade.stages import ANY_TIER, PriorStage, Question, Source, Stage, is_base
+from cascade.stages import ANY_TIER, Answer, Question, Source, Stage, Target, is_base
 from cascade.tree import Cascade
 
 Models = Mapping[str, str | None]
@@ -142,12 +142,12 @@ def _drawn(cascade: Cascade, models: Models) -> Tree:
     tree = Tree(head)
     prior = cascade.prior_stage
     if prior is not None:
-        _draw_prior(prior, tree)
+        _draw_prior(prior, cascade, tree)
     _draw(cascade, cascade.first, tree, "", set(), models)
     return tree
 
 
-def _draw_prior(stage: PriorStage, tree: Tree) -> None:
+def _draw_prior(stage: Stage, cascade: Cascade, tree: Tree) -> None:
     """Adds a prior stage with the answers that it can give: nothing is below 0, and only a caller's p can be 1."""
     is_callers = stage.source is Source.CALLER
     what = "the item's own prior" if is_callers else "its evidence"
@@ -155,13 +155,18 @@ def _draw_prior(stage: PriorStage, tree: Tree) -> None:
     if not is_callers and stage.prior is None:
         branch.add("nothing weighs it: has to be tuned first")
         return
-    answers = [("below", stage.lower, stage.no)] if stage.lower > 0 else []
-    answers += [("from", stage.upper, stage.yes)] if is_callers or stage.upper < 1 else []
-    for word, limit, target in answers:
-        where = (plain(target.name), "green") if target.is_label else (f"stage {plain(target.name)}", "")
-        branch.add(Text.assemble((f"{word} {limit:g} -> ", "dim"), where))
+    answers = [(f"below {stage.no_below:g}", stage.no)] if stage.no_below > 0 else []
+    answers += [(f"from {stage.yes_from:g}", stage.yes)] if is_callers or stage.yes_from < 1 else []
     if not answers:
-        branch.add("settles nothing: lower is 0, and upper is 1")
+        branch.add("settles nothing: no_below is 0, and yes_from is 1")
+    if stage.uncertain not in (None, Target(cascade.first.name, is_label=False)):
+        answers += [("uncertain", stage.uncertain)]
+    for word, target in answers:
+        where = (plain(target.name), "green") if target.is_label else (f"stage {plain(target.name)}", "")
+        branch.add(Text.assemble((f"{word} -> ", "dim"), where))
+
+
+_WORDS: dict[Answer, tuple[str, str]] = {True: ("yes", "green"), False: ("no", "green"), None: ("uncertain", "yellow")}
 
 
 def _draw(cascade: Cascade, stage: Stage, tree: Tree, answer: str, drawn: set[str], models: Models) -> None:
@@ -177,10 +182,10 @@ def _draw(cascade: Cascade, stage: Stage, tree: Tree, answer: str, drawn: set[st
             branch.add(Text.assemble((f"tier {plain(tier)}: ", "dim"), _asked(question, models)))
     else:
         branch = tree.add(line.append(": ").append_text(_asked(stage.question(ANY_TIER), models)))
-    for is_yes, word in ((True, "yes"), (False, "no")):
-        target = stage.target(answer=is_yes)
+    for given, target in stage.ways.items():
+        word, colour = _WORDS[given]
         if target.is_label:
-            branch.add(Text.assemble((f"{word} -> ", "dim"), (plain(target.name), "green")))
+            branch.add(Text.assemble((f"{word} -> ", "dim"), (plain(target.name), colour)))
         else:
             _draw(cascade, cascade.stage(target.name), branch, f"{word} -> ", drawn, models)
 
@@ -191,4 +196,6 @@ def _asked(question: Question, models: Models) -> Text:
     if model is not None:
         what += f" {model}" if is_base(question.adapter) else f" of {model}"
     reads = f", reads {counted(question.max_text_tokens, 'token')} of the text" if question.max_text_tokens else ""
-    return Text.assemble(plain(question.wording), (f" [{plain(what)}, yes from {question.threshold:g}{reads}]", "dim"))
+    no_below, yes_from = question.limits
+    limits = f"yes from {yes_from:g}" if no_below == yes_from else f"no below {no_below:g}, yes from {yes_from:g}"
+    return Text.assemble(plain(question.wording), (f" [{plain(what)}, {limits}{reads}]", "dim"))

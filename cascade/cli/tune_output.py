@@ -21,6 +21,7 @@ from cascade.config.thresholds import (
     HeldOutConfig,
     NoGuaranteeConfig,
     ThresholdsFile,
+    table_of,
     write_thresholds,
 )
 from cascade.errors import counted
@@ -32,6 +33,7 @@ from cascade.evaluation.score_file import LabelledScores
 from cascade.evaluation.scored import Key
 from cascade.probability import Curve
 from cascade.report import Origin
+from cascade.stages import Limits, Threshold, limits_of, shortest
 from cascade.tree import Cascade
 from cascade.tuning.check import Guarantee
 from cascade.tuning.few_tasks import FewTasksResult, decided, tune_few_tasks
@@ -127,7 +129,7 @@ def file_of(
         ),
         held_out=_held_out(target, tuned.held_out),
         made_for=MadeForConfig(**asdict(origin)),
-        thresholds=by_stage(tuned.thresholds),
+        thresholds=by_stage({key: table_of(threshold) for key, threshold in tuned.thresholds.items()}),
         prior=PriorConfig(bias=prior.bias, weights=dict(prior.weights)) if prior is not None else None,
         calibration=calibration_of(curves_of(before) | new),
     )
@@ -139,6 +141,14 @@ def by_stage(values: Mapping[Key, _T]) -> dict[str, dict[str, _T]]:
     for (stage, tier), value in values.items():
         found.setdefault(stage, {})[tier] = value
     return found
+
+
+def threshold_in_words(threshold: Threshold, form: str = "g") -> str:
+    """One number, or both where they differ."""
+    short = shortest(limits_of(threshold))
+    if isinstance(short, Limits):
+        return f"no below {short.no_below:{form}}, yes from {short.yes_from:{form}}"
+    return f"{short:{form}}"
 
 
 def curves_of(cascade: Cascade) -> dict[Key, Curve]:
@@ -223,9 +233,9 @@ def _sheet(before: Cascade, tuned: TuningResult, curves: dict[Key, Calibrated]) 
     own, old = own_thresholds(before), curves_of(before)
     for (stage, tier), threshold in tuned.thresholds.items():
         found = curves.get((stage, tier))
-        shown = "kept" if stage in tuned.fixed else f"{threshold:.4g}"
+        shown = "kept" if stage in tuned.fixed else threshold_in_words(threshold, ".4g")
         kind = found.curve.kind if found else "kept" if (stage, tier) in old else "-"
-        sheet.add(f"{stage} {tier}", shown, f"{own[stage, tier]:g}", kind)
+        sheet.add(f"{stage} {tier}", shown, threshold_in_words(own[stage, tier]), kind)
     return sheet
 
 
@@ -300,7 +310,7 @@ def _text(target: TuningTarget | None, found: FewTasksResult) -> str:
 def _file(
     tree: Cascade, labelled: LabelledScores, target: TuningTarget | None, found: FewTasksResult
 ) -> ThresholdsFile:
-    thresholds = by_stage(found.thresholds)
+    thresholds = by_stage({key: table_of(threshold) for key, threshold in found.thresholds.items()})
     before = tree.prior_stage
     prior = None
     if before is not None and before.prior is not None:
@@ -327,15 +337,15 @@ def _show(tree: Cascade, text: str, target: TuningTarget | None, found: FewTasks
     own = own_thresholds(tree)
     prior = tree.prior_stage.name if tree.prior_stage is not None else None
     for (stage, tier), threshold in found.thresholds.items():
-        shown = "kept" if stage in {*found.kept, prior} else f"{threshold:.4g}"
-        sheet.add(f"{stage} {tier}", shown, f"{own[stage, tier]:g}")
+        shown = "kept" if stage in {*found.kept, prior} else threshold_in_words(threshold, ".4g")
+        sheet.add(f"{stage} {tier}", shown, threshold_in_words(own[stage, tier]))
     sheet.show(console)
     if target and found.kept:
         kept = ", ".join(found.kept)
         console.print(f"The {target.figure.words} does not depend on {kept}; their thresholds are kept as they were.")
     if tree.prior_stage is not None:
         before = tree.prior_stage
-        bounds = f"no below {before.lower:.4g}, yes from {before.upper:.4g}"
+        bounds = f"no below {before.no_below:.4g}, yes from {before.yes_from:.4g}"
         console.print(
             f"The prior stage {before.name!r} is kept as it was ({bounds}), and counted in: it gives {settled:.1%} of "
             "the items their label."

@@ -45,6 +45,9 @@ class ProfileConfig(Frozen):
     """What labelled data say of a cascade's items."""
 
     pass_rates: dict[str, _Rate] = Field(default_factory=dict, description="Stage -> share of yes.")
+    uncertain_rates: dict[str, _Rate] = Field(
+        default_factory=dict, description="Stage -> share of what it is uncertain of."
+    )
     label_shares: dict[str, dict[str, _Share]] = Field(
         default_factory=dict, description="Stage -> label -> share of the items that reach it."
     )
@@ -54,7 +57,12 @@ class ProfileConfig(Frozen):
     def profile(self) -> Profile:
         """The pure form."""
         prior = self.prior.prior() if self.prior else None
-        return Profile(pass_rates=self.pass_rates, label_shares=self.label_shares, prior=prior)
+        return Profile(
+            pass_rates=self.pass_rates,
+            label_shares=self.label_shares,
+            prior=prior,
+            uncertain_rates=self.uncertain_rates,
+        )
 
 
 def read_profile(path: Path) -> ProfileConfig:
@@ -80,6 +88,7 @@ def write_profile(profile: Profile, path: Path, source: str, made_for: MadeForCo
     """
     tables: dict[str, Any] = {
         "pass_rates": {stage: round(rate, 4) for stage, rate in profile.pass_rates.items()},
+        "uncertain_rates": {stage: round(rate, 4) for stage, rate in profile.uncertain_rates.items()} or None,
         "label_shares": {
             stage: {label: round(share, 4) for label, share in shares.items()}
             for stage, shares in profile.label_shares.items()

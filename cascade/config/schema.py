@@ -23,7 +23,7 @@ from cascade.config.toml import ONE, TABLE, Frozen, Loc, complaints
 from cascade.errors import ConfigError
 from cascade.files import is_file, name_of
 from cascade.profile import Profile
-from cascade.stages import PriorStage, Source
+from cascade.stages import Source, Stage
 from cascade.tree import Cascade, ItemKind
 
 __all__ = [
@@ -99,8 +99,7 @@ class CascadeConfig(Frozen):
         stages = tuple(stage.stage(name) for stage in self.stages if isinstance(stage, StageConfig))
         prior_stage = self._prior_stage(name)
         if isinstance(self.thresholds, ThresholdsFile):
-            stages = self.thresholds.put_on(name, stages, prior_stage)
-            prior_stage = self.thresholds.put_on_prior(prior_stage)
+            stages, prior_stage = self.thresholds.put_on(name, stages, prior_stage)
         return Cascade(
             name=name,
             instructions=self.instructions,
@@ -125,7 +124,7 @@ class CascadeConfig(Frozen):
             raise ConfigError(msg)
         return self.items
 
-    def _prior_stage(self, name: str) -> PriorStage | None:
+    def _prior_stage(self, name: str) -> Stage | None:
         places = [place for place, stage in enumerate(self.stages) if isinstance(stage, PriorStageConfig)]
         if places not in ([], [0]):
             msg = (

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from cascade.config.toml import ONE, PRIOR, QUESTION, TABLE, Frozen
 from cascade.errors import ConfigError
-from cascade.stages import ANY_TIER, Combine, PriorStage, Question, Source, Stage, Target
+from cascade.stages import ANY_TIER, Combine, Question, Source, Stage, Target
 
 _T = TypeVar("_T")
 
@@ -45,27 +45,53 @@ class TargetConfig(Frozen):
 Threshold = Annotated[float, Field(strict=True, json_schema_extra={"exclusiveMinimum": 0, "exclusiveMaximum": 1})]
 
 
-class PriorStageConfig(Frozen):
-    """What stands first and asks no model; between its thresholds the next stage is asked."""
+_OLD = {"lower": "no_below", "upper": "yes_from"}
 
-    kind: Literal["prior"] = Field(description="Says that this stage asks no model.")
+
+def _with_old_names(schema: dict[str, Any]) -> None:
+    """Editors may find the former names of the thresholds of a prior stage."""
+    for old, new in _OLD.items():
+        schema["properties"][old] = {"type": "number", "deprecated": True, "description": f"Former name of {new}."}
+
+
+class PriorStageConfig(Frozen):
+    """What stands first and asks no model: a source gives p, and where it is uncertain the next stage is asked."""
+
+    model_config = ConfigDict(json_schema_extra=_with_old_names)
+
+    kind: Literal["prior"] = Field("prior", description="Says that this stage asks no model; so does `source`.")
     name: str = Field("prior", min_length=1, description="Unique in its cascade.")
     source: Source = Field(
         Source.EVIDENCE, description="A logistic model of the item's evidence, or the item's own prior, by its caller."
     )
-    lower: float = Field(0.0, ge=0, le=1, description="Below this p the item takes `no`; 0 means: never.")
-    upper: float = Field(1.0, ge=0, le=1, description="From this p on it takes `yes`; 1 means: only if p = 1.")
+    no_below: float = Field(0.0, ge=0, le=1, description="Below this p the item takes `no`; 0 means: never.")
+    yes_from: float = Field(1.0, ge=0, le=1, description="From this p on it takes `yes`; 1 means: only if p = 1.")
     yes: TargetConfig = Field(description="Where likely items go.")
     no: TargetConfig = Field(description="Where unlikely items go.")
+    uncertain: TargetConfig | None = Field(
+        None, description="Where all others go, those without a p included; the stage that follows if absent."
+    )
 
-    def stage(self) -> PriorStage:
+    @model_validator(mode="before")
+    @classmethod
+    def _former_names(cls, given: object) -> object:
+        if not isinstance(given, dict):
+            return given
+        for old, new in _OLD.items():
+            if old in given and new in given:
+                msg = f"{old} is the former name of {new}; give {new} alone"
+                raise ValueError(msg)
+        return {_OLD.get(key, key): value for key, value in given.items()}
+
+    def stage(self, _: str = "") -> Stage:
         """The pure form, without its prior."""
-        return PriorStage(
+        return Stage(
             name=self.name,
-            lower=self.lower,
-            upper=self.upper,
+            no_below=self.no_below,
+            yes_from=self.yes_from,
             yes=self.yes.target(),
             no=self.no.target(),
+            uncertain=self.uncertain.target() if self.uncertain is not None else None,
             source=self.source,
         )
 
@@ -75,7 +101,7 @@ TEXT_TOKENS = 200
 
 
 class StageConfig(Frozen):
-    """One stage; question, adapter and threshold are one value each, or a table from tier to value."""
+    """One stage; question, adapter and thresholds are one value each, or a table from tier to value."""
 
     kind: Literal["question"] = Field("question", description="An adapter answers it; absent is the same.")
     name: str = Field(min_length=1, description="Unique in its cascade.")
@@ -84,7 +110,13 @@ class StageConfig(Frozen):
         None, description="A word or two after the item that names the question; the stage's or tier's name if absent."
     )
     adapter: ByTier[str] = Field(description='Name from the adapter map; "base" for the model alone.')
-    threshold: ByTier[Threshold] = Field(0.5, description="Yes from this p(yes) on; in (0, 1).")
+    threshold: ByTier[Threshold] | None = Field(
+        None, description="Yes from this p(yes) on, and no below it; in (0, 1). 0.5 if no threshold is given."
+    )
+    no_below: ByTier[Threshold] | None = Field(
+        None, description="In place of threshold, with yes_from: no below this p(yes), and uncertain up to yes_from."
+    )
+    yes_from: ByTier[Threshold] | None = Field(None, description="Yes from this p(yes) on; no_below or more.")
     reads: Literal["item", "text"] = Field(
         "item", description="What stands before its question: the item's line alone, or the item's `text` as well."
     )
@@ -96,6 +128,9 @@ class StageConfig(Frozen):
     )
     yes: TargetConfig
     no: TargetConfig
+    uncertain: TargetConfig | None = Field(
+        None, description="Where a p(yes) from no_below up to yes_from leads; needed where these two differ."
+    )
     combine: Combine = Field(Combine.ANY, description="How the answers of several tiers make one.")
 
     @model_validator(mode="after")
@@ -105,22 +140,44 @@ class StageConfig(Frozen):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _thresholds_agree(self) -> Self:
+        if (self.no_below is None) != (self.yes_from is None):
+            missing, other = ("no_below", "yes_from") if self.no_below is None else ("yes_from", "no_below")
+            msg = f"{other} is given without {missing}; give both, or threshold in place of both"
+            raise ValueError(msg)
+        if self.threshold is not None and self.no_below is not None:
+            msg = "threshold is given beside no_below and yes_from; it stands for both, so give one or the other"
+            raise ValueError(msg)
+        return self
+
     def stage(self, cascade: str) -> Stage:
         """The pure form.
 
         Raises:
-            ConfigError: The tables do not name the same tiers.
+            ConfigError: The tables do not name the same tiers, or ``uncertain`` could never be taken.
         """
-        values = (self.question, self.marker, self.adapter, self.threshold, self.negated)
+        values = (
+            self.question, self.marker, self.adapter, self.threshold, self.no_below, self.yes_from, self.negated
+        )  # fmt: skip
         tables: list[Mapping[str, object]] = [value for value in values if isinstance(value, dict)]
         tiers = dict.fromkeys(tier for table in tables for tier in table) or {ANY_TIER: None}
-        return Stage(
+        found = Stage(
             name=self.name,
             questions={tier: self._question(cascade, tier) for tier in tiers},
             yes=self.yes.target(),
             no=self.no.target(),
+            uncertain=self.uncertain.target() if self.uncertain is not None else None,
             combine=self.combine,
         )
+        if found.uncertain is not None and not found.may_be_uncertain:
+            msg = (
+                f"cascade.{cascade}.stages.{self.name}.uncertain: no item could take it, for the answer is yes from "
+                "the same p(yes) below which it is no. Give no_below and yes_from, such as 0.2 and 0.7, or leave "
+                "the key away."
+            )
+            raise ConfigError(msg)
+        return found
 
     def _question(self, cascade: str, tier: str) -> Question:
         def pick(key: str, value: _T | dict[str, _T]) -> _T:
@@ -134,11 +191,16 @@ class StageConfig(Frozen):
                 raise ConfigError(msg)
             return value[tier]
 
+        if self.no_below is not None and self.yes_from is not None:
+            threshold, no_below = pick("yes_from", self.yes_from), pick("no_below", self.no_below)
+        else:
+            threshold, no_below = pick("threshold", 0.5 if self.threshold is None else self.threshold), None
         return Question(
             marker=(self.marker and pick("marker", self.marker)) or tier or self.name,
             wording=pick("question", self.question),
             adapter=pick("adapter", self.adapter),
-            threshold=pick("threshold", self.threshold),
+            threshold=threshold,
+            no_below=no_below,
             max_text_tokens=(self.max_text_tokens or TEXT_TOKENS) if self.reads == "text" else 0,
             negated=(self.negated and pick("negated", self.negated)) or "",
         )
@@ -146,8 +208,9 @@ class StageConfig(Frozen):
 
 def kind(value: object) -> str:
     """Which of the two kinds of stage a table is."""
-    given = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
-    return PRIOR if given == "prior" else QUESTION
+    if not isinstance(value, dict):
+        return PRIOR if getattr(value, "kind", None) == "prior" else QUESTION
+    return PRIOR if value.get("kind") == "prior" or ("kind" not in value and "source" in value) else QUESTION
 
 
 StageEntry = Annotated[

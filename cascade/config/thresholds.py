@@ -7,15 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, field_serializer, field_validator, model_validator
 
 from cascade.config.figures import GUARANTEED, Figure
 from cascade.config.profile import MadeForConfig, PriorConfig
-from cascade.config.toml import Frozen, read_model, write_toml
+from cascade.config.stages import form
+from cascade.config.toml import ONE, TABLE, Frozen, read_model, write_toml
 from cascade.errors import ConfigError
 from cascade.probability import N_KNOTS, Curve
 from cascade.profile import ASKED, ITEMS, MATTERS, MEAN, SPREAD, Histogram, Inputs, Statistic
-from cascade.stages import LOWER, UPPER, PriorStage, Source, Stage
+from cascade.stages import ANY_TIER, Limits, Source, Stage, Threshold, limits_of, shortest
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Numbers = tuple[_Number, ...]
@@ -189,10 +190,38 @@ class CalibrationConfig(Frozen):
         return Curve(kind=self.kind, values=self.values)
 
 
+class LimitsConfig(Frozen):
+    """The two thresholds of a question whose answer may be uncertain."""
+
+    no_below: _Share = Field(description="No below this p(yes).")
+    yes_from: _Share = Field(description="Yes from this p(yes) on; between the two it is uncertain.")
+
+    @model_validator(mode="after")
+    def _rise(self) -> Self:
+        if self.no_below > self.yes_from:
+            msg = f"no_below {self.no_below} is above yes_from {self.yes_from}; it may at most be the same"
+            raise ValueError(msg)
+        return self
+
+
+def table_of(threshold: Threshold) -> float | LimitsConfig:
+    """A threshold as files have it."""
+    short = shortest(limits_of(threshold))
+    return LimitsConfig(**short._asdict()) if isinstance(short, Limits) else short
+
+
+_PAIRS = (("no_below", "yes_from"), ("lower", "upper"))  # the latter in files of before
+
+
+ThresholdEntry = Annotated[Annotated[_Share, Tag(ONE)] | Annotated[LimitsConfig, Tag(TABLE)], Discriminator(form)]
+"""One number, or two."""
+
+
 class ThresholdsFile(Frozen):
     """The whole file; tables go by stage, then by tier, which is empty where the stage does not ask by tier.
 
-    A prior stage's table has ``lower`` and ``upper`` in place of tiers. The file has a guarantee with what came of the
+    A threshold is a number, or the table of ``no_below`` and ``yes_from``; a stage that does not ask by tier may have
+    these two in place of tiers. The file has a guarantee with what came of the
     tasks held out, or else the table ``no_guarantee``.
     """
 
@@ -200,10 +229,35 @@ class ThresholdsFile(Frozen):
     no_guarantee: NoGuaranteeConfig | None = None
     held_out: HeldOutConfig | None = None
     made_for: MadeForConfig
-    thresholds: dict[str, dict[str, _Share]]
+    thresholds: dict[str, dict[str, ThresholdEntry]]
     prior: PriorConfig | None = Field(None, description="What weighs the evidence, for a prior stage that goes by it.")
     calibration: dict[str, dict[str, CalibrationConfig]] = Field(default_factory=dict)
     inputs: InputsConfig | None = Field(None, description="The tasks that it was tuned with, for `cascade check`.")
+
+    @field_validator("thresholds", mode="before")
+    @classmethod
+    def _without_tiers(cls, given: object) -> object:
+        """Stages whose two thresholds stand in place of tiers have them under the empty one."""
+        if not isinstance(given, dict):
+            return given
+        pairs = {frozenset(names): names for names in _PAIRS}
+        return {
+            stage: {ANY_TIER: dict(zip(_PAIRS[0], (table[name] for name in names), strict=True))}
+            if isinstance(table, dict) and (names := pairs.get(frozenset(table)))
+            else table
+            for stage, table in given.items()
+        }
+
+    @field_serializer("thresholds")
+    def _as_given(self, thresholds: dict[str, dict[str, float | LimitsConfig]]) -> dict[str, dict[str, Any]]:
+        """As ``_without_tiers`` takes it."""
+        tables = {
+            stage: {tier: each.model_dump() if isinstance(each, LimitsConfig) else each for tier, each in table.items()}
+            for stage, table in thresholds.items()
+        }
+        return {
+            stage: alone if isinstance(alone := table.get(ANY_TIER), dict) else table for stage, table in tables.items()
+        }
 
     @model_validator(mode="after")
     def _one_standing(self) -> Self:
@@ -214,18 +268,29 @@ class ThresholdsFile(Frozen):
             raise ValueError(msg)
         return self
 
-    def put_on(self, cascade: str, stages: Sequence[Stage], prior_stage: PriorStage | None = None) -> tuple[Stage, ...]:
-        """The stages with these thresholds and curves.
+    def limits(self) -> dict[tuple[str, str], Limits]:
+        """(stage, tier) -> both thresholds."""
+        return {
+            (stage, tier): Limits(entry.no_below, entry.yes_from)
+            if isinstance(entry, LimitsConfig)
+            else limits_of(entry)
+            for stage, by_tier in self.thresholds.items()
+            for tier, entry in by_tier.items()
+        }
+
+    def put_on(
+        self, cascade: str, stages: Sequence[Stage], prior_stage: Stage | None = None
+    ) -> tuple[tuple[Stage, ...], Stage | None]:
+        """The stages with these thresholds and curves, and the prior stage with the prior they were tuned with.
 
         Raises:
             ConfigError: The file has other stages or tiers than the cascade, its prior stage included.
         """
-        asked = {(stage.name, tier) for stage in stages for tier in stage.questions}
-        if prior_stage is not None:
-            asked |= {(prior_stage.name, LOWER), (prior_stage.name, UPPER)}
-        given = {(stage, tier) for stage, by_tier in self.thresholds.items() for tier in by_tier}
-        if asked != given:
-            odd = sorted(f"{stage}.{tier}" if tier else stage for stage, tier in asked ^ given)
+        every = (*stages, *([prior_stage] if prior_stage is not None else []))
+        asked = {(stage.name, tier) for stage in every for tier in stage.limits}
+        given = self.limits()
+        if asked != set(given):
+            odd = sorted(f"{stage}.{tier}" if tier else stage for stage, tier in asked ^ set(given))
             msg = (
                 f"cascade.{cascade}.thresholds: the file is for other questions: {', '.join(odd)} stand only in one of "
                 "the two. Tune again with `cascade tune --out`, or leave these thresholds away (`thresholds = "
@@ -239,30 +304,21 @@ class ThresholdsFile(Frozen):
                 'these thresholds away (`thresholds = ""` where a config extends another that names them).'
             )
             raise ConfigError(msg)
-        return tuple(
-            replace(
-                stage,
-                questions={
-                    tier: replace(
-                        question, threshold=self.thresholds[stage.name][tier], curve=self._curve(stage.name, tier)
-                    )
-                    for tier, question in stage.questions.items()
-                },
-            )
-            for stage in stages
+        moved = tuple(stage.with_limits({tier: given[stage.name, tier] for tier in stage.limits}) for stage in every)
+        prior = self.prior.prior() if self.prior is not None else None
+        return tuple(map(self._with_curves, moved[: len(stages)])), (
+            replace(moved[-1], prior=prior) if prior_stage is not None else None
+        )
+
+    def _with_curves(self, stage: Stage) -> Stage:
+        curves = {tier: self._curve(stage.name, tier) for tier in stage.questions}
+        return replace(
+            stage, questions={tier: replace(each, curve=curves[tier]) for tier, each in stage.questions.items()}
         )
 
     def _curve(self, stage: str, tier: str) -> Curve | None:
         found = self.calibration.get(stage, {}).get(tier)
         return found.curve() if found is not None else None
-
-    def put_on_prior(self, stage: PriorStage | None) -> PriorStage | None:
-        """The prior stage with these thresholds, and with the prior they were tuned with."""
-        if stage is None:
-            return None
-        limits = self.thresholds[stage.name]
-        prior = self.prior.prior() if self.prior is not None else None
-        return replace(stage, lower=limits[LOWER], upper=limits[UPPER], prior=prior)
 
 
 def read_thresholds(path: Path) -> ThresholdsFile:

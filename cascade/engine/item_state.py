@@ -9,7 +9,7 @@ from cascade.engine.online_profile import OnlineProfile
 from cascade.items import Item
 from cascade.prompt import Node
 from cascade.report import Status, Step
-from cascade.stages import ANY_TIER, Question, Stage, Target
+from cascade.stages import ANY_TIER, Answer, Question, Stage, Target
 from cascade.tree import Cascade
 
 
@@ -46,7 +46,7 @@ class ItemState:
     path: tuple[Node, ...] = ()
     texts: Mapping[int, Node] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
-    passed: list[tuple[Stage, bool]] = field(default_factory=list)
+    passed: list[tuple[Stage, Answer]] = field(default_factory=list)
     label: str = ""
     p_label: float | None = None
     status: Status = Status.DECIDED
@@ -117,13 +117,15 @@ class ItemState:
     def enter(self) -> None:
         """Pass the cascade's prior stage, which may settle the item or lead it past the first question."""
         prior = self.cascade.prior_stage
-        p_matters = prior.p_matters(self.item) if prior is not None else None
-        if prior is None or p_matters is None or (answer := prior.answer(p_matters)) is None:
+        if prior is None:
             return
-        threshold = prior.threshold(answer=answer)
-        step = Step(stage=prior.name, tier=ANY_TIER, adapter="", p_yes=p_matters, threshold=threshold, answer=answer)
-        self.steps.append(step)
-        self._go(prior.target(answer=answer))
+        p = prior.known_p(self.item)
+        known = {} if p is None else {ANY_TIER: p}
+        answer = prior.answer(known)
+        if prior.target(answer=answer) == Target(self.cascade.first.name, is_label=False) and answer is None:
+            return  # it has said nothing, and the first question is asked as ever
+        self.steps += [_step(prior, tier, p_yes) for tier, p_yes in known.items()]
+        self._go(prior, answer)
 
     def give_up(self, cause: str = "") -> None:
         """End here because time ran out or nobody can answer, as far as what has answered does not lead on."""
@@ -156,31 +158,35 @@ class ItemState:
     def _move(self, stage: Stage) -> None:
         known = self._known(stage)
         self.steps += [_step(stage, tier, p_yes) for tier, p_yes in known.items()]
-        answer = stage.is_yes(known)
+        answer = stage.answer(known)
         self.passed.append((stage, answer))
-        target = stage.target(answer=answer)
         if self.fixed is not None:
             self.stage = self.fixed[self.depth] if self.depth < len(self.fixed) else None
             return
-        self._go(target)
+        self._go(stage, answer)
         if self.depth == self.most:
             self._cut()
 
-    def _go(self, target: Target) -> None:
-        if target.is_label:
-            self.stage, self.label = None, target.name
-        else:
+    def _go(self, stage: Stage, answer: Answer) -> None:
+        target = stage.target(answer=answer)
+        if not target.is_label:
             self.stage = self.cascade.stage(target.name)
+            return
+        self.stage, self.label = None, target.name
+        self.status = Status.UNCERTAIN if answer is None else Status.DECIDED
 
 
 def _step(stage: Stage, tier: str, p_yes: float) -> Step:
-    question = stage.question(tier)
+    question = stage.questions.get(tier)
+    curve = question.curve if question is not None else None
+    no_below, yes_from = stage.limits[tier]
     return Step(
         stage=stage.name,
         tier=tier,
-        adapter=question.adapter,
+        adapter=question.adapter if question is not None else "",
         p_yes=p_yes,
-        threshold=question.threshold,
-        answer=p_yes >= question.threshold,
-        p_calibrated=float(question.curve(p_yes)) if question.curve is not None else None,
+        threshold=yes_from,
+        answer=True if p_yes >= yes_from else False if p_yes < no_below else None,
+        p_calibrated=float(curve(p_yes)) if curve is not None else None,
+        no_below=no_below if no_below < yes_from else None,
     )

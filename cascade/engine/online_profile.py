@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from cascade.items import Item
-from cascade.stages import Stage
+from cascade.stages import Answer, Stage, Target
 from cascade.tree import Cascade
 
 _FIRM = 50
@@ -45,6 +45,7 @@ class OnlineProfile:
         self.cascade = cascade
         self._asked = dict.fromkeys((stage.name for stage in cascade.stages), float(_FIRM))
         self._passed = {stage.name: _FIRM * cascade.profile.pass_rate(stage.name) for stage in cascade.stages}
+        self._unsure = {stage.name: _FIRM * _uncertain_rate(cascade, stage) for stage in cascade.stages}
         self._shares: dict[str, Mapping[str, float]] = {}
         self._shares_ahead: dict[str, Mapping[str, float]] = {}
         self._reach: dict[str, tuple[Reach, ...]] = {}
@@ -54,13 +55,19 @@ class OnlineProfile:
         """Share of yes among the items that a stage is asked of."""
         return self._passed[stage.name] / self._asked[stage.name]
 
-    def learn(self, stage: Stage, *, answer: bool) -> None:
+    def shares(self, stage: Stage) -> list[tuple[Target, float]]:
+        """Where its answers lead, each with the share of the items that are given it; they sum to 1."""
+        unsure = self._unsure[stage.name] / self._asked[stage.name]
+        return _shares(stage, self.pass_rate(stage), unsure)
+
+    def learn(self, stage: Stage, *, answer: Answer) -> None:
         """Take in an answer; those of long ago count less."""
         self._asked[stage.name] += 1
-        self._passed[stage.name] += answer
+        self._passed[stage.name] += answer is True
+        self._unsure[stage.name] += answer is None
         if self._asked[stage.name] > _FIRM * _FIRM:
-            self._asked[stage.name] /= 2
-            self._passed[stage.name] /= 2
+            for counts in (self._asked, self._passed, self._unsure):
+                counts[stage.name] /= 2
         self._reach.clear()
 
     def reach(self, stage: Stage) -> tuple[Reach, ...]:
@@ -95,7 +102,8 @@ class OnlineProfile:
         """The likeliest label that a stage still leads to, with its probability.
 
         Labels that it does not lead to are left out even where they are likelier: thresholds below 0.5 pass
-        an item on although most that pass do not matter, because missing one costs more.
+        an item on although most that pass do not matter, because missing one costs more. Labels that only uncertain
+        answers lead to are left out as well: nobody was uncertain of this item.
 
         Args:
             stage: Where the item stands.
@@ -136,7 +144,7 @@ class OnlineProfile:
         waiting = Counter(
             target.name
             for above in (stage, *self.cascade.after(stage))
-            for target in (above.yes, above.no)
+            for target in above.ways.values()
             if not target.is_label
         )
         ordered = []
@@ -144,8 +152,7 @@ class OnlineProfile:
             here = open_.pop()
             ordered.append(here)
             probability, further = found[here.name]
-            rate = self.pass_rate(here)
-            for target, share in ((here.yes, rate), (here.no, 1 - rate)):
+            for target, share in self.shares(here):
                 if not target.is_label:
                     before, far = found.get(target.name, (0.0, 0))
                     found[target.name] = before + probability * share, max(far, further + 1)
@@ -155,14 +162,30 @@ class OnlineProfile:
         return [Reach(entry, *found[entry.name]) for entry in ordered]
 
     def _from_rates(self, stage: Stage) -> Mapping[str, float]:
+        """From the rates of the profile; what would be handed on is left out, for it is never a true label."""
+        cascade = self.cascade
+
         @cache
         def below(name: str) -> dict[str, float]:
-            here = self.cascade.stage(name)
-            rate = self.cascade.profile.pass_rate(name)
+            here = cascade.stage(name)
             found: dict[str, float] = {}
-            for target, share in ((here.yes, rate), (here.no, 1 - rate)):
+            for target, share in _shares(here, cascade.profile.pass_rate(name), _uncertain_rate(cascade, here)):
                 for label, p in ({target.name: 1.0} if target.is_label else below(target.name)).items():
                     found[label] = found.get(label, 0.0) + share * p
             return found
 
-        return below(stage.name)
+        found = below(stage.name)
+        if not cascade.handed_on:
+            return found
+        answered = {label: p for label, p in found.items() if label not in cascade.handed_on}
+        total = sum(answered.values())
+        return {label: p / total for label, p in answered.items()} if total else dict.fromkeys(answered, 0.0)
+
+
+def _uncertain_rate(cascade: Cascade, stage: Stage) -> float:
+    return cascade.profile.uncertain_rate(stage.name) if stage.may_be_uncertain else 0.0
+
+
+def _shares(stage: Stage, yes: float, unsure: float) -> list[tuple[Target, float]]:
+    sure = [(stage.yes, yes), (stage.no, 1 - yes - unsure)]
+    return sure if stage.uncertain is None else [*sure, (stage.uncertain, unsure)]

@@ -21,7 +21,7 @@ from cascade.evaluation.metrics import auc, auc_per_task, calibration_error, f1,
 from cascade.items import Item
 from cascade.probability import Ints, logit, sure_logit
 from cascade.report import Decision, Step
-from cascade.stages import ANY_TIER, PriorStage, Stage
+from cascade.stages import ANY_TIER, Stage
 from cascade.tree import Cascade
 
 
@@ -79,14 +79,14 @@ class PriorTally:
     known: Tally = field(default_factory=Tally)
     settled: Tally = field(default_factory=Tally)
 
-    def add(self, task: int, stage: PriorStage, item: Item, *, matters: bool) -> None:
+    def add(self, task: int, stage: Stage, item: Item, *, matters: bool) -> None:
         """Add an item."""
-        p = stage.p_matters(item)
+        p = stage.known_p(item)
         if p is None:
             return
-        self.known.add(task, p, stage.upper, truth=matters)
-        if stage.answer(p) is not None:
-            self.settled.add(task, p, stage.upper, truth=matters)
+        self.known.add(task, p, stage.yes_from, truth=matters)
+        if stage.answer({ANY_TIER: p}) is not None:
+            self.settled.add(task, p, stage.yes_from, truth=matters)
 
     def as_dict(self, name: str) -> dict[str, Any]:
         """The figures: F1 over settled items, all others over known ones; None where a figure is undefined."""

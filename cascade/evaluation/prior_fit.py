@@ -107,7 +107,7 @@ def priors_of(cascade: Cascade, items: Sequence[Item]) -> Array:
     item by item.
     """
     stage = cascade.prior_stage
-    found = [stage.p_matters(item) if stage is not None else None for item in items]
+    found = [stage.known_p(item) if stage is not None else None for item in items]
     return np.array([np.nan if p is None else p for p in found], np.float64)
 
 

@@ -28,6 +28,7 @@ class Learner:
         self._cascade = cascade
         self._asked: Counter[str] = Counter()
         self._passed: Counter[str] = Counter()
+        self._unsure: Counter[str] = Counter()
         self._truths: dict[str, Counter[str]] = defaultdict(Counter)
         self._items: list[Item] = []
         self._kept: list[bool] = []
@@ -38,13 +39,15 @@ class Learner:
         """Add a task: its items, their true labels, and the decisions of a run without a budget."""
         for item, label, decision in zip(items, labels, decisions, strict=True):
             self._items.append(item)
-            self._kept.append(decision.label != self._cascade.dropped)
+            self._kept.append(decision.label != self._cascade.dropped)  # what is handed on is worth being asked
             self._tasks.append(self._n_tasks)
             for stage in self._cascade.stages:
                 scores = {step.tier: step.p_yes for step in decision.steps if step.stage == stage.name}
                 if scores:
                     self._asked[stage.name] += 1
-                    self._passed[stage.name] += stage.is_yes(scores)
+                    answer = stage.answer(scores)
+                    self._passed[stage.name] += answer is True
+                    self._unsure[stage.name] += answer is None
                     self._truths[stage.name][label] += 1
         self._n_tasks += 1
 
@@ -52,7 +55,10 @@ class Learner:
         """The profile learned so far; stages that no item reached are left out."""
         reached = [stage for stage in self._cascade.stages if self._asked[stage.name]]
         return Profile(
-            pass_rates={stage.name: self._rate(stage) for stage in reached},
+            pass_rates={stage.name: self._rate(stage, self._passed) for stage in reached},
+            uncertain_rates={
+                stage.name: self._rate(stage, self._unsure) for stage in reached if stage.may_be_uncertain
+            },
             label_shares={stage.name: self._label_shares(stage) for stage in reached},
             prior=fit_prior(self._examples),
         )
@@ -65,11 +71,11 @@ class Learner:
     def _examples(self) -> Examples:
         return Examples(features=FeatureTable.of(self._items, self._tasks), kept=self._kept, tasks=self._tasks)
 
-    def _rate(self, stage: Stage) -> float:
-        rate = (self._passed[stage.name] + _HALF) / (self._asked[stage.name] + 2 * _HALF)
+    def _rate(self, stage: Stage, counts: Counter[str]) -> float:
+        rate = (counts[stage.name] + _HALF) / (self._asked[stage.name] + len(stage.ways) * _HALF)
         return min(max(rate, _LEAST_RATE), 1 - _LEAST_RATE)
 
     def _label_shares(self, stage: Stage) -> Mapping[str, float]:
-        truths, labels = self._truths[stage.name], self._cascade.labels
+        truths, labels = self._truths[stage.name], self._cascade.answers
         total = self._asked[stage.name] + _HALF * len(labels)
         return {label: (truths[label] + _HALF) / total for label in labels}

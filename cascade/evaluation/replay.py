@@ -13,13 +13,13 @@ import numpy as np
 from cascade.config.figures import Metric
 from cascade.engine.online_profile import OnlineProfile
 from cascade.evaluation.scored import Key, ScoredTasks
-from cascade.evaluation.targets import Labels, TaskMetric
+from cascade.evaluation.targets import Labels, TaskMetric, handed_on_labels, kept_labels
 from cascade.probability import Array, Bools, Ints
-from cascade.stages import LOWER, UPPER, PriorStage, Source, Stage, Target, combine
+from cascade.stages import ANY_TIER, Answers, Source, Stage, Target, Threshold, limits_of, shortest
 from cascade.tree import Cascade
 
-Thresholds = Mapping[Key, float]
-"""(stage, tier) -> threshold, yes from there on; a prior stage has ``LOWER`` and ``UPPER`` in place of tiers."""
+Thresholds = Mapping[Key, Threshold]
+"""(stage, tier) -> one threshold, or both; a prior stage has ``ANY_TIER``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +65,14 @@ class Outcomes:
     Attributes:
         labels: The label given, as its index in the cascade's labels; (n,).
         costs: Cost of all questions that the row was asked, in queries or milliseconds; (n,).
-        reached: Stage -> whether each row was asked it; (n,).
-        answers: Stage -> its answer to each row, also where it was not asked; (n,).
+        reached: Stage -> whether each row came to it; (n,).
+        answers: Stage -> its answer to each row, also where it was not asked.
     """
 
     labels: Labels
     costs: Array
     reached: Mapping[str, Bools]
-    answers: Mapping[str, Bools]
+    answers: Mapping[str, Answers]
 
     def confusion(self, truths: Ints, n_labels: int) -> Ints:
         """Rows are truths, columns answers; (n_labels, n_labels)."""
@@ -92,9 +92,11 @@ class Replay:
     Attributes:
         cascade: The cascade.
         scored: Its scores.
-        p: Stage -> p(yes) by tier, NaN where a row is not asked; (n, tiers).
+        p: Stage -> p(yes) by tier, NaN where a row is not asked; (n, tiers). The prior stage has its own p.
         asked: Stage -> whether each row is asked in each tier; (n, tiers).
         matters: Whether each row is a positive by its true label; (n,).
+        is_kept: Whether a row with each label is kept; (n_labels,).
+        is_handed_on: Whether a row with each label is handed on; (n_labels,).
         prices: Predicted costs of an item.
         priors: Prior probability of each row; (n,).
         n_tasks: Tasks with at least one item that matters; only they have a recall.
@@ -111,16 +113,21 @@ class Replay:
         self.asked = {name: ~np.isnan(p) for name, p in self.p.items()}
         self.priors = priors if priors is not None else known_priors(cascade, scored)
         self.matters = scored.is_positive(cascade)
-        self.is_kept = np.array([label != cascade.dropped for label in cascade.labels])
-        self._order, self._expected = cascade.in_order(), OnlineProfile(cascade)
+        self.is_kept, self.is_handed_on = kept_labels(cascade), handed_on_labels(cascade)
+        prior = cascade.prior_stage
+        self._all_stages = cascade.stages if prior is None else (prior, *cascade.stages)
+        self._order = cascade.in_order() if prior is None else [prior, *cascade.in_order()]
+        if prior is not None:
+            self.p[prior.name] = self.priors[:, None]
+        self._expected = OnlineProfile(cascade)
         self._place = {label: at for at, label in enumerate(cascade.labels)}
         self._task_metrics = {metric: TaskMetric(cascade, scored, metric) for metric in Metric}
         self.n_tasks = self._task_metrics[Metric.RECALL].n_tasks
 
     def outcome(self, thresholds: Thresholds) -> Outcome:
         """Metrics and costs under thresholds."""
-        answers, settled = self.all_answers(thresholds), self.settled(thresholds)
-        walk = self.walk(answers, settled, self.calls())
+        answers = self.all_answers(thresholds)
+        walk = self.walk(answers, self.calls())
         kept, n_rows = self.is_kept[walk.labels], walk.labels.size
         means = {
             name: float(task_metric.means(task_metric.counts(walk.labels))[0]) if task_metric.n_tasks else float("nan")
@@ -128,7 +135,7 @@ class Replay:
         }
         ms = 0.0
         if self.prices.questions:
-            ms = float(self.walk(answers, settled, self.ms(), self.prices.item).costs.mean())
+            ms = float(self.walk(answers, self.ms(), self.prices.item).costs.mean())
         return Outcome(
             recall_per_task=means[Metric.RECALL],
             precision_per_task=means[Metric.PRECISION],
@@ -141,29 +148,22 @@ class Replay:
 
     def labels(self, thresholds: Thresholds) -> Labels:
         """The label of each row, as its index in the cascade's labels."""
-        return self.walk(self.all_answers(thresholds), self.settled(thresholds), {}).labels
+        return self.walk(self.all_answers(thresholds), {}).labels
 
     def losses(self, thresholds: Thresholds) -> Array:
         """1 - recall of each task that has something to find, in the tasks' order; (n_tasks,)."""
         task_metric = self._task_metrics[Metric.RECALL]
         return np.asarray(1 - task_metric.values(task_metric.counts(self.labels(thresholds)))[:, 0])
 
-    def answers(self, stage: Stage, thresholds: Thresholds) -> Bools:
+    def answers(self, stage: Stage, thresholds: Thresholds) -> Answers:
         """The stage's answer for every row."""
-        limits = np.array([thresholds[stage.name, tier] for tier in stage.questions])
-        return combine(stage.combine, self.p[stage.name], limits)
+        return stage.answers(
+            self.p[stage.name], {tier: limits_of(thresholds[stage.name, tier]) for tier in stage.limits}
+        )
 
-    def all_answers(self, thresholds: Thresholds) -> dict[str, Bools]:
-        """Every stage's answer for every row, also where it is not reached."""
-        return {stage.name: self.answers(stage, thresholds) for stage in self.cascade.stages}
-
-    def settled(self, thresholds: Thresholds) -> tuple[Bools, Bools] | None:
-        """The rows that the prior stage answers with no, and those with yes; None if there is no prior stage."""
-        stage = self.cascade.prior_stage
-        if stage is None:
-            return None
-        lower, upper = thresholds[stage.name, LOWER], thresholds[stage.name, UPPER]
-        return self.priors < lower, self.priors >= upper
+    def all_answers(self, thresholds: Thresholds) -> dict[str, Answers]:
+        """Every stage's answer for every row, also where it is not reached; that of the prior stage among them."""
+        return {stage.name: self.answers(stage, thresholds) for stage in self._all_stages}
 
     def calls(self) -> dict[str, Array]:
         """Stage -> number of queries for each row."""
@@ -183,13 +183,11 @@ class Replay:
         Args:
             depth: As in ``walk``.
         """
-        own = own_thresholds(self.cascade)
-        return self.walk(self.all_answers(own), self.settled(own), self.calls(), depth=depth)
+        return self.walk(self.all_answers(own_thresholds(self.cascade)), self.calls(), depth=depth)
 
     def walk(
         self,
-        answers: Mapping[str, Bools],
-        settled: tuple[Bools, Bools] | None,
+        answers: Mapping[str, Answers],
         costs: Mapping[str, Array],
         entry: float = 0.0,
         depth: int | None = None,
@@ -197,48 +195,34 @@ class Replay:
         """Lead every row down the tree.
 
         Args:
-            answers: Stage -> its answer for each row.
-            settled: The rows that the prior stage answers with no, and with yes; None where there is none.
+            answers: Stage -> its answer for each row; those of the prior stage among them.
             costs: Stage -> its cost for each row; stages that are missing cost nothing.
             entry: Cost of a row that is asked at least one question.
             depth: Stages after which a row stops, with the likeliest label of rows that stand there; None for no limit.
         """
-        cascade, n = self.cascade, self.matters.size
-        here = {stage.name: np.zeros(n, np.bool_) for stage in cascade.stages}
+        n = self.matters.size
+        here = {stage.name: np.zeros(n, np.bool_) for stage in self._order}
+        here[self._order[0].name][:] = True
         labels, spent = np.zeros(n, np.int16), np.zeros(n)
         n_passed = np.zeros(n, np.int16)
-
-        def lead(rows: Bools, target: Target) -> None:
-            if target.is_label:
-                labels[rows] = self._place[target.name]
-            else:
-                here[target.name] |= rows
-
-        for rows, target in _starts(cascade, settled, n):
-            lead(rows, target)
         for stage in self._order:
-            rows, yes = here[stage.name], answers[stage.name]
-            if depth is not None:
+            rows = here[stage.name]
+            if depth is not None and stage.source is None:
                 stops = rows & (n_passed >= depth)
                 labels[stops] = self._place[self._expected.likeliest(stage)[0]]
                 here[stage.name] = rows = rows & ~stops
                 n_passed += rows
             if stage.name in costs:
                 spent += np.where(rows, costs[stage.name], 0.0)
-            lead(rows & yes, stage.yes)
-            lead(rows & ~yes, stage.no)
+            for answer, target in stage.ways.items():
+                led = rows & answers[stage.name].of(answer)
+                if target.is_label:
+                    labels[led] = self._place[target.name]
+                else:
+                    here[target.name] |= led
         if entry:
-            spent += entry * np.any(list(here.values()), axis=0)
+            spent += entry * np.any([here[stage.name] for stage in self.cascade.stages], axis=0)
         return Outcomes(labels=labels, costs=spent, reached=here, answers=answers)
-
-
-def _starts(cascade: Cascade, settled: tuple[Bools, Bools] | None, n: int) -> list[tuple[Bools, Target]]:
-    """Targets after the prior stage, each with the rows that it leads there; the first stage for all other rows."""
-    first, prior = Target(cascade.first.name, is_label=False), cascade.prior_stage
-    if prior is None or settled is None:
-        return [(np.ones(n, np.bool_), first)]
-    no, yes = settled
-    return [(~(no | yes), first), (no & ~yes, prior.no), (yes, prior.yes)]
 
 
 def known_priors(cascade: Cascade, scored: ScoredTasks) -> Array:
@@ -258,24 +242,24 @@ def known_priors(cascade: Cascade, scored: ScoredTasks) -> Array:
 
 
 def deciding(cascade: Cascade) -> list[Stage]:
-    """The stages whose answer can change whether an item is kept; recall depends on these alone."""
-    ends: dict[Target, set[bool]] = {Target(name, is_label=True): {name == cascade.dropped} for name in cascade.labels}
+    """The stages whose answer can change whether an item is kept, dropped or handed on; recall depends on these."""
+    ends = {
+        Target(name, is_label=True): {(name == cascade.dropped, name in cascade.handed_on)} for name in cascade.labels
+    }
     for stage in cascade.in_order()[::-1]:
-        ends[Target(stage.name, is_label=False)] = ends[stage.yes] | ends[stage.no]
+        ends[Target(stage.name, is_label=False)] = set().union(*(ends[target] for target in stage.ways.values()))
     return [stage for stage in parting(cascade) if len(ends[Target(stage.name, is_label=False)]) > 1]
 
 
 def parting(cascade: Cascade) -> list[Stage]:
-    """The stages whose two answers lead to different targets; no result depends on the others."""
-    return [stage for stage in cascade.stages if stage.yes != stage.no]
+    """The stages whose answers lead to different targets; no result depends on the others."""
+    return [stage for stage in cascade.stages if len({*stage.ways.values()}) > 1]
 
 
-def own_thresholds(cascade: Cascade) -> dict[Key, float]:
-    """The thresholds that a cascade has, those of its prior stage included."""
-    own = {
-        (stage.name, tier): question.threshold for stage in cascade.stages for tier, question in stage.questions.items()
+def own_thresholds(cascade: Cascade) -> dict[Key, Threshold]:
+    """The thresholds that a cascade has, those of its prior stage last; one number where both are the same."""
+    own: dict[Key, Threshold] = {
+        (stage.name, tier): shortest(limits) for stage in cascade.stages for tier, limits in stage.limits.items()
     }
-    prior: PriorStage | None = cascade.prior_stage
-    if prior is not None:
-        own |= {(prior.name, LOWER): prior.lower, (prior.name, UPPER): prior.upper}
-    return own
+    prior = cascade.prior_stage
+    return own if prior is None else own | {(prior.name, ANY_TIER): prior.limits[ANY_TIER]}

@@ -14,6 +14,16 @@ Labels = NDArray[np.int16]
 """A label's place in the cascade's labels, for each row."""
 
 
+def kept_labels(cascade: Cascade) -> Bools:
+    """Whether each label keeps its items: neither dropped nor handed on; (n_labels,)."""
+    return np.array([label in cascade.answers and label != cascade.dropped for label in cascade.labels])
+
+
+def handed_on_labels(cascade: Cascade) -> Bools:
+    """Whether only uncertain answers lead to each label; (n_labels,)."""
+    return np.array([label in cascade.handed_on for label in cascade.labels])
+
+
 class TaskMetric:
     """A metric of predicted labels on scored tasks.
 
@@ -36,7 +46,7 @@ class TaskMetric:
     def __init__(self, cascade: Cascade, scored: ScoredTasks, metric: Metric, unit: Unit = Unit.TASK) -> None:
         figure_of(metric, unit)  # refuses a macro F1 of rows
         self._metric, self._unit = metric, unit
-        self._is_kept = np.array([label != cascade.dropped for label in cascade.labels])
+        self._is_kept = kept_labels(cascade)
         matters = scored.is_positive(cascade)
         self.rows = np.flatnonzero(matters) if metric is Metric.RECALL else np.arange(scored.tasks.size)
         self.chosen, self.task = np.unique(scored.tasks[self.rows], return_inverse=True)

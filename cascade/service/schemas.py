@@ -160,8 +160,9 @@ class StepBody(BaseModel):
     adapter: str = Field(description="Empty for a prior stage, which asks no model.")
     p_yes: float = Field(description="Probability of yes among yes and no.")
     p_calibrated: float | None = Field(None, description="Only where tuning found a curve: the calibrated p(yes).")
-    threshold: float = Field(description="Yes from here on; of a prior stage that said no, the lower one.")
-    answer: bool
+    threshold: float = Field(description="Yes from here on.")
+    no_below: float | None = Field(None, description="No below this, and uncertain up to `threshold`, if it is given.")
+    answer: bool | None = Field(description="Null where it is uncertain.")
 
 
 class DecisionBody(BaseModel):
@@ -222,7 +223,8 @@ class QuestionBody(BaseModel):
     marker: str = Field(description="What stands for it behind every item.")
     wording: str
     adapter: str
-    threshold: float
+    threshold: float = Field(description="The answer is yes from this p(yes) on.")
+    no_below: float | None = Field(None, description="The answer is no below this; if absent, below `threshold`.")
     negated: str | None = Field(None, description="The opposite question, where an audit asks it.")
 
 
@@ -238,10 +240,11 @@ class PriorStageBody(BaseModel):
 
     name: str
     source: Source = Field(description='"evidence": a logistic model of its facts; "caller": the item\'s `prior`.')
-    lower: float = Field(description="Items of a lower p take `no`.")
-    upper: float = Field(description="Items of this p or a higher one take `yes`; all others are asked.")
+    no_below: float = Field(description="Items of a lower p take `no`.")
+    yes_from: float = Field(description="Items of this p or a higher one take `yes`.")
     yes: TargetBody
     no: TargetBody
+    uncertain: TargetBody = Field(description="Where all others go: the first question, if nothing else was said.")
 
 
 class StageBody(BaseModel):
@@ -252,6 +255,7 @@ class StageBody(BaseModel):
     questions: Sequence[QuestionBody]
     yes: TargetBody
     no: TargetBody
+    uncertain: TargetBody | None = Field(None, description="Where an answer goes that is neither; null for nowhere.")
 
 
 class CascadeBody(BaseModel):
@@ -261,6 +265,7 @@ class CascadeBody(BaseModel):
     instructions: str
     labels: Sequence[str]
     dropped: str = Field(description="The label of what does not matter.")
+    handed_on: Sequence[str] = Field((), description="The labels that only uncertain answers lead to; no answers.")
     items: ItemKind = Field(description="What of a repository it is asked about.")
     evidence: Literal["given", "made"] = Field(
         description="Whether items without evidence get it before they are asked."

@@ -18,11 +18,12 @@ from cascade.evaluation.replay import Outcome, Prices, Replay, Thresholds, known
 from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.evaluation.targets import Labels, TaskMetric
 from cascade.probability import Array, Bools
+from cascade.stages import Answers, Threshold
 from cascade.tree import Cascade
 from cascade.tuning.label_model import LabelModel, with_drawn_labels
 from cascade.tuning.pareto import Advance, best_of_each_level
 from cascade.tuning.search import TuningTarget
-from cascade.tuning.threshold_grid import ThresholdGrid, free_keys, safest
+from cascade.tuning.threshold_grid import ThresholdGrid, free_keys, placed, safest
 
 _N_SWEEPS = 8
 _LEAST = 1e-6
@@ -45,8 +46,10 @@ class LabelReplay:
     ) -> None:
         self._cascade, self._scored = cascade, scored
         self._replay = Replay(cascade, scored, priors)
-        self._settled = self._replay.settled(own_thresholds(cascade)) if priors is not None else None
         self._n_rows, self._n_labels = scored.labels.size, len(cascade.labels)
+        prior = cascade.prior_stage
+        skipped = prior is not None and priors is None
+        self._prior = {prior.name: Answers.none(self._n_rows)} if prior is not None and skipped else {}
         self._truths = p_labels
 
     def labels(self, thresholds: Thresholds) -> Labels:
@@ -69,7 +72,7 @@ class LabelReplay:
         middle = dict(start) | {key: float(np.median(grid)) for key, grid in grids.items()}
         return max((self._climb(place, grids) for place in (dict(start), middle)), key=self.macro_f1)
 
-    def _climb(self, start: dict[Key, float], grids: Mapping[Key, Array]) -> Thresholds:
+    def _climb(self, start: dict[Key, Threshold], grids: Mapping[Key, Array]) -> Thresholds:
         here, level = start, self.macro_f1(start)
         for _ in range(_N_SWEEPS):
             before = level
@@ -86,13 +89,13 @@ class LabelReplay:
         """Macro F1 at each threshold of one question, all others held."""
         name, stage = key[0], self._cascade.stage(key[0])
         says = self._replay.all_answers(here)
-        yes, no = (self._end(says | {name: np.full(self._n_rows, answer)}) for answer in (True, False))
-        moved = (self._replay.answers(stage, {**here, key: float(value)}) for value in grid)
+        yes, no = (self._end(says | {name: Answers.sure(np.full(self._n_rows, answer))}) for answer in (True, False))
+        moved = (self._replay.answers(stage, {**here, key: float(value)}).yes for value in grid)
         return np.array([self._score(np.where(answers, yes, no)) for answers in moved])
 
-    def _end(self, says: Mapping[str, Bools]) -> Labels:
+    def _end(self, says: Mapping[str, Answers]) -> Labels:
         """The label of each row, from every stage's answers; (n_rows,)."""
-        return self._replay.walk(says, self._settled, {}).labels
+        return self._replay.walk({**says, **self._prior}, {}).labels
 
     def _score(self, labels: Labels) -> float:
         if self._truths is None:
@@ -215,7 +218,8 @@ def decided(cascade: Cascade, priors: Array) -> Bools:
     stage = cascade.prior_stage
     if stage is None:
         return np.zeros(priors.size, np.bool_)
-    return np.asarray(((priors < stage.lower) & stage.no.is_label) | ((priors >= stage.upper) & stage.yes.is_label))
+    settled = stage.answers(priors[:, None])
+    return np.asarray((settled.no & stage.no.is_label) | (settled.yes & stage.yes.is_label))
 
 
 def _aimed(replay: Replay, target: TuningTarget, free: list[Key], advance: Advance) -> tuple[Thresholds, float]:
@@ -227,7 +231,7 @@ def _aimed(replay: Replay, target: TuningTarget, free: list[Key], advance: Advan
         raise InputError(msg)
     task_metric = TaskMetric(cascade, replay.scored, target.metric, target.unit)
     threshold_grid = ThresholdGrid(replay, task_metric, target.objective, own, free)
-    safe = {**own, **{key: safest(cascade, key) for key in free}}
+    safe = placed(own, {key: safest(cascade, key) for key in free})
     starts = [threshold_grid.nearest(safe), threshold_grid.nearest(own)]
     levels, places = best_of_each_level(threshold_grid, starts, target.level, _SPREAD, advance)
     reached = np.flatnonzero(levels >= target.level)

@@ -23,11 +23,20 @@ from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.evaluation.targets import TaskMetric
 from cascade.probability import Array
 from cascade.profile import Prior
-from cascade.stages import LOWER, UPPER
+from cascade.stages import ANY_TIER, Limits, Threshold
 from cascade.tree import Cascade
 from cascade.tuning.pareto import Advance, best_of_each_level
 from cascade.tuning.risk import betting_ps, fixed_sequence, tasks_needed
-from cascade.tuning.threshold_grid import LEAST, Cost, Objective, ThresholdGrid, free_keys, keeps_on_yes, safest
+from cascade.tuning.threshold_grid import (
+    LEAST,
+    Cost,
+    Objective,
+    ThresholdGrid,
+    free_keys,
+    keeps_on_yes,
+    placed,
+    safest,
+)
 
 _N_HALVINGS = 20
 
@@ -59,7 +68,7 @@ def stage_by_stage(searched: Replay, tested: Replay, recall: float) -> Outcome |
     return tested.outcome(found) if found is not None else None
 
 
-def _level(replay: Replay, lost: float) -> dict[Key, float]:
+def _level(replay: Replay, lost: float) -> dict[Key, Threshold]:
     """Thresholds that each lose the same share of the positives that are asked there."""
     cascade, kept = replay.cascade, replay.matters
     level = own_thresholds(cascade)
@@ -75,7 +84,7 @@ def _level(replay: Replay, lost: float) -> dict[Key, float]:
         found, other = replay.priors[is_known & kept], replay.priors[is_known & ~kept]
         lower = float(np.quantile(found, lost, method="lower")) if found.size else 0.0
         upper = float(np.quantile(other, 1 - lost, method="higher")) if other.size and lost else 1.0
-        level |= {(cascade.prior_stage.name, LOWER): lower, (cascade.prior_stage.name, UPPER): max(lower, upper)}
+        level[cascade.prior_stage.name, ANY_TIER] = Limits(lower, max(lower, upper))
     return level
 
 
@@ -270,7 +279,7 @@ def _parts(
     )
 
 
-def _values_of_one(cascade: Cascade, key: Key) -> list[dict[Key, float]]:
+def _values_of_one(cascade: Cascade, key: Key) -> list[dict[Key, Threshold]]:
     """The values of a single threshold from the safe end on; they depend on no task."""
     end = math.log((1 - LEAST) / LEAST)
     odds = np.arange(-end, end + _STEP, _STEP)
@@ -282,13 +291,13 @@ def _values_of_one(cascade: Cascade, key: Key) -> list[dict[Key, float]]:
 
 def _laid(
     replay: Replay, free: list[Key], target: TuningTarget, task_metric: TaskMetric, advance: Advance
-) -> tuple[list[dict[Key, float]], list[float]]:
+) -> tuple[list[dict[Key, Threshold]], list[float]]:
     """The path, and what losses are thought to vary by at each vector of it."""
     cascade, here = replay.cascade, TaskMetric(replay.cascade, replay.scored, target.metric, target.unit)
     own = own_thresholds(cascade)
     threshold_grid = ThresholdGrid(replay, here, target.objective, own, free)
     spread = math.sqrt(target.level * (1 - target.level) / (task_metric.n_tasks - here.n_tasks)) / 2
-    safe = own | {key: safest(cascade, key) for key in free}
+    safe = placed(own, {key: safest(cascade, key) for key in free})
     starts = [threshold_grid.nearest(safe), threshold_grid.nearest(own)]
     values, places = best_of_each_level(threshold_grid, starts, target.level, spread, advance)
     if values[0] < target.level:

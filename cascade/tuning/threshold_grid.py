@@ -18,8 +18,8 @@ from cascade.config.figures import Metric
 from cascade.evaluation.replay import Outcomes, Replay, Thresholds, deciding, parting
 from cascade.evaluation.scored import Key
 from cascade.evaluation.targets import Labels, TaskMetric
-from cascade.probability import Array, Bools
-from cascade.stages import LOWER, UPPER, Stage, Target, highest_threshold
+from cascade.probability import Array
+from cascade.stages import ANY_TIER, Answers, Limits, Stage, Target, Threshold, highest_threshold, limits_of
 from cascade.tree import Cascade
 
 _SHARES = np.unique(np.concatenate((np.linspace(0, 0.3, 91), np.linspace(0.3, 1, 36))))
@@ -30,8 +30,10 @@ _TIE = 1e-3  # weight of the second cost, which only breaks ties
 
 Codes = NDArray[np.intp]
 """For each row, how many values of a threshold's grid are at most its p."""
+NO_BELOW, YES_FROM = "no_below", "yes_from"
+"""The two thresholds of a prior stage, where those of questions go by tier."""
 _BOTH = "both"
-"""The two thresholds of a prior stage moved as one: it settles everything, and no question comes first."""
+"""Both moved as one: the prior stage settles everything, and no question comes first."""
 
 GridIndex = dict[Key, int]
 """Threshold -> its place in its grid."""
@@ -102,7 +104,7 @@ def free_keys(cascade: Cascade, metric: Metric) -> list[Key]:
     """The thresholds that a metric depends on, those of the prior stage last."""
     stages = parting(cascade) if metric is Metric.MACRO_F1 else deciding(cascade)
     prior = cascade.prior_stage
-    ends = [(prior.name, LOWER), (prior.name, UPPER)] if prior is not None else []
+    ends = [(prior.name, NO_BELOW), (prior.name, YES_FROM)] if prior is not None else []
     return [(stage.name, tier) for stage in stages for tier in stage.questions] + ends
 
 
@@ -119,8 +121,26 @@ def keeps_on_yes(cascade: Cascade, stage: Stage) -> bool:
 def safest(cascade: Cascade, key: Key) -> float:
     """The value of a threshold at which its question drops nothing."""
     if cascade.prior_stage is not None and key[0] == cascade.prior_stage.name:
-        return 0.0 if key[1] == LOWER else 1.0
+        return 0.0 if key[1] == NO_BELOW else 1.0
     return LEAST if keeps_on_yes(cascade, cascade.stage(key[0])) else 1 - LEAST
+
+
+def placed(thresholds: Thresholds, values: Mapping[Key, float]) -> dict[Key, Threshold]:
+    """Thresholds with other values for some of the free ones, those of the prior stage included."""
+    found = dict(thresholds)
+    for (stage, tier), value in values.items():
+        if (stage, tier) in thresholds:
+            found[stage, tier] = value
+        else:
+            found[stage, ANY_TIER] = limits_of(found[stage, ANY_TIER])._replace(**{tier: value})
+    return found
+
+
+def value_of(thresholds: Thresholds, key: Key) -> float:
+    """The value of a free threshold; for a question, yes from there on."""
+    if key in thresholds:
+        return limits_of(thresholds[key]).yes_from
+    return float(getattr(limits_of(thresholds[key[0], ANY_TIER]), key[1]))
 
 
 class ThresholdGrid:
@@ -145,30 +165,30 @@ class ThresholdGrid:
         prior = replay.cascade.prior_stage
         self._prior = prior.name if prior is not None else None
         self.grids = {key: self._grid(key) for key in free}
-        is_moved = self._prior is not None and (self._prior, LOWER) in free
+        is_moved = self._prior is not None and (self._prior, NO_BELOW) in free
         self.axes = [*free, *([(self._prior, _BOTH)] if self._prior is not None and is_moved else [])]
         self._codes = {key: _codes(self._p(key), self.grids[key]) for key in free}
         is_timed = objective.cost is Cost.LATENCY
         self._own = replay.ms() if is_timed else replay.calls()
         self._entry = replay.prices.item if is_timed else 0.0
 
-    def at(self, grid_index: GridIndex) -> dict[Key, float]:
+    def at(self, grid_index: GridIndex) -> dict[Key, Threshold]:
         """All thresholds, the free ones at these indices."""
-        return {**self._fixed, **{key: float(self.grids[key][place]) for key, place in grid_index.items()}}
+        return placed(self._fixed, {key: float(self.grids[key][place]) for key, place in grid_index.items()})
 
     def nearest(self, thresholds: Thresholds) -> GridIndex:
         """The indices whose values are closest to some thresholds."""
-        return {key: int(np.abs(grid - thresholds[key]).argmin()) for key, grid in self.grids.items()}
+        return {key: int(np.abs(grid - value_of(thresholds, key)).argmin()) for key, grid in self.grids.items()}
 
     def moved(self, grid_index: GridIndex, axis: Key, place: int) -> GridIndex:
         """The indices with one axis moved to another index."""
         if axis == (self._prior, _BOTH):
-            return grid_index | {(axis[0], LOWER): place, (axis[0], UPPER): place}
+            return grid_index | {(axis[0], NO_BELOW): place, (axis[0], YES_FROM): place}
         return grid_index | {axis: place}
 
     def line(self, grid_index: GridIndex, axis: Key) -> Line:
         """Metric and cost at every value on one axis, the other thresholds held."""
-        key = (axis[0], LOWER) if axis == (self._prior, _BOTH) else axis
+        key = (axis[0], NO_BELOW) if axis == (self._prior, _BOTH) else axis
         thresholds, grid = self.at(grid_index), self.grids[key]
         above, below, codes = self._sides(thresholds, axis)
         counts = self._counts(above.labels, below.labels, codes, grid.size)
@@ -177,7 +197,8 @@ class ThresholdGrid:
         total = costs.mean() + _from_above(np.bincount(codes, gain, grid.size + 1)) / codes.size
         if self._prior is not None and axis == key:
             lower, upper = (
-                grid if key == (self._prior, end) else thresholds[self._prior, end] for end in (LOWER, UPPER)
+                grid if key == (self._prior, end) else value_of(thresholds, (self._prior, end))
+                for end in (NO_BELOW, YES_FROM)
             )
             total = np.where(np.less_equal(lower, upper), total, np.inf)
         return Line(self._task_metric.means(counts), total)
@@ -201,32 +222,30 @@ class ThresholdGrid:
     def _sides(self, thresholds: Thresholds, key: Key) -> tuple[Outcomes, Outcomes, Codes]:
         """Outcomes if all rows get the answer, and if none does; and how many grid values give it to each row."""
         replay = self._replay
-        answers, settled = replay.all_answers(thresholds), replay.settled(thresholds)
+        answers = replay.all_answers(thresholds)
         if key[0] == self._prior:
             known = ~np.isnan(replay.priors)
             nothing = np.zeros(known.size, np.bool_)
-            low, high = settled if settled is not None else (nothing, nothing)
+            own: Limits = limits_of(thresholds[self._prior, ANY_TIER])
+            low, high = replay.priors < own.no_below, replay.priors >= own.yes_from
             above, below = {
-                LOWER: ((nothing, high), (known, nothing)),
-                UPPER: ((low, known & ~low), (low, nothing)),
-                _BOTH: ((nothing, known), (known, nothing)),
+                NO_BELOW: (Answers(high, nothing), Answers(nothing, known)),
+                YES_FROM: (Answers(known & ~low, low), Answers(nothing, low)),
+                _BOTH: (Answers(known, nothing), Answers(nothing, known)),
             }[key[1]]
-            codes = self._codes[key[0], UPPER if key[1] == UPPER else LOWER]
-            return self._walk(answers, above), self._walk(answers, below), codes
-        codes = self._codes[key]
-        stage = replay.cascade.stage(key[0])
-        always, never = (np.full(codes.size, answer) for answer in (True, False))
-        sides = [self._walk({**answers, stage.name: answer}, settled) for answer in (always, never)]
-        if stage.is_tiered and len(stage.questions) > 1:
-            codes = self._tier_codes(stage, thresholds, key)
+            codes = self._codes[key[0], YES_FROM if key[1] == YES_FROM else NO_BELOW]
+        else:
+            codes = self._codes[key]
+            above, below = (Answers.sure(np.full(codes.size, answer)) for answer in (True, False))
+            stage = replay.cascade.stage(key[0])
+            if stage.is_tiered and len(stage.questions) > 1:
+                codes = self._tier_codes(stage, thresholds, key)
+        sides = [self._replay.walk({**answers, key[0]: side}, self._own, self._entry) for side in (above, below)]
         return sides[0], sides[1], codes
-
-    def _walk(self, answers: Mapping[str, Bools], settled: tuple[Bools, Bools] | None) -> Outcomes:
-        return self._replay.walk(answers, settled, self._own, self._entry)
 
     def _tier_codes(self, stage: Stage, thresholds: Thresholds, key: Key) -> Codes:
         """Number of values of one tier's threshold at which the whole stage says yes; (n,)."""
-        limits = np.array([thresholds[stage.name, tier] for tier in stage.questions])
+        limits = np.array([limits_of(thresholds[stage.name, tier]).yes_from for tier in stage.questions])
         at = list(stage.questions).index(key[1])
         highest = highest_threshold(stage.combine, self._replay.p[stage.name], limits, at)
         return _codes(highest, self.grids[key])
@@ -234,7 +253,7 @@ class ThresholdGrid:
     def _p(self, key: Key) -> Array:
         """The p that is compared with a threshold; infinite where a tier is not asked or a prior is not known; (n,)."""
         if key[0] == self._prior:
-            unknown = np.inf if key[1] == LOWER else -np.inf
+            unknown = np.inf if key[1] == NO_BELOW else -np.inf
             return np.where(np.isnan(self._replay.priors), unknown, self._replay.priors)
         p = self._replay.scored.p[key]
         return np.where(np.isnan(p), -np.inf, p)
@@ -248,7 +267,7 @@ class ThresholdGrid:
         if key[0] != self._prior:
             ends = (LEAST, 1 - LEAST)
         if not mattering.size:
-            return np.array([self._fixed[key]] if key[0] != self._prior else ends)
+            return np.array([value_of(self._fixed, key)] if key[0] != self._prior else ends)
         of_some = np.quantile(mattering, _SHARES, method="lower")
         marks = np.concatenate((of_some, np.quantile(known, _SHARES_OF_ALL, method="lower")))
         # Half way to the next lower p, so that the last digits of a p decide nothing.

@@ -38,7 +38,7 @@ from cascade.evaluation.replay import Replay, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.scoring import score_tasks
 from cascade.probability import Bools, Ints
-from cascade.stages import ANY_TIER, PriorStage, Source, Stage, Target
+from cascade.stages import ANY_TIER, Source, Stage, Target
 from cascade.tree import Cascade
 from tests.helpers.server_configs import LABELS, config, p_yes
 from tests.helpers.shipped import CASCADES, questions_alone, shipped_text
@@ -295,10 +295,10 @@ def test_what_a_prior_stage_settles_is_audited() -> None:
         items = tuple(Item(id=str(at), kind="k", name=f"n{at}", prior=prior) for at, prior in enumerate(known))
         labels = tuple(("drop", "keep")[scored.labels[row]] for row in rows)
         tasks.append(Labelled(task=Task(text=f"task {task}"), items=items, labels=labels))
-    stage = PriorStage(
+    stage = Stage(
         name="known",
-        lower=0.2,
-        upper=0.8,
+        no_below=0.2,
+        yes_from=0.8,
         yes=Target("b", is_label=False),
         no=Target("drop", is_label=True),
         source=Source.CALLER,

@@ -16,7 +16,7 @@ from cascade.errors import ConfigError, InputError
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.evaluate import Evaluation
 from cascade.profile import Prior
-from cascade.stages import ANY_TIER, BASE, PriorStage, Question, Source, Stage, Target
+from cascade.stages import ANY_TIER, BASE, Question, Source, Stage, Target
 from tests.helpers.shipped import shipped_text
 
 NO = Target("drop", is_label=True)
@@ -29,7 +29,7 @@ def stage(name: str, yes: Target) -> Stage:
     return Stage(name=name, questions={ANY_TIER: question}, yes=yes, no=NO)
 
 
-def cascade(prior_stage: PriorStage | None, profile: Profile | None = None) -> Cascade:
+def cascade(prior_stage: Stage | None, profile: Profile | None = None) -> Cascade:
     """Two stages, one after the other."""
     return Cascade(
         name="c",
@@ -41,7 +41,7 @@ def cascade(prior_stage: PriorStage | None, profile: Profile | None = None) -> C
     )
 
 
-CALLER = PriorStage(name="prior", lower=0.2, upper=0.8, yes=Target("b", is_label=False), no=NO, source=Source.CALLER)
+CALLER = Stage(name="prior", no_below=0.2, yes_from=0.8, yes=Target("b", is_label=False), no=NO, source=Source.CALLER)
 PRIORS = (0.1, 0.2, 0.5, 0.8, None)
 ITEMS = tuple(Item(id=str(at), kind="function", name=f"f{at}", prior=prior) for at, prior in enumerate(PRIORS))
 
@@ -55,7 +55,7 @@ def test_it_settles_what_is_clear() -> None:
     both = [("a", BASE, True), ("b", BASE, True)]
     assert asked == [[("prior", "", False)], both, both, [("prior", "", True), ("b", BASE, True)], both]
     assert [decision.label for decision in report.decisions] == ["drop", *["keep"] * 4]
-    assert [decision.steps[0].threshold for decision in report.decisions] == [0.2, 0.5, 0.5, 0.8, 0.5]
+    assert [decision.steps[0].threshold for decision in report.decisions] == [0.8, 0.5, 0.5, 0.8, 0.5]
     assert report.stats.calls == 7
     assert {decision.status for decision in report.decisions} == {Status.DECIDED}
 
@@ -135,7 +135,10 @@ def test_evidence_is_weighed_by_its_own_prior_or_by_the_profile() -> None:
     for found in (cascade(replace(by_evidence, prior=own)), cascade(by_evidence, Profile(prior=own))):
         prior_stage = found.prior_stage
         assert prior_stage
-        answers = [prior_stage.answer(prior_stage.p_matters(item)) for item in (matched, other, unknown)]
+        answers = [
+            prior_stage.answer({} if (p := prior_stage.known_p(item)) is None else {ANY_TIER: p})
+            for item in (matched, other, unknown)
+        ]
         assert answers == [True, False, None]
     backend = ScriptedBackend({BASE: 0.9}, frozenset())
     with pytest.raises(ConfigError, match=r"cascade\.c\.stages\.prior: goes by evidence, and neither thresholds"):
@@ -145,9 +148,9 @@ def test_evidence_is_weighed_by_its_own_prior_or_by_the_profile() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"lower": 0.9}, "lower 0.9 and upper 0.8 are not"),
-        ({"upper": 1.5}, "lower 0.2 and upper 1.5 are not"),
-        ({"lower": float("nan")}, "lower nan"),
+        ({"no_below": 0.9}, "no_below 0.9 and yes_from 0.8 are not"),
+        ({"yes_from": 1.5}, "no_below 0.2 and yes_from 1.5 are not"),
+        ({"no_below": float("nan")}, "no_below nan"),
         ({"yes": Target("z", is_label=False)}, r"prior\.yes: leads to unknown stage 'z'"),
         ({"no": Target("z", is_label=True)}, r"prior\.no: leads to unknown label 'z'"),
         ({"name": "a"}, "'a' stands there twice"),
@@ -184,7 +187,7 @@ def test_it_comes_from_a_config(tmp_path: Path) -> None:
     path = with_table(tmp_path, "relevant")
     found = read_config(path).cascades()["precision"]
     assert found.prior_stage
-    assert (found.prior_stage.lower, found.prior_stage.prior) == (0.01, found.profile.prior)
+    assert (found.prior_stage.no_below, found.prior_stage.prior) == (0.01, found.profile.prior)
     assert found.first.name == "relevant"
     with pytest.raises(ConfigError, match=r'cascade\.precision\.stages: one of kind "prior" stands at place 2'):
         read_config(with_table(tmp_path, "primary"))
@@ -226,7 +229,7 @@ def test_a_source_needs_no_copy_of_the_stages(tmp_path: Path, capsys: pytest.Cap
     path = extending(tmp_path, *BARE, 'prior_source = "caller"')
     stage = read_config(path).cascades()["precision"].prior_stage
     assert stage
-    assert (stage.source, stage.lower, stage.upper) == (Source.CALLER, 0.0, 1.0)
+    assert (stage.source, stage.no_below, stage.yes_from) == (Source.CALLER, 0.0, 1.0)
     assert main(["config", "check", str(path)]) == ExitCode.DONE
     assert main(["config", "show", "precision", "--config", str(path)]) == ExitCode.DONE
     shown = capsys.readouterr().out

@@ -8,7 +8,7 @@ import pytest
 from cascade.evaluation.replay import Replay
 from cascade.evaluation.scored import ScoredTasks
 from cascade.profile import Profile
-from cascade.stages import ANY_TIER, PriorStage, Question, Source, Stage, Target
+from cascade.stages import ANY_TIER, Question, Source, Stage, Target
 from cascade.tree import Cascade
 
 
@@ -36,8 +36,8 @@ def test_one_walk_gives_labels_costs_and_what_was_reached() -> None:
         labels=("drop", "some", "much"),
         stages=(stage("first", to("second"), label("drop")), stage("second", label("much"), label("some"))),
         profile=Profile(label_shares={"second": {"some": 0.7, "much": 0.3}}),
-        prior_stage=PriorStage(
-            name="prior", lower=0.2, upper=0.8, yes=to("second"), no=label("drop"), source=Source.CALLER
+        prior_stage=Stage(
+            name="prior", no_below=0.2, yes_from=0.8, yes=to("second"), no=label("drop"), source=Source.CALLER
         ),
     )
     scored = ScoredTasks(
@@ -52,15 +52,14 @@ def test_one_walk_gives_labels_costs_and_what_was_reached() -> None:
     assert full.labels.tolist() == [0, 1, 2, 0]
     assert full.costs.tolist() == [0, 1, 2, 1]
     assert {name: rows.tolist() for name, rows in full.reached.items()} == {
+        "prior": [True, True, True, True],
         "first": [False, False, True, True],
         "second": [False, True, True, False],
     }
     assert replay.at_own_thresholds(depth=1).labels.tolist() == [0, 1, 1, 0]
     assert replay.at_own_thresholds(depth=1).costs.tolist() == [0, 1, 1, 1]
     ms = {"first": np.full(4, 2.0), "second": np.full(4, 3.0)}
-    timed = replay.walk(
-        full.answers, (np.array([True, False, False, False]), np.array([False, True, False, False])), ms, 10.0
-    )
+    timed = replay.walk(full.answers, ms, 10.0)
     assert timed.costs.tolist() == [0, 13, 15, 12]
 
 

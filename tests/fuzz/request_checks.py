@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from cascade import Cascade, CascadeError, Decision, Item, Report, Status, Task
 from cascade.prompt import Node, PromptBuilder
 from cascade.report import Step
-from cascade.stages import Combine, Question, Stage
-from tests.fuzz.request_worlds import Asked, Kind, World
+from cascade.stages import Combine, Question, Stage, Target
+from tests.fuzz.request_worlds import REVIEW, Asked, Kind, World
 
 Cold = Callable[[Node, Question], float]
 """(item, question) -> p(yes) where nothing was computed before."""
@@ -120,14 +120,16 @@ class Checker:
         _require(depth is None or way.depth <= depth, f"{way.depth} stages were passed, of {depth} at most")
         if way.stage is None:
             _require(decision.label == way.label, f"the steps lead to {way.label!r}, the label is {decision.label!r}")
-            _require(decision.status is Status.DECIDED and decision.p_label is None, f"it is {decision.status}")
+            due = Status.UNCERTAIN if way.label == REVIEW else Status.DECIDED
+            _require(decision.status is due and decision.p_label is None, f"it is {decision.status}")
             return
         _require(may_be_cut or way.depth == depth, f"cut at depth {way.depth} without a reason: {decision.status}")
         _require(bool(decision.cause) <= excuses.server, f"a cause without a server that fails: {decision.cause}")
         due = Status.DEPTH_CAP if way.depth else Status.DEADLINE
         _require(decision.status is due, f"it is {decision.status}, cut at depth {way.depth}")
         _require(
-            decision.label in _leaves(cascade, way.stage), f"{way.stage.name!r} does not lead to {decision.label!r}"
+            decision.label in _leaves(cascade, way.stage) - {REVIEW},
+            f"{way.stage.name!r} does not lead to {decision.label!r}",
         )
         p = decision.p_label
         _require(p is not None and -1e-9 <= p <= 1 + 1e-9, f"p_label is {p}")
@@ -148,7 +150,8 @@ class Checker:
             question = cascade.stage(step.stage).question(step.tier)
             _require(step.adapter == question.adapter, f"{step.adapter!r} answered for {question.adapter!r}")
             _require(step.threshold == question.threshold, f"the threshold is {step.threshold}")
-            _require(step.answer == (step.p_yes >= question.threshold), f"{step.p_yes} is answered {step.answer}")
+            due_answer = _answer(step.p_yes, question.no_below or question.threshold, question.threshold)
+            _require(step.answer is due_answer, f"{step.p_yes} is answered {step.answer}")
             due = self._truth.p(cascade, task, item, question)
             is_right = abs(step.p_yes - due) <= self._truth.tolerance
             _require(
@@ -193,18 +196,18 @@ class _Way:
         _require(is_whole or is_partial, f"stage {stage.name!r} has the steps {found}, where {tiers} are due")
         del self.left[: len(own)]
         self.depth += 1
-        target = stage.yes if _is_yes(stage, own) else stage.no
+        target = _target(stage, own)
         self._go(target.name, is_label=target.is_label)
         return own
 
     def _enter(self) -> None:
         prior = self._cascade.prior_stage
-        p = prior.p_matters(self._item) if prior is not None else None
-        if prior is None or p is None or prior.lower <= p < prior.upper:
+        p = prior.known_p(self._item) if prior is not None else None
+        if prior is None or p is None or prior.no_below <= p < prior.yes_from:
             return
         first = self.left.pop(0) if self.left else None
         _require(first is not None and first.stage == prior.name and not first.adapter, "the prior stage left no step")
-        target = prior.yes if p >= prior.upper else prior.no
+        target = prior.yes if p >= prior.yes_from else prior.no
         self._go(target.name, is_label=target.is_label)
 
     def _go(self, name: str, *, is_label: bool) -> None:
@@ -218,22 +221,37 @@ def _tiers(stage: Stage, item: Item) -> list[str]:
     return [tier for tier in item.tiers if tier in stage.questions] if len(stage.questions) > 1 else [""]
 
 
-def _is_yes(stage: Stage, steps: Sequence[Step]) -> bool:
-    """What the answers of its tiers make together."""
-    match stage.combine:
+def _answer(p: float, no_below: float, yes_from: float) -> bool | None:
+    return True if p >= yes_from else False if p < no_below else None
+
+
+def _target(stage: Stage, steps: Sequence[Step]) -> Target:
+    """Where the answers of its tiers lead together."""
+    if _reaches(stage.combine, [(step.p_yes, step.threshold) for step in steps]):
+        return stage.yes
+    if _reaches(stage.combine, [(step.p_yes, step.no_below or step.threshold) for step in steps]):
+        assert stage.uncertain is not None
+        return stage.uncertain
+    return stage.no
+
+
+def _reaches(rule: Combine, pairs: Sequence[tuple[float, float]]) -> bool:
+    """Whether the p of several tiers reach their thresholds together."""
+    match rule:
         case Combine.ANY:
-            return any(step.answer for step in steps)
+            return any(p >= threshold for p, threshold in pairs)
         case Combine.MEAN:
-            n = len(steps)
-            return sum(step.p_yes for step in steps) / n >= sum(step.threshold for step in steps) / n
+            n = len(pairs)
+            return sum(p for p, _ in pairs) / n >= sum(threshold for _, threshold in pairs) / n
         case Combine.MAX:
-            return max(steps, key=lambda step: (step.p_yes, -step.threshold)).answer
+            p, threshold = max(pairs, key=lambda pair: (pair[0], -pair[1]))
+            return p >= threshold
 
 
 def _leaves(cascade: Cascade, stage: Stage) -> set[str]:
-    """The labels that a stage leads to."""
+    """The labels that a stage leads to, without those of uncertain answers."""
     found: set[str] = set()
-    for target in (stage.yes, stage.no):
+    for target in (stage.yes, stage.no, *([stage.uncertain] if stage.uncertain else [])):
         found |= {target.name} if target.is_label else _leaves(cascade, cascade.stage(target.name))
     return found
 

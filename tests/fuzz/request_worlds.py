@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import nextafter
 
 from cascade import Budget, Cascade, Group, Item, Profile, Task
 from cascade.budget import NO_LIMIT
 from cascade.profile import Prior
-from cascade.stages import ANY_TIER, Combine, PriorStage, Question, Source, Stage, Target
+from cascade.stages import ANY_TIER, Combine, Question, Source, Stage, Target
 
 TIERS = ("near", "far", "old")
 MARKERS = ("relevant", "primary", "used", "test", "type", "file", "read", "name", "call", "list", "set", "key", "new")
 LABELS = ("out", "low", "mid", "high")
+REVIEW = "review"
 LEAST, MOST = nextafter(0.0, 1.0), nextafter(1.0, 0.0)
 """The most extreme thresholds that a cascade may have."""
 
@@ -125,17 +126,21 @@ def random_cascade(rng: random.Random, name: str, adapters: Sequence[str]) -> Ca
     """A tree of one to five stages, whose branches may meet again, with everything that a cascade may have."""
     n = rng.choice((1, 2, 3, 3, 4, 5))
     targets = _targets(rng, n)
-    labels = tuple(label for label in LABELS if Target(label, is_label=True) in targets.values())
+    unsure = {at: _uncertain(rng, at, n) for at in range(n) if rng.random() < 0.3}
+    named = {*targets.values(), *unsure.values()}
+    labels = tuple(label for label in (*LABELS, REVIEW) if Target(label, is_label=True) in named)
     markers = iter(rng.sample(MARKERS, len(MARKERS)))
     own = rng.sample(adapters, min(rng.choice((1, 2, 3, 4)), len(adapters)))
-    stages = tuple(_stage(rng, f"s{at}", own, markers, targets[at, True], targets[at, False]) for at in range(n))
+    stages = tuple(
+        _stage(rng, f"s{at}", own, markers, (targets[at, True], targets[at, False], unsure.get(at))) for at in range(n)
+    )
     return Cascade(
         name=name,
         instructions=f"Which {_words(rng, 2)} matter?",
         labels=labels,
         stages=stages,
-        dropped=rng.choice(labels),
-        profile=_profile(rng, [stage.name for stage in stages], labels),
+        dropped=rng.choice([label for label in labels if label != REVIEW]),
+        profile=_profile(rng, [stage.name for stage in stages], [label for label in labels if label != REVIEW]),
         prior_stage=_prior_stage(rng, list(targets.values())) if rng.random() < 0.3 else None,
     )
 
@@ -157,33 +162,47 @@ def _targets(rng: random.Random, n: int) -> dict[tuple[int, bool], Target]:
     return found
 
 
+def _uncertain(rng: random.Random, at: int, n: int) -> Target:
+    """Where an uncertain answer leads: to a later stage, or to a label that no other answer leads to."""
+    if at + 1 < n and rng.random() < 0.7:
+        return Target(f"s{rng.randrange(at + 1, n)}", is_label=False)
+    return Target(REVIEW, is_label=True)
+
+
 def _stage(
-    rng: random.Random, name: str, adapters: Sequence[str], markers: Iterator[str], yes: Target, no: Target
+    rng: random.Random,
+    name: str,
+    adapters: Sequence[str],
+    markers: Iterator[str],
+    targets: tuple[Target, Target, Target | None],
 ) -> Stage:
+    yes, no, uncertain = targets
     tiers = TIERS if rng.random() < 0.3 else (ANY_TIER,)
     own = [rng.choice(adapters)] * len(tiers) if rng.random() < 0.3 else [rng.choice(adapters) for _ in tiers]
     questions = {}
     for tier, adapter in zip(tiers, own, strict=True):
         marker = next(markers, None) or f"{name} {tier}"
         threshold = rng.choice((LEAST, MOST, 0.5, 0.25, rng.uniform(0.01, 0.99), rng.uniform(0.01, 0.99)))
+        no_below = rng.choice((LEAST, threshold / 2, threshold)) if uncertain is not None else None
         questions[tier] = Question(
             marker=marker,
             wording=f"is it {marker}?",
             adapter=adapter,
             threshold=threshold,
             max_text_tokens=random.Random(f"{name} {marker} {adapter}").choice(TEXT_TOKENS),
+            no_below=no_below or LEAST if uncertain is not None else None,
         )
-    return Stage(name=name, questions=questions, yes=yes, no=no, combine=rng.choice(list(Combine)))
+    return Stage(name=name, questions=questions, yes=yes, no=no, uncertain=uncertain, combine=rng.choice(list(Combine)))
 
 
-def _prior_stage(rng: random.Random, targets: Sequence[Target]) -> PriorStage:
+def _prior_stage(rng: random.Random, targets: Sequence[Target]) -> Stage:
     lower, upper = sorted(rng.choice((0.0, 0.2, 0.5, 0.8, 1.0)) for _ in range(2))
     is_own = rng.random() < 0.5
     weights = {name: rng.uniform(-3, 3) for name in _EVIDENCE}
-    return PriorStage(
+    return Stage(
         name="prior",
-        lower=lower,
-        upper=upper,
+        no_below=lower,
+        yes_from=upper,
         yes=rng.choice(targets),
         no=rng.choice(targets),
         source=Source.CALLER if is_own else Source.EVIDENCE,

@@ -105,10 +105,11 @@ def test_the_list_of_cascades_tells_of_it(client: httpx.Client) -> None:
     assert row["prior_stage"] == {
         "name": "prior",
         "source": "evidence",
-        "lower": 0.04,
-        "upper": 0.5,
+        "no_below": 0.04,
+        "yes_from": 0.5,
         "yes": {"stage": "primary"},
         "no": {"label": "excluded"},
+        "uncertain": {"stage": "relevant"},
     }
 
 

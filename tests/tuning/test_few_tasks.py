@@ -30,7 +30,7 @@ from cascade.evaluation.replay import Prices, Replay, own_thresholds
 from cascade.evaluation.score_file import LabelledScores
 from cascade.evaluation.scored import ScoredTasks
 from cascade.profile import Prior
-from cascade.stages import ANY_TIER, Combine, PriorStage, Source, Stage, Target
+from cascade.stages import ANY_TIER, Combine, Limits, Source, Stage, Target
 from cascade.tree import Cascade
 from cascade.tuning.few_tasks import LEAST_TASKS, LabelReplay, tune_few_tasks
 from cascade.tuning.label_model import LabelModel, with_drawn_labels
@@ -335,7 +335,7 @@ def test_a_file_has_a_guarantee_or_says_that_it_has_none(tmp_path: Path) -> None
     write_thresholds(file, path, "From a test.")
     assert read_thresholds(path) == file
     assert "[no_guarantee]" in path.read_text(encoding="utf-8")
-    assert {asked.threshold for asked in file.put_on("scope", scope.stages)[0].questions.values()} == {0.0625}
+    assert {asked.threshold for asked in file.put_on("scope", scope.stages)[0][0].questions.values()} == {0.0625}
     write_thresholds(guaranteed, path, "From a test.")
     assert "no_guarantee" not in path.read_text(encoding="utf-8")
     for wrong in (tables | {"guarantee": guaranteed.model_dump()["guarantee"]}, tables | {"no_guarantee": None}):
@@ -393,12 +393,12 @@ def test_other_commands_say_that_there_is_no_guarantee(tmp_path: Path, capsys: p
     assert "Without guarantee: chosen for" in (page / "index.html").read_text(encoding="utf-8")
 
 
-def guess(lower: float, upper: float, prior: Prior | None = None) -> PriorStage:
+def guess(lower: float, upper: float, prior: Prior | None = None) -> Stage:
     """A prior stage that drops below one number and keeps from another one on."""
-    return PriorStage(
+    return Stage(
         name="guess",
-        lower=lower,
-        upper=upper,
+        no_below=lower,
+        yes_from=upper,
         yes=Target("keep", is_label=True),
         no=Target("drop", is_label=True),
         source=Source.EVIDENCE if prior is not None else Source.CALLER,
@@ -428,8 +428,9 @@ def test_a_prior_stage_is_kept_as_it_was(tmp_path: Path, capsys: pytest.CaptureF
     assert "as do evaluate, depth and audit" in " ".join(told.err.split())
     assert "check" not in told.err
     file = read_thresholds(out)
-    assert file.put_on_prior(replace(before, lower=0.0, upper=1.0, prior=None)) == before
-    assert len(file.put_on("two", cascade.stages, before)) == 2
+    stages, prior_stage = file.put_on("two", cascade.stages, replace(before, no_below=0.0, yes_from=1.0, prior=None))
+    assert prior_stage == before
+    assert len(stages) == 2
 
 
 def with_priors(scored: ScoredTasks, seed: int) -> ScoredTasks:
@@ -447,7 +448,7 @@ def test_a_prior_stage_is_counted_in(seed: int) -> None:
     scored = with_priors(simulated(seed, 60), seed)
     found = tune_few_tasks(cascade, scored, TuningTarget(level=0.8))
     whole = Replay(cascade, scored).outcome(found.thresholds)
-    assert {key: found.thresholds["guess", key] for key in ("lower", "upper")} == {"lower": 0.08, "upper": 1.0}
+    assert found.thresholds["guess", ANY_TIER] == Limits(0.08, 1.0)
     assert 0.8 <= found.expected.recall_per_task < 0.83
     assert abs(found.expected.recall_per_task - whole.recall_per_task) < 0.06
     assert abs(found.expected.calls - whole.calls) < 0.1

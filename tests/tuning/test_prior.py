@@ -26,16 +26,19 @@ from cascade.evaluation.scoring import score_tasks
 from cascade.evaluation.targets import TaskMetric
 from cascade.probability import logit, p_yes
 from cascade.report import Origin
-from cascade.stages import ANY_TIER, LOWER, UPPER, Combine, PriorStage, Source, Stage, Target
+from cascade.stages import ANY_TIER, Combine, Source, Stage, Target, limits_of
 from cascade.tuning.check import Guarantee, check_guarantee
 from cascade.tuning.search import TuningTarget, tune
 from cascade.tuning.shift import inputs_of, shifts
-from cascade.tuning.threshold_grid import Cost, Objective, ThresholdGrid, free_keys
+from cascade.tuning.threshold_grid import NO_BELOW, YES_FROM, Cost, Objective, ThresholdGrid, free_keys
 
 pytestmark = pytest.mark.slow
 
-PRIOR = PriorStage(
-    name="prior", lower=0.0, upper=1.0, yes=Target("b", is_label=False), no=Target("drop", is_label=True)
+PRIOR = Stage(
+    name="prior",
+    source=Source.EVIDENCE,
+    yes=Target("b", is_label=False),
+    no=Target("drop", is_label=True),
 )
 CASCADE = replace(two_stages(), prior_stage=PRIOR)
 FACTS = ("listed", "seen", "named", "near", "far")
@@ -91,7 +94,8 @@ def test_the_engine_does_what_the_replay_said(tmp_path: Path) -> None:
     assert tuned.held_out.calls < 1
     write_thresholds(file_of(CASCADE, tuning_target, tuned, {}, ORIGIN), tmp_path / "two.toml", "From a test.")
     file = read_thresholds(tmp_path / "two.toml")
-    cascade = replace(CASCADE, stages=file.put_on("two", CASCADE.stages, PRIOR), prior_stage=file.put_on_prior(PRIOR))
+    stages, prior_stage = file.put_on("two", CASCADE.stages, PRIOR)
+    cascade = replace(CASCADE, stages=stages, prior_stage=prior_stage)
     assert own_thresholds(cascade) == tuned.thresholds
     others, p = population(2, 150)
     with engine_of(two_stages(), p) as engine:
@@ -112,14 +116,10 @@ def test_a_guarantee_is_checked_on_what_an_engine_decides() -> None:
     tasks, p = population(1, 300)
     with engine_of(two_stages(), p) as engine:
         tuned = tune(CASCADE, score_tasks(engine, CASCADE, tasks), TuningTarget(level=0.9))
-    lower, upper = (tuned.thresholds["prior", end] for end in (LOWER, UPPER))
-    stages = [
-        replace(each, questions={ANY_TIER: question(each.name, tuned.thresholds[each.name, ANY_TIER])})
-        for each in CASCADE.stages
-    ]
-    cascade = replace(
-        CASCADE, stages=tuple(stages), prior_stage=replace(PRIOR, prior=tuned.prior, lower=lower, upper=upper)
-    )
+    limits = {key: limits_of(threshold) for key, threshold in tuned.thresholds.items()}
+    stages = tuple(each.with_limits({ANY_TIER: limits[each.name, ANY_TIER]}) for each in CASCADE.stages)
+    prior_stage = replace(PRIOR, prior=tuned.prior).with_limits({ANY_TIER: limits["prior", ANY_TIER]})
+    cascade = replace(CASCADE, stages=stages, prior_stage=prior_stage)
     others, p = population(2, 1)
     with engine_of(cascade, p) as engine:
         scored = score_tasks(engine, cascade, others)
@@ -186,7 +186,8 @@ def test_the_callers_number_is_tuned_too() -> None:
     tuned, plain = (tune(tree, by_caller(1), TuningTarget(level=0.9)) for tree in (cascade, two_stages()))
     assert tuned.prior is None
     assert tuned.held_out.calls < plain.held_out.calls
-    assert 0 <= tuned.thresholds["prior", LOWER] <= tuned.thresholds["prior", UPPER] <= 1
+    no_below, yes_from = limits_of(tuned.thresholds["prior", ANY_TIER])
+    assert 0 <= no_below <= yes_from <= 1
     assert tuned.per_stage
     assert tuned.held_out.calls < 0.9 * tuned.per_stage.calls
 
@@ -233,12 +234,13 @@ def test_a_line_is_what_each_of_its_values_comes_to(combine: Combine, metric: Me
     free = free_keys(cascade, Metric.MACRO_F1)
     threshold_grid = ThresholdGrid(replay, task_metric, Objective(cost), own_thresholds(cascade), free)
     places = {key: int(rng.integers(0, grid.size)) for key, grid in threshold_grid.grids.items()}
-    places["prior", LOWER] = min(places["prior", LOWER], places["prior", UPPER])
+    places["prior", NO_BELOW] = min(places["prior", NO_BELOW], places["prior", YES_FROM])
     for way in threshold_grid.axes:
         line = threshold_grid.line(places, way)
         for place in range(line.values.size):
             thresholds = threshold_grid.at(threshold_grid.moved(places, way, place))
-            if thresholds["prior", LOWER] > thresholds["prior", UPPER]:
+            no_below, yes_from = limits_of(thresholds["prior", ANY_TIER])
+            if no_below > yes_from:
                 assert line.costs[place] == np.inf
                 continue
             outcome = replay.outcome(thresholds)

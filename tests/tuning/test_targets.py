@@ -233,7 +233,7 @@ def test_the_command_tunes_a_config_that_waits_for_its_file(tmp_path: Path, caps
     assert main([*command, str(data(tmp_path / "rows.jsonl", 80))]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
     assert found["prior"]["weights"]["match"] > 1
-    assert set(found["thresholds"]["prior"]) == {"lower", "upper"}
+    assert set(found["thresholds"]["prior"]) == {"no_below", "yes_from"}
     with Engine.open(config) as engine:
         stage = engine.cascade("precision").prior_stage
         assert stage

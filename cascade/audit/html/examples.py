@@ -32,7 +32,7 @@ class ExampleStep:
     @property
     def is_wrong(self) -> bool:
         """Whether this is a wrong answer."""
-        return self.truth is not None and self.truth != self.step.answer
+        return self.truth is not None and self.step.answer is not None and self.truth != self.step.answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ def _sureness(subject: Subject) -> Array:
         truths = subject.scored.truths(subject.cascade, stage.name)
         reached, answers = subject.replayed.reached[stage.name], subject.replayed.answers[stage.name]
         far = np.abs(_beyond(subject, stage))
-        errs = reached & (truths >= 0) & (answers != (truths == 1))
+        errs = reached & ((answers.no & (truths == 1)) | (answers.yes & (truths == 0)))
         wrong[errs] = np.maximum(wrong[errs], far[errs])
         weakest[reached] = np.minimum(weakest[reached], far[reached])
     return np.where(np.isneginf(wrong), weakest, wrong)
@@ -92,7 +92,8 @@ def _sureness(subject: Subject) -> Array:
 
 def _beyond(subject: Subject, stage: Stage) -> Array:
     """Log odds of p(yes) over those of the threshold that it is compared with; 0 where nothing was asked."""
-    p, thresholds = joined_p(stage.combine, subject.run.p[stage.name], stage.thresholds)
+    yes_from = np.array([limits.yes_from for limits in stage.limits.values()])
+    p, thresholds = joined_p(stage.combine, subject.run.p[stage.name], yes_from)
     return np.nan_to_num(finite_logit(p) - logit(thresholds))
 
 

@@ -23,7 +23,7 @@ from cascade.items import Item
 from cascade.probability import Array, Bools, Ints
 from cascade.tree import Cascade
 from cascade.tuning.pareto import best_of_each_level
-from cascade.tuning.threshold_grid import Cost, Objective, ThresholdGrid, free_keys, safest
+from cascade.tuning.threshold_grid import Cost, Objective, ThresholdGrid, free_keys, placed, safest
 
 SHARES = np.linspace(0, 1, 21)
 """Shares of the calls at which ``Subject.recall_by_share`` tells the recall."""
@@ -180,7 +180,7 @@ class Subject:
         own, free = own_thresholds(self.cascade), free_keys(self.cascade, Metric.RECALL)
         task_metric = TaskMetric(self.cascade, self.scored, Metric.RECALL)
         grid = ThresholdGrid(self.run, task_metric, Objective(cost), own, free)
-        starts = [grid.nearest(own | {key: safest(self.cascade, key) for key in free}), grid.nearest(own)]
+        starts = [grid.nearest(placed(own, {key: safest(self.cascade, key) for key in free})), grid.nearest(own)]
         _, path = best_of_each_level(grid, starts, _LOWEST, _SPREAD)
         chosen = np.unique(np.linspace(0, len(path) - 1, _MOST_POINTS).round().astype(int))
         outcomes = [self.run.outcome(grid.at(path[at])) for at in chosen]

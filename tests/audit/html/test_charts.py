@@ -24,7 +24,7 @@ from cascade.evaluation.replay import Replay
 from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.scoring import score_tasks
 from cascade.profile import Profile
-from cascade.stages import ANY_TIER, Combine, PriorStage, Source, Stage, Target
+from cascade.stages import ANY_TIER, Combine, Source, Stage, Target
 from cascade.tree import Cascade
 from tests.helpers.scored_runs import labelled, three_label_run, three_labels
 
@@ -51,7 +51,7 @@ def test_replays_are_what_the_engine_does() -> None:
     first, second = three_labels().stages
     asks_by_tier = replace(first, questions={"x": question("x", 0.4), "y": question("y", 0.6)}, combine=Combine.MAX)
     shares = {"a": {"drop": 0.5, "read": 0.2, "change": 0.3}, "b": {"read": 0.7, "change": 0.3}}
-    prior = PriorStage(name="known", lower=0.2, upper=0.8, yes=first.yes, no=first.no, source=Source.CALLER)
+    prior = Stage(name="known", no_below=0.2, yes_from=0.8, yes=first.yes, no=first.no, source=Source.CALLER)
     cascade = replace(
         three_labels(), stages=(asks_by_tier, second), prior_stage=prior, profile=Profile(label_shares=shares)
     )
@@ -235,7 +235,7 @@ def test_what_a_prior_stage_settles_is_there_from_the_start() -> None:
         for each in tasks
     ]
     yes, no = Target("read", is_label=True), Target("drop", is_label=True)
-    stage = PriorStage(name="known", lower=0.1, upper=0.8, yes=yes, no=no, source=Source.CALLER)
+    stage = Stage(name="known", no_below=0.1, yes_from=0.8, yes=yes, no=no, source=Source.CALLER)
     cascade = replace(cascade, prior_stage=stage)
     subject = Subject.of(cascade, scored, tasks)
     _, likeliest, any_order = lines(anytime(subject)).values()

@@ -30,7 +30,7 @@ from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.scoring import scored_tasks
 from cascade.machine import install_extra
 from cascade.report import Origin
-from cascade.stages import ANY_TIER, PriorStage, Source, Target
+from cascade.stages import ANY_TIER, Source, Stage, Target
 from tests.helpers.browser import NAMES, find_browser, look
 from tests.helpers.scored_runs import three_label_run
 from tests.helpers.shipped import CASCADES, write_shipped
@@ -93,7 +93,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
         for stage in cascade.stages
     )
     no, yes = (Target(label, is_label=True) for label in ("drop", "read"))
-    prior = PriorStage(name=HOSTILE[0], lower=0.1, upper=0.8, yes=yes, no=no, source=Source.CALLER)
+    prior = Stage(name=HOSTILE[0], no_below=0.1, yes_from=0.8, yes=yes, no=no, source=Source.CALLER)
     cascade = replace(cascade, name=HOSTILE[3], stages=stages, prior_stage=prior)
     (page, *_) = write_report(cascade, scored, tasks, tmp_path, KNOWN)
     text = page.read_text(encoding="utf-8")
