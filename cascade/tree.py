@@ -48,6 +48,8 @@ class Cascade:
             tiers find files; symbols otherwise.
         makes_evidence: Whether items that bring no evidence get it before they are asked, from their own texts against
             the task; otherwise they are asked as they are.
+        handed_on: The labels that only uncertain answers lead to, such as ``review``; they are never a true label.
+        answers: All other labels.
 
     Raises:
         ConfigError: The stages do not form a tree in which every stage and label is reached; the message names the key
@@ -77,6 +79,8 @@ class Cascade:
     prior_stage: Stage | None = None
     items: ItemKind | None = None
     makes_evidence: bool = False
+    handed_on: tuple[str, ...] = field(init=False, compare=False, repr=False)
+    answers: tuple[str, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -94,6 +98,7 @@ class Cascade:
             self._check_prior_stage(self.prior_stage)
         self._check_cycles(self.first, (), set())
         self._check_reach()
+        self._tell_answers()
         self._check_handed_on()
         self._check_profile()
 
@@ -101,17 +106,6 @@ class Cascade:
     def first(self) -> Stage:
         """The stage asked first."""
         return self.stages[0]
-
-    @property
-    def handed_on(self) -> tuple[str, ...]:
-        """The labels that only uncertain answers lead to, such as ``review``; they are never a true label."""
-        answered = {target for stage in self._all_stages for target in (stage.yes, stage.no)}
-        return tuple(label for label in self.labels if Target(label, is_label=True) not in answered)
-
-    @property
-    def answers(self) -> tuple[str, ...]:
-        """The labels that yes or no leads to; every true label is one of them."""
-        return tuple(label for label in self.labels if label not in self.handed_on)
 
     @property
     def _all_stages(self) -> tuple[Stage, ...]:
@@ -454,6 +448,11 @@ class Cascade:
         for label in self.labels:
             if Target(label, is_label=True) not in reached:
                 self._refuse("labels", f"no answer leads to {label!r}", "Lead one to it or remove the label")
+
+    def _tell_answers(self) -> None:
+        reached = {target.name for stage in self._all_stages for target in (stage.yes, stage.no) if target.is_label}
+        object.__setattr__(self, "answers", tuple(label for label in self.labels if label in reached))
+        object.__setattr__(self, "handed_on", tuple(label for label in self.labels if label not in reached))
 
     def _check_handed_on(self) -> None:
         if self.dropped in self.handed_on:

@@ -16,11 +16,15 @@ class Figure(StrEnum):
 
     RECALL_OVER_ROWS = "recall_over_rows"
     RECALL_PER_TASK = "recall_per_task"
+    RECALL_OR_HANDED_ON_OVER_ROWS = "recall_or_handed_on_over_rows"
+    RECALL_OR_HANDED_ON_PER_TASK = "recall_or_handed_on_per_task"
     PRECISION_OVER_ROWS = "precision_over_rows"
     PRECISION_PER_TASK = "precision_per_task"
     F1_OVER_ROWS = "f1_over_rows"
     MACRO_F1_OVER_ROWS = "macro_f1_over_rows"
     MACRO_F1_PER_TASK = "macro_f1_per_task"
+    ACCURACY_AMONG_ANSWERED_OVER_ROWS = "accuracy_among_answered_over_rows"
+    ACCURACY_AMONG_ANSWERED_PER_TASK = "accuracy_among_answered_per_task"
     AUC_OVER_ROWS = "auc_over_rows"
     AUC_PER_TASK = "auc_per_task"
 
@@ -35,13 +39,18 @@ class Metric(StrEnum):
     """A metric of one task, in [0, 1].
 
     ``recall``: the share of what matters that is kept; a task with nothing to find has none and is left out.
+    ``recall_or_handed_on``: the share of what matters that is kept or handed on as uncertain; likewise.
     ``precision``: the share of what is kept that matters; 1 for a task that keeps nothing.
+    ``accuracy_among_answered``: the share of what is not handed on that has its true label; 1 for a task that answers
+    nothing. One minus it is the error among what is answered.
     ``macro_f1``: the mean F1 of the labels that a task has, as truth or as answer.
     """
 
     RECALL = "recall"
     PRECISION = "precision"
     MACRO_F1 = "macro_f1"
+    RECALL_OR_HANDED_ON = "recall_or_handed_on"
+    ACCURACY_AMONG_ANSWERED = "accuracy_among_answered"
 
 
 class Unit(StrEnum):

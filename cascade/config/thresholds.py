@@ -16,7 +16,7 @@ from cascade.config.toml import ONE, TABLE, Frozen, read_model, write_toml
 from cascade.errors import ConfigError
 from cascade.probability import N_KNOTS, Curve
 from cascade.profile import ASKED, ITEMS, MATTERS, MEAN, SPREAD, Histogram, Inputs, Statistic
-from cascade.stages import ANY_TIER, Limits, Source, Stage, Threshold, limits_of, shortest
+from cascade.stages import ANY_TIER, Limits, Source, Stage, Threshold, limits_of
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Numbers = tuple[_Number, ...]
@@ -117,13 +117,17 @@ _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class GuaranteeConfig(Frozen):
-    """What was guaranteed, and how sure it is; exactly one of the five figures."""
+    """What was guaranteed, and how sure it is; exactly one of the figures."""
 
     recall_per_task: _Chance | None = Field(None, description="The least recall per task.")
     recall_over_rows: _Chance | None = Field(None, description="The least recall over all rows.")
     precision_per_task: _Chance | None = Field(None, description="The least precision per task.")
     precision_over_rows: _Chance | None = Field(None, description="The least precision over all rows.")
     macro_f1_per_task: _Chance | None = Field(None, description="The least macro F1 per task.")
+    recall_or_handed_on_per_task: _Chance | None = Field(None, description="With what is handed on counted in.")
+    recall_or_handed_on_over_rows: _Chance | None = Field(None, description="Likewise, over all rows.")
+    accuracy_among_answered_per_task: _Chance | None = Field(None, description="Of what is not handed on.")
+    accuracy_among_answered_over_rows: _Chance | None = Field(None, description="Likewise, over all rows.")
     delta: _Chance = Field(description="The chance that the guarantee may be wrong.")
     p_value: _Share
     tasks: int = Field(ge=1, description="Tasks that it was tested on.")
@@ -206,8 +210,7 @@ class LimitsConfig(Frozen):
 
 def table_of(threshold: Threshold) -> float | LimitsConfig:
     """A threshold as files have it."""
-    short = shortest(limits_of(threshold))
-    return LimitsConfig(**short._asdict()) if isinstance(short, Limits) else short
+    return LimitsConfig(**threshold._asdict()) if isinstance(threshold, Limits) else threshold
 
 
 _PAIRS = (("no_below", "yes_from"), ("lower", "upper"))  # the latter in files of before

@@ -7,8 +7,9 @@ stopped, so its figures do not depend on the stages before it.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,10 @@ from numpy.typing import ArrayLike
 from cascade.config.figures import Figure
 from cascade.engine.engine import Engine
 from cascade.evaluation.dataset import Labelled
-from cascade.evaluation.metrics import auc, auc_per_task, calibration_error, f1, macro_f1, recall_over_rows
+from cascade.evaluation.metrics import HandedOn, auc, auc_per_task, calibration_error, f1, macro_f1, recall_over_rows
 from cascade.items import Item
 from cascade.probability import Ints, logit, sure_logit
-from cascade.report import Decision, Step
+from cascade.report import Decision, Status, Step
 from cascade.stages import ANY_TIER, Stage
 from cascade.tree import Cascade
 
@@ -114,6 +115,8 @@ class Evaluation:
         self.tallies = {
             stage.name: {tier: Tally() for tier in (ANY_TIER, *stage.questions)} for stage in cascade.stages
         }
+        self._handed_on = [cascade.labels.index(label) for label in cascade.handed_on]
+        self._statuses: Counter[Status] = Counter()
         size = len(cascade.labels)
         self._confusion: Ints = np.zeros((size, size), np.int64)
 
@@ -125,7 +128,8 @@ class Evaluation:
         for decision, truth in zip(report.decisions, labelled.labels, strict=True):
             confusion[labels.index(truth), labels.index(decision.label)] += 1
         self._confusion += confusion
-        recall = recall_over_rows(confusion, labels.index(self._cascade.dropped))
+        self._statuses += report.statuses()
+        recall = recall_over_rows(confusion, labels.index(self._cascade.dropped), self._handed_on)
         if not math.isnan(recall):  # a task with nothing to find has none
             self._recalls.append(recall)
         prior = self._cascade.prior_stage
@@ -143,6 +147,7 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         """All figures in JSON form; None where these tasks do not define a figure."""
         labels, prior = self._cascade.labels, self._cascade.prior_stage
+        dropped = labels.index(self._cascade.dropped)
         return {
             "cascade": self._cascade.name,
             "tasks": self._n_tasks,
@@ -150,10 +155,13 @@ class Evaluation:
             "prior_stage": self._settled.as_dict(prior.name) if prior is not None else None,
             "stages": {stage.name: self._stage_dict(stage) for stage in self._cascade.stages},
             "confusion": {
-                truth: dict(zip(labels, self._confusion[row].tolist(), strict=True)) for row, truth in enumerate(labels)
+                truth: dict(zip(labels, self._confusion[labels.index(truth)].tolist(), strict=True))
+                for truth in self._cascade.answers
             },
+            "statuses": {str(status): self._statuses[status] for status in Status},
+            "handed_on": asdict(HandedOn.of(self._confusion, dropped, self._handed_on)) if self._handed_on else None,
             Figure.MACRO_F1_OVER_ROWS: _known(macro_f1(self._confusion)),
-            Figure.RECALL_OVER_ROWS: _known(recall_over_rows(self._confusion, labels.index(self._cascade.dropped))),
+            Figure.RECALL_OVER_ROWS: _known(recall_over_rows(self._confusion, dropped, self._handed_on)),
             Figure.RECALL_PER_TASK: float(np.mean(self._recalls)) if self._recalls else None,
             "calls_per_item": self._n_calls / self._n_items if self._n_items else None,
             "tokens_per_item": self._n_tokens / self._n_items if self._n_items else None,

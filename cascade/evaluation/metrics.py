@@ -129,16 +129,49 @@ def accuracy(confusion: Ints) -> float:
     return int(np.trace(confusion)) / total if total else float("nan")
 
 
-def recall_over_rows(confusion: Ints, dropped: int) -> float:
+def recall_over_rows(confusion: Ints, dropped: int, handed_on: Sequence[int] = ()) -> float:
     """Share of what matters that was kept, whatever its label became; NaN where nothing matters.
 
     Args:
         confusion: Rows are truths, columns answers.
         dropped: Row and column of the label of what does not matter.
+        handed_on: Columns of the labels of what is handed on, which is not kept.
     """
     mattering = np.delete(confusion, dropped, axis=0)
     total = int(mattering.sum())
-    return 1 - int(mattering[:, dropped].sum()) / total if total else float("nan")
+    return 1 - int(mattering[:, [dropped, *handed_on]].sum()) / total if total else float("nan")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOn:
+    """What is handed on as uncertain, and what is answered; shares in [0, 1].
+
+    Attributes:
+        share: Of all items, what is handed on; None without items.
+        of_mattering: Of what matters, what is handed on; None where nothing matters.
+        recall_or_handed_on_over_rows: Of what matters, what is kept or handed on; None where nothing matters.
+        error_among_answered: Of what is not handed on, what has a wrong label; None where all is handed on.
+    """
+
+    share: float | None
+    of_mattering: float | None
+    recall_or_handed_on_over_rows: float | None
+    error_among_answered: float | None
+
+    @classmethod
+    def of(cls, confusion: Ints, dropped: int, handed_on: Sequence[int]) -> Self:
+        """Of a confusion matrix; the arguments are those of ``recall_over_rows``."""
+        columns = list(handed_on)
+        mattering, n_items = np.delete(confusion, dropped, axis=0), int(confusion.sum())
+        n_mattering, n_handed_on = int(mattering.sum()), int(confusion[:, columns].sum())
+        n_answered, n_right = n_items - n_handed_on, int(np.trace(confusion))
+        kept = recall_over_rows(confusion, dropped)
+        return cls(
+            share=n_handed_on / n_items if n_items else None,
+            of_mattering=int(mattering[:, columns].sum()) / n_mattering if n_mattering else None,
+            recall_or_handed_on_over_rows=kept if n_mattering else None,
+            error_among_answered=1 - n_right / n_answered if n_answered else None,
+        )
 
 
 def macro_f1(confusion: Ints | Array) -> float:

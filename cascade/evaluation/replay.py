@@ -40,13 +40,18 @@ class Outcome:
     """Metrics and costs of thresholds on labelled tasks.
 
     Attributes:
-        recall_per_task: Mean over tasks of the share of positives that was kept, in [0, 1]; NaN without positives.
+        recall_per_task: Mean over tasks of the share of positives that was kept, in [0, 1]; NaN without positives. What
+            is handed on is not kept.
         calls: Queries per item.
         false_positives: Items kept that do not matter, per item.
         precision_per_task: Mean over tasks of the share of what was kept that matters; 1 for a task that keeps nothing.
         macro_f1_per_task: Mean over tasks of the mean F1 of the labels that a task has, as truth or as answer.
         misses: Share of all that matters that was not kept, tasks put together; 0 where nothing matters.
         ms: Predicted milliseconds per item; 0 without prices.
+        recall_or_handed_on_per_task: As ``recall_per_task``, with what is handed on counted in.
+        handed_on: Share of all items that is handed on as uncertain.
+        mattering_handed_on: Share of all that matters that is handed on, tasks put together; 0 where nothing matters.
+        error_among_answered: Share of what is not handed on that has a wrong label, tasks put together; 0 where all is.
     """
 
     recall_per_task: float
@@ -56,6 +61,10 @@ class Outcome:
     macro_f1_per_task: float = float("nan")
     misses: float = 0.0
     ms: float = 0.0
+    recall_or_handed_on_per_task: float = float("nan")
+    handed_on: float = 0.0
+    mattering_handed_on: float = 0.0
+    error_among_answered: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +137,8 @@ class Replay:
         """Metrics and costs under thresholds."""
         answers = self.all_answers(thresholds)
         walk = self.walk(answers, self.calls())
-        kept, n_rows = self.is_kept[walk.labels], walk.labels.size
+        kept, handed_on, n_rows = self.is_kept[walk.labels], self.is_handed_on[walk.labels], walk.labels.size
+        wrong, n_mattering = walk.labels != self.scored.labels, max(int(self.matters.sum()), 1)
         means = {
             name: float(task_metric.means(task_metric.counts(walk.labels))[0]) if task_metric.n_tasks else float("nan")
             for name, task_metric in self._task_metrics.items()
@@ -142,8 +152,12 @@ class Replay:
             macro_f1_per_task=means[Metric.MACRO_F1],
             calls=float(walk.costs.mean()),
             false_positives=int((kept & ~self.matters).sum()) / n_rows,
-            misses=int((self.matters & ~kept).sum()) / max(int(self.matters.sum()), 1),
+            misses=int((self.matters & ~kept).sum()) / n_mattering,
             ms=ms,
+            recall_or_handed_on_per_task=means[Metric.RECALL_OR_HANDED_ON],
+            handed_on=int(handed_on.sum()) / n_rows,
+            mattering_handed_on=int((self.matters & handed_on).sum()) / n_mattering,
+            error_among_answered=int((wrong & ~handed_on).sum()) / max(int((~handed_on).sum()), 1),
         )
 
     def labels(self, thresholds: Thresholds) -> Labels:

@@ -1,4 +1,4 @@
-"""The metrics that can be guaranteed: recall, precision and macro F1, per task or over rows. Pure numpy."""
+"""The metrics that can be guaranteed: recall, precision, macro F1 and their like, per task or over rows. Pure numpy."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from cascade.tree import Cascade
 
 Labels = NDArray[np.int16]
 """A label's place in the cascade's labels, for each row."""
+
+_RECALLS = frozenset({Metric.RECALL, Metric.RECALL_OR_HANDED_ON})
 
 
 def kept_labels(cascade: Cascade) -> Bools:
@@ -30,7 +32,7 @@ class TaskMetric:
     Args:
         cascade: Its labels.
         scored: The tasks, with their true labels.
-        metric: Recall, precision or macro F1.
+        metric: Which.
         unit: Whether the mean is over tasks or over rows.
 
     Attributes:
@@ -46,9 +48,9 @@ class TaskMetric:
     def __init__(self, cascade: Cascade, scored: ScoredTasks, metric: Metric, unit: Unit = Unit.TASK) -> None:
         figure_of(metric, unit)  # refuses a macro F1 of rows
         self._metric, self._unit = metric, unit
-        self._is_kept = kept_labels(cascade)
+        self._is_kept, self._is_handed_on = kept_labels(cascade), handed_on_labels(cascade)
         matters = scored.is_positive(cascade)
-        self.rows = np.flatnonzero(matters) if metric is Metric.RECALL else np.arange(scored.tasks.size)
+        self.rows = np.flatnonzero(matters) if metric in _RECALLS else np.arange(scored.tasks.size)
         self.chosen, self.task = np.unique(scored.tasks[self.rows], return_inverse=True)
         self.n_tasks = self.chosen.size
         self._matters, self._truths = matters[self.rows], scored.labels[self.rows]
@@ -70,9 +72,14 @@ class TaskMetric:
         """
         given = labels[self.rows]
         if self._metric is Metric.MACRO_F1:
-            answered = [given == label for label in range(self._is_kept.size)]
-            return answered + [given_so & (self._truths == label) for label, given_so in enumerate(answered)]
+            labelled = [given == label for label in range(self._is_kept.size)]
+            return labelled + [given_so & (self._truths == label) for label, given_so in enumerate(labelled)]
+        if self._metric is Metric.ACCURACY_AMONG_ANSWERED:
+            answered = ~self._is_handed_on[given]
+            return [answered, answered & (given == self._truths)]
         kept = self._is_kept[given]
+        if self._metric is Metric.RECALL_OR_HANDED_ON:
+            return [kept | self._is_handed_on[given]]
         return [kept] if self._metric is Metric.RECALL else [kept, kept & self._matters]
 
     def counts(self, labels: Labels) -> list[Array]:
@@ -120,6 +127,6 @@ class TaskMetric:
 
     def _shares(self, counts: list[Array]) -> tuple[Array, Array]:
         """Numerator and denominator of the metric for each task; (n_tasks, any) each."""
-        if self._metric is Metric.RECALL:
+        if self._metric in _RECALLS:
             return counts[0], np.broadcast_to(self._sizes[:, None], counts[0].shape).astype(float)
         return counts[1], counts[0]

@@ -81,7 +81,7 @@ def test_no_task_gives_no_figures() -> None:
     assert found["calls_per_item"] is None
     assert set(found) == {
         "cascade", "tasks", "items", "prior_stage", "stages", "confusion", "macro_f1_over_rows", "recall_over_rows",
-        "recall_per_task", "calls_per_item",
+        "recall_per_task", "statuses", "handed_on", "calls_per_item",
         "tokens_per_item", "elapsed_ms",
     }  # fmt: skip
 
