@@ -17,6 +17,7 @@ from cascade.files import STDIN, name_of, read_text
 from cascade.items import Item, Task
 from cascade.repository.find import MOST_SYMBOLS, Candidates, find_candidates
 from cascade.repository.kinds import Asked, items_of
+from cascade.repository.texts import with_texts
 from cascade.tree import Cascade, ItemKind
 
 ALSO = ("tests", "docs", "generated")
@@ -87,6 +88,8 @@ def candidates_of(
             progress=lambda done, total: bar.update(line, completed=done, total=total),
         )  # fmt: skip
     asked = items_of(found, cascade.items)
+    if cascade.text_limits():
+        asked = replace(asked, items=with_texts(found, asked.items))
     found = replace(found, messages=(*found.messages, *asked.messages, *_competition(found, asked.items, cascade)))
     for message in found.messages:
         note(message)

@@ -30,6 +30,7 @@ from cascade.files import check_readable
 from cascade.items import Item, Task
 from cascade.report import Decision
 from cascade.repository.find import MOST_SYMBOLS
+from cascade.repository.texts import with_texts
 from cascade.tree import Cascade
 
 _MOST_SHOWN = 5
@@ -58,6 +59,7 @@ def explain(  # noqa: PLR0913 - the command line's options
         place = {int(at): order for order, at in enumerate(found.evidence.best_symbols(len(corpus.symbols)), 1)}
         meant = _meant(name, corpus.symbols, place)
         items = found.evidence.symbol_items(meant)
+        items = with_texts(found, items) if tree.text_limits() else items
         report = engine.classify(found.task, items, cascade)
     if len(meant) == _MOST_SHOWN:
         note(f"{name!r} fits {_MOST_SHOWN} symbols or more; give more of its name, such as {items[0].id}")
