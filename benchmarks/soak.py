@@ -117,7 +117,7 @@ def _soak(engine: Engine, n: int, rng: random.Random, backend: LlamaBackend | No
         kept_nodes=engine.n_cached,
         cells=usage.cells if usage else 0,
         sequences=usage.sequences if usage else 0,
-        peak_over_context=usage.peak_cells / engine.info.max_tokens if usage else 0.0,
+        peak_over_context=usage.peak_cells / engine.info.main.max_tokens if usage else 0.0,
         files=late[0] - early[0],
         threads=late[1] - early[1],
         memory_mib=late[2] - early[2],

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
@@ -32,6 +32,7 @@ class Step:
         stage: Name of the stage.
         tier: Tier under which it was asked; empty if the stage does not ask by tier.
         adapter: Name of the adapter that answered; empty for a prior stage, which asks no model.
+        model: Name of the base model that answered; empty where the engine has one alone, and for a prior stage.
         p_yes: Probability of yes among yes and no, in [0, 1].
         threshold: The answer is yes if ``p_yes`` is at least this.
         answer: Whether the answer is yes, None for uncertain; the stage combines the answers of its tiers.
@@ -47,6 +48,7 @@ class Step:
     answer: bool | None
     p_calibrated: float | None = None
     no_below: float | None = None
+    model: str = ""
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -59,6 +61,7 @@ class Step:
             "stage": self.stage,
             **({"tier": self.tier} if self.tier else {}),
             "adapter": self.adapter,
+            **({"model": self.model} if self.model else {}),
             "p_yes": self.p_yes,
             **({"p_calibrated": self.p_calibrated} if self.p_calibrated is not None else {}),
             "threshold": self.threshold,
@@ -73,15 +76,60 @@ class Provenance:
 
     Attributes:
         model: SHA-256 of the base model's file, in hex; server and name of its model where servers answer everything.
+            Of several models ``name=hash`` of each, with a comma between them.
         adapters: Adapter name -> SHA-256 of its file, or the server, its base model and what it calls the adapter.
-        prompt_format: Name of the prompt format.
-        label_tokens: Token ids of yes and no; -1 for both where no model file is at hand.
+        prompt_format: Name of the prompt format; of several models likewise.
+        label_tokens: Token ids of yes and no; -1 for both where no model file is at hand, and for several models.
+        name: Name of the model in an engine that has several; empty otherwise.
+        models: Name -> what each of several models is; empty for one.
     """
 
     model: str
     adapters: dict[str, str]
     prompt_format: str
     label_tokens: tuple[int, int]
+    name: str = ""
+    models: Mapping[str, Provenance] = field(default_factory=dict)
+
+    @classmethod
+    def joined(cls, models: Mapping[str, Provenance]) -> Provenance:
+        """Several models as one; a single one is itself.
+
+        Args:
+            models: Name -> model, at least one.
+        """
+        if len(models) == 1:
+            return next(iter(models.values()))
+        return cls(
+            model=", ".join(f"{name}={each.model}" for name, each in models.items()),
+            adapters={name: known for each in models.values() for name, known in each.adapters.items()},
+            prompt_format=", ".join(f"{name}={each.prompt_format}" for name, each in models.items()),
+            label_tokens=(-1, -1),
+            models=models,
+        )
+
+    def of(self, adapters: Collection[str], models: Collection[str] = ()) -> Provenance:
+        """What of it produced the answers of some adapters.
+
+        Args:
+            adapters: Their names.
+            models: Names of the models that were asked, out of several.
+        """
+        if self.models:
+            asked = {name: each.of(adapters) for name, each in self.models.items() if name in models}
+            return Provenance.joined(asked)
+        return replace(self, adapters={name: known for name, known in self.adapters.items() if name in adapters})
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return {
+            **({"name": self.name} if self.name else {}),
+            "model": self.model,
+            "adapters": self.adapters,
+            "prompt_format": self.prompt_format,
+            "label_tokens": list(self.label_tokens),
+            **({"models": {name: each.as_dict() for name, each in self.models.items()}} if self.models else {}),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,12 +250,7 @@ class Report:
         return {
             "decisions": [decision.as_dict() for decision in self.decisions],
             "stats": self.stats.as_dict(),
-            "provenance": {
-                "model": self.provenance.model,
-                "adapters": self.provenance.adapters,
-                "prompt_format": self.provenance.prompt_format,
-                "label_tokens": list(self.provenance.label_tokens),
-            },
+            "provenance": self.provenance.as_dict(),
         }
 
 

@@ -128,7 +128,7 @@ class Cascade:
 
     def text_limits(self) -> list[int]:
         """Most tokens of an item's text that its questions read, ascending, each once; empty if none reads it."""
-        return sorted({question.max_text_tokens for question in self.questions()} - {0})
+        return text_limits(self.questions())
 
     def adapters(self) -> list[str]:
         """Names of the adapters that answer, each once, base models left out."""
@@ -464,6 +464,11 @@ class Cascade:
                 problem = f"leads to {target.name!r}, which yes or no leads to as well, so nobody could tell them apart"
                 remedy = 'Lead it to a label of its own, such as "review", or to a stage; or move a threshold'
                 self._refuse(f"stages.{stage.name}.uncertain", problem, remedy)
+
+
+def text_limits(questions: Iterable[Question]) -> list[int]:
+    """Most tokens of an item's text that some questions read, ascending, each once; empty if none reads it."""
+    return sorted({question.max_text_tokens for question in questions} - {0})
 
 
 def _prior_dict(stage: Stage) -> dict[str, Any]:

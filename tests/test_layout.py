@@ -36,7 +36,7 @@ LAYERS: dict[str, set[str]] = {
 """
 
 OPENS = {
-    "cascade.backends": {"backends.llama", "backends.servers"},
+    "cascade.backends": {"backends.llama", "backends.servers", "models"},
     "cascade": {"prompt", "config", "backends", "engine"},
     "cascade.backends.servers.open": {"backends.llama"},
 }

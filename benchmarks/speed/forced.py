@@ -178,7 +178,7 @@ class ForcedEngine(Engine):
         Raises:
             InputError: The workload cannot be written; the engine is closed.
         """
-        builder = PromptBuilder(self.info.form, self.info.tokenizer)
+        builder = PromptBuilder(self.info.main.form, self.info.main.tokenizer)
         try:
             workload = write(builder, self.cascades)
         except InputError:

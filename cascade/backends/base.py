@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
@@ -13,7 +13,7 @@ from cascade.backends.costs import CallSizes, Costs, Work
 from cascade.errors import ConfigError, counted
 from cascade.prompt import Labels, Node, PromptBuilder, PromptFormat, Tokenizer, last_place
 from cascade.report import Provenance
-from cascade.stages import BASE, Question
+from cascade.stages import Question, is_base
 from cascade.tree import Cascade
 
 _ABOVE_TEXT = 3  # nodes of a prompt: task, group, item
@@ -198,11 +198,15 @@ class BackendInfo:
 
     @property
     def adapters(self) -> frozenset[str]:
-        """Names that a query may ask for, ``base`` aside."""
-        return frozenset(self.prefix_adapters) - {BASE}
+        """Names that a query may ask for, base models aside."""
+        return frozenset(name for name in self.prefix_adapters if not is_base(name))
 
-    def check(self, cascade: Cascade) -> None:
+    def check(self, cascade: Cascade, others: Collection[str] = ()) -> None:
         """Refuse a cascade that the backend cannot answer.
+
+        Args:
+            cascade: The cascade.
+            others: Adapters of other models; what they are asked is not checked.
 
         Raises:
             ConfigError: Names the adapter that is missing, or that a question's marker would leave off, or the question
@@ -210,7 +214,8 @@ class BackendInfo:
         """
         self._check_texts(cascade)
         builder = PromptBuilder(self.form, self.tokenizer)
-        for question in cascade.questions():
+        questions = [question for question in cascade.questions() if question.adapter not in others]
+        for question in questions:
             self._check_labels(cascade, question, builder)
             sought = self.invocations.get(question.adapter)
             if sought and last_place(sought, builder.marker_tokens(question.marker)) is None:
@@ -220,7 +225,7 @@ class BackendInfo:
                     "the stage the marker that it was trained with."
                 )
                 raise ConfigError(msg)
-        for name in dict.fromkeys(question.adapter for question in cascade.questions()):
+        for name in dict.fromkeys(question.adapter for question in questions):
             if name not in self.prefix_adapters:
                 msg = (
                     f"cascade.{cascade.name} asks adapter {name!r}, which the backend does not have; it has "

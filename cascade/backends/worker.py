@@ -35,7 +35,8 @@ class Worker:
     """
 
     def __init__(self, name: str, end: Callable[[], object]) -> None:
-        self._end = end
+        self._ends = [end]
+        self._n_users = 1
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._gate = threading.Lock()  # nothing may be handed over after the end
         self._is_closed = False
@@ -76,11 +77,14 @@ class Worker:
 
         self.check()
         with self._gate:
-            if self._is_closed:
-                msg = "The backend is closed; open a new engine."
-                raise ClosedError(msg)
+            self._check_open()
             self._jobs.put(job)
         return done
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            msg = "The backend is closed; open a new engine."
+            raise ClosedError(msg)
 
     def check(self) -> None:
         """Refuse to be used in a process that was forked.
@@ -96,12 +100,28 @@ class Worker:
             )
             raise ClosedError(msg)
 
+    def share(self, end: Callable[[], object]) -> None:
+        """Take on one more user; the thread ends once each has called ``close``.
+
+        Args:
+            end: See the class.
+
+        Raises:
+            ClosedError: It is closed, or was started before this process was forked.
+        """
+        self.check()
+        with self._gate:
+            self._check_open()
+            self._ends.append(end)
+            self._n_users += 1
+
     def close(self) -> None:
-        """Take nothing any more; what was given before is still done. Does not wait; a second call does nothing."""
+        """Take nothing any more, once all users say so; what was given before is still done. Does not wait."""
         if not self.is_here:
             return
         with self._gate:
-            if not self._is_closed:
+            self._n_users -= 1
+            if self._n_users <= 0 and not self._is_closed:
                 self._is_closed = True
                 self._jobs.put(None)
 
@@ -113,7 +133,8 @@ class Worker:
     def end(self) -> None:
         """End before Python does."""
         if self.is_here:
-            self._end()
+            for end in self._ends:
+                end()
             self.join(_PATIENCE_S)
 
     def _run(self) -> None:

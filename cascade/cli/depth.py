@@ -136,7 +136,9 @@ def _study(config: Config, name: str, paths: Sequence[Path], output: Output | No
 def _starts(engine: Engine, cascade: Cascade) -> tuple[tuple[str, ...], str | None]:
     """The first tokens of the labels, or why they do not tell them apart."""
     try:
-        return label_starts(cascade.labels, engine.info.tokenizer), None
+        return label_starts(
+            cascade.labels, engine.info.of(next(iter(cascade.first.questions.values())).adapter).tokenizer
+        ), None
     except ConfigError as error:
         return (), str(error)
 

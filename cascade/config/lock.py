@@ -46,10 +46,15 @@ def questions_at_hand(config: Config, cascade: Cascade, provenance: Provenance) 
         provenance: What the backend says of itself.
     """
     scales = {adapter: config.scale(adapter) for adapter in cascade.adapters()}
-    shape: list[object] = [provenance.prompt_format, provenance.label_tokens, config.model.limits.model_dump(), scales]
+    models = config.base_models
+    only = provenance.name or next(iter(models))
+    limits = {name: models[name].limits.model_dump() for name in provenance.models} or models[only].limits.model_dump()
+    tokens = {name: each.label_tokens for name, each in provenance.models.items()} or provenance.label_tokens
+    shape: list[object] = [provenance.prompt_format, tokens, limits, scales]
     asked = {name: entry for name, entry in config.served.items() if name in scales}
     has_words = any(config.servers[entry.server].kind == "systemone" for entry in asked.values())
-    if has_words or prompt_format(provenance.prompt_format).mark:
+    formats = [each.prompt_format for each in provenance.models.values()] or [provenance.prompt_format]
+    if has_words or any(prompt_format(name).mark for name in formats):
         shape.append({"mark of evidence": MARK})
     if asked:  # a server finds other tokens in text than this process does
         shape.append({name: config.servers[entry.server].prompt for name, entry in asked.items()})

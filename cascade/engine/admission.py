@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cascade.arguments import refuse, whole
+from cascade.engine.lanes import Lanes
 from cascade.engine.request import Request
 from cascade.engine.turns import last_moment
 from cascade.errors import OverloadError, counted
-from cascade.prompt import PromptBuilder
 
 _PAUSE_S = 1e-3  # how long prompts are built before others are heard
 
@@ -42,21 +42,18 @@ class Admission:
 
     Args:
         loop: The event loop.
-        builder: Builds prompts.
-        max_prompt: Most tokens of a prompt.
+        lanes: Build prompts.
         opened: Called with each request whose prompts are built, or that has no time left to build them.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        builder: PromptBuilder,
-        max_prompt: int,
+        lanes: Lanes,
         opened: Callable[[Request], None],
     ) -> None:
         self._loop = loop
-        self._builder = builder
-        self._max_prompt = max_prompt
+        self._lanes = lanes
         self._opened = opened
         self._growing: dict[Request, asyncio.Task[None]] = {}
 
@@ -83,14 +80,13 @@ class Admission:
         for growing in self._growing.values():
             growing.cancel()
 
-    async def read_texts(self, request: Request) -> None:
-        """Build the texts of an open request's items that have come to a stage that reads them."""
-        await self._build(request, request.grow_texts(self._builder))
+    async def build(self, request: Request) -> None:
+        """Build what a request's items need to be asked where they stand.
 
-    async def _build(self, request: Request, steps: Iterator[None]) -> None:
-        """Build some of a request's prompts, a few at a time so that others' deadlines are heard."""
+        It is done a few items at a time so that others' deadlines are heard.
+        """
         pause = self._loop.time() + _PAUSE_S
-        for _ in steps:
+        for _ in self._lanes.grow(request):
             if self._loop.time() >= min(pause, last_moment(request)):
                 await asyncio.sleep(0)
                 if request.done.done() or self._loop.time() >= last_moment(request):
@@ -100,7 +96,7 @@ class Admission:
     async def _grow(self, request: Request) -> None:
         """Build a request's prompts and open it."""
         try:
-            await self._build(request, request.grow(self._builder, self._max_prompt))
+            await self.build(request)
             self._opened(request)
         except BaseException as error:  # noqa: BLE001 - whatever is wrong with a request is its caller's to hear
             request.complete(self._loop.time(), error)

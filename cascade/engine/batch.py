@@ -17,7 +17,7 @@ from cascade.engine.request import Request
 from cascade.errors import BackendError, ServerError, counted
 from cascade.probability import p_yes
 from cascade.prompt import Node
-from cascade.stages import BASE, SERVED
+from cascade.stages import SERVED, is_base
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,11 @@ class Batch(base.Batch):
 
     Attributes:
         queries: Never empty.
+        model: Name of the base model that answers; empty where there is one.
     """
 
     queries: tuple[Query, ...]
+    model: str = ""
 
     @cached_property
     def by_request(self) -> Mapping[Request, Sequence[Query]]:
@@ -201,8 +203,10 @@ def walk_on(queries: Sequence[Query], scores: Scores) -> None:
 def _error(query: Query, cause: str, *, is_served: bool) -> BackendError:
     adapter, stage, cascade = query.adapter, query.stage.name, query.item.cascade.name
     who, where = f"Adapter {adapter!r}", f"the file of adapters.{adapter}"
-    if adapter == BASE:
-        who, where = "The base model", "the file of [model]"
+    if is_base(adapter):
+        model = query.item.model_of(query.question)
+        who = f"The base model {model!r}" if model else "The base model"
+        where = f"the file of [models.{model}]" if model else "the file of [model]"
     if is_served:
         where += " on its server"
     msg = (

@@ -17,6 +17,7 @@ from cascade.budget import NO_LIMIT, Budget, BudgetLike, budget_of
 from cascade.config.lock import check_locks
 from cascade.config.schema import Config, read_config, shipped_config
 from cascade.engine.admission import Rules
+from cascade.engine.info import EngineInfo
 from cascade.engine.item_state import ItemState
 from cascade.engine.loop import Loop
 from cascade.engine.observer import Observer, Observers, check_observer
@@ -81,7 +82,7 @@ class Engine:
 
     Attributes:
         cascades: Name -> cascade.
-        info: Model, adapters and prompt format of the backend.
+        info: Base models, their adapters and prompt formats.
 
     Examples:
         >>> from cascade import Engine, Item
@@ -96,36 +97,47 @@ class Engine:
 
     def __init__(
         self,
-        backend: Backend,
+        backend: Backend | Mapping[str, Backend],
         cascades: Mapping[str, Cascade],
-        limits: Limits | None = None,
+        limits: Limits | Mapping[str, Limits] | None = None,
         *,
         settings: EngineSettings | None = None,
     ) -> None:
         """Make an engine from its parts; ``open`` makes one from a config file.
 
         Args:
-            backend: What scores batches; the engine closes it.
+            backend: What scores batches; the engine closes it. For several base models, name -> backend of each.
             cascades: Name -> cascade.
-            limits: Most tokens of texts from outside; None for the defaults.
+            limits: Most tokens of texts from outside; None for the defaults. They may differ by model.
             settings: Default budgets, limits for concurrent requests, observers; None for the defaults.
 
         Raises:
-            ConfigError: A cascade names an adapter that the backend lacks, or has a prior stage that is not tuned yet.
+            ConfigError: A cascade names an adapter that the backend lacks, or has a prior stage that is not tuned yet;
+                or two backends have an adapter of the same name.
         """
         _check_cascades(cascades)
-        one_of("limits", limits, (Limits, NoneType), "a Limits is needed, or None")
+        one_of("limits", limits, (Limits, Mapping, NoneType), "a Limits is needed, a dict from model to one, or None")
         one_of("settings", settings, (EngineSettings, NoneType), "an EngineSettings is needed, or None")
+        backends = dict(backend) if isinstance(backend, Mapping) else {"": backend}
+        if len(backends) == 1:
+            backends = {"": next(iter(backends.values()))}
+        given = limits if isinstance(limits, Mapping) else dict.fromkeys(backends, limits or Limits())
+        self.info = EngineInfo(
+            backends={name: each.info for name, each in backends.items()},
+            limits={name: given.get(name, Limits()) for name in backends},
+        )
         for cascade in cascades.values():
-            backend.info.check(cascade)
+            self.info.check(cascade)
         self.cascades = dict(cascades)
-        self.info = backend.info
-        self._expected = {name: OnlineProfile(cascade) for name, cascade in cascades.items()}
+        self._expected = {name: OnlineProfile(cascade, self.info.models) for name, cascade in cascades.items()}
         settings = settings or EngineSettings()
         self._budgets = settings.budgets
-        prompts = PromptBuilder(self.info.form, self.info.tokenizer, limits or Limits())
+        prompts = {
+            name: PromptBuilder(info.form, info.tokenizer, self.info.limits[name])
+            for name, info in self.info.backends.items()
+        }
         self._observers = Observers(settings.observers)
-        self._loop = Loop(backend, prompts, settings.rules, settings.new_event_loop, self._observers)
+        self._loop = Loop(backends, prompts, settings.rules, settings.new_event_loop, self._observers)
 
     @classmethod
     def open(
@@ -163,11 +175,12 @@ class Engine:
         _check_cascades(run)  # before a model is loaded
         _check_labels(labels)
         settings = settings_of(config, observers)
-        backend = open_any(config, run, labels)
-        engine = cls(backend, run, config.model.limits.limits(), settings=settings)
+        backends = open_any(config, run, labels)
+        limits = {name: model.limits.limits() for name, model in config.base_models.items()}
+        engine = cls(backends, run, limits if len(limits) > 1 else next(iter(limits.values())), settings=settings)
         try:
-            if cascades is None:
-                check_locks(config, run, engine.info.provenance)
+            for name, cascade in run.items() if cascades is None else ():
+                check_locks(config, {name: cascade}, engine.info.provenance_of(cascade))
         except ConfigError:
             engine.close()
             raise
@@ -360,7 +373,7 @@ class Engine:
         _check_function(on_decision)
         if isinstance(cascade, Cascade):
             self.info.check(cascade)
-            name, expected = cascade.name, OnlineProfile(cascade)
+            name, expected = cascade.name, OnlineProfile(cascade, self.info.models)
         else:
             self.cascade(cascade)  # refuses a name that is unknown
             name, expected = cascade, self._expected[cascade]

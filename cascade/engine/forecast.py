@@ -64,7 +64,7 @@ class _Forecast:
         for entry in item.expected.reach(item.stage):
             level = item.depth + entry.further
             if level < len(self._tokens):
-                for question in _questions(item, entry):
+                for question in filter(self._is_own, _questions(item, entry)):
                     self._ask(level, question, entry.probability)
                     prefix_adapter = self._planner.prefix_adapter(question.adapter)
                     if prefix_adapter not in read:
@@ -73,6 +73,9 @@ class _Forecast:
                         self._compute(level, item, prefix_adapter, entry.probability, seen)
                     if question.max_text_tokens:
                         self._read(level, item, question, entry.probability, read)
+
+    def _is_own(self, question: Question) -> bool:
+        return self._planner.has(question.adapter)
 
     def _ask(self, level: int, question: Question, probability: float) -> None:
         self._adapters[level].add(question.adapter)
@@ -96,7 +99,9 @@ class _Forecast:
         return sum(len(node.tokens) for node in missing if node.segment is Segment.TEXT)
 
     def _compute(self, level: int, item: ItemState, prefix_adapter: str, probability: float, seen: set[int]) -> None:
-        for node in self._planner.missing(item.path[-1], prefix_adapter):
+        # An item that its model was not asked of yet has about as many tokens as in the trie of another model.
+        branch = item.branches.get(self._planner.name) or next(iter(item.branches.values()), None)
+        for node in self._planner.missing(branch.node, prefix_adapter) if branch is not None else ():
             if id(node) not in seen:
                 seen.add(id(node))
                 self._tokens[level] += probability * len(node.tokens)

@@ -13,6 +13,28 @@ from cascade.stages import ANY_TIER, Answer, Question, Stage, Target
 from cascade.tree import Cascade
 
 
+@dataclass(slots=True)
+class Branch:
+    """What of an item is built in the trie of one model's prompts.
+
+    Attributes:
+        node: The item's own node.
+        texts: Most tokens of its text that a question reads -> the node that the question goes below; empty until the
+            text is wanted.
+    """
+
+    node: Node
+    texts: Mapping[int, Node] = field(default_factory=dict)
+
+    def above(self, question: Question) -> Node:
+        """The node that a question goes below."""
+        return self.texts[question.max_text_tokens] if question.max_text_tokens else self.node
+
+    def has(self, question: Question) -> bool:
+        """Whether all nodes are built that stand before a question."""
+        return not question.max_text_tokens or question.max_text_tokens in self.texts
+
+
 @dataclass(slots=True, eq=False)
 class ItemState:
     """An item on its way.
@@ -24,9 +46,7 @@ class ItemState:
         fixed: Stages that are put to it in turn, whatever it answers, and no label; None where it walks the tree.
         most: Stages after which it stops; None for no limit.
         p_matters: How likely it is kept, before it was asked anything; None where that was not wanted.
-        path: Its prompt's nodes down to the item's own; empty until they are built.
-        texts: Most tokens of its text that a question reads -> the node that the question goes below; empty until the
-            text is wanted.
+        branches: Model -> what of the item is built in its trie; a model is left out until a stage of it asks.
         steps: The queries of every stage it has passed, and what a prior stage settled.
         passed: Those stages, with what each answered.
         label: Where it ended; empty while it is on its way, or with ``fixed``.
@@ -43,8 +63,7 @@ class ItemState:
     fixed: tuple[Stage, ...] | None = None
     most: int | None = None
     p_matters: float | None = None
-    path: tuple[Node, ...] = ()
-    texts: Mapping[int, Node] = field(default_factory=dict)
+    branches: dict[str, Branch] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     passed: list[tuple[Stage, Answer]] = field(default_factory=list)
     label: str = ""
@@ -96,17 +115,31 @@ class ItemState:
             yield from (question for _, question in self._open(stage))
 
     @property
-    def wants_text(self) -> bool:
-        """Whether its stage reads its text, and the nodes of that are not built."""
-        return self.stage is not None and not all(self.is_read_for(question) for _, question in self.pending())
+    def path(self) -> tuple[Node, ...]:
+        """Its nodes down to its own, in the trie of the first model that it is asked of; empty until then."""
+        branch = next(iter(self.branches.values()), None)
+        return branch.node.path if branch is not None else ()
+
+    def model_of(self, question: Question) -> str:
+        """The model that answers a question."""
+        return self.expected.models.get(question.adapter, "")
+
+    def asks(self, model: str) -> bool:
+        """Whether its stage asks a model."""
+        return any(self.model_of(question) == model for _, question in self.pending())
 
     def is_read_for(self, question: Question) -> bool:
-        """Whether all nodes are built that stand before a question."""
-        return not question.max_text_tokens or question.max_text_tokens in self.texts
+        """Whether all nodes are built that stand before a question, in the trie of its model."""
+        branch = self.branches.get(self.model_of(question))
+        return branch is not None and branch.has(question)
+
+    def branch_of(self, question: Question) -> Branch:
+        """What is built of it for the model that answers a question; ``is_read_for`` it must be true."""
+        return self.branches[self.model_of(question)]
 
     def node_above(self, question: Question) -> Node:
         """The node that a question goes below; ``is_read_for`` it must be true."""
-        return self.texts[question.max_text_tokens] if question.max_text_tokens else self.path[-1]
+        return self.branch_of(question).above(question)
 
     def take(self, stage: Stage, tier: str, p_yes: float) -> None:
         """Records an answer; once all tiers have answered, moves on."""
@@ -124,7 +157,7 @@ class ItemState:
         answer = prior.answer(known)
         if prior.target(answer=answer) == Target(self.cascade.first.name, is_label=False) and answer is None:
             return  # it has said nothing, and the first question is asked as ever
-        self.steps += [_step(prior, tier, p_yes) for tier, p_yes in known.items()]
+        self.steps += [_step(prior, tier, p_yes, self.expected.models) for tier, p_yes in known.items()]
         self._go(prior, answer)
 
     def give_up(self, cause: str = "") -> None:
@@ -157,7 +190,7 @@ class ItemState:
 
     def _move(self, stage: Stage) -> None:
         known = self._known(stage)
-        self.steps += [_step(stage, tier, p_yes) for tier, p_yes in known.items()]
+        self.steps += [_step(stage, tier, p_yes, self.expected.models) for tier, p_yes in known.items()]
         answer = stage.answer(known)
         self.passed.append((stage, answer))
         if self.fixed is not None:
@@ -176,7 +209,7 @@ class ItemState:
         self.status = Status.UNCERTAIN if answer is None else Status.DECIDED
 
 
-def _step(stage: Stage, tier: str, p_yes: float) -> Step:
+def _step(stage: Stage, tier: str, p_yes: float, models: Mapping[str, str]) -> Step:
     question = stage.questions.get(tier)
     curve = question.curve if question is not None else None
     no_below, yes_from = stage.limits[tier]
@@ -184,6 +217,7 @@ def _step(stage: Stage, tier: str, p_yes: float) -> Step:
         stage=stage.name,
         tier=tier,
         adapter=question.adapter if question is not None else "",
+        model=models.get(question.adapter, "") if question is not None else "",
         p_yes=p_yes,
         threshold=yes_from,
         answer=True if p_yes >= yes_from else False if p_yes < no_below else None,

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
-from cascade.backends.base import Backend, Scores, Stop
+from cascade.backends.base import Backend, BackendInfo, Scores, Stop
 from cascade.engine.admission import Admission, Rules
 from cascade.engine.batch import Batch, spoilt_places
 from cascade.engine.cost_model import CostModel
+from cascade.engine.lanes import Lane, Lanes
 from cascade.engine.observer import Observers
 from cascade.engine.planner import BackendLimits, Capacity, Planner
 from cascade.engine.prefix_index import CachedNode
@@ -61,8 +62,8 @@ class Loop:
     """Works on requests until it is stopped or its backend breaks.
 
     Args:
-        backend: Scores batches; the loop closes it.
-        prompts: Builds prompts.
+        backends: Model -> what scores its batches; the loop closes them.
+        prompts: Model -> builds its prompts.
         rules: Limits for concurrent requests.
         new_event_loop: Makes the event loop whose clock is the engine's.
         observers: Told of requests and batches.
@@ -70,31 +71,17 @@ class Loop:
 
     def __init__(
         self,
-        backend: Backend,
-        prompts: PromptBuilder,
+        backends: Mapping[str, Backend],
+        prompts: Mapping[str, PromptBuilder],
         rules: Rules,
         new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
         observers: Observers | None = None,
     ) -> None:
-        self._backend = backend
+        self._backends = backends
         self._rules = rules
         self._observers = observers or Observers()
-        info = backend.info
-        self.model = CostModel(info.costs, info.slowdown)
-        self._capacity = Capacity(nodes=info.max_nodes, tokens=info.max_tokens)
-        planner = Planner(
-            BackendLimits(
-                capacity=self._capacity,
-                prefix_adapters=info.prefix_adapters,
-                costs=info.costs,
-                sizes=info.sizes,
-            ),
-            prompts.question_tokens,
-            model=self.model,
-            asks_ahead=rules.asks_ahead,
-            release=self._release,
-        )
-        self._scheduler = Scheduler(planner, prompts)
+        self._lanes = Lanes([self._lane(name, backend.info, prompts[name]) for name, backend in backends.items()])
+        self._scheduler = Scheduler(self._lanes)
         self._timers: dict[Request, asyncio.TimerHandle] = {}
         self._running: Running | None = None
         self._failure: BaseException | None = None
@@ -103,8 +90,24 @@ class Loop:
         self._thread = EngineThread(
             self._work, fault=self._break, ended=self._fail_all, end=self._end, new_event_loop=new_event_loop
         )
-        self._admission = Admission(self._thread.loop, prompts, info.max_prompt, self._open)
+        self._admission = Admission(self._thread.loop, self._lanes, self._open)
         self._thread.start()
+
+    def _lane(self, name: str, info: BackendInfo, prompts: PromptBuilder) -> Lane:
+        planner = Planner(
+            BackendLimits(
+                capacity=Capacity(nodes=info.max_nodes, tokens=info.max_tokens),
+                prefix_adapters=info.prefix_adapters,
+                costs=info.costs,
+                sizes=info.sizes,
+            ),
+            prompts.question_tokens,
+            model=CostModel(info.costs, info.slowdown),
+            asks_ahead=self._rules.asks_ahead,
+            release=lambda gone: self._release(name, gone),
+            name=name,
+        )
+        return Lane(planner=planner, prompts=prompts, max_prompt=info.max_prompt)
 
     @property
     def n_cached(self) -> int:
@@ -185,7 +188,8 @@ class Loop:
         except BaseException as error:  # noqa: BLE001 - whatever it is, every caller must hear
             self._break(error)
         finally:
-            await self._backend.close()
+            for backend in self._backends.values():
+                await backend.close()
 
     def _break(self, error: BaseException) -> None:
         """Stop working because of a fault."""
@@ -249,7 +253,7 @@ class Loop:
 
     async def _step(self) -> None:
         """Score the next batch and walk its items on; where none fits, answer the most urgent request as it is."""
-        await self._read_texts()
+        await self._build_further()
         if not self._scheduler.requests:
             return
         batch = self._scheduler.schedule(self.now())
@@ -264,11 +268,14 @@ class Loop:
         for request, fault in self._scheduler.postprocess(batch, scores):
             self._finish(request, fault)
 
-    async def _read_texts(self) -> None:
-        """Build the texts that items want which have come to a stage that reads them; others' were never tokenised."""
+    async def _build_further(self) -> None:
+        """Build what items want that have come to a stage of another model, or to one that reads their text."""
         for request in tuple(self._scheduler.requests):
+            if len(self._lanes) == 1 and not request.cascade.text_limits():
+                continue
             try:
-                await self._admission.read_texts(request)
+                await self._admission.build(request)
+                self._scheduler.take_in(request)
             except Exception as error:  # noqa: BLE001 - as in admission
                 self._finish(request, error)
 
@@ -280,13 +287,13 @@ class Loop:
         """
         self._running = running = Running.of(batch, self.now())
         try:
-            scores = await self._observers.scored(batch, self._backend.score(batch, running.stop))
+            scores = await self._observers.scored(batch, self._backend_of(batch).score(batch, running.stop))
         finally:
             self._running = None
         return replace(scores, spoilt=spoilt_places(batch, scores, is_stopped=running.stop.is_asked))
 
     def _fail_batch(self, batch: Batch, error: BackendError) -> None:
-        self._scheduler.lose_cache()
+        self._scheduler.lose_cache(batch)
         for request in batch.by_request:
             self._finish(request, error)
 
@@ -295,9 +302,10 @@ class Loop:
         if request.ends < inf:
             self._give_up(request)
             return
-        capacity = self._capacity
+        capacities = [lane.planner.limits.capacity for lane in self._lanes]
+        least = min(capacities, key=lambda capacity: (capacity.nodes, capacity.tokens))
         msg = (
-            f"There is no room for a prompt where {capacity.nodes} sequences and {capacity.tokens} cells are all. "
+            f"There is no room for a prompt where {least.nodes} sequences and {least.tokens} cells are all. "
             "Raise model.n_seq_max or model.n_ctx in the config."
         )
         self._finish(request, BackendError(msg))
@@ -335,10 +343,14 @@ class Loop:
         if running is not None and request in running.batch.by_request:
             still = any(other in self._scheduler.requests for other in running.batch.by_request)
             running.stop.ask() if still else running.stop.abort()
-        if request.root is not None and self._failure is None:  # a backend that is about to be closed frees all
-            self._backend.release([request.root])
+        # A backend that is about to be closed frees all.
+        for model, root in request.roots.items() if self._failure is None else ():
+            self._backends[model].release([root])
 
-    def _release(self, gone: Sequence[CachedNode]) -> None:
-        """Let the backend free cached nodes, each under its own prefix adapter."""
+    def _release(self, model: str, gone: Sequence[CachedNode]) -> None:
+        """Let a model's backend free cached nodes, each under its own prefix adapter."""
         for prefix_adapter in dict.fromkeys(prefix_adapter for _, prefix_adapter in gone):
-            self._backend.release([node for node, of in gone if of == prefix_adapter], prefix_adapter)
+            self._backends[model].release([node for node, of in gone if of == prefix_adapter], prefix_adapter)
+
+    def _backend_of(self, batch: Batch) -> Backend:
+        return self._backends[self._lanes.of(batch.adapter).name]

@@ -30,6 +30,7 @@ class SeenBatch:
         began: When it began, in seconds since the epoch.
         elapsed_ms: How long it took, in milliseconds of wall time.
         cost: What it cost; None if scoring failed.
+        model: Name of the base model that answered; empty where the engine has one alone.
     """
 
     batch: base.Batch
@@ -37,6 +38,7 @@ class SeenBatch:
     began: float
     elapsed_ms: float
     cost: BatchCost | None
+    model: str = ""
 
 
 class Observer(Protocol):
@@ -114,6 +116,7 @@ class Observers:
                 began=began,
                 elapsed_ms=1_000 * (time.perf_counter() - started),
                 cost=cost,
+                model=batch.model,
             )
             self._tell(lambda observer: observer.scored(seen))
         return scores

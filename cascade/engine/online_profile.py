@@ -41,8 +41,9 @@ class OnlineProfile:
         n_levels: Stages of the longest way from the first stage to a label.
     """
 
-    def __init__(self, cascade: Cascade) -> None:
+    def __init__(self, cascade: Cascade, models: Mapping[str, str] | None = None) -> None:
         self.cascade = cascade
+        self.models = models or {}
         self._asked = dict.fromkeys((stage.name for stage in cascade.stages), float(_FIRM))
         self._passed = {stage.name: _FIRM * cascade.profile.pass_rate(stage.name) for stage in cascade.stages}
         self._unsure = {stage.name: _FIRM * _uncertain_rate(cascade, stage) for stage in cascade.stages}
@@ -59,6 +60,10 @@ class OnlineProfile:
         """Where its answers lead, each with the share of the items that are given it; they sum to 1."""
         unsure = self._unsure[stage.name] / self._asked[stage.name]
         return _shares(stage, self.pass_rate(stage), unsure)
+
+    def p_settled(self, stage: Stage) -> float:
+        """Share of the items that a stage is asked of whose answer leads to a label."""
+        return sum(share for target, share in self.shares(stage) if target.is_label)
 
     def learn(self, stage: Stage, *, answer: Answer) -> None:
         """Take in an answer; those of long ago count less."""

@@ -28,6 +28,8 @@ from cascade.stages import SERVED, Question
 
 _OWN = (Segment.ITEM, Segment.TEXT)  # the nodes that no two items share
 
+_LEAST_MS = 1e-6  # no batch takes no time
+
 WORTH = 0.5
 """A batch that leaves items of its stage behind must have this share of the best length, or the next one waits."""
 
@@ -72,8 +74,10 @@ class Planner:
         model: Predicts how long batches take; None for one that has not learned anything yet.
         asks_ahead: Whether questions may be asked before it is known that the tree needs the answers.
         release: Called with cached nodes that the backend shall free; None for nobody.
+        name: Name of the base model whose batches these are; empty where there is one.
 
     Attributes:
+        name: Name of the base model.
         limits: What the backend offers.
         question_tokens: How many tokens a question takes behind an item.
         model: Predicts how long batches take.
@@ -88,11 +92,13 @@ class Planner:
         model: CostModel | None = None,
         asks_ahead: bool = False,
         release: Callable[[Sequence[CachedNode]], None] | None = None,
+        name: str = "",
     ) -> None:
+        self.name = name
         self.limits = limits
         self.question_tokens = question_tokens
         self.model = model or CostModel(limits.costs)
-        self.prefix_index = PrefixIndex(limits.prefix_adapters, release or _nothing)
+        self.prefix_index = PrefixIndex(limits.prefix_adapters, release or _nothing, name)
         self._asks_ahead = asks_ahead
         self._active = ""
 
@@ -100,6 +106,10 @@ class Planner:
     def n_cells(self) -> int:
         """Cells of the backend's cache that prompt nodes fill."""
         return self.prefix_index.tokens
+
+    def has(self, adapter: str) -> bool:
+        """Whether an adapter belongs to its model."""
+        return adapter in self.limits.prefix_adapters
 
     def prefix_adapter(self, adapter: str) -> str:
         """The adapter whose weights fill the prefix KV of an adapter's questions."""
@@ -141,24 +151,48 @@ class Planner:
         Returns:
             The batch; None where nothing is open, or not even one query fits into the time or the cache.
         """
-        by_request = [found for request, items in offers.items() if (found := list(open_queries(request, items)))]
-        if not by_request:
-            return None
-        leader, every = by_request[0], [query for found in by_request for query in found]
-        builder = self._builder(leader, every, left_ms)
-        if builder is None and not self._has_room(leader):
-            self._evict_parked(leader[0], every)
-            if not self._has_room(leader):
-                self._evict(leader[0])
-            builder = self._builder(leader, every, left_ms)
-        if builder is None:
-            return None  # it is time that is short
+        builder = self.propose(offers, left_ms)
+        if builder is None and self.make_room(offers):
+            builder = self.propose(offers, left_ms)
+        return self.begin(builder, left_ms) if builder is not None else None
+
+    def propose(self, offers: Mapping[Request, Iterable[ItemState]], left_ms: float = inf) -> BatchBuilder | None:
+        """What ``next_batch`` would run as things are; nothing is booked or evicted."""
+        leader, every = self._queries(offers)
+        return self._builder(leader, every, left_ms) if leader else None
+
+    def make_room(self, offers: Mapping[Request, Iterable[ItemState]]) -> bool:
+        """Evict where not even one query of the leader fits beside what is cached; returns whether that was so."""
+        leader, every = self._queries(offers)
+        if not leader or self._has_room(leader):
+            return False
+        self._evict_parked(leader[0], every)
+        if not self._has_room(leader):
+            self._evict(leader[0])
+        return True
+
+    def begin(self, builder: BatchBuilder, left_ms: float = inf) -> Batch:
+        """The batch of a proposal; the prompt nodes that it computes count as cached from now on."""
         if self._asks_ahead and builder.is_whole:
             self._ask_ahead(builder, left_ms)
         predicted_ms = self.predict(builder.shape(self._context))
         self.prefix_index.add(builder.new, self.prefix_adapter(builder.adapter))
         self._active = self._active if self.is_served(builder.adapter) else builder.adapter
         return Batch(tuple(builder.queries), predicted_ms)
+
+    def settled_per_ms(self, builder: BatchBuilder) -> float:
+        """How many items a proposal is expected to bring to their labels for each millisecond that it takes."""
+        settled = sum(query.settles for query in builder.queries)
+        return settled / max(self.predict(builder.shape(self._context)), _LEAST_MS)
+
+    def _queries(self, offers: Mapping[Request, Iterable[ItemState]]) -> tuple[Sequence[Query], Sequence[Query]]:
+        """The queries of the first request that asks this model anything, and those of all."""
+        by_request = [
+            own
+            for request, items in offers.items()
+            if (own := [query for query in open_queries(request, items) if self.has(query.adapter)])
+        ]
+        return (by_request[0] if by_request else []), [query for own in by_request for query in own]
 
     @property
     def _context(self) -> BatchContext:
@@ -281,7 +315,7 @@ class Planner:
 
     def _tokens_to_come(self, query: Query) -> int:
         """Of a query that is not cached, the tokens that are still to be computed of its item and its text."""
-        node = query.item.path[-1]
+        node = query.item_node
         has_item = query.above is not node and self.prefix_index.has(node, query.adapter)
         return query.above.end - (node.end if has_item else node.start)
 
@@ -310,7 +344,7 @@ def _nothing(nodes: Sequence[CachedNode]) -> None:
 
 def _own_tokens(query: Query) -> int:
     """Tokens of its prompt that are its item's alone, the question's aside."""
-    return query.above.end - query.item.path[-1].start
+    return query.above.end - query.item_node.start
 
 
 def _depth(query: Query) -> int:

@@ -22,12 +22,14 @@ class PrefixIndex:
         prefix_adapters: Maps each adapter to the adapter whose weights fill its prefix KV: itself for plain LoRA,
             ``base`` for activated LoRA, ``SERVED`` for one on a server.
         release: Called with nodes that the backend shall free.
+        model: Name of the model whose cache it is; empty where there is one.
         nodes: What is in the cache, the oldest first.
         tokens: The tokens of those nodes.
     """
 
     prefix_adapters: Mapping[str, str]
     release: Callable[[Sequence[CachedNode]], None]
+    model: str = ""
     nodes: dict[CachedNode, None] = field(default_factory=dict)
     tokens: int = 0
     _wanted: Counter[CachedNode] = field(default_factory=Counter)  # by how many items
@@ -37,10 +39,12 @@ class PrefixIndex:
         return len(self.nodes)
 
     def admit(self, items: Iterable[ItemState]) -> None:
-        """Take in the items of a new request."""
+        """Take in items of a request, those that are not built for its model or are known already left out."""
         for item in items:
-            self._ahead[item] = self._wants(item)
-            self._wanted.update((node, prefix_adapter) for prefix_adapter in self._ahead[item] for node in item.path)
+            if self.model in item.branches and item not in self._ahead:
+                path = item.branches[self.model].node.path
+                self._ahead[item] = self._wants(item)
+                self._wanted.update((node, prefix_adapter) for prefix_adapter in self._ahead[item] for node in path)
 
     def add(self, nodes: Iterable[Node], prefix_adapter: str) -> None:
         """Count nodes as cached from now on."""
@@ -53,7 +57,9 @@ class PrefixIndex:
         """Release what no item wants any more, now that these have moved on."""
         gone: list[CachedNode] = []
         for item in items:
-            before = self._ahead.get(item, {})
+            if item not in self._ahead:
+                continue
+            before = self._ahead[item]
             wants = self._ahead[item] = self._wants(item)
             gone += self._unwant(item, before.keys() - wants.keys())
             gone += self._unread(item, wants)
@@ -108,7 +114,7 @@ class PrefixIndex:
         """Prefix adapter -> most tokens of its text that an item may yet be asked with under it."""
         found: dict[str, int] = {}
         for question in item.questions():
-            prefix_adapter = self.prefix_adapters[question.adapter]
+            prefix_adapter = self.prefix_adapters.get(question.adapter, SERVED)  # or it is another model's
             found[prefix_adapter] = max(found.get(prefix_adapter, 0), question.max_text_tokens)
         found.pop(SERVED, None)
         return found
@@ -119,16 +125,18 @@ class PrefixIndex:
 
     def _unread(self, item: ItemState, wants: Mapping[str, int]) -> Iterator[CachedNode]:
         """Forget what of an item's text is not read any more."""
-        for prefix_adapter, most in wants.items() if item.texts else ():
-            wanted = item.texts[most] if most else item.path[-1]
-            unread = ((node, prefix_adapter) for node in item.texts.values() if node not in wanted.path)
+        branch = item.branches[self.model]
+        for prefix_adapter, most in wants.items() if branch.texts else ():
+            wanted = branch.texts[most] if most else branch.node
+            unread = ((node, prefix_adapter) for node in branch.texts.values() if node not in wanted.path)
             yield from filter(self.forget, unread)
 
     def _unwant(self, item: ItemState, prefix_adapters: Iterable[str]) -> Iterator[CachedNode]:
         for prefix_adapter in prefix_adapters:
-            texts = ((node, prefix_adapter) for node in item.texts.values() if node is not item.path[-1])
+            branch = item.branches[self.model]
+            texts = ((node, prefix_adapter) for node in branch.texts.values() if node is not branch.node)
             yield from filter(self.forget, texts)  # they are this item's alone
-            for node in item.path:
+            for node in branch.node.path:
                 key = (node, prefix_adapter)
                 self._wanted[key] -= 1
                 if not self._wanted[key]:

@@ -11,6 +11,8 @@ from cascade.engine.request import Request
 from cascade.prompt import Labels, Node, PromptBuilder
 from cascade.stages import Question, Stage
 
+_ON_THE_WAY = 0.01  # of an item
+
 
 @dataclass(slots=True, eq=False)
 class Query(base.Query):
@@ -45,6 +47,21 @@ class Query(base.Query):
         self.above = self.item.node_above(self.question)
 
     @property
+    def item_node(self) -> Node:
+        """The item's own node, which its text and its questions go below."""
+        return self.item.branch_of(self.question).node
+
+    @property
+    def settles(self) -> float:
+        """How likely it is that the answer brings the item to its label; of several tiers each has its share.
+
+        An answer that leads on counts a little as well, so that waves between stages are weighed by what they take.
+        """
+        if self.item.fixed is not None:
+            return 1.0
+        return max(self.item.expected.p_settled(self.stage), _ON_THE_WAY) / max(1, len(self.item.pending()))
+
+    @property
     def is_ahead(self) -> bool:
         """True if the item has not reached this stage yet: the question is asked ahead."""
         return self.item.stage is not self.stage
@@ -56,7 +73,7 @@ class Query(base.Query):
 
 
 def open_queries(request: Request, items: Iterable[ItemState]) -> Iterator[Query]:
-    """All that the stages of some items of a request still ask, once the texts that they read are built."""
+    """All that the stages of some items of a request still ask, once what stands before it is built."""
     for item in items:
         if item.stage is not None:
             for tier, question in item.pending():

@@ -11,14 +11,15 @@ from math import inf
 from cascade.arguments import given, one_of, refuse, texts
 from cascade.backends.base import BatchCost
 from cascade.budget import NO_LIMIT, Budget
-from cascade.engine.item_state import ItemState
+from cascade.engine.item_state import Branch, ItemState
 from cascade.engine.online_profile import OnlineProfile
 from cascade.errors import InputError, ItemError, ServerError
 from cascade.evidence.own import own_evidence
 from cascade.items import Group, Item, Task
 from cascade.prompt import Node, PromptBuilder
 from cascade.report import Decision, Provenance, Report, Statistics
-from cascade.tree import Cascade
+from cascade.stages import Question
+from cascade.tree import Cascade, text_limits
 
 OnDecision = Callable[[Decision], None]
 
@@ -36,7 +37,7 @@ class Request:
         ends: When its time is up; infinity for never.
         on_decision: Told of every decision as it settles; None if nobody asked.
         done: Completed with the items, in the order of the items, or with what went wrong.
-        root: The node of its task, once its prompts are being built.
+        roots: Model -> the node of its task, once prompts of that model are being built.
         is_short: True if the budget cannot cover all items; the most valuable items are then scored first.
         served: When it last took part in a batch.
         forecast: Milliseconds that it is expected to take to each depth; None before it was forecast.
@@ -52,13 +53,14 @@ class Request:
     ends: float = inf
     on_decision: OnDecision | None = None
     done: Future[list[ItemState]] = field(default_factory=Future)
-    root: Node | None = None
+    roots: dict[str, Node] = field(default_factory=dict)
     is_short: bool = False
     served: float = 0.0
     forecast: list[float] | None = None
     forecast_at: float = 0.0
     stats: Statistics = field(default_factory=Statistics)
     _in_turn: list[ItemState] = field(default_factory=list)
+    _groups: dict[tuple[str, Group], Node] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.stats.items = len(self.items)
@@ -73,6 +75,11 @@ class Request:
     def cascade(self) -> Cascade:
         """Its cascade."""
         return self.expected.cascade
+
+    @property
+    def root(self) -> Node | None:
+        """The node of its task in the trie of the first model that was asked; None until that is built."""
+        return next(iter(self.roots.values()), None)
 
     @property
     def is_scoring(self) -> bool:
@@ -131,66 +138,73 @@ class Request:
             for stage in self.cascade.stages:
                 stage.tiers_of(item)
 
-    def grow(self, build: PromptBuilder, max_prompt: int) -> Iterator[None]:
-        """Build the trie down to the items, those of most value first; pauses after each.
+    def grow(self, build: PromptBuilder, max_prompt: int, model: str = "") -> Iterator[None]:
+        """Build a model's trie down to the items that it is asked of, those of most value first; pauses after each.
+
+        What was built before stays, so that it can be called again once items have come to further stages.
+
+        Args:
+            build: Builds the model's prompts.
+            max_prompt: Most tokens of one.
+            model: Its name.
 
         Raises:
             ItemError: A prompt would not fit into the context; names item, tokens and limit.
         """
-        open_ = [state for state in self._in_turn if not state.is_done]
-        if not open_:
-            return
-        before = time.perf_counter()
-        questions = self.cascade.questions()
-        longest = max(map(build.question_tokens, questions))
-        self.root = build.task(self.cascade.instructions, questions, self.task)
-        self.stats.task_tokens_read, self.stats.task_tokens_cut = self.root.n_read, self.root.n_cut
-        self.stats.task_is_longer = self.root.is_longer
-        groups: dict[Group, Node] = {}
-        limits = self.cascade.text_limits()
-        for state in open_:
-            item, parent = state.item, self.root
-            if item.group is not None:
-                if item.group not in groups:
-                    groups[item.group] = build.group(self.root, item.group)
-                parent = groups[item.group]
-            node = build.item(parent, item)
-            end = node.end
-            if limits and item.text and end + build.most_text(limits[-1]) + longest > max_prompt:
-                end = build.text(node, item, limits)[-1].end  # a text may have fewer tokens than questions would read
-            if end + longest > max_prompt:
-                limit = "model.limits or a stage's max_text_tokens" if end > node.end else "model.limits"
-                msg = (
-                    f"Item {item.id!r} needs a prompt of {end + longest} tokens; the context holds {max_prompt}. "
-                    f"Lower {limit} or raise model.n_ctx in the config."
-                )
-                raise ItemError(msg)
-            state.path = node.path
-            self.stats.items_cut += node.is_path_cut
-            self.stats.prompt_ms += 1_000 * (time.perf_counter() - before)
-            yield
-            before = time.perf_counter()
-        yield from self.grow_texts(build)
-
-    def grow_texts(self, build: PromptBuilder) -> Iterator[None]:
-        """Build the texts of the items whose stage reads them, those of most value first; pauses after each."""
-        limits = self.cascade.text_limits()
-        for state in self._in_turn if limits else ():
-            if state.wants_text:
+        questions = self._questions_to(model)
+        room = _Room(build, max_prompt, questions, model)
+        for state in self._in_turn:
+            if model not in state.branches and state.asks(model):
                 before = time.perf_counter()
-                nodes = build.text(state.path[-1], state.item, limits)
-                state.texts = dict(zip(limits, nodes, strict=True))
-                self._count_text(state)
+                node = self._item_node(build, state.item, model, questions)
+                room.check(node, state.item)
+                self.stats.items_cut += node.is_path_cut and not state.branches
+                state.branches[model] = Branch(node)
+                self.stats.prompt_ms += 1_000 * (time.perf_counter() - before)
+                yield
+        yield from self.grow_texts(build, model)
+
+    def grow_texts(self, build: PromptBuilder, model: str = "") -> Iterator[None]:
+        """Build the texts of the items whose stage reads them, those of most value first; pauses after each."""
+        limits = text_limits(self._questions_to(model))
+        for state in self._in_turn if limits else ():
+            asked = [question for _, question in state.pending() if state.model_of(question) == model]
+            branch = state.branches.get(model)
+            if branch is not None and not all(map(branch.has, asked)):
+                before = time.perf_counter()
+                nodes = build.text(branch.node, state.item, limits)
+                branch.texts = dict(zip(limits, nodes, strict=True))
+                self._count_text(branch, asked)
                 self.stats.prompt_ms += 1_000 * (time.perf_counter() - before)
                 yield
 
-    def _count_text(self, state: ItemState) -> None:
+    def _questions_to(self, model: str) -> list[Question]:
+        """The questions of its cascade that a model answers."""
+        return [asked for asked in self.cascade.questions() if self.expected.models.get(asked.adapter, "") == model]
+
+    def _item_node(self, build: PromptBuilder, item: Item, model: str, questions: Sequence[Question]) -> Node:
+        """An item's node in a model's trie, below its group's and the task's."""
+        if model not in self.roots:
+            root = build.task(self.cascade.instructions, questions, self.task)
+            if not self.roots:
+                self.stats.task_tokens_read, self.stats.task_tokens_cut = root.n_read, root.n_cut
+                self.stats.task_is_longer = root.is_longer
+            self.roots[model] = root
+        parent = self.roots[model]
+        if item.group is not None:
+            key = model, item.group
+            if key not in self._groups:
+                self._groups[key] = build.group(parent, item.group)
+            parent = self._groups[key]
+        return build.item(parent, item)
+
+    def _count_text(self, branch: Branch, asked: Iterable[Question]) -> None:
         """Count a text that is read, and whether its stage reads only the beginning."""
-        item, nodes = state.path[-1], [state.node_above(question) for _, question in state.pending()]
-        is_cut = any(node.n_cut for node in nodes if node is not item)
-        self.stats.texts_read += any(node is not item for node in nodes)
+        nodes = [branch.above(question) for question in asked]
+        is_cut = any(node.n_cut for node in nodes if node is not branch.node)
+        self.stats.texts_read += any(node is not branch.node for node in nodes)
         self.stats.texts_cut += is_cut
-        self.stats.items_cut += is_cut and not item.is_path_cut
+        self.stats.items_cut += is_cut and not branch.node.is_path_cut
 
     def cut(self) -> list[ItemState]:
         """End every item that is still on its way where it stands; returns those."""
@@ -264,6 +278,40 @@ class Request:
         )
 
 
+class _Room:
+    """Whether prompts fit into the context of their model.
+
+    Args:
+        build: Builds the prompts.
+        max_prompt: Most tokens of one.
+        questions: What is asked.
+        model: Name of the model.
+    """
+
+    def __init__(self, build: PromptBuilder, max_prompt: int, questions: Sequence[Question], model: str) -> None:
+        self._build, self._most = build, max_prompt
+        self._longest = max(map(build.question_tokens, questions), default=0)
+        self._texts = text_limits(questions)
+        self._key = f"models.{model}" if model else "model"
+
+    def check(self, node: Node, item: Item) -> None:
+        """Refuse an item whose prompt would not fit.
+
+        Raises:
+            ItemError: Names item, tokens and limit.
+        """
+        build, end = self._build, node.end
+        if self._texts and item.text and end + build.most_text(self._texts[-1]) + self._longest > self._most:
+            end = build.text(node, item, self._texts)[-1].end  # a text may have fewer tokens than questions would read
+        if end + self._longest > self._most:
+            limit = f"{self._key}.limits or a stage's max_text_tokens" if end > node.end else f"{self._key}.limits"
+            msg = (
+                f"Item {item.id!r} needs a prompt of {end + self._longest} tokens; the context holds {self._most}. "
+                f"Lower {limit} or raise {self._key}.n_ctx in the config."
+            )
+            raise ItemError(msg)
+
+
 def _checked(items: object) -> Iterator[Item]:
     allowed = "a list of Item objects is needed"
     if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
@@ -309,12 +357,7 @@ def new_request(
         msg = "The task is empty; say in a sentence what is to be done."
         raise InputError(msg)
     cascade = expected.cascade
-    used = Provenance(
-        model=provenance.model,
-        adapters={name: provenance.adapters[name] for name in cascade.adapters()},
-        prompt_format=provenance.prompt_format,
-        label_tokens=provenance.label_tokens,
-    )
+    asked = {expected.models.get(question.adapter, "") for question in cascade.questions()}
     request = Request(
         task=task,
         items=[
@@ -322,7 +365,7 @@ def new_request(
             for item in with_evidence(cascade, task, list(_checked(items)))
         ],
         expected=expected,
-        provenance=used,
+        provenance=provenance.of(cascade.adapters(), asked),
         called=called,
         ends=budget.ends(called),
     )

@@ -7,11 +7,10 @@ from dataclasses import replace
 
 from cascade.backends.base import Scores
 from cascade.engine.batch import Batch, faults_of, walk_on
-from cascade.engine.planner import Planner
+from cascade.engine.lanes import Lanes
 from cascade.engine.request import Request
 from cascade.engine.turns import Turns, last_moment
 from cascade.errors import OverloadError
-from cascade.prompt import PromptBuilder
 
 _NOVICE = 20  # until so many decodes were seen, a batch is tried although it is predicted to be late
 _TRY_EVERY = 8
@@ -21,14 +20,12 @@ class Scheduler:
     """Chooses batches for open requests, and takes in their answers.
 
     Args:
-        planner: Decides what fits into a batch and into the cache.
-        prompts: Builds the nodes of questions.
+        lanes: Of each base model what builds its prompts, and decides what fits into a batch and into its cache.
     """
 
-    def __init__(self, planner: Planner, prompts: PromptBuilder) -> None:
-        self._planner = planner
-        self._prompts = prompts
-        self._turns = Turns(planner)
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self._turns = Turns(*(lane.planner for lane in lanes))
         self._requests: list[Request] = []
         self._most_urgent: Request | None = None
         self._n_hopeless = 0  # turns for which no batch would be in time
@@ -41,8 +38,8 @@ class Scheduler:
 
     @property
     def n_cached(self) -> int:
-        """Prompt nodes in the backend's cache."""
-        return len(self._planner.prefix_index)
+        """Prompt nodes in the backends' caches."""
+        return self._lanes.n_cached
 
     def check(self, request: Request, now: float) -> None:
         """Refuse a new request that will not be done in time beside those that are open.
@@ -62,8 +59,13 @@ class Scheduler:
 
     def add(self, request: Request) -> None:
         """Take a request in whose prompts are built."""
-        self._planner.prefix_index.admit(request.items)
+        self._lanes.admit(request.items)
         self._requests.append(request)
+
+    def take_in(self, request: Request) -> None:
+        """Take in what was built of an open request since; nothing happens if it is not open."""
+        if request in self._requests:
+            self._lanes.admit(request.open_items)
 
     def drop(self, request: Request) -> None:
         """Let a request go; nothing happens if it is not open. The caller releases the root of its prompts."""
@@ -71,7 +73,7 @@ class Scheduler:
             self._requests.remove(request)
         if request is self._most_urgent:
             self._most_urgent = None  # or it would be held as long as the engine is idle
-        self._planner.prefix_index.drop(request.items)
+        self._lanes.drop(request.items)
 
     def schedule(self, now: float) -> Batch | None:
         """The next batch for the open requests, of which there is at least one.
@@ -84,9 +86,9 @@ class Scheduler:
         """
         turn = self._turns.next(self._requests, now)
         first = self._most_urgent = turn.request
-        batch = self._planner.next_batch(turn.offers, turn.left_ms)
+        batch = self._lanes.next_batch(turn.offers, turn.left_ms)
         if batch is None and self._tries():
-            batch = self._planner.next_batch({first: turn.offers[first][:1]})
+            batch = self._lanes.next_batch({first: turn.offers[first][:1]})
         return self._begun(batch, now) if batch is not None else None
 
     def most_urgent(self) -> Request:
@@ -104,11 +106,12 @@ class Scheduler:
         Yields:
             Requests that are over, each with what went wrong, or None. The caller drops them.
         """
+        planner = self._lanes.of(batch.adapter).planner
         for work, ms in scores.cost.decodes:
-            self._planner.model.learn(work, ms)
+            planner.model.learn(work, ms)
         for key in scores.lost:
-            self._planner.prefix_index.forget(key)
-        faults = faults_of(batch, scores.spoilt, is_served=self._planner.is_served(batch.adapter))
+            planner.prefix_index.forget(key)
+        faults = faults_of(batch, scores.spoilt, is_served=planner.is_served(batch.adapter))
         walk_on(batch.queries, scores)
         owed = {id(batch.queries[place]) for place in scores.under_way}
         for request, own in batch.by_request.items():
@@ -117,15 +120,15 @@ class Scheduler:
             n_owed = sum(id(query) in owed for query in own)
             request.charge(scores.cost, batch.predicted_ms, n_own=len(own), n_all=len(batch.queries), n_owed=n_owed)
             moved = list(dict.fromkeys(query.item for query in own))
-            self._planner.prefix_index.advance(moved)
+            self._lanes.advance(moved)
             fault = request.tell([item for item in moved if item.is_done])
             fault = next((faults[item] for item in moved if item in faults), fault)
             if fault is not None or not request.open_items:
                 yield request, fault
 
-    def lose_cache(self) -> None:
-        """Release all that is cached: a batch has failed, and nobody knows what it left behind."""
-        self._planner.prefix_index.clear()
+    def lose_cache(self, batch: Batch) -> None:
+        """Release all that a batch's model has cached: the batch has failed, and nobody knows what it left behind."""
+        self._lanes.of(batch.adapter).planner.prefix_index.clear()
 
     def _tries(self) -> bool:
         """True if a batch is run although it is predicted to be late.
@@ -133,12 +136,14 @@ class Scheduler:
         While the cost model is new, and then every eighth time, so that it can correct itself.
         """
         self._n_hopeless += 1
-        return self._planner.model.n_seen < _NOVICE or self._n_hopeless % _TRY_EVERY == 0
+        is_novice = any(lane.planner.model.n_seen < _NOVICE for lane in self._lanes)
+        return is_novice or self._n_hopeless % _TRY_EVERY == 0
 
     def _begun(self, batch: Batch, now: float) -> Batch:
         """A batch with the nodes of its questions, and the time that anybody waits for its answers."""
+        prompts = self._lanes.of(batch.adapter).prompts
         for query in batch.queries:
-            query.build(self._prompts)
+            query.build(prompts)
         for request, own in batch.by_request.items():
             request.served = now
             request.stats.calls_ahead += sum(query.is_ahead for query in own)

@@ -64,11 +64,11 @@ class Turns:
     """Gives turns to open requests.
 
     Args:
-        planner: Knows what is in the cache, what batches are like and how long they take.
+        planners: Of each base model the one that knows what is in its cache, and how long its batches take.
     """
 
-    def __init__(self, planner: Planner) -> None:
-        self._planner = planner
+    def __init__(self, *planners: Planner) -> None:
+        self._planners = planners
         self._was_owed = False  # whether the turn before went to a request without a deadline that had waited
 
     def next(self, requests: Sequence[Request], now: float) -> Turn:
@@ -91,7 +91,8 @@ class Turns:
             self._let_through(ordered, now)
         else:
             ordered = sorted(requests, key=_due)
-        left_ms = 1_000 * (last_moment(ordered[0]) - now) / self._planner.model.margin
+        margin = max(planner.model.margin for planner in self._planners)
+        left_ms = 1_000 * (last_moment(ordered[0]) - now) / margin
         return Turn({request: offers[request] for request in ordered}, left_ms)
 
     def check(self, requests: Sequence[Request], request: Request, now: float) -> None:
@@ -101,7 +102,7 @@ class Turns:
             OverloadError: Says how long it would take.
         """
         before = [other for other in requests if _due(other) <= _due(request)]
-        predicted_ms = sum(by_depth(self._planner, other)[-1] for other in (*before, request))
+        predicted_ms = sum(self._by_depth(other)[-1] for other in (*before, request))
         left_ms = 1_000 * (last_moment(request) - now)
         if predicted_ms > left_ms:
             msg = (
@@ -126,7 +127,7 @@ class Turns:
         """Whether even the forecasts of long ago, twice, leave time: then there is nothing to weigh."""
         total = 0.0
         for request in hurried:
-            request.forecast = request.forecast or by_depth(self._planner, request)
+            request.forecast = request.forecast or self._by_depth(request)
             total += request.forecast[-1]
             if _PLENTY * total > 1_000 * (last_moment(request) - now):
                 return False
@@ -149,8 +150,12 @@ class Turns:
     def _forecast(self, request: Request) -> list[float]:
         """See ``by_depth``; computed anew after each batch that the request took part in."""
         if request.forecast is None or request.forecast_at != request.served:
-            request.forecast, request.forecast_at = by_depth(self._planner, request), request.served
+            request.forecast, request.forecast_at = self._by_depth(request), request.served
         return request.forecast
+
+    def _by_depth(self, request: Request) -> list[float]:
+        """Milliseconds to each depth, on all base models together: their batches run one after the other."""
+        return [sum(ms) for ms in zip(*(by_depth(planner, request) for planner in self._planners), strict=True)]
 
     @staticmethod
     def _offer(request: Request, cap: int | None, share: float) -> list[ItemState]:

@@ -10,47 +10,74 @@ import numpy as np
 
 from cascade.backends.base import BackendInfo
 from cascade.engine.cost_model import BatchShape, work
+from cascade.engine.info import EngineInfo
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.replay import Prices
 from cascade.evaluation.scored import Key
 from cascade.prompt import Limits, PromptBuilder
-from cascade.stages import BASE
+from cascade.stages import BASE, Question, is_base
 from cascade.tree import Cascade
 
 _N_ITEMS = 500  # whose tokens are counted
 
 
-def prices_of(cascade: Cascade, tasks: Sequence[Labelled], info: BackendInfo, limits: Limits) -> Prices:
+def prices_of(cascade: Cascade, tasks: Sequence[Labelled], info: EngineInfo) -> Prices:
     """The marginal cost of reading an item and of asking it each question, in milliseconds.
 
     A token costs its own time and its share of a full call; a question also has a row of logits. The base model reads
-    an item once for all questions of its prefix adapter; an adapter that computes items by itself reads them once more.
-    An item's text is counted where a question reads more of it than those before it. What does not depend on an item's
-    way is left out: the task's own tokens, groups, and attaching adapters.
+    an item once for all questions of its prefix adapter; an adapter that computes items by itself reads them once more,
+    and so does a further base model. An item's text is counted where a question reads more of it than those before it.
+    What does not depend on an item's way is left out: the task's own tokens, groups, and attaching adapters.
 
     Args:
         cascade: Its questions.
         tasks: Labelled tasks; the mean tokens of their first items count.
-        info: The backend's costs, call sizes, prefix adapters and tokenizer.
-        limits: How long outside texts may be.
+        info: Of each model the costs, call sizes, prefix adapters, tokenizer and limits.
     """
-    n_batch, n_asked = info.sizes.n_batch, info.sizes.n_batch_questions
-    builder = PromptBuilder(info.form, info.tokenizer, limits)
-    per_token = _alone_ms(BatchShape(tokens=n_batch), info) / n_batch
-    per_asked_token = _alone_ms(BatchShape(asked=n_asked, cells_asked=0.0), info) / n_asked
-    read = per_token * _mean_tokens(cascade, tasks, builder)
-    of_text = {most: per_token * mean for most, mean in _mean_texts(cascade, tasks, builder).items()}
+    readers = {name: _Reader(cascade, tasks, info.backends[name], info.limits[name]) for name in info.asked(cascade)}
+    first = info.of(next(iter(cascade.first.questions.values())).adapter)
+    base = next((name for name in first.prefix_adapters if is_base(name)), BASE)
     questions: dict[Key, float] = {}
     texts: dict[str, float] = {}  # prefix adapter -> what it has cost by then to read an item's text
+    read = 0.0
     for stage in cascade.stages:
         for tier, question in stage.questions.items():
-            prefix_adapter = info.prefix_adapters[question.adapter]
-            is_read_anew = prefix_adapter not in {*texts, BASE}
-            before, text = texts.get(prefix_adapter, 0.0), of_text.get(question.max_text_tokens, 0.0)
+            reader, prefix_adapter = readers[info.model_of(question.adapter)], info.prefix_adapters[question.adapter]
+            is_read_anew = prefix_adapter not in {*texts, base}
+            read = reader.item if prefix_adapter == base else read
+            before, text = texts.get(prefix_adapter, 0.0), reader.texts.get(question.max_text_tokens, 0.0)
             texts[prefix_adapter] = max(before, text)
-            asked = per_asked_token * builder.question_tokens(question) + info.slowdown * info.costs.per_output_ms
-            questions[stage.name, tier] = asked + (read if is_read_anew else 0.0) + texts[prefix_adapter] - before
-    return Prices(item=read if BASE in texts else 0.0, questions=questions)
+            own = (reader.item if is_read_anew else 0.0) + texts[prefix_adapter] - before
+            questions[stage.name, tier] = reader.asked(question) + own
+    return Prices(item=read, questions=questions)
+
+
+class _Reader:
+    """What one base model takes for the items of a cascade.
+
+    Args:
+        cascade: Its questions.
+        tasks: Labelled tasks.
+        info: The model's backend.
+        limits: How long outside texts may be.
+
+    Attributes:
+        item: Milliseconds to read an item.
+        texts: Tokens of an item's text -> milliseconds to read so many.
+    """
+
+    def __init__(self, cascade: Cascade, tasks: Sequence[Labelled], info: BackendInfo, limits: Limits) -> None:
+        n_batch, n_asked = info.sizes.n_batch, info.sizes.n_batch_questions
+        self._builder = PromptBuilder(info.form, info.tokenizer, limits)
+        self._per_output = info.slowdown * info.costs.per_output_ms
+        self._per_asked_token = _alone_ms(BatchShape(asked=n_asked, cells_asked=0.0), info) / n_asked
+        per_token = _alone_ms(BatchShape(tokens=n_batch), info) / n_batch
+        self.item = per_token * _mean_tokens(cascade, tasks, self._builder)
+        self.texts = {most: per_token * mean for most, mean in _mean_texts(cascade, tasks, self._builder).items()}
+
+    def asked(self, question: Question) -> float:
+        """Milliseconds of a question behind what it is put to."""
+        return self._per_asked_token * self._builder.question_tokens(question) + self._per_output
 
 
 def _alone_ms(shape: BatchShape, info: BackendInfo) -> float:

@@ -181,7 +181,7 @@ def labelled_scores(
             scored = score_tasks(engine, cascade, tasks, lambda: hooks.progress(next(done), len(tasks)))
             if cache is not None:
                 save_scores(scored, origin, cache.path)
-        prices = prices_of(cascade, tasks, engine.info, config.model.limits.limits())
+        prices = prices_of(cascade, tasks, engine.info)
     return LabelledScores(
         cascade=cascade,
         tasks=tasks,
@@ -213,10 +213,10 @@ def _kept(cache: Output | None, origin: Origin, cascade: Cascade) -> ScoredTasks
 
 def origin_of(config: Config, engine: Engine, cascade: Cascade, tasks: Sequence[Labelled]) -> Origin:
     """The origin of whatever is computed from a cascade, its backend and labelled tasks."""
-    info = engine.info.provenance
+    info = engine.info.provenance_of(cascade)
     return Origin(
         model=info.model,
-        adapters={adapter: info.adapters[adapter] for adapter in cascade.adapters()},
+        adapters=info.adapters,
         data=data_fingerprint(tasks),
         questions=questions_at_hand(config, cascade, info),
     )

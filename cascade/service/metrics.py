@@ -46,12 +46,14 @@ class Metrics:
         )  # fmt: skip
         self._decisions = Counter("cascade_decisions", "Decisions.", ["cascade", "label", "status"], registry=registry)
         self._batches = Histogram(
-            "cascade_wave_seconds", "Time of a wave.", ["adapter"], buckets=_SECONDS, registry=registry
+            "cascade_wave_seconds", "Time of a wave.", ["adapter", "model"], buckets=_SECONDS, registry=registry
         )
         self._queries = Histogram(
-            "cascade_wave_queries", "Questions of a wave.", ["adapter"], buckets=_QUERIES, registry=registry
+            "cascade_wave_queries", "Questions of a wave.", ["adapter", "model"], buckets=_QUERIES, registry=registry
         )
-        self._failed = Counter("cascade_waves_failed", "Waves whose scoring failed.", ["adapter"], registry=registry)
+        self._failed = Counter(
+            "cascade_waves_failed", "Waves whose scoring failed.", ["adapter", "model"], registry=registry
+        )
         self._swaps = Counter("cascade_adapter_swaps", "Changes of the active adapter set.", registry=registry)
         self._decoded = Counter("cascade_tokens_decoded", "Tokens that the model computed.", registry=registry)
         self._reused = Counter("cascade_tokens_reused", "Tokens of prompts that were there already.", registry=registry)
@@ -66,12 +68,12 @@ class Metrics:
 
     def scored(self, seen: SeenBatch) -> None:
         """See ``Observer.scored``."""
-        adapter = seen.batch.adapter
+        asked = seen.batch.adapter, seen.model
         if seen.cost is None:
-            self._failed.labels(adapter).inc()
+            self._failed.labels(*asked).inc()
             return
-        self._batches.labels(adapter).observe(seen.elapsed_ms / 1_000)
-        self._queries.labels(adapter).observe(len(seen.batch.queries))
+        self._batches.labels(*asked).observe(seen.elapsed_ms / 1_000)
+        self._queries.labels(*asked).observe(len(seen.batch.queries))
         self._swaps.inc(seen.cost.adapter_swaps)
         self._decoded.inc(seen.cost.tokens_decoded)
         self._reused.inc(seen.cost.tokens_reused)

@@ -158,6 +158,7 @@ class StepBody(BaseModel):
     stage: str
     tier: str | None = Field(None, description="Only where the stage asks by tier.")
     adapter: str = Field(description="Empty for a prior stage, which asks no model.")
+    model: str | None = Field(None, description="Name of the base model; only where the engine has several.")
     p_yes: float = Field(description="Probability of yes among yes and no.")
     p_calibrated: float | None = Field(None, description="Only where tuning found a curve: the calibrated p(yes).")
     threshold: float = Field(description="Yes from here on.")
@@ -205,7 +206,13 @@ class ProvenanceBody(BaseModel):
     model: str = Field(description=_MODEL)
     adapters: dict[str, str] = Field(description=_ADAPTERS)
     prompt_format: str
-    label_tokens: tuple[int, int] = Field(description="Of yes and no; -1 for both where no model file is at hand.")
+    label_tokens: tuple[int, int] = Field(
+        description="Of yes and no; -1 for both where no model file is at hand, or where several models answered."
+    )
+    name: str | None = Field(None, description="Of the base model; only where the engine has several.")
+    models: dict[str, ProvenanceBody] | None = Field(
+        None, description="Base model by name -> what it is; only where several answered."
+    )
 
 
 class ReportBody(BaseModel):

@@ -50,6 +50,8 @@ class Traces:
             start_time=began,
             attributes={"cascade.adapter": seen.batch.adapter, "cascade.queries": len(seen.batch.queries)},
         )
+        if seen.model:
+            batch.set_attribute("cascade.model", seen.model)
         if seen.cost is None:
             batch.set_status(Status(StatusCode.ERROR))
         else:

@@ -17,6 +17,7 @@ from cascade.backends.costs import CallSizes
 from cascade.backends.scripted import ByteTokenizer
 from cascade.budget import NO_LIMIT, Budget
 from cascade.engine.forecast import by_depth
+from cascade.engine.lanes import Lane, Lanes
 from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.planner import BackendLimits, Capacity, Planner
 from cascade.engine.request import Request, new_request
@@ -258,7 +259,7 @@ def test_only_the_queries_of_a_batch_get_a_node_and_know_their_request_and_item(
         capacity=Capacity(nodes=128, tokens=6_000), prefix_adapters=SERVED_ALL, sizes=CallSizes(n_served=4)
     )
     prompts = _CountingPrompts(BUILDER.form, BUILDER.tokenizer)
-    scheduler = Scheduler(Planner(limits, lambda _: 2), prompts)
+    scheduler = Scheduler(Lanes([Lane(planner=Planner(limits, lambda _: 2), prompts=prompts, max_prompt=1_000_000)]))
     for request in (one, other):
         scheduler.add(request)
     batch = scheduler.schedule(now=0.0)
@@ -272,7 +273,8 @@ def test_only_the_queries_of_a_batch_get_a_node_and_know_their_request_and_item(
 def test_postprocess_walks_items_on_and_yields_the_requests_that_are_over() -> None:
     """A no ends an item; of two requests in one batch the one without open items comes back, and is let go."""
     one, other = _request(1), _request(1)
-    scheduler = Scheduler(_planner(capacity=Capacity(nodes=128, tokens=60_000)), BUILDER)
+    planner = _planner(capacity=Capacity(nodes=128, tokens=60_000))
+    scheduler = Scheduler(Lanes([Lane(planner=planner, prompts=BUILDER, max_prompt=1_000_000)]))
     for request in (one, other):
         scheduler.add(request)
     batch = scheduler.schedule(now=5.0)

@@ -162,8 +162,8 @@ def run(yard: Yard, seed: int, n: int, patience_s: float, runner: type[LlamaRunn
             callers.tally.fail(problem)
         callers.tally.ends["wrong"] += len(book.faults)
         callers.tally.failures += book.faults[:1]
-        if usage.peak_cells > engine.info.max_tokens:
-            callers.tally.fail(f"{usage.peak_cells} cells were used at once, of {engine.info.max_tokens}")
+        if usage.peak_cells > engine.info.main.max_tokens:
+            callers.tally.fail(f"{usage.peak_cells} cells were used at once, of {engine.info.main.max_tokens}")
         if not engine.is_open:
             callers.tally.fail("the engine has failed")
     callers.tally.items, callers.tally.steps = checker.n_items, checker.n_steps

@@ -437,7 +437,7 @@ async def test_what_fails_is_said_in_the_answer_or_in_the_last_line() -> None:
     lines = [json.loads(line) for line in answer.text.splitlines()]
     assert lines[0]["id"] == "1"
     assert lines[-1] == {"error": "gone"}
-    assert 'cascade_waves_failed_total{adapter="primary"} 1.0' in late.metrics.exposition().decode()
+    assert 'cascade_waves_failed_total{adapter="primary",model=""} 1.0' in late.metrics.exposition().decode()
 
 
 def _second_is_relevant(adapter: str, prompt: str) -> float:

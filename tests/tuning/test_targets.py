@@ -23,7 +23,6 @@ from cascade.evaluation.latency import prices_of
 from cascade.evaluation.replay import Prices, Replay
 from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.targets import TaskMetric
-from cascade.prompt import Limits
 from cascade.stages import ANY_TIER
 from cascade.tuning.search import TuningTarget, tune
 from cascade.tuning.threshold_grid import Cost
@@ -156,8 +155,8 @@ def test_prices_are_those_of_tokens() -> None:
         with Engine(
             ScriptedBackend({}, adapters, prefix_adapters=prefix_adapters, slowdown=1.0), {"precision": cascade}
         ) as engine:
-            found[name] = prices_of(cascade, [task], engine.info, Limits())
-            costs, sizes = engine.info.costs, engine.info.sizes
+            found[name] = prices_of(cascade, [task], engine.info)
+            costs, sizes = engine.info.main.costs, engine.info.main.sizes
     per_token = costs.per_token_ms + costs.per_call_ms / sizes.n_batch
     read = per_token * len("<|item|>function f")
     asked = (costs.per_token_ms + costs.per_call_ms / sizes.n_batch_questions) * len(
@@ -180,8 +179,11 @@ def test_a_text_costs_its_tokens_where_it_is_read_first() -> None:
     for name, tree in (("reads", cascade), ("plain", CASCADES["precision"])):
         backend = ScriptedBackend({}, adapters, prefix_adapters=dict.fromkeys(adapters, "base"), slowdown=1.0)
         with Engine(backend, {"precision": tree}) as engine:
-            found[name] = prices_of(tree, [task], engine.info, Limits())
-            per_token = engine.info.costs.per_token_ms + engine.info.costs.per_call_ms / engine.info.sizes.n_batch
+            found[name] = prices_of(tree, [task], engine.info)
+            per_token = (
+                engine.info.main.costs.per_token_ms
+                + engine.info.main.costs.per_call_ms / engine.info.main.sizes.n_batch
+            )
     more = {
         key: found["reads"].questions[key, ANY_TIER] - found["plain"].questions[key, ANY_TIER]
         for key in ("relevant", "primary", "supporting")

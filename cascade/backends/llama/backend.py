@@ -13,22 +13,31 @@ from cascade.backends.llama.runner import LlamaRunner, Usage
 from cascade.backends.llama.timing import slowdown
 from cascade.backends.llama.tokenizer import LlamaTokenizer
 from cascade.backends.worker import Worker
-from cascade.errors import CascadeError, MachineError
+from cascade.errors import CascadeError
 from cascade.models.model_set import ModelSet
 from cascade.prompt import Node, PromptBuilder, PromptFormat
 from cascade.report import Provenance
-from cascade.stages import BASE
 
 
 class LlamaBackend:
-    """llama.cpp behind the ``Backend`` protocol: one worker thread owns the context."""
+    """llama.cpp behind the ``Backend`` protocol: one worker thread owns the context.
 
-    def __init__(self, runner: LlamaRunner, native: NativeModel, info: BackendInfo) -> None:
+    The backends of several models share one worker, so that they take turns on the same threads: OpenMP keeps a team
+    of threads for every thread that calls it, and lets no team spin at barriers once there are more than cores.
+    """
+
+    def __init__(
+        self, runner: LlamaRunner, native: NativeModel, info: BackendInfo, worker: Worker | None = None
+    ) -> None:
         self._runner = runner
         self._native = native
         self._info = info
-        self._worker = Worker("cascade-llama", self._end)
         self._closed = False
+        if worker is None:
+            self._worker = Worker("cascade-llama", self._end)
+        else:
+            self._worker = worker
+            worker.share(self._end)
 
     @classmethod
     def open(
@@ -37,6 +46,7 @@ class LlamaBackend:
         form: PromptFormat,
         size: ContextSize,
         costs: Costs | None = None,
+        worker: Worker | None = None,
     ) -> LlamaBackend:
         """Load a checked model with its adapters.
 
@@ -45,6 +55,7 @@ class LlamaBackend:
             form: The prompt format.
             size: How large the context is and how it computes.
             costs: What was measured of this model here; None for the default, at a pace that is measured now.
+            worker: The thread that runs it; None for one of its own.
 
         Raises:
             ModelFileError: llama.cpp refused a file, or one has changed.
@@ -61,7 +72,9 @@ class LlamaBackend:
         except CascadeError:
             native.close()
             raise
-        runner = LlamaRunner(native, {name: adapter.info for name, adapter in models.adapters.items()}, labels)
+        runner = LlamaRunner(
+            native, {name: adapter.info for name, adapter in models.adapters.items()}, labels, models.base
+        )
         info = BackendInfo(
             provenance=Provenance(
                 model=models.model_sha256,
@@ -70,7 +83,7 @@ class LlamaBackend:
                 label_tokens=labels,
             ),
             invocations={name: own for name, each in models.adapters.items() if (own := each.info.invocation_tokens)},
-            prefix_adapters={name: runner.prefix_adapter(name) for name in (BASE, *models.adapters)},
+            prefix_adapters={name: runner.prefix_adapter(name) for name in (models.base, *models.adapters)},
             form=form,
             tokenizer=native.tokenizer,
             max_prompt=min(native.n_cells, models.model.n_ctx_train),
@@ -81,8 +94,8 @@ class LlamaBackend:
             sizes=CallSizes(n_batch=native.n_batch, n_batch_questions=min(size.n_batch_questions, native.n_batch)),
         )
         try:
-            return cls(runner, native, info)
-        except MachineError:
+            return cls(runner, native, info, worker)
+        except CascadeError:
             native.close()
             raise
 
@@ -90,6 +103,11 @@ class LlamaBackend:
     def info(self) -> BackendInfo:
         """See ``Backend.info``."""
         return self._info
+
+    @property
+    def worker(self) -> Worker:
+        """The thread that runs it, perhaps with others."""
+        return self._worker
 
     @property
     def tokenizer(self) -> LlamaTokenizer:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from cascade.backends.beside import ALONE, Beside
 from cascade.backends.llama.autotune import tuning_key
 from cascade.backends.llama.backend import LlamaBackend
 from cascade.backends.llama.native import ContextSize
@@ -32,15 +33,17 @@ def open_backend(
     tunings: CacheFolder = "user",
     models: ModelSet | None = None,
     labels: tuple[str, str] | None = None,
+    beside: Beside = ALONE,
 ) -> LlamaBackend:
-    """Load what a config names.
+    """Load what a config of one base model names.
 
     Args:
         config: Its paths are absolute, as ``read_config`` leaves them.
-        cascades: Whose questions must fit the model.
+        cascades: Whose questions must fit the model, as far as it answers them.
         tunings: Where to look for what ``cascade doctor --autotune`` measured; answers do not depend on it.
         models: What ``load_model_set`` made of the config, so that no file is hashed twice; None to load it.
         labels: Texts of the tokens that mean yes and no; None for those of the config's prompt format.
+        beside: The other models of the engine.
 
     Raises:
         ConfigError: The prompt format, a label or a question does not fit the model or its adapter.
@@ -50,13 +53,13 @@ def open_backend(
     models = models or load_model_set(config)
     tuning = find_tuning(config.model, models.model_sha256, tunings)
     costs = tuning.costs if tuning else None
-    backend = LlamaBackend.open(models, form, context_size(config.model, tuning), costs)
+    backend = LlamaBackend.open(models, form, context_size(config.model, tuning), costs, beside.worker)
     try:
         builder = PromptBuilder(form, backend.info.tokenizer)
         for cascade in cascades.values():
             if not config.served:  # otherwise somebody else may have what is not here
-                backend.info.check(cascade)
-            check_questions(cascade, builder, models)
+                backend.info.check(cascade, beside.adapters)
+            check_questions(cascade, builder, models, beside.adapters)
     except CascadeError:
         backend.abandon()
         raise
@@ -89,13 +92,15 @@ def context_size(model: ModelConfig, tuning: Tuning | None = None) -> ContextSiz
     return replace(size, **{name: value for name, value in tuned.items() if name not in model.model_fields_set})
 
 
-def check_questions(cascade: Cascade, builder: PromptBuilder, models: ModelSet) -> None:
+def check_questions(cascade: Cascade, builder: PromptBuilder, models: ModelSet, others: Collection[str] = ()) -> None:
     """Refuse markers that are too long, and activated adapters that no question would switch on.
 
     Raises:
         ConfigError: Names the question.
     """
     for question in cascade.questions():
+        if question.adapter in others:
+            continue
         length = len(builder.tokenizer.encode(question.marker, special=False))
         if not 1 <= length <= MAX_MARKER:
             msg = (

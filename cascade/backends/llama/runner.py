@@ -166,10 +166,24 @@ class Usage:
 
 
 class LlamaRunner:
-    """Runs batches on one context; only one thread may use it."""
+    """Runs batches on one context; only one thread may use it.
 
-    def __init__(self, native: NativeModel, adapters: Mapping[str, AdapterInfo], labels: tuple[int, int]) -> None:
+    Args:
+        native: The model.
+        adapters: Name -> facts of each adapter that it has loaded.
+        labels: Tokens of yes and no.
+        base: What batches call the model without an adapter.
+    """
+
+    def __init__(
+        self,
+        native: NativeModel,
+        adapters: Mapping[str, AdapterInfo],
+        labels: tuple[int, int],
+        base: str = BASE,
+    ) -> None:
         self._native = native
+        self._base = base
         self._adapters = adapters
         self._labels = labels
         self._tally = _Tally(started=0.0, booked=0.0, cells=0)
@@ -183,7 +197,7 @@ class LlamaRunner:
 
         An activated adapter acts from its invocation on, so the base model computes all before it.
         """
-        return BASE if adapter == BASE or self._adapters[adapter].is_activated else adapter
+        return self._base if adapter == self._base or self._adapters[adapter].is_activated else adapter
 
     def score(self, batch: Batch, stop: Stop | None = None) -> Scores:
         """See ``Backend.score``."""
@@ -369,7 +383,7 @@ class LlamaRunner:
 
     def _activate(self, adapter: str) -> None:
         tally, before = self._tally, time.perf_counter()
-        if self._native.activate("" if adapter == BASE else adapter):
+        if self._native.activate("" if adapter == self._base else adapter):
             self._swaps = True
             now = time.perf_counter()
             tally.swaps.append(Swap(adapter=adapter, at_ms=1_000 * (before - tally.started), ms=1_000 * (now - before)))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from cascade.backends.base import BackendInfo
+from cascade.backends.beside import ALONE, Beside
 from cascade.backends.costs import CallSizes, Costs
 from cascade.backends.servers.api import Prompts, ServerApi, ServerInfo, ServerSetup
 from cascade.backends.servers.backend import ServerBackend
@@ -21,7 +22,7 @@ from cascade.config.schema import Config
 from cascade.config.servers import Kind, ServedConfig
 from cascade.errors import ConfigError
 from cascade.models.base_model import ModelInfo
-from cascade.models.model_set import load_model_set
+from cascade.models.model_set import ModelSet, load_model_set
 from cascade.prompt import PromptBuilder, PromptFormat, Tokenizer, prompt_format
 from cascade.report import Provenance
 from cascade.stages import BASE, SERVED
@@ -104,13 +105,21 @@ class _Here:
         return Prompts(text=self.tokenizer.decode, labels=labels, yes=self.form.yes, no=self.form.no, model=self.model)
 
 
-def open_servers(config: Config, cascades: Mapping[str, Cascade], labels: tuple[str, str] | None = None) -> Router:
+def open_servers(
+    config: Config,
+    cascades: Mapping[str, Cascade],
+    labels: tuple[str, str] | None = None,
+    models: ModelSet | None = None,
+    beside: Beside = ALONE,
+) -> Router:
     """Look at the servers that cascades ask, and load what is asked in this process.
 
     Args:
         config: Its paths are absolute, as ``read_config`` leaves them.
         cascades: Whose questions will be asked.
         labels: Texts of the tokens that mean yes and no; None for those of the config's prompt format.
+        models: What ``load_model_set`` made of the config, so that no file is hashed twice; None to load it.
+        beside: The other models of the engine.
 
     Raises:
         ConfigError: The config does not hold together, or a package is missing.
@@ -122,7 +131,7 @@ def open_servers(config: Config, cascades: Mapping[str, Cascade], labels: tuple[
         raise ConfigError(msg)
     if labels is not None:
         _check_labels(config, cascades, labels)
-    here = _load(config, cascades, labels)
+    here = _load(config, cascades, labels, models, beside)
     with ExitStack() as stack:
         if here.backend is not None:
             stack.callback(here.backend.abandon)
@@ -131,7 +140,7 @@ def open_servers(config: Config, cascades: Mapping[str, Cascade], labels: tuple[
         infos = {name: server.fetch_info() for name, server in servers.items()}
         info = _info(config, here, servers, infos)
         for cascade in cascades.values():
-            info.check(cascade)
+            info.check(cascade, beside.adapters)
         stack.pop_all()
     return Router(info, {name: servers[entry.server] for name, entry in config.served.items()}, here.backend)
 
@@ -156,10 +165,16 @@ def _asked(cascades: Mapping[str, Cascade]) -> set[str]:
     return {question.adapter for cascade in cascades.values() for question in cascade.questions()}
 
 
-def _load(config: Config, cascades: Mapping[str, Cascade], labels: tuple[str, str] | None) -> _Here:
+def _load(
+    config: Config,
+    cascades: Mapping[str, Cascade],
+    labels: tuple[str, str] | None,
+    models: ModelSet | None,
+    beside: Beside,
+) -> _Here:
     """What cascades ask of this process: nothing, a vocabulary, or a model with its adapters."""
     form = prompt_format(config.model.format, labels)
-    asked_here = _asked(cascades) - config.served.keys()
+    asked_here = _asked(cascades) - config.served.keys() - set(beside.adapters)
     if not config.model.has_source:
         if asked_here:
             name = min(asked_here)
@@ -168,11 +183,11 @@ def _load(config: Config, cascades: Mapping[str, Cascade], labels: tuple[str, st
             )
             raise ConfigError(msg)
         return _Here(form=form, tokenizer=TextTokenizer())
-    models = load_model_set(config)
+    models = models or load_model_set(config)
     if asked_here:
         from cascade.backends.llama.open import open_backend  # noqa: PLC0415 - llama_cpp loads only where it is used
 
-        backend = open_backend(config, cascades, models=models, labels=labels)
+        backend = open_backend(config, cascades, models=models, labels=labels, beside=beside)
         return _Here(form=form, tokenizer=backend.tokenizer, model=models.model, backend=backend)
     from cascade.backends.llama.tokenizer import load_vocabulary  # noqa: PLC0415 - as above
 

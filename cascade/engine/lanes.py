@@ -1,0 +1,127 @@
+"""The base models of an engine side by side: each has prompts, a cache and prices of its own; one runs at a time. Pure.
+
+Their batches take turns on all threads. Among the models that the request whose turn it is waits for, the batch goes
+first that settles the most items in a millisecond: a small model's wave, as a rule, whose survivors then fill the
+batches of a large one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+
+from cascade.engine.batch import Batch, BatchBuilder
+from cascade.engine.item_state import ItemState
+from cascade.engine.planner import Planner
+from cascade.engine.query import open_queries
+from cascade.engine.request import Request
+from cascade.prompt import PromptBuilder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """One base model at work.
+
+    Attributes:
+        planner: Plans its batches, keeps the book of its cache, and learns its prices.
+        prompts: Builds its prompts.
+        max_prompt: Most tokens of one.
+    """
+
+    planner: Planner
+    prompts: PromptBuilder
+    max_prompt: int
+
+    @property
+    def name(self) -> str:
+        """Name of the model; empty where there is one."""
+        return self.planner.name
+
+
+class Lanes:
+    """All of them.
+
+    Args:
+        lanes: At least one; no adapter belongs to two.
+    """
+
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self._lanes = tuple(lanes)
+        self._by_adapter = {adapter: lane for lane in lanes for adapter in lane.planner.limits.prefix_adapters}
+
+    def __iter__(self) -> Iterator[Lane]:
+        return iter(self._lanes)
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def of(self, adapter: str) -> Lane:
+        """That of an adapter."""
+        return self._by_adapter[adapter]
+
+    @property
+    def n_cached(self) -> int:
+        """Prompt nodes in the caches of all."""
+        return sum(len(lane.planner.prefix_index) for lane in self)
+
+    def grow(self, request: Request) -> Iterator[None]:
+        """Build what a request's items need to be asked where they stand; pauses after each.
+
+        Raises:
+            ItemError: See ``Request.grow``.
+        """
+        for lane in self:
+            yield from request.grow(lane.prompts, lane.max_prompt, lane.name)
+
+    def admit(self, items: Sequence[ItemState]) -> None:
+        """Take items into the books of the caches, as far as they are built."""
+        for lane in self:
+            lane.planner.prefix_index.admit(items)
+
+    def advance(self, items: Sequence[ItemState]) -> None:
+        """Release what no item wants any more, now that these have moved on."""
+        for lane in self:
+            lane.planner.prefix_index.advance(items)
+
+    def drop(self, items: Sequence[ItemState]) -> None:
+        """Forget what no item wants any more, now that these are given up."""
+        for lane in self:
+            lane.planner.prefix_index.drop(items)
+
+    def next_batch(self, offers: Mapping[Request, Iterable[ItemState]], left_ms: float = inf) -> Batch | None:
+        """The next batch of any model; see ``Planner.next_batch``.
+
+        Only where no model has a batch that fits is anything evicted from a cache.
+        """
+        if len(self) == 1:
+            return self._lanes[0].planner.next_batch(offers, left_ms)
+        lanes = self._asked(offers)
+        return self._best(lanes, offers, left_ms) or (
+            self._best(lanes, offers, left_ms) if self._make_room(lanes, offers) else None
+        )
+
+    def _asked(self, offers: Mapping[Request, Iterable[ItemState]]) -> list[Lane]:
+        """The models that the first request waits for which waits for any."""
+        for request, items in offers.items():
+            asked = {self.of(query.adapter).name for query in open_queries(request, items)}
+            if asked:
+                return [lane for lane in self if lane.name in asked]
+        return []
+
+    def _best(
+        self, lanes: Sequence[Lane], offers: Mapping[Request, Iterable[ItemState]], left_ms: float
+    ) -> Batch | None:
+        proposed: list[tuple[Lane, BatchBuilder]] = []
+        for lane in lanes:
+            builder = lane.planner.propose(offers, left_ms)
+            proposed += [(lane, builder)] if builder is not None else []
+        if not proposed:
+            return None
+        lane, builder = max(proposed, key=lambda each: each[0].planner.settled_per_ms(each[1]))
+        return replace(lane.planner.begin(builder, left_ms), model=lane.name)
+
+    @staticmethod
+    def _make_room(lanes: Sequence[Lane], offers: Mapping[Request, Iterable[ItemState]]) -> bool:
+        made = [lane.planner.make_room(offers) for lane in lanes]  # each that needs it
+        return any(made)
