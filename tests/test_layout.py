@@ -119,6 +119,8 @@ def test_the_vocabulary_needs_numpy_at_most(name: str) -> None:
                 "cascade.models.lora",
                 "cascade.models.gguf",
                 "cascade.models.base_model",
+                "cascade.models.encoder",
+                "cascade.models.owners",
                 "cascade.cli.doctor",
             ),
         ),

@@ -17,6 +17,7 @@ import random
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -114,8 +115,6 @@ class Clone:
             ["git", f"--git-dir={folder}", "cat-file", "--batch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self._known: dict[str, Indexed] = {}
-        self.messages: dict[str, str] = {}
-        self.commits = self._commits()
 
     def __enter__(self) -> Self:
         return self
@@ -127,15 +126,26 @@ class Clone:
         done = subprocess.run(["git", f"--git-dir={self._folder}", *arguments], capture_output=True, check=True)
         return done.stdout.decode("utf-8", "surrogateescape")
 
-    def _commits(self) -> dict[str, Commit]:
+    @property
+    def messages(self) -> dict[str, str]:
+        """Commit -> its message."""
+        return self._history[0]
+
+    @property
+    def commits(self) -> dict[str, Commit]:
+        """All that is in the history, the newest first."""
+        return self._history[1]
+
+    @cached_property
+    def _history(self) -> tuple[dict[str, str], dict[str, Commit]]:
         log = self._git(
             "log", "--no-merges", "--name-status", "-z", "-M", "-l400", "--full-history", "--format=%x01%H%n%s%n%b",
             "HEAD", "--",
         )  # fmt: skip
         records = [record.partition("\n") for record in log.split("\x01")[1:]]
-        self.messages = {commit: text.partition("\0")[0] for commit, _, text in records}
+        messages = {commit: text.partition("\0")[0] for commit, _, text in records}
         rest = "".join(f"\x01{text}" for _, _, text in records).encode("utf-8", "surrogateescape")
-        return dict(zip((commit for commit, _, _ in records), parse_log(rest), strict=True))
+        return messages, dict(zip((commit for commit, _, _ in records), parse_log(rest), strict=True))
 
     def before(self, base: str, commit: str) -> list[Commit]:
         """What led to a commit's parent, newest first."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from gguf import GGMLQuantizationType, GGUFValueType
 
 from cascade.errors import ModelFileError
+from cascade.models.encoder import ENCODERS, TYPES, check_encoder
 from cascade.models.gguf import GGUFFile, read_gguf
 
 SOURCE_HASH_KEY = "cascade.source_model.sha256"
@@ -37,6 +38,9 @@ that end the process where a file is not quite as they want it.
 
 _TOKENIZERS = {"gpt2": "\u0120", "gemma4": "\u2581", "llama": "\u2581"}
 """Tokenizers of these architectures -> how their vocabulary writes a space. Without one llama_tokenize aborts."""
+
+_WORD_PIECES = ("bert",)
+"""Tokenizers of encoders."""
 
 _POOLINGS = (0, 4)  # None; rank, whose models still have plain logits. The others only embed.
 _PARTIAL_ROPE = frozenset(
@@ -67,6 +71,7 @@ class ModelInfo:
         n_vocab: Tokens of its vocabulary.
         shapes: Tensor name -> shape in ggml's order.
         source_sha256: SHA-256 of the file that this one is another format of; None if it does not say.
+        is_encoder: Whether it reads pairs and answers by its classification head; a decoder answers by label tokens.
     """
 
     architecture: str
@@ -77,6 +82,7 @@ class ModelInfo:
     n_vocab: int
     shapes: Mapping[str, tuple[int, ...]]
     source_sha256: str | None = None
+    is_encoder: bool = False
 
 
 def check_model(file: GGUFFile) -> ModelInfo:
@@ -89,22 +95,27 @@ def check_model(file: GGUFFile) -> ModelInfo:
     if kind not in (None, "model"):
         file.refuse(f"is of general.type {kind!r}, no model", "Give a model here, and adapters under [adapters]")
     architecture = file.require("general.architecture", GGUFValueType.STRING)
-    if architecture not in ARCHITECTURES:
-        known = ", ".join(sorted(ARCHITECTURES))
+    is_encoder = architecture in ENCODERS
+    if architecture not in ARCHITECTURES | ENCODERS:
+        known = ", ".join(sorted(ARCHITECTURES | ENCODERS))
         file.refuse(
             f"has the architecture {architecture!r}, which does not run here", f"Give a model of one of {known}"
         )
     if file.get("split.count", GGUFValueType.UINT16) not in (None, 0, 1):
         file.refuse("is one part of a split model", "Join the parts with llama-gguf-split --merge")
     n_layers, n_embd = _check_numbers(file, architecture)
-    tokens = _check_vocabulary(file)
+    if not is_encoder:
+        _check_predicts(file, architecture)
+    tokens = _check_vocabulary(file, _WORD_PIECES if is_encoder else _TOKENIZERS)
     embedding = file.tensors.get("token_embd.weight")
     if embedding is None or embedding.shape != (n_embd, len(tokens)):
         given = "is missing" if embedding is None else f"has the shape {embedding.shape}"
         file.refuse(f"token_embd.weight {given}, where ({n_embd}, {len(tokens)}) is due", _GET_ANOTHER)
     _check_heads(file, architecture, n_embd, n_layers)
+    if is_encoder:
+        check_encoder(file, architecture, n_embd, tokens)
     for name, tensor in file.tensors.items():  # Both die in a decode, without an error before.
-        is_added = len(tensor.shape) == 1 or "norm" in name or name.endswith(".bias")
+        is_added = len(tensor.shape) == 1 or "norm" in name or name.endswith(".bias") or name == TYPES
         if tensor.type in _NOT_COMPUTED or (is_added and tensor.type is not GGMLQuantizationType.F32):
             problem = f"tensor {name!r} of shape {tensor.shape} has the type {tensor.type.name}"
             remedy = "llama.cpp computes vectors, norms and biases in F32, matrices in F32, F16, BF16 or quantised"
@@ -118,6 +129,7 @@ def check_model(file: GGUFFile) -> ModelInfo:
         n_vocab=len(tokens),
         shapes={name: tensor.shape for name, tensor in file.tensors.items()},
         source_sha256=file.get(SOURCE_HASH_KEY, GGUFValueType.STRING),
+        is_encoder=is_encoder,
     )
 
 
@@ -127,7 +139,7 @@ def check_labels(file: GGUFFile, labels: tuple[str, ...]) -> None:
     Raises:
         ModelFileError: One is not, so the model's logits cannot tell yes from no.
     """
-    tokens = set(_check_vocabulary(file))
+    tokens = set(_check_vocabulary(file, _TOKENIZERS))
     space = _TOKENIZERS[file.require("tokenizer.ggml.model", GGUFValueType.STRING)]
     for label in labels:
         texts = (label.replace(" ", space), space + label)
@@ -154,9 +166,6 @@ def _check_numbers(file: GGUFFile, architecture: str) -> tuple[int, int]:
         problem = f"{architecture}.nextn_predict_layers leaves none of the {n_layers} layers of block_count"
         file.refuse(problem, _GET_ANOTHER)
     _check_window(file, f"{architecture}.attention.sliding_window_pattern")
-    pooling = file.get(f"{architecture}.pooling_type", GGUFValueType.UINT32) or 0
-    if pooling not in _POOLINGS or file.get(f"{architecture}.attention.causal", GGUFValueType.BOOL) is False:
-        file.refuse("is an embedding model, which gives no logits for yes and no", "Give a causal language model")
     scaling = file.get(f"{architecture}.rope.scaling.type", GGUFValueType.STRING)
     if scaling not in (None, *_ROPE_SCALINGS):
         known = ", ".join(_ROPE_SCALINGS)
@@ -167,6 +176,13 @@ def _check_numbers(file: GGUFFile, architecture: str) -> tuple[int, int]:
             file.refuse(f"{key} is {number}; it must be finite, and an epsilon not negative", _GET_ANOTHER)
     _check_experts(file, architecture)
     return n_layers, n_embd
+
+
+def _check_predicts(file: GGUFFile, architecture: str) -> None:
+    """That a decoder has logits."""
+    pooling = file.get(f"{architecture}.pooling_type", GGUFValueType.UINT32) or 0
+    if pooling not in _POOLINGS or file.get(f"{architecture}.attention.causal", GGUFValueType.BOOL) is False:
+        file.refuse("is an embedding model, which gives no logits for yes and no", "Give a causal language model")
 
 
 def _check_window(file: GGUFFile, key: str) -> None:
@@ -282,11 +298,11 @@ def _check_experts(file: GGUFFile, architecture: str) -> None:
         file.refuse(f"{architecture}.expert_gating_func is {gating}; 0 to {_MAX_GATING} are known", _GET_ANOTHER)
 
 
-def _check_vocabulary(file: GGUFFile) -> tuple[bytes, ...]:
+def _check_vocabulary(file: GGUFFile, allowed: Collection[str]) -> tuple[bytes, ...]:
     tokenizer = file.require("tokenizer.ggml.model", GGUFValueType.STRING)
-    if tokenizer not in _TOKENIZERS:
-        known = ", ".join(_TOKENIZERS)
-        file.refuse(f"has the tokenizer {tokenizer!r}; {known} are known", "Give a language model with its tokenizer")
+    if tokenizer not in allowed:
+        known = ", ".join(allowed)
+        file.refuse(f"has the tokenizer {tokenizer!r}; {known} are known", "Give a model with such a tokenizer")
     tokens: tuple[bytes, ...] = file.require("tokenizer.ggml.tokens", GGUFValueType.STRING, is_array=True)
     if not tokens:
         file.refuse("has an empty vocabulary", _GET_ANOTHER)

@@ -177,6 +177,8 @@ def _check_pairs(file: GGUFFile, model: ModelInfo) -> list[int]:
 
 def _check_pair(file: GGUFFile, target: str, model: ModelInfo) -> int:
     """The rank of one pair: a is (in, rank) and b (rank, out), for a base tensor (in, out), all in ggml's order."""
+    if model.is_encoder and not target.startswith("blk."):  # llama.cpp would load it and leave it out.
+        file.refuse(f"changes {target!r} of an encoder, where LoRA acts on layers alone", "Train it on blk.* alone")
     if target not in model.shapes:
         file.refuse(f"changes the tensor {target!r}, which the base model lacks", "Give the adapter's own base model")
     base = model.shapes[target]
@@ -202,6 +204,8 @@ def _check_invocation(file: GGUFFile, model: ModelInfo) -> tuple[int, ...]:
     found = file.get(INVOCATION_KEY, GGUFValueType.UINT32, is_array=True)
     if found is None:
         return ()
+    if model.is_encoder:
+        file.refuse("is an activated adapter, and an encoder has no question to switch it on", "Give a plain LoRA")
     tokens = tuple(found.tolist())
     if not tokens or max(tokens) >= model.n_vocab:
         file.refuse(

@@ -225,6 +225,7 @@ class PromptBuilder:
 
     def _words(self, evidence: Sequence[str]) -> Iterable[str]:
         """The evidence that is written as text."""
+        evidence = evidence[: self.form.n_evidence]
         return (word for word in evidence if word not in self.facts) if self.facts else evidence
 
     def _told(self, slot: str, evidence: Sequence[str], lines: Sequence[str]) -> str | list[Piece]:

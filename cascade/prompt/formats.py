@@ -30,6 +30,7 @@ class PromptFormat:
             empty for nothing.
         only: The sentence of the task that says to answer yes or no; empty for none.
         only_listed: What stands there instead where a question has other values.
+        n_evidence: Most words of evidence that are written of an item or a group; None for all.
         yes: Text of the label token for yes.
         no: Text of the label token for no.
     """
@@ -43,6 +44,7 @@ class PromptFormat:
     text_end: str = ""
     fact: str = ""
     mark: str = MARK
+    n_evidence: int | None = None
     only: str = ""
     only_listed: str = ""
     yes: str = "yes"
@@ -57,6 +59,9 @@ class PromptFormat:
 
 _YES_OR_NO = " Answer only yes or no."
 _ONLY_YES_NO = 'Note that the answer can only be "yes" or "no".'
+PAIR = "pair"
+"""The format of encoders."""
+
 _CHAT_END = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 
 FORMATS = {
@@ -97,6 +102,16 @@ FORMATS = {
             question="<Requirement>: {marker}" + _CHAT_END,
             only=_ONLY_YES_NO,
             only_listed='Note that the answer can only be a label that is listed with the requirement, "yes" or "no".',
+        ),
+        # What a cross-encoder reads, BERT's form: two texts, each closed; its head answers, and no label token does.
+        PromptFormat(
+            name=PAIR,
+            task="[CLS]{task}[SEP]",
+            group="{group} | ",
+            item="{item}",
+            text=" | {text}",
+            question="[SEP]",
+            n_evidence=2,
         ),
     )
 }

@@ -26,6 +26,15 @@ def context_bytes(model: Any, params: Any) -> int:
     return int(cache + logits + params.n_ubatch * (_STREAMS * width + 2 * hidden + scores) * _F32)
 
 
+def encoder_bytes(model: Any, params: Any) -> int:
+    """The same for an encoder, which has no cache: llama.cpp has room for logits of every token all the same."""
+    name, width = _text(model, "general.architecture"), llama_cpp.llama_model_n_embd(model)
+    n_vocab = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
+    hidden = _number(model, f"{name}.feed_forward_length", 4 * width)
+    scores = 0 if params.flash_attn_type else llama_cpp.llama_model_n_head(model) * params.n_ubatch
+    return int(params.n_ubatch * (n_vocab + params.n_ubatch + _STREAMS * width + 2 * hidden + scores) * _F32)
+
+
 def _number(model: Any, key: str, default: int) -> int:
     """A number of the model's metadata; the default where it has none, or one for each layer."""
     text = _text(model, key)

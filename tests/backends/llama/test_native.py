@@ -94,7 +94,7 @@ def test_sequences_out_of_bounds_are_refused(native: NativeModel) -> None:
 def test_a_gap_in_positions_is_llama_cpps_error(native: NativeModel) -> None:
     """What llama.cpp itself reports comes back as a DecodeError with its last message."""
     native.decode(GOOD, (5, 6))
-    with pytest.raises(DecodeError, match="llama_decode returned -1"):
+    with pytest.raises(DecodeError, match=r"llama\.cpp returned -1"):
         native.decode(Rows.of([Run([1], 9, (0,), is_output=True)]), (5, 6))
 
 

@@ -1,0 +1,141 @@
+"""Runs batches on an encoder: each query is a pair that is read as a whole, and nothing is kept."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from cascade.backends.base import Batch, BatchCost, Query, Scores, Stop, Swap
+from cascade.backends.costs import Costs, Work
+from cascade.backends.llama.encoder_native import NativeEncoder
+from cascade.backends.llama.loaded import AbortedError
+from cascade.backends.llama.runner import Usage
+from cascade.prompt import Node
+from cascade.stages import BASE
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What the batch at hand has cost so far.
+
+    Attributes:
+        booked: When the last call was counted, or else when the batch began.
+        swaps: Changes of the active adapter set.
+        decodes: What each call had to do, and the milliseconds that it took.
+        model_s: Seconds inside calls of the model.
+        tokens: Tokens computed.
+    """
+
+    booked: float
+    swaps: list[Swap] = field(default_factory=list)
+    decodes: list[tuple[Work, float]] = field(default_factory=list)
+    model_s: float = 0.0
+    tokens: int = 0
+
+
+class EncoderRunner:
+    """Runs batches on one context; only one thread may use it.
+
+    Args:
+        native: The model.
+        base: What batches call the model without an adapter.
+    """
+
+    def __init__(self, native: NativeEncoder, base: str = BASE) -> None:
+        self._native = native
+        self._base = base
+
+    def score(self, batch: Batch, stop: Stop | None = None) -> Scores:
+        """See ``Backend.score``."""
+        stop = stop or Stop()
+        started = time.perf_counter()
+        tally = _Tally(booked=started)
+        logits = [math.nan] * len(batch.queries)
+        spoilt: dict[int, str] = {}
+        self._native.resume()
+        with stop.interrupting(self._native.interrupt):
+            self._activate(batch.adapter, tally, started)
+            for places in self._calls(batch.queries):
+                if stop.is_asked:
+                    break
+                try:
+                    found = self._read([batch.queries[at].node.prompt for at in places], tally)
+                except AbortedError:
+                    break
+                for at, odds in zip(places, found, strict=True):
+                    if math.isfinite(odds):
+                        logits[at] = odds
+                    else:
+                        spoilt[at] = "what its head says is NaN or infinite"
+        cost = BatchCost(
+            decode_calls=len(tally.decodes),
+            adapter_swaps=len(tally.swaps),
+            tokens_decoded=tally.tokens,
+            tokens_reused=0,
+            elapsed_ms=1_000 * (time.perf_counter() - started),
+            model_ms=1_000 * tally.model_s,
+            decodes=tuple(tally.decodes),
+            swaps=tuple(tally.swaps),
+        )
+        return Scores(logits, cost, spoilt=spoilt)
+
+    def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
+        """See ``Backend.release``; there is nothing to forget."""
+
+    @staticmethod
+    def usage() -> Usage:
+        """What is kept between batches: nothing."""
+        return Usage(cells=0, nodes=0, sequences=0, peak_cells=0)
+
+    def _calls(self, queries: Sequence[Query]) -> Iterator[list[int]]:
+        """Places of queries for one call each: pairs of like length together, the shortest first."""
+        places: list[int] = []
+        n_tokens = 0
+        for at in sorted(range(len(queries)), key=lambda at: queries[at].node.end):
+            length = queries[at].node.end
+            if places and (n_tokens + length > self._native.n_batch or len(places) == self._native.n_sequences):
+                yield places
+                places, n_tokens = [], 0
+            places.append(at)
+            n_tokens += length
+        yield places
+
+    def _read(self, pairs: Sequence[Sequence[int]], tally: _Tally) -> list[float]:
+        """Log odds of the pairs of one call, which is counted with all the time since the one before."""
+        started = time.perf_counter()
+        found: list[float] = self._native.encode(pairs).tolist()
+        now = time.perf_counter()
+        n_tokens = sum(map(len, pairs))
+        is_first = not tally.decodes
+        work = Work.of(
+            tokens=n_tokens, cells=0, most=n_tokens, outputs=len(pairs), swaps=is_first and len(tally.swaps)
+        ).plus(Work(batches=is_first))
+        tally.decodes.append((work, 1_000 * (now - tally.booked)))
+        tally.model_s += now - started
+        tally.booked = now
+        tally.tokens += n_tokens
+        return found
+
+    def _activate(self, adapter: str, tally: _Tally, started: float) -> None:
+        before = time.perf_counter()
+        if self._native.activate("" if adapter == self._base else adapter):
+            ms = 1_000 * (time.perf_counter() - before)
+            tally.swaps.append(Swap(adapter=adapter, at_ms=1_000 * (before - started), ms=ms))
+
+
+_LENGTHS = (64, 16, 64, 64)  # tokens of a call; a new context's first one is slow and does not count
+
+
+def slowdown(native: NativeEncoder, costs: Costs) -> float:
+    """How many times as long as costs say a call takes, from three small ones."""
+    ratios = []
+    for length in _LENGTHS:
+        n = min(length, native.max_pair)
+        before = time.perf_counter()
+        native.encode([[token % native.tokenizer.n_vocab for token in range(n)]])
+        ms = 1_000 * (time.perf_counter() - before)
+        ratios.append(ms / Work.of(tokens=n, cells=0, most=n, outputs=1).at(costs.parts))
+    return median(ratios[1:])
