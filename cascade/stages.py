@@ -37,6 +37,11 @@ ANSWERS: tuple[Answer, ...] = (True, False, None)
 """All of them."""
 
 
+def in_words(answer: Answer) -> str:
+    """Yes, no or uncertain."""
+    return "uncertain" if answer is None else "yes" if answer else "no"
+
+
 class Limits(NamedTuple):
     """The two thresholds of a question; where they are equal it is never uncertain.
 

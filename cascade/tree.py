@@ -97,9 +97,9 @@ class Cascade:
         if self.prior_stage is not None:
             self._check_prior_stage(self.prior_stage)
         self._check_cycles(self.first, (), set())
-        self._check_reach()
         self._tell_answers()
         self._check_handed_on()
+        self._check_reach()
         self._check_profile()
 
     @property
@@ -221,17 +221,17 @@ class Cascade:
 
         That is the first stage, and then the stages that uncertain answers lead to; a stage counts to the earliest.
         """
-        found = [(self.first, self._sure_from(self.first))]
+        found = [(self.first, self.sure_stages(self.first))]
         reached = set(found[0][1])
         for stage in self.in_order():
             target = stage.uncertain
             if target is not None and not target.is_label and target.name not in reached:
                 start = self.stage(target.name)
-                found.append((start, self._sure_from(start) - reached))
+                found.append((start, self.sure_stages(start) - reached))
                 reached |= found[-1][1]
         return found
 
-    def _sure_from(self, stage: Stage) -> set[str]:
+    def sure_stages(self, stage: Stage) -> set[str]:
         """Names of the stages that yes and no lead to from a stage, its own with them."""
         found: set[str] = set()
         open_ = [stage]
@@ -448,6 +448,9 @@ class Cascade:
         for label in self.labels:
             if Target(label, is_label=True) not in reached:
                 self._refuse("labels", f"no answer leads to {label!r}", "Lead one to it or remove the label")
+        if self.dropped in self.handed_on:
+            problem = f"only uncertain answers lead to {self.dropped!r}, and what is handed on is not dropped"
+            self._refuse("dropped", problem, f"Choose one of {', '.join(self.answers)}")
 
     def _tell_answers(self) -> None:
         reached = {target.name for stage in self._all_stages for target in (stage.yes, stage.no) if target.is_label}
@@ -455,9 +458,6 @@ class Cascade:
         object.__setattr__(self, "handed_on", tuple(label for label in self.labels if label not in reached))
 
     def _check_handed_on(self) -> None:
-        if self.dropped in self.handed_on:
-            problem = f"only uncertain answers lead to {self.dropped!r}, and what is handed on is not dropped"
-            self._refuse("dropped", problem, f"Choose one of {', '.join(self.answers)}")
         for stage in self._all_stages:
             target = stage.uncertain
             if target is not None and target.is_label and target.name in self.answers:

@@ -11,6 +11,7 @@ import numpy as np
 from cascade.audit.advice import Advice, what_needs_data, what_to_drop, what_to_merge, where_it_errs
 from cascade.audit.coherence import Coherence
 from cascade.audit.errors import Errors, PriorAudit, SliceErrors, errors_of, prior_audit, slices, slices_of
+from cascade.audit.handed_on import HandedOnAudit, handed_on_audit
 from cascade.audit.label_noise import LabelNoise, cross_fitted_p, label_noise
 from cascade.audit.learning_curve import LearningCurve, learning_curves
 from cascade.audit.likeness import Likeness, likenesses
@@ -61,6 +62,8 @@ class QuestionAudit:
         tier: Its tier; empty where the stage does not ask by tier.
         adapter: What answers it.
         threshold: Where it says yes.
+        no_below: Below which p it says no; None for the same as ``threshold``.
+        uncertain: Of its rows, the share between the two, which is no error.
         errors: How often that is wrong.
         worst: Where it is surest and wrong.
         noise: How many of its labels may be wrong; None where both answers do not occur.
@@ -72,6 +75,8 @@ class QuestionAudit:
     tier: str
     adapter: str
     threshold: float
+    no_below: float | None
+    uncertain: float
     errors: Errors
     worst: tuple[Example, ...]
     noise: LabelNoise | None
@@ -93,6 +98,7 @@ class Audit:
         slices: Every question by kind and repository; stages by tier.
         stages: What each gains.
         prior: What the prior stage settles; None without one.
+        handed_on: What is handed on as uncertain; None where nothing can be.
         pairs: Questions of different adapters that share rows.
         duplicates: Items that stand more than once in the data.
     """
@@ -106,6 +112,7 @@ class Audit:
     slices: tuple[SliceErrors, ...]
     stages: tuple[StageValue, ...]
     prior: PriorAudit | None
+    handed_on: HandedOnAudit | None
     pairs: tuple[Likeness, ...]
     duplicates: Duplicates
 
@@ -164,6 +171,8 @@ def audit(
                 tier=rows.tier,
                 adapter=rows.question.adapter,
                 threshold=rows.question.threshold,
+                no_below=rows.question.no_below,
+                uncertain=float(rows.answers.uncertain.mean()) if rows.p.size else 0.0,
                 errors=errors_of(rows.wrong, rows.truths, rows.tasks),
                 worst=worst(rows, tasks, options.n_worst),
                 noise=label_noise(rows, cross_fitted[rows.key][rows.rows]),
@@ -175,6 +184,7 @@ def audit(
         slices=tuple(sliced),
         stages=tuple(values),
         prior=prior_audit(replay),
+        handed_on=handed_on_audit(replay),
         pairs=tuple(pairs),
         duplicates=duplicates(tasks),
     )

@@ -11,6 +11,8 @@ from cascade.audit.questions import QuestionRows
 from cascade.audit.rates import MIN_TASKS, Mean, Rate, mean, rate
 from cascade.evaluation.metrics import ranks
 from cascade.evaluation.scored import Key
+from cascade.probability import Bools, Ints
+from cascade.stages import Answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,12 @@ def likenesses(questions: list[QuestionRows]) -> list[Likeness]:
     return [likeness for likeness in found if likeness]
 
 
+def _alike(one: Answers, other: Answers, at_one: Ints, at_other: Ints) -> Bools:
+    """Whether two questions give the same of the three answers."""
+    pairs = ((here[at_one], there[at_other]) for here, there in zip(one, other, strict=True))
+    return np.all([here == there for here, there in pairs], axis=0)
+
+
 def _likeness(one: QuestionRows, other: QuestionRows) -> Likeness | None:
     _, at_one, at_other = np.intersect1d(one.rows, other.rows, assume_unique=True, return_indices=True)
     tasks = one.tasks[at_one]
@@ -55,7 +63,7 @@ def _likeness(one: QuestionRows, other: QuestionRows) -> Likeness | None:
         first=one.key,
         second=other.key,
         adapters=(one.question.adapter, other.question.adapter),
-        agree=rate(one.answers[at_one] == other.answers[at_other], tasks),
+        agree=rate(_alike(one.answers, other.answers, at_one, at_other), tasks),
         correlation=float(np.corrcoef(ranks(one.p[at_one]), ranks(other.p[at_other]))[0, 1]),
         difference=mean(differences, tasks),
     )

@@ -11,7 +11,7 @@ import numpy as np
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.probability import Array, Bools, Ints, finite_logit, logit
-from cascade.stages import Question, Stage
+from cascade.stages import Answers, Question, Stage
 from cascade.tree import Cascade
 
 
@@ -43,14 +43,15 @@ class QuestionRows:
         return self.stage, self.tier
 
     @property
-    def answers(self) -> Bools:
-        """Its answers at its threshold; (n,)."""
-        return np.asarray(self.p >= self.question.threshold)
+    def answers(self) -> Answers:
+        """Its answers at its thresholds."""
+        no_below, yes_from = self.question.limits
+        return Answers(self.p >= yes_from, self.p < no_below)
 
     @property
     def wrong(self) -> Bools:
-        """Whether each answer is wrong; (n,)."""
-        return np.asarray(self.answers != self.truths)
+        """Whether each answer is wrong, which an uncertain one is not; (n,)."""
+        return np.asarray((self.answers.yes & ~self.truths) | (self.answers.no & self.truths))
 
 
 def question_name(key: Key) -> str:

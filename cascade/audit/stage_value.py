@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from cascade.evaluation.replay import Replay, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
 from cascade.probability import Ints
 from cascade.stages import Answers
+from cascade.tree import Cascade
 
 N_RESAMPLES = 500
 
@@ -58,7 +60,7 @@ def stage_values(replay: Replay, seed: int) -> list[StageValue]:
         seed: Seed of the bootstrap over tasks.
     """
     cascade, scored = replay.cascade, replay.scored
-    weights, dropped = _resamples(scored, seed), cascade.labels.index(cascade.dropped)
+    weights, columns = _resamples(scored, seed), _Columns.of(cascade)
     whole, calls = _run(replay, {})
     found = []
     for stage in cascade.stages:
@@ -79,8 +81,8 @@ def stage_values(replay: Replay, seed: int) -> list[StageValue]:
                 gain=_f1(whole, one) - _f1(without, one),
                 gain_low=float(low),
                 gain_high=float(high),
-                recall_over_rows=_recall(whole, dropped),
-                recall_over_rows_without=_recall(without, dropped),
+                recall_over_rows=_recall(whole, columns),
+                recall_over_rows_without=_recall(without, columns),
                 calls_per_item=calls,
                 calls_per_item_without=calls_without,
                 n_tasks=np.unique(scored.tasks[truths >= 0]).size,
@@ -99,8 +101,20 @@ def _f1(confusions: Ints, weights: Ints) -> float:
     return macro_f1(np.asarray(np.tensordot(weights, confusions, 1), np.int64))
 
 
-def _recall(confusions: Ints, dropped: int) -> float | None:
-    found = recall_over_rows(confusions.sum(axis=0), dropped)
+class _Columns(NamedTuple):
+    """Places of labels: that of what is dropped, and those of what is handed on."""
+
+    dropped: int
+    handed_on: list[int]
+
+    @classmethod
+    def of(cls, cascade: Cascade) -> Self:
+        place = cascade.labels.index
+        return cls(place(cascade.dropped), [place(label) for label in cascade.handed_on])
+
+
+def _recall(confusions: Ints, columns: _Columns) -> float | None:
+    found = recall_over_rows(confusions.sum(axis=0), *columns)
     return None if np.isnan(found) else found
 
 

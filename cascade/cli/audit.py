@@ -109,6 +109,11 @@ def _show(found: Audit) -> None:
     )
     if found.prior is not None:
         console.print(plain(str(found.prior)))
+    if found.handed_on is not None:
+        console.print(plain(str(found.handed_on)))
+        for stage in found.handed_on.stages:
+            told = f"{stage.uncertain} of the items that come to it, {stage.of_mattering} of those that matter"
+            console.print(plain(f"{stage.stage}: uncertain of {told}."))
     for advice in found.advice:
         console.print(f"{advice.act}: {plain(advice.text)}")
     if not found.advice:

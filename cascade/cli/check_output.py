@@ -32,6 +32,10 @@ def show_check(guarantee: GuaranteeCheck, shifts: Sequence[Shift] | None, n_task
             f"A task has {counted(guarantee.largest, 'item')} that count; the guarantee is for tasks of at most "
             f"{guarantee.guaranteed.largest}. Tune again with tasks as large."
         )
+    if guarantee.handed_on is not None:
+        of_mattering = guarantee.mattering_handed_on
+        told = "" if of_mattering is None else f", {of_mattering:.1%} of what matters"
+        console.print(f"Handed on as uncertain: {guarantee.handed_on:.1%} of the items{told}.")
     if shifts is None:
         return
     console.print()

@@ -218,7 +218,11 @@ def _show(
         f"{counted(stats.items, 'candidate')}: "
         + ", ".join(f"{counts.get(label, 0)} {label}" for label in cascade.labels)
     )
-    cut = Counter(decision.status for decision in report.decisions if decision.status is not Status.DECIDED)
+    cut = report.statuses()
+    del cut[Status.DECIDED]
+    n_uncertain = cut.pop(Status.UNCERTAIN, 0)
+    if n_uncertain:
+        console.print(f"{counted(n_uncertain, 'candidate is', 'candidates are')} uncertain and handed on, not decided")
     if cut:
         console.print(
             "time or depth was too short for all: "

@@ -14,7 +14,8 @@ from cascade.cli.output import plain
 from cascade.cli.ranking import p_leading
 from cascade.cli.tables import GAP, Trimmed
 from cascade.items import Item
-from cascade.report import Decision, Step
+from cascade.report import Decision, Status, Step
+from cascade.stages import in_words
 from cascade.tree import Cascade
 
 _LEAST = 24
@@ -73,13 +74,21 @@ def _row(decision: Decision, item: Item, cascade: Cascade, places: Places | None
         why = _answers(decision, cascade)
     if decision.p_label is not None:
         why.append(Text(f"{decision.status}, p(label) {decision.p_label:.2f}", "yellow"))
+    elif decision.status is Status.UNCERTAIN:
+        why.append(Text(decision.status, "yellow"))
     return _Row(
-        label=Text(plain(decision.label), "dim" if decision.label == cascade.dropped else "green"),
+        label=Text(plain(decision.label), _colour(decision, cascade)),
         p=Text(f"{p_leading(decision, cascade, item.prior):.2f}"),
         name=Text(plain(item.name)),
         where=Text(plain(where), "dim"),
         why=Text("; ").join(why) if places is not None else Text(GAP).join(why),
     )
+
+
+def _colour(decision: Decision, cascade: Cascade) -> str:
+    if decision.status is not Status.DECIDED:
+        return "yellow"
+    return "dim" if decision.label == cascade.dropped else "green"
 
 
 _REASONS = 3
@@ -100,8 +109,8 @@ def _answers(decision: Decision, cascade: Cascade) -> list[Text]:
 
 
 def _answer(step: Step, question: str) -> Text:
-    word = ("yes", "green") if step.answer else ("no", "red")
-    return Text.assemble(f"{plain(question)} ", word, f" {step.p_yes:.2f}")
+    colour = "yellow" if step.answer is None else "green" if step.answer else "red"
+    return Text.assemble(f"{plain(question)} ", (in_words(step.answer), colour), f" {step.p_yes:.2f}")
 
 
 def _in_lines(rows: Sequence[_Row], room: int) -> Table | None:

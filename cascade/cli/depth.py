@@ -137,7 +137,7 @@ def _starts(engine: Engine, cascade: Cascade) -> tuple[tuple[str, ...], str | No
     """The first tokens of the labels, or why they do not tell them apart."""
     try:
         return label_starts(
-            cascade.labels, engine.info.of(next(iter(cascade.first.questions.values())).adapter).tokenizer
+            cascade.answers, engine.info.of(next(iter(cascade.first.questions.values())).adapter).tokenizer
         ), None
     except ConfigError as error:
         return (), str(error)
@@ -145,10 +145,11 @@ def _starts(engine: Engine, cascade: Cascade) -> tuple[tuple[str, ...], str | No
 
 def _show(figures: dict[str, Any]) -> None:
     console = results()
-    heads = tuple(QUALITY.values())
+    keys = _keys(figures)
+    heads = tuple(keys.values())
     depths = Sheet((), ("depth", *heads, "calls per item", "predicted ms", "measured ms", "points per ms"))
     for row in figures["depths"]:
-        quality = (_shown(row[key]) for key in QUALITY)
+        quality = (_shown(row[key]) for key in keys)
         times = (f"{row['predicted_ms']:.0f}", f"{row['elapsed_ms']:.0f}", _shown(row["points_per_ms"]))
         depths.add(str(row["depth"]), *quality, f"{row['calls_per_item']:.2f}", *times)
     depths.show(console)
@@ -160,13 +161,19 @@ def _show(figures: dict[str, Any]) -> None:
     console.print()
     budgets = Sheet((), ("budget", "ms", *heads, "measured ms"))
     for row in figures["anytime"]:
-        quality = (_shown(row[key]) for key in QUALITY)
+        quality = (_shown(row[key]) for key in keys)
         budgets.add(f"{row['share']:.0%}", f"{row['budget_ms']:.0f}", *quality, f"{row['elapsed_ms']:.0f}")
     budgets.show(console)
     console.print()
     console.print(
         f"{counted(figures['tasks'], 'task')}, {counted(figures['items'], 'item')}: {_learned(figures['learned'])}"
     )
+
+
+def _keys(figures: dict[str, Any]) -> dict[str, str]:
+    """What each depth and budget is judged by, with what is handed on where something may be."""
+    may_hand_on = any(row["handed_on"] is not None for row in figures["depths"])
+    return QUALITY | ({"handed_on": "handed on", "error_among_answered": "error among answered"} if may_hand_on else {})
 
 
 def _learned(learned: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from cascade.evaluation.dataset import Format
 from cascade.evaluation.evaluate import Evaluation
 from cascade.evaluation.score_file import labelled_tasks
 from cascade.files import check_readable
+from cascade.report import Status
 
 _FIGURES = {
     "n": "n",
@@ -84,6 +85,21 @@ def _show(figures: dict[str, Any]) -> None:
         f"{_shown(figures['calls_per_item'])} calls and "
         f"{_shown(figures['tokens_per_item'])} tokens per item, {figures['elapsed_ms']:.0f} ms"
     )
+    cut = {status: n for status, n in figures["statuses"].items() if n and status in _CUT}
+    if cut:
+        console.print("cut short, and not answered to the end: " + ", ".join(f"{n} {name}" for name, n in cut.items()))
+    handed_on = figures["handed_on"]
+    if handed_on is not None:
+        n = figures["statuses"][Status.UNCERTAIN]
+        console.print(
+            f"handed on as uncertain: {counted(n, 'item')}, a share of {_shown(handed_on['share'])} of all and of "
+            f"{_shown(handed_on['of_mattering'])} of what matters; recall with them "
+            f"{_shown(handed_on['recall_or_handed_on_over_rows'])}, error among what is answered "
+            f"{_shown(handed_on['error_among_answered'])}"
+        )
+
+
+_CUT = {Status.DEPTH_CAP, Status.DEADLINE}
 
 
 def _of_prior(prior: dict[str, Any], n_items: int) -> str:

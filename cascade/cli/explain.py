@@ -28,9 +28,10 @@ from cascade.errors import InputError
 from cascade.evidence.records import SymbolRecord
 from cascade.files import check_readable
 from cascade.items import Item, Task
-from cascade.report import Decision
+from cascade.report import Decision, Status, Step
 from cascade.repository.find import MOST_SYMBOLS
 from cascade.repository.texts import with_texts
+from cascade.stages import in_words
 from cascade.tree import Cascade
 
 _MOST_SHOWN = 5
@@ -110,21 +111,34 @@ def _explained(
         "reasons": places.why(item.id),
         "evidence": list(item.evidence),
         "evidence_of_file": list(group),
-        "would_change": _would_change(decision, order[0]),
+        "would_change": would_change(decision, order[0]),
     }
 
 
-def _would_change(decision: Decision, place: int) -> list[str]:
+def would_change(decision: Decision, place: int) -> list[str]:
     """What would have led to another label, in words."""
     found = []
     if place > MOST_SYMBOLS:
         found.append(f"it is asked nothing by `classify`, which takes the {MOST_SYMBOLS} likeliest: --most {place}")
     for step in decision.steps:
-        answer, other = ("yes", "no") if step.answer else ("no", "yes")
         where = f"stage {step.stage}" + (f", tier {step.tier}" if step.tier else "")
-        side = "below" if step.answer else "of at least"
-        found.append(f"{where} says {answer} with p {step.p_yes:.3f}; a p {side} {step.threshold:.3f} says {other}")
+        found.append(f"{where} {_says(step)} with p {step.p_yes:.3f}; {_else(step)}")
     return found
+
+
+def _says(step: Step) -> str:
+    return "is uncertain" if step.answer is None else f"says {in_words(step.answer)}"
+
+
+def _else(step: Step) -> str:
+    """What another p would have said."""
+    no_below, yes_from = step.limits
+    no, yes = f"a p below {no_below:.3f} says no", f"a p of at least {yes_from:.3f} says yes"
+    if step.answer is None:
+        return f"{no}, {yes}"
+    if no_below == yes_from:
+        return no if step.answer else yes
+    return f"{no if step.answer else yes}, and between {no_below:.3f} and {yes_from:.3f} it is uncertain"
 
 
 def _show(row: dict[str, Any]) -> None:
@@ -132,12 +146,13 @@ def _show(row: dict[str, Any]) -> None:
     order = row["order"]
     console.print(f"{row['id']}  ({row['kind']}, {row['where']})")
     place = f"place {order['place']:,} of {order['of']:,} before any question"
-    console.print(f"label {row['label']}, p {row['p']:.3f}; {place}")
+    status = "" if row["status"] == Status.DECIDED else f" ({row['status']})"
+    console.print(f"label {row['label']}{status}, p {row['p']:.3f}; {place}")
     for head, key in (("why", "reasons"), ("what would change it", "would_change")):
         console.print(f"{head}:")
         for line in row[key] or ["nothing ties it to the task"]:
             console.print(f"  {line}")
-    sheet = Sheet(["stage", "answer"], ["p(yes)", "threshold"])
+    sheet = Sheet(["stage", "answer"], ["p(yes)", "no below", "yes from"])
     for step in row["steps"]:
         sheet.add(*_cells(step))
     if sheet.n_rows:
@@ -147,6 +162,7 @@ def _show(row: dict[str, Any]) -> None:
     console.print()
 
 
-def _cells(step: dict[str, Any]) -> tuple[str, str, str, str]:
+def _cells(step: dict[str, Any]) -> tuple[str, ...]:
     name = f"{step['stage']} {step.get('tier', '')}".strip()
-    return name, "yes" if step["answer"] else "no", f"{step['p_yes']:.3f}", f"{step['threshold']:.3f}"
+    limits = (step.get("no_below", step["threshold"]), step["threshold"])
+    return name, in_words(step["answer"]), *(f"{value:.3f}" for value in (step["p_yes"], *limits))

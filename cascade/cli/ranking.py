@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from cascade.items import Item
 from cascade.profile import DEFAULT_PASS_RATE
 from cascade.report import Decision
+from cascade.stages import Stage
 from cascade.tree import Cascade
 
 
@@ -15,8 +16,10 @@ def p_leading(decision: Decision, cascade: Cascade, prior: float | None = None) 
     """P that an item has the leading label, as far as it was asked, in [0, 1].
 
     The leading label is the first that is not dropped, such as ``primary``. A stage on the way to it that the item was
-    not asked counts as even. The item's prior, such as the ranker's, stands in place of the first question's p, since
-    on commits that puts more of what was changed first; without one, the p of a prior stage that settled the item does.
+    not asked counts as even. Where an uncertain answer has led to a stage off that way, such as one that asks a larger
+    model the same, the way begins there. The item's prior, such as the ranker's, stands in place of the first
+    question's p, since on commits that puts more of what was changed first; without one, the p of a prior stage that
+    settled the item does.
 
     Args:
         decision: What was answered.
@@ -26,11 +29,29 @@ def p_leading(decision: Decision, cascade: Cascade, prior: float | None = None) 
     p = _p_yes(decision, cascade)
     if prior is not None:
         p[cascade.first.name] = prior
-    found = 1.0
-    for stage, answer in cascade.truths(_leading(cascade)):
-        p_yes = p.get(stage.name, DEFAULT_PASS_RATE)
-        found *= p_yes if answer else 1 - p_yes
+    shares = cascade.shares(_leading(cascade), _start(decision, cascade))
+    found = float(any(shares.values()))
+    for stage in cascade.stages:
+        for answer in (True, False):
+            if shares[stage.name, answer] == 1:
+                p_yes = p.get(stage.name, DEFAULT_PASS_RATE)
+                found *= p_yes if answer else 1 - p_yes
     return found
+
+
+def _start(decision: Decision, cascade: Cascade) -> Stage:
+    """Where the item's way of yes and no begins: the first stage, or where an uncertain answer has led it last."""
+    start = cascade.first
+    asked: dict[str, dict[str, float]] = defaultdict(dict)
+    for step in decision.steps:
+        asked[step.stage][step.tier] = step.p_yes
+    for stage in cascade.in_order():
+        target = stage.uncertain
+        if target is None or target.is_label or stage.name not in asked or target.name not in asked:
+            continue
+        if stage.answer(asked[stage.name]) is None and target.name not in cascade.sure_stages(start):
+            start = cascade.stage(target.name)
+    return start
 
 
 def ranked(
@@ -49,7 +70,7 @@ def ranked(
 
 
 def _leading(cascade: Cascade) -> str:
-    return next((label for label in cascade.labels if label != cascade.dropped), cascade.dropped)
+    return next((label for label in cascade.answers if label != cascade.dropped), cascade.dropped)
 
 
 def _p_yes(decision: Decision, cascade: Cascade) -> dict[str, float]:

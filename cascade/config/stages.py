@@ -170,7 +170,7 @@ class StageConfig(Frozen):
             uncertain=self.uncertain.target() if self.uncertain is not None else None,
             combine=self.combine,
         )
-        if found.uncertain is not None and not found.may_be_uncertain:
+        if found.uncertain is not None and all(len({*limits}) == 1 for limits in found.limits.values()):
             msg = (
                 f"cascade.{cascade}.stages.{self.name}.uncertain: no item could take it, for the answer is yes from "
                 "the same p(yes) below which it is no. Give no_below and yes_from, such as 0.2 and 0.7, or leave "

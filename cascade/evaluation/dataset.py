@@ -158,11 +158,10 @@ def _check_labelled(labelled: Labelled, where: str, key: str, cascade: Cascade) 
             _refuse(
                 where, f"{key}.{place}.id", f"{item.id[:_SHOWN]!r} is the id of {key}.{before} as well; make ids unique"
             )
-        if label not in cascade.labels:
-            known = ", ".join(cascade.labels)
-            _refuse(
-                where, f"{key}.{place}.label", f"{label!r} is no label of cascade {cascade.name!r}; allowed are {known}"
-            )
+        if label not in cascade.answers:
+            kind = "is what uncertain items get, and no true label" if label in cascade.handed_on else "is no label"
+            known = ", ".join(cascade.answers)
+            _refuse(where, f"{key}.{place}.label", f"{label!r} {kind} of cascade {cascade.name!r}; allowed are {known}")
         _check_tiers(item, where, f"{key}.{place}.tiers", cascade)
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from cascade.engine.online_profile import OnlineProfile
 from cascade.errors import InputError
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.depth_choice import DepthChoice, Level, Runs, rows
-from cascade.evaluation.metrics import accuracy, macro_f1, recall_over_rows
+from cascade.evaluation.metrics import HandedOn, accuracy, macro_f1, recall_over_rows
 from cascade.evaluation.profile_fit import Learner
 from cascade.probability import Ints
 from cascade.profile import Profile
@@ -74,6 +74,7 @@ class Findings:
             "anytime": list(self.anytime),
             "learned": {
                 "pass_rates": dict(self.profile.pass_rates),
+                "uncertain_rates": dict(self.profile.uncertain_rates),
                 "unreached": list(self.unreached),
                 "label_shares": {
                     stage: dict(label_shares) for stage, label_shares in self.profile.label_shares.items()
@@ -91,12 +92,19 @@ class Tally:
     Attributes:
         labels: The cascade's labels, in order.
         dropped: The label of items that do not matter.
+        handed_on: The labels of items that are handed on as uncertain.
     """
 
     labels: tuple[str, ...]
     dropped: str
+    handed_on: tuple[str, ...] = ()
     _confusions: list[Ints] = field(default_factory=list)
     _stats: list[Statistics] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, cascade: Cascade) -> Self:
+        """For requests to a cascade."""
+        return cls(cascade.labels, cascade.dropped, cascade.handed_on)
 
     def add(self, truths: Sequence[str], answers: Sequence[str], stats: Statistics) -> None:
         """Add a request."""
@@ -112,13 +120,18 @@ class Tally:
         return median(stats.elapsed_ms for stats in self._stats)
 
     def quality(self) -> dict[str, float | None]:
-        """Accuracy, macro F1 and recall, over rows."""
-        confusion = np.sum(self._confusions, axis=0)
-        recall = recall_over_rows(confusion, self.labels.index(self.dropped))
+        """Accuracy, macro F1 and recall, over rows; and what is handed on, None where nothing can be."""
+        confusion, dropped = np.sum(self._confusions, axis=0), self.labels.index(self.dropped)
+        handed_on = [self.labels.index(label) for label in self.handed_on]
+        recall = recall_over_rows(confusion, dropped, handed_on)
+        beside = HandedOn.of(confusion, dropped, handed_on) if handed_on else None
         return {
             "accuracy": accuracy(confusion),
             "macro_f1_over_rows": macro_f1(confusion),
             "recall_over_rows": None if math.isnan(recall) else recall,
+            "handed_on": beside.share if beside is not None else None,
+            "mattering_handed_on": beside.of_mattering if beside is not None else None,
+            "error_among_answered": beside.error_among_answered if beside is not None else None,
         }
 
     def level(self, depth: int) -> Level:
@@ -129,6 +142,9 @@ class Tally:
             accuracy=quality["accuracy"] or 0.0,
             macro_f1_over_rows=quality["macro_f1_over_rows"] or 0.0,
             recall_over_rows=quality["recall_over_rows"],
+            handed_on=quality["handed_on"],
+            mattering_handed_on=quality["mattering_handed_on"],
+            error_among_answered=quality["error_among_answered"],
             calls_per_item=sum(stats.calls for stats in self._stats) / sum(stats.items for stats in self._stats),
             predicted_ms=median(stats.predicted_ms for stats in self._stats),
             elapsed_ms=self.elapsed_ms,
@@ -187,7 +203,7 @@ class DepthStudy:
 
     def _levels(self) -> list[Level]:
         """Every depth from 1 to the last; each task goes to all of them in turn, so that noise meets all alike."""
-        tallies = [Tally(self._cascade.labels, self._cascade.dropped) for _ in range(self._n_levels)]
+        tallies = [Tally.of(self._cascade) for _ in range(self._n_levels)]
         for labelled in self._tasks:
             by_depth = [self._run(labelled, Budget(depth=depth), tally) for depth, tally in enumerate(tallies, 1)]
             self._learner.add(labelled.items, labelled.labels, by_depth[-1])
@@ -195,7 +211,7 @@ class DepthStudy:
 
     def _anytime(self, share: float, full_ms: float) -> dict[str, Any]:
         """Quality if every request has a budget of ``share`` times the median full run's time."""
-        tally, budget = Tally(self._cascade.labels, self._cascade.dropped), Budget(ms=share * full_ms)
+        tally, budget = Tally.of(self._cascade), Budget(ms=share * full_ms)
         for labelled in self._tasks:
             self._run(labelled, budget, tally)
         return {"share": share, "budget_ms": budget.ms, "elapsed_ms": tally.elapsed_ms} | tally.quality()

@@ -48,6 +48,9 @@ class Level:
         predicted_ms: Median over requests of the time that the cost model predicted.
         elapsed_ms: Median over requests of the time that they took.
         runs: The single requests; None if they were not kept.
+        handed_on: Share of items that are handed on as uncertain; None where the cascade hands nothing on.
+        mattering_handed_on: Share of what matters that is; likewise, and None where nothing matters.
+        error_among_answered: Share of the others that have a wrong label; likewise.
     """
 
     depth: int
@@ -58,6 +61,9 @@ class Level:
     predicted_ms: float
     elapsed_ms: float
     runs: Runs | None = field(default=None, compare=False, repr=False)
+    handed_on: float | None = None
+    mattering_handed_on: float | None = None
+    error_among_answered: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form, without the requests one by one."""

@@ -31,7 +31,7 @@ def one_stage(cascade: Cascade) -> Cascade:
     It reads as much of an item's text as any stage, for it stands in the place of all.
     Its two answers stand for all labels, since an answer leads to no second call.
     """
-    names = ", ".join(cascade.labels)
+    names = ", ".join(cascade.answers)
     first = next(iter(cascade.first.questions.values()))
     question = Question(
         marker=_MARKER,
@@ -40,7 +40,7 @@ def one_stage(cascade: Cascade) -> Cascade:
         threshold=0.5,
         max_text_tokens=max(cascade.text_limits(), default=0),
     )
-    no, yes = cascade.labels[:2]
+    no, yes = cascade.answers[:2]
     stage = Stage(
         name=_MARKER,
         questions={ANY_TIER: question},
@@ -109,7 +109,7 @@ class SingleCall:
             BackendError: Scoring failed.
         """
         rounds = [self._reports(tasks, start) for start in self._starts[1:]]
-        tally = Tally(self._cascade.labels, self._cascade.dropped)
+        tally = Tally.of(self._cascade)
         for labelled, *reports in zip(tasks, *rounds, strict=True):
             tally.add(labelled.labels, self._answers(reports), reports[0].stats)
         return tally.level(0)
@@ -133,4 +133,4 @@ class SingleCall:
             [decision.steps[0].p_yes if decision.steps else 0.0 for decision in report.decisions] for report in reports
         ]
         odds = np.vstack((np.zeros(len(p[0])), logit(p)))
-        return [self._cascade.labels[at] for at in odds.argmax(axis=0).tolist()]
+        return [self._cascade.answers[at] for at in odds.argmax(axis=0).tolist()]

@@ -58,7 +58,8 @@ class Answer:
             return {"type": "noul", "noul": _p_stage(self.stage, steps, self.tiers)}
         assert self.cascade is not None  # noqa: S101 - one of the two is there
         p = {stage.name: _p_stage(stage, steps, self.tiers) for stage in self.cascade.stages}
-        found = self.cascade.p_labels(p)
+        p_labels = self.cascade.p_labels(p)
+        found = {label: p_labels[label] for label in self.cascade.answers}
         best = max(found, key=lambda label: found[label])
         even = 1 / len(found)
         confidence = min(max((found[best] - even) / (1 - even), 0.0), 1.0)
@@ -168,8 +169,8 @@ class Menu:
 def _answer(field: str, row: QuestionRow, cascade: Cascade, item: Item) -> Answer:
     """The stage, or the whole cascade, that answers a question."""
     if isinstance(row, ChoiceQuestion):
-        if set(row.criteria) != set(cascade.labels):
-            detail = f"cascade {cascade.name!r} chooses among {', '.join(cascade.labels)}; give these as criteria."
+        if set(row.criteria) != set(cascade.answers):
+            detail = f"cascade {cascade.name!r} chooses among {', '.join(cascade.answers)}; give these as criteria."
             raise RefusedError(UNFIT, f"{field}.criteria: {detail}", f"{field}.criteria")
         _check_tiers(field, cascade.stages, item)
         return Answer(cascade=cascade, tiers=item.tiers)

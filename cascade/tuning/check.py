@@ -81,6 +81,8 @@ class GuaranteeCheck:
         n_needed: If the verdict is unclear, about how many such tasks would decide it; None if the measured mean is so
             near the guaranteed level that no number would.
         largest: The most items that count in one new task; 0 where nobody counted.
+        handed_on: Share of the new items that is handed on as uncertain; None where the cascade hands nothing on.
+        mattering_handed_on: Of those of them that matter, the share that is; likewise.
     """
 
     guaranteed: Guarantee
@@ -93,6 +95,8 @@ class GuaranteeCheck:
     verdict: Verdict
     n_needed: int | None = None
     largest: int = 0
+    handed_on: float | None = None
+    mattering_handed_on: float | None = None
 
     @property
     def is_outgrown(self) -> bool:
@@ -119,14 +123,20 @@ def check_guarantee(
         seed: Decides the order in which tasks are bet on, so that the order given does not matter.
     """
     task_metric = TaskMetric(cascade, scored, guaranteed.metric, guaranteed.unit)
-    counts = task_metric.counts(Replay(cascade, scored, priors).labels(own_thresholds(cascade)))
+    replay = Replay(cascade, scored, priors)
+    labels = replay.labels(own_thresholds(cascade))
+    counts, handed_on = task_metric.counts(labels), replay.is_handed_on[labels]
     largest, order = (
         max(guaranteed.largest, task_metric.largest),
         np.random.default_rng(seed).permutation(task_metric.n_tasks),
     )
     measured = float(task_metric.means(counts)[0]) if task_metric.n_tasks else None
     found = judged(lambda level: task_metric.losses(counts, level, largest)[order, 0], measured, guaranteed, alpha)
-    return replace(found, largest=task_metric.largest)
+    found = replace(found, largest=task_metric.largest)
+    if not cascade.handed_on or not labels.size:
+        return found
+    of_mattering = float(handed_on[replay.matters].mean()) if replay.matters.any() else None
+    return replace(found, handed_on=float(handed_on.mean()), mattering_handed_on=of_mattering)
 
 
 def judged(losses: Losses, measured: float | None, guaranteed: Guarantee, alpha: float) -> GuaranteeCheck:

@@ -38,7 +38,7 @@ from cascade.evaluation.replay import Replay, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.scoring import score_tasks
 from cascade.probability import Bools, Ints
-from cascade.stages import ANY_TIER, Source, Stage, Target
+from cascade.stages import ANY_TIER, Limits, Source, Stage, Target
 from cascade.tree import Cascade
 from tests.helpers.server_configs import LABELS, config, p_yes
 from tests.helpers.shipped import CASCADES, questions_alone, shipped_text
@@ -481,3 +481,39 @@ def test_the_command_refuses(
     command = write_data(tmp_path / "labelled.jsonl", 2)
     assert main([*command, option, value]) == ExitCode.BAD_INPUT
     assert words in capsys.readouterr().err
+
+
+def test_what_is_handed_on_is_audited() -> None:
+    """Its share, what of what matters is in it, the error of the rest, by a count; an uncertain answer is no error."""
+    scored = two_stage_scores(5, 60)
+    first, second = two_stages().stages
+    limits = {ANY_TIER: Limits(0.3, 0.6)}
+    cascade = replace(
+        two_stages(),
+        labels=("drop", "keep", "review"),
+        stages=(replace(first.with_limits(limits), uncertain=Target("review", is_label=True)), second),
+    )
+    tasks = []
+    for task in range(scored.n_tasks):
+        rows = np.flatnonzero(scored.tasks == task).tolist()
+        items = tuple(Item(id=str(row), kind="k", name=f"n{row}") for row in rows)
+        tasks.append(
+            Labelled(
+                task=Task(text=f"{task}"), items=items, labels=tuple(("drop", "keep")[scored.labels[r]] for r in rows)
+            )
+        )
+    found = audit(cascade, scored, tasks, AuditOptions(n_worst=0))
+    p, matters = scored.p["a", ANY_TIER], scored.labels == 1
+    unsure = (p >= 0.3) & (p < 0.6)
+    kept = (p >= 0.6) & (scored.p["b", ANY_TIER] >= second.question(ANY_TIER).threshold)
+    assert found.handed_on
+    assert found.handed_on.share.value == pytest.approx(unsure.mean())
+    assert found.handed_on.of_mattering.value == pytest.approx(unsure[matters].mean())
+    assert found.handed_on.error_among_answered.value == pytest.approx((kept != matters)[~unsure].mean())
+    (stage,) = found.handed_on.stages
+    assert (stage.stage, stage.uncertain.value) == ("a", pytest.approx(unsure.mean()))
+    asked = found.questions[0]
+    assert (asked.no_below, asked.threshold, asked.uncertain) == (0.3, 0.6, pytest.approx(unsure[matters].mean()))
+    assert asked.errors.error.value == pytest.approx((p < 0.3)[matters].mean())  # "drop" does not tell its true answer
+    assert "Handed on as uncertain" in str(found.handed_on)
+    assert audit(two_stages(), scored, tasks, AuditOptions(n_worst=0)).handed_on is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,14 @@ from rich.console import Console
 
 from cascade.cli.candidates import Places
 from cascade.cli.decisions import show_decisions
+from cascade.cli.explain import would_change
 from cascade.cli.output import plain
 from cascade.cli.ranking import p_leading, ranked
 from cascade.config.schema import read_config, shipped_config
 from cascade.items import Group, Item
 from cascade.report import Decision, Provenance, Status, Step
+from cascade.stages import ANY_TIER, Limits, Target
+from cascade.tree import Cascade
 from tests.helpers.checkout import Checkout
 from tests.helpers.terminal import on_terminal
 
@@ -223,3 +227,75 @@ def test_classify_on_a_terminal(columns: int, tmp_path: Path, monkeypatch: pytes
         assert re.search(
             rf"^(primary|supporting|type_context|excluded) +[\d.]+ +{re.escape(name)}\b", out, re.MULTILINE
         )
+
+
+def doubting() -> Cascade:
+    """The precision cascade with a larger model for what the first stage leaves open, and a label for its doubts."""
+    first, *others = CASCADES["precision"].stages
+    limits = {ANY_TIER: Limits(0.2, 0.8)}
+    large = replace(first, name="large", questions={ANY_TIER: replace(first.question(ANY_TIER), marker="large")})
+    review, larger = Target("review", is_label=True), Target("large", is_label=False)
+    return replace(
+        CASCADES["precision"],
+        labels=(*CASCADES["precision"].labels, "review"),
+        stages=(
+            replace(first.with_limits(limits), uncertain=larger),
+            *others,
+            replace(large.with_limits(limits), uncertain=review),
+        ),
+        prior_stage=None,
+    )
+
+
+def test_what_is_uncertain_looks_like_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its label has another colour, its answers are called uncertain, and the status stands behind them."""
+    monkeypatch.setenv("NO_COLOR", "")
+    item, tree = symbol(), doubting()
+    steps = [replace(step(name, 0.5, answer=False), answer=None, no_below=0.2) for name in ("relevant", "large")]
+    handed_on = replace(decision(item.id, "review", steps), status=Status.UNCERTAIN)
+    console = Console(width=160, file=io.StringIO(), color_system=None)
+    show_decisions(console, [handed_on], tree, {item.id: item})
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().splitlines()[1].endswith("relevant uncertain 0.50  large uncertain 0.50  uncertain")
+
+
+def test_a_larger_models_answer_stands_in_place_of_the_smaller_ones() -> None:
+    """Where it was asked: the order goes by what it says, and by the stages behind it, not by the doubt before."""
+    tree = doubting()
+    doubt = replace(step("relevant", 0.5, answer=False), answer=None, no_below=0.2)
+    yes, no = step("large", 0.9, answer=True), step("large", 0.1, answer=False)
+    found = [
+        p_leading(decision("1", label, steps), tree)
+        for label, steps in (
+            ("primary", (doubt, yes, step("primary", 0.8, answer=True))),
+            ("excluded", (doubt, no)),
+            ("primary", (step("relevant", 0.9, answer=True), step("primary", 0.8, answer=True))),
+        )
+    ]
+    assert found == pytest.approx([0.72, 0.05, 0.72])
+    review = decision("2", "review", (doubt, replace(doubt, stage="large")))
+    order = ranked(
+        [decision("1", "excluded", (doubt, no)), review], tree, {name: symbol(name) for name in "12"}, with_dropped=True
+    )
+    assert [one.label for one in order] == ["review", "excluded"]
+
+
+BETWEEN = "and between 0.200 and 0.800 it is uncertain"
+
+
+@pytest.mark.parametrize(
+    ("p", "answer", "words"),
+    [
+        (0.5, None, "is uncertain with p 0.500; a p below 0.200 says no, a p of at least 0.800 says yes"),
+        (0.9, True, "says yes with p 0.900; a p below 0.200 says no, and between 0.200 and 0.800 it is uncertain"),
+        (
+            0.1,
+            False,
+            "says no with p 0.100; a p of at least 0.800 says yes, and between 0.200 and 0.800 it is uncertain",
+        ),
+    ],
+)
+def test_what_would_have_changed_an_answer_names_both_thresholds(p: float, answer: bool | None, words: str) -> None:  # noqa: FBT001 - a parameter of the test
+    """Whichever of the three answers it is."""
+    asked = Step(stage="s", tier="", adapter="a", p_yes=p, threshold=0.8, answer=answer, no_below=0.2)
+    assert would_change(decision("1", steps=[asked]), 1) == [f"stage s {words}"]

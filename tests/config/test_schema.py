@@ -16,7 +16,7 @@ from cascade.config.schema import Config, read_config, shipped_config
 from cascade.config.toml import write_toml
 from cascade.errors import ConfigError, MachineError
 from cascade.prompt import Limits
-from cascade.stages import ANY_TIER, Combine
+from cascade.stages import ANY_TIER, Combine, Target
 from cascade.tree import ItemKind
 
 MODEL = """
@@ -572,3 +572,92 @@ def test_the_schema_knows_every_key() -> None:
     stage = schema["$defs"]["StageConfig"]
     assert stage["required"] == ["name", "question", "adapter", "yes", "no"]
     assert all("description" in entry or "$ref" in entry for entry in stage["properties"].values())
+
+
+THREE_WAYS = """
+no_below = 0.2
+yes_from = 0.7
+uncertain = { label = "review" }
+yes = { label = "primary" }
+no = { label = "type_context" }
+"""
+LAST = 'yes = { label = "primary" }\nno = { label = "type_context" }\n'
+
+
+def three_ways(threshold: str = "no_below = 0.2\nyes_from = 0.7", uncertain: str = '{ label = "review" }') -> str:
+    """A config whose last stage may be uncertain, with other thresholds or another way."""
+    text = THREE_WAYS.replace("no_below = 0.2\nyes_from = 0.7", threshold).replace('{ label = "review" }', uncertain)
+    return GOOD.replace(LAST, text).replace('labels = ["excluded",', 'labels = ["excluded", "review",')
+
+
+def test_a_stage_may_have_two_thresholds_and_a_third_way(tmp_path: Path) -> None:
+    """One value each or a table from tier to value; ``threshold`` is the short form of both."""
+    tree = read_config(write(tmp_path, three_ways())).cascades()["precision"]
+    last = tree.stages[-1]
+    assert last.limits == {ANY_TIER: (0.2, 0.7)}
+    assert (last.uncertain, tree.handed_on) == (Target("review", is_label=True), ("review",))
+    assert tree.as_dict()["stages"][-1]["uncertain"] == {"label": "review"}
+    assert tree.as_dict()["stages"][-1]["questions"][0]["no_below"] == 0.2
+    assert tree.first.limits[ANY_TIER].no_below == tree.first.limits[ANY_TIER].yes_from
+    by_tier = (
+        'no_below = { near = 0.1, far = 0.3 }\nyes_from = { near = 0.6, far = 0.3 }\nuncertain = { label = "later" }'
+    )
+    text = GOOD.replace("threshold = { near = 0.1, far = 0.3 }", by_tier)
+    text = text.replace('["irrelevant", "relevant"]', '["irrelevant", "relevant", "later"]')
+    scope = read_config(write(tmp_path, text)).cascades()["scope"]
+    assert scope.first.limits == {"near": (0.1, 0.6), "far": (0.3, 0.3)}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"threshold": "yes_from = 0.7"}, "yes_from is given without no_below; give both, or threshold in place"),
+        ({"threshold": "no_below = 0.2"}, "no_below is given without yes_from"),
+        (
+            {"threshold": "threshold = 0.5\nno_below = 0.2\nyes_from = 0.7"},
+            "threshold is given beside no_below and yes",
+        ),
+        ({"threshold": "no_below = 0.8\nyes_from = 0.7"}, "no_below: 0.8 is outside (0, yes_from]"),
+        ({"threshold": "no_below = 0.2\nyes_from = 1.5"}, "yes_from: 1.5 is outside (0, 1)"),
+        ({"threshold": "threshold = 0.5"}, "uncertain: no item could take it"),
+        ({"threshold": ""}, "uncertain: no item could take it"),
+        ({"uncertain": '{ label = "primary" }'}, "uncertain: leads to 'primary', which yes or no leads to as well"),
+        ({"uncertain": '{ stage = "nowhere" }'}, "uncertain: leads to unknown stage 'nowhere'"),
+        ({"uncertain": '{ stage = "relevant" }'}, "goes round in a cycle"),
+    ],
+)
+def test_a_third_way_that_cannot_be_is_refused(tmp_path: Path, given: dict[str, str], words: str) -> None:
+    """With the key, what was given, and the remedy."""
+    assert words in refusal(tmp_path, three_ways(**given))
+    missing = (
+        three_ways().replace('uncertain = { label = "review" }\n', "").replace('"excluded", "review"', '"excluded"')
+    )
+    assert "uncertain: there is none, and a p(yes) from no_below up to yes_from" in refusal(tmp_path, missing)
+
+
+PRIOR = """
+[[cascade.precision.stages]]
+source = "caller"
+{thresholds}
+yes = {{ stage = "primary" }}
+no = {{ label = "excluded" }}
+"""
+
+
+def with_prior(thresholds: str) -> str:
+    """A config with a stage before the first that goes by the caller's prior."""
+    at = GOOD.index("[[cascade.precision.stages]]")
+    return GOOD[:at] + PRIOR.format(thresholds=thresholds) + GOOD[at:]
+
+
+def test_a_stage_with_a_source_has_the_keys_of_every_stage(tmp_path: Path) -> None:
+    """Its former names of the thresholds still hold; its uncertain items go to the stage that follows."""
+    found = [
+        read_config(write(tmp_path, with_prior(thresholds))).cascades()["precision"].prior_stage
+        for thresholds in ("no_below = 0.1\nyes_from = 0.9", "lower = 0.1\nupper = 0.9", 'kind = "prior"\nlower = 0.1')
+    ]
+    assert found[0] == found[1]
+    assert [stage and (stage.no_below, stage.yes_from) for stage in found] == [(0.1, 0.9), (0.1, 0.9), (0.1, 1.0)]
+    assert {stage and stage.uncertain for stage in found} == {Target("relevant", is_label=False)}
+    assert "lower is the former name of no_below" in refusal(tmp_path, with_prior("lower = 0.1\nno_below = 0.2"))
+    assert "unknown key" in refusal(tmp_path, with_prior("threshold = 0.5"))

@@ -9,7 +9,7 @@ import pytest
 from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.evaluate import Evaluation
-from cascade.stages import Combine
+from cascade.stages import ANY_TIER, Combine, Limits, Target
 from tests.helpers.shipped import CASCADES
 
 ADAPTERS = frozenset({"relevant", "primary", "supporting", "dependency", "co_change", "metadata"})
@@ -104,3 +104,34 @@ def test_tiers_with_thresholds_of_their_own_are_ranked_as_they_are_answered() ->
         stage = evaluation.as_dict()["stages"]["relevant"]
     assert stage["f1_over_rows"] == stage["auc_over_rows"] == 1.0
     assert stage["ece"] == pytest.approx((abs(0.3 - 1) + 0.75) / 2)
+
+
+def test_what_is_handed_on_is_counted_apart() -> None:
+    """It is neither kept nor dropped nor wrong: its share, what of what matters is in it, and the error of the rest."""
+    tree = CASCADES["precision"]
+    first = replace(tree.first.with_limits({ANY_TIER: Limits(0.3, 0.7)}), uncertain=Target("review", is_label=True))
+    tree = replace(tree, labels=(*tree.labels, "review"), stages=(first, *tree.stages[1:]))
+    labelled = _labelled(
+        ("relevant99_primary99", "primary"),
+        ("relevant50_primary99", "primary"),
+        ("relevant10_primary99", "primary"),
+        ("relevant50", "excluded"),
+        ("relevant02", "excluded"),
+        ("relevant01", "excluded"),
+    )
+    with Engine(ScriptedBackend(_script, ADAPTERS), {"precision": tree}) as engine:
+        evaluation = Evaluation(engine, tree)
+        evaluation.add(labelled)
+        found = evaluation.as_dict()
+    assert found["statuses"] == {"decided": 4, "uncertain": 2, "depth_cap": 0, "deadline": 0}
+    assert found["recall_over_rows"] == found["recall_per_task"] == pytest.approx(1 / 3)
+    assert found["handed_on"] == pytest.approx(
+        {
+            "share": 2 / 6,
+            "of_mattering": 1 / 3,
+            "recall_or_handed_on_over_rows": 2 / 3,
+            "error_among_answered": 1 / 4,
+        }
+    )
+    assert found["confusion"]["primary"]["review"] == 1
+    assert "review" not in found["confusion"]

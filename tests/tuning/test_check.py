@@ -21,7 +21,7 @@ from cascade.errors import ConfigError
 from cascade.evaluation.scored import ScoredTasks
 from cascade.probability import logit, p_yes
 from cascade.profile import ITEMS, MATTERS
-from cascade.stages import Stage, Target
+from cascade.stages import Limits, Stage, Target
 from cascade.tree import Cascade
 from cascade.tuning.check import Guarantee, GuaranteeCheck, Verdict, check_guarantee, judged
 from cascade.tuning.risk import tasks_needed as tasks_to_confirm
@@ -353,3 +353,21 @@ def test_the_command_refuses(tuned: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "nothing was guaranteed" in told
     assert main(["check", "precision", *data, "--alpha", "1"]) == ExitCode.BAD_INPUT
     assert "must lie between 0 and 1" in capsys.readouterr().err
+
+
+def test_a_check_says_what_is_handed_on() -> None:
+    """Its share of the new items, and of those of them that matter; nothing of a cascade that hands nothing on."""
+    scored = simulated(4, 60)
+    first, second = CASCADE.stages
+    limits = {"": Limits(0.3, 0.6)}
+    unsure = replace(first.with_limits(limits), uncertain=Target("review", is_label=True))
+    cascade = replace(CASCADE, labels=("drop", "keep", "review"), stages=(unsure, second))
+    p, matters = scored.p["a", ""], scored.labels == 1
+    found = check_guarantee(cascade, scored, Guarantee(level=0.5, metric=Metric.RECALL_OR_HANDED_ON), 0.05)
+    rows = (p >= 0.3) & (p < 0.6)
+    assert found.handed_on == pytest.approx(rows.mean())
+    assert found.mattering_handed_on == pytest.approx(rows[matters].mean())
+    kept = (p >= 0.6) & (scored.p["b", ""] >= second.question("").threshold)
+    tasks = [scored.tasks[matters] == task for task in np.unique(scored.tasks[matters])]
+    assert found.measured == pytest.approx(np.mean([(kept | rows)[matters][task].mean() for task in tasks]))
+    assert check_guarantee(CASCADE, scored, Guarantee(level=0.5), 0.05).handed_on is None

@@ -173,11 +173,13 @@ def _html(subject: Subject, sections: Sequence[Section], known: Known) -> str:
 def _figures(subject: Subject) -> list[tuple[str, str]]:
     """What matters most, each with its name."""
     recall = subject.recall(subject.predicted_positive)
+    handed_on = [(name, "-" if share is None else f"{share:.1%}") for name, share in subject.handed_on]
     return [
         (Figure.RECALL_PER_TASK.words, "-" if recall is None else f"{recall:.3f}"),
         (Figure.MACRO_F1_OVER_ROWS.words, f"{macro_f1(subject.confusion):.3f}"),
         ("calls per item", f"{subject.calls.mean():.2f}"),
         ("false positives per item", f"{(subject.predicted_positive & ~subject.matters).mean():.2f}"),
+        *handed_on,
     ]
 
 
@@ -192,7 +194,7 @@ def _questions(subject: Subject) -> Table:
             (
                 question_name(rows.key),
                 rows.question.adapter,
-                f"{rows.question.threshold:.3g}",
+                " to ".join(f"{limit:.3g}" for limit in dict.fromkeys(rows.question.limits)),
                 f"{rows.p.size:,}",
                 f"{rows.truths.mean():.1%}",
                 "-" if math.isnan(skill) else f"{skill:.3f}",

@@ -14,7 +14,7 @@ from cascade.config.figures import Metric
 from cascade.engine.online_profile import OnlineProfile
 from cascade.errors import InputError, counted
 from cascade.evaluation.dataset import Labelled
-from cascade.evaluation.metrics import CalibrationMetrics, equal_mass_bins, macro_f1
+from cascade.evaluation.metrics import CalibrationMetrics, HandedOn, equal_mass_bins, macro_f1
 from cascade.evaluation.prior_fit import priors_of
 from cascade.evaluation.replay import Outcome, Outcomes, Replay, deciding, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
@@ -142,8 +142,22 @@ class Subject:
 
     @property
     def predicted_positive(self) -> Bools:
-        """Whether each row is kept: the label given is any but the dropped one; (n,)."""
-        return np.asarray(self.replayed.labels != self.cascade.labels.index(self.cascade.dropped))
+        """Whether each row is kept: the label given is neither the dropped one nor one of what is handed on; (n,)."""
+        return self.run.is_kept[self.replayed.labels]
+
+    @property
+    def handed_on(self) -> list[tuple[str, float | None]]:
+        """What is handed on as uncertain, in words; nothing where nothing can be."""
+        if not self.cascade.handed_on:
+            return []
+        place = self.cascade.labels.index
+        columns = [place(label) for label in self.cascade.handed_on]
+        found = HandedOn.of(self.confusion, place(self.cascade.dropped), columns)
+        return [
+            ("handed on as uncertain", found.share),
+            ("of what matters, handed on", found.of_mattering),
+            ("of what is answered, wrong", found.error_among_answered),
+        ]
 
     @property
     def confusion(self) -> Ints:
