@@ -46,7 +46,7 @@ def likenesses(questions: list[QuestionRows]) -> list[Likeness]:
 def _alike(one: Answers, other: Answers, at_one: Ints, at_other: Ints) -> Bools:
     """Whether two questions give the same of the three answers."""
     pairs = ((here[at_one], there[at_other]) for here, there in zip(one, other, strict=True))
-    return np.all([here == there for here, there in pairs], axis=0)
+    return np.asarray(np.all([here == there for here, there in pairs], axis=0), np.bool_)
 
 
 def _likeness(one: QuestionRows, other: QuestionRows) -> Likeness | None:

@@ -95,16 +95,23 @@ def test_a_config_that_extends_the_shipped_one_has_its_cascades(tmp_path: Path) 
     assert _read(blocks(CONFIG, "toml")[1], tmp_path).cascades() == read_config(shipped_config()).cascades()
 
 
+def test_what_is_uncertain_goes_to_a_larger_model_and_then_to_review(tmp_path: Path) -> None:
+    """The example of uncertain answers has a second stage for those of the first, and hands on those of the second."""
+    (cascade,) = _read(blocks(CONFIG, "toml")[2], tmp_path).cascades().values()
+    assert [stage.uncertain and stage.uncertain.name for stage in cascade.stages] == ["sound", "review"]
+    assert cascade.handed_on == ("review",)
+
+
 def test_a_prior_stage_stands_first(tmp_path: Path) -> None:
     """The example of a prior stage stands before the stages of the first example."""
-    (cascade,) = _read(blocks(CONFIG, "toml")[2], tmp_path).cascades().values()
+    (cascade,) = _read(blocks(CONFIG, "toml")[3], tmp_path).cascades().values()
     assert cascade.prior_stage is not None
     assert [stage.name for stage in cascade.stages] == ["relevant", "change"]
 
 
 def test_budgets_come_from_the_config(tmp_path: Path) -> None:
     """The example of engine keys sets budget, depth and profile of the first example."""
-    config = _read(blocks(CONFIG, "toml")[3], tmp_path)
+    config = _read(blocks(CONFIG, "toml")[4], tmp_path)
     assert (config.cascade["files"].budget().ms, config.cascade["files"].budget().depth) == (250, 2)
     assert config.cascades()["files"].profile.pass_rate("relevant") == 0.2
 
