@@ -21,7 +21,7 @@ FIRST = Schedule(
     weights={"scope": 2.0},
 )
 SECOND = Schedule(
-    steps=140,
+    steps=220,
     tasks=20,
     keep={"precision": 0.5, "scope": 0.5},
     muon=0.008,

@@ -215,6 +215,7 @@ class Recipe:
     def export(self) -> None:
         """Write the GGUF files."""
         base = self._trained()
+        self.folders.out.mkdir(parents=True, exist_ok=True)
         export_base(base, Tokenizer.from_file(str(self._tokenizer_path)), self.folders.out / "embedded.gguf")
         invocation = tuple(self._builder().marker_tokens("relevant")[:1])
         for name, plan in PLANS.items():
