@@ -192,5 +192,5 @@ def _uncertain_rate(cascade: Cascade, stage: Stage) -> float:
 
 
 def _shares(stage: Stage, yes: float, unsure: float) -> list[tuple[Target, float]]:
-    sure = [(stage.yes, yes), (stage.no, 1 - yes - unsure)]
+    sure = [(stage.yes, yes), (stage.no, max(0.0, 1 - yes - unsure))]  # rounding may leave less than nothing
     return sure if stage.uncertain is None else [*sure, (stage.uncertain, unsure)]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cascade import Budget, Cascade, Decision, Engine, Item, ScriptedBackend, Status
+from cascade import Budget, Cascade, Decision, Engine, Item, Profile, ScriptedBackend, Status
+from cascade.engine.online_profile import OnlineProfile
 from cascade.report import Report
 from cascade.stages import ANY_TIER, BASE, Combine, Limits, Question, Source, Stage, Target
 from tests.helpers.shipped import CASCADES, write_shipped
@@ -145,6 +146,17 @@ def test_a_prior_stage_hands_on_what_it_does_not_know() -> None:
         [],
         [("prior", True), ("small", True)],
     ]
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3, 0.7, 0.9])
+def test_rounding_makes_no_share_negative(rate: float) -> None:
+    """A stage that says yes or is uncertain, and never no, has shares from 0 on, however many answers were learned."""
+    profile = Profile(pass_rates={"small": rate}, uncertain_rates={"small": 1 - rate})
+    expected = OnlineProfile(replace(ESCALATION, profile=profile))
+    for at in range(300):
+        assert all(share >= 0 for _, share in expected.shares(ESCALATION.first))
+        assert all(entry.probability >= 0 for entry in expected.reach(ESCALATION.first))
+        expected.learn(ESCALATION.first, answer=True if at % 3 else None)
 
 
 @pytest.fixture(scope="module")

@@ -126,7 +126,8 @@ def random_cascade(rng: random.Random, name: str, adapters: Sequence[str]) -> Ca
     """A tree of one to five stages, whose branches may meet again, with everything that a cascade may have."""
     n = rng.choice((1, 2, 3, 3, 4, 5))
     targets = _targets(rng, n)
-    unsure = {at: _uncertain(rng, at, n) for at in range(n) if rng.random() < 0.3}
+    doubts = random.Random(repr(targets))  # of its own, so that all else stays as it was drawn
+    unsure = {at: _uncertain(doubts, at, n) for at in range(n) if doubts.random() < 0.3}
     named = {*targets.values(), *unsure.values()}
     labels = tuple(label for label in (*LABELS, REVIEW) if Target(label, is_label=True) in named)
     markers = iter(rng.sample(MARKERS, len(MARKERS)))
@@ -183,7 +184,8 @@ def _stage(
     for tier, adapter in zip(tiers, own, strict=True):
         marker = next(markers, None) or f"{name} {tier}"
         threshold = rng.choice((LEAST, MOST, 0.5, 0.25, rng.uniform(0.01, 0.99), rng.uniform(0.01, 0.99)))
-        no_below = rng.choice((LEAST, threshold / 2, threshold)) if uncertain is not None else None
+        doubts = random.Random(f"{name} {marker} {adapter} {threshold}")
+        no_below = doubts.choice((LEAST, threshold / 2, threshold)) if uncertain is not None else None
         questions[tier] = Question(
             marker=marker,
             wording=f"is it {marker}?",
