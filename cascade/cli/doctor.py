@@ -6,7 +6,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,8 +17,8 @@ from rich.text import Text
 from cascade.cli.output import ConfigOption, ExitCode, JsonOption, plain, print_json, progress, results
 from cascade.cli.tables import Sheet
 from cascade.config.extends import read_layers
-from cascade.config.schema import Config, config_of, read_config, shipped_config
-from cascade.errors import CascadeError, InputError, MachineError, counted
+from cascade.config.schema import Config, ModelConfig, config_of, read_config, shipped_config
+from cascade.errors import CascadeError, ConfigError, InputError, MachineError, counted
 from cascade.items import Group, Item, Task
 from cascade.machine import install_package, n_cores, rebuild_llama_cpp, user_cache
 from cascade.repository.grammars import grammar_faults
@@ -76,17 +76,20 @@ def examine(config: Path | None = None) -> Iterator[Finding]:
     except CascadeError as error:
         yield Finding(name="config", value=f"{path} cannot be used", ok=False, remedy=str(error))
         return
-    if not loaded.model.has_source:
+    if not any(model.has_source for model in loaded.base_models.values()):
         yield Finding(name="model", value="none here: servers answer everything")
         yield from _self_test(loaded)
         return
-    models = yield from _files(loaded)
-    if not loads or models is None:
+    sets = yield from _files(loaded)
+    if not loads or sets is None:
         return
     yield from _self_test(loaded)
     from cascade.cli.doctor_speed import speed  # noqa: PLC0415 - llama_cpp may be missing, which is a finding above
 
-    yield from speed(loaded.model, models)
+    for name, models in sets.items():
+        of = f" of {name}" if len(loaded.base_models) > 1 else ""
+        for finding in speed(loaded.base_models[name], models):
+            yield replace(finding, name=finding.name + of)
 
 
 def _package(name: str) -> Finding:
@@ -144,18 +147,27 @@ def extra_buffers_finding(verdict: Verdict) -> Finding:
     return Finding(name="extra buffers", value=verdict.words, ok=is_ok, remedy="" if is_ok else remedy)
 
 
-def _files(config: Config) -> Generator[Finding, None, ModelSet | None]:
+def _files(config: Config) -> Generator[Finding, None, dict[str, ModelSet] | None]:
     """Returns what was found; None if it cannot be used."""
-    from cascade.models.model_set import load_model_set  # noqa: PLC0415 - only once the config is known to be good
+    from cascade.models.model_set import load_model_sets  # noqa: PLC0415 - only once the config is known to be good
 
     try:
-        models = load_model_set(config)
+        sets = load_model_sets(config)
     except CascadeError as error:
         yield Finding(name="model", value="cannot be used", ok=False, remedy=str(error))
         return None
+    for name, models in sets.items():
+        yield from _model(models, f" {name}" if len(config.base_models) > 1 else "")
+    for name in config.base_models.keys() - sets.keys():
+        yield Finding(name=f"model {name}", value="not here: servers answer for it")
+    return sets
+
+
+def _model(models: ModelSet, name: str) -> Iterator[Finding]:
+    """Findings on a model and its adapters; ``name`` is that of the model, where there are several."""
     info = models.model
     yield Finding(
-        name="model",
+        name=f"model{name}",
         value=f"{models.model_path.name}: {info.architecture}, {counted(info.n_layers, 'layer')} of {info.n_embd}, "
         f"{info.n_vocab} tokens, sha256 {models.model_sha256[:12]}",
     )
@@ -163,9 +175,8 @@ def _files(config: Config) -> Generator[Finding, None, ModelSet | None]:
         kind = "activated" if adapter.info.invocation_tokens else "plain"
         yield Finding(
             name=f"adapter {adapter.name}",
-            value=f"{adapter.path.name}: {kind} LoRA, sha256 {adapter.sha256[:12]}",
+            value=f"{adapter.path.name}: {kind} LoRA{' of' + name if name else ''}, sha256 {adapter.sha256[:12]}",
         )
-    return models
 
 
 def _self_test(config: Config, clock: Callable[[], float] = time.perf_counter) -> Iterator[Finding]:
@@ -235,19 +246,35 @@ def doctor(
 
 
 def _tune(config: Path, seconds: float, *, json: bool) -> None:
-    """Measure, and keep what was found where the engine looks for it."""
-    from cascade.backends.llama.autotune import tune, tuning_key  # noqa: PLC0415 - loads llama_cpp
-    from cascade.backends.llama.tuned_settings import check_can_save, save_tuning  # noqa: PLC0415 - only needed here
-    from cascade.cli.doctor_speed import described  # noqa: PLC0415 - as above
-    from cascade.models.model_set import load_model_set  # noqa: PLC0415 - hashes files, which help does not need
+    """Measure each base model, and keep what was found where the engine looks for it."""
+    from cascade.models.model_set import load_model_sets  # noqa: PLC0415 - hashes files, which help does not need
 
     folder = user_cache()
     if folder is None:
         msg = "There is no home folder to keep a tuning in. Let XDG_CACHE_HOME name a folder."
         raise MachineError(msg)
-    check_can_save(folder)
     settings = read_config(config)
-    model, models = settings.model, load_model_set(settings)
+    sets = load_model_sets(settings)
+    if not sets:
+        msg = "model.path: no model is given here, servers answer everything. Give one to measure."
+        raise ConfigError(msg)
+    rows = [_measured(settings.base_models[name], models, seconds / len(sets), folder) for name, models in sets.items()]
+    if json:
+        tables = [{key: row[key] for key in ("file", "model", "tuning")} for row in rows]
+        print_json(tables[0] if len(tables) == 1 else {"tunings": tables})
+        return
+    for row in rows:
+        results().print(plain(f"{Path(row['model']).name}: {row['words']}"))
+        results().print(plain(f"kept in {row['file']}"))
+
+
+def _measured(model: ModelConfig, models: ModelSet, seconds: float, folder: Path) -> dict[str, Any]:
+    """Measure a model and keep its tuning."""
+    from cascade.backends.llama.autotune import tune, tuning_key  # noqa: PLC0415 - loads llama_cpp
+    from cascade.backends.llama.tuned_settings import check_can_save, save_tuning  # noqa: PLC0415 - only needed here
+    from cascade.cli.doctor_speed import described  # noqa: PLC0415 - as above
+
+    check_can_save(folder)
     with progress() as bar:
         line = bar.add_task("tune", total=seconds)
         tuning = tune(
@@ -257,8 +284,5 @@ def _tune(config: Path, seconds: float, *, json: bool) -> None:
             lambda name, share: bar.update(line, description=name, completed=round(share * seconds)),
         )
     file = save_tuning(tuning_key(model, models.model_sha256), tuning, folder)
-    if json:
-        print_json({"file": str(file), "model": str(models.model_path), "tuning": asdict(tuning)})
-    else:
-        results().print(plain(f"{models.model_path.name}: {described(tuning)}"))
-        results().print(plain(f"kept in {file}"))
+    words = described(tuning)
+    return {"file": str(file), "model": str(models.model_path), "tuning": asdict(tuning), "words": words}
