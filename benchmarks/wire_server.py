@@ -57,6 +57,7 @@ class Script:
         owner: What it says that it is, in its list of models.
         labels: Token ids of yes and no.
         tokens: Token ids of other words that a server may be asked for.
+        texts: Likeliest tokens of a completion whose labels are not asked for by their ids.
         fault: What becomes of the request of that number, from 0.
         stall_s: How long a stalled request is left without an answer, and a slow one takes.
         retry_after: Header of a busy answer, made when it is sent; None for none.
@@ -74,6 +75,7 @@ class Script:
     owner: str = "llamacpp"
     labels: tuple[int, int] = (455, 417)
     tokens: Mapping[str, int] = field(default_factory=dict)
+    texts: tuple[str, ...] = ("yes", "no")
     fault: Callable[[int], Fault] = lambda _number: Fault.NONE
     stall_s: float = 30.0
     retry_after: Callable[[], str | None] = lambda: None
@@ -114,14 +116,15 @@ class Script:
         name = self.adapters[on[0]] if on else "base"
         p = self.p(name, str(body["prompt"]))
         labels = [token for token, _ in body["logit_bias"]]
-        top = [{"id": token, "prob": q} for token, q in zip(labels, (p, 1 - p), strict=True)]
+        top = [{"id": token, "prob": q} for token, q in zip(labels, _spread(p, len(labels)), strict=True)]
         return {"completion_probabilities": [{"top_probs": top}], "timings": {"prompt_n": 10, "cache_n": 90}}
 
     def _openai(self, body: Any) -> Any:
         name = str(body["model"]).rpartition(":")[2]
         p = self.p("base" if name == self.model else name, str(body["prompt"]))
-        texts = [f"token_id:{token}" for token in self.labels] if "logprob_token_ids" in body else ["yes", "no"]
-        top = {texts[0]: log(p) - 1, texts[1]: log(1 - p) - 1, "other": -9.0}
+        sought = body.get("logprob_token_ids")
+        texts = [f"token_id:{token}" for token in sought] if sought else list(self.texts)
+        top = {text: log(q) - 1 for text, q in zip(texts, _spread(p, len(texts)), strict=True)} | {"other": -9.0}
         logprobs = {"tokens": ["yes"], "token_logprobs": [top[texts[0]]], "top_logprobs": [top], "text_offset": [0]}
         choice = {"index": 0, "text": "yes", "logprobs": logprobs, "finish_reason": "length"}
         usage = {"prompt_tokens": 100, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 90}}
@@ -129,11 +132,22 @@ class Script:
 
     def _system_one(self, body: Any) -> Any:
         state = json.dumps(body["state"], sort_keys=True)
-        answers = {
-            name: {"type": "noul", "noul": self.p(str(body.get("model", "")), f"{state} {question['instructions']}")}
-            for name, question in body["questions"].items()
-        }
+        answers: dict[str, Any] = {}
+        for name, question in body["questions"].items():
+            p = self.p(str(body.get("model", "")), f"{state} {question['instructions']}")
+            options = question.get("criteria")
+            keys = list(map(str, range(len(options)))) if isinstance(options, list) else list(options or ())
+            answers[name] = (
+                {"type": question["type"], "probabilities": dict(zip(keys, _spread(p, len(keys)), strict=True))}
+                if keys
+                else {"type": "noul", "noul": p}
+            )
         return {"model": f"{body.get('model')}-1.0", "answers": answers, "usage": {"input_tokens": 100}}
+
+
+def _spread(p: float, n: int) -> list[float]:
+    """P for the first of n labels, and what is left for the others alike."""
+    return [p, *[(1 - p) / (n - 1)] * (n - 1)]
 
 
 class ScriptedServer:

@@ -87,7 +87,7 @@ def confidence_of_choice(p: Array) -> Array:
 
 def expected_score(p: Array) -> Array:
     """The expected level of k levels from 0 on, in [0, k - 1]; (n, k) to (n,)."""
-    return np.asarray(p @ np.arange(p.shape[-1], dtype=np.float64))
+    return np.asarray((p * np.arange(p.shape[-1], dtype=np.float64)).sum(axis=-1))
 
 
 def confidence_of_score(p: Array) -> Array:

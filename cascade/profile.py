@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp
 
@@ -80,12 +80,21 @@ class Profile:
         uncertain_rates: Stage -> share of them of which it is uncertain.
         label_shares: Stage -> label -> share of the items that reach the stage whose true label it is.
         prior: Model of the probability that an item matters, before it is asked anything; None for none.
+        answer_rates: Stage with a choice or score -> answer -> its share among the items that it is sure of.
     """
 
     pass_rates: Mapping[str, float] = field(default_factory=dict)
     label_shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     prior: Prior | None = None
     uncertain_rates: Mapping[str, float] = field(default_factory=dict)
+    answer_rates: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def answer_shares(self, stage: str, answers: Sequence[str]) -> dict[str, float]:
+        """Answer of a choice or score -> its share among those it is sure of; all alike if nothing is known."""
+        known = self.answer_rates.get(stage, {})
+        found = {answer: known.get(answer, 0.0) for answer in answers}
+        total = sum(found.values())
+        return {answer: p / total for answer, p in found.items()} if total else dict.fromkeys(answers, 1 / len(answers))
 
     def pass_rate(self, stage: str) -> float:
         """The share of yes, or ``DEFAULT_PASS_RATE``."""
@@ -93,7 +102,8 @@ class Profile:
 
     def uncertain_rate(self, stage: str) -> float:
         """The share of what is uncertain, at most what yes leaves; ``DEFAULT_UNCERTAIN_RATE`` if it is not known."""
-        return min(self.uncertain_rates.get(stage, DEFAULT_UNCERTAIN_RATE), 1 - self.pass_rate(stage))
+        known = self.uncertain_rates.get(stage, DEFAULT_UNCERTAIN_RATE)
+        return known if stage in self.answer_rates else min(known, 1 - self.pass_rate(stage))
 
 
 Statistic = tuple[str, str, str]

@@ -33,11 +33,16 @@ class Step:
         tier: Tier under which it was asked; empty if the stage does not ask by tier.
         adapter: Name of the adapter that answered; empty for a prior stage, which asks no model.
         model: Name of the base model that answered; empty where the engine has one alone, and for a prior stage.
-        p_yes: Probability of yes among yes and no, in [0, 1].
-        threshold: The answer is yes if ``p_yes`` is at least this.
-        answer: Whether the answer is yes, None for uncertain; the stage combines the answers of its tiers.
+        p_yes: Probability of yes among yes and no, in [0, 1]; NaN for a choice or score.
+        threshold: The answer is yes if ``p_yes`` is at least this; of a choice or score the least confidence.
+        answer: Whether the answer is yes, None for uncertain; the stage combines the answers of its tiers. Of a choice
+            the value, and of a score the number of the part between cut points in which it lies, from "0" on.
         p_calibrated: Calibrated p(yes) in [0, 1], by the curve that tuning found; None without one.
         no_below: The answer is no if ``p_yes`` is less than this; None for the same as ``threshold``.
+        probabilities: Value of a choice, or level of a score, -> its probability; they sum to 1. Empty for yes/no.
+        confidence: Of a choice (m - 1/n) / (1 - 1/n), where m is the highest of n probabilities; of a score how close
+            they lie around the likeliest level. In [0, 1]; None for yes/no.
+        score: The expected level of a score, the lowest being 0; None for other questions.
     """
 
     stage: str
@@ -45,10 +50,25 @@ class Step:
     adapter: str
     p_yes: float
     threshold: float
-    answer: bool | None
+    answer: bool | str | None
     p_calibrated: float | None = None
     no_below: float | None = None
     model: str = ""
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    confidence: float | None = None
+    score: float | None = None
+
+    @property
+    def choice(self) -> str | None:
+        """The likeliest value of a choice, however likely; None for other questions."""
+        if not self.probabilities or self.score is not None:
+            return None
+        return max(self.probabilities, key=lambda value: self.probabilities[value])
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        """What the stage's answer comes from: p(yes) by tier, or the probabilities of the values."""
+        return self.probabilities or {self.tier: self.p_yes}
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -57,6 +77,17 @@ class Step:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form."""
+        if self.probabilities:
+            return {
+                "stage": self.stage,
+                "adapter": self.adapter,
+                **({"model": self.model} if self.model else {}),
+                **({"choice": self.choice} if self.score is None else {"score": self.score}),
+                "probabilities": dict(self.probabilities),
+                "confidence": self.confidence,
+                **({"least_confidence": self.threshold} if self.threshold else {}),
+                "answer": self.answer,
+            }
         return {
             "stage": self.stage,
             **({"tier": self.tier} if self.tier else {}),

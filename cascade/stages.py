@@ -1,11 +1,13 @@
-"""A stage: one yes/no question, perhaps worded for each tier, and where its answers lead. Immutable, pure.
+"""A stage: one question, perhaps worded for each tier, and where its answers lead. Immutable, pure.
 
-An answer is True for yes, False for no and None for uncertain: p(yes) lies between the stage's two thresholds.
+An answer to a yes/no question is True for yes, False for no and None for uncertain: p(yes) lies between the stage's two
+thresholds. That to a choice is a value, and that to a score a part of the scale between cut points; None for uncertain
+means that the confidence is too low.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import NoneType
@@ -16,7 +18,16 @@ import numpy as np
 from cascade.arguments import is_real, one_of, refuse, text, whole
 from cascade.errors import ItemError
 from cascade.items import Item
-from cascade.probability import Array, Bools, Curve, logit
+from cascade.probability import (
+    Array,
+    Bools,
+    Curve,
+    Ints,
+    confidence_of_choice,
+    confidence_of_score,
+    expected_score,
+    logit,
+)
 from cascade.profile import Prior
 
 BASE = "base"
@@ -30,16 +41,28 @@ SERVED = ""
 ANY_TIER = ""
 """Tier of a question that is asked of every item alike."""
 
-Answer = bool | None
-"""What a stage says of an item: True for yes, False for no, None where it is uncertain."""
+Answer = bool | str | None
+"""What a stage says of an item: True for yes, False for no, the value of a choice, the number of a part of a scale from
+"0" on, None where it is uncertain."""
 
-ANSWERS: tuple[Answer, ...] = (True, False, None)
-"""All of them."""
+MOST_VALUES, MOST_LEVELS = 255, 10
+"""Most values of a choice, and levels of a score."""
 
 
 def in_words(answer: Answer) -> str:
-    """Yes, no or uncertain."""
-    return "uncertain" if answer is None else "yes" if answer else "no"
+    """An answer as keys and tables have it: yes, no, uncertain, or what it says itself."""
+    return "uncertain" if answer is None else answer if isinstance(answer, str) else "yes" if answer else "no"
+
+
+class Kind(StrEnum):
+    """Kinds of questions.
+
+    ``yes_no``: p(yes) against thresholds. ``choice``: one of several values. ``score``: a level of a scale.
+    """
+
+    YES_NO = "yes_no"
+    CHOICE = "choice"
+    SCORE = "score"
 
 
 class Limits(NamedTuple):
@@ -97,6 +120,31 @@ class Answers(NamedTuple):
     def of(self, answer: Answer) -> Bools:
         """The rows that are given an answer; (n,)."""
         return self.uncertain if answer is None else self.yes if answer else self.no
+
+
+class ValueAnswers(NamedTuple):
+    """The same of a choice or score.
+
+    Attributes:
+        names: The answers that there are, as in ``Answer``.
+        places: Place of each row's answer among them; -1 where it is uncertain; (n,).
+    """
+
+    names: tuple[str, ...]
+    places: Ints
+
+    @property
+    def uncertain(self) -> Bools:
+        """Whether each row is uncertain; (n,)."""
+        return np.asarray(self.places < 0)
+
+    def of(self, answer: Answer) -> Bools:
+        """The rows that are given an answer; (n,)."""
+        return self.uncertain if answer is None else np.asarray(self.places == self.names.index(str(answer)))
+
+
+StageAnswers = Answers | ValueAnswers
+"""A stage's answers for rows, whatever its kind."""
 
 
 _FAR = 1e3  # log odds; stands for infinite ones
@@ -230,7 +278,8 @@ class Question:
         marker: A word or two that follows the item and names the question.
         wording: The question in full, listed in the task's prefix.
         adapter: Name of the LoRA adapter that answers; ``base`` for none.
-        threshold: The answer is yes if p(yes) is at least this; in (0, 1).
+        threshold: The answer is yes if p(yes) is at least this; in (0, 1). Of a choice or score it is the least
+            confidence, below which the answer is uncertain; in [0, 1), and 0 means: never.
         max_text_tokens: Most tokens of the item's text that it reads; 0 if it does not read the text.
         no_below: The answer is no if p(yes) is less than this, and uncertain from there to ``threshold``; in
             (0, threshold]. None for the same as ``threshold``: the answer is never uncertain.
@@ -265,6 +314,20 @@ class Question:
             refuse(
                 f"no_below of question {self.marker!r}", self.no_below, "a number between 0 and 1 is needed, or None"
             )
+        given = one_of(f"The values of question {self.marker!r}", self.values, Iterable, "a tuple of Values is needed")
+        object.__setattr__(self, "values", tuple(given))
+        for at, value in enumerate(self.values):
+            one_of(f"values[{at}] of question {self.marker!r}", value, Value, "a Value is needed")
+        one_of(f"is_scale of question {self.marker!r}", self.is_scale, bool, "True or False is needed")
+
+    @property
+    def kind(self) -> Kind:
+        """What is asked."""
+        return Kind.YES_NO if not self.values else Kind.SCORE if self.is_scale else Kind.CHOICE
+
+    def confidence(self, p: Array) -> Array:
+        """How sure a distribution over the values is, in [0, 1]; (n, values) to (n,)."""
+        return confidence_of_score(p) if self.is_scale else confidence_of_choice(p)
 
     @property
     def limits(self) -> Limits:
@@ -291,6 +354,10 @@ class Target:
         text("The name of a target", self.name)
 
 
+NOWHERE = Target("", is_label=False)
+"""Where the answers lead that a stage of another kind does not have."""
+
+
 class Source(StrEnum):
     """Source of the p of a stage that asks no model.
 
@@ -304,7 +371,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """A node of a cascade: a yes/no question, and where each answer leads.
+    """A node of a cascade: a question, and where each answer leads.
 
     A stage with a ``source`` asks no model: its p is known before anything is asked. It may stand before the first
     question, as the cascade's ``prior_stage``.
@@ -313,10 +380,12 @@ class Stage:
         name: Unique in its cascade.
         questions: Tier -> question; a stage that does not ask by tier has one question, under ``""``. A stage with a
             source has none.
-        yes: Stage or label that yes leads to.
-        no: Stage or label that no leads to.
-        uncertain: Stage or label that a p between the two thresholds leads to; needed where these differ. None for a
-            stage with a source: the cascade's first question.
+        yes: Stage or label that yes leads to; of a yes/no question.
+        no: Stage or label that no leads to; of a yes/no question.
+        next: Value of a choice, or number of a part of a scale from "0" on -> stage or label that it leads to.
+        cuts: Cut points of a score, rising; an expected score of at least a cut point lies in the part above it.
+        uncertain: Stage or label that a p between the two thresholds leads to, or too low a confidence; needed where
+            there can be such. None for a stage with a source: the cascade's first question.
         combine: How the answers for an item that several tiers found are combined.
         source: Where p comes from, if no model is asked; None for a stage that asks.
         no_below: With a source, the answer is no if p is less than this; in [0, 1], and 0 means: never.
@@ -329,8 +398,10 @@ class Stage:
 
     name: str
     questions: Mapping[str, Question] = field(default_factory=dict)
-    yes: Target
-    no: Target
+    yes: Target = NOWHERE
+    no: Target = NOWHERE
+    next: Mapping[str, Target] = field(default_factory=dict)
+    cuts: tuple[float, ...] = ()
     uncertain: Target | None = None
     combine: Combine = Combine.ANY
     source: Source | None = None
@@ -345,6 +416,14 @@ class Stage:
             one_of(f"questions {of}, tier {tier!r},", question, Question, "a Question is needed")
         for name in ("yes", "no"):
             one_of(f"{name} {of}", getattr(self, name), Target, "a Target is needed")
+        one_of(f"next {of}", self.next, Mapping, "a dict from value to Target is needed")
+        for value, target in self.next.items():
+            text(f"A value in next {of}", value)
+            one_of(f"next {of}, value {value!r},", target, Target, "a Target is needed")
+        object.__setattr__(self, "cuts", tuple(one_of(f"cuts {of}", self.cuts, Iterable, "a tuple is needed")))
+        for cut in self.cuts:
+            if not is_real(cut):
+                refuse(f"A cut point {of}", cut, "a number is needed")
         one_of(f"uncertain {of}", self.uncertain, (Target, NoneType), "a Target is needed, or None")
         one_of(f"combine {of}", self.combine, Combine, f"a Combine is needed: {', '.join(Combine)}")
         one_of(f"source {of}", self.source, (Source, NoneType), f"a Source is needed: {', '.join(Source)}, or None")
@@ -352,6 +431,23 @@ class Stage:
         for name in ("no_below", "yes_from"):
             if not is_real(getattr(self, name)):
                 refuse(f"{name} {of}", getattr(self, name), "a number from 0 to 1 is needed")
+
+    @property
+    def kind(self) -> Kind:
+        """What is asked; a stage with a source is like a yes/no question."""
+        return self.questions[ANY_TIER].kind if ANY_TIER in self.questions else Kind.YES_NO
+
+    @property
+    def has_values(self) -> bool:
+        """True for a choice or score."""
+        return self.kind is not Kind.YES_NO
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the probabilities are of from which its answer comes: its tiers, or the values of a choice or score."""
+        if self.has_values:
+            return tuple(value.name for value in self.questions[ANY_TIER].values)
+        return (ANY_TIER,) if self.source is not None else tuple(self.questions)
 
     @property
     def is_tiered(self) -> bool:
@@ -395,18 +491,34 @@ class Stage:
 
     @property
     def may_be_uncertain(self) -> bool:
-        """Whether some p is answered neither yes nor no."""
+        """Whether some answer is uncertain."""
+        if self.has_values:
+            return self.questions[ANY_TIER].threshold > 0
         return self.source is not None or any(no_below < yes_from for no_below, yes_from in self.limits.values())
 
-    def answers(self, p: Array, limits: Mapping[str, Limits] | None = None) -> Answers:
+    def answers(self, p: Array, limits: Mapping[str, Limits] | None = None) -> StageAnswers:
         """The stage's answers for rows; see ``combine``. It is yes by the upper thresholds, and no by the lower ones.
 
+        Of a choice it is the likeliest value, and of a score the part in which the expected score lies.
+
         Args:
-            p: p(yes) by tier, NaN where the row is not asked in that tier; (n, tiers). A row without tiers is answered
-                no; without a p of a source it is uncertain.
+            p: By ``columns``: p(yes) by tier, NaN where the row is not asked in that tier; (n, tiers). A row without
+                tiers is answered no; without a p of a source it is uncertain. Of a choice or score the probabilities of
+                its values; (n, values).
             limits: Tier -> thresholds; None for the stage's own.
         """
-        every = (limits or self.limits).values()
+        if self.has_values:
+            return self._value_answers(p, (limits or self.limits)[ANY_TIER].yes_from)
+        return self._answers(p, limits or self.limits)
+
+    def _value_answers(self, p: Array, least: float) -> ValueAnswers:
+        question = self.questions[ANY_TIER]
+        places = np.searchsorted(self.cuts, expected_score(p), side="right") if question.is_scale else p.argmax(axis=1)
+        is_sure = question.confidence(p) >= least  # and not where p is NaN
+        return ValueAnswers(tuple(map(str, self.sure_ways)), np.where(is_sure, places, -1))
+
+    def _answers(self, p: Array, limits: Mapping[str, Limits]) -> Answers:
+        every = limits.values()
         no_below, yes_from = (np.array([each[at] for each in every]) for at in range(len(Limits._fields)))
         yes = combine(self.combine, p, yes_from)
         if self.source is not None:
@@ -414,9 +526,32 @@ class Stage:
         return Answers.sure(yes) if (no_below == yes_from).all() else Answers(yes, ~combine(self.combine, p, no_below))
 
     def answer(self, scores: Mapping[str, float]) -> Answer:
-        """The stage's answer from p(yes) by tier; see ``answers``."""
+        """The stage's answer from probabilities by ``columns``; see ``answers``."""
         answers = self.answers(self._row(scores))
+        if isinstance(answers, ValueAnswers):
+            return answers.names[answers.places[0]] if answers.places[0] >= 0 else None
         return True if answers.yes[0] else False if answers.no[0] else None
+
+    def always(self, answer: Answer, n: int) -> StageAnswers:
+        """The same sure answer for each of n rows."""
+        if not self.has_values:
+            return Answers.sure(np.full(n, answer is True))
+        names = tuple(map(str, self.sure_ways))
+        return ValueAnswers(names, np.full(n, names.index(str(answer))))
+
+    def p_of_answers(self, p: Array) -> dict[Answer, Array]:
+        """Sure answer of a choice or score -> its probability for rows; that of a part is the sum of its levels.
+
+        Args:
+            p: Probabilities of the values; (n, values).
+
+        Returns:
+            (n,) each.
+        """
+        if self.kind is Kind.CHOICE:
+            return dict(zip(self.sure_ways, p.T, strict=True))
+        parts = np.searchsorted(self.cuts, np.arange(p.shape[1]), side="right")
+        return {answer: p[:, parts == part].sum(axis=1) for part, answer in enumerate(self.sure_ways)}
 
     def is_surely_yes(self, scores: Mapping[str, float]) -> bool:
         """True if the answer is yes whatever the tiers that are not in ``scores`` say.
@@ -424,7 +559,7 @@ class Stage:
         Only ``any`` can know: one tier that says yes decides. That no tier has said yes yet, or that one is uncertain,
         decides nothing.
         """
-        return self.combine is Combine.ANY and self.answer(scores) is True
+        return self.combine is Combine.ANY and not self.has_values and self.answer(scores) is True
 
     def joined_p(self, scores: Mapping[str, float]) -> tuple[float, float]:
         """One p(yes) from those by tier, and the threshold from which on it is yes; see ``joined_p``."""
@@ -433,13 +568,21 @@ class Stage:
         return float(p[0]), float(threshold[0])
 
     def _row(self, scores: Mapping[str, float]) -> Array:
-        return np.array([[scores.get(tier, np.nan) for tier in self.limits]])
+        return np.array([[scores.get(column, np.nan) for column in self.columns]])
+
+    @property
+    def sure_ways(self) -> dict[Answer, Target]:
+        """Answer -> where it leads, for all but uncertain; those of a choice or score in the order of the values."""
+        if self.kind is Kind.SCORE:
+            return {str(part): self.next.get(str(part), NOWHERE) for part in range(len(self.cuts) + 1)}
+        if self.kind is Kind.CHOICE:
+            return {value: self.next.get(value, NOWHERE) for value in self.columns}
+        return {True: self.yes, False: self.no}
 
     @property
     def ways(self) -> dict[Answer, Target]:
         """Answer -> where it leads; without uncertain where nothing is said of it."""
-        sure: dict[Answer, Target] = {True: self.yes, False: self.no}
-        return sure if self.uncertain is None else sure | {None: self.uncertain}
+        return self.sure_ways if self.uncertain is None else self.sure_ways | {None: self.uncertain}
 
     def target(self, *, answer: Answer) -> Target:
         """Where an answer leads; KeyError for uncertain where nothing is said of it."""

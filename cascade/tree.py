@@ -1,4 +1,4 @@
-"""A cascade: a tree of yes/no stages whose leaves are labels. Immutable, pure, checked when made."""
+"""A cascade: a tree of stages whose leaves are labels. Immutable, pure, checked when made."""
 
 from __future__ import annotations
 
@@ -13,7 +13,21 @@ from cascade.arguments import one_of, text, texts
 from cascade.errors import ConfigError
 from cascade.probability import Array
 from cascade.profile import Profile
-from cascade.stages import ANY_TIER, BASE, Question, Source, Stage, Target, is_base
+from cascade.stages import (
+    ANY_TIER,
+    BASE,
+    MOST_LEVELS,
+    MOST_VALUES,
+    NOWHERE,
+    Answer,
+    Kind,
+    Question,
+    Source,
+    Stage,
+    Target,
+    in_words,
+    is_base,
+)
 
 _P = TypeVar("_P", float, Array)
 
@@ -160,13 +174,13 @@ class Cascade:
         finish(self.first)
         return list(done.values())[::-1]
 
-    def ends(self) -> Iterator[tuple[Stage, bool, str]]:
-        """Every yes and no that ends at a label, with its stage and that label, in the order of a walk, yes before no.
+    def ends(self) -> Iterator[tuple[Stage, Answer, str]]:
+        """Every sure answer that ends at a label, with its stage and that label, in the order of a walk, yes before no.
 
-        Only stages count that yes and no lead to.
+        Only stages count that sure answers lead to.
         """
         by_name = {stage.name: stage for stage in self.stages}
-        open_, seen = [(self.first, False), (self.first, True)], {self.first.name}
+        open_, seen = _on_walk(self.first), {self.first.name}
         while open_:
             stage, answer = open_.pop()
             target = stage.target(answer=answer)
@@ -174,16 +188,16 @@ class Cascade:
                 yield stage, answer, target.name
             elif target.name not in seen:
                 seen.add(target.name)
-                open_ += [(by_name[target.name], False), (by_name[target.name], True)]
+                open_ += _on_walk(by_name[target.name])
 
     def n_ways(self, label: str) -> dict[Target, int]:
-        """Stage or label -> how many ways of yes and no lead from it to a label, at most 2 ** len(stages)."""
+        """Stage or label -> how many ways of sure answers lead from it to a label."""
         found = {Target(name, is_label=True): int(name == label) for name in self.labels}
         for stage in reversed(self.in_order()):
-            found[Target(stage.name, is_label=False)] = found[stage.yes] + found[stage.no]
+            found[Target(stage.name, is_label=False)] = sum(found[target] for target in stage.sure_ways.values())
         return found
 
-    def shares(self, label: str, start: Stage | None = None) -> dict[tuple[str, bool], Fraction]:
+    def shares(self, label: str, start: Stage | None = None) -> dict[tuple[str, Answer], Fraction]:
         """(stage, answer) -> share of the ways to a label on which the stage gives that answer; in [0, 1].
 
         Args:
@@ -192,17 +206,16 @@ class Cascade:
         """
         onward = self.n_ways(label)
         first = Target((start or self.first).name, is_label=False)
-        found: dict[tuple[str, bool], Fraction] = {}
+        found: dict[tuple[str, Answer], Fraction] = {}
         ways_here = dict.fromkeys(onward, 0) | {first: 1}
         for stage in self.in_order():
             here = ways_here[Target(stage.name, is_label=False)]
-            for answer in (True, False):
-                target = stage.target(answer=answer)
+            for answer, target in stage.sure_ways.items():
                 ways_here[target] += here
                 found[stage.name, answer] = Fraction(here * onward[target], onward[first] or 1)
         return found
 
-    def truths(self, label: str) -> list[tuple[Stage, bool]]:
+    def truths(self, label: str) -> list[tuple[Stage, Answer]]:
         """The stages for which a true label decides the answer, with that answer; uncertain is never true.
 
         A stage has no truth for a label whose path does not pass it. The path begins at the first stage; for stages
@@ -214,10 +227,10 @@ class Cascade:
             for key, share in self.shares(label, start).items()
             if share == 1 and key[0] in own
         }
-        return [(stage, answer) for stage in self.stages for answer in (True, False) if (stage.name, answer) in found]
+        return [(stage, answer) for stage in self.stages for answer in stage.sure_ways if (stage.name, answer) in found]
 
     def _starts(self) -> list[tuple[Stage, set[str]]]:
-        """Where the paths of true labels begin, each with the names of the stages that yes and no lead to from there.
+        """Where the paths of true labels begin, each with the names of the stages that sure answers lead to from there.
 
         That is the first stage, and then the stages that uncertain answers lead to; a stage counts to the earliest.
         """
@@ -232,39 +245,41 @@ class Cascade:
         return found
 
     def sure_stages(self, stage: Stage) -> set[str]:
-        """Names of the stages that yes and no lead to from a stage, its own with them."""
+        """Names of the stages that sure answers lead to from a stage, its own with them."""
         found: set[str] = set()
         open_ = [stage]
         while open_:
             here = open_.pop()
             found.add(here.name)
-            targets = [target for target in (here.yes, here.no) if not target.is_label and target.name not in found]
-            open_ += [self.stage(target.name) for target in targets]
+            names = {target.name for target in here.sure_ways.values() if not target.is_label} - found
+            open_ += map(self.stage, names)
         return found
 
-    def true_answers(self) -> dict[str, dict[str, bool]]:
+    def true_answers(self) -> dict[str, dict[str, Answer]]:
         """Label -> the stages that it decides -> the true answer; see ``truths``. Nothing of labels handed on."""
         return {label: {stage.name: answer for stage, answer in self.truths(label)} for label in self.labels}
 
-    def p_answers(self, p_yes: Mapping[str, _P]) -> dict[tuple[str, bool], _P]:
-        """(stage, answer) -> P that the stage is reached by yes and no alone and gives that answer.
+    def p_answers(self, p_sure: Mapping[str, _P | Mapping[Answer, _P]]) -> dict[tuple[str, Answer], _P]:
+        """(stage, answer) -> P that the stage is reached by sure answers alone and gives that answer.
 
         Args:
-            p_yes: Stage -> P that it says yes, in [0, 1]: a number each, or an array with one entry for each item.
+            p_sure: Stage -> P that it says yes, in [0, 1], or of a choice or score answer -> its P: a number each, or
+                an array with one entry for each item.
         """
         reached: dict[str, Any] = {stage.name: float(stage is self.first) for stage in self.stages}
-        found: dict[tuple[str, bool], _P] = {}
+        found: dict[tuple[str, Answer], _P] = {}
         for stage in self.in_order():
-            for answer in (True, False):
-                target, p = stage.target(answer=answer), p_yes[stage.name]
-                found[stage.name, answer] = reached[stage.name] * (p if answer else 1 - p)
+            p = p_sure[stage.name]
+            p_own: Mapping[Answer, _P] = p if isinstance(p, Mapping) else {True: p, False: 1 - p}
+            for answer, target in stage.sure_ways.items():
+                found[stage.name, answer] = reached[stage.name] * p_own[answer]
                 if not target.is_label:
                     reached[target.name] = reached[target.name] + found[stage.name, answer]
         return found
 
-    def p_labels(self, p_yes: Mapping[str, _P]) -> dict[str, _P]:
+    def p_labels(self, p_sure: Mapping[str, _P | Mapping[Answer, _P]]) -> dict[str, _P]:
         """Label -> its P, summed over the ways that lead to it; see ``p_answers``."""
-        along = self.p_answers(p_yes)
+        along = self.p_answers(p_sure)
         found: dict[str, Any] = dict.fromkeys(self.labels, 0.0)
         for stage, answer, label in self.ends():
             found[label] = found[label] + along[stage.name, answer]
@@ -284,6 +299,7 @@ class Cascade:
             "stages": [
                 {
                     "name": stage.name,
+                    "kind": str(stage.kind),
                     "combine": str(stage.combine),
                     "questions": [_question_dict(tier, question) for tier, question in stage.questions.items()],
                     **_ways_dict(stage),
@@ -328,7 +344,6 @@ class Cascade:
 
     def _check_stage(self, stage: Stage) -> None:
         key = f"stages.{stage.name}"
-        self._check_targets(key, stage)
         if stage.source is not None:
             problem = f"goes by {stage.source}, which is known before anything is asked"
             self._refuse(key, problem, "Let it stand first, and alone, as the prior stage")
@@ -338,11 +353,14 @@ class Cascade:
             self._refuse(f"{key}.question", "a tier has an empty name", "Name every tier")
         for tier, question in stage.questions.items():
             of_tier = f".{tier}" if tier else ""
-            self._check_limits(key, of_tier, question)
+            self._check_values(key, stage, question) if question.values else self._check_limits(key, of_tier, question)
             if not question.adapter:
                 self._refuse(f"{key}.adapter{of_tier}", "there is none", f'Name one, or "{BASE}" for the base model')
+        self._check_targets(key, stage)
         if stage.may_be_uncertain and stage.uncertain is None:
             problem = "there is none, and a p(yes) from no_below up to yes_from is answered neither yes nor no"
+            if stage.has_values:
+                problem = "there is none, and an answer whose confidence is below least_confidence is uncertain"
             remedy = 'Say where such items go, such as { label = "review" } or { stage = "..." }'
             self._refuse(f"{key}.uncertain", problem, remedy)
 
@@ -357,9 +375,46 @@ class Cascade:
                 f"{key}.no_below{of_tier}", problem, "Give a number between 0 and yes_from, or yes_from itself"
             )
 
+    def _check_values(self, key: str, stage: Stage, question: Question) -> None:
+        """A choice or score: how many values there are, and that each leads on."""
+        most = MOST_LEVELS if question.is_scale else MOST_VALUES
+        word = "levels" if question.is_scale else "values"
+        names = [value.name for value in question.values]
+        if not 2 <= len(names) <= most:  # noqa: PLR2004 - fewer than two are no choice
+            problem = f"{len(names)} were given, and a {question.kind} has 2 to {most}"
+            self._refuse(f"{key}.{word}", problem, "Give so many, or ask in two stages")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            self._refuse(f"{key}.{word}", f"{twice[0]!r} stands there twice", "Name each once")
+        if not 0 <= question.threshold < 1 or question.no_below is not None:
+            problem = f"{question.threshold} is outside [0, 1)"
+            self._refuse(f"{key}.least_confidence", problem, "Give a number from 0 on and below 1, and no no_below")
+        if question.negated:
+            self._refuse(f"{key}.negated", f"a {question.kind} has no opposite", "Leave it away")
+        if stage.is_tiered or stage.yes != NOWHERE or stage.no != NOWHERE:
+            problem = f"a {question.kind} has neither tiers nor yes nor no"
+            self._refuse(key, problem, 'Say with "next" where its answers lead')
+        self._check_next(key, stage, len(names) - 1)
+
+    def _check_next(self, key: str, stage: Stage, highest: int) -> None:
+        cuts = stage.cuts
+        if stage.kind is Kind.SCORE and not (list(cuts) == sorted({*cuts}) and all(0 < cut < highest for cut in cuts)):
+            problem = f"{list(cuts)} do not rise between 0 and {highest}, the lowest and highest score"
+            self._refuse(f"{key}.cuts", problem, "Give them in order, each once")
+        if stage.kind is Kind.CHOICE and cuts:
+            self._refuse(f"{key}.cuts", "only a score has cut points", "Leave them away")
+        open_ = [in_words(answer) for answer in stage.sure_ways if in_words(answer) not in stage.next]
+        strange = [value for value in stage.next if value not in stage.sure_ways]
+        parts = "; n cut points part a scale into n + 1" if stage.kind is Kind.SCORE else ""
+        if strange:
+            known = ", ".join(map(in_words, stage.sure_ways))
+            self._refuse(f"{key}.next", f"there is no {strange[0]!r}{parts}", f"Known are {known}")
+        if open_:
+            self._refuse(f"{key}.next", f"{open_[0]!r} leads nowhere{parts}", "Lead it to a stage or a label")
+
     def _check_targets(self, key: str, stage: Stage) -> None:
         names = [stage.name for stage in self.stages]
-        for answer, target in zip(("yes", "no", "uncertain"), stage.ways.values(), strict=False):
+        for answer, target in ((in_words(answer), target) for answer, target in stage.ways.items()):
             known: Sequence[str] = self.labels if target.is_label else names
             if target.name not in known:
                 kind = "label" if target.is_label else "stage"
@@ -373,6 +428,7 @@ class Cascade:
         tables = {
             "pass_rates": profile.pass_rates,
             "uncertain_rates": profile.uncertain_rates,
+            "answer_rates": profile.answer_rates,
             "label_shares": profile.label_shares,
         }
         for key, table in tables.items():
@@ -453,7 +509,7 @@ class Cascade:
             self._refuse("dropped", problem, f"Choose one of {', '.join(self.answers)}")
 
     def _tell_answers(self) -> None:
-        reached = {target.name for stage in self._all_stages for target in (stage.yes, stage.no) if target.is_label}
+        reached = {target.name for stage in self._all_stages for target in stage.sure_ways.values() if target.is_label}
         object.__setattr__(self, "answers", tuple(label for label in self.labels if label in reached))
         object.__setattr__(self, "handed_on", tuple(label for label in self.labels if label not in reached))
 
@@ -481,7 +537,23 @@ def _prior_dict(stage: Stage) -> dict[str, Any]:
     }
 
 
+def _on_walk(stage: Stage) -> list[tuple[Stage, Answer]]:
+    """A stage's sure answers, the first one last, for a walk that takes from the end."""
+    return [(stage, answer) for answer in reversed(stage.sure_ways)]
+
+
 def _question_dict(tier: str, question: Question) -> dict[str, Any]:
+    if question.values:
+        return {
+            "marker": question.marker,
+            "wording": question.wording,
+            "adapter": question.adapter,
+            "levels" if question.is_scale else "values": [
+                {"name": value.name, **({"description": value.description} if value.description else {})}
+                for value in question.values
+            ],
+            "least_confidence": question.threshold,
+        }
     return {
         **({"tier": tier} if tier else {}),
         "marker": question.marker,
@@ -495,8 +567,10 @@ def _question_dict(tier: str, question: Question) -> dict[str, Any]:
 
 
 def _ways_dict(stage: Stage) -> dict[str, Any]:
-    names = ("yes", "no", "uncertain")
-    return {name: _target_dict(target) for name, target in zip(names, stage.ways.values(), strict=False)}
+    ways = {in_words(answer): _target_dict(target) for answer, target in stage.ways.items() if answer is not None}
+    found: dict[str, Any] = {"next": ways} if stage.has_values else ways
+    found |= {"cuts": list(stage.cuts)} if stage.kind is Kind.SCORE else {}
+    return found | ({"uncertain": _target_dict(stage.uncertain)} if stage.uncertain is not None else {})
 
 
 def _target_dict(target: Target) -> dict[str, str]:

@@ -20,7 +20,7 @@ from benchmarks.speed.baselines import BaselineError, BaselineSetup
 from benchmarks.speed.server_process import ServerProcess
 from benchmarks.speed.workload import by_item, by_stage
 from cascade.backends.servers.api import MalformedError
-from cascade.backends.servers.llama_server import completion_body, read_p_yes
+from cascade.backends.servers.llama_server import completion_body, read_p
 from cascade.stages import BASE
 
 _PAD = 256
@@ -167,7 +167,7 @@ def read_answer(body: bytes, labels: tuple[int, int]) -> float:
         BaselineError: The answer does not give a probability for both labels.
     """
     try:
-        return read_p_yes(json.loads(body), labels)
+        return read_p(json.loads(body), labels)[0]
     except (ValueError, MalformedError) as error:
         text = body[:500].decode(errors="replace")
         msg = f"llama-server gave no probability for the labels {list(labels)}: {text}"

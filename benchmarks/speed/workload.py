@@ -227,13 +227,13 @@ def _queries_of(call: Call, builder: PromptBuilder, cascade: Cascade) -> Iterato
     groups = {item.group: builder.group(root, item.group) for item in call.items if item.group}
     for item, label in zip(call.items, call.labels, strict=True):
         node = builder.item(groups[item.group] if item.group else root, item)
-        for depth, (stage, truth) in enumerate(truths[label]):
+        for depth, (stage, truth) in enumerate(pair for pair in truths[label] if not pair[0].has_values):
             for tier in stage.tiers_of(item):
                 question = stage.question(tier)
                 yield LabelledQuery(
                     adapter=question.adapter,
                     node=builder.question(node, question.marker),
-                    truth=truth,
+                    truth=truth is True,
                     depth=depth,
                 )
 

@@ -14,6 +14,7 @@ from cascade.audit.rates import MIN_TASKS
 from cascade.audit.stage_value import StageValue
 from cascade.errors import counted
 from cascade.evaluation.scored import Key
+from cascade.stages import in_words
 from cascade.tree import Cascade
 from cascade.tuning.risk import holm
 
@@ -174,7 +175,7 @@ def what_to_drop(values: Iterable[StageValue]) -> list[Advice]:
         if value.gain_high > _NO_GAIN or loses or not saves or value.n_tasks < MIN_TASKS:
             continue
         text = (
-            f"{value.stage}: without it, always {'yes' if value.likelier else 'no'}, the macro F1 over all rows is "
+            f"{value.stage}: without it, always {in_words(value.likelier)}, the macro F1 over all rows is "
             f"{value.macro_f1_over_rows_without:.3f} in place of {value.macro_f1_over_rows:.3f} (gain "
             f"{value.gain_low:+.3f} to {value.gain_high:+.3f}), at {value.calls_per_item_without:.2f} calls per item "
             f"in place of {value.calls_per_item:.2f}. Drop it, one stage at a time; `cascade depth` shows the time "

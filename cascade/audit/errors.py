@@ -173,7 +173,8 @@ def prior_audit(replay: Replay) -> PriorAudit | None:
     stage, tasks, matters = replay.cascade.prior_stage, replay.scored.tasks, replay.matters
     if stage is None:
         return None
-    yes, no = replay.answers(stage, own_thresholds(replay.cascade))
+    answers = replay.answers(stage, own_thresholds(replay.cascade))
+    yes, no = answers.of(True), answers.of(False)
     return PriorAudit(
         stage=stage.name,
         settled=rate(no | yes, tasks),

@@ -60,8 +60,9 @@ def question_name(key: Key) -> str:
 
 
 def question_rows(cascade: Cascade, scored: ScoredTasks) -> list[QuestionRows]:
-    """Every question's rows, in order of stages and tiers."""
-    return [_rows(cascade, scored, stage, tier) for stage in cascade.stages for tier in stage.questions]
+    """Every yes/no question's rows, in order of stages and tiers."""
+    asked = (stage for stage in cascade.stages if not stage.has_values)
+    return [_rows(cascade, scored, stage, tier) for stage in asked for tier in stage.questions]
 
 
 def _rows(cascade: Cascade, scored: ScoredTasks, stage: Stage, tier: str) -> QuestionRows:

@@ -13,7 +13,7 @@ from cascade.evaluation.metrics import macro_f1, recall_over_rows
 from cascade.evaluation.replay import Replay, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
 from cascade.probability import Ints
-from cascade.stages import Answers
+from cascade.stages import Answer, Stage
 from cascade.tree import Cascade
 
 N_RESAMPLES = 500
@@ -39,7 +39,7 @@ class StageValue:
     """
 
     stage: str
-    likelier: bool
+    likelier: Answer
     macro_f1_over_rows: float
     macro_f1_over_rows_without: float
     gain: float
@@ -67,7 +67,7 @@ def stage_values(replay: Replay, seed: int) -> list[StageValue]:
         truths = scored.truths(cascade, stage.name)
         if not (truths >= 0).any():
             continue
-        likelier = bool(truths[truths >= 0].mean() >= 1 / 2)
+        likelier = _commonest(stage, truths[truths >= 0])
         without, calls_without = _run(replay, {stage.name: likelier})
         gains = [_f1(whole, row) - _f1(without, row) for row in weights]
         one = np.ones(scored.n_tasks, np.int64)
@@ -118,7 +118,14 @@ def _recall(confusions: Ints, columns: _Columns) -> float | None:
     return None if np.isnan(found) else found
 
 
-def _run(replay: Replay, taken: Mapping[str, bool]) -> tuple[Ints, float]:
+def _commonest(stage: Stage, truths: Ints) -> Answer:
+    """The true answer of most rows; yes where as many are no."""
+    if not stage.has_values:
+        return bool(truths.mean() >= 1 / 2)
+    return list(stage.sure_ways)[int(np.bincount(truths).argmax())]
+
+
+def _run(replay: Replay, taken: Mapping[str, Answer]) -> tuple[Ints, float]:
     """Each task's confusion matrix, (n_tasks, labels, labels), and queries per item.
 
     Args:
@@ -127,7 +134,7 @@ def _run(replay: Replay, taken: Mapping[str, bool]) -> tuple[Ints, float]:
     """
     scored, size = replay.scored, len(replay.cascade.labels)
     thresholds = own_thresholds(replay.cascade)
-    given = {name: Answers.sure(np.full(scored.tasks.size, answer)) for name, answer in taken.items()}
+    given = {name: replay.cascade.stage(name).always(answer, scored.tasks.size) for name, answer in taken.items()}
     calls = {name: cost for name, cost in replay.calls().items() if name not in taken}
     walk = replay.walk({**replay.all_answers(thresholds), **given}, calls)
     places = (scored.tasks * size + scored.labels) * size + walk.labels

@@ -28,7 +28,7 @@ from cascade.config.schema import Config, config_of, shipped_config
 from cascade.config.thresholds import ThresholdsFile
 from cascade.errors import ConfigError, counted
 from cascade.files import is_file, name_of
-from cascade.stages import ANY_TIER, Answer, Question, Source, Stage, Target, is_base
+from cascade.stages import ANY_TIER, Answer, Kind, Question, Source, Stage, Target, in_words, is_base
 from cascade.tree import Cascade
 
 Models = Mapping[str, str | None]
@@ -183,11 +183,20 @@ def _draw(cascade: Cascade, stage: Stage, tree: Tree, answer: str, drawn: set[st
     else:
         branch = tree.add(line.append(": ").append_text(_asked(stage.question(ANY_TIER), models)))
     for given, target in stage.ways.items():
-        word, colour = _WORDS[given]
+        word, colour = _WORDS.get(given, (plain(in_words(given)), "green"))
+        if stage.kind is Kind.SCORE and given is not None:
+            word = _part(stage, int(str(given)))
         if target.is_label:
             branch.add(Text.assemble((f"{word} -> ", "dim"), (plain(target.name), colour)))
         else:
             _draw(cascade, cascade.stage(target.name), branch, f"{word} -> ", drawn, models)
+
+
+def _part(stage: Stage, part: int) -> str:
+    """A part of a scale between cut points."""
+    low, high = (stage.cuts[at] if 0 <= at < len(stage.cuts) else None for at in (part - 1, part))
+    words = (f"from {low:g}" if low is not None else "", f"below {high:g}" if high is not None else "")
+    return " ".join(filter(None, words)) or "any score"
 
 
 def _asked(question: Question, models: Models) -> Text:
@@ -196,6 +205,14 @@ def _asked(question: Question, models: Models) -> Text:
     if model is not None:
         what += f" {model}" if is_base(question.adapter) else f" of {model}"
     reads = f", reads {counted(question.max_text_tokens, 'token')} of the text" if question.max_text_tokens else ""
+    if question.values:
+        values = "; ".join(": ".join(filter(None, (value.name, value.description))) for value in question.values)
+        least = f", confidence from {question.threshold:g}" if question.threshold else ""
+        return Text.assemble(
+            plain(question.wording),
+            (f" {plain(values)}", ""),
+            (f" [{plain(what)}, {question.kind}{least}{reads}]", "dim"),
+        )
     no_below, yes_from = question.limits
     limits = f"yes from {yes_from:g}" if no_below == yes_from else f"no below {no_below:g}, yes from {yes_from:g}"
     return Text.assemble(plain(question.wording), (f" [{plain(what)}, {limits}{reads}]", "dim"))

@@ -109,6 +109,10 @@ def _answers(decision: Decision, cascade: Cascade) -> list[Text]:
 
 
 def _answer(step: Step, question: str) -> Text:
+    if step.probabilities:
+        said = "uncertain" if step.answer is None else step.choice or f"{step.score:.2f}"
+        colour = "yellow" if step.answer is None else "green"
+        return Text.assemble(f"{plain(question)} ", (plain(said), colour), f" {step.confidence:.2f}")
     colour = "yellow" if step.answer is None else "green" if step.answer else "red"
     return Text.assemble(f"{plain(question)} ", (in_words(step.answer), colour), f" {step.p_yes:.2f}")
 

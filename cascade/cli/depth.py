@@ -34,10 +34,9 @@ from cascade.evaluation.depth_choice import DepthChoice, Level
 from cascade.evaluation.metrics import QUALITY
 from cascade.evaluation.output_file import Output
 from cascade.evaluation.score_file import labelled_tasks, origin_of
-from cascade.evaluation.single_call import SingleCall, label_starts
+from cascade.evaluation.single_call import SingleCall
 from cascade.files import check_folder, check_readable
 from cascade.report import Origin
-from cascade.tree import Cascade
 
 
 def depth(  # noqa: PLR0913 - the command line's options
@@ -77,7 +76,11 @@ def depth(  # noqa: PLR0913 - the command line's options
         refuse_pictures([plot / name for name in picture_names(cascade)], force=force)
     found = _study(settings, cascade, paths, output)
     figures = found.findings.as_dict(choice, found.zero)
-    figures |= {"no_depth_0": found.refusal, "repeated_tasks": found.n_repeated}
+    figures |= {
+        "depth_0_by": found.single_call or None,
+        "no_depth_0": found.refusal,
+        "repeated_tasks": found.n_repeated,
+    }
     if out is not None:
         n_tasks, n_items = counted(figures["tasks"], "labelled task"), counted(figures["items"], "item")
         source = f"From {n_tasks} with {n_items}, by `cascade depth`."
@@ -99,6 +102,7 @@ class _Studied:
     Attributes:
         findings: Of every depth from 1 on, and of budgets.
         zero: Depth 0; None where the model cannot do it.
+        single_call: Name of the cascade that is depth 0; empty where the first stage's adapter is asked.
         refusal: Why it cannot.
         origin: What all of it depends on.
         n_repeated: Tasks that were given again, and are left out.
@@ -106,6 +110,7 @@ class _Studied:
 
     findings: Findings
     zero: Level | None
+    single_call: str
     refusal: str | None
     origin: Origin
     n_repeated: int
@@ -120,27 +125,22 @@ def _study(config: Config, name: str, paths: Sequence[Path], output: Output | No
             tasks = [labelled for labelled in given.tasks if labelled.items]
             origin = origin_of(config, engine, tree, tasks)
             refuse_others(output)(tasks, origin)
-            starts, refusal = _starts(engine, tree)
             study = DepthStudy(engine, tree, tasks, lambda: bar.advance(line))
-            bar.update(line, total=study.n_requests + len(tasks) * len(starts[1:]))
+            bar.update(line, total=study.n_requests + len(tasks))
             findings = study.run()
-        zero = None
-        if refusal is None:
-            try:
-                zero = SingleCall(config, tree, starts, lambda: bar.advance(line)).level(tasks)
-            except (ConfigError, ServerError) as error:
-                refusal = str(error)
-    return _Studied(findings=findings, zero=zero, refusal=refusal, origin=origin, n_repeated=len(given.repeated))
-
-
-def _starts(engine: Engine, cascade: Cascade) -> tuple[tuple[str, ...], str | None]:
-    """The first tokens of the labels, or why they do not tell them apart."""
-    try:
-        return label_starts(
-            cascade.answers, engine.info.of(next(iter(cascade.first.questions.values())).adapter).tokenizer
-        ), None
-    except ConfigError as error:
-        return (), str(error)
+        single_call, zero, refusal = SingleCall(config, tree, lambda: bar.advance(line)), None, None
+        try:
+            zero = single_call.level(tasks)
+        except (ConfigError, ServerError) as error:
+            refusal = str(error)
+    return _Studied(
+        findings=findings,
+        zero=zero,
+        single_call=single_call.name,
+        refusal=refusal,
+        origin=origin,
+        n_repeated=len(given.repeated),
+    )
 
 
 def _show(figures: dict[str, Any]) -> None:
@@ -156,6 +156,8 @@ def _show(figures: dict[str, Any]) -> None:
     console.print(choice_in_words(figures))
     if figures["choice"]["verdict"] == "unclear" and len(figures["depths"]) > 1:
         console.print(_doubt(figures))
+    if not figures["no_depth_0"]:
+        console.print(_of_one_call(figures))
     if figures["no_depth_0"]:
         console.print(f"There is no depth 0, one call that tells all labels apart: {figures['no_depth_0']}")
     console.print()
@@ -174,6 +176,18 @@ def _keys(figures: dict[str, Any]) -> dict[str, str]:
     """What each depth and budget is judged by, with what is handed on where something may be."""
     may_hand_on = any(row["handed_on"] is not None for row in figures["depths"])
     return QUALITY | ({"handed_on": "handed on", "error_among_answered": "error among answered"} if may_hand_on else {})
+
+
+def _of_one_call(figures: dict[str, Any]) -> str:
+    """Who is depth 0, and whether it is enough."""
+    name, (zero, *_, deepest) = figures["depth_0_by"], figures["depths"]
+    if name is None:
+        return "Depth 0 is one choice among all labels by the first stage's adapter, which nobody trained for it."
+    told = f"Depth 0 is cascade {name!r}, one choice among all labels."
+    key = Figure.MACRO_F1_OVER_ROWS
+    if zero[key] >= deepest[key]:
+        return f"{told} Its {key.words} is no lower than that of all questions: ask with --cascade {name}."
+    return f"{told} All questions have a higher {key.words}."
 
 
 def _learned(learned: dict[str, Any]) -> str:

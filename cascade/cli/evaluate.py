@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.text import Text
 
 from cascade.cli.labelled_data import DataOption, FilesArgument, data_files
@@ -27,6 +28,14 @@ _FIGURES = {
     Figure.AUC_PER_TASK: Figure.AUC_PER_TASK.words,
     "ece": "ECE",
     Figure.F1_OVER_ROWS: Figure.F1_OVER_ROWS.words,
+}
+
+_VALUE_FIGURES = {
+    "n": "n",
+    "n_uncertain": "uncertain",
+    "accuracy": "accuracy",
+    Figure.MACRO_F1_OVER_ROWS: Figure.MACRO_F1_OVER_ROWS.words,
+    "mean_confidence": "mean confidence",
 }
 
 
@@ -65,11 +74,14 @@ def _show(figures: dict[str, Any]) -> None:
     stages, prior = Sheet(("stage",), tuple(_FIGURES.values())), figures["prior_stage"]
     if prior is not None:
         stages.add(prior["stage"], *(_shown(prior[key]) for key in _FIGURES))
-    for name, stage in figures["stages"].items():
+    chosen = {name: stage for name, stage in figures["stages"].items() if "confusion" in stage}
+    for name, stage in ((name, stage) for name, stage in figures["stages"].items() if name not in chosen):
         stages.add(name, *(_shown(stage[key]) for key in _FIGURES))
         for tier, entry in stage["by_tier"].items():
             stages.add(Text(f"  {plain(tier)}"), *(_shown(entry[key]) for key in _FIGURES))
-    stages.show(console)
+    if prior is not None or len(chosen) < len(figures["stages"]):
+        stages.show(console)
+    _show_chosen(console, chosen)
     if prior is not None:
         console.print(plain(_of_prior(prior, figures["items"])))
     console.print()
@@ -100,6 +112,21 @@ def _show(figures: dict[str, Any]) -> None:
 
 
 _CUT = {Status.DEPTH_CAP, Status.DEADLINE}
+
+
+def _show_chosen(console: Console, stages: dict[str, Any]) -> None:
+    """Figures of choices and scores, each with its confusion."""
+    if stages:
+        sheet = Sheet(("stage", "kind"), tuple(_VALUE_FIGURES.values()))
+        for name, stage in stages.items():
+            sheet.add(name, stage["kind"], *(_shown(stage[key]) for key in _VALUE_FIGURES))
+        sheet.show(console)
+    for name, stage in stages.items():
+        console.print()
+        confusion = Sheet((f"{name}: truth / answer",), tuple(stage["confusion"]))
+        for truth, row in stage["confusion"].items():
+            confusion.add(truth, *(str(count) for count in row.values()))
+        confusion.show(console)
 
 
 def _of_prior(prior: dict[str, Any], n_items: int) -> str:

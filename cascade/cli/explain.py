@@ -121,6 +121,9 @@ def would_change(decision: Decision, place: int) -> list[str]:
     if place > MOST_SYMBOLS:
         found.append(f"it is asked nothing by `classify`, which takes the {MOST_SYMBOLS} likeliest: --most {place}")
     for step in decision.steps:
+        if step.probabilities:
+            found.append(_other_value(step))
+            continue
         where = f"stage {step.stage}" + (f", tier {step.tier}" if step.tier else "")
         found.append(f"{where} {_says(step)} with p {step.p_yes:.3f}; {_else(step)}")
     return found
@@ -139,6 +142,18 @@ def _else(step: Step) -> str:
     if no_below == yes_from:
         return no if step.answer else yes
     return f"{no if step.answer else yes}, and between {no_below:.3f} and {yes_from:.3f} it is uncertain"
+
+
+def _other_value(step: Step) -> str:
+    """What would have changed the answer of a choice or score."""
+    said = f"stage {step.stage} says "
+    sure = f" with a confidence of {step.confidence:.3f}"
+    if step.answer is None:
+        return f"{said}nothing{sure}; one of at least {step.threshold:.3f} says {step.choice or f'{step.score:.2f}'}"
+    if step.score is not None:
+        return f"{said}{step.score:.2f}{sure}; a score beyond the next cut point leads elsewhere"
+    (first, p), (second, q) = sorted(step.probabilities.items(), key=lambda pair: -pair[1])[:2]
+    return f"{said}{first} with p {p:.3f}{sure}; the next is {second} with p {q:.3f}"
 
 
 def _show(row: dict[str, Any]) -> None:
@@ -164,5 +179,8 @@ def _show(row: dict[str, Any]) -> None:
 
 def _cells(step: dict[str, Any]) -> tuple[str, ...]:
     name = f"{step['stage']} {step.get('tier', '')}".strip()
+    if "probabilities" in step:
+        said = "uncertain" if step["answer"] is None else step.get("choice") or f"{step['score']:.2f}"
+        return name, said, f"confidence {step['confidence']:.3f}", f"{step.get('least_confidence', 0):.3f}", ""
     limits = (step.get("no_below", step["threshold"]), step["threshold"])
     return name, in_words(step["answer"]), *(f"{value:.3f}" for value in (step["p_yes"], *limits))

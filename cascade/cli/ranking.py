@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from cascade.items import Item
 from cascade.profile import DEFAULT_PASS_RATE
 from cascade.report import Decision
-from cascade.stages import Stage
+from cascade.stages import Answer, Stage
 from cascade.tree import Cascade
 
 
@@ -32,8 +34,10 @@ def p_leading(decision: Decision, cascade: Cascade, prior: float | None = None) 
     shares = cascade.shares(_leading(cascade), _start(decision, cascade))
     found = float(any(shares.values()))
     for stage in cascade.stages:
-        for answer in (True, False):
-            if shares[stage.name, answer] == 1:
+        for answer in (answer for answer in stage.sure_ways if shares[stage.name, answer] == 1):
+            if stage.has_values:
+                found *= _p_value(decision, stage, answer)
+            else:
                 p_yes = p.get(stage.name, DEFAULT_PASS_RATE)
                 found *= p_yes if answer else 1 - p_yes
     return found
@@ -73,11 +77,20 @@ def _leading(cascade: Cascade) -> str:
     return next((label for label in cascade.answers if label != cascade.dropped), cascade.dropped)
 
 
+def _p_value(decision: Decision, stage: Stage, answer: Answer) -> float:
+    """P of an answer of a choice or score; as likely as any other where it was not asked."""
+    step = next((step for step in decision.steps if step.stage == stage.name), None)
+    if step is None:
+        return 1 / len(stage.sure_ways)
+    return float(stage.p_of_answers(np.array([list(step.probabilities.values())]))[answer][0])
+
+
 def _p_yes(decision: Decision, cascade: Cascade) -> dict[str, float]:
     """Stage -> P that it says yes."""
     scores: dict[str, dict[str, float]] = defaultdict(dict)
     for step in decision.steps:
-        scores[step.stage][step.tier] = step.p_yes
+        if not step.probabilities:
+            scores[step.stage][step.tier] = step.p_yes
     prior = scores.pop(cascade.prior_stage.name, None) if cascade.prior_stage is not None else None
     found = {name: cascade.stage(name).joined_p(tiers)[0] for name, tiers in scores.items()}
     if prior is not None:

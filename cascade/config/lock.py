@@ -33,6 +33,13 @@ def questions_fingerprint(cascade: Cascade, more: object = None) -> str:
     evidence = ["made"] if cascade.makes_evidence else []
     reads = {question.marker: question.max_text_tokens for question in cascade.questions() if question.max_text_tokens}
     others = [*evidence, {"reads text": reads}] if reads else evidence
+    values = {
+        stage.name: [[(value.name, value.description) for value in question.values], str(stage.kind), stage.cuts]
+        for stage in cascade.stages
+        for question in stage.questions.values()
+        if question.values
+    }
+    others = [*others, {"values": values}] if values else others
     text = json.dumps([cascade.instructions, asked, cascade.labels, more, *others], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

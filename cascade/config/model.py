@@ -8,8 +8,7 @@ from typing import Annotated, Self
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from cascade.config.servers import ServedConfig
-from cascade.config.stages import form
-from cascade.config.toml import ONE, SERVED, TABLE, Frozen
+from cascade.config.toml import ONE, SERVED, TABLE, Frozen, form
 from cascade.prompt import FORMATS, Limits
 
 Tokens = Annotated[int, Field(ge=1, le=4096)]

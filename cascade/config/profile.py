@@ -48,6 +48,9 @@ class ProfileConfig(Frozen):
     uncertain_rates: dict[str, _Rate] = Field(
         default_factory=dict, description="Stage -> share of what it is uncertain of."
     )
+    answer_rates: dict[str, dict[str, _Share]] = Field(
+        default_factory=dict, description="Stage with a choice or score -> answer -> its share."
+    )
     label_shares: dict[str, dict[str, _Share]] = Field(
         default_factory=dict, description="Stage -> label -> share of the items that reach it."
     )
@@ -62,6 +65,7 @@ class ProfileConfig(Frozen):
             label_shares=self.label_shares,
             prior=prior,
             uncertain_rates=self.uncertain_rates,
+            answer_rates=self.answer_rates,
         )
 
 
@@ -89,6 +93,11 @@ def write_profile(profile: Profile, path: Path, source: str, made_for: MadeForCo
     tables: dict[str, Any] = {
         "pass_rates": {stage: round(rate, 4) for stage, rate in profile.pass_rates.items()},
         "uncertain_rates": {stage: round(rate, 4) for stage, rate in profile.uncertain_rates.items()} or None,
+        "answer_rates": {
+            stage: {answer: round(share, 4) for answer, share in shares.items()}
+            for stage, shares in profile.answer_rates.items()
+        }
+        or None,
         "label_shares": {
             stage: {label: round(share, 4) for label, share in shares.items()}
             for stage, shares in profile.label_shares.items()

@@ -17,9 +17,9 @@ from cascade.config.extends import EXTENDS, Layers, read_layers, shipped_config
 from cascade.config.model import AdapterConfig, AdapterEntry, LimitsConfig, ModelConfig
 from cascade.config.profile import ProfileConfig, read_profile
 from cascade.config.servers import ServedConfig, ServerConfig
-from cascade.config.stages import PriorStageConfig, StageConfig, StageEntry, form
+from cascade.config.stages import AskingStageConfig, PriorStageConfig, StageEntry
 from cascade.config.thresholds import ThresholdsFile, read_thresholds
-from cascade.config.toml import ONE, TABLE, Frozen, Loc, complaints
+from cascade.config.toml import ONE, TABLE, Frozen, Loc, complaints, form
 from cascade.errors import ConfigError
 from cascade.files import is_file, name_of
 from cascade.profile import Profile
@@ -96,7 +96,7 @@ class CascadeConfig(Frozen):
 
     def cascade(self, name: str) -> Cascade:
         """The pure form, checked."""
-        stages = tuple(stage.stage(name) for stage in self.stages if isinstance(stage, StageConfig))
+        stages = tuple(stage.stage(name) for stage in self.stages if isinstance(stage, AskingStageConfig))
         prior_stage = self._prior_stage(name)
         if isinstance(self.thresholds, ThresholdsFile):
             stages, prior_stage = self.thresholds.put_on(name, stages, prior_stage)
@@ -113,7 +113,7 @@ class CascadeConfig(Frozen):
         )
 
     def _items(self, name: str) -> ItemKind | None:
-        stages = [stage.stage(name) for stage in self.stages if isinstance(stage, StageConfig)]
+        stages = [stage.stage(name) for stage in self.stages if isinstance(stage, AskingStageConfig)]
         asks_by_tier = [stage.name for stage in stages if stage.is_tiered]
         if self.items not in {None, ItemKind.FILES} and asks_by_tier:
             msg = (

@@ -5,40 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
-from cascade.config.toml import ONE, PRIOR, QUESTION, TABLE, Frozen
+from cascade.config.targets import TargetConfig
+from cascade.config.toml import CHOICE, ONE, PRIOR, QUESTION, SCORE, TABLE, Frozen, form
+from cascade.config.value_stages import ChoiceStageConfig, ScoreStageConfig
 from cascade.errors import ConfigError
-from cascade.stages import ANY_TIER, Combine, Question, Source, Stage, Target
+from cascade.stages import ANY_TIER, Combine, Question, Source, Stage
 
 _T = TypeVar("_T")
 
 
-def form(value: object) -> str:
-    """Which of the two forms of ``ByTier`` a value has."""
-    return TABLE if isinstance(value, dict | BaseModel) else ONE
-
-
 ByTier = Annotated[Annotated[_T, Tag(ONE)] | Annotated[dict[str, _T], Tag(TABLE)], Discriminator(form)]
 """One value, or a table from tier to value."""
-
-
-class TargetConfig(Frozen):
-    """Where an answer leads: exactly one of the two."""
-
-    stage: str | None = Field(None, description="Name of the next stage.")
-    label: str | None = Field(None, description="The label that the item gets.")
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if (self.stage is None) == (self.label is None):
-            msg = 'give exactly one of stage and label, such as { label = "excluded" }'
-            raise ValueError(msg)
-        return self
-
-    def target(self) -> Target:
-        """The pure form."""
-        return Target(self.stage or self.label or "", is_label=self.stage is None)
 
 
 # The range stands in the schema for editors only; the tree checks it and names stage and tier.
@@ -206,13 +185,25 @@ class StageConfig(Frozen):
         )
 
 
-def kind(value: object) -> str:
-    """Which of the two kinds of stage a table is."""
-    if not isinstance(value, dict):
-        return PRIOR if getattr(value, "kind", None) == "prior" else QUESTION
-    return PRIOR if value.get("kind") == "prior" or ("kind" not in value and "source" in value) else QUESTION
+_KINDS = {"prior": PRIOR, "choice": CHOICE, "score": SCORE}
+_TELLING = {"source": "prior", "values": "choice", "levels": "score"}
 
+
+def kind(value: object) -> str:
+    """Which kind of stage a table is: as it says, or by the key that only that kind has."""
+    if not isinstance(value, dict):
+        return _KINDS.get(str(getattr(value, "kind", None)), QUESTION)
+    telling = next((its for key, its in _TELLING.items() if key in value), None)
+    return _KINDS.get(str(value.get("kind", telling)), QUESTION)
+
+
+AskingStageConfig = StageConfig | ChoiceStageConfig | ScoreStageConfig
+"""A stage that asks a model."""
 
 StageEntry = Annotated[
-    Annotated[StageConfig, Tag(QUESTION)] | Annotated[PriorStageConfig, Tag(PRIOR)], Discriminator(kind)
+    Annotated[StageConfig, Tag(QUESTION)]
+    | Annotated[PriorStageConfig, Tag(PRIOR)]
+    | Annotated[ChoiceStageConfig, Tag(CHOICE)]
+    | Annotated[ScoreStageConfig, Tag(SCORE)],
+    Discriminator(kind),
 ]

@@ -11,8 +11,7 @@ from pydantic import Discriminator, Field, Tag, field_serializer, field_validato
 
 from cascade.config.figures import GUARANTEED, Figure
 from cascade.config.profile import MadeForConfig, PriorConfig
-from cascade.config.stages import form
-from cascade.config.toml import ONE, TABLE, Frozen, read_model, write_toml
+from cascade.config.toml import ONE, TABLE, Frozen, form, read_model, write_toml
 from cascade.errors import ConfigError
 from cascade.probability import N_KNOTS, Curve
 from cascade.profile import ASKED, ITEMS, MATTERS, MEAN, SPREAD, Histogram, Inputs, Statistic

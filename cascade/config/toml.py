@@ -24,10 +24,10 @@ TABLE, ONE = "<table>", "<one>"
 SERVED = "<served>"
 """Tag of an adapter's third form: a server has it; likewise."""
 
-QUESTION, PRIOR = "<question>", "<prior>"
-"""Tags of the two kinds of stage; likewise."""
+QUESTION, PRIOR, CHOICE, SCORE = "<question>", "<prior>", "<choice>", "<score>"
+"""Tags of the kinds of stage; likewise."""
 
-TAGS = frozenset({TABLE, ONE, SERVED, QUESTION, PRIOR})
+TAGS = frozenset({TABLE, ONE, SERVED, QUESTION, PRIOR, CHOICE, SCORE})
 """All of them."""
 
 Loc = tuple[int | str, ...]
@@ -173,6 +173,11 @@ def _key(table: dict[str, Any], loc: Loc) -> str:
         name = here.get("name") if isinstance(part, int) and isinstance(here, dict) else None
         parts.append(name if isinstance(name, str) else str(part))
     return ".".join(parts)
+
+
+def form(value: object) -> str:
+    """Which of the two forms of ``ByTier`` a value has."""
+    return TABLE if isinstance(value, dict | BaseModel) else ONE
 
 
 class Frozen(BaseModel):

@@ -15,7 +15,7 @@ from cascade.engine.item_state import ItemState
 from cascade.engine.query import Query
 from cascade.engine.request import Request
 from cascade.errors import BackendError, ServerError, counted
-from cascade.probability import p_yes
+from cascade.probability import p_yes, softmax
 from cascade.prompt import Node
 from cascade.stages import SERVED, is_base
 
@@ -182,9 +182,10 @@ def walk_on(queries: Sequence[Query], scores: Scores) -> None:
     before = {query.item: query.item.depth for query in queries}
     for item in before:
         item.is_owed = None
-    for query, logit, p in zip(queries, scores.logits, p_yes(scores.logits).tolist(), strict=True):
-        if isfinite(logit):
-            query.item.take(query.stage, query.tier, p)
+    for place, (query, p) in enumerate(zip(queries, p_yes(scores.logits).tolist(), strict=True)):
+        if isfinite(scores.logits[place]):
+            own = scores.values.get(place)
+            query.item.take(query.stage, query.tier, p if own is None else softmax(own).tolist())
     for place, query in enumerate(queries):
         key = query.stage.name, query.tier
         if place in scores.under_way:

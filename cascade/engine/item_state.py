@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import nan
+
+import numpy as np
 
 from cascade.engine.online_profile import OnlineProfile
 from cascade.items import Item
+from cascade.probability import expected_score
 from cascade.prompt import Node
 from cascade.report import Status, Step
 from cascade.stages import ANY_TIER, Answer, Question, Stage, Target
@@ -72,7 +76,7 @@ class ItemState:
     cause: str = ""
     is_owed: Callable[[], bool] | None = None
     owed: set[tuple[str, str]] = field(default_factory=set)
-    _scores: dict[tuple[str, str], float] = field(default_factory=dict)  # (stage, tier) -> p(yes)
+    _scores: dict[tuple[str, str], float | Sequence[float]] = field(default_factory=dict)  # by stage and tier
 
     @property
     def cascade(self) -> Cascade:
@@ -141,9 +145,9 @@ class ItemState:
         """The node that a question goes below; ``is_read_for`` it must be true."""
         return self.branch_of(question).above(question)
 
-    def take(self, stage: Stage, tier: str, p_yes: float) -> None:
-        """Records an answer; once all tiers have answered, moves on."""
-        self._scores.setdefault((stage.name, tier), p_yes)
+    def take(self, stage: Stage, tier: str, answer: float | Sequence[float]) -> None:
+        """Records an answer, p(yes) or the probabilities of values; once all tiers have answered, moves on."""
+        self._scores.setdefault((stage.name, tier), answer)
         while self.stage is not None and not self.pending():
             self._move(self.stage)
 
@@ -180,9 +184,13 @@ class ItemState:
         return [(tier, stage.question(tier)) for tier in tiers if (stage.name, tier) not in self._scores]
 
     def _known(self, stage: Stage) -> dict[str, float]:
-        """p(yes) by tier, in the item's own order of tiers: batches may have asked them in another."""
-        tiers = stage.tiers_of(self.item)
-        return {tier: self._scores[stage.name, tier] for tier in tiers if (stage.name, tier) in self._scores}
+        """p(yes) by tier, in the item's own order of tiers: batches may have asked them in another; p by value."""
+        found: dict[str, float] = {}
+        for tier in stage.tiers_of(self.item):
+            p = self._scores.get((stage.name, tier))
+            if p is not None:
+                found |= {tier: p} if isinstance(p, float) else dict(zip(stage.columns, p, strict=True))
+        return found
 
     def _is_sure(self, stage: Stage) -> bool:
         """Whether some tiers have answered yes so that no other could change it."""
@@ -190,8 +198,11 @@ class ItemState:
 
     def _move(self, stage: Stage) -> None:
         known = self._known(stage)
-        self.steps += [_step(stage, tier, p_yes, self.expected.models) for tier, p_yes in known.items()]
         answer = stage.answer(known)
+        if stage.has_values:
+            self.steps.append(_value_step(stage, known, answer, self.expected.models))
+        else:
+            self.steps += [_step(stage, tier, p_yes, self.expected.models) for tier, p_yes in known.items()]
         self.passed.append((stage, answer))
         if self.fixed is not None:
             self.stage = self.fixed[self.depth] if self.depth < len(self.fixed) else None
@@ -207,6 +218,23 @@ class ItemState:
             return
         self.stage, self.label = None, target.name
         self.status = Status.UNCERTAIN if answer is None else Status.DECIDED
+
+
+def _value_step(stage: Stage, known: Mapping[str, float], answer: Answer, models: Mapping[str, str]) -> Step:
+    question = stage.question(ANY_TIER)
+    p = np.array([list(known.values())])
+    return Step(
+        stage=stage.name,
+        tier=ANY_TIER,
+        adapter=question.adapter,
+        model=models.get(question.adapter, ""),
+        p_yes=nan,
+        threshold=question.threshold,
+        answer=answer,
+        probabilities=known,
+        confidence=float(question.confidence(p)[0]),
+        score=float(expected_score(p)[0]) if question.is_scale else None,
+    )
 
 
 def _step(stage: Stage, tier: str, p_yes: float, models: Mapping[str, str]) -> Step:

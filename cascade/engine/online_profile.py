@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from cascade.items import Item
-from cascade.stages import Answer, Stage, Target
+from cascade.stages import Answer, Stage, Target, in_words
 from cascade.tree import Cascade
 
 _FIRM = 50
@@ -44,9 +44,10 @@ class OnlineProfile:
     def __init__(self, cascade: Cascade, models: Mapping[str, str] | None = None) -> None:
         self.cascade = cascade
         self.models = models or {}
-        self._asked = dict.fromkeys((stage.name for stage in cascade.stages), float(_FIRM))
-        self._passed = {stage.name: _FIRM * cascade.profile.pass_rate(stage.name) for stage in cascade.stages}
-        self._unsure = {stage.name: _FIRM * _uncertain_rate(cascade, stage) for stage in cascade.stages}
+        self._counts = {
+            stage.name: {answer: _FIRM * rate for answer, rate in _rates(cascade, stage).items()}
+            for stage in cascade.stages
+        }
         self._shares: dict[str, Mapping[str, float]] = {}
         self._shares_ahead: dict[str, Mapping[str, float]] = {}
         self._reach: dict[str, tuple[Reach, ...]] = {}
@@ -54,12 +55,14 @@ class OnlineProfile:
 
     def pass_rate(self, stage: Stage) -> float:
         """Share of yes among the items that a stage is asked of."""
-        return self._passed[stage.name] / self._asked[stage.name]
+        counts = self._counts[stage.name]
+        return counts.get(True, 0.0) / sum(counts.values())
 
     def shares(self, stage: Stage) -> list[tuple[Target, float]]:
         """Where its answers lead, each with the share of the items that are given it; they sum to 1."""
-        unsure = self._unsure[stage.name] / self._asked[stage.name]
-        return _shares(stage, self.pass_rate(stage), unsure)
+        counts = self._counts[stage.name]
+        total = sum(counts.values())
+        return [(target, counts[answer] / total) for answer, target in stage.ways.items()]
 
     def p_settled(self, stage: Stage) -> float:
         """Share of the items that a stage is asked of whose answer leads to a label."""
@@ -67,12 +70,10 @@ class OnlineProfile:
 
     def learn(self, stage: Stage, *, answer: Answer) -> None:
         """Take in an answer; those of long ago count less."""
-        self._asked[stage.name] += 1
-        self._passed[stage.name] += answer is True
-        self._unsure[stage.name] += answer is None
-        if self._asked[stage.name] > _FIRM * _FIRM:
-            for counts in (self._asked, self._passed, self._unsure):
-                counts[stage.name] /= 2
+        counts = self._counts[stage.name]
+        counts[answer] += 1
+        if sum(counts.values()) > _FIRM * _FIRM:
+            self._counts[stage.name] = {each: count / 2 for each, count in counts.items()}
         self._reach.clear()
 
     def reach(self, stage: Stage) -> tuple[Reach, ...]:
@@ -126,7 +127,8 @@ class OnlineProfile:
     def _ahead(self, stage: Stage) -> Mapping[str, float]:
         """The shares of labels that a stage still leads to, in the cascade's order; they may sum to less than 1."""
         if stage.name not in self._shares_ahead:
-            targets = {target for entry in (stage, *self.cascade.after(stage)) for target in (entry.yes, entry.no)}
+            entries = (stage, *self.cascade.after(stage))
+            targets = {target for entry in entries for target in entry.sure_ways.values()}
             ahead = {target.name for target in targets if target.is_label}
             label_shares = self.label_shares(stage)
             found = {label: label_shares.get(label, 0.0) for label in self.cascade.labels if label in ahead}
@@ -174,7 +176,8 @@ class OnlineProfile:
         def below(name: str) -> dict[str, float]:
             here = cascade.stage(name)
             found: dict[str, float] = {}
-            for target, share in _shares(here, cascade.profile.pass_rate(name), _uncertain_rate(cascade, here)):
+            rates = _rates(cascade, here)
+            for target, share in ((target, rates[answer]) for answer, target in here.ways.items()):
                 for label, p in ({target.name: 1.0} if target.is_label else below(target.name)).items():
                     found[label] = found.get(label, 0.0) + share * p
             return found
@@ -187,10 +190,14 @@ class OnlineProfile:
         return {label: p / total for label, p in answered.items()} if total else dict.fromkeys(answered, 0.0)
 
 
-def _uncertain_rate(cascade: Cascade, stage: Stage) -> float:
-    return cascade.profile.uncertain_rate(stage.name) if stage.may_be_uncertain else 0.0
-
-
-def _shares(stage: Stage, yes: float, unsure: float) -> list[tuple[Target, float]]:
-    sure = [(stage.yes, yes), (stage.no, max(0.0, 1 - yes - unsure))]  # rounding may leave less than nothing
-    return sure if stage.uncertain is None else [*sure, (stage.uncertain, unsure)]
+def _rates(cascade: Cascade, stage: Stage) -> dict[Answer, float]:
+    """Answer -> its share by the profile; they sum to 1."""
+    profile = cascade.profile
+    unsure = profile.uncertain_rate(stage.name) if stage.may_be_uncertain else 0.0
+    if stage.has_values:
+        shares = profile.answer_shares(stage.name, [in_words(answer) for answer in stage.sure_ways])
+        rates = {answer: (1 - unsure) * shares[in_words(answer)] for answer in stage.sure_ways}
+    else:
+        yes = profile.pass_rate(stage.name)
+        rates = {True: yes, False: max(0.0, 1 - yes - unsure)}  # rounding may leave less than nothing
+    return rates if stage.uncertain is None else rates | {None: unsure}

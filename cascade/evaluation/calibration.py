@@ -51,7 +51,7 @@ class Calibrated:
 
 
 def calibrate(cascade: Cascade, scored: ScoredTasks) -> dict[Key, Calibrated]:
-    """A curve for every question that has both answers.
+    """A curve for every yes/no question that has both answers.
 
     The kind is that with the least log loss on tasks left out and, where there are three repositories or more, on
     repositories left out, both counting alike: the next task comes from one of these repositories, or from another.
@@ -62,7 +62,7 @@ def calibrate(cascade: Cascade, scored: ScoredTasks) -> dict[Key, Calibrated]:
     names, numbers = np.unique(repositories, return_inverse=True)
     if names.size >= _LEAST_REPOSITORIES:
         folds.append(numbers.astype(np.int64))
-    for stage in cascade.stages:
+    for stage in (stage for stage in cascade.stages if not stage.has_values):
         truths = scored.truths(cascade, stage.name)
         rows = {tier: _rows(scored, (stage.name, tier), truths) for tier in stage.questions}
         for tier in stage.questions:

@@ -19,6 +19,7 @@ from cascade.config.figures import Figure
 from cascade.engine.engine import Engine
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.metrics import HandedOn, auc, auc_per_task, calibration_error, f1, macro_f1, recall_over_rows
+from cascade.evaluation.value_tally import ValueTally
 from cascade.items import Item
 from cascade.probability import Ints, logit, sure_logit
 from cascade.report import Decision, Status, Step
@@ -113,8 +114,11 @@ class Evaluation:
         self._recalls: list[float] = []
         self._settled = PriorTally()
         self.tallies = {
-            stage.name: {tier: Tally() for tier in (ANY_TIER, *stage.questions)} for stage in cascade.stages
+            stage.name: {tier: Tally() for tier in (ANY_TIER, *stage.questions)}
+            for stage in cascade.stages
+            if not stage.has_values
         }
+        self.value_tallies = {stage.name: ValueTally.of(stage) for stage in cascade.stages if stage.has_values}
         self._handed_on = [cascade.labels.index(label) for label in cascade.handed_on]
         self._statuses: Counter[Status] = Counter()
         size = len(cascade.labels)
@@ -178,7 +182,11 @@ class Evaluation:
         asked = self._engine.score(labelled.task, missed, self._cascade.name, stage.name) if missed else []
         extra = dict(zip((item.id for item in missed), asked, strict=True))
         for item, truth, steps in rows:
-            self._book(stage, steps or extra[item.id], truth=truth)
+            own = steps or extra[item.id]
+            if stage.has_values:
+                self.value_tallies[stage.name].add(own[0], truth)
+            else:
+                self._book(stage, own, truth=truth is True)
 
     def _book(self, stage: Stage, steps: tuple[Step, ...], *, truth: bool) -> None:
         tallies = self.tallies[stage.name]
@@ -189,6 +197,8 @@ class Evaluation:
                 tallies[step.tier].add(self._n_tasks, step.p_yes, step.threshold, truth=truth)
 
     def _stage_dict(self, stage: Stage) -> dict[str, Any]:
+        if stage.has_values:
+            return self.value_tallies[stage.name].as_dict()
         tallies = self.tallies[stage.name]
         by_tier = {tier: tallies[tier].as_dict() for tier in stage.questions} if stage.is_tiered else {}
         return tallies[ANY_TIER].as_dict() | {"by_tier": by_tier}

@@ -10,7 +10,7 @@ from cascade.evaluation.prior_fit import Examples, fit_prior, prior_auc
 from cascade.items import Item
 from cascade.profile import Profile
 from cascade.report import Decision
-from cascade.stages import Stage
+from cascade.stages import Stage, in_words
 from cascade.tree import Cascade
 
 _HALF = 0.5  # added to every count, so that no probability is 0 (Jeffreys 1946)
@@ -29,6 +29,7 @@ class Learner:
         self._asked: Counter[str] = Counter()
         self._passed: Counter[str] = Counter()
         self._unsure: Counter[str] = Counter()
+        self._answers: dict[str, Counter[str]] = defaultdict(Counter)
         self._truths: dict[str, Counter[str]] = defaultdict(Counter)
         self._items: list[Item] = []
         self._kept: list[bool] = []
@@ -42,12 +43,14 @@ class Learner:
             self._kept.append(decision.label != self._cascade.dropped)  # what is handed on is worth being asked
             self._tasks.append(self._n_tasks)
             for stage in self._cascade.stages:
-                scores = {step.tier: step.p_yes for step in decision.steps if step.stage == stage.name}
+                own = [step.scores for step in decision.steps if step.stage == stage.name]
+                scores = {name: p for each in own for name, p in each.items()}
                 if scores:
                     self._asked[stage.name] += 1
                     answer = stage.answer(scores)
                     self._passed[stage.name] += answer is True
                     self._unsure[stage.name] += answer is None
+                    self._answers[stage.name][in_words(answer)] += answer is not None and stage.has_values
                     self._truths[stage.name][label] += 1
         self._n_tasks += 1
 
@@ -55,7 +58,8 @@ class Learner:
         """The profile learned so far; stages that no item reached are left out."""
         reached = [stage for stage in self._cascade.stages if self._asked[stage.name]]
         return Profile(
-            pass_rates={stage.name: self._rate(stage, self._passed) for stage in reached},
+            pass_rates={stage.name: self._rate(stage, self._passed) for stage in reached if not stage.has_values},
+            answer_rates={stage.name: self._answer_rates(stage) for stage in reached if stage.has_values},
             uncertain_rates={
                 stage.name: self._rate(stage, self._unsure) for stage in reached if stage.may_be_uncertain
             },
@@ -74,6 +78,10 @@ class Learner:
     def _rate(self, stage: Stage, counts: Counter[str]) -> float:
         rate = (counts[stage.name] + _HALF) / (self._asked[stage.name] + len(stage.ways) * _HALF)
         return min(max(rate, _LEAST_RATE), 1 - _LEAST_RATE)
+
+    def _answer_rates(self, stage: Stage) -> Mapping[str, float]:
+        counts = {in_words(answer): self._answers[stage.name][in_words(answer)] + _HALF for answer in stage.sure_ways}
+        return {answer: count / sum(counts.values()) for answer, count in counts.items()}
 
     def _label_shares(self, stage: Stage) -> Mapping[str, float]:
         truths, labels = self._truths[stage.name], self._cascade.answers

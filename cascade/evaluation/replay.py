@@ -15,7 +15,7 @@ from cascade.engine.online_profile import OnlineProfile
 from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.evaluation.targets import Labels, TaskMetric, handed_on_labels, kept_labels
 from cascade.probability import Array, Bools, Ints
-from cascade.stages import ANY_TIER, Answers, Source, Stage, Target, Threshold, limits_of, shortest
+from cascade.stages import ANY_TIER, Source, Stage, StageAnswers, Target, Threshold, limits_of, shortest
 from cascade.tree import Cascade
 
 Thresholds = Mapping[Key, Threshold]
@@ -81,7 +81,7 @@ class Outcomes:
     labels: Labels
     costs: Array
     reached: Mapping[str, Bools]
-    answers: Mapping[str, Answers]
+    answers: Mapping[str, StageAnswers]
 
     def confusion(self, truths: Ints, n_labels: int) -> Ints:
         """Rows are truths, columns answers; (n_labels, n_labels)."""
@@ -101,7 +101,8 @@ class Replay:
     Attributes:
         cascade: The cascade.
         scored: Its scores.
-        p: Stage -> p(yes) by tier, NaN where a row is not asked; (n, tiers). The prior stage has its own p.
+        p: Stage -> p(yes) by tier, NaN where a row is not asked; (n, tiers). Of a choice or score the probabilities of
+            its values; (n, values). The prior stage has its own p.
         asked: Stage -> whether each row is asked in each tier; (n, tiers).
         matters: Whether each row is a positive by its true label; (n,).
         is_kept: Whether a row with each label is kept; (n_labels,).
@@ -116,10 +117,10 @@ class Replay:
     ) -> None:
         self.cascade, self.scored, self.prices = cascade, scored, prices or Prices()
         self.p = {
-            stage.name: np.stack([scored.p[stage.name, tier] for tier in stage.questions], axis=1)
+            stage.name: np.stack([scored.p[stage.name, column] for column in stage.columns], axis=1)
             for stage in cascade.stages
         }
-        self.asked = {name: ~np.isnan(p) for name, p in self.p.items()}
+        self.asked = {stage.name: ~np.isnan(self.p[stage.name][:, : len(stage.questions)]) for stage in cascade.stages}
         self.priors = priors if priors is not None else known_priors(cascade, scored)
         self.matters = scored.is_positive(cascade)
         self.is_kept, self.is_handed_on = kept_labels(cascade), handed_on_labels(cascade)
@@ -169,13 +170,13 @@ class Replay:
         task_metric = self._task_metrics[Metric.RECALL]
         return np.asarray(1 - task_metric.values(task_metric.counts(self.labels(thresholds)))[:, 0])
 
-    def answers(self, stage: Stage, thresholds: Thresholds) -> Answers:
+    def answers(self, stage: Stage, thresholds: Thresholds) -> StageAnswers:
         """The stage's answer for every row."""
         return stage.answers(
             self.p[stage.name], {tier: limits_of(thresholds[stage.name, tier]) for tier in stage.limits}
         )
 
-    def all_answers(self, thresholds: Thresholds) -> dict[str, Answers]:
+    def all_answers(self, thresholds: Thresholds) -> dict[str, StageAnswers]:
         """Every stage's answer for every row, also where it is not reached; that of the prior stage among them."""
         return {stage.name: self.answers(stage, thresholds) for stage in self._all_stages}
 
@@ -201,7 +202,7 @@ class Replay:
 
     def walk(
         self,
-        answers: Mapping[str, Answers],
+        answers: Mapping[str, StageAnswers],
         costs: Mapping[str, Array],
         entry: float = 0.0,
         depth: int | None = None,

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from cascade.evaluation.features import FeatureTable
 from cascade.probability import Array, Bools, Ints
+from cascade.stages import Answer
 from cascade.tree import Cascade
 
 Key = tuple[str, str]
-"""Name of a stage, and of a tier of it; ``ANY_TIER`` where it does not ask by tier."""
+"""Name of a stage, and of a tier of it; ``ANY_TIER`` where it does not ask by tier. Probabilities of a choice or score
+have the value in place of the tier."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,7 @@ class ScoredTasks:
             return False
         p = [*self.p.values(), *([self.priors] if self.priors is not None else [])]
         return (
-            set(self.p) == {(stage.name, tier) for stage in cascade.stages for tier in stage.questions}
+            set(self.p) == {(stage.name, column) for stage in cascade.stages for column in stage.columns}
             and _are_below(self.tasks, self.n_tasks)
             and _are_below(self.labels, len(cascade.labels))
             and all(bool((np.isnan(values) | ((values >= 0) & (values <= 1))).all()) for values in p)
@@ -84,9 +86,16 @@ class ScoredTasks:
         return np.asarray(self.labels != cascade.labels.index(cascade.dropped))
 
     def truths(self, cascade: Cascade, stage: str) -> Ints:
-        """A stage's true answer for each row: 1, 0, or -1 where the label does not decide it."""
+        """A stage's true answer for each row: 1, 0, or -1 where the label does not decide it.
+
+        Of a choice or score it is the answer's place among the sure ones.
+        """
         true_answers = cascade.true_answers()
-        by_label = [int(true_answers[label].get(stage, -1)) for label in cascade.labels]
+        sure = cascade.stage(stage)
+        places: dict[Answer, int] = {True: 1, False: 0}
+        if sure.has_values:
+            places = {answer: at for at, answer in enumerate(sure.sure_ways)}
+        by_label = [places.get(true_answers[label].get(stage), -1) for label in cascade.labels]
         return np.array(by_label, np.int64)[self.labels]
 
 

@@ -55,12 +55,12 @@ def score_tasks(
         InputError: No task has an item.
         BackendError: Scoring failed.
     """
-    keys = [(stage.name, tier) for stage in cascade.stages for tier in stage.questions]
+    keys = [(stage.name, column) for stage in cascade.stages for column in stage.columns]
     found: dict[Key, list[Array]] = {key: [] for key in keys}
     for labelled in tasks:
         if labelled.items:
             asked = engine.score(labelled.task, labelled.items, cascade.name)
-            by_item = [{(step.stage, step.tier): step.p_yes for step in steps} for steps in asked]
+            by_item = [{(step.stage, name): p for step in steps for name, p in step.scores.items()} for steps in asked]
             for key in keys:
                 found[key].append(np.array([scores.get(key, float("nan")) for scores in by_item]))
         advance()

@@ -1,82 +1,70 @@
-"""Depth 0 of a cascade: one call per item that tells all labels apart, by the same model, in place of its stages.
+"""Depth 0 of a cascade: one call per item that chooses among all labels, in place of its stages.
 
-The engine reads two logits at a position; a call that told n labels apart would read n of the same row, which costs
-nothing. So the items are asked once for each label beside the first, and the time is that of one such round.
+A cascade of the same config that is one choice among the same labels is that call, with the adapter trained for it.
+Without one, the model of the first stage's adapter is asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-import numpy as np
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from cascade.config.schema import Config
 from cascade.engine.engine import Engine
-from cascade.errors import ConfigError
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.depth import Tally
 from cascade.evaluation.depth_choice import Level
-from cascade.probability import logit
-from cascade.prompt import Tokenizer
-from cascade.report import Report
-from cascade.stages import ANY_TIER, Question, Stage, Target
+from cascade.profile import Profile
+from cascade.stages import ANY_TIER, Kind, Question, Stage, Target, Value
 from cascade.tree import Cascade
 
 _MARKER = "label"
 
 
 def one_stage(cascade: Cascade) -> Cascade:
-    """A cascade of the same name that asks each item once, under the first stage's adapter.
+    """A cascade of the same name that chooses each item's label in one call, under the first stage's adapter.
 
     It reads as much of an item's text as any stage, for it stands in the place of all.
-    Its two answers stand for all labels, since an answer leads to no second call.
     """
-    names = ", ".join(cascade.answers)
     first = next(iter(cascade.first.questions.values()))
     question = Question(
         marker=_MARKER,
-        wording=f"which is it: {names}?",
+        wording="which is it?",
         adapter=first.adapter,
-        threshold=0.5,
+        threshold=0.0,
+        values=tuple(map(Value, cascade.answers)),
         max_text_tokens=max(cascade.text_limits(), default=0),
     )
-    no, yes = cascade.answers[:2]
     stage = Stage(
         name=_MARKER,
         questions={ANY_TIER: question},
-        yes=Target(yes, is_label=True),
-        no=Target(no, is_label=True),
+        next={label: Target(label, is_label=True) for label in cascade.answers},
     )
     return Cascade(
         name=cascade.name,
         instructions=cascade.instructions,
-        labels=(no, yes),
+        labels=cascade.answers,
         stages=(stage,),
+        dropped=cascade.dropped,
         items=cascade.items,
         makes_evidence=cascade.makes_evidence,
     )
 
 
-def label_starts(labels: Sequence[str], tokenizer: Tokenizer) -> tuple[str, ...]:
-    """The text of each label's first token, by which one position tells labels apart.
+def trained_for(cascade: Cascade, cascades: Mapping[str, Cascade]) -> Cascade | None:
+    """A cascade that is one choice among the same labels; None if there is none."""
+    for other in cascades.values():
+        is_choice = len(other.stages) == 1 and other.first.kind is Kind.CHOICE
+        if is_choice and other.name != cascade.name and {*other.answers} == {*cascade.answers}:
+            return other
+    return None
 
-    Raises:
-        ConfigError: Two labels start with the same token, or a label's first token is no text by itself.
-    """
-    first = {label: tokenizer.encode(label, special=False)[:1] for label in labels}
-    starts = []
-    for label in labels:
-        twin = next((other for other in labels if other != label and first[other] == first[label]), None)
-        if twin is not None:
-            msg = f"Labels {label!r} and {twin!r} start with the same token in this model; rename one."
-            raise ConfigError(msg)
-        ends = range(1, len(label) + 1)
-        start = next((label[:end] for end in ends if tokenizer.encode(label[:end], special=False) == first[label]), "")
-        if not start:
-            msg = f"Label {label!r} starts with a token that is no text by itself in this model; rename it."
-            raise ConfigError(msg)
-        starts.append(start)
-    return tuple(starts)
+
+def _always_sure(cascade: Cascade) -> Cascade:
+    """A choice that answers every item itself."""
+    question = replace(cascade.first.question(ANY_TIER), threshold=0.0)
+    stage = replace(cascade.first, questions={ANY_TIER: question}, uncertain=None)
+    return replace(cascade, labels=cascade.answers, stages=(stage,), prior_stage=None, profile=Profile())
 
 
 class SingleCall:
@@ -84,22 +72,20 @@ class SingleCall:
 
     Args:
         config: What the engine runs.
-        cascade: Whose labels are told apart, under its first stage's adapter.
-        starts: Text of each label's first token, from ``label_starts``.
-        advance: Told of each request that is done; a task makes one for each label beside the first.
+        cascade: Whose labels are told apart.
+        advance: Told of each request that is done.
+
+    Attributes:
+        name: Name of the cascade that is one choice among the labels; empty if the first stage's adapter is asked.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        cascade: Cascade,
-        starts: Sequence[str],
-        advance: Callable[[], object] = lambda: None,
-    ) -> None:
+    def __init__(self, config: Config, cascade: Cascade, advance: Callable[[], object] = lambda: None) -> None:
         self._config = config
         self._cascade = cascade
-        self._starts = starts
         self._advance = advance
+        trained = trained_for(cascade, config.cascades())
+        self.name = trained.name if trained is not None else ""
+        self._asked = _always_sure(trained) if trained is not None else one_stage(cascade)
 
     def level(self, tasks: Sequence[Labelled]) -> Level:
         """How one call does on tasks with items, without a budget.
@@ -108,29 +94,11 @@ class SingleCall:
             ConfigError: The question does not fit the model, its adapter or the server that has it.
             BackendError: Scoring failed.
         """
-        rounds = [self._reports(tasks, start) for start in self._starts[1:]]
         tally = Tally.of(self._cascade)
-        for labelled, *reports in zip(tasks, *rounds, strict=True):
-            tally.add(labelled.labels, self._answers(reports), reports[0].stats)
-        return tally.level(0)
-
-    def _reports(self, tasks: Sequence[Labelled], start: str) -> list[Report]:
-        """Every task's items asked for one label against the first."""
-        asked = {self._cascade.name: one_stage(self._cascade)}
-        found = []
-        with Engine.open(self._config, cascades=asked, labels=(start, self._starts[0])) as engine:
+        with Engine.open(self._config, cascades={self._asked.name: self._asked}) as engine:
             for labelled in tasks:
-                found.append(engine.classify(labelled.task, labelled.items, self._cascade.name, budget=None))
+                report = engine.classify(labelled.task, labelled.items, self._asked.name, budget=None)
+                answers = [decision.label for decision in report.decisions]
+                tally.add(labelled.labels, answers, report.stats)
                 self._advance()
-        return found
-
-    def _answers(self, reports: Sequence[Report]) -> list[str]:
-        """The label of the highest logit of each item; that of the first label is where the others start from.
-
-        An item that a server did not answer for a label does not get it.
-        """
-        p = [
-            [decision.steps[0].p_yes if decision.steps else 0.0 for decision in report.decisions] for report in reports
-        ]
-        odds = np.vstack((np.zeros(len(p[0])), logit(p)))
-        return [self._cascade.answers[at] for at in odds.argmax(axis=0).tolist()]
+        return tally.level(0)

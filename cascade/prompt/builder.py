@@ -76,7 +76,7 @@ class PromptBuilder:
     facts: Mapping[str, int] = field(init=False)
     _seen: dict[tuple[Piece, ...], _Encoded] = field(default_factory=dict, repr=False)
     _markers: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
-    _labels: dict[tuple[Value, ...], Labels] = field(default_factory=dict, repr=False)
+    _labels: dict[tuple[tuple[Value, ...], bool], Labels] = field(default_factory=dict, repr=False)
     _capacity: int = 50_000
 
     def __post_init__(self) -> None:
@@ -169,11 +169,12 @@ class PromptBuilder:
         """
         if not question.values:
             return None
-        found = self._labels.get(question.values)
+        key = question.values, question.is_scale
+        found = self._labels.get(key)
         if found is None:
             if len(self._labels) >= self._capacity:
                 self._labels.clear()
-            found = self._labels[question.values] = labels_for(question, self.tokenizer)
+            found = self._labels[key] = labels_for(question, self.tokenizer)
         return found
 
     def _listed(self, question: Question) -> str:

@@ -9,7 +9,7 @@ from string import ascii_uppercase
 
 from cascade.errors import ConfigError
 from cascade.prompt.tokenizer import Tokenizer
-from cascade.stages import Question
+from cascade.stages import Question, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +19,14 @@ class Labels:
     Attributes:
         texts: The label of each value, as the prompt lists it.
         tokens: Its token id; each stands there once.
+        values: The values.
+        is_scale: Whether they are the levels of a score.
     """
 
     texts: tuple[str, ...]
     tokens: tuple[int, ...]
+    values: tuple[Value, ...]
+    is_scale: bool = False
 
 
 def labels_for(question: Question, tokenizer: Tokenizer) -> Labels:
@@ -44,7 +48,7 @@ def labels_for(question: Question, tokenizer: Tokenizer) -> Labels:
         found = _single_tokens(texts, tokenizer)
         if len(found) >= len(names) and (texts is letters or len(found) == len(texts)):
             chosen = dict(islice(found.items(), len(names)))
-            return Labels(tuple(chosen), tuple(chosen.values()))
+            return Labels(tuple(chosen), tuple(chosen.values()), question.values, question.is_scale)
         most = max(most, len(found))
     msg = (
         f"The {len(names)} values of question {question.marker!r} cannot be told apart by single tokens of this model: "

@@ -16,7 +16,7 @@ from cascade.items import Item, Task
 from cascade.report import Status
 from cascade.service.http_errors import UNFIT, RefusedError
 from cascade.service.settings import ServiceSettings
-from cascade.stages import Source
+from cascade.stages import Kind, Source
 from cascade.tree import Cascade, ItemKind
 
 _DAY_MS = 86_400_000.0
@@ -159,11 +159,20 @@ class StepBody(BaseModel):
     tier: str | None = Field(None, description="Only where the stage asks by tier.")
     adapter: str = Field(description="Empty for a prior stage, which asks no model.")
     model: str | None = Field(None, description="Name of the base model; only where the engine has several.")
-    p_yes: float = Field(description="Probability of yes among yes and no.")
+    p_yes: float | None = Field(None, description="Of a yes/no question: probability of yes among yes and no.")
     p_calibrated: float | None = Field(None, description="Only where tuning found a curve: the calibrated p(yes).")
-    threshold: float = Field(description="Yes from here on.")
+    threshold: float | None = Field(None, description="Of a yes/no question: yes from here on.")
     no_below: float | None = Field(None, description="No below this, and uncertain up to `threshold`, if it is given.")
-    answer: bool | None = Field(description="Null where it is uncertain.")
+    choice: str | None = Field(None, description="Of a choice: the likeliest value.")
+    score: float | None = Field(None, description="Of a score: the expected level, the lowest being 0.")
+    probabilities: dict[str, float] | None = Field(
+        None, description="Of a choice or score: value or level -> its probability."
+    )
+    confidence: float | None = Field(None, description="Of a choice or score, from 0 to 1.")
+    least_confidence: float | None = Field(None, description="Below this confidence the answer is uncertain, if given.")
+    answer: bool | str | None = Field(
+        description="True for yes, the value of a choice, the number of the part of a scale; null where uncertain."
+    )
 
 
 class DecisionBody(BaseModel):
@@ -223,6 +232,13 @@ class ReportBody(BaseModel):
     provenance: ProvenanceBody
 
 
+class ValueBody(BaseModel):
+    """A value of a choice, or a level of a score."""
+
+    name: str
+    description: str | None = None
+
+
 class QuestionBody(BaseModel):
     """What a stage asks."""
 
@@ -230,7 +246,10 @@ class QuestionBody(BaseModel):
     marker: str = Field(description="What stands for it behind every item.")
     wording: str
     adapter: str
-    threshold: float = Field(description="The answer is yes from this p(yes) on.")
+    threshold: float | None = Field(None, description="Of a yes/no question: yes from this p(yes) on.")
+    values: Sequence[ValueBody] | None = Field(None, description="Of a choice: what it chooses from.")
+    levels: Sequence[ValueBody] | None = Field(None, description="Of a score: its levels from the lowest on.")
+    least_confidence: float | None = Field(None, description="Of a choice or score: below this it is uncertain.")
     no_below: float | None = Field(None, description="The answer is no below this; if absent, below `threshold`.")
     negated: str | None = Field(None, description="The opposite question, where an audit asks it.")
 
@@ -255,14 +274,19 @@ class PriorStageBody(BaseModel):
 
 
 class StageBody(BaseModel):
-    """One yes/no question of a cascade."""
+    """One question of a cascade."""
 
     name: str
+    kind: Kind = Field(description="What is asked.")
     combine: str = Field(description="How the answers of several tiers make one.")
     questions: Sequence[QuestionBody]
-    yes: TargetBody
-    no: TargetBody
-    uncertain: TargetBody | None = Field(None, description="Where an answer goes that is neither; null for nowhere.")
+    yes: TargetBody | None = Field(None, description="Of a yes/no question.")
+    no: TargetBody | None = Field(None, description="Of a yes/no question.")
+    next: dict[str, TargetBody] | None = Field(
+        None, description="Of a choice: value -> where it leads; of a score: number of a part of the scale -> the same."
+    )
+    cuts: Sequence[float] | None = Field(None, description="Of a score: cut points that part the scale.")
+    uncertain: TargetBody | None = Field(None, description="Where an uncertain answer goes; null for nowhere.")
 
 
 class CascadeBody(BaseModel):

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
@@ -32,6 +33,7 @@ from cascade.service.systemone_schemas import (
     read_state,
 )
 from cascade.stages import ANY_TIER, Question, Stage, Target
+from cascade.stages import Answer as StageAnswer
 from cascade.tree import Cascade
 
 _ANY_MARKER = "answer"
@@ -57,7 +59,7 @@ class Answer:
         if self.stage is not None:
             return {"type": "noul", "noul": _p_stage(self.stage, steps, self.tiers)}
         assert self.cascade is not None  # noqa: S101 - one of the two is there
-        p = {stage.name: _p_stage(stage, steps, self.tiers) for stage in self.cascade.stages}
+        p = {stage.name: _p_answers(stage, steps, self.tiers) for stage in self.cascade.stages}
         p_labels = self.cascade.p_labels(p)
         found = {label: p_labels[label] for label in self.cascade.answers}
         best = max(found, key=lambda label: found[label])
@@ -145,7 +147,8 @@ class Menu:
             raise RefusedError(UNFIT, detail, f"{field}.type")
         noul = _noul(field, row)
         for cascade, stage, tier, question in self._questions():
-            if question.adapter == adapter and question.wording == noul.instructions and noul.criteria is None:
+            is_it = question.adapter == adapter and question.wording == noul.instructions and not question.values
+            if is_it and noul.criteria is None:
                 task, item = read_state(call.state, cascade.instructions, self._settings)
                 item = replace(item, tiers=(tier,) if stage.is_tiered else ())
                 answers = {name: Answer(stage=stage, tiers=(tier,))}
@@ -179,6 +182,9 @@ def _answer(field: str, row: QuestionRow, cascade: Cascade, item: Item) -> Answe
         detail = f"{field}.criteria: a stage's question stands as it was tuned; leave its criteria out."
         raise RefusedError(UNFIT, detail, f"{field}.criteria")
     for stage in cascade.stages:
+        if stage.has_values and noul.instructions in {stage.name, stage.question(ANY_TIER).wording}:
+            detail = f"{field}.type: stage {stage.name!r} is a {stage.kind}, and no yes/no question."
+            raise RefusedError(UNFIT, detail, f"{field}.type")
         if noul.instructions == stage.name:
             _check_tiers(field, [stage], item)
             return Answer(stage=stage, tiers=stage.tiers_of(item))
@@ -205,6 +211,15 @@ def _noul(field: str, row: QuestionRow) -> NoulQuestion:
     if not row.instructions.strip():
         raise RefusedError(UNFIT, f"{field}.instructions: is blank. Ask a question.", f"{field}.instructions")
     return row
+
+
+def _p_answers(stage: Stage, steps: Sequence[Step], tiers: Sequence[str]) -> float | Mapping[StageAnswer, float]:
+    """p(yes) of a stage, or the probability of each answer of a choice or score."""
+    if not stage.has_values:
+        return _p_stage(stage, steps, tiers)
+    (step,) = (step for step in steps if step.stage == stage.name)
+    p = stage.p_of_answers(np.array([list(step.probabilities.values())]))
+    return {answer: float(own[0]) for answer, own in p.items()}
 
 
 def _p_stage(stage: Stage, steps: Sequence[Step], tiers: Sequence[str]) -> float:

@@ -18,7 +18,7 @@ from cascade.evaluation.replay import Outcome, Prices, Replay, Thresholds, known
 from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.evaluation.targets import Labels, TaskMetric
 from cascade.probability import Array, Bools
-from cascade.stages import Answers, Threshold
+from cascade.stages import Answers, StageAnswers, Threshold
 from cascade.tree import Cascade
 from cascade.tuning.label_model import LabelModel, with_drawn_labels
 from cascade.tuning.pareto import Advance, best_of_each_level
@@ -90,10 +90,10 @@ class LabelReplay:
         name, stage = key[0], self._cascade.stage(key[0])
         says = self._replay.all_answers(here)
         yes, no = (self._end(says | {name: Answers.sure(np.full(self._n_rows, answer))}) for answer in (True, False))
-        moved = (self._replay.answers(stage, {**here, key: float(value)}).yes for value in grid)
+        moved = (self._replay.answers(stage, {**here, key: float(value)}).of(True) for value in grid)
         return np.array([self._score(np.where(answers, yes, no)) for answers in moved])
 
-    def _end(self, says: Mapping[str, Answers]) -> Labels:
+    def _end(self, says: Mapping[str, StageAnswers]) -> Labels:
         """The label of each row, from every stage's answers; (n_rows,)."""
         return self._replay.walk({**says, **self._prior}, {}).labels
 
@@ -164,6 +164,14 @@ def tune_few_tasks(
         InputError: Fewer than ``LEAST_TASKS`` tasks have something to find, nothing can be tuned, or no thresholds are
             expected to reach the target.
     """
+    chosen = next((stage for stage in cascade.stages if stage.has_values), None)
+    if chosen is not None:
+        msg = (
+            f"Stage {chosen.name!r} of cascade {cascade.name!r} is a {chosen.kind}, and without a guarantee thresholds "
+            "are chosen for yes/no questions alone. Tune its least confidence with a guarantee: leave --no-guarantee "
+            "away."
+        )
+        raise InputError(msg)
     n_tasks = np.unique(scored.tasks[scored.is_positive(cascade)]).size
     if n_tasks < LEAST_TASKS:
         msg = (
@@ -219,7 +227,7 @@ def decided(cascade: Cascade, priors: Array) -> Bools:
     if stage is None:
         return np.zeros(priors.size, np.bool_)
     settled = stage.answers(priors[:, None])
-    return np.asarray((settled.no & stage.no.is_label) | (settled.yes & stage.yes.is_label))
+    return np.asarray((settled.of(False) & stage.no.is_label) | (settled.of(True) & stage.yes.is_label))
 
 
 def _aimed(replay: Replay, target: TuningTarget, free: list[Key], advance: Advance) -> tuple[Thresholds, float]:

@@ -16,10 +16,10 @@ import numpy as np
 from cascade.evaluation.calibration import N_FOLDS, pulled_beta
 from cascade.evaluation.scored import ScoredTasks
 from cascade.probability import Array, Curve, Ints
-from cascade.stages import Stage, Target, joined_p
+from cascade.stages import Answer, Stage, Target, joined_p
 from cascade.tree import Cascade
 
-Answers = Mapping[tuple[str, bool], Array]
+Answers = Mapping[tuple[str, Answer], Array]
 """(stage, answer) -> one value for each row."""
 
 _PULLS = (1.0, 10.0, 100.0, 1_000.0, 10_000.0)
@@ -127,9 +127,9 @@ class _Ways:
         along = self.cascade.p_answers(p_yes)
         found = {}
         for stage in self.cascade.stages:
-            for answer in (True, False):
+            for answer, target in stage.sure_ways.items():
                 key = stage.name, answer
-                taken = along[key] * onward[stage.target(answer=answer)] + _TINY * self.ends * self.shares[key]
+                taken = along[key] * onward[target] + _TINY * self.ends * self.shares[key]
                 found[key] = np.where(self.shares[key] == 1, 1.0, taken / total)
         return found
 

@@ -72,7 +72,7 @@ def _level(replay: Replay, lost: float) -> dict[Key, Threshold]:
     """Thresholds that each lose the same share of the positives that are asked there."""
     cascade, kept = replay.cascade, replay.matters
     level = own_thresholds(cascade)
-    for stage in deciding(cascade):
+    for stage in (stage for stage in deciding(cascade) if not stage.has_values):
         for tier in stage.questions:
             p: Array = replay.scored.p[stage.name, tier]
             known = p[kept & ~np.isnan(p)]

@@ -133,7 +133,7 @@ def task_statistics(cascade: Cascade, scored: ScoredTasks) -> dict[Statistic, Ar
 
     size = by_task(np.arange(scored.tasks.size))
     found = {ITEMS: size, MATTERS: _over(by_task(np.flatnonzero(scored.is_positive(cascade))), size)}
-    plain = {(stage.name, tier) for stage in cascade.stages if not stage.is_tiered for tier in stage.questions}
+    plain = {(stage.name, column) for stage in cascade.stages if not stage.is_tiered for column in stage.columns}
     for key in scored.p:
         rows, log_odds = _rows(scored, key)
         n = by_task(rows)

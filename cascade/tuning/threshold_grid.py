@@ -19,7 +19,17 @@ from cascade.evaluation.replay import Outcomes, Replay, Thresholds, deciding, pa
 from cascade.evaluation.scored import Key
 from cascade.evaluation.targets import Labels, TaskMetric
 from cascade.probability import Array
-from cascade.stages import ANY_TIER, Answers, Limits, Stage, Target, Threshold, highest_threshold, limits_of
+from cascade.stages import (
+    ANY_TIER,
+    Answers,
+    Limits,
+    Stage,
+    StageAnswers,
+    Target,
+    Threshold,
+    highest_threshold,
+    limits_of,
+)
 from cascade.tree import Cascade
 
 _SHARES = np.unique(np.concatenate((np.linspace(0, 0.3, 91), np.linspace(0.3, 1, 36))))
@@ -105,11 +115,17 @@ def free_keys(cascade: Cascade, metric: Metric) -> list[Key]:
     stages = parting(cascade) if metric is Metric.MACRO_F1 else deciding(cascade)
     prior = cascade.prior_stage
     ends = [(prior.name, NO_BELOW), (prior.name, YES_FROM)] if prior is not None else []
-    return [(stage.name, tier) for stage in stages for tier in stage.questions] + ends
+    may_move = [stage for stage in stages if not stage.has_values or stage.may_be_uncertain]
+    return [(stage.name, tier) for stage in may_move for tier in stage.questions] + ends
 
 
 def keeps_on_yes(cascade: Cascade, stage: Stage) -> bool:
-    """True if a larger share of the ways from yes than from no leads to labels that are kept."""
+    """True if a larger share of the ways from yes than from no leads to labels that are kept.
+
+    Never of a choice or score: the higher its least confidence, the less it drops.
+    """
+    if stage.has_values:
+        return False
     axes = {label: cascade.n_ways(label) for label in cascade.labels}
 
     def dropped(target: Target) -> float:
@@ -228,20 +244,21 @@ class ThresholdGrid:
             nothing = np.zeros(known.size, np.bool_)
             own: Limits = limits_of(thresholds[self._prior, ANY_TIER])
             low, high = replay.priors < own.no_below, replay.priors >= own.yes_from
-            above, below = {
+            sides: dict[str, tuple[StageAnswers, StageAnswers]] = {
                 NO_BELOW: (Answers(high, nothing), Answers(nothing, known)),
                 YES_FROM: (Answers(known & ~low, low), Answers(nothing, low)),
                 _BOTH: (Answers(known, nothing), Answers(nothing, known)),
-            }[key[1]]
+            }
+            above, below = sides[key[1]]
             codes = self._codes[key[0], YES_FROM if key[1] == YES_FROM else NO_BELOW]
         else:
             codes = self._codes[key]
-            above, below = (Answers.sure(np.full(codes.size, answer)) for answer in (True, False))
             stage = replay.cascade.stage(key[0])
+            above, below = _value_sides(stage, replay.p[stage.name]) if stage.has_values else _yes_no_sides(codes.size)
             if stage.is_tiered and len(stage.questions) > 1:
                 codes = self._tier_codes(stage, thresholds, key)
-        sides = [self._replay.walk({**answers, key[0]: side}, self._own, self._entry) for side in (above, below)]
-        return sides[0], sides[1], codes
+        walks = [self._replay.walk({**answers, key[0]: side}, self._own, self._entry) for side in (above, below)]
+        return walks[0], walks[1], codes
 
     def _tier_codes(self, stage: Stage, thresholds: Thresholds, key: Key) -> Codes:
         """Number of values of one tier's threshold at which the whole stage says yes; (n,)."""
@@ -255,6 +272,9 @@ class ThresholdGrid:
         if key[0] == self._prior:
             unknown = np.inf if key[1] == NO_BELOW else -np.inf
             return np.where(np.isnan(self._replay.priors), unknown, self._replay.priors)
+        stage = self._replay.cascade.stage(key[0])
+        if stage.has_values:
+            return stage.question(ANY_TIER).confidence(self._replay.p[stage.name])
         p = self._replay.scored.p[key]
         return np.where(np.isnan(p), -np.inf, p)
 
@@ -265,7 +285,7 @@ class ThresholdGrid:
         known, mattering = np.unique(p[is_known]), p[is_known & self._replay.matters]
         ends = (0.0, 1.0)
         if key[0] != self._prior:
-            ends = (LEAST, 1 - LEAST)
+            ends = (0.0 if self._replay.cascade.stage(key[0]).has_values else LEAST, 1 - LEAST)
         if not mattering.size:
             return np.array([value_of(self._fixed, key)] if key[0] != self._prior else ends)
         of_some = np.quantile(mattering, _SHARES, method="lower")
@@ -274,6 +294,17 @@ class ThresholdGrid:
         upper = np.unique(np.searchsorted(known, np.unique(marks)))
         between = (known[upper[upper > 0]] + known[upper[upper > 0] - 1]) / 2
         return np.unique(np.clip(np.concatenate((between, ends)), *ends))
+
+
+def _yes_no_sides(n: int) -> tuple[StageAnswers, StageAnswers]:
+    """The answers if all rows get yes, and if none does."""
+    return Answers.sure(np.ones(n, np.bool_)), Answers.sure(np.zeros(n, np.bool_))
+
+
+def _value_sides(stage: Stage, p: Array) -> tuple[StageAnswers, StageAnswers]:
+    """The answers if the stage is sure of all rows, and if of none."""
+    every, none = (stage.answers(p, {ANY_TIER: Limits(least, least)}) for least in (0.0, np.inf))
+    return every, none
 
 
 def _codes(p: Array, grid: Array) -> Codes:

@@ -11,47 +11,35 @@ import pytest
 from benchmarks.wire_server import Script, ScriptedServer
 from cascade import Cascade, Config, Engine, Item, Task, shipped_config
 from cascade.backends.llama.tokenizer import load_vocabulary
-from cascade.backends.scripted import ByteTokenizer
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.errors import ConfigError, InputError
 from cascade.evaluation.dataset import Labelled
-from cascade.evaluation.single_call import SingleCall, label_starts, one_stage
-from tests.helpers.server_configs import LABELS, config, items, labels
-from tests.helpers.shipped import CASCADES, SHIPPED
+from cascade.evaluation.single_call import SingleCall, one_stage
+from tests.helpers.server_configs import config, items, labels
+from tests.helpers.shipped import CASCADES, SHIPPED, shipped_text
 
 MODEL = shipped_config().parent / "embedded.gguf"
-STARTS = label_starts(LABELS, load_vocabulary(MODEL))
 
 
 @pytest.mark.parametrize("cascade", CASCADES.values(), ids=list(CASCADES))
 def test_each_item_is_asked_once(cascade: Cascade) -> None:
-    """One stage for all tiers, whose two answers are labels of the cascade, under its first adapter."""
+    """One choice among all labels for all tiers, under the first adapter."""
     found = one_stage(cascade)
     (stage,) = found.stages
     (question,) = stage.questions.values()
     assert not stage.is_tiered
     assert question.adapter == cascade.adapters()[0]
-    assert all(label in question.wording for label in cascade.labels)
-    assert set(found.labels) <= set(cascade.labels)
-
-
-def test_labels_are_told_apart_by_their_first_token() -> None:
-    """A byte a token: labels must start differently, and with a character that is one token."""
-    assert label_starts(["excluded", "primary"], ByteTokenizer()) == ("e", "p")
-    with pytest.raises(ConfigError, match="'read' and 'relevant' start with the same token"):
-        label_starts(["read", "relevant"], ByteTokenizer())
-    with pytest.raises(ConfigError, match="'übrig' starts with a token that is no text"):
-        label_starts(["übrig", "primary"], ByteTokenizer())
+    assert tuple(value.name for value in question.values) == found.labels == cascade.labels
+    assert found.dropped == cascade.dropped
 
 
 @pytest.mark.slow
 def test_an_engine_reads_other_labels() -> None:
     """The tokens of the texts that are given stand for yes and no, in the order given."""
-    cascade = CASCADES["precision"]
     vocabulary = load_vocabulary(MODEL)
-    first, second, *_ = label_starts(cascade.labels, vocabulary)
-    asked = {"precision": one_stage(cascade)}
+    first, second = "primary", "supporting"
+    asked = {"precision": CASCADES["precision"]}
     item = Item(id="1", kind="function", name="read_config")
     found = []
     for pair in ((second, first), (first, second)):
@@ -88,11 +76,39 @@ def test_a_budget_of_the_config_cuts_nothing() -> None:
     symbols = tuple(Item(id=str(at), kind="function", name=f"read_{at}") for at in range(4))
     cascade = CASCADES["precision"]
     tasks = [Labelled(task=Task(text="read the config"), items=symbols, labels=(cascade.labels[0],) * 4)]
-    starts = label_starts(cascade.labels, load_vocabulary(MODEL))
     n_told: list[None] = []
-    level = SingleCall(hurried, cascade, starts, lambda: n_told.append(None)).level(tasks)
+    level = SingleCall(hurried, cascade, lambda: n_told.append(None)).level(tasks)
     assert (level.depth, level.calls_per_item) == (0, 1.0)
-    assert len(n_told) == len(cascade.labels) - 1
+    assert len(n_told) == len(tasks)
+
+
+@pytest.mark.slow
+def test_a_choice_of_the_config_is_depth_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A cascade of one choice among the same labels, with its own adapter, and a word on which of the two to ask."""
+    text = (
+        shipped_text()
+        + """
+[cascade.at_once]
+instructions = "Which code symbols matter for the task?"
+labels = ["excluded", "primary", "supporting", "type_context"]
+[[cascade.at_once.stages]]
+name = "label"
+question = "which is it?"
+adapter = "base"
+values = ["excluded", "primary", "supporting", "type_context"]
+"""
+    )
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    rows = [{"id": str(at), "name": f"f{at}", "label": "excluded"} for at in range(3)]
+    (tmp_path / "tasks.jsonl").write_text(json.dumps({"task": "fix it", "items": rows}), encoding="utf-8")
+    command = ["depth", "--cascade", "precision", "--data", str(tmp_path / "tasks.jsonl")]
+    assert main([*command, "--config", str(tmp_path / "mine.toml"), "--json"]) == ExitCode.DONE
+    found = json.loads(capsys.readouterr().out)
+    assert found["depth_0_by"] == "at_once"
+    assert [row["depth"] for row in found["depths"]] == [0, 1, 2, 3]
+    assert found["depths"][0]["calls_per_item"] == 1.0
+    assert main([*command, "--config", str(tmp_path / "mine.toml")]) == ExitCode.DONE
+    assert "Depth 0 is cascade 'at_once', one choice among all labels." in capsys.readouterr().out
 
 
 def write_tasks(path: Path) -> Path:
@@ -107,7 +123,8 @@ def write_tasks(path: Path) -> Path:
 def test_a_server_is_asked_for_the_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`cascade depth` puts the one call to the server that has the first adapter, for each label against the first."""
     vocabulary = load_vocabulary(MODEL)
-    tokens = {text: vocabulary.encode(text, special=False)[0] for text in STARTS}
+    letters = [vocabulary.encode(text, special=False)[0] for text in "ABC"]
+    tokens = dict(zip("ABC", letters, strict=True))
     script = Script(p=lambda *_: 0.9, adapters=("one", "two"), tokens=tokens)
     with ScriptedServer(script) as server:
         config(tmp_path, f'kind = "llama-server"\nurl = "{server.url}"', model=f'path = "{MODEL}"')
@@ -117,9 +134,8 @@ def test_a_server_is_asked_for_the_labels(tmp_path: Path, capsys: pytest.Capture
     assert found["no_depth_0"] is None
     assert [row["depth"] for row in found["depths"]] == [0, 1, 2]
     assert found["depths"][0]["accuracy"] == pytest.approx(1 / 3)
-    biased = [tuple(token for token, _ in body["logit_bias"]) for _, _, body in script.seen]
-    first, *others = (tokens[text] for text in STARTS)
-    assert biased[-12:] == [(others[0], first)] * 6 + [(others[1], first)] * 6
+    biased = [[token for token, _ in body["logit_bias"]] for _, _, body in script.seen]
+    assert biased[-6:] == [letters] * 6
 
 
 def unfit(kind: str, folder: Path, url: str, model: str = 'format = "embedded"') -> Config:
@@ -144,12 +160,12 @@ def test_servers_that_cannot_tell_labels_apart(kind: str, model: str, words: str
 
 
 def test_without_depth_0_the_rest_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A server of yes and no alone: the depths from 1 on are measured, and the reason is given."""
+    """A server whose tokens nobody knows: the depths from 1 on are measured, and the reason is given."""
     script = Script(p=lambda *_: 0.9, adapters=("one", "two"), owner="vllm")
     with ScriptedServer(script) as server:
-        unfit("systemone", tmp_path, server.url)
+        unfit("completions", tmp_path, server.url)
         command = ["depth", "--cascade", "files", "--data", str(write_tasks(tmp_path / "tasks.jsonl")), "--json"]
         assert main([*command, "--config", str(tmp_path / "servers.toml")]) == ExitCode.DONE
     found = json.loads(capsys.readouterr().out)
     assert [row["depth"] for row in found["depths"]] == [1, 2]
-    assert "System One answers yes or no alone" in found["no_depth_0"]
+    assert "only the file of the model" in found["no_depth_0"]

@@ -126,7 +126,7 @@ def test_replays_answer_as_stages_do(combine: Combine, seed: int) -> None:
         stage.answer({tier: float(p[row, at]) for at, tier in enumerate(tiers) if asked[row, at]}) for row in range(20)
     ]
     replay = Replay(cascade, scored)
-    assert replay.answers(stage, thresholds).yes.tolist() == by_hand
+    assert replay.answers(stage, thresholds).of(True).tolist() == by_hand
     outcome = replay.outcome(thresholds)
     assert outcome.calls == asked.sum() / 20
     assert outcome.recall_per_task == pytest.approx(by_hand.count(True) / 20)

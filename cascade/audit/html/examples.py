@@ -12,7 +12,7 @@ from cascade.engine.item_state import ItemState
 from cascade.engine.online_profile import OnlineProfile
 from cascade.probability import Array, finite_logit, logit
 from cascade.report import Step
-from cascade.stages import Stage, joined_p
+from cascade.stages import Answer, Stage, joined_p
 
 _EACH = 3  # of one confusion of labels
 
@@ -27,7 +27,7 @@ class ExampleStep:
     """
 
     step: Step
-    truth: bool | None
+    truth: Answer
 
     @property
     def is_wrong(self) -> bool:
@@ -84,14 +84,22 @@ def _sureness(subject: Subject) -> Array:
         truths = subject.scored.truths(subject.cascade, stage.name)
         reached, answers = subject.replayed.reached[stage.name], subject.replayed.answers[stage.name]
         far = np.abs(_beyond(subject, stage))
-        errs = reached & ((answers.no & (truths == 1)) | (answers.yes & (truths == 0)))
+        true = np.zeros(n, np.bool_)
+        for place, answer in enumerate(stage.sure_ways if stage.has_values else (False, True)):
+            true |= answers.of(answer) & (truths == place)
+        errs = reached & (truths >= 0) & ~answers.uncertain & ~true
         wrong[errs] = np.maximum(wrong[errs], far[errs])
         weakest[reached] = np.minimum(weakest[reached], far[reached])
     return np.where(np.isneginf(wrong), weakest, wrong)
 
 
 def _beyond(subject: Subject, stage: Stage) -> Array:
-    """Log odds of p(yes) over those of the threshold that it is compared with; 0 where nothing was asked."""
+    """Log odds of p(yes) over those of the threshold that it is compared with; 0 where nothing was asked.
+
+    Of a choice or score they are those of the likeliest value.
+    """
+    if stage.has_values:
+        return finite_logit(subject.run.p[stage.name].max(axis=1))
     yes_from = np.array([limits.yes_from for limits in stage.limits.values()])
     p, thresholds = joined_p(stage.combine, subject.run.p[stage.name], yes_from)
     return np.nan_to_num(finite_logit(p) - logit(thresholds))
@@ -119,5 +127,6 @@ def _steps(subject: Subject, row: int) -> Iterator[Step]:
     way.enter()
     while (stage := way.stage) is not None:
         for tier, _ in way.pending():
-            way.take(stage, tier, float(subject.scored.p[stage.name, tier][row]))
+            p = [float(subject.scored.p[stage.name, column][row]) for column in stage.columns]
+            way.take(stage, tier, p if stage.has_values else p[stage.columns.index(tier)])
     return iter(way.steps)

@@ -11,6 +11,7 @@ from cascade.backends.base import Query
 from cascade.config.servers import ServedConfig, ServerConfig
 from cascade.errors import ServerError
 from cascade.models.base_model import ModelInfo
+from cascade.prompt import Labels
 
 Call = Callable[..., Any]
 """``call(path, body=None)``: the JSON that a server answers to a GET, or to a POST of a body."""
@@ -36,11 +37,13 @@ class HttpRequest:
         path: Where it goes.
         body: JSON.
         places: The queries that it asks, by their place in the batch.
+        labels: The labels of a single query that has some.
     """
 
     path: str
     body: Mapping[str, Any]
     places: tuple[int, ...]
+    labels: Labels | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +51,14 @@ class Answer:
     """What a request was answered.
 
     Attributes:
-        logits: Natural-log odds of yes against no, one for each of its queries.
+        logits: One for each of its queries, as in ``Scores``.
+        values: Logits of the labels of a query with labels, by its place among them; see ``Scores``.
         computed: Tokens that the server computed, as far as it says.
         reused: Tokens of its prompts that the server had in its cache, as far as it says.
     """
 
     logits: tuple[float, ...]
+    values: Mapping[int, Sequence[float]] = field(default_factory=dict)
     computed: int = 0
     reused: int = 0
 

@@ -67,6 +67,7 @@ class _Tally:
     n_booked: int
     began: float
     logits: list[float] = field(default_factory=list)
+    values: dict[int, Sequence[float]] = field(default_factory=dict)
     unanswered: dict[int, str] = field(default_factory=dict)
     spoilt: dict[int, str] = field(default_factory=dict)
     under_way: dict[int, _InFlight] = field(default_factory=dict)
@@ -84,6 +85,7 @@ class _Tally:
         """Take in an answer."""
         for place, found in zip(ask.places, answer.logits, strict=True):
             self.logits[place] = found
+        self.values |= {ask.places[at]: found for at, found in answer.values.items()}
         self.answers.append(answer)
         self.n_requests += 1
         self.n_questions += len(ask.places)
@@ -110,7 +112,9 @@ class _Tally:
             decodes=tuple(self.decodes),
         )
         owed = {place: in_flight.is_owed for place, in_flight in self.under_way.items()}
-        return Scores(self.logits, cost, unanswered=self.unanswered, spoilt=self.spoilt, under_way=owed)
+        return Scores(
+            self.logits, cost, values=self.values, unanswered=self.unanswered, spoilt=self.spoilt, under_way=owed
+        )
 
 
 class ServerBackend:

@@ -1,9 +1,10 @@
 """OpenAI-compatible servers: ``POST /v1/completions``, one token with log-probabilities.
 
 vLLM, SGLang and llama-cpp-python's own server speak it. The adapter is the ``model``; SGLang wants the base
-model's name before it, as ``base:adapter``. vLLM is asked for exactly the two labels by their token ids. The
+model's name before it, as ``base:adapter``. vLLM is asked for exactly the labels by their token ids. The
 others give their top-k tokens as text. If a label is missing from them, the k-th log-probability is an upper bound for
 it, which bounds p(yes). The bound is used if it lies within ``MOST_BOUND`` of 0 or 1; otherwise the answer is an error.
+Likewise of a choice or score: labels that are missing may have at most that probability together.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from cascade.backends.servers.api import (
     number,
 )
 from cascade.errors import ServerError
+from cascade.probability import odds_of_likeliest, softmax
+from cascade.prompt import Labels
 from cascade.stages import BASE
 
 PATH = "/v1/completions"
@@ -66,7 +69,7 @@ class CompletionsApi:
     def asks(self, queries: Sequence[Query]) -> Iterator[HttpRequest]:
         """See ``ServerApi.asks``; one request for each query."""
         for place, query in enumerate(queries):
-            yield HttpRequest(path=PATH, body=self._body(query), places=(place,))
+            yield HttpRequest(path=PATH, body=self._body(query), places=(place,), labels=query.labels)
 
     def read(self, ask: HttpRequest, answer: Any) -> Answer:
         """See ``ServerApi.read``."""
@@ -82,7 +85,11 @@ class CompletionsApi:
         if asked in self._adapter_models and isinstance(model, str) and model != asked:
             problem = f"answered as {model!r} when {asked!r} was asked. Load that adapter there"
             raise self._peer.refusal(problem)
-        return Answer(logits=(self._logit(top),), computed=computed - reused, reused=reused)
+        if ask.labels is None:
+            return Answer(logits=(self._logit(top),), computed=computed - reused, reused=reused)
+        values = self._values(top, ask.labels)
+        found = odds_of_likeliest(values)
+        return Answer(logits=(found,), values={0: values}, computed=computed - reused, reused=reused)
 
     @property
     def _adapter_models(self) -> set[str]:
@@ -124,8 +131,9 @@ class CompletionsApi:
         }
         if self._is_vllm:
             body["add_special_tokens"] = False
-            if self._peer.prompts.labels:
-                body |= {"logprob_token_ids": list(self._peer.prompts.labels), "return_tokens_as_token_ids": True}
+            tokens = query.labels.tokens if query.labels is not None else self._peer.prompts.labels
+            if tokens:
+                body |= {"logprob_token_ids": list(tokens), "return_tokens_as_token_ids": True}
         return body
 
     def _logit(self, top: Mapping[str, float]) -> float:
@@ -147,10 +155,30 @@ class CompletionsApi:
             raise self._missing(top)
         return found
 
-    def _missing(self, top: Mapping[str, float]) -> ServerError:
+    def _values(self, top: Mapping[str, float], labels: Labels) -> list[float]:
+        """The log-probability of each label; that of the least likely token for those that are missing.
+
+        Raises:
+            ServerError: These might be likely together.
+        """
+        known = [
+            top.get(f"token_id:{token}", top.get(text)) for text, token in zip(labels.texts, labels.tokens, strict=True)
+        ]
+        lowest = min(top.values(), default=0.0)
+        found = [lowest if p is None else p for p in known]
+        if not all(map(isfinite, found)):
+            msg = f"gives log-probabilities that are no numbers: {dict(top)}"
+            raise NoNumberError(msg)
+        p_missing = sum(p for p, own in zip(softmax(found).tolist(), known, strict=True) if own is None)
+        if p_missing > MOST_BOUND:
+            raise self._missing(top, labels.texts)
+        return found
+
+    def _missing(self, top: Mapping[str, float], labels: Sequence[str] = ()) -> ServerError:
         shown = ", ".join(repr(text) for text in list(top)[:5])
+        sought = " and ".join(map(repr, labels or (self._peer.prompts.yes, self._peer.prompts.no)))
         return self._peer.refusal(
-            f"does not say how likely the labels {self._peer.prompts.yes!r} and {self._peer.prompts.no!r} are; its "
+            f"does not say how likely the labels {sought} are; its "
             f"{len(top)} likeliest tokens are {shown} and so on. Raise servers.{self._peer.name}.top_logprobs, or see "
             "that prompt format, model and adapter belong together"
         )

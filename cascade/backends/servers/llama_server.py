@@ -25,7 +25,7 @@ from cascade.backends.servers.api import (
     ServerSetup,
     number,
 )
-from cascade.probability import sure_logit
+from cascade.probability import odds_of_likeliest, sure_log, sure_logit
 from cascade.stages import BASE
 
 PATH = "/completion"
@@ -77,15 +77,23 @@ class LlamaServerApi:
     def asks(self, queries: Sequence[Query]) -> Iterator[HttpRequest]:
         """See ``ServerApi.asks``; one request for each query."""
         for place, query in enumerate(queries):
-            body = completion_body(self._peer.prompt(query), self._scales[query.adapter], self._labels)
-            yield HttpRequest(path=PATH, body=body, places=(place,))
+            labels = query.labels.tokens if query.labels is not None else self._labels
+            body = completion_body(self._peer.prompt(query), self._scales[query.adapter], labels)
+            yield HttpRequest(path=PATH, body=body, places=(place,), labels=query.labels)
 
-    def read(self, ask: HttpRequest, answer: Any) -> Answer:  # noqa: ARG002 - the protocol's
+    def read(self, ask: HttpRequest, answer: Any) -> Answer:
         """See ``ServerApi.read``."""
-        found = float(sure_logit(read_p_yes(answer, self._labels)))
+        values: dict[int, Sequence[float]] = {}
+        if ask.labels is None:
+            found = float(sure_logit(read_p(answer, self._labels)[0]))
+        else:
+            values[0] = sure_log(read_p(answer, ask.labels.tokens)).tolist()
+            found = odds_of_likeliest(values[0])
         timings = answer.get("timings")
         counts = timings if isinstance(timings, dict) else {}
-        return Answer(logits=(found,), computed=_count(counts, "prompt_n"), reused=_count(counts, "cache_n"))
+        return Answer(
+            logits=(found,), values=values, computed=_count(counts, "prompt_n"), reused=_count(counts, "cache_n")
+        )
 
     def _check_shape(self, meta: Mapping[str, Any]) -> None:
         """Refuse a server whose model has another shape than the model file at hand."""
@@ -122,14 +130,14 @@ class LlamaServerApi:
 
 
 def completion_body(
-    prompt: str | Sequence[int], lora: Sequence[Mapping[str, float]], labels: tuple[int, int]
+    prompt: str | Sequence[int], lora: Sequence[Mapping[str, float]], labels: Sequence[int]
 ) -> dict[str, Any]:
     """The body of ``POST /completion`` for one query.
 
     Args:
         prompt: Token ids, or text.
         lora: The scale of every adapter of the server, by its number; those left out are off.
-        labels: Token ids of yes and no.
+        labels: Token ids of yes and no, or of a question's values.
     """
     return {
         "prompt": prompt if isinstance(prompt, str) else list(prompt),
@@ -145,24 +153,24 @@ def completion_body(
     }
 
 
-def read_p_yes(answer: Any, labels: tuple[int, int]) -> float:
-    """p(yes) among yes and no, in [0, 1], from an answer.
+def read_p(answer: Any, labels: Sequence[int]) -> list[float]:
+    """The probability of each label among them all, in [0, 1], from an answer.
 
     Raises:
-        MalformedError: It does not give a probability for both labels.
-        NoNumberError: One is no number, or below 0, or both are 0.
+        MalformedError: It does not give a probability for every label.
+        NoNumberError: One is no number, or below 0, or all are 0.
     """
     try:
         (entry,) = answer["completion_probabilities"]
         found = {int(token["id"]): number(token["prob"]) for token in entry["top_probs"]}
-        yes, no = (found[label] for label in labels)
+        p = [found[label] for label in labels]
     except UNLIKE as error:
         msg = f"gives no probability for the labels {list(labels)}: {str(answer)[:500]}"
         raise MalformedError(msg) from error
-    if not (min(yes, no) >= 0 and 0 < yes + no < math.inf):
-        msg = f"gives the labels {list(labels)} probabilities that are none: {yes} and {no}"
+    if not (min(p) >= 0 and 0 < sum(p) < math.inf):
+        msg = f"gives the labels {list(labels)} probabilities that are none: {' and '.join(map(str, p))}"
         raise NoNumberError(msg)
-    return yes / (yes + no)
+    return [each / sum(p) for each in p]
 
 
 def _names(path: str) -> tuple[str, ...]:

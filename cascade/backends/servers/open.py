@@ -25,7 +25,7 @@ from cascade.models.base_model import ModelInfo
 from cascade.models.model_set import ModelSet, load_model_set
 from cascade.prompt import PromptBuilder, PromptFormat, Tokenizer, prompt_format
 from cascade.report import Provenance
-from cascade.stages import BASE, SERVED
+from cascade.stages import ANY_TIER, BASE, SERVED
 from cascade.tree import Cascade
 
 _LENGTH = 3
@@ -131,6 +131,7 @@ def open_servers(
         raise ConfigError(msg)
     if labels is not None:
         _check_labels(config, cascades, labels)
+    _check_values(config, cascades)
     here = _load(config, cascades, labels, models, beside)
     with ExitStack() as stack:
         if here.backend is not None:
@@ -158,6 +159,21 @@ def _check_labels(config: Config, cascades: Mapping[str, Cascade], labels: tuple
                 f"{' and '.join(labels)}. Give it."
             )
             raise ConfigError(msg)
+
+
+def _check_values(config: Config, cascades: Mapping[str, Cascade]) -> None:
+    """Refuse a choice or score where nobody knows which tokens stand for its values on the server that answers."""
+    if config.model.has_source:
+        return
+    for cascade in cascades.values():
+        for stage in cascade.stages:
+            entry = config.served.get(stage.question(ANY_TIER).adapter) if stage.has_values else None
+            if entry is not None and config.servers[entry.server].kind != "systemone":
+                msg = (
+                    f"cascade.{cascade.name}.stages.{stage.name}: only the file of the model that server "
+                    f"{entry.server!r} has says which tokens stand for its values. Give it as model.path."
+                )
+                raise ConfigError(msg)
 
 
 def _asked(cascades: Mapping[str, Cascade]) -> set[str]:

@@ -1,4 +1,4 @@
-"""System One servers: ``POST /v1/systemone``, a state with typed questions; ours are yes/no questions (``noul``).
+"""System One servers: ``POST /v1/systemone``, a state with typed questions: yes/no (``noul``), choice and score.
 
 No prompt is sent: the state is the task, the file, the item and perhaps its text in words, and a question is its full
 wording. The questions of one item go into one request, those asked ahead included.
@@ -6,7 +6,7 @@ wording. The questions of one item go into one request, those asked ahead includ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cascade.backends.base import Query
@@ -22,7 +22,7 @@ from cascade.backends.servers.api import (
     number,
 )
 from cascade.errors import ServerError
-from cascade.probability import sure_logit
+from cascade.probability import odds_of_likeliest, sure_log, sure_logit
 from cascade.prompt import Node, Segment
 from cascade.stages import BASE
 
@@ -63,26 +63,49 @@ class SystemOneApi:
         """See ``ServerApi.read``."""
         try:
             answers = answer["answers"]
-            found = [number(answers[question]["noul"]) for question in ask.body["questions"]]
+            read = [_read(answers[name], asked) for name, asked in ask.body["questions"].items()]
             usage = answer.get("usage") or {}
             computed = int(usage.get("input_tokens", 0))
         except UNLIKE as error:
-            msg = f"lacks answers to questions of type noul: {str(answer)[:500]}"
+            msg = f"lacks answers to its questions: {str(answer)[:500]}"
             raise MalformedError(msg) from error
-        if not all(0 <= p <= 1 for p in found):
-            msg = f"gives probabilities outside [0, 1]: {found}"
+        every = [p for own in read for p in own]
+        if not all(0 <= p <= 1 for p in every) or not all(sum(own) for own in read if len(own) > 1):
+            msg = f"gives probabilities outside [0, 1], or all 0: {every}"
             raise NoNumberError(msg)
-        return Answer(logits=tuple(sure_logit(found).tolist()), computed=computed)
+        values = {at: sure_log(own).tolist() for at, own in enumerate(read) if len(own) > 1}
+        logits = [
+            odds_of_likeliest(values[at]) if at in values else float(sure_logit(own[0])) for at, own in enumerate(read)
+        ]
+        return Answer(logits=tuple(logits), values=values, computed=computed)
 
     def _ask(self, queries: Sequence[Query], places: Sequence[int]) -> HttpRequest:
         path = queries[0].node.path[:-1]
         seeds = {"seeds": [path[0].seeds]} if path[0].seeds else {}
         body: dict[str, Any] = {
             "state": seeds | {_KEYS[node.segment]: node.text for node in path},
-            "questions": {
-                f"q{number}": {"type": "noul", "instructions": query.wording} for number, query in enumerate(queries)
-            },
+            "questions": {f"q{number}": _question(query) for number, query in enumerate(queries)},
         }
         name = self._peer.adapters[queries[0].adapter].name
         model = self._peer.config.model if name == BASE else name
         return HttpRequest(path=PATH, body=body | ({"model": model} if model else {}), places=tuple(places))
+
+
+def _question(query: Query) -> dict[str, Any]:
+    """A question as System One has it: a choice has a table of its options, a score a list of its levels."""
+    labels = query.labels
+    if labels is None:
+        return {"type": "noul", "instructions": query.wording}
+    if labels.is_scale:
+        levels = [": ".join(filter(None, (value.name, value.description))) for value in labels.values]
+        return {"type": "score", "instructions": query.wording, "criteria": levels}
+    options = {value.name: value.description or None for value in labels.values}
+    return {"type": "choice", "instructions": query.wording, "criteria": options}
+
+
+def _read(answer: Any, asked: Mapping[str, Any]) -> list[float]:
+    """p(yes), or the probability of each option or level in the order in which they were given."""
+    if asked["type"] == "noul":
+        return [number(answer["noul"])]
+    names = map(str, range(len(asked["criteria"]))) if asked["type"] == "score" else asked["criteria"]
+    return [number(answer["probabilities"][name]) for name in names]

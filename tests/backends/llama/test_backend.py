@@ -21,6 +21,7 @@ from cascade.backends.llama.batch_rows import Rows, Run
 from cascade.backends.llama.native import ContextSize, NativeModel
 from cascade.backends.llama.open import open_backend
 from cascade.backends.llama.runner import LlamaRunner
+from cascade.config.stages import StageConfig
 from cascade.errors import ConfigError, InputError, ModelFileError
 from cascade.models.model_set import ModelSet, load_model_set
 from cascade.probability import p_yes
@@ -239,7 +240,9 @@ def test_many_callers_get_what_each_would_get_alone(config: Config) -> None:
 
 def _mixed(config: Config) -> Config:
     """The shipped cascades, and one whose stages are answered by activated LoRA, plain LoRA and the base model."""
-    target = config.cascade["precision"].stages[0].no
+    first = config.cascade["precision"].stages[0]
+    assert isinstance(first, StageConfig)
+    target = first.no
     stages = []
     for name, adapter, following in (("a", "relevant", "b"), ("b", "co_change", "c"), ("c", "metadata", "d")):
         yes = target.model_copy(update={"stage": following, "label": None})
