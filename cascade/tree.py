@@ -553,6 +553,7 @@ def _question_dict(tier: str, question: Question) -> dict[str, Any]:
                 for value in question.values
             ],
             "least_confidence": question.threshold,
+            **({"reads": "text", "max_text_tokens": question.max_text_tokens} if question.max_text_tokens else {}),
         }
     return {
         **({"tier": tier} if tier else {}),

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
+from cascade.config.reads_text import ReadsText
 from cascade.config.targets import TargetConfig
 from cascade.config.toml import CHOICE, ONE, PRIOR, QUESTION, SCORE, TABLE, Frozen, form
 from cascade.config.value_stages import ChoiceStageConfig, ScoreStageConfig
@@ -75,11 +76,7 @@ class PriorStageConfig(Frozen):
         )
 
 
-TEXT_TOKENS = 200
-"""Most tokens of an item's text that a stage reads which does not say how many."""
-
-
-class StageConfig(Frozen):
+class StageConfig(ReadsText):
     """One stage; question, adapter and thresholds are one value each, or a table from tier to value."""
 
     kind: Literal["question"] = Field("question", description="An adapter answers it; absent is the same.")
@@ -96,12 +93,6 @@ class StageConfig(Frozen):
         None, description="In place of threshold, with yes_from: no below this p(yes), and uncertain up to yes_from."
     )
     yes_from: ByTier[Threshold] | None = Field(None, description="Yes from this p(yes) on; no_below or more.")
-    reads: Literal["item", "text"] = Field(
-        "item", description="What stands before its question: the item's line alone, or the item's `text` as well."
-    )
-    max_text_tokens: Annotated[int, Field(ge=1, le=4096, strict=True)] | None = Field(
-        None, description=f'Most tokens of the text that it reads, with `reads = "text"`; {TEXT_TOKENS} if absent.'
-    )
     negated: ByTier[str] | None = Field(
         None, description="The opposite question, which `cascade audit` asks as well, to see whether the two add up."
     )
@@ -111,13 +102,6 @@ class StageConfig(Frozen):
         None, description="Where a p(yes) from no_below up to yes_from leads; needed where these two differ."
     )
     combine: Combine = Field(Combine.ANY, description="How the answers of several tiers make one.")
-
-    @model_validator(mode="after")
-    def _reads_text(self) -> Self:
-        if self.max_text_tokens is not None and self.reads != "text":
-            msg = f'max_text_tokens = {self.max_text_tokens} needs reads = "text"; add it, or leave max_text_tokens out'
-            raise ValueError(msg)
-        return self
 
     @model_validator(mode="after")
     def _thresholds_agree(self) -> Self:
@@ -180,7 +164,7 @@ class StageConfig(Frozen):
             adapter=pick("adapter", self.adapter),
             threshold=threshold,
             no_below=no_below,
-            max_text_tokens=(self.max_text_tokens or TEXT_TOKENS) if self.reads == "text" else 0,
+            max_text_tokens=self.n_text_tokens,
             negated=(self.negated and pick("negated", self.negated)) or "",
         )
 

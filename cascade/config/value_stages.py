@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from cascade.config.reads_text import ReadsText
 from cascade.config.targets import TargetConfig
-from cascade.config.toml import ONE, TABLE, Frozen, form
+from cascade.config.toml import ONE, TABLE, form
 from cascade.errors import ConfigError
 from cascade.stages import ANY_TIER, Question, Stage, Target, Value
 
@@ -22,7 +23,7 @@ _LEAST = "Confidence below which the answer is uncertain, in [0, 1); 0 means: ne
 _UNCERTAIN = "Where an answer leads whose confidence is below least_confidence; needed where that is above 0."
 
 
-class _ValueStageConfig(Frozen):
+class _ValueStageConfig(ReadsText):
     """What a choice and a score have in common."""
 
     name: str = Field(min_length=1, description="Unique in its cascade.")
@@ -44,6 +45,7 @@ class _ValueStageConfig(Frozen):
             wording=self.question,
             adapter=self.adapter,
             threshold=self.least_confidence,
+            max_text_tokens=self.n_text_tokens,
             values=tuple(Value(*pair) for pair in described),
             is_scale=cuts is not None,
         )

@@ -49,6 +49,13 @@ def test_values_and_levels_make_choices_and_scores(tmp_path: Path) -> None:
     assert urgency.cuts == (0.5,)
 
 
+def test_a_choice_may_read_the_text(tmp_path: Path) -> None:
+    """As a yes/no question may, with a length of its own."""
+    text = HEAD + LABELS + CHOICE.replace("least", 'reads = "text"\nmax_text_tokens = 40\nleast') + SCORE
+    kind, urgency = read_config(write(tmp_path, text)).cascades()["tickets"].stages
+    assert (kind.question(ANY_TIER).max_text_tokens, urgency.question(ANY_TIER).max_text_tokens) == (40, 0)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
