@@ -110,7 +110,8 @@ class Provenance:
             Of several models ``name=hash`` of each, with a comma between them.
         adapters: Adapter name -> SHA-256 of its file, or the server, its base model and what it calls the adapter.
         prompt_format: Name of the prompt format; of several models likewise.
-        label_tokens: Token ids of yes and no; -1 for both where no model file is at hand, and for several models.
+        label_tokens: Token ids of yes and no; -1 for both where no model file is at hand, for an encoder, and for
+            several models.
         name: Name of the model in an engine that has several; empty otherwise.
         models: Name -> what each of several models is; empty for one.
     """

@@ -50,7 +50,7 @@ def tiny_weights() -> Weights:
         else:
             rows = {"tokens": SHAPE.n_vocab, "positions": SHAPE.n_positions, "kinds": 2}.get(part, n_out)
             values = drawn.normal(
-                0, _SPREAD * (3 if own == "head" else 1), (rows, SHAPE.inner if own == "down" else SHAPE.width)
+                0, _SPREAD * (1.5 if own == "head" else 1), (rows, SHAPE.inner if own == "down" else SHAPE.width)
             )
         found[name] = values.astype(np.float32)
     return found

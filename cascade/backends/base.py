@@ -182,6 +182,8 @@ class BackendInfo:
         costs: Times of the parts of a batch; only their proportions decide a plan.
         slowdown: Factor on these times for this machine.
         sizes: How the backend splits work into calls.
+        is_encoder: Whether the model reads each prompt as a whole, so that nothing is kept between batches, and answers
+            yes or no by its own head, whatever the question's words are.
     """
 
     provenance: Provenance
@@ -195,6 +197,7 @@ class BackendInfo:
     slowdown: float = 1.0
     sizes: CallSizes = field(default_factory=CallSizes)
     invocations: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    is_encoder: bool = False
 
     @property
     def adapters(self) -> frozenset[str]:
@@ -210,12 +213,15 @@ class BackendInfo:
 
         Raises:
             ConfigError: Names the adapter that is missing, or that a question's marker would leave off, or the question
-                whose values the model cannot tell apart; or prompts have more nodes than can be kept.
+                whose values the model cannot tell apart, or that an encoder would not read; or prompts have more nodes
+                than can be kept.
         """
         self._check_texts(cascade)
         builder = PromptBuilder(self.form, self.tokenizer)
         questions = [question for question in cascade.questions() if question.adapter not in others]
         for question in questions:
+            if self.is_encoder:
+                _check_read(cascade, question)
             self._check_labels(cascade, question, builder)
             sought = self.invocations.get(question.adapter)
             if sought and last_place(sought, builder.marker_tokens(question.marker)) is None:
@@ -257,6 +263,21 @@ class BackendInfo:
                 "max_text_tokens, or raise model.n_seq_max in the config."
             )
             raise ConfigError(msg)
+
+
+def _check_read(cascade: Cascade, question: Question) -> None:
+    """Refuse what an encoder, which reads the task and the item alone, cannot answer.
+
+    Raises:
+        ConfigError: Names the cascade and the question.
+    """
+    what = "values" if question.values else "negated" if question.negated else ""
+    if what:
+        msg = (
+            f"cascade.{cascade.name}: question {question.marker!r} has {what}, and adapter {question.adapter!r} is an "
+            "encoder, which answers yes or no and does not read the question. Leave them out, or ask a decoder."
+        )
+        raise ConfigError(msg)
 
 
 class Backend(Protocol):

@@ -86,7 +86,8 @@ def examine(config: Path | None = None) -> Iterator[Finding]:
     yield from _self_test(loaded)
     from cascade.cli.doctor_speed import speed  # noqa: PLC0415 - llama_cpp may be missing, which is a finding above
 
-    for name, models in sets.items():
+    decoders = {name: models for name, models in sets.items() if not models.model.is_encoder}  # formats and tunings
+    for name, models in decoders.items():
         of = f" of {name}" if len(loaded.base_models) > 1 else ""
         for finding in speed(loaded.base_models[name], models):
             yield replace(finding, name=finding.name + of)
@@ -147,6 +148,9 @@ def extra_buffers_finding(verdict: Verdict) -> Finding:
     return Finding(name="extra buffers", value=verdict.words, ok=is_ok, remedy="" if is_ok else remedy)
 
 
+_KIND = {False: "", True: "an encoder that reads pairs, "}
+
+
 def _files(config: Config) -> Generator[Finding, None, dict[str, ModelSet] | None]:
     """Returns what was found; None if it cannot be used."""
     from cascade.models.model_set import load_model_sets  # noqa: PLC0415 - only once the config is known to be good
@@ -168,7 +172,8 @@ def _model(models: ModelSet, name: str) -> Iterator[Finding]:
     info = models.model
     yield Finding(
         name=f"model{name}",
-        value=f"{models.model_path.name}: {info.architecture}, {counted(info.n_layers, 'layer')} of {info.n_embd}, "
+        value=f"{models.model_path.name}: {info.architecture}, {_KIND[info.is_encoder]}"
+        f"{counted(info.n_layers, 'layer')} of {info.n_embd}, "
         f"{info.n_vocab} tokens, sha256 {models.model_sha256[:12]}",
     )
     for adapter in models.adapters.values():
@@ -254,9 +259,11 @@ def _tune(config: Path, seconds: float, *, json: bool) -> None:
         msg = "There is no home folder to keep a tuning in. Let XDG_CACHE_HOME name a folder."
         raise MachineError(msg)
     settings = read_config(config)
-    sets = load_model_sets(settings)
+    sets = {name: models for name, models in load_model_sets(settings).items() if not models.model.is_encoder}
     if not sets:
-        msg = "model.path: no model is given here, servers answer everything. Give one to measure."
+        msg = (
+            "model.path: no decoder is given here, and neither servers nor encoders have settings to measure. Give one."
+        )
         raise ConfigError(msg)
     rows = [_measured(settings.base_models[name], models, seconds / len(sets), folder) for name, models in sets.items()]
     if json:

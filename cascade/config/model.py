@@ -9,7 +9,8 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from cascade.config.servers import ServedConfig
 from cascade.config.toml import ONE, SERVED, TABLE, Frozen, form
-from cascade.prompt import FORMATS, Limits
+from cascade.errors import ConfigError
+from cascade.prompt import FORMATS, PAIR, Limits
 
 Tokens = Annotated[int, Field(ge=1, le=4096)]
 _REMEDY = "Give the path of a TOML file."
@@ -37,7 +38,10 @@ class ModelConfig(Frozen):
     repo_id: str | None = Field(None, description="Hub repository, such as Qwen/Qwen3-0.6B-GGUF.")
     filename: str | None = Field(None, description="File within the hub repository.")
     revision: str | None = Field(None, description="Commit of the hub repository; pin it.")
-    format: str = Field("embedded", description="Prompt format: embedded, qwen3 or qwen3-reranker.")
+    format: str = Field(
+        "embedded",
+        description="Prompt format: embedded, qwen3 or qwen3-reranker; pair for an encoder, which needs none.",
+    )
     limits: LimitsConfig = LimitsConfig()
     n_ctx: int = Field(4096, ge=256, le=1_048_576, description="Cells of the KV cache.")
     n_seq_max: int = Field(128, ge=4, le=256, description="Sequences, which bound the items of a wave.")
@@ -56,6 +60,25 @@ class ModelConfig(Frozen):
     def has_source(self) -> bool:
         """Whether it names a model; without one servers answer everything."""
         return self.path is not None or self.repo_id is not None
+
+    def format_for(self, key: str, *, is_encoder: bool) -> str:
+        """The prompt format for a model file.
+
+        Args:
+            key: Where this entry stands in the config.
+            is_encoder: Whether the file holds an encoder.
+
+        Raises:
+            ConfigError: The format that is given is not for it.
+        """
+        is_given = "format" in self.model_fields_set
+        if is_encoder and (self.format == PAIR or not is_given):
+            return PAIR
+        if is_encoder or self.format == PAIR:
+            what, remedy = ("an encoder", f'"{PAIR}", or none') if is_encoder else ("a decoder", "another")
+            msg = f'{key}.format: "{self.format}" is given, and the file holds {what}. Give {remedy}.'
+            raise ConfigError(msg)
+        return self.format
 
     @field_validator("format")
     @classmethod

@@ -67,9 +67,10 @@ class _Forecast:
                 for question in filter(self._is_own, _questions(item, entry)):
                     self._ask(level, question, entry.probability)
                     prefix_adapter = self._planner.prefix_adapter(question.adapter)
-                    if prefix_adapter not in read:
+                    keeps = self._planner.limits.keeps
+                    if prefix_adapter not in read or not keeps:
                         read[prefix_adapter] = 0
-                        seen = counted.setdefault(prefix_adapter, set())
+                        seen = counted.setdefault(prefix_adapter, set()) if keeps else set()
                         self._compute(level, item, prefix_adapter, entry.probability, seen)
                     if question.max_text_tokens:
                         self._read(level, item, question, entry.probability, read)

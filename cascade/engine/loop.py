@@ -100,6 +100,7 @@ class Loop:
                 prefix_adapters=info.prefix_adapters,
                 costs=info.costs,
                 sizes=info.sizes,
+                keeps=not info.is_encoder,
             ),
             prompts.question_tokens,
             model=CostModel(info.costs, info.slowdown),

@@ -57,12 +57,14 @@ class BackendLimits:
             ``base`` for activated LoRA, ``SERVED`` for one on a server.
         costs: What the parts of a batch cost; plans go by the proportions between them.
         sizes: How the backend cuts work into calls.
+        keeps: Whether prompt nodes are kept; an encoder reads the whole prompt for each question.
     """
 
     capacity: Capacity
     prefix_adapters: Mapping[str, str]
     costs: Costs = field(default_factory=Costs)
     sizes: CallSizes = field(default_factory=CallSizes)
+    keeps: bool = True
 
 
 class Planner:
@@ -99,7 +101,7 @@ class Planner:
         self.question_tokens = question_tokens
         self.model = model or CostModel(limits.costs)
         self.prefix_index = PrefixIndex(limits.prefix_adapters, release or _nothing, name)
-        self._asks_ahead = asks_ahead
+        self._asks_ahead = asks_ahead and limits.keeps  # it saves nothing where a later question costs as much
         self._active = ""
 
     @property
@@ -176,7 +178,8 @@ class Planner:
         if self._asks_ahead and builder.is_whole:
             self._ask_ahead(builder, left_ms)
         predicted_ms = self.predict(builder.shape(self._context))
-        self.prefix_index.add(builder.new, self.prefix_adapter(builder.adapter))
+        if self.limits.keeps:
+            self.prefix_index.add(builder.new, self.prefix_adapter(builder.adapter))
         self._active = self._active if self.is_served(builder.adapter) else builder.adapter
         return Batch(tuple(builder.queries), predicted_ms)
 
@@ -289,7 +292,7 @@ class Planner:
         context, is_served = self._context, self.is_served(adapter)
         builder = BatchBuilder(adapter)
         for query in own[: self.limits.sizes.n_served] if is_served else own:
-            new = [node for node in self.prefix_index.missing(query.above, prefix_adapter) if node not in builder.new]
+            new = self._new(query, prefix_adapter, builder)
             tokens = sum(len(node.tokens) for node in new)
             asked = self.question_tokens(query.question)
             is_late = left_ms < inf and self.predict(builder.shape(context, tokens, asked, 1)) > left_ms
@@ -304,10 +307,15 @@ class Planner:
             builder.add(query, new, asked)
         return builder
 
+    def _new(self, query: Query, prefix_adapter: str, builder: BatchBuilder) -> list[Node]:
+        """The nodes that a query adds to those that a batch computes; all of its prompt where nothing is shared."""
+        missing = self.prefix_index.missing(query.above, prefix_adapter)
+        return [node for node in missing if node not in builder.new] if self.limits.keeps else missing
+
     def _length(self, own: Sequence[Query], prefix_adapter: str, best: float) -> float:
         """New tokens of a batch when all that these queries miss is cut into equal batches, near the best length."""
-        missing = {node for query in own for node in self.prefix_index.missing(query.above, prefix_adapter)}
-        total = sum(len(node.tokens) for node in missing)
+        missing = [node for query in own for node in self.prefix_index.missing(query.above, prefix_adapter)]
+        total = sum(len(node.tokens) for node in (dict.fromkeys(missing) if self.limits.keeps else missing))
         return total / max(1, round(total / best)) if best else 0.0
 
     def _is_cached(self, query: Query) -> bool:

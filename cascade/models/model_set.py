@@ -186,12 +186,13 @@ def load_bases(config: Config, hub: Hub | None = None) -> dict[str, Base]:
 
 
 def _load_base(model: ModelConfig, key: str, hub: Hub) -> Base:
-    labels = prompt_format(model.format)
     path = model.path or hub.download(model, key)
     with named_key(f"{key}.path" if model.path else f"{key}.repo_id"), unchanged(path):
         file = read_gguf(path)
         info = check_model(file)
-        check_labels(file, (labels.yes, labels.no))
+        form = prompt_format(model.format_for(key, is_encoder=info.is_encoder))
+        if not info.is_encoder:
+            check_labels(file, (form.yes, form.no))
         return Base(path=path, sha256=file_hash(path), info=info)
 
 

@@ -8,7 +8,7 @@ tokens where the vocabulary has them, and otherwise plain words behind a mark th
 """
 
 from cascade.prompt.builder import Piece, PromptBuilder, render
-from cascade.prompt.formats import FORMATS, PromptFormat, prompt_format
+from cascade.prompt.formats import FORMATS, PAIR, PromptFormat, prompt_format
 from cascade.prompt.labels import Labels, labels_for
 from cascade.prompt.limits import Limits
 from cascade.prompt.lines import BETWEEN, MARK, group_text, is_fact, item_text, one_line, seeds_text
@@ -16,7 +16,7 @@ from cascade.prompt.node import Node, Segment
 from cascade.prompt.tokenizer import Tokenizer, last_place
 
 __all__ = [
-    "BETWEEN", "FORMATS", "MARK", "Labels", "Limits", "Node", "Piece", "PromptBuilder", "PromptFormat", "Segment",
-    "Tokenizer", "group_text", "is_fact", "item_text", "labels_for", "last_place", "one_line", "prompt_format",
-    "render", "seeds_text",
+    "BETWEEN", "FORMATS", "MARK", "PAIR", "Labels", "Limits", "Node", "Piece", "PromptBuilder", "PromptFormat",
+    "Segment", "Tokenizer", "group_text", "is_fact", "item_text", "labels_for", "last_place", "one_line",
+    "prompt_format", "render", "seeds_text",
 ]  # fmt: skip

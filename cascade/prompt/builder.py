@@ -99,14 +99,15 @@ class PromptBuilder:
     def group(self, parent: Node, group: Group) -> Node:
         """A group's header below its task."""
         most = self.limits.characters("group")
-        lines = group_lines(group, self._words(group.evidence), most, self.form.mark)
+        evidence = group.evidence if self.form.n_evidence is None else ()
+        lines = group_lines(group, self._words(evidence), most, self.form.mark)
         pieces = render(self.form.group, {"group": self._told("group", group.evidence, lines)})
         return self._node(parent, Segment.GROUP, pieces, group)
 
     def item(self, parent: Node, item: Item) -> Node:
         """An item below its group or its task."""
         most = self.limits.characters("item")
-        lines = item_lines(item, self._words(item.evidence), most, self.form.mark)
+        lines = item_lines(item, self._words(item.evidence[: self.form.n_evidence]), most, self.form.mark)
         pieces = render(self.form.item, {"item": self._told("item", item.evidence, lines)})
         return self._node(parent, Segment.ITEM, pieces, item)
 
@@ -226,7 +227,6 @@ class PromptBuilder:
 
     def _words(self, evidence: Sequence[str]) -> Iterable[str]:
         """The evidence that is written as text."""
-        evidence = evidence[: self.form.n_evidence]
         return (word for word in evidence if word not in self.facts) if self.facts else evidence
 
     def _told(self, slot: str, evidence: Sequence[str], lines: Sequence[str]) -> str | list[Piece]:

@@ -30,7 +30,7 @@ class PromptFormat:
             empty for nothing.
         only: The sentence of the task that says to answer yes or no; empty for none.
         only_listed: What stands there instead where a question has other values.
-        n_evidence: Most words of evidence that are written of an item or a group; None for all.
+        n_evidence: Most words that are written of an item's evidence, and none of its group's; None for all of both.
         yes: Text of the label token for yes.
         no: Text of the label token for no.
     """

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from concurrent.futures import Future
+from typing import Protocol
 
 from cascade.backends.base import BackendInfo, Batch, Scores, Stop
 from cascade.backends.costs import CallSizes, Costs
+from cascade.backends.llama.loaded import LoadedModel
 from cascade.backends.llama.native import ContextSize, NativeModel
 from cascade.backends.llama.runner import LlamaRunner, Usage
 from cascade.backends.llama.timing import slowdown
@@ -19,6 +21,19 @@ from cascade.prompt import Node, PromptBuilder, PromptFormat
 from cascade.report import Provenance
 
 
+class Runner(Protocol):
+    """What runs batches on a model; only one thread may use it."""
+
+    def score(self, batch: Batch, stop: Stop) -> Scores:
+        """See ``Backend.score``."""
+
+    def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
+        """See ``Backend.release``."""
+
+    def usage(self) -> Usage:
+        """What the cache holds now."""
+
+
 class LlamaBackend:
     """llama.cpp behind the ``Backend`` protocol: one worker thread owns the context.
 
@@ -26,9 +41,7 @@ class LlamaBackend:
     of threads for every thread that calls it, and lets no team spin at barriers once there are more than cores.
     """
 
-    def __init__(
-        self, runner: LlamaRunner, native: NativeModel, info: BackendInfo, worker: Worker | None = None
-    ) -> None:
+    def __init__(self, runner: Runner, native: LoadedModel, info: BackendInfo, worker: Worker | None = None) -> None:
         self._runner = runner
         self._native = native
         self._info = info

@@ -10,13 +10,14 @@ from typing import Literal
 from cascade.backends.beside import ALONE, Beside
 from cascade.backends.llama.autotune import tuning_key
 from cascade.backends.llama.backend import LlamaBackend
+from cascade.backends.llama.encoder_backend import open_encoder
 from cascade.backends.llama.native import ContextSize
 from cascade.backends.llama.tuned_settings import Tuning, load_tuning
 from cascade.config.schema import Config, ModelConfig
 from cascade.errors import CascadeError, ConfigError
 from cascade.machine import user_cache
 from cascade.models.model_set import ModelSet, load_model_set
-from cascade.prompt import PromptBuilder, prompt_format
+from cascade.prompt import PromptBuilder, PromptFormat, prompt_format
 from cascade.tree import Cascade
 
 MAX_MARKER = 4
@@ -49,8 +50,11 @@ def open_backend(
         ConfigError: The prompt format, a label or a question does not fit the model or its adapter.
         ModelFileError: A file is missing, damaged or does not fit.
     """
-    form = prompt_format(config.model.format, labels)
     models = models or load_model_set(config)
+    is_encoder = models.model.is_encoder
+    form = prompt_format(config.model.format_for("model", is_encoder=is_encoder), labels)
+    if is_encoder:
+        return _open_encoder(config, cascades, models, form, beside)
     tuning = find_tuning(config.model, models.model_sha256, tunings)
     costs = tuning.costs if tuning else None
     backend = LlamaBackend.open(models, form, context_size(config.model, tuning), costs, beside.worker)
@@ -60,6 +64,19 @@ def open_backend(
             if not config.served:  # otherwise somebody else may have what is not here
                 backend.info.check(cascade, beside.adapters)
             check_questions(cascade, builder, models, beside.adapters)
+    except CascadeError:
+        backend.abandon()
+        raise
+    return backend
+
+
+def _open_encoder(
+    config: Config, cascades: Mapping[str, Cascade], models: ModelSet, form: PromptFormat, beside: Beside
+) -> LlamaBackend:
+    backend = open_encoder(models, form, context_size(config.model), beside.worker)
+    try:
+        for cascade in cascades.values():
+            backend.info.check(cascade, beside.adapters)
     except CascadeError:
         backend.abandon()
         raise

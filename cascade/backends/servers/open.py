@@ -189,7 +189,6 @@ def _load(
     beside: Beside,
 ) -> _Here:
     """What cascades ask of this process: nothing, a vocabulary, or a model with its adapters."""
-    form = prompt_format(config.model.format, labels)
     asked_here = _asked(cascades) - config.served.keys() - set(beside.adapters)
     if not config.model.has_source:
         if asked_here:
@@ -198,8 +197,13 @@ def _load(
                 f"model.path: adapter {name!r} is asked in this process, and no model is given. Give one, or a server."
             )
             raise ConfigError(msg)
-        return _Here(form=form, tokenizer=TextTokenizer())
+        return _Here(form=prompt_format(config.model.format, labels), tokenizer=TextTokenizer())
     models = models or load_model_set(config)
+    if models.model.is_encoder:
+        name = min(config.served)
+        msg = f"adapters.{name}: a server has it, and its model is an encoder, which runs in this process. Give a file."
+        raise ConfigError(msg)
+    form = prompt_format(config.model.format, labels)
     if asked_here:
         from cascade.backends.llama.open import open_backend  # noqa: PLC0415 - llama_cpp loads only where it is used
 

@@ -1,0 +1,58 @@
+"""The embedded backend of an encoder: pairs of task and item are read as a whole, and nothing is kept."""
+
+from __future__ import annotations
+
+from cascade.backends.base import BackendInfo
+from cascade.backends.costs import CallSizes, Costs
+from cascade.backends.llama.backend import LlamaBackend
+from cascade.backends.llama.encoder_native import NativeEncoder
+from cascade.backends.llama.encoder_runner import EncoderRunner, slowdown
+from cascade.backends.llama.loaded import ContextSize
+from cascade.backends.worker import Worker
+from cascade.errors import CascadeError
+from cascade.models.model_set import ModelSet
+from cascade.prompt import PromptFormat
+from cascade.report import Provenance
+
+_PLENTY = 1_000_000_000  # of nodes and tokens to keep: none are
+
+
+def open_encoder(models: ModelSet, form: PromptFormat, size: ContextSize, worker: Worker | None = None) -> LlamaBackend:
+    """Load a checked encoder with its adapters.
+
+    Args:
+        models: Their files.
+        form: The prompt format of pairs.
+        size: How many tokens and pairs a call may have, and how it computes; there are no cells.
+        worker: The thread that runs it; None for one of its own.
+
+    Raises:
+        ModelFileError: llama.cpp refused a file, or one has changed.
+        MachineError: llama.cpp cannot compute here, or no thread can be started.
+    """
+    native = NativeEncoder(models.model_path, size)
+    try:
+        for adapter in models.adapters.values():
+            native.load_adapter(adapter.name, adapter.path, adapter.scale)
+        models.check_files()
+        info = BackendInfo(
+            provenance=Provenance(
+                model=models.model_sha256,
+                adapters={name: adapter.sha256 for name, adapter in models.adapters.items()},
+                prompt_format=form.name,
+                label_tokens=(-1, -1),
+            ),
+            prefix_adapters={name: name for name in (models.base, *models.adapters)},
+            form=form,
+            tokenizer=native.tokenizer,
+            max_prompt=native.max_pair,
+            max_tokens=_PLENTY,
+            max_nodes=_PLENTY,
+            slowdown=slowdown(native, Costs()),
+            sizes=CallSizes(n_batch=native.n_batch, n_batch_questions=native.n_batch),
+            is_encoder=True,
+        )
+        return LlamaBackend(EncoderRunner(native, models.base), native, info, worker)
+    except CascadeError:
+        native.close()
+        raise
