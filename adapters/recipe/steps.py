@@ -194,7 +194,8 @@ class Recipe:
     def adapters(self) -> None:
         """Train the adapters on the base as it is exported."""
         base = self._trained()
-        plans = {name: plan for name, plan in PLANS.items() if name in (self.only or PLANS)}
+        known = self.config.cascades()  # only adapters/recipe/one_call.toml has the cascade of the choice
+        plans = {name: plan for name, plan in PLANS.items() if name in (self.only or PLANS) and plan.cascade in known}
         for kind in ("trees", "further"):
             some = {name: plan for name, plan in plans.items() if (plan.cascade in FURTHER) == (kind == "further")}
             if some:
@@ -219,7 +220,7 @@ class Recipe:
         export_base(base, Tokenizer.from_file(str(self._tokenizer_path)), self.folders.out / "embedded.gguf")
         invocation = tuple(self._builder().marker_tokens("relevant")[:1])
         for name, plan in PLANS.items():
-            if plan.ships:
+            if plan.ships or name in self.only:
                 tokens = invocation if plan.activated else ()
                 path = self.folders.out / f"{name}.gguf"
                 export_adapter(self._adapted(base, name), path, self.folders.out / "embedded.gguf", RANK, tokens)
