@@ -27,10 +27,9 @@ from cascade.profile import Prior, Profile
 from cascade.stages import Target
 from cascade.tree import Cascade
 from tests.helpers.requests import files, plain_items
-from tests.helpers.shipped import CASCADES, shipped_text
+from tests.helpers.shipped import ADAPTERS, CASCADES, shipped_text
 
 PRECISION, SCOPE = CASCADES["precision"], CASCADES["scope"]
-ADAPTERS = frozenset({"relevant", "primary", "supporting", "dependency", "co_change", "metadata"})
 LABEL_SHARES = {
     "relevant": {"excluded": 0.7, "primary": 0.15, "supporting": 0.1, "type_context": 0.05},
     "primary": {"excluded": 0.2, "primary": 0.5, "supporting": 0.2, "type_context": 0.1},
@@ -299,7 +298,7 @@ def test_budgets_come_from_the_config(tmp_path: Path) -> None:
     text = text.replace("[cascade.precision]\n", "[cascade.precision]\nbudget_ms = 250\nmax_depth = 2\n")
     path.write_text(f'{text}\n[engine]\nmax_requests = 3\noverload = "refuse"\nask_ahead = false\n', encoding="utf-8")
     settings = settings_of(read_config(path))
-    assert settings.budgets == {"precision": Budget(ms=250, depth=2), "scope": NO_LIMIT}
+    assert settings.budgets == dict.fromkeys(CASCADES, NO_LIMIT) | {"precision": Budget(ms=250, depth=2)}
     assert settings.rules == Rules(max_requests=3, refuses=True, asks_ahead=False)
     with _engine(EngineSettings(budgets={"precision": Budget(depth=1)})) as engine:
         assert {len(entry.steps) for entry in engine.classify("a task", plain_items(3)).decisions} == {1}

@@ -11,6 +11,7 @@ Steps, in order; ``all`` runs them one after the other, and each resumes where i
     base        the base model, all questions of precision and scope at once
     adapters    one LoRA adapter a question, the base frozen
     export      GGUF files
+    rows        development tasks of the further cascades, to tune them on
     golden      logits of transformers and PEFT for the tests
 """
 
@@ -23,7 +24,7 @@ from adapters.recipe.plans import PLANS
 from adapters.recipe.steps import Folders, Recipe
 
 MINING = ("mine", "parts")
-STEPS = ("rank", "vocabulary", "trees", "further", "base", "adapters", "export", "golden")
+STEPS = ("rank", "vocabulary", "trees", "further", "base", "adapters", "export", "rows", "golden")
 
 
 def main() -> None:
@@ -56,7 +57,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--ranker", type=Path, default=Path("adapters/ranker.npz"), help="trained if it is not there")
     parser.add_argument("--start", type=Path, default=Path("adapters/embedded.gguf"), help="base model to start from")
     parser.add_argument("--config", type=Path, default=Path("adapters/map.toml"), help="adapter map with the cascades")
-    parser.add_argument("--only", nargs="*", default=(), choices=PLANS, help="adapters to train, for runs side by side")
+    parser.add_argument("--only", nargs="*", default=(), choices=PLANS, help="adapters to train or export")
     options = parser.parse_args()
     if options.step in MINING and not options.clones:
         parser.error(f"{options.step} needs at least one GITDIR, a git directory with its full history.")

@@ -15,7 +15,16 @@ from adapters.recipe.model import COMPUTE, Packed, Rows
 
 N_TEXT = 8192
 """Tokens of the vocabulary before the words of evidence."""
-TAUGHT = {"relevant": 0, "primary": 1, "dependency": 0, "co_change": 0, "metadata": 0, "found": 0, "touched": 0}
+TAUGHT = {
+    "relevant": 0,
+    "primary": 1,
+    "dependency": 0,
+    "co_change": 0,
+    "metadata": 0,
+    "found": 0,
+    "kept": 0,
+    "touched": 0,
+}
 """Question -> which of the ranker's outputs says as much."""
 VALUES = {"label": ("excluded", "primary", "supporting", "type_context")}
 """Question that is a choice -> its values."""

@@ -21,7 +21,6 @@ from cascade.evidence.sets import FileSet, folder_of, folder_sets, set_items, st
 from cascade.evidence.signals import Columns
 from cascade.evidence.wording import edge_facts
 from cascade.items import Item, Task
-from cascade.probability import Bools
 
 CHECKOUT = ("none", "right", "wrong")
 """Views of a checkout, after the file to start from."""
@@ -209,6 +208,15 @@ def labelled_views(cascade: str, mined: Mined, ranker: Ranker) -> dict[str, Labe
     return {name: one for name, one in found.items() if one.items}
 
 
-def truths_of(labelled: Labelled, dropped: str) -> Bools:
-    """Whether each item is not dropped; (n,)."""
-    return np.array([label != dropped for label in labelled.labels], np.bool_)
+def to_tune_on(cascade: str, mined: Sequence[Mined], edges: Sequence[MinedEdges], ranker: Ranker) -> list[Labelled]:
+    """Development tasks to tune a further cascade on: two of three are asked with no file, one with the right one."""
+    if cascade == "edge":
+        return [one for one in map(labelled_edges, edges) if one.items]
+    of_checkout, _ = MADE[cascade]
+    found = []
+    for number, one in enumerate(mined):
+        wanted = "right" if number % 3 == 2 else "none"
+        found += [
+            of_checkout(one, view, ranker) for view in one.views if view.name == wanted and len(view.corpus.paths)
+        ]
+    return [one for one in found if one.items]

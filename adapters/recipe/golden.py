@@ -54,6 +54,25 @@ FILES = (
     Item(id="2", kind="file", name="app/cli.py", signature="main run", evidence=("matters3", "imports", "never5"),
          tiers=("dependency", "co_change", "metadata")),
 )  # fmt: skip
+STAGES = (
+    Item(id="1", kind="stage", name="dependency", signature="errors.py cli.py",
+         doc="Files that the seeds import, or that import them.", evidence=("matters12", "imported", "size2", "file4")),
+    Item(id="2", kind="stage", name="issue tracker", doc="Files of pull requests that mention the task."),
+)  # fmt: skip
+FOLDERS = (
+    Item(id="1", kind="folder", name="app", signature="config.py errors.py",
+         evidence=("matters16", "body9", "seed", "size2", "file9", "rank1")),
+    Item(id="2", kind="folder", name="client/net", signature="upload.py", evidence=("matters2", "size1")),
+)  # fmt: skip
+PAIRS = (
+    Item(id="1", kind="edge", name="app/cli.py -> app/errors.py", signature="main run -> ConfigError AppError",
+         evidence=("imports", "beside", "uses2", "together3")),
+    Item(id="2", kind="edge", name="app/errors.py -> app/cli.py", doc="Errors. -> Commands.", evidence=("apart",)),
+)  # fmt: skip
+ASKED = {
+    "precision": SYMBOLS, "scope": FILES, "routing": STAGES, "refilter": FILES, "module": FOLDERS, "edge": PAIRS,
+}  # fmt: skip
+"""Cascade -> the items that it is asked about."""
 
 
 def write_golden(
@@ -133,7 +152,7 @@ def _score(
     model: torch.nn.Module, base: Judge, adapter: str, builder: PromptBuilder, cascades: Mapping[str, Cascade]
 ) -> list[dict[str, object]]:
     entries: list[dict[str, object]] = []
-    for cascade, items in ((cascades["precision"], SYMBOLS), (cascades["scope"], FILES)):
+    for cascade, items in ((cascades[name], items) for name, items in ASKED.items()):
         for at, task in enumerate(TASKS):
             root = builder.task(cascade.instructions, cascade.questions(), task)
             for item in items:

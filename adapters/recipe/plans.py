@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from adapters.recipe.train import SHARES, Schedule
+from adapters.recipe.train import Schedule
 
 RANK, ALPHA = 16, 32.0
 # First fast, on the truth alone, until the new words are known; then slowly, and with what the ranker says: a yes is
@@ -71,7 +71,6 @@ def _schedule(
     keep_quiet: float = 1.0,
     adam: float = 1e-3,
     trust: float = 0.6,
-    shares: dict[str, float] = SHARES,
 ) -> Schedule:
     return Schedule(
         steps=steps,
@@ -83,13 +82,12 @@ def _schedule(
         look_every=steps,
         trust=trust,
         thin=0.25,
-        shares=shares,
     )
 
 
-def _further(cascade: str, question: str, steps: int, tasks: int, trust: float = 0.0) -> Plan:
-    schedule = _schedule(steps, tasks, trust=trust, shares=FURTHER_SHARES)
-    return Plan(questions=(question,), cascade=cascade, activated=False, schedule=schedule)
+def _further(cascade: str, question: str, schedule: Schedule, start: str | None = None) -> Plan:
+    schedule = replace(schedule, shares=FURTHER_SHARES)
+    return Plan(questions=(question,), cascade=cascade, activated=False, schedule=schedule, start=start)
 
 
 # Questions with few rows a task take more tasks a batch. The precision questions are activated
@@ -110,8 +108,9 @@ PLANS = {
         )
         for name in SCOPE
     },
-    "routing": _further("routing", "found", 100, 48, trust=0.3),
-    "refilter": _further("refilter", "kept", 120, 16),
-    "module": _further("module", "touched", 120, 24, trust=0.4),
-    "edge": _further("edge", "depends", 100, 32),
+    # What the base model does not know takes longer. A file that stays is one of scope, asked otherwise.
+    "routing": _further("routing", "found", _schedule(70, 40, trust=0.3)),
+    "refilter": _further("refilter", "kept", _schedule(90, 16, trust=0.4), start="scope"),
+    "module": _further("module", "touched", _schedule(120, 24, trust=0.4)),
+    "edge": _further("edge", "depends", _schedule(150, 20, adam=2e-3, trust=0.0)),
 }

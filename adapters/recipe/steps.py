@@ -17,7 +17,9 @@ from tokenizers import Tokenizer
 from adapters.recipe.clones import ROWS, labelled_file, names_of
 from adapters.recipe.data import Views
 from adapters.recipe.export import export_adapter, export_base
+from adapters.recipe.further import to_tune_on
 from adapters.recipe.golden import write_golden
+from adapters.recipe.labelled import write_rows
 from adapters.recipe.mine import mine_file, mine_history, read_mined
 from adapters.recipe.model import Judge, Shape
 from adapters.recipe.parts import mine_parts, read_parts
@@ -214,13 +216,14 @@ class Recipe:
             train(model, data, watched, plan.schedule, goal, self.folders.work / f"{name}.pt", SEED)
 
     def export(self) -> None:
-        """Write the GGUF files."""
+        """Write the GGUF files; where ``only`` names adapters, those alone, for the base model that is there."""
         base = self._trained()
-        self.folders.out.mkdir(parents=True, exist_ok=True)
-        export_base(base, Tokenizer.from_file(str(self._tokenizer_path)), self.folders.out / "embedded.gguf")
+        if not self.only:
+            self.folders.out.mkdir(parents=True, exist_ok=True)
+            export_base(base, Tokenizer.from_file(str(self._tokenizer_path)), self.folders.out / "embedded.gguf")
         invocation = tuple(self._builder().marker_tokens("relevant")[:1])
         for name, plan in PLANS.items():
-            if plan.ships or name in self.only:
+            if name in self.only if self.only else plan.ships:
                 tokens = invocation if plan.activated else ()
                 path = self.folders.out / f"{name}.gguf"
                 export_adapter(self._adapted(base, name), path, self.folders.out / "embedded.gguf", RANK, tokens)
@@ -230,6 +233,16 @@ class Recipe:
         base = self._trained()
         adapted = {name: (self._adapted(base, name), plan.activated) for name, plan in PLANS.items() if plan.ships}
         write_golden(base, adapted, self._builder(), self.config.cascades(), RANK, ALPHA, self.folders.golden)
+
+    def rows(self) -> None:
+        """Write the development tasks of the further cascades, to tune them on with ``cascade tune --data``."""
+        sources = self._mined("dev")
+        ranker, mined = Ranker.load(self.folders.ranker), list(read_mined(sources))
+        parts = [read_parts(self._parts(source)) for source in sources if self._parts(source).exists()]
+        edges = [edge for one in parts for edge in one.edges]
+        (self.folders.work / "rows").mkdir(exist_ok=True)
+        for cascade in FURTHER:
+            write_rows(to_tune_on(cascade, mined, edges, ranker), self.folders.work / "rows" / f"{cascade}.jsonl")
 
     @staticmethod
     def _fresh(base: Judge) -> Judge:

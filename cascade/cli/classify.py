@@ -64,7 +64,8 @@ def classify(  # noqa: PLR0913 - the command line's options
     ] = None,
     depth: Annotated[int | None, typer.Option(min=1, help="Most stages that a candidate passes.")] = None,
     fit: Annotated[
-        int | None, typer.Option(min=1, help="Show what is kept, the likeliest first, as far as so many tokens allow.")
+        int | None,
+        typer.Option(min=1, help="Show what fits into so many tokens, the likeliest first, whatever its label."),
     ] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Show only the N that matter most.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Show what is dropped as well.")] = False,
@@ -98,8 +99,8 @@ def classify(  # noqa: PLR0913 - the command line's options
     _tell_cut(report, reads_all=candidates is not None or tree.makes_evidence)
     by_id = {item.id: item for item in found}
     # a caller's own items are all shown: it is a list that somebody made
-    with_dropped = all_ or (candidates is None and fit is None)
-    order = _fitting(ranked(report.decisions, tree, by_id, with_dropped=with_dropped), tree, sizes, fit)[:top]
+    with_dropped = all_ or candidates is None or fit is not None
+    order = _fitting(ranked(report.decisions, tree, by_id, with_dropped=with_dropped), sizes, fit)[:top]
     if json:
         rows = _rows(order if top or all_ or fit else report.decisions, report, tree, by_id, places)
         reading = {"repository": candidates.reading()} if candidates else {}
@@ -145,17 +146,14 @@ def _sizes(items: Sequence[Item], cascade: Cascade, candidates: Candidates | Non
     return {item.id: n_tokens(len(item.text.encode("utf-8", "surrogatepass"))) for item in items}
 
 
-def _fitting(
-    order: Sequence[Decision], cascade: Cascade, sizes: Mapping[str, int], most: int | None
-) -> Sequence[Decision]:
-    """The decisions whose items fit into so many tokens, what is dropped left as it is; a note says how many do."""
+def _fitting(order: Sequence[Decision], sizes: Mapping[str, int], most: int | None) -> Sequence[Decision]:
+    """The decisions whose items fit into so many tokens together; a note says how many do."""
     if most is None:
         return order
-    kept = [one.id for one in order if one.label != cascade.dropped]
-    taken = fitting(kept, sizes, most)
+    taken = set(fitting([one.id for one in order], sizes, most))
     room = sum(sizes[id_] for id_ in taken)
-    note(f"{len(taken)} of {len(kept)} kept candidates fit into {most:,} tokens, with about {room:,}")
-    return [one for one in order if one.label == cascade.dropped or one.id in set(taken)]
+    note(f"{len(taken)} of {counted(len(order), 'candidate')} fit into {most:,} tokens, with about {room:,}")
+    return [one for one in order if one.id in taken]
 
 
 def _rows(

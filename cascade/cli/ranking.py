@@ -19,9 +19,9 @@ def p_leading(decision: Decision, cascade: Cascade, prior: float | None = None) 
 
     The leading label is the first that is not dropped, such as ``primary``. A stage on the way to it that the item was
     not asked counts as even. Where an uncertain answer has led to a stage off that way, such as one that asks a larger
-    model the same, the way begins there. The item's prior, such as the ranker's, stands in place of the first
-    question's p, since on commits that puts more of what was changed first; without one, the p of a prior stage that
-    settled the item does.
+    model the same, the way begins there. Where a prior stage settles some items, the item's prior, such as the
+    ranker's, stands in place of the first question's p, since on commits that puts more of what was changed first;
+    without one, the p of the prior stage does. Where every item is asked, the answers are all that counts.
 
     Args:
         decision: What was answered.
@@ -29,7 +29,7 @@ def p_leading(decision: Decision, cascade: Cascade, prior: float | None = None) 
         prior: The item's prior, in [0, 1]; None where it has none.
     """
     p = _p_yes(decision, cascade)
-    if prior is not None:
+    if prior is not None and cascade.prior_stage is not None:
         p[cascade.first.name] = prior
     shares = cascade.shares(_leading(cascade), _start(decision, cascade))
     found = float(any(shares.values()))

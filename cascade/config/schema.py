@@ -279,7 +279,7 @@ def read_config(path: Path, thresholds: Mapping[str, Path | None] | None = None)
     Examples:
         >>> from cascade import read_config, shipped_config
         >>> sorted(read_config(shipped_config()).cascades())
-        ['precision', 'scope']
+        ['edge', 'module', 'precision', 'refilter', 'routing', 'scope']
     """
     one_of("The path of a config", path, (str, PathLike), "the path of a TOML file is needed")
     return config_of(read_layers(Path(path)), thresholds)

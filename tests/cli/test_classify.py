@@ -78,6 +78,65 @@ def test_a_repositorys_symbols_are_labelled(repo: Path, capsys: pytest.CaptureFi
     assert found["stats"]["calls"] == sum(step["adapter"] != "" for step in steps)
 
 
+@pytest.mark.parametrize(
+    ("cascade", "kind", "ids"),
+    [
+        ("routing", "stage", {"dependency", "co_change", "metadata"}),
+        ("refilter", "file", {"app/config.py"}),
+        ("module", "folder", {"app"}),
+        ("edge", "edge", {"app/config.py -> app/errors.py", "app/errors.py -> app/config.py"}),
+    ],
+)
+def test_a_repositorys_stages_files_folders_and_pairs_are_labelled(
+    cascade: str, kind: str, ids: set[str], repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each further cascade asks about its own kind of item, and every decision has a reason."""
+    starts = ["--from", "app/config.py", "--from", "app/errors.py"] if cascade == "edge" else []
+    found = _json(
+        capsys,
+        "classify",
+        "--cascade",
+        cascade,
+        "--repo",
+        str(repo),
+        "--task",
+        "read the config file",
+        *starts,
+        "--json",
+    )
+    decisions = found["decisions"]
+    assert {one["id"] for one in decisions} >= ids
+    assert {one["kind"] for one in decisions} == {kind}
+    assert all(one["reasons"] or kind == "file" for one in decisions)
+    assert all(one["p"] == pytest.approx(one["steps"][0]["p_yes"], abs=1e-6) for one in decisions)
+    if cascade == "edge":
+        assert {one["id"]: one["label"] for one in decisions} == {
+            "app/config.py -> app/errors.py": "depends", "app/errors.py -> app/config.py": "independent",
+        }  # fmt: skip
+
+
+def test_files_are_kept_within_a_token_budget(repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What fits is shown, the likeliest first; a candidate without a size, or a text, is bad input."""
+    asked = ("classify", "--cascade", "refilter", "--repo", str(repo), "--task", "read the config file", "--json")
+    everything = _json(capsys, *asked, "--fit", "1000")["decisions"]
+    assert [one["order"] for one in everything] == sorted(one["order"] for one in everything)
+    first = everything[0]["id"]
+    room = -(-(repo / first).stat().st_size // 4)
+    assert main([*asked, "--fit", str(room)]) == ExitCode.DONE
+    out, err = capsys.readouterr()
+    assert json.loads(out)["decisions"][0]["id"] == first
+    assert f"candidates fit into {room} tokens, with about {room}" in err
+    assert (
+        main(["classify", "--cascade", "module", "--repo", str(repo), "--task", "x", "--fit", "9"])
+        == ExitCode.BAD_INPUT
+    )
+    assert "folders have no size of their own" in capsys.readouterr().err
+    items = tmp_path / "items.jsonl"
+    items.write_text('{"id": "1", "name": "a"}\n', encoding="utf-8")
+    assert main(["classify", "--items", str(items), "--task", "x", "--fit", "9"]) == ExitCode.BAD_INPUT
+    assert "item '1' has no text" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["closed", "no folder"])
 def test_a_cache_that_cannot_be_used_costs_a_note(kind: str, repo: Path, tmp_path: Path) -> None:
     """Whatever the user's home is, the answer comes; what cannot be kept is told in a note."""

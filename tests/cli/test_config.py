@@ -15,6 +15,7 @@ from typer.main import get_command
 from cascade.cli import main
 from cascade.cli.output import ExitCode, Settings, guarded, plain, progress
 from cascade.errors import BackendError, CascadeError, ConfigError, DecodeError, ItemError
+from tests.helpers.shipped import CASCADES
 
 CONFIG = """
 [model]
@@ -163,7 +164,7 @@ def test_show_draws_a_shared_stage_once(config: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["precision", "scope"])
+@pytest.mark.parametrize("name", CASCADES)
 def test_show_of_the_shipped_cascades(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Without --config the shipped cascades are shown."""
     assert main(["config", "show", name]) == ExitCode.DONE

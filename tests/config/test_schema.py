@@ -189,7 +189,7 @@ def test_one_marker_for_one_question(tmp_path: Path) -> None:
 def test_the_shipped_config() -> None:
     """The shipped config reads, and has the cascades that the command names."""
     cascades = read_config(shipped_config()).cascades()
-    assert list(cascades) == ["precision", "scope"]
+    assert list(cascades) == ["precision", "scope", "routing", "refilter", "module", "edge"]
     assert cascades["precision"].labels == ("excluded", "primary", "supporting", "type_context")
     assert list(cascades["scope"].first.questions) == ["dependency", "co_change", "metadata"]
 

@@ -26,8 +26,8 @@ from tests.helpers.asyncs import run
 from tests.helpers.gguf_files import write_filled
 from tests.helpers.requests import files, plain_items, symbols
 from tests.helpers.rig import AfterCalls, Rig, queries_of
-from tests.helpers.service import ADAPTERS, Service, body_of
-from tests.helpers.shipped import CASCADES, questions_alone
+from tests.helpers.service import Service, body_of
+from tests.helpers.shipped import ADAPTERS, CASCADES, questions_alone
 
 TOLERANCE = 1e-3
 HUGE = 3e4  # finite in F16; what it is multiplied with overflows

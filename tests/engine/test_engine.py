@@ -16,9 +16,7 @@ from cascade.backends.scripted import Script
 from cascade.errors import BackendError, ClosedError, ConfigError, InputError, ItemError, ServerError
 from tests.helpers.asyncs import run
 from tests.helpers.requests import files, plain_items, symbols
-from tests.helpers.shipped import CASCADES
-
-ADAPTERS = frozenset({"relevant", "primary", "supporting", "dependency", "co_change", "metadata"})
+from tests.helpers.shipped import ADAPTERS, CASCADES
 
 
 def _engine(**fields: object) -> tuple[Engine, ScriptedBackend]:

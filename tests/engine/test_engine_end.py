@@ -27,9 +27,8 @@ from cascade.errors import BackendError, ClosedError, InputError
 from cascade.prompt import Node
 from tests.helpers.asyncs import run
 from tests.helpers.requests import plain_items
-from tests.helpers.shipped import CASCADES
+from tests.helpers.shipped import ADAPTERS, CASCADES
 
-ADAPTERS = frozenset({"relevant", "primary", "supporting", "dependency", "co_change", "metadata"})
 ENDINGS = [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, MemoryError, StopIteration]
 PATIENCE_S = 30
 T = TypeVar("T")
@@ -233,7 +232,7 @@ last = []
 atexit.register(lambda: [function() for function in last])  # what is registered first is called last
 from cascade import CascadeError, Engine, ScriptedBackend
 from tests.helpers.requests import plain_items
-from tests.helpers.shipped import CASCADES
+from tests.helpers.shipped import ADAPTERS, CASCADES
 
 def say(what, call):
     try:

@@ -21,10 +21,9 @@ from cascade.evaluation.depth import SHARES, DepthStudy
 from cascade.evaluation.depth_choice import Certainty, DepthChoice, Level, Runs, points_per_ms
 from cascade.evaluation.metrics import macro_f1
 from cascade.profile import Profile
-from tests.helpers.shipped import CASCADES, write_shipped
+from tests.helpers.shipped import ADAPTERS, CASCADES, write_shipped
 
 PRECISION = replace(CASCADES["precision"], profile=Profile())
-ADAPTERS = frozenset({"relevant", "primary", "supporting", "dependency", "co_change", "metadata"})
 SYMBOLS = {"read_config": "primary", "Config": "type_context", "open_socket": "excluded", "find": "supporting"}
 
 

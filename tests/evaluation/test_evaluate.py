@@ -10,9 +10,7 @@ from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.evaluate import Evaluation
 from cascade.stages import ANY_TIER, Combine, Limits, Target
-from tests.helpers.shipped import CASCADES
-
-ADAPTERS = frozenset({"relevant", "primary", "supporting", "dependency", "co_change", "metadata"})
+from tests.helpers.shipped import ADAPTERS, CASCADES
 
 
 def _script(adapter: str, prompt: str) -> float:

@@ -23,9 +23,8 @@ from cascade.service.app import make_app
 from cascade.service.metrics import Metrics
 from cascade.service.server import Server, listen, url_of
 from cascade.service.settings import ServiceSettings
-from tests.helpers.shipped import CASCADES
+from tests.helpers.shipped import ADAPTERS, CASCADES
 
-ADAPTERS = frozenset(name for cascade in CASCADES.values() for name in cascade.adapters())
 DEFAULT = ServiceSettings()
 PATIENCE_S = 30.0
 

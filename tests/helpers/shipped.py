@@ -10,7 +10,10 @@ from benchmarks.shipped import CASCADES, SHIPPED, questions_alone, questions_alo
 from cascade import Cascade
 from cascade.stages import Stage
 
-__all__ = ["CASCADES", "SHIPPED", "questions_alone", "reading", "shipped_text", "write_shipped"]
+__all__ = ["ADAPTERS", "CASCADES", "SHIPPED", "questions_alone", "reading", "shipped_text", "write_shipped"]
+
+ADAPTERS = frozenset(name for cascade in CASCADES.values() for name in cascade.adapters())
+"""All that answer."""
 
 
 def reading(cascade: Cascade, most: Mapping[str, int]) -> Cascade:

@@ -19,6 +19,7 @@ from cascade.service.metrics import Metrics
 from tests.helpers.asyncs import run
 from tests.helpers.requests import files, symbols, with_source
 from tests.helpers.service import PATIENCE_S, body_of, serving
+from tests.helpers.shipped import CASCADES, SHIPPED
 
 TOLERANCE = 1e-3
 
@@ -108,8 +109,11 @@ def test_health_and_cascades_say_what_answers(client: httpx.Client, engine: Engi
     health = client.get("/health").json()
     made_by = engine.info.provenance
     assert (health["status"], health["model"], health["adapters"]) == ("ok", made_by.model, made_by.adapters)
-    assert health["cascades"] == ["precision", "scope"]
-    precision, scope = client.get("/v1/cascades").json()["cascades"]
+    assert health["cascades"] == list(CASCADES)
+    precision, scope, *others = client.get("/v1/cascades").json()["cascades"]
+    assert {one["name"]: one["items"] for one in others} == {
+        "routing": "stages", "refilter": "files", "module": "folders", "edge": "pairs",
+    }  # fmt: skip
     assert precision["labels"] == ["excluded", "primary", "supporting", "type_context"]
     assert precision["stages"][0]["no"] == {"label": "excluded"}
     assert [question["tier"] for question in scope["stages"][0]["questions"]] == ["dependency", "co_change", "metadata"]
@@ -261,10 +265,8 @@ def test_a_question_of_a_cascade_asked_of_its_adapter_is_the_same_question(url: 
 def test_models_are_what_may_be_asked(client: httpx.Client) -> None:
     """Cascades, their adapters and the base model; each of them answers."""
     names = [model["id"] for model in client.get("/v1/models").json()["data"]]
-    assert names == [
-        "precision", "scope", "relevant", "primary", "supporting", "dependency", "co_change", "metadata", "base",
-    ]  # fmt: skip
+    assert names == list(dict.fromkeys([*CASCADES, *SHIPPED.adapters, "base"]))
     for name in names:
-        instructions = "this file matches task keywords; does it matter?" if name == "scope" else "relevant"
+        instructions = CASCADES[name].questions()[-1].wording if name in CASCADES else "relevant"
         call = {"state": "s", "questions": {"q": {"type": "noul", "instructions": instructions}}, "model": name}
         assert client.post("/v1/systemone", json=call).status_code == 200

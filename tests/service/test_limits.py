@@ -19,7 +19,8 @@ from cascade.errors import BackendError
 from cascade.service.settings import ServiceSettings
 from tests.helpers.asyncs import run
 from tests.helpers.requests import plain_items, symbols
-from tests.helpers.service import ADAPTERS, PATIENCE_S, Service, Waiting, assert_problem, body_of, serving
+from tests.helpers.service import PATIENCE_S, Service, Waiting, assert_problem, body_of, serving
+from tests.helpers.shipped import ADAPTERS
 
 PRECISION = "/v1/cascades/precision"
 ITEM = {"id": "1", "name": "a"}

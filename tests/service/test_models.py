@@ -18,8 +18,8 @@ from cascade.stages import ANY_TIER, BASE, Question, Stage, Target
 from cascade.tree import Cascade
 from tests.helpers.asyncs import run
 from tests.helpers.server_configs import config, items, p_yes
-from tests.helpers.service import ADAPTERS, DEFAULT, PATIENCE_S
-from tests.helpers.shipped import CASCADES
+from tests.helpers.service import DEFAULT, PATIENCE_S
+from tests.helpers.shipped import ADAPTERS, CASCADES
 
 NOUL = {"q": {"type": "noul", "instructions": "Is it?"}}
 

@@ -25,7 +25,8 @@ from cascade.machine import return_large_blocks
 from cascade.service.server import Server, listen, url_of
 from tests.helpers.asyncs import run
 from tests.helpers.requests import symbols
-from tests.helpers.service import ADAPTERS, PATIENCE_S, Service, Waiting, body_of
+from tests.helpers.service import PATIENCE_S, Service, Waiting, body_of
+from tests.helpers.shipped import ADAPTERS, CASCADES
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +61,7 @@ def test_the_command_serves_until_it_is_told_to_end() -> None:
     """It says where it listens, answers who shows the token, logs JSON without it, and ends well on SIGTERM."""
     task, items = symbols(1, 4)
     with _process(CASCADE_SERVE_TOKEN=TOKEN) as (process, said):
-        assert said["cascades"] == ["precision", "scope"]
+        assert said["cascades"] == list(CASCADES)
         assert said["needs_token"] is True
         with httpx.Client(base_url=str(said["url"]), timeout=PATIENCE_S) as client:
             assert client.post("/v1/cascades/precision", json=body_of(task, items)).status_code == 401

@@ -25,8 +25,8 @@ from cascade.prompt import Node, Segment
 from cascade.service.telemetry import Traces, spans_of_calls
 from tests.helpers.asyncs import run
 from tests.helpers.requests import plain_items, symbols
-from tests.helpers.service import ADAPTERS, Service
-from tests.helpers.shipped import CASCADES
+from tests.helpers.service import Service
+from tests.helpers.shipped import ADAPTERS, CASCADES
 
 ROOT = Path(__file__).parents[2]
 

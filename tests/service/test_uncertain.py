@@ -13,8 +13,8 @@ from cascade.engine.engine import EngineSettings
 from cascade.service.metrics import Metrics
 from cascade.service.schemas import CascadeBody, ReportBody
 from cascade.stages import ANY_TIER, Limits, Target
-from tests.helpers.service import ADAPTERS, PATIENCE_S, body_of, serving
-from tests.helpers.shipped import CASCADES
+from tests.helpers.service import PATIENCE_S, body_of, serving
+from tests.helpers.shipped import ADAPTERS, CASCADES
 
 ITEMS = [Item(id=str(at), kind="function", name=f"f{at}") for at in range(3)]
 

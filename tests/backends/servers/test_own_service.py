@@ -10,8 +10,8 @@ import pytest
 from cascade import Engine
 from cascade.service.metrics import Metrics
 from tests.helpers.requests import files, symbols
-from tests.helpers.service import ADAPTERS, serving
-from tests.helpers.shipped import shipped_text
+from tests.helpers.service import serving
+from tests.helpers.shipped import ADAPTERS, shipped_text
 
 pytestmark = pytest.mark.slow
 
