@@ -22,7 +22,7 @@ from tests.helpers.requests import symbols
 from tests.helpers.rig import Rig
 from tests.helpers.shipped import questions_alone
 
-TOLERANCE = 1e-3
+TOLERANCE = 2e-3  # logits of tokens that nobody trained are larger, and so is what the shape of a batch changes in them
 SIZE = ContextSize(n_ctx=4096, n_seq_max=128, n_batch=1024, n_threads=1)
 SMALL = ContextSize(n_ctx=768, n_seq_max=10, n_batch=96, n_threads=1)
 COLOURS = tuple(Value(name) for name in ("red", "green", "blue", "primary", "none of them"))
