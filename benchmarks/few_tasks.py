@@ -41,7 +41,7 @@ from cascade.probability import p_yes
 from cascade.stages import ANY_TIER, Stage, Target
 from cascade.tree import Cascade
 from cascade.tuning.few_tasks import LabelReplay, tune_few_tasks
-from cascade.tuning.search import TuningTarget
+from cascade.tuning.target import TuningTarget
 
 PER_STAGE = "per_stage"
 SHARES = (0.83, 0.06, 0.08, 0.03)

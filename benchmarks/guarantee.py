@@ -26,7 +26,8 @@ from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.targets import TaskMetric
 from cascade.stages import ANY_TIER, Question, Source, Stage, Target
 from cascade.tree import Cascade
-from cascade.tuning.search import TuningResult, TuningTarget, tune
+from cascade.tuning.search import TuningResult, tune
+from cascade.tuning.target import TuningTarget
 from cascade.tuning.threshold_grid import Cost
 
 Draw = Callable[[int], ScoredTasks]

@@ -22,9 +22,10 @@ from cascade.evaluation.prior_fit import priors_of, with_prior_scores
 from cascade.evaluation.repeats import fingerprint
 from cascade.evaluation.score_file import LabelledScores, in_use, with_stages
 from cascade.tree import Cascade
-from cascade.tuning.search import TuningResult, TuningTarget
+from cascade.tuning.search import TuningResult
 from cascade.tuning.search import tune as search
 from cascade.tuning.shift import inputs_of
+from cascade.tuning.target import TuningTarget
 from cascade.tuning.threshold_grid import Cost, free_keys
 
 
@@ -35,18 +36,30 @@ def tune(  # noqa: PLR0913 - the command line's options
         str,
         typer.Option(
             help="What to guarantee: recall=0.95, precision=0.8 or macro_f1=0.6, per task or by --unit over rows, or "
-            "by its whole name, such as recall_per_task=0.95. With --no-guarantee also macro_f1 without a number: that "
-            "over all rows, as high as can be."
+            "by its whole name, such as recall_per_task=0.95. Of a cascade that hands items on also "
+            "recall_or_handed_on=0.95, what is handed on counted in, or accuracy_among_answered=0.95, what is handed "
+            "on left out. With --no-guarantee also macro_f1 without a number: that over all rows, as high as can be."
         ),
     ],
     files: FilesArgument = None,
     data: DataOption = None,
     delta: Annotated[float, typer.Option(help="The chance that the guarantee may be wrong.")] = 0.05,
     minimise: Annotated[
-        Cost | None, typer.Option(help="What to make small under the guarantee: misses for a precision, else calls.")
+        Cost | None,
+        typer.Option(
+            help="What to make small under the guarantee: misses for a precision, what is handed on where the target "
+            "is about that, else calls."
+        ),
     ] = None,
     false_positive: Annotated[
-        float | None, typer.Option(help="How many calls (or ms) a false positive is worth; absent, it breaks ties.")
+        float | None,
+        typer.Option(
+            help="How many calls (or ms, or items handed on) a false positive is worth; absent, it breaks ties, but is "
+            "worth 2 items handed on under a recall."
+        ),
+    ] = None,
+    handed_on: Annotated[
+        float | None, typer.Option(help="How many calls (or ms) an item handed on is worth; absent, it is free.")
     ] = None,
     unit: Annotated[
         Unit | None, typer.Option(help="Whether it is meant per task or over all rows; per task if nothing says so.")
@@ -61,14 +74,17 @@ def tune(  # noqa: PLR0913 - the command line's options
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Choose all thresholds at once, the cheapest for which a recall, precision or macro F1 can be guaranteed."""
+    """Choose all thresholds at once, the cheapest for which a recall, precision or the like can be guaranteed."""
     is_highest = no_guarantee and target.strip() in {Metric.MACRO_F1, Figure.MACRO_F1_OVER_ROWS}
     tuning_target = (
-        None if is_highest else replace(_tuning_target(target, unit, delta, minimise), false_positive=false_positive)
+        None
+        if is_highest
+        else replace(_tuning_target(target, unit, delta, minimise), false_positive=false_positive, handed_on=handed_on)
     )
     paths = data_files(files, data)
     untuned = read_untuned(config or shipped_config(), cascade)
     settings = untuned.config
+    tuning_target = tuning_target and _of_cascade(tuning_target, settings, cascade)
     cache, output = scores_output(scores, force=force), thresholds_output(out, force=force)
     check_distinct([cache, output], paths)
     labelled = labelled_scores(_to_score(settings, cascade), cascade, paths, cache, refuse=refuse_others(output))
@@ -104,7 +120,7 @@ def _to_tune(tree: Cascade, before: Cascade, metric: Metric) -> Cascade:
 
     Of the others the search must know nothing: they may have been chosen by the tasks that test what it finds.
     """
-    free = {stage for stage, _ in free_keys(tree, metric)}
+    free = {key.stage for key in free_keys(tree, metric)}
     return with_stages(tree, before, {stage.name for stage in tree.stages} - free)
 
 
@@ -133,6 +149,11 @@ def _tuning_target(target: str, unit: Unit | None, delta: float, cost: Cost | No
         msg = f"--target {target!r} is not meant over --unit {unit}. Leave --unit out, or name the other figure."
         raise InputError(msg)
     return TuningTarget(level=level, metric=metric, unit=meant, delta=delta, cost=cost)
+
+
+def _of_cascade(target: TuningTarget, config: Config, name: str) -> TuningTarget:
+    """What to aim for in a cascade; an unknown one is refused later."""
+    return target.of(config.cascade[name].cascade(name)) if name in config.cascade else target
 
 
 def _to_score(config: Config, name: str) -> Config:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from cascade.cli.output import note, print_json, progress, results
 from cascade.cli.tables import Sheet
-from cascade.config.figures import GUARANTEED, Figure, Metric, Unit
+from cascade.config.figures import GUARANTEED, OF_HANDED_ON, RECALLS, Figure, Metric, Unit, figure_of
 from cascade.config.profile import MadeForConfig, PriorConfig
 from cascade.config.thresholds import (
     CalibrationConfig,
@@ -37,7 +37,8 @@ from cascade.stages import Limits, Threshold, limits_of, shortest
 from cascade.tree import Cascade
 from cascade.tuning.check import Guarantee
 from cascade.tuning.few_tasks import FewTasksResult, decided, tune_few_tasks
-from cascade.tuning.search import TuningResult, TuningTarget
+from cascade.tuning.search import TuningResult
+from cascade.tuning.target import TuningTarget
 from cascade.tuning.threshold_grid import Cost
 
 _MOST_SLICES = 12
@@ -127,7 +128,7 @@ def file_of(
                 "largest": tuned.largest if target.unit is Unit.ROW else None,
             }
         ),
-        held_out=_held_out(target, tuned.held_out),
+        held_out=_held_out(before, target, tuned.held_out),
         made_for=MadeForConfig(**asdict(origin)),
         thresholds=by_stage({key: table_of(threshold) for key, threshold in tuned.thresholds.items()}),
         prior=PriorConfig(bias=prior.bias, weights=dict(prior.weights)) if prior is not None else None,
@@ -166,8 +167,9 @@ def calibration_of(curves: Mapping[Key, Curve]) -> dict[str, dict[str, Calibrati
     return by_stage({key: CalibrationConfig(kind=curve.kind, values=curve.values) for key, curve in curves.items()})
 
 
-def _held_out(target: TuningTarget, outcome: Outcome) -> HeldOutConfig:
-    is_nothing = isnan(outcome.recall_per_task)
+def _held_out(tree: Cascade, target: TuningTarget, outcome: Outcome) -> HeldOutConfig:
+    is_nothing, is_handed_on = isnan(outcome.recall_per_task), bool(tree.handed_on)
+    is_of_answers = is_handed_on or target.metric in OF_HANDED_ON
     return HeldOutConfig(
         recall_per_task=None if is_nothing else outcome.recall_per_task,
         calls_per_item=outcome.calls,
@@ -176,6 +178,10 @@ def _held_out(target: TuningTarget, outcome: Outcome) -> HeldOutConfig:
         macro_f1_per_task=outcome.macro_f1_per_task,
         misses=None if is_nothing else outcome.misses,
         ms_per_item=outcome.ms if target.minimised is Cost.LATENCY else None,
+        handed_on_per_item=outcome.handed_on if is_handed_on else None,
+        recall_or_handed_on_per_task=outcome.recall_or_handed_on_per_task if is_of_answers and not is_nothing else None,
+        accuracy_among_answered_per_task=outcome.accuracy_among_answered_per_task if is_of_answers else None,
+        error_among_answered=outcome.error_among_answered if is_of_answers else None,
     )
 
 
@@ -198,18 +204,20 @@ def show(before: Cascade, target: TuningTarget, tuned: TuningResult, curves: dic
     """Everything, in words."""
     console = results()
     console.print(guarantee(target, tuned))
-    if target.metric is Metric.RECALL:
+    if target.metric in RECALLS:
         left = counted(tuned.n_left_out, "task has", "tasks have")
         console.print(f"{left} nothing to find, and no part in the guarantee.")
     elif target.metric is Metric.PRECISION:
         console.print("A task that keeps nothing counts with a precision of 1.")
+    elif target.metric is Metric.ACCURACY_AMONG_ANSWERED:
+        console.print(f"Of what is answered at most {1 - target.level:.3g} is wrong; what is handed on is no answer.")
     console.print()
     _sheet(before, tuned, curves).show(console)
     if tuned.fixed:
         fixed = ", ".join(tuned.fixed)
         console.print(f"The {target.figure.words} does not depend on {fixed}; their thresholds are kept as they were.")
     console.print()
-    console.print(_in_words(target, tuned.held_out))
+    console.print(_in_words(before, target, tuned.held_out))
     alone, ratio = tuned.per_stage, _ratio(tuned)
     if alone and ratio is not None:
         recall = f"{Figure.RECALL_PER_TASK.words} of {alone.recall_per_task:.3f}"
@@ -239,19 +247,25 @@ def _sheet(before: Cascade, tuned: TuningResult, curves: dict[Key, Calibrated]) 
     return sheet
 
 
-def _in_words(target: TuningTarget, held: Outcome) -> str:
-    figures = {
-        Metric.RECALL: (Figure.RECALL_PER_TASK, held.recall_per_task),
-        Metric.PRECISION: (Figure.PRECISION_PER_TASK, held.precision_per_task),
-        Metric.MACRO_F1: (Figure.MACRO_F1_PER_TASK, held.macro_f1_per_task),
-    }
-    chosen = [figures[metric] for metric in dict.fromkeys((target.metric, Metric.RECALL))]
+def _in_words(tree: Cascade, target: TuningTarget, held: Outcome) -> str:
+    of_tasks = [figure_of(metric, Unit.TASK) for metric in dict.fromkeys((target.metric, Metric.RECALL))]
+    chosen = [(figure, getattr(held, figure)) for figure in of_tasks]
     chosen.append((Figure.RECALL_OVER_ROWS, nan if isnan(held.recall_per_task) else 1 - held.misses))
     measured = ", ".join(f"{figure.words} {'-' if isnan(value) else f'{value:.3f}'}" for figure, value in chosen)
     ms = f"; predicted {held.ms:.3g} ms per item" if target.minimised is Cost.LATENCY else ""
     return (
         f"On the tasks held out: {measured}; {held.calls:.3f} calls and {held.false_positives:.3f} false positives per "
-        f"item{ms}."
+        f"item{ms}.{_handed_on_in_words(tree, held)}"
+    )
+
+
+def _handed_on_in_words(tree: Cascade, outcome: Outcome) -> str:
+    """How much is handed on and how much of the rest is wrong; empty for a cascade that hands nothing on."""
+    if not tree.handed_on:
+        return ""
+    return (
+        f" Handed on: {outcome.handed_on:.3f} of all items and {outcome.mattering_handed_on:.3f} of what matters; of "
+        f"what is answered {outcome.error_among_answered:.3f} is wrong."
     )
 
 
@@ -298,9 +312,7 @@ def _as_dict(file: ThresholdsFile, found: FewTasksResult) -> dict[str, Any]:
 
 
 def _text(target: TuningTarget | None, found: FewTasksResult) -> str:
-    goal = (
-        f"a {target.figure.words} of {target.level:g}" if target else f"the highest {Figure.MACRO_F1_OVER_ROWS.words}"
-    )
+    goal = f"{target.figure.one} of {target.level:g}" if target else f"the highest {Figure.MACRO_F1_OVER_ROWS.words}"
     return (
         f"Without guarantee: chosen for {goal}, under a model of labels that was fitted to "
         f"{counted(found.n_tasks, 'task')} with something to find, and tested on none."
@@ -355,12 +367,14 @@ def _show(tree: Cascade, text: str, target: TuningTarget | None, found: FewTasks
     console.print()
     expected = found.expected
     level = "" if target else f"a {Figure.MACRO_F1_OVER_ROWS.words} of {found.level:.3f}, "
+    of_tasks = figure_of(target.metric, Unit.TASK) if target and target.metric in OF_HANDED_ON else None
+    level += f"{of_tasks.one} of {getattr(expected, of_tasks):.3f}, " if of_tasks else ""
     recall = f"a {Figure.RECALL_PER_TASK.words} of {expected.recall_per_task:.3f}"
     precision = f"a {Figure.PRECISION_PER_TASK.words} of {expected.precision_per_task:.3f}"
     console.print(
         f"The model expects {level}{recall}, {precision}, {expected.calls:.3f} calls and "
-        f"{expected.false_positives:.3f} false positives per item. It was fitted to the same tasks, so expect a little "
-        "less."
+        f"{expected.false_positives:.3f} false positives per item.{_handed_on_in_words(tree, expected)} It was fitted "
+        "to the same tasks, so expect a little less."
     )
 
 

@@ -34,6 +34,11 @@ class Figure(StrEnum):
         words = str(self).replace("over_rows", "over_all_rows").replace("_", " ")
         return words.replace("f1", "F1").replace("auc", "AUC")
 
+    @property
+    def one(self) -> str:
+        """The name in text with its article, such as ``a recall per task`` or ``an accuracy per task``."""
+        return f"an {self.words}" if self.words[0] in "aAF" else f"a {self.words}"
+
 
 class Metric(StrEnum):
     """A metric of one task, in [0, 1].
@@ -51,6 +56,13 @@ class Metric(StrEnum):
     MACRO_F1 = "macro_f1"
     RECALL_OR_HANDED_ON = "recall_or_handed_on"
     ACCURACY_AMONG_ANSWERED = "accuracy_among_answered"
+
+
+RECALLS = frozenset({Metric.RECALL, Metric.RECALL_OR_HANDED_ON})
+"""The metrics of what matters alone."""
+
+OF_HANDED_ON = frozenset({Metric.RECALL_OR_HANDED_ON, Metric.ACCURACY_AMONG_ANSWERED})
+"""The metrics that handing an item on can only raise."""
 
 
 class Unit(StrEnum):

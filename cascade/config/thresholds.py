@@ -176,6 +176,10 @@ class HeldOutConfig(Frozen):
     macro_f1_per_task: _Share | None = None
     misses: _Share | None = Field(None, description="What is missing from a recall over all rows of 1.")
     ms_per_item: _Amount | None = Field(None, description="Predicted, where latency was made small.")
+    handed_on_per_item: _Share | None = Field(None, description="Absent where nothing can be handed on.")
+    recall_or_handed_on_per_task: _Share | None = Field(None, description="Likewise.")
+    accuracy_among_answered_per_task: _Share | None = Field(None, description="Absent where it is not about that.")
+    error_among_answered: _Share | None = Field(None, description="Likewise, over all rows.")
 
 
 class CalibrationConfig(Frozen):

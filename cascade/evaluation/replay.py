@@ -51,6 +51,8 @@ class Outcome:
         recall_or_handed_on_per_task: As ``recall_per_task``, with what is handed on counted in.
         handed_on: Share of all items that is handed on as uncertain.
         mattering_handed_on: Share of all that matters that is handed on, tasks put together; 0 where nothing matters.
+        accuracy_among_answered_per_task: Mean over tasks of the share of what is not handed on that has its true
+            label; 1 for a task that answers nothing.
         error_among_answered: Share of what is not handed on that has a wrong label, tasks put together; 0 where all is.
     """
 
@@ -64,6 +66,7 @@ class Outcome:
     recall_or_handed_on_per_task: float = float("nan")
     handed_on: float = 0.0
     mattering_handed_on: float = 0.0
+    accuracy_among_answered_per_task: float = float("nan")
     error_among_answered: float = 0.0
 
 
@@ -158,6 +161,7 @@ class Replay:
             recall_or_handed_on_per_task=means[Metric.RECALL_OR_HANDED_ON],
             handed_on=int(handed_on.sum()) / n_rows,
             mattering_handed_on=int((self.matters & handed_on).sum()) / n_mattering,
+            accuracy_among_answered_per_task=means[Metric.ACCURACY_AMONG_ANSWERED],
             error_among_answered=int((wrong & ~handed_on).sum()) / max(int((~handed_on).sum()), 1),
         )
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.config.figures import Metric, Unit, figure_of
+from cascade.config.figures import RECALLS, Metric, Unit, figure_of
 from cascade.evaluation.scored import ScoredTasks
 from cascade.probability import Array, Bools
 from cascade.tree import Cascade
 
 Labels = NDArray[np.int16]
 """A label's place in the cascade's labels, for each row."""
-
-_RECALLS = frozenset({Metric.RECALL, Metric.RECALL_OR_HANDED_ON})
 
 
 def kept_labels(cascade: Cascade) -> Bools:
@@ -50,7 +48,7 @@ class TaskMetric:
         self._metric, self._unit = metric, unit
         self._is_kept, self._is_handed_on = kept_labels(cascade), handed_on_labels(cascade)
         matters = scored.is_positive(cascade)
-        self.rows = np.flatnonzero(matters) if metric in _RECALLS else np.arange(scored.tasks.size)
+        self.rows = np.flatnonzero(matters) if metric in RECALLS else np.arange(scored.tasks.size)
         self.chosen, self.task = np.unique(scored.tasks[self.rows], return_inverse=True)
         self.n_tasks = self.chosen.size
         self._matters, self._truths = matters[self.rows], scored.labels[self.rows]
@@ -127,6 +125,6 @@ class TaskMetric:
 
     def _shares(self, counts: list[Array]) -> tuple[Array, Array]:
         """Numerator and denominator of the metric for each task; (n_tasks, any) each."""
-        if self._metric in _RECALLS:
+        if self._metric in RECALLS:
             return counts[0], np.broadcast_to(self._sizes[:, None], counts[0].shape).astype(float)
         return counts[1], counts[0]

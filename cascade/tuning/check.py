@@ -56,7 +56,7 @@ class Guarantee:
 
     def __str__(self) -> str:
         """In words."""
-        what = f"a {self.figure.words} of at least {self.level:g}"
+        what = f"{self.figure.one} of at least {self.level:g}"
         return what if self.unit is Unit.TASK else f"{what}, if no task has more than {self.largest} that count"
 
     @property

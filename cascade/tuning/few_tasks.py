@@ -18,12 +18,12 @@ from cascade.evaluation.replay import Outcome, Prices, Replay, Thresholds, known
 from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.evaluation.targets import Labels, TaskMetric
 from cascade.probability import Array, Bools
-from cascade.stages import Answers, StageAnswers, Threshold
+from cascade.stages import Answers, StageAnswers, Threshold, limits_of
 from cascade.tree import Cascade
-from cascade.tuning.label_model import LabelModel, with_drawn_labels
+from cascade.tuning.label_model import LabelModel, gone_further, with_drawn_labels
 from cascade.tuning.pareto import Advance, best_of_each_level
-from cascade.tuning.search import TuningTarget
-from cascade.tuning.threshold_grid import ThresholdGrid, free_keys, placed, safest
+from cascade.tuning.target import TuningTarget
+from cascade.tuning.threshold_grid import End, FreeKey, ThresholdGrid, ends_of, free_keys, placed, starts
 
 _N_SWEEPS = 8
 _LEAST = 1e-6
@@ -67,12 +67,17 @@ class LabelReplay:
             start: Thresholds to start from. A second ascent starts from the median scores, and the better result
                 counts. Questions that no row is asked, or that no result depends on, keep their thresholds.
         """
-        stages = {stage.name for stage in parting(self._cascade)}
-        grids = {key: grid for key in self._scored.p if key[0] in stages and (grid := self._grid(key)).size}
-        middle = dict(start) | {key: float(np.median(grid)) for key, grid in grids.items()}
+        stages = {stage.name: stage for stage in parting(self._cascade)}
+        of_questions = {key: grid for key in self._scored.p if key[0] in stages and (grid := self._grid(key)).size}
+        grids = {
+            FreeKey(*key, end): grid
+            for key, grid in of_questions.items()
+            for end in dict.fromkeys((*ends_of(stages[key[0]]), End.BOTH))
+        }
+        middle = placed(start, {FreeKey(*key): float(np.median(grid)) for key, grid in of_questions.items()})
         return max((self._climb(place, grids) for place in (dict(start), middle)), key=self.macro_f1)
 
-    def _climb(self, start: dict[Key, Threshold], grids: Mapping[Key, Array]) -> Thresholds:
+    def _climb(self, start: dict[Key, Threshold], grids: Mapping[FreeKey, Array]) -> Thresholds:
         here, level = start, self.macro_f1(start)
         for _ in range(_N_SWEEPS):
             before = level
@@ -80,18 +85,26 @@ class LabelReplay:
                 scores = self._along(key, grid, here)
                 at = int(scores.argmax())
                 if scores[at] > level + _GAIN:
-                    here, level = here | {key: float(grid[at])}, float(scores[at])
+                    here, level = placed(here, {key: float(grid[at])}), float(scores[at])
             if level == before:
                 break
         return here
 
-    def _along(self, key: Key, grid: Array, here: Thresholds) -> Array:
-        """Macro F1 at each threshold of one question, all others held."""
-        name, stage = key[0], self._cascade.stage(key[0])
-        says = self._replay.all_answers(here)
-        yes, no = (self._end(says | {name: Answers.sure(np.full(self._n_rows, answer))}) for answer in (True, False))
-        moved = (self._replay.answers(stage, {**here, key: float(value)}).of(True) for value in grid)
-        return np.array([self._score(np.where(answers, yes, no)) for answers in moved])
+    def _along(self, key: FreeKey, grid: Array, here: Thresholds) -> Array:
+        """Macro F1 at each threshold of one question, all others held; below 0 where the two are not in order."""
+        stage, says = self._cascade.stage(key.stage), self._replay.all_answers(here)
+        yes, no = (
+            self._end(says | {stage.name: Answers.sure(np.full(self._n_rows, answer))}) for answer in (True, False)
+        )
+        doubt = no if stage.uncertain is None else self._end(says | {stage.name: Answers.none(self._n_rows)})
+        found = np.full(grid.size, -1.0)
+        for at, value in enumerate(grid):
+            moved = placed(here, {key: float(value)})
+            no_below, yes_from = limits_of(moved[key.key])
+            if no_below <= yes_from:
+                answers = self._replay.answers(stage, moved)
+                found[at] = self._score(np.where(answers.of(True), yes, np.where(answers.of(False), no, doubt)))
+        return found
 
     def _end(self, says: Mapping[str, StageAnswers]) -> Labels:
         """The label of each row, from every stage's answers; (n_rows,)."""
@@ -179,6 +192,7 @@ def tune_few_tasks(
             "are needed. Give more labelled tasks."
         )
         raise InputError(msg)
+    target = target.of(cascade) if target is not None else None
     priors = known_priors(cascade, scored) if priors is None else priors
     p_labels = _p_labels(cascade, scored, priors)
     drawn = with_drawn_labels(scored, p_labels, _N_DRAWS)
@@ -190,7 +204,7 @@ def tune_few_tasks(
         level = labels.macro_f1(thresholds)
     else:
         thresholds, level = _aimed(replay, target, free, advance)
-    named = {stage for stage, _ in free}
+    named = {key.stage for key in free}
     return FewTasksResult(
         thresholds=thresholds,
         kept=tuple(stage.name for stage in cascade.stages if stage.name not in named),
@@ -204,16 +218,18 @@ def _p_labels(cascade: Cascade, scored: ScoredTasks, priors: Array) -> Array:
     """P of each label for each row; (n_rows, n_labels).
 
     Rows that the prior stage labels keep their true labels: its thresholds are not chosen here, so these labels bias
-    nothing. For all other rows the model of labels decides, and only those rows are used to fit it.
+    nothing. For all other rows the model of labels decides, and only those rows are used to fit it. Where uncertain
+    answers lead to further stages, that is the model of the scores, theirs or those before, that tell labels better.
     """
     is_decided = decided(cascade, priors)
     asked = np.flatnonzero(~is_decided)
     if not asked.size:
         msg = "The prior stage settles every item, so nothing depends on other thresholds. Nothing can be tuned."
         raise InputError(msg)
-    model = LabelModel.fit(cascade, scored.at(asked))
+    models = [(tree, LabelModel.fit(tree, scored.at(asked))) for tree in (cascade, *gone_further(cascade))]
+    tree, model = min(models, key=lambda each: each[1].loss)
     own = np.eye(len(cascade.labels))[scored.labels]
-    return np.where(is_decided[:, None], own, model.p_labels(cascade, scored))
+    return np.where(is_decided[:, None], own, model.p_labels(tree, scored))
 
 
 def decided(cascade: Cascade, priors: Array) -> Bools:
@@ -230,7 +246,7 @@ def decided(cascade: Cascade, priors: Array) -> Bools:
     return np.asarray((settled.of(False) & stage.no.is_label) | (settled.of(True) & stage.yes.is_label))
 
 
-def _aimed(replay: Replay, target: TuningTarget, free: list[Key], advance: Advance) -> tuple[Thresholds, float]:
+def _aimed(replay: Replay, target: TuningTarget, free: list[FreeKey], advance: Advance) -> tuple[Thresholds, float]:
     """The cheapest thresholds that reach the target on rows with drawn labels, and the metric that they reach."""
     cascade = replay.cascade
     own = own_thresholds(cascade)
@@ -239,16 +255,15 @@ def _aimed(replay: Replay, target: TuningTarget, free: list[Key], advance: Advan
         raise InputError(msg)
     task_metric = TaskMetric(cascade, replay.scored, target.metric, target.unit)
     threshold_grid = ThresholdGrid(replay, task_metric, target.objective, own, free)
-    safe = placed(own, {key: safest(cascade, key) for key in free})
-    starts = [threshold_grid.nearest(safe), threshold_grid.nearest(own)]
-    levels, places = best_of_each_level(threshold_grid, starts, target.level, _SPREAD, advance)
+    begins = [threshold_grid.nearest(each) for each in starts(cascade, free)]
+    levels, places = best_of_each_level(threshold_grid, begins, target.level, _SPREAD, advance)
     reached = np.flatnonzero(levels >= target.level)
     thresholds = threshold_grid.at(places[int(reached[-1])]) if reached.size else own
-    if not reached.size or replay.outcome(thresholds).misses == 1:
+    if not reached.size or target.is_idle(replay.outcome(thresholds)):
         prior = cascade.prior_stage
         beside = f" beside the prior stage {prior.name!r}, which is kept as it is" if prior is not None else ""
         msg = (
-            f"No thresholds that keep anything are expected to reach a {target.figure.words} of {target.level:g}"
+            f"No thresholds that keep anything are expected to reach {target.figure.one} of {target.level:g}"
             f"{beside}; the highest is {levels[0]:.3g}. Give a lower {target.figure.words}, or better questions"
             f"{', or take the prior stage away' if beside else ''}."
         )

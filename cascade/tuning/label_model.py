@@ -16,6 +16,7 @@ import numpy as np
 from cascade.evaluation.calibration import N_FOLDS, pulled_beta
 from cascade.evaluation.scored import ScoredTasks
 from cascade.probability import Array, Curve, Ints
+from cascade.profile import Profile
 from cascade.stages import Answer, Stage, Target, joined_p
 from cascade.tree import Cascade
 
@@ -34,10 +35,12 @@ class LabelModel:
     Attributes:
         curves: Stage -> its curve; of several tiers' p(yes) it takes the highest, or the mean where the stage does.
         pull: How strongly the curves were drawn towards the raw p(yes).
+        loss: Mean log loss on tasks left out, in nats a row; NaN where nobody measured it.
     """
 
     curves: Mapping[str, Curve]
     pull: float
+    loss: float = float("nan")
 
     @classmethod
     def fit(cls, cascade: Cascade, scored: ScoredTasks) -> LabelModel:
@@ -56,7 +59,9 @@ class LabelModel:
                 losses[at, folds == fold] = np.bincount(out.tasks, weights=rows, minlength=out.n_tasks)
         more = losses - losses[int(losses.sum(axis=1).argmin())]
         is_near = more.sum(axis=1) <= more.std(axis=1) * np.sqrt(tasks.size)
-        return cls.pulled(cascade, scored, _PULLS[int(np.flatnonzero(is_near)[-1])])
+        best = int(np.flatnonzero(is_near)[-1])
+        model = cls.pulled(cascade, scored, _PULLS[best])
+        return replace(model, loss=float(losses[best].sum() / scored.labels.size))
 
     @classmethod
     def pulled(cls, cascade: Cascade, scored: ScoredTasks, pull: float) -> LabelModel:
@@ -82,7 +87,7 @@ class LabelModel:
     def p_labels(self, cascade: Cascade, scored: ScoredTasks) -> Array:
         """P of each label for each row, from its scores and not from its label; (n_rows, n_labels), rows sum to 1."""
         p_yes = {stage.name: self.curves[stage.name](_p_stage(stage, scored)) for stage in cascade.stages}
-        return np.stack(list(cascade.p_labels(p_yes).values()), axis=1)
+        return np.stack(np.broadcast_arrays(*cascade.p_labels(p_yes).values()), axis=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +145,32 @@ class _Ways:
             p = p_yes[stage.name]
             found[Target(stage.name, is_label=False)] = p * found[stage.yes] + (1 - p) * found[stage.no]
         return found
+
+
+def gone_further(cascade: Cascade) -> list[Cascade]:
+    """The cascade in which what may be uncertain always goes on to the stage that is asked then.
+
+    Returns:
+        Nothing where no uncertain way leads to a stage, or where some label is then reached no more.
+    """
+    moved = [
+        replace(stage, yes=stage.uncertain, no=stage.uncertain)
+        if stage.uncertain is not None and not stage.uncertain.is_label
+        else stage
+        for stage in cascade.stages
+    ]
+    by_name, reached, open_ = {stage.name: stage for stage in moved}, set[str](), [moved[0]]
+    labels = set[str]()
+    while open_:
+        here = open_.pop()
+        reached.add(here.name)
+        labels |= {target.name for target in here.ways.values() if target.is_label}
+        names = {target.name for target in here.ways.values() if not target.is_label} - reached
+        open_ += [by_name[name] for name in names]
+    if moved == list(cascade.stages) or labels != {*cascade.labels}:
+        return []
+    stages = tuple(stage for stage in moved if stage.name in reached)
+    return [replace(cascade, stages=stages, prior_stage=None, profile=Profile())]
 
 
 def with_drawn_labels(scored: ScoredTasks, p_labels: Array, n_draws: int, seed: int = 0) -> ScoredTasks:

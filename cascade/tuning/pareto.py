@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cascade.evaluation.scored import Key
 from cascade.probability import Array
-from cascade.tuning.threshold_grid import GridIndex, Line, ThresholdGrid
+from cascade.tuning.threshold_grid import FreeKey, GridIndex, Line, ThresholdGrid
 
 _PRICES = np.geomspace(8, 0.05, 12)
 _MOST_TURNS = 4
@@ -41,9 +40,9 @@ class _Pool:
     threshold_grid: ThresholdGrid
     values: list[Array] = field(default_factory=list)
     costs: list[Array] = field(default_factory=list)
-    lines: list[tuple[GridIndex, Key, np.ndarray]] = field(default_factory=list)
+    lines: list[tuple[GridIndex, FreeKey, np.ndarray]] = field(default_factory=list)
 
-    def add(self, grid_index: GridIndex, axis: Key) -> Line:
+    def add(self, grid_index: GridIndex, axis: FreeKey) -> Line:
         """Evaluate all values on one axis, and keep those that no other on it beats."""
         line = self.threshold_grid.line(grid_index, axis)
         chosen = _unbeaten(line.values, line.costs)
@@ -114,7 +113,7 @@ def best_of_each_level(
 
 def _descended(start: GridIndex, price: float, level: float, pool: _Pool) -> GridIndex:
     """Coordinate descent on cost - price * metric: ends where no single threshold lowers it."""
-    grid_index, before = dict(start), dict[Key, int]()
+    grid_index, before = dict(start), GridIndex()
     unit, here = 0.0, np.inf
     for _ in range(_MOST_TURNS):
         if before == grid_index:
@@ -136,7 +135,7 @@ def _pairs(grid_index: GridIndex, pool: _Pool) -> None:
         for nudge in _NUDGES:
             moved = grid_index | {key: int(np.clip(grid_index[key] + nudge, 0, grid.size - 1))}
             for other in pool.threshold_grid.axes:
-                if other != key and (other in pool.threshold_grid.grids or other[0] != key[0]):
+                if other != key and (other in pool.threshold_grid.grids or other.stage != key.stage):
                     pool.add(moved, other)
 
 

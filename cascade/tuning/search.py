@@ -15,78 +15,21 @@ from typing import NoReturn
 
 import numpy as np
 
-from cascade.config.figures import Figure, Metric, Unit, figure_of
+from cascade.config.figures import RECALLS, Metric, Unit
 from cascade.errors import InputError, counted
 from cascade.evaluation.prior_fit import with_prior
-from cascade.evaluation.replay import Outcome, Prices, Replay, Thresholds, deciding, own_thresholds
+from cascade.evaluation.replay import Outcome, Prices, Replay, Thresholds, own_thresholds
 from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.evaluation.targets import TaskMetric
 from cascade.probability import Array
 from cascade.profile import Prior
-from cascade.stages import ANY_TIER, Limits, Threshold
+from cascade.stages import Threshold
 from cascade.tree import Cascade
 from cascade.tuning.pareto import Advance, best_of_each_level
 from cascade.tuning.risk import betting_ps, fixed_sequence, tasks_needed
-from cascade.tuning.threshold_grid import (
-    LEAST,
-    Cost,
-    Objective,
-    ThresholdGrid,
-    free_keys,
-    keeps_on_yes,
-    placed,
-    safest,
-)
-
-_N_HALVINGS = 20
-
-
-def stage_by_stage(searched: Replay, tested: Replay, recall: float) -> Outcome | None:
-    """Outcome of tuning stage by stage to the same recall on the tested tasks.
-
-    Each question, and the lower threshold of a prior stage, gets the value that loses the same share of the positives
-    that are asked there. The upper threshold of a prior stage lets the same share of the negatives pass. The share is
-    the largest whose recall is at least ``recall``.
-
-    Args:
-        searched: The tasks that thresholds are set on.
-        tested: The tasks that they are measured on.
-        recall: The least recall there.
-
-    Returns:
-        None if no share reaches it.
-    """
-    found = None
-    low, high = 0.0, 1.0
-    for _ in range(_N_HALVINGS):
-        share = (low + high) / 2
-        level = _level(searched, share)
-        if 1 - tested.losses(level).mean() >= recall:
-            low, found = share, level
-        else:
-            high = share
-    return tested.outcome(found) if found is not None else None
-
-
-def _level(replay: Replay, lost: float) -> dict[Key, Threshold]:
-    """Thresholds that each lose the same share of the positives that are asked there."""
-    cascade, kept = replay.cascade, replay.matters
-    level = own_thresholds(cascade)
-    for stage in (stage for stage in deciding(cascade) if not stage.has_values):
-        for tier in stage.questions:
-            p: Array = replay.scored.p[stage.name, tier]
-            known = p[kept & ~np.isnan(p)]
-            if known.size:
-                share = lost if keeps_on_yes(cascade, stage) else 1 - lost
-                level[stage.name, tier] = float(np.clip(np.quantile(known, share, method="lower"), LEAST, 1 - LEAST))
-    if cascade.prior_stage is not None:
-        is_known = ~np.isnan(replay.priors)
-        found, other = replay.priors[is_known & kept], replay.priors[is_known & ~kept]
-        lower = float(np.quantile(found, lost, method="lower")) if found.size else 0.0
-        upper = float(np.quantile(other, 1 - lost, method="higher")) if other.size and lost else 1.0
-        level[cascade.prior_stage.name, ANY_TIER] = Limits(lower, max(lower, upper))
-    return level
-
+from cascade.tuning.stage_by_stage import stage_by_stage
+from cascade.tuning.target import TuningTarget
+from cascade.tuning.threshold_grid import LEAST, FreeKey, ThresholdGrid, free_keys, keeps_on_yes, starts
 
 _SEED = 20210930
 _SHARE, _SHARE_EACH, _MOST_SHARE = 0.1, 0.05, 0.5
@@ -94,63 +37,7 @@ _MOST_SEARCHED = 1_000  # tasks; a search gains nothing by more, and the test do
 _BLOCK = 32  # vectors that are tested at once
 _STEP = 1 / 40  # log odds between the values of a single threshold
 _SEARCHING = 0.6  # share of the time
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TuningTarget:
-    """Target of a tuning: the guarantee, and the cost to make small.
-
-    Attributes:
-        level: The least mean that is guaranteed, in (0, 1).
-        metric: The guaranteed metric.
-        unit: Whether the mean is over tasks or over rows.
-        delta: The chance that the guarantee may be wrong, in (0, 1).
-        cost: The cost to make small; None for misses under a precision, and calls otherwise.
-        false_positive: Calls, or milliseconds, that a false positive is worth; at least 0. None: it only breaks ties.
-
-    Raises:
-        InputError: A number is outside its range, or ``false_positive`` is given for a cost that is not calls or
-            milliseconds.
-    """
-
-    level: float
-    metric: Metric = Metric.RECALL
-    unit: Unit = Unit.TASK
-    delta: float = 0.05
-    cost: Cost | None = None
-    false_positive: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in ((self.figure.words, self.level), ("delta", self.delta)):
-            if not 0 < value < 1:
-                msg = f"A {name} of {value} was given; it must lie between 0 and 1. Give one such as 0.95 or 0.05."
-                raise InputError(msg)
-        price = self.false_positive
-        if price is not None and not 0 <= price < math.inf:
-            msg = f"A price of {price} for a false positive was given; it must be a number from 0 on, such as 5."
-            raise InputError(msg)
-        if price is not None and not self.minimised.is_spent:
-            msg = (
-                f"False positives have a price of {price:g} beside calls or latency, and {self.minimised} are to be "
-                "made small. Minimise calls or latency, or give no price."
-            )
-            raise InputError(msg)
-
-    @property
-    def figure(self) -> Figure:
-        """The name of the guaranteed figure."""
-        return figure_of(self.metric, self.unit)
-
-    @property
-    def minimised(self) -> Cost:
-        """The cost that is made small."""
-        return self.cost or (Cost.MISSES if self.metric is Metric.PRECISION else Cost.CALLS)
-
-    @property
-    def objective(self) -> Objective:
-        """The cost to make small, with the weight of false positives."""
-        price = self.false_positive
-        return Objective(self.minimised) if price is None else Objective(self.minimised, price)
+_LEAST_VARIANCE = 1e-6  # of losses, where all are alike
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +92,7 @@ def tune(
         InputError: There are too few tasks for the guarantee (it says how many are needed), nothing can be tuned, or
             no thresholds pass.
     """
+    target = target.of(cascade)
     free = free_keys(cascade, target.metric)
     if not free:
         msg = f"Cascade {cascade.name!r} drops nothing, so its recall is 1 at any thresholds. Nothing can be tuned."
@@ -216,10 +104,10 @@ def tune(
         )
         raise InputError(msg)
     task_metric = TaskMetric(cascade, scored, target.metric, target.unit)
-    is_single = len(free) == 1 and target.metric is Metric.RECALL
+    is_single = len(free) == 1 and target.metric in RECALLS
     share = 0.0 if is_single else min(_MOST_SHARE, _SHARE + _SHARE_EACH * len(free))
     searched, tested = _parts(task_metric, scored, share, target, np.random.default_rng(seed))
-    path, variances, before = _values_of_one(cascade, free[0]), None, None
+    path, variances, before = _values_of_one(cascade, free[0]) if is_single else [], None, None
     if not is_single:
         cascade, priors = with_prior(cascade, searched)
         before = Replay(cascade, searched, priors, prices)
@@ -229,13 +117,8 @@ def tune(
     tester = _Tester(replay=replay, task_metric=test, target=target, largest=task_metric.largest)
     at, p_value = tester.last_that_passes(path, variances, lambda done: advance(_SEARCHING + (1 - _SEARCHING) * done))
     held_out = replay.outcome(path[at])
-    if target.metric is Metric.PRECISION and held_out.misses == 1:
-        msg = (
-            f"What was found for a {target.figure.words} of {target.level:g} keeps nothing, and that helps nobody. "
-            "Make misses small, give more labelled tasks, or a lower precision."
-        )
-        raise InputError(msg)
-    named = {name for name, _ in free}
+    _check_use(target, held_out)
+    named = {key.stage for key in free}
     return TuningResult(
         thresholds=path[at],
         fixed=tuple(stage.name for stage in cascade.stages if stage.name not in named),
@@ -252,6 +135,19 @@ def tune(
     )
 
 
+def _check_use(target: TuningTarget, outcome: Outcome) -> None:
+    """Refuse thresholds that keep their target by saying nothing of any use."""
+    found, metric = f"What was found for {target.figure.one} of {target.level:g}", target.metric.replace("_", " ")
+    if outcome.handed_on == 1:
+        remedy = "Make small what is handed on, or say by a price what it is worth beside calls or latency"
+        msg = f"{found} hands everything on, and that helps nobody. {remedy}; or give a lower {metric}."
+        raise InputError(msg)
+    if target.is_idle(outcome) and target.metric in {Metric.PRECISION, Metric.ACCURACY_AMONG_ANSWERED}:
+        remedy = "Make misses small" if target.metric is Metric.PRECISION else "Guarantee a recall"
+        msg = f"{found} keeps nothing, and that helps nobody. {remedy}, give more labelled tasks, or a lower {metric}."
+        raise InputError(msg)
+
+
 def _parts(
     task_metric: TaskMetric, scored: ScoredTasks, share: float, target: TuningTarget, rng: np.random.Generator
 ) -> tuple[ScoredTasks, ScoredTasks]:
@@ -259,10 +155,10 @@ def _parts(
     n_needed = tasks_needed(target.level, target.delta)
     n_searched = min(math.ceil(share * task_metric.n_tasks), _MOST_SEARCHED)
     if task_metric.n_tasks - n_searched < n_needed:
-        told = "something to find" if target.metric is Metric.RECALL else "items"
+        told = "something to find" if target.metric in RECALLS else "items"
         searched = f"a share of {share:.2g} of them is searched, and " if share else ""
         msg = (
-            f"{counted(task_metric.n_tasks, 'task has', 'tasks have')} {told}; a {target.figure.words} of "
+            f"{counted(task_metric.n_tasks, 'task has', 'tasks have')} {told}; {target.figure.one} of "
             f"{target.level:g} at delta {target.delta:g} needs at least {math.ceil(n_needed / (1 - share))}: {searched}"
             f"{n_needed} must be tested even if nothing is lost. "
             f"Give more labelled tasks, or a lower {target.figure.words}, or a larger delta; or choose without a "
@@ -279,39 +175,60 @@ def _parts(
     )
 
 
-def _values_of_one(cascade: Cascade, key: Key) -> list[dict[Key, Threshold]]:
+def _values_of_one(cascade: Cascade, key: FreeKey) -> list[dict[Key, Threshold]]:
     """The values of a single threshold from the safe end on; they depend on no task."""
     end = math.log((1 - LEAST) / LEAST)
     odds = np.arange(-end, end + _STEP, _STEP)
     values = np.clip(1 / (1 + np.exp(-odds)), LEAST, 1 - LEAST)
     own = own_thresholds(cascade)
-    in_order = values if keeps_on_yes(cascade, cascade.stage(key[0])) else values[::-1]
-    return [{**own, key: float(value)} for value in in_order]
+    in_order = values if keeps_on_yes(cascade, cascade.stage(key.stage)) else values[::-1]
+    return [{**own, key.key: float(value)} for value in in_order]
 
 
 def _laid(
-    replay: Replay, free: list[Key], target: TuningTarget, task_metric: TaskMetric, advance: Advance
+    replay: Replay, free: list[FreeKey], target: TuningTarget, task_metric: TaskMetric, advance: Advance
 ) -> tuple[list[dict[Key, Threshold]], list[float]]:
     """The path, and what losses are thought to vary by at each vector of it."""
     cascade, here = replay.cascade, TaskMetric(replay.cascade, replay.scored, target.metric, target.unit)
     own = own_thresholds(cascade)
     threshold_grid = ThresholdGrid(replay, here, target.objective, own, free)
     spread = math.sqrt(target.level * (1 - target.level) / (task_metric.n_tasks - here.n_tasks)) / 2
-    safe = placed(own, {key: safest(cascade, key) for key in free})
-    starts = [threshold_grid.nearest(safe), threshold_grid.nearest(own)]
-    values, places = best_of_each_level(threshold_grid, starts, target.level, spread, advance)
+    begins = starts(cascade, free)
+    values, places = best_of_each_level(
+        threshold_grid, [threshold_grid.nearest(each) for each in begins], target.level, spread, advance
+    )
     if values[0] < target.level:
         msg = (
-            f"No thresholds reach a {target.figure.words} of {target.level:g}: the best on "
+            f"No thresholds reach {target.figure.one} of {target.level:g}: the best on "
             f"{counted(here.n_tasks, 'task')} that could be searched is {values[0]:.3f}. Give a lower "
             f"{target.figure.words}, or better questions."
         )
         raise InputError(msg)
     path = [threshold_grid.at(place) for place in places]
-    if target.metric is Metric.RECALL:
-        path.insert(0, safe)
-    losses = (here.losses(here.counts(replay.labels(vector)), target.level, task_metric.largest) for vector in path)
-    return path, [float(loss.var()) for loss in losses]
+    if target.metric in RECALLS:
+        path.insert(0, begins[0])
+    counts = [here.counts(replay.labels(vector)) for vector in path]
+    losses = [here.losses(each, target.level, task_metric.largest) for each in counts]
+    variances = [float(loss.var()) for loss in losses]
+    first = 0
+    if target.metric is Metric.ACCURACY_AMONG_ANSWERED:
+        noise = [_noise(each[0], target, task_metric.largest) for each in counts]
+        spare = [1 - target.level - float(loss.mean()) for loss in losses]
+        deviations = np.sqrt(np.maximum(np.maximum(variances, noise), _LEAST_VARIANCE))
+        first = int(np.argmax(spare / deviations))
+    return path[first:], variances[first:]
+
+
+def _noise(answered: Array, target: TuningTarget, largest: int) -> float:
+    """What losses vary by at least, by how many items of each task are answered.
+
+    The path begins where the target is kept most clearly: where next to nothing is answered, a single wrong answer
+    makes all the difference, and the few tasks searched may show none.
+    """
+    of_one = target.level * (1 - target.level)
+    if target.unit is Unit.ROW:
+        return of_one * float(answered.mean()) / largest**2
+    return of_one * float(np.divide(1, answered, out=np.zeros(answered.shape), where=answered > 0).mean())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -364,7 +281,7 @@ class _Tester:
             needed = math.ceil(2 * math.log(1 / target.delta) * float(losses.var()) / spare**2)
             more = f"About {max(needed, losses.size + 1):,} tasks held out would do if they were like these; give"
         msg = (
-            f"Not even the safest thresholds reach a {target.figure.words} of {target.level:g} on "
+            f"Not even the safest thresholds reach {target.figure.one} of {target.level:g} on "
             f"{counted(losses.size, 'task')} held out (p-value {p_value:.3g}, allowed {target.delta:g}). {more} more "
             f"labelled tasks, or a lower {target.figure.words}."
         )

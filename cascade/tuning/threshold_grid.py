@@ -1,7 +1,8 @@
 """Metric and cost at every value of one threshold at once, all others held. Pure numpy.
 
 With all other thresholds fixed, a row has one of two outcomes: one if the threshold is above its p, one if it is not.
-So two replays and a histogram over p give the outcomes of all values, instead of one replay for each value.
+So two replays and a histogram over p give the outcomes of all values, instead of one replay for each value. A stage
+that may be uncertain has two thresholds, which are moved each by itself and both as one.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cascade.config.figures import Metric
-from cascade.evaluation.replay import Outcomes, Replay, Thresholds, deciding, parting
+from cascade.evaluation.replay import Outcomes, Replay, Thresholds, deciding, own_thresholds, parting
 from cascade.evaluation.scored import Key
 from cascade.evaluation.targets import Labels, TaskMetric
 from cascade.probability import Array
@@ -27,6 +28,7 @@ from cascade.stages import (
     StageAnswers,
     Target,
     Threshold,
+    combine,
     highest_threshold,
     limits_of,
 )
@@ -40,12 +42,40 @@ _TIE = 1e-3  # weight of the second cost, which only breaks ties
 
 Codes = NDArray[np.intp]
 """For each row, how many values of a threshold's grid are at most its p."""
-NO_BELOW, YES_FROM = "no_below", "yes_from"
-"""The two thresholds of a prior stage, where those of questions go by tier."""
-_BOTH = "both"
-"""Both moved as one: the prior stage settles everything, and no question comes first."""
 
-GridIndex = dict[Key, int]
+
+class End(StrEnum):
+    """Which threshold of a question.
+
+    ``both``: the one threshold of a question that is never uncertain; where there are two, both moved as one.
+    ``no_below``, ``yes_from``: one of the two.
+    """
+
+    BOTH = "both"
+    NO_BELOW = "no_below"
+    YES_FROM = "yes_from"
+
+
+class FreeKey(NamedTuple):
+    """A threshold that may change.
+
+    Attributes:
+        stage: Name of its stage.
+        tier: The tier of its question.
+        end: Which of the question's thresholds.
+    """
+
+    stage: str
+    tier: str = ANY_TIER
+    end: End = End.BOTH
+
+    @property
+    def key(self) -> Key:
+        """Its question."""
+        return self.stage, self.tier
+
+
+GridIndex = dict[FreeKey, int]
 """Threshold -> its place in its grid."""
 
 
@@ -53,18 +83,26 @@ class Cost(StrEnum):
     """A cost to make small.
 
     ``calls``: queries per item. ``false_positives``: items kept that do not matter, per item. ``misses``: the share
-    of what matters that is lost. ``latency``: predicted milliseconds per item.
+    of what matters that is lost. ``latency``: predicted milliseconds per item. ``handed_on``: the share of items that
+    is handed on as uncertain.
     """
 
     CALLS = "calls"
     FALSE_POSITIVES = "false_positives"
     MISSES = "misses"
     LATENCY = "latency"
+    HANDED_ON = "handed_on"
 
     @property
     def is_spent(self) -> bool:
-        """True for calls and milliseconds, in which a false positive can be priced."""
+        """True for calls and milliseconds."""
         return self in {Cost.CALLS, Cost.LATENCY}
+
+    def prices(self, other: Cost) -> bool:
+        """True if the other cost can have a price in this one's unit."""
+        if other is Cost.HANDED_ON:
+            return self.is_spent
+        return other is Cost.FALSE_POSITIVES and (self.is_spent or self is Cost.HANDED_ON)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +111,33 @@ class Objective:
 
     Attributes:
         cost: The cost.
-        false_positive: What a false positive counts beside calls or milliseconds, in their unit; at least 0. By itself
-            it only breaks ties; the other costs have ties broken by calls.
+        false_positive: What a false positive counts beside calls, milliseconds or items handed on, in their unit; at
+            least 0. By itself it only breaks ties; the other costs have ties broken by calls, and what is handed on
+            also by wrong labels.
+        handed_on: What an item that is handed on counts beside calls or milliseconds, in their unit; at least 0.
     """
 
     cost: Cost
     false_positive: float = _TIE
+    handed_on: float = 0.0
 
     def __str__(self) -> str:
         """In words."""
-        is_priced = self.cost.is_spent and self.false_positive != _TIE
-        return f"{self.cost} + {self.false_positive:g} false_positives" if is_priced else str(self.cost)
+        is_priced = self.cost.prices(Cost.FALSE_POSITIVES) and self.false_positive != _TIE
+        prices = {Cost.FALSE_POSITIVES: self.false_positive if is_priced else 0.0, Cost.HANDED_ON: self.handed_on}
+        return " + ".join((str(self.cost), *(f"{price:g} {name}" for name, price in prices.items() if price)))
 
     def of_rows(self, replay: Replay, rows: Outcomes) -> Array:
         """The cost of each row, whose mean is that of them all; ``rows`` has calls or milliseconds."""
         kept = replay.is_kept[rows.labels]
         false = (kept & ~replay.matters).astype(float)
         if self.cost.is_spent:
-            return np.asarray(rows.costs + self.false_positive * false)
+            spent = np.asarray(rows.costs + self.false_positive * false)
+            return spent + self.handed_on * replay.is_handed_on[rows.labels] if self.handed_on else spent
+        if self.cost is Cost.HANDED_ON:
+            handed_on = replay.is_handed_on[rows.labels]
+            wrong = ~handed_on & (rows.labels != replay.scored.labels)
+            return np.asarray(handed_on + self.false_positive * false + _TIE * wrong)
         if self.cost is Cost.FALSE_POSITIVES:
             return np.asarray(false + _TIE * rows.costs)
         weight = replay.matters.size / max(int(replay.matters.sum()), 1)
@@ -110,13 +157,20 @@ class Line:
     costs: Array
 
 
-def free_keys(cascade: Cascade, metric: Metric) -> list[Key]:
-    """The thresholds that a metric depends on, those of the prior stage last."""
-    stages = parting(cascade) if metric is Metric.MACRO_F1 else deciding(cascade)
-    prior = cascade.prior_stage
-    ends = [(prior.name, NO_BELOW), (prior.name, YES_FROM)] if prior is not None else []
+_OF_ALL_LABELS = frozenset({Metric.MACRO_F1, Metric.ACCURACY_AMONG_ANSWERED})
+
+
+def free_keys(cascade: Cascade, metric: Metric) -> list[FreeKey]:
+    """The thresholds that a metric depends on, those of the prior stage last; two where a question may be uncertain."""
+    stages = parting(cascade) if metric in _OF_ALL_LABELS else deciding(cascade)
     may_move = [stage for stage in stages if not stage.has_values or stage.may_be_uncertain]
-    return [(stage.name, tier) for stage in may_move for tier in stage.questions] + ends
+    every = may_move if cascade.prior_stage is None else [*may_move, cascade.prior_stage]
+    return [FreeKey(stage.name, tier, end) for stage in every for tier in stage.limits for end in ends_of(stage)]
+
+
+def ends_of(stage: Stage) -> tuple[End, ...]:
+    """The thresholds of each of a stage's questions: two where it may be uncertain; one of a choice."""
+    return (End.BOTH,) if stage.uncertain is None or stage.has_values else (End.NO_BELOW, End.YES_FROM)
 
 
 def keeps_on_yes(cascade: Cascade, stage: Stage) -> bool:
@@ -134,29 +188,43 @@ def keeps_on_yes(cascade: Cascade, stage: Stage) -> bool:
     return dropped(stage.yes) <= dropped(stage.no)
 
 
-def safest(cascade: Cascade, key: Key) -> float:
-    """The value of a threshold at which its question drops nothing."""
-    if cascade.prior_stage is not None and key[0] == cascade.prior_stage.name:
-        return 0.0 if key[1] == NO_BELOW else 1.0
-    return LEAST if keeps_on_yes(cascade, cascade.stage(key[0])) else 1 - LEAST
+def safest(cascade: Cascade, key: FreeKey) -> float:
+    """The value of a threshold at which its question drops nothing, and hands nothing on if it can do without.
+
+    The prior stage leaves all to the questions.
+    """
+    if cascade.prior_stage is not None and key.stage == cascade.prior_stage.name:
+        return 0.0 if key.end is End.NO_BELOW else 1.0
+    return LEAST if keeps_on_yes(cascade, cascade.stage(key.stage)) else 1 - LEAST
 
 
-def placed(thresholds: Thresholds, values: Mapping[Key, float]) -> dict[Key, Threshold]:
-    """Thresholds with other values for some of the free ones, those of the prior stage included."""
+def starts(cascade: Cascade, free: list[FreeKey]) -> list[dict[Key, Threshold]]:
+    """Where a search begins: what drops nothing; the cascade's own; and, if questions may be uncertain, what always is.
+
+    All thresholds that are not free are the cascade's own.
+    """
+    own = own_thresholds(cascade)
+    safe = {key: safest(cascade, key) for key in free}
+    doubts = {key: LEAST if key.end is End.NO_BELOW else 1 - LEAST for key in free if key.end is not End.BOTH}
+    prior = cascade.prior_stage.name if cascade.prior_stage is not None else None
+    doubts = {key: value for key, value in doubts.items() if key.stage != prior}
+    return [placed(own, safe), own, *([placed(own, safe | doubts)] if doubts else [])]
+
+
+def placed(thresholds: Thresholds, values: Mapping[FreeKey, float]) -> dict[Key, Threshold]:
+    """Thresholds with other values for some of the free ones."""
     found = dict(thresholds)
-    for (stage, tier), value in values.items():
-        if (stage, tier) in thresholds:
-            found[stage, tier] = value
-        else:
-            found[stage, ANY_TIER] = limits_of(found[stage, ANY_TIER])._replace(**{tier: value})
+    for free, value in values.items():
+        found[free.key] = (
+            value if free.end is End.BOTH else limits_of(found[free.key])._replace(**{str(free.end): value})
+        )
     return found
 
 
-def value_of(thresholds: Thresholds, key: Key) -> float:
-    """The value of a free threshold; for a question, yes from there on."""
-    if key in thresholds:
-        return limits_of(thresholds[key]).yes_from
-    return float(getattr(limits_of(thresholds[key[0], ANY_TIER]), key[1]))
+def value_of(thresholds: Thresholds, key: FreeKey) -> float:
+    """The value of a free threshold; of both, yes from there on."""
+    limits: Limits = limits_of(thresholds[key.key])
+    return limits.no_below if key.end is End.NO_BELOW else limits.yes_from
 
 
 class ThresholdGrid:
@@ -171,18 +239,17 @@ class ThresholdGrid:
 
     Attributes:
         grids: Free threshold -> its values, rising.
-        axes: What can be moved: each free threshold, and the two of a prior stage together.
+        axes: What can be moved: each free threshold, and the two of a question or of a prior stage together.
     """
 
     def __init__(
-        self, replay: Replay, task_metric: TaskMetric, objective: Objective, fixed: Thresholds, free: list[Key]
+        self, replay: Replay, task_metric: TaskMetric, objective: Objective, fixed: Thresholds, free: list[FreeKey]
     ) -> None:
         self._replay, self._task_metric, self._objective, self._fixed = replay, task_metric, objective, fixed
         prior = replay.cascade.prior_stage
-        self._prior = prior.name if prior is not None else None
+        self._stages = {stage.name: stage for stage in (*replay.cascade.stages, *([prior] if prior else []))}
         self.grids = {key: self._grid(key) for key in free}
-        is_moved = self._prior is not None and (self._prior, NO_BELOW) in free
-        self.axes = [*free, *([(self._prior, _BOTH)] if self._prior is not None and is_moved else [])]
+        self.axes = [*free, *(FreeKey(*key.key) for key in free if key.end is End.NO_BELOW)]
         self._codes = {key: _codes(self._p(key), self.grids[key]) for key in free}
         is_timed = objective.cost is Cost.LATENCY
         self._own = replay.ms() if is_timed else replay.calls()
@@ -196,98 +263,98 @@ class ThresholdGrid:
         """The indices whose values are closest to some thresholds."""
         return {key: int(np.abs(grid - value_of(thresholds, key)).argmin()) for key, grid in self.grids.items()}
 
-    def moved(self, grid_index: GridIndex, axis: Key, place: int) -> GridIndex:
+    def moved(self, grid_index: GridIndex, axis: FreeKey, place: int) -> GridIndex:
         """The indices with one axis moved to another index."""
-        if axis == (self._prior, _BOTH):
-            return grid_index | {(axis[0], NO_BELOW): place, (axis[0], YES_FROM): place}
-        return grid_index | {axis: place}
+        if axis in self.grids:
+            return grid_index | {axis: place}
+        return grid_index | {axis._replace(end=end): place for end in (End.NO_BELOW, End.YES_FROM)}
 
-    def line(self, grid_index: GridIndex, axis: Key) -> Line:
+    def line(self, grid_index: GridIndex, axis: FreeKey) -> Line:
         """Metric and cost at every value on one axis, the other thresholds held."""
-        key = (axis[0], NO_BELOW) if axis == (self._prior, _BOTH) else axis
+        key = axis if axis in self.grids else axis._replace(end=End.NO_BELOW)
         thresholds, grid = self.at(grid_index), self.grids[key]
-        above, below, codes = self._sides(thresholds, axis)
-        counts = self._counts(above.labels, below.labels, codes, grid.size)
+        below, steps = self._sides(thresholds, axis)
+        counts = self._task_metric.counts(below.labels)
         costs = self._objective.of_rows(self._replay, below)
-        gain = self._objective.of_rows(self._replay, above) - costs
-        total = costs.mean() + _from_above(np.bincount(codes, gain, grid.size + 1)) / codes.size
-        if self._prior is not None and axis == key:
+        total = costs.mean()
+        for above, codes in steps:
+            changes = self._changes(above.labels, below.labels, codes, grid.size)
+            counts = [count + change for count, change in zip(counts, changes, strict=True)]
+            after = self._objective.of_rows(self._replay, above)
+            total = total + _from_above(np.bincount(codes, after - costs, grid.size + 1)) / codes.size
+            below, costs = above, after
+        if key.end is not End.BOTH and axis == key:
             lower, upper = (
-                grid if key == (self._prior, end) else value_of(thresholds, (self._prior, end))
-                for end in (NO_BELOW, YES_FROM)
+                grid if key.end is end else value_of(thresholds, key._replace(end=end))
+                for end in (End.NO_BELOW, End.YES_FROM)
             )
             total = np.where(np.less_equal(lower, upper), total, np.inf)
         return Line(self._task_metric.means(counts), total)
 
-    def _counts(self, above: Labels, below: Labels, codes: Codes, size: int) -> list[Array]:
-        """The sums behind the metric at every value: those with the answer no, plus the change up to each row's p.
+    def _changes(self, above: Labels, below: Labels, codes: Codes, size: int) -> list[Array]:
+        """What the sums behind the metric change by at every value where rows have another outcome up to their p.
 
         Returns:
             (n_tasks, grid) each.
         """
         task_metric, found = self._task_metric, []
-        base = task_metric.counts(below)
         rows = np.flatnonzero(above[task_metric.rows] != below[task_metric.rows])
         cells = task_metric.task[rows] * (size + 1) + codes[task_metric.rows[rows]]
-        for high, low, count in zip(task_metric.parts(above), task_metric.parts(below), base, strict=True):
+        for high, low in zip(task_metric.parts(above), task_metric.parts(below), strict=True):
             change = high[rows].astype(float) - low[rows]
             table = np.bincount(cells, change, task_metric.n_tasks * (size + 1)).reshape(task_metric.n_tasks, size + 1)
-            found.append(np.asarray(count + _from_above(table)))
+            found.append(_from_above(table))
         return found
 
-    def _sides(self, thresholds: Thresholds, key: Key) -> tuple[Outcomes, Outcomes, Codes]:
-        """Outcomes if all rows get the answer, and if none does; and how many grid values give it to each row."""
-        replay = self._replay
+    def _sides(self, thresholds: Thresholds, axis: FreeKey) -> tuple[Outcomes, list[tuple[Outcomes, Codes]]]:
+        """Outcomes if no row reaches the threshold; and those of rows that do, with how many grid values each reaches.
+
+        There are two of the latter where both thresholds of one tier of several move as one: a row may then reach the
+        one and not the other.
+        """
+        replay, stage = self._replay, self._stages[axis.stage]
+        limits = [limits_of(thresholds[stage.name, tier]) for tier in stage.limits]
+        no_below, yes_from = (np.array([each[at] for each in limits]) for at in range(len(Limits._fields)))
+        is_split = axis not in self.grids and len(limits) > 1
+        found = _value_sides(stage, replay.p[stage.name]) if stage.has_values else None
+        found = found or _sides_of(stage, replay.p[stage.name], axis.end, no_below, yes_from)
+        found = found if is_split or len(found) == len(("below", "above")) else [found[0], found[-1]]
         answers = replay.all_answers(thresholds)
-        if key[0] == self._prior:
-            known = ~np.isnan(replay.priors)
-            nothing = np.zeros(known.size, np.bool_)
-            own: Limits = limits_of(thresholds[self._prior, ANY_TIER])
-            low, high = replay.priors < own.no_below, replay.priors >= own.yes_from
-            sides: dict[str, tuple[StageAnswers, StageAnswers]] = {
-                NO_BELOW: (Answers(high, nothing), Answers(nothing, known)),
-                YES_FROM: (Answers(known & ~low, low), Answers(nothing, low)),
-                _BOTH: (Answers(known, nothing), Answers(nothing, known)),
-            }
-            above, below = sides[key[1]]
-            codes = self._codes[key[0], YES_FROM if key[1] == YES_FROM else NO_BELOW]
-        else:
-            codes = self._codes[key]
-            stage = replay.cascade.stage(key[0])
-            above, below = _value_sides(stage, replay.p[stage.name]) if stage.has_values else _yes_no_sides(codes.size)
-            if stage.is_tiered and len(stage.questions) > 1:
-                codes = self._tier_codes(stage, thresholds, key)
-        walks = [self._replay.walk({**answers, key[0]: side}, self._own, self._entry) for side in (above, below)]
-        return walks[0], walks[1], codes
+        sides = [replay.walk({**answers, stage.name: side}, self._own, self._entry) for side in found]
+        ends = [End.NO_BELOW, End.YES_FROM] if is_split else [axis.end]
+        codes = [self._reached(stage, axis, no_below if end is End.NO_BELOW else yes_from, end) for end in ends]
+        return sides[0], list(zip(sides[1:], codes, strict=True))
 
-    def _tier_codes(self, stage: Stage, thresholds: Thresholds, key: Key) -> Codes:
-        """Number of values of one tier's threshold at which the whole stage says yes; (n,)."""
-        limits = np.array([limits_of(thresholds[stage.name, tier]).yes_from for tier in stage.questions])
-        at = list(stage.questions).index(key[1])
-        highest = highest_threshold(stage.combine, self._replay.p[stage.name], limits, at)
-        return _codes(highest, self.grids[key])
+    def _reached(self, stage: Stage, axis: FreeKey, limits: Array, end: End) -> Codes:
+        """Number of values of one tier's threshold that each row reaches, those of the other tiers held; (n,)."""
+        key = axis._replace(end=end)
+        if len(limits) == 1:
+            return self._codes[key if key in self.grids else axis._replace(end=End.NO_BELOW)]
+        at = list(stage.limits).index(axis.tier)
+        return _codes(highest_threshold(stage.combine, self._replay.p[stage.name], limits, at), self.grids[key])
 
-    def _p(self, key: Key) -> Array:
+    def _p(self, key: FreeKey) -> Array:
         """The p that is compared with a threshold; infinite where a tier is not asked or a prior is not known; (n,)."""
-        if key[0] == self._prior:
-            unknown = np.inf if key[1] == NO_BELOW else -np.inf
+        if self._stages[key.stage].source is not None:
+            unknown = np.inf if key.end is End.NO_BELOW else -np.inf
             return np.where(np.isnan(self._replay.priors), unknown, self._replay.priors)
-        stage = self._replay.cascade.stage(key[0])
-        if stage.has_values:
-            return stage.question(ANY_TIER).confidence(self._replay.p[stage.name])
-        p = self._replay.scored.p[key]
+        stage = self._stages[key.stage]
+        p = (
+            stage.question(ANY_TIER).confidence(self._replay.p[stage.name])
+            if stage.has_values
+            else self._replay.scored.p[key.key]
+        )
         return np.where(np.isnan(p), -np.inf, p)
 
-    def _grid(self, key: Key) -> Array:
+    def _grid(self, key: FreeKey) -> Array:
         """Values between the p of items, at shares of those that matter and of all; rising."""
         p = self._p(key)
         is_known = np.isfinite(p)
         known, mattering = np.unique(p[is_known]), p[is_known & self._replay.matters]
-        ends = (0.0, 1.0)
-        if key[0] != self._prior:
-            ends = (0.0 if self._replay.cascade.stage(key[0]).has_values else LEAST, 1 - LEAST)
+        stage = self._stages[key.stage]
+        ends = (0.0 if stage.has_values else LEAST, 1 - LEAST) if stage.source is None else (0.0, 1.0)
         if not mattering.size:
-            return np.array([value_of(self._fixed, key)] if key[0] != self._prior else ends)
+            return np.array(ends if key.end is not End.BOTH else [value_of(self._fixed, key)])
         of_some = np.quantile(mattering, _SHARES, method="lower")
         marks = np.concatenate((of_some, np.quantile(known, _SHARES_OF_ALL, method="lower")))
         # Half way to the next lower p, so that the last digits of a p decide nothing.
@@ -296,15 +363,24 @@ class ThresholdGrid:
         return np.unique(np.clip(np.concatenate((between, ends)), *ends))
 
 
-def _yes_no_sides(n: int) -> tuple[StageAnswers, StageAnswers]:
-    """The answers if all rows get yes, and if none does."""
-    return Answers.sure(np.ones(n, np.bool_)), Answers.sure(np.zeros(n, np.bool_))
+def _sides_of(stage: Stage, p: Array, end: End, no_below: Array, yes_from: Array) -> list[StageAnswers]:
+    """The answers of rows that do not reach a threshold, and of those that do; between them, of those that reach one.
+
+    Rows of a source that knows nothing of them are uncertain, whatever the thresholds.
+    """
+    known = ~np.isnan(p[:, 0]) if stage.source is not None else np.ones(len(p), np.bool_)
+    nothing = np.zeros(len(p), np.bool_)
+    if end is End.NO_BELOW:
+        return [Answers(nothing, known), Answers(combine(stage.combine, p, yes_from), nothing)]
+    if end is End.YES_FROM:
+        low = known & ~combine(stage.combine, p, no_below)
+        return [Answers(nothing, low), Answers(known & ~low, low)]
+    return [Answers(nothing, known), Answers(nothing, nothing), Answers(known, nothing)]
 
 
-def _value_sides(stage: Stage, p: Array) -> tuple[StageAnswers, StageAnswers]:
-    """The answers if the stage is sure of all rows, and if of none."""
-    every, none = (stage.answers(p, {ANY_TIER: Limits(least, least)}) for least in (0.0, np.inf))
-    return every, none
+def _value_sides(stage: Stage, p: Array) -> list[StageAnswers]:
+    """The answers if a choice or score is sure of no row, and if of all."""
+    return [stage.answers(p, {ANY_TIER: Limits(least, least)}) for least in (np.inf, 0.0)]
 
 
 def _codes(p: Array, grid: Array) -> Codes:

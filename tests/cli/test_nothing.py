@@ -15,7 +15,8 @@ from cascade.cli.output import ExitCode
 from cascade.cli.tune_output import file_of, show
 from cascade.config.figures import Metric
 from cascade.config.thresholds import read_thresholds, write_thresholds
-from cascade.tuning.search import TuningTarget, tune
+from cascade.tuning.search import tune
+from cascade.tuning.target import TuningTarget
 from tests.helpers.shipped import write_shipped
 from tests.tuning.test_search import ORIGIN
 

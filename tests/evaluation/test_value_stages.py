@@ -23,7 +23,8 @@ from cascade.report import Origin
 from cascade.stages import ANY_TIER, Kind
 from cascade.tree import Cascade
 from cascade.tuning.few_tasks import tune_few_tasks
-from cascade.tuning.search import TuningTarget, tune
+from cascade.tuning.search import tune
+from cascade.tuning.target import TuningTarget
 from tests.helpers.values import LEVELS, item, says, tickets
 
 TRUTHS = ("dropped", "now", "soon", "wish", "dropped")

@@ -34,7 +34,7 @@ from cascade.stages import ANY_TIER, Combine, Limits, Source, Stage, Target
 from cascade.tree import Cascade
 from cascade.tuning.few_tasks import LEAST_TASKS, LabelReplay, tune_few_tasks
 from cascade.tuning.label_model import LabelModel, with_drawn_labels
-from cascade.tuning.search import TuningTarget
+from cascade.tuning.target import TuningTarget
 from tests.helpers.shipped import CASCADES, write_shipped
 from tests.tuning.test_search import ORIGIN, locked, write_data
 

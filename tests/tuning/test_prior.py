@@ -28,9 +28,10 @@ from cascade.probability import logit, p_yes
 from cascade.report import Origin
 from cascade.stages import ANY_TIER, Combine, Source, Stage, Target, limits_of
 from cascade.tuning.check import Guarantee, check_guarantee
-from cascade.tuning.search import TuningTarget, tune
+from cascade.tuning.search import tune
 from cascade.tuning.shift import inputs_of, shifts
-from cascade.tuning.threshold_grid import NO_BELOW, YES_FROM, Cost, Objective, ThresholdGrid, free_keys
+from cascade.tuning.target import TuningTarget
+from cascade.tuning.threshold_grid import Cost, End, FreeKey, Objective, ThresholdGrid, free_keys
 
 pytestmark = pytest.mark.slow
 
@@ -234,7 +235,8 @@ def test_a_line_is_what_each_of_its_values_comes_to(combine: Combine, metric: Me
     free = free_keys(cascade, Metric.MACRO_F1)
     threshold_grid = ThresholdGrid(replay, task_metric, Objective(cost), own_thresholds(cascade), free)
     places = {key: int(rng.integers(0, grid.size)) for key, grid in threshold_grid.grids.items()}
-    places["prior", NO_BELOW] = min(places["prior", NO_BELOW], places["prior", YES_FROM])
+    lower, upper = (FreeKey("prior", end=end) for end in (End.NO_BELOW, End.YES_FROM))
+    places[lower] = min(places[lower], places[upper])
     for way in threshold_grid.axes:
         line = threshold_grid.line(places, way)
         for place in range(line.values.size):
@@ -246,5 +248,6 @@ def test_a_line_is_what_each_of_its_values_comes_to(combine: Combine, metric: Me
             outcome = replay.outcome(thresholds)
             assert line.values[place] == pytest.approx(getattr(outcome, figure_of(metric, Unit.TASK)))
             tie = outcome.calls if cost in {Cost.MISSES, Cost.FALSE_POSITIVES} else outcome.false_positives
+            tie += outcome.error_among_answered if cost is Cost.HANDED_ON else 0.0
             paid = outcome.ms if cost is Cost.LATENCY else getattr(outcome, cost)
             assert line.costs[place] == pytest.approx(paid + 1e-3 * tie)

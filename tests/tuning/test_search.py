@@ -37,7 +37,8 @@ from cascade.tuning.risk import (
     holm,
     tasks_needed,
 )
-from cascade.tuning.search import TuningTarget, tune
+from cascade.tuning.search import tune
+from cascade.tuning.target import TuningTarget
 from cascade.tuning.threshold_grid import Cost
 from tests.helpers.shipped import CASCADES, questions_alone, write_shipped
 
