@@ -13,6 +13,10 @@ Steps, in order; ``all`` runs them one after the other, and each resumes where i
     export      GGUF files
     rows        development tasks of the further cascades, to tune them on
     golden      logits of transformers and PEFT for the tests
+
+By itself, after ``mine`` and ``rank``, with the clones that were mined:
+
+    encoder     a cross-encoder that reads a task and a symbol's source as a pair, as a GGUF file
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from adapters.recipe.plans import PLANS
 from adapters.recipe.steps import Folders, Recipe
 
 MINING = ("mine", "parts")
+ENCODER = "encoder"
 STEPS = ("rank", "vocabulary", "trees", "further", "base", "adapters", "export", "rows", "golden")
 
 
@@ -38,13 +43,15 @@ def main() -> None:
             recipe.mine(options.clones, options.data, options.group, options.tasks)
         elif step == "parts":
             recipe.parts(options.clones, options.tasks)
+        elif step == ENCODER:
+            recipe.encoder(options.clones, options.bert, options.steps, options.kind)
         else:
             getattr(recipe, step)()
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=[*MINING, *STEPS, "all"])
+    parser.add_argument("step", choices=[*MINING, *STEPS, ENCODER, "all"])
     parser.add_argument(
         "clones", nargs="*", type=Path, metavar="GITDIR", help="clones with their full history, to mine"
     )
@@ -58,7 +65,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--start", type=Path, default=Path("adapters/embedded.gguf"), help="base model to start from")
     parser.add_argument("--config", type=Path, default=Path("adapters/map.toml"), help="adapter map with the cascades")
     parser.add_argument("--only", nargs="*", default=(), choices=PLANS, help="adapters to train or export")
+    parser.add_argument("--bert", type=Path, help="encoder: a BERT model's config.json, model.safetensors, vocab.txt")
+    parser.add_argument("--steps", type=int, default=240, help="encoder: optimiser steps of 8 tasks")
+    parser.add_argument("--kind", choices=("F32", "F16", "Q8_0"), default="Q8_0", help="encoder: how matrices are kept")
     options = parser.parse_args()
+    if options.step == ENCODER and not (options.bert and options.clones):
+        parser.error(f"{ENCODER} needs --bert DIR, a BERT model to start from, and the clones that were mined.")
     if options.step in MINING and not options.clones:
         parser.error(f"{options.step} needs at least one GITDIR, a git directory with its full history.")
     return options

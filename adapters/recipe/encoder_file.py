@@ -86,6 +86,16 @@ def write_encoder(path: Path, shape: EncoderShape, weights: Weights, vocabulary:
     writer.close()
 
 
+def export_vocabulary(path: Path, vocabulary: Sequence[str]) -> None:
+    """Write a file that has a vocabulary and no weights, which llama.cpp reads as a tokenizer."""
+    writer = gguf.GGUFWriter(path, ARCHITECTURE)
+    _add_vocabulary(writer, vocabulary)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def read_encoder(path: Path) -> tuple[EncoderShape, Weights]:
     """The sizes and parameters of a file that ``write_encoder`` wrote, whatever its matrices are stored as."""
     reader = gguf.GGUFReader(path)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adapters.recipe.encoder import Encoder
-from adapters.recipe.pairs import TEXT_TOKENS, Candidate, PairTask
+from adapters.recipe.pairs import Candidate, PairTask
 
 HARD = 30
 """The noes of a task are drawn from so many of the ranker's first symbols."""
@@ -44,7 +44,7 @@ class EncoderSchedule:
     """
 
     steps: int
-    tasks: int = 10
+    tasks: int = 8
     noes: int = 5
     rate: float = 1.5e-4
     told: float = 0.75
@@ -61,9 +61,9 @@ class Drawn:
 
 
 def pair(task: PairTask, candidate: Candidate, end: int, *, is_told: bool) -> list[int]:
-    """Token ids of a pair, the source cut as it is read in use."""
+    """Token ids of a pair."""
     head = candidate.told if is_told else candidate.plain
-    return [*task.task, *head, *candidate.text[: TEXT_TOKENS + 1], end]
+    return [*task.task, *head, *candidate.text, end]
 
 
 def train_encoder(

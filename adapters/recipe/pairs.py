@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from adapters.recipe.labelled import evidence_of, symbol_items
 from adapters.recipe.mine import LABELS, Clone, Mined, View
 from cascade.evidence.ranker import Ranker, log_p_changes
 from cascade.items import Item, Task
-from cascade.prompt import PromptBuilder, one_line
+from cascade.prompt import PromptBuilder
 from cascade.repository.source import read_definitions
 
 BEST = 40
@@ -24,7 +24,6 @@ TEXT_TOKENS = 96
 """Most tokens of a symbol's source."""
 
 _VIEW = "none"
-_CHARACTERS = 12 * TEXT_TOKENS
 _PRIMARY = LABELS.index("primary")
 
 
@@ -55,7 +54,6 @@ class PairTask:
         log_p: Logarithm of the ranker's P that each must be changed.
         is_class: Whether each is a class, which the measure leaves out.
         n_gold: Functions and methods that the commit changed, those that are not among the candidates included.
-        items: The candidates as items with their source; empty for training.
     """
 
     id: str
@@ -65,8 +63,6 @@ class PairTask:
     log_p: NDArray[np.float64]
     is_class: NDArray[np.bool_]
     n_gold: int
-    text: str = ""
-    items: tuple[Item, ...] = field(default=(), repr=False)
 
 
 class Pairer:
@@ -76,11 +72,10 @@ class Pairer:
         builder: Writes pairs, as in use.
         clone: Where the source is read.
         ranker: Says which symbols come first, and two words of evidence.
-        keeps_items: Whether the items are kept beside their tokens.
     """
 
-    def __init__(self, builder: PromptBuilder, clone: Clone, ranker: Ranker, *, keeps_items: bool = False) -> None:
-        self.builder, self.clone, self.ranker, self.keeps_items = builder, clone, ranker, keeps_items
+    def __init__(self, builder: PromptBuilder, clone: Clone, ranker: Ranker) -> None:
+        self.builder, self.clone, self.ranker = builder, clone, ranker
         self._sources: dict[tuple[str, str], dict[str, str]] = {}
 
     def pairs(self, several: Sequence[Mined]) -> Iterator[PairTask]:
@@ -113,24 +108,21 @@ class Pairer:
             log_p=log_p_changes(evidence.symbol_odds[chosen]),
             is_class=np.array([item.kind == "class" for item in items]),
             n_gold=len(mined.gold),
-            text=mined.text if self.keeps_items else "",
-            items=tuple(items) if self.keeps_items else (),
         )
 
     def candidate(self, item: Item) -> Candidate:
         """An item as token ids."""
-        return Candidate(self._head(replace(item, evidence=())), self._head(item), self._text(item))
-
-    def _head(self, item: Item) -> array[int]:
-        root = self.builder.task("", (), Task(text="x"))
-        above = self.builder.group(root, replace(item.group, evidence=())) if item.group is not None else root
-        node = self.builder.item(above, item)
-        return array("H", (*(above.tokens if above is not root else ()), *node.tokens))
-
-    def _text(self, item: Item) -> array[int]:
-        encode = self.builder.tokenizer.encode
-        line = one_line(item.text[: 4 * _CHARACTERS], _CHARACTERS, self.builder.form.mark)
-        return array("H", (*encode(" | ", special=True), *encode(line, special=False)[:TEXT_TOKENS]) if line else ())
+        root = self.builder.task("", (), Task(text="-"))
+        above = self.builder.group(root, item.group) if item.group is not None else root
+        told = self.builder.item(above, item)
+        plain = self.builder.item(above, replace(item, evidence=()))
+        (text,) = self.builder.text(told, item, [TEXT_TOKENS])
+        head = above.tokens if above is not root else ()
+        return Candidate(
+            plain=array("H", (*head, *plain.tokens)),
+            told=array("H", (*head, *told.tokens)),
+            text=array("H", text.tokens if text is not told else ()),
+        )
 
     def _sources_of(self, path: str, blobs: dict[str, str]) -> dict[str, str]:
         """Id -> source of the symbols of a file."""

@@ -16,6 +16,8 @@ from tokenizers import Tokenizer
 
 from adapters.recipe.clones import ROWS, labelled_file, names_of
 from adapters.recipe.data import Views
+from adapters.recipe.encoder_steps import EncoderFolders, measure, pair_up, train_and_export
+from adapters.recipe.encoder_train import EncoderSchedule
 from adapters.recipe.export import export_adapter, export_base
 from adapters.recipe.further import to_tune_on
 from adapters.recipe.golden import write_golden
@@ -243,6 +245,20 @@ class Recipe:
         (self.folders.work / "rows").mkdir(exist_ok=True)
         for cascade in FURTHER:
             write_rows(to_tune_on(cascade, mined, edges, ranker), self.folders.work / "rows" / f"{cascade}.jsonl")
+
+    def encoder(self, clones: Sequence[Path], bert: Path, n_steps: int, kind: str) -> None:
+        """Train a cross-encoder, write it as ``reader.gguf``, and print what it adds to the ranker's order.
+
+        Args:
+            clones: Git directories of the mined repositories, whose source is read.
+            bert: The model to start from, in Hugging Face's form.
+            n_steps: Optimiser steps.
+            kind: How matrices are stored.
+        """
+        folders = EncoderFolders(work=self.folders.work, start=bert, out=self.folders.out / "reader.gguf")
+        pair_up(folders, clones, self._ranker_of)
+        train_and_export(folders, EncoderSchedule(steps=n_steps), kind)
+        measure(folders)
 
     @staticmethod
     def _fresh(base: Judge) -> Judge:
