@@ -104,14 +104,14 @@ def test_what_is_uncertain_goes_to_a_larger_model_and_then_to_review(tmp_path: P
 
 def test_a_prior_stage_stands_first(tmp_path: Path) -> None:
     """The example of a prior stage stands before the stages of the first example."""
-    (cascade,) = _read(blocks(CONFIG, "toml")[3], tmp_path).cascades().values()
+    (cascade,) = _read(blocks(CONFIG, "toml")[4], tmp_path).cascades().values()
     assert cascade.prior_stage is not None
     assert [stage.name for stage in cascade.stages] == ["relevant", "change"]
 
 
 def test_budgets_come_from_the_config(tmp_path: Path) -> None:
     """The example of engine keys sets budget, depth and profile of the first example."""
-    config = _read(blocks(CONFIG, "toml")[4], tmp_path)
+    config = _read(blocks(CONFIG, "toml")[5], tmp_path)
     assert (config.cascade["files"].budget().ms, config.cascade["files"].budget().depth) == (250, 2)
     assert config.cascades()["files"].profile.pass_rate("relevant") == 0.2
 

@@ -15,13 +15,7 @@ from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
 ROOT = Path(__file__).parents[2]
-TABLES = (
-    "map.toml",
-    "precision.profile.toml",
-    "precision.thresholds.toml",
-    "scope.profile.toml",
-    "scope.thresholds.toml",
-)
+TABLES = tuple(sorted(path.name for path in (ROOT / "adapters").glob("*.toml")))
 
 
 @pytest.fixture
