@@ -14,6 +14,7 @@ text is as many tokens under both.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ TYPES = {
     "Q4_0": (GGMLQuantizationType.Q4_0, LlamaFileType.MOSTLY_Q4_0),
 }
 _QUESTIONS = ("relevant", "primary", "supporting", "dependency", "co_change", "metadata")
+_CASCADES = ("[cascade.precision]", "[cascade.scope]")  # those that ask these questions
 _ROWS = 128  # rows that are drawn and quantised; a larger matrix repeats them
 
 
@@ -85,13 +87,13 @@ def write_set(folder: Path, kind: str = "BF16", geometry: Geometry | None = None
     for at, name in enumerate(_QUESTIONS):
         write_adapter(folder / f"{name}-activated.gguf", geometry, seed=at, invocation=(_ask_token(),))
         write_adapter(folder / f"{name}-plain.gguf", geometry, seed=at)
-    cascades = questions_alone_text(profile=False, is_elsewhere=False).partition(
-        "[cascade."
-    )  # the rest says nothing of this model
+    text = questions_alone_text(profile=False, is_elsewhere=False)
+    tables = re.split(r"^(?=\[cascade\.\w+\]$)", text, flags=re.MULTILINE)
+    cascades = "".join(table for table in tables if table.startswith(_CASCADES))
     for form in ("activated", "plain"):
         adapters = "\n".join(f'{name} = "{name}-{form}.gguf"' for name in _QUESTIONS)
         head = f'[model]\npath = "{base.name}"\nformat = "embedded"\n\n[adapters]\n{adapters}\n\n'
-        (folder / f"{form}.toml").write_text(head + "".join(cascades[1:]), encoding="utf-8")
+        (folder / f"{form}.toml").write_text(head + cascades, encoding="utf-8")
     return base
 
 

@@ -146,13 +146,17 @@ class ForcedEngine(Engine):
 
     def __init__(
         self,
-        backend: Backend,
+        backend: Backend | Mapping[str, Backend],
         cascades: Mapping[str, Cascade],
-        limits: Limits | None = None,
+        limits: Limits | Mapping[str, Limits] | None = None,
         *,
         settings: EngineSettings | None = None,
     ) -> None:
-        self.backend = ForcedBackend(backend)
+        inner, *others = backend.values() if isinstance(backend, Mapping) else [backend]
+        if others:
+            message = "a forced engine has one base model"
+            raise ValueError(message)
+        self.backend = ForcedBackend(inner)
         super().__init__(self.backend, cascades, limits, settings=settings)
 
     @classmethod

@@ -57,10 +57,10 @@ class ScriptedBackend:
     Examples:
         >>> from cascade import Engine, Item, ScriptedBackend, read_config, shipped_config
         >>> precision = read_config(shipped_config()).cascades()["precision"]
-        >>> backend = ScriptedBackend({"relevant": 0.01, "primary": 0.5, "supporting": 0.5}, {*precision.adapters()})
+        >>> backend = ScriptedBackend({"relevant": 0.1, "primary": 0.2, "supporting": 0.9}, {*precision.adapters()})
         >>> with Engine(backend, {"precision": precision}) as engine:
         ...     engine.classify("fix it", [Item(id="1", name="parse")]).labels()
-        Counter({'excluded': 1})
+        Counter({'supporting': 1})
     """
 
     script: Script | Mapping[str, Says]

@@ -303,10 +303,12 @@ class ThresholdsFile(Frozen):
                 '""` where a config extends another that names them).'
             )
             raise ConfigError(msg)
-        if prior_stage is not None and prior_stage.source is Source.CALLER and self.prior is not None:
+        if prior_stage is not None and (prior_stage.source is Source.CALLER) == (self.prior is not None):
+            by_evidence, by_caller = "evidence", "the item's own prior"
+            then, now = (by_caller, by_evidence) if self.prior is None else (by_evidence, by_caller)
             msg = (
-                f"cascade.{cascade}.thresholds: these were tuned with a prior stage that goes by evidence, and it goes "
-                "by the caller's own prior here, which is another p. Tune again with `cascade tune --out`, or leave "
+                f"cascade.{cascade}.thresholds: these were tuned with a prior stage that goes by {then}, and it goes "
+                f"by {now} here, which is another p. Tune again with `cascade tune --out`, or leave "
                 'these thresholds away (`thresholds = ""` where a config extends another that names them).'
             )
             raise ConfigError(msg)

@@ -61,7 +61,7 @@ class TuningTarget:
             msg = f"A price of {price} for {one} was given; it must be a number from 0 on, such as 5."
             raise InputError(msg)
         if price is not None and self.minimised not in units:
-            known = " or ".join(units)
+            known = " or ".join(unit.replace("_", " ") for unit in units)
             msg = (
                 f"{many} a price of {price:g} beside {known}, and {self.minimised} are to be made small. Minimise "
                 f"{known}, or give no price."

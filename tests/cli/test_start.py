@@ -102,7 +102,7 @@ def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (
             ["classify", "--itens", "a"],
-            "No such option: --itens (Possible options: --files, --items, --task).",
+            "No such option: --itens (Possible options: --files, --fit, --items).",
             "cascade classify",
         ),
         (["config", "shwo"], "No such command 'shwo'. Did you mean 'show'?", "cascade config"),

@@ -77,14 +77,14 @@ def test_thresholds_from_few_tasks_keep_what_was_in_use(tmp_path: Path, capsys: 
 def test_tiers_that_nobody_is_asked_keep_their_thresholds(tmp_path: Path) -> None:
     """Of three tiers two are never asked: theirs are those in use, and not those of the config."""
     thresholds = {"relevant": {tier: 0.5 + at / 10 for at, tier in enumerate(TIERS)}}
-    thresholds |= {"prior": {"no_below": 0.01, "yes_from": 0.99}}
+    thresholds |= {"prior": {"no_below": 0.0001, "yes_from": 0.9999}}
     config = changed(tmp_path, "scope", thresholds=thresholds)
     rows = [{"id": name, "kind": "file", "name": name, "tiers": ["dependency"]} for name in ("a.py", "b.py", "c.py")]
     items = [row | {"label": "relevant" if at == 0 else "irrelevant"} for at, row in enumerate(rows)]
     found = written(tmp_path, *config, *data_of(tmp_path, items, 6), "--no-guarantee", "--target", "macro_f1")
     kept = {tier: found.thresholds["relevant"][tier] for tier in TIERS[1:]}
     assert kept == {tier: thresholds["relevant"][tier] for tier in TIERS[1:]}
-    assert found.limits()["prior", ""] == Limits(0.01, 0.99)
+    assert found.limits()["prior", ""] == Limits(0.0001, 0.9999)
 
 
 def test_a_guarantee_keeps_what_it_does_not_depend_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,8 +76,8 @@ def test_it_is_evaluated() -> None:
 
 def test_the_command_evaluates_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The shipped cascade's own stands before its questions, with what its figures are of."""
-    info = {"evidence": ["size3", "match9"], "label": "primary"}
-    unknown = {"evidence": ["hearsay"], "label": "excluded"}  # an item without evidence would get some
+    info = {"evidence": ["size3", "match9"], "prior": 0.9, "label": "primary"}
+    unknown = {"evidence": ["hearsay"], "label": "excluded"}  # an item without evidence would get some, and a prior
     items = [{"id": "1", "name": "f"} | info, {"id": "2", "name": "g"} | unknown]
     data = tmp_path / "data.jsonl"
     data.write_text(json.dumps({"task": "t", "items": items}) + "\n", encoding="utf-8")
@@ -212,7 +212,7 @@ BARE = ('thresholds = ""', 'profile = ""')
 
 def test_a_check_finds_a_prior_that_nothing_weighs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What could only be tuned cannot be used; the drawing says so, and shows no bound that settles nothing."""
-    path = extending(tmp_path, *BARE)
+    path = extending(tmp_path, *BARE, 'prior_source = "evidence"')
     assert main(["config", "check", str(path)]) == ExitCode.BAD_INPUT
     told = " ".join(capsys.readouterr().err.split())
     assert f"{path}: cascade.precision.stages.prior: goes by evidence, and neither thresholds nor a profile" in told
@@ -221,11 +221,17 @@ def test_a_check_finds_a_prior_that_nothing_weighs(tmp_path: Path, capsys: pytes
     shown = capsys.readouterr().out
     assert "nothing weighs it: has to be tuned first" in shown
     assert "below 0" not in shown
-    assert f"From {path}: cascade.precision.thresholds, cascade.precision.profile" in " ".join(shown.split())
+    assert f"From {path}: cascade.precision.prior_source, cascade.precision.thresholds" in " ".join(shown.split())
 
 
 def test_a_source_needs_no_copy_of_the_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A key of the cascade wins over that of its stage; thresholds that weigh evidence do not fit it."""
+    """A key of the cascade wins over that of its stage; thresholds that were tuned by another source do not fit it."""
+    by_evidence = extending(tmp_path, *BARE, 'prior_source = "evidence"')
+    stage = read_config(by_evidence).cascades()["precision"].prior_stage
+    assert stage
+    assert stage.source is Source.EVIDENCE
+    with pytest.raises(ConfigError, match=r"precision\.thresholds: these were tuned with a prior stage that goes by"):
+        read_config(extending(tmp_path, 'prior_source = "evidence"'))
     path = extending(tmp_path, *BARE, 'prior_source = "caller"')
     stage = read_config(path).cascades()["precision"].prior_stage
     assert stage
@@ -236,8 +242,6 @@ def test_a_source_needs_no_copy_of_the_stages(tmp_path: Path, capsys: pytest.Cap
     assert "by the item's own prior" in shown
     assert "from 1 -> stage primary" in shown
     assert "below 0" not in shown
-    with pytest.raises(ConfigError, match=r"precision\.thresholds: these were tuned with a prior stage that goes by"):
-        read_config(extending(tmp_path, 'prior_source = "caller"'))
     plain = tmp_path / "plain.toml"
     plain.write_text(shipped_text().replace("[cascade.scope]", '[cascade.scope]\nprior_source = "caller"'), "utf-8")
     with pytest.raises(ConfigError, match=r"cascade\.scope\.prior_source: 'caller' is given, and no prior stage"):

@@ -101,6 +101,6 @@ def test_a_planted_fault_is_found(machine: type[Machine], said: str) -> None:
 def test_a_planted_leak_between_adapters_is_found() -> None:
     """KV of one adapter under another, on llama.cpp."""
     with request_real.opened_yard(0) as yard:
-        tally = request_real.run(yard, 1, 60, PATIENCE_S, LeakyRunner)
+        tally = request_real.run(yard, 1, 200, PATIENCE_S, LeakyRunner)
     assert any("answered on what" in problem for problem in tally.failures), tally
     assert any("cold it is" in problem for problem in tally.failures), tally

@@ -128,7 +128,7 @@ def test_a_false_positive_has_a_price() -> None:
     assert str(TuningTarget(level=0.8).objective) == "calls"
     with pytest.raises(InputError, match="a number from 0 on"):
         TuningTarget(level=0.8, false_positive=float("nan"))
-    with pytest.raises(InputError, match="Minimise calls or latency, or give no price"):
+    with pytest.raises(InputError, match="Minimise calls or latency or handed on, or give no price"):
         TuningTarget(level=0.8, cost=Cost.FALSE_POSITIVES, false_positive=1)
 
 

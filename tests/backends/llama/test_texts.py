@@ -22,7 +22,7 @@ from tests.helpers.requests import symbols
 from tests.helpers.rig import Rig
 from tests.helpers.shipped import questions_alone
 
-TOLERANCE = 1e-3
+TOLERANCE = 3e-3  # cold prompts in batches of other sizes already differ by up to 0.0018 below texts
 LARGE = ContextSize(n_ctx=4096, n_seq_max=128, n_batch=1024, n_threads=1)
 SMALL = ContextSize(n_ctx=768, n_seq_max=10, n_batch=96, n_threads=1)
 LINES = Path(__file__).read_text(encoding="utf-8").splitlines()
