@@ -96,7 +96,10 @@ def _definition(path: str, item: Item) -> Definition:
 
 
 def _with(item: Item, made: Item) -> Item:
-    """An item with the evidence that was made for it, where it has none."""
+    """An item with the evidence that was made for it, where it has none.
+
+    Without source the ranker knows too little to settle it before a question; its p is then no prior.
+    """
     if item.evidence:
         return item
     group = item.group
@@ -106,6 +109,6 @@ def _with(item: Item, made: Item) -> Item:
         item,
         evidence=made.evidence,
         group=group,
-        prior=made.prior if item.prior is None else item.prior,
+        prior=made.prior if item.prior is None and item.text else item.prior,
         priority=item.priority or made.priority,
     )

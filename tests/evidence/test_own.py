@@ -41,7 +41,9 @@ def test_items_keep_their_order_and_all_that_they_had() -> None:
         )
         assert (one.group and one.group.name) == (given.group and given.group.name)
     assert all(set(one.evidence) <= set(FACTS) for one in found if one.id != "6")
-    assert all(one.prior is not None and 0 < one.prior < 1 for one in found)
+    assert [one.id for one in found if one.prior is not None] == ["1", "6"], "without source a question is asked"
+    assert all(0 < one.prior < 1 for one in found if one.prior is not None)
+    assert all(0 < one.priority < 1 for one in found if one.id != "6")
 
 
 def test_an_item_with_evidence_stays_as_it_is() -> None:
