@@ -14,6 +14,9 @@ from cascade.prompt import Node, PromptBuilder, prompt_format
 from cascade.stages import BASE
 from cascade.tree import Cascade
 
+LARGE = ContextSize(n_ctx=4096, n_seq_max=128, n_batch=1024, n_threads=1)
+SMALL = ContextSize(n_ctx=768, n_seq_max=10, n_batch=96, n_threads=1)
+
 
 class AfterCalls(Stop):
     """Asks for the end when it is looked at for the n-th time; that is before each call."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ import pytest
 from cascade import Config, Engine, Item, Task, read_config
 from cascade.backends.base import Batch, Query
 from cascade.backends.llama.batch_rows import Rows, Run
-from cascade.backends.llama.native import ContextSize, NativeModel
+from cascade.backends.llama.native import NativeModel
 from cascade.backends.llama.open import open_backend
 from cascade.backends.llama.runner import LlamaRunner
 from cascade.config.stages import StageConfig
@@ -31,41 +31,10 @@ from cascade.tree import Cascade
 from tests.helpers.asyncs import run
 from tests.helpers.gguf_files import TOKENS, Lora, write_adapter, write_model
 from tests.helpers.requests import files, symbols
-from tests.helpers.rig import LeakyRunner, Rig, queries_of
-from tests.helpers.shipped import questions_alone
+from tests.helpers.rig import LARGE, LeakyRunner, Rig, queries_of
 
 TOLERANCE = 1e-3
 GOLDEN = Path(__file__).parents[2] / "golden"
-LARGE = ContextSize(n_ctx=4096, n_seq_max=128, n_batch=1024, n_threads=1)
-SMALL = ContextSize(n_ctx=768, n_seq_max=10, n_batch=96, n_threads=1)
-
-
-@pytest.fixture(scope="module")
-def config() -> Config:
-    """The shipped questions."""
-    return questions_alone()
-
-
-@pytest.fixture(scope="module")
-def models(config: Config) -> ModelSet:
-    """The shipped files, checked."""
-    return load_model_set(config)
-
-
-@pytest.fixture(scope="module")
-def large(models: ModelSet) -> Iterator[Rig]:
-    """A context that holds whole requests."""
-    rig = Rig(models, LARGE)
-    yield rig
-    rig.native.close()
-
-
-@pytest.fixture(scope="module")
-def small(models: ModelSet) -> Iterator[Rig]:
-    """A context so small that every request is chunked and evicted."""
-    rig = Rig(models, SMALL)
-    yield rig
-    rig.native.close()
 
 
 def _request(name: str, seed: int, n: int) -> tuple[Task, list[Item]]:

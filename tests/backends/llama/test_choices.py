@@ -5,44 +5,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from cascade.backends.base import Batch, Query
 from cascade.backends.llama.batch_rows import Rows, Run
-from cascade.backends.llama.native import ContextSize
 from cascade.errors import DecodeError
-from cascade.models.model_set import ModelSet, load_model_set
 from cascade.probability import p_yes, softmax
 from cascade.prompt import Node
 from cascade.stages import BASE, Question, Value
 from tests.helpers.requests import symbols
 from tests.helpers.rig import Rig
-from tests.helpers.shipped import questions_alone
 
 TOLERANCE = 2e-3  # logits of tokens that nobody trained are larger, and so is what the shape of a batch changes in them
-SIZE = ContextSize(n_ctx=4096, n_seq_max=128, n_batch=1024, n_threads=1)
-SMALL = ContextSize(n_ctx=768, n_seq_max=10, n_batch=96, n_threads=1)
 COLOURS = tuple(Value(name) for name in ("red", "green", "blue", "primary", "none of them"))
 WORDS = (Value("primary"), Value("supporting", "it is used"))
 LEVELS = (Value("low"), Value("middling"), Value("high"))
 ADAPTERS = {"base": BASE, "plain": "dependency", "activated": "primary"}
-
-
-@pytest.fixture(scope="module")
-def models() -> ModelSet:
-    """The shipped files, checked."""
-    return load_model_set(questions_alone())
-
-
-@pytest.fixture(scope="module")
-def rig(models: ModelSet) -> Iterator[Rig]:
-    """A context that holds whole requests."""
-    found = Rig(models, SIZE)
-    yield found
-    found.native.close()
 
 
 def _question(adapter: str, values: tuple[Value, ...], marker: str = "kind", *, is_scale: bool = False) -> Question:
@@ -83,63 +64,60 @@ def _cold(rig: Rig, query: Query, labels: Sequence[int]) -> list[float]:
 @pytest.mark.parametrize("kind", ADAPTERS)
 @pytest.mark.parametrize(("values", "is_scale"), [(COLOURS, False), (WORDS, False), (LEVELS, True)])
 def test_a_distribution_equals_the_softmax_over_a_cold_prompt(
-    rig: Rig, models: ModelSet, kind: str, values: tuple[Value, ...], *, is_scale: bool
+    large: Rig, small: Rig, kind: str, values: tuple[Value, ...], *, is_scale: bool
 ) -> None:
     """In a batch and in chunks; letters, words and numbers; under base, plain and activated LoRA."""
-    queries = _queries(rig, _question(ADAPTERS[kind], values, is_scale=is_scale), 12)
+    queries = _queries(large, _question(ADAPTERS[kind], values, is_scale=is_scale), 12)
     labels = queries[0].labels
     assert labels is not None
-    together = rig.values(queries)
-    small = Rig(models, SMALL)
-    try:
-        in_chunks = small.values(queries)
-    finally:
-        small.native.close()
+    together = large.values(queries)
+    small.empty()
+    in_chunks = small.values(queries)
     for at in range(0, len(queries), 4):
-        cold = _cold(rig, queries[at], labels.tokens)
+        cold = _cold(large, queries[at], labels.tokens)
         assert together[at] == pytest.approx(cold, abs=TOLERANCE)
         assert in_chunks[at] == pytest.approx(cold, abs=TOLERANCE)
     assert np.ptp(np.array(together), axis=0).max() > 5 * TOLERANCE  # items differ, so equal numbers mean something
 
 
 @pytest.mark.parametrize("kind", ADAPTERS)
-def test_yes_and_no_as_values_equal_the_yes_no_question(rig: Rig, kind: str) -> None:
+def test_yes_and_no_as_values_equal_the_yes_no_question(large: Rig, kind: str) -> None:
     """Prompt and answer are the same, whichever of the two stands first."""
-    asked = _queries(rig, _question(ADAPTERS[kind], ()), 6)
-    p = rig.score(asked)
+    asked = _queries(large, _question(ADAPTERS[kind], ()), 6)
+    p = large.score(asked)
     for names in (("yes", "no"), ("no", "yes")):
-        chosen = _queries(rig, _question(ADAPTERS[kind], tuple(map(Value, names))), 6)
+        chosen = _queries(large, _question(ADAPTERS[kind], tuple(map(Value, names))), 6)
         assert [query.node.prompt for query in chosen] == [query.node.prompt for query in asked]
-        assert [own[names.index("yes")] for own in rig.values(chosen)] == pytest.approx(p, abs=TOLERANCE / 10)
+        assert [own[names.index("yes")] for own in large.values(chosen)] == pytest.approx(p, abs=TOLERANCE / 10)
 
 
-def test_questions_of_all_kinds_share_a_batch(rig: Rig) -> None:
+def test_questions_of_all_kinds_share_a_batch(large: Rig) -> None:
     """Yes/no, five values and three levels of one item in one batch are answered as each is alone."""
     kinds = [_question(BASE, values, f"kind{at}") for at, values in enumerate(((), COLOURS, LEVELS))]
     task, items = symbols(5, 4)
-    root = rig.builder.task("What is it?", kinds, task)
-    nodes = [rig.builder.item(root, item) for item in items]
+    root = large.builder.task("What is it?", kinds, task)
+    nodes = [large.builder.item(root, item) for item in items]
     queries = [
-        Query(rig.builder.question(node, one.marker), BASE, labels=rig.builder.labels(one))
+        Query(large.builder.question(node, one.marker), BASE, labels=large.builder.labels(one))
         for node in nodes
         for one in kinds
     ]
-    scores = rig.runner.score(Batch(tuple(queries)))
+    scores = large.runner.score(Batch(tuple(queries)))
     assert sorted(scores.values) == [at for at, query in enumerate(queries) if query.labels]
     for at, query in enumerate(queries):
-        rig.empty()
-        alone = rig.runner.score(Batch((query,)))
+        large.empty()
+        alone = large.runner.score(Batch((query,)))
         assert float(p_yes(scores.logits[at])) == pytest.approx(float(p_yes(alone.logits[0])), abs=TOLERANCE)
         if query.labels:
             assert softmax(scores.values[at]) == pytest.approx(softmax(alone.values[0]), abs=TOLERANCE)
 
 
-def test_label_tokens_that_do_not_exist_never_reach_llama_cpp(rig: Rig) -> None:
+def test_label_tokens_that_do_not_exist_never_reach_llama_cpp(large: Rig) -> None:
     """One outside the vocabulary, a negative one and none at all are errors, and the model works on."""
-    rig.empty()
+    large.empty()
     rows = Rows.of([Run([1, 2], 0, (0,), is_output=True)])
-    for labels in ((5, 6, rig.native.tokenizer.n_vocab), (5, -1, 7), ()):
+    for labels in ((5, 6, large.native.tokenizer.n_vocab), (5, -1, 7), ()):
         with pytest.raises(DecodeError, match="label token"):
-            rig.native.decode(rows, labels)
-    assert rig.native.decode(rows, (5, 6, 7, 8)).shape == (1, 4)
-    rig.empty()
+            large.native.decode(rows, labels)
+    assert large.native.decode(rows, (5, 6, 7, 8)).shape == (1, 4)
+    large.empty()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,50 +12,17 @@ import pytest
 
 from cascade import Config, Engine, Item, Task
 from cascade.backends.base import Batch, Query
-from cascade.backends.llama.native import ContextSize
 from cascade.config.stages import StageConfig
-from cascade.models.model_set import ModelSet, load_model_set
 from cascade.prompt import Node
 from cascade.stages import BASE
 from cascade.tree import Cascade
 from tests.helpers.requests import symbols
 from tests.helpers.rig import Rig
-from tests.helpers.shipped import questions_alone
 
 TOLERANCE = 3e-3  # cold prompts in batches of other sizes already differ by up to 0.0018 below texts
-LARGE = ContextSize(n_ctx=4096, n_seq_max=128, n_batch=1024, n_threads=1)
-SMALL = ContextSize(n_ctx=768, n_seq_max=10, n_batch=96, n_threads=1)
 LINES = Path(__file__).read_text(encoding="utf-8").splitlines()
 LIMITS = (20, 60)
 ACTIVATED, PLAIN = ("relevant", "primary"), ("co_change", "metadata")
-
-
-@pytest.fixture(scope="module")
-def config() -> Config:
-    """The shipped questions."""
-    return questions_alone()
-
-
-@pytest.fixture(scope="module")
-def models(config: Config) -> ModelSet:
-    """The shipped files, checked."""
-    return load_model_set(config)
-
-
-@pytest.fixture(scope="module")
-def large(models: ModelSet) -> Iterator[Rig]:
-    """A context that holds whole requests."""
-    rig = Rig(models, LARGE)
-    yield rig
-    rig.native.close()
-
-
-@pytest.fixture(scope="module")
-def small(models: ModelSet) -> Iterator[Rig]:
-    """A context so small that every request is chunked and evicted."""
-    rig = Rig(models, SMALL)
-    yield rig
-    rig.native.close()
 
 
 def request(seed: int, n: int) -> tuple[Task, list[Item]]:
