@@ -174,6 +174,18 @@ class Cascade:
         finish(self.first)
         return list(done.values())[::-1]
 
+    def answer_rates(self, stage: Stage) -> dict[Answer, float]:
+        """Answer of a stage -> its share among the items that are asked, by the profile; they sum to 1."""
+        profile = self.profile
+        unsure = profile.uncertain_rate(stage.name) if stage.may_be_uncertain else 0.0
+        if stage.has_values:
+            shares = profile.answer_shares(stage.name, [in_words(answer) for answer in stage.sure_ways])
+            rates = {answer: (1 - unsure) * shares[in_words(answer)] for answer in stage.sure_ways}
+        else:
+            yes = profile.pass_rate(stage.name)
+            rates = {True: yes, False: max(0.0, 1 - yes - unsure)}  # rounding may leave less than nothing
+        return rates if stage.uncertain is None else rates | {None: unsure}
+
     def ends(self) -> Iterator[tuple[Stage, Answer, str]]:
         """Every sure answer that ends at a label, with its stage and that label, in the order of a walk, yes before no.
 

@@ -80,16 +80,17 @@ def write_encoder(path: Path, shape: EncoderShape, weights: Weights, vocabulary:
         is_large = values.ndim > 1 and (theirs.startswith("blk.") or theirs == "token_embd.weight")
         given = gguf.GGMLQuantizationType[kind if is_large else "F32"]
         writer.add_tensor(theirs, gguf.quants.quantize(values, given), raw_dtype=given)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    _close(writer)
 
 
 def export_vocabulary(path: Path, vocabulary: Sequence[str]) -> None:
     """Write a file that has a vocabulary and no weights, which llama.cpp reads as a tokenizer."""
     writer = gguf.GGUFWriter(path, ARCHITECTURE)
     _add_vocabulary(writer, vocabulary)
+    _close(writer)
+
+
+def _close(writer: gguf.GGUFWriter) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

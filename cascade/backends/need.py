@@ -50,11 +50,10 @@ def reach(cascade: Cascade) -> dict[str, float]:
     """Stage -> share of the items that are expected to reach it, by the rates of the cascade's profile."""
     found = {stage.name: float(stage is cascade.first) for stage in cascade.stages}
     for stage in cascade.in_order():
-        yes = cascade.profile.pass_rate(stage.name)
-        unsure = cascade.profile.uncertain_rate(stage.name) if stage.may_be_uncertain else 0.0
-        for target, share in ((stage.yes, yes), (stage.no, 1 - yes - unsure), (stage.uncertain, unsure)):
-            if target is not None and not target.is_label:
-                found[target.name] += share * found[stage.name]
+        rates = cascade.answer_rates(stage)
+        for answer, target in stage.ways.items():
+            if not target.is_label:
+                found[target.name] += rates[answer] * found[stage.name]
     return found
 
 

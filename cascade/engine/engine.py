@@ -119,13 +119,12 @@ class Engine:
         one_of("limits", limits, (Limits, Mapping, NoneType), "a Limits is needed, a dict from model to one, or None")
         one_of("settings", settings, (EngineSettings, NoneType), "an EngineSettings is needed, or None")
         backends = dict(backend) if isinstance(backend, Mapping) else {"": backend}
-        if len(backends) == 1:
-            backends = {"": next(iter(backends.values()))}
         given = limits if isinstance(limits, Mapping) else dict.fromkeys(backends, limits or Limits())
-        self.info = EngineInfo(
-            backends={name: each.info for name, each in backends.items()},
-            limits={name: given.get(name, Limits()) for name in backends},
-        )
+        own = {name: given.get(name, Limits()) for name in backends}
+        if len(backends) == 1:  # one model alone has no name
+            (name,) = backends
+            backends, own = {"": backends[name]}, {"": own[name]}
+        self.info = EngineInfo(backends={name: each.info for name, each in backends.items()}, limits=own)
         for cascade in cascades.values():
             self.info.check(cascade)
         self.cascades = dict(cascades)
@@ -177,7 +176,7 @@ class Engine:
         settings = settings_of(config, observers)
         backends = open_any(config, run, labels)
         limits = {name: model.limits.limits() for name, model in config.base_models.items()}
-        engine = cls(backends, run, limits if len(limits) > 1 else next(iter(limits.values())), settings=settings)
+        engine = cls(backends, run, limits, settings=settings)
         try:
             for name, cascade in run.items() if cascades is None else ():
                 check_locks(config, {name: cascade}, engine.info.provenance_of(cascade))

@@ -126,7 +126,7 @@ class ItemState:
 
     def model_of(self, question: Question) -> str:
         """The model that answers a question."""
-        return self.expected.models.get(question.adapter, "")
+        return self.expected.model_of(question)
 
     def asks(self, model: str) -> bool:
         """Whether its stage asks a model."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from cascade.items import Item
-from cascade.stages import Answer, Stage, Target, in_words
+from cascade.stages import Answer, Question, Stage, Target
 from cascade.tree import Cascade
 
 _FIRM = 50
@@ -35,9 +35,11 @@ class OnlineProfile:
 
     Args:
         cascade: The cascade, with its profile.
+        models: Adapter -> name of its base model; None where there is one model.
 
     Attributes:
         cascade: The cascade.
+        models: As given; empty where there is one model.
         n_levels: Stages of the longest way from the first stage to a label.
     """
 
@@ -45,13 +47,17 @@ class OnlineProfile:
         self.cascade = cascade
         self.models = models or {}
         self._counts = {
-            stage.name: {answer: _FIRM * rate for answer, rate in _rates(cascade, stage).items()}
+            stage.name: {answer: _FIRM * rate for answer, rate in cascade.answer_rates(stage).items()}
             for stage in cascade.stages
         }
         self._shares: dict[str, Mapping[str, float]] = {}
         self._shares_ahead: dict[str, Mapping[str, float]] = {}
         self._reach: dict[str, tuple[Reach, ...]] = {}
         self.n_levels = max(entry.further for entry in self.reach(cascade.first)) + 1
+
+    def model_of(self, question: Question) -> str:
+        """Name of the base model that answers a question; empty where there is one."""
+        return self.models.get(question.adapter, "")
 
     def pass_rate(self, stage: Stage) -> float:
         """Share of yes among the items that a stage is asked of."""
@@ -176,7 +182,7 @@ class OnlineProfile:
         def below(name: str) -> dict[str, float]:
             here = cascade.stage(name)
             found: dict[str, float] = {}
-            rates = _rates(cascade, here)
+            rates = cascade.answer_rates(here)
             for target, share in ((target, rates[answer]) for answer, target in here.ways.items()):
                 for label, p in ({target.name: 1.0} if target.is_label else below(target.name)).items():
                     found[label] = found.get(label, 0.0) + share * p
@@ -188,16 +194,3 @@ class OnlineProfile:
         answered = {label: p for label, p in found.items() if label not in cascade.handed_on}
         total = sum(answered.values())
         return {label: p / total for label, p in answered.items()} if total else dict.fromkeys(answered, 0.0)
-
-
-def _rates(cascade: Cascade, stage: Stage) -> dict[Answer, float]:
-    """Answer -> its share by the profile; they sum to 1."""
-    profile = cascade.profile
-    unsure = profile.uncertain_rate(stage.name) if stage.may_be_uncertain else 0.0
-    if stage.has_values:
-        shares = profile.answer_shares(stage.name, [in_words(answer) for answer in stage.sure_ways])
-        rates = {answer: (1 - unsure) * shares[in_words(answer)] for answer in stage.sure_ways}
-    else:
-        yes = profile.pass_rate(stage.name)
-        rates = {True: yes, False: max(0.0, 1 - yes - unsure)}  # rounding may leave less than nothing
-    return rates if stage.uncertain is None else rates | {None: unsure}

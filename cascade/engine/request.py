@@ -180,7 +180,7 @@ class Request:
 
     def _questions_to(self, model: str) -> list[Question]:
         """The questions of its cascade that a model answers."""
-        return [asked for asked in self.cascade.questions() if self.expected.models.get(asked.adapter, "") == model]
+        return [asked for asked in self.cascade.questions() if self.expected.model_of(asked) == model]
 
     def _item_node(self, build: PromptBuilder, item: Item, model: str, questions: Sequence[Question]) -> Node:
         """An item's node in a model's trie, below its group's and the task's."""
@@ -357,7 +357,7 @@ def new_request(
         msg = "The task is empty; say in a sentence what is to be done."
         raise InputError(msg)
     cascade = expected.cascade
-    asked = {expected.models.get(question.adapter, "") for question in cascade.questions()}
+    asked = set(map(expected.model_of, cascade.questions()))
     request = Request(
         task=task,
         items=[

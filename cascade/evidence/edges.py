@@ -10,9 +10,9 @@ from itertools import permutations
 import numpy as np
 
 from cascade.evidence.corpus import Corpus
-from cascade.evidence.history import CoChanges
 from cascade.evidence.records import FileRecord
 from cascade.evidence.signals import Columns, alike
+from cascade.evidence.ties import Ties
 from cascade.evidence.wording import edge_facts
 from cascade.items import Item
 from cascade.probability import Array
@@ -53,8 +53,8 @@ class Edges:
                 "imported": float(paths[here] in self.imports.get(paths[there], ())),
                 "n_used": np.log1p(uses[here, there]),
                 "n_users": np.log1p(uses[there, here]),
-                "together": np.log1p(together[here].counts.get(paths[there], 0)),
-                "ratio": _ratio(together[here], paths[there]),
+                "together": np.log1p(together[here].together.get(paths[there], 0)),
+                "ratio": together[here].ratio(paths[there]),
                 "never": _never(together[here], paths[there]),
                 "beside": float(paths[here].rpartition("/")[0] == paths[there].rpartition("/")[0]),
                 "alike": float(alike(paths[here], paths[there])),
@@ -86,9 +86,12 @@ class Edges:
         np.add.at(found, (known[:, 0], part[known[:, 1]]), 1)
         return found
 
-    def _together(self, path: str) -> CoChanges:
-        history = self.corpus.history
-        return history.together({path}) if history is not None else CoChanges(counts={})
+    def _together(self, path: str) -> Ties:
+        """What earlier commits tie to a file."""
+        if self.corpus.history is None:
+            return Ties(seeds=(path,))
+        found = self.corpus.history.together({path})
+        return Ties(seeds=(path,), together=found.counts, seed_changes=found.seed_changes)
 
 
 EDGE_SIGNALS = ("imports", "imported", "n_used", "n_users", "together", "ratio", "never", "beside", "alike")
@@ -109,9 +112,5 @@ def edge_item(first: FileRecord, second: FileRecord, facts: tuple[str, ...] = ()
     )
 
 
-def _ratio(together: CoChanges, path: str) -> float:
-    return min(1.0, together.counts.get(path, 0) / together.seed_changes) if together.seed_changes else 0.0
-
-
-def _never(together: CoChanges, path: str) -> float:
-    return 0.0 if together.counts.get(path) else float(np.log1p(together.seed_changes))
+def _never(ties: Ties, path: str) -> float:
+    return 0.0 if ties.together.get(path) else float(np.log1p(ties.seed_changes))

@@ -19,6 +19,7 @@ from cascade.models.gguf import GGUFFile, read_gguf
 from cascade.models.lora import AdapterInfo, check_adapter, check_weights
 from cascade.models.owners import Base, find_owners, named_key
 from cascade.prompt import prompt_format
+from cascade.report import Provenance
 from cascade.stages import BASE
 
 
@@ -58,6 +59,15 @@ class ModelSet:
     model: ModelInfo
     adapters: Mapping[str, Adapter]
     base: str = BASE
+
+    def provenance(self, prompt_format: str, label_tokens: tuple[int, int]) -> Provenance:
+        """What answers with these files, for prompts of a format whose labels have these tokens."""
+        return Provenance(
+            model=self.model_sha256,
+            adapters={name: adapter.sha256 for name, adapter in self.adapters.items()},
+            prompt_format=prompt_format,
+            label_tokens=label_tokens,
+        )
 
     def check_files(self) -> None:
         """Refuse files that are not what they were when the set was made; to be called once they are loaded.

@@ -7,7 +7,7 @@ import pytest
 from cascade import Cascade, Profile
 from cascade.backends.need import by_need, reach, share_asked
 from cascade.config.model import ModelConfig
-from cascade.stages import Question, Stage, Target
+from cascade.stages import Question, Stage, Target, Value
 
 KEEP, DROP = Target("keep", is_label=True), Target("drop", is_label=True)
 OWNERS = {"quick": "small", "judge": "large"}
@@ -39,6 +39,16 @@ def test_a_share_of_the_items_takes_a_share_of_the_cells(is_uncertain: bool) -> 
     assert reach(cascades["c"]) == {"quick": 1.0, "judge": 0.5}
     assert (sized["small"].n_ctx, sized["small"].n_seq_max) == (4_096, 128)
     assert (sized["large"].n_ctx, sized["large"].n_seq_max) == (2_048, 64)
+
+
+def test_the_ways_of_a_choice_count() -> None:
+    """A stage that one of three values leads to is reached by a third where the profile says nothing."""
+    which = Question(marker="which", wording="?", adapter="quick", threshold=0.0, values=tuple(map(Value, "abc")))
+    ways = {"a": DROP, "b": KEEP, "c": Target("judge", is_label=False)}
+    first = Stage(name="which", questions={"": which}, next=ways)
+    last = Stage(name="judge", questions=asking("judge"), yes=KEEP, no=DROP)
+    cascade = Cascade(name="c", instructions="", labels=("drop", "keep"), stages=(first, last))
+    assert reach(cascade) == {"which": 1.0, "judge": pytest.approx(1 / 3)}
 
 
 def test_two_prompts_always_fit() -> None:

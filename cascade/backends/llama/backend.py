@@ -18,7 +18,6 @@ from cascade.backends.worker import Worker
 from cascade.errors import CascadeError
 from cascade.models.model_set import ModelSet
 from cascade.prompt import Node, PromptBuilder, PromptFormat
-from cascade.report import Provenance
 
 
 class Runner(Protocol):
@@ -89,12 +88,7 @@ class LlamaBackend:
             native, {name: adapter.info for name, adapter in models.adapters.items()}, labels, models.base
         )
         info = BackendInfo(
-            provenance=Provenance(
-                model=models.model_sha256,
-                adapters={name: adapter.sha256 for name, adapter in models.adapters.items()},
-                prompt_format=form.name,
-                label_tokens=labels,
-            ),
+            provenance=models.provenance(form.name, labels),
             invocations={name: own for name, each in models.adapters.items() if (own := each.info.invocation_tokens)},
             prefix_adapters={name: runner.prefix_adapter(name) for name in (models.base, *models.adapters)},
             form=form,

@@ -12,7 +12,6 @@ from cascade.backends.worker import Worker
 from cascade.errors import CascadeError
 from cascade.models.model_set import ModelSet
 from cascade.prompt import PromptFormat
-from cascade.report import Provenance
 
 _PLENTY = 1_000_000_000  # of nodes and tokens to keep: none are
 
@@ -36,12 +35,7 @@ def open_encoder(models: ModelSet, form: PromptFormat, size: ContextSize, worker
             native.load_adapter(adapter.name, adapter.path, adapter.scale)
         models.check_files()
         info = BackendInfo(
-            provenance=Provenance(
-                model=models.model_sha256,
-                adapters={name: adapter.sha256 for name, adapter in models.adapters.items()},
-                prompt_format=form.name,
-                label_tokens=(-1, -1),
-            ),
+            provenance=models.provenance(form.name, (-1, -1)),
             prefix_adapters={name: name for name in (models.base, *models.adapters)},
             form=form,
             tokenizer=native.tokenizer,
