@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from adapters.recipe.encoder_file import DEFAULT_KIND, KINDS, kinds_of
 from adapters.recipe.plans import PLANS
 from adapters.recipe.steps import Folders, Recipe
 
@@ -49,6 +50,14 @@ def main() -> None:
             getattr(recipe, step)()
 
 
+def _kind(text: str) -> str:
+    try:
+        kinds_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=[*MINING, *STEPS, ENCODER, "all"])
@@ -67,7 +76,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="*", default=(), choices=PLANS, help="adapters to train or export")
     parser.add_argument("--bert", type=Path, help="encoder: a BERT model's config.json, model.safetensors, vocab.txt")
     parser.add_argument("--steps", type=int, default=240, help="encoder: optimiser steps of 8 tasks")
-    parser.add_argument("--kind", choices=("F32", "F16", "Q8_0"), default="Q8_0", help="encoder: how matrices are kept")
+    parser.add_argument("--kind", type=_kind, default=DEFAULT_KIND, metavar="LAYERS/TOKENS",
+                        help=f"encoder: how matrices and embeddings are stored ({', '.join(KINDS)})")  # fmt: skip
     options = parser.parse_args()
     if options.step == ENCODER and not (options.bert and options.clones):
         parser.error(f"{ENCODER} needs --bert DIR, a BERT model to start from, and the clones that were mined.")

@@ -20,9 +20,29 @@ _MATRICES = {
     "query": "attn_q", "key": "attn_k", "value": "attn_v", "output": "attn_output", "up": "ffn_up", "down": "ffn_down",
 }  # fmt: skip
 _NORMS = {"attention_norm": "attn_output_norm", "norm": "layer_output_norm"}
-_TYPES = {
-    "F32": gguf.LlamaFileType.ALL_F32, "F16": gguf.LlamaFileType.MOSTLY_F16, "Q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,
-}  # fmt: skip
+
+KINDS = ("F32", "F16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
+"""How matrices may be stored: gguf quantises them, and llama.cpp looks up rows of them."""
+
+DEFAULT_KIND = "Q8_0/Q4_1"
+"""Layers and tokens: of what takes less than 20 MB for MiniLM-L6, what answers most like the trained weights."""
+
+
+def kinds_of(kind: str) -> tuple[str, str]:
+    """How layers and how the tokens' embeddings are stored.
+
+    Args:
+        kind: ``LAYERS/TOKENS``, each one of ``KINDS``; one alone is both.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    layers, _, tokens = kind.partition("/")
+    found = layers, tokens if "/" in kind else layers
+    if set(found) - set(KINDS):
+        msg = f"{kind!r} is no kind of weights. Give LAYERS/TOKENS or one for both, each of {', '.join(KINDS)}."
+        raise ValueError(msg)
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +79,16 @@ def write_encoder(path: Path, shape: EncoderShape, weights: Weights, vocabulary:
         shape: Its sizes.
         weights: Its parameters.
         vocabulary: Its tokens in order, as in BERT's vocab.txt.
-        kind: How the matrices of layers and the tokens' embeddings are stored: F32, F16 or Q8_0; all else is F32.
+        kind: How matrices are stored; see ``kinds_of``. Positions are looked up in F16 unless layers are F32; the head,
+            norms and biases are F32.
+
+    Raises:
+        ValueError: The kind is unknown.
     """
+    layers, tokens = kinds_of(kind)
     writer = gguf.GGUFWriter(path, ARCHITECTURE)
     writer.add_name(path.stem)
-    writer.add_file_type(_TYPES[kind])
+    writer.add_file_type(gguf.LlamaFileType["ALL_F32" if layers == "F32" else f"MOSTLY_{layers}"])
     writer.add_context_length(shape.n_positions)
     writer.add_embedding_length(shape.width)
     writer.add_block_count(shape.n_layers)
@@ -76,11 +101,18 @@ def write_encoder(path: Path, shape: EncoderShape, weights: Weights, vocabulary:
     _add_vocabulary(writer, vocabulary)
     for ours, theirs in names(shape).items():
         values = np.asarray(weights[ours], np.float32)
-        # The head is computed once a pair: its precision costs nothing.
-        is_large = values.ndim > 1 and (theirs.startswith("blk.") or theirs == "token_embd.weight")
-        given = gguf.GGMLQuantizationType[kind if is_large else "F32"]
+        given = gguf.GGMLQuantizationType[_kind_of(theirs, values.ndim, layers, tokens)]
         writer.add_tensor(theirs, gguf.quants.quantize(values, given), raw_dtype=given)
     _close(writer)
+
+
+def _kind_of(tensor: str, n_dims: int, layers: str, tokens: str) -> str:
+    """How a tensor is stored."""
+    if n_dims > 1 and (tensor.startswith("blk.") or tensor == "cls.weight"):
+        return layers
+    if tensor == "token_embd.weight":
+        return tokens
+    return "F16" if tensor == "position_embd.weight" and layers != "F32" else "F32"
 
 
 def export_vocabulary(path: Path, vocabulary: Sequence[str]) -> None:

@@ -10,7 +10,8 @@ import gguf
 import numpy as np
 import pytest
 
-from adapters.recipe.tiny_encoder import SHAPE, SPECIALS, write_tiny
+from adapters.recipe.encoder_file import KINDS, read_encoder, write_encoder
+from adapters.recipe.tiny_encoder import SHAPE, SPECIALS, VOCABULARY, write_tiny
 from cascade.backends.base import Batch, Query, Stop
 from cascade.backends.llama.encoder_native import NativeEncoder
 from cascade.backends.llama.encoder_runner import EncoderRunner
@@ -75,6 +76,20 @@ def test_it_answers_as_torch_does(native: NativeEncoder) -> None:
     found = np.concatenate([native.encode([pair]) for pair in GOLDEN["pairs"]])
     assert np.abs(p_yes(found) - p_yes(GOLDEN["odds"])).max() < TORCH
     assert np.std(GOLDEN["odds"]) > 0.1
+
+
+@pytest.mark.parametrize("tokens", KINDS)
+def test_tokens_are_looked_up_however_they_are_stored(tmp_path: Path, tokens: str) -> None:
+    """With embeddings of each kind, llama.cpp answers as with the same numbers in F32."""
+    stored = write_tiny(tmp_path / "stored.gguf", f"F32/{tokens}")
+    shape, weights = read_encoder(stored)
+    write_encoder(tmp_path / "plain.gguf", shape, weights, VOCABULARY, "F32")
+    odds = []
+    for path in (stored, tmp_path / "plain.gguf"):
+        model = NativeEncoder(path, SIZE)
+        odds.append(np.concatenate([model.encode([pair]) for pair in GOLDEN["pairs"]]))
+        model.close()
+    assert np.abs(p_yes(odds[0]) - p_yes(odds[1])).max() < SAME
 
 
 def test_pairs_in_one_batch_answer_as_each_alone(native: NativeEncoder) -> None:
