@@ -215,10 +215,11 @@ class Statistics:
         decode_ms: Milliseconds of these inside the backend.
         predicted_ms: Milliseconds that the cost model predicted for the batches; of a shared batch, the share of this
             request's queries.
-        task_tokens_read: Tokens of the task's text that the model reads; 0 where no item had to be asked.
+        task_tokens_read: Tokens of the task's text that the model reads; 0 where no item had to be asked. Of several
+            models that one counts which leaves out the most.
         task_tokens_cut: Tokens of it behind those, which the limit of the task cuts off; the model does not read them.
         task_is_longer: Whether the text goes on behind those as well; of a long one only the beginning is counted.
-        items_cut: Number of items of which the model reads only the beginning, or of whose group or text.
+        items_cut: Number of items of which a model reads only the beginning, or of whose group or text.
         texts_read: Number of items whose text a stage reads.
         texts_cut: Number of those of whose text it reads only the beginning.
     """

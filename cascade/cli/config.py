@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 from rich.tree import Tree
 
-from cascade.cli.adapter_map import map_rows, show_map
+from cascade.cli.adapter_map import Row, map_rows, show_map
 from cascade.cli.output import (
     ConfigOption,
     JsonOption,
@@ -28,11 +28,11 @@ from cascade.config.schema import Config, config_of, shipped_config
 from cascade.config.thresholds import ThresholdsFile
 from cascade.errors import ConfigError, counted
 from cascade.files import is_file, name_of
-from cascade.stages import ANY_TIER, Answer, Kind, Question, Source, Stage, Target, in_words, is_base
+from cascade.stages import ANY_TIER, Answer, Kind, Question, Source, Stage, Target, in_words
 from cascade.tree import Cascade
 
-Models = Mapping[str, str | None]
-"""Adapter -> its base model, where a config has several."""
+Answering = Mapping[str, str]
+"""Adapter -> what answers, in words."""
 
 app = typer.Typer(help="Check and show config files.", invoke_without_command=True, callback=need_command)
 
@@ -101,7 +101,7 @@ def show(
         print_json(cascades[name].as_dict() | figures)
         return
     has_several = len(read.base_models) > 1
-    results().print(_drawn(cascades[name], {row.adapter: row.model for row in rows} if has_several else {}))
+    results().print(_drawn(cascades[name], {row.adapter: _answers(row, has_several=has_several) for row in rows}))
     if has_several:
         show_map(rows)
     if guarantee:
@@ -137,13 +137,13 @@ def _files(config: Config) -> list[Path]:
     return [*models, *(entry.path for entry in config.files.values())]
 
 
-def _drawn(cascade: Cascade, models: Models) -> Tree:
+def _drawn(cascade: Cascade, answering: Answering) -> Tree:
     head = Text.assemble((cascade.name, "bold"), f": {plain(cascade.instructions)}")
     tree = Tree(head)
     prior = cascade.prior_stage
     if prior is not None:
         _draw_prior(prior, cascade, tree)
-    _draw(cascade, cascade.first, tree, "", set(), models)
+    _draw(cascade, cascade.first, tree, "", set(), answering)
     return tree
 
 
@@ -169,7 +169,7 @@ def _draw_prior(stage: Stage, cascade: Cascade, tree: Tree) -> None:
 _WORDS: dict[Answer, tuple[str, str]] = {True: ("yes", "green"), False: ("no", "green"), None: ("uncertain", "yellow")}
 
 
-def _draw(cascade: Cascade, stage: Stage, tree: Tree, answer: str, drawn: set[str], models: Models) -> None:
+def _draw(cascade: Cascade, stage: Stage, tree: Tree, answer: str, drawn: set[str], answering: Answering) -> None:
     """Adds a stage below a branch; a stage that several answers lead to is drawn once."""
     line = Text.assemble((answer, "dim"), (plain(stage.name), "bold"))
     if stage.name in drawn:
@@ -179,9 +179,9 @@ def _draw(cascade: Cascade, stage: Stage, tree: Tree, answer: str, drawn: set[st
     if stage.is_tiered:
         branch = tree.add(line.append(f": asked by tier, answers combined by {stage.combine}"))
         for tier, question in stage.questions.items():
-            branch.add(Text.assemble((f"tier {plain(tier)}: ", "dim"), _asked(question, models)))
+            branch.add(Text.assemble((f"tier {plain(tier)}: ", "dim"), _asked(question, answering)))
     else:
-        branch = tree.add(line.append(": ").append_text(_asked(stage.question(ANY_TIER), models)))
+        branch = tree.add(line.append(": ").append_text(_asked(stage.question(ANY_TIER), answering)))
     for given, target in stage.ways.items():
         word, colour = _WORDS.get(given, (plain(in_words(given)), "green"))
         if stage.kind is Kind.SCORE and given is not None:
@@ -189,7 +189,7 @@ def _draw(cascade: Cascade, stage: Stage, tree: Tree, answer: str, drawn: set[st
         if target.is_label:
             branch.add(Text.assemble((f"{word} -> ", "dim"), (plain(target.name), colour)))
         else:
-            _draw(cascade, cascade.stage(target.name), branch, f"{word} -> ", drawn, models)
+            _draw(cascade, cascade.stage(target.name), branch, f"{word} -> ", drawn, answering)
 
 
 def _part(stage: Stage, part: int) -> str:
@@ -199,11 +199,13 @@ def _part(stage: Stage, part: int) -> str:
     return " ".join(filter(None, words)) or "any score"
 
 
-def _asked(question: Question, models: Models) -> Text:
-    model = models.get(question.adapter)
-    what = "base model" if is_base(question.adapter) else f"adapter {question.adapter}"
-    if model is not None:
-        what += f" {model}" if is_base(question.adapter) else f" of {model}"
+def _answers(row: Row, *, has_several: bool) -> str:
+    """What answers a question; the only model needs no name."""
+    return row.answers if has_several else replace(row, model=None).answers
+
+
+def _asked(question: Question, answering: Answering) -> Text:
+    what = answering[question.adapter]
     reads = f", reads {counted(question.max_text_tokens, 'token')} of the text" if question.max_text_tokens else ""
     if question.values:
         values = "; ".join(": ".join(filter(None, (value.name, value.description))) for value in question.values)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from cascade.cli.output import ConfigOption, ExitCode, JsonOption, plain, print_json, progress, results
+from cascade.cli.output import ConfigOption, ExitCode, JsonOption, note, plain, print_json, progress, results
 from cascade.cli.tables import Sheet
 from cascade.config.extends import read_layers
 from cascade.config.schema import Config, ModelConfig, config_of, read_config, shipped_config
@@ -26,6 +26,7 @@ from cascade.tree import Cascade
 
 if TYPE_CHECKING:
     from cascade.backends.llama.extra_buffers import Verdict
+    from cascade.backends.llama.tuned_settings import Tuning
     from cascade.models.model_set import ModelSet
 
 _PACKAGES = ("binary-cascade", "llama-cpp-python", "numpy", "pydantic", "structlog", "gguf")
@@ -86,9 +87,11 @@ def examine(config: Path | None = None) -> Iterator[Finding]:
     yield from _self_test(loaded)
     from cascade.cli.doctor_speed import speed  # noqa: PLC0415 - llama_cpp may be missing, which is a finding above
 
-    decoders = {name: models for name, models in sets.items() if not models.model.is_encoder}  # formats and tunings
-    for name, models in decoders.items():
+    for name, models in sets.items():
         of = f" of {name}" if len(loaded.base_models) > 1 else ""
+        if models.model.is_encoder:
+            yield Finding(name=f"speed{of}", value="an encoder runs with the config's settings; it has no tuning")
+            continue
         for finding in speed(loaded.base_models[name], models):
             yield replace(finding, name=finding.name + of)
 
@@ -252,6 +255,7 @@ def doctor(
 
 def _tune(config: Path, seconds: float, *, json: bool) -> None:
     """Measure each base model, and keep what was found where the engine looks for it."""
+    from cascade.cli.doctor_speed import described  # noqa: PLC0415 - loads llama_cpp
     from cascade.models.model_set import load_model_sets  # noqa: PLC0415 - hashes files, which help does not need
 
     folder = user_cache()
@@ -259,27 +263,33 @@ def _tune(config: Path, seconds: float, *, json: bool) -> None:
         msg = "There is no home folder to keep a tuning in. Let XDG_CACHE_HOME name a folder."
         raise MachineError(msg)
     settings = read_config(config)
-    sets = {name: models for name, models in load_model_sets(settings).items() if not models.model.is_encoder}
+    found = load_model_sets(settings)
+    sets = {name: models for name, models in found.items() if not models.model.is_encoder}
     if not sets:
         msg = (
             "model.path: no decoder is given here, and neither servers nor encoders have settings to measure. Give one."
         )
         raise ConfigError(msg)
-    rows = [_measured(settings.base_models[name], models, seconds / len(sets), folder) for name, models in sets.items()]
+    for name in settings.base_models.keys() - sets.keys():
+        kind = "an encoder" if name in found else "a model on a server"
+        note(f"{name} is left out: {kind} has no settings to measure")
+    has_several = len(settings.base_models) > 1
+    tables = []
+    for name, models in sets.items():
+        tuning, file = _measured(settings.base_models[name], models, seconds / len(sets), folder)
+        own = {"name": name} if has_several else {}
+        tables.append({**own, "file": str(file), "model": str(models.model_path), "tuning": asdict(tuning)})
+        if not json:
+            results().print(plain(f"{name if has_several else models.model_path.name}: {described(tuning)}"))
+            results().print(plain(f"kept in {file}"))
     if json:
-        tables = [{key: row[key] for key in ("file", "model", "tuning")} for row in rows]
-        print_json(tables[0] if len(tables) == 1 else {"tunings": tables})
-        return
-    for row in rows:
-        results().print(plain(f"{Path(row['model']).name}: {row['words']}"))
-        results().print(plain(f"kept in {row['file']}"))
+        print_json({"tunings": tables} if has_several else tables[0])
 
 
-def _measured(model: ModelConfig, models: ModelSet, seconds: float, folder: Path) -> dict[str, Any]:
-    """Measure a model and keep its tuning."""
+def _measured(model: ModelConfig, models: ModelSet, seconds: float, folder: Path) -> tuple[Tuning, Path]:
+    """Measure a model and keep its tuning; returns it with its file."""
     from cascade.backends.llama.autotune import tune, tuning_key  # noqa: PLC0415 - loads llama_cpp
     from cascade.backends.llama.tuned_settings import check_can_save, save_tuning  # noqa: PLC0415 - only needed here
-    from cascade.cli.doctor_speed import described  # noqa: PLC0415 - as above
 
     check_can_save(folder)
     with progress() as bar:
@@ -288,8 +298,6 @@ def _measured(model: ModelConfig, models: ModelSet, seconds: float, folder: Path
             models,
             model,
             seconds,
-            lambda name, share: bar.update(line, description=name, completed=round(share * seconds)),
+            lambda what, share: bar.update(line, description=what, completed=round(share * seconds)),
         )
-    file = save_tuning(tuning_key(model, models.model_sha256), tuning, folder)
-    words = described(tuning)
-    return {"file": str(file), "model": str(models.model_path), "tuning": asdict(tuning), "words": words}
+    return tuning, save_tuning(tuning_key(model, models.model_sha256), tuning, folder)

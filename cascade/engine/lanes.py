@@ -69,10 +69,10 @@ class Lanes:
         """Build what a request's items need to be asked where they stand; pauses after each.
 
         Raises:
-            ItemError: See ``Request.grow``.
+            ItemError: See ``Prompts.grow``.
         """
         for lane in self:
-            yield from request.grow(lane.prompts, lane.max_prompt, lane.name)
+            yield from request.prompts.grow(lane.prompts, lane.max_prompt, lane.name)
 
     def admit(self, items: Sequence[ItemState]) -> None:
         """Take items into the books of the caches, as far as they are built."""

@@ -345,7 +345,7 @@ class Loop:
             still = any(other in self._scheduler.requests for other in running.batch.by_request)
             running.stop.ask() if still else running.stop.abort()
         # A backend that is about to be closed frees all.
-        for model, root in request.roots.items() if self._failure is None else ():
+        for model, root in request.prompts.roots.items() if self._failure is None else ():
             self._backends[model].release([root])
 
     def _release(self, model: str, gone: Sequence[CachedNode]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -11,15 +10,14 @@ from math import inf
 from cascade.arguments import given, one_of, refuse, texts
 from cascade.backends.base import BatchCost
 from cascade.budget import NO_LIMIT, Budget
-from cascade.engine.item_state import Branch, ItemState
+from cascade.engine.item_state import ItemState
 from cascade.engine.online_profile import OnlineProfile
+from cascade.engine.prompts import Prompts
 from cascade.errors import InputError, ItemError, ServerError
 from cascade.evidence.own import own_evidence
-from cascade.items import Group, Item, Task
-from cascade.prompt import Node, PromptBuilder
+from cascade.items import Item, Task
 from cascade.report import Decision, Provenance, Report, Statistics
-from cascade.stages import Question
-from cascade.tree import Cascade, text_limits
+from cascade.tree import Cascade
 
 OnDecision = Callable[[Decision], None]
 
@@ -37,12 +35,12 @@ class Request:
         ends: When its time is up; infinity for never.
         on_decision: Told of every decision as it settles; None if nobody asked.
         done: Completed with the items, in the order of the items, or with what went wrong.
-        roots: Model -> the node of its task, once prompts of that model are being built.
         is_short: True if the budget cannot cover all items; the most valuable items are then scored first.
         served: When it last took part in a batch.
         forecast: Milliseconds that it is expected to take to each depth; None before it was forecast.
         forecast_at: What ``served`` was then.
         stats: What it has cost so far.
+        prompts: What of its prompts is built.
     """
 
     task: Task
@@ -53,14 +51,13 @@ class Request:
     ends: float = inf
     on_decision: OnDecision | None = None
     done: Future[list[ItemState]] = field(default_factory=Future)
-    roots: dict[str, Node] = field(default_factory=dict)
     is_short: bool = False
     served: float = 0.0
     forecast: list[float] | None = None
     forecast_at: float = 0.0
     stats: Statistics = field(default_factory=Statistics)
+    prompts: Prompts = field(init=False)
     _in_turn: list[ItemState] = field(default_factory=list)
-    _groups: dict[tuple[str, Group], Node] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.stats.items = len(self.items)
@@ -70,16 +67,12 @@ class Request:
             for state in self.items:
                 state.p_matters = self.expected.p_matters(state.item)
             self._in_turn.sort(key=lambda state: (-state.item.priority, -(state.p_matters or 0.0)))
+        self.prompts = Prompts(self.task, self._in_turn, self.expected, self.stats)
 
     @property
     def cascade(self) -> Cascade:
         """Its cascade."""
         return self.expected.cascade
-
-    @property
-    def root(self) -> Node | None:
-        """The node of its task in the trie of the first model that was asked; None until that is built."""
-        return next(iter(self.roots.values()), None)
 
     @property
     def is_scoring(self) -> bool:
@@ -137,74 +130,6 @@ class Request:
             seen.add(item.id)
             for stage in self.cascade.stages:
                 stage.tiers_of(item)
-
-    def grow(self, build: PromptBuilder, max_prompt: int, model: str = "") -> Iterator[None]:
-        """Build a model's trie down to the items that it is asked of, those of most value first; pauses after each.
-
-        What was built before stays, so that it can be called again once items have come to further stages.
-
-        Args:
-            build: Builds the model's prompts.
-            max_prompt: Most tokens of one.
-            model: Its name.
-
-        Raises:
-            ItemError: A prompt would not fit into the context; names item, tokens and limit.
-        """
-        questions = self._questions_to(model)
-        room = _Room(build, max_prompt, questions, model)
-        for state in self._in_turn:
-            if model not in state.branches and state.asks(model):
-                before = time.perf_counter()
-                node = self._item_node(build, state.item, model, questions)
-                room.check(node, state.item)
-                self.stats.items_cut += node.is_path_cut and not state.branches
-                state.branches[model] = Branch(node)
-                self.stats.prompt_ms += 1_000 * (time.perf_counter() - before)
-                yield
-        yield from self.grow_texts(build, model)
-
-    def grow_texts(self, build: PromptBuilder, model: str = "") -> Iterator[None]:
-        """Build the texts of the items whose stage reads them, those of most value first; pauses after each."""
-        limits = text_limits(self._questions_to(model))
-        for state in self._in_turn if limits else ():
-            asked = [question for _, question in state.pending() if state.model_of(question) == model]
-            branch = state.branches.get(model)
-            if branch is not None and not all(map(branch.has, asked)):
-                before = time.perf_counter()
-                nodes = build.text(branch.node, state.item, limits)
-                branch.texts = dict(zip(limits, nodes, strict=True))
-                self._count_text(branch, asked)
-                self.stats.prompt_ms += 1_000 * (time.perf_counter() - before)
-                yield
-
-    def _questions_to(self, model: str) -> list[Question]:
-        """The questions of its cascade that a model answers."""
-        return [asked for asked in self.cascade.questions() if self.expected.model_of(asked) == model]
-
-    def _item_node(self, build: PromptBuilder, item: Item, model: str, questions: Sequence[Question]) -> Node:
-        """An item's node in a model's trie, below its group's and the task's."""
-        if model not in self.roots:
-            root = build.task(self.cascade.instructions, questions, self.task)
-            if not self.roots:
-                self.stats.task_tokens_read, self.stats.task_tokens_cut = root.n_read, root.n_cut
-                self.stats.task_is_longer = root.is_longer
-            self.roots[model] = root
-        parent = self.roots[model]
-        if item.group is not None:
-            key = model, item.group
-            if key not in self._groups:
-                self._groups[key] = build.group(parent, item.group)
-            parent = self._groups[key]
-        return build.item(parent, item)
-
-    def _count_text(self, branch: Branch, asked: Iterable[Question]) -> None:
-        """Count a text that is read, and whether its stage reads only the beginning."""
-        nodes = [branch.above(question) for question in asked]
-        is_cut = any(node.n_cut for node in nodes if node is not branch.node)
-        self.stats.texts_read += any(node is not branch.node for node in nodes)
-        self.stats.texts_cut += is_cut
-        self.stats.items_cut += is_cut and not branch.node.is_path_cut
 
     def cut(self) -> list[ItemState]:
         """End every item that is still on its way where it stands; returns those."""
@@ -276,40 +201,6 @@ class Request:
             p_label=state.p_label,
             cause=state.cause,
         )
-
-
-class _Room:
-    """Whether prompts fit into the context of their model.
-
-    Args:
-        build: Builds the prompts.
-        max_prompt: Most tokens of one.
-        questions: What is asked.
-        model: Name of the model.
-    """
-
-    def __init__(self, build: PromptBuilder, max_prompt: int, questions: Sequence[Question], model: str) -> None:
-        self._build, self._most = build, max_prompt
-        self._longest = max(map(build.question_tokens, questions), default=0)
-        self._texts = text_limits(questions)
-        self._key = f"models.{model}" if model else "model"
-
-    def check(self, node: Node, item: Item) -> None:
-        """Refuse an item whose prompt would not fit.
-
-        Raises:
-            ItemError: Names item, tokens and limit.
-        """
-        build, end = self._build, node.end
-        if self._texts and item.text and end + build.most_text(self._texts[-1]) + self._longest > self._most:
-            end = build.text(node, item, self._texts)[-1].end  # a text may have fewer tokens than questions would read
-        if end + self._longest > self._most:
-            limit = f"{self._key}.limits or a stage's max_text_tokens" if end > node.end else f"{self._key}.limits"
-            msg = (
-                f"Item {item.id!r} needs a prompt of {end + self._longest} tokens; the context holds {self._most}. "
-                f"Lower {limit} or raise {self._key}.n_ctx in the config."
-            )
-            raise ItemError(msg)
 
 
 def _checked(items: object) -> Iterator[Item]:

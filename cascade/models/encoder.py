@@ -27,6 +27,11 @@ _CONTROL = 3
 _GET_ANOTHER = "Give a cross-encoder that was converted with its classification head"
 
 
+def is_encoder(file: GGUFFile) -> bool:
+    """Whether a file says that it holds an encoder."""
+    return file.get("general.architecture", GGUFValueType.STRING) in ENCODERS
+
+
 def check_encoder(file: GGUFFile, architecture: str, n_embd: int, tokens: Sequence[bytes]) -> None:
     """Refuse an encoder without a head for one answer, or whose vocabulary cannot write a pair.
 

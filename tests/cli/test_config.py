@@ -12,9 +12,11 @@ import pytest
 import typer
 from typer.main import get_command
 
+from adapters.recipe.tiny_encoder import write_tiny
 from cascade.cli import main
 from cascade.cli.output import ExitCode, Settings, guarded, plain, progress
 from cascade.errors import BackendError, CascadeError, ConfigError, DecodeError, ItemError
+from tests.helpers.gguf_files import write_model
 from tests.helpers.shipped import CASCADES
 
 CONFIG = """
@@ -130,7 +132,7 @@ def test_show_has_the_map(config: Path, capsys: pytest.CaptureFixture[str]) -> N
     """A row for each question says which adapter of which base model answers; as a table where there are several."""
     assert main(["config", "show", "files", "--config", str(config), "--json"]) == ExitCode.DONE
     rows = json.loads(capsys.readouterr().out)["map"]
-    assert rows[0] == {"model": "model", "stage": "relevant", "tier": "near", "adapter": "near"}
+    assert rows[0] == {"model": "model", "stage": "relevant", "tier": "near", "adapter": "near", "is_encoder": None}
     assert [row["model"] for row in rows] == ["model"] * 3
     large = '[models.large]\npath = "large.gguf"\n[adapters]'
     text = CONFIG.replace("[adapters]", large).replace('far = "base"', 'far = "large/base"')
@@ -151,6 +153,31 @@ def test_show_has_the_map(config: Path, capsys: pytest.CaptureFixture[str]) -> N
     out, err = capsys.readouterr()
     assert out.splitlines()[-3].split() == ["not", "known", "relevant", "near", "near"]
     assert err.startswith("note: the base model of near is not known: model.path: ")
+
+
+def test_show_says_which_model_is_an_encoder(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An encoder is named as such in drawing, table and JSON: alone, and beside a decoder, with its adapters."""
+    write_tiny(config.parent / "reader.gguf")
+    write_model(config.parent / "small.gguf")
+    alone = CONFIG.replace('path = "base.gguf"', 'path = "reader.gguf"')
+    for text, first, second in (
+        (alone, "[adapter near of encoder, yes", "[encoder, yes from 0.5]"),
+        (
+            alone.replace("[model]", '[models.small]\npath = "small.gguf"\n[models.reader]')
+            .replace('"near.gguf"', '{ path = "near.gguf", model = "reader" }')
+            .replace('"base"', '"small/base"'),
+            "[adapter near of encoder reader, yes",
+            "[base model small, yes from 0.5]",
+        ),
+    ):
+        config.write_text(text, encoding="utf-8")
+        assert main(["config", "show", "files", "--config", str(config)]) == ExitCode.DONE
+        out = capsys.readouterr().out
+        assert (first in out, second in out) == (True, True), out
+        assert ("reader (encoder)" in out) == ("models.reader" in text)
+        assert main(["config", "show", "files", "--config", str(config), "--json"]) == ExitCode.DONE
+        rows = json.loads(capsys.readouterr().out)["map"]
+        assert [row["is_encoder"] for row in rows] == ([True, False, False] if "models.reader" in text else [True] * 3)
 
 
 def test_show_draws_a_shared_stage_once(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

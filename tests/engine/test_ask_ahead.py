@@ -52,7 +52,7 @@ def _queries(
     provenance = Provenance(model="", adapters=adapters, prompt_format="", label_tokens=(0, 1))
     items = [replace(item, tiers=tiers) for item in plain_items(n)]
     request = new_request("a task", items, OnlineProfile(cascade), provenance)
-    deque(request.grow(BUILDER, 1_000_000), maxlen=0)
+    deque(request.prompts.grow(BUILDER, 1_000_000), maxlen=0)
     names = (BASE, *cascade.adapters())
     planner = Planner(
         BackendLimits(capacity=capacity, prefix_adapters=dict.fromkeys(names, BASE), costs=costs),

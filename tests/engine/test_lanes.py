@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ from cascade.engine.planner import BackendLimits, Capacity, Planner
 from cascade.engine.request import Request, new_request
 from cascade.engine.scheduler import Scheduler
 from cascade.errors import ConfigError
-from cascade.prompt import FORMATS, PromptBuilder
+from cascade.prompt import FORMATS, Limits, PromptBuilder
 from cascade.report import Provenance
 from cascade.stages import Question, Stage, Target
 
@@ -75,8 +76,9 @@ def backends(**p: float) -> dict[str, NamedBackend]:
     """A small and a large model; items whose number is below ten times p pass an adapter."""
 
     def script(adapter: str, prompt: str) -> float:
-        number = int(prompt.partition("name_")[2].partition("<")[0])
-        return 0.9 if number < 10 * p.get(adapter, 1.0) else 0.1
+        number = re.search(r"name_(\d+)", prompt)
+        assert number is not None
+        return 0.9 if int(number[1]) < 10 * p.get(adapter, 1.0) else 0.1
 
     small = NamedBackend(script, frozenset({"quick"}))
     large = NamedBackend(script, frozenset({"judge"}))
@@ -123,6 +125,30 @@ def test_a_model_builds_prompts_of_survivors_alone() -> None:
         assert not [text for text in tokenizer.texts if "name_" in text or "another" in text]
         assert engine.n_cached == 0
     assert all(each.is_closed for each in both.values())
+
+
+def test_what_any_model_cuts_is_told() -> None:
+    """Where the second model alone reads the beginning of task and items, the report says so, each item once."""
+    both = backends(quick=0.3)
+    limits = {"small": Limits(), "large": Limits(task=5, item=20)}
+    told = [replace(item, doc="Told in many words.") for item in items()]
+    with Engine(both, {"c": TREE}, limits) as engine:
+        cut = engine.classify("a task", told, cascade="c").stats
+        whole = engine.classify("a task", told[3:], cascade="c").stats
+    assert (cut.items_cut, cut.task_tokens_read, cut.task_tokens_cut) == (3, 5, 1)
+    assert (whole.items_cut, whole.task_tokens_read, whole.task_tokens_cut) == (0, 6, 0)
+
+
+def test_an_item_is_counted_once_however_many_models_cut_it() -> None:
+    """Items and texts that two models read in part count once."""
+    reading = [
+        replace(one, questions={"": replace(one.question(""), max_text_tokens=10)}) if number else one
+        for number, one in enumerate(TREE.stages)
+    ]
+    asked = [replace(item, doc="Told in many words.", text="body " * 20) for item in items(4)]
+    with Engine(backends(), {"c": replace(TREE, stages=tuple(reading))}, Limits(item=20)) as engine:
+        stats = engine.classify("a task", asked, cascade="c").stats
+    assert (stats.items_cut, stats.texts_read, stats.texts_cut) == (4, 4, 4)
 
 
 def test_everything_cached_is_released() -> None:

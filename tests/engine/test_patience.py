@@ -24,7 +24,7 @@ PROVENANCE = Provenance(
 def request(budget: Budget) -> Request:
     """Twenty items, prompts built, called at time 0."""
     made = new_request("a task", plain_items(20), OnlineProfile(CASCADE), PROVENANCE, budget=budget)
-    for _ in made.grow(PromptBuilder(FORMATS["embedded"], ByteTokenizer()), 10_000):
+    for _ in made.prompts.grow(PromptBuilder(FORMATS["embedded"], ByteTokenizer()), 10_000):
         pass
     return made
 

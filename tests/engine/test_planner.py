@@ -40,7 +40,7 @@ def _requests(sizes: Sequence[tuple[str, int]]) -> list[Request]:
         task, items = files(seed, n) if name == "scope" else symbols(seed, n)
         items = [replace(item, text="x" * (seed * len(items) + at)) for at, item in enumerate(items)]
         request = new_request(task, items, OnlineProfile(READING if name == "reading" else CASCADES[name]), PROVENANCE)
-        deque(request.grow(BUILDER, 1_000_000), maxlen=0)
+        deque(request.prompts.grow(BUILDER, 1_000_000), maxlen=0)
         found.append(request)
     return found
 
@@ -74,7 +74,7 @@ class _Run:
         """One batch; False when nothing is open."""
         self.released.clear()
         for request in self.requests:
-            deque(request.grow_texts(BUILDER), maxlen=0)
+            deque(request.prompts.grow(BUILDER, 1_000_000), maxlen=0)
         batch = self.planner.next_batch({request: request.open_items for request in self.requests})
         if batch is None:
             return False
@@ -172,7 +172,7 @@ def test_a_request_that_is_given_up_leaves_nothing(
         run.step(lambda number: answers[number % len(answers)])
     gone = run.requests.pop()
     run.held -= set(run.planner.prefix_index.drop(gone.items))
-    assert not [node for node, _ in run.held if node.path[0] is gone.root]
+    assert not [node for node, _ in run.held if node.path[0] in gone.prompts.roots.values()]
     run.finish(lambda number: answers[number % len(answers)])
     assert (run.held, run.planner.prefix_index.tokens) == (set(), 0)
 

@@ -51,7 +51,7 @@ DEAR_CALLS = Costs(per_call_ms=400.0, per_token_ms=0.7, per_request_ms=90.0)
 
 def _request(n: int) -> Request:
     request = new_request("a task", plain_items(n), OnlineProfile(CASCADE), PROVENANCE)
-    deque(request.grow(BUILDER, 1_000_000), maxlen=0)
+    deque(request.prompts.grow(BUILDER, 1_000_000), maxlen=0)
     return request
 
 

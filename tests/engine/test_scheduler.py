@@ -43,7 +43,7 @@ SERVED_ALL = dict.fromkeys((BASE, *ADAPTERS), SERVED)
 
 def _request(n: int, budget: Budget = NO_LIMIT, called: float = 0.0) -> Request:
     request = new_request("a task", plain_items(n), OnlineProfile(CASCADE), PROVENANCE, called=called, budget=budget)
-    deque(request.grow(BUILDER, 1_000_000), maxlen=0)
+    deque(request.prompts.grow(BUILDER, 1_000_000), maxlen=0)
     return request
 
 

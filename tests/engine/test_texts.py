@@ -64,7 +64,7 @@ def grown(cascade: Cascade, asked: list[Item], tokenizer: ByteTokenizer, max_pro
     """A request whose prompts are built as admission builds them."""
     provenance = Provenance(model="", adapters=dict.fromkeys(ADAPTERS, ""), prompt_format="", label_tokens=(0, 1))
     request = new_request("a task", asked, OnlineProfile(cascade), provenance)
-    deque(request.grow(PromptBuilder(FORMATS["embedded"], tokenizer), max_prompt), maxlen=0)
+    deque(request.prompts.grow(PromptBuilder(FORMATS["embedded"], tokenizer), max_prompt), maxlen=0)
     return request
 
 
@@ -91,9 +91,9 @@ def test_texts_of_items_that_leave_are_not_tokenised() -> None:
     assert not any("body of" in text for text in tokenizer.texts)
     for at, state in enumerate(request.items):
         state.take(READING.first, "", 0.99 if at < N_KEPT else 0.01)
-    assert len(list(request.grow_texts(builder))) == N_KEPT
+    assert len(list(request.prompts.grow(builder, 1_000_000))) == N_KEPT
     assert len([text for text in tokenizer.texts if "body of" in text]) == N_KEPT
-    assert not list(request.grow_texts(builder))
+    assert not list(request.prompts.grow(builder, 1_000_000))
 
 
 def test_an_item_without_a_text_is_asked_all_the_same() -> None:
@@ -145,7 +145,7 @@ def test_questions_that_read_more_are_not_asked_ahead(most: Mapping[str, int]) -
     request = grown(replace(one, stages=stages), items(1), ByteTokenizer())
     request.items[0].take(stages[0], "", 0.99)
     builder = PromptBuilder(FORMATS["embedded"], ByteTokenizer())
-    deque(request.grow_texts(builder), maxlen=0)
+    deque(request.prompts.grow(builder, 1_000_000), maxlen=0)
     limits = BackendLimits(capacity=Capacity(nodes=99, tokens=9_999), prefix_adapters={"relevant": BASE})
     planner = Planner(limits, lambda _: 3, asks_ahead=True)  # as with a real tokenizer
     planner.prefix_index.admit(request.items)
