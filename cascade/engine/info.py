@@ -72,6 +72,13 @@ class EngineInfo:
         """Names that a question may ask for, base models aside."""
         return frozenset(adapter for adapter in self.prefix_adapters if not is_base(adapter))
 
+    @property
+    def encoders(self) -> frozenset[str]:
+        """Encoders and their adapters, which answer what they were trained for and read no question."""
+        return frozenset(
+            adapter for info in self.backends.values() if info.is_encoder for adapter in info.prefix_adapters
+        )
+
     @cached_property
     def provenance(self) -> Provenance:
         """What all models and adapters are."""

@@ -94,15 +94,23 @@ class Menu:
         cascades: The cascades, by name.
         adapters: What the backend has, ``base`` included.
         settings: How long texts may be.
+        encoders: Those of them that read no question, and answer only what a cascade asks them.
 
     Attributes:
         models: Names that a request may give as its model: cascades, adapters, ``base``.
         default: The model of a request that names none: the first cascade.
     """
 
-    def __init__(self, cascades: Mapping[str, Cascade], adapters: Collection[str], settings: ServiceSettings) -> None:
+    def __init__(
+        self,
+        cascades: Mapping[str, Cascade],
+        adapters: Collection[str],
+        settings: ServiceSettings,
+        encoders: Collection[str] = (),
+    ) -> None:
         self._cascades = cascades
         self._settings = settings
+        self._encoders = encoders
         asked = [question for cascade in cascades.values() for question in cascade.questions()]
         self._markers = {question.adapter: question.marker for question in reversed(asked)}
         self._markers = dict.fromkeys(adapters, _ANY_MARKER) | self._markers
@@ -153,6 +161,8 @@ class Menu:
                 item = replace(item, tiers=(tier,) if stage.is_tiered else ())
                 answers = {name: Answer(stage=stage, tiers=(tier,))}
                 return EngineRequest(task=task, item=item, cascade=cascade.name, stages=(stage.name,), answers=answers)
+        if adapter in self._encoders:
+            raise self._unread(field, adapter)
         wording = f"{noul.instructions} {as_text(noul.criteria)}" if noul.criteria else noul.instructions
         check_text(wording, f"{field}.instructions", self._settings)
         asked = Question(marker=self._markers[adapter], wording=one_line(wording), adapter=adapter, threshold=0.5)
@@ -161,6 +171,13 @@ class Menu:
         made = Cascade(name="systemone", instructions=_INSTRUCTIONS, labels=("no", "yes"), stages=(alone,))
         task, item = read_state(call.state, noul.instructions, self._settings)
         return EngineRequest(task=task, item=item, cascade=made, stages=(adapter,), answers={name: Answer(stage=alone)})
+
+    def _unread(self, field: str, adapter: str) -> RefusedError:
+        """A question of one's own to an encoder, which would answer another one."""
+        known = [repr(question.wording) for _, _, _, question in self._questions() if question.adapter == adapter]
+        remedy = f"ask what it was trained for, without criteria: {', '.join(known)}" if known else "name a decoder"
+        detail = f"{field}.instructions: {adapter!r} is an encoder, which does not read the question; {remedy}."
+        return RefusedError(UNFIT, detail, f"{field}.instructions")
 
     def _questions(self) -> Iterator[tuple[Cascade, Stage, str, Question]]:
         for cascade in self._cascades.values():
@@ -236,7 +253,7 @@ def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
         settings: How long texts may be.
     """
     router = APIRouter(prefix="/v1", route_class=JsonRoute, tags=["systemone"])
-    menu = Menu(engine.cascades, engine.info.prefix_adapters, settings)
+    menu = Menu(engine.cascades, engine.info.prefix_adapters, settings, engine.info.encoders)
 
     @router.get("/models", response_model=ModelsBody)
     async def models() -> Response:

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from adapters.recipe.tiny_encoder import write_tiny
 from benchmarks.wire_server import Script, ScriptedServer
 from cascade import Engine, ScriptedBackend
 from cascade.engine.engine import EngineSettings
@@ -21,6 +22,20 @@ from tests.helpers.server_configs import config, items, p_yes
 from tests.helpers.service import DEFAULT, PATIENCE_S
 from tests.helpers.shipped import ADAPTERS, CASCADES
 
+READER = """
+[model]
+path = "reader.gguf"
+n_threads = 1
+limits = { task = 16, group = 16, item = 24 }
+[cascade.files]
+labels = ["no", "yes"]
+[[cascade.files.stages]]
+name = "first"
+question = "must it be changed?"
+adapter = "base"
+yes = { label = "yes" }
+no = { label = "no" }
+"""
 NOUL = {"q": {"type": "noul", "instructions": "Is it?"}}
 
 
@@ -51,6 +66,34 @@ async def test_adapters_that_no_cascade_asks_answer() -> None:
             assert {"spare", BASE} <= set(await models(client))
             status, body = await put(client, "spare")
             assert (status, body["answers"]["q"]["noul"]) == (200, pytest.approx(0.25))
+
+
+def test_an_encoder_answers_what_a_cascade_asks_it_alone(tmp_path: Path) -> None:
+    """It does not read the question: one of a caller's own, or with criteria, is refused with what it answers."""
+    write_tiny(tmp_path / "reader.gguf")
+    path = tmp_path / "my.toml"
+    path.write_text(READER, encoding="utf-8")
+    known = {"type": "noul", "instructions": "must it be changed?"}
+
+    async def ask(client: httpx.AsyncClient, question: dict[str, str]) -> tuple[int, Any]:
+        body = {"state": {"task": "fix it", "text": "parse"}, "model": BASE, "questions": {"q": question}}
+        answer = await client.post("/v1/systemone", json=body)
+        return answer.status_code, answer.json()
+
+    @run
+    async def talk() -> None:
+        async with client_of(engine) as client:
+            assert await models(client) == ["files", BASE]
+            status, body = await ask(client, known)
+            assert (status, 0 < body["answers"]["q"]["noul"] < 1) == (200, True)
+            for other in (NOUL["q"], known | {"criteria": "in this file"}):
+                status, body = await ask(client, other)
+                assert (status, body["field"]) == (422, "questions.q.instructions")
+                assert "'base' is an encoder, which does not read the question" in body["detail"]
+                assert "'must it be changed?'" in body["detail"]
+
+    with Engine.open(path) as engine:
+        talk()
 
 
 def test_without_a_model_in_this_process_there_is_no_base(tmp_path: Path) -> None:

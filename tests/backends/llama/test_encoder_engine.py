@@ -74,6 +74,7 @@ max_text_tokens = 20
 yes = { label = "yes" }
 no = { label = "no" }
 """
+WAYS = 'yes = { label = "yes" }\nno = { label = "no" }\n'
 READER = '[models.reader]\npath = "tiny.gguf"\nn_threads = 1\nlimits = { task = 16, group = 16, item = 24 }\n'
 
 
@@ -204,9 +205,15 @@ def test_a_pair_that_does_not_fit_is_refused(folder: Path) -> None:
         ),
         ('path = "tiny.gguf"', 'path = "decoder.gguf"\nformat = "pair"', "the file holds a decoder"),
         ('reads = "text"', 'negated = "may it stay?"\nreads = "text"', "has negated"),
+        (
+            WAYS,
+            'values = ["yes", "no"]\nnext = { yes = { label = "yes" } }',
+            "has values, and adapter 'base' is an",
+        ),
+        (WAYS, 'levels = ["no", "yes"]\ncuts = [0.5]\nnext = [{ label = "no" }, { label = "yes" }]', "has values"),
     ],
 )
 def test_what_an_encoder_cannot_do_is_refused(folder: Path, before: str, after: str, words: str) -> None:
-    """A format of decoders, an opposite question that it would not read, and pairs for a decoder."""
+    """A format of decoders, an opposite question that it would not read, a choice, a score, and pairs for a decoder."""
     with pytest.raises(ConfigError, match=words):
         Engine.open(config(folder, ALONE.replace(before, after, 1)))
