@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from cascade.engine.observer import Observer
     from cascade.errors import CascadeError
     from cascade.items import Group, Item, Task
+    from cascade.log.decision_log import DecisionLog
+    from cascade.log.outcomes import Outcome
     from cascade.profile import Profile
     from cascade.prompt import Limits
     from cascade.report import Decision, Report, Status
@@ -35,11 +37,13 @@ __all__ = [
     "Combine",
     "Config",
     "Decision",
+    "DecisionLog",
     "Engine",
     "Group",
     "Item",
     "Limits",
     "Observer",
+    "Outcome",
     "Profile",
     "Question",
     "Report",
@@ -59,6 +63,8 @@ _NAMES = {
     "cascade.engine.observer": "Observer",
     "cascade.errors": "CascadeError",
     "cascade.items": "Group Item Task",
+    "cascade.log.decision_log": "DecisionLog",
+    "cascade.log.outcomes": "Outcome",
     "cascade.profile": "Profile",
     "cascade.prompt": "Limits",
     "cascade.report": "Decision Report Status",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -27,6 +29,12 @@ class Task:
     def __post_init__(self) -> None:
         arguments.text("The text of a task", self.text)
         object.__setattr__(self, "seeds", arguments.texts("The seeds of a task", self.seeds))
+
+    @property
+    def id(self) -> str:
+        """What the log knows it by: the first 32 hexadecimal digits of the SHA-256 of its text and seeds."""
+        told = json.dumps([self.text, *self.seeds])
+        return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

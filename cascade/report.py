@@ -206,6 +206,7 @@ class Statistics:
         items: Number of items.
         calls: Number of queries that were scored.
         calls_ahead: Those of them that were asked before it was known whether the tree needs the answer.
+        calls_reused: Those of them whose answers the log had, so that nothing was computed for them.
         decode_calls: Number of calls of the model.
         adapter_swaps: Number of changes of the active adapter.
         tokens_decoded: Number of tokens that the model computed.
@@ -227,6 +228,7 @@ class Statistics:
     items: int = 0
     calls: int = 0
     calls_ahead: int = 0
+    calls_reused: int = 0
     decode_calls: int = 0
     adapter_swaps: int = 0
     tokens_decoded: int = 0

@@ -23,6 +23,7 @@ LAYERS: dict[str, set[str]] = {
     "backends.llama": {"", "prompt", "config", "models", "backends"},
     "backends.servers": {"", "prompt", "config", "models", "backends"},
     "engine": {"", "evidence", "prompt", "config", "backends"},
+    "log": {"", "prompt", "config", "backends", "engine"},
     "repository": {"", "evidence"},
     "evaluation": {"", "evidence", "prompt", "config", "backends", "engine"},
     "tuning": {"", "config", "evaluation"},
@@ -37,7 +38,8 @@ LAYERS: dict[str, set[str]] = {
 
 OPENS = {
     "cascade.backends": {"backends.llama", "backends.servers", "models"},
-    "cascade": {"prompt", "config", "backends", "engine"},
+    "cascade": {"prompt", "config", "backends", "engine", "log"},
+    "cascade.engine.engine": {"log"},
     "cascade.backends.servers.open": {"backends.llama"},
 }
 """Modules that import more: what opens a backend and the lazy public names when a function of theirs is called."""
@@ -94,10 +96,10 @@ def test_layers_have_an_order() -> None:
 
 
 def test_the_house_is_small() -> None:
-    """At most 12 loose modules, and at most 26 rooms with them."""
+    """At most 12 loose modules, and at most 28 rooms with them."""
     loose = {name for name in modules() if not room(name)} - {"cascade", "cascade.__main__"}
     assert len(loose) <= 12
-    assert len(loose) + len({room(name) for name in modules()} - {""}) <= 26
+    assert len(loose) + len({room(name) for name in modules()} - {""}) <= 28
 
 
 @pytest.mark.parametrize("name", sorted(name for name in modules() if not room(name) and name != "cascade.__main__"))

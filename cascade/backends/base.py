@@ -154,6 +154,7 @@ class Scores:
         spoilt: Index of a query whose answer is no finite number -> what came instead; its logit is NaN.
         under_way: Index of a query that is still in flight at a server -> whether it still is. Its logit is NaN; score
             the query again to wait for the answer.
+        reused: Indices of queries whose answers were there before, so that nothing was computed for them.
     """
 
     logits: Sequence[float]
@@ -163,6 +164,7 @@ class Scores:
     unanswered: Mapping[int, str] = field(default_factory=dict)
     spoilt: Mapping[int, str] = field(default_factory=dict)
     under_way: Mapping[int, Callable[[], bool]] = field(default_factory=dict)
+    reused: Collection[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,7 +96,7 @@ def _coherence(config: Config, labelled: LabelledScores, seed: int) -> dict[Key,
     other = opposite(cascade)
     if other is None:
         return {}
-    with progress() as bar, Engine.open(config, cascades={cascade.name: other}) as engine:
+    with progress() as bar, Engine.open(config, cascades={cascade.name: other}, log=None) as engine:
         line = bar.add_task("negated questions", total=None)
         return coherence(engine, cascade, labelled.scored, labelled.tasks, seed, lambda: bar.advance(line))
 

@@ -119,7 +119,7 @@ class _Studied:
 def _study(config: Config, name: str, paths: Sequence[Path], output: Output | None) -> _Studied:
     with progress() as bar:
         line = bar.add_task("requests", total=None)
-        with Engine.open(config) as engine:
+        with Engine.open(config, log=None) as engine:
             tree = engine.cascade(name)
             given = labelled_tasks(paths, tree, note=note)
             tasks = [labelled for labelled in given.tasks if labelled.items]

@@ -192,7 +192,7 @@ def _self_test(config: Config, clock: Callable[[], float] = time.perf_counter) -
     from cascade.engine.engine import Engine  # noqa: PLC0415 - llama_cpp may be missing, which is a finding above
 
     try:
-        with Engine.open(config) as engine:
+        with Engine.open(config, log=None) as engine:
             name, cascade = next(iter(engine.cascades.items()))
             started, n_calls, n_tokens = clock(), 0, 0
             while clock() - started < 1:

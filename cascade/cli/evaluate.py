@@ -52,7 +52,7 @@ def evaluate(  # noqa: PLR0913 - the command line's options
     """Score every stage by itself and the cascade as a whole."""
     paths = data_files(files, data)
     check_readable([*paths, thresholds, config])
-    with Engine.open(read_config(config or shipped_config(), {cascade: thresholds})) as engine:
+    with Engine.open(read_config(config or shipped_config(), {cascade: thresholds}), log=None) as engine:
         tree = engine.cascade(cascade)
         evaluation = Evaluation(engine, tree)
         with progress() as bar:

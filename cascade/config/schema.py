@@ -14,6 +14,7 @@ from cascade.arguments import one_of
 from cascade.budget import Budget
 from cascade.config.base_models import base_adapter, check_entry, named_models, own_name
 from cascade.config.extends import EXTENDS, Layers, read_layers, shipped_config
+from cascade.config.log import LogConfig
 from cascade.config.model import AdapterConfig, AdapterEntry, LimitsConfig, ModelConfig
 from cascade.config.profile import ProfileConfig, read_profile
 from cascade.config.servers import ServedConfig, ServerConfig
@@ -164,6 +165,7 @@ class Config(Frozen):
         default_factory=dict, description="Adapter name -> file, or the server that has it."
     )
     engine: EngineConfig = EngineConfig()
+    log: LogConfig | None = Field(None, description="Where decisions are kept; nowhere if absent.")
     cascade: dict[str, CascadeConfig] = Field(description="Cascade name -> its stages.")
 
     def cascades(self) -> dict[str, Cascade]:

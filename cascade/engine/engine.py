@@ -9,7 +9,7 @@ from inspect import iscoroutinefunction
 from os import PathLike
 from pathlib import Path
 from types import NoneType, TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from cascade.arguments import one_of, refuse, text, texts
 from cascade.backends.base import Backend
@@ -20,7 +20,7 @@ from cascade.engine.admission import Rules
 from cascade.engine.info import EngineInfo
 from cascade.engine.item_state import ItemState
 from cascade.engine.loop import Loop
-from cascade.engine.observer import Observer, Observers, check_observer
+from cascade.engine.observer import Log, Observer, Observers, check_observer
 from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.request import OnDecision, Request, needs_evidence, new_request
 from cascade.errors import ClosedError, ConfigError, InputError
@@ -28,6 +28,11 @@ from cascade.items import Item, Task
 from cascade.prompt import Limits, PromptBuilder
 from cascade.report import Decision, Report, Step
 from cascade.tree import Cascade
+
+if TYPE_CHECKING:
+    from cascade.log.outcomes import Outcome
+
+_CONFIG: Literal["config"] = "config"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,8 @@ class EngineSettings:
         rules: Limits for concurrent requests: how many may be open, and what to do under load.
         new_event_loop: Makes the engine's event loop, whose clock all deadlines use.
         observers: Objects that are told of requests and batches.
+        log: Keeps requests, decisions and calls; None for no log.
+        closes_log: Whether the log is closed with the engine.
 
     Raises:
         InputError: A value is of another type, or an observer lacks a method.
@@ -48,6 +55,8 @@ class EngineSettings:
     rules: Rules = field(default_factory=Rules)
     new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     observers: Sequence[Observer] = ()
+    log: Log | None = None
+    closes_log: bool = False
 
     def __post_init__(self) -> None:
         one_of("budgets", self.budgets, Mapping, "a dict from cascade to Budget is needed")
@@ -56,11 +65,13 @@ class EngineSettings:
         one_of("rules", self.rules, Rules, "a Rules is needed")
         one_of("observers", self.observers, Iterable, "a list of observers is needed")
         object.__setattr__(self, "observers", tuple(self.observers))
-        for observer in self.observers:
+        for observer in (*self.observers, *([] if self.log is None else [self.log])):
             check_observer(observer)
 
 
-def settings_of(config: Config, observers: Sequence[Observer] = ()) -> EngineSettings:
+def settings_of(
+    config: Config, observers: Sequence[Observer] = (), log: Log | None = None, *, closes_log: bool = False
+) -> EngineSettings:
     """What a config says of budgets and callers."""
     return EngineSettings(
         budgets={name: cascade.budget() for name, cascade in config.cascade.items()},
@@ -70,6 +81,8 @@ def settings_of(config: Config, observers: Sequence[Observer] = ()) -> EngineSet
             asks_ahead=config.engine.ask_ahead,
         ),
         observers=observers,
+        log=log,
+        closes_log=closes_log,
     )
 
 
@@ -130,12 +143,13 @@ class Engine:
         self.cascades = dict(cascades)
         self._expected = {name: OnlineProfile(cascade, self.info.models) for name, cascade in cascades.items()}
         settings = settings or EngineSettings()
-        self._budgets = settings.budgets
+        self._budgets, self._log, self._closes_log = settings.budgets, settings.log, settings.closes_log
         prompts = {
             name: PromptBuilder(info.form, info.tokenizer, self.info.limits[name])
             for name, info in self.info.backends.items()
         }
-        self._observers = Observers(settings.observers)
+        self._observers = Observers((*settings.observers, *([] if self._log is None else [self._log])))
+        backends = backends if self._log is None else self._log.remembering(backends)
         self._loop = Loop(backends, prompts, settings.rules, settings.new_event_loop, self._observers)
 
     @classmethod
@@ -146,6 +160,7 @@ class Engine:
         *,
         cascades: Mapping[str, Cascade] | None = None,
         labels: tuple[str, str] | None = None,
+        log: Log | Literal["config"] | None = _CONFIG,
     ) -> Self:
         """An engine with the backends that a config names: this process, servers, or both.
 
@@ -156,6 +171,8 @@ class Engine:
                 config. Tuned thresholds are the config's own, so whether they fit is checked for its own cascades
                 alone; its budgets hold for cascades of the same name.
             labels: Texts of the tokens that mean yes and no, in place of those of the prompt format.
+            log: Keeps requests, decisions and calls, such as a ``DecisionLog``, which the caller closes; "config" for
+                the one that the config's ``[log]`` names, if it does; None for no log.
 
         Raises:
             ConfigError: The config does not hold together or does not fit the model, a package is missing, or tuned
@@ -173,8 +190,8 @@ class Engine:
         run = config.cascades() if cascades is None else cascades
         _check_cascades(run)  # before a model is loaded
         _check_labels(labels)
-        settings = settings_of(config, observers)
         backends = open_any(config, run, labels)
+        settings = settings_of(config, observers, _opened(log, config), closes_log=log == _CONFIG)
         limits = {name: model.limits.limits() for name, model in config.base_models.items()}
         engine = cls(backends, run, limits, settings=settings)
         try:
@@ -342,6 +359,25 @@ class Engine:
                 itself.
         """
         self._loop.stop()
+        self._end_log()
+
+    def record_outcome(self, outcomes: Outcome | Iterable[Outcome]) -> None:
+        """Keep in the log what became of items: what was really used, changed or wrong.
+
+        Args:
+            outcomes: One or several; a later one for the same task, item and kind corrects an earlier one.
+
+        Raises:
+            InputError: The engine has no log, or one is no Outcome.
+        """
+        if self._log is None:
+            msg = "This engine keeps no log. Give the config a [log] with a path, or Engine.open a DecisionLog."
+            raise InputError(msg)
+        self._log.record(outcomes)
+
+    def _end_log(self) -> None:
+        if self._log is not None:
+            self._log.close() if self._closes_log else self._log.flush()
 
     def __enter__(self) -> Self:
         return self
@@ -358,6 +394,7 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._loop.astop()
+        await asyncio.to_thread(self._end_log)
 
     def _new_request(
         self,
@@ -416,6 +453,17 @@ class Engine:
             request.done.cancel()  # whoever watches it hears that it is over
             raise
         return request
+
+
+def _opened(log: Log | Literal["config"] | None, config: Config) -> Log | None:
+    """The log of an engine."""
+    if log != _CONFIG:
+        return log
+    if config.log is None:
+        return None
+    from cascade.log.decision_log import DecisionLog  # noqa: PLC0415 - sqlite3 loads only where it is used
+
+    return DecisionLog.of(config.log)
 
 
 def _check_function(value: object) -> None:

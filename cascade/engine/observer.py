@@ -6,13 +6,13 @@ Metrics and traces are observers.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from cascade.arguments import refuse
 from cascade.backends import base
-from cascade.backends.base import BatchCost, Scores
+from cascade.backends.base import Backend, BatchCost, Scores
 from cascade.engine.batch import Batch
 from cascade.engine.request import Request
 from cascade.machine import get_logger
@@ -73,6 +73,22 @@ class Observer(Protocol):
 
     def ended(self, request: Request) -> None:
         """Called when a request was answered, has failed or was cancelled (see ``request.done``), in any thread."""
+
+
+class Log(Observer, Protocol):
+    """An observer that keeps what it is told, such as ``cascade.DecisionLog``."""
+
+    def remembering(self, backends: Mapping[str, Backend]) -> dict[str, Backend]:
+        """The backends of an engine, or others in front of them that know answers already."""
+
+    def record(self, outcomes: Any) -> None:
+        """Keep what became of items."""
+
+    def flush(self) -> None:
+        """Wait until all that happened before is written."""
+
+    def close(self) -> None:
+        """Write what waits and close; a second call does nothing."""
 
 
 def check_observer(value: object) -> None:

@@ -114,11 +114,13 @@ class Scheduler:
         faults = faults_of(batch, scores.spoilt, is_served=planner.is_served(batch.adapter))
         walk_on(batch.queries, scores)
         owed = {id(batch.queries[place]) for place in scores.under_way}
+        reused = {id(batch.queries[place]) for place in scores.reused}
         for request, own in batch.by_request.items():
             if request not in self._requests:
                 continue
             n_owed = sum(id(query) in owed for query in own)
             request.charge(scores.cost, batch.predicted_ms, n_own=len(own), n_all=len(batch.queries), n_owed=n_owed)
+            request.stats.calls_reused += sum(id(query) in reused for query in own)
             moved = list(dict.fromkeys(query.item for query in own))
             self._lanes.advance(moved)
             fault = request.tell([item for item in moved if item.is_done])

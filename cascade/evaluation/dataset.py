@@ -6,12 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import Any
 
 from cascade.config.item_rows import ItemRow, LabelledTaskRow
-from cascade.config.toml import json_shown, json_wanted, known_keys, meant
+from cascade.config.json_rows import parse_row, refuse_field
 from cascade.engine.request import with_evidence
 from cascade.errors import InputError, ItemError
 from cascade.evaluation.commits import CommitTask
@@ -19,7 +17,6 @@ from cascade.files import REMEDY, name_of, read_objects
 from cascade.items import Item, Task
 from cascade.tree import Cascade, ItemKind
 
-_Model = TypeVar("_Model", bound=BaseModel)
 _SHOWN = 200  # characters of an id
 
 
@@ -67,10 +64,10 @@ def read_items(path: Path, cascade: Cascade | None = None) -> list[Item]:
     found: list[Item] = []
     first: dict[str, str] = {}
     for where, value in read_objects(path):
-        item = _item(_parse(ItemRow, value, where), where)
+        item = _item(parse_row(ItemRow, value, where), where)
         before = first.setdefault(item.id, where)
         if before != where:
-            _refuse(
+            refuse_field(
                 where, "id", f"{item.id[:_SHOWN]!r} is the id of {before.rpartition(', ')[2]} as well; make ids unique"
             )
         _check_tiers(item, where, "tiers", cascade)
@@ -120,7 +117,7 @@ def read_labelled(path: Path, cascade: Cascade, form: Format | None = None) -> I
 
 
 def _from_row(value: dict[str, Any], where: str) -> Labelled:
-    row = _parse(LabelledTaskRow, value, where)
+    row = parse_row(LabelledTaskRow, value, where)
     return Labelled(
         task=Task(text=row.task, seeds=row.seeds),
         items=tuple(_item(item, f"{where}: field 'items.{place}'") for place, item in enumerate(row.items)),
@@ -131,7 +128,7 @@ def _from_row(value: dict[str, Any], where: str) -> Labelled:
 
 
 def _from_commit(value: dict[str, Any], where: str, cascade: Cascade) -> Labelled:
-    commit = _parse(CommitTask, value, where)
+    commit = parse_row(CommitTask, value, where)
     try:
         if cascade.items is ItemKind.FILES:
             items, labels = commit.file_items(), commit.file_labels
@@ -155,13 +152,15 @@ def _check_labelled(labelled: Labelled, where: str, key: str, cascade: Cascade) 
     for place, (item, label) in enumerate(zip(labelled.items, labelled.labels, strict=True)):
         before = first.setdefault(item.id, place)
         if before != place:
-            _refuse(
+            refuse_field(
                 where, f"{key}.{place}.id", f"{item.id[:_SHOWN]!r} is the id of {key}.{before} as well; make ids unique"
             )
         if label not in cascade.answers:
             kind = "is what uncertain items get, and no true label" if label in cascade.handed_on else "is no label"
             known = ", ".join(cascade.answers)
-            _refuse(where, f"{key}.{place}.label", f"{label!r} {kind} of cascade {cascade.name!r}; allowed are {known}")
+            refuse_field(
+                where, f"{key}.{place}.label", f"{label!r} {kind} of cascade {cascade.name!r}; allowed are {known}"
+            )
         _check_tiers(item, where, f"{key}.{place}.tiers", cascade)
 
 
@@ -181,34 +180,3 @@ def _item(row: ItemRow, where: str) -> Item:
     except ItemError as error:
         msg = f"{where}: {error}"
         raise InputError(msg) from error
-
-
-def _parse(model: type[_Model], value: dict[str, Any], where: str) -> _Model:
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        first, *others = error.errors()
-        field = _dotted(first["loc"])
-        match first["type"]:
-            case "missing":
-                strays = [other["loc"] for other in others if other["type"] == "extra_forbidden"]
-                strays = [place for place in strays if place[:-1] == first["loc"][:-1]]
-                problem = "it is missing. Add it"
-                if strays:
-                    problem += f"; unknown beside it: {', '.join(map(_dotted, strays))}"
-            case "extra_forbidden":
-                *place, last = first["loc"]
-                near = meant(str(last), known_keys(model, tuple(place)))
-                problem = f"there is no such field. {near}Remove it, or write it as the others are"
-            case _:
-                problem = f"{json_wanted(first)} (given {json_shown(first['input'])})"
-        _refuse(where, field, problem, error)
-
-
-def _dotted(place: tuple[int | str, ...]) -> str:
-    return ".".join(map(str, place))
-
-
-def _refuse(where: str, field: str, problem: str, cause: Exception | None = None) -> NoReturn:
-    msg = f"{where}: field {field!r}: {problem}."
-    raise InputError(msg) from cause

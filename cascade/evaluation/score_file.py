@@ -169,7 +169,7 @@ def labelled_scores(
     """
     hooks = hooks or Hooks()
     check_readable(paths)
-    with Engine.open(config) as engine:
+    with Engine.open(config, log=None) as engine:
         cascade = engine.cascade(name)
         found = labelled_tasks(paths, cascade, may_contradict=may_contradict, note=hooks.note)
         tasks = found.tasks

@@ -95,7 +95,7 @@ class SingleCall:
             BackendError: Scoring failed.
         """
         tally = Tally.of(self._cascade)
-        with Engine.open(self._config, cascades={self._asked.name: self._asked}) as engine:
+        with Engine.open(self._config, cascades={self._asked.name: self._asked}, log=None) as engine:
             for labelled in tasks:
                 report = engine.classify(labelled.task, labelled.items, self._asked.name, budget=None)
                 answers = [decision.label for decision in report.decisions]

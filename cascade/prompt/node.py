@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from array import array
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -90,6 +92,12 @@ class Node:
     def is_path_cut(self) -> bool:
         """Whether a text on the path below the task is cut."""
         return any(node.n_cut for node in self.path[1:])
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Equal for two nodes only if all tokens from the start to their ends are, and divided alike; 32 bytes."""
+        above = self.parent.digest if self.parent else b""
+        return hashlib.blake2b(above + array("q", self.tokens).tobytes(), digest_size=32).digest()
 
     @property
     def prompt(self) -> tuple[int, ...]:

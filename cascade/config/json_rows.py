@@ -1,0 +1,58 @@
+"""Objects of JSON lines into pydantic models, with complaints that name file, line and field."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from cascade.config.toml import json_shown, json_wanted, known_keys, meant
+from cascade.errors import InputError
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def parse_row(model: type[_Model], value: dict[str, Any], where: str) -> _Model:
+    """An object of a JSON line as a model.
+
+    Args:
+        model: What it is to be.
+        value: The object.
+        where: File and line, in words.
+
+    Raises:
+        InputError: It is none; names file, line and field.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first, *others = error.errors()
+        field = _dotted(first["loc"])
+        match first["type"]:
+            case "missing":
+                strays = [other["loc"] for other in others if other["type"] == "extra_forbidden"]
+                strays = [place for place in strays if place[:-1] == first["loc"][:-1]]
+                problem = "it is missing. Add it"
+                if strays:
+                    problem += f"; unknown beside it: {', '.join(map(_dotted, strays))}"
+            case "extra_forbidden":
+                *place, last = first["loc"]
+                near = meant(str(last), known_keys(model, tuple(place)))
+                problem = f"there is no such field. {near}Remove it, or write it as the others are"
+            case _:
+                problem = f"{json_wanted(first)} (given {json_shown(first['input'])})"
+        refuse_field(where, field, problem, error)
+
+
+def _dotted(place: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, place))
+
+
+def refuse_field(where: str, field: str, problem: str, cause: Exception | None = None) -> NoReturn:
+    """Refuse a field of a line.
+
+    Raises:
+        InputError: Always.
+    """
+    msg = f"{where}: field {field!r}: {problem}."
+    raise InputError(msg) from cause

@@ -1,0 +1,182 @@
+"""Answers that the log has already: a backend that asks only what nobody has asked before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import isfinite, nan
+
+from cascade.backends.base import Backend, BackendInfo, Batch, BatchCost, Query, Scores, Stop
+from cascade.log.store import add_answers
+from cascade.log.writer import LogWriter
+from cascade.machine import get_logger
+from cascade.prompt import Node
+from cascade.report import Provenance
+from cascade.stages import SERVED
+
+log = get_logger("cascade.log")
+
+_AT_ONCE = 500  # keys of one statement
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a question was answered.
+
+    Attributes:
+        logit: As ``Scores.logits``.
+        values: As ``Scores.values``; None for yes or no.
+    """
+
+    logit: float
+    values: tuple[float, ...] | None
+
+
+class RememberingBackend:
+    """A backend in front of another, which it asks what the log does not know.
+
+    An answer is known by the SHA-256 of the model's file and of the adapter's, the labels, and every token of the
+    prompt; what was computed once comes back to the last bit. Servers are always asked: nobody knows their weights.
+
+    Args:
+        backend: What computes; it is closed with this one.
+        writer: Writes the log.
+    """
+
+    def __init__(self, backend: Backend, writer: LogWriter) -> None:
+        self._backend, self._writer = backend, writer
+        self._database: sqlite3.Connection | None = None
+        self._has_complained = False
+
+    @property
+    def info(self) -> BackendInfo:
+        """That of the backend behind."""
+        return self._backend.info
+
+    async def score(self, batch: Batch, stop: Stop) -> Scores:
+        """See ``Backend.score``."""
+        if self.info.prefix_adapters[batch.adapter] == SERVED:
+            return await self._backend.score(batch, stop)
+        keys = [self._keys.key(query) for query in batch.queries]
+        known = self._known(keys)
+        new = [place for place, key in enumerate(keys) if key not in known]
+        if not new:
+            return _joined(batch, keys, known, None, new, self.info)
+        scores = await self._backend.score(replace(batch, queries=tuple(batch.queries[place] for place in new)), stop)
+        self._keep([keys[place] for place in new], scores)
+        return scores if len(new) == len(keys) else _joined(batch, keys, known, scores, new, self.info)
+
+    def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
+        """See ``Backend.release``."""
+        self._backend.release(nodes, prefix_adapter)
+
+    async def close(self) -> None:
+        """See ``Backend.close``."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+        await self._backend.close()
+
+    @cached_property
+    def _keys(self) -> _Keys:
+        return _Keys(self.info.provenance)
+
+    def _known(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
+        """What the log has; nothing where it cannot be read."""
+        found: dict[bytes, Answer] = {}
+        try:
+            if self._database is None:
+                self._database = sqlite3.connect(f"file:{self._writer.path}?mode=ro", uri=True, timeout=0.0)
+            wanted = list(dict.fromkeys(keys))
+            for at in range(0, len(wanted), _AT_ONCE):
+                some = wanted[at : at + _AT_ONCE]
+                marks = ", ".join("?" * len(some))
+                rows = self._database.execute(f"SELECT key, logit, other FROM answers WHERE key IN ({marks})", some)  # noqa: S608 - marks alone
+                for key, logit, other in rows:
+                    found[key] = Answer(logit, None if other is None else tuple(json.loads(other)))
+        except sqlite3.Error as error:
+            if not self._has_complained:
+                self._has_complained = True
+                log.warning("the log cannot be read; every question is asked", reason=str(error))
+        return found
+
+    def _keep(self, keys: Sequence[bytes], scores: Scores) -> None:
+        now = time.time()
+        rows = [
+            (key, now, logit, json.dumps(list(map(float, values))) if values is not None else None)
+            for place, (key, logit) in enumerate(zip(keys, map(float, scores.logits), strict=True))
+            if isfinite(logit) and place not in scores.spoilt
+            for values in (scores.values.get(place),)
+        ]
+        if rows:
+            self._writer.put(lambda database: add_answers(database, rows))
+
+
+class _Keys:
+    """What answers are known by."""
+
+    def __init__(self, provenance: Provenance) -> None:
+        self._provenance = provenance
+        self._heads: dict[tuple[str, object], bytes] = {}
+
+    def key(self, query: Query) -> bytes:
+        """The key of a query's answer."""
+        head = self._heads.get((query.adapter, query.labels))
+        if head is None:
+            head = self._heads[query.adapter, query.labels] = self._head(query)
+        return hashlib.blake2b(head + query.node.digest, digest_size=32).digest()
+
+    def _head(self, query: Query) -> bytes:
+        of = self._provenance
+        labels = query.labels.tokens if query.labels is not None else of.label_tokens
+        told = json.dumps([of.model, of.adapters.get(query.adapter, ""), of.prompt_format, list(labels)])
+        return hashlib.blake2b(told.encode(), digest_size=32).digest()
+
+
+def _joined(
+    batch: Batch,
+    keys: Sequence[bytes],
+    known: Mapping[bytes, Answer],
+    scores: Scores | None,
+    new: Sequence[int],
+    info: BackendInfo,
+) -> Scores:
+    """The answers of the whole batch: those that were known and those that were computed."""
+    logits, values = [nan] * len(keys), {}
+    for place, key in enumerate(keys):
+        answer = known.get(key)
+        if answer is not None:
+            logits[place] = answer.logit
+            if answer.values is not None:
+                values[place] = answer.values
+    cost = BatchCost(decode_calls=0, adapter_swaps=0, tokens_decoded=0, tokens_reused=0, elapsed_ms=0.0)
+    if scores is not None:
+        for at, place in enumerate(new):
+            logits[place] = scores.logits[at]
+        values |= {new[at]: tuple(own) for at, own in scores.values.items()}
+        cost = scores.cost
+    computed = {node for place in new for node in batch.queries[place].node.path}
+    prefix_adapter = info.prefix_adapters[batch.adapter]
+    skipped = dict.fromkeys(
+        node
+        for place, query in enumerate(batch.queries)
+        if keys[place] in known
+        for node in query.node.path[:-1]
+        if node not in computed
+    )
+    lost = tuple((node, prefix_adapter) for node in skipped)
+    return Scores(
+        logits=logits,
+        cost=cost,
+        lost=(*lost, *(scores.lost if scores is not None else ())),
+        values=values,
+        unanswered={new[at]: why for at, why in scores.unanswered.items()} if scores is not None else {},
+        spoilt={new[at]: why for at, why in scores.spoilt.items()} if scores is not None else {},
+        under_way={new[at]: how for at, how in scores.under_way.items()} if scores is not None else {},
+        reused=frozenset(range(len(keys))) - frozenset(new),
+    )

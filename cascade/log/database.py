@@ -1,0 +1,85 @@
+"""The file of a log: opened, checked, and brought to the version that is written."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from cascade.errors import InputError, MachineError
+from cascade.log.schema import MIGRATIONS, VERSION
+
+_BUSY_S = 5.0
+_APPLICATION = 0x63617363  # "casc"; SQLite's application_id, so that no other program's file is taken for a log
+
+
+def open_log_file(path: Path, *, must_exist: bool = False) -> sqlite3.Connection:
+    """A connection to a log, of the version that is written; for use in one thread.
+
+    Args:
+        path: The file; it is made if it is not there.
+        must_exist: Refuse a file that is not there.
+
+    Raises:
+        InputError: It is no log, is of a later version, or is not there.
+        MachineError: It cannot be opened or written.
+    """
+    if must_exist and not path.is_file():
+        msg = f"There is no log {str(path)!r}. Name the file that [log] path of the config has."
+        raise InputError(msg)
+    try:
+        database = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+    try:
+        _prepare(database, path)
+    except sqlite3.DatabaseError as error:
+        database.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise _unusable(path, error) from error
+        raise _foreign(path) from error
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _prepare(database: sqlite3.Connection, path: Path) -> None:
+    is_new = not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if not is_new and _pragma(database, "application_id") != _APPLICATION:
+        raise _foreign(path)
+    version = _pragma(database, "user_version")
+    if version > VERSION:
+        msg = f"{path} is a log of version {version}; this release reads up to {VERSION}. Install a later release."
+        raise InputError(msg)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = NORMAL")
+    database.execute("PRAGMA foreign_keys = ON")
+    if version < VERSION:
+        _migrate(database)
+
+
+def _migrate(database: sqlite3.Connection) -> None:
+    """Bring a file to the version that is written, all at once; another process may have done so meanwhile."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        for statements in MIGRATIONS[_pragma(database, "user_version") :]:
+            for statement in filter(str.strip, statements.split(";")):
+                database.execute(statement)
+        database.execute(f"PRAGMA user_version = {VERSION}")
+        database.execute(f"PRAGMA application_id = {_APPLICATION}")
+    except BaseException:
+        database.execute("ROLLBACK")
+        raise
+    database.execute("COMMIT")
+
+
+def _pragma(database: sqlite3.Connection, name: str) -> int:
+    return int(database.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _foreign(path: Path) -> InputError:
+    return InputError(f"{path} is no log of this package. Name another file, or move this one away.")
+
+
+def _unusable(path: Path, error: sqlite3.Error) -> MachineError:
+    return MachineError(f"The log {str(path)!r} cannot be used ({error}). Name a file in a folder that can be written.")

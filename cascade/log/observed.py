@@ -1,0 +1,194 @@
+"""A request that an engine has worked on, as the log keeps it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from math import isfinite
+from typing import Any
+
+from cascade.engine.item_state import ItemState
+from cascade.engine.observer import SeenBatch
+from cascade.engine.request import Request
+from cascade.items import Item, Task
+from cascade.log.entries import Body, BodyKind, LoggedCall, LoggedDecision, LoggedRequest
+from cascade.log.redact import Redactor
+from cascade.report import Decision, Provenance, Step
+from cascade.stages import Question, Stage
+
+_Place = tuple[int, str, str]  # of a question: identity of the item's state, stage, tier
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A request that is over.
+
+    Attributes:
+        request: The request.
+        seen: The batches that it took part in.
+        at: When it ended, in seconds since the epoch.
+    """
+
+    request: Request
+    seen: Sequence[SeenBatch]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What of texts is kept.
+
+    Attributes:
+        texts: Whether texts of tasks and items are kept; their hashes always are.
+        redact: What takes secrets out of them.
+    """
+
+    texts: bool
+    redact: Redactor
+
+
+def new_id(at: float) -> str:
+    """A request's id: the milliseconds of its time and chance, in hex, so that ids sort by time."""
+    return f"{int(1_000 * at):012x}{secrets.token_hex(10)}"
+
+
+def logged(ended: Ended, keeping: Keeping) -> LoggedRequest:
+    """What the log has of a request."""
+    request = ended.request
+    error = request.done.exception()
+    states: list[ItemState] = [] if error is not None else request.done.result()
+    costs = _costs(ended.seen, request)
+    questions = _Questions(request)
+    report = request.report(states)
+    decisions = tuple(
+        _decision(state, decision, keeping, questions, costs)
+        for state, decision in zip(states, report.decisions, strict=True)
+    )
+    return LoggedRequest(
+        id=new_id(ended.at),
+        at=ended.at,
+        cascade=request.cascade.name,
+        tree=Body.of(BodyKind.TREE, request.cascade.as_dict()),
+        task=request.task.id,
+        task_body=_body_of(BodyKind.TASK, _task_value(request.task), keeping),
+        provenance=Body.of(BodyKind.PROVENANCE, request.provenance.as_dict()),
+        is_scoring=request.is_scoring,
+        error="" if error is None else f"{type(error).__name__}: {keeping.redact(str(error))}",
+        stats=report.stats.as_dict(),
+        decisions=decisions,
+    )
+
+
+def _decision(
+    state: ItemState,
+    decision: Decision,
+    keeping: Keeping,
+    questions: _Questions,
+    costs: Mapping[_Place, tuple[float, float]],
+) -> LoggedDecision:
+    is_scoring = state.fixed is not None
+    return LoggedDecision(
+        item=decision.id,
+        body=_body_of(BodyKind.ITEM, _item_value(state.item), keeping),
+        label="" if is_scoring else decision.label,
+        status="" if is_scoring else str(decision.status),
+        p_label=decision.p_label,
+        cause=decision.cause,
+        calls=tuple(
+            questions.call(step, costs.get((id(state), step.stage, step.tier), (None, None))) for step in decision.steps
+        ),
+    )
+
+
+class _Questions:
+    """Turns steps of one request into calls; what they have in common is made once."""
+
+    def __init__(self, request: Request) -> None:
+        self._cascade, self._provenance = request.cascade, request.provenance
+        self._known: dict[tuple[str, str], tuple[Body, str]] = {}
+
+    def call(self, step: Step, cost: tuple[float | None, float | None]) -> LoggedCall:
+        """A step as a call."""
+        key = step.stage, step.tier
+        if key not in self._known:
+            self._known[key] = self._asked(step)
+        question, made_by = self._known[key]
+        return LoggedCall(
+            stage=step.stage,
+            tier=step.tier,
+            question=question,
+            adapter=step.adapter,
+            made_by=made_by,
+            model=step.model,
+            threshold=step.threshold,
+            no_below=step.no_below,
+            p_yes=step.p_yes if isfinite(step.p_yes) else None,
+            p_calibrated=step.p_calibrated,
+            probabilities=step.probabilities or None,
+            answer=step.answer,
+            ms=cost[0],
+            tokens=cost[1],
+        )
+
+    def _asked(self, step: Step) -> tuple[Body, str]:
+        prior = self._cascade.prior_stage
+        if not step.adapter or (prior is not None and step.stage == prior.name):
+            return Body.of(BodyKind.QUESTION, {}), ""
+        stage = self._cascade.stage(step.stage)
+        made_by = _maker(self._provenance, step)
+        return Body.of(BodyKind.QUESTION, question_value(stage, stage.question(step.tier))), made_by
+
+
+def question_value(stage: Stage, question: Question) -> dict[str, Any]:
+    """A question as JSON has it, in the words of System One: ``noul`` for yes or no."""
+    kind = str(stage.kind) if question.values else "noul"
+    values = {"values": {value.name: value.description for value in question.values}} if question.values else {}
+    return {"type": kind, "question": question.wording, **values}
+
+
+def _maker(provenance: Provenance, step: Step) -> str:
+    own = provenance.models.get(step.model, provenance)
+    return own.adapters.get(step.adapter, own.model)
+
+
+def _costs(seen: Sequence[SeenBatch], request: Request) -> dict[_Place, tuple[float, float]]:
+    """Question -> its share of the milliseconds and of the computed tokens of its batch."""
+    found: dict[_Place, tuple[float, float]] = {}
+    for each in seen:
+        if each.cost is not None:
+            n = len(each.batch.queries)
+            share = round(each.cost.elapsed_ms / n, 4), round(each.cost.tokens_decoded / n, 3)
+            for query in each.batch.by_request.get(request, ()):  # type: ignore[attr-defined]
+                found[id(query.item), query.stage.name, query.tier] = share
+    return found
+
+
+def _body_of(kind: BodyKind, value: Mapping[str, Any], keeping: Keeping) -> Body:
+    if not keeping.texts:
+        return Body.of(kind, value, is_kept=False)
+    return Body.of(kind, _redacted(value, keeping.redact))
+
+
+def _redacted(value: Any, redact: Redactor) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {key: each if key == "id" else _redacted(each, redact) for key, each in value.items()}
+    return [_redacted(each, redact) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _task_value(task: Task) -> dict[str, Any]:
+    return {"text": task.text, **({"seeds": list(task.seeds)} if task.seeds else {})}
+
+
+def _item_value(item: Item) -> dict[str, Any]:
+    """An item as a row of JSON lines has it, without what is left at its default."""
+    found: dict[str, Any] = {"id": item.id, "name": item.name}
+    for each in fields(Item):
+        value = getattr(item, each.name)
+        if each.name not in {"id", "name", "group"} and value not in ("", (), None) and value != each.default:
+            found[each.name] = list(value) if isinstance(value, tuple) else value
+    if item.group is not None:
+        found["group"] = {"name": item.group.name, "evidence": list(item.group.evidence)}
+    return found
