@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import NoneType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -268,6 +268,25 @@ class Value:
         text("The description of a value", self.description)
         if text("The name of a value", self.name).strip() != self.name or len(self.name.splitlines()) != 1:
             refuse("The name of a value", self.name, "one line without white space around it is needed")
+
+
+def as_system_one(wording: str, values: Iterable[Value] = (), *, is_scale: bool = False) -> dict[str, Any]:
+    """A question as System One has it: yes/no is ``noul``, a choice has a table of its options, a score its levels.
+
+    Args:
+        wording: The question in words.
+        values: What a choice chooses from, or the levels of a score from the lowest on; none for yes/no.
+        is_scale: Whether the values are levels.
+    """
+    asked: dict[str, Any] = {"type": "noul", "instructions": wording}
+    if is_scale:
+        return asked | {"type": "score", "criteria": [": ".join(filter(None, each)) for each in _pairs(values)]}
+    options = {name: description or None for name, description in _pairs(values)}
+    return asked | {"type": "choice", "criteria": options} if options else asked
+
+
+def _pairs(values: Iterable[Value]) -> list[tuple[str, str]]:
+    return [(value.name, value.description) for value in values]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -142,6 +142,8 @@ def test_the_vocabulary_needs_numpy_at_most(name: str) -> None:
         ("h11", ("cascade.service.protocol",)),
         ("prometheus_client", ("cascade.service.",)),
         ("opentelemetry", ("cascade.service.telemetry", "cascade.cli.serve")),
+        ("detect_secrets", ("cascade.log.",)),
+        ("sqlite3", ("cascade.log.", "cascade.repository.")),
     ],
 )
 def test_libraries_stay_in_their_rooms(library: str, rooms: tuple[str, ...]) -> None:

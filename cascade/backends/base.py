@@ -176,6 +176,7 @@ class BackendInfo:
         prefix_adapters: Adapter that a query may ask for -> the adapter whose weights fill its prefix KV: itself for
             plain LoRA, ``base`` for ``base`` and for activated LoRA, ``SERVED`` for an adapter on a server.
         invocations: Activated adapter -> token ids that switch it on, where they are known.
+        scales: Adapter -> factor on its alpha / rank; 1 for those that are left out.
         form: The prompt format that the backend's model reads.
         tokenizer: Its tokenizer.
         max_prompt: Most tokens of one prompt.
@@ -199,6 +200,7 @@ class BackendInfo:
     slowdown: float = 1.0
     sizes: CallSizes = field(default_factory=CallSizes)
     invocations: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    scales: Mapping[str, float] = field(default_factory=dict)
     is_encoder: bool = False
 
     @property

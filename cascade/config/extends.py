@@ -29,6 +29,9 @@ _MODELS = {("model",), ("models", "*")}
 _FILES = {("adapters", "*"), ("cascade", "*", "profile"), ("cascade", "*", "thresholds")}
 """What names a file or is a table in its place: it is replaced as a whole."""
 
+_PATHS = {*((*model, "path") for model in _MODELS), ("adapters", "*", "path"), ("log", "path")}
+"""What names a file within a table."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layers:
@@ -177,7 +180,7 @@ def _anchored(table: dict[str, Any], folder: Path, place: _Place = (), *, is_las
         here = _place(place, key)
         if is_last and value == "" and here in _FILES and here[0] == "cascade":
             continue  # there is no base whose file could be left away
-        names_file = here in _FILES or here in {*((*model, "path") for model in _MODELS), ("adapters", "*", "path")}
+        names_file = here in _FILES or here in _PATHS
         if names_file and isinstance(value, str) and (value or is_last):
             found[key] = str(folder / Path(value).expanduser())
         else:

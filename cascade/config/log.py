@@ -13,7 +13,7 @@ from cascade.config.toml import Frozen
 class LogConfig(Frozen):
     """A log of every request, decision and call."""
 
-    path: Path = Field(description="The SQLite file; it is made if it is not there.")
+    path: Path = Field(description="The SQLite file; relative to the config file; made if it is not there.")
     texts: Literal["hash", "full"] = Field(
         "hash", description="Whether tasks and items are kept as hashes, with the items' ids, or in full."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite, isnan
@@ -27,10 +27,12 @@ class Batch(base.Batch):
     Attributes:
         queries: Never empty.
         model: Name of the base model that answers; empty where there is one.
+        new: Prompt nodes that it is to compute.
     """
 
     queries: tuple[Query, ...]
     model: str = ""
+    new: tuple[Node, ...] = ()
 
     @cached_property
     def by_request(self) -> Mapping[Request, Sequence[Query]]:
@@ -39,6 +41,18 @@ class Batch(base.Batch):
         for query in self.queries:
             found.setdefault(query.request, []).append(query)
         return found
+
+    def uncomputed(self, reused: Collection[int]) -> list[Node]:
+        """The new nodes that nothing had to be computed of, because no query below them was computed.
+
+        Args:
+            reused: Indices of queries whose answers were there before.
+        """
+        if not reused:
+            return []
+        asked = [query for place, query in enumerate(self.queries) if place not in reused]
+        computed = {node for query in asked for node in query.above.path}
+        return [node for node in self.new if node not in computed]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

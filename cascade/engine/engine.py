@@ -190,10 +190,16 @@ class Engine:
         run = config.cascades() if cascades is None else cascades
         _check_cascades(run)  # before a model is loaded
         _check_labels(labels)
-        backends = open_any(config, run, labels)
-        settings = settings_of(config, observers, _opened(log, config), closes_log=log == _CONFIG)
-        limits = {name: model.limits.limits() for name, model in config.base_models.items()}
-        engine = cls(backends, run, limits, settings=settings)
+        opened = _opened(log, config)
+        try:
+            backends = open_any(config, run, labels)
+            settings = settings_of(config, observers, opened, closes_log=log == _CONFIG)
+            limits = {name: model.limits.limits() for name, model in config.base_models.items()}
+            engine = cls(backends, run, limits, settings=settings)
+        except BaseException:
+            if opened is not None and log == _CONFIG:
+                opened.close()
+            raise
         try:
             for name, cascade in run.items() if cascades is None else ():
                 check_locks(config, {name: cascade}, engine.info.provenance_of(cascade))
@@ -415,7 +421,7 @@ class Engine:
             name, expected = cascade, self._expected[cascade]
         allowed = budget_of(budget, self._budgets.get(name, NO_LIMIT))
         request = new_request(task, items, expected, self.info.provenance, called=called, budget=allowed)
-        request.on_decision = on_decision
+        request.on_decision, request.is_callers = on_decision, isinstance(cascade, Cascade)
         return request
 
     async def _anew_request(

@@ -6,7 +6,7 @@ Metrics and traces are observers.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,6 +31,7 @@ class SeenBatch:
         elapsed_ms: How long it took, in milliseconds of wall time.
         cost: What it cost; None if scoring failed.
         model: Name of the base model that answered; empty where the engine has one alone.
+        reused: Indices of queries whose answers were there before, so that nothing was computed for them.
     """
 
     batch: base.Batch
@@ -39,6 +40,7 @@ class SeenBatch:
     elapsed_ms: float
     cost: BatchCost | None
     model: str = ""
+    reused: Collection[int] = ()
 
 
 class Observer(Protocol):
@@ -122,9 +124,10 @@ class Observers:
         """Wait for the scores of a batch, and tell of it once it is over."""
         began, started = time.time(), time.perf_counter()
         cost: BatchCost | None = None
+        reused: Collection[int] = ()
         try:
             scores = await scoring
-            cost = scores.cost
+            cost, reused = scores.cost, scores.reused
         finally:
             seen = SeenBatch(
                 batch=batch,
@@ -133,6 +136,7 @@ class Observers:
                 elapsed_ms=1_000 * (time.perf_counter() - started),
                 cost=cost,
                 model=batch.model,
+                reused=reused,
             )
             self._tell(lambda observer: observer.scored(seen))
         return scores

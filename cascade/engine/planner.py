@@ -181,7 +181,7 @@ class Planner:
         if self.limits.keeps:
             self.prefix_index.add(builder.new, self.prefix_adapter(builder.adapter))
         self._active = self._active if self.is_served(builder.adapter) else builder.adapter
-        return Batch(tuple(builder.queries), predicted_ms)
+        return Batch(tuple(builder.queries), predicted_ms, new=tuple(builder.new))
 
     def settled_per_ms(self, builder: BatchBuilder) -> float:
         """How many items a proposal is expected to bring to their labels for each millisecond that it takes."""

@@ -34,6 +34,7 @@ class Request:
         called: When it was made, by the engine's clock, in seconds.
         ends: When its time is up; infinity for never.
         on_decision: Told of every decision as it settles; None if nobody asked.
+        is_callers: Whether its cascade came with the call, and is none of the engine's own.
         done: Completed with the items, in the order of the items, or with what went wrong.
         is_short: True if the budget cannot cover all items; the most valuable items are then scored first.
         served: When it last took part in a batch.
@@ -50,6 +51,7 @@ class Request:
     called: float
     ends: float = inf
     on_decision: OnDecision | None = None
+    is_callers: bool = False
     done: Future[list[ItemState]] = field(default_factory=Future)
     is_short: bool = False
     served: float = 0.0

@@ -109,7 +109,8 @@ class Scheduler:
         planner = self._lanes.of(batch.adapter).planner
         for work, ms in scores.cost.decodes:
             planner.model.learn(work, ms)
-        for key in scores.lost:
+        prefix_adapter = planner.prefix_adapter(batch.adapter)
+        for key in (*scores.lost, *((node, prefix_adapter) for node in batch.uncomputed(scores.reused))):
             planner.prefix_index.forget(key)
         faults = faults_of(batch, scores.spoilt, is_served=planner.is_served(batch.adapter))
         walk_on(batch.queries, scores)

@@ -16,7 +16,6 @@ from cascade.log.store import add_answers
 from cascade.log.writer import LogWriter
 from cascade.machine import get_logger
 from cascade.prompt import Node
-from cascade.report import Provenance
 from cascade.stages import SERVED
 
 log = get_logger("cascade.log")
@@ -40,8 +39,9 @@ class Answer:
 class RememberingBackend:
     """A backend in front of another, which it asks what the log does not know.
 
-    An answer is known by the SHA-256 of the model's file and of the adapter's, the labels, and every token of the
-    prompt; what was computed once comes back to the last bit. Servers are always asked: nobody knows their weights.
+    An answer is known by the SHA-256 of the model's file and of the adapter's, the adapter's scale, the labels, and
+    every token of the prompt; what was computed once comes back to the last bit. Servers are always asked: nobody
+    knows their weights.
 
     Args:
         backend: What computes; it is closed with this one.
@@ -66,10 +66,10 @@ class RememberingBackend:
         known = self._known(keys)
         new = [place for place, key in enumerate(keys) if key not in known]
         if not new:
-            return _joined(batch, keys, known, None, new, self.info)
+            return _joined(keys, known, None, new)
         scores = await self._backend.score(replace(batch, queries=tuple(batch.queries[place] for place in new)), stop)
         self._keep([keys[place] for place in new], scores)
-        return scores if len(new) == len(keys) else _joined(batch, keys, known, scores, new, self.info)
+        return scores if len(new) == len(keys) else _joined(keys, known, scores, new)
 
     def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
         """See ``Backend.release``."""
@@ -84,14 +84,15 @@ class RememberingBackend:
 
     @cached_property
     def _keys(self) -> _Keys:
-        return _Keys(self.info.provenance)
+        return _Keys(self.info)
 
     def _known(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
         """What the log has; nothing where it cannot be read."""
         found: dict[bytes, Answer] = {}
         try:
             if self._database is None:
-                self._database = sqlite3.connect(f"file:{self._writer.path}?mode=ro", uri=True, timeout=0.0)
+                address = f"{self._writer.path.absolute().as_uri()}?mode=ro"
+                self._database = sqlite3.connect(address, uri=True, timeout=0.0)
             wanted = list(dict.fromkeys(keys))
             for at in range(0, len(wanted), _AT_ONCE):
                 some = wanted[at : at + _AT_ONCE]
@@ -120,8 +121,8 @@ class RememberingBackend:
 class _Keys:
     """What answers are known by."""
 
-    def __init__(self, provenance: Provenance) -> None:
-        self._provenance = provenance
+    def __init__(self, info: BackendInfo) -> None:
+        self._info = info
         self._heads: dict[tuple[str, object], bytes] = {}
 
     def key(self, query: Query) -> bytes:
@@ -132,20 +133,16 @@ class _Keys:
         return hashlib.blake2b(head + query.node.digest, digest_size=32).digest()
 
     def _head(self, query: Query) -> bytes:
-        of = self._provenance
+        of, adapter = self._info.provenance, query.adapter
         labels = query.labels.tokens if query.labels is not None else of.label_tokens
-        told = json.dumps([of.model, of.adapters.get(query.adapter, ""), of.prompt_format, list(labels)])
+        own = [of.adapters.get(adapter, ""), self._info.scales.get(adapter, 1.0)]
+        # An adapter that another computes the prefix of reads other KV than the same file on its own.
+        own.append(of.adapters.get(self._info.prefix_adapters[adapter], ""))
+        told = json.dumps([of.model, *own, of.prompt_format, list(labels)])
         return hashlib.blake2b(told.encode(), digest_size=32).digest()
 
 
-def _joined(
-    batch: Batch,
-    keys: Sequence[bytes],
-    known: Mapping[bytes, Answer],
-    scores: Scores | None,
-    new: Sequence[int],
-    info: BackendInfo,
-) -> Scores:
+def _joined(keys: Sequence[bytes], known: Mapping[bytes, Answer], scores: Scores | None, new: Sequence[int]) -> Scores:
     """The answers of the whole batch: those that were known and those that were computed."""
     logits, values = [nan] * len(keys), {}
     for place, key in enumerate(keys):
@@ -160,20 +157,10 @@ def _joined(
             logits[place] = scores.logits[at]
         values |= {new[at]: tuple(own) for at, own in scores.values.items()}
         cost = scores.cost
-    computed = {node for place in new for node in batch.queries[place].node.path}
-    prefix_adapter = info.prefix_adapters[batch.adapter]
-    skipped = dict.fromkeys(
-        node
-        for place, query in enumerate(batch.queries)
-        if keys[place] in known
-        for node in query.node.path[:-1]
-        if node not in computed
-    )
-    lost = tuple((node, prefix_adapter) for node in skipped)
     return Scores(
         logits=logits,
         cost=cost,
-        lost=(*lost, *(scores.lost if scores is not None else ())),
+        lost=scores.lost if scores is not None else (),
         values=values,
         unanswered={new[at]: why for at, why in scores.unanswered.items()} if scores is not None else {},
         spoilt={new[at]: why for at, why in scores.spoilt.items()} if scores is not None else {},

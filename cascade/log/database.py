@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 from cascade.errors import InputError, MachineError
+from cascade.files import is_folder, reason
 from cascade.log.schema import MIGRATIONS, VERSION
 
 _BUSY_S = 5.0
+_RIGHTS = 0o600  # of a new file: tasks and items are nobody else's
+_HEAD = b"SQLite format 3\0"
 _APPLICATION = 0x63617363  # "casc"; SQLite's application_id, so that no other program's file is taken for a log
 
 
@@ -20,15 +24,19 @@ def open_log_file(path: Path, *, must_exist: bool = False) -> sqlite3.Connection
         must_exist: Refuse a file that is not there.
 
     Raises:
-        InputError: It is no log, is of a later version, or is not there.
+        InputError: It is no log, is of a later version, is damaged, or is not there.
         MachineError: It cannot be opened or written.
     """
     if must_exist and not path.is_file():
         msg = f"There is no log {str(path)!r}. Name the file that [log] path of the config has."
         raise InputError(msg)
+    if is_folder(path):
+        msg = f"The log {str(path)!r} is a folder. Name a file in it, such as {str(path / 'decisions.sqlite3')!r}."
+        raise InputError(msg)
     try:
-        database = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
-    except sqlite3.Error as error:
+        path.touch(mode=_RIGHTS)
+        database = sqlite3.connect(path.absolute(), timeout=_BUSY_S, isolation_level=None)
+    except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: a zero byte in the path
         raise _unusable(path, error) from error
     try:
         _prepare(database, path)
@@ -36,7 +44,7 @@ def open_log_file(path: Path, *, must_exist: bool = False) -> sqlite3.Connection
         database.close()
         if isinstance(error, sqlite3.OperationalError):
             raise _unusable(path, error) from error
-        raise _foreign(path) from error
+        raise _damaged(path, error) from error
     except BaseException:
         database.close()
         raise
@@ -81,5 +89,15 @@ def _foreign(path: Path) -> InputError:
     return InputError(f"{path} is no log of this package. Name another file, or move this one away.")
 
 
-def _unusable(path: Path, error: sqlite3.Error) -> MachineError:
-    return MachineError(f"The log {str(path)!r} cannot be used ({error}). Name a file in a folder that can be written.")
+def _damaged(path: Path, error: sqlite3.Error) -> InputError:
+    """The error of a file that SQLite cannot read: another program's, or one whose end was lost."""
+    with suppress(OSError), path.open("rb") as file:
+        if file.read(len(_HEAD)) == _HEAD:
+            msg = f"The log {str(path)!r} is damaged ({error}). Restore a copy, or move it away to start a new one."
+            return InputError(msg)
+    return _foreign(path)
+
+
+def _unusable(path: Path, error: Exception) -> MachineError:
+    told = f"The log {str(path)!r} cannot be used ({reason(error)}). Name a file in a folder that can be written."
+    return MachineError(told)

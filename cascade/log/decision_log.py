@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -20,18 +19,6 @@ from cascade.log.outcomes import Outcome
 from cascade.log.redact import Redactor, SecretRedactor
 from cascade.log.store import add_outcomes, add_requests
 from cascade.log.writer import LogWriter
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """A request whose rows are made when it is written, in the writer's thread."""
-
-    ended: Ended
-    keeping: Keeping
-
-    def __call__(self, database: object) -> None:
-        """Write it."""
-        add_requests(database, [logged(self.ended, self.keeping)])  # type: ignore[arg-type]
 
 
 class DecisionLog:
@@ -126,7 +113,9 @@ class DecisionLog:
         """See ``Observer.ended``."""
         seen = self._seen.pop(request, [])
         if not request.done.cancelled():
-            self._writer.put(_Kept(Ended(request, seen, time.time()), self._keeping))
+            ended = Ended(request, seen, time.time())
+            # Its rows are made when it is written, in the writer's thread.
+            self._writer.put(lambda database: add_requests(database, [logged(ended, self._keeping)]))
 
     def record(self, outcomes: Outcome | Iterable[Outcome]) -> None:
         """Keep what became of items; earlier outcomes stay as history.

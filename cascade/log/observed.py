@@ -10,12 +10,13 @@ from typing import Any
 
 from cascade.engine.item_state import ItemState
 from cascade.engine.observer import SeenBatch
+from cascade.engine.query import Query
 from cascade.engine.request import Request
 from cascade.items import Item, Task
 from cascade.log.entries import Body, BodyKind, LoggedCall, LoggedDecision, LoggedRequest
 from cascade.log.redact import Redactor
 from cascade.report import Decision, Provenance, Step
-from cascade.stages import Question, Stage
+from cascade.stages import as_system_one
 
 _Place = tuple[int, str, str]  # of a question: identity of the item's state, stage, tier
 
@@ -58,23 +59,22 @@ def logged(ended: Ended, keeping: Keeping) -> LoggedRequest:
     request = ended.request
     error = request.done.exception()
     states: list[ItemState] = [] if error is not None else request.done.result()
-    costs = _costs(ended.seen, request)
-    questions = _Questions(request)
-    report = request.report(states)
+    costs, words = _costs(ended.seen, request), _Words(request, keeping)
+    questions, report = _Questions(request, words), request.report(states)
     decisions = tuple(
-        _decision(state, decision, keeping, questions, costs)
+        _decision(state, decision, words, questions, costs)
         for state, decision in zip(states, report.decisions, strict=True)
     )
     return LoggedRequest(
         id=new_id(ended.at),
         at=ended.at,
         cascade=request.cascade.name,
-        tree=Body.of(BodyKind.TREE, request.cascade.as_dict()),
+        tree=words.asked(BodyKind.TREE, request.cascade.as_dict()),
         task=request.task.id,
-        task_body=_body_of(BodyKind.TASK, _task_value(request.task), keeping),
+        task_body=words.given(BodyKind.TASK, _task_value(request.task)),
         provenance=Body.of(BodyKind.PROVENANCE, request.provenance.as_dict()),
         is_scoring=request.is_scoring,
-        error="" if error is None else f"{type(error).__name__}: {keeping.redact(str(error))}",
+        error="" if error is None else words.told(f"{type(error).__name__}: {error}", type(error).__name__),
         stats=report.stats.as_dict(),
         decisions=decisions,
     )
@@ -83,29 +83,66 @@ def logged(ended: Ended, keeping: Keeping) -> LoggedRequest:
 def _decision(
     state: ItemState,
     decision: Decision,
-    keeping: Keeping,
+    words: _Words,
     questions: _Questions,
     costs: Mapping[_Place, tuple[float, float]],
 ) -> LoggedDecision:
     is_scoring = state.fixed is not None
     return LoggedDecision(
         item=decision.id,
-        body=_body_of(BodyKind.ITEM, _item_value(state.item), keeping),
+        body=words.given(BodyKind.ITEM, _item_value(state.item)),
         label="" if is_scoring else decision.label,
         status="" if is_scoring else str(decision.status),
         p_label=decision.p_label,
-        cause=decision.cause,
+        cause=words.told(decision.cause, "a server could not answer") if decision.cause else "",
         calls=tuple(
             questions.call(step, costs.get((id(state), step.stage, step.tier), (None, None))) for step in decision.steps
         ),
     )
 
 
+class _Words:
+    """What of the words of one request is kept: those of its config always, those from outside as the log is set.
+
+    Args:
+        request: The request.
+        keeping: How the log is set.
+    """
+
+    def __init__(self, request: Request, keeping: Keeping) -> None:
+        self._keeping, self._is_callers = keeping, request.is_callers
+
+    def given(self, kind: BodyKind, value: Mapping[str, Any]) -> Body:
+        """A task or an item."""
+        if not self._keeping.texts:
+            return Body.of(kind, value, is_kept=False)
+        return Body.of(kind, _redacted(value, self._keeping.redact))
+
+    def asked(self, kind: BodyKind, value: Mapping[str, Any]) -> Body:
+        """A tree or a question; one that came with the call is treated as its task is."""
+        return self.given(kind, value) if self._is_callers else Body.of(kind, value)
+
+    def value(self, name: str, place: int) -> str:
+        """Name of a value of a choice, or of a level of a score; its place where no words are kept."""
+        if not self._is_callers:
+            return name
+        return self._keeping.redact(name) if self._keeping.texts else str(place)
+
+    def told(self, text: str, short: str) -> str:
+        """What went wrong, which may quote a text from outside.
+
+        Args:
+            text: All of it.
+            short: What is kept where no texts are.
+        """
+        return self._keeping.redact(text) if self._keeping.texts else short
+
+
 class _Questions:
     """Turns steps of one request into calls; what they have in common is made once."""
 
-    def __init__(self, request: Request) -> None:
-        self._cascade, self._provenance = request.cascade, request.provenance
+    def __init__(self, request: Request, words: _Words) -> None:
+        self._cascade, self._provenance, self._words = request.cascade, request.provenance, words
         self._known: dict[tuple[str, str], tuple[Body, str]] = {}
 
     def call(self, step: Step, cost: tuple[float | None, float | None]) -> LoggedCall:
@@ -114,6 +151,7 @@ class _Questions:
         if key not in self._known:
             self._known[key] = self._asked(step)
         question, made_by = self._known[key]
+        names = {name: self._words.value(name, place) for place, name in enumerate(step.probabilities)}
         return LoggedCall(
             stage=step.stage,
             tier=step.tier,
@@ -125,8 +163,8 @@ class _Questions:
             no_below=step.no_below,
             p_yes=step.p_yes if isfinite(step.p_yes) else None,
             p_calibrated=step.p_calibrated,
-            probabilities=step.probabilities or None,
-            answer=step.answer,
+            probabilities={names[name]: p for name, p in step.probabilities.items()} or None,
+            answer=names.get(step.answer, step.answer) if isinstance(step.answer, str) else step.answer,
             ms=cost[0],
             tokens=cost[1],
         )
@@ -137,14 +175,9 @@ class _Questions:
             return Body.of(BodyKind.QUESTION, {}), ""
         stage = self._cascade.stage(step.stage)
         made_by = _maker(self._provenance, step)
-        return Body.of(BodyKind.QUESTION, question_value(stage, stage.question(step.tier))), made_by
-
-
-def question_value(stage: Stage, question: Question) -> dict[str, Any]:
-    """A question as JSON has it, in the words of System One: ``noul`` for yes or no."""
-    kind = str(stage.kind) if question.values else "noul"
-    values = {"values": {value.name: value.description for value in question.values}} if question.values else {}
-    return {"type": kind, "question": question.wording, **values}
+        question = stage.question(step.tier)
+        asked = as_system_one(question.wording, question.values, is_scale=question.is_scale)
+        return self._words.asked(BodyKind.QUESTION, asked), made_by
 
 
 def _maker(provenance: Provenance, step: Step) -> str:
@@ -153,21 +186,17 @@ def _maker(provenance: Provenance, step: Step) -> str:
 
 
 def _costs(seen: Sequence[SeenBatch], request: Request) -> dict[_Place, tuple[float, float]]:
-    """Question -> its share of the milliseconds and of the computed tokens of its batch."""
+    """Question -> its share of the milliseconds and of the computed tokens of its batch; reused answers have none."""
     found: dict[_Place, tuple[float, float]] = {}
     for each in seen:
-        if each.cost is not None:
-            n = len(each.batch.queries)
-            share = round(each.cost.elapsed_ms / n, 4), round(each.cost.tokens_decoded / n, 3)
-            for query in each.batch.by_request.get(request, ()):  # type: ignore[attr-defined]
+        computed = [query for place, query in enumerate(each.batch.queries) if place not in each.reused]
+        if each.cost is None or not computed:
+            continue
+        share = round(each.cost.elapsed_ms / len(computed), 4), round(each.cost.tokens_decoded / len(computed), 3)
+        for query in computed:
+            if isinstance(query, Query) and query.request is request:
                 found[id(query.item), query.stage.name, query.tier] = share
     return found
-
-
-def _body_of(kind: BodyKind, value: Mapping[str, Any], keeping: Keeping) -> Body:
-    if not keeping.texts:
-        return Body.of(kind, value, is_kept=False)
-    return Body.of(kind, _redacted(value, keeping.redact))
 
 
 def _redacted(value: Any, redact: Redactor) -> Any:

@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from cascade.errors import CascadeError
@@ -21,9 +22,10 @@ log = get_logger("cascade.log")
 Job = Callable[[sqlite3.Connection], None]
 """What is to be written; it is called within a transaction, and may be called again if that fails."""
 
-_AT_ONCE = 64  # jobs of one transaction
-_TRIES, _PAUSE_S = 3, 0.2
+_AT_ONCE = 256  # jobs of one transaction
+_PAUSE_S = 0.2
 _PATIENCE_S = 30.0  # at the end
+_OF_THE_FILE = (sqlite3.OperationalError, CascadeError, OSError)  # what fails for all jobs alike
 
 
 class LogWriter:
@@ -39,9 +41,10 @@ class LogWriter:
 
     def __init__(self, path: Path, max_waiting: int) -> None:
         self.path = path
-        self._jobs: queue.Queue[Job | None] = queue.Queue(max_waiting)
+        self._jobs: queue.Queue[Job | threading.Event | None] = queue.Queue(max_waiting)
         self._gate = threading.Lock()
-        self._n_lost, self._is_closed, self._has_complained = 0, False, False
+        self._n_lost, self._is_closed, self._has_complained, self._has_failed = 0, False, False, False
+        self._database: sqlite3.Connection | None = None  # of the thread alone
         self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, name="cascade-log", daemon=True)
         self._thread.start()
@@ -54,7 +57,7 @@ class LogWriter:
 
     def put(self, job: Job) -> bool:
         """Hand a job over; returns at once. False if it is lost."""
-        if os.getpid() != self._process:
+        if os.getpid() != self._process:  # the thread is the parent's
             return False
         with self._gate:
             if self._is_closed:
@@ -67,86 +70,105 @@ class LogWriter:
         return True
 
     def flush(self) -> None:
-        """Wait until all that was handed over before is written, or lost."""
-        done = threading.Event()
-        with self._gate:
-            is_open = not self._is_closed and os.getpid() == self._process
-        if is_open:
-            self._jobs.put(lambda _: done.set())
-            done.wait(_PATIENCE_S)
+        """Wait until all that was handed over before is written, or lost; half a minute at most."""
+        if os.getpid() != self._process or self._is_closed:
+            return
+        done, ends = threading.Event(), time.monotonic() + _PATIENCE_S
+        with suppress(queue.Full):
+            self._jobs.put(done, timeout=_PATIENCE_S)
+            while not done.wait(_PAUSE_S) and self._thread.is_alive() and time.monotonic() < ends:
+                pass
 
     def close(self) -> None:
-        """Write what waits, and end; a second call does nothing."""
+        """Write what waits, for half a minute at most, and end; a second call does nothing."""
+        if os.getpid() != self._process:
+            return
         with self._gate:
             is_first, self._is_closed = not self._is_closed, True
-        if is_first and os.getpid() == self._process:
-            self._jobs.put(None)
+        if is_first:
+            with suppress(queue.Full):
+                self._jobs.put(None, timeout=_PATIENCE_S)
             self._thread.join(_PATIENCE_S)
-            if self._has_complained:
+            if self._thread.is_alive():
+                self._lose(self._jobs.qsize(), "the file cannot be written, and Python ends")
+            if self._n_lost:
                 log.warning("the log lacks entries", file=str(self.path), lost=self._n_lost)
 
     def _run(self) -> None:
-        database: sqlite3.Connection | None = None
-        for jobs in self._handed():
-            try:
-                database = self._written(jobs, database)
-            except Exception as error:  # noqa: BLE001 - the log may fail in any way, and no answer with it
-                self._lose(len(jobs), str(error))
-                _close(database)
-                database = None
-        _close(database)
+        for jobs, flushed in self._handed():
+            self._write(jobs)
+            jobs.clear()  # or an idle thread would hold the last requests
+            for event in flushed:
+                event.set()
+        self._disconnect()
 
-    def _handed(self) -> Iterator[list[Job]]:
-        """What there is to write, many jobs at once where many wait."""
+    def _handed(self) -> Iterator[tuple[list[Job], list[threading.Event]]]:
+        """What there is to write, many jobs at once where many wait, and who waits for it."""
         is_open = True
         while is_open:
             jobs: list[Job] = []
-            job = self._jobs.get()
-            while job is not None:
-                jobs.append(job)
+            flushed: list[threading.Event] = []
+            handed = self._jobs.get()
+            while handed is not None:
+                if isinstance(handed, threading.Event):
+                    flushed.append(handed)
+                else:
+                    jobs.append(handed)
                 if len(jobs) >= _AT_ONCE or self._jobs.empty():
                     break
-                job = self._jobs.get()
-            is_open = job is not None
-            if jobs:
-                yield jobs
+                handed = self._jobs.get()
+            is_open, handed = handed is not None, None
+            yield jobs, flushed
 
-    def _written(self, jobs: Sequence[Job], database: sqlite3.Connection | None) -> sqlite3.Connection:
-        for left in range(_TRIES - 1, -1, -1):
-            try:
-                database = database or open_log_file(self.path)
-                _write(database, jobs)
-            except (sqlite3.OperationalError, CascadeError):
-                if not left:
-                    raise
-                _close(database)
-                database = None
-                time.sleep(_PAUSE_S)
-            else:
-                return database
-        raise AssertionError  # the last try returns or raises
+    def _write(self, jobs: Sequence[Job]) -> None:
+        """Write jobs in one transaction; where one of them is at fault, each in its own."""
+        try:
+            self._try(jobs)
+        except Exception as error:  # noqa: BLE001 - the log may fail in any way, and no answer with it
+            self._disconnect()
+            if isinstance(error, _OF_THE_FILE) or len(jobs) == 1:
+                self._has_failed = True
+                self._lose(len(jobs), str(error))
+                return
+            for job in jobs:
+                self._write([job])
+
+    def _try(self, jobs: Sequence[Job]) -> None:
+        """Write jobs, with a second try where the first one is the first to fail: the file may be another by now."""
+        if not jobs:
+            return
+        try:
+            self._transact(jobs)
+        except _OF_THE_FILE:
+            if self._has_failed:
+                raise
+            self._disconnect()
+            time.sleep(_PAUSE_S)
+            self._transact(jobs)
+        self._has_failed = False
+
+    def _transact(self, jobs: Sequence[Job]) -> None:
+        self._database = database = self._database or open_log_file(self.path)
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            for job in jobs:
+                job(database)
+        except BaseException:
+            if database.in_transaction:  # a full disk may have ended it already
+                database.execute("ROLLBACK")
+            raise
+        database.execute("COMMIT")
+
+    def _disconnect(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
 
     def _lose(self, n: int, why: str) -> None:
         self._n_lost += n
-        if not self._has_complained:
+        if n and not self._has_complained:
             self._has_complained = True
             log.warning("the log cannot be written; answers go on without it", file=str(self.path), reason=why)
-
-
-def _write(database: sqlite3.Connection, jobs: Sequence[Job]) -> None:
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        for job in jobs:
-            job(database)
-    except BaseException:
-        database.execute("ROLLBACK")
-        raise
-    database.execute("COMMIT")
-
-
-def _close(database: sqlite3.Connection | None) -> None:
-    if database is not None:
-        database.close()
 
 
 _writers: weakref.WeakSet[LogWriter] = weakref.WeakSet()

@@ -60,6 +60,11 @@ class ModelSet:
     adapters: Mapping[str, Adapter]
     base: str = BASE
 
+    @property
+    def scales(self) -> dict[str, float]:
+        """Adapter -> factor on its alpha / rank."""
+        return {name: adapter.scale for name, adapter in self.adapters.items()}
+
     def provenance(self, prompt_format: str, label_tokens: tuple[int, int]) -> Provenance:
         """What answers with these files, for prompts of a format whose labels have these tokens."""
         return Provenance(

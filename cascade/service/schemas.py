@@ -193,6 +193,7 @@ class StatsBody(BaseModel):
     calls: int
     calls_per_item: float
     calls_ahead: int
+    calls_reused: int = Field(description="Calls whose answers the log had; 0 unless its config says reuse = true.")
     decode_calls: int
     adapter_swaps: int
     tokens_decoded: int

@@ -566,7 +566,16 @@ def read_text(text: str) -> Config | ConfigError:
 def test_the_schema_knows_every_key() -> None:
     """The JSON Schema describes the keys of a config file and refuses others."""
     schema = Config.model_json_schema()
-    assert set(schema["properties"]) == {"extends", "servers", "model", "models", "adapters", "engine", "cascade"}
+    assert set(schema["properties"]) == {
+        "extends",
+        "servers",
+        "model",
+        "models",
+        "adapters",
+        "engine",
+        "log",
+        "cascade",
+    }
     assert [each["required"] for each in schema["anyOf"]] == [["extends"], ["model", "cascade"], ["models", "cascade"]]
     assert all(entry["additionalProperties"] is False for entry in schema["$defs"].values() if "properties" in entry)
     stage = schema["$defs"]["StageConfig"]

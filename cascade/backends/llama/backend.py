@@ -90,6 +90,7 @@ class LlamaBackend:
         info = BackendInfo(
             provenance=models.provenance(form.name, labels),
             invocations={name: own for name, each in models.adapters.items() if (own := each.info.invocation_tokens)},
+            scales=models.scales,
             prefix_adapters={name: runner.prefix_adapter(name) for name in (models.base, *models.adapters)},
             form=form,
             tokenizer=native.tokenizer,

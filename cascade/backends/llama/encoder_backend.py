@@ -36,6 +36,7 @@ def open_encoder(models: ModelSet, form: PromptFormat, size: ContextSize, worker
         models.check_files()
         info = BackendInfo(
             provenance=models.provenance(form.name, (-1, -1)),
+            scales=models.scales,
             prefix_adapters={name: name for name in (models.base, *models.adapters)},
             form=form,
             tokenizer=native.tokenizer,

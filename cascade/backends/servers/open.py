@@ -258,6 +258,7 @@ def _info(
             **(own.invocations if own else {}),
             **{name: tokens for fetch_info in infos.values() for name, tokens in fetch_info.invocations.items()},
         },
+        scales=own.scales if own else {},
         prefix_adapters={**(own.prefix_adapters if own else {}), **dict.fromkeys(known, SERVED)},
         form=here.form,
         tokenizer=here.tokenizer,

@@ -24,7 +24,7 @@ from cascade.backends.servers.api import (
 from cascade.errors import ServerError
 from cascade.probability import odds_of_likeliest, sure_log, sure_logit
 from cascade.prompt import Node, Segment
-from cascade.stages import BASE
+from cascade.stages import BASE, as_system_one
 
 PATH = "/v1/systemone"
 
@@ -92,15 +92,11 @@ class SystemOneApi:
 
 
 def _question(query: Query) -> dict[str, Any]:
-    """A question as System One has it: a choice has a table of its options, a score a list of its levels."""
+    """A query's question as System One has it."""
     labels = query.labels
     if labels is None:
-        return {"type": "noul", "instructions": query.wording}
-    if labels.is_scale:
-        levels = [": ".join(filter(None, (value.name, value.description))) for value in labels.values]
-        return {"type": "score", "instructions": query.wording, "criteria": levels}
-    options = {value.name: value.description or None for value in labels.values}
-    return {"type": "choice", "instructions": query.wording, "criteria": options}
+        return as_system_one(query.wording)
+    return as_system_one(query.wording, labels.values, is_scale=labels.is_scale)
 
 
 def _read(answer: Any, asked: Mapping[str, Any]) -> list[float]:
