@@ -210,7 +210,8 @@ def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
     """The schema is JSON on stdout, on one line with --json."""
     assert main(["config", "schema"]) == ExitCode.DONE
     schema = json.loads(capsys.readouterr().out)
-    assert set(schema["properties"]) == {"extends", "servers", "model", "models", "adapters", "engine", "cascade"}
+    keys = {"extends", "servers", "model", "models", "adapters", "engine", "log", "cascade"}
+    assert set(schema["properties"]) == keys
     assert main(["config", "schema", "--json"]) == ExitCode.DONE
     out = capsys.readouterr().out
     assert out.count("\n") == 1
