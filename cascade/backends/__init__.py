@@ -10,7 +10,7 @@ from cascade.backends.base import Backend
 from cascade.backends.beside import ALONE, Beside, EmbeddedBackend
 from cascade.backends.need import by_need
 from cascade.backends.worker import Worker
-from cascade.config.base_models import base_adapter, main_model, model_of
+from cascade.config.base_models import base_adapter, key_of, main_model, model_of
 from cascade.config.schema import Config
 from cascade.errors import CascadeError, ConfigError
 from cascade.machine import install_extra
@@ -48,6 +48,8 @@ def open_any(
     owners = {adapter: name for name, models in sets.items() for adapter in models.adapters}
     owners |= {name: model_of(entry) or main_model(named) or "" for name, entry in config.served.items()}
     owners |= {base_adapter(name, named): name for name in sets}
+    for name in named.keys() - sets.keys():
+        _check_is_served(name, config, cascades, owners)
     found: dict[str, Backend] = {}
     with ExitStack() as stack:
         worker: Worker | None = None
@@ -67,6 +69,19 @@ def open_any(
                 worker = here.worker
         stack.pop_all()
     return found
+
+
+def _check_is_served(name: str, config: Config, cascades: Mapping[str, Cascade], owners: Mapping[str, str]) -> None:
+    """Refuse a model without a file that is asked alone, or that no server answers for."""
+    key, base = f"{key_of(name, config.models)}.path", base_adapter(name, config.base_models)
+    remedy = f'Give it, or an adapter on a server, as in NAME = {{ server = "...", model = "{name}" }}'
+    asking = [cascade for cascade in cascades.values() if base in {asked.adapter for asked in cascade.questions()}]
+    if asking:
+        msg = f"{key}: is missing. cascade.{asking[0].name} asks {base!r}, which needs the model's file. {remedy}."
+        raise ConfigError(msg)
+    if name not in owners.values():
+        msg = f"{key}: is missing, and no server answers for the model {name!r}. {remedy}, or leave the model out."
+        raise ConfigError(msg)
 
 
 def _open_one(
