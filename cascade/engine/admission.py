@@ -23,6 +23,8 @@ class Rules:
         max_requests: Most requests that may be open at once.
         refuses: Whether a request is refused whose deadline cannot be met, instead of all getting shallower.
         asks_ahead: Whether questions may be asked before it is known that the tree needs the answers.
+        weighs_models: Whether of several models' batches the one goes first that settles most in a millisecond;
+            otherwise that of the model which the config names first.
 
     Raises:
         InputError: ``max_requests`` is no whole number from 1 on.
@@ -31,6 +33,7 @@ class Rules:
     max_requests: int = 1_024
     refuses: bool = False
     asks_ahead: bool = True
+    weighs_models: bool = True
 
     def __post_init__(self) -> None:
         if whole(self.max_requests) is None:

@@ -80,7 +80,8 @@ class Loop:
         self._backends = backends
         self._rules = rules
         self._observers = observers or Observers()
-        self._lanes = Lanes([self._lane(name, backend.info, prompts[name]) for name, backend in backends.items()])
+        lanes = [self._lane(name, backend.info, prompts[name]) for name, backend in backends.items()]
+        self._lanes = Lanes(lanes, weighs=rules.weighs_models)
         self._scheduler = Scheduler(self._lanes)
         self._timers: dict[Request, asyncio.TimerHandle] = {}
         self._running: Running | None = None

@@ -249,6 +249,21 @@ def test_what_settles_most_in_a_millisecond_goes_first(dear: str, first: str) ->
     assert later is not None  # nothing was booked as asked before its answer
 
 
+@pytest.mark.parametrize("order", [("small", "large"), ("large", "small")])
+def test_without_weighing_the_first_model_goes_first(order: tuple[str, str]) -> None:
+    """In plain order the first model's wave goes first, whatever it costs; the other's while it has none."""
+    cheap = Costs()
+    costly = replace(cheap, per_token_ms=1_000 * cheap.per_token_ms, per_call_ms=1_000 * cheap.per_call_ms)
+    lanes = Lanes([lane(name, costly if name == order[0] else cheap) for name in order], weighs=False)
+    request = opened(lanes, 8)
+    for state in request.items[:4]:
+        state.take(TREE.stages[0], "", 0.9)
+    grow(lanes, request)
+    batch = lanes.next_batch({request: request.open_items})
+    assert batch is not None
+    assert batch.model == order[0]
+
+
 def test_the_leader_is_not_passed_over() -> None:
     """A request that waits for the dear model alone is served, whatever cheap waves others offer."""
     cheap = Costs()
