@@ -603,6 +603,15 @@ class Stage:
         """Answer -> where it leads; without uncertain where nothing is said of it."""
         return self.sure_ways if self.uncertain is None else self.sure_ways | {None: self.uncertain}
 
+    def in_words(self, answer: Answer) -> str:
+        """An answer as people read it; the part of a scale by its cut points."""
+        if self.kind is not Kind.SCORE or answer is None:
+            return in_words(answer)
+        part = int(str(answer))
+        low, high = (self.cuts[at] if 0 <= at < len(self.cuts) else None for at in (part - 1, part))
+        words = (f"from {low:g}" if low is not None else "", f"below {high:g}" if high is not None else "")
+        return " ".join(filter(None, words)) or "any score"
+
     def target(self, *, answer: Answer) -> Target:
         """Where an answer leads; KeyError for uncertain where nothing is said of it."""
         return self.ways[answer]

@@ -17,6 +17,7 @@ from cascade.audit.learning_curve import LearningCurve, learning_curves
 from cascade.audit.likeness import Likeness, likenesses
 from cascade.audit.questions import Duplicates, Example, duplicates, question_rows, worst
 from cascade.audit.stage_value import StageValue, stage_values
+from cascade.audit.values import ValueAudit, value_audits
 from cascade.errors import InputError
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.prior_fit import priors_of
@@ -94,8 +95,9 @@ class Audit:
         n_items: Their items.
         within: The wanted half-width of an error rate's interval.
         advice: Recommended actions.
-        questions: Every question, in order of stages and tiers.
-        slices: Every question by kind and repository; stages by tier.
+        questions: Every yes/no question, in order of stages and tiers.
+        values: Every choice and score.
+        slices: Every yes/no question by kind and repository; stages by tier.
         stages: What each gains.
         prior: What the prior stage settles; None without one.
         handed_on: What is handed on as uncertain; None where nothing can be.
@@ -109,6 +111,7 @@ class Audit:
     within: float
     advice: tuple[Advice, ...]
     questions: tuple[QuestionAudit, ...]
+    values: tuple[ValueAudit, ...]
     slices: tuple[SliceErrors, ...]
     stages: tuple[StageValue, ...]
     prior: PriorAudit | None
@@ -181,6 +184,7 @@ def audit(
             )
             for rows in questions
         ),
+        values=tuple(value_audits(replay)),
         slices=tuple(sliced),
         stages=tuple(values),
         prior=prior_audit(replay),

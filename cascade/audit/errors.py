@@ -162,9 +162,11 @@ class PriorAudit:
     def __str__(self) -> str:
         """In words, with 95 % intervals."""
         no, yes = self.wrong_no, self.wrong_yes
+        noes = f"{no} of its {no.n} noes matter" if no.n else "it says no to none"
+        yeses = f"{yes} of its {yes.n} yeses do not" if yes.n else "it says yes to none"
         return (
-            f"{self.stage}: settles {self.settled} of the items unasked; {no} of its {no.n} noes matter, and {yes} of "
-            f"its {yes.n} yeses do not. What is said of questions is of all items, those settled included."
+            f"{self.stage}: settles {self.settled} of the items unasked; {noes}, and {yeses}. What is said of "
+            "questions is of all items, those settled included."
         )
 
 

@@ -54,7 +54,7 @@ class LearningCurve:
 def learning_curves(
     cascade: Cascade, scored: ScoredTasks, within: float, seed: int, advance: Callable[[], object] = lambda: None
 ) -> dict[Key, LearningCurve]:
-    """Audits of sub-samples of the tasks, for every question.
+    """Audits of sub-samples of the tasks, for every yes/no question.
 
     Args:
         cascade: The cascade.
@@ -64,10 +64,10 @@ def learning_curves(
         advance: Called after each of ``n_audits`` audits.
     """
     rng = np.random.default_rng(seed)
-    points: dict[Key, list[CurvePoint]] = {key: [] for key in scored.p}
+    points: dict[Key, list[CurvePoint]] = {rows.key: [] for rows in question_rows(cascade, scored)}
     for share in SHARES:
         n = max(1, round(share * scored.n_tasks))
-        draws: dict[Key, list[tuple[float, float | None]]] = {key: [] for key in scored.p}
+        draws: dict[Key, list[tuple[float, float | None]]] = {key: [] for key in points}
         for _ in range(N_DRAWS if share < 1 else 1):
             sample = scored.take(np.sort(rng.permutation(scored.n_tasks)[:n]))
             losses = {key: found.after.log_loss for key, found in calibrate(cascade, sample).items()}

@@ -118,7 +118,7 @@ def _show(found: Audit) -> None:
         console.print(f"{advice.act}: {plain(advice.text)}")
     if not found.advice:
         console.print(_nothing(found))
-    for sheet in (_questions(found), _labels(found), _slices(found), _stages(found), _worst(found)):
+    for sheet in (_questions(found), _values(found), _labels(found), _slices(found), _stages(found), _worst(found)):
         if sheet.n_rows:
             console.print()
             sheet.show(console)
@@ -135,6 +135,8 @@ def _nothing(found: Audit) -> str:
             "Every error rate is known well enough. Too few tasks to say whether a slice errs more than the rest: that "
             f"takes {MIN_TASKS} on either side, and {MIN_ERRORS} errors to be expected there."
         )
+    if not found.questions:
+        return "Nothing to advise. Slices, and how many tasks are needed, are looked at for yes/no questions alone."
     return "Nothing to advise: no slice errs more than the rest, and every error rate is known well enough."
 
 
@@ -146,6 +148,16 @@ def _questions(found: Audit) -> Sheet:
         counts = (str(errors.error.n), str(errors.error.n_tasks), _share(errors.base_rate))
         shares = (str(errors.error), str(errors.false_yes), str(errors.false_no), _share(errors.balanced))
         sheet.add(_name(question), question.adapter, *counts, *shares, str(question.curve.tasks_needed))
+    return sheet
+
+
+def _values(found: Audit) -> Sheet:
+    """Choices and scores, each with its commonest mistake."""
+    sheet = Sheet(("question", "kind", "adapter"), ("rows", "tasks", "uncertain", "error"), ("commonest mistake",))
+    for each in found.values:
+        counts = (str(each.uncertain.n), str(each.uncertain.n_tasks), str(each.uncertain), str(each.error))
+        mistake = str(each.mistakes[0]) if each.mistakes else "-"
+        sheet.add(each.stage, str(each.kind), each.adapter, *counts, mistake)
     return sheet
 
 

@@ -28,7 +28,7 @@ from cascade.config.schema import Config, config_of, shipped_config
 from cascade.config.thresholds import ThresholdsFile
 from cascade.errors import ConfigError, counted
 from cascade.files import is_file, name_of
-from cascade.stages import ANY_TIER, Answer, Kind, Question, Source, Stage, Target, in_words
+from cascade.stages import ANY_TIER, Answer, Question, Source, Stage, Target
 from cascade.tree import Cascade
 
 Answering = Mapping[str, str]
@@ -166,7 +166,7 @@ def _draw_prior(stage: Stage, cascade: Cascade, tree: Tree) -> None:
         branch.add(Text.assemble((f"{word} -> ", "dim"), where))
 
 
-_WORDS: dict[Answer, tuple[str, str]] = {True: ("yes", "green"), False: ("no", "green"), None: ("uncertain", "yellow")}
+_COLOURS: dict[Answer, str] = {None: "yellow"}
 
 
 def _draw(cascade: Cascade, stage: Stage, tree: Tree, answer: str, drawn: set[str], answering: Answering) -> None:
@@ -183,20 +183,11 @@ def _draw(cascade: Cascade, stage: Stage, tree: Tree, answer: str, drawn: set[st
     else:
         branch = tree.add(line.append(": ").append_text(_asked(stage.question(ANY_TIER), answering)))
     for given, target in stage.ways.items():
-        word, colour = _WORDS.get(given, (plain(in_words(given)), "green"))
-        if stage.kind is Kind.SCORE and given is not None:
-            word = _part(stage, int(str(given)))
+        word, colour = plain(stage.in_words(given)), _COLOURS.get(given, "green")
         if target.is_label:
             branch.add(Text.assemble((f"{word} -> ", "dim"), (plain(target.name), colour)))
         else:
             _draw(cascade, cascade.stage(target.name), branch, f"{word} -> ", drawn, answering)
-
-
-def _part(stage: Stage, part: int) -> str:
-    """A part of a scale between cut points."""
-    low, high = (stage.cuts[at] if 0 <= at < len(stage.cuts) else None for at in (part - 1, part))
-    words = (f"from {low:g}" if low is not None else "", f"below {high:g}" if high is not None else "")
-    return " ".join(filter(None, words)) or "any score"
 
 
 def _answers(row: Row, *, has_several: bool) -> str:

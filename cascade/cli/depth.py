@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,7 +34,7 @@ from cascade.evaluation.depth_choice import DepthChoice, Level
 from cascade.evaluation.metrics import QUALITY
 from cascade.evaluation.output_file import Output
 from cascade.evaluation.score_file import labelled_tasks, origin_of
-from cascade.evaluation.single_call import SingleCall
+from cascade.evaluation.single_call import SingleCall, is_single_call
 from cascade.files import check_folder, check_readable
 from cascade.report import Origin
 
@@ -129,10 +129,13 @@ def _study(config: Config, name: str, paths: Sequence[Path], output: Output | No
             bar.update(line, total=study.n_requests + len(tasks))
             findings = study.run()
         single_call, zero, refusal = SingleCall(config, tree, lambda: bar.advance(line)), None, None
-        try:
-            zero = single_call.level(tasks)
-        except (ConfigError, ServerError) as error:
-            refusal = str(error)
+        if is_single_call(tree):
+            refusal = f"Cascade {name!r} is that call itself."
+        else:
+            try:
+                zero = single_call.level(tasks)
+            except (ConfigError, ServerError) as error:
+                refusal = str(error)
     return _Studied(
         findings=findings,
         zero=zero,
@@ -179,20 +182,26 @@ def _keys(figures: dict[str, Any]) -> dict[str, str]:
 
 
 def _of_one_call(figures: dict[str, Any]) -> str:
-    """Who is depth 0, and whether it is enough."""
+    """Who is depth 0, whether it is as good as all questions, and then what to do."""
     name, (zero, *_, deepest) = figures["depth_0_by"], figures["depths"]
-    if name is None:
-        return "Depth 0 is one choice among all labels by the first stage's adapter, which nobody trained for it."
-    told = f"Depth 0 is cascade {name!r}, one choice among all labels."
     key = Figure.MACRO_F1_OVER_ROWS
-    if zero[key] >= deepest[key]:
-        return f"{told} Its {key.words} is no lower than that of all questions: ask with --cascade {name}."
-    return f"{told} All questions have a higher {key.words}."
+    is_as_good = zero[key] >= deepest[key]
+    told, remedy = f"Depth 0 is cascade {name!r}, one choice among all labels.", f"ask with --cascade {name}"
+    if name is None:
+        told = "Depth 0 is one choice among all labels by the first stage's adapter, which nobody trained for it."
+        remedy = "make it a cascade of its own, one stage with the labels as its `values`"
+    how = "no lower" if is_as_good else "lower"
+    compared = f"Its {key.words} of {zero[key]:.3f} is {how} than that of all questions"
+    if is_as_good:
+        return f"{told} {compared}: {remedy}."
+    if figures["choice"]["depth"] == 0:
+        why = "fits the budget" if figures["choice"]["by"] == "budget" else "pays, by its time"
+        return f"{told} {compared}, but it {why}: {remedy}."
+    return f"{told} {compared}."
 
 
 def _learned(learned: dict[str, Any]) -> str:
-    rates = ", ".join(f"{stage} {rate:.1%}" for stage, rate in learned["pass_rates"].items()) or "none"
-    parts = [f"pass rates, with half an item added to either answer: {rates}"]
+    parts = [f"pass rates, with half an item added to each answer: {', '.join(_rates(learned)) or 'none'}"]
     if learned["unreached"]:
         parts.append(f"nothing is learned of {', '.join(learned['unreached'])}, which no item reached")
     if learned["prior_features"]:
@@ -205,6 +214,16 @@ def _learned(learned: dict[str, Any]) -> str:
         why = "the cascade keeps all, or none" if learned["prior_features"] is None else "no evidence is common enough"
         parts.append(f"there is no prior to learn, as {why}")
     return "; ".join(parts)
+
+
+def _rates(learned: dict[str, Any]) -> Iterator[str]:
+    """How often each stage says what: yes, or each value of a choice or part of a score that it is sure of."""
+    doubts = {stage: f" ({rate:.1%} uncertain)" for stage, rate in learned["uncertain_rates"].items()}
+    for stage, rate in learned["pass_rates"].items():
+        yield f"{stage} {rate:.1%}{doubts.get(stage, '')}"
+    for stage, rates in learned["answer_rates"].items():
+        shares = " and ".join(f"{answer} {rate:.1%}" for answer, rate in rates.items())
+        yield f"{stage} {shares}{doubts.get(stage, '')}"
 
 
 def choice_in_words(figures: dict[str, Any]) -> str:
@@ -223,6 +242,8 @@ def choice_in_words(figures: dict[str, Any]) -> str:
         return f"Depth {deepest} is all there is."
     if is_last:
         return f"Go to the last depth, {deepest}: at {f1_points_per_100ms}, stopping earlier does not pay."
+    if choice["depth"] == 0:
+        return f"Ask one call in place of the cascade: at {f1_points_per_100ms}, no question of its own pays."
     return f"Stop at depth {choice['depth']}: at {f1_points_per_100ms}, no more pays."
 
 

@@ -85,10 +85,7 @@ def _show(figures: dict[str, Any]) -> None:
     if prior is not None:
         console.print(plain(_of_prior(prior, figures["items"])))
     console.print()
-    confusion = Sheet(("truth / answer",), tuple(figures["confusion"]))
-    for truth, row in figures["confusion"].items():
-        confusion.add(truth, *(str(count) for count in row.values()))
-    confusion.show(console)
+    _confusion("truth / answer", figures["confusion"]).show(console)
     console.print()
     names = (Figure.MACRO_F1_OVER_ROWS, Figure.RECALL_OVER_ROWS, Figure.RECALL_PER_TASK)
     whole = ", ".join(f"{name.words} {_shown(figures[name])}" for name in names)
@@ -123,10 +120,18 @@ def _show_chosen(console: Console, stages: dict[str, Any]) -> None:
         sheet.show(console)
     for name, stage in stages.items():
         console.print()
-        confusion = Sheet((f"{name}: truth / answer",), tuple(stage["confusion"]))
-        for truth, row in stage["confusion"].items():
-            confusion.add(truth, *(str(count) for count in row.values()))
-        confusion.show(console)
+        _confusion(f"{name}: truth / answer", stage["confusion"], stage.get("parts", {})).show(console)
+    if any(stage["n_uncertain"] for stage in stages.values()):
+        console.print("Accuracy, macro F1 and confusion of a choice or score are of the rows that it is sure of.")
+
+
+def _confusion(head: str, counts: dict[str, dict[str, int]], words: dict[str, str] | None = None) -> Sheet:
+    """Rows are truths and columns answers, of which there may be more: no truth is handed on."""
+    words = words or {}
+    sheet = Sheet((head,), tuple(words.get(answer, answer) for answer in next(iter(counts.values()), {})))
+    for truth, row in counts.items():
+        sheet.add(words.get(truth, truth), *(str(count) for count in row.values()))
+    return sheet
 
 
 def _of_prior(prior: dict[str, Any], n_items: int) -> str:

@@ -213,6 +213,8 @@ def show(before: Cascade, target: TuningTarget, tuned: TuningResult, curves: dic
         console.print(f"Of what is answered at most {1 - target.level:.3g} is wrong; what is handed on is no answer.")
     console.print()
     _sheet(before, tuned, curves).show(console)
+    if cuts := _cuts(before):
+        console.print(cuts)
     if tuned.fixed:
         fixed = ", ".join(tuned.fixed)
         console.print(f"The {target.figure.words} does not depend on {fixed}; their thresholds are kept as they were.")
@@ -241,10 +243,24 @@ def _sheet(before: Cascade, tuned: TuningResult, curves: dict[Key, Calibrated]) 
     own, old = own_thresholds(before), curves_of(before)
     for (stage, tier), threshold in tuned.thresholds.items():
         found = curves.get((stage, tier))
-        shown = "kept" if stage in tuned.fixed else threshold_in_words(threshold, ".4g")
+        shown, was = _in_use(before, stage, threshold, ".4g"), _in_use(before, stage, own[stage, tier], "g")
         kind = found.curve.kind if found else "kept" if (stage, tier) in old else "-"
-        sheet.add(f"{stage} {tier}", shown, threshold_in_words(own[stage, tier]), kind)
+        sheet.add(f"{stage} {tier}", "kept" if stage in tuned.fixed else shown, was, kind)
     return sheet
+
+
+def _in_use(tree: Cascade, stage: str, threshold: Threshold, form: str) -> str:
+    """A threshold in words; of a choice or score it is the least confidence."""
+    words = threshold_in_words(threshold, form)
+    if not any(each.has_values for each in tree.stages if each.name == stage):
+        return words
+    return f"sure from {words}" if limits_of(threshold).yes_from > 0 else "always sure"
+
+
+def _cuts(tree: Cascade) -> str:
+    """What is said of cut points; empty for a cascade without a score."""
+    scores = [stage.name for stage in tree.stages if stage.cuts]
+    return f"The cut points of {', '.join(scores)} stay as the config has them; they are not tuned." if scores else ""
 
 
 def _in_words(tree: Cascade, target: TuningTarget, held: Outcome) -> str:

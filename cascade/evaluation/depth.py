@@ -74,6 +74,7 @@ class Findings:
             "anytime": list(self.anytime),
             "learned": {
                 "pass_rates": dict(self.profile.pass_rates),
+                "answer_rates": {stage: dict(rates) for stage, rates in self.profile.answer_rates.items()},
                 "uncertain_rates": dict(self.profile.uncertain_rates),
                 "unreached": list(self.unreached),
                 "label_shares": {
@@ -197,7 +198,7 @@ class DepthStudy:
             levels=tuple(levels),
             anytime=tuple(self._anytime(share, levels[-1].elapsed_ms) for share in SHARES),
             profile=profile,
-            unreached=tuple(stage.name for stage in self._cascade.stages if stage.name not in profile.pass_rates),
+            unreached=tuple(stage.name for stage in self._cascade.stages if stage.name not in profile.label_shares),
             prior_auc=self._learner.prior_auc(),
         )
 

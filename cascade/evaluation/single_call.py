@@ -54,10 +54,14 @@ def one_stage(cascade: Cascade) -> Cascade:
 def trained_for(cascade: Cascade, cascades: Mapping[str, Cascade]) -> Cascade | None:
     """A cascade that is one choice among the same labels; None if there is none."""
     for other in cascades.values():
-        is_choice = len(other.stages) == 1 and other.first.kind is Kind.CHOICE
-        if is_choice and other.name != cascade.name and {*other.answers} == {*cascade.answers}:
+        if is_single_call(other) and other.name != cascade.name and {*other.answers} == {*cascade.answers}:
             return other
     return None
+
+
+def is_single_call(cascade: Cascade) -> bool:
+    """True for a cascade that is one choice among its labels itself."""
+    return len(cascade.stages) == 1 and cascade.first.kind is Kind.CHOICE
 
 
 def _always_sure(cascade: Cascade) -> Cascade:

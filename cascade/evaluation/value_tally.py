@@ -12,7 +12,7 @@ from cascade.config.figures import Figure
 from cascade.evaluation.metrics import accuracy, macro_f1
 from cascade.probability import Ints
 from cascade.report import Step
-from cascade.stages import Answer, Stage, in_words
+from cascade.stages import Answer, Kind, Stage, in_words
 
 
 @dataclass(slots=True)
@@ -51,6 +51,8 @@ class ValueTally:
         n_answered = int(self.confusion.sum())
         n = n_answered + self.n_uncertain
         f1 = macro_f1(self.confusion)
+        is_score = self.stage.kind is Kind.SCORE
+        parts = {in_words(answer): self.stage.in_words(answer) for answer in self.stage.sure_ways} if is_score else {}
         return {
             "kind": str(self.stage.kind),
             "n": n,
@@ -58,6 +60,7 @@ class ValueTally:
             "accuracy": accuracy(self.confusion) if n_answered else None,
             Figure.MACRO_F1_OVER_ROWS: None if math.isnan(f1) else f1,
             "mean_confidence": self.confidence / n if n else None,
+            **({"parts": parts} if parts else {}),
             "confusion": {
                 truth: dict(zip(names, row, strict=True))
                 for truth, row in zip(names, self.confusion.tolist(), strict=True)

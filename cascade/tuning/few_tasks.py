@@ -23,7 +23,16 @@ from cascade.tree import Cascade
 from cascade.tuning.label_model import LabelModel, gone_further, with_drawn_labels
 from cascade.tuning.pareto import Advance, best_of_each_level
 from cascade.tuning.target import TuningTarget
-from cascade.tuning.threshold_grid import End, FreeKey, ThresholdGrid, ends_of, free_keys, placed, starts
+from cascade.tuning.threshold_grid import (
+    End,
+    FreeKey,
+    ThresholdGrid,
+    ends_of,
+    free_keys,
+    nothing_to_tune,
+    placed,
+    starts,
+)
 
 _N_SWEEPS = 8
 _LEAST = 1e-6
@@ -251,11 +260,10 @@ def _aimed(replay: Replay, target: TuningTarget, free: list[FreeKey], advance: A
     cascade = replay.cascade
     own = own_thresholds(cascade)
     if not free:
-        msg = f"Cascade {cascade.name!r} drops nothing, so its recall is 1 at any thresholds. Nothing can be tuned."
-        raise InputError(msg)
+        raise InputError(nothing_to_tune(cascade, target.metric))
     task_metric = TaskMetric(cascade, replay.scored, target.metric, target.unit)
     threshold_grid = ThresholdGrid(replay, task_metric, target.objective, own, free)
-    begins = [threshold_grid.nearest(each) for each in starts(cascade, free)]
+    begins = [threshold_grid.nearest(each) for each in starts(cascade, free, target.metric)]
     levels, places = best_of_each_level(threshold_grid, begins, target.level, _SPREAD, advance)
     reached = np.flatnonzero(levels >= target.level)
     thresholds = threshold_grid.at(places[int(reached[-1])]) if reached.size else own

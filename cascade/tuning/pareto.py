@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cascade.probability import Array
-from cascade.tuning.threshold_grid import FreeKey, GridIndex, Line, ThresholdGrid
+from cascade.tuning.threshold_grid import FreeKey, GridIndex, Line, ThresholdGrid, nudged
 
 _PRICES = np.geomspace(8, 0.05, 12)
 _MOST_TURNS = 4
@@ -133,7 +133,8 @@ def _pairs(grid_index: GridIndex, pool: _Pool) -> None:
     """Moves each threshold a little, and for each move evaluates all values of every other threshold."""
     for key, grid in pool.threshold_grid.grids.items():
         for nudge in _NUDGES:
-            moved = grid_index | {key: int(np.clip(grid_index[key] + nudge, 0, grid.size - 1))}
+            place = int(np.clip(grid_index[key] + nudge, 0, grid.size - 1))
+            moved = nudged(grid_index, key, place)
             for other in pool.threshold_grid.axes:
                 if other != key and (other in pool.threshold_grid.grids or other.stage != key.stage):
                     pool.add(moved, other)

@@ -29,7 +29,15 @@ from cascade.tuning.pareto import Advance, best_of_each_level
 from cascade.tuning.risk import betting_ps, fixed_sequence, tasks_needed
 from cascade.tuning.stage_by_stage import stage_by_stage
 from cascade.tuning.target import TuningTarget
-from cascade.tuning.threshold_grid import LEAST, FreeKey, ThresholdGrid, free_keys, keeps_on_yes, starts
+from cascade.tuning.threshold_grid import (
+    LEAST,
+    FreeKey,
+    ThresholdGrid,
+    free_keys,
+    is_safe_if_low,
+    nothing_to_tune,
+    starts,
+)
 
 _SEED = 20210930
 _SHARE, _SHARE_EACH, _MOST_SHARE = 0.1, 0.05, 0.5
@@ -95,8 +103,7 @@ def tune(
     target = target.of(cascade)
     free = free_keys(cascade, target.metric)
     if not free:
-        msg = f"Cascade {cascade.name!r} drops nothing, so its recall is 1 at any thresholds. Nothing can be tuned."
-        raise InputError(msg)
+        raise InputError(nothing_to_tune(cascade, target.metric))
     if not scored.is_positive(cascade).any():
         msg = (
             f"No item matters, all of them are {cascade.dropped!r}, so nothing can be guaranteed. Give labelled tasks "
@@ -107,7 +114,7 @@ def tune(
     is_single = len(free) == 1 and target.metric in RECALLS
     share = 0.0 if is_single else min(_MOST_SHARE, _SHARE + _SHARE_EACH * len(free))
     searched, tested = _parts(task_metric, scored, share, target, np.random.default_rng(seed))
-    path, variances, before = _values_of_one(cascade, free[0]) if is_single else [], None, None
+    path, variances, before = _values_of_one(cascade, free[0], target.metric) if is_single else [], None, None
     if not is_single:
         cascade, priors = with_prior(cascade, searched)
         before = Replay(cascade, searched, priors, prices)
@@ -175,13 +182,13 @@ def _parts(
     )
 
 
-def _values_of_one(cascade: Cascade, key: FreeKey) -> list[dict[Key, Threshold]]:
+def _values_of_one(cascade: Cascade, key: FreeKey, metric: Metric) -> list[dict[Key, Threshold]]:
     """The values of a single threshold from the safe end on; they depend on no task."""
     end = math.log((1 - LEAST) / LEAST)
     odds = np.arange(-end, end + _STEP, _STEP)
     values = np.clip(1 / (1 + np.exp(-odds)), LEAST, 1 - LEAST)
     own = own_thresholds(cascade)
-    in_order = values if keeps_on_yes(cascade, cascade.stage(key.stage)) else values[::-1]
+    in_order = values if is_safe_if_low(cascade, cascade.stage(key.stage), metric) else values[::-1]
     return [{**own, key.key: float(value)} for value in in_order]
 
 
@@ -193,7 +200,7 @@ def _laid(
     own = own_thresholds(cascade)
     threshold_grid = ThresholdGrid(replay, here, target.objective, own, free)
     spread = math.sqrt(target.level * (1 - target.level) / (task_metric.n_tasks - here.n_tasks)) / 2
-    begins = starts(cascade, free)
+    begins = starts(cascade, free, target.metric)
     values, places = best_of_each_level(
         threshold_grid, [threshold_grid.nearest(each) for each in begins], target.level, spread, advance
     )
@@ -205,7 +212,7 @@ def _laid(
         )
         raise InputError(msg)
     path = [threshold_grid.at(place) for place in places]
-    if target.metric in RECALLS:
+    if target.metric in RECALLS and here.means(here.counts(replay.labels(begins[0])))[0] >= values[0]:
         path.insert(0, begins[0])
     counts = [here.counts(replay.labels(vector)) for vector in path]
     losses = [here.losses(each, target.level, task_metric.largest) for each in counts]

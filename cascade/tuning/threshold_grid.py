@@ -7,7 +7,7 @@ that may be uncertain has two thresholds, which are moved each by itself and bot
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -168,43 +168,72 @@ def free_keys(cascade: Cascade, metric: Metric) -> list[FreeKey]:
     return [FreeKey(stage.name, tier, end) for stage in every for tier in stage.limits for end in ends_of(stage)]
 
 
+def nothing_to_tune(cascade: Cascade, metric: Metric) -> str:
+    """Why a metric depends on no threshold of a cascade, and what to do."""
+    sure = [stage.name for stage in cascade.stages if stage.has_values and not stage.may_be_uncertain]
+    if not sure:
+        return f"Cascade {cascade.name!r} drops nothing, so its recall is 1 at any thresholds. Nothing can be tuned."
+    never = f"{', '.join(sure)} {'is' if len(sure) == 1 else 'are'} never uncertain"
+    return (
+        f"No threshold of cascade {cascade.name!r} changes its {metric.replace('_', ' ')}: {never}, and the cut points "
+        "of scores are not tuned. Give a `least_confidence` above 0 and an `uncertain`, and it is tuned."
+    )
+
+
 def ends_of(stage: Stage) -> tuple[End, ...]:
     """The thresholds of each of a stage's questions: two where it may be uncertain; one of a choice."""
     return (End.BOTH,) if stage.uncertain is None or stage.has_values else (End.NO_BELOW, End.YES_FROM)
 
 
 def keeps_on_yes(cascade: Cascade, stage: Stage) -> bool:
-    """True if a larger share of the ways from yes than from no leads to labels that are kept.
+    """True if a larger share of the ways from yes than from no leads to labels that are kept; of a yes/no question."""
+    return _lost(cascade, stage.yes, [cascade.dropped]) <= _lost(cascade, stage.no, [cascade.dropped])
 
-    Never of a choice or score: the higher its least confidence, the less it drops.
+
+def is_safe_if_low(cascade: Cascade, stage: Stage, metric: Metric) -> bool:
+    """True if the lowest value of a threshold loses least: that at which a yes/no question says yes to everything.
+
+    Of a choice or score it is the least confidence at which it is sure of everything. What is handed on is lost as
+    well, but for a metric that counts it in.
     """
-    if stage.has_values:
-        return False
-    axes = {label: cascade.n_ways(label) for label in cascade.labels}
+    if not stage.has_values:
+        return keeps_on_yes(cascade, stage)
+    if stage.uncertain is None:
+        return True
+    lost = [cascade.dropped, *(cascade.handed_on if metric is not Metric.RECALL_OR_HANDED_ON else ())]
+    of_sure = [_lost(cascade, target, lost) for target in stage.sure_ways.values()]
+    return _lost(cascade, stage.uncertain, lost) > sum(of_sure) / len(of_sure)
 
-    def dropped(target: Target) -> float:
-        return axes[cascade.dropped][target] / sum(to_label[target] for to_label in axes.values())
 
-    return dropped(stage.yes) <= dropped(stage.no)
+def _lost(cascade: Cascade, target: Target, labels: Sequence[str]) -> float:
+    """Share of the ways from a target that lead to some labels."""
+    ways = {label: cascade.n_ways(label)[target] for label in cascade.labels}
+    return sum(ways[label] for label in labels) / sum(ways.values())
 
 
-def safest(cascade: Cascade, key: FreeKey) -> float:
+def safest(cascade: Cascade, key: FreeKey, metric: Metric) -> float:
     """The value of a threshold at which its question drops nothing, and hands nothing on if it can do without.
 
     The prior stage leaves all to the questions.
     """
     if cascade.prior_stage is not None and key.stage == cascade.prior_stage.name:
         return 0.0 if key.end is End.NO_BELOW else 1.0
-    return LEAST if keeps_on_yes(cascade, cascade.stage(key.stage)) else 1 - LEAST
+    stage = cascade.stage(key.stage)
+    return least_of(stage) if is_safe_if_low(cascade, stage, metric) else 1 - LEAST
 
 
-def starts(cascade: Cascade, free: list[FreeKey]) -> list[dict[Key, Threshold]]:
+def least_of(stage: Stage) -> float:
+    """The lowest value of a threshold of a question; a least confidence of 0 is never missed."""
+    return 0.0 if stage.has_values else LEAST
+
+
+def starts(cascade: Cascade, free: list[FreeKey], metric: Metric) -> list[dict[Key, Threshold]]:
     """Where a search begins: what drops nothing; the cascade's own; and, if questions may be uncertain, what always is.
 
     All thresholds that are not free are the cascade's own.
     """
     own = own_thresholds(cascade)
-    safe = {key: safest(cascade, key) for key in free}
+    safe = {key: safest(cascade, key, metric) for key in free}
     doubts = {key: LEAST if key.end is End.NO_BELOW else 1 - LEAST for key in free if key.end is not End.BOTH}
     prior = cascade.prior_stage.name if cascade.prior_stage is not None else None
     doubts = {key: value for key, value in doubts.items() if key.stage != prior}
@@ -225,6 +254,18 @@ def value_of(thresholds: Thresholds, key: FreeKey) -> float:
     """The value of a free threshold; of both, yes from there on."""
     limits: Limits = limits_of(thresholds[key.key])
     return limits.no_below if key.end is End.NO_BELOW else limits.yes_from
+
+
+def nudged(grid_index: GridIndex, key: FreeKey, place: int) -> GridIndex:
+    """The indices with one threshold moved; the other of its question goes along where it would be passed."""
+    found = grid_index | {key: place}
+    if key.end is End.NO_BELOW:
+        upper = key._replace(end=End.YES_FROM)
+        found[upper] = max(place, grid_index[upper])
+    if key.end is End.YES_FROM:
+        lower = key._replace(end=End.NO_BELOW)
+        found[lower] = min(place, grid_index[lower])
+    return found
 
 
 class ThresholdGrid:
@@ -352,7 +393,7 @@ class ThresholdGrid:
         is_known = np.isfinite(p)
         known, mattering = np.unique(p[is_known]), p[is_known & self._replay.matters]
         stage = self._stages[key.stage]
-        ends = (0.0 if stage.has_values else LEAST, 1 - LEAST) if stage.source is None else (0.0, 1.0)
+        ends = (least_of(stage), 1 - LEAST) if stage.source is None else (0.0, 1.0)
         if not mattering.size:
             return np.array(ends if key.end is not End.BOTH else [value_of(self._fixed, key)])
         of_some = np.quantile(mattering, _SHARES, method="lower")

@@ -234,7 +234,7 @@ def test_the_command_names_the_depth(data: Path, tmp_path: Path, capsys: pytest.
     assert {path.name for path in (tmp_path / "p").iterdir()} == {"precision-depth.png", "precision-anytime.png"}
     assert "Go to the last depth, 3, which fits a budget of 1e+09 ms." in shown.out
     said = " ".join(shown.out.split())
-    assert "pass rates, with half an item added to either answer: relevant " in said
+    assert "pass rates, with half an item added to each answer: relevant " in said
     assert "on tasks left out of its fit" in said or "there is no prior to learn" in said
     assert "Too few tasks to be sure of that: 2 here, and it takes about 6." in shown.out
 

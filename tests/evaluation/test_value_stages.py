@@ -25,6 +25,7 @@ from cascade.tree import Cascade
 from cascade.tuning.few_tasks import tune_few_tasks
 from cascade.tuning.search import tune
 from cascade.tuning.target import TuningTarget
+from cascade.tuning.threshold_grid import free_keys, safest
 from tests.helpers.values import LEVELS, item, says, tickets
 
 TRUTHS = ("dropped", "now", "soon", "wish", "dropped")
@@ -104,6 +105,26 @@ def test_tuning_finds_the_least_confidence() -> None:
     replayed = Replay(cascade, _noisy(400, seed=2))
     assert replayed.outcome(found.thresholds).precision_per_task >= 0.95
     assert found.thresholds["urgency", ANY_TIER] == 0.0
+
+
+def test_a_recall_does_not_begin_with_everything_handed_on() -> None:
+    """What is handed on is lost to a recall, so the safest choice is sure of all; counted in, it is sure of nothing."""
+    cascade, scored = tickets(least=0.01), _noisy(200)
+    (key,) = free_keys(cascade, Metric.RECALL)
+    assert safest(cascade, key, Metric.RECALL) == 0.0
+    assert safest(cascade, key, Metric.RECALL_OR_HANDED_ON) > 0.99
+    found = tune(cascade, scored, TuningTarget(level=0.8))
+    assert found.held_out.recall_per_task >= 0.8
+    kept = tune(cascade, scored, TuningTarget(level=0.95, metric=Metric.RECALL_OR_HANDED_ON))
+    assert kept.held_out.recall_or_handed_on_per_task >= 0.95
+    assert 0 < kept.held_out.handed_on < 1
+
+
+def test_what_is_never_uncertain_cannot_be_tuned() -> None:
+    """The refusal names the stages, and says that cut points are not tuned and what is."""
+    words = "kind, urgency are never uncertain, and the cut points of scores are not tuned"
+    with pytest.raises(InputError, match=words):
+        tune(tickets(), _noisy(20), TuningTarget(level=0.5))
 
 
 def test_few_tasks_are_for_yes_no_questions() -> None:

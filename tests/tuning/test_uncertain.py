@@ -25,7 +25,7 @@ from cascade.tuning.check import Guarantee, check_guarantee
 from cascade.tuning.few_tasks import tune_few_tasks
 from cascade.tuning.search import tune
 from cascade.tuning.target import TuningTarget
-from cascade.tuning.threshold_grid import Cost, End, Objective, ThresholdGrid, free_keys
+from cascade.tuning.threshold_grid import Cost, End, FreeKey, Objective, ThresholdGrid, free_keys, nudged
 
 SMALL, LARGE = ("small", ANY_TIER), ("large", ANY_TIER)
 KEEP, DROP, REVIEW = (Target(name, is_label=True) for name in ("keep", "drop", "review"))
@@ -185,6 +185,21 @@ def continuous(cascade: Cascade, seed: int, n_tasks: int, n_items: int = 12) -> 
         for stage, skill in zip(cascade.stages, (2.0, 4.0), strict=False)
     }
     return ScoredTasks(tasks=np.repeat(np.arange(n_tasks), n_items), labels=labels, p=p, n_tasks=n_tasks)
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.sampled_from([End.NO_BELOW, End.YES_FROM]), st.integers(0, 40))
+def test_a_nudge_keeps_two_thresholds_in_order(lower: int, upper: int, end: End, place: int) -> None:
+    """The other threshold of the question goes along where it would be passed, and stays otherwise."""
+    lower, upper = sorted((lower, upper))
+    key = FreeKey("small", ANY_TIER, end)
+    before = {key._replace(end=End.NO_BELOW): lower, key._replace(end=End.YES_FROM): upper}
+    after = nudged(before, key, place)
+    found = (after[key._replace(end=End.NO_BELOW)], after[key._replace(end=End.YES_FROM)])
+    assert after[key] == place
+    assert found[0] <= found[1]
+    other = found[1] if end is End.NO_BELOW else found[0]
+    stays = place <= upper if end is End.NO_BELOW else place >= lower
+    assert other == ((upper if end is End.NO_BELOW else lower) if stays else place)
 
 
 ORIGIN = Origin(model="m", adapters={}, data="d", questions="q")

@@ -114,7 +114,8 @@ def anytime(subject: Subject) -> Chart:
 
 def confusion(subject: Subject) -> Chart:
     """True labels against those given."""
-    labels, counts = subject.cascade.labels, subject.confusion
+    labels, truths, every = subject.cascade.labels, subject.cascade.answers, subject.confusion
+    counts = every[[labels.index(truth) for truth in truths]]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
     def draw(axes: Axes) -> None:
@@ -123,28 +124,28 @@ def confusion(subject: Subject) -> Chart:
             axes.bar(column, 0.94, width=0.96, bottom=row - 0.47, color=fill)
             axes.text(column, row, f"{share:.0%}\n{counts[row, column]:,}", color=ink, ha="center", va="center")
         name_ticks(axes.xaxis, labels)
-        name_ticks(axes.yaxis, labels)
+        name_ticks(axes.yaxis, truths)
         if sum(map(len, labels)) > 40 - 5 * len(labels):
             axes.tick_params(axis="x", labelrotation=30)
             for text in axes.get_xticklabels():
                 text.set(ha="right", rotation_mode="anchor")
         axes.set(
-            xlim=(-0.5, len(labels) - 0.5), ylim=(len(labels) - 0.5, -0.5), xlabel="label given", title="true label"
+            xlim=(-0.5, len(labels) - 0.5), ylim=(len(truths) - 0.5, -0.5), xlabel="label given", title="true label"
         )
 
     rows = [
         (label, *(f"{n:,} ({share:.1%})" for share, n in zip(*pair, strict=True)))
-        for label, *pair in zip(labels, shares.tolist(), counts.tolist(), strict=True)
+        for label, *pair in zip(truths, shares.tolist(), counts.tolist(), strict=True)
     ]
     return Chart(
         name="confusion",
         title="What is taken for what",
         caption=(
             "Each row is a true label: the share of its items that each label was given to, and how many they are. "
-            f"Accuracy {accuracy(counts):.3f}, {_F1} {macro_f1(counts):.3f}."
+            f"Accuracy {accuracy(every):.3f}, {_F1} {macro_f1(every):.3f}."
         ),
         draw=draw,
-        height=100 + 44 * len(labels),
+        height=100 + 44 * len(truths),
         table=Table(head=("true label", *labels), rows=tuple(rows)),
     )
 

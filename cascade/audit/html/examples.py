@@ -22,12 +22,33 @@ class ExampleStep:
     """A step of an item's way.
 
     Attributes:
+        stage: The stage.
         step: What was asked, and said.
         truth: The stage's true answer; None where the true label does not decide it.
     """
 
+    stage: Stage
     step: Step
     truth: Answer
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """What was said, in numbers: p(yes), confidence or score; no below; yes from, or the least confidence."""
+        step = self.step
+        if not step.probabilities:
+            return f"{step.p_yes:.3f}", *(f"{limit:.3g}" for limit in step.limits)
+        score = "" if step.score is None else f"score {step.score:.2f}, "
+        return f"{score}confidence {step.confidence or 0.0:.3f}", "-", f"{step.threshold:.3g}"
+
+    @property
+    def answer(self) -> str:
+        """The answer in words."""
+        return self.stage.in_words(self.step.answer)
+
+    @property
+    def true_answer(self) -> str:
+        """The true answer in words; a dash where the true label does not decide it."""
+        return "-" if self.truth is None else self.stage.in_words(self.truth)
 
     @property
     def is_wrong(self) -> bool:
@@ -59,11 +80,15 @@ class Example:
 
 
 def worst_examples(subject: Subject) -> list[Example]:
-    """Up to three of every confusion of labels, of different tasks; the commonest confusion first, then the surest."""
+    """Up to three of every confusion of labels, of different tasks; the commonest confusion first, then the surest.
+
+    An item that is handed on as uncertain was not answered, so it is none.
+    """
     sure = _sureness(subject)
     truths, given = subject.scored.labels, subject.replayed.labels
     n_labels = len(subject.cascade.labels)
-    pairs, counts = np.unique((truths * n_labels + given)[truths != given], return_counts=True)
+    wrong = (truths != given) & ~subject.run.is_handed_on[given]
+    pairs, counts = np.unique((truths * n_labels + given)[wrong], return_counts=True)
     found = []
     for pair in pairs[np.argsort(-counts, kind="stable")]:
         rows = np.flatnonzero(truths * n_labels + given == pair)
@@ -117,7 +142,10 @@ def _example(subject: Subject, row: int) -> Example:
         kind=item.kind,
         truth=truth,
         given=labels[subject.replayed.labels[row]],
-        steps=tuple(ExampleStep(step=step, truth=true_answers.get(step.stage)) for step in _steps(subject, row)),
+        steps=tuple(
+            ExampleStep(stage=subject.stage(step.stage), step=step, truth=true_answers.get(step.stage))
+            for step in _steps(subject, row)
+        ),
     )
 
 

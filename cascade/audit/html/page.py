@@ -23,6 +23,7 @@ from cascade.audit.html.draw import COLOURS, Chart, Table, check_libraries, make
 from cascade.audit.html.examples import worst_examples
 from cascade.audit.html.subject import Subject
 from cascade.audit.questions import question_name
+from cascade.audit.values import value_audits
 from cascade.config.figures import Figure
 from cascade.config.profile import MadeForConfig
 from cascade.errors import InputError
@@ -158,6 +159,7 @@ def _html(subject: Subject, sections: Sequence[Section], known: Known) -> str:
             n_items=len(subject.items),
             figures=_figures(subject),
             questions=_questions(subject),
+            values=_values(subject),
             sections=sections,
             examples=worst_examples(subject),
             known=known,
@@ -203,3 +205,22 @@ def _questions(subject: Subject) -> Table:
         )
     names = ("question", "adapter", "threshold", "rows", "base rate", Figure.AUC_PER_TASK.words)
     return Table(head=(*names, "ECE", "Brier", "log loss"), rows=tuple(cells))
+
+
+def _values(subject: Subject) -> Table:
+    """Choices and scores, each with its commonest mistake."""
+    cells = [
+        (
+            each.stage,
+            str(each.kind),
+            each.adapter,
+            f"{each.least_confidence:.3g}",
+            f"{each.uncertain.n:,}",
+            str(each.uncertain),
+            str(each.error),
+            str(each.mistakes[0]) if each.mistakes else "-",
+        )
+        for each in value_audits(subject.run)
+    ]
+    names = ("question", "kind", "adapter", "least confidence", "rows", "uncertain", "error", "commonest mistake")
+    return Table(head=names, rows=tuple(cells))

@@ -21,6 +21,7 @@ from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.targets import TaskMetric
 from cascade.items import Item
 from cascade.probability import Array, Bools, Ints
+from cascade.stages import Stage
 from cascade.tree import Cascade
 from cascade.tuning.pareto import best_of_each_level
 from cascade.tuning.threshold_grid import Cost, Objective, ThresholdGrid, free_keys, placed, safest
@@ -135,6 +136,11 @@ class Subject:
             matters=run.matters,
         )
 
+    def stage(self, name: str) -> Stage:
+        """A stage by its name, the prior stage among them."""
+        prior = self.cascade.prior_stage
+        return prior if prior is not None and prior.name == name else self.cascade.stage(name)
+
     @property
     def calls(self) -> Ints:
         """How many questions each row was asked; (n,)."""
@@ -192,9 +198,12 @@ class Subject:
         if not self.matters.any() or not deciding(self.cascade):
             return []
         own, free = own_thresholds(self.cascade), free_keys(self.cascade, Metric.RECALL)
+        if not free:
+            return []
         task_metric = TaskMetric(self.cascade, self.scored, Metric.RECALL)
         grid = ThresholdGrid(self.run, task_metric, Objective(cost), own, free)
-        starts = [grid.nearest(placed(own, {key: safest(self.cascade, key) for key in free})), grid.nearest(own)]
+        safe = {key: safest(self.cascade, key, Metric.RECALL) for key in free}
+        starts = [grid.nearest(placed(own, safe)), grid.nearest(own)]
         _, path = best_of_each_level(grid, starts, _LOWEST, _SPREAD)
         chosen = np.unique(np.linspace(0, len(path) - 1, _MOST_POINTS).round().astype(int))
         outcomes = [self.run.outcome(grid.at(path[at])) for at in chosen]
