@@ -9,9 +9,10 @@ from typing import Protocol
 
 from cascade.backends.base import BackendInfo, Batch, Scores, Stop
 from cascade.backends.costs import CallSizes, Costs
+from cascade.backends.llama.kv_cache import Usage
 from cascade.backends.llama.loaded import LoadedModel
 from cascade.backends.llama.native import ContextSize, NativeModel
-from cascade.backends.llama.runner import LlamaRunner, Usage
+from cascade.backends.llama.runner import LlamaRunner
 from cascade.backends.llama.timing import slowdown
 from cascade.backends.llama.tokenizer import LlamaTokenizer
 from cascade.backends.worker import Worker

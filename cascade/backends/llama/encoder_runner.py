@@ -5,35 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from statistics import median
 
-from cascade.backends.base import Batch, BatchCost, Query, Scores, Stop, Swap
+from cascade.backends.base import Batch, Query, Scores, Stop
 from cascade.backends.costs import Costs, Work
 from cascade.backends.llama.encoder_native import NativeEncoder
+from cascade.backends.llama.kv_cache import Usage
 from cascade.backends.llama.loaded import AbortedError
-from cascade.backends.llama.runner import Usage
+from cascade.backends.llama.tally import Tally
 from cascade.prompt import Node
 from cascade.stages import BASE
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What the batch at hand has cost so far.
-
-    Attributes:
-        booked: When the last call was counted, or else when the batch began.
-        swaps: Changes of the active adapter set.
-        decodes: What each call had to do, and the milliseconds that it took.
-        model_s: Seconds inside calls of the model.
-        tokens: Tokens computed.
-    """
-
-    booked: float
-    swaps: list[Swap] = field(default_factory=list)
-    decodes: list[tuple[Work, float]] = field(default_factory=list)
-    model_s: float = 0.0
-    tokens: int = 0
 
 
 class EncoderRunner:
@@ -51,13 +32,12 @@ class EncoderRunner:
     def score(self, batch: Batch, stop: Stop | None = None) -> Scores:
         """See ``Backend.score``."""
         stop = stop or Stop()
-        started = time.perf_counter()
-        tally = _Tally(booked=started)
+        tally = Tally()
         logits = [math.nan] * len(batch.queries)
         spoilt: dict[int, str] = {}
         self._native.resume()
         with stop.interrupting(self._native.interrupt):
-            self._activate(batch.adapter, tally, started)
+            self._activate(batch.adapter, tally)
             for places in self._calls(batch.queries):
                 if stop.is_asked:
                     break
@@ -70,17 +50,7 @@ class EncoderRunner:
                         logits[at] = odds
                     else:
                         spoilt[at] = "what its head says is NaN or infinite"
-        cost = BatchCost(
-            decode_calls=len(tally.decodes),
-            adapter_swaps=len(tally.swaps),
-            tokens_decoded=tally.tokens,
-            tokens_reused=0,
-            elapsed_ms=1_000 * (time.perf_counter() - started),
-            model_ms=1_000 * tally.model_s,
-            decodes=tuple(tally.decodes),
-            swaps=tuple(tally.swaps),
-        )
-        return Scores(logits, cost, spoilt=spoilt)
+        return Scores(logits, tally.cost(n_asked=tally.tokens), spoilt=spoilt)
 
     def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
         """See ``Backend.release``; there is nothing to forget."""
@@ -103,27 +73,17 @@ class EncoderRunner:
             n_tokens += length
         yield places
 
-    def _read(self, pairs: Sequence[Sequence[int]], tally: _Tally) -> list[float]:
-        """Log odds of the pairs of one call, which is counted with all the time since the one before."""
+    def _read(self, pairs: Sequence[Sequence[int]], tally: Tally) -> list[float]:
+        """Log odds of the pairs of one call."""
         started = time.perf_counter()
         found: list[float] = self._native.encode(pairs).tolist()
-        now = time.perf_counter()
-        n_tokens = sum(map(len, pairs))
-        is_first = not tally.decodes
-        work = Work.of(
-            tokens=n_tokens, cells=0, most=n_tokens, outputs=len(pairs), swaps=is_first and len(tally.swaps)
-        ).plus(Work(batches=is_first))
-        tally.decodes.append((work, 1_000 * (now - tally.booked)))
-        tally.model_s += now - started
-        tally.booked = now
-        tally.tokens += n_tokens
+        tally.called(started, sum(map(len, pairs)), cells=0, n_outputs=len(pairs))
         return found
 
-    def _activate(self, adapter: str, tally: _Tally, started: float) -> None:
+    def _activate(self, adapter: str, tally: Tally) -> None:
         before = time.perf_counter()
         if self._native.activate("" if adapter == self._base else adapter):
-            ms = 1_000 * (time.perf_counter() - before)
-            tally.swaps.append(Swap(adapter=adapter, at_ms=1_000 * (before - started), ms=ms))
+            tally.swapped(adapter, before)
 
 
 _LENGTHS = (64, 16, 64, 64)  # tokens of a call; a new context's first one is slow and does not count

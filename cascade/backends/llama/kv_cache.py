@@ -34,6 +34,23 @@ class Entry:
     used: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a context holds.
+
+    Attributes:
+        cells: Cells that prompt nodes fill.
+        nodes: Prompt nodes.
+        sequences: Sequences that hold any cell, as llama.cpp sees it.
+        peak_cells: Most cells that were ever filled or guaranteed.
+    """
+
+    cells: int
+    nodes: int
+    sequences: int
+    peak_cells: int
+
+
 @dataclass(slots=True)
 class KVStore:
     """Book-keeping of one context's cells and sequences.

@@ -4,111 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.backends.base import Batch, BatchCost, Query, Scores, Stop, Swap
-from cascade.backends.costs import Work
+from cascade.backends.base import Batch, Query, Scores, Stop
 from cascade.backends.llama.batch_rows import Rows
-from cascade.backends.llama.decode_calls import Call, Stretch, calls
-from cascade.backends.llama.kv_cache import Entry, KVStore, chunks
+from cascade.backends.llama.chunk import Chunk, Gather, item_of, shared_nodes, together
+from cascade.backends.llama.decode_calls import Stretch, calls
+from cascade.backends.llama.kv_cache import Entry, KVStore, Usage, chunks
 from cascade.backends.llama.native import AbortedError, NativeModel
-from cascade.errors import DecodeError
+from cascade.backends.llama.tally import Tally
 from cascade.models.lora import AdapterInfo
 from cascade.probability import odds_of_likeliest
 from cascade.prompt import Node, Segment
 from cascade.stages import BASE
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Queries that are computed side by side.
-
-    Attributes:
-        queries: The queries.
-        prefix_adapter: The adapter that computes what stands before their questions.
-        entries: Every node above the questions, upper ones first, and questions that have an entry of their own.
-        missing: Those nodes that are yet to be computed.
-        holders: For each query the entry behind whose tokens its question goes: its item's, or its own.
-        heads: Holder -> what its prefix adapter computes of the question.
-    """
-
-    queries: Sequence[Query]
-    prefix_adapter: str
-    entries: Mapping[Node, Entry]
-    missing: set[Node]
-    holders: Sequence[Entry]
-    heads: Mapping[Entry, Sequence[int]]
-
-    def along(self, *, is_output: bool) -> Iterator[Stretch]:
-        """What the prefix adapter computes: nodes that are missing, and the head of each question."""
-        for node, entry in self.entries.items():
-            tokens = node.tokens if node in self.missing else ()
-            head = self.heads.get(entry, ())
-            if tokens or head:
-                start = node.start if tokens or entry.node.segment is Segment.QUESTION else node.end
-                yield Stretch(entry, (*tokens, *head), start, is_output and entry in self.heads)
-
-    def asked(self) -> Iterator[Stretch]:
-        """What the adapter computes after that: the rest of each question."""
-        for query, holder in zip(self.queries, self.holders, strict=True):
-            head = self.heads[holder]
-            yield Stretch(holder, query.node.tokens[len(head) :], query.node.start + len(head), True)
-
-
-@dataclass(frozen=True, slots=True)
-class Gather:
-    """Which logits are read of a call.
-
-    Attributes:
-        tokens: Token ids: those of yes and no, then all other labels of the chunk, each once.
-        places: Holder of a query with labels -> where its labels stand in ``tokens``.
-    """
-
-    tokens: Sequence[int]
-    places: Mapping[Entry, Sequence[int]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, labels: tuple[int, int], chunk: Chunk) -> Gather:
-        """What a chunk needs; of yes/no questions alone just yes and no."""
-        own = {
-            holder: query.labels.tokens
-            for query, holder in zip(chunk.queries, chunk.holders, strict=True)
-            if query.labels is not None
-        }
-        if not own:
-            return cls(labels)
-        place = {token: at for at, token in enumerate(dict.fromkeys(chain(labels, *own.values())))}
-        return cls(tuple(place), {holder: [place[token] for token in tokens] for holder, tokens in own.items()})
-
-
-def shared_nodes(queries: Sequence[Query]) -> set[Node]:
-    """Items and texts with more below them than one question, which then needs a sequence of its own."""
-    counts = Counter(map(item_of, queries))
-    inner = {node for item in counts for node in item.path[:-1]}
-    return {item for item, n in counts.items() if n > 1 or item in inner}
-
-
-def item_of(query: Query) -> Node:
-    """The node that a query's question hangs below: an item, or its text."""
-    if query.node.parent is None:
-        msg = "A question must stand below an item."
-        raise DecodeError(msg)
-    return query.node.parent
-
-
-def together(questions: Sequence[Node]) -> list[int]:
-    """Places of the questions, those that share nodes side by side, otherwise in the given order."""
-    first: dict[Node, int] = {}
-    for at, question in enumerate(questions):
-        for node in question.path:
-            first.setdefault(node, at)
-    return sorted(range(len(questions)), key=lambda at: [first[node] for node in questions[at].path])
 
 
 class _StoppedError(Exception):
@@ -116,17 +28,11 @@ class _StoppedError(Exception):
 
 
 @dataclass(slots=True)
-class _Tally:
-    """What the batch at hand has cost so far, and what it has reached.
+class _Reached:
+    """How far the batch at hand has come.
 
     Attributes:
-        started: When the batch began.
-        swaps: Changes of the active adapter set.
-        booked: When the last call was counted, or else when the batch began.
         cells: Cells in use, as far as they are filled.
-        decodes: What each call had to do, and the milliseconds that it took.
-        model_s: Seconds inside calls of the model.
-        tokens: Tokens computed.
         finished: Entries whose last stretch is computed.
         logits: Log odds of yes, or of the likeliest label, behind an entry, of the chunk at hand.
         values: Logits of the labels behind an entry, of the chunk at hand.
@@ -134,35 +40,12 @@ class _Tally:
         lost: Nodes with their prefix adapter that were begun or kept, and are not any more.
     """
 
-    started: float
-    booked: float
     cells: int
-    swaps: list[Swap] = field(default_factory=list)
-    model_s: float = 0.0
-    decodes: list[tuple[Work, float]] = field(default_factory=list)
-    tokens: int = 0
     finished: set[Entry] = field(default_factory=set)
     logits: dict[Entry, float] = field(default_factory=dict)
     values: dict[Entry, Sequence[float]] = field(default_factory=dict)
     found: dict[Query, Sequence[float]] = field(default_factory=dict)
     lost: list[tuple[Node, str]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """What a context holds.
-
-    Attributes:
-        cells: Cells that prompt nodes fill.
-        nodes: Prompt nodes.
-        sequences: Sequences that hold any cell, as llama.cpp sees it.
-        peak_cells: Most cells that were ever filled or guaranteed.
-    """
-
-    cells: int
-    nodes: int
-    sequences: int
-    peak_cells: int
 
 
 class LlamaRunner:
@@ -186,10 +69,9 @@ class LlamaRunner:
         self._base = base
         self._adapters = adapters
         self._labels = labels
-        self._tally = _Tally(started=0.0, booked=0.0, cells=0)
+        self._tally, self._reached = Tally(), _Reached(cells=0)
         self._stop = Stop()
         self._gather = Gather(labels)
-        self._swaps = False  # whether the next call is the first under another adapter
         self.store = KVStore(native.n_cells, native.n_sequences)
 
     def prefix_adapter(self, adapter: str) -> str:
@@ -201,8 +83,8 @@ class LlamaRunner:
 
     def score(self, batch: Batch, stop: Stop | None = None) -> Scores:
         """See ``Backend.score``."""
-        started = time.perf_counter()
-        self._tally = tally = _Tally(started=started, booked=started, cells=self.store.cells_used)
+        # A swap of a batch that was stopped before its call is the next call's.
+        self._tally, self._reached = Tally(is_swapped=self._tally.is_swapped), _Reached(self.store.cells_used)
         order = together([query.node for query in batch.queries])
         logits = np.full(len(order), np.nan)
         spoilt: list[int] = []
@@ -218,23 +100,14 @@ class LlamaRunner:
         except BaseException:
             self._empty()  # whatever failed, the cache may now hold half a node
             raise
-        asked = sum(query.node.end for query in batch.queries)
-        cost = BatchCost(
-            decode_calls=len(tally.decodes),
-            adapter_swaps=len(tally.swaps),
-            tokens_decoded=tally.tokens,
-            tokens_reused=max(asked - tally.tokens, 0),
-            elapsed_ms=1_000 * (time.perf_counter() - started),
-            model_ms=1_000 * tally.model_s,
-            decodes=tuple(tally.decodes),
-            swaps=tuple(tally.swaps),
-        )
-        lost = tuple(key for key in dict.fromkeys(tally.lost) if self.store.find(*key) is None)
+        cost = self._tally.cost(n_asked=sum(query.node.end for query in batch.queries))
+        reached = self._reached
+        lost = tuple(key for key in dict.fromkeys(reached.lost) if self.store.find(*key) is None)
         return Scores(
             logits.tolist(),
             cost,
             lost,
-            values={at: tally.found[query] for at, query in enumerate(batch.queries) if query in tally.found},
+            values={at: reached.found[query] for at, query in enumerate(batch.queries) if query in reached.found},
             spoilt=dict.fromkeys(spoilt, "its logits are NaN or infinite"),
         )
 
@@ -278,14 +151,14 @@ class LlamaRunner:
                 logits[places] = stopped.args[0]
                 raise
             finally:
-                if not all(map(math.isfinite, self._tally.logits.values())):
+                if not all(map(math.isfinite, self._reached.logits.values())):
                     self._empty()
         return spoilt
 
     def _empty(self) -> None:
         """Forget everything, and zero it: nothing in the cache is trusted any more."""
-        self._tally.lost += self.store.keys()
-        self._tally.cells = 0
+        self._reached.lost += self.store.keys()
+        self._reached.cells = 0
         self.store.clear()
         self._native.clear(data=True)
 
@@ -306,8 +179,8 @@ class LlamaRunner:
         Raises:
             _StoppedError: It was stopped; has the log odds, NaN where there are none.
         """
-        self._tally.logits.clear()  # an item's entry stands for another question in each chunk
-        self._tally.values.clear()
+        self._reached.logits.clear()  # an item's entry stands for another question in each chunk
+        self._reached.values.clear()
         chunk = self._take(queries, self.prefix_adapter(adapter))
         self._gather = Gather.of(self._labels, chunk)
         own = chunk.prefix_adapter == adapter
@@ -330,11 +203,11 @@ class LlamaRunner:
 
     def _logits(self, chunk: Chunk) -> list[float]:
         """Log odds of each query, NaN where there are none."""
-        found = [self._tally.logits.get(holder, math.nan) for holder in chunk.holders]
+        found = [self._reached.logits.get(holder, math.nan) for holder in chunk.holders]
         if self._gather.places:
             pairs = zip(chunk.queries, chunk.holders, found, strict=True)
             told = {query: holder for query, holder, odds in pairs if query.labels and math.isfinite(odds)}
-            self._tally.found |= {query: self._tally.values[holder] for query, holder in told.items()}
+            self._reached.found |= {query: self._reached.values[holder] for query, holder in told.items()}
         return [logit if math.isfinite(logit) else math.nan for logit in found]
 
     def _switch(self, query: Query, prefix_adapter: str) -> int:
@@ -376,17 +249,15 @@ class LlamaRunner:
         All sequences of an interrupted call are cut, since llama.cpp takes a token that several
         share off one of them alone and leaves the others with cells that were never computed.
         """
-        lost = [node for node in chunk.missing if chunk.entries[node] not in self._tally.finished]
-        self._tally.lost += [(node, chunk.prefix_adapter) for node in lost]
+        lost = [node for node in chunk.missing if chunk.entries[node] not in self._reached.finished]
+        self._reached.lost += [(node, chunk.prefix_adapter) for node in lost]
         for entry in self.store.release(lost, chunk.prefix_adapter):
             self._native.cut(entry.sequence)
 
     def _activate(self, adapter: str) -> None:
-        tally, before = self._tally, time.perf_counter()
+        before = time.perf_counter()
         if self._native.activate("" if adapter == self._base else adapter):
-            self._swaps = True
-            now = time.perf_counter()
-            tally.swaps.append(Swap(adapter=adapter, at_ms=1_000 * (before - tally.started), ms=1_000 * (now - before)))
+            self._tally.swapped(adapter, before)
 
     def _decode(self, stretches: Sequence[Stretch], most: int) -> None:
         """Decode stretches in as few calls as fit.
@@ -405,30 +276,17 @@ class LlamaRunner:
                 logits = self._native.decode(rows, self._gather.tokens)
             except AbortedError:
                 raise _StoppedError from None
-            self._tally.model_s += time.perf_counter() - started
-            self._book(call, len(rows))
+            self._tally.called(started, len(rows), self._reached.cells, len(call.outputs))
+            self._reached.cells += len(rows)
+            self._reached.finished.update(call.finished)
             self._read(call.outputs, logits)
 
     def _read(self, outputs: Sequence[Entry], logits: NDArray[np.float32]) -> None:
         """Take in the logits behind entries; (n_outputs, n_labels)."""
-        tally, places = self._tally, self._gather.places
+        reached, places = self._reached, self._gather.places
         for entry, found in zip(outputs, logits.tolist(), strict=True):
             if entry in places:
-                tally.values[entry] = own = [found[place] for place in places[entry]]
-                tally.logits[entry] = odds_of_likeliest(own)
+                reached.values[entry] = own = [found[place] for place in places[entry]]
+                reached.logits[entry] = odds_of_likeliest(own)
             else:
-                tally.logits[entry] = found[0] - found[1]
-
-    def _book(self, call: Call, n_tokens: int) -> None:
-        """Count a call, with all the time since the one before."""
-        tally = self._tally
-        work = Work.of(
-            tokens=n_tokens, cells=tally.cells, most=n_tokens, outputs=len(call.outputs), swaps=self._swaps
-        ).plus(Work(batches=not tally.decodes))
-        now = time.perf_counter()
-        tally.decodes.append((work, 1_000 * (now - tally.booked)))
-        tally.booked = now
-        self._swaps = False
-        tally.tokens += n_tokens
-        tally.cells += n_tokens
-        self._tally.finished.update(call.finished)
+                reached.logits[entry] = found[0] - found[1]
