@@ -6,143 +6,29 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationError, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from cascade.arguments import one_of
-from cascade.budget import Budget
 from cascade.config.base_models import base_adapter, check_entry, named_models, own_name
+from cascade.config.cascades import CascadeConfig
+from cascade.config.engine import EngineConfig
 from cascade.config.extends import EXTENDS, Layers, read_layers, shipped_config
 from cascade.config.log import LogConfig
 from cascade.config.model import AdapterConfig, AdapterEntry, LimitsConfig, ModelConfig
 from cascade.config.profile import ProfileConfig, read_profile
 from cascade.config.servers import ServedConfig, ServerConfig
-from cascade.config.stages import AskingStageConfig, PriorStageConfig, StageEntry
 from cascade.config.thresholds import ThresholdsFile, read_thresholds
-from cascade.config.toml import ONE, TABLE, Frozen, Loc, complaints, form
+from cascade.config.toml import Frozen, Loc, complaints
 from cascade.errors import ConfigError
 from cascade.files import is_file, name_of
-from cascade.profile import Profile
-from cascade.stages import Source, Stage
-from cascade.tree import Cascade, ItemKind
+from cascade.tree import Cascade
 
 __all__ = [
     "AdapterConfig", "CascadeConfig", "Config", "EngineConfig", "LimitsConfig", "ModelConfig", "Untuned", "config_of",
     "read_config", "read_untuned", "shipped_config",
 ]  # fmt: skip
-
-ProfileEntry = Annotated[Annotated[ProfileConfig, Tag(TABLE)] | Annotated[Path, Tag(ONE)], Discriminator(form)]
-
-
-class EngineConfig(Frozen):
-    """Limits for concurrent requests, and what an engine does with budgets and thresholds."""
-
-    max_requests: int = Field(1_024, ge=1, description="Most requests that may be open at once; more are refused.")
-    overload: Literal["shallower", "refuse"] = Field(
-        "shallower",
-        description="When budgets cannot be kept in full: all go less deep, or those that would be late are refused.",
-    )
-    f1_points_per_100ms: float = Field(
-        1.0, ge=0, allow_inf_nan=False, description="Points of macro F1 over all rows that 100 ms are worth."
-    )
-    on_threshold_mismatch: Literal["refuse", "warn"] = Field(
-        "refuse",
-        description="When tuned thresholds were made for another model, adapter or questions than those at hand.",
-    )
-    ask_ahead: bool = Field(True, description="Ask ahead of the tree where the cost model says that it is faster.")
-
-
-class CascadeConfig(Frozen):
-    """A tree of stages; the first stage is asked first."""
-
-    # A file that extends another may leave out what its base says; editors cannot see that.
-    model_config = ConfigDict(json_schema_extra=lambda schema: schema.pop("required", None))
-
-    instructions: str = Field("Answer each question about the candidate.", description="Stands before the questions.")
-    labels: tuple[str, ...] = Field(description="Every label that a stage leads to, in the order of reports.")
-    dropped: str = Field("", description="Label of what does not matter; the first label if absent.")
-    items: ItemKind | None = Field(
-        None,
-        description="What of a repository its items are: symbols, files, folders, the retrieval stages, or pairs of "
-        "files; if absent, files where a stage asks by tier, since retrieval tiers find files, and symbols otherwise.",
-    )
-    evidence: Literal["given", "made"] = Field(
-        "given",
-        description="Whether items are asked as they are, or those that bring no evidence get it first, made of their "
-        "name, signature, documentation, text and group against the task.",
-    )
-    budget_ms: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="Milliseconds a request may take where its caller does not say."
-    )
-    max_depth: int | None = Field(None, ge=1, description="Most stages that an item passes, likewise.")
-    profile: ProfileEntry | None = Field(
-        None, description="What labelled data say of its items: a table, or the file that `cascade depth --out` wrote."
-    )
-    thresholds: (
-        Annotated[Annotated[ThresholdsFile, Tag(TABLE)] | Annotated[Path, Tag(ONE)], Discriminator(form)] | None
-    ) = Field(
-        None, description="The file that `cascade tune --out` wrote; its thresholds win over those of the stages."
-    )
-    prior_source: Source | None = Field(
-        None, description="Where the p of its prior stage comes from, in place of that stage's own `source`."
-    )
-    stages: tuple[StageEntry, ...] = Field(
-        max_length=64, description='The first is asked first; one of kind "prior" may stand before it.'
-    )
-
-    def budget(self) -> Budget:
-        """What a request may spend where its caller does not say."""
-        return Budget(ms=self.budget_ms, depth=self.max_depth)
-
-    def cascade(self, name: str) -> Cascade:
-        """The pure form, checked."""
-        stages = tuple(stage.stage(name) for stage in self.stages if isinstance(stage, AskingStageConfig))
-        prior_stage = self._prior_stage(name)
-        if isinstance(self.thresholds, ThresholdsFile):
-            stages, prior_stage = self.thresholds.put_on(name, stages, prior_stage)
-        return Cascade(
-            name=name,
-            instructions=self.instructions,
-            labels=self.labels,
-            stages=stages,
-            dropped=self.dropped,
-            profile=self.profile.profile() if isinstance(self.profile, ProfileConfig) else Profile(),
-            prior_stage=prior_stage,
-            items=self._items(name),
-            makes_evidence=self.evidence == "made",
-        )
-
-    def _items(self, name: str) -> ItemKind | None:
-        stages = [stage.stage(name) for stage in self.stages if isinstance(stage, AskingStageConfig)]
-        asks_by_tier = [stage.name for stage in stages if stage.is_tiered]
-        if self.items not in {None, ItemKind.FILES} and asks_by_tier:
-            msg = (
-                f'cascade.{name}.items: "{self.items}" is given, stage {asks_by_tier[0]!r} asks by tier, and '
-                f"{self.items} of a repository have no tiers. "
-                'Set items = "files", or give the stage one question for all.'
-            )
-            raise ConfigError(msg)
-        return self.items
-
-    def _prior_stage(self, name: str) -> Stage | None:
-        places = [place for place, stage in enumerate(self.stages) if isinstance(stage, PriorStageConfig)]
-        if places not in ([], [0]):
-            msg = (
-                f'cascade.{name}.stages: one of kind "prior" stands at place {places[-1] + 1}. What it knows is known '
-                "before anything is asked; let it stand first, and alone."
-            )
-            raise ConfigError(msg)
-        first = self.stages[0] if places else None
-        if isinstance(first, PriorStageConfig):
-            return replace(first.stage(), source=self.prior_source or first.source)
-        if self.prior_source is not None:
-            msg = (
-                f"cascade.{name}.prior_source: {self.prior_source.value!r} is given, and no prior stage stands before "
-                "its questions. Add one to its stages, or leave the key away."
-            )
-            raise ConfigError(msg)
-        return None
 
 
 def _as_files_are(schema: dict[str, Any]) -> None:
