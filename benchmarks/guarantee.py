@@ -26,9 +26,9 @@ from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.targets import TaskMetric
 from cascade.stages import ANY_TIER, Question, Source, Stage, Target
 from cascade.tree import Cascade
+from cascade.tuning.objective import Cost
 from cascade.tuning.search import TuningResult, tune
 from cascade.tuning.target import TuningTarget
-from cascade.tuning.threshold_grid import Cost
 
 Draw = Callable[[int], ScoredTasks]
 """Number of a sample -> the sample."""

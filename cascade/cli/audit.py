@@ -15,11 +15,11 @@ from cascade.audit.html import Known, check_report, write_report
 from cascade.audit.learning_curve import n_audits
 from cascade.audit.questions import question_name
 from cascade.audit.rates import MIN_ERRORS, MIN_TASKS
+from cascade.cli.guarantees import guarantee_in_words
 from cascade.cli.labelled_data import DataOption, FilesArgument, data_files, labelled_scores
 from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, note, plain, print_json, progress, results
 from cascade.cli.outputs import ForceOption, check_distinct, refuse_others, report_output, scores_output
 from cascade.cli.tables import Sheet
-from cascade.cli.tune_output import guarantee_in_words
 from cascade.config.figures import Figure
 from cascade.config.schema import Config, read_config, shipped_config
 from cascade.config.thresholds import ThresholdsFile

@@ -11,10 +11,10 @@ import numpy as np
 import typer
 
 from cascade.cli.check_output import show_check
+from cascade.cli.guarantees import guaranteed_of
 from cascade.cli.labelled_data import DataOption, FilesArgument, data_files, labelled_scores
 from cascade.cli.output import ConfigOption, ExitCode, JsonOption, ThresholdsOption, note, print_json
 from cascade.cli.outputs import ForceOption, check_distinct, scores_output
-from cascade.cli.tune_output import guaranteed_of
 from cascade.config.extends import Layers, read_layers
 from cascade.config.schema import Config, config_of, shipped_config
 from cascade.config.thresholds import ThresholdsFile

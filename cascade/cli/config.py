@@ -12,6 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from cascade.cli.adapter_map import Row, map_rows, show_map
+from cascade.cli.guarantees import guarantee_in_words
 from cascade.cli.output import (
     ConfigOption,
     JsonOption,
@@ -22,7 +23,6 @@ from cascade.cli.output import (
     print_json,
     results,
 )
-from cascade.cli.tune_output import guarantee_in_words
 from cascade.config.extends import Layers, read_layers
 from cascade.config.schema import Config, config_of, shipped_config
 from cascade.config.thresholds import ThresholdsFile

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
+from cascade.cli.few_tasks_output import show_few_tasks
 from cascade.cli.labelled_data import DataOption, FilesArgument, data_files, labelled_scores
 from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress
 from cascade.cli.outputs import ForceOption, check_distinct, refuse_others, scores_output, thresholds_output
-from cascade.cli.tune_output import as_dict, file_of, guarantee, show, show_few_tasks, written
+from cascade.cli.tune_output import as_dict, file_of, guarantee, show, written
 from cascade.config.figures import GUARANTEED, Figure, Metric, Unit
 from cascade.config.schema import Config, read_untuned, shipped_config
 from cascade.config.stages import PriorStageConfig
@@ -22,11 +23,12 @@ from cascade.evaluation.prior_fit import priors_of, with_prior_scores
 from cascade.evaluation.repeats import fingerprint
 from cascade.evaluation.score_file import LabelledScores, in_use, with_stages
 from cascade.tree import Cascade
+from cascade.tuning.free_thresholds import free_keys
+from cascade.tuning.objective import Cost
 from cascade.tuning.search import TuningResult
 from cascade.tuning.search import tune as search
 from cascade.tuning.shift import inputs_of
 from cascade.tuning.target import TuningTarget
-from cascade.tuning.threshold_grid import Cost, free_keys
 
 
 def tune(  # noqa: PLR0913 - the command line's options

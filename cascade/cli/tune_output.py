@@ -9,83 +9,24 @@ from math import isnan, nan
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rich.console import Console
-
-from cascade.cli.output import note, print_json, progress, results
+from cascade.cli.calibration_output import calibration_rows, show_calibration
+from cascade.cli.output import results
 from cascade.cli.tables import Sheet
-from cascade.config.figures import GUARANTEED, OF_HANDED_ON, RECALLS, Figure, Metric, Unit, figure_of
+from cascade.config.figures import OF_HANDED_ON, RECALLS, Figure, Metric, Unit, figure_of
 from cascade.config.profile import MadeForConfig, PriorConfig
-from cascade.config.thresholds import (
-    CalibrationConfig,
-    GuaranteeConfig,
-    HeldOutConfig,
-    NoGuaranteeConfig,
-    ThresholdsFile,
-    table_of,
-    write_thresholds,
-)
+from cascade.config.thresholds import CalibrationConfig, GuaranteeConfig, HeldOutConfig, ThresholdsFile, table_of
 from cascade.errors import counted
 from cascade.evaluation.calibration import Calibrated
-from cascade.evaluation.metrics import CalibrationMetrics
-from cascade.evaluation.prior_fit import priors_of
 from cascade.evaluation.replay import Outcome, own_thresholds
-from cascade.evaluation.score_file import LabelledScores
 from cascade.evaluation.scored import Key
 from cascade.probability import Curve
 from cascade.report import Origin
 from cascade.stages import Limits, Threshold, limits_of, shortest
 from cascade.tree import Cascade
 from cascade.tuning.check import Guarantee
-from cascade.tuning.few_tasks import FewTasksResult, decided, tune_few_tasks
+from cascade.tuning.objective import Cost
 from cascade.tuning.search import TuningResult
 from cascade.tuning.target import TuningTarget
-from cascade.tuning.threshold_grid import Cost
-
-_MOST_SLICES = 12
-
-
-def calibration_rows(curves: Mapping[Key, Calibrated]) -> list[dict[str, Any]]:
-    """Every question with its slices, for JSON."""
-    return [
-        {
-            "stage": stage,
-            "tier": tier,
-            "kind": found.curve.kind,
-            "n": found.n,
-            "before": asdict(found.before),
-            "after": asdict(found.after),
-            "unseen": asdict(found.unseen) if found.unseen is not None else None,
-            "slices": [asdict(part) for part in found.slices],
-        }
-        for (stage, tier), found in curves.items()
-    ]
-
-
-def show_calibration(console: Console, curves: Mapping[Key, Calibrated]) -> None:
-    """Every question, and the slices whose error stands out most; how many are left out is said below."""
-    console.print("How well p(yes) is calibrated: on tasks left out, and on repositories left out (unseen)")
-    ece = ("ECE raw", "calibrated", "beyond chance", "unseen", "beyond chance")
-    sheet = Sheet(("question", "slice"), ("rows", *ece, "Brier", "log loss"))
-    parts = [(key, part) for key, found in curves.items() for part in found.slices]
-    parts.sort(key=lambda entry: entry[1].after.ece_beyond_chance, reverse=True)
-    shown = {(key, part.name, part.value) for key, part in parts[:_MOST_SLICES]}
-    for key, found in curves.items():
-        sheet.add(" ".join(key), "all", str(found.n), *_cells(found.before, found.after, found.unseen))
-        for part in found.slices:
-            if (key, part.name, part.value) in shown:
-                cells = _cells(part.before, part.after, part.unseen)
-                sheet.add("", f"{part.name} {part.value or 'unnamed'}", str(part.n), *cells)
-    sheet.show(console)
-    if len(parts) > len(shown):
-        left = counted(len(parts) - len(shown), "slice")
-        console.print(f"Left out: {left} with less error beyond chance; --json has all.")
-
-
-def _cells(before: CalibrationMetrics, after: CalibrationMetrics, unseen: CalibrationMetrics | None) -> tuple[str, ...]:
-    figures: list[float | None] = [before.ece, after.ece, after.ece_beyond_chance]
-    figures += [unseen.ece, unseen.ece_beyond_chance] if unseen is not None else [None, None]
-    return tuple("-" if figure is None else f"{figure:.3f}" for figure in [*figures, after.brier, after.log_loss])
-
 
 _T = TypeVar("_T")
 
@@ -271,11 +212,11 @@ def _in_words(tree: Cascade, target: TuningTarget, held: Outcome) -> str:
     ms = f"; predicted {held.ms:.3g} ms per item" if target.minimised is Cost.LATENCY else ""
     return (
         f"On the tasks held out: {measured}; {held.calls:.3f} calls and {held.false_positives:.3f} false positives per "
-        f"item{ms}.{_handed_on_in_words(tree, held)}"
+        f"item{ms}.{handed_on_in_words(tree, held)}"
     )
 
 
-def _handed_on_in_words(tree: Cascade, outcome: Outcome) -> str:
+def handed_on_in_words(tree: Cascade, outcome: Outcome) -> str:
     """How much is handed on and how much of the rest is wrong; empty for a cascade that hands nothing on."""
     if not tree.handed_on:
         return ""
@@ -283,127 +224,3 @@ def _handed_on_in_words(tree: Cascade, outcome: Outcome) -> str:
         f" Handed on: {outcome.handed_on:.3f} of all items and {outcome.mattering_handed_on:.3f} of what matters; of "
         f"what is answered {outcome.error_among_answered:.3f} is wrong."
     )
-
-
-def show_few_tasks(
-    tree: Cascade, labelled: LabelledScores, target: TuningTarget | None, out: Path | None, *, json: bool
-) -> None:
-    """Choose thresholds, write them, and show them.
-
-    Args:
-        tree: The cascade as it is in use; its prior stage, which is counted in, and its curves are kept as they are.
-        labelled: The tasks and their scores.
-        target: What to aim for; None for the highest macro F1 over rows.
-        out: Where to write the thresholds; None for nowhere.
-        json: Whether to print JSON.
-
-    Raises:
-        ConfigError: The prior stage has nothing that weighs the evidence.
-        InputError: There is too little to choose by.
-        MachineError: The file cannot be written.
-    """
-    tree.check_is_tuned()
-    priors = priors_of(tree, [item for task in labelled.tasks for item in task.items])
-    prices = labelled.prices if target and target.minimised is Cost.LATENCY else None
-    with progress() as bar:
-        line = bar.add_task("search: percent", total=100)
-        found = tune_few_tasks(
-            tree, labelled.scored, target, prices, lambda done: bar.update(line, completed=int(100 * done)), priors
-        )
-    settled = float(decided(tree, priors).mean())
-    file = _file(tree, labelled, target, found)
-    text = _text(target, found)
-    if out is not None:
-        write_thresholds(file, out, text)
-        note(written(out, tree.name, has_guarantee=False))
-    if json:
-        print_json(_as_dict(file, found) | {"decided_by_prior": settled, "repeated_tasks": labelled.n_repeated})
-    else:
-        _show(tree, text, target, found, settled)
-
-
-def _as_dict(file: ThresholdsFile, found: FewTasksResult) -> dict[str, Any]:
-    expected = {name: value for name, value in asdict(found.expected).items() if not isnan(value)}
-    return file.model_dump(exclude={"calibration"}) | {"kept_stages": list(found.kept), "expected": expected}
-
-
-def _text(target: TuningTarget | None, found: FewTasksResult) -> str:
-    goal = f"{target.figure.one} of {target.level:g}" if target else f"the highest {Figure.MACRO_F1_OVER_ROWS.words}"
-    return (
-        f"Without guarantee: chosen for {goal}, under a model of labels that was fitted to "
-        f"{counted(found.n_tasks, 'task')} with something to find, and tested on none."
-    )
-
-
-def _file(
-    tree: Cascade, labelled: LabelledScores, target: TuningTarget | None, found: FewTasksResult
-) -> ThresholdsFile:
-    thresholds = by_stage({key: table_of(threshold) for key, threshold in found.thresholds.items()})
-    before = tree.prior_stage
-    prior = None
-    if before is not None and before.prior is not None:
-        prior = PriorConfig(bias=before.prior.bias, weights=dict(before.prior.weights))
-    return ThresholdsFile(
-        no_guarantee=NoGuaranteeConfig(
-            text=_text(target, found),
-            target=f"{target.figure}={target.level:g}" if target else str(Figure.MACRO_F1_OVER_ROWS),
-            expected=found.level,
-            tasks=found.n_tasks,
-        ),
-        made_for=MadeForConfig(**asdict(labelled.origin)),
-        thresholds=thresholds,
-        prior=prior,
-        calibration=calibration_of(curves_of(tree)),
-    )
-
-
-def _show(tree: Cascade, text: str, target: TuningTarget | None, found: FewTasksResult, settled: float) -> None:
-    console = results()
-    console.print(text)
-    console.print()
-    sheet = Sheet(("question",), ("threshold", "was"))
-    own = own_thresholds(tree)
-    prior = tree.prior_stage.name if tree.prior_stage is not None else None
-    for (stage, tier), threshold in found.thresholds.items():
-        shown = "kept" if stage in {*found.kept, prior} else threshold_in_words(threshold, ".4g")
-        sheet.add(f"{stage} {tier}", shown, threshold_in_words(own[stage, tier]))
-    sheet.show(console)
-    if target and found.kept:
-        kept = ", ".join(found.kept)
-        console.print(f"The {target.figure.words} does not depend on {kept}; their thresholds are kept as they were.")
-    if tree.prior_stage is not None:
-        before = tree.prior_stage
-        bounds = f"no below {before.no_below:.4g}, yes from {before.yes_from:.4g}"
-        console.print(
-            f"The prior stage {before.name!r} is kept as it was ({bounds}), and counted in: it gives {settled:.1%} of "
-            "the items their label."
-        )
-    if curves_of(tree):
-        console.print("The curves of calibration are kept as they were.")
-    console.print()
-    expected = found.expected
-    level = "" if target else f"a {Figure.MACRO_F1_OVER_ROWS.words} of {found.level:.3f}, "
-    of_tasks = figure_of(target.metric, Unit.TASK) if target and target.metric in OF_HANDED_ON else None
-    level += f"{of_tasks.one} of {getattr(expected, of_tasks):.3f}, " if of_tasks else ""
-    recall = f"a {Figure.RECALL_PER_TASK.words} of {expected.recall_per_task:.3f}"
-    precision = f"a {Figure.PRECISION_PER_TASK.words} of {expected.precision_per_task:.3f}"
-    console.print(
-        f"The model expects {level}{recall}, {precision}, {expected.calls:.3f} calls and "
-        f"{expected.false_positives:.3f} false positives per item.{_handed_on_in_words(tree, expected)} It was fitted "
-        "to the same tasks, so expect a little less."
-    )
-
-
-def guarantee_in_words(guarantee: GuaranteeConfig) -> str:
-    """What thresholds guarantee, of what tasks, and how sure that is."""
-    return (
-        f"Guaranteed of these thresholds: {guaranteed_of(guarantee)}, on tasks like those they were tuned on, wrong "
-        f"with a chance of at most {guarantee.delta:g}; tested on {counted(guarantee.tasks, 'task')} held out "
-        f"(p-value {guarantee.p_value:.2g})."
-    )
-
-
-def guaranteed_of(guarantee: GuaranteeConfig) -> Guarantee:
-    """What a file guarantees."""
-    metric, unit = GUARANTEED[guarantee.figure]
-    return Guarantee(level=guarantee.level, metric=metric, unit=unit, largest=guarantee.largest or 1)

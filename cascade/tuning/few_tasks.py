@@ -20,19 +20,11 @@ from cascade.evaluation.targets import Labels, TaskMetric
 from cascade.probability import Array, Bools
 from cascade.stages import Answers, StageAnswers, Threshold, limits_of
 from cascade.tree import Cascade
+from cascade.tuning.free_thresholds import End, FreeKey, ends_of, free_keys, nothing_to_tune, placed, starts
 from cascade.tuning.label_model import LabelModel, gone_further, with_drawn_labels
 from cascade.tuning.pareto import Advance, best_of_each_level
 from cascade.tuning.target import TuningTarget
-from cascade.tuning.threshold_grid import (
-    End,
-    FreeKey,
-    ThresholdGrid,
-    ends_of,
-    free_keys,
-    nothing_to_tune,
-    placed,
-    starts,
-)
+from cascade.tuning.threshold_grid import ThresholdGrid
 
 _N_SWEEPS = 8
 _LEAST = 1e-6

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cascade.probability import Array
-from cascade.tuning.threshold_grid import FreeKey, GridIndex, Line, ThresholdGrid, nudged
+from cascade.tuning.free_thresholds import FreeKey
+from cascade.tuning.threshold_grid import GridIndex, Line, ThresholdGrid, nudged
 
 _PRICES = np.geomspace(8, 0.05, 12)
 _MOST_TURNS = 4

@@ -25,19 +25,12 @@ from cascade.probability import Array
 from cascade.profile import Prior
 from cascade.stages import Threshold
 from cascade.tree import Cascade
+from cascade.tuning.free_thresholds import LEAST, FreeKey, free_keys, is_safe_if_low, nothing_to_tune, starts
 from cascade.tuning.pareto import Advance, best_of_each_level
 from cascade.tuning.risk import betting_ps, fixed_sequence, tasks_needed
 from cascade.tuning.stage_by_stage import stage_by_stage
 from cascade.tuning.target import TuningTarget
-from cascade.tuning.threshold_grid import (
-    LEAST,
-    FreeKey,
-    ThresholdGrid,
-    free_keys,
-    is_safe_if_low,
-    nothing_to_tune,
-    starts,
-)
+from cascade.tuning.threshold_grid import ThresholdGrid
 
 _SEED = 20210930
 _SHARE, _SHARE_EACH, _MOST_SHARE = 0.1, 0.05, 0.5

@@ -8,7 +8,7 @@ from cascade.evaluation.replay import Outcome, Replay, deciding, own_thresholds
 from cascade.evaluation.scored import Key
 from cascade.probability import Array
 from cascade.stages import ANY_TIER, Limits, Threshold
-from cascade.tuning.threshold_grid import LEAST, keeps_on_yes
+from cascade.tuning.free_thresholds import LEAST, keeps_on_yes
 
 _N_HALVINGS = 20
 

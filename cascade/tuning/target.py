@@ -9,7 +9,7 @@ from cascade.config.figures import OF_HANDED_ON, RECALLS, Figure, Metric, Unit, 
 from cascade.errors import InputError
 from cascade.evaluation.replay import Outcome
 from cascade.tree import Cascade
-from cascade.tuning.threshold_grid import Cost, Objective
+from cascade.tuning.objective import Cost, Objective
 
 _FALSE_POSITIVE = 2.0
 """Items handed on that a false positive is worth under a recall: what is kept is then more likely than not to matter.

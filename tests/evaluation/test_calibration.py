@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.guarantee import question, two_stages
 from cascade import Engine, Item, ScriptedBackend
+from cascade.cli.calibration_output import calibration_rows, show_calibration
 from cascade.cli.output import results
-from cascade.cli.tune_output import calibration_rows, show_calibration
 from cascade.evaluation.calibration import Calibrated, calibrate
 from cascade.evaluation.metrics import calibration_error, calibration_error_beyond_chance
 from cascade.evaluation.scored import ScoredTasks

@@ -29,9 +29,9 @@ from cascade.service.systemone import Answer
 from cascade.stages import ANY_TIER, BASE
 from cascade.tree import Cascade
 from cascade.tuning.few_tasks import tune_few_tasks
+from cascade.tuning.free_thresholds import keeps_on_yes
 from cascade.tuning.label_model import LabelModel
 from cascade.tuning.target import TuningTarget
-from cascade.tuning.threshold_grid import keeps_on_yes
 from tests.test_tree import diamond, trees, ways_of
 
 pytestmark = pytest.mark.slow

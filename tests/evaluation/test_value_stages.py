@@ -23,9 +23,9 @@ from cascade.report import Origin
 from cascade.stages import ANY_TIER, Kind
 from cascade.tree import Cascade
 from cascade.tuning.few_tasks import tune_few_tasks
+from cascade.tuning.free_thresholds import free_keys, safest
 from cascade.tuning.search import tune
 from cascade.tuning.target import TuningTarget
-from cascade.tuning.threshold_grid import free_keys, safest
 from tests.helpers.values import LEVELS, item, says, tickets
 
 TRUTHS = ("dropped", "now", "soon", "wish", "dropped")

@@ -18,8 +18,8 @@ from benchmarks.few_tasks import simulated as three_scored
 from benchmarks.guarantee import question, simulated, two_stages
 from cascade import Engine, Item, Task
 from cascade.cli import main
+from cascade.cli.few_tasks_output import show_few_tasks
 from cascade.cli.output import ExitCode
-from cascade.cli.tune_output import show_few_tasks
 from cascade.config.figures import Metric
 from cascade.config.thresholds import NoGuaranteeConfig, read_thresholds, write_thresholds
 from cascade.errors import ConfigError, InputError

@@ -28,10 +28,12 @@ from cascade.probability import logit, p_yes
 from cascade.report import Origin
 from cascade.stages import ANY_TIER, Combine, Source, Stage, Target, limits_of
 from cascade.tuning.check import Guarantee, check_guarantee
+from cascade.tuning.free_thresholds import End, FreeKey, free_keys
+from cascade.tuning.objective import Cost, Objective
 from cascade.tuning.search import tune
 from cascade.tuning.shift import inputs_of, shifts
 from cascade.tuning.target import TuningTarget
-from cascade.tuning.threshold_grid import Cost, End, FreeKey, Objective, ThresholdGrid, free_keys
+from cascade.tuning.threshold_grid import ThresholdGrid
 
 pytestmark = pytest.mark.slow
 

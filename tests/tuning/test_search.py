@@ -30,6 +30,7 @@ from cascade.evaluation.scoring import data_fingerprint, load_scores, save_score
 from cascade.report import Origin
 from cascade.stages import ANY_TIER, Combine, Stage, Target
 from cascade.tree import Cascade
+from cascade.tuning.objective import Cost
 from cascade.tuning.risk import (
     betting_p,
     betting_ps,
@@ -39,7 +40,6 @@ from cascade.tuning.risk import (
 )
 from cascade.tuning.search import tune
 from cascade.tuning.target import TuningTarget
-from cascade.tuning.threshold_grid import Cost
 from tests.helpers.shipped import CASCADES, questions_alone, write_shipped
 
 ORIGIN = Origin(model="m", adapters={"a": "b"}, data="d", questions="q")

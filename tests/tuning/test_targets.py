@@ -24,9 +24,9 @@ from cascade.evaluation.replay import Prices, Replay
 from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.targets import TaskMetric
 from cascade.stages import ANY_TIER
+from cascade.tuning.objective import Cost
 from cascade.tuning.search import tune
 from cascade.tuning.target import TuningTarget
-from cascade.tuning.threshold_grid import Cost
 from tests.helpers.shipped import CASCADES, reading, shipped_text, write_shipped
 
 pytestmark = pytest.mark.slow

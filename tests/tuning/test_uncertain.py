@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from benchmarks.guarantee import question, two_stages
 from cascade import Cascade
-from cascade.cli.tune_output import file_of, guarantee_in_words
+from cascade.cli.guarantees import guarantee_in_words
+from cascade.cli.tune_output import file_of
 from cascade.config.figures import Metric, Unit, figure_of
 from cascade.config.thresholds import read_thresholds, write_thresholds
 from cascade.errors import InputError
@@ -23,9 +24,11 @@ from cascade.report import Origin
 from cascade.stages import ANY_TIER, Combine, Limits, Stage, Target, limits_of
 from cascade.tuning.check import Guarantee, check_guarantee
 from cascade.tuning.few_tasks import tune_few_tasks
+from cascade.tuning.free_thresholds import End, FreeKey, free_keys
+from cascade.tuning.objective import Cost, Objective
 from cascade.tuning.search import tune
 from cascade.tuning.target import TuningTarget
-from cascade.tuning.threshold_grid import Cost, End, FreeKey, Objective, ThresholdGrid, free_keys, nudged
+from cascade.tuning.threshold_grid import ThresholdGrid, nudged
 
 SMALL, LARGE = ("small", ANY_TIER), ("large", ANY_TIER)
 KEEP, DROP, REVIEW = (Target(name, is_label=True) for name in ("keep", "drop", "review"))

@@ -16,7 +16,7 @@ from cascade.config.figures import Figure
 from cascade.errors import counted
 from cascade.evaluation.metrics import accuracy, macro_f1
 from cascade.evaluation.replay import Outcome
-from cascade.tuning.threshold_grid import Cost
+from cascade.tuning.objective import Cost
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

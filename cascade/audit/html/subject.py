@@ -23,8 +23,10 @@ from cascade.items import Item
 from cascade.probability import Array, Bools, Ints
 from cascade.stages import Stage
 from cascade.tree import Cascade
+from cascade.tuning.free_thresholds import free_keys, placed, safest
+from cascade.tuning.objective import Cost, Objective
 from cascade.tuning.pareto import best_of_each_level
-from cascade.tuning.threshold_grid import Cost, Objective, ThresholdGrid, free_keys, placed, safest
+from cascade.tuning.threshold_grid import ThresholdGrid
 
 SHARES = np.linspace(0, 1, 21)
 """Shares of the calls at which ``Subject.recall_by_share`` tells the recall."""
