@@ -44,12 +44,13 @@ def _file_name(cascade: str) -> str:
 
 
 def _depths(cascade: str, rows: Rows, chosen: int | None) -> Picture:
-    """Quality by the median time of a request, a point for each depth."""
+    """Quality by the median time of a request: a line from depth 1 on, and points for the one call that is depth 0."""
 
     def draw(axes: Axes) -> None:
         for row in rows:
             _mark(axes, row["elapsed_ms"], str(row["depth"]), is_strong=row["depth"] == chosen)
-        _plot_quality(axes, rows, "elapsed_ms")
+        _plot_quality(axes, [row for row in rows if row["depth"]], "elapsed_ms")
+        _plot_quality(axes, [row for row in rows if not row["depth"]], "elapsed_ms", is_named=False)
         axes.set_xlabel("median ms of a request")
         axes.set_title("depth", pad=18)
 
@@ -83,11 +84,11 @@ def budgets(rows: Rows, full_ms: float | None = None) -> Chart:
     )
 
 
-def _plot_quality(axes: Axes, rows: Rows, by: str) -> None:
+def _plot_quality(axes: Axes, rows: Rows, by: str, *, is_named: bool = True) -> None:
     for key, name in QUALITY.items():
         known = [row for row in rows if row[key] is not None]
         x, y = [row[by] for row in known], [row[key] for row in known]
-        axes.plot(x, y, "o-", color=colour(_COLOURS[key]), label=name, clip_on=False)
+        axes.plot(x, y, "o-", color=colour(_COLOURS[key]), label=name if is_named else None, clip_on=False)
     axes.set_xlim(left=0)
     axes.set_ylim(0, 1)
     scale(axes.xaxis)
