@@ -265,12 +265,14 @@ class Report:
         decisions: One per item, in the order of the items.
         stats: What the request cost.
         provenance: The model and adapters that answered; reports of equal provenance can be compared.
+        task_id: Id of the task, by which the log knows it and outcomes name it; see ``Task.id``.
     """
 
     cascade: str
     decisions: tuple[Decision, ...]
     stats: Statistics
     provenance: Provenance = field(repr=False)
+    task_id: str = ""
 
     def labels(self) -> Counter[str]:
         """How many items got each label."""
@@ -283,6 +285,7 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """JSON form, as ``cascade classify --json`` prints it."""
         return {
+            "task_id": self.task_id,
             "decisions": [decision.as_dict() for decision in self.decisions],
             "stats": self.stats.as_dict(),
             "provenance": self.provenance.as_dict(),

@@ -29,7 +29,7 @@ LAYERS: dict[str, set[str]] = {
     "tuning": {"", "config", "evaluation"},
     "audit": {"", "engine", "evaluation", "tuning"},
     "audit.html": {"", "config", "engine", "evaluation", "tuning", "audit"},
-    "service": {"", "prompt", "config", "engine"},
+    "service": {"", "prompt", "config", "engine", "log"},
 }
 """Room -> the rooms that its modules may import, from the bottom up; "" is the loose modules, the vocabulary.
 

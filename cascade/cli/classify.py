@@ -33,7 +33,8 @@ from cascade.cli.output import (
     results,
 )
 from cascade.cli.ranking import p_leading, ranked
-from cascade.config.schema import read_config, shipped_config
+from cascade.config.log import LogConfig
+from cascade.config.schema import Config, read_config, shipped_config
 from cascade.engine.engine import Engine
 from cascade.engine.request import with_evidence
 from cascade.errors import InputError, counted
@@ -69,6 +70,9 @@ def classify(  # noqa: PLR0913 - the command line's options
     ] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Show only the N that matter most.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Show what is dropped as well.")] = False,
+    log: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep decisions in this log, in place of the config's.")
+    ] = None,
     thresholds: ThresholdsOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
@@ -84,7 +88,7 @@ def classify(  # noqa: PLR0913 - the command line's options
     text, beside = read_task(task, task_file), check_also(also or ())
     limit: BudgetLike = "config" if budget is None and depth is None else budget_option(budget, depth)
     name = _cascade(config, cascade, files=files)
-    with Engine.open(read_config(config or shipped_config(), {name: thresholds})) as engine:
+    with Engine.open(with_log(read_config(config or shipped_config(), {name: thresholds}), log)) as engine:
         tree = engine.cascade(name)
         request, candidates, places = Task(text=text, seeds=tuple(from_ or ())), None, None
         if items is not None:
@@ -108,6 +112,14 @@ def classify(  # noqa: PLR0913 - the command line's options
     else:
         _show(report, order, tree, by_id, places)
     return ExitCode.FAILURE if candidates and not candidates.n_read else ExitCode.DONE
+
+
+def with_log(config: Config, file: Path | None) -> Config:
+    """A config whose log is another file, set as its own is."""
+    if file is None:
+        return config
+    named = LogConfig(path=file) if config.log is None else config.log.model_copy(update={"path": file})
+    return config.model_copy(update={"log": named})
 
 
 def _cascade(config: Path | None, name: str | None, *, files: bool) -> str:
@@ -229,8 +241,9 @@ def _show(
         )
     for cause, n in Counter(decision.cause for decision in report.decisions if decision.cause).most_common():
         note(f"{n} of these: {cause}")
+    reused = f", {stats.calls_reused:,} of them answered from the log" if stats.calls_reused else ""
     console.print(
-        f"{counted(stats.calls, 'call')}, {stats.calls_per_item:.2f} per candidate; "
+        f"{counted(stats.calls, 'call')}{reused}, {stats.calls_per_item:.2f} per candidate; "
         f"{counted(stats.decode_calls, 'decode call')}, {counted(stats.adapter_swaps, 'adapter swap')}; "
         f"{counted(stats.tokens_decoded, 'token')} decoded, {stats.tokens_reused:,} reused; "
         f"{stats.elapsed_ms:.0f} ms"

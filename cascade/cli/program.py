@@ -21,6 +21,7 @@ from cascade.cli import depth as depth_command
 from cascade.cli import doctor as doctor_command
 from cascade.cli import evaluate as evaluate_command
 from cascade.cli import explain as explain_command
+from cascade.cli import log as log_commands
 from cascade.cli import quantize as quantize_command
 from cascade.cli import serve as serve_command
 from cascade.cli import tune as tune_command
@@ -39,6 +40,7 @@ app.command()(doctor_command.doctor)
 app.command()(quantize_command.quantize)
 app.command()(serve_command.serve)
 app.add_typer(config_commands.app, name="config")
+app.add_typer(log_commands.app, name="log")
 
 
 def _print_version(*, wanted: bool) -> None:

@@ -72,9 +72,11 @@ def serve(  # noqa: PLR0913 - the command line's options
         signal.signal(signal.SIGTERM, server.handle_exit)  # before uvicorn listens for it, and after
         url = url_of(listening)
         if json:
-            print_json({"url": url, "cascades": list(engine.cascades), "needs_token": bool(settings.token)})
+            kept = {"log": str(read.log.path)} if read.log else {}
+            print_json({"url": url, "cascades": list(engine.cascades), "needs_token": bool(settings.token), **kept})
         else:
-            results().print(plain(f"serving {', '.join(engine.cascades)} on {url}"))
+            kept_in = f", decisions kept in {read.log.path}" if read.log else ""
+            results().print(plain(f"serving {', '.join(engine.cascades)} on {url}{kept_in}"))
         sys.stdout.flush()
         server.run(sockets=[listening])
 

@@ -27,7 +27,7 @@ def parse_row(model: type[_Model], value: dict[str, Any], where: str) -> _Model:
         return model.model_validate(value)
     except ValidationError as error:
         first, *others = error.errors()
-        field = _dotted(first["loc"])
+        field = _dotted(_place(value, first["loc"]))
         match first["type"]:
             case "missing":
                 strays = [other["loc"] for other in others if other["type"] == "extra_forbidden"]
@@ -42,6 +42,18 @@ def parse_row(model: type[_Model], value: dict[str, Any], where: str) -> _Model:
             case _:
                 problem = f"{json_wanted(first)} (given {json_shown(first['input'])})"
         refuse_field(where, field, problem, error)
+
+
+def _place(value: Any, place: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Where something stands, without pydantic's names of the members of unions."""
+    found: list[int | str] = []
+    for at, part in enumerate(place):
+        is_there = part in value if isinstance(value, dict) else isinstance(value, list) and isinstance(part, int)
+        if is_there:
+            value = value[part]
+        if is_there or at == len(place) - 1:
+            found.append(part)
+    return tuple(found)
 
 
 def _dotted(place: tuple[int | str, ...]) -> str:

@@ -353,6 +353,11 @@ class Engine:
         """Whether the engine accepts requests; False once it is closed or has failed."""
         return self._loop.is_open
 
+    @property
+    def has_log(self) -> bool:
+        """Whether it keeps a log, which ``record_outcome`` needs."""
+        return self._log is not None
+
     def settle(self) -> None:
         """Answer open requests with what they have, as if their time were up; ``score`` fails. Returns at once."""
         self._loop.settle()
@@ -375,6 +380,7 @@ class Engine:
 
         Raises:
             InputError: The engine has no log, or one is no Outcome.
+            MachineError: The log is closed, or too many entries wait for the disk.
         """
         if self._log is None:
             msg = "This engine keeps no log. Give the config a [log] with a path, or Engine.open a DecisionLog."

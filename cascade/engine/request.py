@@ -191,6 +191,7 @@ class Request:
             decisions=tuple(self._decision(state) for state in items),
             stats=self.stats,
             provenance=self.provenance,
+            task_id=self.task.id,
         )
 
     def _decision(self, state: ItemState) -> Decision:

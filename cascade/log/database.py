@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from cascade.errors import InputError, MachineError
@@ -51,6 +52,23 @@ def open_log_file(path: Path, *, must_exist: bool = False) -> sqlite3.Connection
     return database
 
 
+@contextmanager
+def opened_log(path: Path, *, must_exist: bool = False) -> Iterator[sqlite3.Connection]:
+    """A connection to a log while it lasts; see ``open_log_file``.
+
+    Raises:
+        InputError: See there.
+        MachineError: See there; or SQLite fails later, as on a full disk or a file that another process holds.
+    """
+    with closing(open_log_file(path, must_exist=must_exist)) as database:
+        try:
+            yield database
+        except sqlite3.OperationalError as error:
+            raise _unusable(path, error) from error
+        except sqlite3.DatabaseError as error:
+            raise _damaged(path, error) from error
+
+
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
     is_new = not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if not is_new and _pragma(database, "application_id") != _APPLICATION:
@@ -59,6 +77,8 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
     if version > VERSION:
         msg = f"{path} is a log of version {version}; this release reads up to {VERSION}. Install a later release."
         raise InputError(msg)
+    if is_new:
+        database.execute("PRAGMA auto_vacuum = INCREMENTAL")  # what is pruned gives its room back in small steps
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = NORMAL")
     database.execute("PRAGMA foreign_keys = ON")
@@ -68,15 +88,33 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
 
 def _migrate(database: sqlite3.Connection) -> None:
     """Bring a file to the version that is written, all at once; another process may have done so meanwhile."""
-    database.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(database):
         for statements in MIGRATIONS[_pragma(database, "user_version") :]:
             for statement in filter(str.strip, statements.split(";")):
                 database.execute(statement)
         database.execute(f"PRAGMA user_version = {VERSION}")
         database.execute(f"PRAGMA application_id = {_APPLICATION}")
-    except BaseException:
+
+
+@contextmanager
+def snapshot(database: sqlite3.Connection) -> Iterator[None]:
+    """All that is read within it is as it was at one moment, whoever writes meanwhile."""
+    database.execute("BEGIN")
+    try:
+        yield
+    finally:
         database.execute("ROLLBACK")
+
+
+@contextmanager
+def transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """All that is written within it, or nothing."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if database.in_transaction:  # a full disk may have ended it already
+            database.execute("ROLLBACK")
         raise
     database.execute("COMMIT")
 

@@ -12,10 +12,11 @@ from cascade.backends.base import Backend
 from cascade.config.log import LogConfig
 from cascade.engine.observer import SeenBatch
 from cascade.engine.request import Request
+from cascade.errors import MachineError
 from cascade.log.answers import RememberingBackend
 from cascade.log.database import open_log_file
 from cascade.log.observed import Ended, Keeping, logged
-from cascade.log.outcomes import Outcome
+from cascade.log.outcomes import LoggedOutcome, Outcome
 from cascade.log.redact import Redactor, SecretRedactor
 from cascade.log.store import add_outcomes, add_requests
 from cascade.log.writer import LogWriter
@@ -122,11 +123,15 @@ class DecisionLog:
 
         Raises:
             InputError: One is no Outcome.
+            MachineError: The log is closed, or too many entries wait for the disk.
         """
         given = [outcomes] if isinstance(outcomes, Outcome) else list(outcomes)
+        checked = [one_of("outcome", each, Outcome, "an Outcome is needed") for each in given]
         now = time.time()
-        rows = [(now, one_of("outcome", each, Outcome, "an Outcome is needed")) for each in given]
-        self._writer.put(lambda database: add_outcomes(database, rows))
+        rows = [LoggedOutcome.of(each, now, place) for place, each in enumerate(checked)]
+        if not self._writer.put(lambda database: add_outcomes(database, rows)):
+            msg = "The log takes no outcomes now: it is closed, or too many entries wait for the disk. Try again later."
+            raise MachineError(msg)
 
     def flush(self) -> None:
         """Wait until all that happened before is written."""

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+
+def new_id(at: float, place: int = 0) -> str:
+    """An id of a row: the milliseconds of its time, its place among rows of one call, and chance, in hex.
+
+    Ids sort by time, and of one call by place.
+    """
+    return f"{int(1_000 * at):012x}{place:06x}{secrets.token_hex(7)}"
 
 
 class BodyKind(StrEnum):
@@ -26,7 +35,7 @@ class Body:
 
     Attributes:
         kind: What it is of.
-        hash: SHA-256 of its compact JSON with sorted keys, in hex.
+        hash: SHA-256 of its JSON in ASCII, without spaces and with sorted keys, in hex.
         json: That JSON; None where it is not kept.
     """
 
@@ -37,8 +46,8 @@ class Body:
     @classmethod
     def of(cls, kind: BodyKind, value: object, *, is_kept: bool = True) -> Body:
         """The body of a value."""
-        told = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        found = hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()
+        told = json.dumps(value, sort_keys=True, separators=(",", ":"))
+        found = hashlib.sha256(told.encode("ascii")).hexdigest()
         return cls(kind, found, told if is_kept else None)
 
     @property
@@ -89,6 +98,7 @@ class LoggedDecision:
     """What one item got.
 
     Attributes:
+        place: Its place among the items of the request, from 0 on.
         item: The item's id.
         body: The item.
         label: Its label; empty where stages were put to all items, so that there is none.
@@ -98,6 +108,7 @@ class LoggedDecision:
         calls: What it was asked, in order.
     """
 
+    place: int
     item: str
     body: Body
     label: str

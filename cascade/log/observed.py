@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import isfinite
@@ -13,7 +12,7 @@ from cascade.engine.observer import SeenBatch
 from cascade.engine.query import Query
 from cascade.engine.request import Request
 from cascade.items import Item, Task
-from cascade.log.entries import Body, BodyKind, LoggedCall, LoggedDecision, LoggedRequest
+from cascade.log.entries import Body, BodyKind, LoggedCall, LoggedDecision, LoggedRequest, new_id
 from cascade.log.redact import Redactor
 from cascade.report import Decision, Provenance, Step
 from cascade.stages import as_system_one
@@ -49,11 +48,6 @@ class Keeping:
     redact: Redactor
 
 
-def new_id(at: float) -> str:
-    """A request's id: the milliseconds of its time and chance, in hex, so that ids sort by time."""
-    return f"{int(1_000 * at):012x}{secrets.token_hex(10)}"
-
-
 def logged(ended: Ended, keeping: Keeping) -> LoggedRequest:
     """What the log has of a request."""
     request = ended.request
@@ -62,8 +56,8 @@ def logged(ended: Ended, keeping: Keeping) -> LoggedRequest:
     costs, words = _costs(ended.seen, request), _Words(request, keeping)
     questions, report = _Questions(request, words), request.report(states)
     decisions = tuple(
-        _decision(state, decision, words, questions, costs)
-        for state, decision in zip(states, report.decisions, strict=True)
+        _decision(place, state, decision, words, questions, costs)
+        for place, (state, decision) in enumerate(zip(states, report.decisions, strict=True))
     )
     return LoggedRequest(
         id=new_id(ended.at),
@@ -81,6 +75,7 @@ def logged(ended: Ended, keeping: Keeping) -> LoggedRequest:
 
 
 def _decision(
+    place: int,
     state: ItemState,
     decision: Decision,
     words: _Words,
@@ -89,6 +84,7 @@ def _decision(
 ) -> LoggedDecision:
     is_scoring = state.fixed is not None
     return LoggedDecision(
+        place=place,
         item=decision.id,
         body=words.given(BodyKind.ITEM, _item_value(state.item)),
         label="" if is_scoring else decision.label,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,7 +13,7 @@ from cascade.arguments import number, refuse, text
 from cascade.config.json_rows import parse_row
 from cascade.errors import InputError
 from cascade.files import read_objects
-from cascade.items import Task
+from cascade.log.entries import new_id
 
 LABEL = "label"
 """The kind of an outcome that says an item's true label."""
@@ -59,11 +59,35 @@ class Outcome:
             refuse("value of an outcome", self.value, allowed)
 
 
-def task_id(task: Task | str) -> str:
-    """The id of a task that is given as itself or by its id."""
-    if isinstance(task, Task):
-        return task.id
-    return text("task", task)
+@dataclass(frozen=True, slots=True)
+class LoggedOutcome:
+    """An outcome as the log has it.
+
+    Attributes:
+        id: Unique; ids sort by time.
+        at: When it was recorded, in seconds since the epoch.
+        task: As ``Outcome.task``, and so on.
+        item: See there.
+        what: See there.
+        label: See there.
+        value: See there.
+        source: See there.
+    """
+
+    id: str
+    at: float
+    task: str
+    item: str
+    what: str
+    label: str
+    value: float
+    source: str
+
+    @classmethod
+    def of(cls, outcome: Outcome, at: float, place: int = 0) -> Self:
+        """An outcome that is recorded now, at a place among those of one call."""
+        one = outcome
+        return cls(new_id(at, place), at, one.task, one.item, one.what, one.label, one.value, one.source)
 
 
 class OutcomeRow(BaseModel):
@@ -121,6 +145,6 @@ def read_outcomes(path: Path, task: str = "", source: str = "") -> Iterator[Outc
             raise InputError(msg) from error
 
 
-def latest(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """The outcomes that count, of some in the order in which they came."""
+def latest(outcomes: Sequence[LoggedOutcome]) -> list[LoggedOutcome]:
+    """The outcomes that count, of some in the order in which they came: of each task, item and kind the last."""
     return list({(one.task, one.item, one.what): one for one in outcomes}.values())

@@ -34,20 +34,22 @@ CREATE TABLE calls (
 ) WITHOUT ROWID;
 
 CREATE TABLE outcomes (
-    id INTEGER PRIMARY KEY, at REAL NOT NULL, task TEXT NOT NULL, item TEXT NOT NULL, what TEXT NOT NULL,
+    id TEXT PRIMARY KEY, at REAL NOT NULL, task TEXT NOT NULL, item TEXT NOT NULL, what TEXT NOT NULL,
     label TEXT NOT NULL, value REAL NOT NULL, source TEXT NOT NULL
-);
+) WITHOUT ROWID;
 CREATE INDEX outcomes_task ON outcomes (task, item);
 
 CREATE TABLE answers (
     key BLOB PRIMARY KEY, at REAL NOT NULL, logit REAL NOT NULL, other TEXT
 ) WITHOUT ROWID;
+
+CREATE TABLE losses (at REAL NOT NULL, n INTEGER NOT NULL);
 """
 """Version 1.
 
 ``bodies`` has what many rows share, once, as JSON under its SHA-256: trees, provenances, questions, and where texts are
 kept tasks and items. ``calls.other`` and ``answers.other`` have the probabilities, or logits, of the values of a choice
-or score.
+or score. ``losses`` says how many entries could not be written.
 """
 
 MIGRATIONS = (FIRST,)

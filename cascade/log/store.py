@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple
 from itertools import groupby
 from typing import Any
 
 from cascade.log.entries import Body, BodyKind, LoggedCall, LoggedDecision, LoggedRequest
-from cascade.log.outcomes import Outcome
+from cascade.log.outcomes import LoggedOutcome, Outcome
 
 
 def add_requests(database: sqlite3.Connection, requests: Iterable[LoggedRequest]) -> None:
@@ -24,26 +25,33 @@ def add_requests(database: sqlite3.Connection, requests: Iterable[LoggedRequest]
         stats = json.dumps(one.stats)
         key = (one.id, one.at, one.cascade, one.tree.hash, one.task)
         rows.append((*key, one.provenance.hash, one.is_scoring, one.error, stats, one.task_body.hash))
-        for place, decision in enumerate(one.decisions):
+        for decision in one.decisions:
             bodies[decision.body.hash] = decision.body
             told = (decision.label, decision.status, decision.p_label, decision.cause)
-            decisions.append((one.id, place, decision.item, decision.body.hash, *told))
+            decisions.append((one.id, decision.place, decision.item, decision.body.hash, *told))
             for n, call in enumerate(decision.calls):
                 bodies[call.question.hash] = call.question
-                calls.append((one.id, place, n, *_call_row(call)))
-    kept = ((body.hash, str(body.kind), body.json) for body in bodies.values() if body.json is not None)
-    _insert(database, "bodies", list(kept))
+                calls.append((one.id, decision.place, n, *_call_row(call)))
+    add_bodies(database, bodies.values())
     _insert(database, "requests", rows)
     _insert(database, "decisions", decisions)
     _insert(database, "calls", calls)
 
 
-def add_outcomes(database: sqlite3.Connection, outcomes: Iterable[tuple[float, Outcome]]) -> None:
-    """Write outcomes with their times; earlier ones stay."""
-    database.executemany(
-        "INSERT INTO outcomes (at, task, item, what, label, value, source) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        ((at, one.task, one.item, one.what, one.label, one.value, one.source) for at, one in outcomes),
-    )
+def add_bodies(database: sqlite3.Connection, bodies: Iterable[Body]) -> None:
+    """Write bodies whose JSON is kept, and that are not there already."""
+    kept = [(body.hash, str(body.kind), body.json) for body in bodies if body.json is not None]
+    _insert(database, "bodies", kept)
+
+
+def add_outcomes(database: sqlite3.Connection, outcomes: Iterable[LoggedOutcome]) -> None:
+    """Write outcomes; earlier ones stay, and one whose id is there already is left as it is."""
+    _insert(database, "outcomes", list(map(astuple, outcomes)))
+
+
+def add_loss(database: sqlite3.Connection, at: float, n: int) -> None:
+    """Write that some entries could not be written."""
+    database.execute("INSERT INTO losses VALUES (?, ?)", (at, n))
 
 
 def add_answers(database: sqlite3.Connection, rows: Iterable[tuple[bytes, float, float, str | None]]) -> None:
@@ -51,20 +59,40 @@ def add_answers(database: sqlite3.Connection, rows: Iterable[tuple[bytes, float,
     database.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", rows)
 
 
-def read_requests(
-    database: sqlite3.Connection, *, task: str | None = None, since: float = 0.0
-) -> Iterator[LoggedRequest]:
+def read_requests(database: sqlite3.Connection, *, task: str | None = None) -> Iterator[LoggedRequest]:
     """The requests of a log, the earliest first.
 
     Args:
         database: The log.
         task: Id of the task that they are about; None for all.
-        since: Seconds since the epoch from which they are read.
     """
-    where, given = ("AND task = ?", (since, task)) if task is not None else ("", (since,))
+    where, given = ("WHERE task = ?", (task,)) if task is not None else ("", ())
+    return _requests(database, f"SELECT * FROM requests {where} ORDER BY at, id", given)  # noqa: S608 - fixed words
+
+
+def last_requests(database: sqlite3.Connection, n: int) -> list[LoggedRequest]:
+    """The last n requests of a log, the latest first."""
+    return list(_requests(database, "SELECT * FROM requests ORDER BY at DESC, id DESC LIMIT ?", (n,)))
+
+
+def tasks_like(database: sqlite3.Connection, beginning: str) -> list[str]:
+    """Ids of tasks that begin so, of requests and of outcomes."""
+    query = (
+        "SELECT task FROM requests WHERE substr(task, 1, ?1) = ?2 UNION "
+        "SELECT task FROM outcomes WHERE substr(task, 1, ?1) = ?2"
+    )
+    return [task for (task,) in database.execute(query, (len(beginning), beginning))]
+
+
+def without_decision(database: sqlite3.Connection, outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Those outcomes about whose item the log has no decision."""
+    query = "SELECT 1 FROM requests JOIN decisions ON request = id WHERE task = ? AND item = ?"
+    return [one for one in outcomes if database.execute(query, (one.task, one.item)).fetchone() is None]
+
+
+def _requests(database: sqlite3.Connection, query: str, given: Sequence[object]) -> Iterator[LoggedRequest]:
     bodies = _Bodies(database)
-    rows = database.execute(f"SELECT * FROM requests WHERE at >= ? {where} ORDER BY at, id", given)  # noqa: S608 - fixed words
-    for row in rows:
+    for row in database.execute(query, given):
         id_, at, cascade, tree, of, provenance, is_scoring, error, stats, task_body = row
         yield LoggedRequest(
             id=id_,
@@ -81,14 +109,11 @@ def read_requests(
         )
 
 
-def read_outcomes_of(database: sqlite3.Connection, task: str | None = None) -> list[tuple[float, Outcome]]:
-    """The outcomes of a log with their times, in the order in which they came."""
+def read_outcomes_of(database: sqlite3.Connection, task: str | None = None) -> list[LoggedOutcome]:
+    """The outcomes of a log, in the order in which they came."""
     where, given = ("WHERE task = ?", (task,)) if task is not None else ("", ())
-    rows = database.execute(f"SELECT * FROM outcomes {where} ORDER BY id", given)  # noqa: S608 - fixed words
-    return [
-        (at, Outcome(task=of, item=item, what=what, label=label, value=value, source=source))
-        for _, at, of, item, what, label, value, source in rows
-    ]
+    rows = database.execute(f"SELECT * FROM outcomes {where} ORDER BY at, id", given)  # noqa: S608 - fixed words
+    return [LoggedOutcome(*row) for row in rows]
 
 
 class _Bodies:
@@ -115,6 +140,7 @@ def _decisions(database: sqlite3.Connection, request: str, bodies: _Bodies) -> I
     found = database.execute("SELECT * FROM decisions WHERE request = ? ORDER BY place", (request,)).fetchall()
     for _, place, item, body, label, status, p_label, cause in found:
         yield LoggedDecision(
+            place=place,
             item=item,
             body=bodies.get(BodyKind.ITEM, body),
             label=label,
@@ -155,5 +181,12 @@ def _call(row: tuple[Any, ...], bodies: _Bodies) -> LoggedCall:
 
 def _insert(database: sqlite3.Connection, table: str, rows: Sequence[Sequence[Any]]) -> None:
     if rows:
-        marks = ", ".join("?" * len(rows[0]))
-        database.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", rows)  # noqa: S608 - a name of ours
+        marks, told = ", ".join("?" * len(rows[0])), (tuple(map(_storable, row)) for row in rows)
+        database.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", told)  # noqa: S608 - a name of ours
+
+
+def _storable(value: Any) -> Any:
+    """A value of a row; SQLite takes no lone surrogates, which names of files may have, and they stand as escapes."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-8", "backslashreplace").decode()

@@ -14,7 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from cascade.errors import CascadeError
-from cascade.log.database import open_log_file
+from cascade.log.database import open_log_file, transaction
+from cascade.log.store import add_loss
 from cascade.machine import get_logger
 
 log = get_logger("cascade.log")
@@ -43,7 +44,9 @@ class LogWriter:
         self.path = path
         self._jobs: queue.Queue[Job | threading.Event | None] = queue.Queue(max_waiting)
         self._gate = threading.Lock()
-        self._n_lost, self._is_closed, self._has_complained, self._has_failed = 0, False, False, False
+        self._is_closed, self._has_complained, self._has_failed = False, False, False
+        self._n_lost, self._n_told = 0, 0  # told: written into the file that they were lost
+        self._counting = threading.Lock()
         self._database: sqlite3.Connection | None = None  # of the thread alone
         self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, name="cascade-log", daemon=True)
@@ -100,6 +103,7 @@ class LogWriter:
             jobs.clear()  # or an idle thread would hold the last requests
             for event in flushed:
                 event.set()
+        self._write([])
         self._disconnect()
 
     def _handed(self) -> Iterator[tuple[list[Job], list[threading.Event]]]:
@@ -126,7 +130,7 @@ class LogWriter:
             self._try(jobs)
         except Exception as error:  # noqa: BLE001 - the log may fail in any way, and no answer with it
             self._disconnect()
-            if isinstance(error, _OF_THE_FILE) or len(jobs) == 1:
+            if isinstance(error, _OF_THE_FILE) or len(jobs) <= 1:
                 self._has_failed = True
                 self._lose(len(jobs), str(error))
                 return
@@ -135,7 +139,7 @@ class LogWriter:
 
     def _try(self, jobs: Sequence[Job]) -> None:
         """Write jobs, with a second try where the first one is the first to fail: the file may be another by now."""
-        if not jobs:
+        if not jobs and self._n_told == self._n_lost:
             return
         try:
             self._transact(jobs)
@@ -149,15 +153,13 @@ class LogWriter:
 
     def _transact(self, jobs: Sequence[Job]) -> None:
         self._database = database = self._database or open_log_file(self.path)
-        database.execute("BEGIN IMMEDIATE")
-        try:
+        n_lost = self._n_lost
+        with transaction(database):
             for job in jobs:
                 job(database)
-        except BaseException:
-            if database.in_transaction:  # a full disk may have ended it already
-                database.execute("ROLLBACK")
-            raise
-        database.execute("COMMIT")
+            if n_lost > self._n_told:
+                add_loss(database, time.time(), n_lost - self._n_told)
+        self._n_told = n_lost
 
     def _disconnect(self) -> None:
         if self._database is not None:
@@ -165,7 +167,8 @@ class LogWriter:
             self._database = None
 
     def _lose(self, n: int, why: str) -> None:
-        self._n_lost += n
+        with self._counting:
+            self._n_lost += n
         if n and not self._has_complained:
             self._has_complained = True
             log.warning("the log cannot be written; answers go on without it", file=str(self.path), reason=why)

@@ -26,7 +26,7 @@ from cascade.service.settings import ServiceSettings
 NDJSON = "application/x-ndjson"
 
 _LINES = (
-    "Each line is a JSON object as `DecisionBody`; the last has `stats` as `StatsBody` and `provenance` as "
+    "Each line is a JSON object as `DecisionBody`; the last has `task_id`, `stats` as `StatsBody` and `provenance` as "
     "`ProvenanceBody`, or `error`, a sentence."
 )
 
@@ -99,7 +99,7 @@ def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
         responses={
             200: {
                 "description": f"The report; with `Accept: {NDJSON}` a decision a line as it settles, and a last line "
-                "with `stats` and `provenance`, or with `error`.",
+                "with `task_id`, `stats` and `provenance`, or with `error`.",
                 "content": {NDJSON: {"schema": {"type": "string", "description": _LINES}}},
             },
             **responses(HTTPStatus.NOT_FOUND),
@@ -141,7 +141,7 @@ async def _lines(decisions: Decisions, first: Decision | None) -> AsyncIterator[
             yield _line(decision.as_dict())
             decision = await decisions.next()
         whole = decisions.report().as_dict()
-        yield _line({"stats": whole["stats"], "provenance": whole["provenance"]})
+        yield _line({key: value for key, value in whole.items() if key != "decisions"})
     except CascadeError as error:  # the status has gone out; this line says that what follows is missing
         yield _line({"error": str(error)})
     finally:

@@ -50,7 +50,7 @@ class TaskRow(Given):
         return Task(text=self.task, seeds=self.seeds)
 
 
-def _number(value: Any) -> Any:
+def number(value: Any) -> Any:
     """A number that is written as one; pydantic takes texts and truth values for numbers."""
     if isinstance(value, str | bool):
         msg = "must be a number"
@@ -62,10 +62,10 @@ class CascadeCall(TaskRow):
     """A task with the items that a cascade is to label."""
 
     items: tuple[ItemRow, ...] = Field(description="The candidates, ids unique; may be empty.")
-    budget_ms: Annotated[float, BeforeValidator(_number)] | None = Field(
+    budget_ms: Annotated[float, BeforeValidator(number)] | None = Field(
         None, gt=0, le=_DAY_MS, allow_inf_nan=False, description="Milliseconds it may take; what is cut short is so."
     )
-    depth: Annotated[int, BeforeValidator(_number)] | None = Field(
+    depth: Annotated[int, BeforeValidator(number)] | None = Field(
         None, ge=1, le=1_000, description="Most stages that an item passes."
     )
 
@@ -228,6 +228,7 @@ class ProvenanceBody(BaseModel):
 class ReportBody(BaseModel):
     """All decisions of a request, in the order of its items, with what they cost."""
 
+    task_id: str = Field(description="Id of the task; outcomes name it.")
     decisions: Sequence[DecisionBody]
     stats: StatsBody
     provenance: ProvenanceBody

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from fastapi.telemetry import TelemetryConfig
 
-from cascade import Engine, Item, ScriptedBackend, Task
+from cascade import DecisionLog, Engine, Item, ScriptedBackend, Task
 from cascade.backends.base import Batch, Scores, Stop
 from cascade.backends.scripted import Script
 from cascade.engine.admission import Rules
@@ -63,12 +63,14 @@ class Service:
         rules: Rules | None = None,
         observers: Sequence[Observer] = (),
         telemetry: TelemetryConfig | None = None,
+        log: DecisionLog | None = None,
     ) -> None:
         self.metrics = Metrics()
         watchers = (self.metrics, *observers)
         if backend is None:
             backend = ScriptedBackend(dict.fromkeys({*ADAPTERS, "base"}, 0.99), ADAPTERS)
-        self.engine = Engine(backend, CASCADES, settings=EngineSettings(rules=rules or Rules(), observers=watchers))
+        own = EngineSettings(rules=rules or Rules(), observers=watchers, log=log)
+        self.engine = Engine(backend, CASCADES, settings=own)
         self.app = make_app(self.engine, self.metrics, settings, telemetry)
 
     def client(self, **fields: Any) -> httpx.AsyncClient:

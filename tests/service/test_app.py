@@ -76,6 +76,7 @@ def test_a_cascade_answers_as_the_engine_does(client: httpx.Client, engine: Engi
     _same(body["decisions"], report)
     assert body["stats"].keys() == report.stats.as_dict().keys()
     assert body["provenance"] == report.as_dict()["provenance"]
+    assert body["task_id"] == task.id
 
 
 def test_decisions_stream_as_they_settle(client: httpx.Client, engine: Engine) -> None:
@@ -89,7 +90,8 @@ def test_decisions_stream_as_they_settle(client: httpx.Client, engine: Engine) -
     *decisions, last = lines
     report = engine.classify(task, items)
     _same(decisions, report)
-    assert last.keys() == {"stats", "provenance"}
+    assert last.keys() == {"task_id", "stats", "provenance"}
+    assert last["task_id"] == task.id
     assert last["stats"]["items"] == 16
 
 

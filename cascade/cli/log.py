@@ -1,0 +1,272 @@
+"""``cascade log``: what the log of decisions has, in and out of it, and what became of items."""
+
+from __future__ import annotations
+
+import json as json_
+import re
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cascade.cli.log_output import show_pruned, show_requests, show_summary, show_task, task_dict, told_request
+from cascade.cli.output import ConfigOption, JsonOption, need_command, note, plain, print_json, progress, results
+from cascade.cli.outputs import ForceOption
+from cascade.config.schema import read_config, shipped_config
+from cascade.errors import InputError, counted
+from cascade.files import STDIN, check_output, is_special, is_there, unwritable, whole_file
+from cascade.log.database import opened_log, snapshot, transaction
+from cascade.log.outcomes import LoggedOutcome, read_outcomes
+from cascade.log.prune import count, prune
+from cascade.log.record_import import add_entries, read_entries
+from cascade.log.records import read_records
+from cascade.log.store import add_outcomes, last_requests, read_outcomes_of, read_requests, tasks_like, without_decision
+from cascade.log.summary import size, summary
+
+app = typer.Typer(
+    help="Show, move and shorten the log of decisions, and tell it what became of items.",
+    invoke_without_command=True,
+    callback=need_command,
+)
+
+LogOption = Annotated[
+    Path | None, typer.Option("--log", metavar="FILE", help="The log; that of the config's [log] if absent.")
+]
+TaskIdOption = Annotated[str | None, typer.Option("--task", metavar="ID", help="Id of a task, or its beginning.")]
+
+_AGE = re.compile(r"(\d{1,6})([hdw])")
+_SECONDS = {"h": 3_600, "d": 86_400, "w": 604_800}
+
+
+@app.command()
+def show(
+    *,
+    task: TaskIdOption = None,
+    last: Annotated[int | None, typer.Option(min=1, help="List the last N requests as well.")] = None,
+    log: LogOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say what a log has; of one task its requests, decisions, answers and outcomes."""
+    with _opened(log, config) as (database, path):
+        if task is not None:
+            id_ = _task(database, task)
+            requests = list(read_requests(database, task=id_))
+            outcomes = read_outcomes_of(database, id_)
+            if json:
+                print_json(task_dict(id_, requests, outcomes))
+            else:
+                show_task(results(), id_, requests, outcomes)
+            return
+        found = summary(database, path)
+        requests = last_requests(database, last or 0)
+        if json:
+            listed = {"last": [told_request(request) for request in requests]} if last else {}
+            print_json({"log": str(path), **found.as_dict(), **listed})
+            return
+        show_summary(results(), path, found)
+        if requests:
+            show_requests(results(), requests)
+
+
+@app.command(name="export")
+def export_(
+    file: Annotated[Path, typer.Argument(help="Where to, JSON lines in the form .jevl; - for stdout.")],
+    *,
+    log: LogOption = None,
+    force: ForceOption = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write a log as JSON lines, a record for each item of each request, and its outcomes."""
+    if json and file == STDIN:
+        msg = "--json and a FILE of - would both write to stdout. Name a file."
+        raise InputError(msg)
+    if file != STDIN and not is_special(file):
+        check_output(file)
+        if is_there(file) and not force:
+            msg = f"{file}: is there already. Name another file, or replace it with --force."
+            raise InputError(msg)
+    n = 0
+    with _opened(log, config) as (database, path), snapshot(database), progress() as bar, _written(file) as write:
+        line = bar.add_task("records", total=None)
+        for record in read_records(database):
+            write(json_.dumps(record, allow_nan=False) + "\n")
+            n += 1
+            bar.advance(line)
+    if json:
+        print_json({"log": str(path), "file": str(file), "records": n})
+    elif file != STDIN:
+        results().print(plain(f"{file}: {counted(n, 'record')} of {path}"))
+
+
+@app.command(name="import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="JSON lines in the form .jevl, plain or gzipped; - for stdin.")],
+    *,
+    log: LogOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Add the records of a file to a log, all or none; those that it has already change nothing."""
+    path = _path(log, config)
+    with progress() as bar:
+        line = bar.add_task("records", total=None)
+        entries = []
+        for entry in read_entries(file):
+            entries.append(entry)
+            bar.advance(line)
+    with opened_log(path) as database:
+        new = add_entries(database, entries)
+    if json:
+        print_json({"log": str(path), "file": str(file), "new": new})
+        return
+    words = ", ".join(counted(n, name.removesuffix("s")) for name, n in new.items())
+    results().print(plain(f"{path}: new are {words}"))
+
+
+@app.command(name="prune")
+def prune_(  # noqa: PLR0913 - the command line's options
+    *,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Take out what is older than this, such as 12h, 30d or 8w.")
+    ] = None,
+    before: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Take out what is from before this day or time, local time.")
+    ] = None,
+    outcomes: Annotated[bool, typer.Option("--outcomes", help="Take out old outcomes as well.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be taken out.")] = False,
+    log: LogOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Take old requests, and answers kept for reuse, out of a log, with texts that nothing else needs."""
+    at = _before(older_than, before)
+    with _opened(log, config) as (database, path):
+        size_before = size(path)
+        found = count(database, at, outcomes=outcomes)
+        if not dry_run:
+            with progress() as bar:
+                line = bar.add_task("requests", total=found.requests)
+                found = prune(database, at, outcomes=outcomes, step=lambda n: bar.advance(line, n))
+        freed = size_before - size(path)
+    if json:
+        figures = {"log": str(path), "before": at, "dry_run": dry_run, **asdict(found), "bytes_freed": max(freed, 0)}
+        print_json(figures)
+    else:
+        show_pruned(results(), path, found, max(freed, 0), is_dry=dry_run)
+
+
+@app.command()
+def outcome(
+    *,
+    file: Annotated[Path, typer.Option(help="JSON lines, one outcome each, plain or gzipped; - for stdin.")],
+    task: Annotated[
+        str | None, typer.Option("--task", metavar="ID", help="Id of the task of lines that name none.")
+    ] = None,
+    source: Annotated[str, typer.Option(metavar="NAME", help="Who says so, of lines that do not tell.")] = "",
+    log: LogOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Tell a log what became of items, all lines or none.
+
+    A later outcome of the same task, item and kind corrects an earlier one; both are kept.
+    """
+    with _opened(log, config) as (database, path):
+        given, now = list(read_outcomes(file, task or "", source)), time.time()
+        with transaction(database):
+            add_outcomes(database, [LoggedOutcome.of(one, now, place) for place, one in enumerate(given)])
+        unknown = without_decision(database, given)
+    if json:
+        print_json({"log": str(path), "recorded": len(given), "without_decision": len(unknown)})
+        return
+    if unknown:
+        first = unknown[0]
+        note(
+            f"{counted(len(unknown), 'outcome is', 'outcomes are')} about items that the log has no decision on, such "
+            f"as {first.item!r} of task {first.task!r}; they are kept"
+        )
+    results().print(plain(f"{path}: {counted(len(given), 'outcome')} recorded"))
+
+
+def _path(log: Path | None, config: Path | None) -> Path:
+    """The file that is named by --log, or by the config.
+
+    Raises:
+        InputError: None is.
+    """
+    if log is not None:
+        return log
+    named = read_config(config or shipped_config()).log
+    if named is None:
+        msg = "No log is named. Give --log FILE, or a config that has [log] with a path."
+        raise InputError(msg)
+    return named.path
+
+
+@contextmanager
+def _opened(log: Path | None, config: Path | None) -> Iterator[tuple[sqlite3.Connection, Path]]:
+    """A log that is there, and its file."""
+    path = _path(log, config)
+    with opened_log(path, must_exist=True) as database:
+        yield database, path
+
+
+@contextmanager
+def _written(file: Path) -> Iterator[Callable[[str], object]]:
+    """What writes to a file, which is there whole at the end or not at all; to stdout for a FILE of -."""
+    if file == STDIN:
+        yield sys.stdout.write
+    elif is_special(file):
+        try:
+            with file.open("w", encoding="ascii") as opened:
+                yield opened.write
+        except OSError as error:
+            raise unwritable(file, error) from error
+    else:
+        with whole_file(file) as part, part.open("w", encoding="ascii") as opened:
+            yield opened.write
+
+
+def _task(database: sqlite3.Connection, beginning: str) -> str:
+    """The id of the one task that begins so.
+
+    Raises:
+        InputError: There is none, or several.
+    """
+    found = tasks_like(database, beginning)
+    if len(found) == 1 or beginning in found:
+        return beginning if beginning in found else found[0]
+    problem = f"{len(found)} tasks have ids that begin so; give more of it" if found else "the log has no such task"
+    msg = f"--task {beginning!r}: {problem}. `cascade log show --last 20` lists tasks."
+    raise InputError(msg)
+
+
+def _before(older_than: str | None, before: str | None) -> float:
+    """Seconds since the epoch before which all is taken out.
+
+    Raises:
+        InputError: Neither or both are given, or one cannot be read.
+    """
+    if (older_than is None) == (before is None):
+        msg = "Give exactly one of --older-than, such as 30d, and --before, such as 2026-11-01."
+        raise InputError(msg)
+    if older_than is not None:
+        match = _AGE.fullmatch(older_than)
+        if match is None:
+            msg = f"--older-than {older_than!r} is no age. Give hours, days or weeks, such as 12h, 30d or 8w."
+            raise InputError(msg)
+        return time.time() - int(match[1]) * _SECONDS[match[2]]
+    try:
+        return datetime.fromisoformat(before or "").astimezone().timestamp()
+    except (ValueError, OverflowError, OSError) as error:
+        msg = f"--before {before!r} is no day or time. Give one such as 2026-11-01 or 2026-11-01T08:00."
+        raise InputError(msg) from error
