@@ -81,7 +81,7 @@ def test_a_full_disk_costs_entries_and_no_answer(tmp_path: Path) -> None:
     assert done.stderr.count("cannot be written") == 1
     texts = [request.task_body.value["text"] for request in requests_of(path)]
     assert (len(texts), texts[0], texts[-1]) == (22 - lost, "first", "last")
-    assert [n for _, n in rows_of(path, "losses")] == [lost]
+    assert sum(n for _, n in rows_of(path, "losses")) == lost
 
 
 def test_a_full_queue_drops_and_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -236,7 +236,7 @@ def test_empty_and_first_versions_are_brought_up(tmp_path: Path) -> None:
         database.execute("INSERT INTO outcomes VALUES ('1', 1.0, 't', 'i', 'used', '', 1.0, '')")
     with DecisionLog(first) as log:
         log.record(Outcome(task="t", item="i", what="used", value=0))
-    assert [row[6] for row in rows_of(first, "outcomes")] == [1.0, 0.0]
+    assert {row[6] for row in rows_of(first, "outcomes")} == {1.0, 0.0}
     with closing(open_log_file(first)) as database:
         assert database.execute("PRAGMA user_version").fetchone() == (VERSION,)
 
