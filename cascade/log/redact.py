@@ -73,8 +73,9 @@ def _detectors() -> tuple[Callable[[str], Iterator[str]], ...]:
         )
         from detect_secrets.plugins.ip_public import IPPublicDetector  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
         msg = (
-            f"{str(error.name).partition('.')[0]} is not installed, which finds secrets in texts of the log. Run `{install_extra('log')}`, or "
+            f"{package} is not installed, which finds secrets in texts of the log. Run `{install_extra('log')}`, or "
             'set redact = false or texts = "hash" under [log].'
         )
         raise MachineError(msg) from error
