@@ -94,6 +94,11 @@ class DecisionLog:
         """Entries that could not be written."""
         return self._writer.n_lost
 
+    @property
+    def cpu_s(self) -> float:
+        """Seconds of a processor that its thread has taken so far."""
+        return self._writer.cpu_s
+
     def remembering(self, backends: Mapping[str, Backend]) -> dict[str, Backend]:
         """The backends, which answer from the log first where it is to be used so."""
         if not self._reuse:

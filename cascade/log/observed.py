@@ -13,7 +13,7 @@ from cascade.engine.query import Query
 from cascade.engine.request import Request
 from cascade.items import Item, Task
 from cascade.log.entries import Body, BodyKind, LoggedCall, LoggedDecision, LoggedRequest, new_id
-from cascade.log.redact import Redactor
+from cascade.log.redact import Redactor, SecretRedactor
 from cascade.report import Decision, Provenance, Step
 from cascade.stages import as_system_one
 
@@ -112,7 +112,10 @@ class _Words:
         """A task or an item."""
         if not self._keeping.texts:
             return Body.of(kind, value, is_kept=False)
-        return Body.of(kind, _redacted(value, self._keeping.redact))
+        redact, body = self._keeping.redact, Body.of(kind, value)
+        if isinstance(redact, SecretRedactor) and not redact.is_suspect(body.json or ""):
+            return body  # one look at all of its texts
+        return Body.of(kind, _redacted(value, redact))
 
     def asked(self, kind: BodyKind, value: Mapping[str, Any]) -> Body:
         """A tree or a question; one that came with the call is treated as its task is."""
@@ -207,13 +210,18 @@ def _task_value(task: Task) -> dict[str, Any]:
     return {"text": task.text, **({"seeds": list(task.seeds)} if task.seeds else {})}
 
 
+_OPTIONAL = {
+    each.name: each.default for each in fields(Item) if each.name not in {"id", "name", "group"}
+}  # field of an item -> its default
+
+
 def _item_value(item: Item) -> dict[str, Any]:
     """An item as a row of JSON lines has it, without what is left at its default."""
     found: dict[str, Any] = {"id": item.id, "name": item.name}
-    for each in fields(Item):
-        value = getattr(item, each.name)
-        if each.name not in {"id", "name", "group"} and value not in ("", (), None) and value != each.default:
-            found[each.name] = list(value) if isinstance(value, tuple) else value
+    for name, default in _OPTIONAL.items():
+        value = getattr(item, name)
+        if value != default:
+            found[name] = list(value) if isinstance(value, tuple) else value
     if item.group is not None:
         found["group"] = {"name": item.group.name, "evidence": list(item.group.evidence)}
     return found

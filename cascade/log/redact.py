@@ -23,10 +23,25 @@ _OWN = re.compile(
 )
 _KEPT = 4_096  # texts, which come again with every task
 _LEAST = 4  # characters; what is shorter stands in words everywhere
-_SIGNS = re.compile(
-    r"[A-Za-z0-9+/_=-]{16}|pass|pwd|secret|token|api|key|auth|cred|://[^/\s]+@|xox|sk[-_]|begin ", re.IGNORECASE
+_LONG = 40  # characters of a run that is looked at although it has no digit
+_RUN, _DIGIT = re.compile(r"[A-Za-z0-9+/_=-]{20,}"), re.compile("[0-9]")
+_KEYS = re.compile(r"(?:api|auth|service|account|db|database|priv|private|client)_?key|\bap[0-9a-f]")
+_SIGNS = (
+    *("password", "passwd", "pwd", "secret", "contrase", "db_pass", "dbpass", "database_pass", "key_pass", "keypass"),
+    *("begin ", "bearer", "basic", "eyj", "xox", "glpat", "k_live", "a3t", "abia", "acca", "akia", "asia", "akc"),
 )
-"""What every detector needs somewhere in a text; without one of them the text is left as it is, quickly."""
+"""Words, in small letters, of passwords and of tokens that may be short, or have no digit."""
+
+
+def _is_suspect(text: str) -> bool:
+    """Whether a text has what every detector needs somewhere; the others are left as they are, quickly."""
+    small = text.lower()
+    return (
+        any(sign in small for sign in _SIGNS)
+        or ("://" in small and "@" in small)
+        or any(len(run) >= _LONG or _DIGIT.search(run) for run in _RUN.findall(text))
+        or (("key" in small or "ap" in small) and _KEYS.search(small) is not None)
+    )
 
 
 class SecretRedactor:
@@ -45,9 +60,12 @@ class SecretRedactor:
 
     def __call__(self, text: str) -> str:
         """The text without its secrets."""
-        if not _SIGNS.search(text):
-            return text
-        return self._clean(text)
+        return self._clean(text) if self.is_suspect(text) else text
+
+    @staticmethod
+    def is_suspect(text: str) -> bool:
+        """Whether a text, or the JSON of several, may hold a secret, so that it is worth a closer look."""
+        return _is_suspect(text)
 
     def _redacted(self, text: str) -> str:
         text = _OWN.sub(REDACTED, text)
@@ -57,7 +75,7 @@ class SecretRedactor:
 
     def _found(self, text: str) -> Iterator[str]:
         for line in text.splitlines():
-            if _SIGNS.search(line):
+            if _is_suspect(line):
                 for analyse in self._detectors:
                     yield from (secret for secret in analyse(line) if len(secret) >= _LEAST)
 

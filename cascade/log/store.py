@@ -12,6 +12,8 @@ from typing import Any
 from cascade.log.entries import Body, BodyKind, LoggedCall, LoggedDecision, LoggedRequest
 from cascade.log.outcomes import LoggedOutcome, Outcome
 
+_ANSWERS = {True: "true", False: "false", None: "null"}  # of yes/no, as JSON
+
 
 def add_requests(database: sqlite3.Connection, requests: Iterable[LoggedRequest]) -> None:
     """Write requests; one whose id is there already is left as it is."""
@@ -24,11 +26,11 @@ def add_requests(database: sqlite3.Connection, requests: Iterable[LoggedRequest]
             bodies[body.hash] = body
         stats = json.dumps(one.stats)
         key = (one.id, one.at, one.cascade, one.tree.hash, one.task)
-        rows.append((*key, one.provenance.hash, one.is_scoring, one.error, stats, one.task_body.hash))
+        rows.append((*key, one.provenance.hash, one.is_scoring, _storable(one.error), stats, one.task_body.hash))
         for decision in one.decisions:
             bodies[decision.body.hash] = decision.body
-            told = (decision.label, decision.status, decision.p_label, decision.cause)
-            decisions.append((one.id, decision.place, decision.item, decision.body.hash, *told))
+            told = (decision.label, decision.status, decision.p_label, _storable(decision.cause))
+            decisions.append((one.id, decision.place, _storable(decision.item), decision.body.hash, *told))
             for n, call in enumerate(decision.calls):
                 bodies[call.question.hash] = call.question
                 calls.append((one.id, decision.place, n, *_call_row(call)))
@@ -46,7 +48,8 @@ def add_bodies(database: sqlite3.Connection, bodies: Iterable[Body]) -> None:
 
 def add_outcomes(database: sqlite3.Connection, outcomes: Iterable[LoggedOutcome]) -> None:
     """Write outcomes; earlier ones stay, and one whose id is there already is left as it is."""
-    _insert(database, "outcomes", list(map(astuple, outcomes)))
+    rows = [tuple(_storable(each) if isinstance(each, str) else each for each in astuple(one)) for one in outcomes]
+    _insert(database, "outcomes", rows)
 
 
 def add_loss(database: sqlite3.Connection, at: float, n: int) -> None:
@@ -155,7 +158,8 @@ def _call_row(call: LoggedCall) -> tuple[Any, ...]:
     other = None if call.probabilities is None else json.dumps(dict(call.probabilities))
     asked = (call.stage, call.tier, call.question.hash, call.adapter, call.made_by, call.model)
     limits = (call.threshold, call.no_below, call.p_yes, call.p_calibrated)
-    return (*asked, *limits, other, json.dumps(call.answer), call.ms, call.tokens)
+    answer = json.dumps(call.answer) if isinstance(call.answer, str) else _ANSWERS[call.answer]
+    return (*asked, *limits, other, answer, call.ms, call.tokens)
 
 
 def _call(row: tuple[Any, ...], bodies: _Bodies) -> LoggedCall:
@@ -181,12 +185,10 @@ def _call(row: tuple[Any, ...], bodies: _Bodies) -> LoggedCall:
 
 def _insert(database: sqlite3.Connection, table: str, rows: Sequence[Sequence[Any]]) -> None:
     if rows:
-        marks, told = ", ".join("?" * len(rows[0])), (tuple(map(_storable, row)) for row in rows)
-        database.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", told)  # noqa: S608 - a name of ours
+        marks = ", ".join("?" * len(rows[0]))
+        database.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", rows)  # noqa: S608 - a name of ours
 
 
-def _storable(value: Any) -> Any:
-    """A value of a row; SQLite takes no lone surrogates, which names of files may have, and they stand as escapes."""
-    if not isinstance(value, str) or value.isascii():
-        return value
-    return value.encode("utf-8", "backslashreplace").decode()
+def _storable(text: str) -> str:
+    """A text from outside; lone surrogates, as names of files may have, stand as escapes, for SQLite takes none."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

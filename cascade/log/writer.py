@@ -38,10 +38,14 @@ class LogWriter:
     Args:
         path: The file.
         max_waiting: Jobs that may wait; more are lost.
+
+    Attributes:
+        path: The file.
+        cpu_s: Seconds of a processor that the thread has taken.
     """
 
     def __init__(self, path: Path, max_waiting: int) -> None:
-        self.path = path
+        self.path, self.cpu_s = path, 0.0
         self._jobs: queue.Queue[Job | threading.Event | None] = queue.Queue(max_waiting)
         self._gate = threading.Lock()
         self._is_closed, self._has_complained, self._has_failed = False, False, False
@@ -100,6 +104,7 @@ class LogWriter:
     def _run(self) -> None:
         for jobs, flushed in self._handed():
             self._write(jobs)
+            self.cpu_s = time.thread_time()
             jobs.clear()  # or an idle thread would hold the last requests
             for event in flushed:
                 event.set()

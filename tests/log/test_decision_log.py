@@ -14,6 +14,8 @@ import pytest
 from cascade import DecisionLog, Engine, Group, Item, Outcome, ScriptedBackend, Task
 from cascade.engine.engine import EngineSettings
 from cascade.errors import BackendError, InputError
+from cascade.log.outcomes import latest
+from cascade.log.store import read_outcomes_of
 from cascade.report import Report
 from cascade.tree import Cascade
 from tests.engine.test_lanes import TREE, backends
@@ -22,7 +24,7 @@ from tests.helpers.service import Waiting
 from tests.helpers.shipped import ADAPTERS, CASCADES
 from tests.helpers.values import item as ticket
 from tests.helpers.values import says, tickets
-from tests.log.logs import bytes_of, n_rows, opened, requests_of, rows_of, scripted
+from tests.log.logs import bytes_of, n_rows, opened, requests_of, scripted
 
 ROOT = Path(__file__).parents[2]
 
@@ -212,7 +214,10 @@ def test_a_correction_keeps_what_it_corrects(tmp_path: Path) -> None:
         log.record(Outcome(task="t", item="i", label="primary", source="ann"))
         log.record([Outcome(task="t", item="i", label="excluded", source="bob")])
         log.flush()
-        assert [row[5] for row in rows_of(log.path, "outcomes")] == ["primary", "excluded"]
+        with opened(log.path) as database:
+            found = read_outcomes_of(database)
+    assert [one.label for one in found] == ["primary", "excluded"]
+    assert [(one.label, one.source) for one in latest(found)] == [("excluded", "bob")]
 
 
 def test_closed_logs_take_nothing_and_say_nothing(tmp_path: Path) -> None:
