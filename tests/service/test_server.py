@@ -27,6 +27,7 @@ from tests.helpers.asyncs import run
 from tests.helpers.requests import symbols
 from tests.helpers.service import PATIENCE_S, Service, Waiting, body_of
 from tests.helpers.shipped import ADAPTERS, CASCADES
+from tests.log.logs import n_rows, requests_of
 
 pytestmark = pytest.mark.slow
 
@@ -76,6 +77,25 @@ def test_the_command_serves_until_it_is_told_to_end() -> None:
         (200, "info", "/v1/cascades/{name}"),
     ]
     assert TOKEN not in logged
+
+
+def test_a_log_of_the_config_is_kept(tmp_path: Path) -> None:
+    """The first line says where; calls and outcomes are in the file once the process has ended."""
+    config, path = tmp_path / "my.toml", tmp_path / "decisions.sqlite3"
+    config.write_text('extends = "shipped"\n[log]\npath = "decisions.sqlite3"\n', encoding="utf-8")
+    task, items = symbols(1, 4)
+    with _process("--config", str(config)) as (process, said):
+        assert said["log"] == str(path)
+        with httpx.Client(base_url=str(said["url"]), timeout=PATIENCE_S) as client:
+            report = client.post("/v1/cascades/precision", json=body_of(task, items)).json()
+            outcome = {"task": report["task_id"], "item": items[0].id, "label": "primary"}
+            assert client.post("/v1/outcomes", json={"outcomes": [outcome]}).json() == {"recorded": 1}
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0
+    (request,) = requests_of(path)
+    assert (request.task, len(request.decisions)) == (task.id, 4)
+    assert n_rows(path, "outcomes") == 1
 
 
 def test_a_service_that_is_told_to_end_at_once() -> None:
