@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from cascade.config.toml import json_shown, json_wanted, known_keys, meant
 from cascade.errors import InputError
@@ -35,6 +36,12 @@ def parse_row(model: type[_Model], value: dict[str, Any], where: str) -> _Model:
                 problem = "it is missing. Add it"
                 if strays:
                     problem += f"; unknown beside it: {', '.join(map(_dotted, strays))}"
+            case "union_tag_not_found":
+                field = f"{field}.{_key(first)}"
+                problem = "it is missing. Add it"
+            case "union_tag_invalid":
+                field = f"{field}.{_key(first)}"
+                problem = f"one of {first['ctx']['expected_tags']} is needed (given {json_shown(first['ctx']['tag'])})"
             case "extra_forbidden":
                 *place, last = first["loc"]
                 near = meant(str(last), known_keys(model, tuple(place)))
@@ -54,6 +61,11 @@ def _place(value: Any, place: tuple[int | str, ...]) -> tuple[int | str, ...]:
         if is_there or at == len(place) - 1:
             found.append(part)
     return tuple(found)
+
+
+def _key(error: ErrorDetails) -> str:
+    """The key that says which member of a union an object is."""
+    return str(error["ctx"]["discriminator"]).strip("'")
 
 
 def _dotted(place: tuple[int | str, ...]) -> str:

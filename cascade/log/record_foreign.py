@@ -11,7 +11,7 @@ from cascade.config.json_rows import refuse_field
 from cascade.items import Task
 from cascade.log.entries import Body, BodyKind, LoggedCall, LoggedDecision, LoggedRequest
 from cascade.log.outcomes import LoggedOutcome
-from cascade.log.record_rows import AnswerRow, Record
+from cascade.log.record_rows import LAST, AnswerRow, Record
 from cascade.log.records import digest
 
 _YES_FROM = 0.5  # of an answer that nothing is known of but its probability
@@ -67,10 +67,13 @@ def of_foreign(record: Record, value: Mapping[str, Any], where: str) -> Iterator
 
 def _seconds(record: Record, where: str) -> float:
     try:
-        at = datetime.fromisoformat(record.ts)
-    except ValueError:
-        refuse_field(where, "ts", 'a time such as "2026-11-29T08:00:00Z" is needed')
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+        given = datetime.fromisoformat(record.ts)
+        at = (given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        at = -1.0
+    if not 0 <= at <= LAST:
+        refuse_field(where, "ts", 'a time from 1970 on, such as "2026-11-29T08:00:00Z", is needed')
+    return at
 
 
 def _calls(record: Record, key: str, answer: AnswerRow) -> Iterator[LoggedCall]:

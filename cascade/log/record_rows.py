@@ -8,9 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cascade.log.entries import BodyKind
 
+LAST = 253_402_300_799
+"""The last second of the year 9999, since the epoch."""
+
 _Text = Annotated[str, Field(min_length=1)]
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_Time = Annotated[float, Field(strict=True, ge=0, le=LAST)]
 _P = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -22,7 +26,7 @@ class RequestRow(_Row):
     """A request, but for its bodies."""
 
     id: _Text
-    at: _Number
+    at: _Time
     cascade: str
     task: _Text
     is_scoring: bool
@@ -86,7 +90,7 @@ class OutcomeMeta(_Row):
 
     kind: Literal["outcome"]
     id: _Text
-    at: _Number
+    at: _Time
     task: _Text
     item: _Text
     what: _Text

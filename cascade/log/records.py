@@ -149,8 +149,8 @@ def _new_bodies(bodies: list[Body], told: set[str]) -> dict[str, Any]:
 
 def _question(call: LoggedCall) -> dict[str, Any]:
     """The question as it was asked; its hash in place of words where they are not kept."""
-    if call.question.json is not None:
-        value: dict[str, Any] = call.question.value
+    value = call.question.value
+    if isinstance(value, dict):
         return value
     words = {"instructions": f"sha256:{call.question.hash}"}
     if call.probabilities is None:
@@ -163,7 +163,7 @@ def _answer(call: LoggedCall) -> dict[str, Any]:
     if call.probabilities is None:
         return {"type": "noul", "noul": call.p_yes}
     p, names = np.array([list(call.probabilities.values())]), list(call.probabilities)
-    if _question(call)["type"] == "score":
+    if _question(call).get("type") == "score":
         numbered = {str(at): value for at, value in enumerate(call.probabilities.values())}
         found = {"type": "score", "score": float(expected_score(p)[0]), "legend": names, "probabilities": numbered}
         return found | {"confidence": _confidence(confidence_of_score, p)}

@@ -31,6 +31,7 @@ _CONFIG: dict[str, Any] = {
         "on_threshold_mismatch": "warn",
         "ask_ahead": True,
     },
+    "log": {"path": "log.sqlite3", "texts": "full", "redact": False, "reuse": True, "max_waiting": 10},
     "cascade": {
         "files": {
             "instructions": "Which files matter?",

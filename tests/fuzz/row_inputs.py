@@ -76,9 +76,10 @@ _JOINTS = (b"\n", b"\r\n", b"\n\n", b"\r", b" \n", b"")
 
 
 @st.composite
-def _lines(draw: DrawFn, name: str, row: dict[str, Any]) -> Files:
-    """A file of one to three lines, damaged as values, as text, or as a gzip stream."""
-    rows = [draw(damaged_tree(row | {"id": str(place)})) for place in range(draw(st.integers(1, 3)))]
+def lines(draw: DrawFn, name: str, row: dict[str, Any]) -> Files:
+    """A file of one to three lines, damaged as values, as text, or as a gzip stream; rows with an id have their own."""
+    own = "id" in row
+    rows = [draw(damaged_tree(row | {"id": str(at)} if own else row)) for at in range(draw(st.integers(1, 3)))]
     joint = _JOINTS[draw(st.integers(0, len(_JOINTS) - 1))]
     data = joint.join(
         json.dumps(row, default=str, ensure_ascii=bool(draw(st.integers(0, 1)))).encode("utf-8", "surrogatepass")
@@ -96,23 +97,23 @@ def _lines(draw: DrawFn, name: str, row: dict[str, Any]) -> Files:
     return {f"{name}.jsonl.gz" if damage != 1 else f"{name}.jsonl": packed}
 
 
-def _file(folder: Path) -> Path:
+def only_file(folder: Path) -> Path:
     (path,) = folder.iterdir()
     return path
 
 
 def take_items(folder: Path) -> bool:
     """Read items and classify them."""
-    items = read_items(_file(folder))
+    items = read_items(only_file(folder))
     check_answers({"precision": CASCADES["precision"]}, items)
     return True
 
 
 def take_tasks(folder: Path) -> bool:
     """Read labelled tasks, classify their items, and make of them what commands make."""
-    name = "scope" if _file(folder).name.startswith("scope") else "precision"
+    name = "scope" if only_file(folder).name.startswith("scope") else "precision"
     cascade = CASCADES[name]
-    tasks = labelled_tasks([_file(folder)], cascade).tasks
+    tasks = labelled_tasks([only_file(folder)], cascade).tasks
     for labelled in tasks:
         assert len(labelled.items) == len(labelled.labels)
         assert isinstance(labelled.headline, str)
@@ -127,12 +128,12 @@ def take_tasks(folder: Path) -> bool:
 
 
 TARGETS = (
-    Target(name="items", share=10, files=_lines("items", _ITEM), take=take_items),
-    Target(name="tasks", share=8, files=_lines("tasks", _TASK), take=take_tasks),
+    Target(name="items", share=10, files=lines("items", _ITEM), take=take_items),
+    Target(name="tasks", share=8, files=lines("tasks", _TASK), take=take_tasks),
     Target(
         name="commits",
         share=8,
-        files=st.one_of(_lines("precision", _COMMIT), _lines("scope", _COMMIT)),
+        files=st.one_of(lines("precision", _COMMIT), lines("scope", _COMMIT)),
         take=take_tasks,
     ),
 )

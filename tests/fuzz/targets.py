@@ -7,6 +7,7 @@ from tests.fuzz import (
     cache_inputs,
     config_inputs,
     gguf_inputs,
+    log_inputs,
     map_inputs,
     quantize_inputs,
     row_inputs,
@@ -18,6 +19,7 @@ from tests.fuzz import (
 _FAMILIES = (
     config_inputs,
     map_inputs,
+    log_inputs,
     row_inputs,
     server_inputs,
     cache_inputs,
