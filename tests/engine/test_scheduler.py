@@ -287,3 +287,22 @@ def test_postprocess_walks_items_on_and_yields_the_requests_that_are_over() -> N
     assert (ended.items[0].label, ended.stats.calls, ended.stats.tokens_decoded) == ("excluded", 1, 5)
     scheduler.drop(ended)
     assert len(scheduler.requests) == 1
+
+
+def test_what_reused_answers_did_not_need_computed_is_not_thought_to_be_cached() -> None:
+    """Of four items two answers were there before: the planner counts the nodes of the other two alone as cached."""
+    request = _request(4)
+    planner = _planner(capacity=Capacity(nodes=128, tokens=60_000))
+    scheduler = Scheduler(Lanes([Lane(planner=planner, prompts=BUILDER, max_prompt=1_000_000)]))
+    scheduler.add(request)
+    batch = scheduler.schedule(now=0.0)
+    assert batch is not None
+    places = {query.item.item.id: place for place, query in enumerate(batch.queries)}
+    reused = {places["item-0"], places["item-2"]}
+    cost = BatchCost(decode_calls=1, adapter_swaps=1, tokens_decoded=10, tokens_reused=0, elapsed_ms=2.0)
+    assert not list(scheduler.postprocess(batch, Scores([5.0] * 4, cost, reused=reused)))
+    cached = {node for node, _ in planner.prefix_index.nodes}
+    own = {state.item.id: state.path[-1] for state in request.items}
+    assert {id_ for id_, node in own.items() if node in cached} == {"item-1", "item-3"}
+    assert planner.prefix_index.tokens == sum(len(node.tokens) for node in cached)
+    assert request.stats.calls_reused == 2
