@@ -21,7 +21,7 @@ _OWN = re.compile(
     r"|(?i:\b(?:bearer|basic)\s+)[\w.~+/=-]{16,}",
     re.DOTALL,
 )
-_KEPT = 4_096  # texts, which come again with every task
+_KEPT, _SHORT = 4_096, 1_000  # texts that are remembered, which come again with every task, and their most characters
 _LEAST = 4  # characters; what is shorter stands in words everywhere
 _LONG = 40  # characters of a run that is looked at although it has no digit
 _RUN, _DIGIT = re.compile(r"[A-Za-z0-9+/_=-]{20,}"), re.compile("[0-9]")
@@ -60,7 +60,9 @@ class SecretRedactor:
 
     def __call__(self, text: str) -> str:
         """The text without its secrets."""
-        return self._clean(text) if self.is_suspect(text) else text
+        if not self.is_suspect(text):
+            return text
+        return self._clean(text) if len(text) <= _SHORT else self._redacted(text)
 
     @staticmethod
     def is_suspect(text: str) -> bool:
