@@ -83,7 +83,9 @@ class StageConfig(ReadsText):
     name: str = Field(min_length=1, description="Unique in its cascade.")
     question: ByTier[str] = Field(description="The wording, listed in the task's prefix.")
     marker: ByTier[str] | None = Field(
-        None, description="A word or two after the item that names the question; the stage's or tier's name if absent."
+        None,
+        description="A word or two after the item that names the question, as its adapter was trained; the stage's or "
+        "tier's name if absent.",
     )
     adapter: ByTier[str] = Field(description='Name from the adapter map; "base" for the model alone.')
     threshold: ByTier[Threshold] | None = Field(
