@@ -10,7 +10,7 @@ from cascade.engine.item_state import Branch, ItemState
 from cascade.engine.online_profile import OnlineProfile
 from cascade.errors import ItemError
 from cascade.items import Group, Item, Task
-from cascade.prompt import Node, PromptBuilder
+from cascade.prompt import FORMATS, PAIR, Node, PromptBuilder
 from cascade.report import Statistics
 from cascade.stages import Question
 from cascade.tree import text_limits
@@ -149,8 +149,8 @@ class _Room:
             end = build.text(node, item, self._texts)[-1].end  # a text may have fewer tokens than questions would read
         if end + self._longest > self._most:
             limit = f"{self._key}.limits or a stage's max_text_tokens" if end > node.end else f"{self._key}.limits"
-            msg = (
-                f"Item {item.id!r} needs a prompt of {end + self._longest} tokens; the context holds {self._most}. "
-                f"Lower {limit} or raise {self._key}.n_ctx in the config."
-            )
+            room, remedy = f"the context holds {self._most}", f"or raise {self._key}.n_ctx"
+            if build.form is FORMATS[PAIR]:
+                room, remedy = f"the encoder reads {self._most}", f"or raise {self._key}.n_batch up to its positions"
+            msg = f"Item {item.id!r} needs a prompt of {end + self._longest} tokens; {room}. Lower {limit}, {remedy}."
             raise ItemError(msg)

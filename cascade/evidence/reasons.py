@@ -15,6 +15,8 @@ from cascade.evidence.terms import written
 _LEAST_MATCH = 0.35  # share of the best match from which one is worth a word
 _MOST_WORDS = 3
 _LEAST_RARITY = 1.5  # of a word that stands in a fifth of the documents; half the rarest where all are common
+_LEAST_QUOTED = 0.4  # share of the quoted words from which they are the same message
+_FEW_WORDS = 3  # that any two texts may share by chance are fewer
 _MANY = 2  # commits from which two files count as changed together
 
 
@@ -48,7 +50,7 @@ class Reasons:
 
     def _mentions(self, columns: Columns, at: int) -> Iterator[str]:
         if columns["traced"][at] > 0:
-            yield "in a traceback of the task"
+            yield "in a traceback of the task" if self._is_alone(at) else "named like a call in the task's traceback"
         if columns["qualified"][at] > 0 or columns["named_code"][at] > 0:
             yield "named in the task"
         elif columns["owner_code"][at] > 0:
@@ -56,13 +58,26 @@ class Reasons:
 
     def _matches(self, at: int) -> Iterator[str]:
         columns = self._signals.symbols
-        if columns["quoted_share"][at] >= _LEAST_MATCH:
+        if columns["quoted_share"][at] >= _LEAST_MATCH and self._quoted[at] >= _LEAST_QUOTED:
             yield "has a message that the task quotes"
         body, head = self._rarest(self._body_hits, at), self._rarest(self._head_hits, at)
         if head and columns["head_share"][at] >= _LEAST_MATCH:
             yield f"its name or head has {head}"
         if body and body != head and columns["body_share"][at] >= _LEAST_MATCH:
             yield f"its body has {body}"
+
+    def _is_alone(self, at: int) -> bool:
+        """Whether no other symbol of its file bears its name: a traceback tells the name alone."""
+        corpus, file = self._corpus, int(self._corpus.files[at])
+        return corpus.names[corpus.starts[file] : corpus.starts[file + 1]].count(corpus.names[at]) == 1
+
+    @cached_property
+    def _quoted(self) -> NDArray[np.float64]:
+        """Share of the quoted words that stand in each symbol's string literals; 0 where only two or fewer do."""
+        task = self._signals.task
+        hits = self._corpus.postings("literals").hits(task.words)
+        n = np.bincount(hits.documents, task.quoted[hits.places], len(self._corpus.symbols))
+        return np.where(n >= _FEW_WORDS, n / max(task.quoted.sum(), 1.0), 0.0)
 
     def _references(self, at: int) -> Iterator[str]:
         links = self._corpus.links

@@ -14,6 +14,7 @@ MARK = "#"
 BETWEEN = " | "
 """Stands between the parts of an item's or a group's line."""
 
+_NO_TEXT = re.compile(r"(?:[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff] ?)+")
 _FACTS = frozenset(FACTS)
 _LONGEST_FACT = max(map(len, FACTS))
 
@@ -86,7 +87,8 @@ def joined(lines: Iterable[str]) -> str:
 
 
 def _clean(text: str, mark: str) -> str:
-    line = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+", " ", text).split())
+    line = " ".join(text.split())  # first, since it is quick where a text is long and has little but white space
+    line = " ".join(_NO_TEXT.sub(" ", line).split())
     return re.sub(rf"{re.escape(mark)}(?=\w)", f"{mark} ", line) if mark else line
 
 

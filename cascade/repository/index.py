@@ -25,6 +25,7 @@ _GENERATED = re.compile(
     rb"|(?i:\b(?:automatically |auto-?)?generated (?:by|from|with|using)\b[^\n]{0,120}\n?[^\n]{0,80}"
     rb"\b(?:do not|don't) (?:edit|modify|change)\b)"
 )
+_COMMENTS, _DOCSTRINGS = (b"#", b"//", b"/*", b"*", b"--", b"<!--", b";", b"%"), (b'"""', b"'''")
 _GENERATED_NAME = re.compile(
     r"(?:_pb2(?:_grpc)?\.py|\.pb\.(?:go|cc|h)|_generated\.\w+|\.g\.(?:cs|kt)|\.designer\.cs)\Z", re.IGNORECASE
 )
@@ -121,7 +122,14 @@ def index_file(path: str, source: bytes) -> Indexed:
 
 def is_generated(path: str, source: bytes) -> bool:
     """Whether a program wrote a file, as its name or its first lines say. Pure."""
-    return bool(_GENERATED_NAME.search(path) or _GENERATED.search(source[:_HEAD]))
+    head = source[:_HEAD]
+    return bool(_GENERATED_NAME.search(path)) or any(_is_said(head, found) for found in _GENERATED.finditer(head))
+
+
+def _is_said(head: bytes, found: re.Match[bytes]) -> bool:
+    """Whether a comment says it, and not a string, as in a program that looks for such words."""
+    before = head[head.rfind(b"\n", 0, found.start()) + 1 : found.start()].strip()
+    return before.startswith((*_COMMENTS, *_DOCSTRINGS)) or not any(quote in before for quote in b"\"'`")
 
 
 def _is_left_out(path: str, source: bytes, kept: Collection[str] | None) -> bool:

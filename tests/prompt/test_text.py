@@ -8,6 +8,7 @@ import pytest
 
 from cascade.items import Item, Task
 from cascade.prompt import FORMATS, Node, PromptBuilder, Segment
+from cascade.prompt.lines import one_line
 from cascade.stages import Question
 from tests.helpers.char_tokenizer import CharTokenizer
 
@@ -116,6 +117,13 @@ def test_a_text_of_megabytes_costs_no_more_than_its_beginning() -> None:
     before = tokenizer.n_characters
     builder.text(above, item, [100])
     assert tokenizer.n_characters - before < 100 * 20
+
+
+@pytest.mark.parametrize("unit", [" \n", "\x01 ", "\x01\n", "\x00", "\u2028\t"])
+def test_nothing_but_white_space_is_nothing(unit: str) -> None:
+    """White space and control characters are one space however many there are, and none at the ends."""
+    assert one_line(f"{unit * 1_000}a{unit * 100_000}b{unit}") == "a b"
+    assert one_line(unit * 100_000, 10) == ""
 
 
 def test_a_beginning_is_the_beginning_of_the_whole() -> None:

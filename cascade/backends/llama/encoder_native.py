@@ -30,7 +30,7 @@ class NativeEncoder(LoadedModel):
         n_positions = llama_cpp.llama_model_n_ctx_train(self._model)
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = params.n_batch = params.n_ubatch = size.n_batch
-        params.n_seq_max = min(size.n_seq_max, MAX_SEQUENCES)
+        params.n_seq_max = min(size.n_seq_max, MAX_SEQUENCES, size.n_batch)  # with more llama.cpp ends the process
         params.embeddings = True
         params.pooling_type = llama_cpp.LLAMA_POOLING_TYPE_RANK
         params.flash_attn_type = 1 if size.flash_attention else 0

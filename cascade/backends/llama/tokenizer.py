@@ -18,7 +18,7 @@ from cascade.errors import ModelFileError
 
 _USER_DEFINED = llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
 _PARSED = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | _USER_DEFINED
-_LONG_RUN = re.compile(r"\S{2048}(?=\S)")
+_LONG_RUN = re.compile(r"[^ \t\n\r]{2048}(?=[^ \t\n\r])|\s{2048}(?=\s)")
 _LONGEST = 64  # bytes that a token's text is given room for at first
 
 
@@ -90,7 +90,9 @@ class LlamaTokenizer:
 
 
 def _short_runs(text: str) -> Iterator[str]:
-    """A text cut where more than 2,048 characters stand without a space between them.
+    """A text cut where more than 2,048 characters stand without a space between them, or as many of white space.
+
+    What Python counts as white space and llama.cpp does not, or the reverse, counts as both.
 
     Many pre-tokenizers of llama.cpp recurse for every character of a match (std::regex), and end the process where
     the stack does: at a word of about 20,000 characters in 8 MiB. No cut is near the tokens that a prompt takes.

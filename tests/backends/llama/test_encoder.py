@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -43,6 +44,15 @@ def native(file: Path) -> Iterator[NativeEncoder]:
     """The tiny encoder, open."""
     model = NativeEncoder(file, SIZE)
     yield model
+    model.close()
+
+
+@pytest.mark.parametrize("n_batch", [32, 127, 128])
+def test_calls_have_no_more_sequences_than_tokens(file: Path, n_batch: int) -> None:
+    """With more of them than tokens of a call llama.cpp would end the process when the context is opened."""
+    model = NativeEncoder(file, replace(SIZE, n_seq_max=128, n_batch=n_batch))
+    assert model.n_sequences == n_batch
+    assert np.isfinite(model.encode([[2, 5, 3]])).all()
     model.close()
 
 

@@ -119,6 +119,16 @@ def test_a_word_of_any_length_is_tokenised(tmp_path: Path, pre: str, unit: str) 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("pre", ["gpt-4o", "deepseek-llm", "bloom", "minicpm5", "qwen2"])
+@pytest.mark.parametrize("unit", [" ", "\n", "\x1c", "\u3000", "\x85", "\u3000 ", "a\x1c", "\x1c\n"])
+def test_white_space_of_any_length_is_tokenised(tmp_path: Path, pre: str, unit: str) -> None:
+    """What Python and llama.cpp take for white space is not the same; neither may be matched without end."""
+    tokenizer = load_vocabulary(write_model(tmp_path / "tiny.gguf", pre=pre))
+    text = f"x{unit * (200_000 // len(unit))}y"
+    assert tokenizer.decode(tokenizer.encode(text, special=False)) == text
+
+
+@pytest.mark.slow
 def test_user_defined_tokens_are_kept_apart_in_one_pass(tmp_path: Path) -> None:
     """No outside text becomes one, wherever they overlap, and thousands of both take no longer than they must."""
     own = [f"<own{at}>" for at in range(3_000)]
