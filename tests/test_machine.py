@@ -13,7 +13,7 @@ import pytest
 from cascade.machine import install_again, install_extra, install_package, rebuild_llama_cpp
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = ("hub", "keyring", "languages", "report", "serve", "servers", "telemetry", "train")
+EXTRAS = ("hub", "keyring", "languages", "log", "report", "serve", "servers", "telemetry", "train")
 IN_CHECKOUTS = ("bench", "dev")
 
 
