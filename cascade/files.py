@@ -25,7 +25,7 @@ from pydantic_core import from_json
 from cascade.errors import InputError, MachineError
 
 STDIN = Path("-")
-"""The path that means stdin, wherever text is read."""
+"""The path that means stdin, wherever text is read; and stdout, where a command can write there."""
 
 MAX_BYTES = 64 * 2**20
 """Most bytes of a text that is read at once, and of one line of a text that is read line by line."""
@@ -273,8 +273,11 @@ def whole_file(path: Path, remedy: str = _REMEDY) -> Iterator[Path]:
         remedy: What to do where it cannot be written, as a sentence.
 
     Raises:
+        InputError: It is ``-``, or something is there that is no regular file.
         MachineError: The file cannot be written.
     """
+    _check_is_no_stdout(path, "file")
+    check_replaceable(path)
     target = _target(path, remedy)
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.", suffix=".part")
@@ -296,6 +299,7 @@ def write_whole(path: Path, content: bytes) -> None:
     What is no regular file, such as a pipe or ``/dev/stdout``, is written to as it is.
 
     Raises:
+        InputError: It is ``-``.
         MachineError: The file cannot be written.
     """
     if is_special(path):
@@ -308,13 +312,35 @@ def write_whole(path: Path, content: bytes) -> None:
         part.write_bytes(content)
 
 
+def check_replaceable(path: Path) -> None:
+    """Refuse a path where a new file would take the place of something that is no regular file, such as a device.
+
+    Raises:
+        InputError: Something like that is there.
+    """
+    if is_special(path):
+        msg = (
+            f"{path}: is a pipe, a socket or a device, and no file takes the place of one. Name a regular file, or one "
+            "that is not there yet."
+        )
+        raise InputError(msg)
+
+
+def _check_is_no_stdout(path: Path, kind: str) -> None:
+    """Refuse the path that means stdin or stdout elsewhere, as the name of what is written."""
+    if path == STDIN:
+        msg = f"{path}: means stdout, and this is written to a {kind} alone. Give the name of a {kind}."
+        raise InputError(msg)
+
+
 def check_output(path: Path) -> None:
     """Refuse a file that cannot be written, before work that takes long.
 
     Raises:
-        InputError: It is a folder, or its folder is missing.
+        InputError: It is ``-``, which means stdout elsewhere, or a folder, or its folder is missing.
         MachineError: Its folder takes no new file.
     """
+    _check_is_no_stdout(path, "file")
     if is_folder(path):
         msg = f"{path}: is a folder. Give the name of a file."
         raise InputError(msg)
@@ -335,8 +361,10 @@ def check_folder(folder: Path, remedy: str) -> None:
     """Refuse a folder that cannot be made or takes no new file, before work that takes long; nothing of it is left.
 
     Raises:
+        InputError: It is ``-``, which means stdout elsewhere.
         MachineError: It cannot, or takes none.
     """
+    _check_is_no_stdout(folder, "folder")
     missing = [path for path in (folder, *folder.parents) if not is_there(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ def quantize(  # noqa: PLR0913 - the command line's options
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write; must not exist.")],
     *,
     form: Annotated[str, typer.Option("--type", help="BF16, Q8_0, Q4_K_M, Q4_0, ...; a wrong one lists them all.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT if it is a file that exists.")] = False,
     requantize: Annotated[bool, typer.Option("--allow-requantize", help="Take an IN that is quantised.")] = False,
     threads: Annotated[int, typer.Option(min=0, max=1024, help="Threads; 0 for all cores.")] = 0,
     json: JsonOption = False,

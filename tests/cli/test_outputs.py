@@ -11,7 +11,7 @@ import pytest
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.errors import InputError, MachineError
-from cascade.files import check_output, whole_file, write_whole
+from cascade.files import STDIN, check_folder, check_output, check_replaceable, whole_file, write_whole
 from tests.tuning.test_search import write_data
 
 TARGET = ["--target", "recall=0.5"]
@@ -53,6 +53,53 @@ def test_links_and_pipes_stay_what_they_are(tmp_path: Path) -> None:
     assert os.read(reader, 99) == b"through"
     os.close(reader)
     assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_no_file_takes_the_place_of_a_pipe(tmp_path: Path) -> None:
+    """A file that is made anew refuses what is no regular file before its block begins, links to it included."""
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+
+    def replaced(path: Path) -> None:
+        with whole_file(path):
+            pytest.fail("the work began")
+
+    for path in (pipe, link):
+        for refuses in (replaced, check_replaceable):
+            with pytest.raises(InputError, match=r"is a pipe, a socket or a device.* Name a regular file"):
+                refuses(path)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert sorted(tmp_path.iterdir()) == [link, pipe]
+
+
+def test_no_file_is_called_as_stdout_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dash, which means stdout elsewhere, is refused as the name of a file or a folder to write."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"^-: means stdout, .* Give the name of a file"):
+        check_output(STDIN)
+    with pytest.raises(InputError, match=r"^-: means stdout, .* Give the name of a file"):
+        write_whole(STDIN, b"")
+    with pytest.raises(InputError, match=r"^-: means stdout, .* Give the name of a folder"):
+        check_folder(STDIN, "")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [("tune", "--out"), ("tune", "--scores"), ("depth", "--out"), ("depth", "--plot"), ("audit", "--html")],
+)
+def test_every_command_refuses_a_dash_that_it_cannot_write(
+    command: str, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is run, and no file is called so."""
+    write_data(tmp_path / "data.jsonl", 3)
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.chdir(tmp_path)
+    target = TARGET if command == "tune" else []
+    assert main([command, "data.jsonl", "--cascade", "precision", *target, option, "-"]) == ExitCode.BAD_INPUT
+    assert "-: means stdout" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_what_cannot_be_written_is_named_before(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cascade.backends.llama.library import llama_cpp
 from cascade.errors import InputError, MachineError, ModelFileError
-from cascade.files import check_output, is_folder, is_there, whole_file
+from cascade.files import check_output, check_replaceable, is_folder, is_there, whole_file
 from cascade.machine import n_threads
 from cascade.models.base_model import check_model, matrix_type
 from cascade.models.gguf import read_gguf
@@ -80,7 +80,8 @@ def quantize(wanted: Quantisation, tell: Tell) -> Sizes:
     The new file names the SHA-256 of its source, so that adapters trained for that fit it as well.
 
     Raises:
-        InputError: The type is unknown, the target cannot take the file, or the source is quantised.
+        InputError: The type is unknown, the target cannot take the file or is no regular file, or the source is
+            quantised.
         ModelFileError: The source is missing, damaged or no model.
         MachineError: llama.cpp failed.
     """
@@ -106,6 +107,7 @@ def _number(name: str) -> int:
 
 def _check_target(wanted: Quantisation) -> None:
     target = wanted.target
+    check_replaceable(target)
     if not is_folder(target.parent):
         msg = f"{target}: its folder does not exist. Make it first."
         raise InputError(msg)

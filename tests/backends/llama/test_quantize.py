@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import signal
+import socket
+import stat
 import subprocess
 import sys
 import time
@@ -140,6 +142,25 @@ def test_targets_that_exist_are_kept(tiny: Path, capsys: pytest.CaptureFixture[s
     code, _, err = run(capsys, tiny, tiny.parent / ("x" * 300), "--type", "Q8_0")
     assert (code, "File name too long" in err) == (ExitCode.FAILURE, True)
     assert run(capsys, tiny.parent / ("x" * 300), tiny.parent / "out.gguf", "--type", "Q8_0")[0] == ExitCode.BAD_INPUT
+
+
+def test_what_is_no_regular_file_is_kept(
+    tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipe, a link to one, a socket and the dash of stdout are refused with and without --force."""
+    monkeypatch.chdir(tiny.parent)
+    pipe, link = tiny.with_name("pipe"), tiny.with_name("link")
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+        for path, words in ((pipe, "is a pipe"), (link, "is a pipe"), ("socket", "is a pipe"), ("-", "means stdout")):
+            for more in ([], ["--force"]):
+                code, out, err = run(capsys, tiny, path, "--type", "Q8_0", *more)
+                assert (code, out) == (ExitCode.BAD_INPUT, "")
+                assert words in err
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert sorted(path.name for path in tiny.parent.iterdir()) == ["link", "pipe", "socket", "tiny.gguf"]
 
 
 def test_a_damaged_source_never_reaches_llama_cpp(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
