@@ -12,6 +12,9 @@ from cascade.errors import InputError
 
 _T = TypeVar("_T")
 
+HIGHEST_PRICE = 1e9
+"""The most that one thing may be worth in another; beyond, sums of costs lose what is beside it or overflow."""
+
 
 def given(value: object) -> str:
     """A value in short, however large it is."""
@@ -92,6 +95,40 @@ def number(name: str, value: object, allowed: str, error: type[InputError] = Inp
     """
     found = finite(value)
     return refuse(name, value, allowed, error) if found is None else found
+
+
+def price(name: str, value: object) -> float:
+    """What one thing is worth in another: a number from 0 to ``HIGHEST_PRICE``.
+
+    Raises:
+        InputError: It is none.
+    """
+    found = finite(value)
+    if found is None or not 0 <= found <= HIGHEST_PRICE:
+        refuse(name, value, f"a number from 0 to {HIGHEST_PRICE:,.0f} is needed, such as 5")
+    return found
+
+
+NAME_NEEDED = "one line of printable characters without white space around it is needed"
+
+
+def is_name(value: str) -> bool:
+    """Whether a text can be a name that users read, such as that of a stage or a label.
+
+    It is one line that is not empty, without control characters, marks that turn the direction of writing, or white
+    space around it.
+    """
+    return value.isprintable() and value.strip() == value != ""
+
+
+def readable_name(name: str, value: object, error: type[InputError] = InputError) -> str:
+    """A name that users read; see ``is_name``.
+
+    Raises:
+        InputError: It is none; of the class given.
+    """
+    found = text(name, value, error)
+    return found if is_name(found) else refuse(name, found, NAME_NEEDED, error)
 
 
 def whole(value: object, least: int = 1) -> int | None:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from cascade.arguments import HIGHEST_PRICE
 from cascade.config.toml import Frozen
 
 
@@ -18,7 +19,11 @@ class EngineConfig(Frozen):
         description="When budgets cannot be kept in full: all go less deep, or those that would be late are refused.",
     )
     f1_points_per_100ms: float = Field(
-        1.0, ge=0, allow_inf_nan=False, description="Points of macro F1 over all rows that 100 ms are worth."
+        1.0,
+        ge=0,
+        le=HIGHEST_PRICE,
+        allow_inf_nan=False,
+        description="Points of macro F1 over all rows that 100 ms are worth.",
     )
     on_threshold_mismatch: Literal["refuse", "warn"] = Field(
         "refuse",

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from cascade.arguments import price
 from cascade.errors import InputError
 from cascade.evaluation.distributions import binomial_p, t_quantile
 from cascade.evaluation.metrics import macro_f1
@@ -88,7 +89,7 @@ class DepthChoice:
     """Rule that chooses a depth: by what time is worth, or within a budget.
 
     Attributes:
-        f1_points_per_100ms: Points of macro F1 over rows that 100 ms are worth; at least 0.
+        f1_points_per_100ms: Points of macro F1 over rows that 100 ms are worth; 0 to 1e9.
         budget_ms: Milliseconds that a request may take, which then decide alone; None for no such limit.
 
     Raises:
@@ -99,9 +100,7 @@ class DepthChoice:
     budget_ms: float | None = None
 
     def __post_init__(self) -> None:
-        if not (isfinite(self.f1_points_per_100ms) and self.f1_points_per_100ms >= 0):
-            msg = f"f1_points_per_100ms of {self.f1_points_per_100ms}; allowed is any finite number from 0 on."
-            raise InputError(msg)
+        price("f1_points_per_100ms", self.f1_points_per_100ms)
         if self.budget_ms is not None and not (isfinite(self.budget_ms) and self.budget_ms > 0):
             msg = f"A budget of {self.budget_ms} ms; allowed is any finite number above 0."
             raise InputError(msg)

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from cascade.arguments import price
 from cascade.evaluation.replay import Outcomes, Replay
 from cascade.probability import Array
 
@@ -45,21 +46,28 @@ class Objective:
 
     Attributes:
         cost: The cost.
-        false_positive: What a false positive counts beside calls, milliseconds or items handed on, in their unit; at
-            least 0. By itself it only breaks ties; the other costs have ties broken by calls, and what is handed on
+        false_positive: What a false positive counts beside calls, milliseconds or items handed on, in their unit; 0
+            to 1e9. By itself it only breaks ties; the other costs have ties broken by calls, and what is handed on
             also by wrong labels.
-        handed_on: What an item that is handed on counts beside calls or milliseconds, in their unit; at least 0.
+        handed_on: What an item that is handed on counts beside calls or milliseconds, in their unit; 0 to 1e9.
+
+    Raises:
+        InputError: A price is outside its range.
     """
 
     cost: Cost
     false_positive: float = _TIE
     handed_on: float = 0.0
 
+    def __post_init__(self) -> None:
+        price("The price of a false positive", self.false_positive)
+        price("The price of an item handed on", self.handed_on)
+
     def __str__(self) -> str:
         """In words."""
         is_priced = self.cost.prices(Cost.FALSE_POSITIVES) and self.false_positive != _TIE
         prices = {Cost.FALSE_POSITIVES: self.false_positive if is_priced else 0.0, Cost.HANDED_ON: self.handed_on}
-        return " + ".join((str(self.cost), *(f"{price:g} {name}" for name, price in prices.items() if price)))
+        return " + ".join((str(self.cost), *(f"{worth:g} {name}" for name, worth in prices.items() if worth)))
 
     def of_rows(self, replay: Replay, rows: Outcomes) -> Array:
         """The cost of each row, whose mean is that of them all; ``rows`` has calls or milliseconds."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
+from cascade.arguments import price as checked_price
 from cascade.config.figures import OF_HANDED_ON, RECALLS, Figure, Metric, Unit, figure_of
 from cascade.errors import InputError
 from cascade.evaluation.replay import Outcome
@@ -29,9 +29,9 @@ class TuningTarget:
         delta: The chance that the guarantee may be wrong, in (0, 1).
         cost: The cost to make small; None for misses under a precision, for what is handed on under a metric that
             counts it in, and for calls otherwise.
-        false_positive: Calls, milliseconds or items handed on that a false positive is worth; at least 0. None: it
+        false_positive: Calls, milliseconds or items handed on that a false positive is worth; 0 to 1e9. None: it
             only breaks ties, but is worth 2 items handed on under a recall.
-        handed_on: Calls, or milliseconds, that an item handed on is worth; at least 0. None for 0.
+        handed_on: Calls, or milliseconds, that an item handed on is worth; 0 to 1e9. None for 0.
 
     Raises:
         InputError: A number is outside its range, or a price is given beside a cost of another unit.
@@ -57,10 +57,10 @@ class TuningTarget:
         self._check_price("an item handed on", "Items handed on have", self.handed_on, spent)
 
     def _check_price(self, one: str, many: str, price: float | None, units: list[Cost]) -> None:
-        if price is not None and not 0 <= price < math.inf:
-            msg = f"A price of {price} for {one} was given; it must be a number from 0 on, such as 5."
-            raise InputError(msg)
-        if price is not None and self.minimised not in units:
+        if price is None:
+            return
+        checked_price(f"The price of {one}", price)
+        if self.minimised not in units:
             known = " or ".join(unit.replace("_", " ") for unit in units)
             msg = (
                 f"{many} a price of {price:g} beside {known}, and {self.minimised} are to be made small. Minimise "

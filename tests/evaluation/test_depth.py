@@ -122,12 +122,17 @@ def test_gains_are_points_for_each_millisecond_more() -> None:
 
 @pytest.mark.parametrize(
     ("f1_points_per_100ms", "budget_ms", "words"),
-    [(1.0, 2.0, "Give one of"), (-1.0, None, "f1_points_per_100ms of -1.0"), (None, 0.0, "budget")],
+    [
+        (1.0, 2.0, "Give one of"),
+        (-1.0, None, "f1_points_per_100ms is -1.0"),
+        (1e308, None, "a number from 0 to 1,000,000,000"),
+        (None, 0.0, "budget"),
+    ],
 )
 def test_terms_that_cannot_be_meant_are_refused(
     f1_points_per_100ms: float | None, budget_ms: float | None, words: str
 ) -> None:
-    """Both at once, a price below 0, a budget of nothing; the config's price holds where nothing is given."""
+    """Both at once, a price out of range, a budget of nothing; the config's price holds where nothing is given."""
     with pytest.raises(InputError, match=words):
         DepthChoice.of(f1_points_per_100ms, budget_ms, 1.0)
     assert DepthChoice.of(None, None, 2.5) == DepthChoice(f1_points_per_100ms=2.5)

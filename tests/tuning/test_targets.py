@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from benchmarks.guarantee import measured, simulated, two_stages
 from cascade import Engine, Item, ScriptedBackend, Task
+from cascade.arguments import HIGHEST_PRICE
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.config.figures import Metric, Unit
@@ -24,7 +26,7 @@ from cascade.evaluation.replay import Prices, Replay
 from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.targets import TaskMetric
 from cascade.stages import ANY_TIER
-from cascade.tuning.objective import Cost
+from cascade.tuning.objective import Cost, Objective
 from cascade.tuning.search import tune
 from cascade.tuning.target import TuningTarget
 from tests.helpers.shipped import CASCADES, reading, shipped_text, write_shipped
@@ -126,10 +128,39 @@ def test_a_false_positive_has_a_price() -> None:
     assert false[0] > false[-1]
     assert str(TuningTarget(level=0.8, false_positive=5).objective) == "calls + 5 false_positives"
     assert str(TuningTarget(level=0.8).objective) == "calls"
-    with pytest.raises(InputError, match="a number from 0 on"):
+    with pytest.raises(InputError, match="a number from 0 to"):
         TuningTarget(level=0.8, false_positive=float("nan"))
     with pytest.raises(InputError, match="Minimise calls or latency or handed on, or give no price"):
         TuningTarget(level=0.8, cost=Cost.FALSE_POSITIVES, false_positive=1)
+
+
+@pytest.mark.parametrize("price", [1e308, 1.1e9, np.inf, np.nan, -1.0, 10**400, True, "5"])
+@pytest.mark.parametrize("name", ["false_positive", "handed_on"])
+def test_a_price_is_a_number_that_can_be_summed(name: str, price: Any) -> None:
+    """Whatever is beyond, or is no number, is refused with what is allowed."""
+    words = r"The price of .* is .*; a number from 0 to 1,000,000,000 is needed"
+    given: dict[str, Any] = {name: price}
+    with pytest.raises(InputError, match=words):
+        TuningTarget(level=0.8, **given)
+    with pytest.raises(InputError, match=words):
+        Objective(Cost.CALLS, **given)
+
+
+def test_the_highest_price_is_one_that_a_search_bears() -> None:
+    """A false positive of 1e9 calls leaves no more of them than one of 100 calls, and the target is still reached."""
+    cascade, scored = two_stages(), simulated(5, 1_000)
+    targets = (TuningTarget(level=0.8, false_positive=price) for price in (100.0, HIGHEST_PRICE))
+    dear, high = (tune(cascade, scored, target).held_out for target in targets)
+    assert high.recall_per_task >= 0.8
+    assert high.false_positives <= dear.false_positives
+
+
+@pytest.mark.parametrize("option", ["--false-positive", "--handed-on"])
+def test_the_command_refuses_a_price_beyond_all_sense(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before any data is read; the message says what is allowed."""
+    arguments = ["tune", "absent.jsonl", "--cascade", "precision", "--target", "recall=0.5", "--minimise", "calls"]
+    assert main([*arguments, option, "1e308"]) == ExitCode.BAD_INPUT
+    assert "is 1e+308; a number from 0 to 1,000,000,000 is needed, such as 5." in capsys.readouterr().err
 
 
 def test_what_nothing_reaches_is_refused() -> None:
