@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from cascade.arguments import is_real, one_of, refuse, text, whole
+from cascade.arguments import is_real, one_of, readable_name, refuse, text, whole
 from cascade.errors import ItemError
 from cascade.items import Item
 from cascade.probability import (
@@ -254,11 +254,11 @@ class Value:
     """One of the values among which a choice chooses, or a level of a score.
 
     Attributes:
-        name: The value; a line that is not empty.
+        name: The value; one line of printable characters without white space around it.
         description: What it means, for the model; empty for nothing.
 
     Raises:
-        InputError: The name is empty or has several lines, or a value has another type.
+        InputError: The name is not such a line, or a value has another type.
     """
 
     name: str
@@ -266,8 +266,7 @@ class Value:
 
     def __post_init__(self) -> None:
         text("The description of a value", self.description)
-        if text("The name of a value", self.name).strip() != self.name or len(self.name.splitlines()) != 1:
-            refuse("The name of a value", self.name, "one line without white space around it is needed")
+        readable_name("The name of a value", self.name)
 
 
 def as_system_one(wording: str, values: Iterable[Value] = (), *, is_scale: bool = False) -> dict[str, Any]:
@@ -396,7 +395,7 @@ class Stage:
     question, as the cascade's ``prior_stage``.
 
     Attributes:
-        name: Unique in its cascade.
+        name: Unique in its cascade; one line of printable characters without white space around it, as tiers are.
         questions: Tier -> question; a stage that does not ask by tier has one question, under ``""``. A stage with a
             source has none.
         yes: Stage or label that yes leads to; of a yes/no question.
@@ -412,7 +411,7 @@ class Stage:
         prior: The logistic model that weighs evidence; None where p comes from the caller or nothing is fitted yet.
 
     Raises:
-        InputError: A value has another type.
+        InputError: A name is not such a line, or a value has another type.
     """
 
     name: str
@@ -429,9 +428,11 @@ class Stage:
     prior: Prior | None = None
 
     def __post_init__(self) -> None:
-        of = f"of stage {text('The name of a stage', self.name)!r}"
+        of = f"of stage {readable_name('The name of a stage', self.name)!r}"
         one_of(f"questions {of}", self.questions, Mapping, "a dict from tier to Question is needed")
         for tier, question in self.questions.items():
+            if tier != ANY_TIER:
+                readable_name(f"The name of a tier {of}", tier)
             one_of(f"questions {of}, tier {tier!r},", question, Question, "a Question is needed")
         for name in ("yes", "no"):
             one_of(f"{name} {of}", getattr(self, name), Target, "a Target is needed")

@@ -9,7 +9,7 @@ from fractions import Fraction
 from types import NoneType
 from typing import Any, NoReturn, TypeVar
 
-from cascade.arguments import one_of, text, texts
+from cascade.arguments import NAME_NEEDED, is_name, one_of, readable_name, text, texts
 from cascade.errors import ConfigError
 from cascade.probability import Array
 from cascade.profile import Profile
@@ -49,9 +49,9 @@ class Cascade:
     """A tree of stages whose leaves are labels. Most cascades come from a config file; see ``read_config``.
 
     Attributes:
-        name: Its name in calls and configs.
+        name: Its name in calls and configs; one line of printable characters without white space around it.
         instructions: Text that the model reads before the questions.
-        labels: Every label, in the order in which reports show them.
+        labels: Every label, in the order in which reports show them; each such a line as well.
         stages: The stages; the first is asked first.
         dropped: The label of items that do not matter; recall counts all others. The first label by default.
         profile: What labelled data say of its items.
@@ -68,7 +68,7 @@ class Cascade:
     Raises:
         ConfigError: The stages do not form a tree in which every stage and label is reached; the message names the key
             and the remedy.
-        InputError: A value has another type.
+        InputError: The name is not such a line, or a value has another type.
 
     Examples:
         >>> from cascade import Cascade, Question, Stage
@@ -325,7 +325,7 @@ class Cascade:
         raise ConfigError(msg)
 
     def _check_types(self) -> None:
-        of = f"of cascade {text('The name of a cascade', self.name)!r}"
+        of = f"of cascade {readable_name('The name of a cascade', self.name)!r}"
         for name in ("instructions", "dropped"):
             text(f"{name} {of}", getattr(self, name))
         object.__setattr__(self, "labels", texts(f"labels {of}", self.labels))
@@ -340,6 +340,9 @@ class Cascade:
         one_of(f"makes_evidence {of}", self.makes_evidence, bool, "True or False is needed")
 
     def _check_names(self) -> None:
+        for label in self.labels:
+            if not is_name(label):
+                self._refuse("labels", f"{label!r} was given", NAME_NEEDED[0].upper() + NAME_NEEDED[1:])
         for key, names in (("labels", self.labels), ("stages", [stage.name for stage in self.stages])):
             twice = sorted({name for name in names if list(names).count(name) > 1})
             if twice:

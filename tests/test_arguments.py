@@ -31,7 +31,7 @@ from cascade.engine.admission import Rules
 from cascade.engine.engine import EngineSettings
 from cascade.errors import InputError, ItemError
 from cascade.prompt import item_text
-from cascade.stages import BASE, Target
+from cascade.stages import BASE, Target, Value
 from tests.helpers.asyncs import run
 from tests.helpers.requests import plain_items
 from tests.helpers.shipped import CASCADES
@@ -82,6 +82,27 @@ def test_a_deadline_is_a_finite_number(value: Any) -> None:
     """Infinity and texts are refused."""
     with pytest.raises(InputError, match=r"A deadline of .*; allowed are finite seconds of time.monotonic\(\)"):
         Budget(deadline=value)
+
+
+@pytest.mark.parametrize(
+    "value", ["", " ", " a", "a ", "a\nb", "a\0", "\x1b[31m", "\u202ea", "a\u2028b", "\ud800", "a\tb"]
+)
+def test_what_users_read_has_a_name_of_one_line(value: str) -> None:
+    """Names of cascades, stages, tiers and values, and labels, are refused if they are empty or hide characters."""
+    needed = "[Oo]ne line of printable characters without white space around it is needed"
+    question = Question(marker="m", wording="w?", adapter=BASE, threshold=0.5)
+    makes: list[Callable[[], object]] = [
+        lambda: Value(value),
+        lambda: _stage(name=value),
+        lambda: _cascade(name=value),
+        lambda: _cascade(labels=("a", "b", value)),
+        *([lambda: _stage(questions={value: question})] if value else []),  # a stage that does not ask by tier
+    ]
+    for make in makes:
+        with pytest.raises(InputError, match=needed) as caught:
+            make()
+        assert str(caught.value).isprintable()
+    assert Value("größer als nötig").name == "größer als nötig"
 
 
 def test_numbers_of_other_libraries_are_numbers() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,7 +13,7 @@ from cascade.budget import Budget
 from cascade.config.profile import ProfileConfig
 from cascade.config.stages import AskingStageConfig, PriorStageConfig, StageEntry
 from cascade.config.thresholds import ThresholdsFile
-from cascade.config.toml import ONE, TABLE, Frozen, form
+from cascade.config.toml import ONE, TABLE, Frozen, Name, at_key, form
 from cascade.errors import ConfigError
 from cascade.profile import Profile
 from cascade.stages import Source, Stage
@@ -28,7 +29,7 @@ class CascadeConfig(Frozen):
     model_config = ConfigDict(json_schema_extra=lambda schema: schema.pop("required", None))
 
     instructions: str = Field("Answer each question about the candidate.", description="Stands before the questions.")
-    labels: tuple[str, ...] = Field(description="Every label that a stage leads to, in the order of reports.")
+    labels: tuple[Name, ...] = Field(description="Every label that a stage leads to, in the order of reports.")
     dropped: str = Field("", description="Label of what does not matter; the first label if absent.")
     items: ItemKind | None = Field(
         None,
@@ -64,8 +65,16 @@ class CascadeConfig(Frozen):
         return Budget(ms=self.budget_ms, depth=self.max_depth)
 
     def cascade(self, name: str) -> Cascade:
-        """The pure form, checked."""
-        stages = tuple(stage.stage(name) for stage in self.stages if isinstance(stage, AskingStageConfig))
+        """The pure form, checked.
+
+        Raises:
+            ConfigError: Names the key that does not fit.
+        """
+        with at_key(f"cascade.{name}"):
+            return self._cascade(name)
+
+    def _cascade(self, name: str) -> Cascade:
+        stages = self._asking_stages(name)
         prior_stage = self._prior_stage(name)
         if isinstance(self.thresholds, ThresholdsFile):
             stages, prior_stage = self.thresholds.put_on(name, stages, prior_stage)
@@ -77,12 +86,19 @@ class CascadeConfig(Frozen):
             dropped=self.dropped,
             profile=self.profile.profile() if isinstance(self.profile, ProfileConfig) else Profile(),
             prior_stage=prior_stage,
-            items=self._items(name),
+            items=self._items(name, stages),
             makes_evidence=self.evidence == "made",
         )
 
-    def _items(self, name: str) -> ItemKind | None:
-        stages = [stage.stage(name) for stage in self.stages if isinstance(stage, AskingStageConfig)]
+    def _asking_stages(self, name: str) -> tuple[Stage, ...]:
+        found = []
+        for stage in self.stages:
+            if isinstance(stage, AskingStageConfig):
+                with at_key(f"cascade.{name}.stages.{stage.name}"):
+                    found.append(stage.stage(name))
+        return tuple(found)
+
+    def _items(self, name: str, stages: Sequence[Stage]) -> ItemKind | None:
         asks_by_tier = [stage.name for stage in stages if stage.is_tiered]
         if self.items not in {None, ItemKind.FILES} and asks_by_tier:
             msg = (
@@ -103,7 +119,8 @@ class CascadeConfig(Frozen):
             raise ConfigError(msg)
         first = self.stages[0] if places else None
         if isinstance(first, PriorStageConfig):
-            return replace(first.stage(), source=self.prior_source or first.source)
+            with at_key(f"cascade.{name}.stages.{first.name}"):
+                return replace(first.stage(), source=self.prior_source or first.source)
         if self.prior_source is not None:
             msg = (
                 f"cascade.{name}.prior_source: {self.prior_source.value!r} is given, and no prior stage stands before "

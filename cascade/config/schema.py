@@ -20,7 +20,7 @@ from cascade.config.model import AdapterConfig, AdapterEntry, LimitsConfig, Mode
 from cascade.config.profile import ProfileConfig, read_profile
 from cascade.config.servers import ServedConfig, ServerConfig
 from cascade.config.thresholds import ThresholdsFile, read_thresholds
-from cascade.config.toml import Frozen, Loc, complaints
+from cascade.config.toml import Frozen, Loc, Name, complaints
 from cascade.errors import ConfigError
 from cascade.files import is_file, name_of
 from cascade.tree import Cascade
@@ -44,15 +44,15 @@ class Config(Frozen):
 
     model_config = ConfigDict(json_schema_extra=_as_files_are)
 
-    servers: dict[str, ServerConfig] = Field(default_factory=dict, description="Server name -> how it is asked.")
+    servers: dict[Name, ServerConfig] = Field(default_factory=dict, description="Server name -> how it is asked.")
     model: ModelConfig = Field(default_factory=ModelConfig, description="The base model, or the main one of several.")
-    models: dict[str, ModelConfig] = Field(default_factory=dict, description="Name -> base model, for several.")
-    adapters: dict[str, AdapterEntry] = Field(
+    models: dict[Name, ModelConfig] = Field(default_factory=dict, description="Name -> base model, for several.")
+    adapters: dict[Name, AdapterEntry] = Field(
         default_factory=dict, description="Adapter name -> file, or the server that has it."
     )
     engine: EngineConfig = EngineConfig()
     log: LogConfig | None = Field(None, description="Where decisions are kept; nowhere if absent.")
-    cascade: dict[str, CascadeConfig] = Field(description="Cascade name -> its stages.")
+    cascade: dict[Name, CascadeConfig] = Field(description="Cascade name -> its stages.")
 
     def cascades(self) -> dict[str, Cascade]:
         """All cascades by name, checked against the adapter map.

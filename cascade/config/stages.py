@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from cascade.config.reads_text import ReadsText
 from cascade.config.targets import TargetConfig
-from cascade.config.toml import CHOICE, ONE, PRIOR, QUESTION, SCORE, TABLE, Frozen, form
+from cascade.config.toml import CHOICE, ONE, PRIOR, QUESTION, SCORE, TABLE, Frozen, Name, form
 from cascade.config.value_stages import ChoiceStageConfig, ScoreStageConfig
 from cascade.errors import ConfigError
 from cascade.stages import ANY_TIER, Combine, Question, Source, Stage
@@ -17,7 +17,7 @@ from cascade.stages import ANY_TIER, Combine, Question, Source, Stage
 _T = TypeVar("_T")
 
 
-ByTier = Annotated[Annotated[_T, Tag(ONE)] | Annotated[dict[str, _T], Tag(TABLE)], Discriminator(form)]
+ByTier = Annotated[Annotated[_T, Tag(ONE)] | Annotated[dict[Name, _T], Tag(TABLE)], Discriminator(form)]
 """One value, or a table from tier to value."""
 
 
@@ -40,7 +40,7 @@ class PriorStageConfig(Frozen):
     model_config = ConfigDict(json_schema_extra=_with_old_names)
 
     kind: Literal["prior"] = Field("prior", description="Says that this stage asks no model; so does `source`.")
-    name: str = Field("prior", min_length=1, description="Unique in its cascade.")
+    name: Name = Field("prior", min_length=1, description="Unique in its cascade.")
     source: Source = Field(
         Source.EVIDENCE, description="A logistic model of the item's evidence, or the item's own prior, by its caller."
     )
@@ -80,7 +80,7 @@ class StageConfig(ReadsText):
     """One stage; question, adapter and thresholds are one value each, or a table from tier to value."""
 
     kind: Literal["question"] = Field("question", description="An adapter answers it; absent is the same.")
-    name: str = Field(min_length=1, description="Unique in its cascade.")
+    name: Name = Field(min_length=1, description="Unique in its cascade.")
     question: ByTier[str] = Field(description="The wording, listed in the task's prefix.")
     marker: ByTier[str] | None = Field(
         None,

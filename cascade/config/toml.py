@@ -8,13 +8,15 @@ import re
 import reprlib
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from cascade.arguments import NAME_NEEDED, is_name
 from cascade.errors import ConfigError, InputError
 from cascade.files import name_of, read_text, unwritable, write_whole
 
@@ -29,6 +31,9 @@ QUESTION, PRIOR, CHOICE, SCORE = "<question>", "<prior>", "<choice>", "<score>"
 
 TAGS = frozenset({TABLE, ONE, SERVED, QUESTION, PRIOR, CHOICE, SCORE})
 """All of them."""
+
+_OF_KEY = "[key]"
+"""What pydantic appends where the key itself is wrong."""
 
 Loc = tuple[int | str, ...]
 """A key as pydantic names it, tags included."""
@@ -164,20 +169,47 @@ def _key(table: dict[str, Any], loc: Loc) -> str:
     """Where an error is, as a dotted key; a stage goes by its name where it has one."""
     parts, here = [], cast("object", table)
     for part in loc:
-        if part in TAGS:
+        if part in TAGS or part == _OF_KEY:
             continue
         if isinstance(here, dict):
             here = here.get(part)
         elif isinstance(here, list) and isinstance(part, int):
             here = here[part]
         name = here.get("name") if isinstance(part, int) and isinstance(here, dict) else None
-        parts.append(name if isinstance(name, str) else str(part))
+        word = name if isinstance(name, str) and is_name(name) else str(part)
+        parts.append(word if is_name(word) else repr(word))
     return ".".join(parts)
 
 
 def form(value: object) -> str:
     """Which of the two forms of ``ByTier`` a value has."""
     return TABLE if isinstance(value, dict | BaseModel) else ONE
+
+
+def _checked_name(value: str) -> str:
+    if not is_name(value):
+        raise ValueError(NAME_NEEDED)
+    return value
+
+
+Name = Annotated[str, AfterValidator(_checked_name)]
+"""A name in a config file; see ``is_name``."""
+
+
+@contextmanager
+def at_key(key: str) -> Iterator[None]:
+    """What is wrong within stands at a key of a config file.
+
+    Raises:
+        ConfigError: In place of any other InputError, whose message knows no key.
+    """
+    try:
+        yield
+    except ConfigError:
+        raise
+    except InputError as error:
+        msg = f"{key}: {error}"
+        raise ConfigError(msg) from error
 
 
 class Frozen(BaseModel):

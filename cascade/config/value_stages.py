@@ -9,13 +9,13 @@ from pydantic import Discriminator, Field, Tag
 
 from cascade.config.reads_text import ReadsText
 from cascade.config.targets import TargetConfig
-from cascade.config.toml import ONE, TABLE, form
+from cascade.config.toml import ONE, TABLE, Name, form
 from cascade.errors import ConfigError
 from cascade.stages import ANY_TIER, Question, Stage, Target, Value
 
 _Text = Annotated[str, Field(strict=True)]
 _Values = Annotated[
-    Annotated[tuple[_Text, ...], Tag(ONE)] | Annotated[dict[str, _Text], Tag(TABLE)], Discriminator(form)
+    Annotated[tuple[Name, ...], Tag(ONE)] | Annotated[dict[Name, _Text], Tag(TABLE)], Discriminator(form)
 ]
 """A list of values, or a table from value to its description."""
 
@@ -26,7 +26,7 @@ _UNCERTAIN = "Where an answer leads whose confidence is below least_confidence; 
 class _ValueStageConfig(ReadsText):
     """What a choice and a score have in common."""
 
-    name: str = Field(min_length=1, description="Unique in its cascade.")
+    name: Name = Field(min_length=1, description="Unique in its cascade.")
     question: str = Field(description="The wording, listed in the task's prefix with the values behind it.")
     marker: str | None = Field(None, description="A word or two after the item; the stage's name if absent.")
     adapter: str = Field(description='Name from the adapter map; "base" for the model alone.')

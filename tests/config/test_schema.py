@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.config.schema import Config, read_config, shipped_config
-from cascade.config.toml import write_toml
+from cascade.config.toml import at_key, write_toml
 from cascade.errors import ConfigError, MachineError
 from cascade.prompt import Limits
-from cascade.stages import ANY_TIER, Combine, Target
-from cascade.tree import ItemKind
+from cascade.stages import ANY_TIER, Combine, Target, Value
+from cascade.tree import Cascade, ItemKind
 
 MODEL = """
 [model]
@@ -417,6 +417,36 @@ def test_refused(tmp_path: Path, old: str, new: str, key: str, words: str) -> No
     said = refusal(tmp_path, GOOD.replace(old, new, 1))
     assert said.startswith(key)
     assert words in said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ('labels = ["irrelevant"', 'labels = [ODD, "irrelevant"', "cascade.scope.labels.0"),
+        ('name = "relevant"', "name = ODD", "cascade.precision.stages.0.name"),
+        ("[cascade.scope]", "[cascade.ODD]", "cascade.SHOWN"),
+        ('near = "is it near?"', 'ODD = "is it near?"', "cascade.scope.stages.relevant.question.SHOWN"),
+        ('relevant = "relevant.gguf"', 'ODD = "relevant.gguf"', "adapters.SHOWN"),
+    ],
+)
+@pytest.mark.parametrize("odd", [" ", "a\n", "\0", "\x1b[2J", "\u202e"])
+def test_names_that_a_reader_cannot_see_are_refused(tmp_path: Path, old: str, new: str, key: str, odd: str) -> None:
+    """Labels and names of stages, cascades, tiers and adapters: the message has file and key, and shows the name."""
+    assert old in GOOD
+    written = '"' + "".join(f"\\u{ord(sign):04X}" for sign in odd) + '"'
+    said = refusal(tmp_path, GOOD.replace(old, new.replace("ODD", written), 1))
+    assert said.startswith(key.replace("SHOWN", repr(odd)))
+    assert "one line of printable characters without white space around it is needed" in said
+    assert repr(odd) in said
+    assert said.isprintable()
+
+
+def test_what_the_core_refuses_has_a_key() -> None:
+    """An error that a stage or cascade raises by itself names its place; one that knows its key stays as it is."""
+    with pytest.raises(ConfigError, match=r"^cascade\.c: The name of a value is ''; one line"), at_key("cascade.c"):
+        Value("")
+    with pytest.raises(ConfigError, match=r"^cascade\.c\.stages: there is none"), at_key("cascade.c"):
+        Cascade(name="c", instructions="", labels=("a", "b"), stages=())
 
 
 @pytest.mark.slow

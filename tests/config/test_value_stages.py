@@ -68,6 +68,9 @@ def test_a_choice_may_read_the_text(tmp_path: Path) -> None:
         ('docs = ""', 'feature = ""', "leads to unknown label 'feature'"),
         ('levels = ["can wait", "today"]', 'levels = ["can wait"]', "1 were given, and a score has 2 to 10"),
         ("levels", 'kind = "choice"\nlevels', "levels"),
+        ('"today"', '""', "cascade.tickets.stages.urgency.levels.1: one line of printable characters"),
+        ('"today"', '"\\u202Etoday"', "cascade.tickets.stages.urgency.levels.1: one line of printable characters"),
+        ('docs = ""', '" docs" = ""', "cascade.tickets.stages.kind.values.' docs': one line of printable characters"),
     ],
 )
 def test_what_does_not_fit_names_its_key(old: str, new: str, words: str, tmp_path: Path) -> None:
