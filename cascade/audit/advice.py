@@ -167,9 +167,14 @@ def _learning(curve: LearningCurve) -> str:
 
 
 def what_to_drop(values: Iterable[StageValue]) -> list[Advice]:
-    """Stages that surely gain next to nothing, that cost calls, and without which no more of what matters is lost."""
+    """Stages that surely gain next to nothing, that cost calls, and without which no more of what matters is lost.
+
+    Macro F1 counts what is handed on as wrong, so it says nothing of a stage's worth where anything is handed on.
+    """
     found = []
     for value in values:
+        if value.handed_on > 0 or value.handed_on_without > 0:
+            continue
         loses = (value.recall_over_rows or 0.0) - (value.recall_over_rows_without or 0.0) > _NO_LOSS
         saves = value.calls_per_item - value.calls_per_item_without >= _LEAST_SAVING
         if value.gain_high > _NO_GAIN or loses or not saves or value.n_tasks < MIN_TASKS:

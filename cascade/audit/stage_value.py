@@ -33,6 +33,8 @@ class StageValue:
         gain_high: Upper end.
         recall_over_rows: Share of all that matters that the whole cascade keeps, in [0, 1]; None where nothing matters.
         recall_over_rows_without: With the stage dropped.
+        handed_on: Share of all items that the whole cascade hands on, in [0, 1].
+        handed_on_without: With the stage dropped.
         calls_per_item: Queries per item of the whole cascade.
         calls_per_item_without: With the stage dropped.
         n_tasks: Tasks with an item whose true answer to it is known.
@@ -47,6 +49,8 @@ class StageValue:
     gain_high: float
     recall_over_rows: float | None
     recall_over_rows_without: float | None
+    handed_on: float
+    handed_on_without: float
     calls_per_item: float
     calls_per_item_without: float
     n_tasks: int
@@ -83,6 +87,8 @@ def stage_values(replay: Replay, seed: int) -> list[StageValue]:
                 gain_high=float(high),
                 recall_over_rows=_recall(whole, columns),
                 recall_over_rows_without=_recall(without, columns),
+                handed_on=_handed_on(whole, columns),
+                handed_on_without=_handed_on(without, columns),
                 calls_per_item=calls,
                 calls_per_item_without=calls_without,
                 n_tasks=np.unique(scored.tasks[truths >= 0]).size,
@@ -116,6 +122,10 @@ class _Columns(NamedTuple):
 def _recall(confusions: Ints, columns: _Columns) -> float | None:
     found = recall_over_rows(confusions.sum(axis=0), *columns)
     return None if np.isnan(found) else found
+
+
+def _handed_on(confusions: Ints, columns: _Columns) -> float:
+    return float(confusions[:, :, columns.handed_on].sum() / confusions.sum())
 
 
 def _commonest(stage: Stage, truths: Ints) -> Answer:

@@ -118,6 +118,9 @@ def _show(found: Audit) -> None:
         console.print(f"{advice.act}: {plain(advice.text)}")
     if not found.advice:
         console.print(_nothing(found))
+    if any(value.handed_on or value.handed_on_without for value in found.stages):
+        name = Figure.MACRO_F1_OVER_ROWS.words
+        console.print(f"The {name} counts what is handed on as wrong, so no stage is advised to be dropped by it.")
     for sheet in (_questions(found), _values(found), _labels(found), _slices(found), _stages(found), _worst(found)):
         if sheet.n_rows:
             console.print()
@@ -195,14 +198,16 @@ def _slices(found: Audit) -> Sheet:
 def _stages(found: Audit) -> Sheet:
     name = Figure.MACRO_F1_OVER_ROWS.words
     recall = Figure.RECALL_OVER_ROWS.words
+    hands_on = any(value.handed_on or value.handed_on_without for value in found.stages)
     heads = (f"{name} with it", "without", "gain", f"{recall} with it", "without", "calls with it", "without")
-    sheet = Sheet(("stage",), heads)
+    sheet = Sheet(("stage",), (*heads, *("handed on with it", "without") * hands_on))
     for value in found.stages:
         f1s = (f"{value.macro_f1_over_rows:.3f}", f"{value.macro_f1_over_rows_without:.3f}")
         gain = f"{value.gain:+.3f} ({value.gain_low:+.3f} to {value.gain_high:+.3f})"
         calls = (f"{value.calls_per_item:.2f}", f"{value.calls_per_item_without:.2f}")
         recalls = (_share(value.recall_over_rows), _share(value.recall_over_rows_without))
-        sheet.add(value.stage, *f1s, gain, *recalls, *calls)
+        handed_on = (_share(value.handed_on), _share(value.handed_on_without)) * hands_on
+        sheet.add(value.stage, *f1s, gain, *recalls, *calls, *handed_on)
     return sheet
 
 

@@ -106,7 +106,8 @@ def _competition(found: Candidates, items: Sequence[Item], cascade: Cascade) -> 
             yield f"The files that the work starts from are not labelled themselves: {', '.join(found.task.seeds)}."
         n_others = len(corpus.paths) - len(found.task.seeds)
         if n_others > len(items):
-            yield f"{counted(n_others, 'other file')} compete; {len(items)} are tied to the task or to these files."
+            others, ties = ("other file", " or to these files") if found.task.seeds else ("file", "")
+            yield f"{counted(n_others, others)} compete; {len(items)} are tied to the task{ties}."
     elif cascade.items is ItemKind.FOLDERS:
         n_folders = len({folder_of(path) for path in corpus.paths})
         if n_folders > len(items):

@@ -110,7 +110,7 @@ def classify(  # noqa: PLR0913 - the command line's options
         reading = {"repository": candidates.reading()} if candidates else {}
         print_json(report.as_dict() | {"decisions": rows} | reading)
     else:
-        _show(report, order, tree, by_id, places)
+        _show(report, order, tree, by_id, places, candidates.task.seeds if candidates else ())
     return ExitCode.FAILURE if candidates and not candidates.n_read else ExitCode.DONE
 
 
@@ -204,24 +204,41 @@ def _tell_cut(report: Report, *, reads_all: bool) -> None:
         of = f"more than {n:,}" if stats.task_is_longer else f"{n:,}"
         read.append(f"the first {stats.task_tokens_read:,} of {of} tokens of the task")
     if stats.items_cut:
-        of_texts = f" ({counted(stats.texts_cut, 'text')} of them)" if stats.texts_cut else ""
-        read.append(f"the beginning of {counted(stats.items_cut, 'candidate')}{of_texts}")
+        items, n_texts = counted(stats.items_cut, "candidate"), stats.texts_cut
+        if n_texts == stats.items_cut:
+            read.append(f"the beginning of the text of {items}")
+        else:
+            of_texts = f" (of {n_texts:,} of them that of the text)" if n_texts else ""
+            read.append(f"the beginning of {items}{of_texts}")
     if read:
         note(f"the model reads {' and '.join(read)}" + ("; evidence is made from all of it" if reads_all else ""))
 
 
+def _more_to_go_by(cascade: Cascade, seeds: Sequence[str]) -> str:
+    """What a user can still say, beside the files that the work starts from."""
+    if cascade.items is ItemKind.PAIRS:
+        return "name other parts of the change with --from" if seeds else "name the parts of the change with --from"
+    if not seeds:
+        return "say more in the task, or name a file that the work starts from with --from"
+    named = "that file" if len(seeds) == 1 else f"those {len(seeds)} files"
+    return f"say more in the task, or name another file with --from, as nothing seems to go with {named}"
+
+
 def _show(
-    report: Report, decisions: Sequence[Decision], cascade: Cascade, items: Mapping[str, Item], places: Places | None
+    report: Report,
+    decisions: Sequence[Decision],
+    cascade: Cascade,
+    items: Mapping[str, Item],
+    places: Places | None,
+    seeds: Sequence[str],
 ) -> None:
     console = results()
     if decisions:
         show_decisions(console, decisions, cascade, items, places)
         console.print()
     elif report.decisions:
-        note(
-            f"None of {counted(len(report.decisions), 'candidate')} is likely enough to matter. --all shows them; say "
-            "more in the task, or name a file that the work starts from with --from."
-        )
+        what = counted(len(report.decisions), "candidate")
+        note(f"None of {what} is likely enough to matter. --all shows them; {_more_to_go_by(cascade, seeds)}.")
     counts = report.labels()
     stats = report.stats
     console.print(

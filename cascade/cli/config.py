@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +26,7 @@ from cascade.cli.output import (
 from cascade.config.extends import Layers, read_layers
 from cascade.config.schema import Config, config_of, shipped_config
 from cascade.config.thresholds import ThresholdsFile
-from cascade.errors import ConfigError, counted
+from cascade.errors import ConfigError, InputError, counted
 from cascade.files import is_file, name_of
 from cascade.stages import ANY_TIER, Answer, Question, Source, Stage, Target
 from cascade.tree import Cascade
@@ -48,20 +48,25 @@ def check(
         layers = read_layers(file)
         config = config_of(layers)
         _check_are_tuned(config, layers)
-    except ConfigError as error:
+        missing = [str(path) for path in _files(config) if not is_file(path)]
+        unchecked = _unchecked(config, missing)
+        if not unchecked:
+            _check_files(config, layers)
+    except InputError as error:
         if json:
             print_json({"file": str(file), "ok": False, "error": str(error)})
         raise
-    missing = [str(path) for path in _files(config) if not is_file(path)]
     if json:
         names = {"cascades": list(config.cascade), "adapters": list(config.adapters)}
         bases = [str(base) for base in layers.files[1:]]
-        print_json({"file": str(file), "ok": True, "extends": bases, **names, "missing_files": missing})
+        print_json(
+            {"file": str(file), "ok": True, "extends": bases, **names, "missing_files": missing, "unchecked": unchecked}
+        )
         return
     counts = f"{counted(len(config.cascade), 'cascade')}, {counted(len(config.adapters), 'adapter')}"
     results().print(plain(f"{layers}: can be used ({counts})"))
-    if missing:
-        note(f"scoring needs files that are not there: {', '.join(missing)}")
+    if unchecked:
+        note(f"{unchecked}. Whether models and adapters fit each other was not checked")
 
 
 @app.command()
@@ -110,6 +115,25 @@ def show(
         results().print(plain(f"Thresholds: {no_guarantee.text}"))
     for source, keys in sources.items() if len(sources) > 1 else ():
         results().print(plain(f"From {source}: {', '.join(keys)}"))
+
+
+def _unchecked(config: Config, missing: Sequence[str]) -> str:
+    """Why the files of models and adapters cannot be checked; empty where they can."""
+    if missing:
+        return f"scoring needs files that are not there: {', '.join(missing)}"
+    on_hub = [name for name, model in config.base_models.items() if model.has_source and not model.path]
+    return f"{' and '.join(on_hub)}: a file on the Hugging Face hub, which is not fetched here" if on_hub else ""
+
+
+def _check_files(config: Config, layers: Layers) -> None:
+    """Refuse models and adapters that an engine would not open; the weights are not loaded."""
+    from cascade.models.model_set import load_model_sets  # noqa: PLC0415 - reads GGUF, which other commands need not
+
+    try:
+        load_model_sets(config)
+    except InputError as error:
+        msg = f"{name_of(layers.files[0])}: {error}"
+        raise type(error)(msg) from error
 
 
 def _check_are_tuned(config: Config, layers: Layers) -> None:

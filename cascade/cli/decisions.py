@@ -70,8 +70,10 @@ def _row(decision: Decision, item: Item, cascade: Cascade, places: Places | None
     if has_id and places is None:
         where = f"{where}  id {item.id}".strip()
     why = [Text(plain(reason)) for reason in places.why(decision.id)[:_REASONS]] if places is not None else []
-    if not why:
+    if places is None:
         why = _answers(decision, cascade)
+    elif not why:
+        why = [Text("little ties it to the task")]
     if decision.p_label is not None:
         why.append(Text(f"{decision.status}, p(label) {decision.p_label:.2f}", "yellow"))
     elif decision.status is Status.UNCERTAIN:

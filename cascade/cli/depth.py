@@ -169,6 +169,8 @@ def _show(figures: dict[str, Any]) -> None:
         quality = (_shown(row[key]) for key in keys)
         budgets.add(f"{row['share']:.0%}", f"{row['budget_ms']:.0f}", *quality, f"{row['elapsed_ms']:.0f}")
     budgets.show(console)
+    if better := better_in_less_time(figures):
+        console.print(better)
     console.print()
     console.print(
         f"{counted(figures['tasks'], 'task')}, {counted(figures['items'], 'item')}: {_learned(figures['learned'])}"
@@ -237,7 +239,9 @@ def choice_in_words(figures: dict[str, Any]) -> str:
         if is_last:
             return f"Go to the last depth, {deepest}, which fits {limit}."
         return f"Stop at depth {choice['depth']}, the deepest that fits {limit}."
-    f1_points_per_100ms = f"{choice['f1_points_per_100ms']:g} points of {Figure.MACRO_F1_OVER_ROWS.words} for 100 ms"
+    points = choice["f1_points_per_100ms"]
+    unit = "point" if points == 1 else "points"
+    f1_points_per_100ms = f"{points:g} {unit} of {Figure.MACRO_F1_OVER_ROWS.words} for 100 ms"
     if is_last and len(figures["depths"]) == 1:
         return f"Depth {deepest} is all there is."
     if is_last:
@@ -245,6 +249,20 @@ def choice_in_words(figures: dict[str, Any]) -> str:
     if choice["depth"] == 0:
         return f"Ask one call in place of the cascade: at {f1_points_per_100ms}, no question of its own pays."
     return f"Stop at depth {choice['depth']}: at {f1_points_per_100ms}, no more pays."
+
+
+def better_in_less_time(figures: dict[str, Any]) -> str:
+    """Why a budget comes to a higher macro F1 than the depth that was chosen; empty where none does."""
+    key, choice = Figure.MACRO_F1_OVER_ROWS, figures["choice"]
+    chosen = next((row for row in figures["depths"] if row["depth"] == choice["depth"]), None)
+    best = max(figures["anytime"], key=lambda row: row[key], default=None)
+    if chosen is None or best is None or round(best[key], 3) <= round(chosen[key], 3):
+        return ""
+    return (
+        f"A budget of {best['budget_ms']:.0f} ms has a higher {key.words} ({best[key]:.3f}) than depth "
+        f"{choice['depth']} ({chosen[key]:.3f}), since items that it cuts short get their likeliest label and not the "
+        "one that the thresholds lead to: `cascade tune` may find better thresholds."
+    )
 
 
 def _doubt(figures: dict[str, Any]) -> str:

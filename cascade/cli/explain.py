@@ -21,7 +21,7 @@ from cascade.cli.candidates import (
 )
 from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, note, print_json, results
 from cascade.cli.ranking import p_leading
-from cascade.cli.tables import Sheet
+from cascade.cli.tables import Hanging, Sheet, threshold_text
 from cascade.config.schema import read_config, shipped_config
 from cascade.engine.engine import Engine
 from cascade.errors import InputError
@@ -136,12 +136,13 @@ def _says(step: Step) -> str:
 def _else(step: Step) -> str:
     """What another p would have said."""
     no_below, yes_from = step.limits
-    no, yes = f"a p below {no_below:.3f} says no", f"a p of at least {yes_from:.3f} says yes"
+    lower, upper = (threshold_text(value, ".3f") for value in step.limits)
+    no, yes = f"a p below {lower} says no", f"a p of at least {upper} says yes"
     if step.answer is None:
         return f"{no}, {yes}"
     if no_below == yes_from:
         return no if step.answer else yes
-    return f"{no if step.answer else yes}, and between {no_below:.3f} and {yes_from:.3f} it is uncertain"
+    return f"{no if step.answer else yes}, and between {lower} and {upper} it is uncertain"
 
 
 def _other_value(step: Step) -> str:
@@ -159,21 +160,25 @@ def _other_value(step: Step) -> str:
 def _show(row: dict[str, Any]) -> None:
     console = results()
     order = row["order"]
-    console.print(f"{row['id']}  ({row['kind']}, {row['where']})")
+    console.print(Hanging(f"{row['id']}  ({row['kind']}, {row['where']})"))
     place = f"place {order['place']:,} of {order['of']:,} before any question"
     status = "" if row["status"] == Status.DECIDED else f" ({row['status']})"
-    console.print(f"label {row['label']}{status}, p {row['p']:.3f}; {place}")
-    for head, key in (("why", "reasons"), ("what would change it", "would_change")):
+    console.print(Hanging(f"label {row['label']}{status}, p {row['p']:.3f}; {place}"))
+    parts = (
+        ("why", row["reasons"] or ["little ties it to the task"]),
+        ("what would change it", row["would_change"] or ["nothing here: it was asked no question"]),
+    )
+    for head, lines in parts:
         console.print(f"{head}:")
-        for line in row[key] or ["nothing ties it to the task"]:
-            console.print(f"  {line}")
+        for line in lines:
+            console.print(Hanging(line, 2))
     sheet = Sheet(["stage", "answer"], ["p(yes)", "no below", "yes from"])
     for step in row["steps"]:
         sheet.add(*_cells(step))
     if sheet.n_rows:
         sheet.show(console)
-    console.print(f"evidence: {' '.join(row['evidence'])}")
-    console.print(f"evidence of its file: {' '.join(row['evidence_of_file']) or 'none'}")
+    console.print(Hanging(f"evidence: {' '.join(row['evidence'])}"))
+    console.print(Hanging(f"evidence of its file: {' '.join(row['evidence_of_file']) or 'none'}"))
     console.print()
 
 
@@ -183,4 +188,4 @@ def _cells(step: dict[str, Any]) -> tuple[str, ...]:
         said = "uncertain" if step["answer"] is None else step.get("choice") or f"{step['score']:.2f}"
         return name, said, f"confidence {step['confidence']:.3f}", f"{step.get('least_confidence', 0):.3f}", ""
     limits = (step.get("no_below", step["threshold"]), step["threshold"])
-    return name, in_words(step["answer"]), *(f"{value:.3f}" for value in (step["p_yes"], *limits))
+    return name, in_words(step["answer"]), f"{step['p_yes']:.3f}", *(threshold_text(value, ".3f") for value in limits)

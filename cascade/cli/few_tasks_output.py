@@ -8,8 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from cascade.cli.output import note, print_json, progress, results
-from cascade.cli.tables import Sheet
-from cascade.cli.tune_output import by_stage, calibration_of, curves_of, handed_on_in_words, threshold_in_words, written
+from cascade.cli.tables import Sheet, threshold_text
+from cascade.cli.tune_output import (
+    by_stage,
+    calibration_of,
+    curves_of,
+    handed_on_in_words,
+    kept_little,
+    threshold_in_words,
+    written,
+)
 from cascade.config.figures import OF_HANDED_ON, Figure, Unit, figure_of
 from cascade.config.profile import MadeForConfig, PriorConfig
 from cascade.config.thresholds import NoGuaranteeConfig, ThresholdsFile, table_of, write_thresholds
@@ -54,6 +62,9 @@ def show_few_tasks(
     if out is not None:
         write_thresholds(file, out, text)
         note(written(out, tree.name, has_guarantee=False))
+    base_rate = float(labelled.scored.is_positive(tree).mean())
+    if target and (little := kept_little(target, found.expected, base_rate)):
+        note(little)
     if json:
         print_json(_as_dict(file, found) | {"decided_by_prior": settled, "repeated_tasks": labelled.n_repeated})
     else:
@@ -111,7 +122,10 @@ def _show(tree: Cascade, text: str, target: TuningTarget | None, found: FewTasks
         console.print(f"The {target.figure.words} does not depend on {kept}; their thresholds are kept as they were.")
     if tree.prior_stage is not None:
         before = tree.prior_stage
-        bounds = f"no below {before.no_below:.4g}, yes from {before.yes_from:.4g}"
+        bounds = ", ".join(
+            f"{word} {threshold_text(value, '.4g')}"
+            for word, value in (("no below", before.no_below), ("yes from", before.yes_from))
+        )
         console.print(
             f"The prior stage {before.name!r} is kept as it was ({bounds}), and counted in: it gives {settled:.1%} of "
             "the items their label."

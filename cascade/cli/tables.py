@@ -12,6 +12,13 @@ from rich.text import Text
 
 from cascade.cli.output import plain
 
+
+def threshold_text(value: float, form: str) -> str:
+    """A threshold in a format such as ``.3f``; one that is not 0 or 1 does not look so."""
+    text = f"{value:{form}}"
+    return f"{value:.7g}" if value != float(text) and float(text) in {0.0, 1.0} else text
+
+
 GAP = "  "
 _INDENT = "  "
 _LEAST = 24
@@ -111,6 +118,26 @@ class Trimmed:
                 line.append(Segment(text.rstrip(" "), style, control))
             yield from line
             yield Segment.line()
+
+
+class Hanging:
+    """A text whose further lines are indented by more than its first.
+
+    Args:
+        text: The text.
+        first: Spaces before its first line.
+    """
+
+    def __init__(self, text: str, first: int = 0) -> None:
+        self._text, self._first = Text(plain(text)), first
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """See rich's protocol."""
+        indent = self._first + len(_INDENT)
+        lines = self._text.wrap(console, max(options.max_width - indent, 1))
+        for at, line in enumerate(lines):
+            line.rstrip()
+            yield Text(" " * (indent if at else self._first)).append_text(line)
 
 
 def packed(parts: Iterable[Text], room: int) -> list[Text]:

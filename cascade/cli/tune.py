@@ -12,7 +12,7 @@ from cascade.cli.few_tasks_output import show_few_tasks
 from cascade.cli.labelled_data import DataOption, FilesArgument, data_files, labelled_scores
 from cascade.cli.output import ConfigOption, JsonOption, note, print_json, progress
 from cascade.cli.outputs import ForceOption, check_distinct, refuse_others, scores_output, thresholds_output
-from cascade.cli.tune_output import as_dict, file_of, guarantee, show, written
+from cascade.cli.tune_output import as_dict, file_of, guarantee, kept_little, show, written
 from cascade.config.figures import GUARANTEED, Figure, Metric, Unit
 from cascade.config.schema import Config, read_untuned, shipped_config
 from cascade.config.stages import PriorStageConfig
@@ -37,10 +37,11 @@ def tune(  # noqa: PLR0913 - the command line's options
     target: Annotated[
         str,
         typer.Option(
+            metavar="NAME=X",
             help="What to guarantee: recall=0.95, precision=0.8 or macro_f1=0.6, per task or by --unit over rows, or "
             "by its whole name, such as recall_per_task=0.95. Of a cascade that hands items on also "
             "recall_or_handed_on=0.95, what is handed on counted in, or accuracy_among_answered=0.95, what is handed "
-            "on left out. With --no-guarantee also macro_f1 without a number: that over all rows, as high as can be."
+            "on left out. With --no-guarantee also macro_f1 without a number: that over all rows, as high as can be.",
         ),
     ],
     files: FilesArgument = None,
@@ -49,8 +50,9 @@ def tune(  # noqa: PLR0913 - the command line's options
     minimise: Annotated[
         Cost | None,
         typer.Option(
-            help="What to make small under the guarantee: misses for a precision, what is handed on where the target "
-            "is about that, else calls."
+            metavar="COST",
+            help=f"What to make small under the guarantee: {', '.join(Cost)}. If absent, misses for a precision, what "
+            "is handed on where the target is about that, else calls.",
         ),
     ] = None,
     false_positive: Annotated[
@@ -111,6 +113,8 @@ def tune(  # noqa: PLR0913 - the command line's options
         file = file.model_copy(update={"inputs": _inputs(tree, labelled, tuned)})
         write_thresholds(file, out, guarantee(tuning_target, tuned))
         note(written(out, cascade, has_guarantee=True))
+    if little := kept_little(tuning_target, tuned.held_out, float(labelled.scored.is_positive(tree).mean())):
+        note(little)
     if json:
         print_json(as_dict(before, tuning_target, tuned, curves, origin) | {"repeated_tasks": labelled.n_repeated})
     else:

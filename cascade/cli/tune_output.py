@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from cascade.cli.calibration_output import calibration_rows, show_calibration
 from cascade.cli.output import results
-from cascade.cli.tables import Sheet
+from cascade.cli.tables import Sheet, threshold_text
 from cascade.config.figures import OF_HANDED_ON, RECALLS, Figure, Metric, Unit, figure_of
 from cascade.config.profile import MadeForConfig, PriorConfig
 from cascade.config.thresholds import CalibrationConfig, GuaranteeConfig, HeldOutConfig, ThresholdsFile, table_of
@@ -42,6 +42,31 @@ def guarantee(target: TuningTarget, tuned: TuningResult) -> str:
     return (
         f"Guaranteed: {what}, wrong with a chance of at most {target.delta:g}; tested on "
         f"{counted(tuned.n_held_out, 'task')} (p-value {tuned.p_value:.2g}), {chosen}."
+    )
+
+
+_LITTLE = 0.05  # of what matters: a cascade that keeps no more of it is seldom what was meant
+
+
+def kept_little(target: TuningTarget, outcome: Outcome, base_rate: float) -> str:
+    """What is to be said of thresholds that keep their target and next to nothing of what matters; empty for others.
+
+    Args:
+        target: What was aimed for.
+        outcome: What the thresholds come to.
+        base_rate: Share of the items that matter, in [0, 1].
+    """
+    if isnan(outcome.recall_per_task) or 1 - outcome.misses > _LITTLE:
+        return ""
+    recall = f"{Figure.RECALL_OVER_ROWS.words} {1 - outcome.misses:.3f}"
+    why = f"{1 - base_rate:.1%} of the items do not matter, so no to all of them is right that often by itself"
+    if target.metric is Metric.RECALL_OR_HANDED_ON:
+        why = f"{outcome.mattering_handed_on:.1%} of what matters is handed on, which reaches the target by itself"
+    elif target.metric is Metric.PRECISION:
+        why = f"{1 - base_rate:.1%} of the items do not matter, and a task that keeps nothing has a precision of 1"
+    return (
+        f"These thresholds keep next to nothing of what matters ({recall}): {why}. To have more of it kept, aim for a "
+        "recall, such as --target recall=0.8."
     )
 
 
@@ -89,8 +114,8 @@ def threshold_in_words(threshold: Threshold, form: str = "g") -> str:
     """One number, or both where they differ."""
     short = shortest(limits_of(threshold))
     if isinstance(short, Limits):
-        return f"no below {short.no_below:{form}}, yes from {short.yes_from:{form}}"
-    return f"{short:{form}}"
+        return f"no below {threshold_text(short.no_below, form)}, yes from {threshold_text(short.yes_from, form)}"
+    return threshold_text(short, form)
 
 
 def curves_of(cascade: Cascade) -> dict[Key, Curve]:

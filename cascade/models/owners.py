@@ -77,7 +77,8 @@ def _checked_owner(path: Path, given: str | None, bases: Mapping[str, Base]) -> 
         file.refuse(f"does not say which base model it was made for; {here}", 'Say it, as in model = "NAME"')
     what = " or ".join(map(repr, fitting)) or f"with SHA-256 {sha256}"
     but = f", and not for {given!r}" if given is not None else ""
-    remedy = f'Set model = "{fitting[0]}"' if fitting else "Add that base model, or give an adapter made for one here"
+    choices = " or ".join(f'model = "{name}"' for name in fitting)
+    remedy = f"Set {choices}" if fitting else "Add that base model, or give an adapter made for one here"
     return file.refuse(f"was made for the base model {what}{but}; {here}", remedy)
 
 

@@ -87,15 +87,27 @@ def _pairs(found: Candidates) -> Asked:
     imports = {path: found.imports(path) for path in parts}
     edges = Edges(found.evidence.signals.corpus, imports, records)
     items = edges.items()
+    named = _named(found)
     told = f"The parts are {', '.join(parts)}."
-    if len(found.task.seeds) < _LEAST_PARTS:
+    if len(named) == 1:
+        others = [path for path in parts if path not in named]
+        told = (
+            f"Pairs take two files or more, and {named[0]} alone is named; the other parts are the likeliest "
+            f"{counted(len(others), 'file')}: {', '.join(others)}. Name those of the change with --from."
+        )
+    elif not named:
         told = f"The parts are the likeliest files: {', '.join(parts)}. Name those of the change with --from."
     return Asked(items=items, reasons={item.id: _ties(edges, at) for at, item in enumerate(items)}, messages=[told])
 
 
+def _named(found: Candidates) -> list[str]:
+    """The files that the work starts from, as far as they were read."""
+    paths = set(found.evidence.signals.corpus.paths)
+    return [path for path in found.task.seeds if path in found.outlines and path in paths]
+
+
 def _parts(found: Candidates) -> list[str]:
-    paths = found.evidence.signals.corpus.paths
-    seeds = [path for path in found.task.seeds if path in found.outlines and path in set(paths)]
+    paths, seeds = found.evidence.signals.corpus.paths, _named(found)
     if len(seeds) >= _LEAST_PARTS:
         return seeds
     best = np.argsort(-found.evidence.file_odds, kind="stable")[:MOST_PARTS].tolist()

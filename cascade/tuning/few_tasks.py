@@ -18,7 +18,7 @@ from cascade.evaluation.replay import Outcome, Prices, Replay, Thresholds, known
 from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.evaluation.targets import Labels, TaskMetric
 from cascade.probability import Array, Bools
-from cascade.stages import Answers, StageAnswers, Threshold, limits_of
+from cascade.stages import Answers, Stage, StageAnswers, Threshold, limits_of
 from cascade.tree import Cascade
 from cascade.tuning.free_thresholds import End, FreeKey, ends_of, free_keys, nothing_to_tune, placed, starts
 from cascade.tuning.label_model import LabelModel, gone_further, with_drawn_labels
@@ -182,8 +182,7 @@ def tune_few_tasks(
     if chosen is not None:
         msg = (
             f"Stage {chosen.name!r} of cascade {cascade.name!r} is a {chosen.kind}, and without a guarantee thresholds "
-            "are chosen for yes/no questions alone. Tune its least confidence with a guarantee: leave --no-guarantee "
-            "away."
+            f"are chosen for yes/no questions alone. {_with_a_guarantee(cascade, chosen)}"
         )
         raise InputError(msg)
     n_tasks = np.unique(scored.tasks[scored.is_positive(cascade)]).size
@@ -212,6 +211,18 @@ def tune_few_tasks(
         n_tasks=n_tasks,
         expected=replay.outcome(thresholds),
         level=level,
+    )
+
+
+def _with_a_guarantee(cascade: Cascade, chosen: Stage) -> str:
+    """What to do about a choice or score, which may have nothing to tune at all."""
+    if chosen.may_be_uncertain:
+        return "Tune its least confidence with a guarantee: leave --no-guarantee away."
+    if not all(stage.has_values for stage in cascade.stages):
+        return "Tune the others with a guarantee: leave --no-guarantee away."
+    return (
+        "It is never uncertain, so it has no threshold. Give it a `least_confidence` above 0 and an `uncertain`, and "
+        "tune with a guarantee, without --no-guarantee."
     )
 
 

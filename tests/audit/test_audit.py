@@ -279,6 +279,9 @@ def test_a_stage_that_gains_nothing_may_go() -> None:
     assert values["b"].recall_over_rows == values["b"].recall_over_rows_without
     assert values["b"].recall_over_rows is not None
     assert not what_to_drop([replace(values["b"], recall_over_rows_without=values["b"].recall_over_rows - 0.02)])
+    assert values["b"].handed_on == values["b"].handed_on_without == 0
+    assert not what_to_drop([replace(values["b"], handed_on=0.2)])
+    assert not what_to_drop([replace(values["b"], handed_on_without=0.2)])
     few = idle.take(np.arange(8))
     assert not what_to_drop(stage_values(Replay(wide, few), 0))
 
@@ -518,4 +521,7 @@ def test_what_is_handed_on_is_audited() -> None:
     assert asked.uncertain == pytest.approx(unsure[matters].mean())
     assert asked.errors.error.value == pytest.approx((p < 0.3)[matters].mean())  # "drop" does not tell its true answer
     assert "Handed on as uncertain" in str(found.handed_on)
+    first_value = next(value for value in found.stages if value.stage == "a")
+    assert first_value.handed_on == pytest.approx(unsure.mean())
+    assert first_value.handed_on_without == 0
     assert audit(two_stages(), scored, tasks, AuditOptions(n_worst=0)).handed_on is None

@@ -185,6 +185,36 @@ def test_a_table_is_shown(repo: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "per candidate" in shown
 
 
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        ([], "say more in the task, or name a file that the work starts from with --from."),
+        (["--from", "app/other.py"], "or name another file with --from, as nothing seems to go with that file."),
+        (
+            ["--from", "app/other.py", "--from", "app/errors.py", "--files"],
+            "or name another file with --from, as nothing seems to go with those 2 files.",
+        ),
+    ],
+)
+def test_what_may_be_said_yet_follows_what_was_said(
+    named: list[str], words: str, repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where nothing is likely enough, the advice is not to name a file if one is named already."""
+    assert main(["classify", "--repo", str(repo), "--task", "zebra", *named]) == ExitCode.DONE
+    err = " ".join(capsys.readouterr().err.split())
+    assert "is likely enough to matter. --all shows them; say more in the task" in err
+    assert words in err
+
+
+def test_a_dropped_file_says_why(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a token budget shows beside what is kept has a reason in words; ties are counted of what was named."""
+    command = ["classify", "--repo", str(repo), "--task", "read_config", "--cascade", "refilter"]
+    assert main([*command, "--fit", "5000"]) == ExitCode.DONE
+    out, err = capsys.readouterr()
+    assert re.search(r"dropped .*app/errors\.py +little ties it to the task", out)
+    assert "files compete; 2 are tied to the task.\n" in err
+
+
 def test_what_is_left_out_is_told(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Notes stand on stderr, and the JSON has them with a count and examples for each reason."""
     (repo / "lib").mkdir()

@@ -16,7 +16,8 @@ from adapters.recipe.tiny_encoder import write_tiny
 from cascade.cli import main
 from cascade.cli.output import ExitCode, Settings, guarded, plain, progress
 from cascade.errors import BackendError, CascadeError, ConfigError, DecodeError, ItemError
-from tests.helpers.gguf_files import write_model
+from cascade.models.model_set import file_hash
+from tests.helpers.gguf_files import Lora, write_adapter, write_model
 from tests.helpers.shipped import CASCADES
 
 CONFIG = """
@@ -73,6 +74,7 @@ def test_check_of_a_good_file(config: Path, capsys: pytest.CaptureFixture[str]) 
     assert out == f"{config}: can be used (1 cascade, 1 adapter)\n"
     assert err.startswith("note: scoring needs files that are not there: ")
     assert str(config.parent / "base.gguf") in err
+    assert "Whether models and adapters fit each other was not checked" in err
 
 
 def test_check_as_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,8 +88,42 @@ def test_check_as_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None
         "cascades": ["files"],
         "adapters": ["near"],
         "missing_files": [str(config.parent / "base.gguf"), str(config.parent / "near.gguf")],
+        "unchecked": f"scoring needs files that are not there: {config.parent / 'base.gguf'}, "
+        f"{config.parent / 'near.gguf'}",
     }
     assert not err
+
+
+def test_check_finds_files_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One model under two names, and an adapter that names neither, cannot be opened, which the check finds out."""
+    base = write_model(tmp_path / "base.gguf")
+    adapter = write_adapter(tmp_path / "near.gguf", Lora(base_sha256=file_hash(base)))
+    models = '[models.small]\npath = "base.gguf"\n[models.large]\npath = "base.gguf"\n'
+    stages = CONFIG[CONFIG.index("[cascade.files]") :].replace('"base"', '"small/base"')
+    path = tmp_path / "two.toml"
+    path.write_text(f'{models}[adapters]\nnear = "near.gguf"\n{stages}', encoding="utf-8")
+    assert main(["config", "check", str(path)]) == ExitCode.BAD_INPUT
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.startswith(f"error: {path}: adapters.near: {adapter}: was made for the base model 'small' or 'large'")
+    assert 'Set model = "small" or model = "large".' in err
+    assert main(["config", "check", str(path), "--json"]) == ExitCode.BAD_INPUT
+    assert json.loads(capsys.readouterr().out)["ok"] is False
+    near = 'near = { path = "near.gguf", model = "large" }'
+    path.write_text(f"{models}[adapters]\n{near}\n{stages}", encoding="utf-8")
+    assert main(["config", "check", str(path)]) == ExitCode.DONE
+    assert capsys.readouterr() == (f"{path}: can be used (1 cascade, 1 adapter)\n", "")
+
+
+def test_check_says_what_it_does_not_fetch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A model on the hub is not fetched for a check, and a note says that its fit was not checked."""
+    path = tmp_path / "hub.toml"
+    stages = CONFIG[CONFIG.index("[cascade.files]") :].replace('near = "near"', 'near = "base"')
+    path.write_text(f'[model]\nrepo_id = "a/b"\nfilename = "c.gguf"\n[adapters]\n{stages}', encoding="utf-8")
+    assert main(["config", "check", str(path)]) == ExitCode.DONE
+    err = capsys.readouterr().err
+    assert "a file on the Hugging Face hub, which is not fetched here" in err
+    assert "was not checked" in err
 
 
 def test_check_of_a_bad_file(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from tests.helpers.checkout import Checkout
+from tests.helpers.terminal import on_terminal
 
 pytestmark = pytest.mark.slow
 
@@ -81,3 +82,19 @@ def test_files_that_the_work_starts_from_are_told_of(shop: str, capsys: pytest.C
     out, err = capsys.readouterr()
     assert "are not labelled themselves: shop/engine.py" in err
     assert [decision["id"] for decision in json.loads(out)["decisions"]] == ["shop/basket.py"]
+
+
+def test_long_lines_go_on_below_their_beginning(shop: str) -> None:
+    """On a narrow terminal every line but the first of each part is indented; reasons more than their first lines."""
+    asked = ["explain", "total_price", "--repo", shop, "--task", "`Basket.total_price` ignores the discount"]
+    code, shown = on_terminal(40, asked)
+    assert code == 0
+    lines = shown.split("\n")
+    assert max(map(len, lines)) <= 40
+    begin = [line.split()[0] for line in lines if line[:1].strip() and not line.startswith("note:")]
+    heads = ["shop/basket.py::Basket.total_price", "label", "why:", "what"]
+    assert begin[: len(heads)] == heads
+    assert begin[-2:] == ["evidence:", "evidence"]
+    at = lines.index("what would change it:") + 1
+    assert lines[at].startswith("  stage")
+    assert lines[at + 1].startswith("    ")

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cascade.cli.tables import Sheet
+from cascade.cli import main
+from cascade.cli.output import ExitCode
+from cascade.cli.tables import Hanging, Sheet, threshold_text
 from tests.helpers.terminal import on_terminal
 
 
@@ -83,3 +85,34 @@ def test_json_is_the_same_on_a_terminal() -> None:
     code, out = on_terminal(40, ["config", "show", "precision", "--json"])
     assert code == 0
     assert json.loads(out)["name"] == "precision"
+
+
+def test_further_lines_of_a_text_are_indented() -> None:
+    """A text that is wider than the terminal goes on below, further in than it began; no line is too long."""
+    console = Console(width=20, file=io.StringIO(), color_system=None)
+    console.print(Hanging("a word and some more words of it", 2))
+    console.print(Hanging("short"))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert lines == ["  a word and some", "    more words of it", "short"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.999999, "0.999999"), (0.25, "0.25"), (1.0, "1"), (0.99, "0.99"), (0.123456, "0.1235")]
+)
+def test_a_threshold_that_is_not_1_does_not_look_so(value: float, text: str) -> None:
+    """Digits are added where rounding would give 0 or 1."""
+    assert threshold_text(value, ".4g") == text
+
+
+@pytest.mark.parametrize("command", ["tune", "classify", "audit", "depth", "check", "evaluate", "serve", "quantize"])
+def test_help_on_80_columns_cuts_no_word(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names that are longer than their column would end in an ellipsis."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([command, "--help"]) == ExitCode.DONE
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    if command == "tune":
+        assert {"recall_or_handed_on=0.95,", "accuracy_among_answered=0.95,", "false_positives,"} <= set(shown.split())

@@ -54,7 +54,7 @@ def test_survivors_are_asked_with_their_source(shop: str, config: str, capsys: p
     stats = found["stats"]
     assert n_deep == stats["texts_read"] == 3
     assert 0 < stats["texts_cut"] < 3
-    assert f"the beginning of 2 candidates ({stats['texts_cut']} texts of them)" in err
+    assert f"the beginning of the text of {stats['texts_cut']} candidates" in err
     (row,) = _json(capsys, "explain", "total_price", *asked, "--config", config)[0]["symbols"]
     (decision,) = [one for one in found["decisions"] if one["id"] == row["id"]]
     p_yes = [step["p_yes"] for step in decision["steps"]]

@@ -12,7 +12,7 @@ import pytest
 
 from cascade import Engine, Item, ScriptedBackend, Task
 from cascade.cli import main
-from cascade.cli.depth import choice_in_words
+from cascade.cli.depth import better_in_less_time, choice_in_words
 from cascade.cli.output import ExitCode
 from cascade.config.profile import read_profile
 from cascade.errors import InputError
@@ -172,11 +172,15 @@ def test_a_study_runs_every_depth() -> None:
     ("depths", "choice", "words"),
     [
         ((1,), {"by": "f1_points_per_100ms", "f1_points_per_100ms": 1.0, "depth": 1}, "Depth 1 is all there is."),
-        ((1, 2), {"by": "f1_points_per_100ms", "f1_points_per_100ms": 1.0, "depth": 1}, "Stop at depth 1: at 1 points"),
+        (
+            (1, 2),
+            {"by": "f1_points_per_100ms", "f1_points_per_100ms": 1.0, "depth": 1},
+            "Stop at depth 1: at 1 point of",
+        ),
         (
             (1, 2),
             {"by": "f1_points_per_100ms", "f1_points_per_100ms": 1.0, "depth": 2},
-            "Go to the last depth, 2: at 1 points",
+            "Go to the last depth, 2: at 1 point of",
         ),
         ((1, 2), {"by": "budget", "budget_ms": 9.0, "depth": 1}, "Stop at depth 1, the deepest that fits"),
         ((1, 2), {"by": "budget", "budget_ms": 9.0, "depth": 2}, "Go to the last depth, 2, which fits"),
@@ -186,6 +190,21 @@ def test_a_study_runs_every_depth() -> None:
 def test_nothing_stops_where_nothing_is_left(depths: tuple[int, ...], choice: dict[str, object], words: str) -> None:
     """Only a depth before the last one is a place to stop at."""
     assert choice_in_words({"depths": [{"depth": depth} for depth in depths], "choice": choice}).startswith(words)
+
+
+@pytest.mark.parametrize(("f1", "is_told"), [(0.41, True), (0.3, False), (0.2, False)])
+def test_a_budget_that_is_better_than_the_depth_is_explained(f1: float, is_told: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """A sentence says why a budget has a higher macro F1 than the depth that is advised; none where it has not."""
+    figures = {
+        "depths": [{"depth": 1, "macro_f1_over_rows": 0.2}, {"depth": 2, "macro_f1_over_rows": 0.3}],
+        "anytime": [{"budget_ms": 415.0, "macro_f1_over_rows": f1}, {"budget_ms": 830.0, "macro_f1_over_rows": 0.1}],
+        "choice": {"by": "f1_points_per_100ms", "f1_points_per_100ms": 1.0, "depth": 2},
+    }
+    told = better_in_less_time(figures)
+    assert bool(told) == is_told
+    if is_told:
+        start = "A budget of 415 ms has a higher macro F1 over all rows (0.410) than depth 2 (0.300), since items"
+        assert told.startswith(start)
 
 
 def test_a_study_needs_items() -> None:

@@ -131,6 +131,10 @@ def test_few_tasks_are_for_yes_no_questions() -> None:
     """The refusal names the stage and what to do."""
     with pytest.raises(InputError, match="Stage 'kind' of cascade 'tickets' is a choice"):
         tune_few_tasks(tickets(least=0.3), _noisy(20), None)
+    with pytest.raises(InputError, match="Tune its least confidence with a guarantee"):
+        tune_few_tasks(tickets(least=0.3), _noisy(20), None)
+    with pytest.raises(InputError, match="It is never uncertain, so it has no threshold"):
+        tune_few_tasks(tickets(), _noisy(20), None)
 
 
 def test_depth_counts_a_choice_as_one_question() -> None:

@@ -67,7 +67,9 @@ def test_one_model_under_two_names(files: dict[str, Path]) -> None:
         adapters={"for_small": AdapterConfig(path=files["for_small"])},
         cascade={},
     )
-    with pytest.raises(ModelFileError, match=r"made for the base model 'one' or 'two'; .*Set model"):
+    with pytest.raises(
+        ModelFileError, match=r"made for the base model 'one' or 'two'; .*Set model = \"one\" or model = \"two\"\."
+    ):
         load_model_sets(twice)
     named = twice.model_copy(update={"adapters": {"for_small": AdapterConfig(path=files["for_small"], model="two")}})
     assert [list(each.adapters) for each in load_model_sets(named).values()] == [[], ["for_small"]]

@@ -70,10 +70,16 @@ def test_pairs_are_those_of_the_files_that_are_named(shop: Checkout) -> None:
 
 def test_without_parts_the_likeliest_files_are_paired(shop: Checkout) -> None:
     """A note says which they are and how to name others; the seed that there is stays among them."""
+    named = items_of(shop.find("round"), ItemKind.PAIRS)
+    assert named.messages[0].startswith("The parts are the likeliest files: ")
     found = items_of(shop.find("round", "web/view.py"), ItemKind.PAIRS)
     assert len(found.items) == len(SHOP) * (len(SHOP) - 1) <= MOST_PARTS * (MOST_PARTS - 1)
     assert "Name those of the change with --from." in found.messages[0]
-    assert "web/view.py" in found.messages[0]
+    n = len(SHOP) - 1
+    told = (
+        f"Pairs take two files or more, and web/view.py alone is named; the other parts are the likeliest {n} files: "
+    )
+    assert found.messages[0].startswith(told)
 
 
 @pytest.mark.parametrize("kind", ItemKind)

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from benchmarks.guarantee import question, two_stages
 from cascade import Cascade
 from cascade.cli.guarantees import guarantee_in_words
-from cascade.cli.tune_output import file_of
+from cascade.cli.tune_output import file_of, kept_little
 from cascade.config.figures import Metric, Unit, figure_of
 from cascade.config.thresholds import read_thresholds, write_thresholds
 from cascade.errors import InputError
-from cascade.evaluation.replay import Prices, Replay, Thresholds, own_thresholds
+from cascade.evaluation.replay import Outcome, Prices, Replay, Thresholds, own_thresholds
 from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.targets import TaskMetric
 from cascade.report import Origin
@@ -139,6 +139,26 @@ def test_what_is_handed_on_has_a_price_beside_calls() -> None:
     assert str(target.objective) == "calls + 5 handed_on"
     tuned = tune(REVIEWED, planted(REVIEWED, 5, 800), target)
     assert between(tuned.thresholds) == [0.4, 0.6]
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        (Metric.ACCURACY_AMONG_ANSWERED, "88.0% of the items do not matter, so no to all of them is right that often"),
+        (Metric.RECALL_OR_HANDED_ON, "97.0% of what matters is handed on, which reaches the target by itself"),
+        (Metric.PRECISION, "a task that keeps nothing has a precision of 1"),
+    ],
+)
+def test_thresholds_that_keep_next_to_nothing_are_told_of(metric: Metric, words: str) -> None:
+    """A note names what reaches the target without them, and what to aim for; useful thresholds have none."""
+    target = TuningTarget(level=0.8, metric=metric)
+    idle = Outcome(recall_per_task=0.02, calls=1.0, false_positives=0.0, misses=0.99, mattering_handed_on=0.97)
+    told = kept_little(target, idle, 0.12)
+    assert "(recall over all rows 0.010)" in told
+    assert words in told
+    assert "--target recall=" in told
+    assert not kept_little(target, replace(idle, misses=0.5), 0.12)
+    assert not kept_little(target, replace(idle, recall_per_task=np.nan), 0.0)
 
 
 def test_what_is_of_no_use_is_refused() -> None:
