@@ -48,7 +48,7 @@ def check(
         layers = read_layers(file)
         config = config_of(layers)
         _check_are_tuned(config, layers)
-        missing = [str(path) for path in _files(config) if not is_file(path)]
+        missing = list(dict.fromkeys(str(path) for path in _files(config) if not is_file(path)))
         unchecked = _unchecked(config, missing)
         if not unchecked:
             _check_files(config, layers)
