@@ -32,7 +32,7 @@ from cascade.cli.output import (
     print_json,
     results,
 )
-from cascade.cli.ranking import p_leading, ranked
+from cascade.cli.ranking import p_shown, ranked
 from cascade.config.log import LogConfig
 from cascade.config.schema import Config, read_config, shipped_config
 from cascade.engine.engine import Engine
@@ -180,7 +180,7 @@ def _row(decision: Decision, item: Item, cascade: Cascade, places: Places | None
     """A decision as JSON has it."""
     found = decision.as_dict() | {
         "order": order,
-        "p": round(p_leading(decision, cascade, item.prior), 6),
+        "p": round(p_shown(decision, cascade, item.prior), 6),
         "kind": item.kind,
         "evidence": [*(item.group.evidence if item.group is not None else ()), *item.evidence],
     }

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cascade.cli.candidates import Places
 from cascade.cli.output import plain
-from cascade.cli.ranking import p_leading
+from cascade.cli.ranking import p_shown
 from cascade.cli.tables import GAP, Trimmed
 from cascade.items import Item
 from cascade.report import Decision, Status, Step
@@ -31,7 +31,7 @@ class _Row:
 
     Attributes:
         label: Its label.
-        p: How likely the item has the leading label.
+        p: How likely the item has the leading label, or its own; see ``p_shown``.
         name: The item's name.
         where: Where it lies, and its id where the rest does not tell it.
         why: The reasons in words, or what was answered where there are none.
@@ -80,7 +80,7 @@ def _row(decision: Decision, item: Item, cascade: Cascade, places: Places | None
         why.append(Text(decision.status, "yellow"))
     return _Row(
         label=Text(plain(decision.label), _colour(decision, cascade)),
-        p=Text(f"{p_leading(decision, cascade, item.prior):.2f}"),
+        p=Text(f"{p_shown(decision, cascade, item.prior):.2f}"),
         name=Text(plain(item.name)),
         where=Text(plain(where), "dim"),
         why=Text("; ").join(why) if places is not None else Text(GAP).join(why),

@@ -20,7 +20,7 @@ from cascade.cli.candidates import (
     read_task,
 )
 from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, note, print_json, results
-from cascade.cli.ranking import p_leading
+from cascade.cli.ranking import p_shown
 from cascade.cli.tables import Hanging, Sheet, threshold_text
 from cascade.config.schema import read_config, shipped_config
 from cascade.engine.engine import Engine
@@ -105,7 +105,7 @@ def _explained(
         **decision.as_dict(),
         "kind": item.kind,
         "where": places.where(item.id),
-        "p": round(p_leading(decision, cascade, item.prior), 6),
+        "p": round(p_shown(decision, cascade, item.prior), 6),
         "order": {"place": order[0], "of": order[1], "is_candidate": order[0] <= MOST_SYMBOLS},
         "prior": item.prior,
         "reasons": places.why(item.id),

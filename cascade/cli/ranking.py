@@ -1,4 +1,4 @@
-"""One order of decisions by one scale: how likely each item has the first label of those that are kept. Pure."""
+"""One order of decisions: by how likely each item has the first label that is kept, or by labels. Pure."""
 
 from __future__ import annotations
 
@@ -12,6 +12,36 @@ from cascade.profile import DEFAULT_PASS_RATE
 from cascade.report import Decision
 from cascade.stages import Answer, Stage
 from cascade.tree import Cascade
+
+
+def p_shown(decision: Decision, cascade: Cascade, prior: float | None = None) -> float:
+    """The p that stands beside a decision: of the leading label, or of its own label where a stage is a choice.
+
+    The labels of a choice are kinds, such as ``bug`` and ``docs``, and no steps of one scale. The p of a label is the
+    sum over all ways to it. An item that is handed on has the p of its likeliest label. See ``p_leading``.
+    """
+    if not _is_of_kinds(cascade):
+        return p_leading(decision, cascade, prior)
+    p, start = _p_yes(decision, cascade), _start(decision, cascade)
+    labels = [decision.label] if decision.label in cascade.answers else cascade.answers
+    return max(_p_from(start, label, decision, cascade, p) for label in labels)
+
+
+def _is_of_kinds(cascade: Cascade) -> bool:
+    return any(stage.has_values and not stage.cuts for stage in cascade.stages)
+
+
+def _p_from(stage: Stage, label: str, decision: Decision, cascade: Cascade, p: Mapping[str, float]) -> float:
+    """P that the ways from a stage on end at a label."""
+    found = 0.0
+    for answer, target in stage.sure_ways.items():
+        if target.is_label:
+            onward = float(target.name == label)
+        else:
+            onward = _p_from(cascade.stage(target.name), label, decision, cascade, p)
+        if onward:
+            found += onward * _p_answer(decision, stage, answer, p)
+    return found
 
 
 def p_leading(decision: Decision, cascade: Cascade, prior: float | None = None) -> float:
@@ -35,12 +65,16 @@ def p_leading(decision: Decision, cascade: Cascade, prior: float | None = None) 
     found = float(any(shares.values()))
     for stage in cascade.stages:
         for answer in (answer for answer in stage.sure_ways if shares[stage.name, answer] == 1):
-            if stage.has_values:
-                found *= _p_value(decision, stage, answer)
-            else:
-                p_yes = p.get(stage.name, DEFAULT_PASS_RATE)
-                found *= p_yes if answer else 1 - p_yes
+            found *= _p_answer(decision, stage, answer, p)
     return found
+
+
+def _p_answer(decision: Decision, stage: Stage, answer: Answer, p: Mapping[str, float]) -> float:
+    """P of one answer of a stage, from what is known of its yes."""
+    if stage.has_values:
+        return _p_value(decision, stage, answer)
+    p_yes = p.get(stage.name, DEFAULT_PASS_RATE)
+    return p_yes if answer else 1 - p_yes
 
 
 def _start(decision: Decision, cascade: Cascade) -> Stage:
@@ -63,6 +97,8 @@ def ranked(
 ) -> list[Decision]:
     """Decisions in order, the likeliest first; what is dropped comes after all that is kept, or is left out.
 
+    Where a stage is a choice, they stand by label, in the cascade's order of labels, and then by its p.
+
     Args:
         decisions: What to put in order.
         cascade: Whose decisions they are.
@@ -70,7 +106,12 @@ def ranked(
         with_dropped: Whether what is dropped is shown.
     """
     kept = [one for one in decisions if with_dropped or one.label != cascade.dropped]
-    return sorted(kept, key=lambda one: (one.label == cascade.dropped, -p_leading(one, cascade, items[one.id].prior)))
+    place = {label: at if _is_of_kinds(cascade) else 0 for at, label in enumerate(cascade.labels)}
+
+    def order(one: Decision) -> tuple[bool, int, float]:
+        return one.label == cascade.dropped, place[one.label], -p_shown(one, cascade, items[one.id].prior)
+
+    return sorted(kept, key=order)
 
 
 def _leading(cascade: Cascade) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from cascade.cli.candidates import Places
 from cascade.cli.decisions import show_decisions
 from cascade.cli.explain import would_change
 from cascade.cli.output import plain
-from cascade.cli.ranking import p_leading, ranked
+from cascade.cli.ranking import p_leading, p_shown, ranked
 from cascade.config.schema import read_config, shipped_config
 from cascade.items import Group, Item
 from cascade.report import Decision, Provenance, Status, Step
@@ -24,6 +25,7 @@ from cascade.stages import ANY_TIER, Limits, Target
 from cascade.tree import Cascade
 from tests.helpers.checkout import Checkout
 from tests.helpers.terminal import on_terminal
+from tests.helpers.values import KINDS, tickets
 
 CASCADES = read_config(shipped_config()).cascades()
 SHOP = '''
@@ -195,6 +197,37 @@ def test_one_order_by_one_scale() -> None:
         one.id
         for one in ranked(found, precision, {one.id: Item(id=one.id, name="n") for one in found}, with_dropped=False)
     ] == ["more", "less"]
+
+
+def test_p_of_a_choice_is_that_of_its_own_label() -> None:
+    """Each row shows the p of the ways to its label; rows stand by label and then by p, what is dropped last."""
+    tree = tickets(least=0.3)
+
+    def chosen(id_: str, label: str, *p: float) -> Decision:
+        kinds = dict(zip(KINDS, p, strict=True))
+        said = None if label == "review" else max(kinds, key=kinds.__getitem__)
+        asked = Step(
+            stage="kind", tier="", adapter="kinds", p_yes=math.nan, threshold=0.3, answer=said, probabilities=kinds,
+            confidence=0.5,
+        )  # fmt: skip
+        return decision(id_, label, [asked])
+
+    def at(**shares: float) -> list[float]:
+        return [shares.get(name, 0.0) for name in KINDS]
+
+    found = [
+        chosen("nothing", "dropped", *at(none=0.7, wish=0.2, bug=0.1)),
+        chosen("open", "review", *at(none=0.4, wish=0.35, bug=0.25)),
+        chosen("soon", "soon", *at(none=0.1, wish=0.0, bug=0.9)),
+        chosen("less", "wish", *at(none=0.1, wish=0.6, bug=0.3)),
+        chosen("more", "wish", *at(none=0.1, wish=0.8, bug=0.1)),
+    ]
+    shares = {one.id: p_shown(one, tree) for one in found}
+    assert shares == pytest.approx({"nothing": 0.7, "open": 0.4, "soon": 0.9 / 3, "less": 0.6, "more": 0.8})
+    items = {one.id: Item(id=one.id, name="n") for one in found}
+    assert [one.id for one in ranked(found, tree, items, with_dropped=True)] == [
+        "more", "less", "soon", "open", "nothing",
+    ]  # fmt: skip
 
 
 def test_reasons_stand_in_words(tmp_path: Path) -> None:
