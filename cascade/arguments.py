@@ -112,13 +112,16 @@ def price(name: str, value: object) -> float:
 NAME_NEEDED = "one line of printable characters without white space around it is needed"
 
 
+_JOINERS = {0x200C: None, 0x200D: None}  # parts of words in Persian or Hindi, and of emoji
+
+
 def is_name(value: str) -> bool:
     """Whether a text can be a name that users read, such as that of a stage or a label.
 
     It is one line that is not empty, without control characters, marks that turn the direction of writing, or white
     space around it.
     """
-    return value.isprintable() and value.strip() == value != ""
+    return value.translate(_JOINERS).isprintable() and value.strip() == value != ""
 
 
 def readable_name(name: str, value: object, error: type[InputError] = InputError) -> str:

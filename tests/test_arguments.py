@@ -27,6 +27,7 @@ from cascade import (
     Task,
     read_config,
 )
+from cascade.arguments import is_name
 from cascade.engine.admission import Rules
 from cascade.engine.engine import EngineSettings
 from cascade.errors import InputError, ItemError
@@ -273,3 +274,11 @@ async def test_items_may_come_from_anything_that_yields_them() -> None:
     async with Engine(_backend(), PRECISION) as engine:
         items: Any = (item for item in plain_items(3))
         assert len((await engine.aclassify("a task", items)).decisions) == 3
+
+
+@pytest.mark.parametrize(
+    "name", ["\u0646\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "👩\u200d💻", "zu spät", "日本"]
+)
+def test_words_of_any_script_are_names(name: str) -> None:
+    """Joiners are parts of words, as in Persian, and of emoji."""
+    assert is_name(name)
