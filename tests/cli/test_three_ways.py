@@ -250,6 +250,9 @@ def test_audit_knows_choices_and_scores(folder: Path, capsys: pytest.CaptureFixt
         shown, text = capsys.readouterr().out, (page / "index.html").read_text(encoding="utf-8")
         assert "nan" not in shown.lower().split()
         assert "nan" not in text.lower().replace("instance", "").split()
+        hands_on = "The macro F1 over all rows counts what is handed on as wrong" in shown
+        assert hands_on == ("handed on with it" in said(shown)) == (cascade != "one")
+        assert not (hands_on and "drop: " in shown)
         assert ("commonest mistake" in shown) == ("commonest mistake" in text) == (cascade != "ways")
     assert "Slices, and how many tasks are needed, are looked at for yes/no questions alone." in said(shown)
     assert main([*command(folder, "audit", "values"), "--json"]) == ExitCode.DONE
