@@ -191,7 +191,7 @@ def test_another_encoder_breaks_the_lock(engine: Engine, folder: Path) -> None:
 def test_a_pair_that_does_not_fit_is_refused(folder: Path) -> None:
     """The error names the item and the tokens, before anything is computed."""
     text = ALONE.replace("task = 16", "task = 90")
-    with Engine.open(config(folder, text)) as short, pytest.raises(ItemError, match="the context holds 96"):
+    with Engine.open(config(folder, text)) as short, pytest.raises(ItemError, match="the encoder reads 96"):
         short.classify("fix " * 90, ITEMS, "tickets")
 
 
