@@ -65,8 +65,13 @@ class EngineSettings:
         one_of("rules", self.rules, Rules, "a Rules is needed")
         one_of("observers", self.observers, Iterable, "a list of observers is needed")
         object.__setattr__(self, "observers", tuple(self.observers))
-        for observer in (*self.observers, *([] if self.log is None else [self.log])):
+        for observer in self.told:
             check_observer(observer)
+
+    @property
+    def told(self) -> tuple[Observer, ...]:
+        """All who are told of requests and batches: the observers, and the log."""
+        return tuple(self.observers) if self.log is None else (*self.observers, self.log)
 
 
 def settings_of(
@@ -148,7 +153,7 @@ class Engine:
             name: PromptBuilder(info.form, info.tokenizer, self.info.limits[name])
             for name, info in self.info.backends.items()
         }
-        self._observers = Observers((*settings.observers, *([] if self._log is None else [self._log])))
+        self._observers = Observers(settings.told)
         backends = backends if self._log is None else self._log.remembering(backends)
         self._loop = Loop(backends, prompts, settings.rules, settings.new_event_loop, self._observers)
 

@@ -21,6 +21,9 @@ from cascade.stages import SERVED
 log = get_logger("cascade.log")
 
 _AT_ONCE = 500  # keys of one statement
+_NO_WORK = BatchCost(decode_calls=0, adapter_swaps=0, tokens_decoded=0, tokens_reused=0, elapsed_ms=0.0)
+_NOTHING = Scores((), _NO_WORK)
+"""What a backend would say of no queries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class RememberingBackend:
         known = self._known(keys)
         new = [place for place, key in enumerate(keys) if key not in known]
         if not new:
-            return _joined(keys, known, None, new)
+            return _joined(keys, known, _NOTHING, new)
         scores = await self._backend.score(replace(batch, queries=tuple(batch.queries[place] for place in new)), stop)
         self._keep([keys[place] for place in new], scores)
         return scores if len(new) == len(keys) else _joined(keys, known, scores, new)
@@ -142,28 +145,24 @@ class _Keys:
         return hashlib.blake2b(told.encode(), digest_size=32).digest()
 
 
-def _joined(keys: Sequence[bytes], known: Mapping[bytes, Answer], scores: Scores | None, new: Sequence[int]) -> Scores:
-    """The answers of the whole batch: those that were known and those that were computed."""
-    logits, values = [nan] * len(keys), {}
+def _joined(keys: Sequence[bytes], known: Mapping[bytes, Answer], scores: Scores, new: Sequence[int]) -> Scores:
+    """The answers of the whole batch: those that were known, and those of the queries at ``new`` that were computed."""
+    logits: list[float] = [nan] * len(keys)
+    values: dict[int, Sequence[float]] = {}
     for place, key in enumerate(keys):
         answer = known.get(key)
         if answer is not None:
             logits[place] = answer.logit
             if answer.values is not None:
                 values[place] = answer.values
-    cost = BatchCost(decode_calls=0, adapter_swaps=0, tokens_decoded=0, tokens_reused=0, elapsed_ms=0.0)
-    if scores is not None:
-        for at, place in enumerate(new):
-            logits[place] = scores.logits[at]
-        values |= {new[at]: tuple(own) for at, own in scores.values.items()}
-        cost = scores.cost
-    return Scores(
+    for at, place in enumerate(new):
+        logits[place] = scores.logits[at]
+    return replace(
+        scores,
         logits=logits,
-        cost=cost,
-        lost=scores.lost if scores is not None else (),
-        values=values,
-        unanswered={new[at]: why for at, why in scores.unanswered.items()} if scores is not None else {},
-        spoilt={new[at]: why for at, why in scores.spoilt.items()} if scores is not None else {},
-        under_way={new[at]: how for at, how in scores.under_way.items()} if scores is not None else {},
+        values=values | {new[at]: own for at, own in scores.values.items()},
+        unanswered={new[at]: why for at, why in scores.unanswered.items()},
+        spoilt={new[at]: why for at, why in scores.spoilt.items()},
+        under_way={new[at]: how for at, how in scores.under_way.items()},
         reused=frozenset(range(len(keys))) - frozenset(new),
     )

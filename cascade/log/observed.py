@@ -13,7 +13,7 @@ from cascade.engine.query import Query
 from cascade.engine.request import Request
 from cascade.items import Item, Task
 from cascade.log.entries import Body, BodyKind, LoggedCall, LoggedDecision, LoggedRequest, new_id
-from cascade.log.redact import Redactor, SecretRedactor
+from cascade.log.redact import Redactor, SecretRedactor, is_suspect
 from cascade.report import Decision, Provenance, Step
 from cascade.stages import as_system_one
 
@@ -113,7 +113,7 @@ class _Words:
         if not self._keeping.texts:
             return Body.of(kind, value, is_kept=False)
         redact, body = self._keeping.redact, Body.of(kind, value)
-        if isinstance(redact, SecretRedactor) and not redact.is_suspect(body.json or ""):
+        if isinstance(redact, SecretRedactor) and not is_suspect(body.json or ""):
             return body  # one look at all of its texts
         return Body.of(kind, _redacted(value, redact))
 

@@ -33,8 +33,8 @@ _SIGNS = (
 """Words, in small letters, of passwords and of tokens that may be short, or have no digit."""
 
 
-def _is_suspect(text: str) -> bool:
-    """Whether a text has what every detector needs somewhere; the others are left as they are, quickly."""
+def is_suspect(text: str) -> bool:
+    """Whether a text, or the JSON of several, has what every detector needs somewhere; others are left, quickly."""
     small = text.lower()
     return (
         any(sign in small for sign in _SIGNS)
@@ -60,14 +60,9 @@ class SecretRedactor:
 
     def __call__(self, text: str) -> str:
         """The text without its secrets."""
-        if not self.is_suspect(text):
+        if not is_suspect(text):
             return text
         return self._clean(text) if len(text) <= _SHORT else self._redacted(text)
-
-    @staticmethod
-    def is_suspect(text: str) -> bool:
-        """Whether a text, or the JSON of several, may hold a secret, so that it is worth a closer look."""
-        return _is_suspect(text)
 
     def _redacted(self, text: str) -> str:
         text = _OWN.sub(REDACTED, text)
@@ -77,7 +72,7 @@ class SecretRedactor:
 
     def _found(self, text: str) -> Iterator[str]:
         for line in text.splitlines():
-            if _is_suspect(line):
+            if is_suspect(line):
                 for analyse in self._detectors:
                     yield from (secret for secret in analyse(line) if len(secret) >= _LEAST)
 
