@@ -16,7 +16,12 @@ def new_id(at: float, place: int = 0) -> str:
 
     Ids sort by time, and of one call by place.
     """
-    return f"{int(1_000 * at):012x}{place:06x}{secrets.token_hex(7)}"
+    return dated_id(at, f"{place:06x}{secrets.token_hex(7)}")
+
+
+def dated_id(at: float, rest: str) -> str:
+    """An id that sorts by time: its milliseconds in hex, and then the rest."""
+    return f"{int(1_000 * at):012x}{rest}"
 
 
 class BodyKind(StrEnum):

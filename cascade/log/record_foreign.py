@@ -9,7 +9,7 @@ from typing import Any
 
 from cascade.config.json_rows import refuse_field
 from cascade.items import Task
-from cascade.log.entries import Body, BodyKind, LoggedCall, LoggedDecision, LoggedRequest
+from cascade.log.entries import Body, BodyKind, LoggedCall, LoggedDecision, LoggedRequest, dated_id
 from cascade.log.outcomes import LoggedOutcome
 from cascade.log.record_rows import LAST, AnswerRow, Record
 from cascade.log.records import digest
@@ -33,7 +33,7 @@ def of_foreign(record: Record, value: Mapping[str, Any], where: str) -> Iterator
     state = record.request.state
     text = state if isinstance(state, str) else json.dumps(state, ensure_ascii=False)
     task = Task(text=text)
-    id_ = f"{int(1_000 * at):012x}{name[:20]}"
+    id_ = dated_id(at, name[:20])
     calls = tuple(call for key, answer in record.answers.items() for call in _calls(record, key, answer))
     decision = LoggedDecision(
         place=0,
