@@ -64,9 +64,10 @@ class ItemRow(_Row):
 
 
 class LabelledItemRow(ItemRow):
-    """An item with its true label."""
+    """An item with its true label, and how much that is to count in a training."""
 
     label: str
+    weight: float = Field(1.0, strict=True, ge=0, le=1)
 
 
 class LabelledTaskRow(_Row):

@@ -35,6 +35,7 @@ class Labelled:
         task: The task.
         items: Its items.
         labels: The true label of each.
+        weights: How much each counts in a training, in [0, 1]; empty where each counts fully. Figures do not read it.
         repository: Where it comes from; empty where nobody says.
         where: The file and the line that it was read from, in words; empty where it comes from no file.
     """
@@ -42,6 +43,7 @@ class Labelled:
     task: Task
     items: tuple[Item, ...]
     labels: tuple[str, ...]
+    weights: tuple[float, ...] = ()
     repository: str = ""
     where: str = ""
 
@@ -122,6 +124,7 @@ def _from_row(value: dict[str, Any], where: str) -> Labelled:
         task=Task(text=row.task, seeds=row.seeds),
         items=tuple(_item(item, f"{where}: field 'items.{place}'") for place, item in enumerate(row.items)),
         labels=tuple(item.label for item in row.items),
+        weights=tuple(item.weight for item in row.items) if any(item.weight != 1 for item in row.items) else (),
         repository=row.repository,
         where=where,
     )

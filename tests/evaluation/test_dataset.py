@@ -224,6 +224,21 @@ def test_labelled_items_are_read(tmp_path: Path) -> None:
     assert (found.task.seeds, found.labels, found.items[0].name) == (("a.py",), ("primary",), "f")
 
 
+def test_items_may_count_less(tmp_path: Path) -> None:
+    """An item may say how much it counts in a training, from 0 to 1; where none does, all count fully."""
+    items: list[dict[str, Any]] = [
+        {"id": "1", "name": "f", "label": "primary", "weight": 0.25},
+        {"id": "2", "name": "g", "label": "excluded"},
+    ]
+    (found,) = read_labelled(_write(tmp_path / "some.jsonl", {"task": "t", "items": items}), CASCADES["precision"])
+    assert found.weights == (0.25, 1.0)
+    (found,) = read_labelled(_write(tmp_path / "none.jsonl", {"task": "t", "items": items[1:]}), CASCADES["precision"])
+    assert found.weights == ()
+    items[0]["weight"] = 1.5
+    with pytest.raises(InputError, match=r"line 1: field 'items\.0\.weight'"):
+        list(read_labelled(_write(tmp_path / "bad.jsonl", {"task": "t", "items": items}), CASCADES["precision"]))
+
+
 def test_labelled_items_get_the_evidence_that_a_cascade_makes(tmp_path: Path) -> None:
     """What is tuned and evaluated has the evidence with which it is asked; evidence that is given stays."""
     items = [
