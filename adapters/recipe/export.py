@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import gguf
@@ -14,6 +15,7 @@ from tokenizers import Tokenizer
 
 from adapters.recipe.model import Judge, Linear
 from adapters.recipe.vocabulary import SPECIALS
+from cascade.models.lora import BASE_HASH_KEY, MARKERS_KEY
 
 ARCHITECTURE = "qwen3"
 # Hugging Face's name of a projection -> llama.cpp's.
@@ -68,8 +70,19 @@ def export_base(model: Judge, tokenizer: Tokenizer, path: Path) -> None:
     _close(writer)
 
 
-def export_adapter(model: Judge, path: Path, base: Path, rank: int, invocation: tuple[int, ...] = ()) -> None:
-    """Write an adapter; with ``invocation`` it is an activated one."""
+def export_adapter(
+    model: Judge, path: Path, base: Path, rank: int, markers: Sequence[str], invocation: tuple[int, ...] = ()
+) -> None:
+    """Write an adapter.
+
+    Args:
+        model: The base model with the adapter.
+        path: The file to write.
+        base: The base model's file.
+        rank: The adapter's rank.
+        markers: Of the questions that it was trained on.
+        invocation: The tokens that switch an activated adapter on; none for a plain one.
+    """
     writer = gguf.GGUFWriter(path, ARCHITECTURE)
     writer.add_type("adapter")
     writer.add_name(path.stem)
@@ -78,7 +91,8 @@ def export_adapter(model: Judge, path: Path, base: Path, rank: int, invocation: 
     scale = {module.scale for module in model.modules() if isinstance(module, Linear)}.pop()
     writer.add_float32("adapter.lora.alpha", scale * rank)
     writer.add_string("general.base_model.0.name", NAME)
-    writer.add_string("cascade.base_model.sha256", hashlib.sha256(base.read_bytes()).hexdigest())
+    writer.add_string(BASE_HASH_KEY, hashlib.sha256(base.read_bytes()).hexdigest())
+    writer.add_array(MARKERS_KEY, list(markers))
     if invocation:
         # llama.cpp refuses the INT32 array that add_array would write.
         writer.add_key_value(

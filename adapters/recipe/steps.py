@@ -228,7 +228,8 @@ class Recipe:
             if name in self.only if self.only else plan.ships:
                 tokens = invocation if plan.activated else ()
                 path = self.folders.out / f"{name}.gguf"
-                export_adapter(self._adapted(base, name), path, self.folders.out / "embedded.gguf", RANK, tokens)
+                adapted = self._adapted(base, name)
+                export_adapter(adapted, path, self.folders.out / "embedded.gguf", RANK, plan.questions, tokens)
 
     def golden(self) -> None:
         """Write what transformers and PEFT answer."""

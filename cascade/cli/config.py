@@ -49,9 +49,9 @@ def check(
         config = config_of(layers)
         _check_are_tuned(config, layers)
         missing = list(dict.fromkeys(str(path) for path in _files(config) if not is_file(path)))
-        unchecked = _unchecked(config, missing)
+        unchecked, odd = _unchecked(config, missing), []
         if not unchecked:
-            _check_files(config, layers)
+            odd = _check_files(config, layers)
     except InputError as error:
         if json:
             print_json({"file": str(file), "ok": False, "error": str(error)})
@@ -61,12 +61,15 @@ def check(
         bases = [str(base) for base in layers.files[1:]]
         print_json(
             {"file": str(file), "ok": True, "extends": bases, **names, "missing_files": missing, "unchecked": unchecked}
+            | {"warnings": odd}
         )
         return
     counts = f"{counted(len(config.cascade), 'cascade')}, {counted(len(config.adapters), 'adapter')}"
     results().print(plain(f"{layers}: can be used ({counts})"))
     if unchecked:
         note(f"{unchecked}. Whether models and adapters fit each other was not checked")
+    for warning in odd:
+        note(warning)
 
 
 @app.command()
@@ -125,15 +128,19 @@ def _unchecked(config: Config, missing: Sequence[str]) -> str:
     return f"{' and '.join(on_hub)}: a file on the Hugging Face hub, which is not fetched here" if on_hub else ""
 
 
-def _check_files(config: Config, layers: Layers) -> None:
-    """Refuse models and adapters that an engine would not open; the weights are not loaded."""
-    from cascade.models.model_set import load_model_sets  # noqa: PLC0415 - reads GGUF, which other commands need not
+def _check_files(config: Config, layers: Layers) -> list[str]:
+    """Refuse models and adapters that an engine would not open; returns which markers they were not trained under."""
+    from cascade.models.model_set import (  # noqa: PLC0415 - reads GGUF, which other commands need not
+        load_model_sets,
+        odd_markers,
+    )
 
     try:
-        load_model_sets(config)
+        sets = load_model_sets(config).values()
     except InputError as error:
         msg = f"{name_of(layers.files[0])}: {error}"
         raise type(error)(msg) from error
+    return [str(odd) for each in sets for one in config.cascades().values() for odd in odd_markers(one, each.adapters)]
 
 
 def _check_are_tuned(config: Config, layers: Layers) -> None:

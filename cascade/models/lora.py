@@ -20,6 +20,9 @@ BASE_HASH_KEY = "cascade.base_model.sha256"
 INVOCATION_KEY = "adapter.alora.invocation_tokens"
 """Metadata key of activated adapters: the tokens that switch them on."""
 
+MARKERS_KEY = "cascade.markers"
+"""Metadata key of our adapters: the markers of the questions that they were trained to answer."""
+
 _LORA_TYPES = (
     GGMLQuantizationType.F32,
     GGMLQuantizationType.F16,
@@ -39,6 +42,7 @@ class AdapterInfo:
         n_bytes: Size of its tensors.
         base_sha256: SHA-256 of the base model's file that it was trained for: the model in use, or the
             file that this is another format of; None if the adapter does not say.
+        markers: Markers of the questions that it was trained to answer; empty if the adapter does not say.
     """
 
     rank: int
@@ -46,6 +50,7 @@ class AdapterInfo:
     invocation_tokens: tuple[int, ...]
     n_bytes: int
     base_sha256: str | None
+    markers: tuple[str, ...] = ()
 
     @property
     def is_activated(self) -> bool:
@@ -56,6 +61,10 @@ class AdapterInfo:
     def is_base_verified(self) -> bool:
         """Whether it is certain that it was trained for the model in use."""
         return self.base_sha256 is not None
+
+    def is_trained_for(self, marker: str) -> bool:
+        """Whether it was trained to answer questions with this marker, as far as it says."""
+        return not self.markers or marker in self.markers
 
     def activation_start(self, tokens: Sequence[int]) -> int | None:
         """Index of the first of a question's tokens on which this adapter acts.
@@ -116,6 +125,7 @@ def check_adapter(file: GGUFFile, model: ModelInfo, model_sha256: str) -> Adapte
         invocation_tokens=_check_invocation(file, model),
         n_bytes=sum(tensor.n_bytes for tensor in file.tensors.values()),
         base_sha256=base,
+        markers=_read_markers(file),
     )
 
 
@@ -198,6 +208,14 @@ def _check_pair(file: GGUFFile, target: str, model: ModelInfo) -> int:
             "Give the adapter's own base model",
         )
     return rank
+
+
+def _read_markers(file: GGUFFile) -> tuple[str, ...]:
+    found = file.get(MARKERS_KEY, GGUFValueType.STRING, is_array=True) or ()
+    try:
+        return tuple(text.decode() for text in found)
+    except UnicodeDecodeError:
+        file.refuse(f"{MARKERS_KEY} holds bytes that are no UTF-8", "Export the adapter again")
 
 
 def _check_invocation(file: GGUFFile, model: ModelInfo) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from cascade.models.owners import Base, find_owners, named_key
 from cascade.prompt import prompt_format
 from cascade.report import Provenance
 from cascade.stages import BASE
+from cascade.tree import Cascade
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +189,47 @@ def load_model_sets(config: Config, hub: Hub | None = None) -> dict[str, ModelSe
             model=base.info,
             adapters=adapters,
         )
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OddMarker:
+    """A question that an adapter was not trained to answer under its marker.
+
+    Attributes:
+        cascade: Name of the cascade that asks it.
+        adapter: What is asked.
+        marker: The question's marker.
+        trained_under: The markers that the adapter's file names.
+    """
+
+    cascade: str
+    adapter: str
+    marker: str
+    trained_under: tuple[str, ...]
+
+    def __str__(self) -> str:
+        known = ", ".join(map(repr, self.trained_under))
+        return (
+            f"cascade.{self.cascade}: adapter {self.adapter!r} is asked under the marker {self.marker!r}, and was "
+            f"trained under {known}; it may answer badly. Give the stage that name, or set its `marker`"
+        )
+
+
+def odd_markers(cascade: Cascade, adapters: Mapping[str, Adapter]) -> list[OddMarker]:
+    """The questions of a cascade whose adapter was trained under other markers, as far as its file says."""
+    found = []
+    for question in cascade.questions():
+        adapter = adapters.get(question.adapter)
+        if adapter and not adapter.info.is_trained_for(question.marker):
+            found.append(
+                OddMarker(
+                    cascade=cascade.name,
+                    adapter=question.adapter,
+                    marker=question.marker,
+                    trained_under=adapter.info.markers,
+                )
+            )
     return found
 
 

@@ -90,6 +90,7 @@ def test_check_as_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None
         "missing_files": [str(config.parent / "base.gguf"), str(config.parent / "near.gguf")],
         "unchecked": f"scoring needs files that are not there: {config.parent / 'base.gguf'}, "
         f"{config.parent / 'near.gguf'}",
+        "warnings": [],
     }
     assert not err
 
@@ -113,6 +114,23 @@ def test_check_finds_files_that_do_not_fit(tmp_path: Path, capsys: pytest.Captur
     path.write_text(f"{models}[adapters]\n{near}\n{stages}", encoding="utf-8")
     assert main(["config", "check", str(path)]) == ExitCode.DONE
     assert capsys.readouterr() == (f"{path}: can be used (1 cascade, 1 adapter)\n", "")
+
+
+def test_check_warns_of_a_marker_that_an_adapter_does_not_know(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An adapter that was trained under other markers is a warning with stage, adapter and remedy."""
+    write_model(tmp_path / "base.gguf")
+    write_adapter(tmp_path / "near.gguf", Lora(markers=("one", "two")))
+    stages = CONFIG[CONFIG.index("[cascade.files]") :].replace('"base"', '"near"')
+    path = tmp_path / "odd.toml"
+    path.write_text(f'[model]\npath = "base.gguf"\n[adapters]\nnear = "near.gguf"\n{stages}', encoding="utf-8")
+    assert main(["config", "check", str(path)]) == ExitCode.DONE
+    err = capsys.readouterr().err
+    assert "cascade.files: adapter 'near' is asked under the marker" in err
+    assert "trained under 'one', 'two'" in err
+    assert main(["config", "check", str(path), "--json"]) == ExitCode.DONE
+    assert "Give the stage that name" in json.loads(capsys.readouterr().out)["warnings"][0]
 
 
 def test_check_says_what_it_does_not_fetch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

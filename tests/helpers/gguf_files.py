@@ -81,6 +81,7 @@ class Lora:
     targets: tuple[str, ...] = ("attn_q", "attn_v")
     invocation: tuple[int, ...] = ()
     base_sha256: str | None = None
+    markers: tuple[str, ...] = ()
     extra: tuple[tuple[str, NDArray[Any]], ...] = ()
 
 
@@ -97,6 +98,8 @@ def write_adapter(path: Path, lora: Lora | None = None) -> Path:
         )
     if lora.base_sha256:
         writer.add_string("cascade.base_model.sha256", lora.base_sha256)
+    if lora.markers:
+        writer.add_array("cascade.markers", list(lora.markers))
     for layer in range(LAYERS):
         for name in lora.targets:
             n_out, n_in = LINEAR[name]

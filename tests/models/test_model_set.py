@@ -73,6 +73,16 @@ def test_adapter_facts(adapter: GGUFFile, model: ModelInfo) -> None:
     assert info.is_base_verified
 
 
+def test_an_adapter_says_which_markers_it_was_trained_under(adapter: GGUFFile, model: ModelInfo) -> None:
+    """An adapter is trained for the markers that it names, and for any if it names none."""
+    named = MetaValue(type=GGUFValueType.STRING, value=(b"relevant", "größe".encode()), is_array=True)
+    info = check_adapter(changed(adapter, {"cascade.markers": named}), model, BASE_HASH)
+    assert info.markers == ("relevant", "größe")
+    assert info.is_trained_for("größe")
+    assert not info.is_trained_for("quick")
+    assert check_adapter(adapter, model, BASE_HASH).is_trained_for("quick")
+
+
 def test_others_adapters_are_taken_unverified(adapter: GGUFFile, model: ModelInfo) -> None:
     """An adapter that does not name its base by hash is accepted, and says so."""
     info = check_adapter(changed(adapter, {"cascade.base_model.sha256": None}), model, BASE_HASH)
@@ -104,6 +114,8 @@ def test_others_adapters_are_taken_unverified(adapter: GGUFFile, model: ModelInf
         ("adapter.alora.invocation_tokens", array(GGUFValueType.UINT32, len(TOKENS)), "each below 260"),
         ("cascade.base_model.sha256", text("cd" * 32), f"SHA-256 {'cd' * 32}; the given base model has {BASE_HASH}"),
         ("cascade.base_model.sha256", count(1), "takes only string"),
+        ("cascade.markers", text("relevant"), "takes only array of string"),
+        ("cascade.markers", MetaValue(type=GGUFValueType.STRING, value=(b"\xff",), is_array=True), "no UTF-8"),
     ],
 )
 def test_unfit_metadata_is_refused(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,10 +15,12 @@ from cascade.backends.llama.native import ContextSize
 from cascade.backends.llama.tuned_settings import Tuning, load_tuning
 from cascade.config.schema import Config, ModelConfig
 from cascade.errors import CascadeError, ConfigError
-from cascade.machine import user_cache
-from cascade.models.model_set import ModelSet, load_model_set
+from cascade.machine import get_logger, user_cache
+from cascade.models.model_set import ModelSet, load_model_set, odd_markers
 from cascade.prompt import PromptBuilder, PromptFormat, prompt_format
 from cascade.tree import Cascade
+
+log = get_logger("cascade.llama")
 
 MAX_MARKER = 4
 """Most tokens of a question's marker; its wording stands in the prefix, where it costs once."""
@@ -110,7 +112,7 @@ def context_size(model: ModelConfig, tuning: Tuning | None = None) -> ContextSiz
 
 
 def check_questions(cascade: Cascade, builder: PromptBuilder, models: ModelSet, others: Collection[str] = ()) -> None:
-    """Refuse markers that are too long, and activated adapters that no question would switch on.
+    """Refuse markers that are too long, and activated adapters that no question would switch on; warn of odd ones.
 
     Raises:
         ConfigError: Names the question.
@@ -127,3 +129,5 @@ def check_questions(cascade: Cascade, builder: PromptBuilder, models: ModelSet, 
             raise ConfigError(msg)
         if question.adapter in models.adapters:
             models.adapters[question.adapter].info.activation_start(builder.marker_tokens(question.marker))
+    for odd in odd_markers(cascade, models.adapters):
+        log.warning("an adapter is asked under a marker that it was not trained under", **asdict(odd))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 from collections.abc import Mapping
@@ -380,6 +381,31 @@ def test_an_activated_adapter_acts_from_its_invocation_on(tmp_path: Path) -> Non
         right, wrong = (_by_hand(with_tokens, question, at, labels) for at in (start, item.end))
         assert abs(found - right) < 0.01 < abs(found - wrong)
     with_tokens.close()
+
+
+def test_an_adapter_asked_under_another_marker_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One warning names the question, the adapter and its markers; none where they fit or the file names none."""
+    write_model(tmp_path / "other.gguf")
+    write_adapter(tmp_path / "told.gguf", Lora(markers=("one", "all")))
+    write_adapter(tmp_path / "plain.gguf")
+    stage = (
+        '[[cascade.c.stages]]\nname = "{0}"\nquestion = "does it matter?"\nadapter = "{1}"\n'
+        'yes = {{ label = "keep" }}\nno = {{ {2} }}\n'
+    )
+    (tmp_path / "mine.toml").write_text(
+        '[model]\npath = "other.gguf"\nformat = "qwen3"\nn_ctx = 2048\nn_seq_max = 4\n'
+        '[adapters]\ntold = "told.gguf"\nplain = "plain.gguf"\n[cascade.c]\nlabels = ["drop", "keep"]\n'
+        + stage.format("one", "told", 'stage = "two"')
+        + stage.format("two", "told", 'stage = "far"')
+        + stage.format("far", "plain", 'label = "drop"'),
+        encoding="utf-8",
+    )
+    with caplog.at_level(logging.WARNING), Engine.open(read_config(tmp_path / "mine.toml")) as engine:
+        report = engine.classify(Task(text="fix it"), [Item(id="a", kind="function", name="a")], "c")
+    (record,) = (one for one in caplog.records if "marker" in one.getMessage())
+    for part in ('"two"', '"told"', '["one", "all"]'):
+        assert part in record.getMessage()
+    assert report.labels()
 
 
 def _by_hand(native: NativeModel, question: Node, start: int, labels: tuple[int, int]) -> float:
