@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json as json_
-import re
 import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cascade.cli.log_file import LogOption, age_ago, log_path, moment, opened
 from cascade.cli.log_output import show_pruned, show_requests, show_summary, show_task, task_dict, told_request
 from cascade.cli.output import ConfigOption, JsonOption, need_command, note, plain, print_json, progress, results
 from cascade.cli.outputs import ForceOption
-from cascade.config.schema import read_config, shipped_config
 from cascade.errors import InputError, counted
 from cascade.files import STDIN, check_output, is_special, is_there, unwritable, whole_file
 from cascade.log.database import opened_log, snapshot, transaction
@@ -36,13 +34,7 @@ app = typer.Typer(
     callback=need_command,
 )
 
-LogOption = Annotated[
-    Path | None, typer.Option("--log", metavar="FILE", help="The log; that of the config's [log] if absent.")
-]
 TaskIdOption = Annotated[str | None, typer.Option("--task", metavar="ID", help="Id of a task, or its beginning.")]
-
-_AGE = re.compile(r"(\d{1,6})([hdw])")
-_SECONDS = {"h": 3_600, "d": 86_400, "w": 604_800}
 
 
 @app.command()
@@ -55,7 +47,7 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Say what a log has; of one task its requests, decisions, answers and outcomes."""
-    with _opened(log, config) as (database, path):
+    with opened(log, config) as (database, path):
         if task is not None:
             id_ = _task(database, task)
             requests = list(read_requests(database, task=id_))
@@ -95,7 +87,7 @@ def export_(
             msg = f"{file}: is there already. Name another file, or replace it with --force."
             raise InputError(msg)
     n = 0
-    with _opened(log, config) as (database, path), snapshot(database), progress() as bar, _written(file) as write:
+    with opened(log, config) as (database, path), snapshot(database), progress() as bar, _written(file) as write:
         line = bar.add_task("records", total=None)
         for record in read_records(database):
             write(json_.dumps(record, allow_nan=False) + "\n")
@@ -116,7 +108,7 @@ def import_(
     json: JsonOption = False,
 ) -> None:
     """Add the records of a file to a log, all or none; those that it has already change nothing."""
-    path = _path(log, config)
+    path = log_path(log, config)
     with progress() as bar:
         line = bar.add_task("records", total=None)
         entries = []
@@ -149,7 +141,7 @@ def prune_(  # noqa: PLR0913 - the command line's options
 ) -> None:
     """Take old requests, and answers kept for reuse, out of a log, with texts that nothing else needs."""
     at = _before(older_than, before)
-    with _opened(log, config) as (database, path):
+    with opened(log, config) as (database, path):
         size_before = size(path)
         found = count(database, at, outcomes=outcomes)
         if not dry_run:
@@ -180,7 +172,7 @@ def outcome(
 
     A later outcome of the same task, item and kind corrects an earlier one; both are kept.
     """
-    with _opened(log, config) as (database, path):
+    with opened(log, config) as (database, path):
         given, now = list(read_outcomes(file, task or "", source)), time.time()
         with transaction(database):
             add_outcomes(database, [LoggedOutcome.of(one, now, place) for place, one in enumerate(given)])
@@ -197,29 +189,6 @@ def outcome(
     results().print(plain(f"{path}: {counted(len(given), 'outcome')} recorded"))
 
 
-def _path(log: Path | None, config: Path | None) -> Path:
-    """The file that is named by --log, or by the config.
-
-    Raises:
-        InputError: None is.
-    """
-    if log is not None:
-        return log
-    named = read_config(config or shipped_config()).log
-    if named is None:
-        msg = "No log is named. Give --log FILE, or a config that has [log] with a path."
-        raise InputError(msg)
-    return named.path
-
-
-@contextmanager
-def _opened(log: Path | None, config: Path | None) -> Iterator[tuple[sqlite3.Connection, Path]]:
-    """A log that is there, and its file."""
-    path = _path(log, config)
-    with opened_log(path, must_exist=True) as database:
-        yield database, path
-
-
 @contextmanager
 def _written(file: Path) -> Iterator[Callable[[str], object]]:
     """What writes to a file, which is there whole at the end or not at all; to stdout for a FILE of -."""
@@ -227,13 +196,13 @@ def _written(file: Path) -> Iterator[Callable[[str], object]]:
         yield sys.stdout.write
     elif is_special(file):
         try:
-            with file.open("w", encoding="ascii") as opened:
-                yield opened.write
+            with file.open("w", encoding="ascii") as out:
+                yield out.write
         except OSError as error:
             raise unwritable(file, error) from error
     else:
-        with whole_file(file) as part, part.open("w", encoding="ascii") as opened:
-            yield opened.write
+        with whole_file(file) as part, part.open("w", encoding="ascii") as out:
+            yield out.write
 
 
 def _task(database: sqlite3.Connection, beginning: str) -> str:
@@ -256,17 +225,9 @@ def _before(older_than: str | None, before: str | None) -> float:
     Raises:
         InputError: Neither or both are given, or one cannot be read.
     """
-    if (older_than is None) == (before is None):
-        msg = "Give exactly one of --older-than, such as 30d, and --before, such as 2026-11-01."
-        raise InputError(msg)
-    if older_than is not None:
-        match = _AGE.fullmatch(older_than)
-        if match is None:
-            msg = f"--older-than {older_than!r} is no age. Give hours, days or weeks, such as 12h, 30d or 8w."
-            raise InputError(msg)
-        return time.time() - int(match[1]) * _SECONDS[match[2]]
-    try:
-        return datetime.fromisoformat(before or "").astimezone().timestamp()
-    except (ValueError, OverflowError, OSError) as error:
-        msg = f"--before {before!r} is no day or time. Give one such as 2026-11-01 or 2026-11-01T08:00."
-        raise InputError(msg) from error
+    if older_than is not None and before is None:
+        return age_ago("--older-than", older_than)
+    if before is not None and older_than is None:
+        return moment("--before", before)
+    msg = "Give exactly one of --older-than, such as 30d, and --before, such as 2026-11-01."
+    raise InputError(msg)

@@ -17,6 +17,7 @@ from cascade.cli import audit as audit_command
 from cascade.cli import check as check_command
 from cascade.cli import classify as classify_command
 from cascade.cli import config as config_commands
+from cascade.cli import dataset as dataset_commands
 from cascade.cli import depth as depth_command
 from cascade.cli import doctor as doctor_command
 from cascade.cli import evaluate as evaluate_command
@@ -41,6 +42,7 @@ app.command()(quantize_command.quantize)
 app.command()(serve_command.serve)
 app.add_typer(config_commands.app, name="config")
 app.add_typer(log_commands.app, name="log")
+app.add_typer(dataset_commands.app, name="dataset")
 
 
 def _print_version(*, wanted: bool) -> None:

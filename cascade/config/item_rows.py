@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -28,6 +29,31 @@ Words = Annotated[str, AfterValidator(_not_blank)]
 
 Tiers = Annotated[tuple[str, ...], AfterValidator(_each_once)]
 """The retrieval tiers that found an item."""
+
+
+def seconds(date: str) -> float | None:
+    """Seconds since the epoch of a time as ISO 8601 writes it, UTC where it names no zone; None for an empty text.
+
+    Raises:
+        ValueError: It is no such time.
+    """
+    if not date:
+        return None
+    try:
+        found = datetime.fromisoformat(date)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError) as error:
+        msg = 'a time such as "2026-11-29T08:00:00Z" is needed'
+        raise ValueError(msg) from error
+
+
+def _is_time(date: str) -> str:
+    seconds(date)
+    return date
+
+
+Date = Annotated[str, AfterValidator(_is_time)]
+"""A time as ISO 8601 writes it; empty where none is known."""
 
 
 class _Row(BaseModel):
@@ -75,6 +101,7 @@ class LabelledTaskRow(_Row):
 
     id: str = ""
     repository: str = ""
+    date: Date = ""
     task: Words = Field(min_length=1)
     seeds: tuple[str, ...] = ()
     items: tuple[LabelledItemRow, ...]

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cascade.config.item_rows import Tiers, Words
+from cascade.config.item_rows import Date, Tiers, Words
 from cascade.evidence.of_records import file_items, symbol_items
 from cascade.evidence.records import FileRecord, SymbolRecord
 from cascade.items import Item, Task
@@ -70,6 +70,7 @@ class CommitTask(_Model):
 
     repo: str
     commit: str
+    date: Date = ""
     task: Words
     seed: str
     files: tuple[CommitFile, ...]

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from cascade.config.item_rows import ItemRow, LabelledTaskRow
+from cascade.config.item_rows import ItemRow, LabelledTaskRow, seconds
 from cascade.config.json_rows import parse_row, refuse_field
 from cascade.engine.request import with_evidence
 from cascade.errors import InputError, ItemError
@@ -38,6 +38,7 @@ class Labelled:
         weights: How much each counts in a training, in [0, 1]; empty where each counts fully. Figures do not read it.
         repository: Where it comes from; empty where nobody says.
         where: The file and the line that it was read from, in words; empty where it comes from no file.
+        at: When the task came, in seconds since the epoch; None where nobody says.
     """
 
     task: Task
@@ -46,6 +47,7 @@ class Labelled:
     weights: tuple[float, ...] = ()
     repository: str = ""
     where: str = ""
+    at: float | None = None
 
     @property
     def headline(self) -> str:
@@ -127,6 +129,7 @@ def _from_row(value: dict[str, Any], where: str) -> Labelled:
         weights=tuple(item.weight for item in row.items) if any(item.weight != 1 for item in row.items) else (),
         repository=row.repository,
         where=where,
+        at=seconds(row.date),
     )
 
 
@@ -146,7 +149,14 @@ def _from_commit(value: dict[str, Any], where: str, cascade: Cascade) -> Labelle
     except ItemError as error:
         msg = f"{where}: {error}"
         raise InputError(msg) from error
-    return Labelled(task=commit.request(), items=tuple(items), labels=labels, repository=commit.repo, where=where)
+    return Labelled(
+        task=commit.request(),
+        items=tuple(items),
+        labels=labels,
+        repository=commit.repo,
+        where=where,
+        at=seconds(commit.date),
+    )
 
 
 def _check_labelled(labelled: Labelled, where: str, key: str, cascade: Cascade) -> None:

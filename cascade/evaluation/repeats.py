@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cascade.evaluation.dataset import Labelled
-from cascade.items import Item
+from cascade.items import Item, Task
 from cascade.prompt import group_text, item_text, one_line, seeds_text
 
 Pair = tuple[Labelled, Labelled]
@@ -52,10 +52,13 @@ def distinct(tasks: Sequence[Labelled]) -> Distinct:
             continue
         equal[whole] = labelled
         kept.append(labelled)
-        first, like = same.setdefault(_digest(labelled), labelled), alike.setdefault(_stated(labelled), labelled)
+        first, like = (
+            same.setdefault(_digest(labelled), labelled),
+            alike.setdefault(read_of_task(labelled.task), labelled),
+        )
         if first is not labelled:
             contradicting.append((labelled, first))
-        elif like is not labelled and set(map(_read, labelled.items)) & set(map(_read, like.items)):
+        elif like is not labelled and set(map(read_of_item, labelled.items)) & set(map(read_of_item, like.items)):
             overlapping.append((labelled, like))
     return Distinct(
         tasks=tuple(kept),
@@ -82,20 +85,20 @@ def contradiction(pair: Pair) -> tuple[Item, str, str]:
 
 def _digest(labelled: Labelled, *, is_labelled: bool = False) -> str:
     items = sorted([text, label if is_labelled else ""] for text, label, _ in _rows(labelled))
-    return hashlib.sha256(json.dumps([_stated(labelled), items]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([read_of_task(labelled.task), items]).encode()).hexdigest()
 
 
 def _rows(labelled: Labelled) -> list[tuple[str, str, Item]]:
     """What the model reads of each item, its label, and the item."""
-    return [(_read(item), label, item) for item, label in zip(labelled.items, labelled.labels, strict=True)]
+    return [(read_of_item(item), label, item) for item, label in zip(labelled.items, labelled.labels, strict=True)]
 
 
-def _stated(labelled: Labelled) -> str:
+def read_of_task(task: Task) -> str:
     """What the model reads of a task before its items."""
-    return json.dumps([one_line(labelled.task.text), seeds_text(labelled.task)])
+    return json.dumps([one_line(task.text), seeds_text(task)])
 
 
-def _read(item: Item) -> str:
+def read_of_item(item: Item) -> str:
     """What the model reads of an item, and the tiers that decide what it is asked."""
     text = [one_line(item.text)] if item.text else []
     return json.dumps([item_text(item), group_text(item.group) if item.group else "", sorted(item.tiers), *text])

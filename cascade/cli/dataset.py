@@ -1,0 +1,221 @@
+"""``cascade dataset``: labelled tasks for training, built, shown, and handed to other tools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cascade.cli.dataset_output import show_dataset
+from cascade.cli.labelled_data import DataOption, FilesArgument
+from cascade.cli.log_file import LogOption, log_path, since_option
+from cascade.cli.output import ConfigOption, JsonOption, need_command, note, plain, print_json, progress, results
+from cascade.config.schema import Config, read_config, shipped_config
+from cascade.dataset.build import BuildOptions, build
+from cascade.dataset.card import warnings
+from cascade.dataset.examples import Gathered
+from cascade.dataset.from_files import from_files
+from cascade.dataset.from_log import LogSource, from_log
+from cascade.dataset.known import Reading
+from cascade.dataset.manifest import read_dataset
+from cascade.dataset.splitting import Shares
+from cascade.dataset.tally import Tally
+from cascade.errors import InputError
+from cascade.files import check_readable
+from cascade.log.database import opened_log, snapshot
+from cascade.tree import Cascade
+
+app = typer.Typer(
+    help="Labelled tasks for training: build them from the log and from files, look them over, label more.",
+    invoke_without_command=True,
+    callback=need_command,
+)
+
+CascadeOption = Annotated[str, typer.Option(help="Name of the cascade.")]
+TrustOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SOURCE=X",
+        help="How much labels of a source count, in [0, 1]; 0 leaves it out. oracle has 0.5, others 1; may be "
+        "repeated.",
+    ),
+]
+KindOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--outcome",
+        metavar="KIND=YES[,NO]",
+        help="The label that an outcome of a kind means, and the one where its value is below 0.5, such as "
+        "changed=primary or used=supporting,excluded. The first that applies counts; may be repeated.",
+    ),
+]
+RenameOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="OLD=NEW", help="What a label of old outcomes is called now; may be repeated."),
+]
+RestOption = Annotated[
+    str,
+    typer.Option(
+        metavar="LABEL", help="The label of items without an outcome, of tasks in which some item has one; if absent, "
+        "they are left out.",
+    ),
+]  # fmt: skip
+SinceOption = Annotated[
+    str | None, typer.Option(metavar="AGE|DATE", help="Only what the log has from then on, such as 90d or 2026-09-01.")
+]
+
+
+@app.command(name="build")
+def build_(  # noqa: PLR0913 - the command line's options
+    *,
+    cascade: CascadeOption,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the dataset is, or will be.")],
+    files: FilesArgument = None,
+    data: DataOption = None,
+    log: LogOption = None,
+    adapter: Annotated[str, typer.Option(help="Build for one adapter: its items alone, its yes and no balanced.")] = "",
+    outcome: KindOption = None,
+    rest: RestOption = "",
+    rename: RenameOption = None,
+    trust: TrustOption = None,
+    since: SinceOption = None,
+    test: Annotated[float, typer.Option(help="Share of the tasks that are kept for tests, the latest.")] = 0.2,
+    valid: Annotated[float, typer.Option(help="Share that training looks at to know when to stop.")] = 0.1,
+    freeze: Annotated[bool, typer.Option("--freeze", help="Add no task to a test part that is there.")] = False,
+    correct_test: Annotated[
+        bool, typer.Option("--correct-test", help="Let tasks of the test part take over what is known of them now.")
+    ] = False,
+    keep_out: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Labelled tasks of which none may be in the dataset; may be repeated."),
+    ] = None,
+    balance: Annotated[
+        bool, typer.Option("--balance/--no-balance", help="Whether classes weigh the same together.")
+    ] = True,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Build labelled tasks from the log and its outcomes, from files, or from both.
+
+    A folder that holds a dataset keeps its test part, and no task of it is ever trained on.
+    """
+    read = read_config(config or shipped_config())
+    tree = cascade_of(read, cascade)
+    reading = reading_of(tree, outcome, rest, rename, trust)
+    named = [*(data or ()), *(files or ())]
+    check_readable([*named, *(keep_out or ())])
+    options = BuildOptions(
+        adapter=adapter,
+        shares=Shares(test=test, valid=valid, is_frozen=freeze),
+        balances=balance,
+        corrects_test=correct_test,
+        kept_out=tuple(keep_out or ()),
+    )
+    path = log if named and log is None and read.log is None else log_path(log, config)
+    at = since_option(since)
+    with progress() as bar:
+        line = bar.add_task("tasks", total=None)
+
+        def gather(tally: Tally) -> Iterable[Gathered]:
+            yield from from_files(named, tree, reading, tally, lambda n: bar.update(line, completed=n))
+            if path is not None:
+                with opened_log(path, must_exist=True) as database, snapshot(database):
+                    source = LogSource(database=database, path=path, since=at)
+                    yield from from_log(
+                        source, tree, reading, tally, lambda n, total: bar.update(line, completed=n, total=total)
+                    )
+
+        manifest = build(out, tree, gather, options)
+    if json:
+        print_json({"folder": str(out), **manifest})
+        return
+    show_dataset(results(), out, manifest)
+    for warning in warnings(manifest):
+        note(warning)
+
+
+@app.command()
+def show(
+    folder: Annotated[Path, typer.Argument(help="The folder of a dataset.")],
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Show a dataset, once each of its files is what its manifest says."""
+    found = read_dataset(folder)
+    if json:
+        print_json({"folder": str(folder), "sha256": found.sha256, **found.told})
+        return
+    show_dataset(results(), folder, found.told)
+    results().print(plain(f"all files are as they were written; SHA-256 of the manifest {found.sha256}"))
+
+
+def cascade_of(config: Config, name: str) -> Cascade:
+    """A cascade of a config.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    known = config.cascades()
+    if name not in known:
+        msg = f"--cascade {name!r}: there is no such cascade. The config has {', '.join(known)}."
+        raise InputError(msg)
+    return known[name]
+
+
+def reading_of(
+    cascade: Cascade,
+    kinds: Iterable[str] | None,
+    rest: str,
+    renamed: Iterable[str] | None,
+    trust: Iterable[str] | None,
+) -> Reading:
+    """How outcomes are read, from the command's options.
+
+    Raises:
+        InputError: One is wrong; names the option.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for kind, value in _pairs("--outcome", kinds, "changed=primary").items():
+        yes, _, no = value.partition(",")
+        for label in filter(None, (yes, no)):
+            _check_label("--outcome", label, cascade)
+        found[kind] = yes, no
+    names = _pairs("--rename", renamed, "needed=primary")
+    for label in [*names.values(), *filter(None, [rest])]:
+        _check_label("--rename" if label in names.values() else "--rest", label, cascade)
+    trusted = {source: _share_of(source, value) for source, value in _pairs("--trust", trust, "oracle=0.5").items()}
+    return Reading(labels=cascade.answers, kinds=found, renamed=names, trust=trusted, rest=rest)
+
+
+def _pairs(option: str, given: Iterable[str] | None, example: str) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for each in given or ():
+        name, sign, value = each.rpartition("=")
+        if not sign or not name or not value.strip(","):
+            msg = f"{option} {each!r}: a name and a value are needed, such as {option} {example}."
+            raise InputError(msg)
+        if name in found:
+            msg = f"{option} {each!r}: {name!r} is given twice. Give it once."
+            raise InputError(msg)
+        found[name] = value
+    return found
+
+
+def _check_label(option: str, label: str, cascade: Cascade) -> None:
+    if label not in cascade.answers:
+        known = ", ".join(cascade.answers)
+        msg = f"{option}: {label!r} is no label of cascade {cascade.name!r}. Its labels are {known}."
+        raise InputError(msg)
+
+
+def _share_of(source: str, value: str) -> float:
+    try:
+        found = float(value)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= 1:
+        msg = f"--trust {source}={value}: a number in [0, 1] is needed, such as --trust {source}=0.5."
+        raise InputError(msg)
+    return found
