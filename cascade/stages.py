@@ -77,13 +77,31 @@ class Limits(NamedTuple):
     yes_from: float
 
 
-Threshold = float | Limits
+class ScoreLimits(NamedTuple):
+    """The thresholds of a score.
+
+    Attributes:
+        least: Confidence below which it is uncertain.
+        cuts: Its cut points, rising.
+    """
+
+    least: float
+    cuts: tuple[float, ...]
+
+
+Threshold = float | Limits | ScoreLimits
 """The thresholds of a question: one number where both are the same."""
 
 
 def limits_of(threshold: Threshold) -> Limits:
-    """Both thresholds."""
-    return threshold if isinstance(threshold, Limits) else Limits(threshold, threshold)
+    """Both thresholds; of a score the least confidence as both."""
+    least = threshold.least if isinstance(threshold, ScoreLimits) else threshold
+    return least if isinstance(least, Limits) else Limits(least, least)
+
+
+def cuts_of(threshold: Threshold) -> tuple[float, ...]:
+    """The cut points of a score; empty for every other question."""
+    return threshold.cuts if isinstance(threshold, ScoreLimits) else ()
 
 
 def shortest(limits: Limits) -> Threshold:
@@ -502,12 +520,19 @@ class Stage:
             return {ANY_TIER: Limits(self.no_below, self.yes_from)}
         return {tier: question.limits for tier, question in self.questions.items()}
 
-    def with_limits(self, limits: Mapping[str, Limits]) -> Stage:
-        """The same stage with other thresholds, given for each tier as ``limits`` has them."""
+    def with_limits(self, limits: Mapping[str, Threshold]) -> Stage:
+        """The same stage with other thresholds, given for each tier as ``thresholds`` has them."""
         if self.source is not None:
-            return replace(self, **limits[ANY_TIER]._asdict())
-        questions = {tier: question.with_limits(limits[tier]) for tier, question in self.questions.items()}
-        return replace(self, questions=questions)
+            return replace(self, **limits_of(limits[ANY_TIER])._asdict())
+        questions = {tier: each.with_limits(limits_of(limits[tier])) for tier, each in self.questions.items()}
+        return replace(self, questions=questions, cuts=cuts_of(limits.get(ANY_TIER, 0.0)) or self.cuts)
+
+    @property
+    def thresholds(self) -> dict[str, Threshold]:
+        """Tier -> everything that a tuning may move, in its shortest form; the cut points of a score among it."""
+        if self.kind is Kind.SCORE:
+            return {ANY_TIER: ScoreLimits(self.limits[ANY_TIER].yes_from, self.cuts)}
+        return {tier: shortest(limits) for tier, limits in self.limits.items()}
 
     @property
     def may_be_uncertain(self) -> bool:
@@ -516,7 +541,7 @@ class Stage:
             return self.questions[ANY_TIER].threshold > 0
         return self.source is not None or any(no_below < yes_from for no_below, yes_from in self.limits.values())
 
-    def answers(self, p: Array, limits: Mapping[str, Limits] | None = None) -> StageAnswers:
+    def answers(self, p: Array, limits: Mapping[str, Threshold] | None = None) -> StageAnswers:
         """The stage's answers for rows; see ``combine``. It is yes by the upper thresholds, and no by the lower ones.
 
         Of a choice it is the likeliest value, and of a score the part in which the expected score lies.
@@ -525,15 +550,18 @@ class Stage:
             p: By ``columns``: p(yes) by tier, NaN where the row is not asked in that tier; (n, tiers). A row without
                 tiers is answered no; without a p of a source it is uncertain. Of a choice or score the probabilities of
                 its values; (n, values).
-            limits: Tier -> thresholds; None for the stage's own.
+            limits: Tier -> thresholds; None for the stage's own, as are cut points where none are given.
         """
         if self.has_values:
-            return self._value_answers(p, (limits or self.limits)[ANY_TIER].yes_from)
-        return self._answers(p, limits or self.limits)
+            given = (limits or self.limits)[ANY_TIER]
+            return self._value_answers(p, limits_of(given).yes_from, cuts_of(given) or self.cuts)
+        if limits is None:
+            return self._answers(p, self.limits)
+        return self._answers(p, {tier: limits_of(threshold) for tier, threshold in limits.items()})
 
-    def _value_answers(self, p: Array, least: float) -> ValueAnswers:
+    def _value_answers(self, p: Array, least: float, cuts: tuple[float, ...]) -> ValueAnswers:
         question = self.questions[ANY_TIER]
-        places = np.searchsorted(self.cuts, expected_score(p), side="right") if question.is_scale else p.argmax(axis=1)
+        places = np.searchsorted(cuts, expected_score(p), side="right") if question.is_scale else p.argmax(axis=1)
         is_sure = question.confidence(p) >= least  # and not where p is NaN
         return ValueAnswers(tuple(map(str, self.sure_ways)), np.where(is_sure, places, -1))
 

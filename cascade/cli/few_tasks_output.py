@@ -20,7 +20,8 @@ from cascade.cli.tune_output import (
 )
 from cascade.config.figures import OF_HANDED_ON, Figure, Unit, figure_of
 from cascade.config.profile import MadeForConfig, PriorConfig
-from cascade.config.thresholds import NoGuaranteeConfig, ThresholdsFile, table_of, write_thresholds
+from cascade.config.threshold_entry import table_of
+from cascade.config.thresholds import NoGuaranteeConfig, ThresholdsFile, write_thresholds
 from cascade.errors import counted
 from cascade.evaluation.prior_fit import priors_of
 from cascade.evaluation.replay import own_thresholds

@@ -14,14 +14,15 @@ from cascade.cli.output import results
 from cascade.cli.tables import Sheet, threshold_text
 from cascade.config.figures import OF_HANDED_ON, RECALLS, Figure, Metric, Unit, figure_of
 from cascade.config.profile import MadeForConfig, PriorConfig
-from cascade.config.thresholds import CalibrationConfig, GuaranteeConfig, HeldOutConfig, ThresholdsFile, table_of
+from cascade.config.threshold_entry import table_of
+from cascade.config.thresholds import CalibrationConfig, GuaranteeConfig, HeldOutConfig, ThresholdsFile
 from cascade.errors import counted
 from cascade.evaluation.calibration import Calibrated
 from cascade.evaluation.replay import Outcome, own_thresholds
 from cascade.evaluation.scored import Key
 from cascade.probability import Curve
 from cascade.report import Origin
-from cascade.stages import Limits, Threshold, limits_of, shortest
+from cascade.stages import Kind, ScoreLimits, Threshold, limits_of
 from cascade.tree import Cascade
 from cascade.tuning.check import Guarantee
 from cascade.tuning.objective import Cost
@@ -111,11 +112,14 @@ def by_stage(values: Mapping[Key, _T]) -> dict[str, dict[str, _T]]:
 
 
 def threshold_in_words(threshold: Threshold, form: str = "g") -> str:
-    """One number, or both where they differ."""
-    short = shortest(limits_of(threshold))
-    if isinstance(short, Limits):
-        return f"no below {threshold_text(short.no_below, form)}, yes from {threshold_text(short.yes_from, form)}"
-    return threshold_text(short, form)
+    """One number, or both where they differ; of a score its cut points, and the least confidence if there is one."""
+    if isinstance(threshold, ScoreLimits):
+        cuts = ", ".join(threshold_text(cut, form) for cut in threshold.cuts)
+        sure = f"sure from {threshold_text(threshold.least, form)}" if threshold.least > 0 else "always sure"
+        return f"cuts {cuts}; {sure}" if cuts else sure
+    limits = limits_of(threshold)
+    no_below, yes_from = (threshold_text(limit, form) for limit in limits)
+    return yes_from if limits.no_below == limits.yes_from else f"no below {no_below}, yes from {yes_from}"
 
 
 def curves_of(cascade: Cascade) -> dict[Key, Curve]:
@@ -179,8 +183,6 @@ def show(before: Cascade, target: TuningTarget, tuned: TuningResult, curves: dic
         console.print(f"Of what is answered at most {1 - target.level:.3g} is wrong; what is handed on is no answer.")
     console.print()
     _sheet(before, tuned, curves).show(console)
-    if cuts := _cuts(before):
-        console.print(cuts)
     if tuned.fixed:
         fixed = ", ".join(tuned.fixed)
         console.print(f"The {target.figure.words} does not depend on {fixed}; their thresholds are kept as they were.")
@@ -216,17 +218,9 @@ def _sheet(before: Cascade, tuned: TuningResult, curves: dict[Key, Calibrated]) 
 
 
 def _in_use(tree: Cascade, stage: str, threshold: Threshold, form: str) -> str:
-    """A threshold in words; of a choice or score it is the least confidence."""
-    words = threshold_in_words(threshold, form)
-    if not any(each.has_values for each in tree.stages if each.name == stage):
-        return words
-    return f"sure from {words}" if limits_of(threshold).yes_from > 0 else "always sure"
-
-
-def _cuts(tree: Cascade) -> str:
-    """What is said of cut points; empty for a cascade without a score."""
-    scores = [stage.name for stage in tree.stages if stage.cuts]
-    return f"The cut points of {', '.join(scores)} stay as the config has them; they are not tuned." if scores else ""
+    """A threshold in words; of a choice it is the least confidence."""
+    is_choice = any(each.kind is Kind.CHOICE for each in tree.stages if each.name == stage)
+    return threshold_in_words(ScoreLimits(limits_of(threshold).yes_from, ()) if is_choice else threshold, form)
 
 
 def _in_words(tree: Cascade, target: TuningTarget, held: Outcome) -> str:

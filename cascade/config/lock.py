@@ -19,7 +19,7 @@ log = get_logger("cascade.thresholds")
 
 
 def questions_fingerprint(cascade: Cascade, more: object = None) -> str:
-    """SHA-256 in hex over what scores depend on besides files and data; thresholds and targets are left out.
+    """SHA-256 in hex over what scores depend on besides files and data; thresholds, cuts and targets are left out.
 
     Args:
         cascade: Its instructions and questions, what they read, and whether it makes evidence.
@@ -34,7 +34,7 @@ def questions_fingerprint(cascade: Cascade, more: object = None) -> str:
     reads = {question.marker: question.max_text_tokens for question in cascade.questions() if question.max_text_tokens}
     others = [*evidence, {"reads text": reads}] if reads else evidence
     values = {
-        stage.name: [[(value.name, value.description) for value in question.values], str(stage.kind), stage.cuts]
+        stage.name: [[(value.name, value.description) for value in question.values], str(stage.kind)]
         for stage in cascade.stages
         for question in stage.questions.values()
         if question.values

@@ -7,15 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Discriminator, Field, Tag, field_serializer, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from cascade.config.figures import GUARANTEED, Figure
 from cascade.config.profile import MadeForConfig, PriorConfig
-from cascade.config.toml import ONE, TABLE, Frozen, form, read_model, write_toml
-from cascade.errors import ConfigError
+from cascade.config.threshold_entry import ThresholdEntry, threshold_of, with_tiers, without_tiers
+from cascade.config.toml import Frozen, read_model, write_toml
+from cascade.errors import ConfigError, counted
 from cascade.probability import N_KNOTS, Curve
 from cascade.profile import ASKED, ITEMS, MATTERS, MEAN, SPREAD, Histogram, Inputs, Statistic
-from cascade.stages import ANY_TIER, Limits, Source, Stage, Threshold, limits_of
+from cascade.stages import Limits, Source, Stage, Threshold, cuts_of, limits_of
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Numbers = tuple[_Number, ...]
@@ -197,38 +198,12 @@ class CalibrationConfig(Frozen):
         return Curve(kind=self.kind, values=self.values)
 
 
-class LimitsConfig(Frozen):
-    """The two thresholds of a question whose answer may be uncertain."""
-
-    no_below: _Share = Field(description="No below this p(yes).")
-    yes_from: _Share = Field(description="Yes from this p(yes) on; between the two it is uncertain.")
-
-    @model_validator(mode="after")
-    def _rise(self) -> Self:
-        if self.no_below > self.yes_from:
-            msg = f"no_below {self.no_below} is above yes_from {self.yes_from}; it may at most be the same"
-            raise ValueError(msg)
-        return self
-
-
-def table_of(threshold: Threshold) -> float | LimitsConfig:
-    """A threshold as files have it."""
-    return LimitsConfig(**threshold._asdict()) if isinstance(threshold, Limits) else threshold
-
-
-_PAIRS = (("no_below", "yes_from"), ("lower", "upper"))  # the latter in files of before
-
-
-ThresholdEntry = Annotated[Annotated[_Share, Tag(ONE)] | Annotated[LimitsConfig, Tag(TABLE)], Discriminator(form)]
-"""One number, or two."""
-
-
 class ThresholdsFile(Frozen):
     """The whole file; tables go by stage, then by tier, which is empty where the stage does not ask by tier.
 
-    A threshold is a number, or the table of ``no_below`` and ``yes_from``; a stage that does not ask by tier may have
-    these two in place of tiers. The file has a guarantee with what came of the
-    tasks held out, or else the table ``no_guarantee``.
+    A threshold is a number, or the table of ``no_below`` and ``yes_from``, or of a score that of ``least_confidence``
+    and ``cuts``; a stage that does not ask by tier may have these in place of tiers. The file has a guarantee with what
+    came of the tasks held out, or else the table ``no_guarantee``.
     """
 
     guarantee: GuaranteeConfig | None = None
@@ -243,27 +218,12 @@ class ThresholdsFile(Frozen):
     @field_validator("thresholds", mode="before")
     @classmethod
     def _without_tiers(cls, given: object) -> object:
-        """Stages whose two thresholds stand in place of tiers have them under the empty one."""
-        if not isinstance(given, dict):
-            return given
-        pairs = {frozenset(names): names for names in _PAIRS}
-        return {
-            stage: {ANY_TIER: dict(zip(_PAIRS[0], (table[name] for name in names), strict=True))}
-            if isinstance(table, dict) and (names := pairs.get(frozenset(table)))
-            else table
-            for stage, table in given.items()
-        }
+        return {stage: with_tiers(table) for stage, table in given.items()} if isinstance(given, dict) else given
 
     @field_serializer("thresholds")
-    def _as_given(self, thresholds: dict[str, dict[str, float | LimitsConfig]]) -> dict[str, dict[str, Any]]:
+    def _as_given(self, thresholds: dict[str, dict[str, ThresholdEntry]]) -> dict[str, dict[str, Any]]:
         """As ``_without_tiers`` takes it."""
-        tables = {
-            stage: {tier: each.model_dump() if isinstance(each, LimitsConfig) else each for tier, each in table.items()}
-            for stage, table in thresholds.items()
-        }
-        return {
-            stage: alone if isinstance(alone := table.get(ANY_TIER), dict) else table for stage, table in tables.items()
-        }
+        return {stage: without_tiers(table) for stage, table in thresholds.items()}
 
     @model_validator(mode="after")
     def _one_standing(self) -> Self:
@@ -275,13 +235,14 @@ class ThresholdsFile(Frozen):
         return self
 
     def limits(self) -> dict[tuple[str, str], Limits]:
-        """(stage, tier) -> both thresholds."""
+        """(stage, tier) -> both thresholds; of a score the least confidence as both."""
+        return {key: limits_of(threshold) for key, threshold in self._by_question().items()}
+
+    def _by_question(self) -> dict[tuple[str, str], Threshold]:
         return {
-            (stage, tier): Limits(entry.no_below, entry.yes_from)
-            if isinstance(entry, LimitsConfig)
-            else limits_of(entry)
-            for stage, by_tier in self.thresholds.items()
-            for tier, entry in by_tier.items()
+            (stage, tier): threshold_of(entry)
+            for stage, table in self.thresholds.items()
+            for tier, entry in table.items()
         }
 
     def put_on(
@@ -293,30 +254,45 @@ class ThresholdsFile(Frozen):
             ConfigError: The file has other stages or tiers than the cascade, its prior stage included.
         """
         every = (*stages, *([prior_stage] if prior_stage is not None else []))
-        asked = {(stage.name, tier) for stage in every for tier in stage.limits}
-        given = self.limits()
-        if asked != set(given):
-            odd = sorted(f"{stage}.{tier}" if tier else stage for stage, tier in asked ^ set(given))
-            msg = (
-                f"cascade.{cascade}.thresholds: the file is for other questions: {', '.join(odd)} stand only in one of "
-                "the two. Tune again with `cascade tune --out`, or leave these thresholds away (`thresholds = "
-                '""` where a config extends another that names them).'
-            )
-            raise ConfigError(msg)
-        if prior_stage is not None and (prior_stage.source is Source.CALLER) == (self.prior is not None):
-            by_evidence, by_caller = "evidence", "the item's own prior"
-            then, now = (by_caller, by_evidence) if self.prior is None else (by_evidence, by_caller)
-            msg = (
-                f"cascade.{cascade}.thresholds: these were tuned with a prior stage that goes by {then}, and it goes "
-                f"by {now} here, which is another p. Tune again with `cascade tune --out`, or leave "
-                'these thresholds away (`thresholds = ""` where a config extends another that names them).'
-            )
-            raise ConfigError(msg)
+        self._check_fits(cascade, every, prior_stage)
+        given = self._by_question()
         moved = tuple(stage.with_limits({tier: given[stage.name, tier] for tier in stage.limits}) for stage in every)
         prior = self.prior.prior() if self.prior is not None else None
         return tuple(map(self._with_curves, moved[: len(stages)])), (
             replace(moved[-1], prior=prior) if prior_stage is not None else None
         )
+
+    def _check_fits(self, cascade: str, stages: Sequence[Stage], prior_stage: Stage | None) -> None:
+        """Refuse a cascade that asks other questions than the file is for."""
+        remedy = (
+            "Tune again with `cascade tune --out`, or leave these thresholds away (`thresholds = "
+            '""` where a config extends another that names them).'
+        )
+        given = self._by_question()
+        asked = {(stage.name, tier) for stage in stages for tier in stage.limits}
+        if asked != set(given):
+            odd = sorted(f"{stage}.{tier}" if tier else stage for stage, tier in asked ^ set(given))
+            msg = (
+                f"cascade.{cascade}.thresholds: the file is for other questions: {', '.join(odd)} stand only in one of "
+                f"the two. {remedy}"
+            )
+            raise ConfigError(msg)
+        for stage in stages:
+            n_cuts, n_given = len(stage.cuts), max(len(cuts_of(given[stage.name, tier])) for tier in stage.limits)
+            if n_cuts != n_given:
+                msg = (
+                    f"cascade.{cascade}.thresholds: the file has {counted(n_given, 'cut point')} for {stage.name!r}, "
+                    f"and the stage needs {n_cuts}. {remedy}"
+                )
+                raise ConfigError(msg)
+        if prior_stage is not None and (prior_stage.source is Source.CALLER) == (self.prior is not None):
+            by_evidence, by_caller = "evidence", "the item's own prior"
+            then, now = (by_caller, by_evidence) if self.prior is None else (by_evidence, by_caller)
+            msg = (
+                f"cascade.{cascade}.thresholds: these were tuned with a prior stage that goes by {then}, and it goes "
+                f"by {now} here, which is another p. {remedy}"
+            )
+            raise ConfigError(msg)
 
     def _with_curves(self, stage: Stage) -> Stage:
         curves = {tier: self._curve(stage.name, tier) for tier in stage.questions}

@@ -15,7 +15,7 @@ from cascade.engine.online_profile import OnlineProfile
 from cascade.evaluation.scored import Key, ScoredTasks
 from cascade.evaluation.targets import Labels, TaskMetric, handed_on_labels, kept_labels
 from cascade.probability import Array, Bools, Ints
-from cascade.stages import ANY_TIER, Source, Stage, StageAnswers, Target, Threshold, limits_of, shortest
+from cascade.stages import ANY_TIER, Source, Stage, StageAnswers, Target, Threshold
 from cascade.tree import Cascade
 
 Thresholds = Mapping[Key, Threshold]
@@ -176,9 +176,7 @@ class Replay:
 
     def answers(self, stage: Stage, thresholds: Thresholds) -> StageAnswers:
         """The stage's answer for every row."""
-        return stage.answers(
-            self.p[stage.name], {tier: limits_of(thresholds[stage.name, tier]) for tier in stage.limits}
-        )
+        return stage.answers(self.p[stage.name], {tier: thresholds[stage.name, tier] for tier in stage.limits})
 
     def all_answers(self, thresholds: Thresholds) -> dict[str, StageAnswers]:
         """Every stage's answer for every row, also where it is not reached; that of the prior stage among them."""
@@ -260,13 +258,23 @@ def known_priors(cascade: Cascade, scored: ScoredTasks) -> Array:
     return scored.features.p_matters(stage.prior)
 
 
-def deciding(cascade: Cascade) -> list[Stage]:
-    """The stages whose answer can change whether an item is kept, dropped or handed on; recall depends on these."""
-    ends = {
+Ends = dict[Target, set[tuple[bool, bool]]]
+"""Stage or label -> what may become of an item there: whether it is dropped, and whether it is handed on."""
+
+
+def ends_of_ways(cascade: Cascade) -> Ends:
+    """What may become of an item at each stage and label."""
+    ends: Ends = {
         Target(name, is_label=True): {(name == cascade.dropped, name in cascade.handed_on)} for name in cascade.labels
     }
     for stage in cascade.in_order()[::-1]:
         ends[Target(stage.name, is_label=False)] = set().union(*(ends[target] for target in stage.ways.values()))
+    return ends
+
+
+def deciding(cascade: Cascade) -> list[Stage]:
+    """The stages whose answer can change whether an item is kept, dropped or handed on; recall depends on these."""
+    ends = ends_of_ways(cascade)
     return [stage for stage in parting(cascade) if len(ends[Target(stage.name, is_label=False)]) > 1]
 
 
@@ -278,7 +286,7 @@ def parting(cascade: Cascade) -> list[Stage]:
 def own_thresholds(cascade: Cascade) -> dict[Key, Threshold]:
     """The thresholds that a cascade has, those of its prior stage last; one number where both are the same."""
     own: dict[Key, Threshold] = {
-        (stage.name, tier): shortest(limits) for stage in cascade.stages for tier, limits in stage.limits.items()
+        (stage.name, tier): threshold for stage in cascade.stages for tier, threshold in stage.thresholds.items()
     }
     prior = cascade.prior_stage
     return own if prior is None else own | {(prior.name, ANY_TIER): prior.limits[ANY_TIER]}

@@ -218,7 +218,9 @@ def _with_a_guarantee(cascade: Cascade, chosen: Stage) -> str:
     """What to do about a choice or score, which may have nothing to tune at all."""
     if chosen.may_be_uncertain:
         return "Tune its least confidence with a guarantee: leave --no-guarantee away."
-    if not all(stage.has_values for stage in cascade.stages):
+    if chosen.cuts:
+        return "Tune its cut points with a guarantee: leave --no-guarantee away."
+    if not all(stage.has_values and not stage.cuts for stage in cascade.stages):
         return "Tune the others with a guarantee: leave --no-guarantee away."
     return (
         "It is never uncertain, so it has no threshold. Give it a `least_confidence` above 0 and an `uncertain`, and "

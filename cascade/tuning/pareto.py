@@ -132,9 +132,10 @@ def _descended(start: GridIndex, price: float, level: float, pool: _Pool) -> Gri
 
 def _pairs(grid_index: GridIndex, pool: _Pool) -> None:
     """Moves each threshold a little, and for each move evaluates all values of every other threshold."""
-    for key, grid in pool.threshold_grid.grids.items():
+    for key in pool.threshold_grid.grids:
+        low, high = pool.threshold_grid.reach(key)
         for nudge in _NUDGES:
-            place = int(np.clip(grid_index[key] + nudge, 0, grid.size - 1))
+            place = min(max(grid_index[key] + nudge, low), high)
             moved = nudged(grid_index, key, place)
             for other in pool.threshold_grid.axes:
                 if other != key and (other in pool.threshold_grid.grids or other.stage != key.stage):

@@ -25,7 +25,17 @@ from cascade.probability import Array
 from cascade.profile import Prior
 from cascade.stages import Threshold
 from cascade.tree import Cascade
-from cascade.tuning.free_thresholds import LEAST, FreeKey, free_keys, is_safe_if_low, nothing_to_tune, starts
+from cascade.tuning.free_thresholds import (
+    LEAST,
+    End,
+    FreeKey,
+    bounds_of,
+    free_keys,
+    is_safe_if_low,
+    nothing_to_tune,
+    placed,
+    starts,
+)
 from cascade.tuning.pareto import Advance, best_of_each_level
 from cascade.tuning.risk import betting_ps, fixed_sequence, tasks_needed
 from cascade.tuning.stage_by_stage import stage_by_stage
@@ -179,10 +189,13 @@ def _values_of_one(cascade: Cascade, key: FreeKey, metric: Metric) -> list[dict[
     """The values of a single threshold from the safe end on; they depend on no task."""
     end = math.log((1 - LEAST) / LEAST)
     odds = np.arange(-end, end + _STEP, _STEP)
-    values = np.clip(1 / (1 + np.exp(-odds)), LEAST, 1 - LEAST)
+    stage = cascade.stage(key.stage)
+    scale = len(stage.columns) - 1 if key.end is End.CUT else 1
+    low, high = bounds_of(stage, key)
+    values = np.unique(np.clip(scale / (1 + np.exp(-odds)), max(low, LEAST), high))
     own = own_thresholds(cascade)
-    in_order = values if is_safe_if_low(cascade, cascade.stage(key.stage), metric) else values[::-1]
-    return [{**own, key.key: float(value)} for value in in_order]
+    in_order = values if is_safe_if_low(cascade, key, metric) else values[::-1]
+    return [placed(own, {key: float(value)}) for value in in_order]
 
 
 def _laid(

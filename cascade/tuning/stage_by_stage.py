@@ -16,9 +16,9 @@ _N_HALVINGS = 20
 def stage_by_stage(searched: Replay, tested: Replay, recall: float) -> Outcome | None:
     """Outcome of tuning stage by stage to the same recall on the tested tasks.
 
-    Each question, and the lower threshold of a prior stage, gets the value that loses the same share of the positives
-    that are asked there. The upper threshold of a prior stage lets the same share of the negatives pass. The share is
-    the largest whose recall is at least ``recall``.
+    Each yes/no question, and the lower threshold of a prior stage, gets the value that loses the same share of the
+    positives that are asked there. The upper threshold of a prior stage lets the same share of the negatives pass.
+    The share is the largest whose recall is at least ``recall``.
 
     Args:
         searched: The tasks that thresholds are set on.
@@ -26,8 +26,10 @@ def stage_by_stage(searched: Replay, tested: Replay, recall: float) -> Outcome |
         recall: The least recall there.
 
     Returns:
-        None if no share reaches it.
+        None if no share reaches it, or where a recall depends on a choice or score as well.
     """
+    if any(stage.has_values for stage in deciding(searched.cascade)):
+        return None
     found = None
     low, high = 0.0, 1.0
     for _ in range(_N_HALVINGS):
@@ -44,7 +46,7 @@ def _level(replay: Replay, lost: float) -> dict[Key, Threshold]:
     """Thresholds that each lose the same share of the positives that are asked there."""
     cascade, kept = replay.cascade, replay.matters
     level = own_thresholds(cascade)
-    for stage in (stage for stage in deciding(cascade) if not stage.has_values):
+    for stage in deciding(cascade):
         for tier in stage.questions:
             p: Array = replay.scored.p[stage.name, tier]
             known = p[kept & ~np.isnan(p)]

@@ -2,11 +2,13 @@
 
 With all other thresholds fixed, a row has one of two outcomes: one if the threshold is above its p, one if it is not.
 So two replays and a histogram over p give the outcomes of all values, instead of one replay for each value. A stage
-that may be uncertain has two thresholds, which are moved each by itself and both as one.
+that may be uncertain has two thresholds, which are moved each by itself and both as one. A cut point of a score is
+compared with the expected score in the same way, and moves between those beside it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +18,22 @@ from numpy.typing import NDArray
 from cascade.evaluation.replay import Outcomes, Replay, Thresholds
 from cascade.evaluation.scored import Key
 from cascade.evaluation.targets import Labels, TaskMetric
-from cascade.probability import Array
+from cascade.probability import Array, expected_score
 from cascade.stages import (
     ANY_TIER,
     Answers,
     Limits,
+    ScoreLimits,
     Stage,
     StageAnswers,
     Threshold,
+    ValueAnswers,
     combine,
+    cuts_of,
     highest_threshold,
     limits_of,
 )
-from cascade.tuning.free_thresholds import LEAST, End, FreeKey, least_of, placed, value_of
+from cascade.tuning.free_thresholds import GAP, End, FreeKey, bounds_of, placed, value_of
 from cascade.tuning.objective import Cost, Objective
 
 _SHARES = np.unique(np.concatenate((np.linspace(0, 0.3, 91), np.linspace(0.3, 1, 36))))
@@ -55,8 +60,11 @@ class Line:
 
 
 def nudged(grid_index: GridIndex, key: FreeKey, place: int) -> GridIndex:
-    """The indices with one threshold moved; the other of its question goes along where it would be passed."""
+    """The indices with one threshold moved; the others of its question go along where they would be passed."""
     found = grid_index | {key: place}
+    for other in _cuts_beside(grid_index, key):
+        between = key.at - other.at  # cut points never have the same value
+        found[other] = (min if between > 0 else max)(grid_index[other], place - between)
     if key.end is End.NO_BELOW:
         upper = key._replace(end=End.YES_FROM)
         found[upper] = max(place, grid_index[upper])
@@ -99,8 +107,32 @@ class ThresholdGrid:
         return placed(self._fixed, {key: float(self.grids[key][place]) for key, place in grid_index.items()})
 
     def nearest(self, thresholds: Thresholds) -> GridIndex:
-        """The indices whose values are closest to some thresholds."""
-        return {key: int(np.abs(grid - value_of(thresholds, key)).argmin()) for key, grid in self.grids.items()}
+        """The indices whose values are closest to some thresholds; cut points keep their order."""
+        found: GridIndex = {}
+        for key, grid in self.grids.items():
+            low, high = self._in_order(found, key)
+            found[key] = low + int(np.abs(grid[low : high + 1] - value_of(thresholds, key)).argmin())
+        return found
+
+    def reach(self, key: FreeKey) -> tuple[int, int]:
+        """The lowest and the highest place of a threshold; a cut point leaves room for the others of its score."""
+        size = self.grids[key].size
+        return (key.at, size - len(self._stages[key.stage].cuts) + key.at) if key.end is End.CUT else (0, size - 1)
+
+    def _in_order(self, grid_index: GridIndex, key: FreeKey) -> tuple[int, int]:
+        """The lowest and the highest place of a threshold beside the others of its question at some indices."""
+        low, high = self.reach(key)
+        for other in _cuts_beside(grid_index, key):
+            low, high = (
+                (max(low, grid_index[other] + 1), high)
+                if other.at < key.at
+                else (low, min(high, grid_index[other] - 1))
+            )
+        if key.end is End.NO_BELOW:
+            high = grid_index.get(key._replace(end=End.YES_FROM), high)
+        if key.end is End.YES_FROM:
+            low = grid_index.get(key._replace(end=End.NO_BELOW), low)
+        return low, high
 
     def moved(self, grid_index: GridIndex, axis: FreeKey, place: int) -> GridIndex:
         """The indices with one axis moved to another index."""
@@ -115,19 +147,16 @@ class ThresholdGrid:
         below, steps = self._sides(thresholds, axis)
         counts = self._task_metric.counts(below.labels)
         costs = self._objective.of_rows(self._replay, below)
-        total = costs.mean()
+        total = np.full(grid.size, costs.mean())
         for above, codes in steps:
             changes = self._changes(above.labels, below.labels, codes, grid.size)
             counts = [count + change for count, change in zip(counts, changes, strict=True)]
             after = self._objective.of_rows(self._replay, above)
             total = total + _from_above(np.bincount(codes, after - costs, grid.size + 1)) / codes.size
             below, costs = above, after
-        if key.end is not End.BOTH and axis == key:
-            lower, upper = (
-                grid if key.end is end else value_of(thresholds, key._replace(end=end))
-                for end in (End.NO_BELOW, End.YES_FROM)
-            )
-            total = np.where(np.less_equal(lower, upper), total, np.inf)
+        if axis in self.grids:
+            low, high = self._in_order(grid_index, axis)
+            total[:low], total[high + 1 :] = np.inf, np.inf
         return Line(self._task_metric.means(counts), total)
 
     def _changes(self, above: Labels, below: Labels, codes: Codes, size: int) -> list[Array]:
@@ -155,10 +184,15 @@ class ThresholdGrid:
         limits = [limits_of(thresholds[stage.name, tier]) for tier in stage.limits]
         no_below, yes_from = (np.array([each[at] for each in limits]) for at in range(len(Limits._fields)))
         is_split = axis not in self.grids and len(limits) > 1
-        found = _value_sides(stage, replay.p[stage.name]) if stage.has_values else None
-        found = found or _sides_of(stage, replay.p[stage.name], axis.end, no_below, yes_from)
-        found = found if is_split or len(found) == len(("below", "above")) else [found[0], found[-1]]
         answers = replay.all_answers(thresholds)
+        given = answers[stage.name]
+        if axis.end is End.CUT and isinstance(given, ValueAnswers):
+            found = _cut_sides(given, axis.at)
+        elif stage.has_values:
+            found = _value_sides(stage, replay.p[stage.name], thresholds[axis.key])
+        else:
+            found = _sides_of(stage, replay.p[stage.name], axis.end, no_below, yes_from)
+        found = found if is_split or len(found) == len(("below", "above")) else [found[0], found[-1]]
         sides = [replay.walk({**answers, stage.name: side}, self._own, self._entry) for side in found]
         ends = [End.NO_BELOW, End.YES_FROM] if is_split else [axis.end]
         codes = [self._reached(stage, axis, no_below if end is End.NO_BELOW else yes_from, end) for end in ends]
@@ -178,11 +212,12 @@ class ThresholdGrid:
             unknown = np.inf if key.end is End.NO_BELOW else -np.inf
             return np.where(np.isnan(self._replay.priors), unknown, self._replay.priors)
         stage = self._stages[key.stage]
-        p = (
-            stage.question(ANY_TIER).confidence(self._replay.p[stage.name])
-            if stage.has_values
-            else self._replay.scored.p[key.key]
-        )
+        if not stage.has_values:
+            p = self._replay.scored.p[key.key]
+        elif key.end is End.CUT:
+            p = expected_score(self._replay.p[stage.name])
+        else:
+            p = stage.question(ANY_TIER).confidence(self._replay.p[stage.name])
         return np.where(np.isnan(p), -np.inf, p)
 
     def _grid(self, key: FreeKey) -> Array:
@@ -191,15 +226,36 @@ class ThresholdGrid:
         is_known = np.isfinite(p)
         known, mattering = np.unique(p[is_known]), p[is_known & self._replay.matters]
         stage = self._stages[key.stage]
-        ends = (least_of(stage), 1 - LEAST) if stage.source is None else (0.0, 1.0)
+        if key.end is End.CUT:
+            return _grid_of_cuts(stage, _between(known, mattering) if mattering.size else known[:0])
+        ends = bounds_of(stage, key)
         if not mattering.size:
             return np.array(ends if key.end is not End.BOTH else [value_of(self._fixed, key)])
-        of_some = np.quantile(mattering, _SHARES, method="lower")
-        marks = np.concatenate((of_some, np.quantile(known, _SHARES_OF_ALL, method="lower")))
-        # Half way to the next lower p, so that the last digits of a p decide nothing.
-        upper = np.unique(np.searchsorted(known, np.unique(marks)))
-        between = (known[upper[upper > 0]] + known[upper[upper > 0] - 1]) / 2
-        return np.unique(np.clip(np.concatenate((between, ends)), *ends))
+        return np.unique(np.clip(np.concatenate((_between(known, mattering), ends)), *ends))
+
+
+def _between(known: Array, mattering: Array) -> Array:
+    """Values between the p of items, at shares of those that matter and of all; ``known`` rises."""
+    of_some = np.quantile(mattering, _SHARES, method="lower")
+    marks = np.concatenate((of_some, np.quantile(known, _SHARES_OF_ALL, method="lower")))
+    # Half way to the next lower p, so that the last digits of a p decide nothing.
+    upper = np.unique(np.searchsorted(known, np.unique(marks)))
+    return (known[upper[upper > 0]] + known[upper[upper > 0] - 1]) / 2
+
+
+def _grid_of_cuts(stage: Stage, between: Array) -> Array:
+    """The same values for all cut points of a score, with room for every one of them at either end; rising."""
+    keys = [FreeKey(stage.name, end=End.CUT, at=at) for at in range(len(stage.cuts))]
+    ends = [bounds_of(stage, key) for key in keys]
+    inner = np.clip(between, ends[-1][0], ends[0][1])
+    return np.asarray(np.unique(np.round(np.concatenate((inner, *ends)) / GAP)) * GAP)
+
+
+def _cuts_beside(keys: Iterable[FreeKey], key: FreeKey) -> list[FreeKey]:
+    """The other cut points of the same score among some thresholds; none beside another threshold."""
+    if key.end is not End.CUT:
+        return []
+    return [other for other in keys if other.key == key.key and other.end is End.CUT and other != key]
 
 
 def _sides_of(stage: Stage, p: Array, end: End, no_below: Array, yes_from: Array) -> list[StageAnswers]:
@@ -217,9 +273,15 @@ def _sides_of(stage: Stage, p: Array, end: End, no_below: Array, yes_from: Array
     return [Answers(nothing, known), Answers(nothing, nothing), Answers(known, nothing)]
 
 
-def _value_sides(stage: Stage, p: Array) -> list[StageAnswers]:
+def _value_sides(stage: Stage, p: Array, threshold: Threshold) -> list[StageAnswers]:
     """The answers if a choice or score is sure of no row, and if of all."""
-    return [stage.answers(p, {ANY_TIER: Limits(least, least)}) for least in (np.inf, 0.0)]
+    return [stage.answers(p, {ANY_TIER: ScoreLimits(least, cuts_of(threshold))}) for least in (np.inf, 0.0)]
+
+
+def _cut_sides(answers: ValueAnswers, at: int) -> list[StageAnswers]:
+    """The answers of a score if no row reaches one of its cut points, and if all do; what is uncertain stays so."""
+    sides = (np.minimum(answers.places, at), np.maximum(answers.places, at + 1))
+    return [answers._replace(places=np.where(answers.uncertain, -1, places)) for places in sides]
 
 
 def _codes(p: Array, grid: Array) -> Codes:

@@ -11,7 +11,8 @@ import pytest
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.config.schema import shipped_config
-from cascade.config.thresholds import LimitsConfig, read_thresholds
+from cascade.config.threshold_entry import LimitsConfig, ScoreLimitsConfig
+from cascade.config.thresholds import read_thresholds
 from tests.helpers.terminal import on_terminal
 
 pytestmark = pytest.mark.slow
@@ -198,14 +199,52 @@ def test_tune_writes_both_thresholds_and_a_run_goes_by_them(
         assert (decision["label"] == "review", decision["status"] == "uncertain") == (is_handed_on, is_handed_on)
 
 
-def test_tune_says_what_a_least_confidence_is_and_that_cut_points_stay(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A least confidence is called so, JSON and file have it, and a score that is never uncertain is refused."""
-    tuned(folder, "values", "--target", "recall_or_handed_on=0.6")
+def test_tune_writes_cut_points_and_a_run_goes_by_them(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are chosen with the least confidence, held out, locked to what is asked, and shown; `check` goes by them."""
+    path = tuned(folder, "values", "--target", "recall=0.6")
     shown = said(capsys.readouterr().out)
-    assert "The cut points of urgency stay as the config has them; they are not tuned." in shown
-    assert "sure from 0.001" in shown
+    entry = read_thresholds(path).thresholds["urgency"][""]
+    assert isinstance(entry, ScoreLimitsConfig)
+    (cut,) = entry.cuts
+    assert 0 < cut < 2
+    assert cut != 0.9
+    assert f"urgency cuts {cut:.4g}; " in shown
+    assert "cuts 0.9; sure from 0.001" in shown
+    items = folder / "items.jsonl"
+    rows = [{key: value for key, value in row.items() if key != "label"} for row in tasks(6, 36)[0]["items"]]
+    items.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    run = ["classify", "--cascade", "values", "--config", str(folder / "my.toml"), "--items", str(items), "--json"]
+    run += ["--task", tasks(6, 36)[0]["task"], "--thresholds", str(path)]
+    assert main(run) == ExitCode.DONE
+    steps = [decision["steps"][0] for decision in json.loads(capsys.readouterr().out)["decisions"]]
+    assert len(steps) == len(rows)
+    for step in steps:
+        is_sure = step["confidence"] >= entry.least_confidence
+        assert step["answer"] == (str(int(step["score"] >= cut)) if is_sure else None)
+    assert main([*command(folder, "check", "values"), "--thresholds", str(path)]) == ExitCode.DONE
+    assert main([*command(folder, "evaluate", "values"), "--thresholds", str(path)]) == ExitCode.DONE
+    assert f"from {cut:g}" in said(capsys.readouterr().out)
+    config = (folder / "my.toml").read_text(encoding="utf-8")
+    for old, new, code in (
+        ("cuts = [0.9]", "cuts = [1.1]", ExitCode.DONE),
+        ('"much"]', '"very"]', ExitCode.BAD_INPUT),
+        ("cuts = [0.9]", "cuts = [0.9, 1.2]", ExitCode.BAD_INPUT),
+    ):
+        other = config.replace(old, new)
+        if new.count(",") == 1:
+            other = other.replace(
+                'next = [{ label = "excluded" }, ', 'next = [{ label = "excluded" }, { label = "used" }, '
+            )
+        (folder / "other.toml").write_text(other, encoding="utf-8")
+        assert main([part.replace("my.toml", "other.toml") for part in run]) == code
+    assert "has 1 cut point for 'urgency', and the stage needs 2" in said(capsys.readouterr().err)
+
+
+def test_tune_says_what_a_least_confidence_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON has it beside the cut points, and a choice that is never uncertain is refused."""
+    tuned(folder, "values", "--target", "recall_or_handed_on=0.6", "--json")
+    found = json.loads(capsys.readouterr().out)["thresholds"]["urgency"]
+    assert {*found} == {"least_confidence", "cuts"}
     assert main([*command(folder, "tune", "one", "old"), "--target", "recall=0.5"]) == ExitCode.BAD_INPUT
     told = said(capsys.readouterr().err)
     assert "No threshold of cascade 'one' changes its recall: which is never uncertain" in told

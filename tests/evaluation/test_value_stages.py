@@ -20,7 +20,7 @@ from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.scoring import load_scores, save_scores, score_tasks
 from cascade.evaluation.single_call import one_stage, trained_for
 from cascade.report import Origin
-from cascade.stages import ANY_TIER, Kind
+from cascade.stages import ANY_TIER, Kind, ScoreLimits
 from cascade.tree import Cascade
 from cascade.tuning.few_tasks import tune_few_tasks
 from cascade.tuning.free_thresholds import free_keys, safest
@@ -75,7 +75,8 @@ def test_a_replay_walks_as_the_engine_does(tmp_path: Path) -> None:
     outcomes = replay.at_own_thresholds()
     assert [cascade.labels[place] for place in outcomes.labels] == labels
     assert outcomes.costs.mean() == pytest.approx(7 / 5)
-    assert own_thresholds(cascade) == {("kind", ANY_TIER): 0.3, ("urgency", ANY_TIER): 0.0}
+    urgency = ScoreLimits(0.0, (0.5, 1.5))
+    assert own_thresholds(cascade) == {("kind", ANY_TIER): 0.3, ("urgency", ANY_TIER): urgency}
 
 
 def _noisy(n_tasks: int, seed: int = 1) -> ScoredTasks:
@@ -104,7 +105,7 @@ def test_tuning_finds_the_least_confidence() -> None:
     assert 0.03 < least < 0.56  # the surest of the wrong have (0.6 - 1/3) / (2/3) = 0.4, the least sure right 0.55
     replayed = Replay(cascade, _noisy(400, seed=2))
     assert replayed.outcome(found.thresholds).precision_per_task >= 0.95
-    assert found.thresholds["urgency", ANY_TIER] == 0.0
+    assert found.thresholds["urgency", ANY_TIER] == ScoreLimits(0.0, (0.5, 1.5))
 
 
 def test_a_recall_does_not_begin_with_everything_handed_on() -> None:
@@ -121,8 +122,8 @@ def test_a_recall_does_not_begin_with_everything_handed_on() -> None:
 
 
 def test_what_is_never_uncertain_cannot_be_tuned() -> None:
-    """The refusal names the stages, and says that cut points are not tuned and what is."""
-    words = "kind, urgency are never uncertain, and the cut points of scores are not tuned"
+    """The refusal names the choices, and says what makes them tunable."""
+    words = "changes its recall: kind is never uncertain. Give a `least_confidence` above 0 and an `uncertain`"
     with pytest.raises(InputError, match=words):
         tune(tickets(), _noisy(20), TuningTarget(level=0.5))
 
@@ -133,8 +134,13 @@ def test_few_tasks_are_for_yes_no_questions() -> None:
         tune_few_tasks(tickets(least=0.3), _noisy(20), None)
     with pytest.raises(InputError, match="Tune its least confidence with a guarantee"):
         tune_few_tasks(tickets(least=0.3), _noisy(20), None)
-    with pytest.raises(InputError, match="It is never uncertain, so it has no threshold"):
+    with pytest.raises(InputError, match="Tune the others with a guarantee: leave --no-guarantee away"):
         tune_few_tasks(tickets(), _noisy(20), None)
+    alone = replace(tickets(), stages=tickets().stages[1:], labels=("later", "soon", "now"), dropped="later")
+    with pytest.raises(InputError, match="Tune its cut points with a guarantee: leave --no-guarantee away"):
+        tune_few_tasks(alone, _noisy(20), None)
+    with pytest.raises(InputError, match="It is never uncertain, so it has no threshold"):
+        tune_few_tasks(one_stage(tickets()), _noisy(20), None)
 
 
 def test_depth_counts_a_choice_as_one_question() -> None:
