@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from threading import Lock
 from typing import Protocol
@@ -171,6 +171,8 @@ class Scores:
 class BackendInfo:
     """What the engine needs to know of a backend.
 
+    Where adapters were loaded while it worked, each stands under the key that it was loaded under.
+
     Attributes:
         provenance: Hashes, prompt format and label tokens.
         prefix_adapters: Adapter that a query may ask for -> the adapter whose weights fill its prefix KV: itself for
@@ -207,6 +209,26 @@ class BackendInfo:
     def adapters(self) -> frozenset[str]:
         """Names that a query may ask for, base models aside."""
         return frozenset(name for name in self.prefix_adapters if not is_base(name))
+
+    def under(self, keys: Mapping[str, str]) -> BackendInfo:
+        """The same with some of its adapters alone, each under the name that cascades ask.
+
+        Args:
+            keys: Name -> the key that the backend has it under. Those of other backends are left out.
+        """
+        own = {name: key for name, key in keys.items() if key in self.prefix_adapters and not is_base(key)}
+        prefixes = {key: of for key, of in self.prefix_adapters.items() if is_base(key)}
+        known = self.provenance.adapters
+        return replace(
+            self,
+            provenance=replace(
+                self.provenance, adapters={name: known[key] for name, key in own.items() if key in known}
+            ),
+            prefix_adapters=prefixes
+            | {name: name if (of := self.prefix_adapters[key]) == key else of for name, key in own.items()},
+            invocations={name: self.invocations[key] for name, key in own.items() if key in self.invocations},
+            scales={name: self.scales[key] for name, key in own.items() if key in self.scales},
+        )
 
     def check(self, cascade: Cascade, others: Collection[str] = ()) -> None:
         """Refuse a cascade that the backend cannot answer.
@@ -293,7 +315,7 @@ class Backend(Protocol):
 
     @property
     def info(self) -> BackendInfo:
-        """Fixed for the backend's life."""
+        """What it is; only the adapters of one that can load others change."""
 
     async def score(self, batch: Batch, stop: Stop) -> Scores:
         """Score every query of a batch, or those that are done when it is stopped.

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from cascade.backends.base import BackendInfo, Batch, BatchCost, Scores, Stop
+from cascade.backends.swapping import Prepared
 from cascade.errors import BackendError, ClosedError
 from cascade.probability import odds_of_likeliest, sure_log, sure_logit
 from cascade.prompt import FORMATS, Node
 from cascade.report import Provenance
 from cascade.stages import BASE
+from cascade.tree import Cascade
 
 Says = float | Sequence[float]
 """p(yes), or of a choice or score the probability of each value, in their order."""
@@ -53,6 +57,7 @@ class ScriptedBackend:
         batches: Every batch scored, in order.
         released: Every node released, in order.
         is_closed: Whether ``close`` was called.
+        files: Adapter that was loaded since -> the path of its file.
 
     Examples:
         >>> from cascade import Engine, Item, ScriptedBackend, read_config, shipped_config
@@ -75,6 +80,7 @@ class ScriptedBackend:
     batches: list[Batch] = field(default_factory=list)
     released: list[Node] = field(default_factory=list)
     is_closed: bool = False
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def info(self) -> BackendInfo:
@@ -82,7 +88,7 @@ class ScriptedBackend:
         return BackendInfo(
             provenance=Provenance(
                 model="scripted",
-                adapters=dict.fromkeys(sorted(self.adapters), "scripted"),
+                adapters={name: self.files.get(name, "scripted") for name in sorted(self.adapters)},
                 prompt_format="embedded",
                 label_tokens=(256, 257),
             ),
@@ -119,6 +125,21 @@ class ScriptedBackend:
         """See ``Backend.release``."""
         if self.records:
             self.released += nodes
+
+    def check_markers(self, cascade: Cascade, keys: Mapping[str, str]) -> None:
+        """See ``SwappingBackend.check_markers``; every marker is fine."""
+
+    def prepare(self, name: str, path: Path, scale: float) -> Prepared:  # noqa: ARG002 - the protocol's
+        """See ``SwappingBackend.prepare``; the path stands for the file, and the script is asked under the new key."""
+        return Prepared(sha256=str(path), scale=scale, load=partial(self._load, str(path)))
+
+    async def unload(self, key: str) -> None:
+        """See ``SwappingBackend.unload``."""
+        self.adapters -= {key}
+
+    async def _load(self, sha256: str, key: str) -> None:
+        self.adapters |= {key}
+        self.files[key] = sha256
 
     async def close(self) -> None:
         """See ``Backend.close``."""

@@ -15,6 +15,9 @@ from cascade.prompt import FORMATS, PAIR, Limits
 Tokens = Annotated[int, Field(ge=1, le=4096)]
 _REMEDY = "Give the path of a TOML file."
 
+MAX_SCALE = 16
+"""The largest factor on an adapter's own alpha / rank."""
+
 
 class LimitsConfig(Frozen):
     """Most tokens of each text from outside; the rest is cut."""
@@ -106,7 +109,7 @@ class AdapterConfig(Frozen):
     model: str | None = Field(
         None, description="Name of its base model; if absent, it is found by the hash that the file carries."
     )
-    scale: float = Field(1.0, gt=0, le=16, description="Factor on the adapter's own alpha / rank.")
+    scale: float = Field(1.0, gt=0, le=MAX_SCALE, description="Factor on the adapter's own alpha / rank.")
 
 
 def _adapter_form(value: object) -> str:

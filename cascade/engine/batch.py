@@ -34,6 +34,11 @@ class Batch(base.Batch):
     model: str = ""
     new: tuple[Node, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """What cascades call the adapter that all queries share; ``adapter`` is its key."""
+        return self.queries[0].question.adapter
+
     @cached_property
     def by_request(self) -> Mapping[Request, Sequence[Query]]:
         """The requests that take part, in the order of their first queries, each with its own queries."""
@@ -153,7 +158,7 @@ def spoilt_places(batch: Batch, scores: Scores, *, is_stopped: bool) -> Mapping[
     if len(scores.logits) != len(queries):
         msg = (
             f"The backend gave {counted(len(scores.logits), 'answer')} to {counted(len(queries), 'question')} for the "
-            f"adapter {batch.adapter!r}. That is a fault of the backend; it must give one for each."
+            f"adapter {batch.name!r}. That is a fault of the backend; it must give one for each."
         )
         raise BackendError(msg)
     # A batch without a time limit waits for owed answers; if it returned them still owed, it would be sent for ever.
@@ -216,7 +221,7 @@ def walk_on(queries: Sequence[Query], scores: Scores) -> None:
 
 
 def _error(query: Query, cause: str, *, is_served: bool) -> BackendError:
-    adapter, stage, cascade = query.adapter, query.stage.name, query.item.cascade.name
+    adapter, stage, cascade = query.question.adapter, query.stage.name, query.item.cascade.name
     who, where = f"Adapter {adapter!r}", f"the file of adapters.{adapter}"
     if is_base(adapter):
         model = query.item.model_of(query.question)

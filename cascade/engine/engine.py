@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import iscoroutinefunction
 from os import PathLike
 from pathlib import Path
 from types import NoneType, TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
-from cascade.arguments import one_of, refuse, text, texts
+from cascade.arguments import is_real, one_of, refuse, text, texts
 from cascade.backends.base import Backend
 from cascade.budget import NO_LIMIT, Budget, BudgetLike, budget_of
 from cascade.config.lock import check_locks
-from cascade.config.schema import Config, read_config, shipped_config
+from cascade.config.model import MAX_SCALE
+from cascade.config.schema import AdapterConfig, Config, read_config, shipped_config
 from cascade.engine.admission import Rules
+from cascade.engine.adoption import Adopter, Adoption, Origin
+from cascade.engine.generation import Generation
 from cascade.engine.info import EngineInfo
 from cascade.engine.item_state import ItemState
 from cascade.engine.loop import Loop
 from cascade.engine.observer import Log, Observer, Observers, check_observer
-from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.request import OnDecision, Request, needs_evidence, new_request
-from cascade.errors import ClosedError, ConfigError, InputError
+from cascade.errors import CascadeError, ConfigError, InputError
 from cascade.items import Item, Task
 from cascade.prompt import Limits, PromptBuilder
 from cascade.report import Decision, Report, Step
+from cascade.stages import SERVED
 from cascade.tree import Cascade
 
 if TYPE_CHECKING:
@@ -46,6 +50,7 @@ class EngineSettings:
         observers: Objects that are told of requests and batches.
         log: Keeps requests, decisions and calls; None for no log.
         closes_log: Whether the log is closed with the engine.
+        origin: The config that it comes from, for ``adopt``; None for an engine of parts.
 
     Raises:
         InputError: A value is of another type, or an observer lacks a method.
@@ -57,6 +62,7 @@ class EngineSettings:
     observers: Sequence[Observer] = ()
     log: Log | None = None
     closes_log: bool = False
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         one_of("budgets", self.budgets, Mapping, "a dict from cascade to Budget is needed")
@@ -98,10 +104,6 @@ class Engine:
     called from many threads and event loops at once, but not from a process that was forked after it was opened. Use it
     as a context manager, sync or async, or call ``close``.
 
-    Attributes:
-        cascades: Name -> cascade.
-        info: Base models, their adapters and prompt formats.
-
     Examples:
         >>> from cascade import Engine, Item
         >>> items = [Item(id="1", kind="method", name="Parser.feed"), Item(id="2", kind="class", name="Cache")]
@@ -142,20 +144,23 @@ class Engine:
         if len(backends) == 1:  # one model alone has no name
             (name,) = backends
             backends, own = {"": backends[name]}, {"": own[name]}
-        self.info = EngineInfo(backends={name: each.info for name, each in backends.items()}, limits=own)
-        for cascade in cascades.values():
-            self.info.check(cascade)
-        self.cascades = dict(cascades)
-        self._expected = {name: OnlineProfile(cascade, self.info.models) for name, cascade in cascades.items()}
         settings = settings or EngineSettings()
-        self._budgets, self._log, self._closes_log = settings.budgets, settings.log, settings.closes_log
+        info = EngineInfo(backends={name: each.info for name, each in backends.items()}, limits=own)
+        first = Generation(
+            info=info,
+            cascades=dict(cascades),
+            budgets=dict(settings.budgets),
+            keys={name: name for name in info.adapters if info.prefix_adapters[name] != SERVED},
+        )
+        self._log, self._closes_log = settings.log, settings.closes_log
         prompts = {
-            name: PromptBuilder(info.form, info.tokenizer, self.info.limits[name])
-            for name, info in self.info.backends.items()
+            name: PromptBuilder(each.form, each.tokenizer, info.limits[name]) for name, each in info.backends.items()
         }
         self._observers = Observers(settings.told)
         backends = backends if self._log is None else self._log.remembering(backends)
         self._loop = Loop(backends, prompts, settings.rules, settings.new_event_loop, self._observers)
+        self._adopter = Adopter(backends, own, self._loop, first, settings.origin)
+        self._generations = self._adopter.generations
 
     @classmethod
     def open(
@@ -198,7 +203,8 @@ class Engine:
         opened = _opened(log, config)
         try:
             backends = open_any(config, run, labels)
-            settings = settings_of(config, observers, opened, closes_log=log == _CONFIG)
+            origin = Origin(config=config, is_whole=cascades is None)
+            settings = replace(settings_of(config, observers, opened, closes_log=log == _CONFIG), origin=origin)
             limits = {name: model.limits.limits() for name, model in config.base_models.items()}
             engine = cls(backends, run, limits, settings=settings)
         except BaseException:
@@ -212,6 +218,87 @@ class Engine:
             engine.close()
             raise
         return engine
+
+    def adopt(self, config: Config | Path | str) -> Adoption:
+        """Take over what a config says of adapters and cascades, thresholds included, while requests run.
+
+        Requests that run end under the adapters that they began with; all that are made from now on are asked with the
+        new ones. Former adapters are freed once no request needs them, so that for a while one more of each that
+        changes is in memory. Whatever goes wrong leaves everything as it was.
+
+        Args:
+            config: A config, or the path of a config file, with the same base models and servers.
+
+        Returns:
+            What is other than before.
+
+        Raises:
+            InputError: The engine was made from parts.
+            ConfigError: The config does not hold together, has other base models or servers, or tuned thresholds are
+                for other files or questions.
+            ModelFileError: An adapter's file is missing, damaged or does not fit.
+            MachineError: There is not enough memory.
+            ClosedError: The engine is closed.
+        """
+        self._loop.check_may_wait()
+        if not isinstance(config, Config):
+            one_of("config", config, (str, PathLike), "a Config is needed, or the path of a config file")
+            config = read_config(Path(config))
+        return self._adopter.adopt(config)
+
+    async def aadopt(self, config: Config | Path | str) -> Adoption:
+        """Take over a config, for async callers; see ``adopt``. A change that has begun comes to its end."""
+        return await asyncio.to_thread(self.adopt, config)
+
+    def swap_adapter(
+        self, name: str, path: Path | str, *, scale: float = 1.0, cascades: Mapping[str, Cascade] | None = None
+    ) -> Adoption:
+        """Take another file for one adapter while requests run; see ``adopt``.
+
+        Args:
+            name: What cascades call the adapter, which is in this process.
+            path: Its new file.
+            scale: Factor on its alpha / rank.
+            cascades: Name -> cascade, to run these in place of those of the same names, with thresholds for the new
+                file. Tuned thresholds of the config are checked for its own cascades alone.
+
+        Raises:
+            InputError: There is no adapter of that name.
+            ConfigError: A cascade does not fit, or its tuned thresholds are for the former file.
+            ModelFileError: As ``adopt``.
+            MachineError: As ``adopt``.
+            ClosedError: As ``adopt``.
+
+        Examples:
+            >>> from cascade import Engine, shipped_config
+            >>> file = shipped_config().parent / "relevant.gguf"
+            >>> with Engine.open() as engine:
+            ...     engine.swap_adapter("relevant", file).is_change  # it is the file that is live
+            False
+        """
+        self._loop.check_may_wait()
+        one_of("path", path, (str, PathLike), "the path of a GGUF file is needed")
+        _check_cascades({} if cascades is None else cascades)
+        if not (is_real(scale) and 0 < scale <= MAX_SCALE):
+            refuse("scale", scale, f"a number above 0, up to {MAX_SCALE}, is needed")
+        entry = AdapterConfig(path=Path(path).absolute(), scale=scale)
+        return self._adopter.swap(text("name", name), entry, cascades or {})
+
+    async def aswap_adapter(
+        self, name: str, path: Path | str, *, scale: float = 1.0, cascades: Mapping[str, Cascade] | None = None
+    ) -> Adoption:
+        """Take another file for one adapter, for async callers; see ``swap_adapter``."""
+        return await asyncio.to_thread(self.swap_adapter, name, path, scale=scale, cascades=cascades)
+
+    @property
+    def cascades(self) -> Mapping[str, Cascade]:
+        """Name -> cascade, as new requests are asked."""
+        return self._generations.live.cascades
+
+    @property
+    def info(self) -> EngineInfo:
+        """Base models, their adapters and prompt formats, as new requests are asked."""
+        return self._generations.live.info
 
     def classify(
         self,
@@ -343,10 +430,7 @@ class Engine:
         Raises:
             InputError: There is none.
         """
-        if text("cascade", name) not in self.cascades:
-            msg = f"Unknown cascade {name!r}; the config has {', '.join(self.cascades)}."
-            raise InputError(msg)
-        return self.cascades[name]
+        return self._generations.live.cascade(name)
 
     @property
     def n_cached(self) -> int:
@@ -424,14 +508,21 @@ class Engine:
     ) -> Request:
         called = self._loop.now() if called is None else called
         _check_function(on_decision)
-        if isinstance(cascade, Cascade):
-            self.info.check(cascade)
-            name, expected = cascade.name, OnlineProfile(cascade, self.info.models)
-        else:
-            self.cascade(cascade)  # refuses a name that is unknown
-            name, expected = cascade, self._expected[cascade]
-        allowed = budget_of(budget, self._budgets.get(name, NO_LIMIT))
-        request = new_request(task, items, expected, self.info.provenance, called=called, budget=allowed)
+        generation, token = self._generations.enter()
+        try:
+            if isinstance(cascade, Cascade):
+                generation.info.check(cascade)
+                name, expected = cascade.name, generation.profile(cascade)
+            else:
+                generation.cascade(cascade)  # refuses a name that is unknown
+                name, expected = cascade, generation.expected[cascade]
+            allowed = budget_of(budget, generation.budgets.get(name, NO_LIMIT))
+            request = new_request(task, items, expected, generation.info.provenance, called=called, budget=allowed)
+        except BaseException:
+            self._generations.leave(generation, token)
+            raise
+        weakref.finalize(request, generation.open.discard, token).atexit = False  # nobody may hand it over
+        request.done.add_done_callback(lambda _: self._generations.leave(generation, token))
         request.on_decision, request.is_callers = on_decision, isinstance(cascade, Cascade)
         return request
 
@@ -462,11 +553,11 @@ class Engine:
             raise
 
     def _submit(self, request: Request, only: Sequence[str] = ()) -> Request:
-        request.begin(only)
-        self._observers.watch(request)
         try:
+            request.begin(only)
+            self._observers.watch(request)
             self._loop.submit(request)
-        except ClosedError:
+        except CascadeError:
             request.done.cancel()  # whoever watches it hears that it is over
             raise
         return request

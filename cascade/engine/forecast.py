@@ -64,9 +64,9 @@ class _Forecast:
         for entry in item.expected.reach(item.stage):
             level = item.depth + entry.further
             if level < len(self._tokens):
-                for question in filter(self._is_own, _questions(item, entry)):
-                    self._ask(level, question, entry.probability)
-                    prefix_adapter = self._planner.prefix_adapter(question.adapter)
+                for question in filter(lambda question: self._is_own(item, question), _questions(item, entry)):
+                    self._ask(level, item, question, entry.probability)
+                    prefix_adapter = self._planner.prefix_adapter(item.key_of(question))
                     keeps = self._planner.limits.keeps
                     if prefix_adapter not in read or not keeps:
                         read[prefix_adapter] = 0
@@ -75,24 +75,24 @@ class _Forecast:
                     if question.max_text_tokens:
                         self._read(level, item, question, entry.probability, read)
 
-    def _is_own(self, question: Question) -> bool:
-        return self._planner.has(question.adapter)
+    def _is_own(self, item: ItemState, question: Question) -> bool:
+        return self._planner.has(item.key_of(question))
 
-    def _ask(self, level: int, question: Question, probability: float) -> None:
-        self._adapters[level].add(question.adapter)
+    def _ask(self, level: int, item: ItemState, question: Question, probability: float) -> None:
+        self._adapters[level].add(item.key_of(question))
         self._asked[level] += probability * self._planner.question_tokens(question)
         self._queries[level] += probability
 
     def _read(self, level: int, item: ItemState, question: Question, probability: float, read: dict[str, int]) -> None:
         """Count what a question reads of its item's text beyond what those before it have read."""
-        prefix_adapter = self._planner.prefix_adapter(question.adapter)
+        prefix_adapter = self._planner.prefix_adapter(item.key_of(question))
         tokens = self._text_tokens(item, question, prefix_adapter)
         self._tokens[level] += probability * max(0, tokens - read[prefix_adapter])
         read[prefix_adapter] = max(read[prefix_adapter], tokens)
 
     def _text_tokens(self, item: ItemState, question: Question, prefix_adapter: str) -> int:
         """Tokens of an item's text that are to be computed for a question; a guess where the text is not tokenised."""
-        if self._planner.is_served(question.adapter):
+        if self._planner.is_served(item.key_of(question)):
             return 0
         if not item.is_read_for(question):
             return min(question.max_text_tokens, -(-len(item.item.text) // _CHARACTERS))

@@ -102,12 +102,12 @@ class ItemState:
         """The (tier, question) pairs that its stage still asks."""
         return self._open(self.stage) if self.stage is not None else []
 
-    def ahead(self, adapter: str) -> Iterator[tuple[Stage, str, Question]]:
-        """The (stage, tier, question) triples of later stages that an adapter could answer now."""
+    def ahead(self, key: str) -> Iterator[tuple[Stage, str, Question]]:
+        """The (stage, tier, question) triples of later stages that the adapter of a key could answer now."""
         if self.stage is not None and self.fixed is None:
             for stage in self.cascade.after(self.stage):
                 yield from (
-                    (stage, tier, question) for tier, question in self._open(stage) if question.adapter == adapter
+                    (stage, tier, question) for tier, question in self._open(stage) if self.key_of(question) == key
                 )
 
     def questions(self) -> Iterator[Question]:
@@ -127,6 +127,10 @@ class ItemState:
     def model_of(self, question: Question) -> str:
         """The model that answers a question."""
         return self.expected.model_of(question)
+
+    def key_of(self, question: Question) -> str:
+        """The key of the adapter that answers a question; see ``OnlineProfile``."""
+        return self.expected.key_of(question)
 
     def asks(self, model: str) -> bool:
         """Whether its stage asks a model."""

@@ -50,7 +50,8 @@ class Lanes:
     def __init__(self, lanes: Sequence[Lane], *, weighs: bool = True) -> None:
         self._lanes = tuple(lanes)
         self._weighs = weighs
-        self._by_adapter = {adapter: lane for lane in lanes for adapter in lane.planner.limits.prefix_adapters}
+        self._by_adapter: dict[str, Lane] = {}
+        self._index()
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(self._lanes)
@@ -59,8 +60,18 @@ class Lanes:
         return len(self._lanes)
 
     def of(self, adapter: str) -> Lane:
-        """That of an adapter."""
+        """That of an adapter, by its key."""
         return self._by_adapter[adapter]
+
+    def refit(self, model: str, prefix_adapters: Mapping[str, str]) -> None:
+        """Go by the adapters that the backend of a model has now; see ``Planner.refit``."""
+        for lane in self:
+            if lane.name == model:
+                lane.planner.refit(prefix_adapters)
+        self._index()
+
+    def _index(self) -> None:
+        self._by_adapter = {key: lane for lane in self for key in lane.planner.limits.prefix_adapters}
 
     @property
     def n_cached(self) -> int:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from math import inf
+from typing import Any, TypeVar
 
 from cascade.backends.base import Backend, BackendInfo, Scores, Stop
 from cascade.engine.admission import Admission, Rules
@@ -29,6 +32,8 @@ from cascade.machine import get_logger
 from cascade.prompt import PromptBuilder
 
 log = get_logger("cascade.engine")
+
+_T = TypeVar("_T")
 
 _PATIENCE, _PATIENCE_S = 2.0, 0.1  # while others wait, a batch may take its prediction, twice that again, and 0.1 s
 _CLOSED = "The engine was closed while this call was waiting. Open a new one."
@@ -88,6 +93,7 @@ class Loop:
         self._failure: BaseException | None = None
         self._wake = asyncio.Event()
         self._handed: dict[Request, None] = {}  # requests that are not done, wherever they are
+        self._changes: deque[tuple[Callable[[], Awaitable[Any]], Future[Any]]] = deque()  # to be made between batches
         self._thread = EngineThread(
             self._work, fault=self._break, ended=self._fail_all, end=self._end, new_event_loop=new_event_loop
         )
@@ -146,6 +152,23 @@ class Loop:
         """Answer every open request with what it has so far, from any thread; nothing happens once it has stopped."""
         self._thread.post(self._settle)
 
+    def change(self, work: Callable[[], Awaitable[_T]]) -> Future[_T]:
+        """Let the loop do something to its backends between two batches, in the order of the calls; from any thread.
+
+        Args:
+            work: Is awaited in the loop's own thread; what it raises is the future's.
+
+        Raises:
+            ClosedError: The loop has stopped.
+        """
+        done: Future[_T] = Future()
+        self._thread.call(self._take_change, work, done)
+        return done
+
+    def refit(self, model: str) -> None:
+        """Go by the adapters that the backend of a model has now; in the loop's own thread, between two batches."""
+        self._lanes.refit(model, self._backends[model].info.prefix_adapters)
+
     def check_may_wait(self) -> None:
         """Refuse to wait in the loop's own thread; see ``EngineThread.check_may_wait``."""
         self._thread.check_may_wait()
@@ -181,7 +204,9 @@ class Loop:
     async def _work(self) -> None:
         try:
             while self._failure is None:
-                if self._scheduler.requests:
+                if self._changes:
+                    await self._make_change(*self._changes.popleft())
+                elif self._scheduler.requests:
                     await self._step()
                     await asyncio.sleep(0)  # deadlines and callers are heard even where a backend never waits
                 else:
@@ -217,6 +242,24 @@ class Loop:
     def _fail_all(self) -> None:
         for request in tuple(self._handed):
             request.complete(self.now(), self._failure)
+
+        while self._changes:
+            _, done = self._changes.popleft()
+            done.set_exception(self._failure or ClosedError(_CLOSED))
+
+    def _take_change(self, work: Callable[[], Awaitable[Any]], done: Future[Any]) -> None:
+        self._changes.append((work, done))
+        self._wake.set()
+        if self._failure is not None:
+            self._fail_all()
+
+    async def _make_change(self, work: Callable[[], Awaitable[Any]], done: Future[Any]) -> None:
+        for request in [each for each in self._scheduler.requests if each.done.done()]:
+            self._drop(request)  # its caller has left, and its adapters may go now
+        try:
+            done.set_result(await work())
+        except BaseException as error:  # noqa: BLE001 - who asked for the change hears it, and work goes on as before
+            done.set_exception(error)
 
     def _admit(self, request: Request) -> None:
         if self._failure is not None:

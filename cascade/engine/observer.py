@@ -31,6 +31,7 @@ class SeenBatch:
         elapsed_ms: How long it took, in milliseconds of wall time.
         cost: What it cost; None if scoring failed.
         model: Name of the base model that answered; empty where the engine has one alone.
+        adapter: What cascades call the adapter that answered; ``batch.adapter`` is the key of its version.
         reused: Indices of queries whose answers were there before, so that nothing was computed for them.
     """
 
@@ -40,6 +41,7 @@ class SeenBatch:
     elapsed_ms: float
     cost: BatchCost | None
     model: str = ""
+    adapter: str
     reused: Collection[int] = ()
 
 
@@ -136,6 +138,7 @@ class Observers:
                 elapsed_ms=1_000 * (time.perf_counter() - started),
                 cost=cost,
                 model=batch.model,
+                adapter=batch.name,
                 reused=reused,
             )
             self._tell(lambda observer: observer.scored(seen))

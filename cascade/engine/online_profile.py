@@ -36,16 +36,21 @@ class OnlineProfile:
     Args:
         cascade: The cascade, with its profile.
         models: Adapter -> name of its base model; None where there is one model.
+        keys: Adapter -> the key under which the backend has the version that answers, where that is another.
 
     Attributes:
         cascade: The cascade.
         models: As given; empty where there is one model.
+        keys: As given; empty where each adapter's key is its name.
         n_levels: Stages of the longest way from the first stage to a label.
     """
 
-    def __init__(self, cascade: Cascade, models: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, cascade: Cascade, models: Mapping[str, str] | None = None, keys: Mapping[str, str] | None = None
+    ) -> None:
         self.cascade = cascade
         self.models = models or {}
+        self.keys = keys or {}
         self._counts = {
             stage.name: {answer: _FIRM * rate for answer, rate in cascade.answer_rates(stage).items()}
             for stage in cascade.stages
@@ -58,6 +63,10 @@ class OnlineProfile:
     def model_of(self, question: Question) -> str:
         """Name of the base model that answers a question; empty where there is one."""
         return self.models.get(question.adapter, "")
+
+    def key_of(self, question: Question) -> str:
+        """The key under which the backend has the adapter that answers a question."""
+        return self.keys.get(question.adapter, question.adapter)
 
     def pass_rate(self, stage: Stage) -> float:
         """Share of yes among the items that a stage is asked of."""

@@ -12,7 +12,7 @@ but every token looks at every cell in use, which speaks for short ones whose it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf, sqrt
 
 from cascade.backends.costs import CallSizes, Costs
@@ -120,6 +120,11 @@ class Planner:
     def is_served(self, adapter: str) -> bool:
         """True if an adapter is on a server."""
         return self.prefix_adapter(adapter) == SERVED
+
+    def refit(self, prefix_adapters: Mapping[str, str]) -> None:
+        """Go by the adapters that the backend has now; what was computed under others is forgotten."""
+        self.limits = replace(self.limits, prefix_adapters=prefix_adapters)
+        self.prefix_index.refit(prefix_adapters)
 
     def missing(self, node: Node, prefix_adapter: str) -> list[Node]:
         """See ``PrefixIndex.missing``."""

@@ -19,8 +19,8 @@ class PrefixIndex:
     """The engine's book of the backend's KV cache.
 
     Attributes:
-        prefix_adapters: Maps each adapter to the adapter whose weights fill its prefix KV: itself for plain LoRA,
-            ``base`` for activated LoRA, ``SERVED`` for one on a server.
+        prefix_adapters: Maps the key of each adapter to that of the adapter whose weights fill its prefix KV: itself
+            for plain LoRA, ``base`` for activated LoRA, ``SERVED`` for one on a server.
         release: Called with nodes that the backend shall free.
         model: Name of the model whose cache it is; empty where there is one.
         nodes: What is in the cache, the oldest first.
@@ -92,6 +92,12 @@ class PrefixIndex:
         self.tokens -= len(key[0].tokens)
         return True
 
+    def refit(self, prefix_adapters: Mapping[str, str]) -> None:
+        """Go by these prefix adapters; nodes of any other are forgotten, as the backend has forgotten them."""
+        self.prefix_adapters = prefix_adapters
+        for key in [key for key in self.nodes if key[1] not in prefix_adapters]:
+            self.forget(key)
+
     def clear(self) -> None:
         """Release everything."""
         gone = list(self.nodes)
@@ -114,7 +120,7 @@ class PrefixIndex:
         """Prefix adapter -> most tokens of its text that an item may yet be asked with under it."""
         found: dict[str, int] = {}
         for question in item.questions():
-            prefix_adapter = self.prefix_adapters.get(question.adapter, SERVED)  # or it is another model's
+            prefix_adapter = self.prefix_adapters.get(item.key_of(question), SERVED)  # or it is another model's
             found[prefix_adapter] = max(found.get(prefix_adapter, 0), question.max_text_tokens)
         found.pop(SERVED, None)
         return found

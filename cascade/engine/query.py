@@ -20,7 +20,7 @@ class Query(base.Query):
 
     Attributes:
         node: The question's node; there is none before ``build``.
-        adapter: The adapter that answers.
+        adapter: The key under which the backend has the adapter that answers.
         wording: The question in full.
         labels: The labels of its values, once it is built; None for yes or no.
         item: Where the item stands in its cascade.
@@ -43,7 +43,7 @@ class Query(base.Query):
     above: Node = field(init=False)
 
     def __post_init__(self) -> None:
-        self.adapter, self.wording, self.labels = self.question.adapter, self.question.wording, None
+        self.adapter, self.wording, self.labels = self.item.key_of(self.question), self.question.wording, None
         self.above = self.item.node_above(self.question)
 
     @property

@@ -22,7 +22,7 @@ from cascade.tree import Cascade
 OnDecision = Callable[[Decision], None]
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
+@dataclass(slots=True, weakref_slot=True, eq=False, kw_only=True)
 class Request:
     """One call.
 

@@ -8,15 +8,17 @@ import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import isfinite, nan
+from pathlib import Path
 
 from cascade.backends.base import Backend, BackendInfo, Batch, BatchCost, Query, Scores, Stop
+from cascade.backends.swapping import Prepared, swapping
 from cascade.log.store import add_answers
 from cascade.log.writer import LogWriter
 from cascade.machine import get_logger
 from cascade.prompt import Node
 from cascade.stages import SERVED
+from cascade.tree import Cascade
 
 log = get_logger("cascade.log")
 
@@ -55,6 +57,7 @@ class RememberingBackend:
         self._backend, self._writer = backend, writer
         self._database: sqlite3.Connection | None = None
         self._has_complained = False
+        self._known_by: _Keys | None = None
 
     @property
     def info(self) -> BackendInfo:
@@ -65,7 +68,8 @@ class RememberingBackend:
         """See ``Backend.score``."""
         if self.info.prefix_adapters[batch.adapter] == SERVED:
             return await self._backend.score(batch, stop)
-        keys = [self._keys.key(query) for query in batch.queries]
+        known_by = self._keys
+        keys = [known_by.key(query) for query in batch.queries]
         known = self._known(keys)
         new = [place for place, key in enumerate(keys) if key not in known]
         if not new:
@@ -85,9 +89,25 @@ class RememberingBackend:
             self._database = None
         await self._backend.close()
 
-    @cached_property
+    def check_markers(self, cascade: Cascade, keys: Mapping[str, str]) -> None:
+        """See ``SwappingBackend.check_markers``."""
+        swapping(self._backend).check_markers(cascade, keys)
+
+    def prepare(self, name: str, path: Path, scale: float) -> Prepared:
+        """See ``SwappingBackend.prepare``."""
+        return swapping(self._backend).prepare(name, path, scale)
+
+    async def unload(self, key: str) -> None:
+        """See ``SwappingBackend.unload``."""
+        await swapping(self._backend).unload(key)
+
+    @property
     def _keys(self) -> _Keys:
-        return _Keys(self.info)
+        """What answers are known by, made anew where the backend has other adapters."""
+        info = self.info
+        if self._known_by is None or self._known_by.info is not info:
+            self._known_by = _Keys(info)
+        return self._known_by
 
     def _known(self, keys: Sequence[bytes]) -> dict[bytes, Answer]:
         """What the log has; nothing where it cannot be read."""
@@ -125,7 +145,7 @@ class _Keys:
     """What answers are known by."""
 
     def __init__(self, info: BackendInfo) -> None:
-        self._info = info
+        self.info = info
         self._heads: dict[tuple[str, object], bytes] = {}
 
     def key(self, query: Query) -> bytes:
@@ -136,11 +156,11 @@ class _Keys:
         return hashlib.blake2b(head + query.node.digest, digest_size=32).digest()
 
     def _head(self, query: Query) -> bytes:
-        of, adapter = self._info.provenance, query.adapter
+        of, adapter = self.info.provenance, query.adapter
         labels = query.labels.tokens if query.labels is not None else of.label_tokens
-        own = [of.adapters.get(adapter, ""), self._info.scales.get(adapter, 1.0)]
+        own = [of.adapters.get(adapter, ""), self.info.scales.get(adapter, 1.0)]
         # An adapter that another computes the prefix of reads other KV than the same file on its own.
-        own.append(of.adapters.get(self._info.prefix_adapters[adapter], ""))
+        own.append(of.adapters.get(self.info.prefix_adapters[adapter], ""))
         told = json.dumps([of.model, *own, of.prompt_format, list(labels)])
         return hashlib.blake2b(told.encode(), digest_size=32).digest()
 

@@ -42,6 +42,15 @@ class Adapter:
     sha256: str
     info: AdapterInfo
 
+    def check_file(self) -> None:
+        """Refuse a file that is not what it was when it was read; to be called once it is loaded.
+
+        Raises:
+            ModelFileError: It changed.
+        """
+        if file_hash(self.path) != self.sha256:
+            raise _changed(self.path)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSet:
@@ -66,6 +75,29 @@ class ModelSet:
         """Adapter -> factor on its alpha / rank."""
         return {name: adapter.scale for name, adapter in self.adapters.items()}
 
+    @property
+    def invocations(self) -> dict[str, tuple[int, ...]]:
+        """Activated adapter -> tokens that switch it on."""
+        return {name: own for name, each in self.adapters.items() if (own := each.info.invocation_tokens)}
+
+    @property
+    def prefix_adapters(self) -> dict[str, str]:
+        """Adapter, or base model -> what computes the prompt before its questions.
+
+        An activated adapter acts from its invocation on, so the base model computes all before it.
+        """
+        own = {name: self.base if each.info.is_activated else name for name, each in self.adapters.items()}
+        return {self.base: self.base, **own}
+
+    def read_adapter(self, name: str, path: Path, scale: float) -> Adapter:
+        """Another adapter for this base model, checked; the set stays as it is.
+
+        Raises:
+            ModelFileError: Names the adapter, and says what is wrong with its file.
+        """
+        base = Base(path=self.model_path, sha256=self.model_sha256, info=self.model)
+        return _load_adapter(name, AdapterConfig(path=path, scale=scale), base)
+
     def provenance(self, prompt_format: str, label_tokens: tuple[int, int]) -> Provenance:
         """What answers with these files, for prompts of a format whose labels have these tokens."""
         return Provenance(
@@ -81,12 +113,10 @@ class ModelSet:
         Raises:
             ModelFileError: Names the file that changed.
         """
-        for path, sha256 in (
-            (self.model_path, self.model_sha256),
-            *((a.path, a.sha256) for a in self.adapters.values()),
-        ):
-            if file_hash(path) != sha256:
-                raise _changed(path)
+        if file_hash(self.model_path) != self.model_sha256:
+            raise _changed(self.model_path)
+        for adapter in self.adapters.values():
+            adapter.check_file()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

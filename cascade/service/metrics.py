@@ -68,7 +68,7 @@ class Metrics:
 
     def scored(self, seen: SeenBatch) -> None:
         """See ``Observer.scored``."""
-        asked = seen.batch.adapter, seen.model
+        asked = seen.adapter, seen.model
         if seen.cost is None:
             self._failed.labels(*asked).inc()
             return

@@ -48,7 +48,10 @@ class Traces:
             context=set_span_in_context(spans[0]) if spans else None,
             links=_links(spans[1:]),
             start_time=began,
-            attributes={"cascade.adapter": seen.batch.adapter, "cascade.queries": len(seen.batch.queries)},
+            attributes={
+                "cascade.adapter": seen.adapter,
+                "cascade.queries": len(seen.batch.queries),
+            },
         )
         if seen.model:
             batch.set_attribute("cascade.model", seen.model)

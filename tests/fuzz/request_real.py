@@ -204,7 +204,7 @@ def _backend(models: ModelSet, size: ContextSize, runner: type[LlamaRunner]) -> 
     usual.abandon()
     book = BookedModel(models.model_path, size)
     rig = Rig(models, book, runner)
-    return LlamaBackend(rig.runner, book, replace(usual.info, tokenizer=book.tokenizer)), book
+    return LlamaBackend(rig.runner, book, models, replace(usual.info, tokenizer=book.tokenizer)), book
 
 
 def _cold(rig: Rig) -> Callable[[Node, Question], float]:

@@ -81,7 +81,9 @@ def test_a_batch_of_several_requests_has_links_to_them() -> None:
         traces.began(request)
     batch = Batch((Query(Node(None, Segment.TASK, (1,)), "relevant"),))
     cost = BatchCost(decode_calls=1, adapter_swaps=0, tokens_decoded=1, tokens_reused=0, elapsed_ms=1.0)
-    traces.scored(SeenBatch(batch=batch, requests=tuple(requests), began=1.0, elapsed_ms=1.0, cost=cost))
+    traces.scored(
+        SeenBatch(batch=batch, requests=tuple(requests), began=1.0, elapsed_ms=1.0, cost=cost, adapter="relevant")
+    )
     for request in requests:
         request.done.set_result([])
         traces.ended(request)

@@ -36,8 +36,7 @@ def open_encoder(models: ModelSet, form: PromptFormat, size: ContextSize, worker
         models.check_files()
         info = BackendInfo(
             provenance=models.provenance(form.name, (-1, -1)),
-            scales=models.scales,
-            prefix_adapters={name: name for name in (models.base, *models.adapters)},
+            prefix_adapters=models.prefix_adapters,
             form=form,
             tokenizer=native.tokenizer,
             max_prompt=native.max_pair,
@@ -47,7 +46,7 @@ def open_encoder(models: ModelSet, form: PromptFormat, size: ContextSize, worker
             sizes=CallSizes(n_batch=native.n_batch, n_batch_questions=native.n_batch),
             is_encoder=True,
         )
-        return LlamaBackend(EncoderRunner(native, models.base), native, info, worker)
+        return LlamaBackend(EncoderRunner(native, models.base), native, models, info, worker)
     except CascadeError:
         native.close()
         raise

@@ -13,6 +13,7 @@ from cascade.backends.llama.encoder_native import NativeEncoder
 from cascade.backends.llama.kv_cache import Usage
 from cascade.backends.llama.loaded import AbortedError
 from cascade.backends.llama.tally import Tally
+from cascade.models.lora import AdapterInfo
 from cascade.prompt import Node
 from cascade.stages import BASE
 
@@ -54,6 +55,12 @@ class EncoderRunner:
 
     def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:
         """See ``Backend.release``; there is nothing to forget."""
+
+    def take_in(self, key: str, info: AdapterInfo) -> None:
+        """See ``Runner.take_in``; there is nothing to know."""
+
+    def let_go(self, key: str) -> None:
+        """See ``Runner.let_go``; nothing is kept."""
 
     @staticmethod
     def usage() -> Usage:

@@ -137,6 +137,10 @@ class KVStore:
             self._drop(entry)
         return found
 
+    def release_all(self, prefix_adapter: str) -> list[Entry]:
+        """Drops every entry of a prefix adapter."""
+        return self.release([node for node, of in self._entries if of == prefix_adapter], prefix_adapter)
+
     def clear(self) -> None:
         """Forgets everything."""
         self._entries.clear()

@@ -183,6 +183,15 @@ class LoadedModel(ABC):
             raise ModelFileError(msg)
         self._adapters[name] = (adapter, scale)
 
+    @signals_held()
+    def unload_adapter(self, name: str) -> None:
+        """Free an adapter; one that is active is taken off first. What it computed is the caller's to forget."""
+        if name == self.active:
+            # A freed adapter must not stay attached: a new one at the same address would pass for it.
+            self.activate("")
+        adapter, _ = self._adapters.pop(name)
+        llama_cpp.llama_adapter_lora_free(adapter)
+
     def activate(self, name: str) -> bool:
         """Make one adapter the active one, or none with an empty name; True if that was a change."""
         self._check_open()

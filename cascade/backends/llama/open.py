@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,20 +11,15 @@ from cascade.backends.beside import ALONE, Beside
 from cascade.backends.llama.autotune import tuning_key
 from cascade.backends.llama.backend import LlamaBackend
 from cascade.backends.llama.encoder_backend import open_encoder
+from cascade.backends.llama.markers import check_markers
 from cascade.backends.llama.native import ContextSize
 from cascade.backends.llama.tuned_settings import Tuning, load_tuning
 from cascade.config.schema import Config, ModelConfig
-from cascade.errors import CascadeError, ConfigError
-from cascade.machine import get_logger, user_cache
-from cascade.models.model_set import ModelSet, load_model_set, odd_markers
+from cascade.errors import CascadeError
+from cascade.machine import user_cache
+from cascade.models.model_set import ModelSet, load_model_set
 from cascade.prompt import PromptBuilder, PromptFormat, prompt_format
 from cascade.tree import Cascade
-
-log = get_logger("cascade.llama")
-
-MAX_MARKER = 4
-"""Most tokens of a question's marker; its wording stands in the prefix, where it costs once."""
-
 
 CacheFolder = Path | Literal["user"] | None
 """Where tunings are kept: a folder, the user's own, or nowhere."""
@@ -117,17 +112,7 @@ def check_questions(cascade: Cascade, builder: PromptBuilder, models: ModelSet, 
     Raises:
         ConfigError: Names the question.
     """
+    check_markers(cascade, builder, models.adapters, others)
     for question in cascade.questions():
-        if question.adapter in others:
-            continue
-        length = len(builder.tokenizer.encode(question.marker, special=False))
-        if not 1 <= length <= MAX_MARKER:
-            msg = (
-                f"cascade.{cascade.name}: marker {question.marker!r} is {length} tokens in this model; allowed are "
-                f"1 to {MAX_MARKER}. Give the stage a shorter marker; the wording stands in the prefix."
-            )
-            raise ConfigError(msg)
-        if question.adapter in models.adapters:
+        if question.adapter in models.adapters and question.adapter not in others:
             models.adapters[question.adapter].info.activation_start(builder.marker_tokens(question.marker))
-    for odd in odd_markers(cascade, models.adapters):
-        log.warning("an adapter is asked under a marker that it was not trained under", **asdict(odd))

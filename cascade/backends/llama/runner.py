@@ -67,7 +67,7 @@ class LlamaRunner:
     ) -> None:
         self._native = native
         self._base = base
-        self._adapters = adapters
+        self._adapters = dict(adapters)
         self._labels = labels
         self._tally, self._reached = Tally(), _Reached(cells=0)
         self._stop = Stop()
@@ -117,6 +117,16 @@ class LlamaRunner:
             self._native.cut(entry.sequence)
         if not len(self.store):
             self._native.clear()
+
+    def take_in(self, key: str, info: AdapterInfo) -> None:
+        """See ``backend.Runner.take_in``."""
+        self._adapters[key] = info
+
+    def let_go(self, key: str) -> None:
+        """See ``backend.Runner.let_go``."""
+        for entry in self.store.release_all(key):
+            self._native.cut(entry.sequence)
+        del self._adapters[key]
 
     def usage(self) -> Usage:
         """What the cache holds now."""

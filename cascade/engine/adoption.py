@@ -1,0 +1,289 @@
+"""Other adapters and cascades in an engine that works: they are loaded, checked and made live at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+
+from cascade.backends.base import Backend
+from cascade.backends.swapping import Prepared, SwappingBackend, swapping
+from cascade.budget import Budget
+from cascade.config.lock import check_locks
+from cascade.config.schema import AdapterConfig, Config
+from cascade.engine.generation import Generation, Generations
+from cascade.engine.info import EngineInfo
+from cascade.engine.loop import Loop
+from cascade.errors import ClosedError, ConfigError, InputError
+from cascade.prompt import Limits
+from cascade.tree import Cascade
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adoption:
+    """What new requests are asked with since a change.
+
+    Attributes:
+        adapters: Each adapter that has another file or scale than before, or is new -> SHA-256 of its file.
+        cascades: Names of the cascades that are not what they were, thresholds included.
+    """
+
+    adapters: Mapping[str, str]
+    cascades: tuple[str, ...]
+
+    @property
+    def is_change(self) -> bool:
+        """Whether anything is other than before."""
+        return bool(self.adapters or self.cascades)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where what an engine runs comes from.
+
+    Attributes:
+        config: Its config.
+        is_whole: Whether its cascades are the config's own, so that their tuned thresholds are bound to its files.
+    """
+
+    config: Config
+    is_whole: bool = True
+
+    def check_same_models(self, now: Config) -> None:
+        """Refuse a config that needs another engine.
+
+        Raises:
+            ConfigError: Says what differs.
+        """
+        then = self.config
+        parts = {
+            "base models": (then.base_models, now.base_models),
+            "servers": (then.servers, now.servers),
+            "adapters on servers": (then.served, now.served),
+        }
+        differs = [name for name, (before, after) in parts.items() if before != after]
+        if differs:
+            msg = f"The config has other {' and '.join(differs)} than this engine. Open a new engine with it."
+            raise ConfigError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What is to become live.
+
+    Attributes:
+        files: Name -> file of adapters in this process.
+        cascades: Name -> cascade.
+        budgets: Cascade -> budget of requests whose caller gives none.
+        locked: Names of the cascades whose tuned thresholds are checked.
+        origin: Where it comes from.
+        kept: Adapters that stay as they are, whatever their files hold now.
+    """
+
+    files: Mapping[str, AdapterConfig]
+    cascades: Mapping[str, Cascade]
+    budgets: Mapping[str, Budget]
+    locked: Collection[str]
+    origin: Origin | None
+    kept: frozenset[str] = frozenset()
+
+    def check(self, generation: Generation) -> None:
+        """Refuse tuned thresholds that are not for the adapters that would answer.
+
+        Raises:
+            ConfigError: Names the cascade.
+        """
+        if self.origin is None:
+            return
+        for name in self.locked:
+            cascade = generation.cascades[name]
+            check_locks(self.origin.config, {name: cascade}, generation.info.provenance_of(cascade))
+
+
+class Adopter:
+    """Changes what new requests are asked with. Its methods wait, and may be called from any thread but the engine's.
+
+    A request is asked under one generation from its start to its end, so requests that run keep their adapters. The
+    new ones are loaded beside them between two batches, and the former are freed once the last such request has ended.
+    Whatever goes wrong before all is loaded and checked leaves everything as it was.
+
+    Args:
+        backends: Model -> what scores its batches.
+        limits: Model -> how long texts from outside may be in its prompts.
+        loop: Makes changes between batches.
+        first: What is live.
+        origin: Where that comes from; None where it was made from parts.
+    """
+
+    def __init__(
+        self,
+        backends: Mapping[str, Backend],
+        limits: Mapping[str, Limits],
+        loop: Loop,
+        first: Generation,
+        origin: Origin | None = None,
+    ) -> None:
+        self._backends, self._limits, self._loop = backends, limits, loop
+        self.generations = Generations(first, self._tidy)
+        self._origin = origin
+        self._one_at_a_time = threading.Lock()
+        # Below: key -> (model, name) of what is loaded, and keys that no generation has yet; the loop's thread's alone.
+        self._loaded = {key: (first.info.model_of(name), name) for name, key in first.keys.items()}
+        self._pending: set[str] = set()
+
+    def adopt(self, config: Config) -> Adoption:
+        """Take over a config; see ``Engine.adopt``."""
+        with self._one_at_a_time:
+            if self._origin is None:
+                msg = "This engine was made from parts, and has no config. Use swap_adapter, or open one from a config."
+                raise InputError(msg)
+            self._origin.check_same_models(config)
+            cascades = config.cascades()
+            for cascade in cascades.values():
+                cascade.check_is_tuned()
+            return self._make_live(
+                _Wanted(
+                    files=config.files,
+                    cascades=cascades,
+                    budgets={name: entry.budget() for name, entry in config.cascade.items()},
+                    locked=cascades,
+                    origin=Origin(config=config),
+                )
+            )
+
+    def swap(self, name: str, entry: AdapterConfig, cascades: Mapping[str, Cascade]) -> Adoption:
+        """Take another file for an adapter, with cascades in place of those of the same names.
+
+        See ``Engine.swap_adapter``.
+        """
+        with self._one_at_a_time:
+            live, origin = self.generations.live, self._origin
+            if name not in live.keys:
+                msg = f"There is no adapter {name!r} in this process; it has {', '.join(live.keys) or 'none'}."
+                raise InputError(msg)
+            if origin is not None:
+                adapters = {**origin.config.adapters, name: entry}
+                origin = replace(origin, config=origin.config.model_copy(update={"adapters": adapters}))
+            return self._make_live(
+                _Wanted(
+                    files={name: entry},
+                    cascades={**live.cascades, **cascades},
+                    budgets=live.budgets,
+                    locked=live.cascades.keys() - cascades.keys() if origin is not None and origin.is_whole else (),
+                    origin=origin,
+                    kept=frozenset(live.keys) - {name},
+                )
+            )
+
+    def _make_live(self, wanted: _Wanted) -> Adoption:
+        live = self.generations.live
+        prepared: dict[str, tuple[str, Prepared]] = {}
+        for name, entry in wanted.files.items():
+            model = self._model_of(live, name, entry)
+            prepared[name] = model, swapping(self._backends[model]).prepare(name, entry.path, entry.scale)
+        if any(self._key(*each, name) is None for name, each in prepared.items()):
+            # Of an adapter there are never more versions in memory than the live one and one besides.
+            self.generations.wait(lambda: not self._loop.is_open)
+        try:
+            generation = self._made(live, wanted, prepared)
+        except BaseException:
+            self._let_go()
+            raise
+        self.generations.publish(generation)
+        self._origin = wanted.origin
+        self._let_go()
+        return _difference(live, generation)
+
+    def _made(self, live: Generation, wanted: _Wanted, prepared: Mapping[str, tuple[str, Prepared]]) -> Generation:
+        """What is to be live, with all that it needs loaded, and checked."""
+        keys = {name: live.keys[name] for name in wanted.kept}
+        for name, (model, each) in prepared.items():
+            keys[name] = self._loop.change(partial(self._hold, model, each, name)).result()
+        served = {name: name for name in live.info.adapters - live.keys.keys()}
+        backends = {name: backend.info.under({**keys, **served}) for name, backend in self._backends.items()}
+        generation = Generation(
+            info=EngineInfo(backends=backends, limits=self._limits),
+            cascades=dict(wanted.cascades),
+            budgets=dict(wanted.budgets),
+            keys=keys,
+        )
+        self._check_markers(generation)
+        wanted.check(generation)
+        return generation
+
+    def _check_markers(self, generation: Generation) -> None:
+        for backend in self._backends.values():
+            if isinstance(backend, SwappingBackend):
+                for cascade in generation.cascades.values():
+                    backend.check_markers(cascade, generation.keys)
+
+    @staticmethod
+    def _model_of(live: Generation, name: str, entry: AdapterConfig) -> str:
+        """The base model that an adapter belongs to."""
+        backends = live.info.backends
+        if len(backends) == 1:
+            return next(iter(backends))
+        if entry.model is None and name not in live.info.models:
+            msg = f'adapters.{name}: it is new, and the engine has {", ".join(backends)}. Say which: model = "NAME".'
+            raise ConfigError(msg)
+        return entry.model or live.info.models[name]
+
+    def _key(self, model: str, prepared: Prepared, name: str) -> str | None:
+        """The key under which a file is loaded already; None if it is not."""
+        info = self._backends[model].info
+        for key, place in tuple(self._loaded.items()):
+            is_it = place == (model, name) and info.provenance.adapters.get(key) == prepared.sha256
+            if is_it and info.scales.get(key, 1.0) == prepared.scale:
+                return key
+        return None
+
+    async def _hold(self, model: str, prepared: Prepared, name: str) -> str:
+        """The key of an adapter that is loaded and stays so."""
+        key = self._key(model, prepared, name)
+        if key is None:
+            key = self._new_key(name)
+            await prepared.load(key)
+            self._loaded[key] = model, name
+            self._loop.refit(model)
+        self._pending.add(key)
+        return key
+
+    def _new_key(self, name: str) -> str:
+        """A key that nothing is loaded under."""
+        taken = {key for backend in self._backends.values() for key in backend.info.prefix_adapters}
+        number, key = 1, name
+        while key in taken:
+            number += 1
+            key = f"{name}@{number}"
+        return key
+
+    def _let_go(self) -> None:
+        """Nothing is on its way to become live any more."""
+        with suppress(ClosedError):
+            self._loop.change(self._forget_pending)
+
+    async def _forget_pending(self) -> None:
+        self._pending.clear()
+        await self._unload()
+
+    def _tidy(self) -> None:
+        """Free soon what no request asks any more."""
+        with suppress(ClosedError):
+            self._loop.change(self._unload)
+
+    async def _unload(self) -> None:
+        held = self.generations.keys | self._pending
+        for key, (model, _) in [each for each in self._loaded.items() if each[0] not in held]:
+            del self._loaded[key]
+            await swapping(self._backends[model]).unload(key)
+            self._loop.refit(model)
+
+
+def _difference(before: Generation, now: Generation) -> Adoption:
+    known = now.info.provenance.adapters
+    return Adoption(
+        adapters={name: known[name] for name, key in now.keys.items() if before.keys.get(name) != key},
+        cascades=tuple(name for name, cascade in now.cascades.items() if before.cascades.get(name) != cascade),
+    )

@@ -1,0 +1,120 @@
+"""What new requests are asked with: cascades and the adapters behind them, which change together or not at all."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from cascade.arguments import text
+from cascade.budget import Budget
+from cascade.engine.info import EngineInfo
+from cascade.engine.online_profile import OnlineProfile
+from cascade.errors import InputError
+from cascade.tree import Cascade
+
+_LOOK_S = 0.02  # between two looks at requests that nobody ends, since their callers have gone
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Generation:
+    """Cascades with the adapters that answer them. A request is asked under one generation from its start to its end.
+
+    Attributes:
+        info: Base models, their adapters and prompt formats, by the names that cascades use.
+        cascades: Name -> cascade.
+        budgets: Cascade -> budget of requests whose caller gives none.
+        keys: Adapter -> the key under which the backend has it; all adapters in this process.
+        expected: Cascade -> what is expected of its items.
+        open: A token for each request that is open under it.
+
+    Raises:
+        ConfigError: A cascade does not fit the adapters.
+    """
+
+    info: EngineInfo
+    cascades: Mapping[str, Cascade]
+    budgets: Mapping[str, Budget]
+    keys: Mapping[str, str]
+    expected: Mapping[str, OnlineProfile] = field(init=False)
+    open: set[object] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        for cascade in self.cascades.values():
+            self.info.check(cascade)
+        expected = {name: self.profile(cascade) for name, cascade in self.cascades.items()}
+        object.__setattr__(self, "expected", expected)
+
+    def cascade(self, name: str) -> Cascade:
+        """The cascade of that name.
+
+        Raises:
+            InputError: There is none.
+        """
+        if text("cascade", name) not in self.cascades:
+            msg = f"Unknown cascade {name!r}; the config has {', '.join(self.cascades)}."
+            raise InputError(msg)
+        return self.cascades[name]
+
+    def profile(self, cascade: Cascade) -> OnlineProfile:
+        """What is expected of a cascade, of which nothing is known but its profile."""
+        moved = {name: key for name, key in self.keys.items() if key != name}
+        return OnlineProfile(cascade, self.info.models, moved)
+
+
+class Generations:
+    """The generation that is live, and those before it under which requests are still open. For any thread.
+
+    Args:
+        first: The first one.
+        retired: Called each time that the last request under a former one has ended; must not wait.
+    """
+
+    def __init__(self, first: Generation, retired: Callable[[], None]) -> None:
+        self._live = first
+        self._former: list[Generation] = []
+        self._gate = threading.Lock()
+        self._ended = threading.Event()
+        self._retired = retired
+
+    @property
+    def live(self) -> Generation:
+        """The one that new requests are asked under."""
+        return self._live
+
+    def enter(self) -> tuple[Generation, object]:
+        """The live one, and a token that keeps its adapters until ``leave``."""
+        token = object()
+        with self._gate:
+            self._live.open.add(token)
+            return self._live, token
+
+    def leave(self, generation: Generation, token: object) -> None:
+        """Let go of a generation; a second call does nothing."""
+        generation.open.discard(token)
+        if not generation.open and generation is not self._live:
+            self._ended.set()
+            self._retired()
+
+    def publish(self, generation: Generation) -> None:
+        """Make a generation the live one for all requests that are made from now on."""
+        with self._gate:
+            self._former.append(self._live)
+            self._live = generation
+        self._retired()
+
+    def wait(self, is_over: Callable[[], bool]) -> None:
+        """Wait until the last request under every former generation has ended, or there is nothing to wait for."""
+        while self._held() and not is_over():
+            self._ended.wait(_LOOK_S)
+            self._ended.clear()
+
+    @property
+    def keys(self) -> set[str]:
+        """Keys of all adapters that a request may still ask."""
+        return {key for each in (self._live, *self._held()) for key in each.keys.values()}
+
+    def _held(self) -> list[Generation]:
+        with self._gate:
+            self._former = [each for each in self._former if each.open]
+            return list(self._former)
