@@ -29,7 +29,7 @@ LAYERS: dict[str, set[str]] = {
     "tuning": {"", "config", "evaluation"},
     "audit": {"", "engine", "evaluation", "tuning"},
     "audit.html": {"", "config", "engine", "evaluation", "tuning", "audit"},
-    "dataset": {"", "prompt", "config", "engine", "log", "evaluation"},
+    "dataset": {"", "prompt", "config", "engine", "log", "evaluation", "audit.html"},
     "service": {"", "prompt", "config", "engine", "log"},
 }
 """Room -> the rooms that its modules may import, from the bottom up; "" is the loose modules, the vocabulary.
@@ -146,7 +146,7 @@ def test_the_vocabulary_needs_numpy_at_most(name: str) -> None:
         ("detect_secrets", ("cascade.log.",)),
         (
             "sqlite3",
-            ("cascade.log.", "cascade.dataset.from_log", "cascade.cli.log", "cascade.repository."),
+            ("cascade.log.", "cascade.dataset.", "cascade.cli.log", "cascade.cli.dataset", "cascade.repository."),
         ),
     ],
 )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
 
 from cascade.log.entries import Body, BodyKind
 
@@ -117,3 +120,69 @@ def n_outcomes_elsewhere(database: sqlite3.Connection, cascade: str, since: floa
         "AND decisions.item = known.item AND cascade = ? AND at >= ? AND error = '')"
     )
     return int(database.execute(query, (cascade, since)).fetchone()[0])
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedCall:
+    """What one question said of an item; see ``LoggedCall``."""
+
+    stage: str
+    tier: str
+    adapter: str
+    threshold: float
+    no_below: float | None
+    p_yes: float | None
+    probabilities: Mapping[str, float] | None
+    answer: bool | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedDecision:
+    """What a request said of an item.
+
+    Attributes:
+        request: Id of the request.
+        at: When it ended.
+        task: Id of the task.
+        task_hash: SHA-256 of the task's body.
+        item: Id of the item.
+        hash: SHA-256 of its body.
+        label: The label that it got.
+        status: How it got it.
+        p_label: As ``Decision.p_label``.
+        calls: What it was asked, in order.
+    """
+
+    request: str
+    at: float
+    task: str
+    task_hash: str
+    item: str
+    hash: str
+    label: str
+    status: str
+    p_label: float | None
+    calls: tuple[JudgedCall, ...]
+
+
+def judged_decisions(database: sqlite3.Connection, cascade: str, since: float = 0.0) -> Iterator[JudgedDecision]:
+    """What a cascade said of items since a time, by the time of the requests; stages put to all items are left out."""
+    rows = database.execute(
+        "SELECT requests.id, at, task, task_body, decisions.place, item, body, label, status, p_label, stage, tier, "
+        "adapter, threshold, no_below, p_yes, other, answer FROM requests "
+        "JOIN decisions ON decisions.request = requests.id "
+        "LEFT JOIN calls ON calls.request = requests.id AND calls.place = decisions.place "
+        "WHERE cascade = ? AND at >= ? AND error = '' AND label <> '' ORDER BY at, requests.id, decisions.place, n",
+        (cascade, since),
+    )
+    for _, own in groupby(rows, key=lambda row: (row[0], row[4])):
+        told = list(own)
+        request, at, task, task_hash, _, item, hash_, label, status, p_label, *_ = told[0]
+        calls = tuple(_call(row[10:]) for row in told if row[10] is not None)
+        yield JudgedDecision(request, at, task, task_hash, item, hash_, label, status, p_label, calls)
+
+
+def _call(row: tuple[Any, ...]) -> JudgedCall:
+    stage, tier, adapter, threshold, no_below, p_yes, other, answer = row
+    told = None if other is None else json.loads(other)
+    return JudgedCall(stage, tier, adapter, threshold, no_below, p_yes, told, json.loads(answer))

@@ -85,7 +85,7 @@ def find_browser() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
-def look(browser: str, page: Path, folder: Path, *, width: int, is_dark: bool) -> Look:
+def look(browser: str, page: Path, folder: Path, *, width: int, is_dark: bool, asked: str = "null") -> Look:
     """Open a page in a frame of a width.
 
     Args:
@@ -94,12 +94,14 @@ def look(browser: str, page: Path, folder: Path, *, width: int, is_dark: bool) -
         folder: Where the browser keeps its things.
         width: Of the frame, in CSS pixels.
         is_dark: Whether the browser prefers dark pages.
+        asked: A JavaScript expression of ``frame``; what it comes to is measured as ``asked``.
     """
     outer = folder / "outer.html"
     frame = f'<iframe src="{page.resolve().as_uri()}" width="{width}" height="800" style="border:0"></iframe>'
     script = (
         f"<script>{_MEASURE}\nconst frame = document.querySelector('iframe'); window.addEventListener('load', () => {{"
-        "document.querySelector('pre').textContent = JSON.stringify(measure(frame)); });</script>"
+        "document.querySelector('pre').textContent = JSON.stringify("
+        f"{{asked: {asked}, ...measure(frame)}}); }});</script>"
     )
     outer.write_text(f'<!DOCTYPE html><meta charset="utf-8"><pre></pre>{frame}{script}', encoding="utf-8")
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0", "--hide-scrollbars"]
