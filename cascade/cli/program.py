@@ -25,6 +25,7 @@ from cascade.cli import explain as explain_command
 from cascade.cli import log as log_commands
 from cascade.cli import quantize as quantize_command
 from cascade.cli import serve as serve_command
+from cascade.cli import train as train_command
 from cascade.cli import tune as tune_command
 from cascade.cli.output import Settings, guarded, need_command
 from cascade.cli.signals import Signals
@@ -35,6 +36,7 @@ app.command()(explain_command.explain)
 app.command()(evaluate_command.evaluate)
 app.command()(depth_command.depth)
 app.command()(tune_command.tune)
+app.command()(train_command.train)
 app.command()(audit_command.audit)
 app.command()(check_command.check)
 app.command()(doctor_command.doctor)

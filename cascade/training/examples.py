@@ -1,0 +1,191 @@
+"""Labelled tasks as tries of token ids with what each question should be answered. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cascade.evaluation.dataset import Labelled
+from cascade.items import Group, Item
+from cascade.prompt import Node
+from cascade.stages import Answer, Kind
+from cascade.training.lesson import Asked, Lesson
+from cascade.training.sizes import Amount
+from cascade.tree import text_limits
+
+Target = tuple[float, ...]
+"""What each label token of a question should get; at least 0, sums to 1."""
+
+Teacher = Mapping[tuple[str, str, str], Target]
+"""(id of the task, id of the item, marker) -> what somebody else says of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a trie, whose tokens see those above it and one another.
+
+    Attributes:
+        above: Index of the span above it; -1 for the task.
+        start: Position of its first token.
+        tokens: Its token ids.
+    """
+
+    above: int
+    start: int
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question put to one item.
+
+    Attributes:
+        item: Id of the item.
+        question: Its place among the questions of the lesson.
+        span: Its span: the item's, or that of the item's text.
+        tokens: Its tokens; behind the last one it is answered.
+        active_from: Index of the first of them on which the adapter acts.
+        true: The true answer as shares of the label tokens; empty where it is unknown.
+        target: What is to be learned.
+        weight: How much that counts; above 0.
+    """
+
+    item: str
+    question: int
+    span: int
+    tokens: tuple[int, ...]
+    active_from: int
+    true: Target
+    target: Target
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A task with the questions that are put to its items.
+
+    Attributes:
+        task: Id of the task.
+        spans: The trie down to items and their texts.
+        asks: The questions.
+    """
+
+    task: str
+    spans: tuple[Span, ...]
+    asks: tuple[Ask, ...]
+
+
+def examples(
+    lesson: Lesson, tasks: Iterable[Labelled], teacher: Teacher | None = None, trust: float = 0.0
+) -> list[Example]:
+    """Tasks as tries; those of whose items nothing is known are left out.
+
+    Args:
+        lesson: What is asked.
+        tasks: Labelled tasks.
+        teacher: What somebody else says of items.
+        trust: Weight of that in a target, in [0, 1]; the truth has the rest. Where the truth is unknown the teacher has
+            it all.
+    """
+    truths = lesson.cascade.true_answers()
+    found = []
+    for labelled in tasks:
+        trie = _Trie(lesson, labelled)
+        weights = labelled.weights or (1.0,) * len(labelled.items)
+        for item, label, weight in zip(labelled.items, labelled.labels, weights, strict=True):
+            for place, asked in enumerate(lesson.asked):
+                if weight and asked.tier in asked.stage.tiers_of(item):
+                    true = truth_target(asked, truths[label].get(asked.stage.name))
+                    taught = (teacher or {}).get((labelled.task.id, item.id, asked.question.marker))
+                    target = blend(true, taught, trust)
+                    if target is not None:
+                        trie.ask(place, item, true, target, weight)
+        if trie.asks:
+            found.append(Example(labelled.task.id, tuple(trie.spans), tuple(trie.asks)))
+    return found
+
+
+def truth_target(asked: Asked, answer: Answer) -> Target | None:
+    """A true answer as shares of the label tokens; None where the label decides nothing.
+
+    That of a score is a part of its scale, whose levels then share alike.
+    """
+    question = asked.question
+    if answer is None:
+        return None
+    if question.kind is Kind.YES_NO:
+        return (1.0, 0.0) if answer else (0.0, 1.0)
+    if question.kind is Kind.CHOICE:
+        return tuple(float(value.name == answer) for value in question.values)
+    levels = np.searchsorted(asked.stage.cuts, np.arange(len(question.values)), side="right") == int(str(answer))
+    return tuple((levels / levels.sum()).tolist())
+
+
+def blend(truth: Target | None, taught: Target | None, trust: float) -> Target | None:
+    """What truth and teacher say together; None where neither says anything."""
+    if truth is None or taught is None:
+        return taught if truth is None else truth
+    return tuple(trust * its + (1 - trust) * own for own, its in zip(truth, taught, strict=True))
+
+
+def amount(found: Sequence[Example]) -> Amount:
+    """How much there is to learn or to be judged by: the questions whose true answer is known."""
+    counts = Counter((ask.question, ask.true) for example in found for ask in example.asks if ask.true)
+    most = {
+        question: max(n for (of, _), n in counts.items() if of == question) for question in {key[0] for key in counts}
+    }
+    return Amount(
+        tasks=sum(any(ask.true for ask in example.asks) for example in found),
+        items=counts.total(),
+        rare=counts.total() - sum(most.values()),
+    )
+
+
+@dataclass(slots=True)
+class _Trie:
+    """A task's trie while it grows, each node once."""
+
+    lesson: Lesson
+    labelled: Labelled
+    spans: list[Span] = field(default_factory=list)
+    asks: list[Ask] = field(default_factory=list)
+    _groups: dict[Group, Node] = field(default_factory=dict)
+    _items: dict[str, tuple[Node, dict[int, Node]]] = field(default_factory=dict)
+    _places: dict[int, int] = field(default_factory=dict)  # id of a node -> its span; nodes live as long as the trie
+    _root: Node | None = None
+
+    def ask(self, place: int, item: Item, true: Target | None, target: Target, weight: float) -> None:
+        """Put a question to an item."""
+        question = self.lesson.asked[place].question
+        if item.id not in self._items:
+            self._items[item.id] = self._grown(item)
+        node, texts = self._items[item.id]
+        above = texts.get(question.max_text_tokens, node)
+        tokens = self.lesson.builder.question(above, question.marker).tokens
+        active_from = self.lesson.active_from(tokens)
+        self.asks.append(Ask(item.id, place, self._span(above), tokens, active_from, true or (), target, float(weight)))
+
+    def _grown(self, item: Item) -> tuple[Node, dict[int, Node]]:
+        """An item's node, and below it those of the beginnings of its text that questions read."""
+        build, lesson = self.lesson.builder, self.lesson
+        if self._root is None:
+            self._root = build.task(lesson.cascade.instructions, lesson.listed, self.labelled.task)
+        parent = self._root
+        if item.group is not None:
+            if item.group not in self._groups:
+                self._groups[item.group] = build.group(parent, item.group)
+            parent = self._groups[item.group]
+        node = build.item(parent, item)
+        limits = text_limits(lesson.listed)
+        return node, dict(zip(limits, build.text(node, item, limits), strict=True)) if limits else {}
+
+    def _span(self, node: Node) -> int:
+        """The place of a node's span, made with those above it where it is new."""
+        if id(node) not in self._places:
+            above = self._span(node.parent) if node.parent is not None else -1
+            self._places[id(node)] = len(self.spans)
+            self.spans.append(Span(above, node.start, node.tokens))
+        return self._places[id(node)]

@@ -1,0 +1,250 @@
+"""The folder of a training, and the adapters' files that come of it, without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cascade.backends.llama.tokenizer import load_vocabulary
+from cascade.errors import InputError, MachineError, ModelFileError
+from cascade.models.base_model import check_model
+from cascade.models.gguf import GGUFFile, read_gguf
+from cascade.models.lora import check_adapter
+from cascade.models.model_set import file_hash
+from cascade.training.adapter_file import MARKER_KEY, AdapterFacts, read_lora, read_plan, write_adapter
+from cascade.training.curve import Point, enough_from, nested, sizes
+from cascade.training.examples import Ask, Example
+from cascade.training.figures import Gain, Scores
+from cascade.training.plan import Plan, default_look, default_rate, default_steps
+from cascade.training.run import Run
+from cascade.training.tensors import Floats, Geometry, projections, read_weights
+from tests.helpers.gguf_files import KV_HEADS, LINEAR, TOKENS, changed, text, write_model
+
+PLAN = Plan(adapter="first", cascade="two", base_sha256="ab", data_sha256="cd", questions="ef", invocation=(3, 4))
+
+
+def facts(base: Path, plan: Plan = PLAN) -> AdapterFacts:
+    """Facts of an adapter."""
+    return AdapterFacts(
+        name="first",
+        base_name="Tiny",
+        base_sha256=file_hash(base),
+        alpha=8.0,
+        invocation=(3, 4),
+        markers=("a", "b"),
+        data={"version": 1, "sources": ["näme"]},
+        figures={"valid": {"log_loss": 0.5}},
+        plan=plan.as_dict(),
+    )
+
+
+def some_lora(geometry: Geometry, rank: int = 4) -> dict[str, tuple[Floats, Floats]]:
+    """Matrices for every projection, which F16 holds exactly."""
+    rng = np.random.default_rng(1)
+    found = {}
+    for module in projections(geometry):
+        n_out, n_in = LINEAR[geometry.ggml_name(module).rpartition(".")[2]]
+        down, up = (rng.integers(-8, 8, shape).astype(np.float32) / 8 for shape in ((rank, n_in), (n_out, rank)))
+        found[module] = down, up
+    return found
+
+
+def as_llama(file: GGUFFile) -> GGUFFile:
+    """A header that says it is a llama."""
+    renamed = {key.replace("qwen3.", "llama."): value for key, value in file.metadata.items()}
+    return changed(replace(file, metadata=renamed), {"general.architecture": text("llama")})
+
+
+@pytest.mark.parametrize("is_llama", [False, True])
+def test_an_adapter_reads_back(tmp_path: Path, *, is_llama: bool) -> None:
+    """The engine's checks accept the file; hash, invocation, markers, plan and matrices are those that were written."""
+    base = write_model(tmp_path / "tiny.gguf")
+    file = read_gguf(base)
+    geometry = Geometry.of(as_llama(file) if is_llama else file)
+    lora = some_lora(geometry)
+    path = tmp_path / "first.gguf"
+    write_adapter(path, facts(base), geometry, lora)
+    model = replace(check_model(file), architecture=geometry.architecture)
+    info = check_adapter(read_gguf(path), model, file_hash(base))
+    assert (info.rank, info.alpha, info.invocation_tokens, info.base_sha256) == (4, 8.0, (3, 4), file_hash(base))
+    assert read_gguf(path).metadata[MARKER_KEY].value == (b"a", b"b")
+    assert read_plan(path) == json.loads(json.dumps(PLAN.as_dict()))
+    read = read_lora(read_gguf(path), geometry, projections(geometry))
+    assert read.keys() == lora.keys()
+    for module, halves in lora.items():
+        assert all(np.array_equal(one, other) for one, other in zip(halves, read[module], strict=True))
+
+
+def test_rows_of_llama_stand_otherwise(tmp_path: Path) -> None:
+    """Queries and keys of a llama are turned head by head, and turned back; other matrices and qwen3's stay."""
+    file = read_gguf(write_model(tmp_path / "tiny.gguf"))
+    rows = np.arange(KV_HEADS * 16, dtype=np.float32)[:, None]
+    llama, qwen = Geometry.of(as_llama(file)), Geometry.of(file)
+    turned = llama.to_ggml("model.layers.0.self_attn.k_proj", rows)
+    assert turned[:6, 0].tolist() == [0, 8, 1, 9, 2, 10]
+    assert np.array_equal(llama.to_torch("model.layers.0.self_attn.k_proj", turned), rows)
+    assert np.array_equal(llama.to_ggml("model.layers.0.self_attn.v_proj", rows), rows)
+    assert np.array_equal(qwen.to_ggml("model.layers.0.self_attn.k_proj", rows), rows)
+
+
+def test_weights_are_read_in_transformers_names(tmp_path: Path) -> None:
+    """Matrices come under the names of transformers; one that is missing or of another shape is refused."""
+    file = read_gguf(write_model(tmp_path / "tiny.gguf"))
+    geometry = Geometry.of(file)
+    shapes = {"model.embed_tokens.weight": (len(TOKENS), 32), "model.layers.1.mlp.down_proj.weight": (32, 64)}
+    found = dict(read_weights(file, geometry, shapes))
+    assert {name: values.shape for name, values in found.items()} == shapes
+    with pytest.raises(ModelFileError, match=r"has no tensor 'output\.weight'"):
+        dict(read_weights(file, geometry, {"lm_head.weight": (1, 1)}))
+    with pytest.raises(ModelFileError, match=r"'output_norm.weight' has the shape \(32,\), where \(9,\) is due"):
+        dict(read_weights(file, geometry, {"model.norm.weight": (9,)}))
+    with pytest.raises(ModelFileError, match="adapters are trained for llama, qwen2, qwen3"):
+        Geometry.of(changed(file, {"general.architecture": text("gemma")}))
+    with pytest.raises(ModelFileError, match=r"has scaled positions.*--weights"):
+        Geometry.of(changed(file, {"qwen3.rope.scaling.type": text("yarn")}))
+
+
+def test_a_killed_run_goes_on(tmp_path: Path) -> None:
+    """The same plan finds what was settled and its checkpoint; another plan is refused unless it is forced."""
+    run = Run(tmp_path / "out", PLAN)
+    assert run.begin(force=False) == {}
+    run.settle({"dtype": "bf16"})
+    run.checkpoint.write_bytes(b"some")
+    assert Run(tmp_path / "out", PLAN).begin(force=False) == {"dtype": "bf16"}
+    assert run.checkpoint.exists()
+    other = Run(tmp_path / "out", replace(PLAN, seed=8))
+    with pytest.raises(InputError, match="holds a training of something else that was not finished"):
+        other.begin(force=False)
+    assert run.checkpoint.exists()
+    assert other.begin(force=True) == {}
+    assert not run.checkpoint.exists()
+    (tmp_path / "out" / "training.json").write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match=r"training\.json: is damaged"):
+        run.begin(force=False)
+
+
+def test_a_finished_run_is_known(tmp_path: Path) -> None:
+    """Only an adapter of this very plan with its figures beside it is done; another is not replaced unasked."""
+    base = write_model(tmp_path / "tiny.gguf")
+    geometry = Geometry.of(read_gguf(base))
+    run = Run(tmp_path / "out", PLAN)
+    run.begin(force=False)
+    write_adapter(run.adapter, facts(base), geometry, some_lora(geometry))
+    assert not run.is_done
+    run.version.write_text("{}", encoding="utf-8")
+    assert run.is_done
+    run.end()
+    assert sorted(path.name for path in run.folder.iterdir()) == ["first.gguf", "version.json"]
+    other = Run(tmp_path / "out", replace(PLAN, rank=8))
+    assert not other.is_done
+    with pytest.raises(InputError, match=r"first\.gguf: is there already, of another training"):
+        other.begin(force=False)
+    run.adapter.write_bytes(b"no gguf")
+    assert not run.is_done
+
+
+def test_a_curve_has_a_result_of_its_own(tmp_path: Path) -> None:
+    """A curve's folder is done by its figures, which say by which plan they were made."""
+    run = Run(tmp_path, PLAN, is_curve=True)
+    run.begin(force=False)
+    assert not run.is_done
+    run.result.write_text(json.dumps({"plan": PLAN.as_dict()}), encoding="utf-8")
+    assert run.is_done
+    assert not Run(tmp_path, replace(PLAN, seed=1), is_curve=True).is_done
+    run.result.write_text("[]", encoding="utf-8")
+    assert not run.is_done
+
+
+def test_plans_say_what_decides_a_training() -> None:
+    """Any other number makes another fingerprint; the rate rises, then falls, and is lower for wider models."""
+    assert PLAN.fingerprint == replace(PLAN).fingerprint
+    assert len({replace(PLAN, **{name: 3}).fingerprint for name in ("seed", "rank", "steps", "n_tasks")}) == 4
+    plan = replace(PLAN, steps=100)
+    rates = [plan.rate_at(step) for step in range(100)]
+    assert rates[0] < rates[plan.warmup - 1] == plan.rate == max(rates)
+    assert rates[-1] < 0.06 * plan.rate
+    assert default_rate(256) == 1e-3 > default_rate(1024) == 5e-4
+    assert (default_steps(10, 8), default_steps(400, 8), default_steps(10**6, 8)) == (60, 200, 3000)
+    assert (default_look(60), default_look(240)) == (5, 20)
+
+
+def scores(losses: Sequence[float], rights: Sequence[float] | None = None) -> Scores:
+    """Scores of one question for each of some tasks."""
+    n = len(losses)
+    zeros = np.zeros(n)
+    return Scores(
+        tasks=np.arange(n, dtype=np.float64),
+        losses=np.array(losses),
+        weights=np.ones(n),
+        rights=np.array(rights) if rights is not None else zeros,
+        p_yes=zeros,
+        is_yes=zeros,
+    )
+
+
+def test_a_gain_is_judged_by_task() -> None:
+    """The gain is the mean over tasks of the fall in loss; it is sure where its interval leaves out zero."""
+    before = scores([1.0, 1.2, 0.8, 1.1], [0, 0, 1, 0])
+    sure = Gain.between(before, scores([0.5, 0.6, 0.3, 0.7], [1, 0, 1, 1]))
+    assert sure.log_loss == pytest.approx(0.5)
+    assert sure.discordant == 0.5
+    assert sure.is_sure
+    assert not Gain.between(before, scores([1.9, 0.3, 0.6, 1.2])).is_sure
+    assert not Gain.between(scores([1.0]), scores([0.1])).is_sure
+    assert Gain.between(scores([1.0]), scores([0.1])).as_dict()["half_width"] is None
+
+
+def test_scores_are_of_questions_with_a_known_answer() -> None:
+    """Loss and accuracy are of the true answer; of a part of a scale that is the sum of its levels."""
+    base = Ask("1", 0, 0, (1,), 0, (1.0, 0.0), (1.0, 0.0), 1.0)
+    asks = (base, replace(base, true=()), replace(base, question=1, true=(0.0, 0.5, 0.5), target=(0.0, 0.5, 0.5)))
+    p = np.array([[0.9, 0.1, 0.0], [0.1, 0.9, 0.0], [0.5, 0.3, 0.2]])
+    found = Scores.of([Example("t", (), asks)], [p], [True, False])
+    assert found.losses.tolist() == pytest.approx([-np.log(0.9), -np.log(0.5)])
+    assert found.rights.tolist() == [1.0, 0.0]
+    assert np.isnan(found.p_yes[1])
+    assert found.as_dict()["auc_over_rows"] is None
+    assert (found.as_dict()["n"], found.as_dict()["tasks"]) == (2, 1)
+
+
+def test_a_curve_says_how_many_are_enough() -> None:
+    """Parts double and hold each other; enough is where no later doubling brings more than chance."""
+    assert sizes(160) == [10, 20, 40, 80, 160]
+    assert sizes(10) == [5, 10]
+    examples = [Example(str(at), (), ()) for at in range(16)]
+    assert nested(examples, 4, 7) == nested(examples, 8, 7)[:4]
+    assert nested(examples, 8, 7) != nested(examples, 8, 6)
+    steps = [scores([1.0, 1.1, 0.9]), scores([0.5, 0.6, 0.5]), scores([0.2, 0.3, 0.1]), scores([0.3, 0.2, 0.1])]
+    gains = [None, *(Gain.between(one, other) for one, other in pairwise(steps))]
+    points = [
+        Point(tasks=10 * at, items=0, scores=each, gain=gain)
+        for at, (each, gain) in enumerate(zip(steps, gains, strict=True))
+    ]
+    assert enough_from(points) == 20
+    assert enough_from(points[:3]) is None
+    assert enough_from(points[:2]) is None
+
+
+def test_a_vocabulary_of_the_tiny_model_has_its_labels(tmp_path: Path) -> None:
+    """The label tokens that a training reads are those of llama.cpp's own tokenizer."""
+    tokenizer = load_vocabulary(write_model(tmp_path / "tiny.gguf"))
+    assert [TOKENS[tokenizer.encode(word, special=False)[0]] for word in ("yes", "no")] == ["yes", "no"]
+
+
+def test_without_torch_one_line_says_what_to_install() -> None:
+    """Where torch is absent the command ends with the shell command that installs it."""
+    from cascade.training.train import libraries  # noqa: PLC0415 - named beside what it is about
+
+    try:
+        import torch  # noqa: F401, PLC0415 - the extra `train` may be absent
+    except ModuleNotFoundError:
+        with pytest.raises(MachineError, match=r"is not installed\. Run `.*train"):
+            libraries()
+    else:
+        assert len(libraries()) == 2
