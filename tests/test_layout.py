@@ -27,10 +27,10 @@ LAYERS: dict[str, set[str]] = {
     "repository": {"", "evidence"},
     "evaluation": {"", "evidence", "prompt", "config", "backends", "engine"},
     "tuning": {"", "config", "evaluation"},
-    "training": {"", "prompt", "config", "models", "backends", "backends.llama", "engine", "evaluation"},
     "audit": {"", "engine", "evaluation", "tuning"},
     "audit.html": {"", "config", "engine", "evaluation", "tuning", "audit"},
     "dataset": {"", "prompt", "config", "engine", "log", "evaluation", "audit.html"},
+    "training": {"", "prompt", "config", "models", "backends", "backends.llama", "engine", "evaluation", "dataset"},
     "service": {"", "prompt", "config", "engine", "log"},
 }
 """Room -> the rooms that its modules may import, from the bottom up; "" is the loose modules, the vocabulary.

@@ -12,11 +12,8 @@ import numpy as np
 from gguf import GGUFReader, GGUFValueType, GGUFWriter, dequantize
 
 from cascade.models.gguf import GGUFFile, read_gguf
-from cascade.models.lora import BASE_HASH_KEY, INVOCATION_KEY
+from cascade.models.lora import BASE_HASH_KEY, INVOCATION_KEY, MARKERS_KEY
 from cascade.training.tensors import Floats, Geometry
-
-MARKER_KEY = "cascade.adapter.markers"
-"""Metadata key: the markers of the questions that an adapter was trained to answer."""
 
 DATA_KEY = "cascade.training.data"
 """Metadata key: the manifest of the data, in JSON."""
@@ -69,7 +66,7 @@ def write_adapter(path: Path, facts: AdapterFacts, geometry: Geometry, lora: Lor
     writer.add_string(BASE_HASH_KEY, facts.base_sha256)
     if facts.invocation:  # llama.cpp refuses the INT32 array that add_array would write
         writer.add_key_value(INVOCATION_KEY, list(facts.invocation), GGUFValueType.ARRAY, GGUFValueType.UINT32)
-    writer.add_array(MARKER_KEY, list(facts.markers))
+    writer.add_array(MARKERS_KEY, list(facts.markers))
     for key, value in ((DATA_KEY, facts.data), (FIGURES_KEY, facts.figures), (PLAN_KEY, facts.plan)):
         writer.add_string(key, json.dumps(value, sort_keys=True))
     for module, (down, up) in lora.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from cascade.backends.llama.open import check_questions
+from cascade.backends.llama.markers import check_markers
 from cascade.backends.llama.tokenizer import load_vocabulary
 from cascade.config.base_models import base_adapter, key_of, main_model, model_of
 from cascade.config.schema import Config, ModelConfig
@@ -13,7 +13,7 @@ from cascade.errors import ConfigError, InputError, ModelFileError
 from cascade.files import is_file
 from cascade.models.gguf import read_gguf
 from cascade.models.lora import check_adapter
-from cascade.models.model_set import ModelSet, load_bases
+from cascade.models.model_set import load_bases
 from cascade.models.owners import Base, find_owner
 from cascade.prompt import PromptBuilder, last_place, prompt_format
 from cascade.stages import Question, Stage, is_base
@@ -142,8 +142,7 @@ def find_lesson(
         builder=builder,
     )
     is_on = _is_activated(config, adapter, base) if is_activated is None else is_activated
-    models = ModelSet(model_path=base.path, model_sha256=base.sha256, model=base.info, adapters={})
-    check_questions(lesson.asked_by(base_adapter(name, config.base_models)), builder, models)
+    check_markers(lesson.asked_by(base_adapter(name, config.base_models)), builder, {})
     return replace(lesson, invocation=_invocation(builder)) if is_on else lesson
 
 

@@ -9,39 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from cascade.dataset.manifest import read_dataset
+from cascade.dataset.splitting import Part
 from cascade.errors import InputError
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.score_file import Note, labelled_tasks
 from cascade.evaluation.scoring import data_fingerprint
-from cascade.files import check_readable, is_folder, read_text
+from cascade.files import check_readable, is_folder
 from cascade.training.sizes import VALID_SHARE
 from cascade.tree import Cascade
 
-MANIFEST = "manifest.json"
-"""What a dataset's folder says of itself."""
-
 _REMEDY = "Give a folder that `cascade dataset build` made, or files of labelled tasks."
-_TRAIN, _VALID, _TEST = "train", "valid", "test"
-
-
-class _Part(BaseModel):
-    """A part of a dataset, as its manifest has it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    file: str = Field(min_length=1, pattern=r"^[^/\\]+$")
-    sha256: str
-
-
-class _Manifest(BaseModel):
-    """A dataset's manifest, as far as a training needs it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    version: int = Field(ge=1, le=1)
-    parts: dict[str, _Part]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,64 +39,41 @@ class Parts:
     sha256: str
 
 
-def read_parts(paths: Sequence[Path], cascade: Cascade, seed: int, note: Note) -> Parts:
+def read_parts(paths: Sequence[Path], cascade: Cascade, adapter: str, seed: int, note: Note) -> Parts:
     """Read what a training learns from, and what it is judged by.
 
     Args:
         paths: One folder of a dataset, or files of labelled tasks. The test part of a dataset is not read.
         cascade: Whose labels the truths are.
+        adapter: The adapter that is trained.
         seed: Decides which tasks of files validate.
         note: Told, in a line each, of what a user should know.
 
     Raises:
-        InputError: A file cannot be read, or a dataset has changed since it was made.
+        InputError: A file cannot be read, or a dataset has changed since it was made, or was made for something else.
     """
     folders = [path for path in paths if is_folder(path)]
     if folders and len(paths) > 1:
         msg = f"{folders[0]}: is a folder, and with it nothing else can be given. {_REMEDY}"
         raise InputError(msg)
-    return _of_dataset(folders[0], cascade, note) if folders else _of_files(paths, cascade, seed, note)
+    return _of_dataset(folders[0], cascade, adapter, note) if folders else _of_files(paths, cascade, seed, note)
 
 
-def _of_dataset(folder: Path, cascade: Cascade, note: Note) -> Parts:
-    text = read_text(folder / MANIFEST, _REMEDY)
-    try:
-        found = _Manifest.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "it"
-        msg = f"{folder / MANIFEST}: field {key!r}: {first['msg']}. {_REMEDY}"
-        raise InputError(msg) from error
-    missing = [name for name in (_TRAIN, _VALID) if name not in found.parts]
-    if missing:
-        msg = f"{folder / MANIFEST}: has no part {missing[0]!r}. {_REMEDY}"
+def _of_dataset(folder: Path, cascade: Cascade, adapter: str, note: Note) -> Parts:
+    dataset = read_dataset(folder)
+    made_for = dataset.manifest
+    if made_for.cascade != cascade.name or made_for.adapter not in {"", adapter}:
+        of = f"adapter {made_for.adapter!r} of " if made_for.adapter else ""
+        msg = f"{folder}: was made for {of}cascade {made_for.cascade!r}, not for adapter {adapter!r}. {_REMEDY}"
         raise InputError(msg)
-    tasks = {name: _part(folder, found.parts[name], cascade, note) for name in (_TRAIN, _VALID)}
-    _check_apart(folder, tasks)
-    return Parts(
-        train=tasks[_TRAIN],
-        valid=tasks[_VALID],
-        manifest=json.loads(text),
-        sha256=hashlib.sha256(text.encode()).hexdigest(),
-    )
-
-
-def _part(folder: Path, part: _Part, cascade: Cascade, note: Note) -> tuple[Labelled, ...]:
-    path = folder / part.file
-    check_readable([path])
-    if _sha256(path) != part.sha256:
-        msg = f"{path}: is not what its manifest says (SHA-256 {part.sha256[:12]}…). Build the dataset again."
-        raise InputError(msg)
-    return labelled_tasks([path], cascade, note=note).tasks
-
-
-def _check_apart(folder: Path, tasks: Mapping[str, Sequence[Labelled]]) -> None:
-    learned = {labelled.task.id: labelled for labelled in tasks[_TRAIN]}
-    both = [labelled for labelled in tasks[_VALID] if labelled.task.id in learned]
+    train, valid = (labelled_tasks([dataset.path(part)], cascade, note=note).tasks for part in (Part.TRAIN, Part.VALID))
+    learned = {labelled.task.id: labelled for labelled in train}
+    both = [labelled for labelled in valid if labelled.task.id in learned]
     if both:
         where = learned[both[0].task.id].where
         msg = f"{folder}: a task is in two parts: {both[0].where} is that of {where}. Build the dataset again."
         raise InputError(msg)
+    return Parts(train=train, valid=valid, manifest=dataset.told, sha256=dataset.sha256)
 
 
 def _of_files(paths: Sequence[Path], cascade: Cascade, seed: int, note: Note) -> Parts:
@@ -132,7 +87,7 @@ def _of_files(paths: Sequence[Path], cascade: Cascade, seed: int, note: Note) ->
         "version": 1,
         "sources": [{"file": path.name, "sha256": _sha256(path)} for path in paths if path.is_file()],
         "split": {"by": "task", "share": VALID_SHARE, "seed": seed},
-        "parts": {name: _counts(part) for name, part in ((_TRAIN, train), (_VALID, valid))},
+        "parts": {str(name): _counts(part) for name, part in ((Part.TRAIN, train), (Part.VALID, valid))},
     }
     told = json.dumps(manifest, sort_keys=True)
     return Parts(train=train, valid=valid, manifest=manifest, sha256=hashlib.sha256(told.encode()).hexdigest())

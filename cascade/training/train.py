@@ -147,7 +147,7 @@ def prepare(config: Config, wishes: Wishes, note: Note, *, is_curve: bool = Fals
     lesson = find_lesson(config, wishes.adapter, wishes.cascade, is_activated=wishes.is_activated)
     geometry = Geometry.of(read_gguf(lesson.base.path))
     began = _start(lesson, wishes)
-    parts = read_parts(wishes.data, lesson.cascade, wishes.seed, note)
+    parts = read_parts(wishes.data, lesson.cascade, wishes.adapter, wishes.seed, note)
     valid = examples(lesson, parts.valid)
     plain = examples(lesson, parts.train)
     check_enough(wishes.adapter, amount(plain), amount(valid))

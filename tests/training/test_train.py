@@ -71,7 +71,7 @@ def write_base(folder: Path, architecture: str) -> Path:
         if architecture == "llama" and ("q_proj" in name or "k_proj" in name):
             values = _as_the_converter_does(values, 2 if "q_proj" in name else 1)
         values = values.astype(np.float16 if values.ndim > 1 else np.float32)
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), values)
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")) or "", values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -115,7 +115,14 @@ def prepared(folder: Path, architecture: str = "qwen3", **wishes: Any) -> Prepar
         write_base(folder, architecture)
     config = tiny_config(folder, model=base)
     data = write_rows(folder / "rows.jsonl", 50)
-    given = {"adapter": "first", "data": [data], "out": folder / "out", "steps": 12, "rate": 0.02, "dtype": "f32"}
+    given: dict[str, Any] = {
+        "adapter": "first",
+        "data": [data],
+        "out": folder / "out",
+        "steps": 12,
+        "rate": 0.02,
+        "dtype": "f32",
+    }
     return prepare(config, Wishes(**(given | wishes)), silent)
 
 
