@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from cascade.cli.dataset_label import label_
 from cascade.cli.dataset_options import (
     CascadeOption,
     KindOption,
@@ -127,3 +128,4 @@ def show(
 
 
 app.command()(review)
+app.command(name="label")(label_)

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from cascade.cli.output import plain
 from cascade.cli.tables import Hanging, Sheet
+from cascade.dataset.oracle import Labels
 from cascade.dataset.picking import Why
 from cascade.dataset.rates import Rates
 from cascade.dataset.review import Shown
@@ -122,3 +123,18 @@ def _answer(call: JudgedCall) -> str:
     if call.p_yes is not None:
         return f"{name} {call.p_yes:.2f}"
     return f"{name} {'uncertain' if call.answer is None else call.answer}"
+
+
+def show_labels(console: Console, path: Path, oracle: str, said: Labels) -> None:
+    """Print what an oracle has said."""
+    n = sum(said.given.values())
+    console.print(plain(f"{path}: {counted(n, 'label')} of oracle {oracle} recorded"))
+    for label, each in said.given.most_common():
+        console.print(plain(f"  {each:,} {label}"))
+    if said.unsure:
+        console.print(f"{counted(said.unsure, 'item')} without a label that it holds for likelier than not")
+    if said.failed:
+        console.print(f"{counted(said.failed, 'item')} that a server did not answer")
+    if said.checked:
+        console.print(f"it agrees with {said.agreed:,} of {counted(said.checked, 'label')} that were known before")
+    console.print(f"{counted(said.calls, 'call')}, {said.ms:,.0f} ms")

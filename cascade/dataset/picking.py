@@ -83,7 +83,7 @@ def _draw(found: Sequence[Candidate], n: int) -> tuple[list[Candidate], list[Can
     most = sum(one.p > 0 for one in found) + _MOST_DRAWN * n
     drawn: list[Candidate] = []
     asked: list[Candidate] = []
-    for one in sorted(found, key=_place) if n else []:
+    for one in sorted(found, key=place_of) if n else []:
         if len(asked) == n or len(drawn) == most:
             break
         drawn.append(one)
@@ -97,7 +97,8 @@ def _is_open(one: Candidate) -> bool:
     return not one.label and not one.is_reviewed
 
 
-def _place(one: Candidate) -> bytes:
+def place_of(one: Candidate) -> bytes:
+    """Where an item stands in an order that is as good as random, and the same every time."""
     return hashlib.sha256("\n".join(one.name).encode("utf-8", "replace")).digest()
 
 

@@ -26,11 +26,13 @@ class Shown:
         pick: The item, and why it is shown.
         task: The task's text; empty where the log does not keep it.
         item: The item's row; empty likewise.
+        seeds: The files that the task starts from.
     """
 
     pick: Pick
     task: str
     item: Mapping[str, Any]
+    seeds: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -62,14 +64,18 @@ class Shown:
 
 def shown(database: sqlite3.Connection, picks: Iterable[Pick]) -> list[Shown]:
     """Items with what the log has of their texts."""
-    return [
-        Shown(
-            pick=one,
-            task=str(_value(database, one.candidate.decision.task_hash).get("text", "")),
-            item=_value(database, one.candidate.decision.hash),
-        )
-        for one in picks
-    ]
+    return [_shown(database, one) for one in picks]
+
+
+def _shown(database: sqlite3.Connection, one: Pick) -> Shown:
+    decision = one.candidate.decision
+    task = _value(database, decision.task_hash)
+    return Shown(
+        pick=one,
+        task=str(task.get("text", "")),
+        item=_value(database, decision.hash),
+        seeds=tuple(task.get("seeds", ())),
+    )
 
 
 def sampled(picked: Picked, source: str) -> list[Outcome]:
