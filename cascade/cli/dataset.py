@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as json_
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -24,16 +25,19 @@ from cascade.cli.dataset_review import review
 from cascade.cli.labelled_data import DataOption, FilesArgument
 from cascade.cli.log_file import LogOption, log_path, since_option
 from cascade.cli.output import ConfigOption, JsonOption, need_command, note, plain, print_json, progress, results
+from cascade.cli.outputs import ForceOption, check_new, written
 from cascade.config.schema import read_config, shipped_config
 from cascade.dataset.build import BuildOptions, build
 from cascade.dataset.card import warnings
 from cascade.dataset.examples import Gathered
+from cascade.dataset.export import check_labels, records
 from cascade.dataset.from_files import from_files
 from cascade.dataset.from_log import LogSource, from_log
 from cascade.dataset.manifest import read_dataset
-from cascade.dataset.splitting import Shares
+from cascade.dataset.splitting import Part, Shares
 from cascade.dataset.tally import Tally
-from cascade.files import check_readable
+from cascade.errors import InputError, counted
+from cascade.files import STDIN, check_readable
 from cascade.log.database import opened_log, snapshot
 
 app = typer.Typer(
@@ -125,6 +129,37 @@ def show(
         return
     show_dataset(results(), folder, found.told)
     results().print(plain(f"all files are as they were written; SHA-256 of the manifest {found.sha256}"))
+
+
+@app.command(name="export")
+def export_(
+    folder: Annotated[Path, typer.Argument(help="The folder of a dataset.")],
+    file: Annotated[Path, typer.Argument(help="Where to, JSON lines in the form .jevl; - for stdout.")],
+    *,
+    part: Annotated[Part, typer.Option(help="Which part.")] = Part.TRAIN,
+    force: ForceOption = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write a part of a dataset as labelled decisions, a record for each item, for tools that read .jevl."""
+    if json and file == STDIN:
+        msg = "--json and a FILE of - would both write to stdout. Name a file."
+        raise InputError(msg)
+    check_new(file, force=force)
+    found = read_dataset(folder)
+    tree = cascade_of(read_config(config or shipped_config()), found.manifest.cascade)
+    check_labels(found, tree)
+    n = 0
+    with progress() as bar, written(file) as write:
+        line = bar.add_task("items", total=found.manifest.parts[part].items)
+        for record in records(found, tree, part):
+            write(json_.dumps(record, allow_nan=False) + "\n")
+            n += 1
+            bar.advance(line)
+    if json:
+        print_json({"folder": str(folder), "part": str(part), "file": str(file), "records": n})
+    elif file != STDIN:
+        results().print(plain(f"{file}: {counted(n, 'record')} of part {part} of {folder}"))
 
 
 app.command()(review)

@@ -23,7 +23,7 @@ from cascade.cli.dataset_options import (
 from cascade.cli.dataset_output import show_one, show_picks, show_rates
 from cascade.cli.log_file import LogOption, opened, since_option
 from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, progress, results
-from cascade.cli.outputs import ForceOption
+from cascade.cli.outputs import ForceOption, check_new
 from cascade.config.schema import read_config, shipped_config
 from cascade.dataset.candidates import Candidate, candidates, drawn_of
 from cascade.dataset.known import REVIEW, Reading
@@ -32,7 +32,7 @@ from cascade.dataset.rates import rates
 from cascade.dataset.review import Shown, record, sampled, shown
 from cascade.dataset.review_page import check_page, write_page
 from cascade.errors import InputError, counted
-from cascade.files import check_output, is_special, is_there
+from cascade.files import STDIN
 from cascade.log.outcomes import Outcome
 from cascade.tree import Cascade
 
@@ -105,11 +105,11 @@ def scanned(database: sqlite3.Connection, path: Path, tree: Cascade, reading: Re
 
 
 def _check_page(html: Path, *, force: bool) -> None:
-    check_page()
-    check_output(html)
-    if is_there(html) and not is_special(html) and not force:
-        msg = f"{html}: is there already. Name another file, or replace it with --force."
+    if html == STDIN:
+        msg = "--html -: a page is written to a file. Name one, such as --html review.html."
         raise InputError(msg)
+    check_page()
+    check_new(html, force=force)
 
 
 def _print(path: Path, tree: Cascade, found: Sequence[Candidate], picked: Picked, chosen: Sequence[Shown]) -> None:

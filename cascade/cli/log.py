@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json as json_
 import sqlite3
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -17,9 +14,9 @@ import typer
 from cascade.cli.log_file import LogOption, age_ago, log_path, moment, opened
 from cascade.cli.log_output import show_pruned, show_requests, show_summary, show_task, task_dict, told_request
 from cascade.cli.output import ConfigOption, JsonOption, need_command, note, plain, print_json, progress, results
-from cascade.cli.outputs import ForceOption
+from cascade.cli.outputs import ForceOption, check_new, written
 from cascade.errors import InputError, counted
-from cascade.files import STDIN, check_output, is_special, is_there, unwritable, whole_file
+from cascade.files import STDIN
 from cascade.log.database import opened_log, snapshot, transaction
 from cascade.log.outcomes import LoggedOutcome, read_outcomes
 from cascade.log.prune import count, prune
@@ -81,13 +78,9 @@ def export_(
     if json and file == STDIN:
         msg = "--json and a FILE of - would both write to stdout. Name a file."
         raise InputError(msg)
-    if file != STDIN and not is_special(file):
-        check_output(file)
-        if is_there(file) and not force:
-            msg = f"{file}: is there already. Name another file, or replace it with --force."
-            raise InputError(msg)
+    check_new(file, force=force)
     n = 0
-    with opened(log, config) as (database, path), snapshot(database), progress() as bar, _written(file) as write:
+    with opened(log, config) as (database, path), snapshot(database), progress() as bar, written(file) as write:
         line = bar.add_task("records", total=None)
         for record in read_records(database):
             write(json_.dumps(record, allow_nan=False) + "\n")
@@ -187,22 +180,6 @@ def outcome(
             f"as {first.item!r} of task {first.task!r}; they are kept"
         )
     results().print(plain(f"{path}: {counted(len(given), 'outcome')} recorded"))
-
-
-@contextmanager
-def _written(file: Path) -> Iterator[Callable[[str], object]]:
-    """What writes to a file, which is there whole at the end or not at all; to stdout for a FILE of -."""
-    if file == STDIN:
-        yield sys.stdout.write
-    elif is_special(file):
-        try:
-            with file.open("w", encoding="ascii") as out:
-                yield out.write
-        except OSError as error:
-            raise unwritable(file, error) from error
-    else:
-        with whole_file(file) as part, part.open("w", encoding="ascii") as out:
-            yield out.write
 
 
 def _task(database: sqlite3.Connection, beginning: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +17,7 @@ from cascade.config.thresholds import read_thresholds
 from cascade.errors import InputError
 from cascade.evaluation.output_file import Output
 from cascade.evaluation.scoring import scores_origin
-from cascade.files import check_folder, is_folder, is_special, is_there
+from cascade.files import STDIN, check_folder, check_output, is_folder, is_special, is_there, unwritable, whole_file
 from cascade.report import Origin
 
 ForceOption = Annotated[
@@ -101,3 +103,34 @@ def refuse_pictures(paths: Sequence[Path], *, force: bool) -> None:
         if not force and is_there(path):
             msg = f"{path}: is there already. Name another folder, or replace it with --force."
             raise InputError(msg)
+
+
+def check_new(file: Path, *, force: bool) -> None:
+    """Refuse a file of results that is there already, or cannot be written; ``-`` is stdout.
+
+    Raises:
+        InputError: It is there, and not to be replaced, or is no file.
+        MachineError: It cannot be written.
+    """
+    if file == STDIN or is_special(file):
+        return
+    check_output(file)
+    if is_there(file) and not force:
+        msg = f"{file}: is there already. Name another file, or replace it with --force."
+        raise InputError(msg)
+
+
+@contextmanager
+def written(file: Path) -> Iterator[Callable[[str], object]]:
+    """What writes to a file, which is there whole at the end or not at all; to stdout for a FILE of -."""
+    if file == STDIN:
+        yield sys.stdout.write
+    elif is_special(file):
+        try:
+            with file.open("w", encoding="ascii") as out:
+                yield out.write
+        except OSError as error:
+            raise unwritable(file, error) from error
+    else:
+        with whole_file(file) as part, part.open("w", encoding="ascii") as out:
+            yield out.write
