@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from cascade.evaluation.score_file import Note
 from cascade.files import read_text, write_whole
 from cascade.training.examples import Example, amount
@@ -100,10 +98,10 @@ def learning_curve(prepared: Prepared, note: Note, tell: Told) -> dict[str, Any]
                 steps = prepared.plan.steps if prepared.wishes.steps else default_steps(size, prepared.plan.n_tasks)
                 plan = replace(prepared.plan, steps=steps, look_every=default_look(steps))
                 maker.taught(plan, some, run.checkpoint, tell)
-            kept = kept | {str(size): _columns(maker.scores(prepared.valid))}
+            kept = kept | {str(size): maker.scores(prepared.valid).as_lists()}
             run.checkpoint.unlink(missing_ok=True)  # first, so that the next part never goes on from this one
             run.settle(settled | {"points": kept})
-        scores = _scores(kept[str(size)])
+        scores = Scores.of_lists(kept[str(size)])
         gain = Gain.between(points[-1].scores, scores) if points else None
         points.append(Point(tasks=len(some), items=amount(some).items, scores=scores, gain=gain))
         note(f"{points[-1].tasks:,} tasks: log loss {scores.loss:.4f}")
@@ -128,21 +126,3 @@ def enough_from(points: Sequence[Point]) -> int | None:
         if later and not any(gain.is_sure and gain.log_loss > 0 for gain in later):
             return point.tasks
     return None
-
-
-def _columns(scores: Scores) -> list[list[float]]:
-    """Scores as lists of numbers; NaN as -1, which no probability is."""
-    columns = (scores.tasks, scores.losses, scores.weights, scores.rights, np.nan_to_num(scores.p_yes, nan=-1.0))
-    return [column.tolist() for column in (*columns, scores.is_yes)]
-
-
-def _scores(columns: Sequence[Sequence[float]]) -> Scores:
-    tasks, losses, weights, rights, p_yes, is_yes = (np.array(column, np.float64) for column in columns)
-    return Scores(
-        tasks=tasks,
-        losses=losses,
-        weights=weights,
-        rights=rights,
-        p_yes=np.where(p_yes < 0, np.nan, p_yes),
-        is_yes=is_yes,
-    )

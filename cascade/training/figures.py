@@ -61,6 +61,18 @@ class Scores:
             is_yes=np.array([float(ask.true[0] > 0) for _, ask, _ in rows]),
         )
 
+    def as_lists(self) -> list[list[float]]:
+        """All of it for a file, NaN as -1, which no probability is; see ``of_lists``."""
+        columns = (self.tasks, self.losses, self.weights, self.rights, np.nan_to_num(self.p_yes, nan=-1.0), self.is_yes)
+        return [column.tolist() for column in columns]
+
+    @classmethod
+    def of_lists(cls, columns: Sequence[Sequence[float]]) -> Scores:
+        """What ``as_lists`` gave."""
+        tasks, losses, weights, rights, p_yes, is_yes = (np.array(column, np.float64) for column in columns)
+        p_yes = np.where(p_yes < 0, np.nan, p_yes)
+        return cls(tasks=tasks, losses=losses, weights=weights, rights=rights, p_yes=p_yes, is_yes=is_yes)
+
     @property
     def loss(self) -> float:
         """Mean -log p of the true answer by weight, in nats."""

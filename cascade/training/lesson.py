@@ -66,6 +66,11 @@ class Lesson:
     invocation: tuple[int, ...] = ()
 
     @property
+    def base_sha256(self) -> str:
+        """SHA-256 that says which base it is for: of the file that the base is another format of, or of its own."""
+        return self.base.info.source_sha256 or self.base.sha256
+
+    @property
     def markers(self) -> tuple[str, ...]:
         """The markers of its questions, each once."""
         return tuple(dict.fromkeys(asked.question.marker for asked in self.asked))

@@ -27,7 +27,7 @@ class Plan:
     Attributes:
         adapter: The adapter.
         cascade: The cascade that asks it.
-        base_sha256: SHA-256 of the base model's file.
+        base_sha256: SHA-256 of the base model's very file.
         data_sha256: SHA-256 of the data's manifest.
         questions: Fingerprint of what is asked and how prompts are written.
         start_sha256: SHA-256 of the adapter that it starts from; empty for a fresh one.
@@ -41,7 +41,6 @@ class Plan:
         steps: Most optimiser steps.
         n_tasks: Tasks of a step.
         n_asks: Most questions that a step takes of a task.
-        n_tokens: About how many tokens are computed at once.
         look_every: Steps between looks at the validation part.
         patience: Looks without a gain after which it stops.
         seed: Of the order of tasks and of the first weights.
@@ -63,7 +62,6 @@ class Plan:
     steps: int = _LEAST_STEPS
     n_tasks: int = 8
     n_asks: int = 32
-    n_tokens: int = 2_048
     look_every: int = 5
     patience: int = _PATIENCE
     seed: int = 7

@@ -29,6 +29,9 @@ from cascade.training.tries import Packed, packs
 _NEVER = -1e4  # logit of a label that a question does not have
 _NAME = "default"
 _PASSES, _TOKENS = 4, 256
+_AT_ONCE = {"cpu": 1_024, "cuda": 8_192}
+"""About how many tokens are computed at once: on CPUs fewer, as each is held against all."""
+
 DTYPES = {"bf16": torch.bfloat16, "f32": torch.float32}
 
 
@@ -54,6 +57,11 @@ class Shape:
 class Student:
     """A base model with an adapter.
 
+    Attributes:
+        geometry: What the base model is.
+        device: Where it computes.
+        n_tokens: About how many tokens it computes at once.
+
     Args:
         file: The base model as llama.cpp runs it.
         shape: The adapter.
@@ -68,6 +76,7 @@ class Student:
     def __init__(self, file: GGUFFile, shape: Shape, weights: Path | None, device: str, dtype: str) -> None:
         self.geometry = Geometry.of(file)
         self.device, self._shape = torch.device(device), shape
+        self.n_tokens = _AT_ONCE.get(device, _AT_ONCE["cpu"])
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         base = _of_file(file, self.geometry) if weights is None else _of_folder(weights, self.geometry)
@@ -143,12 +152,14 @@ class Student:
         )
         return (each * torch.from_numpy(packed.weights).to(self.device, torch.float32)).sum()
 
-    def predict(self, examples: Sequence[Example], n_tokens: int) -> Iterator[Array]:
+    def predict(self, examples: Sequence[Example]) -> Iterator[Array]:
         """Of each task the probabilities of the label tokens of its questions; (asks, most labels)."""
         for example in examples:
             rows = [(ask, ask.weight) for ask in example.asks]
             with torch.no_grad():
-                parts = [self.logits(packed).softmax(dim=-1).cpu() for packed in packs([(example, rows)], n_tokens)]
+                parts = [
+                    self.logits(packed).softmax(dim=-1).cpu() for packed in packs([(example, rows)], self.n_tokens)
+                ]
             yield np.concatenate([part.numpy() for part in parts]).astype(np.float64)
 
     def lora(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -318,7 +318,7 @@ def train(prepared: Prepared, note: Note, tell: Told) -> dict[str, Any]:
         note(f"{run.adapter} is there already, of these very data and options")
         return dict(json.loads(read_text(run.version, "Begin anew with --force.")))
     maker = Maker.of(prepared, note)
-    before = maker.scores(prepared.valid)
+    before = maker.before()
     progress = maker.taught(prepared.plan, prepared.train, run.checkpoint, tell)
     after = maker.scores(prepared.valid)
     figures = {
@@ -352,7 +352,7 @@ class Maker:
         wishes, settled = prepared.wishes, dict(prepared.settled)
         device = wishes.device or student.best_device()
         settings = Geometry.of(read_gguf(prepared.lesson.base.path)).settings
-        dtype, why = settled.get("dtype") or wishes.dtype, ""
+        dtype, why = wishes.dtype or settled.get("dtype"), ""
         if dtype is None:
             dtype, why = student.best_dtype(device, settings["hidden_size"], settings["intermediate_size"])
         note(f"training computes in {dtype.upper()} on {why or device}")
@@ -384,9 +384,17 @@ class Maker:
         progress: Progress = loop.run(tell)
         return progress
 
+    def before(self) -> Scores:
+        """How the student answers the validation part before it is trained; measured once for a run."""
+        settled = dict(self.prepared.settled)
+        if "before" not in settled:
+            settled["before"] = self.scores(self.prepared.valid).as_lists()
+            self.prepared.run.settle(settled | {"dtype": self.dtype})
+        return Scores.of_lists(settled["before"])
+
     def scores(self, tasks: Sequence[Example]) -> Scores:
         """How the student answers."""
-        predicted = list(self.student.predict(tasks, self.prepared.plan.n_tokens))
+        predicted = list(self.student.predict(tasks))
         return Scores.of(tasks, predicted, self.prepared.yes_no)
 
     def exact(self, lora: Lora) -> Student:
@@ -410,11 +418,11 @@ def _written(prepared: Prepared, maker: Maker, figures: Mapping[str, Any]) -> di
     asked = some_of(prepared.parts.valid)
     tries = examples(lesson, asked)
     exact = maker.exact(lora)
-    own = by_key(lesson, tries, list(exact.predict(tries, plan.n_tokens)))
+    own = by_key(lesson, tries, list(exact.predict(tries)))
     facts = AdapterFacts(
         name=lesson.adapter,
         base_name=lesson.base.info.name,
-        base_sha256=lesson.base.sha256,
+        base_sha256=lesson.base_sha256,
         alpha=plan.alpha,
         invocation=lesson.invocation,
         markers=lesson.markers,
@@ -440,7 +448,7 @@ def _version(prepared: Prepared, figures: Mapping[str, Any]) -> dict[str, Any]:
         "adapter": plan.adapter,
         "version": sha256[:12],
         "sha256": sha256,
-        "base_sha256": plan.base_sha256,
+        "base_sha256": prepared.lesson.base_sha256,
         "parents": [plan.start_sha256] if plan.start_sha256 else [],
         "data": plan.data_sha256,
         "figures": dict(figures),

@@ -27,7 +27,7 @@ from cascade.training.tries import packs
 _MAX_NORM = 1.0
 _SAVE_SECONDS = 60.0
 _LEAST_GAIN = 1e-4  # nats of validation loss
-_MOST_LOOKED_AT = 1_500  # questions of the validation part that a look asks
+_MOST_LOOKED_AT = 800  # questions of the validation part that a look asks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,15 +109,17 @@ class Trainer:
         if self._checkpoint is not None and is_file(self._checkpoint):
             self._resume(self._checkpoint)
         if not progress.looks:
-            tell(0, plan.steps, self._look())
+            look = self._look()
+            self._save()
+            tell(0, plan.steps, look)
         while progress.step < plan.steps and progress.n_worse < plan.patience:
             progress.running += self._step(progress.step)
             progress.step += 1
             is_look = progress.step % plan.look_every == 0 or progress.step == plan.steps
-            look = self._look() if is_look else None
+            seen = self._look() if is_look else None
             if is_look or time.monotonic() - self._saved_at > _SAVE_SECONDS:
                 self._save()
-            tell(progress.step, plan.steps, look)
+            tell(progress.step, plan.steps, seen)
         self._student.put(progress.best)
         return progress
 
@@ -128,7 +130,7 @@ class Trainer:
         draw = self._draws.at(step)
         total = sum(weight for _, asks in draw for _, weight in asks)
         sum_ = 0.0
-        for packed in packs(draw, self._plan.n_tokens):
+        for packed in packs(draw, self._student.n_tokens):
             loss = self._student.loss(packed) / total
             loss.backward()
             sum_ += float(loss.detach())
@@ -139,7 +141,7 @@ class Trainer:
 
     def _look(self) -> Look:
         progress = self._progress
-        predicted = list(self._student.predict(self._watched, self._plan.n_tokens))
+        predicted = list(self._student.predict(self._watched))
         loss = Scores.of(self._watched, predicted, self._yes_no).loss
         since = progress.step - (progress.looks[-1].step if progress.looks else 0)
         look = Look(step=progress.step, train_loss=progress.running / since if since else None, valid_loss=loss)
