@@ -1,4 +1,4 @@
-"""Two models in one process: whether their waves should run at once, and what weighing one against the other brings.
+"""Two models in one process: what running their waves at once brings, and weighing one against the other.
 
     python -m benchmarks.two_models [--large MODEL.gguf --format F] [--seconds 1] [--rounds 5] [--items 100]
 
@@ -6,8 +6,9 @@ The small model is the shipped one. The large one is MODEL, or else one of about
 written into a temporary folder: speed does not depend on their values, and what each item is answered is laid down
 here. All ratios are of one run, and what is compared takes turns.
 
-- ``at once``: requests to the small and to the large model that take about as long each, ``--seconds``. Both models
-  run at the same time, with half of the cores each or with all, over the same one after the other with all cores.
+- ``at once``: requests to the small and to the large model that take about as long each, ``--seconds``. In one engine,
+  as it runs them and with waves in turn; and in an engine each, at the same time with half of the cores each or with
+  all. All are over the requests one after the other with all cores.
 - ``weighed``: a request of ``--items``, of which every other one goes on from the small to the large model, as it is
   at a quarter, a half and three quarters of the time that the whole takes. How many items are decided where the wave
   goes first that settles most in a millisecond, where the small model's always does, and where the large one's does.
@@ -40,6 +41,7 @@ from cascade.prompt import Node
 from cascade.report import Status
 
 GEOMETRY = Geometry(n_layers=8, n_embd=512, n_heads=8, n_kv_heads=4, head_size=64, n_ffn=1536, n_vocab=9_216)
+NAMES = ("small", "large")
 SHARES = (0.25, 0.5, 0.75)  # of the time that a whole request takes
 TASK = "read the value of the option"
 _SURE = 20.0  # log odds
@@ -69,16 +71,16 @@ adapter = "large/base"
 yes = { label = "yes" }
 no = { label = "no" }
 """
-_ALONE = """
-[cascade.c]
+_ONE = """
+[cascade.{name}]
 labels = ["no", "yes"]
-[[cascade.c.stages]]
+[[cascade.{name}.stages]]
 name = "only"
 marker = "relevant"
 question = "does it matter?"
-adapter = "base"
-yes = { label = "yes" }
-no = { label = "no" }
+adapter = "{adapter}"
+yes = {{ label = "yes" }}
+no = {{ label = "no" }}
 """
 
 
@@ -105,7 +107,14 @@ class Models:
 
     def alone(self, name: str, n_threads: int) -> Engine:
         """An engine of one model, with one question."""
-        return Engine.open(self._written(self.head(name, n_threads) + _ALONE))
+        return Engine.open(self._written(self.head(name, n_threads) + _ONE.format(name=name, adapter="base")))
+
+    def side_by_side(self, *, at_once: bool) -> Engine:
+        """An engine of both, each with a cascade of its name and one question."""
+        parts = [self.head(name, 0) + _ONE.format(name=name, adapter=f"{name}/base") for name in NAMES]
+        config = read_config(self._written("".join(parts)))
+        backends = open_any(config, config.cascades())
+        return Engine(backends, config.cascades(), settings=EngineSettings(rules=Rules(at_once=at_once)))
 
     def both(self, first: str, *, weighs: bool) -> Engine:
         """An engine of both, whose answers are laid down; ``first`` is the model that plain order prefers."""
@@ -135,27 +144,37 @@ def items(n: int) -> list[Item]:
     return [Item(id=str(at), kind="function", name=f"read_{at}", doc="value " * 20) for at in range(n)]
 
 
-def timed(*calls: tuple[Engine, int], at_once: bool) -> float:
-    """Seconds that requests of so many items take together."""
+Call = tuple[Engine, str, int]
+"""An engine, one of its cascades, and how many items it is asked about."""
+
+
+def timed(*calls: Call, at_once: bool) -> float:
+    """Seconds that requests take together."""
     started = time.perf_counter()
     with ThreadPoolExecutor(len(calls) if at_once else 1) as pool:
-        for call in [pool.submit(engine.classify, TASK, items(n), "c", budget=None) for engine, n in calls]:
+        for call in [pool.submit(engine.classify, TASK, items(n), name, budget=None) for engine, name, n in calls]:
             call.result()
     return time.perf_counter() - started
 
 
 def at_once(models: Models, seconds: float, rounds: int) -> str:
     """Both models at the same time over one after the other."""
-    names = ("small", "large")
     with ExitStack() as stack:
-        small, large = (stack.enter_context(models.alone(name, 0)) for name in names)
-        half = [stack.enter_context(models.alone(name, max(1, n_cores() // 2))) for name in names]
-        engines = {"half of the cores each": half, "all cores each": [small, large]}
-        sizes = [_size(engine, seconds) for engine in (small, large)]
-        found: dict[str, list[float]] = {name: [] for name in ("in turn", *engines)}
+        each = [stack.enter_context(models.alone(name, 0)) for name in NAMES]
+        half = [stack.enter_context(models.alone(name, max(1, n_cores() // 2))) for name in NAMES]
+        one, other = (stack.enter_context(models.side_by_side(at_once=at_once)) for at_once in (True, False))
+        engines = {
+            "one engine, waves at once": [one, one],
+            "one engine, waves in turn": [other, other],
+            "an engine each, half of the cores each": half,
+            "an engine each, all cores each": each,
+        }
+        sizes = [_size((engine, name), seconds) for engine, name in zip(each, NAMES, strict=True)]
+        calls = {name: list(zip(own, NAMES, sizes, strict=True)) for name, own in engines.items()}
+        found: dict[str, list[float]] = {name: [] for name in ("in turn", *calls)}
         for number in range(rounds + 1):
-            times = {"in turn": timed(*zip((small, large), sizes, strict=True), at_once=False)}
-            times |= {name: timed(*zip(own, sizes, strict=True), at_once=True) for name, own in engines.items()}
+            times = {"in turn": timed(*zip(each, NAMES, sizes, strict=True), at_once=False)}
+            times |= {name: timed(*own, at_once=True) for name, own in calls.items()}
             for name, s in times.items() if number else ():  # the first warms up
                 found[name].append(s)
     in_turn = found.pop("in turn")
@@ -168,10 +187,10 @@ def at_once(models: Models, seconds: float, rounds: int) -> str:
     return "\n".join(lines)
 
 
-def _size(engine: Engine, seconds: float) -> int:
+def _size(of: tuple[Engine, str], seconds: float) -> int:
     """How many items take an engine about so long."""
-    timed((engine, _TRIED), at_once=False)
-    return max(1, round(_TRIED * seconds / timed((engine, _TRIED), at_once=False)))
+    timed((*of, _TRIED), at_once=False)
+    return max(1, round(_TRIED * seconds / timed((*of, _TRIED), at_once=False)))
 
 
 def weighed(models: Models, n_items: int, rounds: int) -> str:
@@ -182,8 +201,8 @@ def weighed(models: Models, n_items: int, rounds: int) -> str:
             name: stack.enter_context(models.both(first, weighs=weighs)) for name, (first, weighs) in orders.items()
         }
         for engine in engines.values():  # each learns its prices
-            timed((engine, n_items), at_once=False)
-        whole_ms = 1_000 * median(timed((engine, n_items), at_once=False) for engine in engines.values())
+            timed((engine, "c", n_items), at_once=False)
+        whole_ms = 1_000 * median(timed((engine, "c", n_items), at_once=False) for engine in engines.values())
         lines = [f"weighed: {n_items} items, every other one on both models, {whole_ms:.0f} ms without a deadline"]
         for share in SHARES:
             decided: dict[str, list[int]] = {name: [] for name in engines}

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from cascade.backends.base import Backend
 from cascade.backends.beside import ALONE, Beside, EmbeddedBackend
 from cascade.backends.need import by_need
-from cascade.backends.worker import Worker
 from cascade.config.base_models import base_adapter, key_of, main_model, model_of
 from cascade.config.schema import Config
 from cascade.errors import CascadeError, ConfigError
@@ -52,21 +51,17 @@ def open_any(
         _check_is_served(name, config, cascades, owners)
     found: dict[str, Backend] = {}
     with ExitStack() as stack:
-        worker: Worker | None = None
         for name, model in by_need(named, cascades, owners).items():
             own = {adapter for adapter, owner in owners.items() if owner == name}
             alone = config.of_model(name, own).model_copy(update={"model": model})
             try:
-                backend, here = _open_one(
-                    alone, cascades, labels, sets.get(name), Beside(worker=worker, adapters=owners.keys() - own)
-                )
+                backend, here = _open_one(alone, cascades, labels, sets.get(name), Beside(adapters=owners.keys() - own))
             except CascadeError as error:
                 msg = f"The base model {name!r} cannot be opened. {error}"
                 raise type(error)(msg) from error
             found[name] = backend
             if here is not None:
                 stack.callback(here.abandon)
-                worker = here.worker
         stack.pop_all()
     return found
 

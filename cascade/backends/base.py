@@ -189,6 +189,7 @@ class BackendInfo:
         sizes: How the backend splits work into calls.
         is_encoder: Whether the model reads each prompt as a whole, so that nothing is kept between batches, and answers
             yes or no by its own head, whatever the question's words are.
+        n_threads: Threads of this process that compute a batch; 0 if others do, as servers.
     """
 
     provenance: Provenance
@@ -204,6 +205,7 @@ class BackendInfo:
     invocations: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     scales: Mapping[str, float] = field(default_factory=dict)
     is_encoder: bool = False
+    n_threads: int = 0
 
     @property
     def adapters(self) -> frozenset[str]:
@@ -321,7 +323,7 @@ class Backend(Protocol):
         """Score every query of a batch, or those that are done when it is stopped.
 
         Args:
-            batch: A batch of any size; the engine scores one at a time.
+            batch: A batch of any size; the engine scores one at a time, beside those of other models.
             stop: With it the engine ends the batch early; a backend that ends a batch by itself calls ``stop.ask``.
 
         Raises:

@@ -35,8 +35,7 @@ class Worker:
     """
 
     def __init__(self, name: str, end: Callable[[], object]) -> None:
-        self._ends = [end]
-        self._n_users = 1
+        self._end = end
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._gate = threading.Lock()  # nothing may be handed over after the end
         self._is_closed = False
@@ -100,28 +99,12 @@ class Worker:
             )
             raise ClosedError(msg)
 
-    def share(self, end: Callable[[], object]) -> None:
-        """Take on one more user; the thread ends once each has called ``close``.
-
-        Args:
-            end: See the class.
-
-        Raises:
-            ClosedError: It is closed, or was started before this process was forked.
-        """
-        self.check()
-        with self._gate:
-            self._check_open()
-            self._ends.append(end)
-            self._n_users += 1
-
     def close(self) -> None:
-        """Take nothing any more, once all users say so; what was given before is still done. Does not wait."""
+        """Take nothing any more; what was given before is still done. Does not wait."""
         if not self.is_here:
             return
         with self._gate:
-            self._n_users -= 1
-            if self._n_users <= 0 and not self._is_closed:
+            if not self._is_closed:
                 self._is_closed = True
                 self._jobs.put(None)
 
@@ -133,8 +116,7 @@ class Worker:
     def end(self) -> None:
         """End before Python does."""
         if self.is_here:
-            for end in self._ends:
-                end()
+            self._end()
             self.join(_PATIENCE_S)
 
     def _run(self) -> None:

@@ -25,6 +25,7 @@ class Rules:
         asks_ahead: Whether questions may be asked before it is known that the tree needs the answers.
         weighs_models: Whether of several models' batches the one goes first that settles most in a millisecond;
             otherwise that of the model which the config names first.
+        at_once: Whether batches of several models run at the same time, where there is more than one core.
 
     Raises:
         InputError: ``max_requests`` is no whole number from 1 on.
@@ -34,6 +35,7 @@ class Rules:
     refuses: bool = False
     asks_ahead: bool = True
     weighs_models: bool = True
+    at_once: bool = True
 
     def __post_init__(self) -> None:
         if whole(self.max_requests) is None:

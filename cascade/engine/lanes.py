@@ -1,13 +1,13 @@
-"""The base models of an engine side by side: each has prompts, a cache and prices of its own; one runs at a time. Pure.
+"""The base models of an engine side by side: each has prompts, a cache and prices of its own. Pure.
 
-Their batches take turns on all threads. Among the models that the request whose turn it is waits for, the batch goes
-first that settles the most items in a millisecond: a small model's wave, as a rule, whose survivors then fill the
-batches of a large one.
+Each runs one batch at a time, beside those of the others. Among the models that are free and that the request whose
+turn it is waits for, the batch goes first that settles the most items in a millisecond: a small model's wave, as a
+rule, whose survivors then fill the batches of a large one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -27,11 +27,13 @@ class Lane:
         planner: Plans its batches, keeps the book of its cache, and learns its prices.
         prompts: Builds its prompts.
         max_prompt: Most tokens of one.
+        n_threads: Threads that compute its batches here; 0 if others do.
     """
 
     planner: Planner
     prompts: PromptBuilder
     max_prompt: int
+    n_threads: int = 0
 
     @property
     def name(self) -> str:
@@ -103,37 +105,41 @@ class Lanes:
             lane.planner.prefix_index.drop(items)
 
     def next_batch(self, offers: Mapping[Request, Iterable[ItemState]], left_ms: float = inf) -> Batch | None:
-        """The next batch of any model; see ``Planner.next_batch``.
+        """The next batch of any model where none is at work; see ``Planner.next_batch``.
 
         Only where no model has a batch that fits is anything evicted from a cache.
         """
         if len(self) == 1:
             return self._lanes[0].planner.next_batch(offers, left_ms)
-        lanes = self._asked(offers)
-        return self._best(lanes, offers, left_ms) or (
-            self._best(lanes, offers, left_ms) if self._make_room(lanes, offers) else None
+        room = dict.fromkeys((lane.name for lane in self), left_ms)
+        return self.beside(offers, room) or (
+            self.beside(offers, room) if self._make_room(self._asked(offers, room), offers) else None
         )
 
-    def _asked(self, offers: Mapping[Request, Iterable[ItemState]]) -> list[Lane]:
-        """The models that the first request waits for which waits for any."""
-        for request, items in offers.items():
-            asked = {self.of(query.adapter).name for query in open_queries(request, items)}
-            if asked:
-                return [lane for lane in self if lane.name in asked]
-        return []
+    def beside(self, offers: Mapping[Request, Iterable[ItemState]], room_ms: Mapping[str, float]) -> Batch | None:
+        """The next batch of a model that is free; nothing is evicted for it.
 
-    def _best(
-        self, lanes: Sequence[Lane], offers: Mapping[Request, Iterable[ItemState]], left_ms: float
-    ) -> Batch | None:
+        Args:
+            offers: See ``Planner.next_batch``.
+            room_ms: Model -> how long its batch may take; those that are at work are not there.
+        """
         proposed: list[tuple[Lane, BatchBuilder]] = []
-        for lane in lanes:
-            builder = lane.planner.propose(offers, left_ms)
+        for lane in self._asked(offers, room_ms):
+            builder = lane.planner.propose(offers, room_ms[lane.name])
             proposed += [(lane, builder)] if builder is not None else []
         if not proposed:
             return None
         by_rate = max(proposed, key=lambda each: each[0].planner.settled_per_ms(each[1]))
         lane, builder = by_rate if self._weighs else proposed[0]
-        return replace(lane.planner.begin(builder, left_ms), model=lane.name)
+        return replace(lane.planner.begin(builder, room_ms[lane.name]), model=lane.name)
+
+    def _asked(self, offers: Mapping[Request, Iterable[ItemState]], names: Collection[str]) -> list[Lane]:
+        """Of some models those that the first request waits for which waits for any of them."""
+        for request, items in offers.items():
+            asked = {self.of(query.adapter).name for query in open_queries(request, items)}.intersection(names)
+            if asked:
+                return [lane for lane in self if lane.name in asked]
+        return []
 
     @staticmethod
     def _make_room(lanes: Sequence[Lane], offers: Mapping[Request, Iterable[ItemState]]) -> bool:

@@ -11,12 +11,13 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from typing import Any, TypeVar
 
-from cascade.backends.base import Backend, BackendInfo, Scores, Stop
+from cascade.backends.base import Backend, BackendInfo, Scores
 from cascade.engine.admission import Admission, Rules
+from cascade.engine.at_once import AtOnce, Running
 from cascade.engine.batch import Batch, spoilt_places
 from cascade.engine.cost_model import CostModel
 from cascade.engine.lanes import Lane, Lanes
@@ -28,39 +29,15 @@ from cascade.engine.scheduler import Scheduler
 from cascade.engine.thread import EngineThread
 from cascade.engine.turns import last_moment
 from cascade.errors import BackendError, ClosedError
-from cascade.machine import get_logger
+from cascade.machine import get_logger, n_cores
 from cascade.prompt import PromptBuilder
 
 log = get_logger("cascade.engine")
 
 _T = TypeVar("_T")
 
-_PATIENCE, _PATIENCE_S = 2.0, 0.1  # while others wait, a batch may take its prediction, twice that again, and 0.1 s
 _CLOSED = "The engine was closed while this call was waiting. Open a new one."
 _ENDING = "Python ended while this call was waiting. Wait for calls, and close engines, before the main thread ends."
-
-
-@dataclass(slots=True)
-class Running:
-    """The batch at hand.
-
-    Attributes:
-        batch: The batch.
-        ends: When it should be done, by the engine's clock, in seconds.
-        overdue: When it has taken so long that others no longer wait for it.
-        stop: Ends it early.
-    """
-
-    batch: Batch
-    ends: float
-    overdue: float
-    stop: Stop
-
-    @classmethod
-    def of(cls, batch: Batch, now: float) -> Running:
-        """A batch that begins now."""
-        ends = now + batch.predicted_ms / 1_000
-        return cls(batch, ends, ends + _PATIENCE * batch.predicted_ms / 1_000 + _PATIENCE_S, Stop())
 
 
 class Loop:
@@ -89,7 +66,10 @@ class Loop:
         self._lanes = Lanes(lanes, weighs=rules.weighs_models)
         self._scheduler = Scheduler(self._lanes)
         self._timers: dict[Request, asyncio.TimerHandle] = {}
-        self._running: Running | None = None
+        self._at_once = AtOnce(n_cores())
+        self._most_at_once = len(lanes) if rules.at_once and n_cores() > 1 else 1
+        self._slowest = max(1.0, sum(lane.n_threads for lane in lanes) / n_cores()) if self._most_at_once > 1 else 1.0
+        self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._wake = asyncio.Event()
         self._handed: dict[Request, None] = {}  # requests that are not done, wherever they are
@@ -115,7 +95,7 @@ class Loop:
             release=lambda gone: self._release(name, gone),
             name=name,
         )
-        return Lane(planner=planner, prompts=prompts, max_prompt=info.max_prompt)
+        return Lane(planner=planner, prompts=prompts, max_prompt=info.max_prompt, n_threads=info.n_threads)
 
     @property
     def n_cached(self) -> int:
@@ -204,9 +184,9 @@ class Loop:
     async def _work(self) -> None:
         try:
             while self._failure is None:
-                if self._changes:
+                if self._changes and not self._tasks:
                     await self._make_change(*self._changes.popleft())
-                elif self._scheduler.requests:
+                elif self._scheduler.requests or self._tasks:
                     await self._step()
                     await asyncio.sleep(0)  # deadlines and callers are heard even where a backend never waits
                 else:
@@ -215,8 +195,16 @@ class Loop:
         except BaseException as error:  # noqa: BLE001 - whatever it is, every caller must hear
             self._break(error)
         finally:
+            await self._end_batches()
             for backend in self._backends.values():
                 await backend.close()
+
+    async def _end_batches(self) -> None:
+        """Stop the batches that still run, and wait for their end."""
+        for running in self._at_once:
+            running.stop.abort()
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _break(self, error: BaseException) -> None:
         """Stop working because of a fault."""
@@ -290,27 +278,62 @@ class Loop:
         self._wake.set()
         if request.ends < inf:
             self._timers[request] = self._thread.call_at(last_moment(request), self._give_up, request)
-        running = self._running
-        if running is not None and request.ends < running.ends:
-            running.stop.ask()  # it cannot wait for the end of this batch
-        elif running is not None:
-            self._thread.call_at(running.overdue, running.stop.ask)  # nor for one that hangs
+        for running in self._at_once:
+            if request.ends < self._at_once.ends(running, self.now()):
+                running.stop.ask()  # it cannot wait for the end of this batch
+            else:
+                self._thread.call_at(running.overdue, running.stop.ask)  # nor for one that hangs
 
     async def _step(self) -> None:
-        """Score the next batch and walk its items on; where none fits, answer the most urgent request as it is."""
+        """Score the next batch and walk its items on; where none fits, answer the most urgent request as it is.
+
+        Where several models may work at once, a batch of another one begins beside those at hand, if there is one.
+        """
         await self._build_further()
-        if not self._scheduler.requests:
-            return
-        batch = self._scheduler.schedule(self.now())
-        if batch is None:
+        batch = self._next_batch()
+        if batch is not None and self._most_at_once == 1:
+            await self._run(self._begin(batch))
+        elif batch is not None:
+            task = asyncio.create_task(self._run(self._begin(batch)))
+            task.add_done_callback(lambda _: self._wake.set())
+            self._tasks.add(task)
+        elif self._tasks:
+            await self._any_news()
+        elif self._scheduler.requests and not self._changes:
             self._answer_as_is(self._scheduler.most_urgent())
-            return
+
+    def _next_batch(self) -> Batch | None:
+        """The batch that begins now, if any does; before a change none begins."""
+        if not self._scheduler.requests or len(self._at_once) >= self._most_at_once or self._changes:
+            return None
+        if self._at_once:
+            return self._scheduler.schedule_beside(self.now(), self._at_once)
+        return self._scheduler.schedule(self.now())
+
+    async def _any_news(self) -> None:
+        """Wait for the end of a batch, or for a request that may run beside it."""
+        self._wake.clear()
+        if not any(task.done() for task in self._tasks):
+            await self._wake.wait()
+        ended = {task for task in self._tasks if task.done()}
+        self._tasks -= ended
+        for task in ended:
+            task.result()  # raises what nobody foresaw
+
+    def _begin(self, batch: Batch) -> Running:
+        lane = self._lanes.of(batch.adapter)
+        n_threads = 0 if lane.planner.is_served(batch.adapter) else lane.n_threads
+        return self._at_once.begin(batch, n_threads, self.now(), self._slowest)
+
+    async def _run(self, running: Running) -> None:
+        """Score a batch and walk its items on."""
+        batch = running.batch
         try:
-            scores = await self._scored(batch)
+            scores, alone = await self._scored(running)
         except BackendError as error:
             self._fail_batch(batch, error)
             return
-        for request, fault in self._scheduler.postprocess(batch, scores):
+        for request, fault in self._scheduler.postprocess(batch, scores, alone):
             self._finish(request, fault)
 
     async def _build_further(self) -> None:
@@ -324,18 +347,18 @@ class Loop:
             except Exception as error:  # noqa: BLE001 - as in admission
                 self._finish(request, error)
 
-    async def _scored(self, batch: Batch) -> Scores:
-        """A batch's scores, of which ``spoilt`` has all that are no finite number.
+    async def _scored(self, running: Running) -> tuple[Scores, float]:
+        """A batch's scores, of which ``spoilt`` has all that are no finite number; and see ``AtOnce.end``.
 
         Raises:
             BackendError: Scoring failed, or there are not as many answers as queries.
         """
-        self._running = running = Running.of(batch, self.now())
+        batch, alone = running.batch, 1.0
         try:
             scores = await self._observers.scored(batch, self._backend_of(batch).score(batch, running.stop))
         finally:
-            self._running = None
-        return replace(scores, spoilt=spoilt_places(batch, scores, is_stopped=running.stop.is_asked))
+            alone = self._at_once.end(running, self.now())
+        return replace(scores, spoilt=spoilt_places(batch, scores, is_stopped=running.stop.is_asked)), alone
 
     def _fail_batch(self, batch: Batch, error: BackendError) -> None:
         self._scheduler.lose_cache(batch)
@@ -382,12 +405,13 @@ class Loop:
     def _let_go(self, request: Request) -> None:
         """Free all that is kept for a request; a batch that nobody waits for any more is stopped."""
         self._scheduler.drop(request)
+        self._wake.set()  # what had to wait for it may begin now
         if request in self._timers:
             self._timers.pop(request).cancel()  # or it would hold the request until its deadline
-        running = self._running
-        if running is not None and request in running.batch.by_request:
-            still = any(other in self._scheduler.requests for other in running.batch.by_request)
-            running.stop.ask() if still else running.stop.abort()
+        for running in self._at_once:
+            if request in running.batch.by_request:
+                still = any(other in self._scheduler.requests for other in running.batch.by_request)
+                running.stop.ask() if still else running.stop.abort()
         # A backend that is about to be closed frees all.
         for model, root in request.prompts.roots.items() if self._failure is None else ():
             self._backends[model].release([root])

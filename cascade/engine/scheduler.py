@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cascade.backends.base import Scores
+from cascade.engine.at_once import AtOnce
 from cascade.engine.batch import Batch, faults_of, walk_on
 from cascade.engine.lanes import Lanes
 from cascade.engine.request import Request
@@ -91,24 +92,51 @@ class Scheduler:
             batch = self._lanes.next_batch({first: turn.offers[first][:1]})
         return self._begun(batch, now) if batch is not None else None
 
+    def schedule_beside(self, now: float, at_once: AtOnce) -> Batch | None:
+        """A batch that runs beside those at hand, of a model that is free.
+
+        Where somebody's time is short, it is of the most urgent request alone: it has the cores for itself.
+
+        Args:
+            now: The time, in seconds.
+            at_once: The batches at hand.
+
+        Returns:
+            The batch; None where there is none that fits.
+        """
+        turn = self._turns.next(self._requests, now, at_once.busy_ms(now))
+        asked, models = at_once.items, at_once.models
+        requests = turn.offers if turn.has_plenty else (turn.request,)
+        offers = {request: [item for item in turn.offers[request] if item not in asked] for request in requests}
+        room = {
+            lane.name: at_once.room_ms(turn.left_ms, lane.n_threads, now)
+            for lane in self._lanes
+            if lane.name not in models
+        }
+        batch = self._lanes.beside(offers, room)
+        return self._begun(batch, now) if batch is not None else None
+
     def most_urgent(self) -> Request:
         """The request whose turn it was when ``schedule`` was called last."""
         assert self._most_urgent is not None  # noqa: S101 - there is one after ``schedule``
         return self._most_urgent
 
-    def postprocess(self, batch: Batch, scores: Scores) -> Iterator[tuple[Request, BaseException | None]]:
+    def postprocess(
+        self, batch: Batch, scores: Scores, alone: float = 1.0
+    ) -> Iterator[tuple[Request, BaseException | None]]:
         """Walk the items of a batch on, and learn from what it took.
 
         Args:
             batch: From ``schedule``.
             scores: The backend's answers; ``spoilt`` has all that are no finite number.
+            alone: What it would have taken alone, over the time that it took beside others; in (0, 1].
 
         Yields:
             Requests that are over, each with what went wrong, or None. The caller drops them.
         """
         planner = self._lanes.of(batch.adapter).planner
         for work, ms in scores.cost.decodes:
-            planner.model.learn(work, ms)
+            planner.model.learn(work, ms * alone)
         prefix_adapter = planner.prefix_adapter(batch.adapter)
         for key in (*scores.lost, *((node, prefix_adapter) for node in batch.uncomputed(scores.reused))):
             planner.prefix_index.forget(key)
@@ -119,6 +147,7 @@ class Scheduler:
         for request, own in batch.by_request.items():
             if request not in self._requests:
                 continue
+            request.forecast_at = -1.0  # it is over, and what was foretold while it ran is not
             n_owed = sum(id(query) in owed for query in own)
             request.charge(scores.cost, batch.predicted_ms, n_own=len(own), n_all=len(batch.queries), n_owed=n_owed)
             request.stats.calls_reused += sum(id(query) in reused for query in own)

@@ -44,10 +44,12 @@ class Turn:
     Attributes:
         offers: The items of each open request that may be asked now. The request whose turn it is comes first.
         left_ms: How long the batch may take, in milliseconds; infinity for no limit.
+        has_plenty: Whether everyone's time suffices even if all models are at work all the time.
     """
 
     offers: Mapping[Request, list[ItemState]]
     left_ms: float
+    has_plenty: bool = True
 
     @property
     def request(self) -> Request:
@@ -71,12 +73,13 @@ class Turns:
         self._planners = planners
         self._was_owed = False  # whether the turn before went to a request without a deadline that had waited
 
-    def next(self, requests: Sequence[Request], now: float) -> Turn:
+    def next(self, requests: Sequence[Request], now: float, busy_ms: float | None = None) -> Turn:
         """The next turn among open requests.
 
         Args:
             requests: All of them, at least one.
             now: The time, in seconds.
+            busy_ms: How long the batches at hand still take, in milliseconds; None where there are none.
         """
         requests = [request for request in requests if not request.only_waits] or requests
         if all(request.ends == inf for request in requests):
@@ -84,16 +87,18 @@ class Turns:
             return Turn({request: request.askable for request in ordered}, inf)
         requests = sorted(requests, key=_due)[:MOST_REQUESTS]
         hurried = sorted((request for request in requests if request.ends < inf), key=_ends)
-        caps, share = ({}, 1.0) if self._has_plenty(hurried, now) else self._caps(hurried, now)
+        has_plenty = self._has_plenty(hurried, now, busy_ms or 0.0)
+        caps, share = ({}, 1.0) if has_plenty else self._caps(hurried, now, busy_ms or 0.0)
         offers = {request: self._offer(request, caps.get(request), share) for request in requests}
         if share < 1:  # no deadline can be kept in full: whoever has the least of its items answered goes first
             ordered = sorted(requests, key=lambda request: (request.ends == inf, _answered(request), request.ends))
-            self._let_through(ordered, now)
+            if busy_ms is None:
+                self._let_through(ordered, now)
         else:
             ordered = sorted(requests, key=_due)
         margin = max(planner.model.margin for planner in self._planners)
         left_ms = 1_000 * (last_moment(ordered[0]) - now) / margin
-        return Turn({request: offers[request] for request in ordered}, left_ms)
+        return Turn({request: offers[request] for request in ordered}, left_ms, has_plenty)
 
     def check(self, requests: Sequence[Request], request: Request, now: float) -> None:
         """Refuse a new request that will not be done in time beside those that are open.
@@ -123,20 +128,23 @@ class Turns:
             ordered.remove(longest)
             ordered.insert(0, longest)
 
-    def _has_plenty(self, hurried: Sequence[Request], now: float) -> bool:
-        """Whether even the forecasts of long ago, twice, leave time: then there is nothing to weigh."""
-        total = 0.0
+    def _has_plenty(self, hurried: Sequence[Request], now: float, busy_ms: float) -> bool:
+        """Whether even the forecasts of long ago, twice, leave time: then there is nothing to weigh.
+
+        With so much time a request also bears the batches of others beside its own, one on each other model.
+        """
+        total = busy_ms
         for request in hurried:
             request.forecast = request.forecast or self._by_depth(request)
             total += request.forecast[-1]
-            if _PLENTY * total > 1_000 * (last_moment(request) - now):
+            if max(_PLENTY, len(self._planners)) * total > 1_000 * (last_moment(request) - now):
                 return False
         return True
 
-    def _caps(self, hurried: Sequence[Request], now: float) -> tuple[dict[Request, int], float]:
+    def _caps(self, hurried: Sequence[Request], now: float, busy_ms: float) -> tuple[dict[Request, int], float]:
         """The depth that each may go to, and the share of items that may be asked where depth 1 is too much."""
         forecasts = [self._forecast(request) for request in hurried]
-        left = [1_000 * (last_moment(request) - now) for request in hurried]
+        left = [1_000 * (last_moment(request) - now) - busy_ms for request in hurried]
         caps = _deepest(forecasts, left)
         for request, cap, forecast in zip(hurried, caps, forecasts, strict=True):
             request.is_short |= cap < len(forecast)
@@ -154,7 +162,7 @@ class Turns:
         return request.forecast
 
     def _by_depth(self, request: Request) -> list[float]:
-        """Milliseconds to each depth, on all base models together: their batches run one after the other."""
+        """Milliseconds to each depth, on all base models together: batches that run at once share the same cores."""
         return [sum(ms) for ms in zip(*(by_depth(planner, request) for planner in self._planners), strict=True)]
 
     @staticmethod

@@ -37,14 +37,19 @@ def test_every_other_item_is_asked_of_both(large: Path, first: str, *, weighs: b
 
 
 def test_counts_and_ratios_are_printed(large: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It says what ran on what, both ratios of running at once, and for three deadlines who decided how many."""
+    """It says what ran on what, the ratios of running at once, and for three deadlines who decided how many."""
     assert main(["--large", str(large), "--seconds", "0.05", "--rounds", "1", "--items", "12"]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
     assert "embedded.gguf" in head
     assert "large.gguf" in head
     assert re.fullmatch(r"at once: \d+ items on the small model, \d+ on the large one; [\d.]+ s in turn", lines[0])
-    assert [line.split(":")[0].strip() for line in lines[1:3]] == ["half of the cores each", "all cores each"]
-    assert lines[3].startswith("weighed: 12 items, every other one on both models, ")
-    counts = [list(map(int, re.findall(r"(\d+) decided", line))) for line in lines[4:]]
+    assert [line.split(":")[0].strip() for line in lines[1:5]] == [
+        "one engine, waves at once",
+        "one engine, waves in turn",
+        "an engine each, half of the cores each",
+        "an engine each, all cores each",
+    ]
+    assert lines[5].startswith("weighed: 12 items, every other one on both models, ")
+    counts = [list(map(int, re.findall(r"(\d+) decided", line))) for line in lines[6:]]
     assert [len(each) for each in counts] == [3, 3, 3]
     assert all(0 <= count <= 12 for each in counts for count in each)

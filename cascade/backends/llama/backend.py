@@ -50,23 +50,17 @@ class Runner(Protocol):
 class LlamaBackend:
     """llama.cpp behind the ``Backend`` protocol: one worker thread owns the context.
 
-    The backends of several models share one worker, so that they take turns on the same threads: OpenMP keeps a team
-    of threads for every thread that calls it, and lets no team spin at barriers once there are more than cores.
+    Each computes with all its threads, beside others as well: the number of threads may change the last bits of an
+    answer, and the system shares the cores out by need.
     """
 
-    def __init__(
-        self, runner: Runner, native: LoadedModel, models: ModelSet, info: BackendInfo, worker: Worker | None = None
-    ) -> None:
+    def __init__(self, runner: Runner, native: LoadedModel, models: ModelSet, info: BackendInfo) -> None:
         self._runner = runner
         self._native = native
         self._models = models
         self._info = replace(info, **_facts(models, info))
         self._closed = False
-        if worker is None:
-            self._worker = Worker("cascade-llama", self._end)
-        else:
-            self._worker = worker
-            worker.share(self._end)
+        self._worker = Worker("cascade-llama", self._end)
 
     @classmethod
     def open(
@@ -75,7 +69,6 @@ class LlamaBackend:
         form: PromptFormat,
         size: ContextSize,
         costs: Costs | None = None,
-        worker: Worker | None = None,
     ) -> LlamaBackend:
         """Load a checked model with its adapters.
 
@@ -84,7 +77,6 @@ class LlamaBackend:
             form: The prompt format.
             size: How large the context is and how it computes.
             costs: What was measured of this model here; None for the default, at a pace that is measured now.
-            worker: The thread that runs it; None for one of its own.
 
         Raises:
             ModelFileError: llama.cpp refused a file, or one has changed.
@@ -115,9 +107,10 @@ class LlamaBackend:
             costs=costs or Costs(),
             slowdown=measured,
             sizes=CallSizes(n_batch=native.n_batch, n_batch_questions=min(size.n_batch_questions, native.n_batch)),
+            n_threads=native.n_threads,
         )
         try:
-            return cls(runner, native, models, info, worker)
+            return cls(runner, native, models, info)
         except CascadeError:
             native.close()
             raise
@@ -126,11 +119,6 @@ class LlamaBackend:
     def info(self) -> BackendInfo:
         """See ``Backend.info``."""
         return self._info
-
-    @property
-    def worker(self) -> Worker:
-        """The thread that runs it, perhaps with others."""
-        return self._worker
 
     @property
     def tokenizer(self) -> LlamaTokenizer:

@@ -8,7 +8,6 @@ from cascade.backends.llama.backend import LlamaBackend
 from cascade.backends.llama.encoder_native import NativeEncoder
 from cascade.backends.llama.encoder_runner import EncoderRunner, slowdown
 from cascade.backends.llama.loaded import ContextSize
-from cascade.backends.worker import Worker
 from cascade.errors import CascadeError
 from cascade.models.model_set import ModelSet
 from cascade.prompt import PromptFormat
@@ -16,14 +15,13 @@ from cascade.prompt import PromptFormat
 _PLENTY = 1_000_000_000  # of nodes and tokens to keep: none are
 
 
-def open_encoder(models: ModelSet, form: PromptFormat, size: ContextSize, worker: Worker | None = None) -> LlamaBackend:
+def open_encoder(models: ModelSet, form: PromptFormat, size: ContextSize) -> LlamaBackend:
     """Load a checked encoder with its adapters.
 
     Args:
         models: Their files.
         form: The prompt format of pairs.
         size: How many tokens and pairs a call may have, and how it computes; there are no cells.
-        worker: The thread that runs it; None for one of its own.
 
     Raises:
         ModelFileError: llama.cpp refused a file, or one has changed.
@@ -45,8 +43,9 @@ def open_encoder(models: ModelSet, form: PromptFormat, size: ContextSize, worker
             slowdown=slowdown(native, Costs()),
             sizes=CallSizes(n_batch=native.n_batch, n_batch_questions=native.n_batch),
             is_encoder=True,
+            n_threads=native.n_threads,
         )
-        return LlamaBackend(EncoderRunner(native, models.base), native, models, info, worker)
+        return LlamaBackend(EncoderRunner(native, models.base), native, models, info)
     except CascadeError:
         native.close()
         raise

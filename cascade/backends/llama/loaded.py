@@ -114,7 +114,7 @@ class LoadedModel(ABC):
         """
         self.size = size
         self.active = ""
-        params.n_threads = params.n_threads_batch = n_threads(size.n_threads)
+        self.n_threads = params.n_threads = params.n_threads_batch = n_threads(size.n_threads)
         if not size.n_gpu_layers:
             need_memory(
                 n_bytes + _IN_USE,

@@ -54,7 +54,7 @@ def open_backend(
         return _open_encoder(config, cascades, models, form, beside)
     tuning = find_tuning(config.model, models.model_sha256, tunings)
     costs = tuning.costs if tuning else None
-    backend = LlamaBackend.open(models, form, context_size(config.model, tuning), costs, beside.worker)
+    backend = LlamaBackend.open(models, form, context_size(config.model, tuning), costs)
     try:
         builder = PromptBuilder(form, backend.info.tokenizer)
         for cascade in cascades.values():
@@ -70,7 +70,7 @@ def open_backend(
 def _open_encoder(
     config: Config, cascades: Mapping[str, Cascade], models: ModelSet, form: PromptFormat, beside: Beside
 ) -> LlamaBackend:
-    backend = open_encoder(models, form, context_size(config.model), beside.worker)
+    backend = open_encoder(models, form, context_size(config.model))
     try:
         for cascade in cascades.values():
             backend.info.check(cascade, beside.adapters)

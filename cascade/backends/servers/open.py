@@ -270,6 +270,7 @@ def _info(
             costs, per_request_ms=costs.per_request_ms / slowdown, per_question_ms=costs.per_question_ms / slowdown
         ),
         slowdown=slowdown,
+        n_threads=own.n_threads if own else 0,
         sizes=replace(
             own.sizes if own else CallSizes(),
             n_served=_PER_SLOT * max(server.setup.config.in_flight for server in servers.values()),
