@@ -14,17 +14,15 @@ import pytest
 
 from cascade import Budget, Config, Engine, Item, Report, Task
 from cascade.backends import open_any
-from cascade.backends.base import Query
+from cascade.backends.base import Batch, Query, Stop
 from cascade.backends.llama.native import ContextSize
 from cascade.config.lock import questions_at_hand
 from cascade.config.schema import read_config, shipped_config
-from cascade.engine.admission import Rules
-from cascade.engine.engine import EngineSettings
 from cascade.errors import ConfigError, ModelFileError
 from cascade.models.gguf import read_gguf
 from cascade.models.model_set import file_hash, load_model_sets
 from cascade.prompt import PromptBuilder, prompt_format
-from cascade.stages import ANY_TIER, Question, Stage, Target
+from cascade.stages import ANY_TIER, Question, Stage
 from cascade.tree import Cascade
 from tests.helpers.requests import symbols
 from tests.helpers.rig import Rig
@@ -230,34 +228,38 @@ def test_callers_at_once_in_small_caches(folder: Path, cold: Cold) -> None:
 
 
 def test_at_once_every_answer_is_that_in_turn_to_the_last_bit(folder: Path) -> None:
-    """Each model has callers of its own, all threads, and the same waves; nothing that runs beside it moves a bit."""
+    """Batches of both models score the same beside each other, on all threads, as one after the other."""
     config = read_config(folder / "wide.toml")
     models = {name: each.model_copy(update={"n_threads": 0}) for name, each in config.models.items()}
     config = config.model_copy(update={"models": models})
     tree = config.cascades()["c"]
-    first, second = tree.first, tree.stage("primary")
-    yes, no = (Target(name, is_label=True) for name in ("yes", "no"))
-    cascades = {
-        name: replace(tree, name=name, labels=("no", "yes"), stages=(replace(asked, yes=yes, no=no),))
-        for name, asked in (("small", first), ("large", second))
-    }
-    asked = [symbols(seed, 24) for seed in range(4)]
+    asked = {"small": tree.first.question(ANY_TIER), "large": tree.stage("primary").question(ANY_TIER)}
 
-    def answers(*, at_once: bool) -> dict[str, list[float]]:
-        rules = Rules(asks_ahead=False, at_once=at_once)
-        settings = EngineSettings(rules=rules)
-        with Engine(open_any(config, cascades), cascades, settings=settings) as engine, ThreadPoolExecutor(2) as pool:
+    async def answers(*, at_once: bool) -> dict[str, list[list[float]]]:
+        opened = open_any(config, {"c": tree})
 
-            def ask(name: str) -> list[float]:
-                reports = [engine.classify(task, items, name, budget=None) for task, items in asked]
-                return [step.p_yes for report in reports for each in report.decisions for step in each.steps]
+        async def ask(name: str) -> list[list[float]]:
+            backend, question, found = opened[name], asked[name], []
+            build = PromptBuilder(backend.info.form, backend.info.tokenizer)
+            for task, items in (symbols(seed, 24) for seed in range(4)):
+                root = build.task("Which matter?", [question], task)
+                nodes = [build.question(build.item(root, item), question.marker) for item in items]
+                batch = Batch(tuple(Query(node, question.adapter) for node in nodes))
+                found.append([*(await backend.score(batch, Stop())).logits])
+                backend.release([root])
+            return found
 
-            calls = {name: pool.submit(ask, name) for name in cascades}
-            return {name: call.result() for name, call in calls.items()}
+        if at_once:
+            small, large = await asyncio.gather(ask("small"), ask("large"))
+        else:
+            small, large = await ask("small"), await ask("large")
+        for backend in opened.values():
+            await backend.close()
+        return {"small": small, "large": large}
 
-    in_turn, at_once = answers(at_once=False), answers(at_once=True)
+    in_turn, at_once = asyncio.run(answers(at_once=False)), asyncio.run(answers(at_once=True))
     assert at_once == in_turn
-    assert all(len({*own}) > 24 for own in in_turn.values())
+    assert all(len({*logits}) > 12 for own in in_turn.values() for logits in own)
 
 
 def test_a_stop_in_the_middle_leaves_both_sound(folder: Path, cold: Cold) -> None:
