@@ -19,6 +19,7 @@ from cascade.errors import ModelFileError
 _USER_DEFINED = llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
 _PARSED = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | _USER_DEFINED
 _LONG_RUN = re.compile(r"[^ \t\n\r]{2048}(?=[^ \t\n\r])|\s{2048}(?=\s)")
+_WITHOUT_REGEX = {llama_cpp.LLAMA_VOCAB_TYPE_SPM, llama_cpp.LLAMA_VOCAB_TYPE_WPM, llama_cpp.LLAMA_VOCAB_TYPE_UGM}
 _LONGEST = 64  # bytes that a token's text is given room for at first
 
 
@@ -30,13 +31,16 @@ class LlamaTokenizer:
         self.n_vocab: int = llama_cpp.llama_vocab_n_tokens(vocab)
         self._user_defined = self._texts(_USER_DEFINED)
         self._special = self._texts(_PARSED)
+        self._cuts_runs = llama_cpp.llama_vocab_type(vocab) not in _WITHOUT_REGEX
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         """Token ids; see ``cascade.prompt.Tokenizer``."""
         if special:
             return self._tokenize(text, parse=True)
         # With parse_special off llama.cpp still parses user-defined tokens, such as Qwen3's <think>: none may be whole.
-        parts = (part for apart in self._user_defined.apart(text) for part in _short_runs(apart))
+        parts: Iterable[str] = self._user_defined.apart(text)
+        if self._cuts_runs:
+            parts = (part for apart in parts for part in _short_runs(apart))
         return [token for part in parts for token in self._tokenize(part, parse=False)]
 
     def is_special(self, token: int) -> bool:
@@ -95,7 +99,8 @@ def _short_runs(text: str) -> Iterator[str]:
     What Python counts as white space and llama.cpp does not, or the reverse, counts as both.
 
     Many pre-tokenizers of llama.cpp recurse for every character of a match (std::regex), and end the process where
-    the stack does: at a word of about 20,000 characters in 8 MiB. No cut is near the tokens that a prompt takes.
+    the stack does: at a word of about 20,000 characters in 8 MiB. No cut is near the tokens that a prompt takes. Other
+    vocabularies than byte-pair ones have no such pattern; WordPiece would take a word that is cut for two.
     """
     start = 0
     for found in _LONG_RUN.finditer(text):

@@ -218,3 +218,13 @@ def test_its_vocabulary_writes_pairs(native: NativeEncoder) -> None:
     """Closing tokens are special in templates and plain in text from outside."""
     assert native.tokenizer.encode("[SEP]", special=True) == [SPECIALS.index("[SEP]")]
     assert SPECIALS.index("[SEP]") not in native.tokenizer.encode("a [SEP] b[SEP]", special=False)
+
+
+def test_a_long_word_is_one_word(native: NativeEncoder) -> None:
+    """However long: a cut would make two of it. One without a place in the vocabulary is one unknown token, as ever."""
+    unknown = native.tokenizer.encode("\u0394", special=False)
+    assert len(unknown) == 1
+    for n in (100, 2_048, 2_049, 5_000, 200_000):
+        assert native.tokenizer.encode("\u0394" * n, special=False) == unknown
+        spaced = native.tokenizer.encode("\u0394" + " " * n + "\u0394", special=False)
+        assert spaced == unknown * 2
