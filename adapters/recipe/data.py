@@ -6,7 +6,7 @@ import math
 import random
 from array import array
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -94,6 +94,26 @@ def sample(rows: Sequence[Row], keep: float, rng: random.Random) -> list[tuple[R
         for row in rows
         if row.is_hit or rng.random() < keep
     ]
+
+
+def with_met(views: Views, no: Ask, least: float) -> Views:
+    """Tries in which a later question is asked too of what does not matter and would come so far.
+
+    Args:
+        views: A task.
+        no: The question, with the answer no.
+        least: The least log odds, by the ranker, that such an item matters.
+    """
+    return {
+        name: tuple(replace(tree, rows=tuple(_met(row, no, least) for row in tree.rows)) for tree in trees)
+        for name, trees in views.items()
+    }
+
+
+def _met(row: Row, no: Ask, least: float) -> Row:
+    if row.is_hit or row.odds[0] < least:
+        return row
+    return replace(row, asks=(*row.asks, no))
 
 
 class Packer:

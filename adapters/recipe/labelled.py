@@ -11,15 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.recipe.mine import LABELS, Mined, View
+from adapters.recipe.mine import LABELS, OWN, Mined, View
 from cascade.evaluation.dataset import Labelled
 from cascade.evidence.making import Evidence
 from cascade.evidence.ranker import Ranker
 from cascade.evidence.signals import Columns
 from cascade.items import Group, Item, Task
-
-OWN = ("own", "source")
-"""Views of items of one's own."""
 
 
 def evidence_of(view: View, ranker: Ranker) -> Evidence:

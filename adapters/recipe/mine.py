@@ -16,7 +16,7 @@ import pickle
 import random
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from adapters.recipe.label import changed_files, label_row, labels, task_text
 from cascade.evidence.corpus import Corpus
+from cascade.evidence.facts import FACTS
 from cascade.evidence.history import Commit, History
 from cascade.evidence.own import own_corpus
 from cascade.evidence.records import Definition, FileRecord, SymbolRecord
@@ -42,6 +43,8 @@ from cascade.repository.source import read_definitions, unfit
 from cascade.repository.tiers import rank_files, ties_to
 
 SEED = 5
+OWN = ("own", "source", "said")
+"""Views of items of one's own."""
 LABELS = ("excluded", "type_context", "supporting", "primary")
 _BEST = {
     "body_share": 150, "title_share": 60, "idents_share": 60, "head_share": 40, "literals_share": 40,
@@ -67,7 +70,7 @@ class View:
 
     Attributes:
         name: ``none``, ``right`` or ``wrong``, after the file to start from; ``own`` and ``source`` for items of one's
-            own, without and with their source.
+            own, without and with their source; ``said`` for those without, half of which claim words of evidence.
         corpus: The candidates.
         symbols: Signal -> its value for each candidate.
         files: Signal -> its value for each file.
@@ -263,8 +266,9 @@ class _Task:
         }
         wanted = [found[one] for one in self.labels if one in found]
         is_grouped = self.rng.random() < 0.5
-        for name in ("own", "source"):
+        for name in OWN:
             items = [_own_item(one, is_grouped=is_grouped, has_source=name == "source") for one in wanted]
+            items = [self._claiming(item) for item in items] if name == "said" else items
             corpus = own_corpus(items)
             ids = {item.name: item.id for item in items}
             signals = Signals(corpus, self.terms, Ties())
@@ -278,6 +282,12 @@ class _Task:
                 labels=np.array([self.labels.get(one, 0) for one in named], np.int8),
                 is_labelled=np.ones(len(named), np.bool_),
             )
+
+    def _claiming(self, item: Item) -> Item:
+        """An item whose docstring, in every second case, is words of evidence, which are worth nothing there."""
+        if self.rng.random() < 0.5:
+            return item
+        return replace(item, doc=" ".join(self.rng.choices(FACTS, k=self.rng.randint(3, 9))))
 
 
 def _own_item(one: Definition, *, is_grouped: bool, has_source: bool) -> Item:

@@ -52,6 +52,8 @@ class Plan:
         schedule: How long and how fast.
         start: Name of the plan whose adapter it starts from; None for a fresh one.
         ships: Whether it becomes a file.
+        met_from: Where the question is asked of items too that do not matter and came so far all the same: the least
+            log odds, by the ranker, that one matters; None where only what the truth leads there is asked.
     """
 
     questions: tuple[str, ...]
@@ -60,8 +62,11 @@ class Plan:
     schedule: Schedule
     start: str | None = None
     ships: bool = True
+    met_from: float | None = None
 
 
+CLAIMED_SHARES = {"none": 0.15, "right": 0.09, "wrong": 0.06, "own": 0.03, "said": 0.64, "source": 0.03}
+"""How often a task is asked in which view where docstrings are learned to claim nothing."""
 FURTHER_SHARES = {"none": 0.35, "right": 0.2, "wrong": 0.15, "own": 0.3}
 
 
@@ -94,8 +99,22 @@ def _further(cascade: str, question: str, schedule: Schedule, start: str | None 
 # LoRA, so that all three share the base model's KV. The scope questions are plain LoRA; a yes is
 # so rare there that the three first learn together, where a row asks up to three questions at once.
 PLANS = {
-    "relevant": Plan(questions=("relevant",), activated=True, schedule=_schedule(80, 12)),
-    "primary": Plan(questions=("primary",), activated=True, schedule=_schedule(50, 24)),
+    "first_relevant": Plan(questions=("relevant",), activated=True, schedule=_schedule(80, 12), ships=False),
+    "first_primary": Plan(questions=("primary",), activated=True, schedule=_schedule(50, 24), ships=False),
+    # Then longer, and mostly with what the ranker says: that is no noise, and there is more of it than yeses.
+    "relevant": Plan(
+        questions=("relevant",),
+        activated=True,
+        schedule=replace(_schedule(230, 16, trust=0.8), shares=CLAIMED_SHARES),
+        start="first_relevant",
+    ),
+    "primary": Plan(
+        questions=("primary",),
+        activated=True,
+        schedule=_schedule(110, 20, trust=0.75),
+        start="first_primary",
+        met_from=-3.0,
+    ),
     "supporting": Plan(questions=("supporting",), activated=True, schedule=_schedule(30, 24)),
     # All of the three's tasks together, for one question that asks what they ask: 2,880 draws of a task.
     "one_call": Plan(

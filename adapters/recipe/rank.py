@@ -152,7 +152,7 @@ def _train(tasks: Sequence[dict[str, Example]], mean: Tensor, scale: Tensor, see
 
 
 def _drawn(views: dict[str, Example], rng: random.Random) -> Example:
-    names = list(views)
+    names = [name for name in views if name in SHARES]
     return views[rng.choices(names, [SHARES[name] for name in names])[0]]
 
 

@@ -15,7 +15,7 @@ import torch
 from tokenizers import Tokenizer
 
 from adapters.recipe.clones import ROWS, labelled_file, names_of
-from adapters.recipe.data import Views
+from adapters.recipe.data import Ask, Views, with_met
 from adapters.recipe.encoder_steps import EncoderFolders, measure, pair_up, train_and_export
 from adapters.recipe.encoder_train import EncoderSchedule
 from adapters.recipe.export import export_adapter, export_base
@@ -215,7 +215,15 @@ class Recipe:
             model.labels = torch.tensor(self._labels(plan))
             print(f"adapter {name}", flush=True)
             goal = Goal(questions=plan.questions, activated=plan.activated)
-            train(model, data, watched, plan.schedule, goal, self.folders.work / f"{name}.pt", SEED)
+            train(model, self._met(data, plan), watched, plan.schedule, goal, self.folders.work / f"{name}.pt", SEED)
+
+    def _met(self, data: list[Views], plan: Plan) -> list[Views]:
+        """Tasks with what a plan's question meets, where it is trained on that."""
+        if plan.met_from is None:
+            return data
+        (question,) = plan.questions
+        no = Ask(question, self._builder().marker_tokens(question), truth=0)
+        return [with_met(views, no, plan.met_from) for views in data]
 
     def export(self) -> None:
         """Write the GGUF files; where ``only`` names adapters, those alone, for the base model that is there."""

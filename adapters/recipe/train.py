@@ -48,7 +48,7 @@ class Schedule:
         thin: Share of the text of items and groups that is left out.
         weights: Factor on the loss of a cascade's rows; 1 for one not named. A rare yes makes a
             small loss, which the other cascade's would drown.
-        shares: View -> how often a task is asked so.
+        shares: View -> how often a task is asked so; never in a view that is not named.
     """
 
     steps: int
@@ -132,7 +132,11 @@ def _packed(tasks: list[Draw], schedule: Schedule, goal: Goal, rng: random.Rando
 
 def _choose(views: Views, schedule: Schedule, goal: Goal, rng: random.Random) -> Draw:
     """The rows that a batch takes of one view of a task, weighted to stand for all."""
-    fit = [name for name, trees in views.items() if any(goal.asks(row) for tree in trees for row in tree.rows)]
+    fit = [
+        name
+        for name, trees in views.items()
+        if schedule.shares.get(name) and any(goal.asks(row) for tree in trees for row in tree.rows)
+    ]
     if not fit:
         return []
     found = []

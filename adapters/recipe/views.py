@@ -10,8 +10,8 @@ import numpy as np
 
 from adapters.recipe.data import Ask, Row, Tree, Views
 from adapters.recipe.further import MADE, labelled_edges, labelled_own_edges, labelled_views
-from adapters.recipe.labelled import OWN, evidence_of, symbol_items
-from adapters.recipe.mine import LABELS, Mined, View
+from adapters.recipe.labelled import evidence_of, symbol_items
+from adapters.recipe.mine import LABELS, OWN, Mined, View
 from adapters.recipe.parts import MinedEdges
 from cascade.evaluation.dataset import Labelled
 from cascade.evidence.making import Evidence
