@@ -129,7 +129,7 @@ PLANS = {
     },
     # What the base model does not know takes longer. A file that stays is one of scope, asked otherwise.
     "routing": _further("routing", "found", _schedule(70, 40, trust=0.3)),
-    "refilter": _further("refilter", "kept", _schedule(90, 16, trust=0.4), start="scope"),
-    "module": _further("module", "touched", _schedule(120, 24, trust=0.4)),
+    "refilter": _further("refilter", "kept", _schedule(300, 16, trust=0.85), start="scope"),
+    "module": _further("module", "touched", _schedule(320, 20, trust=0.8)),
     "edge": _further("edge", "depends", _schedule(150, 20, adam=2e-3, trust=0.0)),
 }
