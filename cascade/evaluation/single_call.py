@@ -18,7 +18,7 @@ from cascade.profile import Profile
 from cascade.stages import ANY_TIER, Kind, Question, Stage, Target, Value
 from cascade.tree import Cascade
 
-_MARKER = "label"
+_NAME = "label"
 
 
 def one_stage(cascade: Cascade) -> Cascade:
@@ -28,7 +28,7 @@ def one_stage(cascade: Cascade) -> Cascade:
     """
     first = next(iter(cascade.first.questions.values()))
     question = Question(
-        marker=_MARKER,
+        marker=first.marker,  # which the adapter was trained under
         wording="which is it?",
         adapter=first.adapter,
         threshold=0.0,
@@ -36,7 +36,7 @@ def one_stage(cascade: Cascade) -> Cascade:
         max_text_tokens=max(cascade.text_limits(), default=0),
     )
     stage = Stage(
-        name=_MARKER,
+        name=_NAME,
         questions={ANY_TIER: question},
         next={label: Target(label, is_label=True) for label in cascade.answers},
     )
