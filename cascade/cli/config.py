@@ -136,7 +136,7 @@ def _check_files(config: Config, layers: Layers) -> list[str]:
     )
 
     try:
-        sets = load_model_sets(config).values()
+        sets = load_model_sets(config, is_check=True).values()
     except InputError as error:
         msg = f"{name_of(layers.files[0])}: {error}"
         raise type(error)(msg) from error

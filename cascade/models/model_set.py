@@ -189,12 +189,13 @@ def load_model_set(config: Config, hub: Hub | None = None) -> ModelSet:
     return next(iter(found.values()))
 
 
-def load_model_sets(config: Config, hub: Hub | None = None) -> dict[str, ModelSet]:
+def load_model_sets(config: Config, hub: Hub | None = None, *, is_check: bool = False) -> dict[str, ModelSet]:
     """The files that a config names, each hashed and checked; llama.cpp may load what comes back.
 
     Args:
         config: Its paths are absolute, as ``read_config`` leaves them.
         hub: Where models named by repository come from; the public hub if None.
+        is_check: Whether nothing is loaded: base models are then hashed only where there are adapters to hold against.
 
     Returns:
         Name -> base model with the adapters that belong to it; models without a file, which servers have, left out.
@@ -206,7 +207,7 @@ def load_model_sets(config: Config, hub: Hub | None = None) -> dict[str, ModelSe
     if BASE in config.adapters:
         msg = f"adapters.{BASE}: this name means the base model without an adapter. Choose another name."
         raise ConfigError(msg)
-    named, bases = config.base_models, load_bases(config, hub)
+    named, bases = config.base_models, load_bases(config, hub, is_hashed=bool(config.files) or not is_check)
     owners = find_owners(config, bases)
     found = {}
     for name, base in bases.items():
@@ -263,16 +264,16 @@ def odd_markers(cascade: Cascade, adapters: Mapping[str, Adapter]) -> list[OddMa
     return found
 
 
-def load_bases(config: Config, hub: Hub | None = None) -> dict[str, Base]:
-    """Name -> file of each base model, hashed and checked; see ``load_model_sets``."""
+def load_bases(config: Config, hub: Hub | None = None, *, is_hashed: bool = True) -> dict[str, Base]:
+    """Name -> file of each base model, checked, and hashed unless nobody asks; see ``load_model_sets``."""
     return {
-        name: _load_base(model, key_of(name, config.models), hub or Hub())
+        name: _load_base(model, key_of(name, config.models), hub or Hub(), is_hashed=is_hashed)
         for name, model in config.base_models.items()
         if model.has_source
     }
 
 
-def _load_base(model: ModelConfig, key: str, hub: Hub) -> Base:
+def _load_base(model: ModelConfig, key: str, hub: Hub, *, is_hashed: bool) -> Base:
     path = model.path or hub.download(model, key)
     with named_key(f"{key}.path" if model.path else f"{key}.repo_id"), unchanged(path):
         file = read_gguf(path)
@@ -280,7 +281,7 @@ def _load_base(model: ModelConfig, key: str, hub: Hub) -> Base:
         form = prompt_format(model.format_for(key, is_encoder=info.is_encoder))
         if not info.is_encoder:
             check_labels(file, (form.yes, form.no))
-        return Base(path=path, sha256=file_hash(path), info=info)
+        return Base(path=path, sha256=file_hash(path) if is_hashed else "", info=info)
 
 
 def _load_adapter(name: str, entry: AdapterConfig, base: Base) -> Adapter:

@@ -23,7 +23,7 @@ class Base:
 
     Attributes:
         path: The file.
-        sha256: Its SHA-256, in hex.
+        sha256: Its SHA-256, in hex; empty where nobody asks for it.
         info: What it says.
     """
 

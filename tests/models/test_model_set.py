@@ -22,7 +22,7 @@ from cascade.machine import install_extra
 from cascade.models.base_model import ModelInfo, check_model
 from cascade.models.gguf import GGUFFile, MetaValue, TensorInfo, read_gguf
 from cascade.models.lora import AdapterInfo, check_adapter
-from cascade.models.model_set import Hub, file_hash, load_model_set, unchanged
+from cascade.models.model_set import Hub, file_hash, load_model_set, load_model_sets, unchanged
 from tests.helpers.gguf_files import TOKENS, Lora, array, changed, count, single, text, write_adapter, write_model
 
 BASE_HASH = "ab" * 32
@@ -376,3 +376,13 @@ def test_a_wrong_repository_name_is_told(tmp_path: Path) -> None:
     wrong = HUB_MODEL.model_copy(update={"repo_id": "not a/repo/at all"})
     with pytest.raises(ModelFileError, match="cannot be had"):
         Hub(cache_dir=tmp_path, is_offline=True).download(wrong)
+
+
+def test_a_check_hashes_models_only_for_their_adapters(model_path: Path, tmp_path: Path) -> None:
+    """A model without adapters may be large, and nothing asks for its hash until it is loaded."""
+    alone = config(model_path)
+    assert [each.model_sha256 for each in load_model_sets(alone, is_check=True).values()] == [""]
+    assert [each.model_sha256 for each in load_model_sets(alone).values()] == [file_hash(model_path)]
+    other = write_adapter(tmp_path / "other.gguf", Lora(base_sha256=BASE_HASH))
+    with pytest.raises(ModelFileError, match=r"adapters\.near: "):
+        load_model_sets(config(model_path, near=other), is_check=True)
