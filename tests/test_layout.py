@@ -29,7 +29,7 @@ LAYERS: dict[str, set[str]] = {
     "tuning": {"", "config", "evaluation"},
     "audit": {"", "engine", "evaluation", "tuning"},
     "audit.html": {"", "config", "engine", "evaluation", "tuning", "audit"},
-    "dataset": {"", "prompt", "config", "engine", "log", "evaluation", "audit.html"},
+    "dataset": {"", "evidence", "prompt", "config", "engine", "log", "repository", "evaluation", "audit.html"},
     "training": {"", "prompt", "config", "models", "backends", "backends.llama", "engine", "evaluation", "dataset"},
     "service": {"", "prompt", "config", "engine", "log"},
 }

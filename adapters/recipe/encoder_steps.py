@@ -16,9 +16,10 @@ from adapters.recipe.clones import names_of
 from adapters.recipe.encoder import export, of_file, read_start
 from adapters.recipe.encoder_file import export_vocabulary
 from adapters.recipe.encoder_train import HARD, EncoderSchedule, first_shares, read, train_encoder
-from adapters.recipe.mine import Clone, read_mined
+from adapters.recipe.mine import read_mined
 from adapters.recipe.pairs import Pairer, PairTask
 from cascade.backends.llama.tokenizer import load_vocabulary
+from cascade.dataset.clone import Clone
 from cascade.evidence.ranker import Ranker
 from cascade.prompt import FORMATS, PAIR, Limits, PromptBuilder
 

@@ -17,17 +17,17 @@ import random
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.recipe.label import changed_files, label_row, labels, task_text
+from cascade.dataset.clone import Clone
+from cascade.dataset.mining import label_history
 from cascade.evidence.corpus import Corpus
 from cascade.evidence.facts import FACTS
-from cascade.evidence.history import Commit, History
+from cascade.evidence.history import History
 from cascade.evidence.own import own_corpus
 from cascade.evidence.records import Definition, FileRecord, SymbolRecord
 from cascade.evidence.signals import Columns, Signals, tied
@@ -35,11 +35,8 @@ from cascade.evidence.starting_points import starting_points
 from cascade.evidence.task_terms import TaskTerms
 from cascade.evidence.ties import Ties
 from cascade.items import Group, Item
-from cascade.repository.exclusions import is_source
-from cascade.repository.git import MAX_COMMITS, parse_log
 from cascade.repository.imports import ImportGraph
-from cascade.repository.index import Indexed, index_file
-from cascade.repository.source import read_definitions, unfit
+from cascade.repository.source import read_definitions
 from cascade.repository.tiers import rank_files, ties_to
 
 SEED = 5
@@ -107,84 +104,6 @@ class Mined:
     text: str
     gold: frozenset[str]
     views: tuple[View, ...]
-
-
-class Clone:
-    """A bare clone with its full history; a context manager that ends its reader."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._read = subprocess.Popen(
-            ["git", f"--git-dir={folder}", "cat-file", "--batch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        self._known: dict[str, Indexed] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._read.communicate()
-
-    def _git(self, *arguments: str) -> str:
-        done = subprocess.run(["git", f"--git-dir={self._folder}", *arguments], capture_output=True, check=True)
-        return done.stdout.decode("utf-8", "surrogateescape")
-
-    @property
-    def messages(self) -> dict[str, str]:
-        """Commit -> its message."""
-        return self._history[0]
-
-    @property
-    def commits(self) -> dict[str, Commit]:
-        """All that is in the history, the newest first."""
-        return self._history[1]
-
-    @cached_property
-    def _history(self) -> tuple[dict[str, str], dict[str, Commit]]:
-        log = self._git(
-            "log", "--no-merges", "--name-status", "-z", "-M", "-l400", "--full-history", "--format=%x01%H%n%s%n%b",
-            "HEAD", "--",
-        )  # fmt: skip
-        records = [record.partition("\n") for record in log.split("\x01")[1:]]
-        messages = {commit: text.partition("\0")[0] for commit, _, text in records}
-        rest = "".join(f"\x01{text}" for _, _, text in records).encode("utf-8", "surrogateescape")
-        return messages, dict(zip((commit for commit, _, _ in records), parse_log(rest), strict=True))
-
-    def before(self, base: str, commit: str) -> list[Commit]:
-        """What led to a commit's parent, newest first."""
-        ancestors = self._git("rev-list", "--no-merges", f"--max-count={MAX_COMMITS}", base).split()
-        return [self.commits[one] for one in ancestors if one in self.commits and one != commit]
-
-    def tree(self, base: str) -> dict[str, str]:
-        """Path -> blob of the project's own source."""
-        found = {}
-        for entry in filter(None, self._git("ls-tree", "-r", "-z", base).split("\0")):
-            (mode, kind, blob), path = entry.partition("\t")[0].split(), entry.partition("\t")[2]
-            if kind == "blob" and mode != "120000" and is_source(path):
-                found[path] = blob
-        return found
-
-    def source(self, blob: str) -> bytes:
-        """The contents of a file."""
-        stdin, stdout = self._read.stdin, self._read.stdout
-        if stdin is None or stdout is None:
-            msg = "git cat-file has no pipes"
-            raise RuntimeError(msg)
-        stdin.write(blob.encode() + b"\n")
-        stdin.flush()
-        head = stdout.readline().split()
-        if head[1] == b"missing":
-            return b""
-        data = stdout.read(int(head[2]))
-        stdout.read(1)
-        return data if unfit(data) is None else b""
-
-    def indexed(self, path: str, blob: str) -> Indexed:
-        """What a file holds."""
-        if blob not in self._known:
-            self._known[blob] = index_file(path, self.source(blob))
-        found = self._known[blob]
-        return Indexed(found.outline, found.entry.at(path))
 
 
 def mine(clone: Clone, row: dict[str, Any], rng: random.Random) -> Mined:
@@ -301,31 +220,6 @@ def _own_item(one: Definition, *, is_grouped: bool, has_source: bool) -> Item:
         text=one.text if has_source else "",
         group=Group(name=record.path) if is_grouped else None,
     )
-
-
-def label_history(clone: Clone, repository: str, n_tasks: int) -> Iterator[dict[str, Any]]:
-    """Labelled commits of a clone, the newest first, in the form of a commit-task file.
-
-    Commits that merge, move or add source, change more than eight files, or say nothing of what they change are left
-    out, and so are those that change no function, method or class that was there before.
-    """
-    n_found = 0
-    for commit, changed in clone.commits.items():
-        text, paths = task_text(clone.messages[commit]), changed_files(changed)
-        if n_found == n_tasks:
-            return
-        if not text or not paths:
-            continue
-        try:
-            blobs = clone.tree(f"{commit}^")
-        except subprocess.CalledProcessError:  # the first commit has no parent
-            continue
-        entries = {path: clone.indexed(path, blob).entry for path, blob in blobs.items()}
-        corpus = Corpus(tuple(entries), tuple(entries.values()))
-        found = labels(clone, corpus, (blobs, clone.tree(commit)), paths)
-        if "primary" in found.values():
-            n_found += 1
-            yield label_row(commit, repository, text, found, corpus, paths)
 
 
 def mine_history(folder: Path, repository: str, out: Path, n_tasks: int) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.recipe.labelled import evidence_of, symbol_items
-from adapters.recipe.mine import LABELS, Clone, Mined, View
+from adapters.recipe.mine import LABELS, Mined, View
+from cascade.dataset.clone import Clone
 from cascade.evidence.ranker import Ranker, log_p_changes
 from cascade.items import Item, Task
 from cascade.prompt import PromptBuilder

@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.recipe.label import MOST_FILES, task_text
-from adapters.recipe.mine import Clone, Mined, read_mined
+from adapters.recipe.mine import Mined, read_mined
+from cascade.dataset.clone import Clone
+from cascade.dataset.commit_labels import MOST_FILES, task_text
 from cascade.evidence.corpus import Corpus
 from cascade.evidence.edges import Edges
 from cascade.evidence.history import Change, History

@@ -29,11 +29,13 @@ from cascade.cli.outputs import ForceOption, check_new, written
 from cascade.config.schema import read_config, shipped_config
 from cascade.dataset.build import BuildOptions, build
 from cascade.dataset.card import warnings
-from cascade.dataset.examples import Gathered
+from cascade.dataset.clone import Clone, git_folder
+from cascade.dataset.examples import Gathered, storable
 from cascade.dataset.export import check_labels, records
 from cascade.dataset.from_files import from_files
 from cascade.dataset.from_log import LogSource, from_log
 from cascade.dataset.manifest import read_dataset
+from cascade.dataset.mining import label_history
 from cascade.dataset.splitting import Part, Shares
 from cascade.dataset.tally import Tally
 from cascade.errors import InputError, counted
@@ -160,6 +162,38 @@ def export_(
         print_json({"folder": str(folder), "part": str(part), "file": str(file), "records": n})
     elif file != STDIN:
         results().print(plain(f"{file}: {counted(n, 'record')} of part {part} of {folder}"))
+
+
+@app.command()
+def mine(
+    repository: Annotated[Path, typer.Argument(help="A checkout with its history, or a bare repository.")],
+    file: Annotated[Path, typer.Argument(help="Where to, JSON lines of commit tasks; - for stdout.")],
+    *,
+    tasks: Annotated[int, typer.Option(min=1, help="The most commits that are taken, the newest first.")] = 500,
+    name: Annotated[str, typer.Option(help="What the repository is called; as its folder if absent.")] = "",
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Mine labelled tasks from commits: the message is the task, and what the commit changed is the truth."""
+    if json and file == STDIN:
+        msg = "--json and a FILE of - would both write to stdout. Name a file."
+        raise InputError(msg)
+    check_new(file, force=force)
+    folder = git_folder(repository)
+    called = name or repository.resolve().name.removesuffix(".git")
+    n = 0
+    with progress() as bar, Clone(folder) as clone, written(file) as write:
+        line = bar.add_task("commits", total=len(clone.commits))
+        for row in label_history(clone, called, tasks, lambda: bar.advance(line)):
+            write(json_.dumps(storable(row), allow_nan=False) + "\n")
+            n += 1
+        n_commits = len(clone.commits)
+    if json:
+        print_json({"repository": str(repository), "file": str(file), "commits": n_commits, "tasks": n})
+    elif file != STDIN:
+        results().print(plain(f"{file}: {counted(n, 'task')} from {counted(n_commits, 'commit')} of {repository}"))
+    if not n:
+        note("no commit says in words what it changes in code that was there before")
 
 
 app.command()(review)

@@ -45,6 +45,17 @@ class GitAnswer:
     warnings: tuple[str, ...] = ()
 
 
+def git_command(*arguments: str) -> list[str]:
+    """A git command that starts no hook, pager or monitor."""
+    return ["git", "--no-pager", *(part for setting in _SETTINGS for part in ("-c", setting)), *arguments]
+
+
+def git_environment() -> dict[str, str]:
+    """The variables that a git command gets: nothing of a hook that runs this process, and no network."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name.startswith(_KEPT)}
+    return kept | _ENVIRONMENT
+
+
 def ask_git(root: Path, *arguments: str, timeout_s: float) -> GitAnswer:
     """Runs one git command in a folder, without hooks, pagers, monitors or network.
 
@@ -53,11 +64,9 @@ def ask_git(root: Path, *arguments: str, timeout_s: float) -> GitAnswer:
         arguments: The command and its arguments.
         timeout_s: Seconds after which it is stopped.
     """
-    command = ["git", "--no-pager", *(part for setting in _SETTINGS for part in ("-c", setting)), *arguments]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name.startswith(_KEPT)}
     try:
         done = subprocess.run(
-            command, cwd=root, env=kept | _ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True,
+            git_command(*arguments), cwd=root, env=git_environment(), stdin=subprocess.DEVNULL, capture_output=True,
             timeout=timeout_s, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
