@@ -16,7 +16,7 @@ _ENVIRONMENT = {
     "FORCE_COLOR", "PY_COLORS", "CLICOLOR_FORCE", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE",
     "COLUMNS", "LINES", "PYTHONUTF8", "PYTHONIOENCODING", "PYTHONDEVMODE", "PYTHONWARNINGS",
     # The service is open unless a test says otherwise.
-    "CASCADE_SERVE_TOKEN",
+    "CASCADE_SERVE_TOKEN", "CASCADE_ADMIN_TOKEN",
 }  # fmt: skip
 _PREFIXES = ("GIT_", "OTEL_")  # a hook's git means another repository, and spans go where a test says
 _SUFFIX = "_proxy"  # none reaches what tests serve on this machine

@@ -13,6 +13,8 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
+from cascade.cli import adapters as adapters_commands
+from cascade.cli import adopt as adopt_command
 from cascade.cli import audit as audit_command
 from cascade.cli import check as check_command
 from cascade.cli import classify as classify_command
@@ -41,8 +43,10 @@ app.command()(audit_command.audit)
 app.command()(check_command.check)
 app.command()(doctor_command.doctor)
 app.command()(quantize_command.quantize)
+app.command()(adopt_command.adopt)
 app.command()(serve_command.serve)
 app.add_typer(config_commands.app, name="config")
+app.add_typer(adapters_commands.app, name="adapters")
 app.add_typer(log_commands.app, name="log")
 app.add_typer(dataset_commands.app, name="dataset")
 

@@ -14,10 +14,11 @@ import typer
 
 from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, results
 from cascade.cli.signals import end_at_once
-from cascade.config.schema import read_config, shipped_config
+from cascade.config.schema import Config, read_config, shipped_config
 from cascade.engine.engine import Engine
 from cascade.engine.observer import Observer
 from cascade.errors import InputError, MachineError
+from cascade.files import STDIN
 from cascade.machine import install_extra, return_large_blocks, show_logs
 
 _LOOPBACK = ("127.", "::1", "localhost")
@@ -42,24 +43,31 @@ def serve(  # noqa: PLR0913 - the command line's options
     """Serve cascades and System One questions over HTTP until interrupted.
 
     SIGTERM lets in nobody new, waits for open calls as long as --grace says, and ends with exit code 0; a second
-    signal ends it at once.
+    signal ends it at once. SIGHUP reads the config again and takes over its adapters, thresholds and cascades.
 
-    The bearer token that callers must show is read from CASCADE_SERVE_TOKEN; without it everybody is let in.
+    The bearer token that callers must show is read from CASCADE_SERVE_TOKEN; without it everybody is let in. With
+    CASCADE_ADMIN_TOKEN, which is another, POST /v1/admin/adapters does what SIGHUP does.
     """
     try:
-        from cascade.service.app import make_app  # noqa: PLC0415 - the extra `serve` may be absent
+        from cascade.service.admin import Reload  # noqa: PLC0415 - the extra `serve` may be absent
+        from cascade.service.app import make_app  # noqa: PLC0415 - as above
         from cascade.service.metrics import Metrics  # noqa: PLC0415 - as above
         from cascade.service.server import Server, listen, url_of  # noqa: PLC0415 - as above
-        from cascade.service.settings import TOKEN_VARIABLE, ServiceSettings  # noqa: PLC0415 - as above
+        from cascade.service.settings import ADMIN_VARIABLE, TOKEN_VARIABLE, ServiceSettings  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
         msg = f"{error.name} is not installed. Run `{install_extra('serve')}`."
         raise MachineError(msg) from error
     settings = ServiceSettings(
-        max_items=max_items, max_body=max_body * 1024 * 1024, max_calls=max_calls, token=_token(TOKEN_VARIABLE)
+        max_items=max_items,
+        max_body=max_body * 1024 * 1024,
+        max_calls=max_calls,
+        token=_token(TOKEN_VARIABLE),
+        admin_token=_token(ADMIN_VARIABLE),
     )
     if settings.token is None and not host.startswith(_LOOPBACK):
         note(f"everybody who reaches {host} is let in; set {TOKEN_VARIABLE} to a token that callers must show")
-    read = read_config(config or shipped_config(), _thresholds(thresholds or ()))
+    path, own = config or shipped_config(), _thresholds(thresholds or ())
+    read = read_config(path, own)
     metrics = Metrics()
     return_large_blocks()
     with (
@@ -68,17 +76,24 @@ def serve(  # noqa: PLR0913 - the command line's options
         Engine.open(read, (metrics, *observers)) as engine,
     ):
         show_logs()
-        server = Server(make_app(engine, metrics, settings, spans), engine, grace, end_at_once)
+        reload = Reload(engine, lambda: read_config(path, own))
+        server = Server(make_app(engine, metrics, settings, spans, reload), engine, grace, end_at_once)
         signal.signal(signal.SIGTERM, server.handle_exit)  # before uvicorn listens for it, and after
-        url = url_of(listening)
-        if json:
-            kept = {"log": str(read.log.path)} if read.log else {}
-            print_json({"url": url, "cascades": list(engine.cascades), "needs_token": bool(settings.token), **kept})
-        else:
-            kept_in = f", decisions kept in {read.log.path}" if read.log else ""
-            results().print(plain(f"serving {', '.join(engine.cascades)} on {url}{kept_in}"))
-        sys.stdout.flush()
+        if path != STDIN and hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, lambda *_: reload.in_background())
+        _tell(url_of(listening), list(engine.cascades), read, needs_token=bool(settings.token), json=json)
         server.run(sockets=[listening])
+
+
+def _tell(url: str, cascades: Sequence[str], config: Config, *, needs_token: bool, json: bool) -> None:
+    """Say where the service listens, and with what."""
+    if json:
+        kept = {"log": str(config.log.path)} if config.log else {}
+        print_json({"url": url, "cascades": cascades, "needs_token": needs_token, **kept})
+    else:
+        kept_in = f", decisions kept in {config.log.path}" if config.log else ""
+        results().print(plain(f"serving {', '.join(cascades)} on {url}{kept_in}"))
+    sys.stdout.flush()
 
 
 def _thresholds(given: Sequence[str]) -> dict[str, Path | None]:

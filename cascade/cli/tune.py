@@ -83,7 +83,7 @@ def tune(  # noqa: PLR0913 - the command line's options
     tuning_target = (
         None
         if is_highest
-        else replace(_tuning_target(target, unit, delta, minimise), false_positive=false_positive, handed_on=handed_on)
+        else replace(read_target(target, unit, delta, minimise), false_positive=false_positive, handed_on=handed_on)
     )
     paths = data_files(files, data)
     untuned = read_untuned(config or shipped_config(), cascade)
@@ -91,12 +91,12 @@ def tune(  # noqa: PLR0913 - the command line's options
     tuning_target = tuning_target and _of_cascade(tuning_target, settings, cascade)
     cache, output = scores_output(scores, force=force), thresholds_output(out, force=force)
     check_distinct([cache, output], paths)
-    labelled = labelled_scores(_to_score(settings, cascade), cascade, paths, cache, refuse=refuse_others(output))
+    labelled = labelled_scores(to_score(settings, cascade), cascade, paths, cache, refuse=refuse_others(output))
     before, origin = in_use(untuned, cascade, labelled.origin, note), labelled.origin
     if no_guarantee or tuning_target is None:
         show_few_tasks(before, labelled, tuning_target, out, json=json)
         return
-    tree = _to_tune(settings.cascade[cascade].cascade(cascade), before, tuning_target.metric)
+    tree = to_tune(settings.cascade[cascade].cascade(cascade), before, tuning_target.metric)
     prices = labelled.prices if tuning_target.minimised is Cost.LATENCY else None
     with progress() as bar:
         line = bar.add_task("search, test: percent", total=100)
@@ -110,7 +110,7 @@ def tune(  # noqa: PLR0913 - the command line's options
     curves = calibrate(tree, labelled.scored)
     if out is not None:
         file = file_of(before, tuning_target, tuned, curves, origin)
-        file = file.model_copy(update={"inputs": _inputs(tree, labelled, tuned)})
+        file = file.model_copy(update={"inputs": inputs(tree, labelled, tuned)})
         write_thresholds(file, out, guarantee(tuning_target, tuned))
         note(written(out, cascade, has_guarantee=True))
     if little := kept_little(tuning_target, tuned.held_out, float(labelled.scored.is_positive(tree).mean())):
@@ -121,7 +121,7 @@ def tune(  # noqa: PLR0913 - the command line's options
         show(before, tuning_target, tuned, curves)
 
 
-def _to_tune(tree: Cascade, before: Cascade, metric: Metric) -> Cascade:
+def to_tune(tree: Cascade, before: Cascade, metric: Metric) -> Cascade:
     """The config's own cascade, with the thresholds in use where the metric does not depend on them.
 
     Of the others the search must know nothing: they may have been chosen by the tasks that test what it finds.
@@ -130,7 +130,7 @@ def _to_tune(tree: Cascade, before: Cascade, metric: Metric) -> Cascade:
     return with_stages(tree, before, {stage.name for stage in tree.stages} - free)
 
 
-def _inputs(tree: Cascade, labelled: LabelledScores, tuned: TuningResult) -> InputsConfig:
+def inputs(tree: Cascade, labelled: LabelledScores, tuned: TuningResult) -> InputsConfig:
     """What the file keeps of the tasks, with what the tuned prior stage says of them."""
     if tree.prior_stage is not None:
         tree = replace(tree, prior_stage=replace(tree.prior_stage, prior=tuned.prior))
@@ -139,7 +139,12 @@ def _inputs(tree: Cascade, labelled: LabelledScores, tuned: TuningResult) -> Inp
     return InputsConfig.of(inputs, {fingerprint(task) for task in labelled.tasks if task.items})
 
 
-def _tuning_target(target: str, unit: Unit | None, delta: float, cost: Cost | None) -> TuningTarget:
+def read_target(target: str, unit: Unit | None, delta: float, cost: Cost | None) -> TuningTarget:
+    """What ``--target`` and the options beside it ask for.
+
+    Raises:
+        InputError: It cannot be guaranteed.
+    """
     name, _, value = (part.strip() for part in target.partition("="))
     try:
         metric, meant = GUARANTEED[Figure(name)] if name in GUARANTEED else (Metric(name), unit or Unit.TASK)
@@ -162,7 +167,7 @@ def _of_cascade(target: TuningTarget, config: Config, name: str) -> TuningTarget
     return target.of(config.cascade[name].cascade(name)) if name in config.cascade else target
 
 
-def _to_score(config: Config, name: str) -> Config:
+def to_score(config: Config, name: str) -> Config:
     """The config with the questions of one cascade alone: what has to be tuned first must not stand in the way."""
     if name not in config.cascade:
         return config

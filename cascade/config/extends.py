@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cascade.config.registry import LIVE, read_live, registry_folder
 from cascade.config.toml import TAGS, Loc, read_table, shown
 from cascade.errors import ConfigError
 from cascade.files import is_file, name_of, reason
@@ -18,7 +20,7 @@ EXTENDS = f'Another config file, or "{SHIPPED}" for the shipped one; what this f
 
 _Place = tuple[str, ...]
 _REMEDY = "Give the path of a TOML file."
-_NAMED = ("adapters", "cascade", "models", "servers")
+_NAMED = ("adapters", "cascade", "models", "servers", "shadow")
 """Tables whose keys are names."""
 
 _DEPTH = 2
@@ -26,29 +28,38 @@ _DEPTH = 2
 
 _MODELS = {("model",), ("models", "*")}
 
-_FILES = {("adapters", "*"), ("cascade", "*", "profile"), ("cascade", "*", "thresholds")}
+_FILES = {("adapters", "*"), ("shadow", "*"), ("cascade", "*", "profile"), ("cascade", "*", "thresholds")}
 """What names a file or is a table in its place: it is replaced as a whole."""
 
-_PATHS = {*((*model, "path") for model in _MODELS), ("adapters", "*", "path"), ("log", "path")}
+_PATHS = {
+    *((*model, "path") for model in _MODELS),
+    *((name, "*", "path") for name in ("adapters", "shadow")),
+    *((name, "path") for name in ("log", "registry")),
+}
 """What names a file within a table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layers:
-    """A config file with those that it extends.
+    """A config file with those that it extends, under what its registry says is live.
 
     Attributes:
         table: Their tables as one; paths are absolute.
-        files: The file itself, then its base, and so on.
+        file: The file that was asked for.
+        files: What is live, if there is such a file; then the file itself, its base, and so on.
         tables: What each of them says, in the same order.
+        registry: The folder of its registry, which need not be there.
     """
 
     table: dict[str, Any]
+    file: Path
     files: tuple[Path, ...]
     tables: tuple[dict[str, Any], ...]
+    registry: Path
 
     def __str__(self) -> str:
-        return ", which extends ".join(name_of(file) for file in self.files)
+        told = ", which extends ".join(name_of(file) for file in self.files if file != self.registry / LIVE)
+        return f"{told}, under {name_of(self.files[0])}" if self.files[0] != self.file else told
 
     def sources(self, cascade: str) -> dict[Path, list[str]]:
         """File -> what it decides, of one cascade and of all else: whole tables, or keys of those that several make."""
@@ -57,7 +68,7 @@ class Layers:
             key = (name, cascade) if name == "cascade" else (name,)
             entries = [*table[cascade], *self._left_away(cascade)] if name == "cascade" else table
             inner = {(*key, entry): self.file_of((*key, entry)) for entry in entries}
-            whole = {key: next(iter(inner.values()), self.files[0])}
+            whole = {key: next(iter(inner.values()), self.file)}
             for place, file in (inner if len(set(inner.values())) > 1 else whole).items():
                 found.setdefault(file, []).append(".".join(place))
         return {file: found[file] for file in self.files if file in found}
@@ -70,9 +81,9 @@ class Layers:
         return [key for key in named if key not in given and ("cascade", "*", key) in _FILES]
 
     def file_of(self, key: Loc) -> Path:
-        """The file that decides a key; the first one where none has it."""
+        """The file that decides a key; the one that was asked for where none has it."""
         depths = [_depth(table, key) for table in self.tables]
-        return self.files[depths.index(max(depths))]
+        return self.files[depths.index(max(depths))] if any(depths) else self.file
 
 
 def shipped_config() -> Path:
@@ -83,7 +94,7 @@ def shipped_config() -> Path:
 
 
 def read_layers(path: Path) -> Layers:
-    """A config file, its tables laid over those of the files that it extends.
+    """A config file, its tables laid over those of the files that it extends, and what is live over all of them.
 
     Args:
         path: The file; ``-`` for stdin, whose paths are relative to the working directory.
@@ -99,10 +110,20 @@ def read_layers(path: Path) -> Layers:
     except OSError as error:  # the working directory was deleted
         msg = f"{name_of(path)}: its folder cannot be told ({reason(error)}). Call from a folder that is there."
         raise ConfigError(msg) from error
+    registry = registry_folder(path, _laid(tables))
+    live = read_live(registry)
+    if live is not None:
+        files.insert(0, registry / LIVE)
+        tables.insert(0, _anchored(live, registry.resolve(), is_last=False))
+    return Layers(table=_laid(tables), file=path, files=tuple(files), tables=tuple(tables), registry=registry)
+
+
+def _laid(tables: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Each table over the one behind it."""
     merged = tables[-1]
     for table in reversed(tables[:-1]):
         merged = _merged(merged, table)
-    return Layers(table=merged, files=tuple(files), tables=tuple(tables))
+    return merged
 
 
 def _read(path: Path) -> tuple[list[Path], list[dict[str, Any]]]:

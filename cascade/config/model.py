@@ -112,6 +112,10 @@ class AdapterConfig(Frozen):
     scale: float = Field(1.0, gt=0, le=MAX_SCALE, description="Factor on the adapter's own alpha / rank.")
 
 
+FileEntry = Annotated[Annotated[AdapterConfig, Tag(TABLE)] | Annotated[Path, Tag(ONE)], Discriminator(form)]
+"""An adapter's file: its path, or a table."""
+
+
 def _adapter_form(value: object) -> str:
     is_served = isinstance(value, ServedConfig) or (isinstance(value, dict) and "server" in value)
     return SERVED if is_served else form(value)

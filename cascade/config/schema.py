@@ -16,8 +16,9 @@ from cascade.config.cascades import CascadeConfig
 from cascade.config.engine import EngineConfig
 from cascade.config.extends import EXTENDS, Layers, read_layers, shipped_config
 from cascade.config.log import LogConfig
-from cascade.config.model import AdapterConfig, AdapterEntry, LimitsConfig, ModelConfig
+from cascade.config.model import AdapterConfig, AdapterEntry, FileEntry, LimitsConfig, ModelConfig
 from cascade.config.profile import ProfileConfig, read_profile
+from cascade.config.registry import RegistryConfig
 from cascade.config.servers import ServedConfig, ServerConfig
 from cascade.config.thresholds import ThresholdsFile, read_thresholds
 from cascade.config.toml import Frozen, Loc, Name, complaints
@@ -52,6 +53,13 @@ class Config(Frozen):
     )
     engine: EngineConfig = EngineConfig()
     log: LogConfig | None = Field(None, description="Where decisions are kept; nowhere if absent.")
+    registry: RegistryConfig | None = Field(
+        None, description='Where versions of adapters are kept; if absent, the folder "registry" beside this file.'
+    )
+    shadow: dict[Name, FileEntry] = Field(
+        default_factory=dict,
+        description="Adapter name -> file that answers beside that of the map in spare time; its answers are logged.",
+    )
     cascade: dict[Name, CascadeConfig] = Field(description="Cascade name -> its stages.")
 
     def cascades(self) -> dict[str, Cascade]:
@@ -113,6 +121,23 @@ class Config(Frozen):
             msg = f"adapters.{name}: the server {entry.server!r} has it; no file is known."
             raise ConfigError(msg)
         return entry if isinstance(entry, AdapterConfig) else AdapterConfig(path=entry)
+
+    def shadows(self) -> dict[str, AdapterConfig]:
+        """The adapters that answer beside those of the map, in full form.
+
+        Raises:
+            ConfigError: The map has no file under that name.
+        """
+        for name in self.shadow:
+            if name not in self.files:
+                known = ", ".join(self.files) or "none"
+                msg = f"shadow.{name}: there is no adapter with a file that it could stand beside; there are {known}."
+                raise ConfigError(msg)
+        found = {}
+        for name, entry in self.shadow.items():
+            each = entry if isinstance(entry, AdapterConfig) else AdapterConfig(path=entry)
+            found[name] = each.model_copy(update={"model": each.model or self.adapter(name).model})
+        return found
 
     def scale(self, name: str) -> float:
         """The factor on an adapter's own alpha / rank, wherever it is."""
@@ -252,12 +277,12 @@ def _validated(layers: Layers) -> Config:
 
     def where(key: Loc) -> str:
         file = layers.file_of(key)
-        return "" if file == layers.files[0] else f" in {name_of(file)}"
+        return "" if file == layers.file else f" in {name_of(file)}"
 
     try:
         return Config.model_validate(layers.table)
     except ValidationError as error:
-        msg = f"{name_of(layers.files[0])}: {complaints(Config, layers.table, error, where)}"
+        msg = f"{name_of(layers.file)}: {complaints(Config, layers.table, error, where)}"
         raise ConfigError(msg) from error
 
 
@@ -267,8 +292,9 @@ def _checked(config: Config, layers: Layers) -> Config:
         cascades = {name: _with_files(entry) for name, entry in config.cascade.items()}
         config = config.model_copy(update={"adapters": config.adapters | config.files, "cascade": cascades})
         config.cascades()
+        config.shadows()
     except ConfigError as error:
-        msg = f"{name_of(layers.files[0])}: {error}"
+        msg = f"{name_of(layers.file)}: {error}"
         raise ConfigError(msg) from error
     return config
 

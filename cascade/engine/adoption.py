@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +16,8 @@ from cascade.config.schema import AdapterConfig, Config
 from cascade.engine.generation import Generation, Generations
 from cascade.engine.info import EngineInfo
 from cascade.engine.loop import Loop
+from cascade.engine.request import Request
+from cascade.engine.shadow import Shadow
 from cascade.errors import ClosedError, ConfigError, InputError
 from cascade.prompt import Limits
 from cascade.tree import Cascade
@@ -80,6 +82,7 @@ class _Wanted:
         locked: Names of the cascades whose tuned thresholds are checked.
         origin: Where it comes from.
         kept: Adapters that stay as they are, whatever their files hold now.
+        shadow: Name -> file of what is to answer beside them; None for what does so now.
     """
 
     files: Mapping[str, AdapterConfig]
@@ -88,6 +91,7 @@ class _Wanted:
     locked: Collection[str]
     origin: Origin | None
     kept: frozenset[str] = frozenset()
+    shadow: Mapping[str, AdapterConfig] | None = None
 
     def check(self, generation: Generation) -> None:
         """Refuse tuned thresholds that are not for the adapters that would answer.
@@ -115,6 +119,7 @@ class Adopter:
         loop: Makes changes between batches.
         first: What is live.
         origin: Where that comes from; None where it was made from parts.
+        told: Is told what adapters in the shadow have answered; None where nobody is, and nothing answers there.
     """
 
     def __init__(
@@ -124,14 +129,19 @@ class Adopter:
         loop: Loop,
         first: Generation,
         origin: Origin | None = None,
+        told: Callable[[Request, Request], None] | None = None,
     ) -> None:
         self._backends, self._limits, self._loop = backends, limits, loop
         self.generations = Generations(first, self._tidy)
         self._origin = origin
+        self.shadow = Shadow(loop, told)
+        self._has_log = told is not None
+        self._beside: dict[str, str] = {}  # adapter -> key of what answers beside it
         self._one_at_a_time = threading.Lock()
         # Below: key -> (model, name) of what is loaded, and keys that no generation has yet; the loop's thread's alone.
         self._loaded = {key: (first.info.model_of(name), name) for name, key in first.keys.items()}
         self._pending: set[str] = set()
+        self._used, self._n_versions = set(self._loaded), 1
 
     def adopt(self, config: Config) -> Adoption:
         """Take over a config; see ``Engine.adopt``."""
@@ -150,6 +160,7 @@ class Adopter:
                     budgets={name: entry.budget() for name, entry in config.cascade.items()},
                     locked=cascades,
                     origin=Origin(config=config),
+                    shadow=config.shadows() if self._has_log else {},
                 )
             )
 
@@ -183,34 +194,55 @@ class Adopter:
         for name, entry in wanted.files.items():
             model = self._model_of(live, name, entry)
             prepared[name] = model, swapping(self._backends[model]).prepare(name, entry.path, entry.scale)
-        if any(self._key(*each, name) is None for name, each in prepared.items()):
+        beside: dict[str, tuple[str, Prepared]] = {}
+        for name, entry in (wanted.shadow or {}).items():
+            model = self._model_of(live, name, entry)
+            beside[name] = model, swapping(self._backends[model]).prepare(name, entry.path, entry.scale)
+        if any(self._key(*each, name) is None for name, each in (*prepared.items(), *beside.items())):
             # Of an adapter there are never more versions in memory than the live one and one besides.
             self.generations.wait(lambda: not self._loop.is_open)
         try:
             generation = self._made(live, wanted, prepared)
+            wanted.check(generation)
+            keys = self._beside if wanted.shadow is None else self._held(beside)
+            shadow = self._generation(live, wanted.cascades, {}, {**generation.keys, **keys}) if keys else None
         except BaseException:
             self._let_go()
             raise
+        self._beside, self._origin = keys, wanted.origin
+        self._loop.change(partial(self._change_shadow, shadow, frozenset(keys))).result()
         self.generations.publish(generation)
-        self._origin = wanted.origin
         self._let_go()
         return _difference(live, generation)
 
+    async def _change_shadow(self, generation: Generation | None, names: frozenset[str]) -> None:
+        self.shadow.change(generation, names)
+
+    def _held(self, prepared: Mapping[str, tuple[str, Prepared]]) -> dict[str, str]:
+        """Name -> key of each, all of them loaded."""
+        return {
+            name: self._loop.change(partial(self._hold, model, each, name)).result()
+            for name, (model, each) in prepared.items()
+        }
+
     def _made(self, live: Generation, wanted: _Wanted, prepared: Mapping[str, tuple[str, Prepared]]) -> Generation:
         """What is to be live, with all that it needs loaded, and checked."""
-        keys = {name: live.keys[name] for name in wanted.kept}
-        for name, (model, each) in prepared.items():
-            keys[name] = self._loop.change(partial(self._hold, model, each, name)).result()
+        keys = {name: live.keys[name] for name in wanted.kept} | self._held(prepared)
+        return self._generation(live, wanted.cascades, wanted.budgets, keys)
+
+    def _generation(
+        self, live: Generation, cascades: Mapping[str, Cascade], budgets: Mapping[str, Budget], keys: Mapping[str, str]
+    ) -> Generation:
+        """Cascades with the adapters of these keys, checked."""
         served = {name: name for name in live.info.adapters - live.keys.keys()}
         backends = {name: backend.info.under({**keys, **served}) for name, backend in self._backends.items()}
         generation = Generation(
             info=EngineInfo(backends=backends, limits=self._limits),
-            cascades=dict(wanted.cascades),
-            budgets=dict(wanted.budgets),
-            keys=keys,
+            cascades=dict(cascades),
+            budgets=dict(budgets),
+            keys=dict(keys),
         )
         self._check_markers(generation)
-        wanted.check(generation)
         return generation
 
     def _check_markers(self, generation: Generation) -> None:
@@ -244,6 +276,7 @@ class Adopter:
         key = self._key(model, prepared, name)
         if key is None:
             key = self._new_key(name)
+            self._used.add(key)
             await prepared.load(key)
             self._loaded[key] = model, name
             self._loop.refit(model)
@@ -251,12 +284,12 @@ class Adopter:
         return key
 
     def _new_key(self, name: str) -> str:
-        """A key that nothing is loaded under."""
+        """A key that nothing is or was loaded under, so that nothing of one version can pass for another's."""
         taken = {key for backend in self._backends.values() for key in backend.info.prefix_adapters}
-        number, key = 1, name
-        while key in taken:
-            number += 1
-            key = f"{name}@{number}"
+        key = name
+        while key in taken | self._used:
+            self._n_versions += 1
+            key = f"{name}@{self._n_versions}"
         return key
 
     def _let_go(self) -> None:
@@ -274,7 +307,8 @@ class Adopter:
             self._loop.change(self._unload)
 
     async def _unload(self) -> None:
-        held = self.generations.keys | self._pending
+        beside = self.shadow.generation
+        held = self.generations.keys | self._pending | set(beside.keys.values() if beside is not None else ())
         for key, (model, _) in [each for each in self._loaded.items() if each[0] not in held]:
             del self._loaded[key]
             await swapping(self._backends[model]).unload(key)

@@ -26,7 +26,8 @@ from cascade.engine.item_state import ItemState
 from cascade.engine.loop import Loop
 from cascade.engine.observer import Log, Observer, Observers, check_observer
 from cascade.engine.request import OnDecision, Request, needs_evidence, new_request
-from cascade.errors import CascadeError, ConfigError, InputError
+from cascade.engine.shadow import ShadowTally
+from cascade.errors import CascadeError, InputError
 from cascade.items import Item, Task
 from cascade.prompt import Limits, PromptBuilder
 from cascade.report import Decision, Report, Step
@@ -159,7 +160,8 @@ class Engine:
         self._observers = Observers(settings.told)
         backends = backends if self._log is None else self._log.remembering(backends)
         self._loop = Loop(backends, prompts, settings.rules, settings.new_event_loop, self._observers)
-        self._adopter = Adopter(backends, own, self._loop, first, settings.origin)
+        told = self._log.shadowed if self._log is not None else None
+        self._adopter = Adopter(backends, own, self._loop, first, settings.origin, told)
         self._generations = self._adopter.generations
 
     @classmethod
@@ -214,7 +216,9 @@ class Engine:
         try:
             for name, cascade in run.items() if cascades is None else ():
                 check_locks(config, {name: cascade}, engine.info.provenance_of(cascade))
-        except ConfigError:
+            if config.shadow and engine.has_log and cascades is None:
+                engine.adopt(config)
+        except CascadeError:
             engine.close()
             raise
         return engine
@@ -443,6 +447,11 @@ class Engine:
         return self._loop.is_open
 
     @property
+    def shadow(self) -> ShadowTally:
+        """What adapters that answer beside the live ones have done so far."""
+        return self._adopter.shadow.tally
+
+    @property
     def has_log(self) -> bool:
         """Whether it keeps a log, which ``record_outcome`` needs."""
         return self._log is not None
@@ -523,6 +532,8 @@ class Engine:
             raise
         weakref.finalize(request, generation.open.discard, token).atexit = False  # nobody may hand it over
         request.done.add_done_callback(lambda _: self._generations.leave(generation, token))
+        if self._adopter.shadow.generation is not None:
+            request.done.add_done_callback(lambda _: self._adopter.shadow.follow(request))
         request.on_decision, request.is_callers = on_decision, isinstance(cascade, Cascade)
         return request
 

@@ -36,6 +36,7 @@ log = get_logger("cascade.engine")
 
 _T = TypeVar("_T")
 
+_SPARE_S = 0.002  # between two looks whether somebody waits
 _CLOSED = "The engine was closed while this call was waiting. Open a new one."
 _ENDING = "Python ended while this call was waiting. Wait for calls, and close engines, before the main thread ends."
 
@@ -73,6 +74,8 @@ class Loop:
         self._failure: BaseException | None = None
         self._wake = asyncio.Event()
         self._handed: dict[Request, None] = {}  # requests that are not done, wherever they are
+        self._idle: deque[Request] = deque()  # requests that nobody waits for, to be asked in spare time
+        self._at_hand: Request | None = None  # the one of these that is open now
         self._changes: deque[tuple[Callable[[], Awaitable[Any]], Future[Any]]] = deque()  # to be made between batches
         self._thread = EngineThread(
             self._work, fault=self._break, ended=self._fail_all, end=self._end, new_event_loop=new_event_loop
@@ -145,6 +148,23 @@ class Loop:
         self._thread.call(self._take_change, work, done)
         return done
 
+    def later(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Let the loop's thread call a function soon, if the loop has not stopped; from any thread."""
+        self._thread.post(function, *arguments)
+
+    def submit_idle(self, request: Request) -> None:
+        """Hand over a request that nobody waits for: it is asked while no other is open. In the loop's own thread."""
+        self._idle.append(request)
+        self._wake.set()
+
+    def drop_idle(self, request: Request) -> None:
+        """Give such a request up; in the loop's own thread, between two batches."""
+        request.done.cancel()
+        if request is self._at_hand:
+            self._set_aside()
+        if request in self._idle:
+            self._idle.remove(request)
+
     def refit(self, model: str) -> None:
         """Go by the adapters that the backend of a model has now; in the loop's own thread, between two batches."""
         self._lanes.refit(model, self._backends[model].info.prefix_adapters)
@@ -186,9 +206,14 @@ class Loop:
             while self._failure is None:
                 if self._changes and not self._tasks:
                     await self._make_change(*self._changes.popleft())
-                elif self._scheduler.requests or self._tasks:
+                elif self._is_busy or self._tasks:
+                    if self._is_busy:
+                        self._set_aside()
                     await self._step()
                     await asyncio.sleep(0)  # deadlines and callers are heard even where a backend never waits
+                elif self._idle or self._at_hand is not None:
+                    await self._idle_step()
+                    await asyncio.sleep(0)
                 else:
                     self._wake.clear()
                     await self._wake.wait()
@@ -231,6 +256,8 @@ class Loop:
         for request in tuple(self._handed):
             request.complete(self.now(), self._failure)
 
+        for request in (*self._idle, *([self._at_hand] if self._at_hand is not None else [])):
+            request.done.cancel()
         while self._changes:
             _, done = self._changes.popleft()
             done.set_exception(self._failure or ClosedError(_CLOSED))
@@ -249,11 +276,54 @@ class Loop:
         except BaseException as error:  # noqa: BLE001 - who asked for the change hears it, and work goes on as before
             done.set_exception(error)
 
+    @property
+    def _is_busy(self) -> bool:
+        """Whether a request is open that somebody waits for."""
+        return self._n_open > 0
+
+    @property
+    def _n_open(self) -> int:
+        return sum(request is not self._at_hand for request in self._scheduler.requests)
+
+    async def _idle_step(self) -> None:
+        """Go on with a request that nobody waits for; whoever comes meanwhile ends the batch at once."""
+        if self._admission.growing:
+            await asyncio.sleep(_SPARE_S)  # somebody is about to wait
+            return
+        request = self._at_hand
+        if request is None:
+            request = self._idle.popleft()
+            await self._admission.build(request)
+            self._at_hand = request
+            self._scheduler.add(request)
+        if request.done.done() or not request.open_items or self.now() >= last_moment(request):
+            request.complete(self.now())
+            self._set_aside()
+        elif not self._is_busy and not self._admission.growing:
+            await self._step()
+            if request not in self._scheduler.requests:
+                self._at_hand = None
+
+    def _set_aside(self) -> None:
+        """Take the request that nobody waits for out of the way; what it was answered so far stays with it."""
+        request, self._at_hand = self._at_hand, None
+        if request is not None:
+            self._let_go(request)
+            if not request.done.done():
+                self._idle.appendleft(request)
+
+    def _hurry(self) -> None:
+        """End a batch that nobody waits for: somebody does now."""
+        for running in self._at_once if self._at_hand is not None else ():
+            if self._at_hand in running.batch.by_request:
+                running.stop.abort()
+
     def _admit(self, request: Request) -> None:
         if self._failure is not None:
             request.complete(self.now(), self._failure)
         else:
-            self._admission.admit(request, len(self._scheduler.requests), self._rules.max_requests)
+            self._hurry()
+            self._admission.admit(request, self._n_open, self._rules.max_requests)
 
     def _open(self, request: Request) -> None:
         """Queue a request whose prompts are built; one whose items the prior stage has all decided is answered at once.

@@ -85,6 +85,9 @@ class Log(Observer, Protocol):
     def remembering(self, backends: Mapping[str, Backend]) -> dict[str, Backend]:
         """The backends of an engine, or others in front of them that know answers already."""
 
+    def shadowed(self, live: Request, beside: Request) -> None:
+        """Keep what adapters in the shadow have answered beside a live request, which has ended before."""
+
     def record(self, outcomes: Any) -> None:
         """Keep what became of items."""
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Self
+from weakref import WeakKeyDictionary
 
 from cascade.arguments import one_of, refuse, whole
 from cascade.backends.base import Backend
@@ -15,9 +16,11 @@ from cascade.engine.request import Request
 from cascade.errors import MachineError
 from cascade.log.answers import RememberingBackend
 from cascade.log.database import open_log_file
+from cascade.log.entries import new_id
 from cascade.log.observed import Ended, Keeping, logged
 from cascade.log.outcomes import LoggedOutcome, Outcome
 from cascade.log.redact import Redactor, SecretRedactor
+from cascade.log.shadows import add_shadows, shadow_rows
 from cascade.log.store import add_outcomes, add_requests
 from cascade.log.writer import LogWriter
 
@@ -72,6 +75,7 @@ class DecisionLog:
         open_log_file(file).close()  # what cannot be used is refused here, and not in the writer's thread
         self._writer = LogWriter(file, max_waiting)
         self._seen: dict[Request, list[SeenBatch]] = {}
+        self._ids: WeakKeyDictionary[Request, str] = WeakKeyDictionary()
 
     @classmethod
     def of(cls, config: LogConfig) -> Self:
@@ -119,9 +123,17 @@ class DecisionLog:
         """See ``Observer.ended``."""
         seen = self._seen.pop(request, [])
         if not request.done.cancelled():
-            ended = Ended(request, seen, time.time())
+            now = time.time()
+            ended = Ended(request, seen, now, new_id(now))
+            self._ids[request] = ended.id
             # Its rows are made when it is written, in the writer's thread.
             self._writer.put(lambda database: add_requests(database, [logged(ended, self._keeping)]))
+
+    def shadowed(self, live: Request, beside: Request) -> None:
+        """See ``Log.shadowed``."""
+        id_, now = self._ids.get(live), time.time()
+        if id_ is not None:
+            self._writer.put(lambda database: add_shadows(database, shadow_rows(id_, live, beside, now)))
 
     def record(self, outcomes: Outcome | Iterable[Outcome]) -> None:
         """Keep what became of items; earlier outcomes stay as history.

@@ -12,7 +12,7 @@ from cascade.engine.observer import SeenBatch
 from cascade.engine.query import Query
 from cascade.engine.request import Request
 from cascade.items import Item, Task
-from cascade.log.entries import Body, BodyKind, LoggedCall, LoggedDecision, LoggedRequest, new_id
+from cascade.log.entries import Body, BodyKind, LoggedCall, LoggedDecision, LoggedRequest
 from cascade.log.redact import Redactor, SecretRedactor, is_suspect
 from cascade.report import Decision, Provenance, Step
 from cascade.stages import as_system_one
@@ -28,11 +28,13 @@ class Ended:
         request: The request.
         seen: The batches that it took part in.
         at: When it ended, in seconds since the epoch.
+        id: What the log knows it by.
     """
 
     request: Request
     seen: Sequence[SeenBatch]
     at: float
+    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def logged(ended: Ended, keeping: Keeping) -> LoggedRequest:
         for place, (state, decision) in enumerate(zip(states, report.decisions, strict=True))
     )
     return LoggedRequest(
-        id=new_id(ended.at),
+        id=ended.id,
         at=ended.at,
         cascade=request.cascade.name,
         tree=words.asked(BodyKind.TREE, request.cascade.as_dict()),

@@ -52,7 +52,18 @@ kept tasks and items. ``calls.other`` and ``answers.other`` have the probabiliti
 or score. ``losses`` says how many entries could not be written.
 """
 
-MIGRATIONS = (FIRST,)
+SHADOWS = """
+CREATE TABLE shadows (
+    request TEXT NOT NULL, place INTEGER NOT NULL, stage TEXT NOT NULL, tier TEXT NOT NULL,
+    adapter TEXT NOT NULL, made_by TEXT NOT NULL, p_yes REAL NOT NULL, at REAL NOT NULL,
+    PRIMARY KEY (request, place, stage, tier, made_by),
+    FOREIGN KEY (request, place) REFERENCES decisions (request, place) ON DELETE CASCADE
+) WITHOUT ROWID;
+CREATE INDEX shadows_made_by ON shadows (made_by);
+"""
+"""Version 2: what adapters in the shadow have answered beside the calls of the same request, place, stage and tier."""
+
+MIGRATIONS = (FIRST, SHADOWS)
 """At place n: the statements that lead from version n to version n + 1."""
 
 VERSION = len(MIGRATIONS)

@@ -94,7 +94,7 @@ def without_decision(database: sqlite3.Connection, outcomes: Iterable[Outcome]) 
 
 
 def _requests(database: sqlite3.Connection, query: str, given: Sequence[object]) -> Iterator[LoggedRequest]:
-    bodies = _Bodies(database)
+    bodies = Bodies(database)
     for row in database.execute(query, given):
         id_, at, cascade, tree, of, provenance, is_scoring, error, stats, task_body = row
         yield LoggedRequest(
@@ -119,7 +119,7 @@ def read_outcomes_of(database: sqlite3.Connection, task: str | None = None) -> l
     return [LoggedOutcome(*row) for row in rows]
 
 
-class _Bodies:
+class Bodies:
     """Bodies by hash, read once each."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
@@ -137,7 +137,7 @@ class _Bodies:
         return self._known[hash_]
 
 
-def _decisions(database: sqlite3.Connection, request: str, bodies: _Bodies) -> Iterator[LoggedDecision]:
+def _decisions(database: sqlite3.Connection, request: str, bodies: Bodies) -> Iterator[LoggedDecision]:
     rows = database.execute("SELECT * FROM calls WHERE request = ? ORDER BY place, n", (request,)).fetchall()
     calls = {place: tuple(_call(row, bodies) for row in own) for place, own in groupby(rows, key=lambda row: row[1])}
     found = database.execute("SELECT * FROM decisions WHERE request = ? ORDER BY place", (request,)).fetchall()
@@ -162,7 +162,7 @@ def _call_row(call: LoggedCall) -> tuple[Any, ...]:
     return (*asked, *limits, other, answer, call.ms, call.tokens)
 
 
-def _call(row: tuple[Any, ...], bodies: _Bodies) -> LoggedCall:
+def _call(row: tuple[Any, ...], bodies: Bodies) -> LoggedCall:
     _, _, _, stage, tier, question, adapter, made_by, model, threshold, no_below, p_yes, p_calibrated, *rest = row
     other, answer, ms, tokens = rest
     return LoggedCall(

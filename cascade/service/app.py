@@ -14,7 +14,8 @@ from fastapi.telemetry import TelemetryConfig
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from cascade.engine.engine import Engine
-from cascade.service import cascades, outcomes, systemone
+from cascade.service import admin, cascades, outcomes, systemone
+from cascade.service.admin import Reload
 from cascade.service.http_errors import add_problems, responses
 from cascade.service.metrics import Meter, Metrics
 from cascade.service.middleware import Gate, Heads, Targets, TokenGuard
@@ -36,7 +37,11 @@ _SILENT: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "
 
 
 def make_app(
-    engine: Engine, metrics: Metrics, settings: ServiceSettings, telemetry: TelemetryConfig | None = None
+    engine: Engine,
+    metrics: Metrics,
+    settings: ServiceSettings,
+    telemetry: TelemetryConfig | None = None,
+    reload: Reload | None = None,
 ) -> FastAPI:
     """The app.
 
@@ -45,6 +50,7 @@ def make_app(
         metrics: What the engine tells of itself; it is exposed.
         settings: Limits, and the token.
         telemetry: Which spans of calls FastAPI makes; None for none.
+        reload: Lets the engine take over what its config says, for ``/v1/admin``; None for no such endpoints.
     """
     app = FastAPI(
         title="binary-cascade",
@@ -60,6 +66,12 @@ def make_app(
     makers = (cascades.make_router, systemone.make_router, outcomes.make_router)
     for router in (make(engine, settings) for make in makers):
         app.include_router(router, responses=_BODIES | denied, dependencies=guards)
+
+    if reload is not None and settings.admin_token is not None:
+        shown = [Depends(HTTPBearer(auto_error=False))]
+        app.include_router(
+            admin.make_router(engine, reload), responses=responses(HTTPStatus.UNAUTHORIZED), dependencies=shown
+        )
 
     @app.get(
         "/health",
@@ -86,8 +98,8 @@ def make_app(
 
     add_problems(app, settings)
     app.add_middleware(Gate, settings=settings)
-    if settings.token:
-        app.add_middleware(TokenGuard, token=settings.token)
+    if settings.token or settings.admin_token:
+        app.add_middleware(TokenGuard, token=settings.token, admin_token=settings.admin_token)
     app.add_middleware(Heads)
     app.add_middleware(Meter, metrics=metrics)
     app.add_middleware(Targets)

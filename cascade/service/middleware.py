@@ -26,6 +26,9 @@ from cascade.service.settings import ServiceSettings
 OPEN_PATHS = frozenset({"/health"})
 """Paths that need no token."""
 
+ADMIN_PATH = "/v1/admin"
+"""What stands under it has a token of its own."""
+
 QUICK_PATHS = frozenset({"/health", "/metrics"})
 """Paths that are answered however many calls are open."""
 
@@ -80,16 +83,17 @@ class Heads:
 
 
 class TokenGuard:
-    """Lets in who shows the bearer token.
+    """Lets in who shows the bearer token: that of the service, or under ``ADMIN_PATH`` that of its administration.
 
     Args:
         app: What stands behind it.
-        token: The token.
+        token: The service's; None lets everybody in.
+        admin_token: The other; None where nothing is there.
     """
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, token: str | None, admin_token: str | None = None) -> None:
         self._app = app
-        self._token = token.encode()
+        self._token, self._admin_token = token, admin_token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers, or hands on."""
@@ -104,8 +108,12 @@ class TokenGuard:
         await _refuse(answer, scope, receive, send)
 
     def _knows(self, scope: Scope) -> bool:
+        is_admin = self._admin_token is not None and f"{scope['path']}/".startswith(f"{ADMIN_PATH}/")
+        token = self._admin_token if is_admin else self._token
+        if token is None:
+            return True
         scheme, _, shown = Headers(scope=scope).get("authorization", "").partition(" ")
-        return hmac.compare_digest(shown.strip().encode(), self._token) and scheme.lower() == "bearer"
+        return hmac.compare_digest(shown.strip().encode(), token.encode()) and scheme.lower() == "bearer"
 
 
 class Gate:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 TOKEN_VARIABLE = "CASCADE_SERVE_TOKEN"  # noqa: S105 - the variable's name, not the token
 """Environment variable that holds the bearer token."""
 
+ADMIN_VARIABLE = "CASCADE_ADMIN_TOKEN"
+"""Environment variable that holds the bearer token of ``/v1/admin``, which is not there without one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSettings:
@@ -21,6 +24,7 @@ class ServiceSettings:
         body_s: Seconds that a body may take to arrive.
         retry_after_s: Seconds after which a caller that was turned away should try again.
         token: The bearer token that callers must show; None lets everybody in.
+        admin_token: The one that callers of ``/v1/admin`` must show in its place; None for no such endpoints.
     """
 
     max_body: int = 8 * 1024 * 1024
@@ -31,3 +35,4 @@ class ServiceSettings:
     body_s: float = 30.0
     retry_after_s: int = 1
     token: str | None = field(default=None, repr=False)
+    admin_token: str | None = field(default=None, repr=False)

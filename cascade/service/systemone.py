@@ -253,18 +253,19 @@ def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
         settings: How long texts may be.
     """
     router = APIRouter(prefix="/v1", route_class=JsonRoute, tags=["systemone"])
-    menu = Menu(engine.cascades, engine.info.prefix_adapters, settings, engine.info.encoders)
+    menus = _Menus(engine, settings)
 
     @router.get("/models", response_model=ModelsBody)
     async def models() -> Response:
         """What may be given as `model`: cascades, adapters, and `base` where a model is in this process."""
-        body = ModelsBody(data=[ModelBody(id=name) for name in menu.models])
+        body = ModelsBody(data=[ModelBody(id=name) for name in menus.now.models])
         return JSONResponse(body.model_dump())
 
     @router.post("/systemone", response_model=SystemOneAnswer)
     async def systemone(call: SystemOneCall, request: Request) -> Response:
         """Answer questions about a state."""
         started = time.perf_counter()
+        menu = menus.now
         planned = menu.plan(call)
         reports = await while_present(request, _answered(engine, planned))
         found = {
@@ -283,6 +284,23 @@ def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
         )
 
     return router
+
+
+class _Menus:
+    """The menu of what an engine asks now; it is written again where the engine has taken over other cascades."""
+
+    def __init__(self, engine: Engine, settings: ServiceSettings) -> None:
+        self._engine, self._settings = engine, settings
+        self._of: Mapping[str, Cascade] = {}
+        self._menu: Menu | None = None
+
+    @property
+    def now(self) -> Menu:
+        """The menu."""
+        cascades, info = self._engine.cascades, self._engine.info
+        if self._menu is None or self._of is not cascades:
+            self._of, self._menu = cascades, Menu(cascades, info.prefix_adapters, self._settings, info.encoders)
+        return self._menu
 
 
 async def _answered(engine: Engine, planned: Sequence[EngineRequest]) -> list[Report]:

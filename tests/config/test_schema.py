@@ -604,6 +604,8 @@ def test_the_schema_knows_every_key() -> None:
         "adapters",
         "engine",
         "log",
+        "registry",
+        "shadow",
         "cascade",
     }
     assert [each["required"] for each in schema["anyOf"]] == [["extends"], ["model", "cascade"], ["models", "cascade"]]

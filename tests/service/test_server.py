@@ -26,7 +26,7 @@ from cascade.service.server import Server, listen, url_of
 from tests.helpers.asyncs import run
 from tests.helpers.requests import symbols
 from tests.helpers.service import PATIENCE_S, Service, Waiting, body_of
-from tests.helpers.shipped import ADAPTERS, CASCADES
+from tests.helpers.shipped import ADAPTERS, CASCADES, write_shipped
 from tests.log.logs import n_rows, requests_of
 
 pytestmark = pytest.mark.slow
@@ -272,3 +272,24 @@ async def _until_refused(url: str) -> None:
         writer.close()
         await asyncio.sleep(0.01)
     pytest.fail("it still listens")
+
+
+def test_sighup_reads_the_config_again(tmp_path: Path) -> None:
+    """What the file says by then is live after SIGHUP; what is wrong is logged, and all stays as it was."""
+    config = tmp_path / "my.toml"
+    text = write_shipped(config).read_text()
+    with _process("--config", str(config)) as (process, said):
+        with httpx.Client(base_url=str(said["url"]), timeout=PATIENCE_S) as client:
+            before = client.get("/health").json()["adapters"]
+            config.write_text(text.replace("relevant.gguf", "primary.gguf"))
+            process.send_signal(signal.SIGHUP)
+            live = (client.get("/health").json()["adapters"]["relevant"] for _ in range(2_000))
+            assert before["primary"] in live
+            config.write_text("nothing")
+            process.send_signal(signal.SIGHUP)
+            while "not taken over" not in (line := process.stderr.readline() if process.stderr else "not taken over"):
+                assert line
+            assert client.get("/health").json()["adapters"]["relevant"] == before["primary"]
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0

@@ -1,0 +1,164 @@
+"""``cascade adapters``: the versions of adapters that a registry keeps, and which of them are live."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cascade.cli.output import ConfigOption, JsonOption, need_command, plain, print_json, results
+from cascade.cli.tables import Sheet
+from cascade.config.extends import read_layers, shipped_config
+from cascade.errors import InputError, counted
+from cascade.registry.live import Live, read_state
+from cascade.registry.versions import Registry, Version
+
+app = typer.Typer(
+    help="List, show and compare the versions of adapters that a registry keeps.",
+    invoke_without_command=True,
+    callback=need_command,
+)
+
+_SHORT = 12
+
+VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Such as relevant/0002; relevant: the latest.")]
+
+
+def registry_of(config: Path | None) -> Registry:
+    """The registry of a config, there or not."""
+    return Registry(read_layers(config or shipped_config()).registry)
+
+
+@app.command(name="list")
+def list_(
+    adapter: Annotated[str | None, typer.Argument(metavar="ADAPTER", help="This one alone.")] = None,
+    *,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List the versions of all adapters, or of one."""
+    registry = registry_of(config)
+    versions, live = registry.versions(adapter), read_state(registry.folder)
+    if json:
+        print_json({"registry": str(registry.folder), "versions": [_dict(each, live) for each in versions]})
+        return
+    console = results()
+    if not versions:
+        console.print(plain(f"{registry.folder}: no versions; `cascade adopt FILE --adapter NAME` adds one"))
+        return
+    sheet = Sheet(["version", "state", "made", "sha256", "parents"], [], ["figures"])
+    for each in versions:
+        facts = each.facts
+        figures = ", ".join(f"{name} {_figure(value)}" for name, value in facts.figures.items())
+        state = _state(each, live)
+        sheet.add(each.name, state, facts.made[:16], facts.sha256[:_SHORT], ", ".join(facts.parents), figures)
+    sheet.show(console)
+    console.print(plain(f"\n{registry.folder}: {counted(len(versions), 'version')}; {_told(live)}"))
+
+
+@app.command()
+def show(version: VersionArgument, *, config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Show a version: its hashes, what it was trained from, and what was measured of it."""
+    registry = registry_of(config)
+    found, live = registry.version(version), read_state(registry.folder)
+    found.check()
+    if json:
+        print_json(_dict(found, live))
+        return
+    console = results()
+    for name, value in _dict(found, live).items():
+        if name == "figures":
+            for figure, each in found.facts.figures.items():
+                console.print(plain(f"figures.{figure}: {_figure(each)}"))
+        elif value:
+            console.print(plain(f"{name}: {', '.join(value) if isinstance(value, list) else value}"))
+
+
+@app.command()
+def diff(
+    before: VersionArgument,
+    after: VersionArgument,
+    *,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say what differs between two versions."""
+    registry = registry_of(config)
+    one, other = (registry.version(name) for name in (before, after))
+    live = read_state(registry.folder)
+    left, right = _flat(_dict(one, live)), _flat(_dict(other, live))
+    names = [name for name in dict.fromkeys((*left, *right)) if left.get(name) != right.get(name)]
+    if json:
+        print_json({"differs": {name: [left.get(name), right.get(name)] for name in names}})
+        return
+    sheet = Sheet(["", one.name, other.name], ["change"])
+    for name in names:
+        then, now = left.get(name), right.get(name)
+        sheet.add(name, _figure(then), _figure(now), _change(then, now))
+    if names:
+        sheet.show(results())
+    else:
+        results().print("nothing differs")
+
+
+def found_version(registry: Registry, given: str, adapter: str | None) -> Version:
+    """A version by its name; or one that is made of a GGUF file.
+
+    Raises:
+        InputError: It is neither, or of a file nobody knows whose version it is.
+    """
+    path = Path(given)
+    if not path.is_file():
+        found = registry.version(given)
+        found.check()
+        return found
+    if adapter is None:
+        msg = f"{given}: is a file; say which adapter it is a version of, with --adapter NAME."
+        raise InputError(msg)
+    live = read_state(registry.folder).adapters.get(adapter)
+    return registry.add(adapter, path, parents=[live.version] if live is not None else [])
+
+
+def _dict(version: Version, live: Live) -> dict[str, Any]:
+    facts = version.facts.model_dump(mode="json")
+    names = {key: facts.pop(key) for key in ("adapter", "version")}
+    return {"name": version.name, **names, "state": _state(version, live), "path": str(version.path), **facts}
+
+
+def _state(version: Version, live: Live) -> str:
+    adapter = version.facts.adapter
+    for state, entries in (("live", live.adapters), ("shadow", live.shadow)):
+        if adapter in entries and entries[adapter].version == version.name:
+            return state
+    return ""
+
+
+def _told(live: Live) -> str:
+    parts = [f"{each.version} is live" for each in live.adapters.values()]
+    parts += [f"{each.version} answers in the shadow" for each in live.shadow.values()]
+    return "; ".join(parts) or "the config's own files are live"
+
+
+def _flat(value: dict[str, Any], head: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, each in value.items():
+        if isinstance(each, dict):
+            found |= _flat(each, f"{head}{key}.")
+        elif key not in {"name", "version", "path"}:
+            found[f"{head}{key}"] = tuple(each) if isinstance(each, list) else each
+    return found
+
+
+def _change(then: object, now: object) -> str:
+    if isinstance(then, int | float) and isinstance(now, int | float):
+        return f"{now - then:+.4g}"
+    return ""
+
+
+def _figure(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, tuple | list):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)

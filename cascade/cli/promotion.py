@@ -1,0 +1,184 @@
+"""What a version of an adapter has to show before it goes live: paired tests, and thresholds tuned for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cascade.cli.labelled_data import labelled_scores
+from cascade.cli.output import note
+from cascade.cli.tune import inputs, to_score, to_tune
+from cascade.cli.tune_output import file_of, guarantee
+from cascade.config.figures import GUARANTEED
+from cascade.config.schema import AdapterConfig, Config, Untuned, read_untuned
+from cascade.config.thresholds import ThresholdsFile
+from cascade.dataset.manifest import Dataset, read_dataset
+from cascade.dataset.splitting import Part
+from cascade.errors import InputError
+from cascade.evaluation.calibration import calibrate
+from cascade.evaluation.paired import Paired, paired
+from cascade.evaluation.score_file import LabelledScores, in_use
+from cascade.stages import Stage, limits_of
+from cascade.tree import Cascade
+from cascade.tuning.objective import Cost
+from cascade.tuning.search import tune as search
+from cascade.tuning.target import TuningTarget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What came of a version in one cascade.
+
+    Attributes:
+        cascade: Name of the cascade.
+        data: The dataset's folder.
+        pairs: (stage, tier) -> what the test part says of the two adapters there.
+        thresholds: Tuned for the new version; None where the cascade has no tuned thresholds.
+        guarantee: What they guarantee, in a line; empty without any.
+    """
+
+    cascade: str
+    data: Path
+    pairs: Mapping[tuple[str, str], Paired]
+    thresholds: ThresholdsFile | None
+    guarantee: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        pairs = [{"stage": stage, "tier": tier, **found.as_dict()} for (stage, tier), found in self.pairs.items()]
+        return {"cascade": self.cascade, "data": str(self.data), "test": pairs, "guarantee": self.guarantee or None}
+
+
+def asking(config: Config, adapter: str) -> list[str]:
+    """Names of the cascades that ask an adapter."""
+    return [name for name, cascade in config.cascades().items() if adapter in cascade.adapters()]
+
+
+def datasets_of(folders: list[Path], names: list[str], adapter: str) -> dict[str, Dataset]:
+    """Cascade -> its dataset; each cascade that asks the adapter needs one.
+
+    Raises:
+        InputError: One is missing, is for another cascade, or has no test part; names it.
+    """
+    found: dict[str, Dataset] = {}
+    for folder in folders:
+        dataset = read_dataset(folder)
+        name = dataset.manifest.cascade
+        if name not in names or name in found:
+            why = "is given twice" if name in found else f"does not ask {adapter!r}; {', '.join(names) or 'none'} do"
+            msg = f"{folder}: is for the cascade {name!r}, which {why}. Give one dataset for each cascade that asks it."
+            raise InputError(msg)
+        for part in (Part.TEST, Part.VALID):
+            if part not in dataset.manifest.parts or not dataset.manifest.parts[part].tasks:
+                msg = f"{folder}: has no tasks in its part {part!r}. Build it again with `cascade dataset build`."
+                raise InputError(msg)
+        found[name] = dataset
+    missing = [name for name in names if name not in found]
+    if missing:
+        msg = (
+            f"Cascade {missing[0]!r} asks adapter {adapter!r}, and no dataset for it is given. Give the folder that "
+            f"`cascade dataset build --cascade {missing[0]}` wrote, with --data."
+        )
+        raise InputError(msg)
+    return found
+
+
+def try_version(
+    path: Path, name: str, adapter: str, entry: AdapterConfig, dataset: Dataset, target: TuningTarget | None = None
+) -> Trial:
+    """Test a version in a cascade on the frozen part of its dataset, and tune thresholds for it on the valid part.
+
+    Args:
+        path: The config.
+        name: The cascade.
+        adapter: What cascades call the adapter.
+        entry: The new file.
+        dataset: Labelled tasks of the cascade.
+        target: What the new thresholds are to guarantee; None for what those in use do.
+
+    Raises:
+        InputError: The thresholds cannot guarantee that, or a part cannot be used.
+    """
+    untuned = read_untuned(path, name)
+    changed = _with(untuned, adapter, entry)
+    old = _scores(untuned.config, name, dataset.path(Part.TEST))
+    new = _scores(changed.config, name, dataset.path(Part.TEST))
+    before = in_use(untuned, name, old.origin, note)
+    file, said = _tuned(changed, name, dataset, target or _target_of(untuned.thresholds, name))
+    entry_now = changed.config.cascade[name].model_copy(update={"thresholds": file})
+    after = entry_now.cascade(name)
+    pairs = {
+        (stage.name, tier): _pair(stage, after.stage(stage.name), tier, old, new, before)
+        for stage in before.stages
+        for tier, question in stage.questions.items()
+        if question.adapter == adapter and not stage.has_values
+    }
+    if not pairs:
+        msg = f"Adapter {adapter!r} answers no yes/no question of cascade {name!r}, so that no test can be made."
+        raise InputError(msg)
+    return Trial(cascade=name, data=dataset.folder, pairs=pairs, thresholds=file, guarantee=said)
+
+
+def _pair(stage: Stage, after: Stage, tier: str, old: LabelledScores, new: LabelledScores, tree: Cascade) -> Paired:
+    truths = old.scored.truths(tree, stage.name)
+    key = stage.name, tier
+    one, other = old.scored.p[key], new.scored.p[key]
+    right = tuple(
+        (p >= limits_of(limits).yes_from) == (truths == 1)
+        for p, limits in ((one, stage.limits[tier]), (other, after.limits[tier]))
+    )
+    return paired(one, other, truths, old.scored.tasks, (np.asarray(right[0]), np.asarray(right[1])))
+
+
+def _with(untuned: Untuned, adapter: str, entry: AdapterConfig) -> Untuned:
+    adapters = {**untuned.config.adapters, adapter: entry}
+    return Untuned(config=untuned.config.model_copy(update={"adapters": adapters, "shadow": {}}))
+
+
+def _scores(config: Config, name: str, path: Path) -> LabelledScores:
+    return labelled_scores(to_score(config, name), name, [path], None, refuse=lambda *_: None)
+
+
+def _target_of(file: ThresholdsFile | None, name: str) -> TuningTarget | None:
+    """What thresholds guarantee, to be guaranteed again; None without any.
+
+    Raises:
+        InputError: They guarantee nothing.
+    """
+    if file is None:
+        return None
+    if file.guarantee is None:
+        msg = f"cascade.{name}.thresholds: guarantee nothing, so nobody knows what new ones shall do. Give --target."
+        raise InputError(msg)
+    metric, unit = GUARANTEED[file.guarantee.figure]
+    cost, *prices = file.guarantee.minimised.split(" + ")
+    worth = {words[1]: float(words[0]) for price in prices if len(words := price.split(" ")) > 1}
+    return TuningTarget(
+        level=file.guarantee.level,
+        metric=metric,
+        unit=unit,
+        delta=file.guarantee.delta,
+        cost=Cost(cost),
+        false_positive=worth.get(str(Cost.FALSE_POSITIVES)),
+        handed_on=worth.get(str(Cost.HANDED_ON)),
+    )
+
+
+def _tuned(
+    untuned: Untuned, name: str, dataset: Dataset, target: TuningTarget | None
+) -> tuple[ThresholdsFile | None, str]:
+    """Thresholds for the new version with what they guarantee, from the valid part alone."""
+    if target is None:
+        return None, ""
+    labelled = _scores(untuned.config, name, dataset.path(Part.VALID))
+    before = untuned.config.cascade[name].cascade(name)
+    target = target.of(before)
+    tree = to_tune(before, before, target.metric)
+    prices = labelled.prices if target.minimised is Cost.LATENCY else None
+    found = search(tree, labelled.scored, target, prices=prices)
+    file = file_of(before, target, found, calibrate(tree, labelled.scored), labelled.origin)
+    return file.model_copy(update={"inputs": inputs(tree, labelled, found)}), guarantee(target, found)

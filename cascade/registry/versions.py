@@ -1,0 +1,215 @@
+"""Versions of adapters on disk: each in a folder of its own, written once and never changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from gguf import GGUFValueType
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from cascade.config.toml import complaints
+from cascade.errors import InputError
+from cascade.files import is_file, is_folder, read_text, unwritable
+from cascade.models.gguf import read_gguf
+from cascade.models.lora import BASE_HASH_KEY
+
+FILE, FACTS = "adapter.gguf", "version.json"
+"""The two files of a version."""
+
+_ADAPTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # a name that is a folder's as well
+_NUMBER = re.compile(r"\d{4,}")
+_NEXT = ".next"
+_REMEDY = "Name a registry that can be written."
+_Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class VersionFacts(BaseModel):
+    """``version.json``: what a version is, and where it comes from."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    adapter: str
+    version: str
+    sha256: _Hash
+    base_sha256: _Hash | None = None
+    parents: tuple[str, ...] = ()
+    data: _Hash | None = None
+    figures: dict[str, Any] = Field(default_factory=dict)
+    made: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A version in its folder.
+
+    Attributes:
+        folder: The folder.
+        facts: What it is.
+    """
+
+    folder: Path
+    facts: VersionFacts
+
+    @property
+    def path(self) -> Path:
+        """The adapter's file."""
+        return self.folder / FILE
+
+    @property
+    def name(self) -> str:
+        """What commands call it: the adapter, a slash and the number."""
+        return f"{self.facts.adapter}/{self.facts.version}"
+
+    def check(self) -> None:
+        """Refuse a file that is not what was put into the registry.
+
+        Raises:
+            InputError: It was changed, or is gone.
+        """
+        found = _hash(self.path)
+        if found != self.facts.sha256:
+            msg = (
+                f"{self.path}: was changed: its SHA-256 is {found[:12]}..., and {FACTS} says "
+                f"{self.facts.sha256[:12]}... Restore it, or add the file as a version of its own."
+            )
+            raise InputError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """A folder with one folder for each adapter, which has one for each version; it need not be there.
+
+    Attributes:
+        folder: The folder.
+    """
+
+    folder: Path
+
+    def versions(self, adapter: str | None = None) -> list[Version]:
+        """All versions, of one adapter or of all, by adapter and the oldest first.
+
+        Raises:
+            InputError: The facts of one cannot be read; names the file.
+        """
+        names = [adapter] if adapter is not None else sorted(self._adapters())
+        return [_read(folder) for name in names for folder in self._folders(name)]
+
+    def version(self, name: str) -> Version:
+        """A version by its name, such as ``relevant/0002``; the latest of an adapter by the adapter's name alone.
+
+        Raises:
+            InputError: There is none; names those that are there.
+        """
+        adapter, _, number = name.partition("/")
+        known = self.versions(adapter) if _ADAPTER.fullmatch(adapter) else []
+        found = [each for each in known if not number or each.facts.version == number.zfill(len(each.facts.version))]
+        if found:
+            return found[-1]
+        every = ", ".join(each.name for each in known or self.versions()) or "none"
+        msg = (
+            f"{self.folder}: has no version {name!r}; there are {every}. Give one of these, or the path of a GGUF file."
+        )
+        raise InputError(msg)
+
+    def of_file(self, adapter: str, sha256: str) -> Version | None:
+        """The version of an adapter that has a file of this hash; None if there is none."""
+        return next((each for each in self.versions(adapter) if each.facts.sha256 == sha256), None)
+
+    def add(
+        self,
+        adapter: str,
+        path: Path,
+        *,
+        parents: Sequence[str] = (),
+        data: str | None = None,
+        figures: Mapping[str, Any] | None = None,
+    ) -> Version:
+        """Keep a file as the next version of an adapter; a file that is there already is the version that it is.
+
+        Args:
+            adapter: What cascades call the adapter.
+            path: The GGUF file, which is copied.
+            parents: Versions, such as ``relevant/0001``, that its training began with.
+            data: SHA-256 of the manifest of the dataset that it was trained on.
+            figures: What was measured of it, as JSON.
+
+        Raises:
+            InputError: The name cannot be a folder's, the file is no GGUF file, or a parent is not there.
+            MachineError: The registry cannot be written.
+        """
+        if not _ADAPTER.fullmatch(adapter):
+            msg = f"Adapter {adapter!r} cannot be a folder. Its name needs letters, digits, '_', '.' and '-' alone."
+            raise InputError(msg)
+        base = read_gguf(path).get(BASE_HASH_KEY, GGUFValueType.STRING)
+        for parent in parents:
+            self.version(parent)
+        sha256 = _hash(path)
+        known = self.of_file(adapter, sha256)
+        if known is not None:
+            return known
+        folder = self.folder / adapter
+        part = folder / f"{sha256[:12]}{_NEXT}"
+        try:
+            part.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, part / FILE)
+            while True:
+                number = f"{max((int(each.name) for each in self._folders(adapter)), default=0) + 1:04}"
+                facts = VersionFacts(
+                    adapter=adapter,
+                    version=number,
+                    sha256=sha256,
+                    base_sha256=base or None,
+                    parents=tuple(parents),
+                    data=data,
+                    figures=dict(figures or {}),
+                    made=datetime.now(UTC).isoformat(timespec="seconds"),
+                )
+                (part / FACTS).write_text(json.dumps(facts.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+                if not is_folder(folder / number):
+                    part.rename(folder / number)  # a version is there whole, or not at all
+                    break
+        except OSError as error:
+            raise unwritable(folder, error, _REMEDY) from error
+        found = _read(folder / number)
+        found.check()  # the file may have changed while it was copied
+        return found
+
+    def _adapters(self) -> Iterator[str]:
+        if is_folder(self.folder):
+            yield from (each.name for each in self.folder.iterdir() if each.is_dir() and any(self._folders(each.name)))
+
+    def _folders(self, adapter: str) -> list[Path]:
+        folder = self.folder / adapter
+        found = [each for each in folder.iterdir() if _NUMBER.fullmatch(each.name)] if is_folder(folder) else []
+        return sorted((each for each in found if is_file(each / FACTS)), key=lambda each: int(each.name))
+
+
+def _read(folder: Path) -> Version:
+    file = folder / FACTS
+    told = read_text(file, "Restore it, or remove the folder of this version.")
+    try:
+        value = json.loads(told)
+        return Version(folder=folder, facts=VersionFacts.model_validate(value))
+    except ValidationError as error:
+        msg = f"{file}: {complaints(VersionFacts, value, error)}"
+        raise InputError(msg) from error
+    except ValueError as error:
+        msg = f"{file}: is not JSON ({error}). Restore it, or remove the folder of this version."
+        raise InputError(msg) from error
+
+
+def _hash(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        msg = f"{path}: cannot be read ({error.strerror}). Give the path of a readable file."
+        raise InputError(msg) from error
