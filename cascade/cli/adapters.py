@@ -12,7 +12,7 @@ from cascade.cli.tables import Sheet
 from cascade.config.extends import read_layers, shipped_config
 from cascade.errors import InputError, counted
 from cascade.registry.live import Live, read_state
-from cascade.registry.versions import Registry, Version
+from cascade.registry.versions import FACTS, Registry, Version
 
 app = typer.Typer(
     help="List, show and compare the versions of adapters that a registry keeps.",
@@ -103,12 +103,14 @@ def diff(
 
 
 def found_version(registry: Registry, given: str, adapter: str | None) -> Version:
-    """A version by its name; or one that is made of a GGUF file.
+    """A version by its name; or one that is made of a GGUF file, or of the folder that ``cascade train`` wrote.
 
     Raises:
         InputError: It is neither, or of a file nobody knows whose version it is.
     """
     path = Path(given)
+    if (path / FACTS).is_file():
+        return registry.add_trained(path)
     if not path.is_file():
         found = registry.version(given)
         found.check()

@@ -32,7 +32,10 @@ _RELOAD = "A running `cascade serve` takes it over at SIGHUP, or POST /v1/admin/
 def adopt(  # noqa: PLR0913 - the command line's options
     version: Annotated[
         str | None,
-        typer.Argument(metavar="NEW", help="A version, such as relevant/0002; or a GGUF file, with --adapter."),
+        typer.Argument(
+            metavar="NEW",
+            help="A version, such as relevant/0002; the folder of `cascade train`; or a GGUF file, with --adapter.",
+        ),
     ] = None,
     *,
     adapter: Annotated[str | None, typer.Option(metavar="NAME", help="The adapter that a file is for.")] = None,

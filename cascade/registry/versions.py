@@ -28,7 +28,8 @@ _ADAPTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # a name that is a folder'
 _NUMBER = re.compile(r"\d{4,}")
 _NEXT = ".next"
 _REMEDY = "Name a registry that can be written."
-_Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_Hash = Annotated[str, StringConstraints(pattern=rf"^{_SHA256.pattern}$")]
 
 
 class VersionFacts(BaseModel):
@@ -137,7 +138,7 @@ class Registry:
         Args:
             adapter: What cascades call the adapter.
             path: The GGUF file, which is copied.
-            parents: Versions, such as ``relevant/0001``, that its training began with.
+            parents: What its training began with: versions, such as ``relevant/0001``, or hashes of other files.
             data: SHA-256 of the manifest of the dataset that it was trained on.
             figures: What was measured of it, as JSON.
 
@@ -149,8 +150,7 @@ class Registry:
             msg = f"Adapter {adapter!r} cannot be a folder. Its name needs letters, digits, '_', '.' and '-' alone."
             raise InputError(msg)
         base = read_gguf(path).get(BASE_HASH_KEY, GGUFValueType.STRING)
-        for parent in parents:
-            self.version(parent)
+        parents = [self._parent(adapter, parent) for parent in parents]
         sha256 = _hash(path)
         known = self.of_file(adapter, sha256)
         if known is not None:
@@ -181,6 +181,27 @@ class Registry:
         found = _read(folder / number)
         found.check()  # the file may have changed while it was copied
         return found
+
+    def add_trained(self, folder: Path) -> Version:
+        """Keep what ``cascade train`` wrote: the adapter's file, with what its ``version.json`` says of it.
+
+        Raises:
+            InputError: One of them is missing or damaged, or they do not belong together.
+            MachineError: The registry cannot be written.
+        """
+        facts = _read(folder).facts
+        path = folder / f"{facts.adapter}.gguf"
+        if _hash(path) != facts.sha256:
+            msg = f"{path}: is not the file that {folder / FACTS} is about. Give the folder that `cascade train` wrote."
+            raise InputError(msg)
+        return self.add(facts.adapter, path, parents=facts.parents, data=facts.data, figures=facts.figures)
+
+    def _parent(self, adapter: str, given: str) -> str:
+        """The name of a parent that the registry has; the hash of any other file as it is."""
+        if not _SHA256.fullmatch(given):
+            return self.version(given).name
+        known = self.of_file(adapter, given)
+        return known.name if known is not None else given
 
     def _adapters(self) -> Iterator[str]:
         if is_folder(self.folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -85,3 +86,23 @@ def test_what_is_no_adapter_is_refused(tmp_path: Path) -> None:
     (version.folder / FACTS).write_text('{"adapter": "relevant"}')
     with pytest.raises(InputError, match=r"version\.json: "):
         registry.versions()
+
+
+def test_what_was_trained_is_added_with_its_facts(tmp_path: Path) -> None:
+    """The folder of ``cascade train`` brings data, figures and parents; a file that is another is refused."""
+    registry, trained = Registry(tmp_path / "registry"), tmp_path / "trained"
+    trained.mkdir()
+    parent = registry.add("relevant", write_adapter(tmp_path / "a.gguf"))
+    file = write_adapter(trained / "relevant.gguf", Lora(rank=2))
+    facts = {
+        "adapter": "relevant", "version": "abc", "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "base_sha256": "ab" * 32, "parents": [parent.facts.sha256, "ef" * 32], "data": "cd" * 32,
+        "figures": {"log_loss": 0.4}, "made": "2026-11-29T12:00:00+00:00",
+    }  # fmt: skip
+    (trained / FACTS).write_text(json.dumps(facts))
+    found = registry.add_trained(trained)
+    assert (found.name, found.facts.parents) == ("relevant/0002", ("relevant/0001", "ef" * 32))
+    assert (found.facts.data, found.facts.figures) == ("cd" * 32, {"log_loss": 0.4})
+    write_adapter(file, Lora(rank=3))
+    with pytest.raises(InputError, match=r"relevant\.gguf: is not the file"):
+        registry.add_trained(trained)
