@@ -1,10 +1,12 @@
 """Thousands of requests with budgets on a simulated machine in virtual time: does everyone get an answer in time?
 
-    python -m benchmarks.budget_simulation [--requests 10000] [--seed 0] [--json]
+    python -m benchmarks.budget_simulation [--requests 10000] [--seed 0] [--models 1] [--in-turn] [--json]
 
 Engine, loop, schedule, planner and cost model are the real ones; the machine is not. Its prices are
 not those that the engine starts from, calls are noisy, and some batches stall. Requests come at random
-times, at loads below and above what the machine can do; some have no budget, some are given up.
+times, at loads below and above what the machine can do; some have no budget, some are given up. With ``--models 2``
+every other adapter belongs to a second model, which shares the cores with the first; ``--in-turn`` lets their waves
+take turns.
 Exits with 1 if a budget was missed too often, an item got no label, a request was left waiting, or
 something was left over.
 """
@@ -25,14 +27,16 @@ import numpy as np
 
 from benchmarks.script import run_script
 from benchmarks.shipped import CASCADES
-from benchmarks.simulated_backend import Machine, SimulatedBackend
+from benchmarks.simulated_backend import Cores, Machine, SimulatedBackend
 from benchmarks.simulated_requests import PHASE, POOL, Arrival, arrivals_of, asked_of
 from benchmarks.virtual_time import VirtualLoop
 from cascade import Engine
+from cascade.backends.base import Backend
 from cascade.engine.admission import Rules
 from cascade.engine.engine import EngineSettings
 from cascade.prompt import PromptBuilder
 from cascade.report import Report, Status
+from cascade.stages import BASE
 from cascade.tree import Cascade
 
 LOADS = (0.3, 0.7, 0.95, 1.5)
@@ -76,6 +80,7 @@ class Figures:
         requests: How many were made.
         given_up: How many of them were given up before they were answered.
         waves: Waves that the machine scored.
+        at_once: The most of them at once.
         in_time: Share of those with a budget that ended within it and ``GRACE_MS``.
         over_p999_ms: 99.9th percentile of the milliseconds over budget.
         over_max_ms: Most of them.
@@ -93,6 +98,7 @@ class Figures:
     requests: int
     given_up: int
     waves: int
+    at_once: int
     in_time: float
     over_p999_ms: float
     over_max_ms: float
@@ -112,23 +118,48 @@ class Figures:
         return self.in_time >= TARGET and not (self.violations or self.waiting or self.left_kept)
 
 
-def simulate(n: int, seed: int = 0, loads: Sequence[float] = LOADS) -> Figures:
-    """``n`` requests on an engine in virtual time, ``PHASE`` of them under each load in turns."""
+def simulate(
+    n: int, seed: int = 0, loads: Sequence[float] = LOADS, n_models: int = 1, *, at_once: bool = True
+) -> Figures:
+    """``n`` requests on an engine in virtual time, ``PHASE`` of them under each load in turns.
+
+    Args:
+        n: How many.
+        seed: Where chance comes from.
+        loads: The loads.
+        n_models: Base models among which adapters are dealt out.
+        at_once: Whether their waves run at once.
+    """
     rng = random.Random(seed)
     cascades = CASCADES
     machine = Machine()
-    adapters = {name for cascade in cascades.values() for name in cascade.adapters()}
-    backend = SimulatedBackend(adapters, machine, random.Random(seed + 1))
-    builder = PromptBuilder(backend.info.form, backend.info.tokenizer)
+    adapters = sorted({name for cascade in cascades.values() for name in cascade.adapters()})
+    cores = Cores()
+    backends = {
+        f"model{at}": SimulatedBackend(
+            adapters[at::n_models], machine, random.Random(seed + 1 + at), cores, f"model{at}/{BASE}" if at else BASE
+        )
+        for at in range(n_models)
+    }
+    info = backends["model0"].info
+    builder = PromptBuilder(info.form, info.tokenizer)
     pool = [asked_of(rng, number, cascades, builder, machine) for number in range(min(POOL, n))]
     arrivals = arrivals_of(rng, pool, n, loads)
     loop = VirtualLoop()
-    settings = EngineSettings(new_event_loop=lambda: loop, rules=Rules(max_requests=n))
-    with Engine(backend, cascades, settings=settings) as engine:
+    settings = EngineSettings(new_event_loop=lambda: loop, rules=Rules(max_requests=n, at_once=at_once))
+    with Engine(dict[str, Backend](backends), cascades, settings=settings) as engine:
         outcomes = asyncio.run_coroutine_threadsafe(_all(engine, arrivals), loop).result()
-        left = engine.n_cached + len(backend.kept)
+        left = engine.n_cached + sum(len(backend.kept) for backend in backends.values())
         hours = loop.time() / 3_600
-    return _figures(outcomes, cascades, waiting=n - len(outcomes), left_kept=left, waves=backend.n_batches, hours=hours)
+    return _figures(
+        outcomes,
+        cascades,
+        waiting=n - len(outcomes),
+        left_kept=left,
+        waves=sum(backend.n_batches for backend in backends.values()),
+        at_once=cores.most_busy,
+        hours=hours,
+    )
 
 
 async def _all(engine: Engine, arrivals: Sequence[Arrival]) -> list[Outcome]:
@@ -208,11 +239,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--models", type=int, choices=(1, 2), default=1)
+    parser.add_argument("--in-turn", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if options.requests < PHASE:
         parser.error(f"--requests {options.requests}; give {PHASE} or more, so that some have no budget")
-    figures = simulate(options.requests, options.seed)
+    figures = simulate(options.requests, options.seed, n_models=options.models, at_once=not options.in_turn)
     if options.json:
         sys.stdout.write(json.dumps(asdict(figures), indent=2) + "\n")
     else:

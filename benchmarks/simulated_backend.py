@@ -16,9 +16,13 @@ from cascade.backends.base import BackendInfo, Batch, BatchCost, Scores, Stop
 from cascade.backends.costs import CallSizes, Costs, Work
 from cascade.backends.scripted import ByteTokenizer
 from cascade.errors import DecodeError
+from cascade.machine import n_cores
 from cascade.prompt import FORMATS, Node
 from cascade.report import Provenance
 from cascade.stages import BASE
+
+_SLICE_S = 2e-3  # of time, after which those that share cores look who else is there
+_AT_ONCE = 0.89  # what two at once take over one after the other, as measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,24 @@ class Machine:
         return work.at(self.costs.parts)
 
 
+@dataclass(slots=True)
+class Cores:
+    """What the backends of several models share.
+
+    Attributes:
+        n_busy: Backends that compute.
+        most_busy: The most at once so far.
+    """
+
+    n_busy: int = 0
+    most_busy: int = 0
+
+    @property
+    def slowdown(self) -> float:
+        """How many times as long as alone each of them takes."""
+        return self.n_busy * _AT_ONCE if self.n_busy > 1 else 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class _Call:
     """A call of the model: its work, and the nodes and queries that it finishes."""
@@ -64,6 +86,8 @@ class SimulatedBackend:
         adapters: Adapters that queries may ask; each is an activated one, so that items are computed once.
         machine: What it takes.
         rng: Where chance comes from.
+        cores: What it shares with others; None if it is the only one.
+        base: Name of the model without an adapter.
 
     Attributes:
         machine: What it takes.
@@ -71,12 +95,21 @@ class SimulatedBackend:
         kept: Nodes that are kept.
     """
 
-    def __init__(self, adapters: Iterable[str], machine: Machine, rng: random.Random) -> None:
+    def __init__(
+        self,
+        adapters: Iterable[str],
+        machine: Machine,
+        rng: random.Random,
+        cores: Cores | None = None,
+        base: str = BASE,
+    ) -> None:
         names = sorted(adapters)
         self.machine = machine
         self.n_batches = 0
         self.kept: dict[Node, None] = {}
         self._rng = rng
+        self._cores = cores or Cores()
+        self._base = base
         self._active = ""
         self._tokens = 0
         self._is_busy = False
@@ -88,13 +121,14 @@ class SimulatedBackend:
                 prompt_format="embedded",
                 label_tokens=(256, 257),
             ),
-            prefix_adapters=dict.fromkeys((BASE, *names), BASE),
+            prefix_adapters=dict.fromkeys((base, *names), base),
             form=FORMATS["embedded"],
             tokenizer=ByteTokenizer(),
             max_prompt=4_096,
             max_tokens=16_384,
             max_nodes=256,
             sizes=CallSizes(n_batch=512, n_batch_questions=62),
+            n_threads=n_cores(),
         )
 
     @property
@@ -110,10 +144,13 @@ class SimulatedBackend:
         """
         self.n_batches += 1
         self._is_busy = True
+        self._cores.n_busy += 1
+        self._cores.most_busy = max(self._cores.most_busy, self._cores.n_busy)
         try:
             return await self._score(batch, stop)
         finally:
             self._is_busy = False
+            self._cores.n_busy -= 1
             self._forget()
 
     def release(self, nodes: Iterable[Node], prefix_adapter: str | None = None) -> None:  # noqa: ARG002 - there is but one
@@ -136,10 +173,11 @@ class SimulatedBackend:
         decodes: list[tuple[Work, float]] = []
         for call in self._calls(batch, missing):
             ms = self.machine.predict(call.work) * slowness * self._rng.lognormvariate(0.0, self.machine.noise)
-            if stop.is_asked or not await self._pass(ms / 1_000, stop):
+            started = loop.time()
+            if stop.is_asked or not await self._compute(ms / 1_000, stop):
                 break
             done.append(call)
-            decodes.append((call.work, ms))
+            decodes.append((call.work, 1_000 * (loop.time() - started)))
         finished = {node for call in done for node in call.nodes}
         lost = tuple(node for node in missing if node not in finished)
         self._drop(lost)
@@ -153,10 +191,22 @@ class SimulatedBackend:
             elapsed_ms=1_000 * (loop.time() - began),
             decodes=tuple(decodes),
         )
-        return Scores(logits, cost, tuple((node, BASE) for node in lost))
+        return Scores(logits, cost, tuple((node, self._base) for node in lost))
 
     def _logit(self) -> float:
         return self._rng.uniform(-5.0, 5.0)
+
+    async def _compute(self, seconds: float, stop: Stop) -> bool:
+        """Compute what takes so long alone; False if it was cut short."""
+        while self._cores.n_busy > 1 or self._cores.most_busy > 1:
+            slowdown = self._cores.slowdown
+            part = min(_SLICE_S, seconds * slowdown)
+            if not await self._pass(part, stop):
+                return False
+            seconds -= part / slowdown
+            if seconds <= 1e-9:
+                return True
+        return await self._pass(seconds, stop)
 
     async def _pass(self, seconds: float, stop: Stop) -> bool:
         """Let virtual time pass; False if it was cut short."""
@@ -179,9 +229,9 @@ class SimulatedBackend:
     def _calls(self, batch: Batch, missing: Sequence[Node]) -> Iterator[_Call]:
         """First what is missing in calls of at most ``n_batch`` tokens, then questions by ``n_batch_questions``."""
         sizes = self._info.sizes
-        swap = bool(missing) and self._active != BASE
+        swap = bool(missing) and self._active != self._base
         for part in _parts([len(node.tokens) for node in missing], sizes.n_batch):
-            self._active = BASE
+            self._active = self._base
             nodes = tuple(missing[at] for at in part)
             yield _Call(self._work(sum(len(node.tokens) for node in nodes), 0, swap), nodes)
             swap = False

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from cascade.backends.base import Stop
 from cascade.engine.batch import Batch
 from cascade.engine.item_state import ItemState
-from cascade.engine.turns import last_moment
 
 _PATIENCE, _PATIENCE_S = 2.0, 0.1  # while others wait, a batch may take its prediction, twice that again, and 0.1 s
 
@@ -105,9 +104,7 @@ class AtOnce:
         return sum(running.left_ms for running in self)
 
     def room_ms(self, left_ms: float, n_threads: int, now: float) -> float:
-        """How long a batch may take alone so that it is in time beside these, and they are in spite of it.
-
-        Cores that are shared lose nothing, so it takes no longer than one after the other, nor than in equal shares.
+        """How long a batch may take alone so that it is in time beside these, in milliseconds.
 
         Args:
             left_ms: When it must be done, in milliseconds from now on.
@@ -115,16 +112,7 @@ class AtOnce:
             now: The time, in seconds.
         """
         self._pass(now)
-        slower = self._slowdown(n_threads, n_threads)
-        if slower == 1:
-            return left_ms
-        sharing = [running for running in self if running.n_threads]
-        room = max(left_ms / slower, left_ms - sum(running.left_ms for running in sharing))
-        for running in sharing:
-            until_ms = 1_000 * (min(map(last_moment, running.batch.by_request)) - now)
-            if slower * running.left_ms > until_ms:
-                room = min(room, until_ms - self._slowdown(running.n_threads) * running.left_ms)
-        return room
+        return left_ms / self._slowdown(n_threads, n_threads)
 
     def _slowdown(self, n_threads: int, more: int = 0) -> float:
         """How many times as long as alone a batch takes beside these, and beside so many threads more."""

@@ -95,7 +95,8 @@ class Scheduler:
     def schedule_beside(self, now: float, at_once: AtOnce) -> Batch | None:
         """A batch that runs beside those at hand, of a model that is free.
 
-        Where somebody's time is short, it is of the most urgent request alone: it has the cores for itself.
+        Where somebody's time is short there is none: what shares the cores is done later, and at a deadline what is
+        not done is lost.
 
         Args:
             now: The time, in seconds.
@@ -105,9 +106,10 @@ class Scheduler:
             The batch; None where there is none that fits.
         """
         turn = self._turns.next(self._requests, now, at_once.busy_ms(now))
+        if not turn.has_plenty:
+            return None
         asked, models = at_once.items, at_once.models
-        requests = turn.offers if turn.has_plenty else (turn.request,)
-        offers = {request: [item for item in turn.offers[request] if item not in asked] for request in requests}
+        offers = {request: [item for item in items if item not in asked] for request, items in turn.offers.items()}
         room = {
             lane.name: at_once.room_ms(turn.left_ms, lane.n_threads, now)
             for lane in self._lanes

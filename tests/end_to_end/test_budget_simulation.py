@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.budget_simulation import simulate
 from benchmarks.virtual_time import VirtualLoop
+from cascade.machine import n_cores
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +28,15 @@ def test_lasting_overload_leaves_nobody_out() -> None:
     figures = simulate(100, seed=3, loads=(3.0,))
     assert figures.is_good, figures
     assert set(figures.decided_by_load) == {3.0}
+
+
+def test_two_models_at_once_keep_budgets_as_in_turn() -> None:
+    """On cores that two models share everyone is answered in time, and not much less is decided than in turn."""
+    at_once, in_turn = (simulate(160, n_models=2, at_once=each) for each in (True, False))
+    assert at_once.is_good, at_once
+    assert in_turn.is_good, in_turn
+    assert (at_once.at_once, in_turn.at_once) == (2 if n_cores() > 1 else 1, 1)
+    assert at_once.statuses["decided"] > 0.9 * in_turn.statuses["decided"]
 
 
 def test_virtual_time_passes_only_in_sleep() -> None:
