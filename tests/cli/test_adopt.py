@@ -1,0 +1,218 @@
+"""``cascade adopt`` and ``cascade adapters``: a better adapter goes live with its thresholds, a worse one does not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cascade import Engine, Task, read_config
+from cascade.cli import main
+from cascade.cli.output import ExitCode
+from cascade.config.extends import shipped_config
+from cascade.models.gguf import read_gguf
+from cascade.registry.live import read_state
+from tests.helpers.requests import symbols
+
+pytestmark = pytest.mark.slow
+
+FOLDER = shipped_config().parent
+BETTER = FOLDER / "relevant.gguf"
+"""Labels are made from its answers to the question that the tests ask."""
+
+CONFIG = """
+[model]
+path = "{folder}/embedded.gguf"
+[adapters]
+judge = "live.gguf"
+[log]
+path = "log.sqlite3"
+[cascade.c]
+labels = ["skip", "read"]
+[[cascade.c.stages]]
+name = "relevant"
+question = "does it matter?"
+adapter = "judge"
+yes = {{ label = "read" }}
+no = {{ label = "skip" }}
+"""
+
+
+@pytest.fixture(scope="module")
+def worse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter that changes the model the opposite way."""
+    path = tmp_path_factory.mktemp("worse") / "worse.gguf"
+    shutil.copy(BETTER, path)
+    with path.open("r+b") as file:
+        for name, tensor in read_gguf(BETTER).tensors.items():
+            if name.endswith(".lora_b"):
+                file.seek(tensor.offset)
+                weights = -np.frombuffer(file.read(tensor.n_bytes), "<f2")
+                file.seek(tensor.offset)
+                file.write(weights.tobytes())
+    return path
+
+
+def _config(folder: Path, live: Path) -> Path:
+    shutil.copy(live, folder / "live.gguf")
+    path = folder / "my.toml"
+    path.write_text(CONFIG.format(folder=FOLDER))
+    return path
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tasks whose items matter by what the better adapter says, as ``cascade dataset build`` makes them."""
+    folder = tmp_path_factory.mktemp("data")
+    config = _config(folder, BETTER)
+    lines = []
+    with Engine.open(config, log=None) as engine:
+        for at in range(60):
+            task, found = symbols(at, 8)
+            task = Task(text=f"{task.text} {at}")
+            items = [replace(item, doc="", evidence=(), group=None, priority=0.0, prior=None) for item in found]
+            p = [step.p_yes for (step,) in engine.score(task, items, "c")]
+            least = sorted(p)[5]
+            rows = [
+                {"id": item.id, "kind": item.kind, "name": item.name, "signature": item.signature,
+                 "label": "read" if own >= least else "skip"}
+                for item, own in zip(items, p, strict=True)
+            ]  # fmt: skip
+            date = f"2026-01-{at // 24 + 1:02}T{at % 24:02}:00:00+00:00"
+            lines.append(json.dumps({"task": task.text, "date": date, "items": rows}))
+    (folder / "data.jsonl").write_text("\n".join(lines))
+    out = folder / "set"
+    assert main([
+        "dataset", "build", "--cascade", "c", "--data", str(folder / "data.jsonl"), "--out", str(out),
+        "--test", "0.4", "--valid", "0.5", "--config", str(_without_log(config)),
+    ]) == ExitCode.DONE  # fmt: skip
+    return out
+
+
+def _without_log(config: Path) -> Path:
+    path = config.with_name("plain.toml")
+    path.write_text(config.read_text().replace('[log]\npath = "log.sqlite3"\n', ""))
+    return path
+
+
+def _run(capsys: pytest.CaptureFixture[str], config: Path, *arguments: str) -> tuple[int, str, str]:
+    code = main([*arguments, "--config", str(config)])
+    out, error = capsys.readouterr()
+    return code, out, error
+
+
+def test_a_better_adapter_goes_live_with_thresholds_and_leaves_again(
+    tmp_path: Path, worse: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is tested on the frozen part, thresholds are tuned and locked to it; a rollback undoes it."""
+    config = _config(tmp_path, worse)
+    code, out, _ = _run(capsys, config, "adopt", str(BETTER), "--adapter", "judge", "--json")
+    assert (code, json.loads(out)["version"]) == (ExitCode.DONE, "judge/0001")
+    with Engine.open(config) as engine:
+        before = engine.info.provenance.adapters["judge"]
+        code, out, error = _run(
+            capsys, config, "adopt", "judge", "--promote", "--data", str(dataset), "--target", "recall=0.5", "--json"
+        )
+        assert code == ExitCode.DONE, error
+        told: dict[str, Any] = json.loads(out)
+        (test,) = told["tests"][0]["test"]
+        assert (told["promoted"], test["after"], test["n_tasks"]) == (True, 1.0, 24)
+        assert test["low"] > 0
+        adopted = engine.adopt(config)
+        assert (set(adopted.adapters), adopted.cascades) == ({"judge"}, ("c",))
+        stage = engine.cascades["c"].first
+        assert stage.limits[""].yes_from != 0.5
+        assert _run(capsys, config, "adopt", "--rollback")[0] == ExitCode.DONE
+        engine.adopt(config)
+        assert engine.info.provenance.adapters["judge"] == before
+        assert engine.cascades["c"].first.limits[""].yes_from == 0.5
+    code, out, error = _run(capsys, config, "adopt", "--rollback")
+    assert (code, out) == (ExitCode.BAD_INPUT, "")
+    assert "nothing to go back to" in error
+
+
+def test_a_worse_adapter_is_refused(
+    tmp_path: Path, worse: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message names the question and the gain, and nothing is live; what may be lost can be allowed."""
+    config = _config(tmp_path, BETTER)
+    options = ("--adapter", "judge", "--promote", "--data", str(dataset))
+    code, out, error = _run(capsys, config, "adopt", str(worse), *options)
+    assert code == ExitCode.BAD_INPUT
+    assert "judge/0001 is not promoted: its AUC per task at stage relevant of cascade c is -" in error
+    assert "test part" in out
+    assert not read_state(tmp_path / "registry").adapters
+    code, _, error = _run(capsys, config, "adopt", "judge", *options[2:], "--at-least", "-1")
+    assert code == ExitCode.DONE, error
+    assert read_config(config).files["judge"].path == tmp_path / "registry/judge/0001/adapter.gguf"
+
+
+def test_a_shadow_is_told_and_ended(tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It stands in live.toml until it is stopped, its answers are in the log, and a promotion looks at them."""
+    config = _config(tmp_path, worse)
+    assert _run(capsys, config, "adopt", str(BETTER), "--adapter", "judge", "--shadow")[0] == ExitCode.DONE
+    task, items = symbols(1, 6)
+    with Engine.open(config) as engine:
+        engine.classify(task, items, "c", budget=None)
+        for _ in range(3_000):
+            if engine.shadow.requests:
+                break
+            time.sleep(0.01)
+    assert engine.shadow.answers
+    _, out, _ = _run(capsys, config, "adapters", "list", "--json")
+    assert [each["state"] for each in json.loads(out)["versions"]] == ["shadow"]
+    assert _run(capsys, config, "adopt", "--stop")[0] == ExitCode.DONE
+    assert not read_config(config).shadow
+    assert _run(capsys, config, "adopt", "--stop")[0] == ExitCode.BAD_INPUT
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("adopt",), "No version is given"),
+        (("adopt", "judge", "--shadow", "--promote"), "Give one of"),
+        (("adopt", "judge", "--rollback"), "takes no version"),
+        (("adopt", "judge/7", "--shadow"), "has no version"),
+        (("adopt", str(BETTER)), "say which adapter"),
+        (("adopt", str(BETTER), "--adapter", "nobody"), "is not in the map"),
+        (("adopt", str(BETTER), "--adapter", "judge", "--scale", "0"), "--scale 0"),
+        (("adopt", str(BETTER), "--adapter", "judge", "--promote"), "no dataset for it is given"),
+        (("adapters", "show", "judge"), "has no version"),
+        (("adapters", "diff", "judge/1", "judge/2"), "has no version"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(
+    tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    """The message says what is wrong, and nothing is live."""
+    config = _config(tmp_path, worse)
+    code, _, error = _run(capsys, config, *arguments)
+    assert code == ExitCode.BAD_INPUT
+    assert words in error
+    assert not (tmp_path / "registry" / "live.toml").exists()
+
+
+def test_the_shipped_config_is_never_changed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a config of one's own nothing is adopted."""
+    assert main(["adopt", str(BETTER), "--adapter", "relevant", "--shadow"]) == ExitCode.BAD_INPUT
+    assert "extends" in capsys.readouterr().err
+    assert not (FOLDER / "registry").exists()
+
+
+def test_versions_are_compared(tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Diff names what two versions do not share; show has the hashes."""
+    config = _config(tmp_path, worse)
+    for file in (BETTER, worse):
+        assert _run(capsys, config, "adopt", str(file), "--adapter", "judge")[0] == ExitCode.DONE
+    _, out, _ = _run(capsys, config, "adapters", "diff", "judge/1", "judge/2", "--json")
+    assert "sha256" in json.loads(out)["differs"]
+    _, out, _ = _run(capsys, config, "adapters", "show", "judge")
+    assert "name: judge/0002" in out
+    _, out, _ = _run(capsys, config, "adapters", "list")
+    assert "2 versions; the config's own files are live" in out
