@@ -72,7 +72,8 @@ def train(  # noqa: PLR0913 - the command line's options
 ) -> None:
     """Train an adapter on labelled tasks; a killed run goes on when it is called again."""
     from cascade.training.curve import learning_curve  # noqa: PLC0415 - loads llama_cpp
-    from cascade.training.train import Wishes, libraries, prepare  # noqa: PLC0415 - as above
+    from cascade.training.prepare import Wishes, prepare  # noqa: PLC0415 - as above
+    from cascade.training.train import libraries  # noqa: PLC0415 - as above
     from cascade.training.train import train as make  # noqa: PLC0415 - as above
 
     libraries()

@@ -13,7 +13,8 @@ from cascade.files import read_text, write_whole
 from cascade.training.examples import Example, amount
 from cascade.training.figures import Gain, Scores
 from cascade.training.plan import default_look, default_steps
-from cascade.training.train import Maker, Prepared
+from cascade.training.prepare import Prepared
+from cascade.training.train import Maker
 
 if TYPE_CHECKING:
     from cascade.training.trainer import Look
@@ -82,7 +83,7 @@ def learning_curve(prepared: Prepared, note: Note, tell: Told) -> dict[str, Any]
         CascadeError: A training cannot go on.
     """
     run = prepared.run
-    if run.is_done:
+    if prepared.is_done:
         note(f"{run.result} is there already, of these very data and options")
         return dict(json.loads(read_text(run.result, "Begin anew with --force.")))
     maker = Maker.of(prepared, note)

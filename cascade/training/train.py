@@ -1,10 +1,10 @@
-"""A training from a config and labelled tasks to an adapter's file that the engine answers with."""
+"""From a training that is prepared to an adapter's file that the engine answers with."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -12,110 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cascade.config.schema import Config
-from cascade.errors import InputError, MachineError, counted
+from cascade.errors import MachineError
 from cascade.evaluation.score_file import Note
-from cascade.files import is_file, is_folder, read_text, whole_file, write_whole
+from cascade.files import read_text, whole_file, write_whole
 from cascade.machine import install_extra
 from cascade.models.gguf import read_gguf
-from cascade.models.lora import AdapterInfo, check_adapter
 from cascade.models.model_set import file_hash
-from cascade.stages import is_base
-from cascade.training.adapter_file import AdapterFacts, Lora, read_lora, write_adapter
-from cascade.training.compare import WITHIN, by_key, check_file, some_of
-from cascade.training.examples import Example, Teacher, amount, examples
+from cascade.training.adapter_file import AdapterFacts, Lora, write_adapter
+from cascade.training.compare import by_key, check_file, some_of
+from cascade.training.examples import Example, examples
 from cascade.training.figures import Gain, Scores
-from cascade.training.lesson import Lesson, find_lesson
-from cascade.training.parts import Parts, read_parts
-from cascade.training.plan import RANK, Plan, default_look, default_rate, default_steps, fingerprint
-from cascade.training.run import Run
-from cascade.training.sizes import check_enough, what_it_tells
-from cascade.training.teacher import ask_teacher, n_taught, read_teacher
-from cascade.training.tensors import Geometry, projections
+from cascade.training.plan import Plan
+from cascade.training.prepare import Prepared
+from cascade.training.tensors import Geometry
 
 if TYPE_CHECKING:
     from cascade.training.student import Student
     from cascade.training.trainer import Look, Progress
 
-TRUST = 0.6
-"""Weight of a teacher in a target where nothing else is said."""
-
-_TEACHER_FILE = "teacher.jsonl"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """What a user wants of a training; None for what fits the model and the data.
-
-    Attributes:
-        adapter: The adapter's name in the map.
-        data: A dataset's folder, or files of labelled tasks.
-        out: The folder that is written.
-        cascade: The cascade that asks the adapter; None if one alone does.
-        is_activated: Whether it acts on the question's tokens alone.
-        start: Adapter of the map, or file, that it starts from; None for a fresh one.
-        weights: Folder with the base model's safetensors; None to read its GGUF file.
-        teacher: Adapter or base model of the config, or a file of probabilities; None for the truth alone.
-        trust: Weight of the teacher in a target, in [0, 1].
-        rank: LoRA's rank.
-        steps: Most steps.
-        rate: Peak learning rate.
-        seed: The seed.
-        device: Where to compute: cpu, cuda, mps.
-        dtype: How to compute: bf16 or f32.
-        within: By how much an answer of the engine may differ from the trained model's.
-        force: Whether what is in the folder already may be replaced.
-    """
-
-    adapter: str
-    data: Sequence[Path]
-    out: Path
-    cascade: str | None = None
-    is_activated: bool | None = None
-    start: str | None = None
-    weights: Path | None = None
-    teacher: str | None = None
-    trust: float | None = None
-    rank: int | None = None
-    steps: int | None = None
-    rate: float | None = None
-    seed: int = 7
-    device: str | None = None
-    dtype: str | None = None
-    within: float = WITHIN
-    force: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A training that may begin.
-
-    Attributes:
-        wishes: What the user wants.
-        lesson: What is taught.
-        parts: The data.
-        train: What is learned.
-        valid: What it is judged by.
-        plan: How it is trained.
-        run: Where it writes.
-        start: The matrices that it starts from; empty for fresh ones.
-        settled: What an earlier run of the same plan, which was killed, had settled.
-    """
-
-    wishes: Wishes
-    lesson: Lesson
-    parts: Parts
-    train: Sequence[Example]
-    valid: Sequence[Example]
-    plan: Plan
-    run: Run
-    start: Lora = field(default_factory=dict)
-    settled: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def yes_no(self) -> list[bool]:
-        """Of each question, whether it is answered by yes or no."""
-        return [not asked.question.values for asked in self.lesson.asked]
+Told = Callable[[int, int, "Look | None"], object]
+"""Told after each step how many are done of how many, and what a look at the validation part saw."""
 
 
 def libraries() -> tuple[ModuleType, ModuleType]:
@@ -132,173 +48,6 @@ def libraries() -> tuple[ModuleType, ModuleType]:
     return student, trainer
 
 
-def prepare(config: Config, wishes: Wishes, note: Note, *, is_curve: bool = False) -> Prepared:
-    """Read and check all that a training needs, and make its folder ready.
-
-    Args:
-        config: The config; its paths are absolute.
-        wishes: What is wanted.
-        note: Told, in a line each, of what a user should know.
-        is_curve: Whether a learning curve is made, and no adapter.
-
-    Raises:
-        CascadeError: Something is missing, does not fit, or is too little.
-    """
-    lesson = find_lesson(config, wishes.adapter, wishes.cascade, is_activated=wishes.is_activated)
-    geometry = Geometry.of(read_gguf(lesson.base.path))
-    began = _start(lesson, wishes)
-    parts = read_parts(wishes.data, lesson.cascade, wishes.adapter, wishes.seed, note)
-    valid = examples(lesson, parts.valid)
-    plain = examples(lesson, parts.train)
-    check_enough(wishes.adapter, amount(plain), amount(valid))
-    note(what_it_tells(amount(valid)))
-    plan = _plan(lesson, wishes, parts, began, len(plain))
-    run = Run(wishes.out, plan, is_curve)
-    settled = run.begin(force=wishes.force) if not run.is_done else {}
-    teacher = {} if run.is_done else _taught(lesson, wishes, parts, run, note)
-    return Prepared(
-        wishes=wishes,
-        lesson=lesson,
-        parts=parts,
-        train=examples(lesson, parts.train, teacher, plan.trust) if teacher else plain,
-        valid=valid,
-        plan=plan,
-        run=run,
-        start=read_lora(read_gguf(began[0]), geometry, projections(geometry)) if began else {},
-        settled=settled,
-    )
-
-
-def _start(lesson: Lesson, wishes: Wishes) -> tuple[Path, AdapterInfo] | None:
-    """The adapter that a training starts from."""
-    if wishes.start is None:
-        return None
-    entry = lesson.config.files.get(wishes.start)
-    path = entry.path if entry is not None else Path(wishes.start)
-    info = check_adapter(read_gguf(path), lesson.base.info, lesson.base.sha256)
-    if info.invocation_tokens != lesson.invocation:
-        kinds = ("a plain LoRA", "activated")
-        msg = (
-            f"{path}: is {kinds[info.is_activated]}, and {lesson.adapter!r} is to be {kinds[bool(lesson.invocation)]}. "
-            f"Give {'--activated' if info.is_activated else '--plain'}, or start from another."
-        )
-        raise InputError(msg)
-    if wishes.rank not in {None, info.rank}:
-        msg = f"{path}: has rank {info.rank}, and --rank is {wishes.rank}. What starts from an adapter keeps its rank."
-        raise InputError(msg)
-    return path, info
-
-
-def _plan(
-    lesson: Lesson,
-    wishes: Wishes,
-    parts: Parts,
-    began: tuple[Path, AdapterInfo] | None,
-    n_examples: int,
-) -> Plan:
-    rank = began[1].rank if began else wishes.rank or RANK
-    plan = Plan(adapter=lesson.adapter, cascade=lesson.cascade.name, base_sha256="", data_sha256="", questions="")
-    steps = wishes.steps or default_steps(n_examples, plan.n_tasks)
-    return replace(
-        plan,
-        base_sha256=lesson.base.sha256,
-        data_sha256=parts.sha256,
-        questions=fingerprint(_told(lesson)),
-        start_sha256=file_hash(began[0]) if began else "",
-        weights=_weights(wishes.weights),
-        teacher=_teacher_name(lesson, wishes),
-        trust=(TRUST if wishes.trust is None else wishes.trust) if wishes.teacher else 0.0,
-        invocation=lesson.invocation,
-        rank=rank,
-        alpha=began[1].alpha if began else 2.0 * rank,
-        rate=wishes.rate or default_rate(lesson.base.info.n_embd),
-        steps=steps,
-        look_every=default_look(steps),
-        seed=wishes.seed,
-    )
-
-
-def _told(lesson: Lesson) -> dict[str, Any]:
-    """What prompts are made of, beside the data."""
-    limits = lesson.builder.limits
-    return {
-        "instructions": lesson.cascade.instructions,
-        "questions": [
-            [
-                asked.marker,
-                asked.wording,
-                asked.max_text_tokens,
-                [[each.name, each.description] for each in asked.values],
-            ]
-            for asked in lesson.listed
-        ],
-        "taught": [[asked.question.marker, asked.tier, list(asked.labels)] for asked in lesson.asked],
-        "format": lesson.builder.form.name,
-        "limits": asdict(limits),
-    }
-
-
-def _weights(folder: Path | None) -> str:
-    """A fingerprint of a folder of safetensors.
-
-    Raises:
-        InputError: It is none.
-    """
-    if folder is None:
-        return ""
-    files = sorted(folder.glob("*.safetensors")) if is_folder(folder) else []
-    if not files:
-        msg = f"{folder}: has no *.safetensors. Give the folder of the base model as transformers saves it."
-        raise InputError(msg)
-    read_text(folder / "config.json", "Give the folder of the base model as transformers saves it.")
-    return fingerprint({file.name: file_hash(file) for file in (*files, folder / "config.json")})
-
-
-def _teacher_name(lesson: Lesson, wishes: Wishes) -> str:
-    """What tells one teacher from another.
-
-    Raises:
-        InputError: It is neither of the config nor a file.
-    """
-    name = wishes.teacher
-    if name is None:
-        if wishes.trust is not None:
-            msg = "--trust is the weight of a teacher, and none is given. Give one with --teacher, or leave it away."
-            raise InputError(msg)
-        return ""
-    entry = lesson.config.files.get(name)
-    if entry is not None:
-        return f"{name} {file_hash(entry.path)}"
-    if name in lesson.config.served or is_base(name):
-        return name
-    if not is_file(Path(name)):
-        known = ", ".join(lesson.config.adapters)
-        msg = f"--teacher {name!r} is neither an adapter or base model of the config nor a file; there are {known}."
-        raise InputError(msg)
-    return f"file {file_hash(Path(name))}"
-
-
-def _taught(lesson: Lesson, wishes: Wishes, parts: Parts, run: Run, note: Note) -> Teacher:
-    """What the teacher says of the training part."""
-    if wishes.teacher is None:
-        return {}
-    is_named = wishes.teacher in lesson.config.adapters or is_base(wishes.teacher)
-    if is_named:
-        found = ask_teacher(lesson, wishes.teacher, parts.train, run.folder / _TEACHER_FILE)
-    else:
-        found = read_teacher(Path(wishes.teacher), lesson)
-    n = n_taught(found, parts.train)
-    if not n:
-        msg = f"--teacher {wishes.teacher}: says nothing of any item of the training part. Give its p for these tasks."
-        raise InputError(msg)
-    note(f"the teacher says something of {counted(n, 'item')} of the training part")
-    return found
-
-
-Told = Callable[[int, int, "Look | None"], object]
-"""Told after each step how many are done of how many, and what a look at the validation part saw."""
-
-
 def train(prepared: Prepared, note: Note, tell: Told) -> dict[str, Any]:
     """Train, check against the engine, and write the adapter with what is known of it.
 
@@ -308,13 +57,13 @@ def train(prepared: Prepared, note: Note, tell: Told) -> dict[str, Any]:
         tell: Told of every step.
 
     Returns:
-        The figures, in JSON form, with the file that was written.
+        What ``version.json`` holds.
 
     Raises:
         CascadeError: The training cannot go on, or the engine answers otherwise with the file.
     """
     run = prepared.run
-    if run.is_done:
+    if prepared.is_done:
         note(f"{run.adapter} is there already, of these very data and options")
         return dict(json.loads(read_text(run.version, "Begin anew with --force.")))
     maker = Maker.of(prepared, note)

@@ -20,8 +20,9 @@ from cascade.models.gguf import read_gguf
 from cascade.training.adapter_file import DATA_KEY, FIGURES_KEY, read_lora
 from cascade.training.compare import by_key, check_file, some_of
 from cascade.training.examples import examples
+from cascade.training.prepare import Prepared, Wishes, prepare
 from cascade.training.tensors import Geometry, projections
-from cascade.training.train import Prepared, Wishes, libraries, prepare
+from cascade.training.train import libraries
 from cascade.training.train import train as make
 from cascade.training.tries import pack
 from tests.helpers.gguf_files import TOKENS
@@ -224,6 +225,8 @@ def test_a_killed_training_ends_the_same(tmp_path: Path) -> None:
 
     whole = prepared(tmp_path, out=tmp_path / "whole")
     make(whole, silent, silent)
+    assert prepared(tmp_path, out=tmp_path / "whole").is_done
+    assert not prepared(tmp_path, out=tmp_path / "whole", force=True).is_done
     part = prepared(tmp_path, out=tmp_path / "part")
     with pytest.raises(Killed):
         make(part, silent, kill)
