@@ -105,7 +105,9 @@ def test_a_threshold_that_is_not_1_does_not_look_so(value: float, text: str) -> 
     assert threshold_text(value, ".4g") == text
 
 
-@pytest.mark.parametrize("command", ["tune", "classify", "audit", "depth", "check", "evaluate", "serve", "quantize"])
+@pytest.mark.parametrize(
+    "command", ["tune", "classify", "audit", "depth", "check", "evaluate", "serve", "quantize", "train"]
+)
 def test_help_on_80_columns_cuts_no_word(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
