@@ -79,7 +79,7 @@ def build_(  # noqa: PLR0913 - the command line's options
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Build labelled tasks from the log and its outcomes, from files, or from both.
+    """Build labelled tasks from the log and its outcomes, from files, or from both: with files, the log of --log alone.
 
     A folder that holds a dataset keeps its test part, and no task of it is ever trained on.
     """
@@ -95,7 +95,7 @@ def build_(  # noqa: PLR0913 - the command line's options
         corrects_test=correct_test,
         kept_out=tuple(keep_out or ()),
     )
-    path = log if named and log is None and read.log is None else log_path(log, config)
+    path = log if named else log_path(log, config)
     at = since_option(since)
     with progress() as bar:
         line = bar.add_task("tasks", total=None)

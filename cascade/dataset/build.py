@@ -15,7 +15,7 @@ from cascade.config.json_rows import refuse_field
 from cascade.dataset.card import card
 from cascade.dataset.examples import Example, Gathered, key_of
 from cascade.dataset.folder import commit, locked, put
-from cascade.dataset.from_log import iso
+from cascade.dataset.from_log import iso, questions_hash
 from cascade.dataset.known import is_oracles
 from cascade.dataset.manifest import CARD, CONFLICTS, MANIFEST, TASKS, VERSION, Dataset, read_dataset
 from cascade.dataset.merging import Family, merged
@@ -225,6 +225,7 @@ class _Build:
             "cascade": self._cascade.name,
             **({"adapter": self._options.adapter} if self._options.adapter else {}),
             "labels": list(self._cascade.answers),
+            "questions": questions_hash(self._cascade),
             "made": iso(time.time()),
             "sources": tally.sources,
             "parts": {},

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
+from cascade.dataset.known import REST
 from cascade.errors import counted
 
 FEW_TASKS, FEW_ITEMS = 30, 200
@@ -22,7 +24,7 @@ def card(manifest: Mapping[str, Any], conflicts: Sequence[Mapping[str, Any]]) ->
     """
     of = f"adapter {manifest['adapter']} of " if "adapter" in manifest else ""
     parts = [
-        [f"# Labelled tasks for {of}cascade {manifest['cascade']}", "", f"Made {manifest['made']}."],
+        [f"# Labelled tasks for {of}cascade {manifest['cascade']}", "", f"Made {manifest['made']}{_age(manifest)}."],
         _parts(manifest),
         _answers(manifest),
         _sources(manifest),
@@ -37,6 +39,16 @@ def card(manifest: Mapping[str, Any], conflicts: Sequence[Mapping[str, Any]]) ->
 def warnings(manifest: Mapping[str, Any]) -> list[str]:
     """What a user should know before training on it, a sentence each."""
     return [line.removeprefix("- ") for line in _warnings(manifest)[2:]]
+
+
+def _age(manifest: Mapping[str, Any]) -> str:
+    """How old its tasks are."""
+    times = [part[end] for part in manifest["parts"].values() for end in ("first", "last") if end in part]
+    if not times:
+        return ""
+    made, *ends = (datetime.fromisoformat(time) for time in (manifest["made"], max(times), min(times)))
+    newest, oldest = ((made - end).days for end in ends)
+    return f"; its tasks are {newest:,} to {counted(oldest, 'day')} old"
 
 
 def _parts(manifest: Mapping[str, Any]) -> list[str]:
@@ -133,6 +145,12 @@ def _warnings(manifest: Mapping[str, Any]) -> list[str]:
     if manifest["test_differs"]:
         n = counted(manifest["test_differs"], "label")
         lines.append(f"{n} of tasks in the test part would differ now; `--correct-test` takes them over.")
+    if manifest["label_sources"].get(REST):
+        n, of = manifest["label_sources"][REST], sum(manifest["label_sources"].values())
+        lines.append(
+            f"{n:,} of {counted(of, 'label')} of this build are that of `--rest`: nobody says so of the item itself, "
+            "and where outcomes are incomplete they are wrong."
+        )
     if manifest["redacted_items"]:
         lines.append(f"{counted(manifest['redacted_items'], 'item')} had a secret, which reads [redacted].")
     if "adapter" in manifest:

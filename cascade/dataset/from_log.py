@@ -16,6 +16,7 @@ from cascade.dataset.known import REST, SAMPLED, Claim, Known, Reading, known
 from cascade.dataset.tally import Drawn, Tally
 from cascade.errors import InputError, ItemError, counted
 from cascade.items import Task
+from cascade.log.entries import Body, BodyKind
 from cascade.log.judged import (
     JudgedItem,
     JudgedTask,
@@ -73,7 +74,7 @@ def from_log(
     database, path, since = log.database, log.path, log.since
     tasks = judged_tasks(database, cascade.name, since)
     if not tasks:
-        raise _nothing_asked(path, cascade, judged_cascades(database), since)
+        raise _nothingasked_in(path, cascade, judged_cascades(database), since)
     tally.questions += _changes(database, cascade, since)
     n_found = n_known = 0
     for number, task in enumerate(tasks, 1):
@@ -212,10 +213,10 @@ def _given(versions: Sequence[JudgedItem], outcomes: Sequence[LoggedOutcome]) ->
 
 def _changes(database: sqlite3.Connection, cascade: Cascade, since: float) -> list[str]:
     """In words, how the trees of a log differ from the cascade as it is."""
-    now, found = _asked(cascade.as_dict()), []
+    now, found = asked_in(cascade.as_dict()), []
     for tree in judged_trees(database, cascade.name, since):
         value = tree.body.value
-        was = _asked(value) if isinstance(value, Mapping) else None
+        was = asked_in(value) if isinstance(value, Mapping) else None
         if was == now:
             continue
         names = [name for name in sorted({*now, *(was or {})}) if was is not None and was.get(name) != now.get(name)]
@@ -225,7 +226,12 @@ def _changes(database: sqlite3.Connection, cascade: Cascade, since: float) -> li
     return found
 
 
-def _asked(tree: Mapping[str, Any]) -> dict[str, object]:
+def questions_hash(cascade: Cascade) -> str:
+    """SHA-256, in hex, of all that decides what the labels of a cascade mean: labels, wordings and ways."""
+    return Body.of(BodyKind.TREE, asked_in(cascade.as_dict())).hash
+
+
+def asked_in(tree: Mapping[str, Any]) -> dict[str, object]:
     """What of a tree decides what its labels mean, by name; thresholds do not."""
     found: dict[str, object] = {"labels": tree.get("labels"), "instructions": tree.get("instructions")}
     for stage in tree.get("stages", ()):
@@ -235,7 +241,7 @@ def _asked(tree: Mapping[str, Any]) -> dict[str, object]:
     return found
 
 
-def _nothing_asked(path: Path, cascade: Cascade, others: Sequence[str], since: float) -> InputError:
+def _nothingasked_in(path: Path, cascade: Cascade, others: Sequence[str], since: float) -> InputError:
     when = f" since {iso(since)}" if since else ""
     has = f"it has some of {', '.join(map(repr, others))}" if others else "it has none at all"
     msg = f"{path}: the log has no request of cascade {cascade.name!r}{when}; {has}. Name another cascade or log."

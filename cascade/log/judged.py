@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from sys import intern
 from typing import Any
 
 from cascade.log.entries import Body, BodyKind
@@ -178,6 +179,7 @@ def judged_decisions(database: sqlite3.Connection, cascade: str, since: float = 
     for _, own in groupby(rows, key=lambda row: (row[0], row[4])):
         told = list(own)
         request, at, task, task_hash, _, item, hash_, label, status, p_label, *_ = told[0]
+        request, task, task_hash, label, status = map(intern, (request, task, task_hash, label, status))
         calls = tuple(_call(row[10:]) for row in told if row[10] is not None)
         yield JudgedDecision(request, at, task, task_hash, item, hash_, label, status, p_label, calls)
 
@@ -185,4 +187,5 @@ def judged_decisions(database: sqlite3.Connection, cascade: str, since: float = 
 def _call(row: tuple[Any, ...]) -> JudgedCall:
     stage, tier, adapter, threshold, no_below, p_yes, other, answer = row
     told = None if other is None else json.loads(other)
+    stage, tier, adapter = map(intern, (stage, tier, adapter))  # a log has few of them, and many calls
     return JudgedCall(stage, tier, adapter, threshold, no_below, p_yes, told, json.loads(answer))

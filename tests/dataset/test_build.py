@@ -110,6 +110,7 @@ def test_a_log_becomes_parts_by_time(log: Path, tmp_path: Path, capsys: pytest.C
         assert entry["answers"]["supporting"] == {"no": entry["tasks"], "yes": entry["tasks"]}
     assert json.loads((out / "manifest.json").read_text())["cascade"] == "precision"
     card = (out / "card.md").read_text()
+    assert "; its tasks are 0 to 0 days old." in card
     assert "| train | 7 | 28 |" in card
     assert "commit 40" in card
     shown = _run(capsys, "dataset", "show", out)
@@ -280,6 +281,7 @@ def test_kinds_of_outcomes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     found = _only(tmp_path / "rest")
     assert _labels(found)["item-5"] == "type_context"
     assert found.weights[-1] == 0.5
+    assert "3 of 6 labels of this build are that of `--rest`" in (tmp_path / "rest" / "card.md").read_text()
     assert "a name and a value are needed" in _refused_build(capsys, log, tmp_path / "no", "--outcome", "changed")
     assert "'nope' is no label" in _refused_build(capsys, log, tmp_path / "no", "--outcome", "changed=nope")
 
@@ -402,9 +404,13 @@ def test_questions_that_have_changed(log: Path, tmp_path: Path, capsys: pytest.C
     """The card says which questions the log was written under others; other thresholds are no change."""
     same, other = tmp_path / "same.toml", tmp_path / "other.toml"
     same.write_text(shipped_text().replace("threshold = 0.46", "threshold = 0.5"))
-    assert _build(capsys, log, tmp_path / "same", "--config", same)["changed_questions"] == []
+    first = _build(capsys, log, tmp_path / "same", "--config", same)
+    assert first["changed_questions"] == []
+    assert first["questions"] == _build(capsys, log, tmp_path / "shipped")["questions"]
     other.write_text(same.read_text().replace("does this symbol matter at all?", "is this symbol of use?"))
-    (change,) = _build(capsys, log, tmp_path / "other", "--config", other)["changed_questions"]
+    second = _build(capsys, log, tmp_path / "other", "--config", other)
+    assert second["questions"] != first["questions"]
+    (change,) = second["changed_questions"]
     assert change.startswith("10 requests of ")
     assert change.endswith("had other question 'relevant'")
     assert f"{change}; the labels are kept." in (tmp_path / "other" / "card.md").read_text()
