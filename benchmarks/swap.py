@@ -28,7 +28,7 @@ from cascade.engine.engine import Engine
 from cascade.items import Group, Item
 from cascade.log.decision_log import DecisionLog
 
-_ADAPTER, _OTHER = "relevant", "primary"
+_ADAPTER, _SCALE = "relevant", 0.99  # another scale is another version, which is loaded anew
 _PAUSES = (0.0, 0.25, 0.5, 1.0)  # of the time of a request; the shadow is at work in all of them but the first
 
 
@@ -49,20 +49,19 @@ def _timed(work: Callable[[], object]) -> float:
 
 def swaps(engine: Engine, asked: Sequence[Item], rounds: int) -> dict[str, float]:
     """Times of requests over those of requests beside them in which nothing changes."""
-    own, other = (SHIPPED.files[name].path for name in (_ADAPTER, _OTHER))
     within, after, taken, plain = [], [], [], []
 
     def ask() -> float:
         return _timed(lambda: engine.classify("fix the parser", asked, budget=None))
 
-    def swap(path: Path) -> None:
-        taken.append(_timed(lambda: engine.swap_adapter(_ADAPTER, path)))
+    def swap(scale: float) -> None:
+        taken.append(_timed(lambda: engine.swap_adapter(_ADAPTER, SHIPPED.files[_ADAPTER].path, scale=scale)))
 
     ask()
     for at in range(rounds):
         still = ask()
         plain.append(still)
-        changing = threading.Thread(target=swap, args=(other if at % 2 == 0 else own,))
+        changing = threading.Thread(target=swap, args=(_SCALE if at % 2 == 0 else 1.0,))
         changing.start()
         within.append(ask() / still)
         changing.join()
@@ -77,7 +76,9 @@ def swaps(engine: Engine, asked: Sequence[Item], rounds: int) -> dict[str, float
 
 def shadow(config: Config, log: DecisionLog, asked: Sequence[Item], rounds: int) -> dict[str, float]:
     """Times of live requests with a shadow over those without, and what the shadow answers meanwhile."""
-    with_shadow = config.model_copy(update={"shadow": {_ADAPTER: AdapterConfig(path=SHIPPED.files[_OTHER].path)}})
+    with_shadow = config.model_copy(
+        update={"shadow": {_ADAPTER: AdapterConfig(path=SHIPPED.files[_ADAPTER].path, scale=_SCALE)}}
+    )
     ratios: list[float] = []
     slowest = 0.0
     with Engine.open(config, log=log) as engine:

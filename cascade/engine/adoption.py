@@ -172,7 +172,14 @@ class Adopter:
         with self._one_at_a_time:
             live, origin = self.generations.live, self._origin
             if name not in live.keys:
-                msg = f"There is no adapter {name!r} in this process; it has {', '.join(live.keys) or 'none'}."
+                what, remedy = (
+                    f"There is no adapter {name!r} in this process",
+                    f"it has {', '.join(live.keys) or 'none'}",
+                )
+                if name in live.info.adapters:
+                    what = f"Adapter {name!r} is on a server, which loads adapters itself"
+                    remedy = "load it there under a name of its own, and open an engine whose config gives that name"
+                msg = f"{what}; {remedy}."
                 raise InputError(msg)
             if origin is not None:
                 adapters = {**origin.config.adapters, name: entry}

@@ -12,6 +12,7 @@ import pytest
 
 from cascade import Engine, ScriptedBackend
 from cascade.errors import ClosedError, ConfigError, InputError
+from tests.engine.test_lanes import TREE, backends, items
 from tests.helpers.asyncs import run
 from tests.helpers.requests import plain_items
 from tests.helpers.service import PATIENCE_S, Waiting
@@ -106,6 +107,21 @@ def test_a_closed_engine_and_one_of_parts_adopt_nothing(tmp_path: Path) -> None:
     engine.close()
     with pytest.raises(ClosedError):
         engine.swap_adapter("relevant", "new.gguf")
+
+
+def test_an_adapter_of_one_of_several_models_is_swapped() -> None:
+    """The new version is asked of its own model, and the other model keeps what it has."""
+    both = backends(quick=1.0, judge=0.0)
+    both["large"].script = lambda adapter, _: 0.9 if adapter in {"judge@2", "base", "large/base"} else 0.1
+    with Engine(both, {"c": TREE}) as engine:
+        assert engine.classify("a task", items(), cascade="c").labels() == {"drop": 10}
+        engine.swap_adapter("judge", "new.gguf")
+        report = engine.classify("a task", items(), cascade="c")
+        assert report.labels() == {"keep": 10}
+        assert [step.adapter for step in report.decisions[0].steps[:2]] == ["quick", "judge"]
+        assert report.provenance.models["large"].adapters["judge"].endswith("new.gguf")
+        assert _soon(lambda: both["large"].adapters == {"judge@2"})
+        assert both["small"].adapters == {"quick"}
 
 
 @run

@@ -15,7 +15,7 @@ from cascade.backends.llama.tokenizer import load_vocabulary
 from cascade.backends.servers.open import TextTokenizer
 from cascade.config.lock import questions_at_hand
 from cascade.config.profile import MadeForConfig
-from cascade.errors import ConfigError
+from cascade.errors import ConfigError, InputError
 from tests.helpers.requests import symbols
 from tests.helpers.shipped import CASCADES, questions_alone
 from tests.tuning.test_search import locked
@@ -73,6 +73,28 @@ def test_two_servers_and_this_process_in_one_cascade() -> None:
     assert len(last.seen) == sum(len(decision.steps) == 3 for decision in report.decisions) > 0
     assert set(report.labels()) <= {"primary", "supporting", "type_context"}
     assert "is it called or used" in str(last.seen[0][2]["questions"])
+
+
+def test_adapters_here_are_swapped_and_those_on_servers_are_not() -> None:
+    """Beside a server an adapter of this process gets another file; that of the server is refused, and stays."""
+    task, candidates = symbols(3, 12)
+    script = Script(p=lambda *_: 0.75, adapters=("primary-lora",), owner="vllm")
+    with ScriptedServer(script) as server:
+        servers = {"gpu": {"kind": "completions", "url": server.url, "model": "base-model"}}
+        opened = mixed(servers, {"primary": {"server": "gpu", "name": "primary-lora"}})
+        with Engine.open(opened) as engine:
+            before = engine.classify(task, candidates, "precision")
+            supporting = shipped_config().parent / "supporting.gguf"
+            engine.swap_adapter("relevant", supporting)
+            after = engine.classify(task, candidates, "precision")
+            with pytest.raises(InputError, match="'primary' is on a server"):
+                engine.swap_adapter("primary", supporting)
+    assert (
+        after.provenance.adapters["primary"] == before.provenance.adapters["primary"] == "gpu/base-model/primary-lora"
+    )
+    assert after.provenance.adapters["relevant"] != before.provenance.adapters["relevant"]
+    firsts = [[decision.steps[0].p_yes for decision in report.decisions] for report in (before, after)]
+    assert firsts[0] != firsts[1]
 
 
 @given(st.text())
