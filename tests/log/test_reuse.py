@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade import DecisionLog, Engine, Item, ScriptedBackend, Task
+from cascade import DecisionLog, Engine, Item, ScriptedBackend, Task, shipped_config
 from cascade.backends.base import BackendInfo, Batch, Scores, Stop
 from cascade.backends.scripted import Script
 from cascade.engine.engine import EngineSettings
@@ -242,3 +242,21 @@ def test_what_is_no_number_is_not_kept(tmp_path: Path) -> None:
         log.flush()
         assert n_rows(log.path, "answers") == 0
         assert [row[7] for row in rows_of(log.path, "requests")] == ["BackendError"]
+
+
+@pytest.mark.slow
+def test_answers_belong_to_the_adapter_that_gave_them(tmp_path: Path) -> None:
+    """After a swap what the new adapter answers is asked anew, and after the way back the old answers are there."""
+    task, items = symbols(1, 10)
+    config = write_shipped(tmp_path / "my.toml")
+    file = shipped_config().parent
+    with DecisionLog(tmp_path / "log.sqlite3", reuse=True) as log, Engine.open(config, log=log) as engine:
+        first = engine.score(task, items, "precision", "relevant")
+        log.flush()
+        engine.swap_adapter("relevant", file / "supporting.gguf")
+        other = engine.score(task, items, "precision", "relevant")
+        log.flush()
+        engine.swap_adapter("relevant", file / "relevant.gguf")
+        assert engine.score(task, items, "precision", "relevant") == first
+        assert engine.classify(task, items, budget=None).stats.calls_reused >= len(items)
+    assert [step.p_yes for (step,) in other] != [step.p_yes for (step,) in first]

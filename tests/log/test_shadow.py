@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from cascade import DecisionLog, Engine, Outcome, ScriptedBackend, read_config
+from cascade import DecisionLog, Engine, Outcome, ScriptedBackend, read_config, shipped_config
 from cascade.backends.base import Batch, Scores, Stop
 from cascade.config.schema import Config
 from cascade.engine.adoption import Origin
 from cascade.engine.engine import EngineSettings
 from cascade.log.database import opened_log
 from cascade.log.shadows import read_shadows
-from tests.helpers.requests import plain_items
+from cascade.report import Step
+from tests.helpers.gguf_files import write_plain
+from tests.helpers.requests import plain_items, symbols
 from tests.helpers.service import PATIENCE_S, Waiting
 from tests.helpers.shipped import ADAPTERS, write_shipped
 from tests.log.logs import n_rows
@@ -146,3 +148,28 @@ def test_no_time_is_spent_that_a_budget_does_not_leave(tmp_path: Path) -> None:
             engine.classify("a task", plain_items(3), "precision", budget=None)
             assert _soon(lambda: engine.shadow.requests == 1)
             assert engine.shadow.requests + engine.shadow.left_out <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_plain", [False, True], ids=["activated", "plain"])
+def test_live_answers_are_the_same_with_a_shadow(tmp_path: Path, *, is_plain: bool) -> None:
+    """Requests that end the shadow's batches again and again are answered as without it, to the last bit."""
+    new = shipped_config().parent / "supporting.gguf"
+    config = _config(tmp_path, str(write_plain(new, tmp_path / "plain.gguf") if is_plain else new))
+    # Nothing is asked ahead: that would depend on how long things took.
+    config = config.model_copy(update={"engine": config.engine.model_copy(update={"ask_ahead": False})})
+    assert _live_answers(config, tmp_path / "with.sqlite3") == _live_answers(
+        config.model_copy(update={"shadow": {}}), tmp_path / "without.sqlite3"
+    )
+
+
+def _live_answers(config: Config, path: Path) -> list[list[tuple[Step, ...]]]:
+    """What six requests, one after the other, are answered."""
+    asked = [symbols(seed, 25) for seed in range(6)]
+    with DecisionLog(path) as log, Engine.open(config, log=log) as engine:
+        reports = [engine.classify(task, items, budget=None) for task, items in asked]
+        if config.shadow:
+            assert _soon(lambda: engine.shadow.requests + engine.shadow.left_out == len(asked))
+            assert engine.shadow.answers
+        assert engine.n_cached == 0
+    return [[decision.steps for decision in report.decisions] for report in reports]

@@ -18,6 +18,7 @@ from cascade.items import Group, Task
 from cascade.probability import p_yes
 from cascade.prompt import PAIR, Limits, PromptBuilder, prompt_format
 from cascade.report import Status
+from tests.backends.llama.test_encoder import write_lora
 from tests.helpers.gguf_files import write_model
 
 SAME = 1e-3  # in p(yes), as in test_encoder.py
@@ -217,3 +218,17 @@ def test_what_an_encoder_cannot_do_is_refused(folder: Path, before: str, after: 
     """A format of decoders, an opposite question that it would not read, a choice, a score, and pairs for a decoder."""
     with pytest.raises(ConfigError, match=words):
         Engine.open(config(folder, ALONE.replace(before, after, 1)))
+
+
+def test_an_adapter_of_an_encoder_is_swapped(folder: Path, tmp_path: Path) -> None:
+    """Another file answers from the next request on, and the first one again after the way back, to the last bit."""
+    text = ALONE.replace("[cascade.tickets]", f'[adapters]\nlora = "{tmp_path}/0.gguf"\n[cascade.tickets]')
+    for at, target in enumerate(("attn_q", "attn_output")):
+        write_lora(tmp_path / f"{at}.gguf", f"blk.1.{target}.weight", 32, 32)
+    with Engine.open(config(folder, text.replace('adapter = "base"', 'adapter = "lora"'))) as engine:
+        first = engine.score(TASK, ITEMS, "tickets")
+        assert set(engine.swap_adapter("lora", tmp_path / "1.gguf").adapters) == {"lora"}
+        other = engine.score(TASK, ITEMS, "tickets")
+        engine.swap_adapter("lora", tmp_path / "0.gguf")
+        assert engine.score(TASK, ITEMS, "tickets") == first
+    assert other != first
