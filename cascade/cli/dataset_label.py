@@ -79,6 +79,8 @@ def label_(  # noqa: PLR0913 - the command line's options
         print_json(figures)
     else:
         show_labels(results(), path, oracle, said)
+    for cause, n in said.causes.most_common():
+        note(f"{counted(n, 'item')} without an answer: {cause}")
     if not chosen:
         note("nothing is left to label: every item has a label")
     return ExitCode.FAILURE if said.failed and not said.given else ExitCode.DONE

@@ -14,10 +14,10 @@ from typing import Any
 from cascade.config.json_rows import refuse_field
 from cascade.dataset.card import card
 from cascade.dataset.examples import Example, Gathered, key_of
-from cascade.dataset.folder import commit, locked, put
+from cascade.dataset.folder import MANIFEST, commit, locked, put
 from cascade.dataset.from_log import iso, questions_hash
 from cascade.dataset.known import is_oracles
-from cascade.dataset.manifest import CARD, CONFLICTS, MANIFEST, TASKS, VERSION, Dataset, read_dataset
+from cascade.dataset.manifest import CARD, CONFLICTS, TASKS, VERSION, Dataset, read_dataset
 from cascade.dataset.merging import Family, merged
 from cascade.dataset.rates import rates
 from cascade.dataset.rows import Asked, Counts, OldLine, asked_of, line_of, old_lines

@@ -15,9 +15,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from cascade.dataset.manifest import MANIFEST
 from cascade.errors import InputError, MachineError
 from cascade.files import is_file, is_folder, is_there, unwritable
+
+MANIFEST = "manifest.json"
+"""Name of the file that makes a folder a dataset."""
 
 _LOCK, _READY, _NEXT = ".lock", ".ready", ".next"
 _REMEDY = "Name a folder that can be written."
@@ -85,6 +87,17 @@ def finish(folder: Path) -> None:
         ready.unlink()
     for stray in folder.glob(f"*{_NEXT}"):
         stray.unlink()
+
+
+def settle(folder: Path) -> None:
+    """Finish what a process that was killed left in a folder that is to be read.
+
+    Raises:
+        MachineError: Another process is at it, or the folder cannot be written.
+    """
+    if is_file(folder / _READY):
+        with locked(folder):
+            pass
 
 
 def _check_is_ours(folder: Path) -> None:

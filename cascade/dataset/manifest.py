@@ -12,12 +12,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from cascade.config.json_rows import parse_row
+from cascade.dataset.folder import MANIFEST, settle
 from cascade.dataset.splitting import Part
 from cascade.errors import InputError
 from cascade.files import is_file, read_text
 
 VERSION = 1
-MANIFEST, CARD, TASKS, CONFLICTS = "manifest.json", "card.md", "tasks.json", "conflicts.jsonl"
+CARD, TASKS, CONFLICTS = "card.md", "tasks.json", "conflicts.jsonl"
 
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Count = Annotated[int, Field(strict=True, ge=0)]
@@ -93,7 +94,9 @@ def read_dataset(folder: Path) -> Dataset:
 
     Raises:
         InputError: There is none, its version is a later one, or a file was changed; names the file.
+        MachineError: A build was killed just before its end, and what it left cannot be finished.
     """
+    settle(folder)
     file = folder / MANIFEST
     if not is_file(file):
         msg = f"{folder}: is no dataset; it has no {MANIFEST}. Make one with `cascade dataset build --out FOLDER`."

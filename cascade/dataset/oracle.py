@@ -35,7 +35,7 @@ class Labels:
     Attributes:
         given: Label -> items.
         unsure: Items of which it holds no label for likelier than not, so that none is recorded.
-        failed: Items that a server did not answer.
+        causes: Why a server did not answer -> items.
         calls: Questions that it was asked.
         ms: Milliseconds that it took.
         checked: Items with a label of a person or a commit that it was asked about as well.
@@ -44,15 +44,21 @@ class Labels:
 
     given: Counter[str] = field(default_factory=Counter)
     unsure: int = 0
-    failed: int = 0
+    causes: Counter[str] = field(default_factory=Counter)
     calls: int = 0
     ms: float = 0.0
     checked: int = 0
     agreed: int = 0
 
+    @property
+    def failed(self) -> int:
+        """Items that a server did not answer."""
+        return self.causes.total()
+
     def as_dict(self) -> dict[str, Any]:
         """JSON form."""
-        return {each.name: getattr(self, each.name) for each in fields(self)} | {"given": dict(self.given)}
+        found = {each.name: getattr(self, each.name) for each in fields(self)}
+        return found | {"given": dict(self.given), "causes": dict(self.causes), "failed": self.failed}
 
 
 def oracle_cascade(config: Config, cascade: Cascade, name: str) -> Cascade:
@@ -163,7 +169,7 @@ def with_texts(items: Sequence[Shown]) -> list[Shown]:
 
 def _outcome(one: Shown, decision: Decision, cascade: Cascade, source: str, found: Labels) -> Outcome | None:
     if decision.cause:
-        found.failed += 1
+        found.causes[decision.cause] += 1
         return None
     p = p_of(decision, cascade)
     if p <= _HALF or decision.label not in cascade.answers:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from cascade.dataset.folder import commit, finish, locked, put
-from cascade.errors import MachineError
+from cascade.dataset.manifest import read_dataset
+from cascade.errors import InputError, MachineError
 
 FILES = {"train.jsonl": b"new train\n", "manifest.json": b"new manifest\n"}
 
@@ -99,3 +100,15 @@ def test_finish_is_repeatable(old: Path) -> None:
     """A folder in which all is done stays as it is."""
     finish(old)
     assert _contents(old) == dict.fromkeys(FILES, b"old\n")
+
+
+def test_a_reader_finishes_what_was_left(old: Path) -> None:
+    """Who reads a folder after a build was killed between its renames finds the new dataset."""
+    with locked(old):
+        for name, content in FILES.items():
+            put(old, name, [content])
+        (old / ".ready").write_text('["train.jsonl", "manifest.json"]')
+        (old / "train.jsonl.next").replace(old / "train.jsonl")
+    with pytest.raises(InputError, match="is not JSON"):
+        read_dataset(old)
+    assert _contents(old) == FILES

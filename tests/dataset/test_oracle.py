@@ -18,9 +18,12 @@ from cascade.dataset.oracle import Asking, Labels, label, oracle_cascade, p_of
 from cascade.dataset.picking import Pick, Why
 from cascade.dataset.review import shown
 from cascade.log.database import opened_log
+from cascade.service.metrics import Metrics
 from cascade.stages import Target
 from tests.dataset.logs import items_of, labelled_log, logged, told
 from tests.helpers.requests import symbols
+from tests.helpers.service import serving
+from tests.helpers.shipped import shipped_text
 from tests.log.logs import rows_of
 
 CONFIG = read_config(shipped_config())
@@ -141,3 +144,24 @@ def test_hashes_alone_cannot_be_labelled(tmp_path: Path, capsys: pytest.CaptureF
     message = capsys.readouterr().err
     assert "the log keeps the text of none of 2 items, only hashes" in message
     assert 'texts = "full" under [log]' in message
+
+
+@pytest.mark.slow
+def test_a_server_labels(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An adapter of the config that a server has is asked there; where nobody answers, nothing is recorded."""
+    config, metrics = tmp_path / "own.toml", Metrics()
+    before = rows_of(log, "outcomes")
+    with Engine.open(observers=(metrics,)) as engine, serving(engine, metrics) as url:
+        served = f'[servers.own]\nkind = "systemone"\nurl = "{url}"\n'
+        text = shipped_text().replace("[adapters]\n", '[adapters]\nfar = { server = "own", name = "base" }\n')
+        config.write_text(f"{text}\n{served}")
+        found = _labelled(capsys, log, "--oracle", "far", "--labels", 5, "--config", config)
+    assert sum(found["given"].values()) + found["unsure"] == 5
+    after = rows_of(log, "outcomes")
+    labels = [row for row in after[len(before) :] if row[4] == "label"]
+    assert len(labels) == sum(found["given"].values())
+    assert all(row[7].startswith("oracle:far@") for row in labels)
+    arguments = [*LABEL, str(log), "--oracle", "far", "--labels", "5", "--config", str(config)]
+    assert main(arguments) == ExitCode.FAILURE
+    assert "note: 5 items without an answer: " in capsys.readouterr().err
+    assert rows_of(log, "outcomes") == after
