@@ -52,6 +52,10 @@ def train(  # noqa: PLR0913 - the command line's options
     trust: Annotated[
         float | None, typer.Option(min=0, max=1, help="Weight of the teacher beside the truth; 0.6 if absent.")
     ] = None,
+    unlabelled: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Tasks that the teacher alone makes targets for; may be repeated."),
+    ] = None,
     rank: Annotated[int | None, typer.Option(min=1, max=512, help="LoRA's rank; 16 if absent.")] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, max=1_000_000, help="Most steps of 8 tasks; four rounds if absent.")
@@ -87,6 +91,7 @@ def train(  # noqa: PLR0913 - the command line's options
         weights=weights,
         teacher=teacher,
         trust=trust,
+        unlabelled=unlabelled or (),
         rank=rank,
         steps=steps,
         rate=rate or None,

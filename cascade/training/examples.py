@@ -98,7 +98,7 @@ def examples(
         for item, label, weight in zip(labelled.items, labelled.labels, weights, strict=True):
             for place, asked in enumerate(lesson.asked):
                 if weight and asked.tier in asked.stage.tiers_of(item):
-                    true = truth_target(asked, truths[label].get(asked.stage.name))
+                    true = truth_target(asked, truths.get(label, {}).get(asked.stage.name))
                     taught = (teacher or {}).get((labelled.task.id, item.id, asked.question.marker))
                     target = blend(true, taught, trust)
                     if target is not None:

@@ -34,6 +34,7 @@ class Plan:
         weights: Fingerprint of the folder that the base's weights are read from; empty for its GGUF file.
         teacher: What else is learned from; empty for the truth alone.
         trust: Weight of the teacher in a target, in [0, 1]; the truth has the rest.
+        unlabelled: Fingerprint of the tasks that the teacher alone makes targets for; empty for none.
         invocation: The tokens that switch the adapter on; empty for a plain LoRA.
         rank: LoRA's rank.
         alpha: LoRA's alpha.
@@ -55,6 +56,7 @@ class Plan:
     weights: str = ""
     teacher: str = ""
     trust: float = 0.0
+    unlabelled: str = ""
     invocation: tuple[int, ...] = ()
     rank: int = RANK
     alpha: float = 2.0 * RANK

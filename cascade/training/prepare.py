@@ -9,7 +9,9 @@ from typing import Any
 
 from cascade.config.schema import Config
 from cascade.errors import InputError, counted
+from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.score_file import Note
+from cascade.evaluation.scoring import data_fingerprint
 from cascade.files import is_file, is_folder, read_text
 from cascade.models.gguf import read_gguf
 from cascade.models.lora import AdapterInfo, check_adapter
@@ -25,6 +27,7 @@ from cascade.training.run import Run
 from cascade.training.sizes import check_enough, what_it_tells
 from cascade.training.teacher import ask_teacher, n_taught, read_teacher
 from cascade.training.tensors import Geometry, projections
+from cascade.training.unlabelled import read_unlabelled
 
 TRUST = 0.6
 """Weight of a teacher in a target where nothing else is said."""
@@ -46,6 +49,7 @@ class Wishes:
         weights: Folder with the base model's safetensors; None to read its GGUF file.
         teacher: Adapter or base model of the config, or a file of probabilities; None for the truth alone.
         trust: Weight of the teacher in a target, in [0, 1].
+        unlabelled: Files of tasks whose labels are not read, which the teacher alone makes targets for.
         rank: LoRA's rank.
         steps: Most steps.
         rate: Peak learning rate.
@@ -65,6 +69,7 @@ class Wishes:
     weights: Path | None = None
     teacher: str | None = None
     trust: float | None = None
+    unlabelled: Sequence[Path] = ()
     rank: int | None = None
     steps: int | None = None
     rate: float | None = None
@@ -129,16 +134,19 @@ def prepare(config: Config, wishes: Wishes, note: Note, *, is_curve: bool = Fals
     plain = examples(lesson, parts.train)
     check_enough(wishes.adapter, amount(plain), amount(valid))
     note(what_it_tells(amount(valid)))
-    plan = _plan(lesson, wishes, parts, began, len(plain))
+    known = {labelled.task.id for labelled in (*parts.train, *parts.valid)}
+    more = read_unlabelled(wishes.unlabelled, lesson.cascade, known, note) if wishes.unlabelled else []
+    plan = _plan(lesson, wishes, parts, began, len(plain) + len(more))
+    plan = replace(plan, unlabelled=data_fingerprint(more) if more else "")
     run = Run(wishes.out, plan, is_curve)
     is_done = run.is_done and not wishes.force
     settled = {} if is_done else run.begin(force=wishes.force)
-    teacher = {} if is_done else _taught(lesson, wishes, parts, run, note)
+    teacher = {} if is_done else _taught(lesson, wishes, (*parts.train, *more), run, note)
     return Prepared(
         wishes=wishes,
         lesson=lesson,
         parts=parts,
-        train=examples(lesson, parts.train, teacher, plan.trust) if teacher else plain,
+        train=examples(lesson, (*parts.train, *more), teacher, plan.trust) if teacher else plain,
         valid=valid,
         plan=plan,
         run=run,
@@ -240,6 +248,9 @@ def _teacher_name(lesson: Lesson, wishes: Wishes) -> str:
         InputError: It is neither of the config nor a file.
     """
     name = wishes.teacher
+    if name is None and wishes.unlabelled:
+        msg = "Of unlabelled tasks a teacher alone says what to learn, and none is given. Give one with --teacher."
+        raise InputError(msg)
     if name is None:
         if wishes.trust is not None:
             msg = "--trust is the weight of a teacher, and none is given. Give one with --teacher, or leave it away."
@@ -257,18 +268,18 @@ def _teacher_name(lesson: Lesson, wishes: Wishes) -> str:
     return f"file {file_hash(Path(name))}"
 
 
-def _taught(lesson: Lesson, wishes: Wishes, parts: Parts, run: Run, note: Note) -> Teacher:
-    """What the teacher says of the training part."""
+def _taught(lesson: Lesson, wishes: Wishes, tasks: Sequence[Labelled], run: Run, note: Note) -> Teacher:
+    """What the teacher says of what is learned."""
     if wishes.teacher is None:
         return {}
     is_named = wishes.teacher in lesson.config.adapters or is_base(wishes.teacher)
     if is_named:
-        found = ask_teacher(lesson, wishes.teacher, parts.train, run.folder / _TEACHER_FILE)
+        found = ask_teacher(lesson, wishes.teacher, tasks, run.folder / _TEACHER_FILE)
     else:
         found = read_teacher(Path(wishes.teacher), lesson)
-    n = n_taught(found, parts.train)
+    n = n_taught(found, tasks)
     if not n:
-        msg = f"--teacher {wishes.teacher}: says nothing of any item of the training part. Give its p for these tasks."
+        msg = f"--teacher {wishes.teacher}: says nothing of any item that is learned. Give its p for these tasks."
         raise InputError(msg)
-    note(f"the teacher says something of {counted(n, 'item')} of the training part")
+    note(f"the teacher says something of {counted(n, 'item')} that are learned")
     return found

@@ -26,7 +26,7 @@ from cascade.training.train import libraries
 from cascade.training.train import train as make
 from cascade.training.tries import pack
 from tests.helpers.gguf_files import TOKENS
-from tests.training.lessons import tiny_config, write_rows
+from tests.training.lessons import row, tiny_config, write_rows
 
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 peft = pytest.importorskip("peft")
@@ -270,6 +270,11 @@ def test_teachers_and_starts(tmp_path: Path) -> None:
     (tmp_path / "first.gguf").write_bytes((tmp_path / "one" / "first.gguf").read_bytes())
     given = prepared(tmp_path, out=tmp_path / "two", start="first", teacher="first", trust=0.5)
     assert (tmp_path / "two" / "teacher.jsonl").exists()
+    rows = [row(number) for number in range(48, 60)]  # two of them are labelled ones
+    (tmp_path / "more.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
+    more = prepared(tmp_path, out=tmp_path / "three", teacher="first", unlabelled=[tmp_path / "more.jsonl"])
+    assert len(more.train) == len(given.train) + 10
+    assert not any(ask.true for example in more.train[-10:] for ask in example.asks)
     shares = {target for example in given.train for ask in example.asks for target in ask.target}
     assert len(shares) > 2
     second = make(given, silent, silent)

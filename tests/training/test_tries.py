@@ -20,6 +20,7 @@ from cascade.training.examples import Example, amount, blend, examples, truth_ta
 from cascade.training.lesson import Lesson, find_lesson
 from cascade.training.teacher import read_teacher
 from cascade.training.tries import Packed, pack, packs
+from cascade.training.unlabelled import read_unlabelled
 from tests.training.lessons import CONFIG, row, tiny_config, write_rows
 
 
@@ -200,3 +201,23 @@ def test_a_teacher_may_be_a_file(lesson: Lesson, tmp_path: Path) -> None:
     path.write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="says nothing of any item"):
         read_teacher(path, lesson)
+
+
+def test_unlabelled_tasks_are_learned_from_a_teacher_alone(lesson: Lesson, tmp_path: Path) -> None:
+    """Their labels are not read; tasks that are labelled elsewhere are left out, and bad lines are named."""
+    path, told = write_rows(tmp_path / "more.jsonl", 3), list[str]()
+    others = {Task(text="t1").id}
+    found = read_unlabelled([path], lesson.cascade, others, told.append)
+    assert [labelled.task.text for labelled in found] == ["t0", "t2"]
+    assert told == ["1 unlabelled task is labelled elsewhere, and left out"]
+    assert not examples(lesson, found)
+    teacher = {(found[0].task.id, "1", "b"): (0.25, 0.75)}
+    (example,) = examples(lesson, found, teacher, trust=0.6)
+    assert [(ask.item, ask.true, ask.target) for ask in example.asks] == [("1", (), (0.25, 0.75))]
+    twice = {"task": "t", "items": [{"id": "1", "name": "a"}, {"id": "1", "name": "b"}]}
+    path.write_text(json.dumps(twice), encoding="utf-8")
+    with pytest.raises(InputError, match=r"line 1: field 'items': an id stands there twice"):
+        read_unlabelled([path], lesson.cascade, (), told.append)
+    path.write_text(json.dumps({"task": "t", "items": [{"id": "1"}]}), encoding="utf-8")
+    with pytest.raises(InputError, match=r"line 1: field 'items\.0\.name'"):
+        read_unlabelled([path], lesson.cascade, (), told.append)
