@@ -28,10 +28,11 @@ def show_trained(version: dict[str, Any]) -> None:
         sheet.add(name, *(_shown(figures[key][figure]) for figure in _FIGURES))
     sheet.show(console)
     valid, gain = figures["valid"], figures["gain"]
+    moves = "falls" if gain["log_loss"] >= 0 else "rises"
     width = "unknown, as there is one task" if gain["half_width"] is None else f"{gain['half_width']:.4f}"
     console.print(
         f"{counted(valid['tasks'], 'task')}, {counted(valid['n'], 'item')}, {counted(figures['steps'], 'step')}: "
-        f"log loss per task falls by {gain['log_loss']:.4f} (half width of its 95% interval {width}), "
+        f"log loss per task {moves} by {abs(gain['log_loss']):.4f} (half width of its 95% interval {width}), "
         f"{'more than chance' if gain['is_sure'] else 'no more than chance may do'}; the engine's p is within "
         f"{figures['engine_gap']:.4f} of the trained model's"
     )

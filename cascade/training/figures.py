@@ -110,10 +110,9 @@ class Gain:
 
     @classmethod
     def between(cls, before: Scores, after: Scores) -> Gain:
-        """Of two whose rows are the same; questions of one task depend on each other, tasks do not."""
+        """Of two whose rows and weights are the same; questions of one task depend on each other, tasks do not."""
         numbers, of = np.unique(before.tasks, return_inverse=True)
-        counts = np.bincount(of)
-        by_task = np.bincount(of, before.losses - after.losses) / counts
+        by_task = np.bincount(of, before.weights * (before.losses - after.losses)) / np.bincount(of, before.weights)
         spread = float(by_task.std(ddof=1)) if numbers.size > 1 else math.inf
         return cls(
             log_loss=float(by_task.mean()),

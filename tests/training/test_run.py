@@ -203,6 +203,8 @@ def test_a_gain_is_judged_by_task() -> None:
     assert sure.is_sure
     assert not Gain.between(before, scores([1.9, 0.3, 0.6, 1.2])).is_sure
     assert not Gain.between(scores([1.0]), scores([0.1])).is_sure
+    one_task = {"tasks": np.zeros(4), "weights": np.array([1.0, 0.0, 0.0, 1.0])}
+    assert Gain.between(replace(before, **one_task), replace(before, losses=np.zeros(4), **one_task)).log_loss == 1.05
     assert Gain.between(scores([1.0]), scores([0.1])).as_dict()["half_width"] is None
 
 
