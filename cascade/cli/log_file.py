@@ -18,7 +18,7 @@ from cascade.errors import InputError
 from cascade.log.database import opened_log
 
 LogOption = Annotated[
-    Path | None, typer.Option("--log", metavar="FILE", help="The log; that of the config's [log] if absent.")
+    Path | None, typer.Option("--log", metavar="FILE", help="The log; the one that the config names if absent.")
 ]
 
 _AGE = re.compile(r"(\d{1,6})([hdw])")
