@@ -248,6 +248,7 @@ class Adopter:
             cascades=dict(cascades),
             budgets=dict(budgets),
             keys=dict(keys),
+            before=live,
         )
         self._check_markers(generation)
         return generation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 
 from cascade.arguments import text
 from cascade.budget import Budget
@@ -27,6 +27,7 @@ class Generation:
         keys: Adapter -> the key under which the backend has it; all adapters in this process.
         expected: Cascade -> what is expected of its items.
         open: A token for each request that is open under it.
+        before: The one before it, whose expectations of what has not changed it goes on with.
 
     Raises:
         ConfigError: A cascade does not fit the adapters.
@@ -38,12 +39,23 @@ class Generation:
     keys: Mapping[str, str]
     expected: Mapping[str, OnlineProfile] = field(init=False)
     open: set[object] = field(default_factory=set)
+    before: InitVar[Generation | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, before: Generation | None) -> None:
         for cascade in self.cascades.values():
             self.info.check(cascade)
-        expected = {name: self.profile(cascade) for name, cascade in self.cascades.items()}
+        same = before.expected if before is not None else {}
+        expected = {
+            name: same[name] if before is not None and self._is_as(before, name) else self.profile(cascade)
+            for name, cascade in self.cascades.items()
+        }
         object.__setattr__(self, "expected", expected)
+
+    def _is_as(self, before: Generation, name: str) -> bool:
+        """Whether a cascade is answered as it was."""
+        cascade = self.cascades[name]
+        keys = [[each.keys.get(adapter) for adapter in cascade.adapters()] for each in (self, before)]
+        return before.cascades.get(name) == cascade and keys[0] == keys[1]
 
     def cascade(self, name: str) -> Cascade:
         """The cascade of that name.

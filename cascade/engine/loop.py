@@ -207,8 +207,6 @@ class Loop:
                 if self._changes and not self._tasks:
                     await self._make_change(*self._changes.popleft())
                 elif self._is_busy or self._tasks:
-                    if self._is_busy:
-                        self._set_aside()
                     await self._step()
                     await asyncio.sleep(0)  # deadlines and callers are heard even where a backend never waits
                 elif self._idle or self._at_hand is not None:
@@ -374,6 +372,8 @@ class Loop:
 
     def _next_batch(self) -> Batch | None:
         """The batch that begins now, if any does; before a change none begins."""
+        if self._is_busy:
+            self._set_aside()  # no batch has questions of both kinds
         if not self._scheduler.requests or len(self._at_once) >= self._most_at_once or self._changes:
             return None
         if self._at_once:

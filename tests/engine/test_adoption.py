@@ -71,6 +71,16 @@ def test_cascades_change_with_the_adapter() -> None:
         assert engine.cascades["precision"] == strict
 
 
+def test_what_was_learned_of_other_cascades_stays() -> None:
+    """Pass rates of a cascade go on over a change that it has no part in, and begin anew where its adapter changes."""
+    with Engine(ScriptedBackend(_says, ADAPTERS), CASCADES) as engine:
+        before = engine._generations.live.expected  # noqa: SLF001 - what is expected is nobody else's
+        engine.swap_adapter("relevant", "new.gguf")
+        after = engine._generations.live.expected  # noqa: SLF001 - as above
+        assert after["scope"] is before["scope"]
+        assert after["precision"] is not before["precision"]
+
+
 @pytest.mark.parametrize(
     ("name", "scale", "words"),
     [("nobody", 1.0, "no adapter 'nobody'"), ("relevant", 0.0, "above 0"), ("relevant", True, "above 0")],
