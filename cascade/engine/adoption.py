@@ -217,7 +217,8 @@ class Adopter:
             self._let_go()
             raise
         self._beside, self._origin = keys, wanted.origin
-        self._loop.change(partial(self._change_shadow, shadow, frozenset(keys))).result()
+        if shadow is not None or self.shadow.generation is not None:
+            self._loop.change(partial(self._change_shadow, shadow, frozenset(keys))).result()
         self.generations.publish(generation)
         self._let_go()
         return _difference(live, generation)

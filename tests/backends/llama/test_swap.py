@@ -26,6 +26,8 @@ from tests.helpers.gguf_files import write_filled, write_plain
 from tests.helpers.requests import files, symbols
 from tests.helpers.shipped import CASCADES, SHIPPED
 
+pytestmark = pytest.mark.slow
+
 SIZE = ContextSize(n_ctx=512, n_seq_max=16, n_batch=256, n_threads=1)
 """So small that a request takes many batches, between which adapters may change."""
 
