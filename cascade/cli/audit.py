@@ -59,10 +59,9 @@ def audit(  # noqa: PLR0913 - the command line's options
     paths = data_files(files, data)
     check_distinct([cache, report], paths)
     labelled = labelled_scores(read, cascade, paths, cache, refuse=refuse_others(report), may_contradict=True)
-    options = AuditOptions(within=within, n_worst=worst, seed=seed, coherence=_coherence(read, labelled, seed))
-    with progress() as bar:
-        line = bar.add_task("sub-samples", total=n_audits())
-        found = audit_scores(labelled.cascade, labelled.scored, labelled.tasks, options, lambda: bar.advance(line))
+    found = audited(
+        labelled, AuditOptions(within=within, n_worst=worst, seed=seed, coherence=_coherence(read, labelled, seed))
+    )
     if html is not None:
         known = _known(read, labelled, found)
         with progress() as bar:
@@ -74,6 +73,13 @@ def audit(  # noqa: PLR0913 - the command line's options
         print_json(found.as_dict() | {"repeated_tasks": labelled.n_repeated})
     else:
         _show(found)
+
+
+def audited(labelled: LabelledScores, options: AuditOptions) -> Audit:
+    """Audit scored tasks, with a bar that shows the sub-samples; see ``audit.audit.audit``."""
+    with progress() as bar:
+        line = bar.add_task("sub-samples", total=n_audits())
+        return audit_scores(labelled.cascade, labelled.scored, labelled.tasks, options, lambda: bar.advance(line))
 
 
 def _known(config: Config, labelled: LabelledScores, found: Audit) -> Known:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json as json_
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,6 +35,7 @@ from cascade.dataset.examples import Gathered, storable
 from cascade.dataset.export import check_labels, records
 from cascade.dataset.from_files import from_files
 from cascade.dataset.from_log import LogSource, from_log
+from cascade.dataset.known import Reading
 from cascade.dataset.manifest import read_dataset
 from cascade.dataset.mining import label_history
 from cascade.dataset.splitting import Part, Shares
@@ -41,6 +43,7 @@ from cascade.dataset.tally import Tally
 from cascade.errors import InputError, counted
 from cascade.files import STDIN, check_readable
 from cascade.log.database import opened_log, snapshot
+from cascade.tree import Cascade
 
 app = typer.Typer(
     help="Labelled tasks for training: build them from the log and from files, look them over, label more.",
@@ -96,26 +99,45 @@ def build_(  # noqa: PLR0913 - the command line's options
         kept_out=tuple(keep_out or ()),
     )
     path = log if named else log_path(log, config)
-    at = since_option(since)
-    with progress() as bar:
-        line = bar.add_task("tasks", total=None)
-
-        def gather(tally: Tally) -> Iterable[Gathered]:
-            yield from from_files(named, tree, reading, tally, lambda n: bar.update(line, completed=n))
-            if path is not None:
-                with opened_log(path, must_exist=True) as database, snapshot(database):
-                    source = LogSource(database=database, path=path, since=at)
-                    yield from from_log(
-                        source, tree, reading, tally, lambda n, total: bar.update(line, completed=n, total=total)
-                    )
-
-        manifest = build(out, tree, gather, options)
+    manifest = built(out, Sources(files=named, log=path, since=since_option(since)), tree, reading, options)
     if json:
         print_json({"folder": str(out), **manifest})
         return
     show_dataset(results(), out, manifest)
     for warning in warnings(manifest):
         note(warning)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where labelled tasks come from.
+
+    Attributes:
+        files: Files of labelled tasks.
+        log: A log with outcomes; None for none.
+        since: Seconds since the epoch; what the log has from before is passed over.
+    """
+
+    files: Sequence[Path] = ()
+    log: Path | None = None
+    since: float = 0.0
+
+
+def built(out: Path, sources: Sources, tree: Cascade, reading: Reading, options: BuildOptions) -> dict[str, Any]:
+    """Build a dataset, with a bar that shows how many tasks are read; see ``dataset.build.build``."""
+    with progress() as bar:
+        line = bar.add_task("tasks", total=None)
+
+        def gather(tally: Tally) -> Iterable[Gathered]:
+            yield from from_files(sources.files, tree, reading, tally, lambda n: bar.update(line, completed=n))
+            if sources.log is not None:
+                with opened_log(sources.log, must_exist=True) as database, snapshot(database):
+                    log = LogSource(database=database, path=sources.log, since=sources.since)
+                    yield from from_log(
+                        log, tree, reading, tally, lambda n, total: bar.update(line, completed=n, total=total)
+                    )
+
+        return build(out, tree, gather, options)
 
 
 @app.command()

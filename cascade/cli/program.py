@@ -24,6 +24,7 @@ from cascade.cli import depth as depth_command
 from cascade.cli import doctor as doctor_command
 from cascade.cli import evaluate as evaluate_command
 from cascade.cli import explain as explain_command
+from cascade.cli import improve as improve_command
 from cascade.cli import log as log_commands
 from cascade.cli import quantize as quantize_command
 from cascade.cli import serve as serve_command
@@ -44,6 +45,7 @@ app.command()(check_command.check)
 app.command()(doctor_command.doctor)
 app.command()(quantize_command.quantize)
 app.command()(adopt_command.adopt)
+app.command(name="improve")(improve_command.improve_)
 app.command()(serve_command.serve)
 app.add_typer(config_commands.app, name="config")
 app.add_typer(adapters_commands.app, name="adapters")

@@ -21,6 +21,8 @@ from cascade.dataset.splitting import Part
 from cascade.errors import InputError
 from cascade.evaluation.calibration import calibrate
 from cascade.evaluation.paired import Paired, paired
+from cascade.evaluation.prior_fit import priors_of
+from cascade.evaluation.replay import Replay
 from cascade.evaluation.score_file import LabelledScores, in_use
 from cascade.stages import Stage, limits_of
 from cascade.tree import Cascade
@@ -39,6 +41,7 @@ class Trial:
         pairs: (stage, tier) -> what the test part says of the two adapters there.
         thresholds: Tuned for the new version; None where the cascade has no tuned thresholds.
         guarantee: What they guarantee, in a line; empty without any.
+        calls: Calls per item of the test part under the live version and its thresholds, and under the new ones.
     """
 
     cascade: str
@@ -46,11 +49,14 @@ class Trial:
     pairs: Mapping[tuple[str, str], Paired]
     thresholds: ThresholdsFile | None
     guarantee: str
+    calls: tuple[float, float]
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form."""
         pairs = [{"stage": stage, "tier": tier, **found.as_dict()} for (stage, tier), found in self.pairs.items()]
-        return {"cascade": self.cascade, "data": str(self.data), "test": pairs, "guarantee": self.guarantee or None}
+        calls = dict(zip(("live", "new"), self.calls, strict=True))
+        told = {"cascade": self.cascade, "data": str(self.data), "test": pairs, "guarantee": self.guarantee or None}
+        return {**told, "calls_per_item": calls}
 
 
 def asking(config: Config, adapter: str) -> list[str]:
@@ -120,7 +126,15 @@ def try_version(
     if not pairs:
         msg = f"Adapter {adapter!r} answers no yes/no question of cascade {name!r}, so that no test can be made."
         raise InputError(msg)
-    return Trial(cascade=name, data=dataset.folder, pairs=pairs, thresholds=file, guarantee=said)
+    calls = _calls(before, old), _calls(after, new)
+    return Trial(cascade=name, data=dataset.folder, pairs=pairs, thresholds=file, guarantee=said, calls=calls)
+
+
+def _calls(tree: Cascade, labelled: LabelledScores) -> float:
+    """Calls per item of labelled tasks, at the thresholds of a cascade."""
+    items = [item for task in labelled.tasks for item in task.items]
+    replay = Replay(tree, labelled.scored, priors_of(tree, items))
+    return float(replay.at_own_thresholds().costs.mean())
 
 
 def _pair(stage: Stage, after: Stage, tier: str, old: LabelledScores, new: LabelledScores, tree: Cascade) -> Paired:

@@ -18,6 +18,8 @@ from cascade.files import check_readable, is_folder
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from cascade.config.schema import Config
+    from cascade.training.prepare import Prepared, Wishes
     from cascade.training.trainer import Look
 
 
@@ -75,10 +77,8 @@ def train(  # noqa: PLR0913 - the command line's options
     json: JsonOption = False,
 ) -> None:
     """Train an adapter on labelled tasks; a killed run goes on when it is called again."""
-    from cascade.training.curve import learning_curve  # noqa: PLC0415 - loads llama_cpp
-    from cascade.training.prepare import Wishes, prepare  # noqa: PLC0415 - as above
+    from cascade.training.prepare import Wishes  # noqa: PLC0415 - loads llama_cpp
     from cascade.training.train import libraries  # noqa: PLC0415 - as above
-    from cascade.training.train import train as make  # noqa: PLC0415 - as above
 
     libraries()
     wishes = Wishes(
@@ -104,15 +104,30 @@ def train(  # noqa: PLR0913 - the command line's options
     check_readable([config])
     if curve:
         check_libraries("matplotlib")
-    prepared = prepare(read_config(config or shipped_config()), wishes, note, is_curve=curve)
-    with progress() as bar:
-        figures = (learning_curve if curve else make)(prepared, note, _Told(bar))
+    prepared, figures = trained(read_config(config or shipped_config()), wishes, is_curve=curve)
     paths = [prepared.run.result, *(write_pngs([curve_picture(figures)], prepared.run.folder) if curve else ())]
     note(f"wrote {' and '.join(map(str, paths))}")
     if json:
         print_json(figures)
     else:
         (show_curve if curve else show_trained)(figures)
+
+
+def trained(config: Config, wishes: Wishes, *, is_curve: bool = False) -> tuple[Prepared, dict[str, Any]]:
+    """Train, with a bar that shows the steps; what is too little is refused before torch is loaded.
+
+    Returns:
+        What was prepared, and the figures; see ``training.train.train`` and ``training.curve.learning_curve``.
+    """
+    from cascade.training.curve import learning_curve  # noqa: PLC0415 - loads llama_cpp
+    from cascade.training.prepare import prepare  # noqa: PLC0415 - as above
+    from cascade.training.train import libraries  # noqa: PLC0415 - as above
+    from cascade.training.train import train as make  # noqa: PLC0415 - as above
+
+    prepared = prepare(config, wishes, note, is_curve=is_curve)
+    libraries()
+    with progress() as bar:
+        return prepared, (learning_curve if is_curve else make)(prepared, note, _Told(bar))
 
 
 class _Told:

@@ -3,74 +3,34 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from cascade import Engine, Task, read_config
 from cascade.cli import main
 from cascade.cli.output import ExitCode
-from cascade.config.extends import shipped_config
-from cascade.models.gguf import read_gguf
 from cascade.registry.live import read_state
+from tests.helpers.judge import BETTER, FOLDER, write_config, write_worse
 from tests.helpers.requests import symbols
 
 pytestmark = pytest.mark.slow
-
-FOLDER = shipped_config().parent
-BETTER = FOLDER / "relevant.gguf"
-"""Labels are made from its answers to the question that the tests ask."""
-
-CONFIG = """
-[model]
-path = "{folder}/embedded.gguf"
-[adapters]
-judge = "live.gguf"
-[log]
-path = "log.sqlite3"
-[cascade.c]
-labels = ["skip", "read"]
-[[cascade.c.stages]]
-name = "relevant"
-question = "does it matter?"
-adapter = "judge"
-yes = {{ label = "read" }}
-no = {{ label = "skip" }}
-"""
 
 
 @pytest.fixture(scope="module")
 def worse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An adapter that changes the model the opposite way."""
-    path = tmp_path_factory.mktemp("worse") / "worse.gguf"
-    shutil.copy(BETTER, path)
-    with path.open("r+b") as file:
-        for name, tensor in read_gguf(BETTER).tensors.items():
-            if name.endswith(".lora_b"):
-                file.seek(tensor.offset)
-                weights = -np.frombuffer(file.read(tensor.n_bytes), "<f2")
-                file.seek(tensor.offset)
-                file.write(weights.tobytes())
-    return path
-
-
-def _config(folder: Path, live: Path) -> Path:
-    shutil.copy(live, folder / "live.gguf")
-    path = folder / "my.toml"
-    path.write_text(CONFIG.format(folder=FOLDER))
-    return path
+    return write_worse(tmp_path_factory.mktemp("worse") / "worse.gguf")
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tasks whose items matter by what the better adapter says, as ``cascade dataset build`` makes them."""
     folder = tmp_path_factory.mktemp("data")
-    config = _config(folder, BETTER)
+    config = write_config(folder, BETTER)
     lines = []
     with Engine.open(config, log=None) as engine:
         for at in range(60):
@@ -97,7 +57,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _without_log(config: Path) -> Path:
     path = config.with_name("plain.toml")
-    path.write_text(config.read_text().replace('[log]\npath = "log.sqlite3"\n', ""))
+    before, _, after = config.read_text().partition("[log]")
+    path.write_text(before + after[after.index("[cascade.c]") :])
     return path
 
 
@@ -111,7 +72,7 @@ def test_a_better_adapter_goes_live_with_thresholds_and_leaves_again(
     tmp_path: Path, worse: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is tested on the frozen part, thresholds are tuned and locked to it; a rollback undoes it."""
-    config = _config(tmp_path, worse)
+    config = write_config(tmp_path, worse)
     code, out, _ = _run(capsys, config, "adopt", str(BETTER), "--adapter", "judge", "--json")
     assert (code, json.loads(out)["version"]) == (ExitCode.DONE, "judge/0001")
     with Engine.open(config) as engine:
@@ -141,7 +102,7 @@ def test_a_worse_adapter_is_refused(
     tmp_path: Path, worse: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The message names the question and the gain, and nothing is live; what may be lost can be allowed."""
-    config = _config(tmp_path, BETTER)
+    config = write_config(tmp_path, BETTER)
     options = ("--adapter", "judge", "--promote", "--data", str(dataset))
     code, out, error = _run(capsys, config, "adopt", str(worse), *options)
     assert code == ExitCode.BAD_INPUT
@@ -155,7 +116,7 @@ def test_a_worse_adapter_is_refused(
 
 def test_a_shadow_is_told_and_ended(tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It stands in live.toml until it is stopped, its answers are in the log, and a promotion looks at them."""
-    config = _config(tmp_path, worse)
+    config = write_config(tmp_path, worse)
     assert _run(capsys, config, "adopt", str(BETTER), "--adapter", "judge", "--shadow")[0] == ExitCode.DONE
     task, items = symbols(1, 6)
     with Engine.open(config) as engine:
@@ -191,7 +152,7 @@ def test_what_cannot_be_done_is_refused(
     tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
 ) -> None:
     """The message says what is wrong, and nothing is live."""
-    config = _config(tmp_path, worse)
+    config = write_config(tmp_path, worse)
     code, _, error = _run(capsys, config, *arguments)
     assert code == ExitCode.BAD_INPUT
     assert words in error
@@ -207,7 +168,7 @@ def test_the_shipped_config_is_never_changed(capsys: pytest.CaptureFixture[str])
 
 def test_versions_are_compared(tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Diff names what two versions do not share; show has the hashes."""
-    config = _config(tmp_path, worse)
+    config = write_config(tmp_path, worse)
     for file in (BETTER, worse):
         assert _run(capsys, config, "adopt", str(file), "--adapter", "judge")[0] == ExitCode.DONE
     _, out, _ = _run(capsys, config, "adapters", "diff", "judge/1", "judge/2", "--json")

@@ -21,7 +21,20 @@ pytestmark = pytest.mark.slow
 
 COMMAND = (sys.executable, "-m", "cascade")
 NAMES = (
-    *("classify", "evaluate", "depth", "tune", "audit", "check", "doctor", "quantize", "train", "serve", "config"),
+    *(
+        "classify",
+        "evaluate",
+        "depth",
+        "tune",
+        "audit",
+        "check",
+        "doctor",
+        "quantize",
+        "train",
+        "improve",
+        "serve",
+        "config",
+    ),
     *("config check", "config schema", "config show"),
 )
 CLASSIFY = ("classify", "--task", "part_1 is slow", "--items", "items.jsonl")

@@ -1,0 +1,245 @@
+"""A version of an adapter that is to answer beside the live one or in its place: tested first, then made so."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cascade.cli.promotion import Trial, asking, datasets_of, try_version
+from cascade.cli.shadow_test import ShadowTest, test_shadow
+from cascade.cli.tune import read_target
+from cascade.config.extends import SHIPPED, shipped_config
+from cascade.config.schema import AdapterConfig, Config, read_config
+from cascade.config.thresholds import write_thresholds
+from cascade.errors import InputError, counted
+from cascade.evaluation.paired import FEWEST
+from cascade.files import is_file, unwritable
+from cascade.registry.live import Entry, Live, changing, put_live, read_state
+from cascade.registry.versions import Registry, Version
+
+_THRESHOLDS = "thresholds"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A version that is to go live.
+
+    Attributes:
+        path: The config's file.
+        config: What it says now.
+        registry: Where the version is.
+        version: The version.
+        entry: Its place in the adapter map.
+        live: What was live when the config was read.
+    """
+
+    path: Path
+    config: Config
+    registry: Registry
+    version: Version
+    entry: Entry
+    live: Live = field(default_factory=Live)
+
+    @property
+    def adapter(self) -> str:
+        """What cascades call the adapter."""
+        return self.version.facts.adapter
+
+    @property
+    def file(self) -> AdapterConfig:
+        """Its file, as the map of a config that it is live in has it."""
+        path = self.registry.folder.absolute() / self.entry.path
+        return AdapterConfig(path=path, scale=self.entry.scale, model=self.entry.model)
+
+    def check_fits(self) -> None:
+        """Refuse a file that the engine would refuse.
+
+        Raises:
+            ModelFileError: Says what is wrong with it.
+        """
+        from cascade.models.model_set import load_model_sets  # noqa: PLC0415 - gguf loads only where it is used
+
+        load_model_sets(self.config.model_copy(update={"adapters": {**self.config.adapters, self.adapter: self.file}}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the tests say of a version.
+
+    Attributes:
+        candidate: The version.
+        trials: What came of it in each cascade that asks it.
+        seen: What was seen of it in the shadow; None if it never was there.
+        why: Why it may not go live; empty if it may.
+    """
+
+    candidate: Candidate
+    trials: Sequence[Trial]
+    seen: ShadowTest | None
+    why: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form of the tests."""
+        return {
+            "version": self.candidate.version.name,
+            "tests": [trial.as_dict() for trial in self.trials],
+            "shadow": self.seen.as_dict() if self.seen is not None else None,
+        }
+
+
+def check_own(config: Path | None) -> None:
+    """Refuse the shipped config, and what is no file: what is adopted is kept beside the config.
+
+    Raises:
+        InputError: It is one of these.
+    """
+    if config is None or config.resolve() == shipped_config().resolve():
+        msg = (
+            "The shipped config cannot be changed. Write one of your own that extends it, "
+            f'`extends = "{SHIPPED}"`, and give it with --config.'
+        )
+        raise InputError(msg)
+    if not is_file(config):
+        msg = f"{config}: what is adopted is kept beside the config, so it must be a file."
+        raise InputError(msg)
+
+
+def candidate_of(path: Path, registry: Registry, version: Version, scale: float = 1.0) -> Candidate:
+    """A version in the place of its adapter in the map of a config.
+
+    Raises:
+        InputError: The map has no such adapter in this process, or the scale is not allowed.
+    """
+    live = read_state(registry.folder)
+    config, name = read_config(path), version.facts.adapter
+    if name not in config.files:
+        where = "is on a server, which loads adapters itself" if name in config.served else "is not in the map"
+        msg = f"Adapter {name!r} {where}; in this process are {', '.join(config.files) or 'none'}. Choose one of these."
+        raise InputError(msg)
+    try:
+        AdapterConfig(path=version.path, scale=scale)
+    except ValueError as error:
+        msg = f"--scale {scale:g} was given; a number above 0, up to 16, is needed."
+        raise InputError(msg) from error
+    file = str(version.path.relative_to(registry.folder))
+    entry = Entry(version=version.name, path=file, scale=scale, model=config.adapter(name).model)
+    return Candidate(path=path, config=config, registry=registry, version=version, entry=entry, live=live)
+
+
+def put_in_shadow(candidate: Candidate) -> Live:
+    """Let a version answer beside the live one.
+
+    Raises:
+        CascadeError: There is no log for its answers, no cascade asks it, or its file does not fit.
+    """
+    if candidate.config.log is None:
+        msg = "A shadow's answers go into the log, and the config has none. Give it a [log] with a path."
+        raise InputError(msg)
+    name, folder = candidate.adapter, candidate.registry.folder
+    if not asking(candidate.config, name):
+        msg = f"No cascade asks adapter {name!r}, so that it would answer nothing."
+        raise InputError(msg)
+    candidate.check_fits()
+    with changing(folder) as live:
+        what = f"{candidate.version.name} into the shadow"
+        return put_live(folder, replace(live, shadow={name: candidate.entry}), what)
+
+
+def tested(candidate: Candidate, data: Sequence[Path], target: str | None, at_least: float) -> Verdict:
+    """Test a version on the frozen parts of datasets, and on what was seen of it in the shadow; nothing changes.
+
+    Args:
+        candidate: The version.
+        data: A dataset's folder for each cascade that asks it.
+        target: What new thresholds guarantee; None for what those in use do.
+        at_least: The gain in mean AUC per task that must be exceeded.
+
+    Raises:
+        CascadeError: Its file does not fit, a dataset is missing, or no thresholds can guarantee that.
+    """
+    candidate.check_fits()
+    config, name = candidate.config, candidate.adapter
+    asked = asking(config, name)
+    datasets = datasets_of(list(data), asked, name)
+    wanted = read_target(target, None, 0.05, None) if target is not None else None
+    trials = [
+        try_version(candidate.path, cascade, name, candidate.file, datasets[cascade], wanted) for cascade in asked
+    ]
+    seen = test_shadow(config, name, candidate.version.facts.sha256)
+    return Verdict(candidate=candidate, trials=trials, seen=seen, why=_refusal(trials, seen, at_least))
+
+
+def promote(verdict: Verdict) -> Live:
+    """Make a version live that passed its tests, with the thresholds that were tuned for it, all at once.
+
+    Raises:
+        InputError: It did not pass, or what is live is no longer what it was tested against.
+        MachineError: The registry cannot be written; what was live stays so.
+    """
+    candidate = verdict.candidate
+    name, registry, version = candidate.adapter, candidate.registry, candidate.version
+    if verdict.why:
+        msg = f"{version.name} is not promoted: {verdict.why}"
+        raise InputError(msg)
+    with changing(registry.folder) as live:
+        if (live.adapters, live.thresholds) != (candidate.live.adapters, candidate.live.thresholds):
+            msg = f"{version.name} is not promoted: what is live has changed since it was tested. Run it again."
+            raise InputError(msg)
+        thresholds = dict(live.thresholds)
+        for trial in verdict.trials:
+            if trial.thresholds is not None:
+                thresholds[trial.cascade] = _keep_thresholds(registry, trial)
+        now = replace(
+            live,
+            before=live.number,
+            adapters={**live.adapters, name: candidate.entry},
+            thresholds=thresholds,
+            shadow={other: each for other, each in live.shadow.items() if other != name},
+        )
+        return put_live(registry.folder, now, f"{version.name} promoted")
+
+
+def _keep_thresholds(registry: Registry, trial: Trial) -> str:
+    """The thresholds in the registry, under a name of their own; relative to it."""
+    assert trial.thresholds is not None  # noqa: S101 - the caller looked
+    digest = hashlib.sha256(trial.thresholds.model_dump_json().encode()).hexdigest()[:12]
+    file = f"{_THRESHOLDS}/{trial.cascade}-{digest}.toml"
+    try:
+        (registry.folder / _THRESHOLDS).mkdir(exist_ok=True)
+    except OSError as error:
+        raise unwritable(registry.folder / _THRESHOLDS, error) from error
+    write_thresholds(trial.thresholds, registry.folder / file, trial.guarantee)
+    return file
+
+
+def _refusal(trials: Sequence[Trial], seen: ShadowTest | None, at_least: float) -> str:
+    """Why a version may not go live; empty if it may."""
+    for trial in trials:
+        for (stage, tier), found in trial.pairs.items():
+            where = _where(trial.cascade, stage, tier)
+            if not found.is_enough():
+                return (
+                    f"the test part has {counted(found.n_tasks, 'task')} with both answers at {where}, and at least "
+                    f"{FEWEST} are needed. Build a larger dataset."
+                )
+            if not found.is_better(at_least):
+                return (
+                    f"its AUC per task at {where} is {found.gain:+.4f} ({found.low:+.4f} to {found.high:+.4f}) that of "
+                    f"the live one, which is not surely more than {at_least:+g}. Train it on more, or allow less with "
+                    "--at-least."
+                )
+    if seen is not None:
+        for (cascade, stage, tier), found in seen.pairs.items():
+            if found.is_worse():
+                where = f"stage {f'{stage}.{tier}' if tier else stage} of cascade {cascade}"
+                return (
+                    f"in the shadow it was worse at {where}: AUC per task {found.gain:+.4f}, at most {found.high:+.4f}."
+                )
+    return ""
+
+
+def _where(cascade: str, stage: str, tier: str) -> str:
+    return f"stage {f'{stage}.{tier}' if tier else stage} of cascade {cascade}"
