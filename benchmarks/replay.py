@@ -30,7 +30,7 @@ from cascade.cli.labelled_data import labelled_scores
 from cascade.cli.train import trained
 from cascade.cli.tune import to_score
 from cascade.config.extends import SHIPPED
-from cascade.config.schema import AdapterConfig, Config, read_config
+from cascade.config.schema import AdapterConfig, Config, read_config, read_untuned
 from cascade.dataset.known import Reading
 from cascade.dataset.manifest import Dataset, read_dataset
 from cascade.dataset.rows import asked_of
@@ -84,13 +84,12 @@ def replay(options: argparse.Namespace, work: Path) -> Row:
     """The life cycle on a file, with what it came to for each share of the first half."""
     config = work / "cascade.toml"
     config.write_text(f'extends = "{SHIPPED}"\n[log]\npath = "log.sqlite3"\ntexts = "full"\nredact = false\n')
-    live = read_config(config)
-    tree = live.cascades()[CASCADE]
-    tasks = labelled_tasks([options.file], tree).tasks
-    if any(one.at is None for one in tasks):
+    tree = read_config(config).cascades()[CASCADE]
+    found = labelled_tasks([options.file], tree).tasks
+    if any(one.at is None for one in found):
         msg = f"{options.file}: a task has no date, so there is no order of time. Give tasks that have one."
         raise InputError(msg)
-    tasks = sorted(tasks, key=lambda one: one.at or 0.0)[-options.tasks :]
+    tasks = sorted(found, key=lambda one: one.at or 0.0)[-options.tasks :]
     aim = Aim(
         config=config,
         tree=tree,
@@ -104,7 +103,7 @@ def replay(options: argparse.Namespace, work: Path) -> Row:
     asking_s = _ask(aim, tasks) if not aim.log.exists() else 0.0
     build(aim)
     data = read_dataset(aim.data)
-    before = _scores(live, data)
+    before = _scores(read_untuned(config, CASCADE).config, data)
     pool = [line for part in (Part.TRAIN, Part.VALID) for line in data.path(part).read_text().splitlines()]
     rows = []
     for share in options.shares:
@@ -143,7 +142,8 @@ def _learned(aim: Aim, data: Dataset, lines: Sequence[str], before: LabelledScor
         return {"why": str(error)}
     seconds = time.monotonic() - began
     entry = AdapterConfig(path=(out / f"{aim.adapter}.gguf").absolute())
-    new = _scores(config.model_copy(update={"adapters": {**config.adapters, aim.adapter: entry}}), data)
+    untuned = read_untuned(aim.config, CASCADE).config
+    new = _scores(untuned.model_copy(update={"adapters": {**config.adapters, aim.adapter: entry}}), data)
     found = _paired(aim, before, new)
     return {
         "items": sum(len(example.asks) for example in prepared.train), "steps": version["figures"]["steps"],

@@ -21,7 +21,7 @@ from cascade.cli.journal import Journal, Told, digest
 from cascade.cli.promotion import asking, datasets_of
 from cascade.cli.shadow_test import test_shadow
 from cascade.config.schema import Config, read_config
-from cascade.dataset.manifest import MANIFEST, Dataset, read_dataset
+from cascade.dataset.manifest import Dataset, read_dataset
 from cascade.dataset.rows import Asked, asked_of
 from cascade.dataset.splitting import Part
 from cascade.errors import InputError, counted
@@ -204,9 +204,7 @@ class _Round:
             }
             return {"manifest": found.sha256, "parts": counts}
 
-        out, was_done = self.journal.step(
-            Step.DATA, given, work, lambda out: is_file(aim.data / MANIFEST) and _sha256(aim.data) == out["manifest"]
-        )
+        out, was_done = self.journal.step(Step.DATA, given, work, lambda out: _sha256(aim.data) == out["manifest"])
         told = ", ".join(f"{name} {counted(part['tasks'], 'task')}" for name, part in out["parts"].items())
         self._say(Step.DATA, told, was_done=was_done)
         return out, self.journal.last.get("key") != self._key(out)
