@@ -20,6 +20,9 @@ from cascade.files import is_file, unwritable
 from cascade.registry.live import Entry, Live, changing, put_live, read_state
 from cascade.registry.versions import Registry, Version
 
+DELTA = 0.05
+"""The chance that new thresholds miss what ``--target`` asks for, as in ``cascade tune``."""
+
 _THRESHOLDS = "thresholds"
 
 
@@ -164,7 +167,7 @@ def tested(candidate: Candidate, data: Sequence[Path], target: str | None, at_le
     config, name = candidate.config, candidate.adapter
     asked = asking(config, name)
     datasets = datasets_of(list(data), asked, name)
-    wanted = read_target(target, None, 0.05, None) if target is not None else None
+    wanted = read_target(target, None, DELTA, None) if target is not None else None
     trials = [
         try_version(candidate.path, cascade, name, candidate.file, datasets[cascade], wanted) for cascade in asked
     ]

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cascade.cli.adopt import RELOAD, show_tests
-from cascade.cli.candidate import check_own
+from cascade.cli.candidate import DELTA, check_own
 from cascade.cli.dataset_options import (
     KindOption,
     RenameOption,
@@ -24,6 +24,7 @@ from cascade.cli.improve_steps import Aim, Learning
 from cascade.cli.improvement import Improvement, State, Step, Wish, improve
 from cascade.cli.log_file import LogOption, log_path, since_option
 from cascade.cli.output import ConfigOption, ExitCode, JsonOption, note, plain, print_json, results
+from cascade.cli.tune import read_target
 from cascade.config.schema import read_config
 from cascade.dataset.splitting import Shares
 from cascade.errors import InputError, counted
@@ -92,6 +93,8 @@ def improve_(  # noqa: PLR0913 - the command line's options
         msg = f"--device is {device!r}; allowed are cpu, cuda, mps."
         raise InputError(msg)
     since_option(since)
+    if target is not None:
+        read_target(target, None, DELTA, None)
     aim = Aim(
         config=config,
         tree=tree,

@@ -18,9 +18,9 @@ from cascade.cli.adapters import registry_of
 from cascade.cli.candidate import Candidate, Verdict, candidate_of
 from cascade.cli.improve_steps import Aim, Steps
 from cascade.cli.journal import Journal, Told, digest
-from cascade.cli.promotion import asking, datasets_of
+from cascade.cli.promotion import asking, datasets_of, target_of
 from cascade.cli.shadow_test import test_shadow
-from cascade.config.schema import Config, read_config
+from cascade.config.schema import Config, read_config, read_untuned
 from cascade.dataset.manifest import Dataset, read_dataset
 from cascade.dataset.rows import Asked, asked_of
 from cascade.dataset.splitting import Part
@@ -236,11 +236,14 @@ class _Round:
         return out
 
     def _check_testable(self, live: Config, adapter: str) -> dict[str, Dataset]:
-        """The dataset of each cascade that asks the adapter; too little to test on is refused before the training.
+        """The dataset of each cascade that asks the adapter; what the test would refuse is refused before the training.
 
         Raises:
-            InputError: A dataset is missing, or the test part of the log's has too few tasks.
+            InputError: A dataset is missing, the test part of the log's has too few tasks, or nobody knows what new
+                thresholds are to guarantee.
         """
+        for name in asking(live, adapter) if self.aim.target is None else ():
+            target_of(read_untuned(self.aim.config, name).thresholds, name)
         datasets = datasets_of([self.aim.data, *self.aim.others], asking(live, adapter), adapter)
         path = datasets[self.aim.tree.name].path(Part.TEST)
         tasks = labelled_tasks([path], self.aim.tree).tasks

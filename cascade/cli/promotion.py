@@ -114,7 +114,7 @@ def try_version(
     old = _scores(untuned.config, name, dataset.path(Part.TEST))
     new = _scores(changed.config, name, dataset.path(Part.TEST))
     before = in_use(untuned, name, old.origin, note)
-    file, said = _tuned(changed, name, dataset, target or _target_of(untuned.thresholds, name))
+    file, said = _tuned(changed, name, dataset, target or target_of(untuned.thresholds, name))
     entry_now = changed.config.cascade[name].model_copy(update={"thresholds": file})
     after = entry_now.cascade(name)
     pairs = {
@@ -157,7 +157,7 @@ def _scores(config: Config, name: str, path: Path) -> LabelledScores:
     return labelled_scores(to_score(config, name), name, [path], None, refuse=lambda *_: None)
 
 
-def _target_of(file: ThresholdsFile | None, name: str) -> TuningTarget | None:
+def target_of(file: ThresholdsFile | None, name: str) -> TuningTarget | None:
     """What thresholds guarantee, to be guaranteed again; None without any.
 
     Raises:
