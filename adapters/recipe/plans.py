@@ -116,9 +116,9 @@ PLANS = {
         met_from=-3.0,
     ),
     "supporting": Plan(questions=("supporting",), activated=True, schedule=_schedule(30, 24)),
-    # All of the three's tasks together, for one question that asks what they ask: 2,880 draws of a task.
+    # As many draws of a task as the three have together, for one question that asks what they ask.
     "one_call": Plan(
-        questions=("label",), cascade="one_call", activated=True, schedule=_schedule(160, 18), ships=False
+        questions=("label",), cascade="one_call", activated=True, schedule=_schedule(487, 18, trust=0.75), ships=False
     ),
     "scope": Plan(questions=SCOPE, cascade="scope", activated=False, schedule=_schedule(100, 16, 0.25), ships=False),
     **{
