@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,8 +12,9 @@ from cascade.cli.output import ConfigOption, JsonOption, need_command, plain, pr
 from cascade.cli.tables import Sheet
 from cascade.config.extends import read_layers, shipped_config
 from cascade.errors import InputError, counted
+from cascade.files import is_file, is_folder
 from cascade.registry.live import Live, read_state
-from cascade.registry.versions import FACTS, Registry, Version
+from cascade.registry.versions import FACTS, Registry, Version, read_version
 
 app = typer.Typer(
     help="List, show and compare the versions of adapters that a registry keeps.",
@@ -102,24 +104,47 @@ def diff(
         results().print("nothing differs")
 
 
-def found_version(registry: Registry, given: str, adapter: str | None) -> Version:
+def found_version(
+    registry: Registry, given: str, adapter: str | None, check: Callable[[str], object] = lambda _: None
+) -> Version:
     """A version by its name; or one that is made of a GGUF file, or of the folder that ``cascade train`` wrote.
 
+    Args:
+        registry: Where versions are kept.
+        given: The name, the file or the folder.
+        adapter: The adapter that it has to be a version of; None where the name or the folder says so.
+        check: Called with the adapter's name before anything is added.
+
     Raises:
-        InputError: It is neither, or of a file nobody knows whose version it is.
+        InputError: It is none of these, it is of another adapter, or of a file nobody knows whose version it is.
     """
     path = Path(given)
-    if (path / FACTS).is_file():
+    if is_file(path / FACTS):
+        name = read_version(path).facts.adapter
+        _check_of(name, given, adapter)
+        check(name)
         return registry.add_trained(path)
-    if not path.is_file():
+    if is_folder(path) and (path.is_absolute() or not is_folder(registry.folder / path)):
+        msg = f"{given}: is a folder without a {FACTS}. Give the folder that `cascade train` wrote, or a GGUF file."
+        raise InputError(msg)
+    if not is_file(path):
         found = registry.version(given)
+        _check_of(found.facts.adapter, given, adapter)
+        check(found.facts.adapter)
         found.check()
         return found
     if adapter is None:
         msg = f"{given}: is a file; say which adapter it is a version of, with --adapter NAME."
         raise InputError(msg)
+    check(adapter)
     live = read_state(registry.folder).adapters.get(adapter)
     return registry.add(adapter, path, parents=[live.version] if live is not None else [])
+
+
+def _check_of(name: str, given: str, adapter: str | None) -> None:
+    if adapter not in {None, name}:
+        msg = f"--adapter {adapter!r}: {given} is a version of {name!r}. Leave --adapter out, or give a GGUF file."
+        raise InputError(msg)
 
 
 def _dict(version: Version, live: Live) -> dict[str, Any]:

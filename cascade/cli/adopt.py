@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cascade.cli.adapters import found_version, registry_of
-from cascade.cli.candidate import Candidate, Verdict, candidate_of, check_own, promote, put_in_shadow, tested
+from cascade.cli.candidate import (
+    Candidate,
+    Verdict,
+    candidate_of,
+    check_here,
+    check_own,
+    check_scale,
+    promote,
+    put_in_shadow,
+    tested,
+)
 from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, results
 from cascade.cli.tables import Sheet
 from cascade.config.extends import shipped_config
 from cascade.config.schema import read_config
 from cascade.errors import InputError
 from cascade.evaluation.paired import Paired
-from cascade.registry.live import Live, changing, put_live, state_before
+from cascade.registry.live import Live, changing, put_live, read_state, state_before
 from cascade.registry.versions import Registry
 
 RELOAD = "A running `cascade serve` takes it over at SIGHUP, or POST /v1/admin/adapters; an engine by `adopt`."
@@ -63,6 +74,11 @@ def adopt(  # noqa: PLR0913 - the command line's options
     if shadow + promotes + rollback + stop > 1:
         msg = "Give one of --shadow, --promote, --rollback and --stop."
         raise InputError(msg)
+    check_scale(scale)
+    if not isfinite(at_least):
+        msg = f"--at-least {at_least:g} was given; a finite number is needed, such as 0.01."
+        raise InputError(msg)
+    check_own(config)
     path = config or shipped_config()
     registry = registry_of(config)
     if rollback or stop:
@@ -74,9 +90,9 @@ def adopt(  # noqa: PLR0913 - the command line's options
     if version is None:
         msg = "No version is given. Name one of `cascade adapters list`, or a GGUF file with --adapter."
         raise InputError(msg)
-    check_own(config)
-    read_config(path)  # one that cannot be read adds nothing to the registry
-    candidate = candidate_of(path, registry, found_version(registry, version, adapter), scale)
+    settings = read_config(path)  # neither one that cannot be read nor one without a place for it adds a version
+    found = found_version(registry, version, adapter, lambda name: check_here(settings, name))
+    candidate = candidate_of(path, registry, found, scale)
     if promotes:
         _promote(candidate, data or [], target, at_least, json=json)
     elif shadow:
@@ -140,6 +156,7 @@ def _cells(found: Paired) -> list[str]:
 
 
 def _back(registry: Registry, *, json: bool) -> None:
+    state_before(registry.folder, read_state(registry.folder))  # a refusal makes no folder
     with changing(registry.folder) as live:
         now = put_live(registry.folder, state_before(registry.folder, live), f"back to before {live.what}")
     names = [each.version for each in now.adapters.values()]
@@ -148,10 +165,10 @@ def _back(registry: Registry, *, json: bool) -> None:
 
 
 def _stop(registry: Registry, *, json: bool) -> None:
+    if not read_state(registry.folder).shadow:
+        msg = f"{registry.folder}: nothing answers in the shadow, so there is nothing to stop."
+        raise InputError(msg)
     with changing(registry.folder) as live:
-        if not live.shadow:
-            msg = f"{registry.folder}: nothing answers in the shadow."
-            raise InputError(msg)
         now = put_live(registry.folder, replace(live, shadow={}), "shadow ended")
     _say(now, f"Nothing answers in the shadow any more. {RELOAD}", json=json)
 

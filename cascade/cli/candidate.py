@@ -18,7 +18,7 @@ from cascade.errors import InputError, counted
 from cascade.evaluation.paired import FEWEST
 from cascade.files import is_file, unwritable
 from cascade.registry.live import Entry, Live, changing, put_live, read_state
-from cascade.registry.versions import Registry, Version
+from cascade.registry.versions import FILE, Registry, Version
 
 DELTA = 0.05
 """The chance that new thresholds miss what ``--target`` asks for, as in ``cascade tune``."""
@@ -110,23 +110,40 @@ def check_own(config: Path | None) -> None:
         raise InputError(msg)
 
 
-def candidate_of(path: Path, registry: Registry, version: Version, scale: float = 1.0) -> Candidate:
-    """A version in the place of its adapter in the map of a config.
+def check_here(config: Config, name: str) -> None:
+    """Refuse an adapter that this process does not load.
 
     Raises:
-        InputError: The map has no such adapter in this process, or the scale is not allowed.
+        InputError: It is on a server, or not in the config's map.
     """
-    live = read_state(registry.folder)
-    config, name = read_config(path), version.facts.adapter
     if name not in config.files:
         where = "is on a server, which loads adapters itself" if name in config.served else "is not in the map"
         msg = f"Adapter {name!r} {where}; in this process are {', '.join(config.files) or 'none'}. Choose one of these."
         raise InputError(msg)
+
+
+def check_scale(scale: float) -> None:
+    """Refuse a scale that no adapter may have.
+
+    Raises:
+        InputError: It is one.
+    """
     try:
-        AdapterConfig(path=version.path, scale=scale)
+        AdapterConfig(path=Path(FILE), scale=scale)
     except ValueError as error:
         msg = f"--scale {scale:g} was given; a number above 0, up to 16, is needed."
         raise InputError(msg) from error
+
+
+def candidate_of(path: Path, registry: Registry, version: Version, scale: float = 1.0) -> Candidate:
+    """A version in the place of its adapter in the map of a config.
+
+    Raises:
+        InputError: The map has no such adapter in this process.
+    """
+    live = read_state(registry.folder)
+    config, name = read_config(path), version.facts.adapter
+    check_here(config, name)
     file = str(version.path.relative_to(registry.folder))
     entry = Entry(version=version.name, path=file, scale=scale, model=config.adapter(name).model)
     return Candidate(path=path, config=config, registry=registry, version=version, entry=entry, live=live)

@@ -27,7 +27,7 @@ KindOption = Annotated[
         "--outcome",
         metavar="KIND=YES[,NO]",
         help="The label that an outcome of a kind means, and the one where its value is below 0.5, such as "
-        "changed=primary or used=supporting,excluded. The first that applies counts; may be repeated.",
+        "changed=primary or kept=primary,excluded. The first that applies counts; may be repeated.",
     ),
 ]
 RenameOption = Annotated[

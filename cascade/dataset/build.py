@@ -279,7 +279,7 @@ def _names_in(paths: Iterable[Path]) -> frozenset[str]:
     """Keys and ids of the tasks in files of labelled tasks, whatever their labels.
 
     Raises:
-        InputError: A file cannot be read, or a line has no task.
+        InputError: A file cannot be read, or a line has no task, or seeds that are none.
     """
     found: set[str] = set()
     for path in paths:
@@ -287,5 +287,7 @@ def _names_in(paths: Iterable[Path]) -> frozenset[str]:
             text, seeds = value.get("task"), value.get("seeds", [])
             if not isinstance(text, str) or not text.strip():
                 refuse_field(where, "task", "a text is needed")
+            if not isinstance(seeds, list) or not all(isinstance(seed, str) for seed in seeds):
+                refuse_field(where, "seeds", "a list of texts is needed")
             found |= {key_of(text), Task(text=text, seeds=tuple(seeds)).id, str(value.get("id", ""))}
     return frozenset(found - {""})

@@ -244,7 +244,8 @@ def asked_in(tree: Mapping[str, Any]) -> dict[str, object]:
 def _nothingasked_in(path: Path, cascade: Cascade, others: Sequence[str], since: float) -> InputError:
     when = f" since {iso(since)}" if since else ""
     has = f"it has some of {', '.join(map(repr, others))}" if others else "it has none at all"
-    msg = f"{path}: the log has no request of cascade {cascade.name!r}{when}; {has}. Name another cascade or log."
+    other = "cascade, time or log" if since else "cascade or log"
+    msg = f"{path}: the log has no request of cascade {cascade.name!r}{when}; {has}. Name another {other}."
     return InputError(msg)
 
 

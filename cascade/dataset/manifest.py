@@ -83,8 +83,18 @@ class Dataset:
 
     @property
     def seen(self) -> Mapping[str, tuple[str, ...]]:
-        """``trained`` and ``tested`` -> keys and ids of all tasks that were ever in such a part."""
-        entry = self.manifest.files["tasks"]
+        """``trained`` and ``tested`` -> keys and ids of all tasks that were ever in such a part.
+
+        Raises:
+            InputError: The manifest names no such file.
+        """
+        entry = self.manifest.files.get("tasks")
+        if entry is None:
+            msg = (
+                f"{self.folder / MANIFEST}: field 'files.tasks': it is missing, so nobody knows what was trained on. "
+                "Build the dataset again in another folder."
+            )
+            raise InputError(msg)
         found: dict[str, tuple[str, ...]] = json.loads((self.folder / entry.file).read_text(encoding="utf-8"))
         return found
 
@@ -107,7 +117,10 @@ def read_dataset(folder: Path) -> Dataset:
     except ValueError as error:
         msg = f"{file}: is not JSON ({error}). Build the dataset again in another folder."
         raise InputError(msg) from error
-    if isinstance(value, dict) and isinstance(version := value.get("version"), int) and version > VERSION:
+    if not isinstance(value, dict):
+        msg = f"{file}: is no JSON object. Build the dataset again in another folder."
+        raise InputError(msg)
+    if isinstance(version := value.get("version"), int) and version > VERSION:
         msg = f"{file}: is of version {version}; this release reads up to {VERSION}. Install a later release."
         raise InputError(msg)
     manifest = parse_row(Manifest, value, str(file))

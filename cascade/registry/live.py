@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ from cascade.config.registry import ADOPTED, LIVE
 from cascade.config.toml import read_table, write_toml
 from cascade.errors import ConfigError, InputError
 from cascade.files import is_file, name_of, unwritable
+from cascade.registry.lock import REMEDY, locked
 
-_STATES, _LOCK = "states", ".lock"
+_STATES = "states"
 _SOURCE = "Written by cascade adopt; laid over the config beside it. `cascade adopt --rollback` goes back by one step."
 
 
@@ -96,13 +96,7 @@ def changing(folder: Path) -> Iterator[Live]:
     Raises:
         MachineError: The registry cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / _LOCK).open("w")
-    except OSError as error:
-        raise unwritable(folder, error, "Name a registry that can be written.") from error
-    with lock:
-        flock(lock, LOCK_EX)
+    with locked(folder):
         yield read_state(folder)
 
 
@@ -117,7 +111,7 @@ def put_live(folder: Path, live: Live, what: str) -> Live:
         states.mkdir(exist_ok=True)
         last = max((int(each.stem) for each in states.glob("*.toml") if each.stem.isdecimal()), default=0)
     except OSError as error:
-        raise unwritable(states, error, "Name a registry that can be written.") from error
+        raise unwritable(states, error, REMEDY) from error
     now = replace(live, number=last + 1, what=what, made=datetime.now(UTC).isoformat(timespec="seconds"))
     write_toml(now.tables(), states / f"{now.number:04}.toml", _SOURCE)
     write_toml(now.tables(), folder / LIVE, _SOURCE)  # one rename, by which the state is live

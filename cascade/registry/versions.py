@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from gguf import GGUFValueType
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from cascade.config.toml import complaints
+from cascade.config.json_rows import parse_row
 from cascade.errors import InputError
 from cascade.files import is_file, is_folder, read_text, unwritable
 from cascade.models.gguf import read_gguf
 from cascade.models.lora import BASE_HASH_KEY
+from cascade.registry.lock import REMEDY, locked
 
 FILE, FACTS = "adapter.gguf", "version.json"
 """The two files of a version."""
@@ -27,7 +28,8 @@ FILE, FACTS = "adapter.gguf", "version.json"
 _ADAPTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # a name that is a folder's as well
 _NUMBER = re.compile(r"\d{4,}")
 _NEXT = ".next"
-_REMEDY = "Name a registry that can be written."
+_RESTORE = "Restore it, or remove the folder of this version."
+_SHORT = 12  # characters of a hash
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _Hash = Annotated[str, StringConstraints(pattern=rf"^{_SHA256.pattern}$")]
 
@@ -101,7 +103,7 @@ class Registry:
             InputError: The facts of one cannot be read; names the file.
         """
         names = [adapter] if adapter is not None else sorted(self._adapters())
-        return [_read(folder) for name in names for folder in self._folders(name)]
+        return [_own(folder) for name in names for folder in self._folders(name)]
 
     def version(self, name: str) -> Version:
         """A version by its name, such as ``relevant/0002``; the latest of an adapter by the adapter's name alone.
@@ -152,35 +154,41 @@ class Registry:
         base = read_gguf(path).get(BASE_HASH_KEY, GGUFValueType.STRING)
         parents = [self._parent(adapter, parent) for parent in parents]
         sha256 = _hash(path)
-        known = self.of_file(adapter, sha256)
-        if known is not None:
-            return known
-        folder = self.folder / adapter
-        part = folder / f"{sha256[:12]}{_NEXT}"
+        with locked(self.folder):  # two processes may bring the same file, or want the same number
+            known = self.of_file(adapter, sha256)
+            if known is not None:
+                return known
+            facts = VersionFacts(
+                adapter=adapter,
+                version=self._next_number(adapter),
+                sha256=sha256,
+                base_sha256=base or None,
+                parents=tuple(parents),
+                data=data,
+                figures=dict(figures or {}),
+                made=datetime.now(UTC).isoformat(timespec="seconds"),
+            )
+            return self._put(path, facts)
+
+    def _next_number(self, adapter: str) -> str:
+        """The number of an adapter's next version; the registry must be locked."""
+        return f"{max((int(each.name) for each in self._folders(adapter)), default=0) + 1:04}"
+
+    def _put(self, path: Path, facts: VersionFacts) -> Version:
+        """Copy a file into a folder of its own, which is there whole or not at all."""
+        folder = self.folder / facts.adapter
+        part = folder / f"{facts.sha256[:_SHORT]}{_NEXT}"
         try:
             part.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, part / FILE)
-            while True:
-                number = f"{max((int(each.name) for each in self._folders(adapter)), default=0) + 1:04}"
-                facts = VersionFacts(
-                    adapter=adapter,
-                    version=number,
-                    sha256=sha256,
-                    base_sha256=base or None,
-                    parents=tuple(parents),
-                    data=data,
-                    figures=dict(figures or {}),
-                    made=datetime.now(UTC).isoformat(timespec="seconds"),
-                )
-                (part / FACTS).write_text(json.dumps(facts.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
-                if not is_folder(folder / number):
-                    part.rename(folder / number)  # a version is there whole, or not at all
-                    break
+            (part / FACTS).write_text(json.dumps(facts.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+            Version(folder=part, facts=facts).check()  # the file may have changed while it was copied
+            part.rename(folder / facts.version)
         except OSError as error:
-            raise unwritable(folder, error, _REMEDY) from error
-        found = _read(folder / number)
-        found.check()  # the file may have changed while it was copied
-        return found
+            raise unwritable(folder, error, REMEDY) from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        return _own(folder / facts.version)
 
     def add_trained(self, folder: Path) -> Version:
         """Keep what ``cascade train`` wrote: the adapter's file, with what its ``version.json`` says of it.
@@ -189,8 +197,10 @@ class Registry:
             InputError: One of them is missing or damaged, or they do not belong together.
             MachineError: The registry cannot be written.
         """
-        facts = _read(folder).facts
+        facts = read_version(folder).facts
         path = folder / f"{facts.adapter}.gguf"
+        if not is_file(path) and is_file(folder / FILE):
+            path = folder / FILE  # the folder of a version, in this registry or another
         if _hash(path) != facts.sha256:
             msg = f"{path}: is not the file that {folder / FACTS} is about. Give the folder that `cascade train` wrote."
             raise InputError(msg)
@@ -209,22 +219,41 @@ class Registry:
 
     def _folders(self, adapter: str) -> list[Path]:
         folder = self.folder / adapter
-        found = [each for each in folder.iterdir() if _NUMBER.fullmatch(each.name)] if is_folder(folder) else []
-        return sorted((each for each in found if is_file(each / FACTS)), key=lambda each: int(each.name))
+        try:
+            found = [each for each in folder.iterdir() if _NUMBER.fullmatch(each.name)] if is_folder(folder) else []
+        except OSError as error:
+            msg = f"{folder}: cannot be read ({error.strerror}). Make it readable, or name another registry."
+            raise InputError(msg) from error
+        return sorted((each for each in found if is_folder(each)), key=lambda each: int(each.name))
 
 
-def _read(folder: Path) -> Version:
+def _own(folder: Path) -> Version:
+    """A version of the registry, whose facts say the name that its folder has."""
+    found = read_version(folder)
+    name = f"{folder.parent.name}/{folder.name}"
+    if found.name != name:
+        msg = f"{folder / FACTS}: is about {found.name!r}, and its folder is {name}. {_RESTORE}"
+        raise InputError(msg)
+    return found
+
+
+def read_version(folder: Path) -> Version:
+    """What is in a folder, of a registry or as ``cascade train`` writes it; the adapter's file is not looked at.
+
+    Raises:
+        InputError: Its facts cannot be read, or are damaged; names the file.
+    """
     file = folder / FACTS
-    told = read_text(file, "Restore it, or remove the folder of this version.")
+    told = read_text(file, _RESTORE)
     try:
         value = json.loads(told)
-        return Version(folder=folder, facts=VersionFacts.model_validate(value))
-    except ValidationError as error:
-        msg = f"{file}: {complaints(VersionFacts, value, error)}"
-        raise InputError(msg) from error
     except ValueError as error:
-        msg = f"{file}: is not JSON ({error}). Restore it, or remove the folder of this version."
+        msg = f"{file}: is not JSON ({error}). {_RESTORE}"
         raise InputError(msg) from error
+    if not isinstance(value, dict):
+        msg = f"{file}: is no JSON object. {_RESTORE}"
+        raise InputError(msg)
+    return Version(folder=folder, facts=parse_row(VersionFacts, value, f"{file}"))
 
 
 def _hash(path: Path) -> str:

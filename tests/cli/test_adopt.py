@@ -144,6 +144,12 @@ def test_a_shadow_is_told_and_ended(tmp_path: Path, worse: Path, capsys: pytest.
         (("adopt", str(BETTER), "--adapter", "nobody"), "is not in the map"),
         (("adopt", str(BETTER), "--adapter", "judge", "--scale", "0"), "--scale 0"),
         (("adopt", str(BETTER), "--adapter", "judge", "--promote"), "no dataset for it is given"),
+        (("adopt", str(BETTER), "--adapter", "judge", "--shadow", "--scale", "nan"), "--scale nan"),
+        (("adopt", str(BETTER), "--adapter", "judge", "--promote", "--at-least", "nan"), "--at-least nan"),
+        (("adopt", str(BETTER.parent)), "is a folder without a version.json"),
+        (("adopt", "x" * 5000), "has no version"),
+        (("adopt", "--rollback"), "nothing to go back to"),
+        (("adopt", "--stop"), "nothing to stop"),
         (("adapters", "show", "judge"), "has no version"),
         (("adapters", "diff", "judge/1", "judge/2"), "has no version"),
     ],
@@ -161,9 +167,23 @@ def test_what_cannot_be_done_is_refused(
 
 def test_the_shipped_config_is_never_changed(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a config of one's own nothing is adopted."""
-    assert main(["adopt", str(BETTER), "--adapter", "relevant", "--shadow"]) == ExitCode.BAD_INPUT
-    assert "extends" in capsys.readouterr().err
+    for what in ([str(BETTER), "--adapter", "relevant", "--shadow"], ["--rollback"], ["--stop"]):
+        assert main(["adopt", *what]) == ExitCode.BAD_INPUT
+        assert "extends" in capsys.readouterr().err
     assert not (FOLDER / "registry").exists()
+
+
+def test_a_refusal_adds_no_version(tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An adapter that the map lacks, a version of another adapter, or a wrong number leaves no registry behind."""
+    config = write_config(tmp_path, worse)
+    for what in (["--rollback"], ["--stop"], [str(BETTER), "--adapter", "nobody"],
+                 [str(BETTER), "--adapter", "judge", "--scale", "99"]):  # fmt: skip
+        assert _run(capsys, config, "adopt", *what)[0] == ExitCode.BAD_INPUT
+        assert not (tmp_path / "registry").exists()
+    assert _run(capsys, config, "adopt", str(BETTER), "--adapter", "judge")[0] == ExitCode.DONE
+    code, _, error = _run(capsys, config, "adopt", "judge/0001", "--adapter", "other")
+    assert code == ExitCode.BAD_INPUT
+    assert "is a version of 'judge'" in error
 
 
 def test_versions_are_compared(tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str]) -> None:

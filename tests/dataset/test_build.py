@@ -379,6 +379,12 @@ def test_tasks_that_are_kept_out(log: Path, tmp_path: Path, capsys: pytest.Captu
     every = [word for part in PARTS for word in ("--keep-out", out / f"{part}.jsonl")]
     message = _refused_build(capsys, log, tmp_path / "no", *every)
     assert "No item is left for the dataset: 40 because their tasks are kept out" in message
+    bad = tmp_path / "bad.jsonl"
+    for line, field in (('{"task": 5}', "task"), ('{"task": "x", "seeds": 5}', "seeds"),
+                        ('{"task": "x", "seeds": [5]}', "seeds")):  # fmt: skip
+        bad.write_text(line)
+        message = _refused_build(capsys, log, tmp_path / "no", "--keep-out", bad)
+        assert f"bad.jsonl, line 1: field '{field}'" in message
 
 
 def test_weights_go_by_what_is_seldom_labelled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -457,3 +463,10 @@ def test_files_that_are_no_dataset(log: Path, tmp_path: Path, capsys: pytest.Cap
     manifest = json.loads((good / "manifest.json").read_text())
     (good / "manifest.json").write_text(json.dumps(manifest | {"version": 2}))
     assert "is of version 2; this release reads up to 1" in _refused(capsys, "dataset", "show", good)
+    (good / "manifest.json").write_text("[1]")
+    assert "manifest.json: is no JSON object" in _refused(capsys, "dataset", "show", good)
+    other = tmp_path / "other"
+    _build(capsys, log, other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(json.dumps(manifest | {"files": {}}))
+    assert "field 'files.tasks': it is missing" in _refused_build(capsys, log, other)

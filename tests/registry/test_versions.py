@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,46 @@ def test_what_was_trained_is_added_with_its_facts(tmp_path: Path) -> None:
     write_adapter(file, Lora(rank=3))
     with pytest.raises(InputError, match=r"relevant\.gguf: is not the file"):
         registry.add_trained(trained)
+
+
+def test_the_folder_of_a_version_is_that_version(tmp_path: Path) -> None:
+    """The path of a version's folder may be given as that of a trained adapter; another registry takes it over."""
+    registry, other = Registry(tmp_path / "registry"), Registry(tmp_path / "other")
+    first = registry.add("relevant", write_adapter(tmp_path / "a.gguf"), figures={"auc": 0.5})
+    assert registry.add_trained(first.folder) == first
+    assert other.add_trained(first.folder).facts.figures == {"auc": 0.5}
+
+
+def test_a_version_without_its_facts_is_named(tmp_path: Path) -> None:
+    """A deleted version.json is told, and no other version takes the number."""
+    registry = Registry(tmp_path / "registry")
+    version = registry.add("relevant", write_adapter(tmp_path / "a.gguf"))
+    (version.folder / FACTS).unlink()
+    for ask in (registry.versions, lambda: registry.add("relevant", tmp_path / "a.gguf")):
+        with pytest.raises(InputError, match=r"relevant/0001/version\.json: cannot be read .* Restore it"):
+            ask()
+    assert version.path.exists()
+
+
+@pytest.mark.parametrize("facts", ["", "[1]", "{}", '{"adapter": "primary"}', '{"version": "0002"}'])
+def test_facts_that_lie_are_refused(tmp_path: Path, facts: str) -> None:
+    """What is no JSON, no object, not whole, or about another version is refused with the file's name."""
+    registry = Registry(tmp_path / "registry")
+    version = registry.add("relevant", write_adapter(tmp_path / "a.gguf"))
+    file = version.folder / FACTS
+    known = json.loads(file.read_text())
+    given = json.loads(facts) if facts.startswith('{"') else None
+    file.write_text(json.dumps(known | given) if given is not None else facts)
+    with pytest.raises(InputError, match=r"relevant/0001/version\.json: "):
+        registry.versions()
+
+
+def test_many_add_at_once(tmp_path: Path) -> None:
+    """Each file is one version, whoever brings it first, and nothing half-made is left."""
+    registry = Registry(tmp_path / "registry")
+    files = [write_adapter(tmp_path / f"{rank}.gguf", Lora(rank=rank)) for rank in (1, 2, 3)] * 4
+    with ThreadPoolExecutor(len(files)) as pool:
+        found = list(pool.map(lambda file: registry.add("relevant", file).name, files))
+    assert sorted(set(found)) == ["relevant/0001", "relevant/0002", "relevant/0003"]
+    assert found[:3] * 4 == found
+    assert sorted(each.name for each in (registry.folder / "relevant").iterdir()) == ["0001", "0002", "0003"]
