@@ -100,7 +100,7 @@ def replay(options: argparse.Namespace, work: Path) -> Row:
         adapter=options.adapter,
         learning=Learning(is_fresh=options.fresh, steps=options.steps),
     )
-    asking_s = _ask(aim, tasks) if not aim.log.exists() else 0.0
+    asking_s = _ask(aim, tasks) if not aim.log.exists() else None
     build(aim)
     data = read_dataset(aim.data)
     before = _scores(read_untuned(config, CASCADE).config, data)
@@ -169,9 +169,10 @@ def _paired(aim: Aim, before: LabelledScores, after: LabelledScores) -> Paired:
 def table(found: Row) -> Iterator[str]:
     """A line for each share, below what it is about."""
     test = found["test"]
+    how = "replayed before" if found["asking_s"] is None else f"replayed in {found['asking_s']:.0f} s"
     yield (
-        f"{found['file']}: {found['replayed']} tasks replayed in {found['asking_s']:.0f} s; {found['adapter']} judged "
-        f"on the latest {test['tasks']} tasks with {test['items']:,} items"
+        f"{found['file']}: {found['replayed']} tasks {how}; {found['adapter']} judged on the latest {test['tasks']} "
+        f"tasks with {test['items']:,} items"
     )
     yield f"{'tasks':>6} {'items':>7} {'steps':>6} {'s':>6} {'live':>7} {'new':>7} {'gain':>8}  95 % of it"
     for row in found["rows"]:

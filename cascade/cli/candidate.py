@@ -93,11 +93,11 @@ class Verdict:
         }
 
 
-def check_own(config: Path | None) -> None:
-    """Refuse the shipped config, and what is no file: what is adopted is kept beside the config.
+def check_own(config: Path | None) -> Path:
+    """The config, once it is a file of the user's own: what is adopted is kept beside it.
 
     Raises:
-        InputError: It is one of these.
+        InputError: It is the shipped one, or no file.
     """
     if config is None or config.resolve() == shipped_config().resolve():
         msg = (
@@ -108,6 +108,7 @@ def check_own(config: Path | None) -> None:
     if not is_file(config):
         msg = f"{config}: what is adopted is kept beside the config, so it must be a file."
         raise InputError(msg)
+    return config
 
 
 def check_here(config: Config, name: str) -> None:

@@ -85,10 +85,8 @@ def improve_(  # noqa: PLR0913 - the command line's options
     It builds a dataset, audits, trains, keeps a version, and tests it. Killed anywhere, the same command goes on. What
     is live changes with --promote alone. It ends with 0 where there is a better version, with 1 where there is none.
     """
-    check_own(config)
-    assert config is not None  # noqa: S101 - it was checked
-    read = read_config(config)
-    tree = cascade_of(read, cascade)
+    path = check_own(config)
+    tree = cascade_of(read_config(path), cascade)
     if device not in {None, "cpu", "cuda", "mps"}:
         msg = f"--device is {device!r}; allowed are cpu, cuda, mps."
         raise InputError(msg)
@@ -96,10 +94,10 @@ def improve_(  # noqa: PLR0913 - the command line's options
     if target is not None:
         read_target(target, None, DELTA, None)
     aim = Aim(
-        config=config,
+        config=path,
         tree=tree,
-        log=log_path(log, config),
-        work=work or config.parent / "improve" / cascade,
+        log=log_path(log, path),
+        work=work or path.parent / "improve" / cascade,
         reading=reading_of(tree, outcome, rest, rename, trust),
         since=since,
         shares=Shares(test=test, valid=valid),
