@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from cascade.cli.candidate import (
     Candidate,
     Verdict,
     candidate_of,
+    check_gain,
     check_here,
     check_own,
     check_scale,
@@ -75,9 +75,7 @@ def adopt(  # noqa: PLR0913 - the command line's options
         msg = "Give one of --shadow, --promote, --rollback and --stop."
         raise InputError(msg)
     check_scale(scale)
-    if not isfinite(at_least):
-        msg = f"--at-least {at_least:g} was given; a finite number is needed, such as 0.01."
-        raise InputError(msg)
+    check_gain(at_least)
     check_own(config)
     path = config or shipped_config()
     registry = registry_of(config)

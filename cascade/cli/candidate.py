@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,17 @@ def check_here(config: Config, name: str) -> None:
     if name not in config.files:
         where = "is on a server, which loads adapters itself" if name in config.served else "is not in the map"
         msg = f"Adapter {name!r} {where}; in this process are {', '.join(config.files) or 'none'}. Choose one of these."
+        raise InputError(msg)
+
+
+def check_gain(at_least: float) -> None:
+    """Refuse a gain that is no number.
+
+    Raises:
+        InputError: It is infinite or NaN.
+    """
+    if not isfinite(at_least):
+        msg = f"--at-least {at_least:g} was given; a finite number is needed, such as 0.01."
         raise InputError(msg)
 
 

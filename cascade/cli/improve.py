@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cascade.cli.adopt import RELOAD, show_tests
-from cascade.cli.candidate import DELTA, check_own
+from cascade.cli.candidate import DELTA, check_gain, check_own
 from cascade.cli.dataset_options import (
     KindOption,
     RenameOption,
@@ -86,6 +86,7 @@ def improve_(  # noqa: PLR0913 - the command line's options
     is live changes with --promote alone. It ends with 0 where there is a better version, with 1 where there is none.
     """
     path = check_own(config)
+    check_gain(at_least)
     tree = cascade_of(read_config(path), cascade)
     if device not in {None, "cpu", "cuda", "mps"}:
         msg = f"--device is {device!r}; allowed are cpu, cuda, mps."

@@ -177,6 +177,7 @@ def test_a_trained_version_may_stand_in_the_shadow_first(tmp_path: Path, logged:
         (("--test", "0.6", "--valid", "0.1"), "Too few: not even an order with an AUC of 0.75 is told from chance"),
         (("--adapter", "nobody"), "cascade 'c' asks none of that name here; it asks judge"),
         (("--target", "luck=1"), "--target 'luck=1' cannot be guaranteed"),
+        (("--at-least", "nan"), "a finite number is needed"),
         (("--device", "abacus"), "allowed are cpu, cuda, mps"),
         (("--log", "nowhere.sqlite3"), "nowhere.sqlite3"),
     ],
