@@ -227,18 +227,28 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in read_lines(path, REMEDY):
         if line.strip():
             where = f"{name_of(path)}, line {number}"
-            yield where, _object(line.strip(), where)
+            yield where, object_of(line.strip(), where, "Each line is one object.")
 
 
-def _object(line: str, where: str) -> dict[str, Any]:
+def object_of(text: str, where: str, remedy: str) -> dict[str, Any]:
+    """The object that a JSON text is; see ``read_objects`` for what it may not have.
+
+    Args:
+        text: The text.
+        where: Its file, and line if it is one of several, in words.
+        remedy: What to do where it is no such object, as a sentence.
+
+    Raises:
+        InputError: It is none.
+    """
     try:
-        from_json(line, allow_inf_nan=False)  # it alone refuses lone surrogates
-        value = json.loads(line, object_pairs_hook=_each_key_once)
+        from_json(text, allow_inf_nan=False)  # it alone refuses lone surrogates
+        value = json.loads(text, object_pairs_hook=_each_key_once)
     except ValueError as error:
-        msg = f"{where}: is not JSON ({_problem(str(error))}). Each line is one object."
+        msg = f"{where}: is not JSON ({_problem(str(error))}). {remedy}"
         raise InputError(msg) from error
     if not isinstance(value, dict):
-        msg = f"{where}: is {_KINDS[type(value)]}. Each line is one object."
+        msg = f"{where}: is {_KINDS[type(value)]}. {remedy}"
         raise InputError(msg)
     return value
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,9 +52,9 @@ def list_(
     sheet = Sheet(["version", "state", "made", "sha256", "parents"], [], ["figures"])
     for each in versions:
         facts = each.facts
-        figures = ", ".join(f"{name} {_figure(value)}" for name, value in facts.figures.items())
         state = _state(each, live)
-        sheet.add(each.name, state, facts.made[:16], facts.sha256[:_SHORT], ", ".join(facts.parents), figures)
+        parents, figures = ", ".join(facts.parents), _brief(facts.figures)
+        sheet.add(each.name, state, facts.made[:16], facts.sha256[:_SHORT], parents, figures)
     sheet.show(console)
     console.print(plain(f"\n{registry.folder}: {counted(len(versions), 'version')}; {_told(live)}"))
 
@@ -71,8 +71,8 @@ def show(version: VersionArgument, *, config: ConfigOption = None, json: JsonOpt
     console = results()
     for name, value in _dict(found, live).items():
         if name == "figures":
-            for figure, each in found.facts.figures.items():
-                console.print(plain(f"figures.{figure}: {_figure(each)}"))
+            for figure, each in _flat(found.facts.figures, "figures.").items():
+                console.print(plain(f"{figure}: {_figure(each)}"))
         elif value:
             console.print(plain(f"{name}: {', '.join(value) if isinstance(value, list) else value}"))
 
@@ -167,7 +167,7 @@ def _told(live: Live) -> str:
     return "; ".join(parts) or "the config's own files are live"
 
 
-def _flat(value: dict[str, Any], head: str = "") -> dict[str, Any]:
+def _flat(value: Mapping[str, Any], head: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, each in value.items():
         if isinstance(each, dict):
@@ -183,9 +183,18 @@ def _change(then: object, now: object) -> str:
     return ""
 
 
+def _brief(figures: Mapping[str, Any]) -> str:
+    """The figures that fit into a line: single ones, and those that a training has on its validation part."""
+    valid = figures.get("valid")
+    own = {**figures, **valid} if isinstance(valid, dict) else figures
+    return ", ".join(f"{name} {_figure(each)}" for name, each in own.items() if isinstance(each, int | float | str))
+
+
 def _figure(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, tuple | list) and any(isinstance(each, dict | list) for each in value):
+        return f"{len(value):,} entries, which --json shows"
     if isinstance(value, tuple | list):
         return ", ".join(map(str, value))
     return "" if value is None else str(value)

@@ -20,7 +20,8 @@ LIVE = "live.toml"
 ADOPTED = "adopted"
 """The table of that file that is about the file itself."""
 
-_REMEDY = "`cascade adopt --rollback` writes it; remove it to go by the config alone."
+REMEDY = "Copy the latest file of the folder states beside it over it, or remove it to go by the config alone."
+"""What to do where that file cannot be used."""
 
 
 class RegistryConfig(Frozen):
@@ -50,10 +51,10 @@ def read_live(folder: Path) -> dict[str, Any] | None:
     file = folder / LIVE
     if not is_file(file):
         return None
-    table = read_table(file, _REMEDY)
+    table = read_table(file, REMEDY)
     table.pop(ADOPTED, None)
     odd = sorted(table.keys() - {"adapters", "cascade", "shadow"})
     if odd:
-        msg = f"{name_of(file)}: {odd[0]}: no such key may stand here. {_REMEDY[0].upper()}{_REMEDY[1:]}"
+        msg = f"{name_of(file)}: {odd[0]}: no such key may stand here. {REMEDY}"
         raise ConfigError(msg)
     return table

@@ -15,9 +15,11 @@ from cascade.config.json_rows import parse_row
 from cascade.dataset.folder import MANIFEST, settle
 from cascade.dataset.splitting import Part
 from cascade.errors import InputError
-from cascade.files import is_file, read_text
+from cascade.files import is_file, object_of, read_text
 
 VERSION = 1
+_REMEDY = "Build the dataset again in another folder."
+
 CARD, TASKS, CONFLICTS = "card.md", "tasks.json", "conflicts.jsonl"
 
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -92,7 +94,7 @@ class Dataset:
         if entry is None:
             msg = (
                 f"{self.folder / MANIFEST}: field 'files.tasks': it is missing, so nobody knows what was trained on. "
-                "Build the dataset again in another folder."
+                f"{_REMEDY}"
             )
             raise InputError(msg)
         found: dict[str, tuple[str, ...]] = json.loads((self.folder / entry.file).read_text(encoding="utf-8"))
@@ -111,22 +113,15 @@ def read_dataset(folder: Path) -> Dataset:
     if not is_file(file):
         msg = f"{folder}: is no dataset; it has no {MANIFEST}. Make one with `cascade dataset build --out FOLDER`."
         raise InputError(msg)
-    told = read_text(file, "Build the dataset again in another folder.")
-    try:
-        value = json.loads(told)
-    except ValueError as error:
-        msg = f"{file}: is not JSON ({error}). Build the dataset again in another folder."
-        raise InputError(msg) from error
-    if not isinstance(value, dict):
-        msg = f"{file}: is no JSON object. Build the dataset again in another folder."
-        raise InputError(msg)
+    told = read_text(file, _REMEDY)
+    value = object_of(told, str(file), _REMEDY)
     if isinstance(version := value.get("version"), int) and version > VERSION:
         msg = f"{file}: is of version {version}; this release reads up to {VERSION}. Install a later release."
         raise InputError(msg)
     manifest = parse_row(Manifest, value, str(file))
     for part in Part:
         if part not in manifest.parts:
-            msg = f"{file}: field 'parts.{part}': it is missing. Build the dataset again in another folder."
+            msg = f"{file}: field 'parts.{part}': it is missing. {_REMEDY}"
             raise InputError(msg)
     for entry in (*manifest.parts.values(), *manifest.files.values()):
         _check(folder / entry.file, entry.sha256)

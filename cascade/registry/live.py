@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cascade.config.registry import ADOPTED, LIVE
+from cascade.config.registry import ADOPTED, LIVE, REMEDY
 from cascade.config.toml import read_table, write_toml
 from cascade.errors import ConfigError, InputError
 from cascade.files import is_file, name_of, unwritable
-from cascade.registry.lock import REMEDY, locked
+from cascade.registry.lock import UNWRITABLE, locked
 
 _STATES = "states"
 _SOURCE = "Written by cascade adopt; laid over the config beside it. `cascade adopt --rollback` goes back by one step."
@@ -111,7 +111,7 @@ def put_live(folder: Path, live: Live, what: str) -> Live:
         states.mkdir(exist_ok=True)
         last = max((int(each.stem) for each in states.glob("*.toml") if each.stem.isdecimal()), default=0)
     except OSError as error:
-        raise unwritable(states, error, REMEDY) from error
+        raise unwritable(states, error, UNWRITABLE) from error
     now = replace(live, number=last + 1, what=what, made=datetime.now(UTC).isoformat(timespec="seconds"))
     write_toml(now.tables(), states / f"{now.number:04}.toml", _SOURCE)
     write_toml(now.tables(), folder / LIVE, _SOURCE)  # one rename, by which the state is live
@@ -132,7 +132,7 @@ def state_before(folder: Path, live: Live) -> Live:
 
 
 def _read(file: Path) -> Live:
-    table = read_table(file, "Remove it to go by the config alone.")
+    table = read_table(file, REMEDY)
     try:
         about = table[ADOPTED]
         return Live(
@@ -145,7 +145,7 @@ def _read(file: Path) -> Live:
             made=str(about["made"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        msg = f"{name_of(file)}: is not as `cascade adopt` writes it ({error!r}). Remove it to go by the config alone."
+        msg = f"{name_of(file)}: is not as `cascade adopt` writes it ({error!r}). {REMEDY}"
         raise ConfigError(msg) from error
 
 

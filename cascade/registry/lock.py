@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cascade.files import unwritable
 
-REMEDY = "Name a registry that can be written."
+UNWRITABLE = "Name a registry that can be written."
 _LOCK = ".lock"
 
 
@@ -24,7 +24,7 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / _LOCK).open("w")
     except OSError as error:
-        raise unwritable(folder, error, REMEDY) from error
+        raise unwritable(folder, error, UNWRITABLE) from error
     with lock:
         flock(lock, LOCK_EX)
         yield

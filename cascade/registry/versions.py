@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from cascade.config.json_rows import parse_row
 from cascade.errors import InputError
-from cascade.files import is_file, is_folder, read_text, unwritable
+from cascade.files import is_file, is_folder, object_of, read_text, unwritable
 from cascade.models.gguf import read_gguf
 from cascade.models.lora import BASE_HASH_KEY
-from cascade.registry.lock import REMEDY, locked
+from cascade.registry.lock import UNWRITABLE, locked
 
 FILE, FACTS = "adapter.gguf", "version.json"
 """The two files of a version."""
@@ -185,7 +185,7 @@ class Registry:
             Version(folder=part, facts=facts).check()  # the file may have changed while it was copied
             part.rename(folder / facts.version)
         except OSError as error:
-            raise unwritable(folder, error, REMEDY) from error
+            raise unwritable(folder, error, UNWRITABLE) from error
         finally:
             shutil.rmtree(part, ignore_errors=True)
         return _own(folder / facts.version)
@@ -213,18 +213,21 @@ class Registry:
         known = self.of_file(adapter, given)
         return known.name if known is not None else given
 
-    def _adapters(self) -> Iterator[str]:
-        if is_folder(self.folder):
-            yield from (each.name for each in self.folder.iterdir() if each.is_dir() and any(self._folders(each.name)))
+    def _adapters(self) -> list[str]:
+        return [each.name for each in _inside(self.folder) if is_folder(each) and self._folders(each.name)]
 
     def _folders(self, adapter: str) -> list[Path]:
-        folder = self.folder / adapter
-        try:
-            found = [each for each in folder.iterdir() if _NUMBER.fullmatch(each.name)] if is_folder(folder) else []
-        except OSError as error:
-            msg = f"{folder}: cannot be read ({error.strerror}). Make it readable, or name another registry."
-            raise InputError(msg) from error
-        return sorted((each for each in found if is_folder(each)), key=lambda each: int(each.name))
+        found = [each for each in _inside(self.folder / adapter) if _NUMBER.fullmatch(each.name) and is_folder(each)]
+        return sorted(found, key=lambda each: int(each.name))
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What a folder holds; nothing where it is not there."""
+    try:
+        return list(folder.iterdir()) if is_folder(folder) else []
+    except OSError as error:
+        msg = f"{folder}: cannot be read ({error.strerror}). Make it readable, or name another registry."
+        raise InputError(msg) from error
 
 
 def _own(folder: Path) -> Version:
@@ -244,15 +247,7 @@ def read_version(folder: Path) -> Version:
         InputError: Its facts cannot be read, or are damaged; names the file.
     """
     file = folder / FACTS
-    told = read_text(file, _RESTORE)
-    try:
-        value = json.loads(told)
-    except ValueError as error:
-        msg = f"{file}: is not JSON ({error}). {_RESTORE}"
-        raise InputError(msg) from error
-    if not isinstance(value, dict):
-        msg = f"{file}: is no JSON object. {_RESTORE}"
-        raise InputError(msg)
+    value = object_of(read_text(file, _RESTORE), str(file), _RESTORE)
     return Version(folder=folder, facts=parse_row(VersionFacts, value, f"{file}"))
 
 

@@ -14,6 +14,7 @@ from cascade import Engine, Task, read_config
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.registry.live import read_state
+from cascade.registry.versions import Registry
 from tests.helpers.judge import BETTER, FOLDER, write_config, write_worse
 from tests.helpers.requests import symbols
 
@@ -197,3 +198,16 @@ def test_versions_are_compared(tmp_path: Path, worse: Path, capsys: pytest.Captu
     assert "name: judge/0002" in out
     _, out, _ = _run(capsys, config, "adapters", "list")
     assert "2 versions; the config's own files are live" in out
+
+
+def test_figures_of_a_training_are_readable(tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The list has those of the validation part, and what is shown of a version has each by its name."""
+    config = write_config(tmp_path, worse)
+    look = {"step": 1, "loss": 0.5}
+    figures = {"valid": {"log_loss": 0.25, "n": 3}, "before": {"log_loss": 0.5}, "looks": [look, look]}
+    Registry(tmp_path / "registry").add("judge", BETTER, figures=figures)
+    _, out, _ = _run(capsys, config, "adapters", "list")
+    assert "log_loss 0.25, n 3" in out
+    assert "{" not in out
+    _, out, _ = _run(capsys, config, "adapters", "show", "judge")
+    assert "figures.before.log_loss: 0.5\nfigures.looks: 2 entries, which --json shows" in out

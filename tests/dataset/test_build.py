@@ -463,8 +463,9 @@ def test_files_that_are_no_dataset(log: Path, tmp_path: Path, capsys: pytest.Cap
     manifest = json.loads((good / "manifest.json").read_text())
     (good / "manifest.json").write_text(json.dumps(manifest | {"version": 2}))
     assert "is of version 2; this release reads up to 1" in _refused(capsys, "dataset", "show", good)
-    (good / "manifest.json").write_text("[1]")
-    assert "manifest.json: is no JSON object" in _refused(capsys, "dataset", "show", good)
+    for text, words in (("[1]", "is an array"), ("", "is not JSON"), ("[" * 100_000, "is not JSON")):
+        (good / "manifest.json").write_text(text)
+        assert f"manifest.json: {words}" in _refused(capsys, "dataset", "show", good)
     other = tmp_path / "other"
     _build(capsys, log, other)
     manifest = json.loads((other / "manifest.json").read_text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from cascade.cli.output import ExitCode
 from cascade.config.registry import LIVE
 from cascade.config.schema import read_config
 from cascade.errors import ConfigError, InputError
 from cascade.registry.live import Entry, Live, changing, put_live, read_state, state_before
+from tests.helpers.rights import without_rights
 from tests.helpers.shipped import SHIPPED
 
 NEW = Entry(version="relevant/0002", path="relevant/0002/adapter.gguf", scale=0.5)
@@ -118,3 +121,30 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
     if "adopted" not in text:
         with pytest.raises(ConfigError, match=r"live\.toml: "):
             read_config(config)
+
+
+def test_a_damaged_state_says_what_to_do(tmp_path: Path) -> None:
+    """The message leads to the states that are kept, whether the config or the registry is read."""
+    config = tmp_path / "my.toml"
+    config.write_text('extends = "shipped"\n')
+    live = tmp_path / "registry" / LIVE
+    live.parent.mkdir()
+    live.write_text("[adopted]\n")
+    with pytest.raises(ConfigError, match=r"live\.toml: .* Copy the latest file of the folder states"):
+        read_state(live.parent)
+    live.write_text("[engine]\n")
+    with pytest.raises(ConfigError, match=r"live\.toml: engine: .* Copy the latest file of the folder states"):
+        read_config(config)
+
+
+def test_a_registry_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    """The commands that list or add versions say which folder it is, where only its owner could read it."""
+    config = tmp_path / "my.toml"
+    config.write_text('extends = "shipped"\n')
+    folder = tmp_path / "registry"
+    folder.mkdir(mode=0)
+    command = without_rights(sys.executable, "-m", "cascade", "adapters", "list", "--config", str(config))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    folder.chmod(0o700)
+    assert done.returncode == ExitCode.BAD_INPUT
+    assert f"{folder}: cannot be read (Permission denied)" in " ".join(done.stderr.split())

@@ -128,7 +128,11 @@ def test_a_version_without_its_facts_is_named(tmp_path: Path) -> None:
     assert version.path.exists()
 
 
-@pytest.mark.parametrize("facts", ["", "[1]", "{}", '{"adapter": "primary"}', '{"version": "0002"}'])
+@pytest.mark.parametrize(
+    "facts",
+    ["", "[1]", "{}", "[" * 100_000, '{"figures": {"x": NaN}}', '{"adapter": "primary"}', '{"version": "0002"}'],
+    ids=["empty", "array", "nothing", "deep", "nan", "adapter", "version"],
+)
 def test_facts_that_lie_are_refused(tmp_path: Path, facts: str) -> None:
     """What is no JSON, no object, not whole, or about another version is refused with the file's name."""
     registry = Registry(tmp_path / "registry")
