@@ -41,7 +41,7 @@ def seconds(date: str) -> float | None:
         return None
     try:
         found = datetime.fromisoformat(date)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
     except (ValueError, OverflowError) as error:
         msg = 'a time such as "2026-11-29T08:00:00Z" is needed'
         raise ValueError(msg) from error

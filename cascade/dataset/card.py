@@ -33,7 +33,12 @@ def card(manifest: Mapping[str, Any], conflicts: Sequence[Mapping[str, Any]]) ->
         _rest(manifest, conflicts),
         _warnings(manifest),
     ]
-    return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
+    return "\n\n".join("\n".join(map(_line, lines)) for lines in parts if lines) + "\n"
+
+
+def _line(text: str) -> str:
+    """A line with a space for each sign of a name from outside that a terminal would act on, or no file can hold."""
+    return text if text.isprintable() else "".join(sign if sign.isprintable() else " " for sign in text)
 
 
 def warnings(manifest: Mapping[str, Any]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -366,6 +367,29 @@ def test_commits_and_labelled_files(tmp_path: Path, capsys: pytest.CaptureFixtur
     message = _refused(capsys, "dataset", "build", "--cascade", "precision", "--out", tmp_path / "no", "--data", bad)
     assert "bad.jsonl, line 1: field 'date'" in message
     assert not (tmp_path / "no").exists()
+
+
+def test_names_of_files_do_no_harm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The card has no sign of a file's name that a terminal would act on, nor one that is no UTF-8."""
+    data, out = tmp_path / os.fsdecode(b"a\x1b[31m\xff\n.jsonl"), tmp_path / "set"
+    item = {"kind": "method", "name": "Parser.feed"}
+    items = [item | {"id": label, "name": label, "label": label} for label in PRECISION.answers]
+    data.write_text(json.dumps({"task": "fix it", "items": items}))
+    _build(capsys, None, out, "--data", data)
+    card = (out / "card.md").read_text(encoding="utf-8")
+    assert "a [31m  .jsonl" in card
+    assert card.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("date", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "9999-99-99"])
+def test_dates_that_no_clock_has_are_refused(date: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message names file, line and field."""
+    data = tmp_path / "data.jsonl"
+    item = {"id": "1", "kind": "method", "name": "Parser.feed", "label": "primary"}
+    data.write_text(json.dumps({"task": "fix it", "date": date, "items": [item]}))
+    told = ("--cascade", "precision", "--out", tmp_path / "set", "--data", data)
+    assert "data.jsonl, line 1: field 'date': a time such as" in _refused(capsys, "dataset", "build", *told)
+    assert not (tmp_path / "set").exists()
 
 
 def test_tasks_that_are_kept_out(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
