@@ -15,6 +15,8 @@ from cascade.evaluation.dataset import Labelled, read_labelled
 from cascade.files import REMEDY, name_of
 from cascade.tree import Cascade
 
+UNTRUSTED = "--trust gives their source 0"
+
 
 def from_files(
     paths: Iterable[Path],
@@ -47,6 +49,8 @@ def from_files(
             progress(n)
             if trust:
                 yield found
+            else:
+                tally.left_out[UNTRUSTED] += len(labelled.items)
         if n == n_before:
             msg = f"{source}: has no tasks. {REMEDY}"
             raise InputError(msg)

@@ -80,7 +80,7 @@ def oracle_cascade(config: Config, cascade: Cascade, name: str) -> Cascade:
     if own in known:
         return _asking(cascade, own)
     if name not in cascades:
-        others = ", ".join([*known, *(other for other in cascades if other != cascade.name)])
+        others = ", ".join(dict.fromkeys([*known, *(other for other in cascades if other != cascade.name)]))
         msg = f"--oracle {name!r}: the config has no such adapter, model or cascade. It has {others}."
         raise InputError(msg)
     strange = sorted(set(cascades[name].answers) - set(cascade.answers))

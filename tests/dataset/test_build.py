@@ -376,6 +376,8 @@ def test_names_of_files_do_no_harm(tmp_path: Path, capsys: pytest.CaptureFixture
     items = [item | {"id": label, "name": label, "label": label} for label in PRECISION.answers]
     data.write_text(json.dumps({"task": "fix it", "items": items}))
     _build(capsys, None, out, "--data", data)
+    untrusted = ("--cascade", "precision", "--out", tmp_path / "no", "--data", data, "--trust", f"{data}=0")
+    assert "4 because --trust gives their source 0" in _refused(capsys, "dataset", "build", *untrusted)
     card = (out / "card.md").read_text(encoding="utf-8")
     assert "a [31m  .jsonl" in card
     assert card.replace("\n", "").isprintable()

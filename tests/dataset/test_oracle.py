@@ -85,7 +85,10 @@ def test_a_cascade_labels(log: Path, capsys: pytest.CaptureFixture[str]) -> None
         ("nobody", "no such adapter, model or cascade. It has relevant, primary"),
     ):
         assert main([*LABEL, str(log), "--oracle", name, "--labels", "1"]) == ExitCode.BAD_INPUT
-        assert message in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert message in told
+    names = told.partition("It has ")[2].rstrip(".\n").split(", ")
+    assert len(names) == len(set(names))
 
 
 def test_questions_of_an_oracle() -> None:
