@@ -14,6 +14,7 @@ import pytest
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
+PAGES = ("cascade/audit/html/template.html", "cascade/dataset/review.html", "cascade/dataset/review.js")
 ROOT = Path(__file__).parents[2]
 TABLES = tuple(sorted(path.name for path in (ROOT / "adapters").glob("*.toml")))
 
@@ -58,7 +59,7 @@ def test_a_wheel_carries_the_package_and_the_shipped_set(project: Path) -> None:
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "cascade").rglob("*.py")}
     shipped = {f"cascade/shipped/{name}" for name in (*TABLES, "embedded.gguf", "relevant.gguf")}
     found = files(wheel(project))
-    assert found == modules | shipped | {"cascade/py.typed", "cascade/audit/html/template.html"}
+    assert found == modules | shipped | {"cascade/py.typed", *PAGES}
     assert not [name for name in found if "bench" in name]
 
 

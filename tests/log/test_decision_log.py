@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 
 from cascade import DecisionLog, Engine, Group, Item, Outcome, ScriptedBackend, Task
 from cascade.engine.engine import EngineSettings
+from cascade.engine.observer import SeenBatch
+from cascade.engine.request import Request
 from cascade.errors import BackendError, InputError
 from cascade.log.outcomes import latest
 from cascade.log.store import read_outcomes_of
@@ -24,7 +27,7 @@ from tests.helpers.service import Waiting
 from tests.helpers.shipped import ADAPTERS, CASCADES
 from tests.helpers.values import item as ticket
 from tests.helpers.values import says, tickets
-from tests.log.logs import bytes_of, n_rows, opened, requests_of, scripted
+from tests.log.logs import SAYS, bytes_of, n_rows, opened, requests_of, scripted
 
 ROOT = Path(__file__).parents[2]
 
@@ -185,6 +188,33 @@ def test_nothing_is_lost_at_a_clean_close(tmp_path: Path) -> None:
         assert (n_rows(log.path, "requests"), n_rows(log.path, "decisions")) == (40, 120)
         assert n_rows(log.path, "outcomes") == 100
         assert log.n_lost == 0
+
+
+class Slow:
+    """An observer that takes its time to hear that a request is over."""
+
+    def began(self, request: Request) -> None:
+        """Called before a request."""
+
+    def scored(self, seen: SeenBatch) -> None:
+        """Called after a batch."""
+
+    def ended(self, request: Request) -> None:
+        """Called before the log is told."""
+        assert request.done.done()
+        time.sleep(0.05)
+
+
+def test_a_request_is_in_the_log_once_it_is_flushed(tmp_path: Path) -> None:
+    """Whoever has an answer finds it in the log after a flush, though the log is told after the caller."""
+    log = DecisionLog(tmp_path / "log.sqlite3")
+    with Engine(
+        ScriptedBackend(SAYS, ADAPTERS), CASCADES, settings=EngineSettings(observers=[Slow()], log=log)
+    ) as engine:
+        engine.classify("fix it", plain_items(2))
+        log.flush()
+        assert n_rows(log.path, "requests") == 1
+    log.close()
 
 
 @pytest.mark.slow
