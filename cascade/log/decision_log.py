@@ -123,13 +123,14 @@ class DecisionLog:
 
     def ended(self, request: Request) -> None:
         """See ``Observer.ended``."""
-        seen = self._seen.pop(request, [])
+        seen = self._seen.get(request, [])
         if not request.done.cancelled():
             now = time.time()
             ended = Ended(request, seen, now, new_id(now))
             self._ids[request] = ended.id
             # Its rows are made when it is written, in the writer's thread.
             self._writer.put(lambda database: add_requests(database, [logged(ended, self._keeping)]))
+        self._seen.pop(request, None)  # last: who waits for what is about to be handed over looks here
 
     def shadowed(self, live: Request, beside: Request) -> None:
         """See ``Log.shadowed``."""
