@@ -558,6 +558,7 @@ class Engine:
     def _wait(self, request: Request) -> list[ItemState]:
         """What a request was answered; it is dropped where its caller is interrupted meanwhile."""
         try:
+            request.told.wait()  # a future wakes who waits for it before it tells who watches it
             return request.done.result()
         except BaseException:
             self._loop.cancel(request)
@@ -567,6 +568,8 @@ class Engine:
         try:
             request.begin(only)
             self._observers.watch(request)
+            told = request.told
+            request.done.add_done_callback(lambda _: told.set())
             self._loop.submit(request)
         except CascadeError:
             request.done.cancel()  # whoever watches it hears that it is over

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from math import inf
+from threading import Event
 
 from cascade.arguments import given, one_of, refuse, texts
 from cascade.backends.base import BatchCost
@@ -36,6 +37,7 @@ class Request:
         on_decision: Told of every decision as it settles; None if nobody asked.
         is_callers: Whether its cascade came with the call, and is none of the engine's own.
         done: Completed with the items, in the order of the items, or with what went wrong.
+        told: Set once whoever watches it has been told that it is over.
         is_short: True if the budget cannot cover all items; the most valuable items are then scored first.
         served: When it last took part in a batch.
         forecast: Milliseconds that it is expected to take to each depth; None before it was forecast.
@@ -53,6 +55,7 @@ class Request:
     on_decision: OnDecision | None = None
     is_callers: bool = False
     done: Future[list[ItemState]] = field(default_factory=Future)
+    told: Event = field(default_factory=Event)
     is_short: bool = False
     served: float = 0.0
     forecast: list[float] | None = None

@@ -24,8 +24,6 @@ from cascade.log.shadows import add_shadows, shadow_rows
 from cascade.log.store import add_outcomes, add_requests
 from cascade.log.writer import LogWriter
 
-_PATIENCE_S, _PAUSE_S = 1.0, 0.001
-
 
 class DecisionLog:
     """Keeps requests, decisions, calls and outcomes in an SQLite file.
@@ -75,7 +73,7 @@ class DecisionLog:
         one_of("path", path, (str, Path), "the path of a file is needed")
         file = Path(path)
         open_log_file(file).close()  # what cannot be used is refused here, and not in the writer's thread
-        self._writer = LogWriter(file, max_waiting, self._settle)
+        self._writer = LogWriter(file, max_waiting)
         self._seen: dict[Request, list[SeenBatch]] = {}
         self._ids: WeakKeyDictionary[Request, str] = WeakKeyDictionary()
 
@@ -123,14 +121,13 @@ class DecisionLog:
 
     def ended(self, request: Request) -> None:
         """See ``Observer.ended``."""
-        seen = self._seen.get(request, [])
+        seen = self._seen.pop(request, [])
         if not request.done.cancelled():
             now = time.time()
             ended = Ended(request, seen, now, new_id(now))
             self._ids[request] = ended.id
             # Its rows are made when it is written, in the writer's thread.
             self._writer.put(lambda database: add_requests(database, [logged(ended, self._keeping)]))
-        self._seen.pop(request, None)  # last: who waits for what is about to be handed over looks here
 
     def shadowed(self, live: Request, beside: Request) -> None:
         """See ``Log.shadowed``."""
@@ -152,12 +149,6 @@ class DecisionLog:
         if not self._writer.put(lambda database: add_outcomes(database, rows)):
             msg = "The log takes no outcomes now: it is closed, or too many entries wait for the disk. Try again later."
             raise MachineError(msg)
-
-    def _settle(self) -> None:
-        """Wait until what was answered was handed over: whoever asked is told first, and may be here already."""
-        ends = time.monotonic() + _PATIENCE_S
-        while any(request.done.done() for request in tuple(self._seen)) and time.monotonic() < ends:
-            time.sleep(_PAUSE_S)
 
     def flush(self) -> None:
         """Wait until all that happened before is written."""

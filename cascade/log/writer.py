@@ -38,16 +38,14 @@ class LogWriter:
     Args:
         path: The file.
         max_waiting: Jobs that may wait; more are lost.
-        settle: Called before waiting for what was handed over: waits for what is about to be.
 
     Attributes:
         path: The file.
         cpu_s: Seconds of a processor that the thread has taken.
     """
 
-    def __init__(self, path: Path, max_waiting: int, settle: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, path: Path, max_waiting: int) -> None:
         self.path, self.cpu_s = path, 0.0
-        self._settle = settle
         self._jobs: queue.Queue[Job | threading.Event | None] = queue.Queue(max_waiting)
         self._gate = threading.Lock()
         self._is_closed, self._has_complained, self._has_failed = False, False, False
@@ -82,7 +80,6 @@ class LogWriter:
         """Wait until all that was handed over before is written, or lost; half a minute at most."""
         if os.getpid() != self._process or self._is_closed:
             return
-        self._settle()
         done, ends = threading.Event(), time.monotonic() + _PATIENCE_S
         with suppress(queue.Full):
             self._jobs.put(done, timeout=_PATIENCE_S)
@@ -93,7 +90,6 @@ class LogWriter:
         """Write what waits, for half a minute at most, and end; a second call does nothing."""
         if os.getpid() != self._process:
             return
-        self._settle()
         with self._gate:
             is_first, self._is_closed = not self._is_closed, True
         if is_first:
