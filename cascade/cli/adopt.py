@@ -12,6 +12,8 @@ import typer
 from cascade.cli.adapters import found_version, registry_of
 from cascade.cli.candidate import (
     Candidate,
+    GainOption,
+    TargetOption,
     Verdict,
     candidate_of,
     check_gain,
@@ -54,14 +56,8 @@ def adopt(  # noqa: PLR0913 - the command line's options
         list[Path] | None,
         typer.Option(metavar="FOLDER", help="A dataset of a cascade that asks it, for --promote; may be repeated."),
     ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(metavar="NAME=X", help="What new thresholds guarantee; if absent, what those in use do."),
-    ] = None,
-    at_least: Annotated[
-        float,
-        typer.Option(metavar="GAIN", help="The gain in mean AUC per task that must be exceeded; may be negative."),
-    ] = 0.0,
+    target: TargetOption = None,
+    at_least: GainOption = 0.0,
     scale: Annotated[float, typer.Option(help="Factor on the adapter's own alpha / rank.")] = 1.0,
     config: ConfigOption = None,
     json: JsonOption = False,

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from cascade.cli.promotion import Trial, asking, datasets_of, try_version
 from cascade.cli.shadow_test import ShadowTest, test_shadow
@@ -21,6 +23,14 @@ from cascade.files import is_file, unwritable
 from cascade.registry.live import Entry, Live, changing, put_live, read_state
 from cascade.registry.versions import FILE, Registry, Version
 
+TargetOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME=X", help="What new thresholds guarantee; if absent, what those in use do."),
+]
+GainOption = Annotated[
+    float,
+    typer.Option(metavar="GAIN", help="The gain in mean AUC per task that must be exceeded; may be negative."),
+]
 DELTA = 0.05
 """The chance that new thresholds miss what ``--target`` asks for, as in ``cascade tune``."""
 

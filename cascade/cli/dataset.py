@@ -40,7 +40,7 @@ from cascade.dataset.manifest import read_dataset
 from cascade.dataset.mining import label_history
 from cascade.dataset.splitting import Part, Shares
 from cascade.dataset.tally import Tally
-from cascade.errors import InputError, counted
+from cascade.errors import counted
 from cascade.files import STDIN, check_readable
 from cascade.log.database import opened_log, snapshot
 from cascade.tree import Cascade
@@ -166,10 +166,7 @@ def export_(
     json: JsonOption = False,
 ) -> None:
     """Write a part of a dataset as labelled decisions, a record for each item, for tools that read .jevl."""
-    if json and file == STDIN:
-        msg = "--json and a FILE of - would both write to stdout. Name a file."
-        raise InputError(msg)
-    check_new(file, force=force)
+    check_new(file, force=force, json=json)
     found = read_dataset(folder)
     tree = cascade_of(read_config(config or shipped_config()), found.manifest.cascade)
     check_labels(found, tree)
@@ -197,10 +194,7 @@ def mine(
     json: JsonOption = False,
 ) -> None:
     """Mine labelled tasks from commits: the message is the task, and what the commit changed is the truth."""
-    if json and file == STDIN:
-        msg = "--json and a FILE of - would both write to stdout. Name a file."
-        raise InputError(msg)
-    check_new(file, force=force)
+    check_new(file, force=force, json=json)
     folder = git_folder(repository)
     called = name or repository.resolve().name.removesuffix(".git")
     n = 0

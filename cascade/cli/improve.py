@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cascade.cli.adopt import RELOAD, show_tests
-from cascade.cli.candidate import DELTA, check_gain, check_own
+from cascade.cli.candidate import DELTA, GainOption, TargetOption, check_gain, check_own
 from cascade.cli.dataset_options import (
     KindOption,
     RenameOption,
@@ -69,14 +69,8 @@ def improve_(  # noqa: PLR0913 - the command line's options
         list[Path] | None,
         typer.Option(metavar="FOLDER", help="A dataset of another cascade that asks the adapter; may be repeated."),
     ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(metavar="NAME=X", help="What new thresholds guarantee; if absent, what those in use do."),
-    ] = None,
-    at_least: Annotated[
-        float,
-        typer.Option(metavar="GAIN", help="The gain in mean AUC per task that must be exceeded; may be negative."),
-    ] = 0.0,
+    target: TargetOption = None,
+    at_least: GainOption = 0.0,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> int:

@@ -75,10 +75,7 @@ def export_(
     json: JsonOption = False,
 ) -> None:
     """Write a log as JSON lines, a record for each item of each request, and its outcomes."""
-    if json and file == STDIN:
-        msg = "--json and a FILE of - would both write to stdout. Name a file."
-        raise InputError(msg)
-    check_new(file, force=force)
+    check_new(file, force=force, json=json)
     n = 0
     with opened(log, config) as (database, path), snapshot(database), progress() as bar, written(file) as write:
         line = bar.add_task("records", total=None)

@@ -105,13 +105,16 @@ def refuse_pictures(paths: Sequence[Path], *, force: bool) -> None:
             raise InputError(msg)
 
 
-def check_new(file: Path, *, force: bool) -> None:
-    """Refuse a file of results that is there already, or cannot be written; ``-`` is stdout.
+def check_new(file: Path, *, force: bool, json: bool = False) -> None:
+    """Refuse a file of results that is there already, or cannot be written; ``-`` is stdout, where ``--json`` writes.
 
     Raises:
-        InputError: It is there, and not to be replaced, or is no file.
+        InputError: It is there, and not to be replaced, or is no file; or stdout would be written twice.
         MachineError: It cannot be written.
     """
+    if json and file == STDIN:
+        msg = "--json and a FILE of - would both write to stdout. Name a file."
+        raise InputError(msg)
     if file == STDIN or is_special(file):
         return
     check_output(file)
