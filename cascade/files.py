@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import errno
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -95,6 +96,16 @@ def _status(path: Path) -> os.stat_result:
         msg = f"{name_of(path)}: cannot be read ({reason(error)}). Give the path of a file, or - for stdin."
         raise InputError(msg) from error
     return status
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, in hex.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_text(path: Path, remedy: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from tokenizers import Tokenizer
 
 from adapters.recipe.model import Judge, Linear
 from adapters.recipe.vocabulary import SPECIALS
+from cascade.files import sha256_of
 from cascade.models.lora import BASE_HASH_KEY, MARKERS_KEY
 
 ARCHITECTURE = "qwen3"
@@ -91,7 +91,7 @@ def export_adapter(
     scale = {module.scale for module in model.modules() if isinstance(module, Linear)}.pop()
     writer.add_float32("adapter.lora.alpha", scale * rank)
     writer.add_string("general.base_model.0.name", NAME)
-    writer.add_string(BASE_HASH_KEY, hashlib.sha256(base.read_bytes()).hexdigest())
+    writer.add_string(BASE_HASH_KEY, sha256_of(base))
     writer.add_array(MARKERS_KEY, list(markers))
     if invocation:
         # llama.cpp refuses the INT32 array that add_array would write.

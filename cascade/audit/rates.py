@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.evaluation.distributions import t_quantile, t_tail
+from cascade.evaluation.distributions import t_quantile, t_tail, wilson
 from cascade.probability import Array, Bools, Ints
 
 LEVEL = 0.95
@@ -63,10 +63,8 @@ def rate(hits: Bools, tasks: Ints) -> Rate:
     if value is None or n_tasks == 1:
         return Rate(value=value, low=0.0, high=1.0, n=n, n_tasks=n_tasks)
     worth = min(float(n), _worth(value, sizes, counts))
-    square = t_quantile(LEVEL, freedom(sizes)) ** 2 / worth
-    middle = (value + square / 2) / (1 + square)
-    reach = float(np.sqrt(square * value * (1 - value) + square**2 / 4)) / (1 + square)
-    return Rate(value=value, low=max(0.0, middle - reach), high=min(1.0, middle + reach), n=n, n_tasks=n_tasks)
+    low, high = wilson(value, worth, t_quantile(LEVEL, freedom(sizes)))
+    return Rate(value=value, low=low, high=high, n=n, n_tasks=n_tasks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,7 +74,7 @@ def from_log(
     database, path, since = log.database, log.path, log.since
     tasks = judged_tasks(database, cascade.name, since)
     if not tasks:
-        raise _nothingasked_in(path, cascade, judged_cascades(database), since)
+        raise _nothing_asked(path, cascade, judged_cascades(database), since)
     tally.questions += _changes(database, cascade, since)
     n_found = n_known = 0
     for number, task in enumerate(tasks, 1):
@@ -241,7 +241,7 @@ def asked_in(tree: Mapping[str, Any]) -> dict[str, object]:
     return found
 
 
-def _nothingasked_in(path: Path, cascade: Cascade, others: Sequence[str], since: float) -> InputError:
+def _nothing_asked(path: Path, cascade: Cascade, others: Sequence[str], since: float) -> InputError:
     when = f" since {iso(since)}" if since else ""
     has = f"it has some of {', '.join(map(repr, others))}" if others else "it has none at all"
     other = "cascade, time or log" if since else "cascade or log"

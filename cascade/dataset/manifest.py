@@ -15,7 +15,7 @@ from cascade.config.json_rows import parse_row
 from cascade.dataset.folder import MANIFEST, settle
 from cascade.dataset.splitting import Part
 from cascade.errors import InputError
-from cascade.files import is_file, object_of, read_text
+from cascade.files import is_file, object_of, read_text, sha256_of
 
 VERSION = 1
 _REMEDY = "Build the dataset again in another folder."
@@ -131,8 +131,7 @@ def read_dataset(folder: Path) -> Dataset:
 
 def _check(path: Path, sha256: str) -> None:
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = sha256_of(path)
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror}), and the manifest names it. Restore it from a copy."
         raise InputError(msg) from error

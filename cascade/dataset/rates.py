@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from cascade.dataset.known import is_oracles
 from cascade.dataset.tally import Drawn
-
-_Z = 1.959964  # of a 95 % interval
+from cascade.evaluation.distributions import Z_95, wilson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +74,5 @@ def _share(rows: Sequence[tuple[float, bool]]) -> Estimate:
     total = sum(weight for weight, _ in rows)
     value = sum(weight for weight, hit in rows if hit) / total
     worth = total**2 / sum(weight**2 for weight, _ in rows)
-    square = _Z**2 / worth
-    middle = (value + square / 2) / (1 + square)
-    reach = math.sqrt(square * value * (1 - value) + square**2 / 4) / (1 + square)
-    return Estimate(value=value, low=max(0.0, middle - reach), high=min(1.0, middle + reach))
+    low, high = wilson(value, worth, Z_95)
+    return Estimate(value=value, low=low, high=high)

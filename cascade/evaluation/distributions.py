@@ -7,6 +7,9 @@ from functools import cache
 
 import numpy as np
 
+Z_95 = 1.959964
+"""The normal deviate that 95 % lie within on both sides together."""
+
 _N_HALVINGS = 60
 
 
@@ -46,6 +49,22 @@ def t_quantile(level: float, df: int) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if t_tail(middle, df) > 1 - level else (low, middle)
     return high
+
+
+def wilson(value: float, n: float, z: float) -> tuple[float, float]:
+    """Both ends of Wilson's interval of a share, in [0, 1].
+
+    Args:
+        value: The share that was seen, in [0, 1].
+        n: Independent rows that it is worth, above 0.
+        z: Quantile of the normal distribution or of Student's t.
+
+    Source: Wilson (1927), Probable inference, the law of succession, and statistical inference.
+    """
+    square = z**2 / n
+    middle = (value + square / 2) / (1 + square)
+    reach = math.sqrt(square * value * (1 - value) + square**2 / 4) / (1 + square)
+    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def binomial_p(n_losses: int, n: int, risk: float) -> float:

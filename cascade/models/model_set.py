@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from cascade.config.base_models import ONLY, base_adapter, key_of
 from cascade.config.schema import AdapterConfig, Config, ModelConfig
 from cascade.errors import ConfigError, ModelFileError
+from cascade.files import sha256_of
 from cascade.machine import install_extra
 from cascade.models.base_model import ModelInfo, check_labels, check_model
 from cascade.models.gguf import GGUFFile, read_gguf
@@ -356,5 +356,4 @@ def _identity(path: Path) -> tuple[int, ...]:
 
 @lru_cache(maxsize=256)
 def _hash(path: Path, *_identity: int) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    return sha256_of(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from cascade.config.json_rows import parse_row
 from cascade.errors import InputError
-from cascade.files import is_file, is_folder, object_of, read_text, unwritable
+from cascade.files import is_file, is_folder, object_of, read_text, sha256_of, unwritable
 from cascade.models.gguf import read_gguf
 from cascade.models.lora import BASE_HASH_KEY
 from cascade.registry.lock import UNWRITABLE, locked
@@ -253,8 +252,7 @@ def read_version(folder: Path) -> Version:
 
 def _hash(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror}). Give the path of a readable file."
         raise InputError(msg) from error

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from cascade.config.figures import Figure
+from cascade.evaluation.distributions import Z_95
 from cascade.evaluation.metrics import auc, auc_per_task, calibration_error
 from cascade.probability import TINY, Array
 from cascade.training.examples import Ask, Example
-
-_Z = 1.959964
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +115,7 @@ class Gain:
         spread = float(by_task.std(ddof=1)) if numbers.size > 1 else math.inf
         return cls(
             log_loss=float(by_task.mean()),
-            half_width=_Z * spread / math.sqrt(numbers.size),
+            half_width=Z_95 * spread / math.sqrt(numbers.size),
             discordant=float((before.rights != after.rights).mean()),
         )
 

@@ -15,7 +15,7 @@ from cascade.errors import InputError
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.score_file import Note, labelled_tasks
 from cascade.evaluation.scoring import data_fingerprint
-from cascade.files import check_readable, is_folder
+from cascade.files import check_readable, is_folder, sha256_of
 from cascade.training.sizes import VALID_SHARE
 from cascade.tree import Cascade
 
@@ -85,7 +85,7 @@ def _of_files(paths: Sequence[Path], cascade: Cascade, seed: int, note: Note) ->
     )
     manifest = {
         "version": 1,
-        "sources": [{"file": path.name, "sha256": _sha256(path)} for path in paths if path.is_file()],
+        "sources": [{"file": path.name, "sha256": sha256_of(path)} for path in paths if path.is_file()],
         "split": {"by": "task", "share": VALID_SHARE, "seed": seed},
         "parts": {str(name): _counts(part) for name, part in ((Part.TRAIN, train), (Part.VALID, valid))},
     }
@@ -105,8 +105,3 @@ def chosen_to_validate(ids: Sequence[str], seed: int) -> frozenset[str]:
 def _counts(tasks: Sequence[Labelled]) -> dict[str, int | str]:
     n_items = sum(len(labelled.items) for labelled in tasks)
     return {"tasks": len(tasks), "items": n_items, "sha256": data_fingerprint(tasks)}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import count
 
 from cascade.errors import InputError, counted
+from cascade.evaluation.distributions import Z_95
 
-_Z_SURE = 1.959964  # two-sided 95 %
 _Z_POWER = 0.841621  # 80 %: four of five real differences are found
 ORDER = 0.75
 """AUC of the order that a validation part must at least tell from chance."""
@@ -66,7 +66,7 @@ def least_items(rate: float, auc: float = ORDER) -> int:
         if often < 1:
             continue
         by_chance = math.sqrt((n + 1) / (12 * rare * often))
-        if _Z_SURE * by_chance + _Z_POWER * math.sqrt(_variance(auc, rare, often)) <= auc - 0.5:
+        if Z_95 * by_chance + _Z_POWER * math.sqrt(_variance(auc, rare, often)) <= auc - 0.5:
             return n
     raise AssertionError  # the variance falls to 0
 
@@ -88,7 +88,7 @@ def least_to_compare(difference: float = DIFFERENCE, discordant: float = DISCORD
     (two-sided) with a power of 80 %. Items are taken to be independent, so that of tasks with many items it takes more.
     """
     share = max(discordant, difference)
-    needed = _Z_SURE * math.sqrt(share) + _Z_POWER * math.sqrt(share - difference**2)
+    needed = Z_95 * math.sqrt(share) + _Z_POWER * math.sqrt(share - difference**2)
     return math.ceil((needed / difference) ** 2)
 
 
