@@ -21,12 +21,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --cache-dir "$(PIP_CACHE
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 BENCH_STAMP := $(VENV)/.installed-bench
+# LiteLLM's proxy asks for other versions than ours, so it gets an environment of its own.
+LITELLM := $(VENV)/litellm
+LITELLM_STAMP := $(LITELLM)/.installed
 
 # The package `json` of Python's standard library, as an example of a folder that is not a repository.
 JSON_PACKAGE = $(shell $(BIN)/python -c 'import json, os; print(os.path.dirname(json.__file__))')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-servers fuzz lint bench bench-quality clean
+.PHONY: help run test test-fast test-servers test-gateway fuzz lint bench bench-quality clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,6 +47,9 @@ test-fast: $(DEV_STAMP) ## Run the tests that take no time, in under half a minu
 test-servers: $(DEV_STAMP) ## Build llama-server, which takes minutes the first time, and test against it
 	program="$$($(BIN)/python -m benchmarks.build_llama_server)" && \
 		CASCADE_LLAMA_SERVER="$$program" $(BIN)/python -m pytest tests/backends/servers
+
+test-gateway: $(DEV_STAMP) $(LITELLM_STAMP) ## Install LiteLLM's proxy beside, 750 MB, and test with it in front of the service
+	$(BIN)/python -m pytest tests/backends/servers/test_litellm.py
 
 fuzz: $(DEV_STAMP) ## Fuzz all that is read with 100,000 inputs, and the engine with 1,010,000 requests, for about an hour
 	$(BIN)/python -m tests.fuzz.inputs
@@ -70,6 +76,11 @@ $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is missing or older than 3.11; name a newer one: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+
+$(LITELLM_STAMP): | $(BIN)/pip
+	$(PYTHON) -m venv $(LITELLM)
+	$(LITELLM)/bin/python -m pip --disable-pip-version-check install --quiet "litellm[proxy]==1.108.7"
+	@touch $@
 
 $(RUN_STAMP): pyproject.toml | $(BIN)/pip
 	@echo "Installing into $(VENV). The first time, llama.cpp is compiled, which takes 3 to 6 minutes."
