@@ -23,9 +23,9 @@ import numpy as np
 from adapters.recipe.labelled import evidence_of, labelled_files, labelled_symbols
 from adapters.recipe.mine import Mined, View, mine_file, read_mined
 from benchmarks.script import run_script
-from cascade.cli.ranking import ranked
 from cascade.config.schema import read_config, shipped_config
 from cascade.engine.engine import Engine
+from cascade.engine.ranking import ranked
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.metrics import auc, auc_per_task
 from cascade.evidence.ranker import Ranker, log_p_changes, shipped_ranker

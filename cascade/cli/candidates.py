@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cascade.cli.output import note, progress
-from cascade.errors import InputError, counted
-from cascade.evidence.reasons import Reasons
-from cascade.evidence.sets import folder_of
+from cascade.errors import InputError
 from cascade.files import STDIN, name_of, read_text
-from cascade.items import Item, Task
-from cascade.repository.find import MOST_SYMBOLS, Candidates, find_candidates
-from cascade.repository.kinds import Asked, items_of
-from cascade.repository.texts import with_texts
-from cascade.tree import Cascade, ItemKind
-
-ALSO = ("tests", "docs", "generated")
-"""What can be read beside the project's own source."""
+from cascade.items import Task
+from cascade.repository.candidates import ALSO, candidates_for
+from cascade.repository.find import MOST_SYMBOLS, Candidates
+from cascade.repository.kinds import Asked
+from cascade.tree import Cascade
 
 TaskOption = Annotated[str | None, typer.Option(help="What is to be done, in plain words, taken as it stands.")]
 TaskFileOption = Annotated[Path | None, typer.Option(help="A text file that says it, in place of --task; - for stdin.")]
@@ -83,80 +77,10 @@ def candidates_of(
     """
     with progress() as bar:
         line = bar.add_task("reading files", total=None)
-        found = find_candidates(
-            repo, task.text, task.seeds, also=also, most=most,
+        found, asked = candidates_for(
+            repo, task, cascade, also=also, most=most,
             progress=lambda done, total: bar.update(line, completed=done, total=total),
         )  # fmt: skip
-    asked = items_of(found, cascade.items)
-    if cascade.text_limits():
-        asked = replace(asked, items=with_texts(found, asked.items))
-    found = replace(found, messages=(*found.messages, *asked.messages, *_competition(found, asked.items, cascade)))
     for message in found.messages:
         note(message)
     return found, asked
-
-
-def _competition(found: Candidates, items: Sequence[Item], cascade: Cascade) -> Iterator[str]:
-    """How many competed, which files are not among the candidates, and whether any word of the task was found."""
-    corpus = found.evidence.signals.corpus
-    if not items or cascade.items is ItemKind.PAIRS:
-        return
-    if cascade.items is ItemKind.FILES:
-        if found.task.seeds:
-            yield f"The files that the work starts from are not labelled themselves: {', '.join(found.task.seeds)}."
-        n_others = len(corpus.paths) - len(found.task.seeds)
-        if n_others > len(items):
-            others, ties = ("other file", " or to these files") if found.task.seeds else ("file", "")
-            yield f"{counted(n_others, others)} compete; {len(items)} are tied to the task{ties}."
-    elif cascade.items is ItemKind.FOLDERS:
-        n_folders = len({folder_of(path) for path in corpus.paths})
-        if n_folders > len(items):
-            yield f"{n_folders:,} folders compete; the likeliest {len(items)} are put to the question."
-    elif cascade.items is ItemKind.SYMBOLS and len(corpus.symbols) > len(items):
-        yield f"{len(corpus.symbols):,} symbols compete; the likeliest {len(items)} are put to the questions."
-    if not any(found.evidence.signals.files[name].any() for name in _WORD_SIGNALS):
-        yield (
-            "No word of the task stands in anything that was read, so the order says little. Use names of the code in "
-            "the task, or name the files that the work starts from with --from."
-        )
-
-
-_WORD_SIGNALS = ("words_share", "path_share", "history_share", "located", "seed")
-
-
-class Places:
-    """Where the candidates of a repository lie, and why they may matter.
-
-    Args:
-        found: The candidates.
-        others: Numbers of further symbols.
-        reasons: Id -> why, of candidates that are neither a symbol nor a file.
-    """
-
-    def __init__(
-        self, found: Candidates, others: Sequence[int] = (), reasons: Mapping[str, Sequence[str]] | None = None
-    ) -> None:
-        corpus = found.evidence.signals.corpus
-        self._reasons = Reasons(found.evidence.signals)
-        self._told = reasons or {}
-        self._symbols = {corpus.symbols[at].id: at for at in (*found.chosen, *others)}
-        self._files = {path: at for at, path in enumerate(corpus.paths)}
-        self._records = corpus.symbols
-
-    def where(self, id_: str) -> str:
-        """``path:line`` of a symbol; empty for a file, whose id says it."""
-        record = self._records[self._symbols[id_]] if id_ in self._symbols else None
-        return f"{record.path}:{record.line}" if record is not None else ""
-
-    def lines(self, id_: str) -> tuple[int, int] | None:
-        """First and last line of a symbol; None for a file."""
-        record = self._records[self._symbols[id_]] if id_ in self._symbols else None
-        return (record.line, record.line + record.lines - 1) if record is not None else None
-
-    def why(self, id_: str) -> list[str]:
-        """Why a candidate may matter, the strongest reason first."""
-        if id_ in self._told:
-            return list(self._told[id_])
-        if id_ in self._symbols:
-            return self._reasons.of_symbol(self._symbols[id_])
-        return self._reasons.of_file(self._files[id_]) if id_ in self._files else []

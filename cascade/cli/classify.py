@@ -14,7 +14,6 @@ from cascade.cli.candidates import (
     AlsoOption,
     FromOption,
     MostOption,
-    Places,
     TaskFileOption,
     TaskOption,
     candidates_of,
@@ -32,18 +31,20 @@ from cascade.cli.output import (
     print_json,
     results,
 )
-from cascade.cli.ranking import p_shown, ranked
 from cascade.config.log import LogConfig
 from cascade.config.schema import Config, read_config, shipped_config
 from cascade.engine.engine import Engine
+from cascade.engine.ranking import p_shown, ranked
 from cascade.engine.request import with_evidence
 from cascade.errors import InputError, counted
 from cascade.evaluation.dataset import read_items
 from cascade.files import check_readable, name_of
 from cascade.items import Item, Task
 from cascade.report import Decision, Report, Status
+from cascade.repository.candidates import labels_files
 from cascade.repository.find import MOST_SYMBOLS, Candidates
 from cascade.repository.fitting import fitting, n_tokens, tokens_of
+from cascade.repository.places import Places
 from cascade.tree import Cascade, ItemKind
 
 
@@ -133,13 +134,7 @@ def _cascade(config: Path | None, name: str | None, *, files: bool) -> str:
     if name is not None:
         msg = "Give one of --files and --cascade: --files asks the cascade that labels files."
         raise InputError(msg)
-    found = [
-        one for one, tree in read_config(config or shipped_config()).cascades().items() if tree.items is ItemKind.FILES
-    ]
-    if not found:
-        msg = 'No cascade of the config labels files. Add one with items = "files", or leave out --files.'
-        raise InputError(msg)
-    return found[0]
+    return labels_files(read_config(config or shipped_config()).cascades())
 
 
 def _sizes(items: Sequence[Item], cascade: Cascade, candidates: Candidates | None) -> dict[str, int]:

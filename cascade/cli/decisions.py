@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cascade.cli.candidates import Places
 from cascade.cli.output import plain
-from cascade.cli.ranking import p_shown
 from cascade.cli.tables import GAP, Trimmed
+from cascade.engine.ranking import p_shown
 from cascade.items import Item
 from cascade.report import Decision, Status, Step
+from cascade.repository.places import Places
 from cascade.stages import in_words
 from cascade.tree import Cascade
 

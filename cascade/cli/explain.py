@@ -12,7 +12,6 @@ import typer
 from cascade.cli.candidates import (
     AlsoOption,
     FromOption,
-    Places,
     TaskFileOption,
     TaskOption,
     candidates_of,
@@ -20,16 +19,17 @@ from cascade.cli.candidates import (
     read_task,
 )
 from cascade.cli.output import ConfigOption, JsonOption, ThresholdsOption, note, print_json, results
-from cascade.cli.ranking import p_shown
 from cascade.cli.tables import Hanging, Sheet, threshold_text
 from cascade.config.schema import read_config, shipped_config
 from cascade.engine.engine import Engine
+from cascade.engine.ranking import p_shown
 from cascade.errors import InputError
 from cascade.evidence.records import SymbolRecord
 from cascade.files import check_readable
 from cascade.items import Item, Task
 from cascade.report import Decision, Status, Step
 from cascade.repository.find import MOST_SYMBOLS
+from cascade.repository.places import Places
 from cascade.repository.texts import with_texts
 from cascade.stages import in_words
 from cascade.tree import Cascade

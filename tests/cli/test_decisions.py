@@ -13,14 +13,14 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from cascade.cli.candidates import Places
 from cascade.cli.decisions import show_decisions
 from cascade.cli.explain import would_change
 from cascade.cli.output import plain
-from cascade.cli.ranking import p_leading, p_shown, ranked
 from cascade.config.schema import read_config, shipped_config
+from cascade.engine.ranking import p_leading, p_shown, ranked
 from cascade.items import Group, Item
 from cascade.report import Decision, Provenance, Status, Step
+from cascade.repository.places import Places
 from cascade.stages import ANY_TIER, Limits, Target
 from cascade.tree import Cascade
 from tests.helpers.checkout import Checkout
