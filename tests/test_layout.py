@@ -34,6 +34,7 @@ LAYERS: dict[str, set[str]] = {
     "dataset": {"", "evidence", "prompt", "config", "engine", "log", "repository", "evaluation", "audit.html"},
     "training": {"", "prompt", "config", "models", "backends", "backends.llama", "engine", "evaluation", "dataset"},
     "service": {"", "wire", "prompt", "config", "engine", "log"},
+    "integrations": {"", "config", "engine", "repository"},
 }
 """Room -> the rooms that its modules may import, from the bottom up; "" is the loose modules, the vocabulary.
 
@@ -153,6 +154,8 @@ def test_the_vocabulary_needs_numpy_at_most(name: str) -> None:
         ("prometheus_client", ("cascade.service.",)),
         ("opentelemetry", ("cascade.service.telemetry", "cascade.cli.serve")),
         ("detect_secrets", ("cascade.log.",)),
+        ("langchain_core", ("cascade.integrations.langchain",)),
+        ("llama_index", ("cascade.integrations.llama_index",)),
         (
             "sqlite3",
             ("cascade.log.", "cascade.dataset.", "cascade.cli.log", "cascade.cli.dataset", "cascade.repository."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -58,15 +58,28 @@ def p_leading(decision: Decision, cascade: Cascade, prior: float | None = None) 
         cascade: Whose decision it is.
         prior: The item's prior, in [0, 1]; None where it has none.
     """
-    p = _p_yes(decision, cascade)
-    if prior is not None and cascade.prior_stage is not None:
-        p[cascade.first.name] = prior
+    p = _p_asked(decision, cascade, prior)
     shares = cascade.shares(_leading(cascade), _start(decision, cascade))
     found = float(any(shares.values()))
     for stage in cascade.stages:
         for answer in (answer for answer in stage.sure_ways if shares[stage.name, answer] == 1):
             found *= _p_answer(decision, stage, answer, p)
     return found
+
+
+def p_of(labels: Collection[str], decision: Decision, cascade: Cascade, prior: float | None = None) -> float:
+    """P that an item has one of some labels, as far as it was asked, in [0, 1]: the sum over all ways to them.
+
+    A stage on a way that the item was not asked counts as even; see ``p_leading`` for what else is counted.
+
+    Args:
+        labels: The labels; those that only uncertain answers lead to have no way of their own and count nothing.
+        decision: What was answered.
+        cascade: Whose decision it is.
+        prior: The item's prior, in [0, 1]; None where it has none.
+    """
+    p, start = _p_asked(decision, cascade, prior), _start(decision, cascade)
+    return float(sum(_p_from(start, label, decision, cascade, p) for label in cascade.answers if label in labels))
 
 
 def _p_answer(decision: Decision, stage: Stage, answer: Answer, p: Mapping[str, float]) -> float:
@@ -124,6 +137,14 @@ def _p_value(decision: Decision, stage: Stage, answer: Answer) -> float:
     if step is None:
         return 1 / len(stage.sure_ways)
     return float(stage.p_of_answers(np.array([list(step.probabilities.values())]))[answer][0])
+
+
+def _p_asked(decision: Decision, cascade: Cascade, prior: float | None) -> dict[str, float]:
+    """Stage -> P that it says yes, where the item's prior may stand in place of the first question's."""
+    p = _p_yes(decision, cascade)
+    if prior is not None and cascade.prior_stage is not None:
+        p[cascade.first.name] = prior
+    return p
 
 
 def _p_yes(decision: Decision, cascade: Cascade) -> dict[str, float]:
