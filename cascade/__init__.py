@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cascade.config.schema import Config, read_config, shipped_config
     from cascade.engine.engine import Engine
     from cascade.engine.observer import Observer
+    from cascade.engine.traces import Traces
     from cascade.errors import CascadeError
     from cascade.items import Group, Item, Task
     from cascade.log.decision_log import DecisionLog
@@ -51,6 +52,7 @@ __all__ = [
     "Stage",
     "Status",
     "Task",
+    "Traces",
     "read_config",
     "shipped_config",
 ]
@@ -61,6 +63,7 @@ _NAMES = {
     "cascade.config.schema": "Config read_config shipped_config",
     "cascade.engine.engine": "Engine",
     "cascade.engine.observer": "Observer",
+    "cascade.engine.traces": "Traces",
     "cascade.errors": "CascadeError",
     "cascade.items": "Group Item Task",
     "cascade.log.decision_log": "DecisionLog",

@@ -11,8 +11,8 @@ import pytest
 
 import cascade
 
-N_PUBLIC = 22
-WITH_EXAMPLE = ("Budget", "Cascade", "Engine", "Item", "Observer")
+N_PUBLIC = 23
+WITH_EXAMPLE = ("Budget", "Cascade", "Engine", "Item", "Observer", "Traces")
 
 
 def _for_checkers() -> set[str]:
@@ -23,7 +23,7 @@ def _for_checkers() -> set[str]:
 
 
 def test_all_is_complete_and_sorted() -> None:
-    """The 22 names are sorted, the same for type checkers, and all that ``dir`` shows."""
+    """The 23 names are sorted, the same for type checkers, and all that ``dir`` shows."""
     assert cascade.__all__ == sorted(cascade.__all__)
     assert len(cascade.__all__) == N_PUBLIC
     assert set(cascade.__all__) == _for_checkers()

@@ -33,6 +33,9 @@ def serve(  # noqa: PLR0913 - the command line's options
     max_calls: Annotated[int, typer.Option(min=1, help="Most calls at once; more are told to come back.")] = 512,
     grace: Annotated[float, typer.Option(min=0, max=3600, help="Seconds that calls may go on once told to end.")] = 10,
     traces: Annotated[bool, typer.Option("--traces", help="Send OpenTelemetry spans, as OTEL_ variables say.")] = False,
+    trace_texts: Annotated[
+        bool, typer.Option("--trace-texts", help="Send spans with the texts of tasks, items and answers in them.")
+    ] = False,
     thresholds: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=FILE", help="Thresholds of a cascade that `cascade tune --out` wrote; repeatable."),
@@ -72,7 +75,7 @@ def serve(  # noqa: PLR0913 - the command line's options
     return_large_blocks()
     with (
         listen(host, port) as listening,
-        _tracing(wanted=traces) as (observers, spans),
+        _tracing(wanted=traces or trace_texts, texts=trace_texts) as (observers, spans),
         Engine.open(read, (metrics, *observers)) as engine,
     ):
         show_logs()
@@ -118,23 +121,20 @@ def _token(variable: str) -> str | None:
 
 
 @contextmanager
-def _tracing(*, wanted: bool) -> Iterator[tuple[tuple[Observer, ...], Any]]:
+def _tracing(*, wanted: bool, texts: bool) -> Iterator[tuple[tuple[Observer, ...], Any]]:
     """What makes spans of the engine and of calls, if it is wanted; what is left of them is sent at the end."""
     if not wanted:
         yield (), None
         return
     try:
-        from cascade.service.telemetry import (  # noqa: PLC0415 - the extra `telemetry` may be absent
-            Traces,
-            otlp_provider,
-            spans_of_calls,
-        )
+        from cascade.engine.traces import Traces  # noqa: PLC0415 - the extra `telemetry` may be absent
+        from cascade.service.telemetry import otlp_provider, spans_of_calls  # noqa: PLC0415 - as above
 
         provider = otlp_provider()
     except ModuleNotFoundError as error:
         msg = f"{error.name} is not installed. Run `{install_extra('telemetry')}`."
         raise MachineError(msg) from error
     try:
-        yield (Traces(provider),), spans_of_calls(provider)
+        yield (Traces(provider, texts=texts),), spans_of_calls(provider)
     finally:
         provider.shutdown()
