@@ -13,7 +13,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -27,6 +26,7 @@ from tests.helpers.asyncs import run
 from tests.helpers.requests import symbols
 from tests.helpers.service import PATIENCE_S, Service, Waiting, body_of
 from tests.helpers.shipped import ADAPTERS, CASCADES, write_shipped
+from tests.helpers.spans import collector, spans_of
 from tests.log.logs import n_rows, requests_of
 
 pytestmark = pytest.mark.slow
@@ -127,36 +127,19 @@ def test_a_second_signal_ends_a_service_at_once(first: signal.Signals, second: s
     assert logged.splitlines()[-1] == f"error: {code.name.lower()}"
 
 
-def test_spans_are_sent_where_the_variables_say() -> None:
-    """With --traces a collector gets the spans of the call, its request, batches and swaps before the process ends."""
-    received: list[bytes] = []
-
-    class Collector(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.append(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's
-            """Says nothing."""
-
+@pytest.mark.parametrize("option", ["--traces", "--trace-texts"])
+def test_spans_are_sent_where_the_variables_say(option: str) -> None:
+    """A collector gets the spans of the call, its request, waves and swaps before the process ends; texts if asked."""
     task, items = symbols(1, 4)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
-        thread = threading.Thread(target=collector.serve_forever)
-        thread.start()
-        variables = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_port}",
-            "OTEL_EXPORTER_OTLP_COMPRESSION": "none",
-        }
-        with _process("--traces", **variables) as (process, said):
+    with collector() as (url, sent):
+        with _process(option, OTEL_EXPORTER_OTLP_ENDPOINT=url) as (process, said):
             httpx.post(f"{said['url']}/v1/cascades/precision", json=body_of(task, items), timeout=PATIENCE_S)
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=PATIENCE_S)
-        collector.shutdown()
-        thread.join(PATIENCE_S)
-    sent = b"".join(received)
-    for name in (b"POST /v1/cascades/{name}", b"cascade.request", b"cascade.wave", b"cascade.swap"):
-        assert name in sent
+        spans = spans_of(sent)
+    names = {"POST /v1/cascades/{name}", "decision precision", "cascade.wave", "cascade.swap"}
+    assert {span.name for span in spans} == names
+    assert (task.text in str(spans)) == (option == "--trace-texts")
 
 
 def test_the_command_ends_as_interrupted_commands_do() -> None:

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from gzip import decompress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 from opentelemetry.trace import SpanKind
 
 from cascade import Traces
@@ -23,7 +16,7 @@ from cascade.service.telemetry import otlp_provider, spans_of_calls
 from tests.helpers.asyncs import run
 from tests.helpers.requests import plain_items
 from tests.helpers.service import Service
-from tests.helpers.spans import attributes_of, kept_spans, named, parent
+from tests.helpers.spans import attributes_of, collector, kept_spans, named, parent, spans_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,36 +42,10 @@ async def test_a_request_is_the_child_of_its_call_and_that_of_its_callers_span()
     assert systems == ["binary_cascade", "typesafe"]
 
 
-@contextmanager
-def _collector() -> Iterator[tuple[str, list[ResourceSpans]]]:
-    """A collector of OTLP over HTTP on this machine: its address, and what it was sent."""
-    sent: list[ResourceSpans] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            body = decompress(body) if self.headers["Content-Encoding"] == "gzip" else body
-            sent.extend(ExportTraceServiceRequest.FromString(body).resource_spans)
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", sent
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 @pytest.mark.parametrize("name", [None, "shop"])
 def test_a_collector_gets_the_spans(name: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """By OTLP, where the OTEL_ variables say, under the service's name or that of the variables."""
-    with _collector() as (url, sent):
+    with collector() as (url, sent):
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
         if name:
             monkeypatch.setenv("OTEL_SERVICE_NAME", name)
@@ -88,7 +55,7 @@ def test_a_collector_gets_the_spans(name: str | None, monkeypatch: pytest.Monkey
         provider.shutdown()
     resources = {entry.key: entry.value.string_value for each in sent for entry in each.resource.attributes}
     assert resources["service.name"] == (name or "cascade")
-    spans = [span for each in sent for scope in each.scope_spans for span in scope.spans]
+    spans = spans_of(sent)
     (decision,) = (span for span in spans if span.name == "decision precision")
     found = {entry.key: entry.value for entry in decision.attributes}
     assert found["openinference.span.kind"].string_value == "DECISION"
