@@ -26,6 +26,7 @@ LAYERS: dict[str, set[str]] = {
     "backends.servers": {"", "wire", "prompt", "config", "models", "backends"},
     "engine": {"", "evidence", "prompt", "config", "backends"},
     "log": {"", "prompt", "config", "backends", "engine"},
+    "batch": {"", "config", "engine"},
     "repository": {"", "evidence"},
     "evaluation": {"", "evidence", "prompt", "config", "backends", "engine"},
     "tuning": {"", "config", "evaluation"},

@@ -143,6 +143,11 @@ class Adopter:
         self._pending: set[str] = set()
         self._used, self._n_versions = set(self._loaded), 1
 
+    @property
+    def config(self) -> Config | None:
+        """What is live comes from it; None for an engine of parts."""
+        return None if self._origin is None else self._origin.config
+
     def adopt(self, config: Config) -> Adoption:
         """Take over a config; see ``Engine.adopt``."""
         with self._one_at_a_time:

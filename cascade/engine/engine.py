@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field, replace
 from inspect import iscoroutinefunction
 from os import PathLike
@@ -354,6 +355,41 @@ class Engine:
         answered = await asyncio.wrap_future(request.done)
         return request.report(answered)
 
+    def submit(
+        self, task: Task | str, items: Sequence[Item], cascade: str = "precision", *, budget: BudgetLike = "config"
+    ) -> Future[Report]:
+        """Ask for every item's label without waiting; see ``classify``. Cancelling the future drops the request.
+
+        The future's callbacks run in the engine's own thread, so they must return quickly.
+
+        Raises:
+            InputError: As ``classify``.
+            ClosedError: The engine was closed. Other errors are the future's.
+
+        Examples:
+            >>> from cascade import Engine, Item
+            >>> with Engine.open() as engine:
+            ...     futures = [engine.submit(task, [Item(id="1", name="parse")]) for task in ("fix it", "test it")]
+            ...     [len(future.result().decisions) for future in futures]
+            [1, 1]
+        """
+        request = self._new_request(task, items, cascade, budget)
+        report: Future[Report] = Future()
+
+        def tell(done: Future[list[ItemState]]) -> None:
+            if not report.set_running_or_notify_cancel():
+                return
+            error = CancelledError() if done.cancelled() else done.exception()
+            if error is None:
+                report.set_result(request.report(done.result()))
+            else:
+                report.set_exception(error)
+
+        request.done.add_done_callback(tell)
+        report.add_done_callback(lambda _: self._loop.cancel(request))
+        self._submit(request)
+        return report
+
     async def stream(
         self, task: Task | str, items: Sequence[Item], cascade: str = "precision", *, budget: BudgetLike = "config"
     ) -> AsyncGenerator[Decision, None]:
@@ -435,6 +471,11 @@ class Engine:
             InputError: There is none.
         """
         return self._generations.live.cascade(name)
+
+    @property
+    def config(self) -> Config | None:
+        """The config that it runs, as it was opened with or has adopted since; None for an engine of parts."""
+        return self._adopter.config
 
     @property
     def n_cached(self) -> int:
