@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ SHIPPED = "shipped"
 
 EXTENDS = f'Another config file, or "{SHIPPED}" for the shipped one; what this file says wins over what that one does.'
 """What the key is, for the schema."""
+
+_NO_FILE = Path("<config>")
+"""What messages call tables that no file holds."""
 
 _Place = tuple[str, ...]
 _REMEDY = "Give the path of a TOML file."
@@ -102,8 +106,24 @@ def read_layers(path: Path) -> Layers:
     Raises:
         ConfigError: A file cannot be read or is not TOML, or files extend each other in a circle.
     """
+    return _layers(path, read_table(path, _REMEDY))
+
+
+def layers_of(tables: Mapping[str, Any]) -> Layers:
+    """Tables that no file holds, laid over those of the files that they extend.
+
+    Args:
+        tables: What a config file would say; relative paths are relative to the working directory.
+
+    Raises:
+        ConfigError: As ``read_layers``.
+    """
+    return _layers(_NO_FILE, deepcopy(dict(tables)))
+
+
+def _layers(path: Path, table: dict[str, Any]) -> Layers:
     try:
-        files, tables = _read(path)
+        files, tables = _read(path, table)
     except RuntimeError as error:  # "~name" of nobody
         msg = f"{name_of(path)}: {error} Write the folder in full."
         raise ConfigError(msg) from error
@@ -111,7 +131,8 @@ def read_layers(path: Path) -> Layers:
         msg = f"{name_of(path)}: its folder cannot be told ({reason(error)}). Call from a folder that is there."
         raise ConfigError(msg) from error
     registry = registry_folder(path, _laid(tables))
-    live = read_live(registry)
+    is_named = path != _NO_FILE or "registry" in _laid(tables)
+    live = read_live(registry) if is_named else None
     if live is not None:
         files.insert(0, registry / LIVE)
         tables.insert(0, _anchored(live, registry.resolve(), is_last=False))
@@ -126,9 +147,9 @@ def _laid(tables: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def _read(path: Path) -> tuple[list[Path], list[dict[str, Any]]]:
+def _read(path: Path, table: dict[str, Any]) -> tuple[list[Path], list[dict[str, Any]]]:
     """The files and what each of them says, from the one that was asked for down."""
-    files, tables = [path], [read_table(path, _REMEDY)]
+    files, tables = [path], [table]
     while True:
         file, table = files[-1], tables[-1]
         base, folder = table.pop("extends", None), file.resolve().parent

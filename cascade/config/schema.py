@@ -14,7 +14,7 @@ from cascade.arguments import one_of
 from cascade.config.base_models import base_adapter, check_entry, named_models, own_name
 from cascade.config.cascades import CascadeConfig
 from cascade.config.engine import EngineConfig
-from cascade.config.extends import EXTENDS, Layers, read_layers, shipped_config
+from cascade.config.extends import EXTENDS, Layers, layers_of, read_layers, shipped_config
 from cascade.config.log import LogConfig
 from cascade.config.model import AdapterConfig, AdapterEntry, FileEntry, LimitsConfig, ModelConfig
 from cascade.config.profile import ProfileConfig, read_profile
@@ -27,8 +27,8 @@ from cascade.files import is_file, name_of
 from cascade.tree import Cascade
 
 __all__ = [
-    "AdapterConfig", "CascadeConfig", "Config", "EngineConfig", "LimitsConfig", "ModelConfig", "Untuned", "config_of",
-    "read_config", "read_untuned", "shipped_config",
+    "AdapterConfig", "CascadeConfig", "Config", "EngineConfig", "LimitsConfig", "ModelConfig", "Untuned", "config_from",
+    "config_of", "read_config", "read_untuned", "shipped_config",
 ]  # fmt: skip
 
 
@@ -196,6 +196,24 @@ def read_config(path: Path, thresholds: Mapping[str, Path | None] | None = None)
     """
     one_of("The path of a config", path, (str, PathLike), "the path of a TOML file is needed")
     return config_of(read_layers(Path(path)), thresholds)
+
+
+def config_from(tables: Mapping[str, Any]) -> Config:
+    """Check a config that is given as tables, such as one that came from another machine.
+
+    Args:
+        tables: What a config file would say. Relative paths are relative to the working directory; ``extends`` names
+            a file here, or "shipped". What a registry says is live counts only where ``registry`` names it.
+
+    Raises:
+        ConfigError: It does not fit; the message names key and remedy.
+
+    Examples:
+        >>> from cascade.config.schema import config_from
+        >>> config_from({"extends": "shipped", "model": {"n_threads": 2}}).model.n_threads
+        2
+    """
+    return config_of(layers_of(tables))
 
 
 def config_of(layers: Layers, thresholds: Mapping[str, Path | None] | None = None) -> Config:

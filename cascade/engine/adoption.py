@@ -137,6 +137,7 @@ class Adopter:
         self.shadow = Shadow(loop, told)
         self._has_log = told is not None
         self._beside: dict[str, str] = {}  # adapter -> key of what answers beside it
+        self._others: list[Generations] = []  # what is asked beside that which is live
         self._one_at_a_time = threading.Lock()
         # Below: key -> (model, name) of what is loaded, and keys that no generation has yet; the loop's thread's alone.
         self._loaded = {key: (first.info.model_of(name), name) for name, key in first.keys.items()}
@@ -151,23 +152,38 @@ class Adopter:
     def adopt(self, config: Config) -> Adoption:
         """Take over a config; see ``Engine.adopt``."""
         with self._one_at_a_time:
-            if self._origin is None:
-                msg = "This engine was made from parts, and has no config. Use swap_adapter, or open one from a config."
-                raise InputError(msg)
-            self._origin.check_same_models(config)
-            cascades = config.cascades()
-            for cascade in cascades.values():
-                cascade.check_is_tuned()
-            return self._make_live(
-                _Wanted(
-                    files=config.files,
-                    cascades=cascades,
-                    budgets={name: entry.budget() for name, entry in config.cascade.items()},
-                    locked=cascades,
-                    origin=Origin(config=config),
-                    shadow=config.shadows() if self._has_log else {},
-                )
-            )
+            return self._make_live(self._wanted(config, config.shadows() if self._has_log else {}))
+
+    def beside(self, config: Config) -> Generations:
+        """Load what a config says, to be asked beside what is live until it is ended; see ``Engine.beside``."""
+        with self._one_at_a_time:
+            wanted, live = self._wanted(config), self.generations.live
+            try:
+                generation = self._made(live, wanted, self._prepared(live, wanted.files))
+                wanted.check(generation)
+                found = Generations(generation, self._tidy)
+                self._others.append(found)
+            finally:
+                self._let_go()
+            return found
+
+    def _wanted(self, config: Config, shadow: Mapping[str, AdapterConfig] | None = None) -> _Wanted:
+        """All that a config says, checked as far as it can be before files are read."""
+        if self._origin is None:
+            msg = "This engine was made from parts, and has no config. Use swap_adapter, or open one from a config."
+            raise InputError(msg)
+        self._origin.check_same_models(config)
+        cascades = config.cascades()
+        for cascade in cascades.values():
+            cascade.check_is_tuned()
+        return _Wanted(
+            files=config.files,
+            cascades=cascades,
+            budgets={name: entry.budget() for name, entry in config.cascade.items()},
+            locked=cascades,
+            origin=Origin(config=config),
+            shadow=shadow,
+        )
 
     def swap(self, name: str, entry: AdapterConfig, cascades: Mapping[str, Cascade]) -> Adoption:
         """Take another file for an adapter, with cascades in place of those of the same names.
@@ -202,14 +218,7 @@ class Adopter:
 
     def _make_live(self, wanted: _Wanted) -> Adoption:
         live = self.generations.live
-        prepared: dict[str, tuple[str, Prepared]] = {}
-        for name, entry in wanted.files.items():
-            model = self._model_of(live, name, entry)
-            prepared[name] = model, swapping(self._backends[model]).prepare(name, entry.path, entry.scale)
-        beside: dict[str, tuple[str, Prepared]] = {}
-        for name, entry in (wanted.shadow or {}).items():
-            model = self._model_of(live, name, entry)
-            beside[name] = model, swapping(self._backends[model]).prepare(name, entry.path, entry.scale)
+        prepared, beside = self._prepared(live, wanted.files), self._prepared(live, wanted.shadow or {})
         if any(self._key(*each, name) is None for name, each in (*prepared.items(), *beside.items())):
             # Of an adapter there are never more versions in memory than the live one and one besides.
             self.generations.wait(lambda: not self._loop.is_open)
@@ -227,6 +236,14 @@ class Adopter:
         self.generations.publish(generation)
         self._let_go()
         return _difference(live, generation)
+
+    def _prepared(self, live: Generation, files: Mapping[str, AdapterConfig]) -> dict[str, tuple[str, Prepared]]:
+        """Adapter -> its model, and its file as it was checked."""
+        found = {}
+        for name, entry in files.items():
+            model = self._model_of(live, name, entry)
+            found[name] = model, swapping(self._backends[model]).prepare(name, entry.path, entry.scale)
+        return found
 
     async def _change_shadow(self, generation: Generation | None, names: frozenset[str]) -> None:
         self.shadow.change(generation, names)
@@ -323,6 +340,10 @@ class Adopter:
     async def _unload(self) -> None:
         beside = self.shadow.generation
         held = self.generations.keys | self._pending | set(beside.keys.values() if beside is not None else ())
+        for other in tuple(self._others):
+            held |= other.keys
+            if other.is_over and not other.keys:
+                self._others.remove(other)
         for key, (model, _) in [each for each in self._loaded.items() if each[0] not in held]:
             del self._loaded[key]
             await swapping(self._backends[model]).unload(key)

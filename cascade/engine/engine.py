@@ -11,17 +11,17 @@ from inspect import iscoroutinefunction
 from os import PathLike
 from pathlib import Path
 from types import NoneType, TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 from cascade.arguments import is_real, one_of, refuse, text, texts
 from cascade.backends.base import Backend
 from cascade.budget import NO_LIMIT, Budget, BudgetLike, budget_of
 from cascade.config.lock import check_locks
 from cascade.config.model import MAX_SCALE
-from cascade.config.schema import AdapterConfig, Config, read_config, shipped_config
+from cascade.config.schema import AdapterConfig, Config, config_from, read_config, shipped_config
 from cascade.engine.admission import Rules
 from cascade.engine.adoption import Adopter, Adoption, Origin
-from cascade.engine.generation import Generation
+from cascade.engine.generation import Generation, Generations
 from cascade.engine.info import EngineInfo
 from cascade.engine.item_state import ItemState
 from cascade.engine.loop import Loop
@@ -168,7 +168,7 @@ class Engine:
     @classmethod
     def open(
         cls,
-        config: Config | Path | str | None = None,
+        config: Config | Mapping[str, Any] | Path | str | None = None,
         observers: Sequence[Observer] = (),
         *,
         cascades: Mapping[str, Cascade] | None = None,
@@ -178,7 +178,7 @@ class Engine:
         """An engine with the backends that a config names: this process, servers, or both.
 
         Args:
-            config: A config, or the path of a config file; None for the shipped one.
+            config: A config, the path of a config file, or its tables as a dict; None for the shipped one.
             observers: Who is told of requests and batches.
             cascades: Name -> cascade, to run these in place of the config's own. They may ask the adapters of the
                 config. Tuned thresholds are the config's own, so whether they fit is checked for its own cascades
@@ -196,10 +196,7 @@ class Engine:
         """
         from cascade.backends import open_any  # noqa: PLC0415 - gguf and llama_cpp load only where they are used
 
-        if not isinstance(config, Config):
-            allowed = "a Config is needed, the path of a config file, or None for the shipped one"
-            one_of("config", config, (str, PathLike, NoneType), allowed)
-            config = read_config(Path(config) if config is not None else shipped_config())
+        config = _read(shipped_config() if config is None else config)
         run = config.cascades() if cascades is None else cascades
         _check_cascades(run)  # before a model is loaded
         _check_labels(labels)
@@ -224,7 +221,7 @@ class Engine:
             raise
         return engine
 
-    def adopt(self, config: Config | Path | str) -> Adoption:
+    def adopt(self, config: Config | Mapping[str, Any] | Path | str) -> Adoption:
         """Take over what a config says of adapters and cascades, thresholds included, while requests run.
 
         Requests that run end under the adapters that they began with; all that are made from now on are asked with the
@@ -232,7 +229,7 @@ class Engine:
         changes is in memory. Whatever goes wrong leaves everything as it was.
 
         Args:
-            config: A config, or the path of a config file, with the same base models and servers.
+            config: A config, the path of a config file or its tables, with the same base models and servers.
 
         Returns:
             What is other than before.
@@ -246,12 +243,9 @@ class Engine:
             ClosedError: The engine is closed.
         """
         self._loop.check_may_wait()
-        if not isinstance(config, Config):
-            one_of("config", config, (str, PathLike), "a Config is needed, or the path of a config file")
-            config = read_config(Path(config))
-        return self._adopter.adopt(config)
+        return self._adopter.adopt(_read(config))
 
-    async def aadopt(self, config: Config | Path | str) -> Adoption:
+    async def aadopt(self, config: Config | Mapping[str, Any] | Path | str) -> Adoption:
         """Take over a config, for async callers; see ``adopt``. A change that has begun comes to its end."""
         return await asyncio.to_thread(self.adopt, config)
 
@@ -294,6 +288,32 @@ class Engine:
     ) -> Adoption:
         """Take another file for one adapter, for async callers; see ``swap_adapter``."""
         return await asyncio.to_thread(self.swap_adapter, name, path, scale=scale, cascades=cascades)
+
+    def beside(self, config: Config | Mapping[str, Any] | Path | str) -> Engine:
+        """Other adapters and cascades on the same base models, which are asked at the same time as these.
+
+        What one of them computed is never used for another, but for adapters whose files are the same, of which there
+        is one in memory. Each takes part in the same waves.
+
+        Args:
+            config: A config, the path of one or its tables, with the same base models and servers.
+
+        Returns:
+            An engine that shares models, log and observers with this one. ``close`` ends it alone: requests that are
+            open go on, and then its adapters are freed. It ends with this engine at the latest.
+
+        Raises:
+            InputError: As ``adopt``, and so are the other errors.
+
+        Examples:
+            >>> from cascade import Engine, Item
+            >>> items = [Item(id="1", name="parse")]
+            >>> with Engine.open() as engine, engine.beside({"extends": "shipped"}) as other:
+            ...     len(engine.classify("fix it", items).decisions), len(other.classify("fix it", items).decisions)
+            (1, 1)
+        """
+        self._loop.check_may_wait()
+        return _Beside(self, self._adopter.beside(_read(config)))
 
     @property
     def cascades(self) -> Mapping[str, Cascade]:
@@ -573,7 +593,7 @@ class Engine:
             raise
         weakref.finalize(request, generation.open.discard, token).atexit = False  # nobody may hand it over
         request.done.add_done_callback(lambda _: self._generations.leave(generation, token))
-        if self._adopter.shadow.generation is not None:
+        if self._adopter.shadow.generation is not None and self._generations is self._adopter.generations:
             request.done.add_done_callback(lambda _: self._adopter.shadow.follow(request))
         request.on_decision, request.is_callers = on_decision, isinstance(cascade, Cascade)
         return request
@@ -616,6 +636,49 @@ class Engine:
             request.done.cancel()  # whoever watches it hears that it is over
             raise
         return request
+
+
+class _Beside(Engine):
+    """Other adapters and cascades of an engine; see ``Engine.beside``."""
+
+    def __init__(self, engine: Engine, generations: Generations) -> None:
+        vars(self).update(vars(engine), _generations=generations)
+
+    def close(self) -> None:
+        """Ask these adapters and cascades no more, and free them once nobody waits for them."""
+        self._loop.check_may_wait()
+        self._generations.end()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it accepts requests; False once it or the engine that it stands beside is closed."""
+        return self._loop.is_open and not self._generations.is_over
+
+    def adopt(self, *_: object, **__: object) -> NoReturn:
+        """Refused: it would change the engine that this one stands beside."""
+        raise InputError(_STANDS_BESIDE)
+
+    def swap_adapter(self, *_: object, **__: object) -> NoReturn:
+        """Refused: it would change the engine that this one stands beside."""
+        raise InputError(_STANDS_BESIDE)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+_STANDS_BESIDE = "These adapters and cascades stand beside an engine. Close them, and open others with `beside`."
+
+
+def _read(config: Config | Mapping[str, Any] | Path | str) -> Config:
+    """What a caller gives as a config."""
+    if isinstance(config, Config):
+        return config
+    if isinstance(config, Mapping):
+        return config_from(config)
+    one_of("config", config, (str, PathLike), "a Config is needed, the path of a config file, or its tables as a dict")
+    return read_config(Path(config))
 
 
 def _opened(log: Log | Literal["config"] | None, config: Config) -> Log | None:

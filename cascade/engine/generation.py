@@ -10,7 +10,7 @@ from cascade.arguments import text
 from cascade.budget import Budget
 from cascade.engine.info import EngineInfo
 from cascade.engine.online_profile import OnlineProfile
-from cascade.errors import InputError
+from cascade.errors import ClosedError, InputError
 from cascade.tree import Cascade
 
 _LOOK_S = 0.02  # between two looks at requests that nobody ends, since their callers have gone
@@ -88,6 +88,7 @@ class Generations:
         self._gate = threading.Lock()
         self._ended = threading.Event()
         self._retired = retired
+        self._is_over = False
 
     @property
     def live(self) -> Generation:
@@ -95,16 +96,23 @@ class Generations:
         return self._live
 
     def enter(self) -> tuple[Generation, object]:
-        """The live one, and a token that keeps its adapters until ``leave``."""
+        """The live one, and a token that keeps its adapters until ``leave``.
+
+        Raises:
+            ClosedError: ``end`` was called.
+        """
         token = object()
         with self._gate:
+            if self._is_over:
+                msg = "These adapters and cascades were closed. Ask the engine beside which they stood, or open others."
+                raise ClosedError(msg)
             self._live.open.add(token)
             return self._live, token
 
     def leave(self, generation: Generation, token: object) -> None:
         """Let go of a generation; a second call does nothing."""
         generation.open.discard(token)
-        if not generation.open and generation is not self._live:
+        if not generation.open and (generation is not self._live or self._is_over):
             self._ended.set()
             self._retired()
 
@@ -113,6 +121,14 @@ class Generations:
         with self._gate:
             self._former.append(self._live)
             self._live = generation
+        self._retired()
+
+    def end(self) -> None:
+        """Take no more requests; those that are open go on. A second call does nothing."""
+        with self._gate:
+            if not self._is_over:
+                self._is_over = True
+                self._former.append(self._live)
         self._retired()
 
     def wait(self, is_over: Callable[[], bool]) -> None:
@@ -124,7 +140,13 @@ class Generations:
     @property
     def keys(self) -> set[str]:
         """Keys of all adapters that a request may still ask."""
-        return {key for each in (self._live, *self._held()) for key in each.keys.values()}
+        live = () if self._is_over else (self._live,)
+        return {key for each in (*live, *self._held()) for key in each.keys.values()}
+
+    @property
+    def is_over(self) -> bool:
+        """Whether ``end`` was called."""
+        return self._is_over
 
     def _held(self) -> list[Generation]:
         with self._gate:
