@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cascade.cli.promotion import Trial, asking, datasets_of, try_version
+from cascade.cli.promotion import Trial, asking, compare, datasets_of
 from cascade.cli.shadow_test import ShadowTest, test_shadow
 from cascade.cli.tune import read_target
 from cascade.config.extends import SHIPPED, shipped_config
@@ -194,6 +194,8 @@ def put_in_shadow(candidate: Candidate) -> Live:
 def tested(candidate: Candidate, data: Sequence[Path], target: str | None, at_least: float) -> Verdict:
     """Test a version on the frozen parts of datasets, and on what was seen of it in the shadow; nothing changes.
 
+    Thresholds are tuned for it only once it has passed.
+
     Args:
         candidate: The version.
         data: A dataset's folder for each cascade that asks it.
@@ -208,11 +210,13 @@ def tested(candidate: Candidate, data: Sequence[Path], target: str | None, at_le
     asked = asking(config, name)
     datasets = datasets_of(list(data), asked, name)
     wanted = read_target(target, None, DELTA, None) if target is not None else None
-    trials = [
-        try_version(candidate.path, cascade, name, candidate.file, datasets[cascade], wanted) for cascade in asked
-    ]
+    compared = [compare(candidate.path, cascade, name, candidate.file, datasets[cascade]) for cascade in asked]
     seen = test_shadow(config, name, candidate.version.facts.sha256)
-    return Verdict(candidate=candidate, trials=trials, seen=seen, why=_refusal(trials, seen, at_least))
+    trials = [each.trial() for each in compared]
+    why = _refusal(trials, seen, at_least)
+    if not why:
+        trials = [each.tuned(wanted) for each in compared]
+    return Verdict(candidate=candidate, trials=trials, seen=seen, why=why)
 
 
 def promote(verdict: Verdict) -> Live:

@@ -39,7 +39,8 @@ class Trial:
         cascade: Name of the cascade.
         data: The dataset's folder.
         pairs: (stage, tier) -> what the test part says of the two adapters there.
-        thresholds: Tuned for the new version; None where the cascade has no tuned thresholds.
+        thresholds: Tuned for the new version; None where the cascade has no tuned thresholds, or no new ones were
+            tuned.
         guarantee: What they guarantee, in a line; empty without any.
         calls: Calls per item of the test part under the live version and its thresholds, and under the new ones.
     """
@@ -93,10 +94,71 @@ def datasets_of(folders: list[Path], names: list[str], adapter: str) -> dict[str
     return found
 
 
-def try_version(
-    path: Path, name: str, adapter: str, entry: AdapterConfig, dataset: Dataset, target: TuningTarget | None = None
-) -> Trial:
-    """Test a version in a cascade on the frozen part of its dataset, and tune thresholds for it on the valid part.
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A version and the live one on the frozen part of a cascade's dataset.
+
+    Attributes:
+        name: Name of the cascade.
+        adapter: What cascades call the adapter.
+        dataset: Labelled tasks of the cascade.
+        live: The config without what is in the shadow.
+        changed: The same with the new version.
+        old: Scores of the live one.
+        new: Scores of the new one.
+        before: The cascade as it answers now.
+    """
+
+    name: str
+    adapter: str
+    dataset: Dataset
+    live: Untuned
+    changed: Untuned
+    old: LabelledScores
+    new: LabelledScores
+    before: Cascade
+
+    def trial(self) -> Trial:
+        """What it shows at the thresholds in use.
+
+        Raises:
+            InputError: The adapter answers no yes/no question of the cascade.
+        """
+        return self._trial(self.before, None, "")
+
+    def tuned(self, target: TuningTarget | None = None) -> Trial:
+        """What it shows with thresholds tuned for the new version on the valid part.
+
+        Args:
+            target: What they are to guarantee; None for what those in use do.
+
+        Raises:
+            InputError: They cannot guarantee that, or a part cannot be used.
+        """
+        target = target or target_of(self.live.thresholds, self.name)
+        file, said = _tuned(self.changed, self.name, self.dataset, target)
+        entry = self.changed.config.cascade[self.name].model_copy(update={"thresholds": file})
+        return self._trial(entry.cascade(self.name), file, said)
+
+    def _trial(self, after: Cascade, thresholds: ThresholdsFile | None, said: str) -> Trial:
+        pairs = {
+            (stage.name, tier): _pair(stage, after.stage(stage.name), tier, self.old, self.new, self.before)
+            for stage in self.before.stages
+            for tier, question in stage.questions.items()
+            if question.adapter == self.adapter and not stage.has_values
+        }
+        if not pairs:
+            msg = (
+                f"Adapter {self.adapter!r} answers no yes/no question of cascade {self.name!r}, so no test can be made."
+            )
+            raise InputError(msg)
+        calls = _calls(self.before, self.old), _calls(after, self.new)
+        folder = self.dataset.folder
+        return Trial(cascade=self.name, data=folder, pairs=pairs, thresholds=thresholds, guarantee=said, calls=calls)
+
+
+def compare(path: Path, name: str, adapter: str, entry: AdapterConfig, dataset: Dataset) -> Comparison:
+    """Ask the live version and a new one about the frozen part of a cascade's dataset.
 
     Args:
         path: The config.
@@ -104,30 +166,15 @@ def try_version(
         adapter: What cascades call the adapter.
         entry: The new file.
         dataset: Labelled tasks of the cascade.
-        target: What the new thresholds are to guarantee; None for what those in use do.
 
     Raises:
-        InputError: The thresholds cannot guarantee that, or a part cannot be used.
+        InputError: The part cannot be used.
     """
-    untuned = read_untuned(path, name)
-    changed = _with(untuned, adapter, entry)
-    old = _scores(untuned.config, name, dataset.path(Part.TEST))
+    live = read_untuned(path, name)
+    changed = _with(live, adapter, entry)
+    old = _scores(live.config, name, dataset.path(Part.TEST))
     new = _scores(changed.config, name, dataset.path(Part.TEST))
-    before = in_use(untuned, name, old.origin, note)
-    file, said = _tuned(changed, name, dataset, target or target_of(untuned.thresholds, name))
-    entry_now = changed.config.cascade[name].model_copy(update={"thresholds": file})
-    after = entry_now.cascade(name)
-    pairs = {
-        (stage.name, tier): _pair(stage, after.stage(stage.name), tier, old, new, before)
-        for stage in before.stages
-        for tier, question in stage.questions.items()
-        if question.adapter == adapter and not stage.has_values
-    }
-    if not pairs:
-        msg = f"Adapter {adapter!r} answers no yes/no question of cascade {name!r}, so that no test can be made."
-        raise InputError(msg)
-    calls = _calls(before, old), _calls(after, new)
-    return Trial(cascade=name, data=dataset.folder, pairs=pairs, thresholds=file, guarantee=said, calls=calls)
+    return Comparison(name, adapter, dataset, live, changed, old, new, in_use(live, name, old.origin, note))
 
 
 def _calls(tree: Cascade, labelled: LabelledScores) -> float:
