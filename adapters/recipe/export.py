@@ -9,13 +9,13 @@ from pathlib import Path
 import gguf
 import numpy as np
 import torch
-from gguf.constants import GGUFValueType, TokenType
+from gguf.constants import TokenType
 from tokenizers import Tokenizer
 
 from adapters.recipe.model import Judge, Linear
 from adapters.recipe.vocabulary import SPECIALS
 from cascade.files import sha256_of
-from cascade.models.lora import BASE_HASH_KEY, MARKERS_KEY
+from cascade.training.adapter_file import AdapterHead, add_head
 
 ARCHITECTURE = "qwen3"
 # Hugging Face's name of a projection -> llama.cpp's.
@@ -84,20 +84,17 @@ def export_adapter(
         invocation: The tokens that switch an activated adapter on; none for a plain one.
     """
     writer = gguf.GGUFWriter(path, ARCHITECTURE)
-    writer.add_type("adapter")
-    writer.add_name(path.stem)
-    writer.add_license("MIT")
-    writer.add_string("adapter.type", "lora")
     scale = {module.scale for module in model.modules() if isinstance(module, Linear)}.pop()
-    writer.add_float32("adapter.lora.alpha", scale * rank)
-    writer.add_string("general.base_model.0.name", NAME)
-    writer.add_string(BASE_HASH_KEY, sha256_of(base))
-    writer.add_array(MARKERS_KEY, list(markers))
-    if invocation:
-        # llama.cpp refuses the INT32 array that add_array would write.
-        writer.add_key_value(
-            "adapter.alora.invocation_tokens", list(invocation), GGUFValueType.ARRAY, GGUFValueType.UINT32
-        )
+    head = AdapterHead(
+        name=path.stem,
+        base_name=NAME,
+        base_sha256=sha256_of(base),
+        alpha=scale * rank,
+        invocation=invocation,
+        markers=tuple(markers),
+    )
+    add_head(writer, head)
+    writer.add_license("MIT")
     for number, layer in enumerate(model.model.layers):
         for source, target in PROJECTIONS.items():
             linear = layer.get_submodule(source)

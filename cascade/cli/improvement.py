@@ -17,7 +17,7 @@ from cascade.audit.weakest import weakest
 from cascade.cli.adapters import registry_of
 from cascade.cli.candidate import Candidate, Verdict, candidate_of
 from cascade.cli.improve_steps import Aim, Steps
-from cascade.cli.journal import Journal, Told, digest
+from cascade.cli.journal import Journal, Told
 from cascade.cli.promotion import asking, datasets_of, target_of
 from cascade.cli.shadow_test import test_shadow
 from cascade.config.schema import Config, read_config, read_untuned
@@ -28,7 +28,7 @@ from cascade.errors import InputError, counted
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.paired import FEWEST
 from cascade.evaluation.score_file import labelled_tasks
-from cascade.files import is_file
+from cascade.files import is_file, sha256_of_json
 from cascade.registry.live import read_state
 from cascade.registry.versions import FACTS
 from cascade.tree import Cascade
@@ -180,7 +180,7 @@ class _Round:
 
     def _key(self, data: Told) -> str:
         """What has to differ for another round to come to something else."""
-        return digest({"parts": data.get("parts"), **self._how()})
+        return sha256_of_json({"parts": data.get("parts"), **self._how()})
 
     def _how(self) -> dict[str, Any]:
         aim = self.aim
@@ -260,7 +260,7 @@ class _Round:
     def _train(self, data: Told, live: Config, adapter: str) -> Told:
         aim, registry = self.aim, registry_of(self.aim.config)
         given = {"data": data["manifest"], "live": _live(live, [aim.tree.name]), **self._how(), "adapter": adapter}
-        folder = aim.work / "trained" / digest(given)[:12]
+        folder = aim.work / "trained" / sha256_of_json(given)[:12]
 
         def is_there(out: Told) -> bool:
             return is_file(folder / FACTS) or registry.of_file(adapter, str(out["sha256"])) is not None
@@ -351,7 +351,7 @@ def _live(config: Config, names: Sequence[str]) -> str:
         }
         for name in names
     }
-    return digest(told)
+    return sha256_of_json(told)
 
 
 def _check_trainable(config: Config, tree: Cascade, adapter: str) -> None:

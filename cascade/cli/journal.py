@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.errors import InputError, MachineError
-from cascade.files import is_file, read_text, unwritable, write_whole
+from cascade.files import is_file, read_text, sha256_of_json, unwritable, write_whole
 
 VERSION = 1
 _FILE, _LOCK = "improve.json", ".lock"
@@ -101,7 +100,7 @@ class Journal:
         Returns:
             What came of it, and whether it was done before.
         """
-        key, entry = digest(given), self.steps.get(name)
+        key, entry = sha256_of_json(given), self.steps.get(name)
         if entry is not None and entry["in"] == key and is_there(entry["out"]):
             return dict(entry["out"]), True
         self.forget_from(name)
@@ -126,8 +125,3 @@ class Journal:
     def _write(self) -> None:
         told = {"version": VERSION, "of": self.of, "steps": self.steps, "last": self.last}
         write_whole(self.folder / _FILE, f"{json.dumps(told, indent=2)}\n".encode())
-
-
-def digest(given: Mapping[str, Any]) -> str:
-    """SHA-256 of a JSON value, in hex."""
-    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()

@@ -78,9 +78,7 @@ def train(  # noqa: PLR0913 - the command line's options
 ) -> None:
     """Train an adapter on labelled tasks; a killed run goes on when it is called again."""
     from cascade.training.prepare import Wishes  # noqa: PLC0415 - loads llama_cpp
-    from cascade.training.train import libraries  # noqa: PLC0415 - as above
 
-    libraries()
     wishes = Wishes(
         adapter=adapter,
         data=_data(data),

@@ -29,8 +29,8 @@ Lora = Mapping[str, tuple[Floats, Floats]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AdapterFacts:
-    """What an adapter's file says of itself.
+class AdapterHead:
+    """What every adapter's file says of itself.
 
     Attributes:
         name: The adapter's name.
@@ -39,9 +39,6 @@ class AdapterFacts:
         alpha: LoRA's alpha.
         invocation: The tokens that switch it on; empty for a plain LoRA.
         markers: The markers of its questions.
-        data: The manifest of the data.
-        figures: How good it is.
-        plan: How it was trained.
     """
 
     name: str
@@ -50,6 +47,18 @@ class AdapterFacts:
     alpha: float
     invocation: tuple[int, ...]
     markers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterFacts(AdapterHead):
+    """What the file of an adapter that was trained here says besides.
+
+    Attributes:
+        data: The manifest of the data.
+        figures: How good it is.
+        plan: How it was trained.
+    """
+
     data: Mapping[str, Any]
     figures: Mapping[str, Any]
     plan: Mapping[str, Any]
@@ -58,15 +67,7 @@ class AdapterFacts:
 def write_adapter(path: Path, facts: AdapterFacts, geometry: Geometry, lora: Lora) -> None:
     """Write an adapter, its matrices in F16."""
     writer = GGUFWriter(path, geometry.architecture)
-    writer.add_type("adapter")
-    writer.add_name(facts.name)
-    writer.add_string("adapter.type", "lora")
-    writer.add_float32("adapter.lora.alpha", facts.alpha)
-    writer.add_string("general.base_model.0.name", facts.base_name or "base")
-    writer.add_string(BASE_HASH_KEY, facts.base_sha256)
-    if facts.invocation:  # llama.cpp refuses the INT32 array that add_array would write
-        writer.add_key_value(INVOCATION_KEY, list(facts.invocation), GGUFValueType.ARRAY, GGUFValueType.UINT32)
-    writer.add_array(MARKERS_KEY, list(facts.markers))
+    add_head(writer, facts)
     for key, value in ((DATA_KEY, facts.data), (FIGURES_KEY, facts.figures), (PLAN_KEY, facts.plan)):
         writer.add_string(key, json.dumps(value, sort_keys=True))
     for module, (down, up) in lora.items():
@@ -77,6 +78,19 @@ def write_adapter(path: Path, facts: AdapterFacts, geometry: Geometry, lora: Lor
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def add_head(writer: GGUFWriter, facts: AdapterHead) -> None:
+    """Say what llama.cpp and the engine must know of an adapter."""
+    writer.add_type("adapter")
+    writer.add_name(facts.name)
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", facts.alpha)
+    writer.add_string("general.base_model.0.name", facts.base_name or "base")
+    writer.add_string(BASE_HASH_KEY, facts.base_sha256)
+    if facts.invocation:  # llama.cpp refuses the INT32 array that add_array would write
+        writer.add_key_value(INVOCATION_KEY, list(facts.invocation), GGUFValueType.ARRAY, GGUFValueType.UINT32)
+    writer.add_array(MARKERS_KEY, list(facts.markers))
 
 
 def read_plan(path: Path) -> Mapping[str, Any] | None:

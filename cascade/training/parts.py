@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from cascade.errors import InputError
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.score_file import Note, labelled_tasks
 from cascade.evaluation.scoring import data_fingerprint
-from cascade.files import check_readable, is_folder, sha256_of
+from cascade.files import check_readable, is_folder, sha256_of, sha256_of_json
 from cascade.training.sizes import VALID_SHARE
 from cascade.tree import Cascade
 
@@ -89,8 +88,7 @@ def _of_files(paths: Sequence[Path], cascade: Cascade, seed: int, note: Note) ->
         "split": {"by": "task", "share": VALID_SHARE, "seed": seed},
         "parts": {str(name): _counts(part) for name, part in ((Part.TRAIN, train), (Part.VALID, valid))},
     }
-    told = json.dumps(manifest, sort_keys=True)
-    return Parts(train=train, valid=valid, manifest=manifest, sha256=hashlib.sha256(told.encode()).hexdigest())
+    return Parts(train=train, valid=valid, manifest=manifest, sha256=sha256_of_json(manifest))
 
 
 def chosen_to_validate(ids: Sequence[str], seed: int) -> frozenset[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from cascade.files import sha256_of_json
 
 RANK = 16
 _FASTEST = 1e-3  # of a model as wide as the shipped one
@@ -87,12 +86,7 @@ class Plan:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over all of it, in hex: two runs of one fingerprint learn the same."""
-        return fingerprint(self.as_dict())
-
-
-def fingerprint(value: Mapping[str, Any]) -> str:
-    """SHA-256 over a JSON value, in hex."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+        return sha256_of_json(self.as_dict())
 
 
 def default_steps(n_examples: int, n_tasks: int) -> int:

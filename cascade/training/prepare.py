@@ -12,7 +12,7 @@ from cascade.errors import InputError, counted
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.score_file import Note
 from cascade.evaluation.scoring import data_fingerprint
-from cascade.files import is_file, is_folder, read_text
+from cascade.files import is_file, is_folder, read_text, sha256_of_json
 from cascade.models.gguf import read_gguf
 from cascade.models.lora import AdapterInfo, check_adapter
 from cascade.models.model_set import file_hash
@@ -22,7 +22,7 @@ from cascade.training.compare import WITHIN
 from cascade.training.examples import Example, Teacher, amount, examples
 from cascade.training.lesson import Lesson, find_lesson
 from cascade.training.parts import Parts, read_parts
-from cascade.training.plan import RANK, Plan, default_look, default_rate, default_steps, fingerprint
+from cascade.training.plan import RANK, Plan, default_look, default_rate, default_steps
 from cascade.training.run import Run
 from cascade.training.sizes import check_enough, what_it_tells
 from cascade.training.teacher import ask_teacher, n_taught, read_teacher
@@ -190,7 +190,7 @@ def _plan(
         plan,
         base_sha256=lesson.base.sha256,
         data_sha256=parts.sha256,
-        questions=fingerprint(_told(lesson)),
+        questions=sha256_of_json(_told(lesson)),
         start_sha256=file_hash(began[0]) if began else "",
         weights=_weights(wishes.weights),
         teacher=_teacher_name(lesson, wishes),
@@ -238,7 +238,7 @@ def _weights(folder: Path | None) -> str:
         msg = f"{folder}: has no *.safetensors. Give the folder of the base model as transformers saves it."
         raise InputError(msg)
     read_text(folder / "config.json", "Give the folder of the base model as transformers saves it.")
-    return fingerprint({file.name: file_hash(file) for file in (*files, folder / "config.json")})
+    return sha256_of_json({file.name: file_hash(file) for file in (*files, folder / "config.json")})
 
 
 def _teacher_name(lesson: Lesson, wishes: Wishes) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from cascade.errors import InputError, ModelFileError
-from cascade.files import check_folder, check_output, is_file, read_text, write_whole
+from cascade.files import check_folder, check_output, is_file, read_text, sha256_of_json, write_whole
 from cascade.training.adapter_file import read_plan
-from cascade.training.plan import Plan, fingerprint
+from cascade.training.plan import Plan
 
 _REMEDY = "Name a folder that can be."
 _STATE, _CHECKPOINT, _VERSION = "training.json", "checkpoint.pt", "version.json"
@@ -61,7 +61,7 @@ class Run:
             plan = _curve_plan(self.result) if self.is_curve else read_plan(self.result)
         except ModelFileError:
             return False
-        return plan is not None and fingerprint(plan) == self.plan.fingerprint
+        return plan is not None and sha256_of_json(plan) == self.plan.fingerprint
 
     def begin(self, *, force: bool) -> dict[str, Any]:
         """Make the folder ready, and say what a run that was killed had settled.
