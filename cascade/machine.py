@@ -221,16 +221,21 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return logger
 
 
-def show_logs(level: int = logging.INFO) -> None:
-    """Show messages from a level on, and those of the web server, on stderr: for a program that is nobody's library."""
+def show_logs(level: int = logging.INFO, other: str = "uvicorn") -> None:
+    """Show messages from a level on, and another library's, on stderr: for a program that is nobody's library.
+
+    Args:
+        level: The level.
+        other: Name of the library's logger; that of the web server if nothing is said.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(_Own())
     logging.getLogger("cascade").addHandler(handler)
     logging.getLogger("cascade").setLevel(level)
     foreign = logging.StreamHandler()
     foreign.setFormatter(_Foreign())
-    logging.getLogger("uvicorn").addHandler(foreign)
-    logging.getLogger("uvicorn").setLevel(level)
+    logging.getLogger(other).addHandler(foreign)
+    logging.getLogger(other).setLevel(level)
 
 
 class _Own(logging.Formatter):

@@ -158,6 +158,8 @@ def test_the_vocabulary_needs_numpy_at_most(name: str) -> None:
         ("detect_secrets", ("cascade.log.",)),
         ("langchain_core", ("cascade.integrations.langchain",)),
         ("llama_index", ("cascade.integrations.llama_index",)),
+        ("mcp", ("cascade.integrations.mcp",)),
+        ("anyio", ("cascade.integrations.mcp",)),
         (
             "sqlite3",
             ("cascade.log.", "cascade.dataset.", "cascade.cli.log", "cascade.cli.dataset", "cascade.repository."),

@@ -26,6 +26,7 @@ from cascade.cli import evaluate as evaluate_command
 from cascade.cli import explain as explain_command
 from cascade.cli import improve as improve_command
 from cascade.cli import log as log_commands
+from cascade.cli import mcp as mcp_command
 from cascade.cli import quantize as quantize_command
 from cascade.cli import serve as serve_command
 from cascade.cli import train as train_command
@@ -47,6 +48,7 @@ app.command()(quantize_command.quantize)
 app.command()(adopt_command.adopt)
 app.command(name="improve")(improve_command.improve_)
 app.command()(serve_command.serve)
+app.command()(mcp_command.mcp)
 app.add_typer(config_commands.app, name="config")
 app.add_typer(adapters_commands.app, name="adapters")
 app.add_typer(log_commands.app, name="log")

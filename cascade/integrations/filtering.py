@@ -92,7 +92,8 @@ class CascadeFilter(BaseModel):
             return []
         tree = self._tree
         items = items_of(passages, tree, self.kind)
-        return kept_of(self._open.classify(self.task or query, items, tree.name, budget=self.budget), tree, self._rules)
+        report = self._open.classify(self.task or query, items, self._name, budget=self.budget)
+        return kept_of(report, tree, self._rules)
 
     async def _akept(self, query: str, passages: Sequence[Passage]) -> list[Kept]:
         """As ``_kept``; cancelling the await drops the request."""
@@ -100,7 +101,7 @@ class CascadeFilter(BaseModel):
             return []
         tree = self._tree
         items = items_of(passages, tree, self.kind)
-        report = await self._open.aclassify(self.task or query, items, tree.name, budget=self.budget)
+        report = await self._open.aclassify(self.task or query, items, self._name, budget=self.budget)
         return kept_of(report, tree, self._rules)
 
     @property
@@ -116,7 +117,11 @@ class CascadeFilter(BaseModel):
     @property
     def _tree(self) -> Cascade:
         """The cascade that is asked, as it is now."""
-        return self._open.cascade(self.cascade or only_one(self._open))
+        return self._open.cascade(self._name)
+
+    @property
+    def _name(self) -> str:
+        return self.cascade or only_one(self._open)
 
 
 def only_one(engine: Engine) -> str:
