@@ -158,6 +158,7 @@ def test_the_vocabulary_needs_numpy_at_most(name: str) -> None:
         ("detect_secrets", ("cascade.log.",)),
         ("langchain_core", ("cascade.integrations.langchain",)),
         ("llama_index", ("cascade.integrations.llama_index",)),
+        ("BARGAIN", ("cascade.integrations.bargain",)),
         ("mcp", ("cascade.integrations.mcp",)),
         ("anyio", ("cascade.integrations.mcp",)),
         (

@@ -13,13 +13,14 @@ from cascade.budget import Budget
 from cascade.engine.engine import Engine
 from cascade.errors import InputError
 from cascade.integrations.passages import (
-    Kept,
+    Judged,
     Order,
     Passage,
     Rules,
     Uncertain,
     Undecided,
     items_of,
+    judged_of,
     kept_of,
     labels_kept,
 )
@@ -86,23 +87,32 @@ class CascadeFilter(BaseModel):
     ) -> None:
         self.close()
 
-    def _kept(self, query: str, passages: Sequence[Passage]) -> list[Kept]:
-        """What is kept of passages; the errors are those of ``Engine.classify``."""
+    def judge(self, query: str, passages: Sequence[Passage]) -> list[Judged]:
+        """What the cascade says of each passage, in their order; the errors are those of ``Engine.classify``.
+
+        Args:
+            query: The task, unless the filter has one of its own.
+            passages: The passages, best first; for none nothing is asked.
+        """
         if not passages:
             return []
         tree = self._tree
         items = items_of(passages, tree, self.kind)
         report = self._open.classify(self.task or query, items, self._name, budget=self.budget)
-        return kept_of(report, tree, self._rules)
+        return judged_of(report, tree, self._rules)
 
-    async def _akept(self, query: str, passages: Sequence[Passage]) -> list[Kept]:
-        """As ``_kept``; cancelling the await drops the request."""
+    async def ajudge(self, query: str, passages: Sequence[Passage]) -> list[Judged]:
+        """As ``judge``, for async callers; cancelling the await drops the request."""
         if not passages:
             return []
         tree = self._tree
         items = items_of(passages, tree, self.kind)
         report = await self._open.aclassify(self.task or query, items, self._name, budget=self.budget)
-        return kept_of(report, tree, self._rules)
+        return judged_of(report, tree, self._rules)
+
+    def kept(self, judged: Sequence[Judged]) -> list[Judged]:
+        """Those that are kept, in the order of the settings."""
+        return kept_of(judged, self._rules)
 
     @property
     def _rules(self) -> Rules:

@@ -8,7 +8,7 @@ from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 
 from cascade.integrations.filtering import CascadeFilter
-from cascade.integrations.passages import Kept, Passage, named
+from cascade.integrations.passages import Judged, Passage, named
 
 KEY = "cascade"
 """Key of a kept document's metadata: its label, p, status and steps."""
@@ -37,7 +37,7 @@ class CascadeCompressor(CascadeFilter, BaseDocumentCompressor):
             InputError: The query is empty and no task is set.
             BackendError: Scoring failed, or the engine is closed.
         """
-        return _copies(documents, self._kept(query, self._passages(documents)))
+        return self._copies(documents, self.judge(query, self._passages(documents)))
 
     async def acompress_documents(
         self,
@@ -46,7 +46,7 @@ class CascadeCompressor(CascadeFilter, BaseDocumentCompressor):
         callbacks: Callbacks | None = None,  # noqa: ARG002 - the base class's
     ) -> Sequence[Document]:
         """The documents that are kept, for async callers; cancelling the await drops the request."""
-        return _copies(documents, await self._akept(query, self._passages(documents)))
+        return self._copies(documents, await self.ajudge(query, self._passages(documents)))
 
     def _passages(self, documents: Sequence[Document]) -> list[Passage]:
         return [
@@ -58,10 +58,9 @@ class CascadeCompressor(CascadeFilter, BaseDocumentCompressor):
             for document in documents
         ]
 
+    def _copies(self, documents: Sequence[Document], judged: Sequence[Judged]) -> list[Document]:
+        return [_copy(documents[one.at], one) for one in self.kept(judged)]
 
-def _copies(documents: Sequence[Document], kept: Sequence[Kept]) -> list[Document]:
-    return [_copy(documents[one.at], one) for one in kept]
 
-
-def _copy(document: Document, kept: Kept) -> Document:
+def _copy(document: Document, kept: Judged) -> Document:
     return document.model_copy(update={"metadata": {**document.metadata, KEY: kept.as_dict()}})

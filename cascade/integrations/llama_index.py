@@ -8,7 +8,7 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 from cascade.integrations.filtering import CascadeFilter
-from cascade.integrations.passages import Kept, Passage, named
+from cascade.integrations.passages import Judged, Passage, named
 
 KEY = "cascade"
 """Key of a kept node's metadata: its label, p, status and steps."""
@@ -29,12 +29,12 @@ class CascadePostprocessor(CascadeFilter, BaseNodePostprocessor):
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        return self._copies(nodes, self._kept(_text(query_bundle), self._passages(nodes)))
+        return self._copies(nodes, self.judge(_text(query_bundle), self._passages(nodes)))
 
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        return self._copies(nodes, await self._akept(_text(query_bundle), self._passages(nodes)))
+        return self._copies(nodes, await self.ajudge(_text(query_bundle), self._passages(nodes)))
 
     def _passages(self, nodes: Sequence[NodeWithScore]) -> list[Passage]:
         return [
@@ -46,8 +46,8 @@ class CascadePostprocessor(CascadeFilter, BaseNodePostprocessor):
             for node in nodes
         ]
 
-    def _copies(self, nodes: Sequence[NodeWithScore], kept: Sequence[Kept]) -> list[NodeWithScore]:
-        return [_copy(nodes[one.at], one, has_p=self.order == "p") for one in kept]
+    def _copies(self, nodes: Sequence[NodeWithScore], judged: Sequence[Judged]) -> list[NodeWithScore]:
+        return [_copy(nodes[one.at], one, has_p=self.order == "p") for one in self.kept(judged)]
 
 
 def _text(query: QueryBundle | None) -> str:
@@ -55,7 +55,7 @@ def _text(query: QueryBundle | None) -> str:
     return query.query_str if query is not None else ""
 
 
-def _copy(found: NodeWithScore, kept: Kept, *, has_p: bool) -> NodeWithScore:
+def _copy(found: NodeWithScore, kept: Judged, *, has_p: bool) -> NodeWithScore:
     node = found.node
     copy = node.model_copy(
         update={

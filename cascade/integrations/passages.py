@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,18 +54,20 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """A passage that is kept.
+class Judged:
+    """What a cascade said of a passage.
 
     Attributes:
         at: Its number in the order of the framework, from 0.
         p: Probability in [0, 1] that it has one of the labels that are kept, as far as it was asked; six places, so
             that what is equally likely stays in order.
-        decision: What the cascade said of it.
+        label_is_kept: Whether its label is one of those.
+        decision: Its label and the steps that led to it.
     """
 
     at: int
     p: float
+    label_is_kept: bool
     decision: Decision
 
     def as_dict(self) -> dict[str, Any]:
@@ -118,27 +120,36 @@ def labels_kept(rules: Rules, cascade: Cascade) -> tuple[str, ...]:
     return rules.labels or tuple(label for label in cascade.answers if label != cascade.dropped)
 
 
-def kept_of(report: Report, cascade: Cascade, rules: Rules) -> list[Kept]:
-    """The passages that are kept.
+def judged_of(report: Report, cascade: Cascade, rules: Rules) -> list[Judged]:
+    """What was said of each passage, in their order.
 
     Args:
-        report: What was said of the items that ``items_of`` made.
+        report: The answer about the items that ``items_of`` made.
         cascade: Whose decisions they are.
-        rules: Which are kept.
+        rules: Say which labels are kept.
     """
     labels = labels_kept(rules, cascade)
-    found = [
-        Kept(at=at, p=round(p_of(labels, decision, cascade), 6), decision=decision)
+    return [
+        Judged(
+            at=at,
+            p=round(p_of(labels, decision, cascade), 6),
+            label_is_kept=decision.label in labels,
+            decision=decision,
+        )
         for at, decision in enumerate(report.decisions)
-        if _is_kept(decision, labels, rules)
     ]
-    best = sorted(found, key=lambda one: -one.p)[: rules.top_n]
+
+
+def kept_of(judged: Iterable[Judged], rules: Rules) -> list[Judged]:
+    """The passages that are kept, in the order of the rules."""
+    best = sorted((one for one in judged if _is_kept(one, rules)), key=lambda one: -one.p)[: rules.top_n]
     return best if rules.order == "p" else sorted(best, key=lambda one: one.at)
 
 
-def _is_kept(decision: Decision, labels: Collection[str], rules: Rules) -> bool:
-    if decision.status in _CUT_SHORT and rules.undecided != "likeliest":
+def _is_kept(judged: Judged, rules: Rules) -> bool:
+    status = judged.decision.status
+    if status in _CUT_SHORT and rules.undecided != "likeliest":
         return rules.undecided == "keep"
-    if decision.status is Status.UNCERTAIN and decision.label not in labels:
+    if status is Status.UNCERTAIN and not judged.label_is_kept:
         return rules.uncertain == "keep"
-    return decision.label in labels
+    return judged.label_is_kept

@@ -26,6 +26,7 @@ README = "README.md"
 CLI, CONFIG, ENGINE, DATA, SERVICE = (
     f"cascade/{name}/README.md" for name in ("cli", "config", "engine", "evaluation", "service")
 )
+INTEGRATIONS = "cascade/integrations/README.md"  # its programs run in tests/integrations, beside the file they open
 MOST_LINES = 200
 
 
@@ -72,7 +73,7 @@ def test_sessions_run(page: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in _with("python") if _programs(page)])
+@pytest.mark.parametrize("page", [page for page in _with("python") if _programs(page) and page != INTEGRATIONS])
 def test_programs_run(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Every Python program runs as it stands, on the shipped model, and gives every item a label."""
     known: dict[str, Any] = {"__name__": "__main__"}

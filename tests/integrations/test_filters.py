@@ -269,6 +269,8 @@ def test_the_package_loads_no_framework() -> None:
         ("cascade", set()),
         ("cascade.integrations.filtering", set()),
         ("cascade.cli.program", set()),
+        ("cascade.integrations.relevance", set()),
+        ("cascade.integrations.bargain", {"BARGAIN"}),
         ("cascade.integrations.langchain", {"langchain_core"}),
         ("cascade.integrations.llama_index", {"llama_index"}),
     ):

@@ -156,7 +156,7 @@ def test_a_call_that_is_cancelled_cancels_its_request(repo: Path, environment: d
     async def ask() -> Answer:
         asking = anyio.Event()
 
-        async def tell(_progress: float, _total: float | None, message: str | None) -> None:
+        async def tell(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001 - the SDK's
             if message == "asking about symbols":
                 asking.set()
 
@@ -241,7 +241,7 @@ def test_mistakes_are_errors_of_the_tool(engine: Engine, tmp_path: Path) -> None
     (tmp_path / "root" / "link").symlink_to(tmp_path / "outside")
     (tmp_path / "root" / "inner").mkdir()
     (tmp_path / "root" / "inner" / "alias.py").symlink_to(tmp_path / "outside" / "secret.py")
-    cases = [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"task": " "}, "The task is empty"),
         ({"repository": "../outside"}, "lies outside of what this server may read"),
         ({"repository": str(tmp_path / "nowhere")}, "lies outside of what this server may read"),
