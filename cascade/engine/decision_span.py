@@ -2,7 +2,7 @@
 
 Sources: ``spec/decision_spans.md`` of Arize-ai/openinference, and the attributes ``gen_ai.*`` of OpenTelemetry's
 semantic conventions. Own attributes begin with ``cascade.``. No attribute begins with ``llm.``, for readers count such
-spans as calls of language models.
+spans as calls of language models; some derive such attributes from the GenAI names, which may therefore be left out.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ SYSTEMS = {
 }
 """Path of an HTTP call -> the format that its caller speaks."""
 
+_GEN_AI = "gen_ai."
 _JSON = OpenInferenceMimeTypeValues.JSON.value
 
 
@@ -60,9 +61,9 @@ def begun(request: Request, path: str, *, texts: bool) -> Attributes:
         SpanAttributes.DECISION_SYSTEM: SYSTEMS.get(path, OWN),
         SpanAttributes.DECISION_PROVIDER: OWN,
         SpanAttributes.DECISION_MODEL_NAME: model,
-        "gen_ai.operation.name": OPERATION,
-        "gen_ai.provider.name": OWN,
-        "gen_ai.request.model": model,
+        f"{_GEN_AI}operation.name": OPERATION,
+        f"{_GEN_AI}provider.name": OWN,
+        f"{_GEN_AI}request.model": model,
         "cascade.name": request.cascade.name,
         "cascade.model": request.provenance.model,
         "cascade.task_id": request.task.id,
@@ -82,9 +83,11 @@ def spent(request: Request) -> Attributes:
     return {
         SpanAttributes.DECISION_TOKEN_COUNT_INPUT: n_input,
         SpanAttributes.DECISION_TOKEN_COUNT_OUTPUT: 0,  # no text is generated
-        "gen_ai.usage.input_tokens": n_input,
-        "gen_ai.usage.cache_read.input_tokens": stats.tokens_reused,
-        "gen_ai.usage.output_tokens": 0,
+        f"{_GEN_AI}usage.input_tokens": n_input,
+        f"{_GEN_AI}usage.cache_read.input_tokens": stats.tokens_reused,
+        f"{_GEN_AI}usage.output_tokens": 0,
+        "cascade.tokens_decoded": stats.tokens_decoded,
+        "cascade.tokens_reused": stats.tokens_reused,
         "cascade.calls": stats.calls,
         "cascade.calls_ahead": stats.calls_ahead,
         "cascade.calls_reused": stats.calls_reused,
@@ -114,6 +117,11 @@ def answered(request: Request, items: Sequence[ItemState], *, texts: bool) -> At
         output = json.dumps(request.report(items).as_dict())
         found |= {SpanAttributes.OUTPUT_MIME_TYPE: _JSON, SpanAttributes.OUTPUT_VALUE: output}
     return found
+
+
+def without_genai(attributes: Attributes) -> Attributes:
+    """The attributes whose names are not those of GenAI."""
+    return {name: value for name, value in attributes.items() if not name.startswith(_GEN_AI)}
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from opentelemetry.trace import (
 )
 
 from cascade.arguments import one_of
-from cascade.engine.decision_span import CHAIN, KIND, OPERATION, answered, begun, spent
+from cascade.engine.decision_span import CHAIN, KIND, OPERATION, Attributes, answered, begun, spent, without_genai
 from cascade.engine.observer import SeenBatch
 from cascade.engine.request import Request
 
@@ -43,6 +43,8 @@ class Traces:
     Args:
         provider: Where they go; None for OpenTelemetry's global provider.
         texts: Whether they have the texts of tasks, items, questions of callers and answers.
+        genai: Whether they have GenAI's names as well. Arize Phoenix derives ``llm.*`` from these, and so counts the
+            tokens of decisions as those of language models.
 
     Examples:
         >>> from opentelemetry.sdk.trace import TracerProvider
@@ -57,16 +59,17 @@ class Traces:
         'decision precision'
     """
 
-    def __init__(self, provider: TracerProvider | None = None, *, texts: bool = False) -> None:
+    def __init__(self, provider: TracerProvider | None = None, *, texts: bool = False, genai: bool = True) -> None:
         allowed = "a TracerProvider of OpenTelemetry is needed, or None for the global one"
         one_of("provider", provider, (TracerProvider, type(None)), allowed)
         self._texts = one_of("texts", texts, bool, "True or False is needed")
+        self._genai = one_of("genai", genai, bool, "True or False is needed")
         self._tracer = (provider or get_tracer_provider()).get_tracer("cascade")
         self._spans: dict[Request, Span] = {}
 
     def began(self, request: Request) -> None:
         """See ``Observer.began``."""
-        attributes = begun(request, _path_of_call(), texts=self._texts)
+        attributes = self._named(begun(request, _path_of_call(), texts=self._texts))
         for name in _CONTEXT:
             value = get_value(name)
             if isinstance(value, str | list | tuple):
@@ -108,7 +111,7 @@ class Traces:
         span = self._spans.pop(request, None)
         if span is None:
             return
-        span.set_attributes(spent(request))
+        span.set_attributes(self._named(spent(request)))
         if request.done.cancelled():
             span.set_attribute("cascade.cancelled", True)
         elif (error := request.done.exception()) is not None:
@@ -118,6 +121,9 @@ class Traces:
         else:
             span.set_attributes(answered(request, request.done.result(), texts=self._texts))
         span.end()
+
+    def _named(self, attributes: Attributes) -> Attributes:
+        return attributes if self._genai else without_genai(attributes)
 
 
 def _path_of_call() -> str:

@@ -121,6 +121,15 @@ def test_a_span_has_what_openinference_put_into_the_context() -> None:
     assert "session.id" not in after
 
 
+def test_names_of_genai_may_be_left_out() -> None:
+    """Then a span has those of OpenInference and our own alone."""
+    provider, exporter = kept_spans()
+    with Service(observers=(Traces(provider, genai=False),)).engine as engine:
+        engine.classify("t", plain_items(1))
+    found = attributes_of(named(exporter, "decision")[0])
+    assert {name.partition(".")[0] for name in found} == {"openinference", "decision", "cascade"}
+
+
 def test_what_is_no_provider_is_refused() -> None:
     """An exporter in place of a provider, and a text in place of a truth value."""
     with pytest.raises(InputError, match="TracerProvider"):
