@@ -34,8 +34,8 @@ LAYERS: dict[str, set[str]] = {
     "audit.html": {"", "config", "engine", "evaluation", "tuning", "audit"},
     "dataset": {"", "evidence", "prompt", "config", "engine", "log", "repository", "evaluation", "audit.html"},
     "training": {"", "prompt", "config", "models", "backends", "backends.llama", "engine", "evaluation", "dataset"},
-    "service": {"", "wire", "prompt", "config", "engine", "log"},
     "integrations": {"", "config", "engine", "repository"},
+    "service": {"", "wire", "prompt", "config", "engine", "log", "integrations"},
 }
 """Room -> the rooms that its modules may import, from the bottom up; "" is the loose modules, the vocabulary.
 

@@ -14,7 +14,7 @@ from fastapi.telemetry import TelemetryConfig
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from cascade.engine.engine import Engine
-from cascade.service import admin, cascades, outcomes, systemone
+from cascade.service import admin, cascades, chat, outcomes, systemone
 from cascade.service.admin import Reload
 from cascade.service.http_errors import add_problems, responses
 from cascade.service.metrics import Meter, Metrics
@@ -63,7 +63,7 @@ def make_app(
     )
     guards: Sequence[Any] = [Depends(HTTPBearer(auto_error=False))] if settings.token else []
     denied = responses(HTTPStatus.UNAUTHORIZED) if settings.token else {}
-    makers = (cascades.make_router, systemone.make_router, outcomes.make_router)
+    makers = (cascades.make_router, systemone.make_router, chat.make_router, outcomes.make_router)
     for router in (make(engine, settings) for make in makers):
         app.include_router(router, responses=_BODIES | denied, dependencies=guards)
 

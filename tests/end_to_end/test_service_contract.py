@@ -36,7 +36,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
-@pytest.mark.parametrize("path", ["/v1/cascades/{name}", "/v1/systemone", "/v1/outcomes"])
+@pytest.mark.parametrize("path", ["/v1/cascades/{name}", "/v1/systemone", "/v1/chat/completions", "/v1/outcomes"])
 def test_whatever_is_sent_gets_an_answer_that_the_document_has(
     service: Service, path: str, mode: GenerationMode
 ) -> None:

@@ -11,11 +11,15 @@ from typing import Any
 
 import pytest
 from mcp import Client, StdioServerParameters, stdio_client
+from openai import OpenAI
 
+from cascade import Engine
 from cascade.integrations.filtering import CascadeFilter
 from cascade.integrations.mcp import TOOLS
 from cascade.integrations.relevance import Match
+from cascade.service.metrics import Metrics
 from tests.helpers.pages import ROOT, blocks, text_of
+from tests.helpers.service import serving
 from tests.integrations.tickets import EMBEDDED
 
 PAGE = "cascade/integrations/README.md"
@@ -42,6 +46,31 @@ def test_programs_run(
         labels = [one.metadata["cascade"]["label"] for one in known["kept"]]
         assert set(labels) <= {"background", "answer"}
         assert all(label in printed for label in labels)
+
+
+@pytest.mark.slow
+def test_a_pipeline_of_docetl_finds_its_proxy(tmp_path: Path) -> None:
+    """The model that it names answers, over a real socket, in the form in which DocETL 0.3 asks."""
+    (model,) = re.findall(r"proxy_model: hosted_vllm/(\w+)", blocks(PAGE, "yaml")[0])
+    config = blocks(PAGE, "toml")[0].replace("Qwen3-0.6B-Q8_0.gguf", EMBEDDED.as_posix())
+    (tmp_path / "passages.toml").write_text(config.replace('"qwen3"', '"embedded"'), encoding="utf-8")
+    messages: Any = [
+        {"role": "system", "content": "You are a precise classifier."},
+        {"role": "user", "content": "Uploads are tried three times."},
+        {"role": "user", "content": "Answer with ONLY the single number of the best option.\n\n1 = True\n2 = False"},
+    ]
+    with (
+        Engine.open(tmp_path / "passages.toml") as engine,
+        serving(engine, Metrics()) as url,
+        OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
+    ):
+        answer = client.chat.completions.create(
+            model=model, messages=messages, logprobs=True, top_logprobs=10, max_tokens=1, temperature=0
+        )
+    (choice,) = answer.choices
+    assert choice.logprobs
+    assert choice.logprobs.content
+    assert {one.token for one in choice.logprobs.content[0].top_logprobs} == {"1", "2"}
 
 
 @pytest.mark.slow
