@@ -15,7 +15,7 @@ import sys
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -143,15 +143,42 @@ def read_lines(path: Path, remedy: str) -> Iterator[tuple[int, str]]:
     Raises:
         InputError: It cannot be read, is damaged, or a line is too long or not UTF-8; names file and line.
     """
-    with _opened(path, remedy) as file:
+    for number, line in lines_apart(path, remedy):
+        if isinstance(line, InputError):
+            raise line
+        yield number, line
+
+
+def lines_apart(
+    path: Path, remedy: str, opened: Callable[[io.BufferedIOBase], object] = bool
+) -> Iterator[tuple[int, str | InputError]]:
+    """The lines of a file, each with its number, from 1 on; what is wrong with one stands in its place.
+
+    Args:
+        path: The file; ``-`` for stdin.
+        remedy: What to do where it cannot be read, as a sentence.
+        opened: Called with the file as it is on the disk, whose ``tell`` says how much of it was read.
+
+    Raises:
+        InputError: The file cannot be read, or is damaged.
+    """
+    with _opened(path, remedy, opened) as file:
         for number in count(1):
             line = file.readline(MAX_BYTES + 1)
             if not line:
                 return
             if len(line) > MAX_BYTES:
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(_PART)
                 msg = f"{name_of(path)}, line {number}: has more than {MAX_BYTES // 2**20} MiB. {remedy}"
-                raise InputError(msg)
-            yield number, _decoded(line, path, number)
+                yield number, InputError(msg)
+                continue
+            try:
+                text = _decoded(line, path, number)
+            except InputError as error:
+                yield number, error
+            else:
+                yield number, text
 
 
 def _stdin() -> int:
@@ -162,10 +189,13 @@ def _stdin() -> int:
 
 
 @contextmanager
-def _opened(path: Path, remedy: str) -> Iterator[io.BufferedIOBase]:
+def _opened(
+    path: Path, remedy: str, opened: Callable[[io.BufferedIOBase], object] = bool
+) -> Iterator[io.BufferedIOBase]:
     """The bytes of a file, unpacked; what goes wrong while they are read names the file."""
     try:
         with os.fdopen(_stdin(), "rb", closefd=False) if path == STDIN else path.open("rb") as file:
+            opened(file)
             yield _unpacked(file)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         msg = f"{name_of(path)}: is damaged, gzip cannot unpack it ({error}). Get it or pack it again."

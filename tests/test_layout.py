@@ -156,6 +156,7 @@ def test_the_vocabulary_needs_numpy_at_most(name: str) -> None:
         ("opentelemetry", ("cascade.engine.traces", "cascade.service.telemetry", "cascade.cli.serve")),
         ("openinference", ("cascade.engine.decision_span", "cascade.engine.traces")),
         ("detect_secrets", ("cascade.log.",)),
+        ("pyarrow", ("cascade.batch.",)),
         ("langchain_core", ("cascade.integrations.langchain",)),
         ("llama_index", ("cascade.integrations.llama_index",)),
         ("BARGAIN", ("cascade.integrations.bargain",)),
@@ -163,7 +164,14 @@ def test_the_vocabulary_needs_numpy_at_most(name: str) -> None:
         ("anyio", ("cascade.integrations.mcp",)),
         (
             "sqlite3",
-            ("cascade.log.", "cascade.dataset.", "cascade.cli.log", "cascade.cli.dataset", "cascade.repository."),
+            (
+                "cascade.log.",
+                "cascade.dataset.",
+                "cascade.batch.finished",
+                "cascade.cli.log",
+                "cascade.cli.dataset",
+                "cascade.repository.",
+            ),
         ),
     ],
 )

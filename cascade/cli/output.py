@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from cascade.budget import Budget
@@ -96,12 +96,16 @@ def notes() -> Console:
     return _Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
-def progress() -> Progress:
-    """A progress bar on stderr; shows nothing where stderr is no terminal, or one that cannot go back in a line."""
+def progress(*columns: ProgressColumn) -> Progress:
+    """A progress bar on stderr; shows nothing where stderr is no terminal, or one that cannot go back in a line.
+
+    Args:
+        columns: What stands in its line; what most commands show if there is none.
+    """
     console = notes()
     console.quiet = not console.is_terminal or console.is_dumb_terminal
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True, disable=console.quiet)
+    usual = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*(columns or usual), console=console, transient=True, disable=console.quiet)
 
 
 def plain(text: str, *, strips: bool = True) -> str:

@@ -28,6 +28,7 @@ from cascade.cli import improve as improve_command
 from cascade.cli import log as log_commands
 from cascade.cli import mcp as mcp_command
 from cascade.cli import quantize as quantize_command
+from cascade.cli import run as run_command
 from cascade.cli import serve as serve_command
 from cascade.cli import train as train_command
 from cascade.cli import tune as tune_command
@@ -37,6 +38,7 @@ from cascade.cli.signals import Signals
 app = typer.Typer(name="cascade", add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
 app.command()(classify_command.classify)
 app.command()(explain_command.explain)
+app.command()(run_command.run)
 app.command()(evaluate_command.evaluate)
 app.command()(depth_command.depth)
 app.command()(tune_command.tune)
