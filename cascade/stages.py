@@ -322,6 +322,8 @@ class Question:
         negated: The opposite question in full, which ``cascade audit`` asks as well; empty for none.
         values: The values of a choice, 2 to 255, or the levels of a score, 2 to 10, the lowest first; empty for yes/no.
         is_scale: Whether the values are the levels of a score.
+        is_open: Whether it is in the items' own words: each item is a question about the task, both read in full, and
+            this is only the form of its answer. Then all questions of the cascade are.
         curve: Curve from raw to calibrated p(yes); None if it was not measured. Answers do not depend on it.
 
     Raises:
@@ -337,6 +339,7 @@ class Question:
     no_below: float | None = None
     values: tuple[Value, ...] = ()
     is_scale: bool = False
+    is_open: bool = False
     curve: Curve | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -354,7 +357,8 @@ class Question:
         object.__setattr__(self, "values", tuple(given))
         for at, value in enumerate(self.values):
             one_of(f"values[{at}] of question {self.marker!r}", value, Value, "a Value is needed")
-        one_of(f"is_scale of question {self.marker!r}", self.is_scale, bool, "True or False is needed")
+        for name in ("is_scale", "is_open"):
+            one_of(f"{name} of question {self.marker!r}", getattr(self, name), bool, "True or False is needed")
 
     @property
     def kind(self) -> Kind:

@@ -352,10 +352,12 @@ class Cascade:
             self._refuse("labels", problem, "List every label that a stage leads to")
         if self.dropped not in self.labels:
             self._refuse("dropped", f"{self.dropped!r} is not a label", f"Choose one of {', '.join(self.labels)}")
-        markers = [question.marker for question in self.questions()]
+        markers = [question.marker for question in self.questions() if not question.is_open]
         again = sorted({marker for marker in markers if markers.count(marker) > 1})
         if again:
             self._refuse("stages", f"two questions have the marker {again[0]!r}", "Give each a marker of its own")
+        if 0 < len(markers) < len(self.questions()):
+            self._refuse("stages", "some questions are open and others are not", "Ask them in two cascades")
 
     def _check_stage(self, stage: Stage) -> None:
         key = f"stages.{stage.name}"

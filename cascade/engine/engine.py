@@ -484,6 +484,33 @@ class Engine:
         answered = await asyncio.wrap_future(request.done)
         return request.report(answered)
 
+    async def aask(
+        self, task: Task | str, items: Sequence[Item], cascade: Cascade | str, stages: Mapping[str, str]
+    ) -> Report:
+        """Ask every item the question of one stage of its own, for async callers; see ``ascore``.
+
+        Args:
+            task: The task.
+            items: The candidates.
+            cascade: As ``ascore``.
+            stages: Id of an item -> name of its stage; every item has one.
+
+        Returns:
+            As ``ascore``.
+
+        Raises:
+            InputError: As ``ascore``, or an item has no stage.
+            BackendError: As ``classify``.
+        """
+        open_ = [item.id for item in items if item.id not in stages]
+        if open_:
+            msg = f"Item {open_[0]!r} has no stage; name one for every item."
+            raise InputError(msg)
+        request = await self._anew_request(task, items, cascade, None)
+        self._submit(request, only={name: (stage,) for name, stage in stages.items()})
+        answered = await asyncio.wrap_future(request.done)
+        return request.report(answered)
+
     def cascade(self, name: str) -> Cascade:
         """The cascade of that name.
 
@@ -625,7 +652,7 @@ class Engine:
             self._loop.cancel(request)
             raise
 
-    def _submit(self, request: Request, only: Sequence[str] = ()) -> Request:
+    def _submit(self, request: Request, only: Sequence[str] | Mapping[str, Sequence[str]] = ()) -> Request:
         try:
             request.begin(only)
             self._observers.watch(request)

@@ -95,7 +95,8 @@ class Prompts:
             if key not in self._groups:
                 self._groups[key] = build.group(parent, item.group)
             parent = self._groups[key]
-        return build.item(parent, item)
+        is_open = any(question.is_open for question in questions)
+        return build.open_item(parent, item) if is_open else build.item(parent, item)
 
     def _count_task(self, root: Node) -> None:
         """Count what is read of the task; of several models it is the one that leaves out the most."""

@@ -43,7 +43,8 @@ class Query(base.Query):
     above: Node = field(init=False)
 
     def __post_init__(self) -> None:
-        self.adapter, self.wording, self.labels = self.item.key_of(self.question), self.question.wording, None
+        wording = self.item.item.name if self.question.is_open else self.question.wording
+        self.adapter, self.wording, self.labels = self.item.key_of(self.question), wording, None
         self.above = self.item.node_above(self.question)
 
     @property

@@ -99,23 +99,24 @@ class Request:
         """Whether servers owe all of its open items an answer."""
         return all(state.is_owed is not None and state.is_owed() for state in self.open_items)
 
-    def begin(self, only: Sequence[str] = ()) -> None:
-        """Let the items pass the cascade's prior stage, or put certain stages to all of them.
+    def begin(self, only: Sequence[str] | Mapping[str, Sequence[str]] = ()) -> None:
+        """Let the items pass the cascade's prior stage, or put certain stages to them.
 
         Args:
-            only: Names of those stages; empty for the cascade.
+            only: Names of those stages, for all items alike or by the item's id; empty for the cascade.
 
         Raises:
             InputError: The cascade has no such stage.
         """
         known = {stage.name: stage for stage in self.cascade.stages}
-        texts("stages", only)
-        unknown = [name for name in only if name not in known]
-        if unknown:
-            msg = f"Cascade {self.cascade.name!r} has no stage {unknown[0]!r}; it has {', '.join(known)}."
-            raise InputError(msg)
-        fixed = tuple(known[name] for name in only)
+        own = only if isinstance(only, Mapping) else dict.fromkeys((state.item.id for state in self.items), only)
+        for names in dict.fromkeys(texts("stages", each) for each in own.values()):
+            unknown = [name for name in names if name not in known]
+            if unknown:
+                msg = f"Cascade {self.cascade.name!r} has no stage {unknown[0]!r}; it has {', '.join(known)}."
+                raise InputError(msg)
         for state in self.items:
+            fixed = tuple(known[name] for name in own[state.item.id])
             if fixed:
                 state.stage, state.fixed = fixed[0], fixed
             else:

@@ -83,7 +83,10 @@ class PromptBuilder:
         self.facts = fact_tokens(self.form.fact, self.tokenizer)
 
     def task(self, instructions: str, questions: Sequence[Question], task: Task) -> Node:
-        """The root of a request's trie."""
+        """The root of a request's trie; where questions are open, the whole text that items ask about."""
+        if _are_open(questions):
+            slots = {"instructions": instructions, "state": one_line(task.text, mark=self.form.mark)}
+            return self._open_node(None, Segment.TASK, render(self.form.open_task, slots), task)
         seeds = seeds_text(task, self.limits.characters("seed"), self.form.mark)
         values = {
             "instructions": instructions,
@@ -110,6 +113,11 @@ class PromptBuilder:
         lines = item_lines(item, self._words(item.evidence[: self.form.n_evidence]), most, self.form.mark)
         pieces = render(self.form.item, {"item": self._told("item", item.evidence, lines)})
         return self._node(parent, Segment.ITEM, pieces, item)
+
+    def open_item(self, parent: Node, item: Item) -> Node:
+        """An item that is a question about its task: its name, in full."""
+        pieces = render(self.form.open_item, {"asked": one_line(item.name, mark=self.form.mark)})
+        return self._open_node(parent, Segment.ITEM, pieces, item)
 
     def text(self, parent: Node, item: Item, most: Sequence[int]) -> list[Node]:
         """An item's text below it, for questions that read the first so many tokens of it.
@@ -248,6 +256,12 @@ class PromptBuilder:
         is_longer = segment in encoded.longer
         return Node(parent, segment, encoded.tokens, told, self.limits, n_read, n_all - n_read, is_longer)
 
+    def _open_node(self, parent: Node | None, segment: Segment, pieces: Sequence[Piece], told: Task | Item) -> Node:
+        """A node whose text is read in full; it comes from outside, so its tokens are not remembered."""
+        encoded = self._encode(pieces)
+        n_read = sum(n for slot, n in encoded.n_all.items() if slot)
+        return Node(parent, segment, encoded.tokens, told, n_read=n_read)
+
     def _encoded(self, pieces: Sequence[Piece]) -> _Encoded:
         key = tuple(pieces)
         found = self._seen.get(key)
@@ -300,3 +314,8 @@ class PromptBuilder:
                 return tokens, False
             n *= 2
         return self.tokenizer.encode(text, special=False), True
+
+
+def _are_open(questions: Sequence[Question]) -> bool:
+    """Whether questions are in the words of their items; all are, or none is."""
+    return any(question.is_open for question in questions)

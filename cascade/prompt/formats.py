@@ -30,6 +30,8 @@ class PromptFormat:
             empty for nothing.
         only: The sentence of the task that says to answer yes or no; empty for none.
         only_listed: What stands there instead where a question has other values.
+        open_task: Template with the slots ``instructions`` and ``state``, of a task that items ask questions about.
+        open_item: Template with the slot ``asked``, of an item that is such a question.
         n_evidence: Most words that are written of an item's evidence, and none of its group's; None for all of both.
         yes: Text of the label token for yes.
         no: Text of the label token for no.
@@ -47,6 +49,8 @@ class PromptFormat:
     n_evidence: int | None = None
     only: str = ""
     only_listed: str = ""
+    open_task: str = ""
+    open_item: str = ""
     yes: str = "yes"
     no: str = "no"
 
@@ -75,6 +79,8 @@ FORMATS = {
             question="<|ask|>{marker}",
             fact="<|{fact}|>",
             mark="",
+            open_task="<|task|>{instructions}\nText: {state}",
+            open_item="<|item|>{asked}",
         ),
         # Qwen3's chat template with enable_thinking=False, which closes an empty think block.
         PromptFormat(
@@ -88,6 +94,8 @@ FORMATS = {
             question="Answer: {marker}" + _CHAT_END,
             only=_YES_OR_NO,
             only_listed=" Answer only with one of the labels that are listed with the question, or yes or no.",
+            open_task="<|im_start|>system\n{instructions}<|im_end|>\n<|im_start|>user\nText: {state}\n",
+            open_item="Question: {asked}\n",
         ),
         # The form of Qwen3-Reranker's model card: instruct, query, document, then yes or no.
         PromptFormat(
@@ -102,6 +110,9 @@ FORMATS = {
             question="<Requirement>: {marker}" + _CHAT_END,
             only=_ONLY_YES_NO,
             only_listed='Note that the answer can only be a label that is listed with the requirement, "yes" or "no".',
+            open_task="<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and "
+            "the Instruct provided.<|im_end|>\n<|im_start|>user\n<Instruct>: {instructions}\n<Document>: {state}\n",
+            open_item="<Query>: {asked}\n",
         ),
         # What a cross-encoder reads, BERT's form: two texts, each closed; its head answers, and no label token does.
         PromptFormat(

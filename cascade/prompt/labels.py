@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice, product
 from string import ascii_uppercase
@@ -45,10 +45,9 @@ def labels_for(question: Question, tokenizer: Tokenizer) -> Labels:
     numbers = [str(number) for number in range(first, len(names) + first)]
     most = 0
     for texts in (names, *((numbers, letters) if question.is_scale else (letters, numbers))):
-        found = _single_tokens(texts, tokenizer)
-        if len(found) >= len(names) and (texts is letters or len(found) == len(texts)):
-            chosen = dict(islice(found.items(), len(names)))
-            return Labels(tuple(chosen), tuple(chosen.values()), question.values, question.is_scale)
+        found = dict(islice(_single_tokens(texts, tokenizer), len(names)))
+        if len(found) == len(names):
+            return Labels(tuple(found), tuple(found.values()), question.values, question.is_scale)
         most = max(most, len(found))
     msg = (
         f"The {len(names)} values of question {question.marker!r} cannot be told apart by single tokens of this model: "
@@ -58,16 +57,14 @@ def labels_for(question: Question, tokenizer: Tokenizer) -> Labels:
     raise ConfigError(msg)
 
 
-def _single_tokens(texts: Iterable[str], tokenizer: Tokenizer) -> dict[str, int]:
+def _single_tokens(texts: Iterable[str], tokenizer: Tokenizer) -> Iterator[tuple[str, int]]:
     """Those texts that are one token each, with that token; of several with one token the first."""
-    found: dict[str, int] = {}
     taken: set[int] = set()
     for text in texts:
         tokens = tokenizer.encode(text, special=False)
         if len(tokens) == 1 and tokens[0] not in taken:
-            found[text] = tokens[0]
+            yield text, tokens[0]
             taken.add(tokens[0])
-    return found
 
 
 def listed(question: Question, labels: Labels) -> str:

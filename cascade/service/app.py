@@ -14,23 +14,27 @@ from fastapi.telemetry import TelemetryConfig
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from cascade.engine.engine import Engine
-from cascade.service import admin, cascades, chat, outcomes, systemone
+from cascade.service import admin, cascades, chat, decisions, models, outcomes, systemone
 from cascade.service.admin import Reload
+from cascade.service.answering import Answering, Menus
 from cascade.service.http_errors import add_problems, responses
 from cascade.service.metrics import Meter, Metrics
 from cascade.service.middleware import Gate, Heads, Targets, TokenGuard
 from cascade.service.schemas import HealthBody
 from cascade.service.settings import ServiceSettings
+from cascade.wire.decisions import PATH as DECISIONS
+from cascade.wire.systemone import PATH as SYSTEM_ONE
 
-_BODIES = responses(
-    HTTPStatus.BAD_REQUEST,
+_BODIES = (
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
     HTTPStatus.BAD_GATEWAY,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
+_OWN = (*_BODIES, HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+_SYSTEM_ONE = (*_BODIES, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.TOO_MANY_REQUESTS)
+_DECISIONS = (*_BODIES, HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 _SILENT: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
@@ -62,10 +66,19 @@ def make_app(
         telemetry=telemetry or _SILENT,
     )
     guards: Sequence[Any] = [Depends(HTTPBearer(auto_error=False))] if settings.token else []
-    denied = responses(HTTPStatus.UNAUTHORIZED) if settings.token else {}
-    makers = (cascades.make_router, systemone.make_router, chat.make_router, outcomes.make_router)
-    for router in (make(engine, settings) for make in makers):
-        app.include_router(router, responses=_BODIES | denied, dependencies=guards)
+    shut = (HTTPStatus.UNAUTHORIZED,) if settings.token else ()
+    denied = responses(*shut)
+    menus = Menus(engine, settings)
+    answering = Answering(engine, menus)
+    for router, path, statuses in (
+        (cascades.make_router(engine, settings), "", _OWN),
+        (systemone.make_router(answering), SYSTEM_ONE, _SYSTEM_ONE),
+        (decisions.make_router(answering), DECISIONS, _DECISIONS),
+        (models.make_router(menus), "", (HTTPStatus.SERVICE_UNAVAILABLE,)),
+        (chat.make_router(engine, settings), "", _OWN),
+        (outcomes.make_router(engine, settings), "", _OWN),
+    ):
+        app.include_router(router, responses=responses(*statuses, *shut, path=path), dependencies=guards)
 
     if reload is not None and settings.admin_token is not None:
         shown = [Depends(HTTPBearer(auto_error=False))]

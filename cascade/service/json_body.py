@@ -18,15 +18,7 @@ from pydantic import ValidationError
 from starlette.datastructures import Headers
 
 from cascade.config.toml import json_shown, json_wanted, known_keys, meant
-from cascade.service.http_errors import UNFIT, RefusedError
-
-Place = tuple[int | str, ...]
-"""Keys and numbers that lead to a value within a body."""
-
-
-def dotted(place: Place) -> str | None:
-    """A place as a dotted path; None for the whole body."""
-    return ".".join(map(str, place)) or None
+from cascade.service.http_errors import UNFIT, Place, RefusedError, dotted
 
 
 def refusal(error: ValidationError | RequestValidationError, body: Any, model: Any, above: Place = ()) -> RefusedError:
@@ -61,7 +53,7 @@ def refusal(error: ValidationError | RequestValidationError, body: Any, model: A
             wanted = dict.fromkeys(json_wanted(entry) for other, entry in found if other == place)
             fault = f"{', or '.join(wanted)} (given {json_shown(first['input'])})."
     field = dotted((*above, *place))
-    return RefusedError(UNFIT, f"{field or 'The body'}: {fault}", field)
+    return RefusedError(UNFIT, f"{field or 'The body'}: {fault}", place=(*above, *place), kind=str(first["type"]))
 
 
 def _place(body: Any, error: ValidationError | RequestValidationError, entry: Mapping[str, Any]) -> Place:
@@ -143,16 +135,15 @@ def read_json(headers: Headers, body: bytes) -> Any:
         value = json.loads(text, parse_int=_integer, object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         detail = f"The body is not UTF-8: byte {body[error.start]:#04x} at offset {error.start}. {_JSON}"
-        raise RefusedError(HTTPStatus.BAD_REQUEST, detail) from error
+        raise RefusedError(HTTPStatus.BAD_REQUEST, detail, kind="json_invalid") from error
     except json.JSONDecodeError as error:
         found = json.dumps(error.doc[error.pos : error.pos + _SEEN]) if error.pos < len(error.doc) else "its end"
         detail = f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}, before {found}."
-        raise RefusedError(HTTPStatus.BAD_REQUEST, f"{detail} {_JSON}") from error
+        raise RefusedError(HTTPStatus.BAD_REQUEST, f"{detail} {_JSON}", kind="json_invalid") from error
     except RecursionError as error:
         raise RefusedError(UNFIT, f"The body: {_TOO_DEEP}") from error
     for place, fault in _faults(value, ()):
-        field = dotted(place)
-        raise RefusedError(UNFIT, f"{field or 'The body'}: {fault}", field)
+        raise RefusedError(UNFIT, f"{dotted(place) or 'The body'}: {fault}", place=place)
     return value
 
 
@@ -166,10 +157,6 @@ def _check_headers(headers: Headers) -> None:
         raise RefusedError(_UNKNOWN_KIND, f"The body is sent as {headers['content-type']!r}. {_JSON}")
     if not (isinstance(charset, str) and charset.lower() in {"utf-8", "utf8", "us-ascii"}):
         raise RefusedError(_UNKNOWN_KIND, f"The body is sent in the charset {charset!r}. {_JSON}")
-    encoding = headers.get("content-encoding", "identity")
-    if encoding.strip().lower() not in {"identity", ""}:
-        detail = f"The body is sent with Content-Encoding {encoding!r}. Send it uncompressed."
-        raise RefusedError(_UNKNOWN_KIND, detail)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cascade.errors import counted
-from cascade.service.http_errors import problem
+from cascade.service.encodings import unpacked
+from cascade.service.http_errors import RefusedError, answer_of, too_many
 from cascade.service.settings import ServiceSettings
 
 OPEN_PATHS = frozenset({"/health"})
@@ -100,12 +101,10 @@ class TokenGuard:
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._knows(scope):
             await self._app(scope, receive, send)
             return
-        answer = problem(
-            HTTPStatus.UNAUTHORIZED,
-            "A bearer token is needed: Authorization: Bearer <token>.",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
-        await _refuse(answer, scope, receive, send)
+        detail = "A bearer token is needed: Authorization: Bearer <token>."
+        headers = {"WWW-Authenticate": "Bearer"}
+        refusal = RefusedError(HTTPStatus.UNAUTHORIZED, detail, kind="invalid_api_key", headers=headers)
+        await _refuse(answer_of(scope["path"], refusal), scope, receive, send)
 
     def _knows(self, scope: Scope) -> bool:
         is_admin = self._admin_token is not None and f"{scope['path']}/".startswith(f"{ADMIN_PATH}/")
@@ -137,8 +136,8 @@ class Gate:
         most = self._settings.max_calls
         if self._n_open >= most:
             detail = f"{counted(most, 'call is', 'calls are')} open, the most that this service takes. Try again later."
-            later = {"Retry-After": str(self._settings.retry_after_s)}
-            await _refuse(problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=later), scope, receive, send)
+            refusal = too_many(scope["path"], detail, self._settings.retry_after_s)
+            await _refuse(answer_of(scope["path"], refusal), scope, receive, send)
             return
         self._n_open += 1
         try:
@@ -147,8 +146,21 @@ class Gate:
             self._n_open -= 1
 
     async def _hand_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        settings = self._settings
-        body = _Body(Headers(scope=scope), settings.max_body)
+        try:
+            body = await self._read(Headers(scope=scope), receive)
+        except RefusedError as refusal:
+            await answer_of(scope["path"], refusal)(scope, receive, send)
+            return
+        if body is not None:
+            await self._app(scope, _Replay(body, receive), send)
+
+    async def _read(self, headers: Headers, receive: Receive) -> bytes | None:
+        """The whole body, unpacked; None if its sender has left.
+
+        Raises:
+            RefusedError: It is too large, packed or unpacked, too slow, or cannot be unpacked.
+        """
+        settings, body = self._settings, _Body(headers, self._settings.max_body)
         is_late = False
         try:
             async with asyncio.timeout(settings.body_s):
@@ -157,13 +169,14 @@ class Gate:
             is_late = True
         if body.is_large:
             detail = f"The body is larger than {settings.max_body} bytes, the most that is taken. Send fewer items."
-            await problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=_CLOSE)(scope, receive, send)
-        elif is_late:
+            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=_CLOSE)
+        if is_late:
             came = counted(body.n_read, "byte")
             detail = f"The body did not arrive within {settings.body_s:g} s; {came} did. Send it faster."
-            await problem(HTTPStatus.REQUEST_TIMEOUT, detail, headers=_CLOSE)(scope, receive, send)
-        elif not body.is_left:
-            await self._app(scope, _Replay(bytes(body.found), receive), send)
+            raise RefusedError(HTTPStatus.REQUEST_TIMEOUT, detail, headers=_CLOSE)
+        if body.is_left:
+            return None
+        return unpacked(bytes(body.found), headers.get("content-encoding", ""), settings.max_body)
 
 
 class _Body:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 TOKEN_VARIABLE = "CASCADE_SERVE_TOKEN"  # noqa: S105 - the variable's name, not the token
@@ -23,6 +24,7 @@ class ServiceSettings:
         max_calls: Most requests that are read or answered at once; more are told to come back.
         body_s: Seconds that a body may take to arrive.
         retry_after_s: Seconds after which a caller that was turned away should try again.
+        aliases: Name that callers may give as a model -> the name of what it means.
         token: The bearer token that callers must show; None lets everybody in.
         admin_token: The one that callers of ``/v1/admin`` must show in its place; None for no such endpoints.
     """
@@ -34,5 +36,6 @@ class ServiceSettings:
     max_calls: int = 512
     body_s: float = 30.0
     retry_after_s: int = 1
+    aliases: Mapping[str, str] = field(default_factory=dict)
     token: str | None = field(default=None, repr=False)
     admin_token: str | None = field(default=None, repr=False)
