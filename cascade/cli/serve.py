@@ -60,17 +60,18 @@ def serve(  # noqa: PLR0913 - the command line's options
     except ModuleNotFoundError as error:
         msg = f"{error.name} is not installed. Run `{install_extra('serve')}`."
         raise MachineError(msg) from error
+    path, own = config or shipped_config(), _thresholds(thresholds or ())
+    read = read_config(path, own)
     settings = ServiceSettings(
         max_items=max_items,
         max_body=max_body * 1024 * 1024,
         max_calls=max_calls,
+        aliases=read.service.aliases,
         token=_token(TOKEN_VARIABLE),
         admin_token=_token(ADMIN_VARIABLE),
     )
     if settings.token is None and not host.startswith(_LOOPBACK):
         note(f"everybody who reaches {host} is let in; set {TOKEN_VARIABLE} to a token that callers must show")
-    path, own = config or shipped_config(), _thresholds(thresholds or ())
-    read = read_config(path, own)
     metrics = Metrics()
     return_large_blocks()
     with (

@@ -20,6 +20,7 @@ from cascade.config.model import AdapterConfig, AdapterEntry, FileEntry, LimitsC
 from cascade.config.profile import ProfileConfig, read_profile
 from cascade.config.registry import RegistryConfig
 from cascade.config.servers import ServedConfig, ServerConfig
+from cascade.config.service import ServiceConfig
 from cascade.config.thresholds import ThresholdsFile, read_thresholds
 from cascade.config.toml import Frozen, Loc, Name, complaints
 from cascade.errors import ConfigError
@@ -52,6 +53,7 @@ class Config(Frozen):
         default_factory=dict, description="Adapter name -> file, or the server that has it."
     )
     engine: EngineConfig = EngineConfig()
+    service: ServiceConfig = ServiceConfig()
     log: LogConfig | None = Field(None, description="Where decisions are kept; nowhere if absent.")
     registry: RegistryConfig | None = Field(
         None, description='Where versions of adapters are kept; if absent, the folder "registry" beside this file.'
@@ -72,6 +74,12 @@ class Config(Frozen):
         for name, entry in self.adapters.items():
             check_entry(name, entry, named)
         return {name: self._mapped(config.cascade(name)) for name, config in self.cascade.items()}
+
+    def models_served(self, cascades: Mapping[str, Cascade]) -> list[str]:
+        """What typed questions may be put to: cascades, adapters, base models, and each question of a cascade."""
+        questions = [f"{name}/{stage.name}" for name, cascade in cascades.items() for stage in cascade.stages]
+        bases = [base_adapter(name, self.base_models) for name in self.base_models]
+        return list(dict.fromkeys((*cascades, *self.adapters, *bases, *questions)))
 
     def _mapped(self, cascade: Cascade) -> Cascade:
         """The cascade with each adapter under the one name that it has."""
@@ -309,7 +317,7 @@ def _checked(config: Config, layers: Layers) -> Config:
     try:
         cascades = {name: _with_files(entry) for name, entry in config.cascade.items()}
         config = config.model_copy(update={"adapters": config.adapters | config.files, "cascade": cascades})
-        config.cascades()
+        config.service.check(config.models_served(config.cascades()))
         config.shadows()
     except ConfigError as error:
         msg = f"{name_of(layers.file)}: {error}"

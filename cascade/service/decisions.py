@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from http import HTTPStatus
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -56,12 +55,7 @@ def make_router(answering: Answering) -> APIRouter:
         """Answer questions about an input: predicates, choices and scores."""
         state = text_of_input(call.input)
         asked = [asked_of(at, question) for at, question in enumerate(call.questions)]
-        try:
-            answers = await answering.answers(request, call.model, state, asked)
-        except RefusedError as error:
-            if error.kind == "model_not_found":
-                raise RefusedError(HTTPStatus.NOT_FOUND, error.detail, error.field, kind=error.kind) from error
-            raise
+        answers = await answering.answers(request, call.model, state, asked)
         if len(answers.refused) == len(asked):
             raise next(iter(answers.refused.values()))
         response = DecisionsResponse(
@@ -116,7 +110,8 @@ def _answer(at: int, question: Question, answers: Answers) -> Answer:
     if isinstance(question, PredicateQuestion):
         answer: Answer = predicate_answer(found.p_yes, question.name)
     elif isinstance(question, ChoiceQuestion):
-        answer = choice_answer([choice.value for choice in question.choices], found.shares, question.name)
+        options = [choice.value for choice in question.choices]
+        answer = choice_answer(options, found.shares, question.name, found.chosen)
     else:
         answer = score_answer([level.label for level in question.levels], found.shares, question.name)
     return answer.model_copy(update=dict(found.more))

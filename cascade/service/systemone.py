@@ -69,10 +69,10 @@ def asked_of(name: str, question: Question) -> Asked:
     return Asked(place=place, kind=Kind.SCORE, wording=wording, options=levels)
 
 
-def _criteria(given: NoulCriteria | None) -> str:
+def _criteria(given: NoulCriteria | str | None) -> str:
     """What counts as yes, and as no, in words."""
-    if given is None:
-        return ""
+    if not isinstance(given, NoulCriteria):
+        return given or ""
     sides = (("Yes", as_text(given.true)), ("No", as_text(given.false)))
     return " ".join(f"{side}: {words}." for side, words in sides if words)
 
@@ -81,7 +81,7 @@ def _answer(question: Question, found: Answered) -> Answer:
     if isinstance(question, NoulQuestion):
         answer: Answer = noul_answer(found.p_yes)
     elif isinstance(question, ChoiceQuestion):
-        answer = choice_answer(list(question.criteria), found.shares)
+        answer = choice_answer(list(question.criteria), found.shares, found.chosen)
     else:
         answer = score_answer(question.criteria, found.shares)
     return answer.model_copy(update=dict(found.more))

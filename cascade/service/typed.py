@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from cascade.prompt import one_line
@@ -81,10 +82,12 @@ class Answered:
 
     Attributes:
         p: Of a yes/no question p(yes); otherwise the probabilities of the options, in their order.
+        chosen: Place of the option that is the answer, where it is not simply the likeliest.
         more: What this service says beside the format; keys begin with ``x_``.
     """
 
     p: float | Sequence[float]
+    chosen: int | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -103,7 +106,7 @@ class Answered:
 def unknown_model(name: str, known: Sequence[str]) -> RefusedError:
     """The error for a model that is not there."""
     detail = f"model: there is no {name!r}; there are {', '.join(known)}."
-    return RefusedError(UNFIT, detail, "model", kind="model_not_found")
+    return RefusedError(HTTPStatus.NOT_FOUND, detail, "model", kind="model_not_found")
 
 
 def too_long(place: Place, detail: str) -> RefusedError:

@@ -101,7 +101,8 @@ class TreeWork:
             **({"x_cause": decision.cause} if decision.cause else {}),
         }
         for place, options in self.options.items():
-            yield place, Answered(p=_among(options, p, decision.label), more=more)
+            chosen = options.index(decision.label) if decision.label in options else None
+            yield place, Answered(p=_among(options, p, chosen), chosen=chosen, more=more)
 
 
 def label_probabilities(cascade: Cascade, decision: Decision) -> dict[str, float]:
@@ -161,14 +162,14 @@ def _expected(cascade: Cascade, stage: Stage) -> Mapping[Answer, float]:
     return {answer: rate / total if total else 1 / len(rates) for answer, rate in rates.items()}
 
 
-def _among(options: Sequence[str], p: Mapping[str, float], label: str) -> list[float]:
+def _among(options: Sequence[str], p: Mapping[str, float], chosen: int | None) -> list[float]:
     """The probabilities of some labels, which sum to 1; none is likelier than the one that the tree gave.
 
     Thresholds may lead to another label than the likeliest: that one is then held as likely as it.
     """
     found: Array = np.array([p.get(option, 0.0) for option in options])
-    if label in options:
-        found[options.index(label)] = max(found.max(), 0.0) or 1.0
+    if chosen is not None:
+        found[chosen] = found.max() or 1.0
     total = found.sum()
     shares: list[float] = (found / total if total else np.full(len(options), 1 / len(options))).tolist()
     return shares

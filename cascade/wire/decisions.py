@@ -289,13 +289,22 @@ def predicate_answer(p: float, name: str | None = None) -> PredicateAnswer:
     return PredicateAnswer(name=name, probability=p)
 
 
-def choice_answer(options: Sequence[str | bool], p: Sequence[float], name: str | None = None) -> ChoiceAnswer:
-    """The answer to a choice from the probabilities of its options, in their order; the first of several likeliest."""
+def choice_answer(
+    options: Sequence[str | bool], p: Sequence[float], name: str | None = None, chosen: int | None = None
+) -> ChoiceAnswer:
+    """The answer to a choice from the probabilities of its options.
+
+    Args:
+        options: The options.
+        p: Their probabilities, in their order.
+        name: Name of the question.
+        chosen: Place of the one that is the answer, of several likeliest; None for the first of these.
+    """
     found = np.asarray(p, np.float64)
     each = [OptionProbability(value=value, probability=own) for value, own in zip(options, found.tolist(), strict=True)]
     return ChoiceAnswer(
         name=name,
-        choice=options[int(found.argmax())],
+        choice=options[int(found.argmax()) if chosen is None else chosen],
         probabilities=each,
         confidence=float(confidence_of_choice(found)),
     )

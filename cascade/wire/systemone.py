@@ -33,7 +33,7 @@ class NoulQuestion(Form):
 
     type: Literal["noul"] = "noul"
     instructions: Text | None = Field(None, description="The question; may be absent where criteria say what counts.")
-    criteria: NoulCriteria | None = None
+    criteria: NoulCriteria | str | None = Field(None, description="A text, which some clients send, is both sides.")
 
 
 class ChoiceQuestion(Form):
@@ -167,11 +167,17 @@ def noul_answer(p_yes: float) -> NoulAnswer:
     return NoulAnswer(noul=p_yes)
 
 
-def choice_answer(options: Sequence[str], p: Sequence[float]) -> ChoiceAnswer:
-    """The answer to a choice from the probabilities of its options, in their order; the first of several likeliest."""
+def choice_answer(options: Sequence[str], p: Sequence[float], chosen: int | None = None) -> ChoiceAnswer:
+    """The answer to a choice from the probabilities of its options.
+
+    Args:
+        options: The options.
+        p: Their probabilities, in their order.
+        chosen: Place of the one that is the answer, of several likeliest; None for the first of these.
+    """
     found = np.asarray(p, np.float64)
     return ChoiceAnswer(
-        choice=options[int(found.argmax())],
+        choice=options[int(found.argmax()) if chosen is None else chosen],
         probabilities=dict(zip(options, found.tolist(), strict=True)),
         confidence=float(confidence_of_choice(found)),
     )

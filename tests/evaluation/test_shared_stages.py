@@ -25,13 +25,14 @@ from cascade.evaluation.score_file import labelled_tasks
 from cascade.evaluation.scored import ScoredTasks
 from cascade.evaluation.scoring import score_tasks
 from cascade.report import Step
-from cascade.service.systemone import Answer
+from cascade.service.work import label_probabilities
 from cascade.stages import ANY_TIER, BASE
 from cascade.tree import Cascade
 from cascade.tuning.few_tasks import tune_few_tasks
 from cascade.tuning.free_thresholds import keeps_on_yes
 from cascade.tuning.label_model import LabelModel
 from cascade.tuning.target import TuningTarget
+from tests.helpers.decisions import decided
 from tests.test_tree import diamond, trees, ways_of
 
 pytestmark = pytest.mark.slow
@@ -97,7 +98,7 @@ def test_a_choice_sums_every_way(tree: Cascade, seed: int) -> None:
         Step(stage=name, tier=ANY_TIER, adapter=BASE, p_yes=p, threshold=0.5, answer=p >= 0.5)
         for name, p in p_yes.items()
     ]
-    found = Answer(cascade=tree).read(steps)["probabilities"]
+    found = label_probabilities(tree, decided(*steps))
     walked = dict.fromkeys(tree.labels, 0.0)
     for label, way in ways_of(tree):
         walked[label] += prod(p_yes[name] if answer else 1 - p_yes[name] for name, answer in way)
@@ -185,4 +186,4 @@ def test_a_long_diamond_is_a_choice() -> None:
     steps = [
         Step(stage=at.name, tier=ANY_TIER, adapter=BASE, p_yes=0.3, threshold=0.5, answer=False) for at in LONG.stages
     ]
-    assert Answer(cascade=LONG).read(steps)["probabilities"] == pytest.approx({"no": 0.7, "yes": 0.3})
+    assert label_probabilities(LONG, decided(*steps)) == pytest.approx({"no": 0.7, "yes": 0.3})

@@ -99,6 +99,24 @@ def body_of(task: Task, items: Sequence[Item], **more: object) -> dict[str, Any]
     return {"task": task.text, "seeds": list(task.seeds), "items": [asdict(item) for item in items], **more}
 
 
+def assert_fault(answer: httpx.Response, place: Sequence[str | int], *words: str) -> None:
+    """An answer of System One says that something in the body is wrong: where, and in a sentence with the words."""
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/json"), answer.text
+    told = answer.json()["detail"][0]
+    assert told.keys() == {"loc", "msg", "type"}
+    assert told["loc"] == ["body", *place]
+    assert all(word in told["msg"] for word in words), told["msg"]
+
+
+def assert_failure(answer: httpx.Response, status: int, kind: str, *words: str) -> None:
+    """An answer of System One says why nothing was answered, in a sentence with the words."""
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json"), answer.text
+    told = answer.json()["detail"]
+    assert told.keys() == {"error_type", "message"}
+    assert told["error_type"] == kind
+    assert all(word in told["message"] for word in words), told["message"]
+
+
 def assert_problem(answer: httpx.Response, status: int, field: str | None, *words: str) -> None:
     """An answer is a problem with this status and field at fault, and its sentence has the words."""
     assert answer.status_code == status, answer.text

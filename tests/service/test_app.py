@@ -172,21 +172,21 @@ def test_the_public_client_asks_stages(url: str, engine: Engine) -> None:
     assert found.nouls["b"].noul == pytest.approx(supporting.p_yes, abs=TOLERANCE)
     assert found.usage.input_tokens > 0
     assert found.usage.output_tokens == 0
-    assert found.latency_ms
+    assert found.raw["x_latency_ms"] > 0
+    assert found.raw["x_calls"] == 2
 
 
 def test_the_public_client_asks_for_a_choice(url: str, engine: Engine) -> None:
-    """A choice among a cascade's labels has the probability of each way through its tree."""
+    """A choice among a cascade's labels has the tree's own label, with the probabilities of its ways."""
     task, items = symbols(8, 1)
     labels = engine.cascade("precision").labels
+    (decision,) = engine.classify(task, items, "precision").decisions
     state = {"task": task.text, "seeds": list(task.seeds), "item": asdict(items[0])}
     with Client(url) as client:
         found = client.system_one(state, {"label": Choice("Which?", dict.fromkeys(labels))}).choices["label"]
-    ((relevant, primary, _),) = engine.score(task, items, "precision")
     assert sum(found.probabilities.values()) == pytest.approx(1)
-    assert found.probabilities["excluded"] == pytest.approx(1 - relevant.p_yes, abs=TOLERANCE)
-    assert found.probabilities["primary"] == pytest.approx(relevant.p_yes * primary.p_yes, abs=TOLERANCE)
-    assert found.choice == max(found.probabilities, key=lambda label: found.probabilities[label])
+    assert found.choice == decision.label
+    assert found.probabilities[found.choice] == max(found.probabilities.values())
     assert found.confidence == pytest.approx((max(found.probabilities.values()) - 1 / 4) / (1 - 1 / 4))
 
 
@@ -212,10 +212,10 @@ async def test_the_public_client_asks_adapters_at_once(url: str) -> None:
         ({"q": Noul("relevant", "yes if red")}, "precision", ["questions.q.criteria"]),
         ({"q": Noul("relevant")}, "scope", ["questions.q", "tiers", "co_change"]),
         ({"q": Choice("Which?", {"a": None, "b": None})}, "precision", ["questions.q.criteria", "type_context"]),
-        ({"q": Choice("Which?", {"a": None, "b": None})}, "relevant", ["questions.q.type", "cascade"]),
-        ({"q": Score("How?", ["a", "b"])}, "precision", ["questions.q.type", "score"]),
+        ({"q": Choice("relevant", {"a": None, "b": None})}, "precision", ["questions.q.type", "yes/no question"]),
+        ({"q": Score("How?", ["a", "b"])}, "precision", ["questions.q.instructions", "must it be changed?"]),
+        ({"q": Noul("Is it red?")}, "precision/primary", ["questions.q.instructions", "must it be changed?"]),
         ({"q": Noul("  ")}, "relevant", ["questions.q.instructions", "blank"]),
-        ({"q": Noul("Is it?")}, "jev-latest", ["model", "jev-latest", "precision", "relevant", "base"]),
     ],
 )
 def test_the_public_client_hears_what_is_wrong(url: str, questions: Any, model: str, words: list[str]) -> None:
@@ -265,10 +265,15 @@ def test_a_question_of_a_cascade_asked_of_its_adapter_is_the_same_question(url: 
 
 @pytest.mark.slow
 def test_models_are_what_may_be_asked(client: httpx.Client) -> None:
-    """Cascades, their adapters and the base model; each of them answers."""
-    names = [model["id"] for model in client.get("/v1/models").json()["data"]]
-    assert names == list(dict.fromkeys([*CASCADES, *SHIPPED.adapters, "base"]))
+    """Cascades, their adapters, the base model, single questions, an alias; each of them answers."""
+    told = client.get("/v1/models").json()
+    names = [model["id"] for model in told["data"]]
+    assert names == [card["name"] for card in told["models"]]
+    asked = {f"{name}/{stage.name}": stage for name, cascade in CASCADES.items() for stage in cascade.stages}
+    assert names == list(dict.fromkeys([*CASCADES, *SHIPPED.adapters, "base", *asked, "jev-latest"]))
     for name in names:
         instructions = CASCADES[name].questions()[-1].wording if name in CASCADES else "relevant"
+        if name in asked:
+            instructions = next(iter(asked[name].questions.values())).wording
         call = {"state": "s", "questions": {"q": {"type": "noul", "instructions": instructions}}, "model": name}
         assert client.post("/v1/systemone", json=call).status_code == 200

@@ -83,14 +83,15 @@ def test_an_encoder_answers_what_a_cascade_asks_it_alone(tmp_path: Path) -> None
     @run
     async def talk() -> None:
         async with client_of(engine) as client:
-            assert await models(client) == ["files", BASE]
+            assert await models(client) == ["files", BASE, "files/first", "jev-latest"]
             status, body = await ask(client, known)
             assert (status, 0 < body["answers"]["q"]["noul"] < 1) == (200, True)
             for other in (NOUL["q"], known | {"criteria": "in this file"}):
                 status, body = await ask(client, other)
-                assert (status, body["field"]) == (422, "questions.q.instructions")
-                assert "'base' is an encoder, which does not read the question" in body["detail"]
-                assert "'must it be changed?'" in body["detail"]
+                (fault,) = body["detail"]
+                assert (status, fault["loc"]) == (422, ["body", "questions", "q", "instructions"])
+                assert "'base' is an encoder, which does not read the question" in fault["msg"]
+                assert "'must it be changed?'" in fault["msg"]
 
     with Engine.open(path) as engine:
         talk()
@@ -106,9 +107,10 @@ def test_without_a_model_in_this_process_there_is_no_base(tmp_path: Path) -> Non
     @run
     async def talk() -> None:
         async with client_of(engine) as client:
-            assert await models(client) == ["files", "one", "two", "three"]
+            own = ["files/first", "files/second", "jev-latest"]
+            assert await models(client) == ["files", "one", "two", "three", *own]
             status, body = await put(client, BASE)
-            assert (status, body["field"]) == (422, "model")
+            assert (status, body["detail"]["error_type"]) == (404, "not_found_error")
             status, body = await put(client, "three")
             assert (status, body["answers"]["q"]["noul"]) == (200, pytest.approx(0.2))
         with pytest.raises(ConfigError, match="asks adapter 'base', which the backend does not have; it has one, th"):

@@ -125,7 +125,8 @@ def test_questions_are_put_past_it(client: httpx.Client) -> None:
     found = client.post("/v1/systemone", json=call).json()["answers"]
     assert 1 - found["p"]["noul"] == pytest.approx(found["c"]["probabilities"]["excluded"], abs=1e-6)
     questions["p"]["instructions"] = "prior"
-    assert client.post("/v1/systemone", json=call).json()["field"] == "questions.p.instructions"
+    refused = client.post("/v1/systemone", json=call).json()["detail"]
+    assert [fault["loc"] for fault in refused] == [["body", "questions", "p", "instructions"]]
 
 
 def test_metrics_count_it_as_decisions_without_calls(client: httpx.Client) -> None:

@@ -65,14 +65,17 @@ def test_the_list_of_cascades_tells_of_the_third_way(client: httpx.Client) -> No
 
 
 def test_a_choice_is_among_answers(client: httpx.Client) -> None:
-    """System One gives every answer its probability, and those of what is handed on none: it is no choice."""
+    """A choice may be among a cascade's labels or some of them, what is handed on among them, and no others."""
     state = body_of(Task(text="t"), ITEMS[:1])
     question = {"type": "choice", "instructions": "Which?", "criteria": dict.fromkeys(CASCADES["precision"].labels)}
     call = {"state": {"task": state["task"], "item": state["items"][0]}, "questions": {"c": question}}
     found = client.post("/v1/systemone", json=call).json()["answers"]["c"]
     assert set(found["probabilities"]) == {*CASCADES["precision"].labels}
     assert sum(found["probabilities"].values()) == pytest.approx(1)
-    question["criteria"] = dict.fromkeys(doubting().labels)
+    question["criteria"] = dict.fromkeys(("primary", "excluded"))
+    found = client.post("/v1/systemone", json=call).json()["answers"]["c"]
+    assert set(found["probabilities"]) == {"primary", "excluded"}
+    question["criteria"] = dict.fromkeys(("primary", "red"))
     refused = client.post("/v1/systemone", json=call)
     assert refused.status_code == 422
     assert "chooses among excluded, primary, supporting, type_context" in refused.text
