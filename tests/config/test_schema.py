@@ -599,6 +599,7 @@ def test_the_schema_knows_every_key() -> None:
     assert set(schema["properties"]) == {
         "extends",
         "servers",
+        "service",
         "model",
         "models",
         "adapters",

@@ -114,7 +114,7 @@ def test_the_list_of_cascades_tells_of_it(client: httpx.Client) -> None:
 
 
 def test_questions_are_put_past_it(client: httpx.Client) -> None:
-    """System One asks its stages, and a choice is of the model's answers; the prior stage is no question."""
+    """System One asks its stages, and a choice walks the tree from the prior stage on, which is no question itself."""
     state = body_of(TASK, ITEMS[:1])
     options = dict.fromkeys(client.get("/v1/cascades").json()["cascades"][0]["labels"])
     questions: dict[str, Any] = {
@@ -123,7 +123,10 @@ def test_questions_are_put_past_it(client: httpx.Client) -> None:
     }
     call = {"state": {"task": state["task"], "item": state["items"][0]}, "questions": questions}
     found = client.post("/v1/systemone", json=call).json()["answers"]
-    assert 1 - found["p"]["noul"] == pytest.approx(found["c"]["probabilities"]["excluded"], abs=1e-6)
+    (decision,) = client.post("/v1/cascades/precision", json=state).json()["decisions"]
+    assert found["c"]["choice"] == found["c"]["x_label"] == decision["label"]
+    assert found["c"]["x_status"] == decision["status"]
+    assert 0 < found["p"]["noul"] < 1
     questions["p"]["instructions"] = "prior"
     refused = client.post("/v1/systemone", json=call).json()["detail"]
     assert [fault["loc"] for fault in refused] == [["body", "questions", "p", "instructions"]]
