@@ -1,4 +1,4 @@
-"""A server on loopback that answers as llama-server, OpenAI-compatible servers and System One do, and fails on demand.
+"""A server on loopback that answers as llama-server and others do that ``[servers]`` knows, and fails on demand.
 
 It keeps count of what arrives: when, and how many requests it works on at once. Answers come from a function, so
 that a caller knows what is right. Real HTTP over real sockets, by hand, since no library's server drops, stalls and
@@ -102,6 +102,8 @@ class Script:
             return self._completion(body)
         if path == "/v1/completions":
             return self._openai(body)
+        if path == "/v1/decisions":
+            return self._decisions(body)
         return self._system_one(body) if path == "/v1/systemone" else None
 
     def _cards(self) -> list[dict[str, Any]]:
@@ -143,6 +145,28 @@ class Script:
                 else {"type": "noul", "noul": p}
             )
         return {"model": f"{body.get('model')}-1.0", "answers": answers, "usage": {"input_tokens": 100}}
+
+    def _decisions(self, body: Any) -> Any:
+        answers = []
+        for question in body["questions"]:
+            p = self.p(str(body["model"]), f"{body['input']} {question['instructions']}")
+            answers.append({"type": question["type"], "name": question.get("name"), **_decided(question, p)})
+        details = {"cached_tokens": 90, "cache_write_tokens": 10}
+        usage = {"input_tokens": 100, "input_tokens_details": details, "output_tokens": 0, "total_tokens": 100}
+        return {"model": f"{body['model']}-1.0", "answers": answers, "usage": usage}
+
+
+def _decided(question: Any, p: float) -> dict[str, Any]:
+    """The answer to a question of ``/v1/decisions``; its own choice and confidence are of no use to anybody."""
+    if question["type"] == "predicate":
+        return {"probability": p}
+    options = question.get("choices") or question["levels"]
+    shares = zip(options, _spread(p, len(options)), strict=True)
+    if question["type"] == "choice":
+        found = [{"value": option["value"], "probability": share} for option, share in shares]
+        return {"choice": options[-1]["value"], "confidence": 0.5, "probabilities": found}
+    found = [{"value": at, "label": level["label"], "probability": q} for at, (level, q) in enumerate(shares)]
+    return {"score": 0.0, "confidence": 0.5, "probabilities": found}
 
 
 def _spread(p: float, n: int) -> list[float]:

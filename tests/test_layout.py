@@ -18,7 +18,7 @@ LAYERS: dict[str, set[str]] = {
     "evidence": {""},
     "wire": {""},
     "prompt": {"", "evidence"},
-    "config": {"", "prompt"},
+    "config": {"", "wire", "prompt"},
     "models": {"", "prompt", "config"},
     "registry": {"", "config", "models"},
     "backends": {"", "prompt", "config"},

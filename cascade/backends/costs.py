@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 SHORT = 64
@@ -127,9 +127,11 @@ class CallSizes:
         n_batch_questions: Most tokens of a call that asks questions of items computed before.
         n_served: Most questions of a batch that a server answers.
         together: Adapters on servers that take all questions of an item in one request.
+        shared: Adapters on servers -> most questions of a request, of whichever items; 1 where they are kept apart.
     """
 
     n_batch: int = 512
     n_batch_questions: int = 62
     n_served: int = 256
     together: frozenset[str] = frozenset()
+    shared: Mapping[str, int] = field(default_factory=dict)

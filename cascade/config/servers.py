@@ -8,14 +8,17 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from cascade.config.toml import Frozen
+from cascade.wire.texts import MOST_QUESTIONS
 
-Kind = Literal["llama-server", "completions", "systemone"]
+Kind = Literal["llama-server", "completions", "systemone", "decisions"]
 
 
 class ServerConfig(Frozen):
     """One server that answers for some adapters."""
 
-    kind: Kind = Field(description="llama-server, completions (vLLM, SGLang, llama-cpp-python), or systemone.")
+    kind: Kind = Field(
+        description="llama-server, completions (vLLM, SGLang, llama-cpp-python), systemone or decisions."
+    )
     url: str = Field(description="Address up to the path, such as http://127.0.0.1:8080; the path /v1 is left out.")
     model: str | None = Field(
         None, description="The base model that it must serve, by the name that it reports; a file's name will do."
@@ -32,6 +35,23 @@ class ServerConfig(Frozen):
     top_logprobs: int = Field(
         20, ge=2, le=1_000_000, description="Log-probabilities that a completions server is asked for."
     )
+
+    together: Literal["item", "task"] = Field(
+        "item",
+        description="Whether a request of systemone or decisions is about one item, or has the items of a task in its "
+        "questions.",
+    )
+    most_questions: int = Field(
+        128, ge=1, le=MOST_QUESTIONS, description="Most questions of one request to systemone or decisions."
+    )
+    compress: Literal["gzip", "zstd"] | None = Field(
+        None, description="How bodies from 1,024 bytes on are compressed; not at all if absent."
+    )
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether it is asked typed questions in words, and not for the next token of a prompt."""
+        return self.kind in {"systemone", "decisions"}
 
     @field_validator("url")
     @classmethod

@@ -126,7 +126,8 @@ class BatchBuilder:
         tokens, asked, n = self.tokens + more_tokens, self.asked + more_asked, len(self.queries) + more
         if prefix_adapter == SERVED:
             is_together = self.adapter in context.sizes.together
-            n_requests = len({query.item for query in self.queries}) or 1 if is_together else n
+            n_shared = context.sizes.shared.get(self.adapter, 1)
+            n_requests = len({query.item for query in self.queries}) or 1 if is_together else -(-n // n_shared)
             return BatchShape(outputs=n, requests=n_requests, is_served=True)
         if prefix_adapter == self.adapter:
             swaps = int(context.active != self.adapter)

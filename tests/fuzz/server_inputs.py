@@ -15,9 +15,11 @@ from cascade import Item, Task
 from cascade.backends.base import Query
 from cascade.backends.servers.api import MalformedError, Prompts, ServerSetup
 from cascade.backends.servers.completions import CompletionsApi
+from cascade.backends.servers.decisions import DecisionsForm
 from cascade.backends.servers.llama_server import LlamaServerApi
 from cascade.backends.servers.open import TextTokenizer
-from cascade.backends.servers.system_one import SystemOneApi
+from cascade.backends.servers.system_one import SystemOneForm
+from cascade.backends.servers.typed import TypedApi
 from cascade.config.servers import ServedConfig, ServerConfig
 from cascade.prompt import PromptBuilder, prompt_format
 from tests.fuzz.damage import damaged_tree
@@ -26,9 +28,10 @@ from tests.fuzz.target import Files, Target
 _APIS: dict[str, Any] = {
     "llama-server": LlamaServerApi,
     "completions": CompletionsApi,
-    "systemone": SystemOneApi,
+    "systemone": lambda setup: TypedApi(setup, SystemOneForm()),
+    "decisions": lambda setup: TypedApi(setup, DecisionsForm()),
 }
-_OWNERS = {"llama-server": "llamacpp", "completions": "vllm", "systemone": "me"}
+_OWNERS = {"llama-server": "llamacpp", "completions": "vllm", "systemone": "me", "decisions": "me"}
 _PATHS = ("/v1/models", "/props", "/lora-adapters")
 
 

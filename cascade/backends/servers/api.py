@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from cascade.backends.base import Query
@@ -55,12 +55,50 @@ class Answer:
         values: Logits of the labels of a query with labels, by its place among them; see ``Scores``.
         computed: Tokens that the server computed, as far as it says.
         reused: Tokens of its prompts that the server had in its cache, as far as it says.
+        refused: Places of queries that the server will not answer, each with what it says of it.
+        missing: Places of queries that it left out; they may be asked again. Their logits are NaN, as of those refused.
     """
 
     logits: tuple[float, ...]
     values: Mapping[int, Sequence[float]] = field(default_factory=dict)
     computed: int = 0
     reused: int = 0
+    refused: Mapping[int, str] = field(default_factory=dict)
+    missing: tuple[int, ...] = ()
+
+    def completed(self, more: Answer) -> Answer:
+        """With what another request has answered of what is missing here."""
+        logits = list(self.logits)
+        for at, found in zip(self.missing, more.logits, strict=True):
+            logits[at] = found
+        return Answer(
+            logits=tuple(logits),
+            values={**self.values, **{self.missing[at]: found for at, found in more.values.items()}},
+            computed=self.computed + more.computed,
+            reused=self.reused + more.reused,
+            refused={**self.refused, **{self.missing[at]: why for at, why in more.refused.items()}},
+            missing=tuple(self.missing[at] for at in more.missing),
+        )
+
+    def given_up(self, why: str) -> Answer:
+        """Without hope for what is missing."""
+        return replace(self, refused={**self.refused, **dict.fromkeys(self.missing, why)}, missing=())
+
+
+def only(ask: HttpRequest, kept: Sequence[int]) -> HttpRequest:
+    """A request with some of its questions alone.
+
+    Args:
+        ask: A request whose body has ``questions``, by name or in order.
+        kept: Places of those among its queries.
+    """
+    asked = ask.body["questions"]
+    if isinstance(asked, Mapping):
+        names = list(asked)
+        questions: Any = {names[at]: asked[names[at]] for at in kept}
+    else:
+        questions = [asked[at] for at in kept]
+    return replace(ask, body={**ask.body, "questions": questions}, places=tuple(ask.places[at] for at in kept))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +222,10 @@ class ServerApi(Protocol):
     @property
     def is_together(self) -> bool:
         """Whether the questions of an item go into one request."""
+
+    @property
+    def n_shared(self) -> int:
+        """Most questions of one request that may be of any items of a task; 1 where each item has its own."""
 
     def fetch_info(self, call: Call) -> ServerInfo:
         """See what the server has, before it is asked anything.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from cascade.backends.base import Batch, BatchCost, Query, Scores, Stop
@@ -23,6 +24,7 @@ from cascade.backends.servers.api import (
     ServerApi,
     ServerInfo,
     ServerSetup,
+    only,
 )
 from cascade.backends.servers.http import ServerClient
 from cascade.backends.servers.retries import RetryPolicy, ServerDownError, SpoiltError, TransientError
@@ -36,8 +38,11 @@ _PATIENCE, _LEAST_PATIENCE_S = 4.0, 0.03  # silence after which a batch ends: so
 _FIRST_PATIENCE_S = 1.0  # the same while no answer has come
 _NEWEST = 0.1  # how much of the newest answer's time goes into what one is believed to take
 
-_Key = tuple[tuple[Node | None, tuple[int, ...], str], ...]
-"""What a request asks: of each query its item, its question and its adapter."""
+_QueryKey = tuple[Node | None, tuple[int, ...], str]
+"""A query: its item, its question and its adapter."""
+
+_Key = tuple[_QueryKey, ...]
+"""What a request asks."""
 
 
 @dataclass(slots=True, eq=False)
@@ -46,11 +51,13 @@ class _InFlight:
 
     Attributes:
         root: The task that its queries are about.
+        ask: What was asked; its places are those of the batch that began it.
         task: Completed with its answer.
         is_sent: Whether it has been sent.
     """
 
     root: Node
+    ask: HttpRequest
     task: asyncio.Future[Answer]
     is_sent: bool = False
 
@@ -63,6 +70,7 @@ class _InFlight:
 class _Tally:
     """What came of a batch so far, and when it was last booked."""
 
+    server: str
     batch: Batch
     n_booked: int
     began: float
@@ -85,6 +93,7 @@ class _Tally:
         """Take in an answer."""
         for place, found in zip(ask.places, answer.logits, strict=True):
             self.logits[place] = found
+        self.unanswered |= {ask.places[at]: f"Server {self.server!r} {why}" for at, why in answer.refused.items()}
         self.values |= {ask.places[at]: found for at, found in answer.values.items()}
         self.answers.append(answer)
         self.n_requests += 1
@@ -156,15 +165,16 @@ class ServerBackend:
             msg = "The backend is closed; open a new engine."
             raise ClosedError(msg)
         loop = asyncio.get_running_loop()
-        tally = _Tally(batch, self.setup.config.in_flight, loop.time())
+        tally = _Tally(self.setup.name, batch, self.setup.config.in_flight, loop.time())
         ends = tally.began + batch.left_ms / 1_000
         own: list[tuple[_Key, HttpRequest, _InFlight]] = []
         is_fresh = False
         with stop.interrupting(partial(_cancel_soon, loop, own)):
-            for ask in self.api.asks(batch.queries):
-                key = _key(ask, batch.queries)
-                is_fresh |= key not in self._in_flight
-                own.append((key, ask, self._in_flight.get(key) or self._begin(key, ask, batch, ends)))
+            own += self._under_way(batch.queries)
+            known = {place for _, ask, _ in own for place in ask.places}
+            for fresh in _asks(self.api, batch.queries, known):
+                key, is_fresh = _key(fresh, batch.queries), True
+                own.append((key, fresh, self._begin(key, fresh, batch, ends)))
                 if len(own) % _AT_ONCE == 0:
                     await asyncio.sleep(0)  # others' deadlines are heard in between
                 if stop.is_asked:
@@ -196,11 +206,36 @@ class ServerBackend:
     def _begin(self, key: _Key, ask: HttpRequest, batch: Batch, ends: float) -> _InFlight:
         """Set out to ask."""
         root = batch.queries[ask.places[0]].node.path[0]
-        in_flight = _InFlight(root, asyncio.get_running_loop().create_future())
-        in_flight.task = asyncio.ensure_future(self._retry_policy.ask(partial(self._send, in_flight, ask), ends))
+        in_flight = _InFlight(root, ask, asyncio.get_running_loop().create_future())
+        in_flight.task = asyncio.ensure_future(self._ask(in_flight, ask, ends))
         in_flight.task.add_done_callback(self._hear)
         self._in_flight[key] = in_flight
         return in_flight
+
+    def _under_way(self, queries: Sequence[Query]) -> list[tuple[_Key, HttpRequest, _InFlight]]:
+        """The requests under way all of whose questions are in a batch, with where they are in it."""
+        places: dict[_QueryKey, list[int]] = {}
+        for place, query in enumerate(queries) if self._in_flight else ():
+            places.setdefault(_key_of(query), []).append(place)
+        found = []
+        for key, in_flight in self._in_flight.items():
+            if all(len(places.get(each, ())) >= n for each, n in Counter(key).items()):
+                ask = replace(in_flight.ask, places=tuple(places[each].pop(0) for each in key))
+                found.append((key, ask, in_flight))
+        return found
+
+    async def _ask(self, in_flight: _InFlight, ask: HttpRequest, ends: float) -> Answer:
+        """Ask, and ask again what an answer leaves out, as long as each answer brings something."""
+        found = await self._retry_policy.ask(partial(self._send, in_flight, ask), ends)
+        while found.missing:
+            try:
+                rest = only(ask, found.missing)
+                found = found.completed(await self._retry_policy.ask(partial(self._send, in_flight, rest), ends))
+            except SpoiltError:
+                raise
+            except (TransientError, ServerDownError) as error:
+                return found.given_up(f"leaves out an answer: {error}")
+        return found
 
     def _hear(self, task: asyncio.Future[Answer]) -> None:
         """Take note that a request has ended, even if nobody asks how any more."""
@@ -276,8 +311,18 @@ class ServerBackend:
 
 
 def _key(ask: HttpRequest, queries: Sequence[Query]) -> _Key:
-    own = [queries[place] for place in ask.places]
-    return tuple((query.node.parent, query.node.tokens, query.adapter) for query in own)
+    return tuple(_key_of(queries[place]) for place in ask.places)
+
+
+def _key_of(query: Query) -> _QueryKey:
+    return query.node.parent, query.node.tokens, query.adapter
+
+
+def _asks(api: ServerApi, queries: Sequence[Query], known: Collection[int]) -> Iterator[HttpRequest]:
+    """The requests for the queries whose places are not known."""
+    places = [place for place in range(len(queries)) if place not in known]
+    for ask in api.asks([queries[place] for place in places]):
+        yield replace(ask, places=tuple(places[at] for at in ask.places))
 
 
 def _is_waiting(in_flight: _InFlight) -> bool:

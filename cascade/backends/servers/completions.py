@@ -42,6 +42,7 @@ class CompletionsApi:
     """See ``ServerApi``."""
 
     is_together = False
+    n_shared = 1
 
     def __init__(self, setup: ServerSetup) -> None:
         self._peer = setup

@@ -38,6 +38,7 @@ class LlamaServerApi:
     """See ``ServerApi``; the server has to be started with ``--lora`` for each adapter."""
 
     is_together = False
+    n_shared = 1
 
     def __init__(self, setup: ServerSetup) -> None:
         self._peer = setup

@@ -14,10 +14,12 @@ from cascade.backends.costs import CallSizes, Costs
 from cascade.backends.servers.api import Prompts, ServerApi, ServerInfo, ServerSetup
 from cascade.backends.servers.backend import ServerBackend
 from cascade.backends.servers.completions import CompletionsApi
+from cascade.backends.servers.decisions import DecisionsForm
 from cascade.backends.servers.http import ServerClient, read_key
 from cascade.backends.servers.llama_server import LlamaServerApi
 from cascade.backends.servers.router import Router
-from cascade.backends.servers.system_one import SystemOneApi
+from cascade.backends.servers.system_one import SystemOneForm
+from cascade.backends.servers.typed import TypedApi
 from cascade.config.schema import Config
 from cascade.config.servers import Kind, ServedConfig
 from cascade.errors import ConfigError
@@ -69,7 +71,8 @@ if TYPE_CHECKING:
 _APIS: Mapping[Kind, Callable[[ServerSetup], ServerApi]] = {
     "llama-server": LlamaServerApi,
     "completions": CompletionsApi,
-    "systemone": SystemOneApi,
+    "systemone": lambda setup: TypedApi(setup, SystemOneForm()),
+    "decisions": lambda setup: TypedApi(setup, DecisionsForm()),
 }
 _PLENTY = 1_000_000_000  # of nodes and tokens to keep: servers keep what they like
 _PER_SLOT = 16  # questions of a batch for each request that may be in flight
@@ -150,8 +153,9 @@ def _check_labels(config: Config, cascades: Mapping[str, Cascade], labels: tuple
     """Refuse labels other than the format's where a server could not tell them apart."""
     for adapter in sorted(_asked(cascades) & config.served.keys()):
         server = config.served[adapter].server
-        if config.servers[server].kind == "systemone":
-            msg = f"servers.{server}: System One answers yes or no alone, and cannot tell {' from '.join(labels)}."
+        if config.servers[server].is_typed:
+            kind = config.servers[server].kind
+            msg = f"servers.{server}: {kind} answers yes or no alone, and cannot tell {' from '.join(labels)}."
             raise ConfigError(msg)
         if not config.model.has_source:
             msg = (
@@ -168,7 +172,7 @@ def _check_values(config: Config, cascades: Mapping[str, Cascade]) -> None:
     for cascade in cascades.values():
         for stage in cascade.stages:
             entry = config.served.get(stage.question(ANY_TIER).adapter) if stage.has_values else None
-            if entry is not None and config.servers[entry.server].kind != "systemone":
+            if entry is not None and not config.servers[entry.server].is_typed:
                 msg = (
                     f"cascade.{cascade.name}.stages.{stage.name}: only the file of the model that server "
                     f"{entry.server!r} has says which tokens stand for its values. Give it as model.path."
@@ -231,9 +235,9 @@ def _server(name: str, config: Config, prompts: Prompts) -> ServerBackend:
 
 
 def _known(entry: ServedConfig, server: ServerBackend, fetch_info: ServerInfo) -> str:
-    """What stands for a served adapter where a file's hash would; System One's models are not said to share a base."""
-    has_base = server.setup.config.kind != "systemone"
-    return f"{entry.server}/{fetch_info.model}/{entry.name}" if has_base else f"{entry.server}/{entry.name}"
+    """What stands for a served adapter where a file's hash would; models that take typed questions share no base."""
+    is_typed = server.setup.config.is_typed
+    return f"{entry.server}/{entry.name}" if is_typed else f"{entry.server}/{fetch_info.model}/{entry.name}"
 
 
 def _info(
@@ -275,5 +279,6 @@ def _info(
             own.sizes if own else CallSizes(),
             n_served=_PER_SLOT * max(server.setup.config.in_flight for server in servers.values()),
             together=frozenset(name for name, entry in config.served.items() if servers[entry.server].api.is_together),
+            shared={name: servers[entry.server].api.n_shared for name, entry in config.served.items()},
         ),
     )

@@ -22,7 +22,8 @@ from tests.helpers.server_configs import config, items, labels, p_yes
 from tests.helpers.shipped import reading
 
 GGUF = f'path = "{shipped_config().parent / "embedded.gguf"}"'
-KINDS = ("llama-server", "completions", "systemone")
+TYPED = ("systemone", "decisions")
+KINDS = ("llama-server", "completions", *TYPED)
 
 
 def script(kind: str, **settings: Any) -> Script:
@@ -162,11 +163,25 @@ def test_system_one_is_asked_in_words(tmp_path: Path) -> None:
     assert body == {
         "model": "one",
         "state": {"task": "fix <it>", "candidate": "file file_0000_dropped.py"},
-        "questions": {"q0": {"type": "noul", "instructions": "does it matter?"}},
+        "questions": {"q5e32cd8f": {"type": "noul", "instructions": "does it matter?"}},
     }
 
 
-@pytest.mark.parametrize("kind", ["completions", "llama-server", "systemone"])
+def test_decisions_are_asked_in_words(tmp_path: Path) -> None:
+    """The same as a list of questions, with the state as a text of JSON, and its tokens are counted."""
+    with ScriptedServer(script("decisions")) as server:
+        opened = config(tmp_path, f'kind = "decisions"\nurl = "{server.url}"')
+        with Engine.open(opened) as engine:
+            report = engine.classify("fix <it>", items(1), "files")
+    ((path, _, body),) = server.script.seen
+    assert path == "/v1/decisions"
+    assert json.loads(body.pop("input")) == {"task": "fix <it>", "candidate": "file file_0000_dropped.py"}
+    question = {"type": "predicate", "name": "q5e32cd8f", "instructions": "does it matter?"}
+    assert body == {"model": "one", "questions": [question]}
+    assert (report.stats.tokens_decoded, report.stats.tokens_reused) == (10, 90)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_servers_are_told_the_text_that_a_stage_reads(tmp_path: Path, kind: str) -> None:
     """A prompt has the beginning of the text before the question; in words it is a part of the state."""
     with ScriptedServer(script(kind)) as server:
@@ -254,11 +269,11 @@ def test_a_llama_server_with_another_shape_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_unreachable_server_is_refused_at_open(kind: str, tmp_path: Path) -> None:
-    """Where nothing listens, the error names server and address; System One, which may list nothing, is asked later."""
+    """Where nothing listens, the error names server and address; who may list no models is asked later."""
     with ScriptedServer(Script()) as server:
         url = server.url
     opened = config(tmp_path, f'kind = "{kind}"\nurl = "{url}"')
-    if kind == "systemone":
+    if kind in TYPED:
         with Engine.open(opened) as engine:
             (decision,) = engine.classify("fix it", items(1), "files").decisions
         assert "cannot be reached" in decision.cause
@@ -323,13 +338,15 @@ def test_a_wrong_config_is_refused(servers: str, change: dict[str, Any], message
     assert "secret" not in str(caught.value)
 
 
-def _spoilt(kind: str, value: object) -> Any:
+def _spoilt(kind: str, answer: Any, value: object) -> Any:
     """An answer with a value in a probability's place."""
     if kind == "llama-server":
         return {"completion_probabilities": [{"top_probs": [{"id": 455, "prob": value}, {"id": 417, "prob": 0.5}]}]}
     if kind == "completions":
         return {"choices": [{"logprobs": {"top_logprobs": [{"yes": value, "no": -1.0}]}}]}
-    return {"answers": {"q0": {"type": "noul", "noul": value}}}
+    if kind == "decisions":
+        return {"answers": [each | {"probability": value} for each in answer["answers"]]}
+    return {"answers": {name: each | {"noul": value} for name, each in answer["answers"].items()}}
 
 
 @pytest.mark.slow
@@ -337,7 +354,7 @@ def _spoilt(kind: str, value: object) -> Any:
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_no_number_at_all_ends_no_engine(kind: str, value: object, tmp_path: Path) -> None:
     """An answer that no such server gives leaves items with a cause, and the engine goes on."""
-    with ScriptedServer(script(kind, tweak=lambda _: _spoilt(kind, value))) as server:
+    with ScriptedServer(script(kind, tweak=lambda answer: _spoilt(kind, answer, value))) as server:
         opened = config(tmp_path, f'kind = "{kind}"\nurl = "{server.url}"\nattempts = 1')
         with Engine.open(opened) as engine:
             (decision,) = engine.classify("fix it", items(1), "files").decisions
@@ -352,7 +369,7 @@ def test_what_is_no_number_at_all_ends_no_engine(kind: str, value: object, tmp_p
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_server_that_answers_nan_is_an_error(kind: str, value: object, budget: float | None, tmp_path: Path) -> None:
     """NaN, which JSON writes as null, ends the request with adapter, stage and server, and the engine goes on."""
-    with ScriptedServer(script(kind, tweak=lambda _: _spoilt(kind, value))) as server:
+    with ScriptedServer(script(kind, tweak=lambda answer: _spoilt(kind, answer, value))) as server:
         opened = config(tmp_path, f'kind = "{kind}"\nurl = "{server.url}"\nattempts = 1')
         with Engine.open(opened) as engine:
             with pytest.raises(ServerError, match=r"'one' gives no number for stage 'first'.*server 'far' gives"):
@@ -364,12 +381,12 @@ def test_a_server_that_answers_nan_is_an_error(kind: str, value: object, budget:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("p", [0, 1])
-@pytest.mark.parametrize("kind", ["llama-server", "systemone"])
+@pytest.mark.parametrize("kind", ["llama-server", *TYPED])
 def test_a_server_that_is_sure_is_believed(kind: str, p: int, tmp_path: Path) -> None:
     """A probability of exactly 0 or 1, which rounding makes of a sure one, is an answer."""
-    top = [{"id": 455, "prob": p}, {"id": 417, "prob": 1 - p}]
-    answer = {"completion_probabilities": [{"top_probs": top}], "answers": {"q0": {"type": "noul", "noul": p}}}
-    with ScriptedServer(script(kind, tweak=lambda _: answer)) as server:
+    top = {"completion_probabilities": [{"top_probs": [{"id": 455, "prob": p}, {"id": 417, "prob": 1 - p}]}]}
+    said = {"llama-server": lambda _: top}.get(kind, lambda answer: _spoilt(kind, answer, p))
+    with ScriptedServer(script(kind, tweak=said)) as server:
         opened = config(tmp_path, f'kind = "{kind}"\nurl = "{server.url}"')
         with Engine.open(opened) as engine:
             (decision,) = engine.classify("fix it", items(1), "files").decisions

@@ -64,10 +64,10 @@ def script(kind: str, **more: Any) -> Script:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["llama-server", "completions", "systemone"])
+@pytest.mark.parametrize("kind", ["llama-server", "completions", "systemone", "decisions"])
 def test_a_server_answers_choices_and_scores(kind: str, tmp_path: Path) -> None:
     """Every value has the probability that the server gave it, and the item takes the likeliest value's way."""
-    keys = "" if kind == "systemone" else 'prompt = "text"'
+    keys = "" if kind in {"systemone", "decisions"} else 'prompt = "text"'
     with ScriptedServer(script(kind)) as server, Engine.open(tickets(tmp_path, kind, server.url, keys=keys)) as engine:
         first, second = engine.classify("sort", ITEMS, "tickets").decisions
     assert first.steps[0].probabilities == pytest.approx({"bug": 0.8, "docs": 0.1, "none": 0.1})
