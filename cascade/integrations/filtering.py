@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -31,8 +32,8 @@ class CascadeFilter(BaseModel):
     """Keeps the passages that a cascade keeps.
 
     It takes an open engine, which stays open, or a config, with which it opens an engine of its own: close that with
-    ``close``, or use the filter as a context manager. A cascade sorts passages by its own questions; the query of the
-    framework is its task.
+    ``close``, or use the filter as a context manager, sync or async. A cascade sorts passages by its own questions; the
+    query of the framework is its task.
 
     Raises:
         InputError: Both or neither of ``engine`` and ``config`` are given, or the cascade is unknown, or a label.
@@ -86,6 +87,14 @@ class CascadeFilter(BaseModel):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
 
     def judge(self, query: str, passages: Sequence[Passage]) -> list[Judged]:
         """What the cascade says of each passage, in their order; the errors are those of ``Engine.classify``.

@@ -222,6 +222,12 @@ def test_a_config_opens_an_engine_of_its_own(
         first = _asked(own)
     with pytest.raises(ClosedError):
         _asked(own)
+
+    async def opened() -> list[str]:
+        async with kind(config=config) as again:
+            return _asked(again)
+
+    assert asyncio.run(opened()) == first
     with Engine.open(config) as engine:
         for _ in range(2):
             with kind(engine=engine) as given:
