@@ -108,7 +108,7 @@ def test_a_wheel_needs_what_every_command_needs(project: Path) -> None:
     extras = {line.removeprefix("Provides-Extra: ") for line in lines if line.startswith("Provides-Extra:")}
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     listed = readme.partition("\nExtras: ")[2].partition(". ")[0]
-    assert set(re.findall(r"`(\w+)`", listed)) == extras - {"dev"}
+    assert set(re.findall(r"`([\w-]+)`", listed)) == extras - {"dev"}
 
 
 def test_the_command_is_installed(project: Path) -> None:
