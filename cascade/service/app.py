@@ -22,6 +22,7 @@ from cascade.service.metrics import Meter, Metrics
 from cascade.service.middleware import Gate, Heads, Targets, TokenGuard
 from cascade.service.schemas import HealthBody
 from cascade.service.settings import ServiceSettings
+from cascade.wire.chat import PATH as CHAT
 from cascade.wire.decisions import PATH as DECISIONS
 from cascade.wire.systemone import PATH as SYSTEM_ONE
 
@@ -35,7 +36,7 @@ _BODIES = (
 _OWN = (*_BODIES, HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 _FORMATS = (*_BODIES, HTTPStatus.NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS)
 _SYSTEM_ONE = (*_FORMATS, HTTPStatus.UNPROCESSABLE_ENTITY)
-_DECISIONS = (*_FORMATS, HTTPStatus.BAD_REQUEST)
+_OPEN_AI = (*_FORMATS, HTTPStatus.BAD_REQUEST)
 
 
 _SILENT: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
@@ -74,9 +75,9 @@ def make_app(
     for router, path, statuses in (
         (cascades.make_router(engine, settings), "", _OWN),
         (systemone.make_router(answering), SYSTEM_ONE, _SYSTEM_ONE),
-        (decisions.make_router(answering), DECISIONS, _DECISIONS),
+        (decisions.make_router(answering), DECISIONS, _OPEN_AI),
         (models.make_router(menus), "", (HTTPStatus.SERVICE_UNAVAILABLE,)),
-        (chat.make_router(engine, settings), "", _OWN),
+        (chat.make_router(engine, settings), CHAT, _OPEN_AI),
         (outcomes.make_router(engine, settings), "", _OWN),
     ):
         app.include_router(router, responses=responses(*statuses, *shut, path=path), dependencies=guards)

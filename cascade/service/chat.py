@@ -12,119 +12,25 @@ import time
 import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, Field
 
 from cascade.engine.engine import Engine
 from cascade.errors import InputError
 from cascade.integrations.passages import Judged, Passage, Rules, items_of, judged_of
 from cascade.report import Report
-from cascade.service.http_errors import UNFIT, RefusedError, responses
+from cascade.service.http_errors import UNFIT, RefusedError
 from cascade.service.json_body import JsonRoute
 from cascade.service.middleware import while_present
 from cascade.service.schemas import check_long_text
 from cascade.service.settings import ServiceSettings
+from cascade.wire.chat import PATH, ChatAnswer, ChatCall
 
 _LEAST_P = 1e-9  # a token's probability as its logarithm
 _OPTION = re.compile(r"^\s*(\d)\s*=\s*(True|False)\s*$", re.MULTILINE)
 _WORDS: Mapping[str, bool] = {"True": True, "False": False}
-
-
-class Part(BaseModel):
-    """A part of a message; only texts are read."""
-
-    type: str
-    text: str = ""
-
-
-class Message(BaseModel):
-    """One message of a chat."""
-
-    role: str
-    content: str | list[Part] | None = None
-
-    @property
-    def text(self) -> str:
-        """What it says."""
-        if isinstance(self.content, list):
-            return "\n".join(part.text for part in self.content if part.type == "text")
-        return self.content or ""
-
-
-class ChatCall(BaseModel):
-    """A chat, as OpenAI's clients send it. The user's first message is judged; fields not named here are ignored."""
-
-    model: str = Field(min_length=1, description="Name of a cascade.")
-    messages: Annotated[list[Message], Field(min_length=1, max_length=1_000)]
-    logprobs: bool | None = Field(None, description="Whether the answer has the logprobs of both tokens.")
-    stream: bool | None = Field(None, description="Streams are not offered.")
-
-
-class TokenLogprob(BaseModel):
-    """A token, and the natural logarithm of its probability."""
-
-    token: str
-    logprob: float
-    bytes: list[int]
-
-
-class ChosenLogprob(TokenLogprob):
-    """The token of the answer, beside all that could have been."""
-
-    top_logprobs: list[TokenLogprob]
-
-
-class Logprobs(BaseModel):
-    """Of each token of the answer, which is one."""
-
-    content: list[ChosenLogprob]
-
-
-class Said(BaseModel):
-    """The answer as a message."""
-
-    role: Literal["assistant"]
-    content: str
-
-
-class Choice(BaseModel):
-    """The one answer."""
-
-    index: Literal[0]
-    finish_reason: Literal["stop"]
-    message: Said
-    logprobs: Logprobs | None
-
-
-class Usage(BaseModel):
-    """Tokens that were read and written."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-
-
-class Judgement(BaseModel):
-    """What the cascade says of the text."""
-
-    label: str
-    p: float = Field(description="Probability that it is kept, as far as it was asked.")
-    status: str
-
-
-class ChatAnswer(BaseModel):
-    """The answer, as OpenAI's clients read it."""
-
-    id: str
-    object: Literal["chat.completion"]
-    created: int
-    model: str
-    choices: list[Choice]
-    usage: Usage
-    x_cascade: Judgement
 
 
 def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
@@ -134,16 +40,17 @@ def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
         engine: What answers.
         settings: How long texts may be.
     """
-    router = APIRouter(prefix="/v1/chat", route_class=JsonRoute, tags=["chat"])
+    router = APIRouter(route_class=JsonRoute, tags=["chat"])
 
-    @router.post("/completions", response_model=ChatAnswer, responses=responses(HTTPStatus.NOT_FOUND))
+    @router.post(PATH, response_model=ChatAnswer)
     async def complete(call: ChatCall, request: Request) -> Response:
         """Say whether a cascade keeps the user's first message: True or False, or the digit of a menu of the two."""
-        _check(call, engine, settings)
-        cascade = engine.cascades[call.model]
+        name = _cascade_of(call, engine, settings)
+        _check(call, settings)
+        cascade = engine.cascades[name]
         items = items_of([Passage(text=_judged_text(call))], cascade, "document")
         try:
-            asked = engine.aclassify(cascade.instructions, items, call.model)
+            asked = engine.aclassify(cascade.instructions, items, name)
             report = await while_present(request, asked)
         except InputError as error:
             raise RefusedError(UNFIT, f"messages: {error}", "messages") from error
@@ -153,10 +60,16 @@ def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
     return router
 
 
-def _check(call: ChatCall, engine: Engine, settings: ServiceSettings) -> None:
-    if call.model not in engine.cascades:
-        detail = f"model: there is no cascade {call.model!r}; there are {', '.join(engine.cascades)}."
-        raise RefusedError(HTTPStatus.NOT_FOUND, detail, "model")
+def _cascade_of(call: ChatCall, engine: Engine, settings: ServiceSettings) -> str:
+    """The cascade that a model's name means, itself or as an alias."""
+    name = call.model if call.model in engine.cascades else settings.aliases.get(call.model, call.model)
+    if name not in engine.cascades:
+        detail = f"model: there is no cascade {name!r}; there are {', '.join(engine.cascades)}."
+        raise RefusedError(HTTPStatus.NOT_FOUND, detail, "model", kind="model_not_found")
+    return name
+
+
+def _check(call: ChatCall, settings: ServiceSettings) -> None:
     if call.stream:
         raise RefusedError(UNFIT, "stream: is not offered, since the answer is one token. Leave it out.", "stream")
     text = _judged_text(call)

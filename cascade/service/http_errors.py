@@ -19,7 +19,7 @@ from starlette.routing import Match
 from cascade.errors import BackendError, ClosedError, InputError, OverloadError, ServerError
 from cascade.machine import get_logger
 from cascade.service.settings import ServiceSettings
-from cascade.wire import decisions, systemone
+from cascade.wire import chat, decisions, systemone
 
 log = get_logger("cascade.service")
 
@@ -114,7 +114,7 @@ def _system_one(error: RefusedError) -> JSONResponse:
     return JSONResponse(systemone.ValidationFailure(detail=faults).model_dump(), UNFIT, dict(error.headers))
 
 
-def _decisions(error: RefusedError) -> JSONResponse:
+def _open_ai(error: RefusedError) -> JSONResponse:
     """As OpenAI has it."""
     status = HTTPStatus.BAD_REQUEST if error.status is UNFIT else error.status
     param = None if error.field is None else _encodable(error.field)
@@ -122,7 +122,11 @@ def _decisions(error: RefusedError) -> JSONResponse:
     return JSONResponse(decisions.Failure(error=failing).model_dump(), status, dict(error.headers))
 
 
-_FORMS: Mapping[str, Callable[[RefusedError], JSONResponse]] = {systemone.PATH: _system_one, decisions.PATH: _decisions}
+_FORMS: Mapping[str, Callable[[RefusedError], JSONResponse]] = {
+    systemone.PATH: _system_one,
+    decisions.PATH: _open_ai,
+    chat.PATH: _open_ai,
+}
 """Path -> how errors are told there, where it is a wire format of others."""
 
 _ERROR_TYPES = {
@@ -162,7 +166,7 @@ def _schema(path: str, status: HTTPStatus) -> dict[str, Any]:
     body: type[BaseModel] = Problem
     if path == systemone.PATH:
         body = systemone.ValidationFailure if status is UNFIT else systemone.Failure
-    elif path == decisions.PATH:
+    elif path in {decisions.PATH, chat.PATH}:
         body = decisions.Failure
     return _inlined(body.model_json_schema())
 

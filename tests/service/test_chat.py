@@ -11,6 +11,7 @@ import pytest
 from openai import APIStatusError, OpenAI
 
 from cascade.service.metrics import Metrics
+from cascade.service.settings import ServiceSettings
 from tests.helpers.service import serving
 from tests.integrations.tickets import TEXTS, scripted
 
@@ -23,7 +24,7 @@ def client(tmp_path: Path) -> Iterator[OpenAI]:
     """A client of a service whose engine answers by what stands in the texts."""
     with (
         scripted(tmp_path) as engine,
-        serving(engine, Metrics()) as url,
+        serving(engine, Metrics(), ServiceSettings(aliases={"cheap": "tickets"})) as url,
         OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
     ):
         yield client
@@ -78,19 +79,26 @@ def test_logprobs_are_told_if_they_are_wanted(client: OpenAI) -> None:
     assert answer.choices[0].logprobs is None
 
 
+def test_an_alias_is_a_model(client: OpenAI) -> None:
+    """The answer says what was asked for."""
+    messages: Any = [{"role": "user", "content": NOW}]
+    answer = client.chat.completions.create(model="cheap", messages=messages)
+    assert (answer.model, answer.choices[0].message.content) == ("cheap", "True")
+
+
 def test_mistakes_are_told(client: OpenAI) -> None:
     """An unknown model, a stream, nothing to judge."""
     messages: Any = [{"role": "user", "content": NOW}]
     cases: list[tuple[int, str, dict[str, Any]]] = [
         (404, "there is no cascade 'letters'; there are tickets", {"model": "letters"}),
-        (422, "stream: is not offered", {"stream": True}),
-        (422, "the user says nothing", {"messages": [{"role": "system", "content": NOW}]}),
-        (422, "the user says nothing", {"messages": [{"role": "user", "content": " "}]}),
-        (422, "the user says nothing", {"messages": [{"role": "user", "content": None}]}),
-        (422, "messages", {"messages": []}),
+        (400, "stream: is not offered", {"stream": True}),
+        (400, "the user says nothing", {"messages": [{"role": "system", "content": NOW}]}),
+        (400, "the user says nothing", {"messages": [{"role": "user", "content": " "}]}),
+        (400, "the user says nothing", {"messages": [{"role": "user", "content": None}]}),
+        (400, "messages", {"messages": []}),
     ]
     for status, says, given in cases:
         with pytest.raises(APIStatusError) as caught:
             client.chat.completions.create(**({"model": "tickets", "messages": messages} | given))
         assert caught.value.status_code == status
-        assert says in caught.value.response.text
+        assert says in caught.value.message
