@@ -5,26 +5,48 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Protocol
 
 from cascade.arguments import refuse, whole
 from cascade.batch.portions import Portion, portions, ready, together
+from cascade.batch.provenance import RunProvenance
 from cascade.batch.rows import Fault, Row
-from cascade.budget import Budget
-from cascade.engine.engine import Engine
+from cascade.budget import Budget, BudgetLike
 from cascade.errors import CascadeError, ClosedError, OverloadError
+from cascade.items import Item, Task
 from cascade.report import Decision, Report
+from cascade.tree import Cascade
 
 CONCURRENCY = 8
 """Requests that are open at once, so that there is something to ask while answers of others are taken in."""
 
 _PAUSE_S = 0.02  # before a full engine is asked again
 
+
+class Answering(Protocol):
+    """What rows are put to: an engine, or the engines of a cluster."""
+
+    def cascade(self, name: str) -> Cascade:
+        """The cascade of that name; see ``Engine.cascade``."""
+
+    def submit(
+        self, task: Task | str, items: Sequence[Item], cascade: str = "precision", *, budget: BudgetLike = "config"
+    ) -> Future[Report]:
+        """Ask without waiting; see ``Engine.submit``."""
+
+
+class Elsewhere(Answering, Protocol):
+    """What answers one cascade from other processes."""
+
+    made_by: RunProvenance
+
+
 Answered = list[tuple[Row, Decision | Fault]]
 """Rows, each with what it got."""
 
 
 def answered(
-    engine: Engine,
+    engine: Answering,
     lines: Iterable[Sequence[Row]],
     cascade: str,
     *,
@@ -68,7 +90,7 @@ def answered(
 
 
 def _asked(
-    engine: Engine, source: Iterator[Portion], cascade: str, budget: Budget, concurrency: int
+    engine: Answering, source: Iterator[Portion], cascade: str, budget: Budget, concurrency: int
 ) -> Iterator[Answered]:
     open_: dict[Future[Report], Portion] = {}
     again: list[Portion] = []  # asked one at a time: a failure spoils what is asked in the same wave as well
@@ -94,7 +116,7 @@ def _asked(
             future.cancel()
 
 
-def _submitted(engine: Engine, portion: Portion, cascade: str, budget: Budget) -> Future[Report]:
+def _submitted(engine: Answering, portion: Portion, cascade: str, budget: Budget) -> Future[Report]:
     try:
         return engine.submit(portion.task or "", portion.items, cascade, budget=budget)
     except CascadeError as error:

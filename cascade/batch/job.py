@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cascade.batch.answers import CONCURRENCY, Answered, answered
+from cascade.batch.answers import CONCURRENCY, Answered, Elsewhere, answered
 from cascade.batch.finished import Finished
 from cascade.batch.provenance import RunProvenance
 from cascade.batch.reading import Source
@@ -92,11 +92,11 @@ class Job:
     concurrency: int = CONCURRENCY
 
 
-def run_job(engine: Engine, job: Job, told: Callable[[Tally], object] = bool) -> Tally:
+def run_job(engine: Engine | Elsewhere, job: Job, told: Callable[[Tally], object] = bool) -> Tally:
     """Do a job.
 
     Args:
-        engine: Answers.
+        engine: Answers; one that is elsewhere was made for the job's cascade and depth.
         job: What is to be done.
         told: Told what it has come to, often.
 
@@ -105,7 +105,8 @@ def run_job(engine: Engine, job: Job, told: Callable[[Tally], object] = bool) ->
         ClosedError: The engine was closed, or has failed for good.
         MachineError: The results cannot be written. Whatever is raised, what is done stands in the file.
     """
-    made_by, tally = RunProvenance.of(engine, job.cascade, job.depth), Tally()
+    made_by = RunProvenance.of(engine, job.cascade, job.depth) if isinstance(engine, Engine) else engine.made_by
+    tally = Tally()
     with Finished() as finished, _results(job, made_by, finished, tally) as out:
         told(tally)
 

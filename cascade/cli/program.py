@@ -82,6 +82,7 @@ def run(arguments: Sequence[str] | None, name: str, signals: Signals) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["help"]:
         given = [*given[1:], "--help"]
+    given = _with_address(given)
     program = get_command(app)
     settings = Settings(name=name, path=_path(program, name, given))
 
@@ -90,6 +91,15 @@ def run(arguments: Sequence[str] | None, name: str, signals: Signals) -> int:
             return program.main(args=given, prog_name=name, standalone_mode=False, obj=settings)
 
     return guarded(command, settings)
+
+
+def _with_address(given: Sequence[str]) -> list[str]:
+    """The arguments with an address behind a bare ``--ray``; Typer knows no option whose value may be left away."""
+    follows = [*given[1:], ""]
+    bare = [
+        word == "--ray" and (not after or after.startswith("-")) for word, after in zip(given, follows, strict=False)
+    ]
+    return [f"{word}={run_command.AT_HAND}" if is_bare else word for word, is_bare in zip(given, bare, strict=True)]
 
 
 def _path(program: object, name: str, given: Sequence[str]) -> str:

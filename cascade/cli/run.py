@@ -6,13 +6,14 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Self
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
-from cascade.batch.answers import CONCURRENCY
+from cascade.batch.answers import CONCURRENCY, Elsewhere
 from cascade.batch.job import Job, Tally, run_job
 from cascade.batch.pace import Pace, expected_total, in_time, progress_line
 from cascade.batch.reading import Source
@@ -28,11 +29,14 @@ from cascade.cli.output import (
     progress,
     results,
 )
-from cascade.config.schema import read_config, shipped_config
+from cascade.config.schema import Config, read_config, shipped_config
 from cascade.engine.engine import Engine
 from cascade.errors import InputError, counted
 from cascade.files import STDIN, check_readable
 from cascade.report import Status
+
+AT_HAND = "auto"
+"""The address of a cluster that is not named; what ``--ray`` alone stands for."""
 
 _NOTE_S = 30.0
 """Seconds between two lines about progress where stderr is no terminal."""
@@ -54,6 +58,11 @@ def run(  # noqa: PLR0913 - the command line's options
     force: Annotated[bool, typer.Option("--force", help="Begin anew, and lose the results that are there.")] = False,
     depth: Annotated[int | None, typer.Option(min=1, help="Most stages that an item passes.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Most requests that are open at once.")] = CONCURRENCY,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="[ADDRESS]", help="Answer on a Ray cluster: that of an address, or that at hand."),
+    ] = None,
+    actors: Annotated[int | None, typer.Option(min=1, help="With --ray: how many engines; else all that fit.")] = None,
     log: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep decisions in this log, in place of the config's.")
     ] = None,
@@ -71,6 +80,7 @@ def run(  # noqa: PLR0913 - the command line's options
     if resume and force:
         msg = "--resume goes on with the results that are there, and --force loses them. Give one of them."
         raise InputError(msg)
+    _check_cluster(ray, actors, log)
     check_readable([*tasks, thresholds, config])
     check_results(out, resume=resume, force=force)
     _check_not_read(out, tasks)
@@ -86,10 +96,38 @@ def run(  # noqa: PLR0913 - the command line's options
         depth=depth,
         concurrency=min(concurrency, read.engine.max_requests),
     )
-    with Engine.open(read) as engine, _Shown.over(source, out) as shown:
+    with _opened(read, job, ray, actors) as (engine, job), _Shown.over(source, out) as shown:
         tally = run_job(engine, job, shown)
     _show(tally, shown.elapsed_s, json=json)
     return ExitCode.DONE
+
+
+def _check_cluster(ray: str | None, actors: int | None, log: Path | None) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        InputError: Says which.
+    """
+    if actors is not None and ray is None:
+        msg = "--actors says how many engines a cluster runs, so it goes with --ray. Add --ray."
+        raise InputError(msg)
+    if log is not None and ray is not None:
+        msg = "--log has one writer, and --ray has many engines, which keep none. Give one of them."
+        raise InputError(msg)
+
+
+@contextmanager
+def _opened(config: Config, job: Job, ray: str | None, actors: int | None) -> Iterator[tuple[Engine | Elsewhere, Job]]:
+    """What answers, here or on a cluster, and the job with as many requests as that takes."""
+    if ray is None:
+        with Engine.open(config) as engine:
+            yield engine, job
+        return
+    from cascade.ray.engines import opened  # noqa: PLC0415 - loads only where it is used
+
+    address = None if ray == AT_HAND else ray
+    with opened(config, job.cascade, address=address, n_actors=actors, depth=job.depth) as engines:
+        yield engines, replace(job, concurrency=engines.concurrency)
 
 
 def _check_not_read(out: Path, tasks: Sequence[Path]) -> None:

@@ -26,7 +26,8 @@ README = "README.md"
 CLI, CONFIG, ENGINE, DATA, SERVICE = (
     f"cascade/{name}/README.md" for name in ("cli", "config", "engine", "evaluation", "service")
 )
-INTEGRATIONS = "cascade/integrations/README.md"  # its programs run in tests/integrations, beside the file they open
+ELSEWHERE = ("cascade/integrations/README.md", "cascade/ray/README.md")
+"""Pages whose programs run in tests of their rooms, beside a file that they open or on a cluster."""
 MOST_LINES = 200
 
 
@@ -73,7 +74,7 @@ def test_sessions_run(page: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in _with("python") if _programs(page) and page != INTEGRATIONS])
+@pytest.mark.parametrize("page", [page for page in _with("python") if _programs(page) and page not in ELSEWHERE])
 def test_programs_run(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Every Python program runs as it stands, on the shipped model, and gives every item a label."""
     known: dict[str, Any] = {"__name__": "__main__"}
