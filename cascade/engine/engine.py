@@ -11,7 +11,7 @@ from inspect import iscoroutinefunction
 from os import PathLike
 from pathlib import Path
 from types import NoneType, TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar
 
 from cascade.arguments import is_real, one_of, refuse, text, texts
 from cascade.backends.base import Backend
@@ -37,6 +37,8 @@ from cascade.tree import Cascade
 
 if TYPE_CHECKING:
     from cascade.log.outcomes import Outcome
+
+_Frame = TypeVar("_Frame")
 
 _CONFIG: Literal["config"] = "config"
 
@@ -409,6 +411,55 @@ class Engine:
         report.add_done_callback(lambda _: self._loop.cancel(request))
         self._submit(request)
         return report
+
+    def run(
+        self,
+        frame: _Frame,
+        cascade: str = "precision",
+        *,
+        by: str = "task",
+        depth: int | None = None,
+        concurrency: int = 8,
+        prefix: str = "",
+    ) -> _Frame:
+        """Label every row of a frame, and wait for the frame with columns added. It needs the extra ``frames``.
+
+        A row is an item: its columns have the names of an item's fields (``name`` at least), and the column ``by`` has
+        the text of its task; ``seeds`` and ``task_id`` may stand beside that. Rows of one task need not stand together.
+        Other columns, ids and the order of rows stay as they are. A row that cannot be answered has an ``error`` and
+        its ``error_kind``, and keeps no other from being answered. No time limit holds, whatever the config says.
+
+        Args:
+            frame: A ``pyarrow.Table`` or ``RecordBatch``, a ``pandas.DataFrame`` or a ``polars.DataFrame``.
+            cascade: Name of the cascade.
+            by: The column with the text of each row's task.
+            depth: Most stages that a row passes, at least 1; None for no limit.
+            concurrency: Most requests that are open at once.
+            prefix: What the names of the added columns begin with.
+
+        Returns:
+            A frame of the same type with the columns ``label``, ``status``, ``p_label``, ``p_STAGE`` for each yes/no
+            stage (p(yes) in [0, 1]; ``choice_STAGE`` or ``score_STAGE`` and ``confidence_STAGE`` for others),
+            ``n_calls``, ``error_kind`` and ``error``. What does not apply to a row is null.
+
+        Raises:
+            InputError: It is no such frame, lacks a column, has one of those that are added, or as ``classify``.
+            MachineError: pyarrow is not installed.
+            ClosedError: As ``classify``.
+
+        Examples:
+            >>> import pyarrow as pa
+            >>> from cascade import Engine
+            >>> table = pa.table({"id": [1, 2], "task": ["fix the parser"] * 2, "name": ["Parser.feed", None]})
+            >>> with Engine.open() as engine:
+            ...     found = engine.run(table)
+            >>> found["label"].to_pylist()[0] in engine.cascade("precision").labels, found["error_kind"].to_pylist()
+            (True, [None, 'item'])
+        """
+        from cascade.batch.frames import run_frame  # noqa: PLC0415 - it is built on the engine
+
+        self._loop.check_may_wait()
+        return run_frame(self, frame, cascade, by=by, depth=depth, concurrency=concurrency, prefix=prefix)
 
     async def stream(
         self, task: Task | str, items: Sequence[Item], cascade: str = "precision", *, budget: BudgetLike = "config"
