@@ -158,7 +158,7 @@ def test_the_vocabulary_needs_numpy_at_most(name: str) -> None:
         ("opentelemetry", ("cascade.engine.traces", "cascade.service.telemetry", "cascade.cli.serve")),
         ("openinference", ("cascade.engine.decision_span", "cascade.engine.traces")),
         ("detect_secrets", ("cascade.log.",)),
-        ("pyarrow", ("cascade.batch.",)),
+        ("pyarrow", ("cascade.batch.", "cascade.ray.")),
         ("langchain_core", ("cascade.integrations.langchain",)),
         ("llama_index", ("cascade.integrations.llama_index",)),
         ("BARGAIN", ("cascade.integrations.bargain",)),
