@@ -14,7 +14,7 @@ from cascade.service.http_errors import UNFIT, RefusedError
 from cascade.service.open_questions import OpenForms, OpenWork
 from cascade.service.schemas import check_long_text, check_text
 from cascade.service.settings import ServiceSettings
-from cascade.service.states import is_item, read_state
+from cascade.service.states import given_state, is_item, read_state
 from cascade.service.typed import NAMES, Asked, unknown_model
 from cascade.service.work import StageWork, TreeWork, Work
 from cascade.stages import ANY_TIER, BASE, Kind, Question, Stage, Target, is_base
@@ -102,7 +102,7 @@ class Menu:
         if served is None:
             raise unknown_model(name, self.models)
         plan = Plan(name)
-        planner = _Planner(self, plan, state, self._settings)
+        planner = _Planner(self, plan, given_state(state), self._settings)
         if served.cascade is None:
             planner.of_adapter(name, questions)
         elif served.stage is None:

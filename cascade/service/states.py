@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import groupby
 from typing import TypeVar
 
@@ -38,6 +39,20 @@ def is_item(state: object) -> bool:
     if not (isinstance(state, dict) and "task" in state):
         return False
     return isinstance(state.get("item"), dict) or isinstance(state.get("candidate"), str)
+
+
+def given_state(state: object) -> object:
+    """A state as it was meant: a text that is the JSON of a task with an item is that, and anything else itself.
+
+    ``/v1/decisions`` has no structured input, and gateways write one as such a text.
+    """
+    if not (isinstance(state, str) and state.lstrip().startswith("{")):
+        return state
+    try:
+        found = json.loads(state)
+    except (ValueError, RecursionError):
+        return state
+    return found if is_item(found) else state
 
 
 def read_state(state: object, task: str, settings: ServiceSettings) -> tuple[Task, Item]:

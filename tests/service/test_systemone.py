@@ -8,7 +8,7 @@ import pytest
 from cascade.items import Group, Item, Task
 from cascade.report import Report, Statistics, Step
 from cascade.service.settings import ServiceSettings
-from cascade.service.states import read_state
+from cascade.service.states import given_state, read_state
 from cascade.service.typed import Answered
 from cascade.service.work import StageWork, TreeWork, label_probabilities
 from cascade.stages import ANY_TIER, Combine, Question, Stage, Target, Value
@@ -152,3 +152,21 @@ def test_marked_words_of_a_candidate_are_evidence(
     _, item = read_state(state, "", ServiceSettings())
     assert (item.kind, item.name, item.evidence, item.signature) == ("method", name, evidence, rest)
     assert item.group == Group(name="a.py", evidence=("seed", "best9"))
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ('{"task": "t", "candidate": "c"}', {"task": "t", "candidate": "c"}),
+        (' {"task": "t", "item": {"id": "1", "name": "a"}}', {"task": "t", "item": {"id": "1", "name": "a"}}),
+        ('{"task": "t"}', '{"task": "t"}'),
+        ('{"task": "t", "candidate": "c"', '{"task": "t", "candidate": "c"'),
+        ("{" * 100_000, "{" * 100_000),
+        ("[1]", "[1]"),
+        ({"a": 1}, {"a": 1}),
+    ],
+    ids=["in words", "item", "no item", "cut off", "nested too deep", "list", "object"],
+)
+def test_a_text_of_json_is_a_task_with_an_item_if_it_is_one(given: object, meant: object) -> None:
+    """As gateways write one where a format has no structured input; every other text stays a text."""
+    assert given_state(given) == meant

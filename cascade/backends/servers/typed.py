@@ -98,7 +98,7 @@ class TypedApi:
     def __init__(self, setup: ServerSetup, form: WireForm) -> None:
         self._peer, self._form = setup, form
         self._most, self._is_by_task = setup.config.most_questions, setup.config.together == "task"
-        self._only = ""  # the model of a server that has no other
+        self._own_name = ""  # what the server calls its model alone, as far as its list tells
 
     @property
     def is_together(self) -> bool:
@@ -121,7 +121,7 @@ class TypedApi:
         for adapter, entry in self._peer.adapters.items():
             if entry.name not in {BASE, *known}:
                 raise self._peer.lacks(adapter, known)
-        self._only = known[0] if len(known) == 1 else ""
+        self._own_name = BASE if BASE in known else known[0] if len(known) == 1 else ""
         self._check_named()
         return ServerInfo(model=self._peer.config.model or ", ".join(known))
 
@@ -185,7 +185,7 @@ class TypedApi:
     @property
     def _base(self) -> str:
         """Who is asked without an adapter."""
-        return self._peer.config.model or self._only or self._form.alias
+        return self._peer.config.model or self._own_name or self._form.alias
 
     def _check_named(self) -> None:
         """Refuse adapters that are the model alone where nobody says what it is called."""

@@ -23,7 +23,7 @@ from tests.helpers.server_configs import LABELS, config, items, labels, p_yes
 
 pytestmark = pytest.mark.slow
 
-KINDS = ("llama-server", "completions", "systemone")
+KINDS = ("llama-server", "completions", "systemone", "decisions")
 
 
 def far(folder: Path, server: ScriptedServer, keys: str = "", kind: str = "llama-server") -> Config:
