@@ -120,7 +120,7 @@ def make_server(engine: Engine, roots: Roots, symbols: str = "") -> MCPServer[An
         description="Which symbols and files of a repository matter for a task.",
         instructions=(
             "Call relevant_symbols or relevant_files with the task, as it was given, before you search a repository by "
-            "hand. They read the code themselves and answer in well under a second once a repository was read."
+            "hand. They read the code themselves; the first call on a repository takes longest."
         ),
         version=version("binary-cascade"),
         log_level="WARNING",
@@ -236,6 +236,7 @@ class Answers:
             )
         finally:
             telling.cancel()
+        await progress.tell_end()
         elapsed_ms = 1_000 * (time.monotonic() - started)
         return answer_of(report, cascade, candidates, asked, top=call.top, elapsed_ms=elapsed_ms)
 
@@ -253,8 +254,7 @@ class Progress:
 
     def __init__(self, report: Callable[[float, float, str], Coroutine[Any, Any, None]]) -> None:
         self._report = report
-        self._loop = asyncio.get_running_loop()
-        self._n_files, self._next = 0, 0.0
+        self._n_files, self._next, self._n_told = 0, 0.0, -1
         self.n_items = self.n_decided = 0
 
     def read(self, done: int, total: int) -> None:
@@ -274,12 +274,22 @@ class Progress:
         self.n_decided += 1
 
     async def tell_decisions(self, n_items: int, what: str) -> None:
-        """Tell of decisions until it is cancelled."""
+        """Tell of decisions until it is cancelled.
+
+        Args:
+            n_items: How many are to come.
+            what: What is decided about.
+        """
         self.n_items = n_items
-        told = -1
         while True:
-            n = self.n_decided
-            if n > told:
-                told = n
-                await self._report(float(self._n_files + n), float(self._n_files + n_items), f"asking about {what}")
+            await self._tell(self.n_decided, f"asking about {what}")
             await asyncio.sleep(_BETWEEN_S)
+
+    async def tell_end(self) -> None:
+        """Tell that everything is decided."""
+        await self._tell(self.n_items, "all is decided")
+
+    async def _tell(self, n: int, message: str) -> None:
+        if n > self._n_told:
+            self._n_told = n
+            await self._report(float(self._n_files + n), float(self._n_files + self.n_items), message)
