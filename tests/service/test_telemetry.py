@@ -32,14 +32,34 @@ async def test_a_request_is_the_child_of_its_call_and_that_of_its_callers_span()
         async with service.client(headers={"traceparent": f"00-{trace}-{caller}-01"}) as client:
             await client.post("/v1/cascades/precision", json={"task": "t", "items": [{"id": "1", "name": "a"}]})
             await client.post("/v1/systemone", json={"state": "s", "questions": questions, "model": "base"})
+            asked = [{"type": "predicate", "instructions": "Is it?"}]
+            await client.post("/v1/decisions", json={"input": "s", "questions": asked, "model": "base"})
     calls = {span.context.span_id: span for span in exporter.get_finished_spans() if span.kind is SpanKind.SERVER}
     requests = named(exporter, "decision")
-    assert len(calls) == len(requests) == 2
+    assert len(calls) == len(requests) == 3
     assert {parent(request) for request in requests} == calls.keys()
     assert {parent(call) for call in calls.values()} == {int(caller, 16)}
     assert {span.context.trace_id for span in exporter.get_finished_spans()} == {int(trace, 16)}
     systems = sorted(attributes_of(request)["decision.system"] for request in requests)
-    assert systems == ["binary_cascade", "typesafe"]
+    assert systems == ["binary_cascade", "openai", "typesafe"]
+
+
+@pytest.mark.parametrize("texts", [False, True])
+@run
+async def test_texts_of_callers_are_told_where_they_are_asked_for(texts: bool) -> None:  # noqa: FBT001 - pytest's
+    """State, wording, criteria and names of questions stand in no span of a service that was not told to."""
+    provider, exporter = kept_spans()
+    service = Service(observers=(Traces(provider, texts=texts),), telemetry=spans_of_calls(provider))
+    private = "zebra-crossing"
+    question = {"type": "noul", "instructions": private, "criteria": {"true": private}}
+    body = {"state": private, "questions": {private: question}, "model": "base"}
+    with service.engine:
+        async with service.client() as client:
+            answer = await client.post("/v1/systemone", json=body)
+    assert answer.status_code == 200, answer.text
+    assert named(exporter, "decision")
+    told = [span for span in exporter.get_finished_spans() if private in f"{span.name} {span.attributes}"]
+    assert bool(told) == texts
 
 
 @pytest.mark.parametrize("name", [None, "shop"])

@@ -135,13 +135,13 @@ def test_many_items_go_into_one_request(kind: str, where: str, tmp_path: Path) -
     with ScriptedServer(script()) as server:
         keys = f'kind = "{kind}"\nurl = "{server.url}"\ntogether = "task"\nmost_questions = 4'
         assert _labels(tmp_path, keys, 9) == labels(9)
-    bodies = [body for _, _, body in server.script.seen]
-    assert [len(body["questions"]) for body in bodies] == [4, 4, 1, 4, 2]
+    bodies = [body for _, _, body in server.script.seen if body["model"] == "one"]
+    assert sorted(len(body["questions"]) for body in bodies) == [1, 4, 4]
     state = bodies[0][where] if kind == "systemone" else json.loads(bodies[0][where])
     assert state == {"task": "fix it"}
     questions = bodies[0]["questions"]
-    first = questions[0] if isinstance(questions, list) else next(iter(questions.values()))
-    assert first["instructions"] == "does it matter?\ncandidate: file file_0000_dropped.py"
+    asked = questions if isinstance(questions, list) else list(questions.values())
+    assert all(each["instructions"].startswith("does it matter?\ncandidate: file file_000") for each in asked)
 
 
 @pytest.mark.slow
@@ -152,9 +152,9 @@ def test_names_of_questions_do_not_depend_on_the_request(kind: str, tmp_path: Pa
         for most in (1, 4):
             keys = f'kind = "{kind}"\nurl = "{server.url}"\ntogether = "task"\nmost_questions = {most}'
             assert _labels(tmp_path, keys, 4) == labels(4)
-    names = [sorted(_names(body)) for _, _, body in server.script.seen]
-    alone, together = names[:4], names[-2]
-    assert sorted(name for own in alone for name in own) == together
+    names = [_names(body) for _, _, body in server.script.seen if body["model"] == "one"]
+    (together,) = (own for own in names if len(own) == 4)
+    assert sorted(name for own in names if len(own) == 1 for name in own) == sorted(together)
     assert len(set(together)) == 4
 
 
