@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Protocol
 
@@ -19,6 +19,10 @@ from cascade.tree import Cascade
 
 CONCURRENCY = 8
 """Requests that are open at once, so that there is something to ask while answers of others are taken in."""
+
+ITEMS_EACH = 32
+"""Items that are open at once for each of these requests: large requests fill waves by themselves, and the more items
+are open, the longer it takes to choose among them."""
 
 _PAUSE_S = 0.02  # before a full engine is asked again
 
@@ -64,7 +68,8 @@ def answered(
         lines: The rows of each line, as ``rows_of`` gives them.
         cascade: Name of the cascade.
         depth: Most stages that an item passes; None for no limit.
-        concurrency: Most requests that are open at once, at least 1.
+        concurrency: Most requests that are open at once, at least 1; fewer where they have more than ``ITEMS_EACH``
+            items each.
         is_done: Says of each row, once and in order, whether it has its result already; None where none has.
 
     Raises:
@@ -96,7 +101,7 @@ def _asked(
     again: list[Portion] = []  # asked one at a time: a failure spoils what is asked in the same wave as well
     try:
         while True:
-            while not again and len(open_) < concurrency and (portion := next(source, None)) is not None:
+            while not again and _has_room(open_, concurrency) and (portion := next(source, None)) is not None:
                 if portion.task is None:
                     yield [(row, row.fault) for row in portion.rows if row.fault is not None]
                 else:
@@ -114,6 +119,11 @@ def _asked(
     finally:
         for future in open_:
             future.cancel()
+
+
+def _has_room(open_: Mapping[Future[Report], Portion], concurrency: int) -> bool:
+    n_items = sum(len(portion.rows) for portion in open_.values())
+    return len(open_) < concurrency and n_items < ITEMS_EACH * concurrency
 
 
 def _submitted(engine: Answering, portion: Portion, cascade: str, budget: Budget) -> Future[Report]:

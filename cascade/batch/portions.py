@@ -23,8 +23,8 @@ MOST_WAITING = 10_000
 MOST_CHARACTERS = 2**25
 """Most characters that the texts of these items have together."""
 
-MOST_ASKED = 500
-"""Most items of one request; enough for waves to be full, and few enough for progress to be seen."""
+MOST_ASKED = 128
+"""Most items of one request: as many as a wave of the default size has; a request beside it has the next."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any
 
 import pytest
 
@@ -18,7 +20,7 @@ from cascade.batch.rows import ErrorKind, Fault, Row, row_of, rows_of, unread
 from cascade.engine.admission import Rules
 from cascade.engine.engine import EngineSettings
 from cascade.errors import BackendError, ClosedError, InputError
-from cascade.report import Provenance, Status
+from cascade.report import Provenance, Report, Status
 from tests.batch.scripted import lines_of, says, scripted, task, tickets
 
 
@@ -136,6 +138,32 @@ def test_a_full_engine_is_asked_again() -> None:
     with scripted(settings=EngineSettings(rules=Rules(max_requests=1))) as engine:
         found = found_in(engine, lines_of(*(task(f"{number}", "now") for number in range(6))), concurrency=3)
     assert Counter(labels(found).values()) == {"now": 6}
+
+
+@pytest.mark.parametrize(("n_items", "most"), [(1, 8), (30, 8), (100, 3), (300, 3)])
+def test_large_requests_are_fewer_at_once(n_items: int, most: int) -> None:
+    """What is open at once is bounded by requests and by items."""
+    open_, seen = [0], []
+
+    class Counting:
+        """Passes on to an engine, and counts what is open."""
+
+        def __init__(self, engine: Engine) -> None:
+            self.cascade = engine.cascade
+            self._submit = engine.submit
+
+        def submit(self, *arguments: Any, **options: Any) -> Future[Report]:
+            """See ``Engine.submit``."""
+            open_[0] += 1
+            seen.append(open_[0])
+            return self._submit(*arguments, **options)
+
+    names = [f"{number}" for number in range(n_items)]
+    with scripted() as engine:
+        for some in answered(Counting(engine), lines_of(*(task(f"{n}", *names) for n in range(12))), "tickets"):
+            open_[0] -= 1
+            assert some
+    assert max(seen) <= most
 
 
 def test_who_stops_early_leaves_nothing_open() -> None:
