@@ -72,6 +72,7 @@ def test_records_are_asked_once_and_together(tmp_path: Path) -> None:
         assert (said.size, scores.size) == (0, 0)
 
 
+@pytest.mark.slow
 def test_accuracy_is_kept_with_fewer_labels_of_the_oracle(engine: Engine) -> None:
     """Of 1,000 records at least nine in ten are as the oracle says, and it is not asked about all of them."""
     texts, oracle = records(), Truth(verbose=False)
@@ -81,6 +82,7 @@ def test_accuracy_is_kept_with_fewer_labels_of_the_oracle(engine: Engine) -> Non
     assert oracle.get_number_preds() < N
 
 
+@pytest.mark.slow
 def test_recall_and_precision_are_kept(engine: Engine) -> None:
     """The other two guarantees, with a budget of labels."""
     texts = records()
