@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from cascade import Engine, Item, ScriptedBackend, Task
+from cascade import Engine, Item, ScriptedBackend, Task, shipped_config
 from cascade.errors import InputError
 from cascade.prompt import Limits, PromptBuilder, prompt_format
 from cascade.service.app import make_app
@@ -219,3 +220,46 @@ async def test_every_item_has_a_stage_of_its_own() -> None:
             await service.engine.aask("t", items[:1], open_cascade(), {"1": "other"})
         report = await asyncio.wait_for(service.engine.ascore("t", items, "precision", "relevant"), PATIENCE_S)
         assert report.stats.calls == 2
+
+
+TWO = """
+[models.small]
+path = "PATH"
+n_threads = 1
+[models.large]
+path = "PATH"
+n_threads = 1
+[cascade.own]
+labels = ["no", "yes"]
+[[cascade.own.stages]]
+name = "only"
+question = "does it matter?"
+adapter = "large/base"
+yes = { label = "yes" }
+no = { label = "no" }
+"""
+
+
+@pytest.mark.slow
+def test_each_of_several_models_is_asked_by_its_name(tmp_path: Path) -> None:
+    """NAME/base is a model alone, here twice the same one; the alias means one of them where none is called base."""
+    path = tmp_path / "two.toml"
+    path.write_text(TWO.replace("PATH", str(shipped_config().parent / "embedded.gguf")), encoding="utf-8")
+
+    @run
+    async def talk() -> None:
+        app = make_app(engine, Metrics(), DEFAULT)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service", timeout=PATIENCE_S) as client:
+            names = [card["name"] for card in (await client.get("/v1/models")).json()["models"]]
+            assert names == ["own", "large/base", "small/base", "own/only", "jev-latest"]
+            found = []
+            for model in ("small/base", "large/base", "jev-latest"):
+                call = {"state": STATE, "model": model, "questions": QUESTIONS}
+                told = (await client.post("/v1/systemone", json=call)).json()
+                assert told["model"] in {"large/base", "small/base"}
+                found.append(told["answers"]["zz"]["noul"])
+            assert found == pytest.approx([found[0]] * 3, abs=1e-6)
+
+    with Engine.open(path) as engine:
+        talk()
