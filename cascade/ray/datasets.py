@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cascade.errors import InputError, MachineError
+from cascade.errors import MachineError
 from cascade.ray.share import check_ray
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ def checkpointed(rows: Dataset, folder: str, id_column: str = "id", *, keeps: bo
         keeps: Whether the checkpoints stay once all rows are written, so that a further run adds what is new.
 
     Raises:
-        InputError: The column is not there, as far as that is known before files are read.
         MachineError: Ray is not installed, or has no checkpoints.
     """
     check_ray()
@@ -47,10 +46,5 @@ def checkpointed(rows: Dataset, folder: str, id_column: str = "id", *, keeps: bo
     except ImportError as error:
         msg = "This Ray has no CheckpointConfig. Use `cascade run --ray --resume`, which goes on by keys of its own."
         raise MachineError(msg) from error
-    known = rows.schema(fetch_if_missing=False)
-    names = [id_column] if known is None else known.names
-    if id_column not in names:
-        msg = f"checkpointed: there is no column {id_column!r}; there are {', '.join(names)}. Name one that is unique."
-        raise InputError(msg)
     rows.context.checkpoint_config = CheckpointConfig(id_column, folder, delete_checkpoint_on_success=not keeps)
     return rows

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from queue import Empty, SimpleQueue
+from itertools import count
+from queue import Empty, PriorityQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -33,6 +34,10 @@ PATIENCE_S = 600.0
 
 
 _CLOSED = "The engines of the cluster were closed."
+
+
+_Slot = tuple[int, int, "ActorHandle | None"]
+"""Which request of an actor at a time, when it became free, and the actor; low numbers first spread the load."""
 
 
 class ActorEngine:
@@ -99,11 +104,12 @@ class RayEngines:
         self._cascades = config.cascades()
         self.concurrency = len(actors) * CONCURRENCY
         self._actors = list(actors)
-        self._free: SimpleQueue[ActorHandle | None] = SimpleQueue()  # an actor as often as it may be asked more
+        self._free: PriorityQueue[_Slot] = PriorityQueue()
+        self._order = count()
         self._threads = ThreadPoolExecutor(self.concurrency, "cascade-ray")
         self._is_closed = False
         for actor in actors:
-            self._await(actor, CONCURRENCY)
+            self._await(actor, range(CONCURRENCY))
         self.made_by = self._first_made_by(cascade, depth)
 
     def cascade(self, name: str) -> Cascade:
@@ -138,7 +144,7 @@ class RayEngines:
         while self._actors:
             ray.kill(self._actors.pop())
         for _ in range(self.concurrency):
-            self._free.put(None)
+            self._put(-1, None)
         self._threads.shutdown(cancel_futures=True)
 
     def _first_made_by(self, cascade: str, depth: int | None) -> RunProvenance:
@@ -156,43 +162,46 @@ class RayEngines:
         from ray.exceptions import RayError, RayTaskError  # noqa: PLC0415 - as above
 
         while True:
-            actor = self._next()
+            number, actor = self._next()
             try:
                 found = ray.get(getattr(actor, method).remote(*arguments))
             except RayTaskError as error:
-                self._free.put(actor)
+                self._put(number, actor)
                 if isinstance(error.cause, CascadeError):
                     raise error.cause from error
                 raise
             except RayError as error:
                 log.warning("an actor is lost, another is asked", error=type(error).__name__)
-                self._await(actor, 1)
+                self._await(actor, [number])
             else:
-                self._free.put(actor)
+                self._put(number, actor)
                 return found
 
-    def _next(self) -> ActorHandle:
-        """An actor that may be asked more.
+    def _next(self) -> tuple[int, ActorHandle]:
+        """An actor that may be asked more, of several one with the fewest requests, and which of its slots that takes.
 
         Raises:
             ClosedError: There is none any more.
         """
         try:
-            actor = None if self._is_closed else self._free.get(timeout=PATIENCE_S)
+            number, _, actor = self._free.get(timeout=PATIENCE_S)
         except Empty as error:
             msg = f"No actor of the cluster was free for {PATIENCE_S:.0f} s. See `ray status` for what it lacks."
             raise ClosedError(msg) from error
-        if actor is None:
+        if self._is_closed or actor is None:
             raise ClosedError(_CLOSED)
-        return actor
+        return number, actor
 
-    def _await(self, actor: ActorHandle, times: int) -> None:
-        """Let an actor be asked so many times more, once it is there, or there again."""
+    def _put(self, number: int, actor: ActorHandle | None) -> None:
+        self._free.put((number, next(self._order), actor))
+
+    def _await(self, actor: ActorHandle, numbers: Iterable[int]) -> None:
+        """Let an actor be asked in these slots, once it is there, or there again."""
 
         def tell(done: Future[object]) -> None:
             if not self._is_closed and done.exception() is None:
-                for _ in range(times):
-                    self._free.put(actor)
+                for number in numbers:
+                    self._put(number, actor)
 
         actor.is_there.options(max_task_retries=-1).remote().future().add_done_callback(tell)
 

@@ -23,10 +23,11 @@ from cascade.config.item_rows import ItemRow
 from cascade.config.schema import config_from
 from cascade.config.toml import write_toml
 from cascade.errors import ConfigError, InputError
-from cascade.ray import CascadePredictor, by_task, serve_app
+from cascade.ray import CascadePredictor, by_task, checkpointed, serve_app
 from cascade.ray.engines import opened
 from cascade.report import Report
 from tests.engine.test_beside import ITEMS, TASK, TOLERANCE, tables
+from tests.helpers.pages import blocks
 from tests.helpers.ray_cluster import RayCluster, ray_cluster
 
 pytestmark = [
@@ -36,6 +37,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
 ]
 
+PAGE = "cascade/ray/README.md"
 N_TASKS, N_ITEMS = 30, 8
 
 
@@ -160,6 +162,9 @@ def same_rows(found: list[dict[str, Any]], wanted: dict[str, dict[str, Any]]) ->
     assert sorted(row["key"] for row in found) == sorted(wanted)
     for got in found:
         for name, value in wanted[got["key"]].items():
+            if name == "error":  # it says at which place of the batch the row stood
+                assert (got[name] is None) == (value is None)
+                continue
             close = pytest.approx(value, abs=TOLERANCE) if isinstance(value, float) else value
             assert got[name] == close, (got, name)
 
@@ -186,6 +191,44 @@ def test_a_dataset_has_each_row_once_though_a_node_is_killed(cluster: RayCluster
     same_rows([{name: value for name, value in row.items() if name != "batch"} for row in found], predicted())
     batches = {(row["task"], row["batch"]) for row in found}
     assert len(batches) == N_TASKS
+
+
+def test_checkpoints_leave_away_what_is_written(cluster: RayCluster, tmp_path: Path) -> None:
+    """A second run over more files adds the rows that are new, and none twice."""
+    assert cluster.address
+    given, out = tmp_path / "in", tmp_path / "out"
+    given.mkdir()
+    rows = flat()[:60]
+
+    def run() -> int:
+        found = checkpointed(ray.data.read_json(str(given)), str(tmp_path / "done"), "key")
+        arguments = CascadePredictor.arguments(tables()) | {"num_cpus": 0.5}
+        found = found.map_batches(CascadePredictor, concurrency=1, **arguments)
+        found.write_json(str(out))
+        return sum(len(file.read_text().splitlines()) for file in out.glob("*.json"))
+
+    for number, part in enumerate((rows[:20], rows[20:])):
+        (given / f"{number}.json").write_text("".join(json.dumps(row) + "\n" for row in part))
+        assert run() == (20, 60)[number]
+    written = [json.loads(line) for file in out.glob("*.json") for line in file.read_text().splitlines()]
+    assert sorted(each["key"] for each in written) == sorted(each["key"] for each in rows)
+    assert all(each["label"] or each["error"] for each in written)
+
+
+def run_program(number: int) -> dict[str, Any]:
+    """What a program of the page leaves."""
+    known: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(blocks(PAGE, "python")[number], PAGE, "exec"), known)  # noqa: S102 - the page's own code
+    return known
+
+
+def test_the_program_of_datasets_runs(cluster: RayCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    """That of the page, as it stands: four rows, of which one has no name."""
+    assert cluster.address
+    run_program(0)
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("fix the", "cache answers"))]
+    assert len(rows) == 4
+    assert sum("field 'name'" in line for line in rows) == 1
 
 
 @pytest.fixture(scope="module")
@@ -262,6 +305,13 @@ def test_a_new_model_needs_no_new_deployment(service: tuple[Any, str, Path]) -> 
     write_tables(folder / "other.toml", tables() | {"model": {"n_ctx": 2048}})
     with pytest.raises(ConfigError, match="other base models"):
         handle.options(multiplexed_model_id="other").classify.remote(TASK, ITEMS).result()
+
+
+def test_the_program_of_serve_runs(service: tuple[Any, str, Path]) -> None:
+    """That of the page, as it stands."""
+    assert service
+    asked = run_program(2)["asked"].result()
+    assert sum(asked.labels().values()) == 2
 
 
 @pytest.mark.parametrize("given", [{"max_models_per_replica": 0}, {"models": 7}])
