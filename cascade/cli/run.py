@@ -96,7 +96,7 @@ def run(  # noqa: PLR0913 - the command line's options
         depth=depth,
         concurrency=min(concurrency, read.engine.max_requests),
     )
-    with _opened(read, job, ray, actors) as (engine, job), _Shown.over(source, out) as shown:
+    with _opened(read, job, ray, actors) as (engine, job), Shown.over(source, out) as shown:
         tally = run_job(engine, job, shown)
     _show(tally, shown.elapsed_s, json=json)
     return ExitCode.DONE
@@ -141,11 +141,17 @@ def _check_not_read(out: Path, tasks: Sequence[Path]) -> None:
         raise InputError(msg)
 
 
-class _Shown:
-    """Shows how far a job is: a bar on a terminal, a line every half a minute elsewhere."""
+class Shown:
+    """Shows how far a job is: a bar on a terminal, a line every half a minute elsewhere.
 
-    def __init__(self, source: Source, bar: Progress) -> None:
-        self._source, self._bar = source, bar
+    Args:
+        source: What is read.
+        bar: The bar, disabled where there is no terminal.
+        note_s: Seconds between two lines.
+    """
+
+    def __init__(self, source: Source, bar: Progress, note_s: float) -> None:
+        self._source, self._bar, self._note_s = source, bar, note_s
         self._line = bar.add_task("0 rows", total=None)
         self._began = self._looked = self._noted = time.monotonic()
         self._pace = Pace(self._began)
@@ -153,11 +159,11 @@ class _Shown:
 
     @classmethod
     @contextmanager
-    def over(cls, source: Source, out: Path) -> Iterator[Self]:
+    def over(cls, source: Source, out: Path, note_s: float = _NOTE_S) -> Iterator[Self]:
         """What shows it while the job lasts; if that ends early, a note says how to go on."""
         columns = (BarColumn(bar_width=8), TextColumn("{task.description}"))
         with progress(*columns) as bar:
-            shown = cls(source, bar)
+            shown = cls(source, bar, note_s)
             try:
                 yield shown
             except InputError:
@@ -183,7 +189,7 @@ class _Shown:
         total = expected_total(self._source.n_rows, self._source.share)
         told = progress_line(tally.n_rows, total, self._pace.rate(tally.n_done, now))
         self._bar.update(self._line, description=told, completed=tally.n_rows, total=total)
-        if self._bar.disable and now - self._noted >= _NOTE_S:
+        if self._bar.disable and now - self._noted >= self._note_s:
             self._noted = now
             note(told)
 

@@ -17,8 +17,11 @@ from typing import Any
 import pytest
 
 from cascade import Task
+from cascade.batch.job import Tally
+from cascade.batch.reading import Source
 from cascade.cli import main
 from cascade.cli.output import ExitCode
+from cascade.cli.run import Shown
 from tests.batch.scripted import task
 from tests.batch.test_kills import read_lines, write_lines
 from tests.helpers.terminal import on_terminal
@@ -164,6 +167,18 @@ def test_a_terminal_of_80_columns_shows_a_bar(tmp_path: Path) -> None:
     lines = [line for part in shown.split("\n") for line in part.split("\r")]
     assert max(map(len, lines)) <= 80
     assert "600 rows of results: " in shown
+
+
+def test_a_pipe_gets_lines_about_progress(tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where stderr is no terminal, a note says now and then how far the job is; one line, and no bar."""
+    source = Source([tasks])
+    assert sum(map(len, source)) == 7
+    with Shown.over(source, tmp_path / "results.jsonl", note_s=0.0) as shown:
+        time.sleep(0.25)  # longer than between two looks
+        shown(Tally(n_done=3))
+    notes = capsys.readouterr().err
+    assert notes.startswith("note: 3 of about 7 rows, ")
+    assert notes.count("\n") == 1
 
 
 def test_stdin_is_read(tasks: Path, tmp_path: Path) -> None:
