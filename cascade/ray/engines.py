@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from cascade.arguments import refuse, whole
-from cascade.batch.answers import CONCURRENCY
+from cascade.batch.answers import CONCURRENCY, ITEMS_EACH
+from cascade.batch.portions import MOST_ASKED
 from cascade.batch.provenance import RunProvenance
 from cascade.budget import BudgetLike
 from cascade.config.schema import Config
@@ -33,6 +34,7 @@ PATIENCE_S = 600.0
 """Seconds that a request waits for an actor that is free, before it is said that there is none."""
 
 
+_AHEAD = -(-2 * MOST_ASKED // (ITEMS_EACH * CONCURRENCY))  # so that an actor has two of the largest requests as well
 _CLOSED = "The engines of the cluster were closed."
 
 
@@ -92,7 +94,7 @@ class RayEngines:
 
     Attributes:
         made_by: What all of them answer with.
-        concurrency: Requests that they answer at once.
+        concurrency: Requests that are worth having open: those that they answer at once, and some that wait.
 
     Raises:
         InputError: There is no such cascade.
@@ -102,11 +104,12 @@ class RayEngines:
 
     def __init__(self, config: Config, actors: Sequence[ActorHandle], cascade: str, depth: int | None = None) -> None:
         self._cascades = config.cascades()
-        self.concurrency = len(actors) * CONCURRENCY
+        n_slots = len(actors) * CONCURRENCY
+        self.concurrency = n_slots * _AHEAD
         self._actors = list(actors)
         self._free: PriorityQueue[_Slot] = PriorityQueue()
         self._order = count()
-        self._threads = ThreadPoolExecutor(self.concurrency, "cascade-ray")
+        self._threads = ThreadPoolExecutor(n_slots, "cascade-ray")
         self._is_closed = False
         for actor in actors:
             self._await(actor, range(CONCURRENCY))
