@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cascade.backends.base import BackendInfo, Batch, BatchCost, Scores, Stop
+from cascade.backends.base import BackendInfo, Batch, BatchCost, Query, Scores, Stop
 from cascade.backends.swapping import Prepared
 from cascade.errors import BackendError, ClosedError
 from cascade.probability import odds_of_likeliest, sure_log, sure_logit
@@ -19,7 +19,7 @@ from cascade.stages import BASE
 from cascade.tree import Cascade
 
 Says = float | Sequence[float]
-"""p(yes), or of a choice or score the probability of each value, in their order."""
+"""p(yes), or of a choice or score the probability of each value in order; one number alone is that of the first."""
 
 Script = Callable[[str, str], Says]
 """(adapter, text of the whole prompt) -> what is answered."""
@@ -112,7 +112,7 @@ class ScriptedBackend:
         if number == self.fail_at:
             msg = f"Batch {number} fails, as the script says."
             raise BackendError(msg)
-        says = [self._says(query.adapter, ByteTokenizer.decode(query.node.prompt)) for query in batch.queries]
+        says = list(map(self._says, batch.queries))
         values = {at: sure_log(p).tolist() for at, p in enumerate(says) if isinstance(p, Sequence)}
         logits = sure_logit([np.nan if isinstance(p, Sequence) else p for p in says]).tolist()
         for at, own in values.items():
@@ -145,5 +145,10 @@ class ScriptedBackend:
         """See ``Backend.close``."""
         self.is_closed = True
 
-    def _says(self, adapter: str, prompt: str) -> Says:
-        return self.script[adapter] if isinstance(self.script, Mapping) else self.script(adapter, prompt)
+    def _says(self, query: Query) -> Says:
+        adapter, prompt = query.adapter, ByteTokenizer.decode(query.node.prompt)
+        p = self.script[adapter] if isinstance(self.script, Mapping) else self.script(adapter, prompt)
+        if query.labels is None or isinstance(p, Sequence):
+            return p
+        n_others = len(query.labels.values) - 1
+        return [p, *[(1 - p) / n_others] * n_others]
