@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
 log = get_logger("cascade.ray")
+
+_LOOK_S = 10.0  # for somebody who listens
 
 PATIENCE_S = 600.0
 """Seconds that a request waits for an actor that is free, before it is said that there is none."""
@@ -267,10 +270,18 @@ def _join(address: str | None) -> None:
     import ray  # noqa: PLC0415 - the extra `ray` may be absent
 
     try:
+        _check_listens(address or "")
         ray.init(address, log_to_driver=False, logging_level="warning", include_dashboard=None if address else False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, OverflowError, ValueError, RuntimeError) as error:
         msg = f"There is no Ray cluster at {address or 'this machine'} ({error}). Start one with `ray start --head`."
         raise MachineError(msg) from error
+
+
+def _check_listens(address: str) -> None:
+    """Look whether anybody listens at HOST:PORT, for Ray itself would look for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and "/" not in host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _LOOK_S).close()
 
 
 def _n_fitting(needs: Mapping[str, float]) -> int:

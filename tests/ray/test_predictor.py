@@ -14,8 +14,9 @@ import pytest
 
 from cascade import Engine, Item
 from cascade.config.schema import config_from
-from cascade.errors import ConfigError, InputError
+from cascade.errors import ConfigError, InputError, MachineError
 from cascade.ray import CascadePredictor
+from cascade.ray.engines import opened
 from cascade.ray.share import on_share, resources
 from tests.engine.test_beside import TOLERANCE, tables
 
@@ -98,6 +99,15 @@ def test_what_an_actor_takes_comes_from_the_config() -> None:
         CascadePredictor.arguments({"extends": "shipped", "cascade": {"precision": {"labls": []}}})
     with pytest.raises(InputError, match="Unknown cascade"):
         CascadePredictor(tables(), "nobody")
+
+
+def test_an_address_where_nobody_listens_is_said_at_once() -> None:
+    """Ray itself would look for two minutes."""
+    with (
+        pytest.raises(MachineError, match=r"no Ray cluster at 127\.0\.0\.1:1 "),
+        opened(config_from(tables()), "precision", address="127.0.0.1:1"),
+    ):
+        pass
 
 
 def test_ray_is_loaded_where_it_is_used() -> None:
