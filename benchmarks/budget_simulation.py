@@ -33,7 +33,7 @@ from benchmarks.virtual_time import VirtualLoop
 from cascade import Engine
 from cascade.backends.base import Backend
 from cascade.engine.admission import Rules
-from cascade.engine.engine import EngineSettings
+from cascade.engine.settings import EngineSettings
 from cascade.prompt import PromptBuilder
 from cascade.report import Report, Status
 from cascade.stages import BASE

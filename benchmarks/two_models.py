@@ -35,7 +35,7 @@ from cascade.backends import open_any
 from cascade.backends.base import Backend
 from cascade.config.schema import shipped_config
 from cascade.engine.admission import Rules
-from cascade.engine.engine import EngineSettings
+from cascade.engine.settings import EngineSettings
 from cascade.machine import n_cores, processor_name
 from cascade.prompt import Node
 from cascade.report import Status

@@ -29,7 +29,7 @@ from cascade import (
 )
 from cascade.arguments import is_name
 from cascade.engine.admission import Rules
-from cascade.engine.engine import EngineSettings
+from cascade.engine.settings import EngineSettings
 from cascade.errors import InputError, ItemError
 from cascade.prompt import item_text
 from cascade.stages import BASE, Target, Value

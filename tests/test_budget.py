@@ -18,10 +18,10 @@ from cascade.backends.base import Batch, Scores, Stop
 from cascade.budget import NO_LIMIT, budget_of
 from cascade.config.profile import read_profile, write_profile
 from cascade.engine.admission import Rules
-from cascade.engine.engine import EngineSettings, settings_of
 from cascade.engine.item_state import ItemState
 from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.request import Request
+from cascade.engine.settings import EngineSettings, settings_of
 from cascade.errors import ConfigError, InputError, ItemError, OverloadError
 from cascade.profile import Prior, Profile
 from cascade.stages import Target

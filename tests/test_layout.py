@@ -47,6 +47,7 @@ OPENS = {
     "cascade.backends": {"backends.llama", "backends.servers", "models"},
     "cascade": {"prompt", "config", "backends", "engine", "log"},
     "cascade.engine.engine": {"log", "batch"},
+    "cascade.engine.settings": {"log"},
     "cascade.backends.servers.open": {"backends.llama"},
 }
 """Modules that import more: what opens a backend and the lazy public names when a function of theirs is called."""

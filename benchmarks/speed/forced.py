@@ -13,7 +13,8 @@ from benchmarks.speed.workload import NO_LIMITS, LabelledQuery, TokenPath, Workl
 from cascade.backends.base import Backend, BackendInfo, Batch, BatchCost, Scores, Stop
 from cascade.config.model import LimitsConfig
 from cascade.config.schema import Config
-from cascade.engine.engine import Engine, EngineSettings
+from cascade.engine.engine import Engine
+from cascade.engine.settings import EngineSettings
 from cascade.errors import InputError
 from cascade.prompt import Limits, Node, PromptBuilder
 from cascade.tree import Cascade

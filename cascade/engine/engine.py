@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from inspect import iscoroutinefunction
 from os import PathLike
 from pathlib import Path
@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar
 
 from cascade.arguments import is_real, one_of, refuse, text, texts
 from cascade.backends.base import Backend
-from cascade.budget import NO_LIMIT, Budget, BudgetLike, budget_of
+from cascade.budget import NO_LIMIT, BudgetLike, budget_of
 from cascade.config.lock import check_locks
 from cascade.config.model import MAX_SCALE
-from cascade.config.schema import AdapterConfig, Config, config_from, read_config, shipped_config
-from cascade.engine.admission import Rules
+from cascade.config.schema import AdapterConfig, Config, shipped_config
 from cascade.engine.adoption import Adopter, Adoption, Origin
 from cascade.engine.generation import Generation, Generations
 from cascade.engine.info import EngineInfo
 from cascade.engine.item_state import ItemState
 from cascade.engine.loop import Loop
-from cascade.engine.observer import Log, Observer, Observers, check_observer
+from cascade.engine.observer import Log, Observer, Observers
 from cascade.engine.request import OnDecision, Request, needs_evidence, new_request
+from cascade.engine.settings import EngineSettings, config_of, log_of, settings_of
 from cascade.engine.shadow import ShadowTally
 from cascade.errors import CascadeError, InputError
 from cascade.items import Item, Task
@@ -41,64 +41,6 @@ if TYPE_CHECKING:
 _Frame = TypeVar("_Frame")
 
 _CONFIG: Literal["config"] = "config"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineSettings:
-    """Settings of an engine that do not belong to a cascade.
-
-    Attributes:
-        budgets: Cascade -> budget of requests whose caller gives none.
-        rules: Limits for concurrent requests: how many may be open, and what to do under load.
-        new_event_loop: Makes the engine's event loop, whose clock all deadlines use.
-        observers: Objects that are told of requests and batches.
-        log: Keeps requests, decisions and calls; None for no log.
-        closes_log: Whether the log is closed with the engine.
-        origin: The config that it comes from, for ``adopt``; None for an engine of parts.
-
-    Raises:
-        InputError: A value is of another type, or an observer lacks a method.
-    """
-
-    budgets: Mapping[str, Budget] = field(default_factory=dict)
-    rules: Rules = field(default_factory=Rules)
-    new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
-    observers: Sequence[Observer] = ()
-    log: Log | None = None
-    closes_log: bool = False
-    origin: Origin | None = None
-
-    def __post_init__(self) -> None:
-        one_of("budgets", self.budgets, Mapping, "a dict from cascade to Budget is needed")
-        for name, budget in self.budgets.items():
-            one_of(f"budgets[{name!r}]", budget, Budget, "a Budget is needed")
-        one_of("rules", self.rules, Rules, "a Rules is needed")
-        one_of("observers", self.observers, Iterable, "a list of observers is needed")
-        object.__setattr__(self, "observers", tuple(self.observers))
-        for observer in self.told:
-            check_observer(observer)
-
-    @property
-    def told(self) -> tuple[Observer, ...]:
-        """All who are told of requests and batches: the observers, and the log."""
-        return tuple(self.observers) if self.log is None else (*self.observers, self.log)
-
-
-def settings_of(
-    config: Config, observers: Sequence[Observer] = (), log: Log | None = None, *, closes_log: bool = False
-) -> EngineSettings:
-    """What a config says of budgets and callers."""
-    return EngineSettings(
-        budgets={name: cascade.budget() for name, cascade in config.cascade.items()},
-        rules=Rules(
-            max_requests=config.engine.max_requests,
-            refuses=config.engine.overload == "refuse",
-            asks_ahead=config.engine.ask_ahead,
-        ),
-        observers=observers,
-        log=log,
-        closes_log=closes_log,
-    )
 
 
 class Engine:
@@ -198,11 +140,11 @@ class Engine:
         """
         from cascade.backends import open_any  # noqa: PLC0415 - gguf and llama_cpp load only where they are used
 
-        config = _read(shipped_config() if config is None else config)
+        config = config_of(shipped_config() if config is None else config)
         run = config.cascades() if cascades is None else cascades
         _check_cascades(run)  # before a model is loaded
         _check_labels(labels)
-        opened = _opened(log, config)
+        opened = log_of(log, config)
         try:
             backends = open_any(config, run, labels)
             origin = Origin(config=config, is_whole=cascades is None)
@@ -245,7 +187,7 @@ class Engine:
             ClosedError: The engine is closed.
         """
         self._loop.check_may_wait()
-        return self._adopter.adopt(_read(config))
+        return self._adopter.adopt(config_of(config))
 
     async def aadopt(self, config: Config | Mapping[str, Any] | Path | str) -> Adoption:
         """Take over a config, for async callers; see ``adopt``. A change that has begun comes to its end."""
@@ -315,7 +257,7 @@ class Engine:
             (1, 1)
         """
         self._loop.check_may_wait()
-        return _Beside(self, self._adopter.beside(_read(config)))
+        return _Beside(self, self._adopter.beside(config_of(config)))
 
     @property
     def cascades(self) -> Mapping[str, Cascade]:
@@ -747,27 +689,6 @@ class _Beside(Engine):
 
 
 _STANDS_BESIDE = "These adapters and cascades stand beside an engine. Close them, and open others with `beside`."
-
-
-def _read(config: Config | Mapping[str, Any] | Path | str) -> Config:
-    """What a caller gives as a config."""
-    if isinstance(config, Config):
-        return config
-    if isinstance(config, Mapping):
-        return config_from(config)
-    one_of("config", config, (str, PathLike), "a Config is needed, the path of a config file, or its tables as a dict")
-    return read_config(Path(config))
-
-
-def _opened(log: Log | Literal["config"] | None, config: Config) -> Log | None:
-    """The log of an engine."""
-    if log != _CONFIG:
-        return log
-    if config.log is None:
-        return None
-    from cascade.log.decision_log import DecisionLog  # noqa: PLC0415 - sqlite3 loads only where it is used
-
-    return DecisionLog.of(config.log)
 
 
 def _check_function(value: object) -> None:

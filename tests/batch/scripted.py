@@ -8,7 +8,7 @@ from typing import Any
 from cascade import Cascade, Engine, Question, ScriptedBackend, Stage
 from cascade.backends.scripted import Says
 from cascade.batch.rows import Row, rows_of
-from cascade.engine.engine import EngineSettings
+from cascade.engine.settings import EngineSettings
 from cascade.stages import Target
 
 LATER = Target("later", is_label=True)

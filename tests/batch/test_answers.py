@@ -18,7 +18,7 @@ from cascade.batch.provenance import RunProvenance
 from cascade.batch.results import column_values, result_columns, result_of
 from cascade.batch.rows import ErrorKind, Fault, Row, row_of, rows_of, unread
 from cascade.engine.admission import Rules
-from cascade.engine.engine import EngineSettings
+from cascade.engine.settings import EngineSettings
 from cascade.errors import BackendError, ClosedError, InputError
 from cascade.report import Provenance, Report, Status
 from tests.batch.scripted import lines_of, says, scripted, task, tickets

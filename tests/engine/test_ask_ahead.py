@@ -12,11 +12,11 @@ from cascade.backends.costs import Costs
 from cascade.backends.llama.open import open_backend
 from cascade.backends.scripted import ByteTokenizer
 from cascade.engine.admission import Rules
-from cascade.engine.engine import EngineSettings
 from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.planner import BackendLimits, Capacity, Planner
 from cascade.engine.query import Query
 from cascade.engine.request import new_request
+from cascade.engine.settings import EngineSettings
 from cascade.prompt import FORMATS, PromptBuilder
 from cascade.report import Provenance
 from cascade.stages import BASE, Target

@@ -19,10 +19,10 @@ from cascade.backends.costs import Costs, Work
 from cascade.engine import batch as engine_batch
 from cascade.engine.admission import Rules
 from cascade.engine.at_once import AtOnce
-from cascade.engine.engine import EngineSettings
 from cascade.engine.lanes import Lanes
 from cascade.engine.request import Request
 from cascade.engine.scheduler import Scheduler
+from cascade.engine.settings import EngineSettings
 from cascade.errors import BackendError, ClosedError
 from cascade.machine import n_cores
 from tests.engine.test_lanes import (

@@ -20,9 +20,9 @@ import pytest
 from cascade import Decision, Engine, ScriptedBackend
 from cascade.backends.base import BackendInfo, Batch, Scores, Stop
 from cascade.backends.scripted import ByteTokenizer
-from cascade.engine.engine import EngineSettings
 from cascade.engine.observer import SeenBatch
 from cascade.engine.request import Request
+from cascade.engine.settings import EngineSettings
 from cascade.errors import BackendError, ClosedError, InputError
 from cascade.prompt import Node
 from tests.helpers.asyncs import run

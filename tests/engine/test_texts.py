@@ -13,11 +13,11 @@ from cascade import Cascade, Engine, Item, Profile, ScriptedBackend, Status
 from cascade.backends.costs import Costs
 from cascade.backends.scripted import ByteTokenizer
 from cascade.engine.admission import Rules
-from cascade.engine.engine import EngineSettings
 from cascade.engine.forecast import by_depth
 from cascade.engine.online_profile import OnlineProfile
 from cascade.engine.planner import BackendLimits, Capacity, Planner
 from cascade.engine.request import Request, new_request
+from cascade.engine.settings import EngineSettings
 from cascade.errors import ConfigError, InputError, ItemError
 from cascade.prompt import FORMATS, PromptBuilder
 from cascade.report import Provenance

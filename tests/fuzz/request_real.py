@@ -17,7 +17,7 @@ from cascade.backends.llama.backend import LlamaBackend
 from cascade.backends.llama.native import ContextSize
 from cascade.backends.llama.runner import LlamaRunner
 from cascade.engine.admission import Rules
-from cascade.engine.engine import EngineSettings
+from cascade.engine.settings import EngineSettings
 from cascade.errors import BackendError
 from cascade.models.model_set import ModelSet, file_hash, load_model_set
 from cascade.prompt import Node, prompt_format

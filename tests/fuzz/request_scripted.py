@@ -9,7 +9,7 @@ from collections.abc import Callable
 from benchmarks.virtual_time import VirtualLoop
 from cascade import Engine
 from cascade.engine.admission import Rules
-from cascade.engine.engine import EngineSettings
+from cascade.engine.settings import EngineSettings
 from cascade.prompt import FORMATS, Node, PromptBuilder
 from cascade.stages import SERVED, Question
 from tests.fuzz.request_calls import Callers, Tally

@@ -17,8 +17,8 @@ from cascade import DecisionLog, Engine, Item, ScriptedBackend, Task
 from cascade.backends.base import Batch, Scores, Stop
 from cascade.backends.scripted import Script
 from cascade.engine.admission import Rules
-from cascade.engine.engine import EngineSettings
 from cascade.engine.observer import Observer
+from cascade.engine.settings import EngineSettings
 from cascade.service.app import make_app
 from cascade.service.metrics import Metrics
 from cascade.service.server import Server, listen, url_of

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 from cascade import Engine, ScriptedBackend
-from cascade.engine.engine import EngineSettings
 from cascade.engine.observer import SeenBatch
 from cascade.engine.request import Request
+from cascade.engine.settings import EngineSettings
 from cascade.integrations.mcp import make_server
 from cascade.integrations.roots import Roots
 from tests.helpers.shipped import ADAPTERS, CASCADES

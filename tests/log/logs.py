@@ -10,7 +10,7 @@ from typing import Any
 
 from cascade import DecisionLog, Engine, ScriptedBackend
 from cascade.backends.scripted import Script
-from cascade.engine.engine import EngineSettings
+from cascade.engine.settings import EngineSettings
 from cascade.log.database import open_log_file
 from cascade.log.entries import LoggedRequest
 from cascade.log.store import read_requests

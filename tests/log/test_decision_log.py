@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from cascade import DecisionLog, Engine, Group, Item, Outcome, ScriptedBackend, Task
-from cascade.engine.engine import EngineSettings
 from cascade.engine.observer import SeenBatch
 from cascade.engine.request import Request
+from cascade.engine.settings import EngineSettings
 from cascade.errors import BackendError, InputError
 from cascade.log.outcomes import latest
 from cascade.log.store import read_outcomes_of

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cascade import DecisionLog, Engine, Group, Item, Outcome, ScriptedBackend, Task
-from cascade.engine.engine import EngineSettings
+from cascade.engine.settings import EngineSettings
 from cascade.errors import BackendError, InputError
 from cascade.log.database import opened_log
 from cascade.log.record_import import add_entries, read_entries

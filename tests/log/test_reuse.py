@@ -10,7 +10,7 @@ import pytest
 from cascade import DecisionLog, Engine, Item, ScriptedBackend, Task, shipped_config
 from cascade.backends.base import BackendInfo, Batch, Scores, Stop
 from cascade.backends.scripted import Script
-from cascade.engine.engine import EngineSettings
+from cascade.engine.settings import EngineSettings
 from cascade.errors import BackendError
 from cascade.report import Report, Step
 from cascade.stages import SERVED, Limits

@@ -14,7 +14,7 @@ from cascade import DecisionLog, Engine, Outcome, ScriptedBackend, read_config, 
 from cascade.backends.base import Batch, Scores, Stop
 from cascade.config.schema import Config
 from cascade.engine.adoption import Origin
-from cascade.engine.engine import EngineSettings
+from cascade.engine.settings import EngineSettings
 from cascade.log.database import opened_log
 from cascade.log.shadows import read_shadows
 from cascade.report import Step

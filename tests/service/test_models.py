@@ -11,7 +11,7 @@ import pytest
 from adapters.recipe.tiny_encoder import write_tiny
 from benchmarks.wire_server import Script, ScriptedServer
 from cascade import Engine, ScriptedBackend
-from cascade.engine.engine import EngineSettings
+from cascade.engine.settings import EngineSettings
 from cascade.errors import ConfigError
 from cascade.service.app import make_app
 from cascade.service.metrics import Metrics

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from cascade import Cascade, Engine, Item, ScriptedBackend, Task
-from cascade.engine.engine import EngineSettings
+from cascade.engine.settings import EngineSettings
 from cascade.service.metrics import Metrics
 from cascade.service.schemas import CascadeBody, ReportBody
 from cascade.stages import ANY_TIER, Limits, Target
