@@ -25,7 +25,7 @@ _MAX_EXPERTS = 1024  # LLAMA_MAX_EXPERTS.
 _MAX_GATING = 4  # LLAMA_EXPERT_GATING_FUNC_TYPE_SQRT_SOFTPLUS; llama-graph.cpp:2072 aborts on others.
 ARCHITECTURES = frozenset(
     """apertus arcee baichuan bitnet bloom chatglm cohere2 command-r dbrx deepseek ernie4_5 ernie4_5-moe exaone exaone4
-    falcon gemma gemma2 gemma3 gemma3n gemma4 glm4 glm4moe gpt-oss gptneox granite granitemoe grok hunyuan-dense
+    falcon gemma gemma2 gemma3 gemma4 glm4 glm4moe gpt-oss gptneox granite granitemoe grok hunyuan-dense
     hunyuan-moe internlm2 jais jais2 llama maincoder minicpm mistral3 mpt nemotron olmo olmo2 openelm orion
     pangu-embedded phi2 phi3 phimoe plamo qwen2 qwen2moe qwen3 qwen3moe refact seed_oss smollm3 stablelm starcoder2
     xverse""".split()
@@ -33,7 +33,8 @@ ARCHITECTURES = frozenset(
 """Architectures that run here, by llama.cpp's names, and that are fuzzed (tests/fuzz).
 
 Among the others are some whose cache cannot be cut back or shared, some that do not predict the next token, and some
-that end the process where a file is not quite as they want it.
+that end the process where a file is not quite as they want it. The answers of gemma3n depend on how a prompt is cut
+into decodes on CPUs with AMX (llama-cpp-python 0.3.36).
 """
 
 _TOKENIZERS = {"gpt2": "\u0120", "gemma4": "\u2581", "llama": "\u2581"}
@@ -44,13 +45,13 @@ _WORD_PIECES = ("bert",)
 
 _POOLINGS = (0, 4)  # None; rank, whose models still have plain logits. The others only embed.
 _PARTIAL_ROPE = frozenset(
-    """bitnet bloom chatglm cohere2 command-r gemma gemma2 gemma3 gemma3n gemma4 glm4 glm4moe gpt-oss gptneox jais mpt
+    """bitnet bloom chatglm cohere2 command-r gemma gemma2 gemma3 gemma4 glm4 glm4moe gpt-oss gptneox jais mpt
     openelm phi2 phi3 phimoe refact stablelm""".split()
 )
 """Architectures that may rotate a part of each head alone; the graphs of the others assert that it is the whole."""
 
 _LEAST_OWN = 2  # llama-model.cpp:2782
-_UNEVEN = ("gemma3n", "gemma4")
+_UNEVEN = ("gemma4",)
 """Architectures whose layers differ: in the size of their heads, and in whether they have keys of their own."""
 
 _ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
