@@ -207,11 +207,15 @@ def number(value: Any) -> float:
     """A number of an answer; NaN for null, which stands for it in JSON, and infinity for what is too large.
 
     Raises:
-        TypeError: It is something else.
-        ValueError: It is another text than a number's.
+        TypeError: It is something else. ``true`` and "0.7" are: a server that sends these means something of its own.
     """
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        msg = f"{value!r} is no number"
+        raise TypeError(msg)
     try:
-        return math.nan if value is None else float(value)
+        return float(value)
     except OverflowError:
         return math.inf
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cascade.backends.servers.api import number
-from cascade.backends.servers.typed import Found, Refused, TypedQuestion
+from cascade.backends.servers.typed import Found, Refused, TypedQuestion, check_type
 from cascade.wire.decisions import (
     PATH,
     ChoiceQuestion,
@@ -76,6 +76,7 @@ def _read(answer: Any, asked: Mapping[str, Any]) -> Found:
     """See ``Found``; the probabilities decide, and neither ``choice`` nor ``confidence``."""
     if answer.get("type") == "refusal":
         return Refused(str(answer.get("x_reason") or answer.get("refusal") or "it gives no reason"))
+    check_type(answer, asked)
     if asked["type"] == "predicate":
         return [number(answer["probability"])]
     shares = {entry["value"]: number(entry["probability"]) for entry in answer["probabilities"]}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cascade.backends.servers.api import number
-from cascade.backends.servers.typed import Found, TypedQuestion
+from cascade.backends.servers.typed import Found, TypedQuestion, check_type
 from cascade.stages import as_system_one
 from cascade.wire.systemone import ALIAS, PATH
 
@@ -41,6 +41,7 @@ def _read(answer: Any, asked: Mapping[str, Any]) -> list[float]:
 
     The probabilities decide, and neither ``choice`` nor ``confidence``, of which servers have several meanings.
     """
+    check_type(answer, asked)
     if asked["type"] == "noul":
         return [number(answer["noul"])]
     names = map(str, range(len(asked["criteria"]))) if asked["type"] == "score" else asked["criteria"]

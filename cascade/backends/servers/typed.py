@@ -30,6 +30,9 @@ from cascade.stages import BASE, Value
 
 _KEYS = {Segment.TASK: "task", Segment.GROUP: "file", Segment.ITEM: "candidate", Segment.TEXT: "text"}
 
+_TYPES = ("noul", "predicate", "choice", "score")
+"""Types of questions that either format has."""
+
 _ROUNDED, _EACH = 0.02, 5e-4
 """How far from 1 the probabilities of a question may add up: in all, or for each of them, as rounding leaves them."""
 
@@ -196,6 +199,20 @@ class TypedApi:
                     f"servers.{self._peer.name}.model"
                 )
                 raise self._peer.refusal(problem)
+
+
+def check_type(answer: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Refuse the answer to a question of another type.
+
+    One that names no type may be read, or one that no format has: some servers say "boolean" for "noul".
+
+    Raises:
+        ValueError: It is one.
+    """
+    found = answer.get("type")
+    if found in _TYPES and found != asked["type"]:
+        msg = f"the question is a {asked['type']}, and its answer a {found!r}"
+        raise ValueError(msg)
 
 
 def _listed(models: Any) -> list[str]:

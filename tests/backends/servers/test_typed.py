@@ -129,6 +129,24 @@ def test_answers_that_cannot_be_told_apart_are_none(change: Callable[[list[Any]]
     assert all(decision.cause and not decision.steps for decision in report.decisions)
 
 
+@pytest.mark.parametrize("kind", TYPED)
+@pytest.mark.parametrize("spoilt", [True, "0.7", "type"])
+def test_an_answer_of_another_form_is_none(kind: str, spoilt: object, tmp_path: Path) -> None:
+    """Neither a truth value nor a text is taken for a probability, nor the answer of a score for that of yes or no."""
+
+    def change(found: list[Any]) -> list[Any]:
+        key = "noul" if kind == "systemone" else "probability"
+        return [each | ({"type": "score"} if spoilt == "type" else {key: spoilt}) for each in found]
+
+    with (
+        ScriptedServer(script(tweak=lambda answer: both(answer, change))) as server,
+        Engine.open(config(tmp_path, f'kind = "{kind}"\nurl = "{server.url}"\nattempts = 1')) as engine,
+    ):
+        (decision,) = engine.classify("fix it", items(1), "files").decisions
+    assert not decision.steps
+    assert "lacks answers to its questions" in decision.cause
+
+
 @pytest.mark.parametrize(("kind", "where"), [("systemone", "state"), ("decisions", "input")])
 def test_many_items_go_into_one_request(kind: str, where: str, tmp_path: Path) -> None:
     """What the items share is the state; each question has its own item, and a request as many as it may."""
