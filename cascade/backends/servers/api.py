@@ -21,6 +21,10 @@ class MalformedError(Exception):
     """An answer is not what this kind of server sends; the question may be asked again."""
 
 
+class NoPageError(ServerError):
+    """A server has nothing at a path, or nothing for this client, and is up."""
+
+
 class NoNumberError(MalformedError):
     """An answer has null, NaN or the like in a probability's place: what answers is broken, and the server is not."""
 

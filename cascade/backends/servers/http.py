@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from cascade.backends.servers.api import NoPageError
 from cascade.backends.servers.retries import UNREACHABLE, TransientError
 from cascade.config.servers import ServerConfig
 from cascade.errors import ConfigError, MachineError, ServerError
@@ -94,7 +95,7 @@ def _from_keyring(name: str, service: str) -> str:
 _MOST_BYTES = 8_000_000  # of an answer
 _TOO_LARGE = f"an answer of more than {_MOST_BYTES} bytes"
 _NO_JSON = (ValueError, RecursionError)  # the latter of what is nested too deep
-_LOOK_S = 30.0  # most seconds for a look at what a server has
+_LOOK_S = 30.0  # most seconds for a look at what a server has, should its time-out be longer
 LONGEST_QUIET_S = 600.0
 """Longest that a server is left alone because it asks for it."""
 
@@ -111,6 +112,13 @@ _MAY_PASS = {
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
     _OVERLOADED,
+}
+_NO_PAGE = {
+    HTTPStatus.UNAUTHORIZED,  # 401 and 403: a key may be good for questions alone
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.METHOD_NOT_ALLOWED,
+    HTTPStatus.NOT_IMPLEMENTED,
 }
 _IS_BUSY = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE, _OVERLOADED}
 
@@ -159,21 +167,26 @@ class ServerClient:
         """The JSON of a GET, or of a POST if there is a body; waits, for use before there is an event loop.
 
         Raises:
-            ServerError: The server cannot be reached, refuses, answers no JSON, or too much or too slowly.
+            NoPageError: The server is up and has nothing there, or nothing for this client.
+            ServerError: It cannot be reached, fails, answers no JSON, or too much or not within its ``timeout_s``.
         """
+        longest_s = min(_LOOK_S, self._config.timeout_s)
         try:
             with httpx.Client(
                 base_url=self._config.url,
                 headers=self._key.headers,
-                timeout=_LOOK_S,
+                timeout=longest_s,
                 trust_env=not self._is_near,
             ) as client:
-                return json.loads(_looked_at(client, path, body))
+                return json.loads(_looked_at(client, path, body, longest_s))
         except (httpx.HTTPError, httpx.InvalidURL, *_NO_JSON) as error:
+            is_up = isinstance(error, httpx.HTTPStatusError) and error.response.status_code in _NO_PAGE
             problem = self._key.hidden(str(error).partition("\n")[0] or type(error).__name__)
             where = f"Server {self._name!r} at {self._config.url}"
             msg = f"{where} does not answer {path} ({problem}). Is it up, and of this kind?"
-            raise ServerError(msg) from None  # what httpx raises holds the request, and that the key
+            raise (NoPageError if is_up else ServerError)(
+                msg
+            ) from None  # what httpx raises holds the request, and that the key
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """The JSON that the server answers.
@@ -258,9 +271,9 @@ def _is_near(url: str) -> bool:
     return is_here and parts.scheme == "http"
 
 
-def _looked_at(client: httpx.Client, path: str, body: Mapping[str, Any] | None) -> bytes:
+def _looked_at(client: httpx.Client, path: str, body: Mapping[str, Any] | None, longest_s: float) -> bytes:
     """The bytes of an answer, of bounded size and in bounded time."""
-    ends, content = monotonic() + _LOOK_S, bytearray()
+    ends, content = monotonic() + longest_s, bytearray()
     with client.stream("GET" if body is None else "POST", path, json=body) as response:
         response.raise_for_status()
         for chunk in response.iter_bytes():
@@ -268,7 +281,7 @@ def _looked_at(client: httpx.Client, path: str, body: Mapping[str, Any] | None) 
             if len(content) > _MOST_BYTES:
                 raise ValueError(_TOO_LARGE)
             if monotonic() > ends:
-                msg = f"no whole answer within {_LOOK_S:g} s"
+                msg = f"no whole answer within {longest_s:g} s"
                 raise ValueError(msg)
     return bytes(content)
 

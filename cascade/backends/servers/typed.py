@@ -20,13 +20,16 @@ from cascade.backends.servers.api import (
     HttpRequest,
     MalformedError,
     NoNumberError,
+    NoPageError,
     ServerInfo,
     ServerSetup,
 )
-from cascade.errors import ServerError
+from cascade.machine import get_logger
 from cascade.probability import odds_of_likeliest, sure_log, sure_logit
 from cascade.prompt import Node, Segment
 from cascade.stages import BASE, Value
+
+log = get_logger("cascade.servers")
 
 _KEYS = {Segment.TASK: "task", Segment.GROUP: "file", Segment.ITEM: "candidate", Segment.TEXT: "text"}
 
@@ -114,11 +117,14 @@ class TypedApi:
         return self._most if self._is_by_task else 1
 
     def fetch_info(self, call: Call) -> ServerInfo:
-        """See ``ServerApi.fetch_info``; a server that lists no models is believed to have what the config names."""
+        """See ``ServerApi.fetch_info``; one that is up and has no list is believed to have what the config names."""
         try:
             known = _listed(call("/v1/models"))
-        except (ServerError, *UNLIKE):
+        except (NoPageError, *UNLIKE) as error:
             self._check_named()
+            log.warning(
+                "models not checked, the server lists none that can be read", server=self._peer.name, why=str(error)
+            )
             return ServerInfo(model=self._peer.config.model or "unknown")
         self._peer.check_model(known)
         for adapter, entry in self._peer.adapters.items():
@@ -126,7 +132,7 @@ class TypedApi:
                 raise self._peer.lacks(adapter, known)
         self._own_name = BASE if BASE in known else known[0] if len(known) == 1 else ""
         self._check_named()
-        return ServerInfo(model=self._peer.config.model or ", ".join(known))
+        return ServerInfo(model=self._peer.config.model or ", ".join(known) or "unknown")
 
     def asks(self, queries: Sequence[Query]) -> Iterator[HttpRequest]:
         """See ``ServerApi.asks``; a request holds questions of one item, or of one task."""
@@ -216,11 +222,15 @@ def check_type(answer: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
 
 
 def _listed(models: Any) -> list[str]:
-    """The names of models, as OpenAI lists them or as System One does; both may be there."""
+    """The names of models, as OpenAI lists them or as System One does; both may be there.
+
+    Raises:
+        LookupError, TypeError, ValueError, AttributeError: It is no such list; an empty one is.
+    """
     cards = [*(str(card["id"]) for card in models.get("data") or ())]
     cards += [str(card["name"]) for card in models.get("models") or () if "name" in card]
-    if not cards:
-        msg = "no models"
+    if not cards and not any(models.get(key) == [] for key in ("data", "models")):
+        msg = "neither data nor models has names"
         raise ValueError(msg)
     return list(dict.fromkeys(cards))
 

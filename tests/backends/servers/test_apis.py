@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from socket import create_server
 from typing import Any
 
 import pytest
@@ -269,17 +270,21 @@ def test_a_llama_server_with_another_shape_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_unreachable_server_is_refused_at_open(kind: str, tmp_path: Path) -> None:
-    """Where nothing listens, the error names server and address; who may list no models is asked later."""
+    """Where nothing listens, the error names server and address."""
     with ScriptedServer(Script()) as server:
         url = server.url
     opened = config(tmp_path, f'kind = "{kind}"\nurl = "{url}"')
-    if kind in TYPED:
-        with Engine.open(opened) as engine:
-            (decision,) = engine.classify("fix it", items(1), "files").decisions
-        assert "cannot be reached" in decision.cause
-        return
     with pytest.raises(ServerError, match=f"'far' at {url} does not answer /v1/models"):
         Engine.open(opened)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_server_that_hangs_is_refused_within_its_time(kind: str, tmp_path: Path) -> None:
+    """It takes the connection and never says what it has."""
+    with create_server(("127.0.0.1", 0)) as hanging:
+        url = f"http://127.0.0.1:{hanging.getsockname()[1]}"
+        with pytest.raises(ServerError, match=f"'far' at {url} does not answer /v1/models .*timed out"):
+            Engine.open(config(tmp_path, f'kind = "{kind}"\nurl = "{url}"\ntimeout_s = 0.1'))
 
 
 def test_another_kind_of_server_is_refused(tmp_path: Path) -> None:

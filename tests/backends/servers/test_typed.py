@@ -198,13 +198,20 @@ def test_bodies_are_compressed_if_asked(kind: str, compress: str, tmp_path: Path
 
 
 @contextmanager
-def _keeping() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
-    """A server that keeps how bodies are encoded, and these, and answers nothing; yields its address."""
+def _keeping(status: int = 404, page: bytes = b"") -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
+    """A server that keeps how bodies are encoded, and these, and answers nothing; yields its address.
+
+    Args:
+        status: That of its list of models.
+        page: What it sends as this list.
+    """
     kept: list[tuple[str, bytes]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_error(404)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(page)
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -222,6 +229,37 @@ def _keeping() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@pytest.mark.parametrize("kind", TYPED)
+@pytest.mark.parametrize(
+    ("status", "page", "says"),
+    [
+        (200, b"<html>", "does not answer /v1/models"),
+        (200, b"", "does not answer /v1/models"),
+        (503, b"", "does not answer /v1/models .*503"),
+        (200, b'{"data": []}', "has no adapter 'one'.*it has none"),
+    ],
+    ids=["HTML", "nothing", "down", "no models"],
+)
+def test_a_server_that_cannot_say_what_it_has_is_refused(
+    status: int, page: bytes, says: str, kind: str, tmp_path: Path
+) -> None:
+    """At opening, with what is wrong."""
+    with _keeping(status, page) as (url, _), pytest.raises(ServerError, match=says):
+        Engine.open(config(tmp_path, f'kind = "{kind}"\nurl = "{url}"'))
+
+
+@pytest.mark.parametrize("kind", TYPED)
+@pytest.mark.parametrize(("status", "page"), [(404, b""), (403, b""), (200, b'["one"]'), (200, b'{"models": ["one"]}')])
+def test_a_server_without_a_list_is_accepted_with_a_warning(
+    status: int, page: bytes, kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Some hosted services have none, or one of another form."""
+    with _keeping(status, page) as (url, _):
+        Engine.open(config(tmp_path, f'kind = "{kind}"\nurl = "{url}"')).close()
+    assert "models not checked" in caplog.text
+    assert "far" in caplog.text
 
 
 @pytest.mark.parametrize(
