@@ -181,7 +181,8 @@ class ServerClient:
                 return json.loads(_looked_at(client, path, body, longest_s))
         except (httpx.HTTPError, httpx.InvalidURL, *_NO_JSON) as error:
             is_up = isinstance(error, httpx.HTTPStatusError) and error.response.status_code in _NO_PAGE
-            problem = self._key.hidden(str(error).partition("\n")[0] or type(error).__name__)
+            is_json = not isinstance(error, json.JSONDecodeError)
+            problem = self._key.hidden(str(error).partition("\n")[0] or type(error).__name__) if is_json else "no JSON"
             where = f"Server {self._name!r} at {self._config.url}"
             msg = f"{where} does not answer {path} ({problem}). Is it up, and of this kind?"
             raise (NoPageError if is_up else ServerError)(

@@ -30,6 +30,7 @@ REFUSED = {
     "score-sum": "add up to 0.8 and not to 1",
     "cap-5-levels": "status 422: .*at most 5 items",
     "reject-jev-latest": "status 404: .*Model not served: jev-latest",
+    "xssi-200": r"does not answer /v1/models \(no JSON\)",
     "error-flat": "status 400: .*Unknown model: nobody",
     "text-errors": "status 422: Input should be a valid string",
     "validation-400": "status 400: .*Input should be a valid string",
@@ -47,7 +48,6 @@ MODELS = {"error-flat": "nobody", "reject-jev-latest": "base"}
 """Fault -> the model that is asked; "base" is asked as jev-latest."""
 
 UNREADABLE = {
-    "xssi-200": "no JSON",
     "nfd-keys": "lacks answers",
     "choice-key-case": "lacks answers",
     "score-keys-1-based": "lacks answers",

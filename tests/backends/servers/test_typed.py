@@ -235,7 +235,7 @@ def _keeping(status: int = 404, page: bytes = b"") -> Iterator[tuple[str, list[t
 @pytest.mark.parametrize(
     ("status", "page", "says"),
     [
-        (200, b"<html>", "does not answer /v1/models"),
+        (200, b"<html>", r"does not answer /v1/models \(no JSON\)"),
         (200, b"", "does not answer /v1/models"),
         (503, b"", "does not answer /v1/models .*503"),
         (200, b'{"data": []}', "has no adapter 'one'.*it has none"),
