@@ -45,11 +45,13 @@ class CascadeFilter(BaseModel):
     engine: Engine | None = Field(None, exclude=True, repr=False, description="An open engine.")
     config: Path | None = Field(None, description="A config file, in place of an open engine.")
     cascade: str = Field("", description="Name of the cascade; empty for the only one.")
-    task: str = Field("", description="The task in place of the query; empty for the query.")
+    task: str = Field("", description="The task in place of the query; empty, as if absent, for the query.")
     budget: Budget | Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["config"] | None = Field(
         "config", description='Milliseconds that a call may take; None for no limit, "config" for the config\'s.'
     )
-    labels: tuple[str, ...] = Field((), description="Labels that are kept; empty for all but the one that is dropped.")
+    labels: tuple[str, ...] = Field(
+        (), description="Labels that are kept; empty, as if absent, for all but the one that is dropped."
+    )
     top_n: int | None = Field(None, ge=1, description="Most passages that are kept, those with the highest p.")
     order: Order = Field("given", description="given: as they came; p: the likeliest first.")
     uncertain: Uncertain = Field("keep", description="What becomes of passages that are handed on.")

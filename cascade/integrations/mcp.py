@@ -18,10 +18,11 @@ from typing import Annotated, Any, Literal
 from anyio import from_thread, to_thread
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp_types import CallToolResult, TextContent, ToolAnnotations
-from pydantic import Field
+from mcp_types import CallToolResult, InputRequiredResult, TextContent, Tool, ToolAnnotations
+from pydantic import Field, ValidationError
 
 from cascade.budget import Budget, BudgetLike
+from cascade.config.toml import json_shown, json_wanted, meant
 from cascade.engine.engine import Engine
 from cascade.errors import CascadeError, InputError
 from cascade.integrations.relevance import Answer, answer_of, as_text, in_words_of_tools
@@ -114,7 +115,7 @@ def make_server(engine: Engine, roots: Roots, symbols: str = "") -> MCPServer[An
     Raises:
         InputError: There is no such cascade, or it labels something else.
     """
-    server: MCPServer[Any] = MCPServer(
+    server = _Server(
         "cascade",
         title="binary-cascade",
         description="Which symbols and files of a repository matter for a task.",
@@ -131,6 +132,45 @@ def make_server(engine: Engine, roots: Roots, symbols: str = "") -> MCPServer[An
     if any(cascade.items is ItemKind.FILES for cascade in engine.cascades.values()):
         answers.offer(server, "relevant_files", labels_files(engine.cascades))
     return server
+
+
+class _Server(MCPServer[Any]):
+    """A server that takes the arguments of its tools and no others, and says in plain words what is wrong with them."""
+
+    async def list_tools(self) -> list[Tool]:
+        """See ``MCPServer.list_tools``; the schemas say that there are no other arguments."""
+        tools = await super().list_tools()
+        closed = {"additionalProperties": False}
+        return [tool.model_copy(update={"input_schema": tool.input_schema | closed}) for tool in tools]
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """See ``MCPServer.call_tool``."""
+        tool = next((tool for tool in await self.list_tools() if tool.name == name), None)
+        known = list(tool.input_schema["properties"]) if tool is not None else []
+        unknown = [argument for argument in arguments if argument not in known]
+        if known and unknown:
+            near = meant(unknown[0], known)
+            msg = f"{name} has no argument {json_shown(unknown[0])}. {near}Its arguments are {', '.join(known)}."
+            raise ToolError(msg)
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            if isinstance(error.__cause__, ValidationError):
+                raise ToolError(_in_words(name, error.__cause__)) from error
+            raise
+
+
+def _in_words(tool: str, error: ValidationError) -> str:
+    """Which arguments are wrong, what was given and what is allowed."""
+    found = []
+    for entry in error.errors():
+        argument, *places = entry["loc"]
+        where = f"{argument}{''.join(f'[{place}]' for place in places)}"
+        given = f"{json_wanted(entry)} (given {json_shown(entry['input'])})"
+        found.append(f"{where} {'is missing' if entry['type'] == 'missing' else given}")
+    return f"{tool}: {'; '.join(found)}."
 
 
 def _labels_symbols(engine: Engine, name: str) -> str:
