@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from io import BytesIO
+from typing import Protocol
 
 import zstandard
 
@@ -19,6 +19,12 @@ Source: RFC 9659: a sender may use no larger one over HTTP.
 
 _GZIP = 16 + zlib.MAX_WBITS  # what zlib calls gzip
 
+_STEP = 256
+"""Bytes that are unpacked at once. 4 bytes of zstd hold up to 128 KiB, so one step holds at most 8 MiB."""
+
+_PARTS = 1_000
+"""Most gzip members or zstd frames of a body; each needs a decoder of its own, however little it holds."""
+
 
 def unpacked(body: bytes, encoding: str, most: int) -> bytes:
     """What was compressed.
@@ -26,13 +32,11 @@ def unpacked(body: bytes, encoding: str, most: int) -> bytes:
     Args:
         body: The body as it was sent.
         encoding: Its Content-Encoding.
-        most: Most bytes that it may hold; no more are ever unpacked.
-
-    Returns:
-        All of it; of a body that breaks off what came, which is no JSON.
+        most: Most bytes that it may hold; hardly more are ever unpacked.
 
     Raises:
-        RefusedError: 415 for an encoding that is not known, 400 if the bytes are not of it, 413 if they hold too much.
+        RefusedError: 415 for an encoding that is not known, 400 if the bytes are not of it, break off or have too many
+            parts, 413 if they hold too much.
     """
     name = encoding.strip().lower()
     if name in {"", "identity"}:
@@ -41,8 +45,8 @@ def unpacked(body: bytes, encoding: str, most: int) -> bytes:
         detail = f"The body is sent with Content-Encoding {encoding!r}; allowed are {ENCODINGS} and none."
         raise RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept-Encoding": ENCODINGS})
     try:
-        found = _UNPACK[name](body, most + 1)
-    except (zlib.error, zstandard.ZstdError) as error:
+        found = _joined(_UNPACK[name], body, most)
+    except (zlib.error, zstandard.ZstdError, _PartsError) as error:
         detail = f"The body is sent as {name}, and cannot be unpacked: {error}. Send it whole, or uncompressed."
         raise RefusedError(HTTPStatus.BAD_REQUEST, detail) from error
     if len(found) > most:
@@ -51,23 +55,48 @@ def unpacked(body: bytes, encoding: str, most: int) -> bytes:
     return found
 
 
-def _gzip(body: bytes, most: int) -> bytes:
-    """The first bytes of what one or several gzip members hold; all there is of one that breaks off."""
-    found = b""
-    while body and len(found) < most:
-        member = zlib.decompressobj(_GZIP)
-        found += member.decompress(body, most - len(found))
-        body = member.unused_data
-    return found
+class _PartsError(ValueError):
+    """The last part breaks off, or there are too many."""
 
 
-def _zstd(body: bytes, most: int) -> bytes:
-    """The first bytes of what one or several zstd frames hold; all there is of one that breaks off."""
-    frames = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
-    return frames.stream_reader(BytesIO(body), read_across_frames=True).read(most)
+class _Part(Protocol):
+    """A decoder of one gzip member or zstd frame."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
 
 
-_UNPACK: Mapping[str, Callable[[bytes, int], bytes]] = {"zstd": _zstd, "gzip": _gzip}
+def _joined(start: Callable[[], _Part], body: bytes, most: int) -> bytes:
+    """What the parts of a body hold; of one that holds more than ``most`` bytes only its beginning.
+
+    Raises:
+        _PartsError: It breaks off, or has too many parts.
+    """
+    found, at, part, n_parts = bytearray(), 0, start(), 1
+    while at < len(body) and len(found) <= most:
+        if part.eof:
+            part, n_parts = start(), n_parts + 1
+        if n_parts > _PARTS:
+            msg = f"it is in more than {_PARTS} parts"
+            raise _PartsError(msg)
+        step = body[at : at + _STEP]
+        found += part.decompress(step)
+        at += len(step) - len(part.unused_data)
+    if body and not part.eof and len(found) <= most:
+        msg = f"it breaks off after {len(body)} bytes"
+        raise _PartsError(msg)
+    return bytes(found)
+
+
+_UNPACK: Mapping[str, Callable[[], _Part]] = {
+    "zstd": lambda: zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj(),
+    "gzip": lambda: zlib.decompressobj(_GZIP),
+}
 
 ENCODINGS = ", ".join(_UNPACK)
 """What a body may be compressed with, as headers have it."""

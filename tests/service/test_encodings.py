@@ -50,6 +50,25 @@ def test_bytes_that_were_never_packed_are_refused(name: str, data: bytes) -> Non
     assert outcome(data, name) in {200, 400}
 
 
+@pytest.mark.parametrize("name", PACK)
+@given(data=st.binary(min_size=1, max_size=300), cut=st.integers(min_value=1, max_value=400))
+def test_a_body_that_breaks_off_is_refused(name: str, data: bytes, cut: int) -> None:
+    """Wherever it does, even where all of its content came and only the checksum is missing."""
+    whole = PACK[name](data)
+    with pytest.raises(RefusedError, match=f"sent as {name}.*breaks off") as caught:
+        unpacked(whole[: max(1, len(whole) - cut)], name, MOST)
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("name", PACK)
+def test_parts_are_counted_whatever_they_hold(name: str) -> None:
+    """A thousand members or frames are read; a body of more, each of which costs a decoder, is refused."""
+    assert unpacked(PACK[name](b"x") * 1_000, name, MOST) == b"x" * 1_000
+    with pytest.raises(RefusedError, match="more than 1000 parts") as caught:
+        unpacked(PACK[name](b"") * 1_001, name, MOST)
+    assert caught.value.status == 400
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PACK)
 def test_a_bomb_takes_no_memory(name: str) -> None:
