@@ -27,7 +27,7 @@ def _each_once(tiers: tuple[str, ...]) -> tuple[str, ...]:
 Words = Annotated[str, AfterValidator(_not_blank)]
 """A text that is more than white space."""
 
-Tiers = Annotated[tuple[str, ...], AfterValidator(_each_once)]
+Tiers = Annotated[tuple[str, ...], Field(fail_fast=True), AfterValidator(_each_once)]
 """The retrieval tiers that found an item."""
 
 
@@ -64,7 +64,7 @@ class GroupRow(_Row):
     """What several items have in common."""
 
     name: str
-    evidence: tuple[str, ...] = ()
+    evidence: tuple[str, ...] = Field((), fail_fast=True)
 
 
 class ItemRow(_Row):
@@ -76,7 +76,7 @@ class ItemRow(_Row):
     signature: str = ""
     doc: str = ""
     text: str = ""
-    evidence: tuple[str, ...] = ()
+    evidence: tuple[str, ...] = Field((), fail_fast=True)
     group: GroupRow | None = None
     tiers: Tiers = ()
     priority: float = Field(0.0, strict=True, allow_inf_nan=False)

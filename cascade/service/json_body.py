@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import Message
 from http import HTTPStatus
@@ -30,8 +30,8 @@ def refusal(error: ValidationError | RequestValidationError, body: Any, model: A
         model: The type that it should have.
         above: Where in the request's body it stands.
     """
-    found = [(_place(body, error, entry), entry) for entry in error.errors()]
-    place, first = found[0]
+    found = [(_place(body, error, entry), entry) for entry in error.errors()[:_FAULTS]]
+    place, first = _meant(found)
     match first["type"]:
         case "missing":
             fault = "is missing. Add it; /openapi.json says what it is."
@@ -50,10 +50,25 @@ def refusal(error: ValidationError | RequestValidationError, body: Any, model: A
             fault = f"is unknown. {meant(str(place[-1]), allowed)}Remove it; allowed are {', '.join(allowed)}."
         case _:
             # Of a union each member wants something else.
-            wanted = dict.fromkeys(json_wanted(entry) for other, entry in found if other == place)
+            same = [entry for other, entry in found if other == place]
+            wanted = dict.fromkeys(map(json_wanted, same if first["type"].endswith("_type") else [first]))
             fault = f"{', or '.join(wanted)} (given {json_shown(first['input'])})."
     field = dotted((*above, *place))
     return RefusedError(UNFIT, f"{field or 'The body'}: {fault}", place=(*above, *place), kind=str(first["type"]))
+
+
+_FAULTS = 1_000  # that are looked at; a body of nothing but unknown keys has more
+_Fault = tuple[Place, Mapping[str, Any]]
+
+
+def _meant(found: Sequence[_Fault]) -> _Fault:
+    """The first fault; of a union that of the member whose type was given, and not that others want another type."""
+    place, first = found[0]
+    for other, entry in found[1:]:
+        is_within = other[: len(place)] == place and (len(other) > len(place) or not entry["type"].endswith("_type"))
+        if first["type"].endswith("_type") and is_within:
+            place, first = other, entry
+    return place, first
 
 
 def _place(body: Any, error: ValidationError | RequestValidationError, entry: Mapping[str, Any]) -> Place:
@@ -61,7 +76,9 @@ def _place(body: Any, error: ValidationError | RequestValidationError, entry: Ma
     found: list[int | str] = []
     here, parts = body, entry["loc"][isinstance(error, RequestValidationError) :]  # FastAPI's begin with "body"
     for part in parts:
-        if (isinstance(here, dict) and part in here) or (isinstance(here, list) and part in range(len(here))):
+        # A name of a member is no number; `in range` would compare it with every number there is.
+        is_entry = isinstance(here, list) and isinstance(part, int) and 0 <= part < len(here)
+        if is_entry or (isinstance(here, dict) and part in here):
             here = here[part]
             found.append(part)
     return (*found, parts[-1]) if entry["type"] == "missing" and parts else tuple(found)

@@ -37,7 +37,7 @@ class OutcomesCall(Given):
     """What became of items."""
 
     outcomes: tuple[OutcomeBody, ...] = Field(
-        min_length=1, description="A later one of the same task, item and kind corrects an earlier one."
+        min_length=1, fail_fast=True, description="A later one of the same task, item and kind corrects an earlier one."
     )
 
 

@@ -34,7 +34,9 @@ class TaskRow(Given):
     """A task, and the files it starts from."""
 
     task: str = Field(min_length=1, description="What is to be done, in plain words.")
-    seeds: tuple[str, ...] = Field((), description="Paths of the files the work starts from; most important first.")
+    seeds: tuple[str, ...] = Field(
+        (), fail_fast=True, description="Paths of the files the work starts from; most important first."
+    )
 
     def read(self, settings: ServiceSettings, above: str = "") -> Task:
         """The pure form.
@@ -61,7 +63,7 @@ def number(value: Any) -> Any:
 class CascadeCall(TaskRow):
     """A task with the items that a cascade is to label."""
 
-    items: tuple[ItemRow, ...] = Field(description="The candidates, ids unique; may be empty.")
+    items: tuple[ItemRow, ...] = Field(fail_fast=True, description="The candidates, ids unique; may be empty.")
     budget_ms: Annotated[float, BeforeValidator(number)] | None = Field(
         None, gt=0, le=_DAY_MS, allow_inf_nan=False, description="Milliseconds it may take; what is cut short is so."
     )

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from cascade.wire.texts import Form
+from cascade.wire.texts import MOST_ENTRIES, Form
 
 PATH = "/v1/chat/completions"
 
@@ -25,7 +25,7 @@ class Message(Form):
     """One message of a chat."""
 
     role: str
-    content: str | list[Part] | None = None
+    content: str | Annotated[list[Part], Field(max_length=MOST_ENTRIES, fail_fast=True)] | None = None
 
     @property
     def text(self) -> str:
@@ -39,7 +39,7 @@ class ChatCall(Form):
     """A chat, as OpenAI's clients send it. The user's first message is judged; fields not named here are ignored."""
 
     model: str = Field(min_length=1, description="Name of a cascade.")
-    messages: Annotated[list[Message], Field(min_length=1, max_length=1_000)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MOST_ENTRIES, fail_fast=True)]
     logprobs: bool | None = Field(None, description="Whether the answer has the logprobs of both tokens.")
     stream: bool | None = Field(None, description="Streams are not offered.")
 

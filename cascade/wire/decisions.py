@@ -6,16 +6,21 @@ Source: ``openai/types/decision*.py`` of openai 3.57.0 on PyPI.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, StrictStr, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr
+from typing_extensions import TypeAliasType
 
 from cascade.probability import confidence_of_choice, confidence_of_score, expected_score
 from cascade.stages import MOST_LEVELS, MOST_VALUES
-from cascade.wire.texts import MOST_QUESTIONS, Form
+from cascade.wire.texts import MOST_ENTRIES, MOST_QUESTIONS, Form
 
 PATH = "/v1/decisions"
+
+_T = TypeVar("_T")
+_Few = Annotated[tuple[_T, ...], Field(max_length=MOST_ENTRIES, fail_fast=True)]
+"""A list that is read no further than its first fault, for each costs a message."""
 
 
 class TextPart(Form):
@@ -36,11 +41,11 @@ class JsonPart(Form):
     """JSON within a message or a question."""
 
     type: Literal["input_json"] = "input_json"
-    data: dict[str, Any] | list[dict[str, Any]]
+    data: dict[str, Any] | Annotated[list[dict[str, Any]], Field(fail_fast=True)]
 
 
 Part = Annotated[TextPart | ImagePart | JsonPart, Field(discriminator="type")]
-Instructions = str | tuple[Part, ...]
+Instructions = str | _Few[Part]
 
 
 class OutputText(Form):
@@ -70,7 +75,7 @@ class AssistantMessage(Form):
 
     type: Literal["message"] = "message"
     role: Literal["assistant"] = "assistant"
-    content: str | tuple[Annotated[OutputText | OutputRefusal, Field(discriminator="type")], ...]
+    content: str | _Few[Annotated[OutputText | OutputRefusal, Field(discriminator="type")]]
 
 
 class FunctionCall(Form):
@@ -107,24 +112,18 @@ class CustomToolCallOutput(Form):
     output: Instructions
 
 
-def _kind(given: Any) -> str:
-    """What an entry of the input is; a message need not say so."""
+def _with_type(given: Any) -> Any:
+    """An entry that says what it is; a message need not."""
+    return {**given, "type": "message"} if isinstance(given, dict) and given.get("type") is None else given
 
-    def of(key: str) -> Any:
-        return given.get(key) if isinstance(given, dict) else getattr(given, key, None)
 
-    kind = str(of("type") or "message")
-    return "assistant" if kind == "message" and of("role") == "assistant" else kind
-
+# A name of its own, so that OpenAPI's mapping of types can refer to it.
+AnyMessage = TypeAliasType("AnyMessage", Annotated[Message | AssistantMessage, Field(discriminator="role")])
 
 Entry = Annotated[
-    Annotated[Message, Tag("message")]
-    | Annotated[AssistantMessage, Tag("assistant")]
-    | Annotated[FunctionCall, Tag("function_call")]
-    | Annotated[FunctionCallOutput, Tag("function_call_output")]
-    | Annotated[CustomToolCall, Tag("custom_tool_call")]
-    | Annotated[CustomToolCallOutput, Tag("custom_tool_call_output")],
-    Discriminator(_kind),
+    AnyMessage | FunctionCall | FunctionCallOutput | CustomToolCall | CustomToolCallOutput,
+    Field(discriminator="type"),
+    BeforeValidator(_with_type),
 ]
 
 
@@ -150,7 +149,7 @@ class ChoiceQuestion(_Question):
     """A choice of one option."""
 
     type: Literal["choice"] = "choice"
-    choices: tuple[Option, ...] = Field(min_length=2, max_length=MOST_VALUES)
+    choices: tuple[Option, ...] = Field(min_length=2, max_length=MOST_VALUES, fail_fast=True)
 
 
 class Level(Form):
@@ -164,7 +163,7 @@ class ScoreQuestion(_Question):
     """A level of a scale, the lowest first; it counts 0, the next 1."""
 
     type: Literal["score"] = "score"
-    levels: tuple[Level, ...] = Field(min_length=2, max_length=MOST_LEVELS)
+    levels: tuple[Level, ...] = Field(min_length=2, max_length=MOST_LEVELS, fail_fast=True)
 
 
 Question = Annotated[PredicateQuestion | ChoiceQuestion | ScoreQuestion, Field(discriminator="type")]
@@ -174,8 +173,8 @@ class DecisionsRequest(Form):
     """An input, and the questions about it."""
 
     model: str = Field(description="Who answers; one of `GET /v1/models`.")
-    input: str | tuple[Entry, ...] = Field(description="A text, or messages, and calls of tools with their outputs.")
-    questions: tuple[Question, ...] = Field(min_length=1, max_length=MOST_QUESTIONS)
+    input: str | _Few[Entry] = Field(description="A text, or messages, and calls of tools with their outputs.")
+    questions: tuple[Question, ...] = Field(min_length=1, max_length=MOST_QUESTIONS, fail_fast=True)
 
 
 class _Answer(BaseModel):

@@ -42,7 +42,7 @@ class ChoiceQuestion(Form):
     type: Literal["choice"] = "choice"
     instructions: Text | None = None
     criteria: dict[str, Text | None] = Field(
-        min_length=2, max_length=MOST_VALUES, description="Option -> description or null."
+        min_length=2, max_length=MOST_VALUES, fail_fast=True, description="Option -> description or null."
     )
 
 
@@ -52,7 +52,10 @@ class ScoreQuestion(Form):
     type: Literal["score"] = "score"
     instructions: Text | None = None
     criteria: tuple[Text, ...] = Field(
-        min_length=2, max_length=MOST_LEVELS, description="The levels, the lowest first; it counts 0, the next 1."
+        min_length=2,
+        max_length=MOST_LEVELS,
+        fail_fast=True,
+        description="The levels, the lowest first; it counts 0, the next 1.",
     )
 
 
@@ -67,6 +70,7 @@ class SystemOneRequest(Form):
     questions: dict[str, Question] = Field(
         min_length=1,
         max_length=MOST_QUESTIONS,
+        fail_fast=True,
         description="Name -> question; answers have the same names, which the model does not see.",
     )
 

@@ -13,6 +13,9 @@ MOST_QUESTIONS = 400
 Source: the reference of OpenAI's ``POST /v1/decisions``; System One names no number.
 """
 
+MOST_ENTRIES = 1_000
+"""Most messages of a conversation, and most parts of one; ours, for neither format names a number."""
+
 Text = str | dict[str, Any] | list[Any]
 """A text, or JSON that stands for one."""
 

@@ -515,3 +515,39 @@ async def test_callers_at_once_get_their_own_answers() -> None:
     with service.engine:
         async with service.client() as client:
             await asyncio.gather(*(call(client, at) for at in range(60)))
+
+
+ASKED = {"model": "base", "input": "x", "questions": [{"type": "predicate", "instructions": "?"}]}
+PARTS = "must be one of 'input_text', 'input_image', 'input_json'"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("broken", "param", "words"),
+    [
+        ({"input": [{"type": "message", "role": "nix", "content": "x"}]}, "input.0.role", "'system', 'assistant'"),
+        ({"input": [{"content": "x"}]}, "input.0.role", "missing"),
+        ({"input": [{"role": "user", "content": None}]}, "input.0.content", "a string, or must be an array"),
+        ({"input": [{"role": "user", "content": [{"type": "nix"}]}]}, "input.0.content.0.type", PARTS),
+        ({"input": [{"type": "nix"}]}, "input.0.type", "'message', 'function_call'"),
+        ({"input": [None]}, "input.0", "must be an object (given null)"),
+        ({"input": 1}, "input", "a string, or must be an array"),
+        ({"input": [{"role": "user", "content": "x"}] * 1_001}, "input", "at most 1000 entries"),
+        (
+            {"questions": [{"type": "predicate", "instructions": [{"type": "nix"}]}]},
+            "questions.0.instructions.0.type",
+            PARTS,
+        ),
+    ],
+)
+@run
+async def test_what_is_wrong_within_a_message_is_named(broken: dict[str, Any], param: str, words: str) -> None:
+    """The entry and what it may be, and not that a text could stand in place of the list."""
+    service = Service()
+    with service.engine:
+        async with service.client() as client:
+            answer = await client.post("/v1/decisions", json=ASKED | broken)
+    told = answer.json()["error"]
+    assert (answer.status_code, told["param"]) == (400, param)
+    assert words in told["message"]
+    assert "given an array" not in told["message"] or "1000" in words

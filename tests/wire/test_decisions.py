@@ -80,3 +80,23 @@ def test_what_the_format_has_not_is_refused(question: dict[str, Any]) -> None:
     """A number as an option, a level without a label, another format's question."""
     with pytest.raises(ValidationError):
         DecisionsRequest.model_validate(ASKED | {"questions": [question]})
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"input": [{}] * 5_000},
+        {"input": [{"role": "user", "content": "x"}] * 5_000},
+        {"input": [{"role": "user", "content": [{}] * 5_000}]},
+        {"input": [{"role": "user", "content": [{"type": "input_json", "data": [1] * 5_000}]}]},
+        {"questions": [None] * 5_000},
+        {"questions": [{"type": "predicate", "instructions": [{"type": "input_text", "text": "x"}] * 5_000}]},
+        {"questions": [{"type": "choice", "instructions": "?", "choices": [{}] * 5_000}]},
+        {"questions": [{"type": "score", "instructions": "?", "levels": [{}] * 5_000}]},
+    ],
+)
+def test_a_long_list_of_faults_has_one(broken: dict[str, Any]) -> None:
+    """Each fault costs a message: no list is read beyond its first one, or beyond its limit."""
+    with pytest.raises(ValidationError) as caught:
+        DecisionsRequest.model_validate(ASKED | broken)
+    assert caught.value.error_count() < 10

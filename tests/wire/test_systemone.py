@@ -78,3 +78,18 @@ def test_what_the_format_has_not_is_refused(question: dict[str, Any]) -> None:
     """A map of levels, too many options and the like."""
     with pytest.raises(ValidationError):
         SystemOneRequest.model_validate({"state": "s", "questions": {"q": question}})
+
+
+@pytest.mark.parametrize(
+    "questions",
+    [
+        {str(at): None for at in range(5_000)},
+        {"q": {"type": "choice", "criteria": {str(at): 1 for at in range(5_000)}}},
+        {"q": {"type": "score", "criteria": [1] * 5_000}},
+    ],
+)
+def test_many_faults_are_one(questions: dict[str, Any]) -> None:
+    """Each fault costs a message: lists and objects are read up to the first one."""
+    with pytest.raises(ValidationError) as caught:
+        SystemOneRequest.model_validate({"state": "s", "questions": questions})
+    assert caught.value.error_count() < 10
