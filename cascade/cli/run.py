@@ -32,7 +32,7 @@ from cascade.cli.output import (
 from cascade.config.schema import Config, read_config, shipped_config
 from cascade.engine.engine import Engine
 from cascade.errors import InputError, counted
-from cascade.files import STDIN, check_readable
+from cascade.files import STDIN, check_readable, is_there
 from cascade.report import Status
 
 AT_HAND = "auto"
@@ -131,12 +131,15 @@ def _opened(config: Config, job: Job, ray: str | None, actors: int | None) -> It
 
 
 def _check_not_read(out: Path, tasks: Sequence[Path]) -> None:
-    """Refuse to write what is read.
+    """Refuse to write what is read, under whatever name; tasks are known to be readable.
 
     Raises:
         InputError: Results would go to a file of tasks.
     """
-    if os.path.realpath(out) in {os.path.realpath(path) for path in tasks if path != STDIN}:
+    if not is_there(out):
+        return
+    written = out.stat()
+    if any(os.path.samestat(os.fstat(0) if path == STDIN else path.stat(), written) for path in tasks):
         msg = f"{out}: is read by the same command. Name another file with --out."
         raise InputError(msg)
 

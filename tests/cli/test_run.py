@@ -106,11 +106,15 @@ def test_options_that_do_not_fit_are_refused(
 
 
 def test_files_that_cannot_be_used_are_refused(tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is not there, what is read, and what is no file."""
+    """What is not there, what is read under this name or another, and what is no file."""
     before = tasks.read_bytes()
+    (tmp_path / "hard.jsonl").hardlink_to(tasks)
+    (tmp_path / "soft.jsonl").symlink_to(tasks)
     for arguments in (
         [tmp_path / "none", "--out", tmp_path / "o"],
         [tasks, "--out", tasks, "--force"],
+        [tasks, "--out", tmp_path / "hard.jsonl", "--force"],
+        [tasks, "--out", tmp_path / "soft.jsonl", "--force"],
         [tasks, "--out", "-"],
         [tasks, "--out", tmp_path / "none" / "o"],
     ):
@@ -140,7 +144,9 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, number: signal.Sig
     values = [task(f"fix part {part}", *(f"name_{part}_{at}" for at in range(40))) for part in range(60)]
     tasks, out = write_lines(tmp_path / "tasks.jsonl", values), tmp_path / "results.jsonl"
     with subprocess.Popen(command(tasks, out), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        while not (out.exists() and out.stat().st_size) and process.poll() is None:
+        sizes = set[int]()
+        while len(sizes) < 3 and process.poll() is None:  # nothing, some rows, more: the first of them are counted
+            sizes.add(out.stat().st_size if out.exists() else 0)
             time.sleep(0.01)
         process.send_signal(number)
         _, notes = process.communicate()
@@ -191,3 +197,8 @@ def test_stdin_is_read(tasks: Path, tmp_path: Path) -> None:
     assert {row["error"].split(":")[0] for row in read_lines(out) if row["label"] is None} == {
         "stdin, line 3", "stdin, line 4",
     }  # fmt: skip
+    with tasks.open("rb") as file:
+        again = subprocess.run(
+            [*command(Path("-"), tasks), "--retry"], stdin=file, capture_output=True, text=True, check=False
+        )
+    assert "is read by the same command" in again.stderr
