@@ -17,6 +17,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -144,14 +145,27 @@ def read_lines(path: Path, remedy: str) -> Iterator[tuple[int, str]]:
         InputError: It cannot be read, is damaged, or a line is too long or not UTF-8; names file and line.
     """
     for number, line in lines_apart(path, remedy):
-        if isinstance(line, InputError):
-            raise line
+        if isinstance(line, BadLine):
+            raise line.error
         yield number, line
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that cannot be used.
+
+    Attributes:
+        error: What is wrong with it; names file and line.
+        digest: SHA-256 of its bytes without the line's end, in hex.
+    """
+
+    error: InputError
+    digest: str
 
 
 def lines_apart(
     path: Path, remedy: str, opened: Callable[[io.BufferedIOBase], object] = bool
-) -> Iterator[tuple[int, str | InputError]]:
+) -> Iterator[tuple[int, str | BadLine]]:
     """The lines of a file, each with its number, from 1 on; what is wrong with one stands in its place.
 
     Args:
@@ -168,17 +182,24 @@ def lines_apart(
             if not line:
                 return
             if len(line) > MAX_BYTES:
-                while line and not line.endswith(b"\n"):
-                    line = file.readline(_PART)
                 msg = f"{name_of(path)}, line {number}: has more than {MAX_BYTES // 2**20} MiB. {remedy}"
-                yield number, InputError(msg)
+                yield number, BadLine(InputError(msg), _digest_of_line(line, file))
                 continue
             try:
                 text = _decoded(line, path, number)
             except InputError as error:
-                yield number, error
+                yield number, BadLine(error, _digest_of_line(line, file))
             else:
                 yield number, text
+
+
+def _digest_of_line(begin: bytes, file: io.BufferedIOBase) -> str:
+    """SHA-256 of a line, of which a beginning was read; the rest of it is passed by."""
+    digest = hashlib.sha256(begin.removesuffix(b"\n"))
+    part = begin
+    while not part.endswith(b"\n") and (part := file.readline(_PART)):
+        digest.update(part.removesuffix(b"\n"))
+    return digest.hexdigest()
 
 
 def _stdin() -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cascade.batch.rows import FLAT_FIELDS, TASK_FIELDS, Row, rows_of, unread
 from cascade.errors import InputError, MachineError
-from cascade.files import REMEDY, STDIN, lines_apart, name_of, object_of, reason
+from cascade.files import REMEDY, STDIN, BadLine, lines_apart, name_of, object_of, reason
 from cascade.machine import install_extra
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ class _Lines:
         name = name_of(self._path)
         for number, line in lines_apart(self._path, REMEDY, self._begin):
             where = f"{name}, line {number}"
-            if isinstance(line, InputError):
-                yield [unread(number, str(line))]
+            if isinstance(line, BadLine):
+                yield [unread(("bytes", line.digest), str(line.error))]
             elif line.strip():
                 yield _rows_of_line(line.strip(), where)
 
