@@ -72,8 +72,8 @@ def _rows(table: _Table, indices: Sequence[int], columns: Sequence[str], by: str
     for start in range(0, len(indices), _AT_ONCE):
         some = indices[start : start + _AT_ONCE]
         for at, value in zip(some, table.records(some, columns), strict=True):
-            own = without_nulls({"id": str(at)} | {name: each for name, each in value.items() if name != by})
-            (row,) = rows_of(own | without_nulls({"task": value[by]}), f"row {at}")
+            own = {name: each for name, each in value.items() if name != by} | {"task": value[by]}
+            (row,) = rows_of({"id": str(at)} | without_nulls(own), f"row {at}")
             yield row
 
 

@@ -10,16 +10,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from cascade.config.item_rows import ItemRow, Words
 from cascade.config.json_rows import parse_row
+from cascade.config.toml import shown
 from cascade.errors import BackendError, CascadeError, DecodeError, InputError, ItemError, ServerError
 from cascade.items import Item, Task
 
 _SHOWN = 200  # characters of an id
+_EXACT = 2**53  # up to here a float tells whole numbers apart
 
 
 class ErrorKind(StrEnum):
@@ -100,6 +102,21 @@ class Row:
         return hashlib.sha256(f"{self.digest} {made_by}".encode()).hexdigest()[:32]
 
 
+def _as_text(value: object) -> object:
+    """An id as a text where it is a whole number, also one that a table has made a float, as pandas does with gaps."""
+    if isinstance(value, str | bytes):
+        return value
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    msg = "a string or a whole number is needed"
+    raise ValueError(msg)
+
+
+_Id = Annotated[str, BeforeValidator(_as_text)]
+
+
 class _Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -107,6 +124,7 @@ class _Row(BaseModel):
 class _AnyItemRow(ItemRow):
     """An item; labels of labelled tasks are allowed, and not read."""
 
+    id: _Id = Field(min_length=1)
     label: Any = None
     weight: Any = None
 
@@ -114,7 +132,7 @@ class _AnyItemRow(ItemRow):
 class _TaskRow(_Row):
     """A task with its items, each still to be read; see ``LabelledTaskRow``."""
 
-    id: str = ""
+    id: _Id = ""
     repository: Any = None
     date: Any = None
     task: Words = Field(min_length=1)
@@ -126,7 +144,7 @@ class _FlatRow(_AnyItemRow):
     """An item with the task that it is judged for."""
 
     task: Words = Field(min_length=1)
-    task_id: str = ""
+    task_id: _Id = ""
     seeds: tuple[str, ...] = ()
 
 
@@ -142,7 +160,8 @@ def rows_of(value: Mapping[str, Any], where: str) -> list[Row]:
 
     Args:
         value: A task with ``items``, as labelled tasks are written, with or without labels; or one item whose ``task``
-            stands beside its own fields, with an optional ``task_id`` and ``seeds``. An id may be a whole number.
+            stands beside its own fields, with an optional ``task_id`` and ``seeds``. An id may be a whole
+            number, ``7`` or ``7.0``.
         where: Its file and line, in words; messages begin with it.
 
     Returns:
@@ -188,7 +207,7 @@ def row_of(task: Task, item: Item, task_id: str = "") -> Row:
 
 def _items_of(value: dict[str, Any], where: str) -> list[Row]:
     """The rows of a task with its items; an item that is wrong spoils no other."""
-    head = parse_row(_TaskRow, _with_texts(value, "id"), where)
+    head = parse_row(_TaskRow, value, where)
     task = _task(head.task, head.seeds, where)
     name, seen = head.id or task.id, set[str]()
     found = []
@@ -199,7 +218,7 @@ def _items_of(value: dict[str, Any], where: str) -> list[Row]:
             if not isinstance(given, dict):
                 msg = f"{place}: an object is needed, one item."
                 raise InputError(msg)  # noqa: TRY301 - told as what an item lacks is
-            item = _item(parse_row(_AnyItemRow, _with_texts(given, "id"), place), place)
+            item = _item(parse_row(_AnyItemRow, given, place), place)
             if item.id in seen:
                 msg = f"{place}: {item.id[:_SHOWN]!r} is the id of an item before as well; make ids unique."
                 raise InputError(msg)  # noqa: TRY301 - likewise
@@ -211,21 +230,18 @@ def _items_of(value: dict[str, Any], where: str) -> list[Row]:
 
 
 def _flat_row(value: dict[str, Any], where: str) -> Row:
-    row = parse_row(_FlatRow, _with_texts(value, "id", "task_id"), where)
+    row = parse_row(_FlatRow, value, where)
     found = row_of(_task(row.task, row.seeds, where), _item(row, where), row.task_id)
     return replace(found, is_flat=True)
 
 
-def _with_texts(value: dict[str, Any], *names: str) -> dict[str, Any]:
-    """The object with whole numbers as texts, where an id is one."""
-    numbers = {name: str(value[name]) for name in names if type(value.get(name)) is int}
-    return value | numbers if numbers else value
-
-
 def _name(value: Mapping[str, Any], key: str) -> str:
     """An id as it is given; empty where it is none."""
-    given = value.get(key)
-    return str(given) if isinstance(given, str | int) else ""
+    try:
+        found = _as_text(value.get(key))
+    except ValueError:
+        return ""
+    return found if isinstance(found, str) else ""
 
 
 def _task(text: str, seeds: tuple[str, ...], where: str) -> Task:
@@ -245,6 +261,9 @@ def _item(row: ItemRow, where: str) -> Item:
 
 
 def _digest(*values: object) -> str:
-    """SHA-256 over values as JSON writes them, in hex."""
-    told = json.dumps(values, default=str, separators=(",", ":"))
-    return hashlib.sha256(told.encode("ascii")).hexdigest()
+    """SHA-256 over values as JSON writes them, in hex; of what it cannot write, which no file holds, over less."""
+    try:
+        told = json.dumps(values, default=str, separators=(",", ":"))
+    except (TypeError, ValueError):  # an object whose keys are no texts, a number of very many digits
+        told = shown(values)
+    return hashlib.sha256(told.encode("ascii", "backslashreplace")).hexdigest()

@@ -96,15 +96,17 @@ def json_wanted(entry: Mapping[str, Any]) -> str:
 
 
 def json_shown(value: object) -> str:
-    """A value of JSON that was given, in short."""
+    """A value of JSON that was given, in short; one that JSON has no form for, such as a date, as Python writes it."""
     match value:
         case dict():
             return "an object"
         case list() | tuple():
             return "an array"
-        case _:
-            text = json.dumps(value)
-            return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError):  # ValueError: a whole number of very many digits
+        text = shown(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def known_keys(kind: Any, place: Loc) -> list[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -78,6 +81,13 @@ def test_equal_rows_all_get_their_answers() -> None:
     assert "id" not in without.schema.names
 
 
+def test_ids_with_gaps() -> None:
+    """In pandas whole numbers are floats where one is missing; such a row is called by its place."""
+    with scripted() as engine:
+        found = engine.run(pd.DataFrame({"task": ["x"] * 3, "name": ["now"] * 3, "id": [5, None, 7]}), "tickets")
+    assert values(found, "label") == ["now"] * 3
+
+
 def test_the_task_may_stand_in_another_column() -> None:
     """``by`` names it; a column ``task`` then is any other. A prefix keeps labels that are there."""
     frame = pl.DataFrame({"query": ["x", "x"], "task": [1, 2], "name": ["now", "a"], "label": ["true", "false"]})
@@ -121,6 +131,35 @@ def test_odd_values_are_faults_of_their_rows() -> None:
     with scripted() as engine:
         found = engine.run(frame, "tickets")
     assert values(found, "error_kind") == [None, "item", "item", "item"]
+
+
+ODD: list[Any] = [
+    dt.datetime(2026, 1, 1, tzinfo=dt.UTC), dt.date(2026, 1, 1), Decimal("1.5"), b"\xff\xfe",
+    uuid.UUID(int=1), pd.Timestamp("2026-01-01"), dt.timedelta(1), 10**5_000, {("a", 1): 2},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["id", "name", "doc", "task"])
+def test_values_that_json_has_no_form_for_are_faults_of_their_rows(name: str) -> None:
+    """Dates, decimals, bytes and whatever else pandas holds, with the value in the message, in short."""
+    good = {"task": "x", "id": "1", "name": "now", "doc": "d"}
+    frame = pd.DataFrame([good, *(good | {name: value} for value in ODD)], dtype=object)
+    with scripted() as engine:
+        found = engine.run(frame, "tickets")
+    assert values(found, "error_kind") == [None, *["item"] * len(ODD)]
+    assert all(f"field '{name}" in error and "(given " in error for error in values(found, "error")[1:])
+    assert max(map(len, values(found, "error")[1:])) < 200
+
+
+@pytest.mark.parametrize("make", [pa.table, pl.DataFrame], ids=["arrow", "polars"])
+@pytest.mark.parametrize("value", ODD[:4])
+def test_columns_of_other_types_are_faults_of_their_rows(
+    make: Callable[[dict[str, list[Any]]], Any], value: object
+) -> None:
+    """As Arrow and polars give them."""
+    with scripted() as engine:
+        found = engine.run(make({"task": ["x"], "name": ["now"], "id": [value]}), "tickets")
+    assert values(found, "error_kind") == ["item"]
 
 
 def test_many_tasks_of_a_frame() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import json
 from pathlib import Path
@@ -67,6 +68,20 @@ def test_a_table_with_a_row_for_each_item(tmp_path: Path) -> None:
     assert third.fault.message == f"{table}, row 3: field 'task': it is missing. Add it."
 
 
+def test_a_column_of_another_type_is_a_fault_of_each_row(tmp_path: Path) -> None:
+    """A time as id, or bytes that are no text, end nothing."""
+    table = tmp_path / "t.parquet"
+    for other in (
+        {"id": [dt.datetime(2026, 1, 1, tzinfo=dt.UTC)]},
+        {"name": [b"\xff"]},
+        {"doc": [b"\xff"]},
+    ):
+        pq.write_table(pa.table({"task": ["x"], "id": ["1"], "name": ["n"]} | other), table)
+        (row,) = rows_in(table)
+        assert row.fault is not None
+        assert f"{table}, row 1: field {next(iter(other))!r}: " in row.fault.message
+
+
 @pytest.mark.parametrize("columns", [["id", "name"], ["items"], ["task", "id"], []])
 def test_tables_without_tasks_or_items_are_refused(tmp_path: Path, columns: list[str]) -> None:
     """At once, with what is needed and what there is: every row would be wrong."""
@@ -103,17 +118,28 @@ def test_bad_lines_stand_in_their_place(tmp_path: Path) -> None:
     assert len({row.digest for row in found if row.fault is not None}) == 5
 
 
+def test_bad_lines_are_known_by_their_bytes(tmp_path: Path) -> None:
+    """A line that is no text has the same key wherever it stands, and another line in its place has another."""
+    path = tmp_path / "t.jsonl"
+    bad = [b"\xff\xfe", b"\0", b"\xfe"]
+    path.write_bytes(b"\n".join(bad))
+    before = [row.digest for row in rows_in(path)]
+    path.write_bytes(b"\n".join([json.dumps(task("x", "a")).encode(), *bad, b""]))
+    assert [row.digest for row in rows_in(path) if row.fault is not None] == before
+    assert len(set(before)) == 3
+
+
 @pytest.mark.slow
 def test_a_line_that_is_too_long_is_passed_by(tmp_path: Path) -> None:
-    """It is one row with a fault, and the line after it is read."""
+    """It is one row with a fault, known by all of its bytes, and the line after it is read."""
     path = tmp_path / "t.jsonl"
-    with path.open("wb") as file:
-        file.write(b"x" * (MAX_BYTES + 5) + b"\n")
-        file.write(json.dumps(task("x", "a")).encode())
-    first, second = rows_in(path)
+    long = b"x" * (MAX_BYTES + 5)
+    path.write_bytes(b"\n".join([long, json.dumps(task("x", "a")).encode(), long, long + b"y", long]))
+    first, second, *others = rows_in(path)
     assert first.fault is not None
     assert first.fault.message.startswith(f"{path}, line 1: has more than 64 MiB")
     assert second.id == "a"
+    assert [row.digest == first.digest for row in others] == [True, False, True]
 
 
 def test_a_damaged_archive_ends_with_its_name(tmp_path: Path) -> None:

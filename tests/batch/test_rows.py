@@ -30,6 +30,23 @@ def test_a_row_of_one_item_brings_its_task() -> None:
     assert (row.task_id, row.id, row.item.group and row.item.group.name) == ("t", "3", "g")
 
 
+@pytest.mark.parametrize(("given", "id_"), [("a", "a"), (7, "7"), (7.0, "7"), (-0.0, "0"), (2.0**53, str(2**53))])
+def test_ids_may_be_whole_numbers(given: object, id_: str) -> None:
+    """Floats among them, which tables make of whole numbers; those of tasks as well."""
+    (flat,) = rows_of({"task": "x", "task_id": given, "id": given, "name": "n"}, "")
+    (nested,) = rows_of({"task": "x", "id": given, "items": [{"id": given, "name": "n"}]}, "")
+    for row in (flat, nested):
+        assert (row.fault, row.task_id, row.id) == (None, id_, id_)
+
+
+@pytest.mark.parametrize("given", [1.5, True, None, [], float("nan"), float("inf"), 2.0**54])
+def test_other_ids_are_refused(given: object) -> None:
+    """With what may be one; a float that may have lost its last digits is none."""
+    (row,) = rows_of({"task": "x", "id": given, "name": "n"}, "line 1")
+    assert row.fault is not None
+    assert row.fault.message.startswith("line 1: field 'id': a string or a whole number is needed (given ")
+
+
 def test_labelled_tasks_are_read_without_their_labels() -> None:
     """A file that `cascade evaluate` reads can be run as it is, and labels change no key."""
     labelled = {"task": "fix", "date": "2026-01-01", "items": [{"id": "a", "name": "a", "label": "now", "weight": 0.5}]}
