@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -144,10 +143,9 @@ def read_lines(path: Path, remedy: str) -> Iterator[tuple[int, str]]:
     Raises:
         InputError: It cannot be read, is damaged, or a line is too long or not UTF-8; names file and line.
     """
-    for number, line in lines_apart(path, remedy):
-        if isinstance(line, BadLine):
-            raise line.error
-        yield number, line
+    with _opened(path, remedy) as file:
+        for number, line in _lines(file):
+            yield number, _text_of_line(line, path, number, remedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,20 +175,25 @@ def lines_apart(
         InputError: The file cannot be read, or is damaged.
     """
     with _opened(path, remedy, opened) as file:
-        for number in count(1):
-            line = file.readline(MAX_BYTES + 1)
-            if not line:
-                return
-            if len(line) > MAX_BYTES:
-                msg = f"{name_of(path)}, line {number}: has more than {MAX_BYTES // 2**20} MiB. {remedy}"
-                yield number, BadLine(InputError(msg), _digest_of_line(line, file))
-                continue
+        for number, line in _lines(file):
             try:
-                text = _decoded(line, path, number)
+                text = _text_of_line(line, path, number, remedy)
             except InputError as error:
                 yield number, BadLine(error, _digest_of_line(line, file))
             else:
                 yield number, text
+
+
+def _lines(file: io.BufferedIOBase) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file; of one that is too long, as much as shows it."""
+    return enumerate(iter(lambda: file.readline(MAX_BYTES + 1), b""), 1)
+
+
+def _text_of_line(line: bytes, path: Path, number: int, remedy: str) -> str:
+    if len(line) > MAX_BYTES:
+        msg = f"{name_of(path)}, line {number}: has more than {MAX_BYTES // 2**20} MiB. {remedy}"
+        raise InputError(msg)
+    return _decoded(line, path, number)
 
 
 def _digest_of_line(begin: bytes, file: io.BufferedIOBase) -> str:
