@@ -92,7 +92,10 @@ def _check_columns(names: Sequence[str], by: str, added: Mapping[str, object]) -
     Raises:
         InputError: Names the column.
     """
-    lacks = [name for name in (text("by", by), "name") if name not in names]
+    if text("by", by) == "name":
+        msg = "by is 'name', the column with the names of items. Give the column with the texts of their tasks."
+        raise InputError(msg)
+    lacks = [name for name in (by, "name") if name not in names]
     if lacks:
         msg = (
             f"The frame has no column {lacks[0]!r}; it has {', '.join(map(str, names)) or 'none'}. Give it a row for "
@@ -172,7 +175,8 @@ class _Arrow:
         return list(self._frame.column(name).to_pylist())
 
     def records(self, indices: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
-        return list(self._frame.select(columns).take(list(indices)).to_pylist())
+        own = {name: self._frame.column(name) for name in columns}  # ``take`` knows fewer types than Arrow has
+        return [{name: column[at].as_py() for name, column in own.items()} for at in indices]
 
     def with_columns(self, values: Mapping[str, list[Any]], kinds: Mapping[str, type]) -> Any:
         frame = self._frame

@@ -81,6 +81,27 @@ def test_equal_rows_all_get_their_answers() -> None:
     assert "id" not in without.schema.names
 
 
+def test_every_layout_of_text_in_arrow_is_read() -> None:
+    """Views, runs, dictionaries and several chunks, also those within lists, as new versions of polars give them."""
+    texts = [
+        pa.array(["x", "x"], pa.string_view()),
+        pa.RunEndEncodedArray.from_arrays([2], ["x"]),
+        pa.array(["x", "x"]).dictionary_encode(),
+        pa.chunked_array([["x"], ["x"]]),
+    ]
+    newest = pl.DataFrame({"task": ["x"] * 2, "name": ["now", "a"], "evidence": [["e"], None]})
+    tables = [pa.table({"task": each, "name": ["now", "a"]}) for each in texts]
+    with scripted() as engine:
+        for table in (*tables, newest.to_arrow(compat_level=pl.CompatLevel.newest())):
+            assert values(engine.run(table, "tickets"), "label") == ["now", "later"]
+
+
+def test_names_are_no_tasks() -> None:
+    """``by`` that takes the names away is refused once, not in every row."""
+    with scripted() as engine, pytest.raises(InputError, match="by is 'name'"):
+        engine.run(pa.table({"task": ["x"], "name": ["now"]}), "tickets", by="name")
+
+
 def test_ids_with_gaps() -> None:
     """In pandas whole numbers are floats where one is missing; such a row is called by its place."""
     with scripted() as engine:
