@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from pydantic_core import from_json
 
 from cascade.batch.provenance import RunProvenance
+from cascade.batch.reading import PARQUET
 from cascade.batch.rows import ErrorKind
 from cascade.errors import InputError, MachineError
 from cascade.files import MAX_BYTES, check_output, check_replaceable, is_there, unwritable, whole_file
@@ -25,6 +26,7 @@ from cascade.files import MAX_BYTES, check_output, check_replaceable, is_there, 
 SYNC_S = 5.0
 """Seconds after which rows are on the disk at the latest, whatever becomes of the machine."""
 
+_OTHER_FORMATS = (".gz", ".bz2", ".xz", ".zst", *PARQUET)  # ends of names that say something else than JSON lines
 _GO_ON = "What is done stands in it: make room, and go on with --resume."
 _ANEW = "Name another file with --out, or begin anew with --force."
 
@@ -65,9 +67,19 @@ class ResultsFile:
         self._end = end
 
     def sync(self) -> None:
-        """Wait until all rows are on the disk."""
+        """Wait until all rows are on the disk.
+
+        Raises:
+            MachineError: The file does not have its name any more.
+        """
         os.fsync(self._file.fileno())
         self._synced = time.monotonic()
+        if not _has_name(self._file, self._path):
+            msg = (
+                f"{self._path}: was removed or replaced while it was written. Put it back if it was moved; then run "
+                "the same command with --resume, and leave the file where it is."
+            )
+            raise MachineError(msg)
 
 
 @contextmanager
@@ -123,12 +135,15 @@ def check_results(path: Path, *, resume: bool, force: bool = False) -> None:
     """Refuse a file that no results can go to; call it before a model is opened.
 
     Raises:
-        InputError: It is ``-``, a folder, a pipe or a device, has no folder, or is there and is neither gone on with
-            nor replaced.
+        InputError: It is ``-``, a folder, a pipe or a device, has no folder or the name of another format, or is there
+            and is neither gone on with nor replaced.
         MachineError: Its folder takes no new file.
     """
     check_output(path)
     check_replaceable(path)
+    if path.suffix.lower() in _OTHER_FORMATS:
+        msg = f"{path}: results are plain JSON lines, not {path.suffix}. Give a name such as results.jsonl."
+        raise InputError(msg)
     if is_there(path) and not resume and not force:
         msg = f"{path}: is there already. Go on with it with --resume, name another file, or begin anew with --force."
         raise InputError(msg)
@@ -137,11 +152,14 @@ def check_results(path: Path, *, resume: bool, force: bool = False) -> None:
 @contextmanager
 def _open(path: Path, file: BinaryIO) -> Iterator[ResultsFile]:
     """The file while rows are appended; at the end they are on the disk, however it ends."""
+    found = ResultsFile(path, file)
     try:
-        yield ResultsFile(path, file)
-    finally:
+        yield found
+    except BaseException:
         with suppress(OSError):
             os.fsync(file.fileno())
+        raise
+    found.sync()
 
 
 @contextmanager
@@ -151,7 +169,7 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
         with path.open("a+b", buffering=0) as file:
             try:
                 flock(file, LOCK_EX | LOCK_NB)
-                is_it = os.path.samestat(os.fstat(file.fileno()), path.stat())
+                is_it = _has_name(file, path)
             except BlockingIOError:
                 is_it = False
             if not is_it:
@@ -160,6 +178,14 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
             yield file
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def _has_name(file: BinaryIO, path: Path) -> bool:
+    """Whether a path still leads to an open file."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _whole_rows(path: Path, file: BinaryIO, made_by: RunProvenance) -> Iterator[tuple[OldRow, bytes]]:

@@ -172,7 +172,7 @@ class Shown:
             except InputError:
                 raise
             except BaseException:
-                if shown.n_rows:
+                if shown.n_rows and is_there(out):
                     rows = counted(shown.n_rows, "row")
                     note(f"{out} has {rows} of results. The same command with --resume goes on from there.")
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,33 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path, made_by: RunProvenance) 
         signal.signal(signal.SIGXFSZ, handler)
     assert path.stat().st_size == size
     assert len(seen_in(path, made_by)) == 1
+
+
+def test_a_file_that_is_gone_is_no_success(tmp_path: Path, made_by: RunProvenance) -> None:
+    """Removed, moved or replaced while rows are appended: the message says so, at the end at the latest."""
+    path = tmp_path / "results.jsonl"
+
+    def replace() -> None:
+        path.rename(tmp_path / "moved.jsonl")
+        path.touch()
+
+    def write(spoil: Callable[[], object]) -> None:
+        with new_results(path, force=True) as out:
+            out.append([row(made_by)])
+            out.sync()
+            spoil()
+
+    for spoil in (path.unlink, replace):
+        with pytest.raises(MachineError, match="was removed or replaced"):
+            write(spoil)
+
+
+@pytest.mark.parametrize("name", ["r.jsonl.gz", "r.parquet", "r.PQ", "r.zst"])
+def test_names_of_other_formats_are_refused(tmp_path: Path, name: str) -> None:
+    """What is written would not be what the name says."""
+    with pytest.raises(InputError, match="results are plain JSON lines, not"), new_results(tmp_path / name):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_failed_rows_are_asked_again(tmp_path: Path) -> None:
