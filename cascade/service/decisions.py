@@ -55,7 +55,10 @@ def make_router(answering: Answering) -> APIRouter:
         """Answer questions about an input: predicates, choices and scores."""
         state = text_of_input(call.input)
         asked = [asked_of(at, question) for at, question in enumerate(call.questions)]
-        answers = await answering.answers(request, call.model, state, asked)
+        try:
+            answers = await answering.answers(request, call.model, state, asked)
+        except RefusedError as error:
+            raise _of_input(error) from error
         if len(answers.refused) == len(asked):
             raise next(iter(answers.refused.values()))
         response = DecisionsResponse(
@@ -74,6 +77,14 @@ def make_router(answering: Answering) -> APIRouter:
         return JSONResponse(response.model_dump())
 
     return router
+
+
+def _of_input(error: RefusedError) -> RefusedError:
+    """An error about the state, by the name that the state has in this format."""
+    if error.place[:1] != ("state",):
+        return error
+    detail = f"input{error.detail.removeprefix('state')}"
+    return RefusedError(error.status, detail, place=("input", *error.place[1:]), kind=error.kind, headers=error.headers)
 
 
 def asked_of(at: int, question: Question) -> Asked:

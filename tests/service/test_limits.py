@@ -551,3 +551,18 @@ async def test_what_is_wrong_within_a_message_is_named(broken: dict[str, Any], p
     assert (answer.status_code, told["param"]) == (400, param)
     assert words in told["message"]
     assert "given an array" not in told["message"] or "1000" in words
+
+
+@pytest.mark.slow
+@run
+async def test_decisions_call_the_state_by_its_name() -> None:
+    """A text that is too long, and a part of an item that is missing, are named as parts of ``input``."""
+    service = Service(settings=ServiceSettings(max_text=100, max_long_text=300))
+    item = json.dumps({"task": "t", "item": {"id": "1"}})
+    with service.engine:
+        async with service.client() as client:
+            for given, param in (("x" * 301, "input"), (item, "input.item.name")):
+                answer = await client.post("/v1/decisions", json=ASKED | {"input": given})
+                told = answer.json()["error"]
+                assert (answer.status_code, told["param"]) == (400, param)
+                assert told["message"].startswith(f"{param}: ")
