@@ -63,6 +63,9 @@ def _compare(cold: Rig, queries: list[Query], scores: Scores, rng: random.Random
     return len(known)
 
 
+_TOO_LATE = 0.9  # the draw above which a batch is aborted once it is scored
+
+
 def test_after_random_aborts_every_score_equals_a_cold_one(config: Config, rigs: tuple[Rig, Rig]) -> None:
     """A hundred batches ended at any moment: none leaves cells that were never computed."""
     rig, cold = rigs
@@ -72,16 +75,24 @@ def test_after_random_aborts_every_score_equals_a_cold_one(config: Config, rigs:
         for seed in range(25):
             batches = _batches(config, rig, seed)
             for queries in batches:
-                stop, reached = Stop(), threading.Event()
+                stop, reached, scored = Stop(), threading.Event(), threading.Event()
 
-                def abort(stop: Stop = stop, reached: threading.Event = reached, after: float = rng.random()) -> None:
+                def abort(
+                    stop: Stop = stop,
+                    reached: threading.Event = reached,
+                    scored: threading.Event = scored,
+                    after: float = rng.random(),
+                ) -> None:
                     reached.wait()
+                    if after > _TOO_LATE:
+                        scored.wait()
                     threading.Event().wait(0.03 * after**2)
                     stop.abort()
 
                 done = other.submit(abort)
                 reached.set()
                 scores = rig.runner.score(Batch(tuple(queries)), stop)
+                scored.set()
                 done.result()
                 n = _compare(cold, queries, scores, rng)
                 outcomes["none" if not n else "all" if n == len(queries) else "some"] += 1

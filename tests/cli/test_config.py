@@ -264,8 +264,8 @@ def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
     """The schema is JSON on stdout, on one line with --json."""
     assert main(["config", "schema"]) == ExitCode.DONE
     schema = json.loads(capsys.readouterr().out)
-    keys = {"extends", "servers", "model", "models", "adapters", "engine", "log", "registry", "shadow", "cascade"}
-    assert set(schema["properties"]) == keys
+    keys = {"extends", "servers", "model", "models", "adapters", "engine", "log", "registry", "shadow", "service"}
+    assert set(schema["properties"]) == keys | {"cascade"}
     assert main(["config", "schema", "--json"]) == ExitCode.DONE
     out = capsys.readouterr().out
     assert out.count("\n") == 1

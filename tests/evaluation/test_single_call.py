@@ -146,7 +146,7 @@ def unfit(kind: str, folder: Path, url: str, model: str = 'format = "embedded"')
 @pytest.mark.parametrize(
     ("kind", "model", "words"),
     [
-        ("systemone", f'path = "{MODEL}"', r"servers\.far: System One answers yes or no alone"),
+        ("systemone", f'path = "{MODEL}"', r"servers\.far: systemone answers yes or no alone"),
         ("completions", 'format = "embedded"', r"model\.path: only the file of the model that server 'far' has"),
         ("llama-server", 'format = "embedded"', r"model\.path: only the file"),
     ],
