@@ -114,6 +114,7 @@ _MAY_PASS = {
     _OVERLOADED,
 }
 _NO_PAGE = {
+    HTTPStatus.BAD_REQUEST,  # LiteLLM's for a key that it does not know
     HTTPStatus.UNAUTHORIZED,  # 401 and 403: a key may be good for questions alone
     HTTPStatus.FORBIDDEN,
     HTTPStatus.NOT_FOUND,
