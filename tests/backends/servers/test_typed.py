@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from benchmarks.wire_server import Script, ScriptedServer
 from cascade import Engine, Item, Report, Status
 from cascade.errors import ConfigError, ServerError
 from tests.backends.servers.test_values import ITEMS, tickets
+from tests.helpers.http import serving
 from tests.helpers.server_configs import config, items, labels, p_yes
 
 TYPED = ("systemone", "decisions")
@@ -221,14 +221,8 @@ def _keeping(status: int = 404, page: bytes = b"") -> Iterator[tuple[str, list[t
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", kept
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler) as address:
+        yield address, kept
 
 
 @pytest.mark.parametrize("kind", TYPED)
