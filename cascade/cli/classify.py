@@ -21,6 +21,7 @@ from cascade.cli.candidates import (
     read_task,
 )
 from cascade.cli.decisions import show_decisions
+from cascade.cli.kept_log import KeptLogOption, with_log
 from cascade.cli.output import (
     ConfigOption,
     ExitCode,
@@ -31,8 +32,7 @@ from cascade.cli.output import (
     print_json,
     results,
 )
-from cascade.config.log import LogConfig
-from cascade.config.schema import Config, read_config, shipped_config
+from cascade.config.schema import read_config, shipped_config
 from cascade.engine.engine import Engine
 from cascade.engine.ranking import p_shown, ranked
 from cascade.engine.request import with_evidence
@@ -71,9 +71,7 @@ def classify(  # noqa: PLR0913 - the command line's options
     ] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Show only the N that matter most.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Show what is dropped as well.")] = False,
-    log: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Keep decisions in this log, in place of the config's.")
-    ] = None,
+    log: KeptLogOption = None,
     thresholds: ThresholdsOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
@@ -113,14 +111,6 @@ def classify(  # noqa: PLR0913 - the command line's options
     else:
         _show(report, order, tree, by_id, places, candidates.task.seeds if candidates else ())
     return ExitCode.FAILURE if candidates and not candidates.n_read else ExitCode.DONE
-
-
-def with_log(config: Config, file: Path | None) -> Config:
-    """A config whose log is another file, set as its own is."""
-    if file is None:
-        return config
-    named = LogConfig(path=file) if config.log is None else config.log.model_copy(update={"path": file})
-    return config.model_copy(update={"log": named})
 
 
 def _cascade(config: Path | None, name: str | None, *, files: bool) -> str:

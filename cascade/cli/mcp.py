@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cascade.cli.classify import with_log
+from cascade.cli.kept_log import KeptLogOption, with_log
 from cascade.cli.output import ConfigOption, ThresholdsOption
 from cascade.cli.signals import end_at_once
 from cascade.config.schema import read_config, shipped_config
@@ -27,9 +27,7 @@ def mcp(
         typer.Option(help="Folder within which repositories may be read; may be repeated. The working directory."),
     ] = None,
     cascade: Annotated[str, typer.Option(help="Name of the cascade that labels symbols; precision if absent.")] = "",
-    log: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Keep decisions in this log, in place of the config's.")
-    ] = None,
+    log: KeptLogOption = None,
     thresholds: ThresholdsOption = None,
     config: ConfigOption = None,
 ) -> None:

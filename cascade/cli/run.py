@@ -18,7 +18,7 @@ from cascade.batch.job import Job, Tally, run_job
 from cascade.batch.pace import Pace, expected_total, in_time, progress_line
 from cascade.batch.reading import Source
 from cascade.batch.results_file import check_results
-from cascade.cli.classify import with_log
+from cascade.cli.kept_log import KeptLogOption, with_log
 from cascade.cli.output import (
     ConfigOption,
     ExitCode,
@@ -63,9 +63,7 @@ def run(  # noqa: PLR0913 - the command line's options
         typer.Option(metavar="[ADDRESS]", help="Answer on a Ray cluster: that of an address, or that at hand."),
     ] = None,
     actors: Annotated[int | None, typer.Option(min=1, help="With --ray: how many engines; else all that fit.")] = None,
-    log: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Keep decisions in this log, in place of the config's.")
-    ] = None,
+    log: KeptLogOption = None,
     thresholds: ThresholdsOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
