@@ -18,6 +18,7 @@ from cascade.errors import InputError, ItemError, ServerError
 from cascade.evidence.own import own_evidence
 from cascade.items import Item, Task
 from cascade.report import Decision, Provenance, Report, Statistics
+from cascade.stages import Stage
 from cascade.tree import Cascade
 
 OnDecision = Callable[[Decision], None]
@@ -108,19 +109,23 @@ class Request:
         Raises:
             InputError: The cascade has no such stage.
         """
-        known = {stage.name: stage for stage in self.cascade.stages}
-        own = only if isinstance(only, Mapping) else dict.fromkeys((state.item.id for state in self.items), only)
-        for names in dict.fromkeys(texts("stages", each) for each in own.values()):
-            unknown = [name for name in names if name not in known]
-            if unknown:
-                msg = f"Cascade {self.cascade.name!r} has no stage {unknown[0]!r}; it has {', '.join(known)}."
-                raise InputError(msg)
-        for state in self.items:
-            fixed = tuple(known[name] for name in own[state.item.id])
+        if isinstance(only, Mapping):
+            own = [self._stages(only[state.item.id]) for state in self.items]
+        else:
+            own = [self._stages(only)] * len(self.items)
+        for state, fixed in zip(self.items, own, strict=True):
             if fixed:
                 state.stage, state.fixed = fixed[0], fixed
             else:
                 state.enter()
+
+    def _stages(self, names: Sequence[str]) -> tuple[Stage, ...]:
+        known = {stage.name: stage for stage in self.cascade.stages}
+        unknown = [name for name in texts("stages", names) if name not in known]
+        if unknown:
+            msg = f"Cascade {self.cascade.name!r} has no stage {unknown[0]!r}; it has {', '.join(known)}."
+            raise InputError(msg)
+        return tuple(known[name] for name in names)
 
     def check(self) -> None:
         """Refuse items that cannot be told apart or cannot be asked.
