@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,7 @@ from typing import Any, Self
 
 from cascade.config.lock import questions_at_hand, questions_fingerprint
 from cascade.engine.engine import Engine
+from cascade.files import sha256_of_json
 
 _DIGITS = 12  # of a hash in hex, of which two are the same by chance once in 2 ** 48 pairs
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -110,4 +110,4 @@ def _short(told: str) -> str:
 
 
 def _hash(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode("ascii")).hexdigest()[:_DIGITS]
+    return sha256_of_json(value)[:_DIGITS]

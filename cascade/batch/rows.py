@@ -14,10 +14,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from cascade.config.item_rows import ItemRow, Words
+from cascade.config.item_rows import ItemRow, Words, item_at
 from cascade.config.json_rows import parse_row
 from cascade.config.toml import shown
-from cascade.errors import BackendError, CascadeError, DecodeError, InputError, ItemError, ServerError
+from cascade.errors import BackendError, CascadeError, DecodeError, InputError, ServerError
 from cascade.items import Item, Task
 
 _SHOWN = 200  # characters of an id
@@ -218,7 +218,7 @@ def _items_of(value: dict[str, Any], where: str) -> list[Row]:
             if not isinstance(given, dict):
                 msg = f"{place}: an object is needed, one item."
                 raise InputError(msg)  # noqa: TRY301 - told as what an item lacks is
-            item = _item(parse_row(_AnyItemRow, given, place), place)
+            item = item_at(parse_row(_AnyItemRow, given, place), place)
             if item.id in seen:
                 msg = f"{place}: {item.id[:_SHOWN]!r} is the id of an item before as well; make ids unique."
                 raise InputError(msg)  # noqa: TRY301 - likewise
@@ -231,7 +231,7 @@ def _items_of(value: dict[str, Any], where: str) -> list[Row]:
 
 def _flat_row(value: dict[str, Any], where: str) -> Row:
     row = parse_row(_FlatRow, value, where)
-    found = row_of(_task(row.task, row.seeds, where), _item(row, where), row.task_id)
+    found = row_of(_task(row.task, row.seeds, where), item_at(row, where), row.task_id)
     return replace(found, is_flat=True)
 
 
@@ -248,14 +248,6 @@ def _task(text: str, seeds: tuple[str, ...], where: str) -> Task:
     try:
         return Task(text=text, seeds=seeds)
     except InputError as error:
-        msg = f"{where}: {error}"
-        raise InputError(msg) from error
-
-
-def _item(row: ItemRow, where: str) -> Item:
-    try:
-        return row.item()
-    except ItemError as error:
         msg = f"{where}: {error}"
         raise InputError(msg) from error
 

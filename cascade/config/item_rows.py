@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from cascade.errors import InputError, ItemError
 from cascade.items import Group, Item
 
 
@@ -87,6 +88,23 @@ class ItemRow(_Row):
         group = Group(name=self.group.name, evidence=self.group.evidence) if self.group else None
         fields = {name: getattr(self, name) for name in ItemRow.model_fields if name != "group"}
         return Item(**fields, group=group)
+
+
+def item_at(row: ItemRow, where: str) -> Item:
+    """The item of a row that stands somewhere.
+
+    Args:
+        row: The row.
+        where: Its file and line, in words.
+
+    Raises:
+        InputError: It cannot be an item; names the place.
+    """
+    try:
+        return row.item()
+    except ItemError as error:
+        msg = f"{where}: {error}"
+        raise InputError(msg) from error
 
 
 class LabelledItemRow(ItemRow):

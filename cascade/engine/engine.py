@@ -11,7 +11,7 @@ from inspect import iscoroutinefunction
 from os import PathLike
 from pathlib import Path
 from types import NoneType, TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypeVar
 
 from cascade.arguments import is_real, one_of, refuse, text, texts
 from cascade.backends.base import Backend
@@ -26,7 +26,7 @@ from cascade.engine.item_state import ItemState
 from cascade.engine.loop import Loop
 from cascade.engine.observer import Log, Observer, Observers
 from cascade.engine.request import OnDecision, Request, needs_evidence, new_request
-from cascade.engine.settings import EngineSettings, config_of, log_of, settings_of
+from cascade.engine.settings import ConfigLike, EngineSettings, given_config, log_of, settings_of
 from cascade.engine.shadow import ShadowTally
 from cascade.errors import CascadeError, InputError
 from cascade.items import Item, Task
@@ -112,7 +112,7 @@ class Engine:
     @classmethod
     def open(
         cls,
-        config: Config | Mapping[str, Any] | Path | str | None = None,
+        config: ConfigLike | None = None,
         observers: Sequence[Observer] = (),
         *,
         cascades: Mapping[str, Cascade] | None = None,
@@ -140,7 +140,7 @@ class Engine:
         """
         from cascade.backends import open_any  # noqa: PLC0415 - gguf and llama_cpp load only where they are used
 
-        config = config_of(shipped_config() if config is None else config)
+        config = given_config(shipped_config() if config is None else config)
         run = config.cascades() if cascades is None else cascades
         _check_cascades(run)  # before a model is loaded
         _check_labels(labels)
@@ -165,7 +165,7 @@ class Engine:
             raise
         return engine
 
-    def adopt(self, config: Config | Mapping[str, Any] | Path | str) -> Adoption:
+    def adopt(self, config: ConfigLike) -> Adoption:
         """Take over what a config says of adapters and cascades, thresholds included, while requests run.
 
         Requests that run end under the adapters that they began with; all that are made from now on are asked with the
@@ -187,9 +187,9 @@ class Engine:
             ClosedError: The engine is closed.
         """
         self._loop.check_may_wait()
-        return self._adopter.adopt(config_of(config))
+        return self._adopter.adopt(given_config(config))
 
-    async def aadopt(self, config: Config | Mapping[str, Any] | Path | str) -> Adoption:
+    async def aadopt(self, config: ConfigLike) -> Adoption:
         """Take over a config, for async callers; see ``adopt``. A change that has begun comes to its end."""
         return await asyncio.to_thread(self.adopt, config)
 
@@ -233,7 +233,7 @@ class Engine:
         """Take another file for one adapter, for async callers; see ``swap_adapter``."""
         return await asyncio.to_thread(self.swap_adapter, name, path, scale=scale, cascades=cascades)
 
-    def beside(self, config: Config | Mapping[str, Any] | Path | str) -> Engine:
+    def beside(self, config: ConfigLike) -> Engine:
         """Other adapters and cascades on the same base models, which are asked at the same time as these.
 
         What one of them computed is never used for another, but for adapters whose files are the same, of which there
@@ -257,7 +257,7 @@ class Engine:
             (1, 1)
         """
         self._loop.check_may_wait()
-        return _Beside(self, self._adopter.beside(config_of(config)))
+        return _Beside(self, self._adopter.beside(given_config(config)))
 
     @property
     def cascades(self) -> Mapping[str, Cascade]:

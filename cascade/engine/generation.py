@@ -16,6 +16,18 @@ from cascade.tree import Cascade
 _LOOK_S = 0.02  # between two looks at requests that nobody ends, since their callers have gone
 
 
+def cascade_of(cascades: Mapping[str, Cascade], name: str) -> Cascade:
+    """The cascade of that name.
+
+    Raises:
+        InputError: There is none.
+    """
+    if text("cascade", name) not in cascades:
+        msg = f"Unknown cascade {name!r}; the config has {', '.join(cascades)}."
+        raise InputError(msg)
+    return cascades[name]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Generation:
     """Cascades with the adapters that answer them. A request is asked under one generation from its start to its end.
@@ -63,10 +75,7 @@ class Generation:
         Raises:
             InputError: There is none.
         """
-        if text("cascade", name) not in self.cascades:
-            msg = f"Unknown cascade {name!r}; the config has {', '.join(self.cascades)}."
-            raise InputError(msg)
-        return self.cascades[name]
+        return cascade_of(self.cascades, name)
 
     def profile(self, cascade: Cascade) -> OnlineProfile:
         """What is expected of a cascade, of which nothing is known but its profile."""

@@ -75,7 +75,11 @@ def settings_of(
     )
 
 
-def config_of(config: Config | Mapping[str, Any] | Path | str) -> Config:
+ConfigLike = Config | Mapping[str, Any] | Path | str
+"""A config, its tables as a dict, or the path of a config file."""
+
+
+def given_config(config: ConfigLike) -> Config:
     """What a caller gives as a config.
 
     Raises:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from cascade.config.item_rows import ItemRow, LabelledTaskRow, seconds
+from cascade.config.item_rows import ItemRow, LabelledTaskRow, item_at, seconds
 from cascade.config.json_rows import parse_row, refuse_field
 from cascade.engine.request import with_evidence
 from cascade.errors import InputError, ItemError
@@ -68,7 +68,7 @@ def read_items(path: Path, cascade: Cascade | None = None) -> list[Item]:
     found: list[Item] = []
     first: dict[str, str] = {}
     for where, value in read_objects(path):
-        item = _item(parse_row(ItemRow, value, where), where)
+        item = item_at(parse_row(ItemRow, value, where), where)
         before = first.setdefault(item.id, where)
         if before != where:
             refuse_field(
@@ -124,7 +124,7 @@ def _from_row(value: dict[str, Any], where: str) -> Labelled:
     row = parse_row(LabelledTaskRow, value, where)
     return Labelled(
         task=Task(text=row.task, seeds=row.seeds),
-        items=tuple(_item(item, f"{where}: field 'items.{place}'") for place, item in enumerate(row.items)),
+        items=tuple(item_at(item, f"{where}: field 'items.{place}'") for place, item in enumerate(row.items)),
         labels=tuple(item.label for item in row.items),
         weights=tuple(item.weight for item in row.items) if any(item.weight != 1 for item in row.items) else (),
         repository=row.repository,
@@ -184,12 +184,4 @@ def _check_tiers(item: Item, where: str, field: str, cascade: Cascade | None) ->
             stage.tiers_of(item)
     except ItemError as error:
         msg = f"{where}: field {field!r}: {error}"
-        raise InputError(msg) from error
-
-
-def _item(row: ItemRow, where: str) -> Item:
-    try:
-        return row.item()
-    except ItemError as error:
-        msg = f"{where}: {error}"
         raise InputError(msg) from error

@@ -19,7 +19,8 @@ from cascade.batch.provenance import RunProvenance
 from cascade.budget import BudgetLike
 from cascade.config.schema import Config
 from cascade.engine.engine import Engine
-from cascade.errors import CascadeError, ClosedError, ConfigError, InputError, MachineError
+from cascade.engine.generation import cascade_of
+from cascade.errors import CascadeError, ClosedError, ConfigError, MachineError
 from cascade.items import Item, Task
 from cascade.machine import get_logger
 from cascade.ray.share import assigned_cpus, check_ray, on_share, resources
@@ -124,10 +125,7 @@ class RayEngines:
         Raises:
             InputError: There is none.
         """
-        if name not in self._cascades:
-            msg = f"Unknown cascade {name!r}; the config has {', '.join(self._cascades)}."
-            raise InputError(msg)
-        return self._cascades[name]
+        return cascade_of(self._cascades, name)
 
     def submit(
         self, task: Task | str, items: Sequence[Item], cascade: str = "precision", *, budget: BudgetLike = "config"

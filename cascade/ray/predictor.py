@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from cascade.engine.engine import Engine
+from cascade.engine.settings import ConfigLike
 from cascade.errors import InputError
-from cascade.ray.share import ConfigLike, assigned_cpus, config_here, on_share, resources
+from cascade.ray.share import assigned_cpus, config_here, on_share, resources
 
 
 class CascadePredictor:
@@ -37,7 +38,7 @@ class CascadePredictor:
 
     def __init__(
         self,
-        config: ConfigLike = None,
+        config: ConfigLike | None = None,
         cascade: str = "precision",
         *,
         by: str = "task",
@@ -54,7 +55,7 @@ class CascadePredictor:
             raise
 
     @staticmethod
-    def arguments(config: ConfigLike = None, cascade: str = "precision", **options: Any) -> dict[str, Any]:
+    def arguments(config: ConfigLike | None = None, cascade: str = "precision", **options: Any) -> dict[str, Any]:
         """What ``map_batches`` needs besides the class and how many actors there are.
 
         Args:

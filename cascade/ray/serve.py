@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from cascade.arguments import is_name, one_of, refuse, whole
 from cascade.budget import BudgetLike
 from cascade.engine.engine import Engine
+from cascade.engine.settings import ConfigLike
 from cascade.errors import BackendError, InputError, MachineError
 from cascade.items import Item, Task
 from cascade.machine import install_extra
 from cascade.ray.resident import Resident
-from cascade.ray.share import ConfigLike, assigned_cpus, check_ray, config_here, on_share, resources
+from cascade.ray.share import assigned_cpus, check_ray, config_here, on_share, resources
 from cascade.report import Report
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ MOST_BESIDE = 3
 
 
 def serve_app(
-    config: ConfigLike = None,
+    config: ConfigLike | None = None,
     models: Models | None = None,
     *,
     max_models_per_replica: int = MOST_BESIDE,
@@ -98,7 +99,7 @@ class Replica:
         settings: Limits of requests; None for the defaults.
     """
 
-    def __init__(self, config: ConfigLike, models: Models, settings: ServiceSettings | None = None) -> None:
+    def __init__(self, config: ConfigLike | None, models: Models, settings: ServiceSettings | None = None) -> None:
         from cascade.service.metrics import Metrics  # noqa: PLC0415 - prometheus_client loads only where it is used
         from cascade.service.settings import ServiceSettings  # noqa: PLC0415 - as above
 

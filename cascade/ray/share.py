@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from cascade.config.model import ModelConfig
-from cascade.config.schema import Config, config_from, read_config, shipped_config
+from cascade.config.schema import Config, shipped_config
+from cascade.engine.settings import ConfigLike, given_config
 from cascade.errors import MachineError
 from cascade.machine import install_extra, n_cores
-
-ConfigLike = Config | Mapping[str, Any] | Path | str | None
-"""A config, its tables, or the path of a config file, which must be there on each node; None for the shipped one."""
 
 
 def check_ray() -> None:
@@ -28,17 +24,17 @@ def check_ray() -> None:
         raise MachineError(msg) from error
 
 
-def config_here(config: ConfigLike) -> Config:
+def config_here(config: ConfigLike | None) -> Config:
     """A config as this process has it.
 
+    Args:
+        config: The path of a file must be there on each node; None for the shipped config.
+
     Raises:
+        InputError: It is none.
         ConfigError: It cannot be read, or does not fit.
     """
-    if isinstance(config, Config):
-        return config
-    if isinstance(config, Mapping):
-        return config_from(config)
-    return read_config(shipped_config() if config is None else Path(config))
+    return given_config(shipped_config() if config is None else config)
 
 
 def resources(config: Config) -> dict[str, float]:

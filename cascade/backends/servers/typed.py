@@ -8,7 +8,7 @@ names to its model answers alike whatever else is asked.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from zlib import crc32
 
@@ -253,9 +253,7 @@ def _named(questions: Sequence[TypedQuestion]) -> list[TypedQuestion]:
     for question in questions:
         stem = f"q{crc32(question.wording.encode('utf-8', 'surrogatepass')):08x}"
         name = next(name for n in range(len(questions) + 1) if (name := f"{stem}_{n}" if n else stem) not in found)
-        found[name] = TypedQuestion(
-            name=name, wording=question.wording, values=question.values, is_scale=question.is_scale
-        )
+        found[name] = replace(question, name=name)
     return list(found.values())
 
 
