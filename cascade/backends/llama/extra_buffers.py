@@ -28,7 +28,7 @@ from cascade.backends.llama.library import llama_cpp
 from cascade.errors import MachineError
 from cascade.machine import get_logger, processor_flags, processor_name, rebuild_llama_cpp, user_cache
 from cascade.models.base_model import matrix_type
-from cascade.models.gguf import read_gguf
+from cascade.models.gguf import GGUFFile, read_gguf
 
 log = get_logger("cascade.llama")
 
@@ -42,6 +42,8 @@ TOLERANCE = 0.02
 """Most that a logit may differ, as a share of the largest: the two ways to compute round differently."""
 
 _WHOLE = {"", "F32", "F16", "BF16"}
+_BY_32 = {"Q4_0", "Q4_1", "Q8_0"}  # formats whose blocks hold 32 values
+_BLOCK = 32
 _FAULTS = {signal.SIGILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGTRAP}
 _NEEDS = {
     "SSE3": "pni",
@@ -139,10 +141,27 @@ def may_use_extra_buffers(model: Path, folder: Path | None = None) -> bool:
         ModelFileError: The file cannot be read.
     """
     features, flags = built_with(), processor_flags()
-    is_concerned = is_suspect(features, flags, "") or "amx_int8" in flags  # without reading the model
-    if not is_concerned or not is_suspect(features, flags, matrix_type(read_gguf(model))):
+    has_tiles = "amx_int8" in flags
+    if not has_tiles and not is_suspect(features, flags, ""):  # without reading the model
+        return True
+    file = read_gguf(model)
+    if has_tiles and has_rows_of_one_block(file):
+        return False
+    if not is_suspect(features, flags, matrix_type(file)):
         return True
     return decide(find_verdict(this_pair(), folder or user_cache()), model)
+
+
+def has_rows_of_one_block(file: GGUFFile) -> bool:
+    """Whether rows of a matrix are one quantised block of 32 values, as in models of width 32.
+
+    Of such rows llama.cpp's matrix tiles add the products to memory that was never cleared, 32 tokens at a
+    time (``tinygemm_kernel_amx`` of ggml-cpu/amx/mmq.cpp with ``KB`` = 1, llama-cpp-python 0.3.36).
+    """
+    return any(
+        len(tensor.shape) > 1 and tensor.shape[0] == _BLOCK and tensor.type.name in _BY_32
+        for tensor in file.tensors.values()
+    )
 
 
 def decide(verdict: Verdict, model: Path) -> bool:

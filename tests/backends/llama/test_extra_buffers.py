@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from gguf import GGMLQuantizationType
 
 from cascade.backends.llama.extra_buffers import (
     Pair,
     Verdict,
     built_with,
     decide,
+    has_rows_of_one_block,
     is_suspect,
     judge,
     keep_verdict,
@@ -28,6 +30,7 @@ from cascade.backends.llama.open import context_size
 from cascade.cli.doctor import extra_buffers_finding
 from cascade.config.schema import read_config
 from cascade.errors import MachineError
+from cascade.models.gguf import GGUFFile, TensorInfo
 from tests.helpers.gguf_files import write_model
 
 PAIR = Pair(libraries="ab" * 32, processor="Some CPU", flags=("amx_int8", "avx2"))
@@ -142,6 +145,14 @@ def test_what_is_tried_before_a_model_is_loaded(
 ) -> None:
     """Quantised weights where there is AMX, and anything where the library was built for another CPU."""
     assert is_suspect(frozenset(features), frozenset(flags), weights) is suspect
+
+
+@pytest.mark.parametrize(("kind", "width", "is_so"), [("Q8_0", 32, True), ("Q8_0", 64, False), ("F32", 32, False)])
+def test_rows_of_one_block_are_known(kind: str, width: int, *, is_so: bool) -> None:
+    """The matrix tiles of AMX compute them wrong: a model of width 32 in blocks of 32."""
+    tensor = TensorInfo(shape=(width, 64), type=GGMLQuantizationType[kind], offset=0, n_bytes=0)
+    file = GGUFFile(path=Path("m.gguf"), size=0, metadata={}, tensors={"w": tensor})
+    assert has_rows_of_one_block(file) is is_so
 
 
 def test_this_library_was_built_for_a_cpu_that_is_known() -> None:
