@@ -17,6 +17,8 @@ A message says what was given, what is allowed and what to do.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class CascadeError(Exception):
     """The base of all errors that this library raises on purpose; ``cascade.errors`` has the others."""
@@ -60,6 +62,11 @@ class OverloadError(BackendError):
 
 class MachineError(CascadeError):
     """What was asked for is right, but a file could not be written or llama.cpp failed at it."""
+
+
+def unknown_cascade(name: str, names: Iterable[str]) -> str:
+    """A sentence that says that no cascade has this name, and which there are."""
+    return f"Unknown cascade {name!r}; there are {', '.join(names) or 'none'}."
 
 
 def counted(n: int, one: str, many: str = "") -> str:

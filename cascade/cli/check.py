@@ -18,7 +18,7 @@ from cascade.cli.outputs import ForceOption, check_distinct, scores_output
 from cascade.config.extends import Layers, read_layers
 from cascade.config.schema import Config, config_of, shipped_config
 from cascade.config.thresholds import ThresholdsFile
-from cascade.errors import ConfigError, InputError, counted
+from cascade.errors import ConfigError, InputError, counted, unknown_cascade
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.prior_fit import priors_of, with_prior_scores
 from cascade.evaluation.repeats import fingerprint
@@ -108,7 +108,7 @@ class _Known:
 
 def _thresholds(config: Config, name: str, path: Path) -> ThresholdsFile:
     if name not in config.cascade:
-        msg = f"{name_of(path)}: there is no cascade {name!r}. Choose one of {', '.join(config.cascade) or 'none'}."
+        msg = f"{name_of(path)}: {unknown_cascade(name, config.cascade)}"
         raise InputError(msg)
     file = config.cascade[name].thresholds
     if not isinstance(file, ThresholdsFile):

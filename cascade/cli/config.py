@@ -26,7 +26,7 @@ from cascade.cli.output import (
 from cascade.config.extends import Layers, read_layers
 from cascade.config.schema import Config, config_of, shipped_config
 from cascade.config.thresholds import ThresholdsFile
-from cascade.errors import ConfigError, InputError, counted
+from cascade.errors import ConfigError, InputError, counted, unknown_cascade
 from cascade.files import is_file, name_of
 from cascade.stages import ANY_TIER, Answer, Question, Source, Stage, Target
 from cascade.tree import Cascade
@@ -92,7 +92,7 @@ def show(
     cascades = read.cascades()
     if name not in cascades:
         path = name_of(layers.files[0])
-        msg = f"{path}: cascade: there is no cascade {name!r}. Choose one of {', '.join(cascades) or 'none'}."
+        msg = f"{path}: {unknown_cascade(name, cascades)}"
         raise ConfigError(msg)
     file = read.cascade[name].thresholds
     no_guarantee = file.no_guarantee if isinstance(file, ThresholdsFile) else None

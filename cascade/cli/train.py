@@ -45,6 +45,9 @@ def train(  # noqa: PLR0913 - the command line's options
     weights: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="The base model's safetensors; by default its GGUF is read.")
     ] = None,
+    valid: Annotated[
+        int | None, typer.Option(min=1, help="Tasks of files that validate; a fifth of them if absent.")
+    ] = None,
     teacher: Annotated[
         str | None,
         typer.Option(
@@ -87,6 +90,7 @@ def train(  # noqa: PLR0913 - the command line's options
         is_activated=activated,
         start=start,
         weights=weights,
+        valid=valid,
         teacher=teacher,
         trust=trust,
         unlabelled=unlabelled or (),

@@ -43,7 +43,7 @@ class ModelConfig(Frozen):
     revision: str | None = Field(None, description="Commit of the hub repository; pin it.")
     format: str = Field(
         "embedded",
-        description="Prompt format: embedded, qwen3 or qwen3-reranker; pair for an encoder, which needs none.",
+        description="Prompt format: embedded, chatml, qwen3 or qwen3-reranker; pair for an encoder, which needs none.",
     )
     limits: LimitsConfig = LimitsConfig()
     n_ctx: int = Field(4096, ge=256, le=1_048_576, description="Cells of the KV cache.")

@@ -23,7 +23,7 @@ from cascade.config.servers import ServedConfig, ServerConfig
 from cascade.config.service import ServiceConfig
 from cascade.config.thresholds import ThresholdsFile, read_thresholds
 from cascade.config.toml import Frozen, Loc, Name, complaints
-from cascade.errors import ConfigError
+from cascade.errors import ConfigError, unknown_cascade
 from cascade.files import is_file, name_of
 from cascade.tree import Cascade
 
@@ -234,8 +234,7 @@ def config_of(layers: Layers, thresholds: Mapping[str, Path | None] | None = Non
 
 def _with_thresholds(config: Config, name: str, file: Path) -> Config:
     if name not in config.cascade:
-        known = ", ".join(config.cascade) or "none"
-        msg = f"{name_of(file)}: there is no cascade {name!r} that it could be for. Choose one of {known}."
+        msg = f"{name_of(file)}: {unknown_cascade(name, config.cascade)}"
         raise ConfigError(msg)
     found = read_thresholds(file)
     entry = config.cascade[name].model_copy(update={"thresholds": found})

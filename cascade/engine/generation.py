@@ -10,7 +10,7 @@ from cascade.arguments import text
 from cascade.budget import Budget
 from cascade.engine.info import EngineInfo
 from cascade.engine.online_profile import OnlineProfile
-from cascade.errors import ClosedError, InputError
+from cascade.errors import ClosedError, InputError, unknown_cascade
 from cascade.tree import Cascade
 
 _LOOK_S = 0.02  # between two looks at requests that nobody ends, since their callers have gone
@@ -23,8 +23,7 @@ def cascade_of(cascades: Mapping[str, Cascade], name: str) -> Cascade:
         InputError: There is none.
     """
     if text("cascade", name) not in cascades:
-        msg = f"Unknown cascade {name!r}; the config has {', '.join(cascades)}."
-        raise InputError(msg)
+        raise InputError(unknown_cascade(name, cascades))
     return cascades[name]
 
 

@@ -66,7 +66,24 @@ _ONLY_YES_NO = 'Note that the answer can only be "yes" or "no".'
 PAIR = "pair"
 """The format of encoders."""
 
-_CHAT_END = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+_CHAT_END = "<|im_end|>\n<|im_start|>assistant\n"
+_NO_THOUGHT = "<think>\n\n</think>\n\n"
+
+# The chat template of SmolLM2-Instruct, and of many others.
+_CHATML = PromptFormat(
+    name="chatml",
+    task="<|im_start|>system\n{instructions}" + _YES_OR_NO + "<|im_end|>\n"
+    "<|im_start|>user\nQuestions:\n{questions}\nTask: {task}\nSeed: {seed}\n",
+    group="File: {group}\n",
+    item="Candidate: {item}\n",
+    text="Text: {text}",
+    text_end="\n",
+    question="Answer: {marker}" + _CHAT_END,
+    only=_YES_OR_NO,
+    only_listed=" Answer only with one of the labels that are listed with the question, or yes or no.",
+    open_task="<|im_start|>system\n{instructions}<|im_end|>\n<|im_start|>user\nText: {state}\n",
+    open_item="Question: {asked}\n",
+)
 
 FORMATS = {
     format_.name: format_
@@ -82,21 +99,9 @@ FORMATS = {
             open_task="<|task|>{instructions}\nText: {state}",
             open_item="<|item|>{asked}",
         ),
+        _CHATML,
         # Qwen3's chat template with enable_thinking=False, which closes an empty think block.
-        PromptFormat(
-            name="qwen3",
-            task="<|im_start|>system\n{instructions}" + _YES_OR_NO + "<|im_end|>\n"
-            "<|im_start|>user\nQuestions:\n{questions}\nTask: {task}\nSeed: {seed}\n",
-            group="File: {group}\n",
-            item="Candidate: {item}\n",
-            text="Text: {text}",
-            text_end="\n",
-            question="Answer: {marker}" + _CHAT_END,
-            only=_YES_OR_NO,
-            only_listed=" Answer only with one of the labels that are listed with the question, or yes or no.",
-            open_task="<|im_start|>system\n{instructions}<|im_end|>\n<|im_start|>user\nText: {state}\n",
-            open_item="Question: {asked}\n",
-        ),
+        replace(_CHATML, name="qwen3", question=_CHATML.question + _NO_THOUGHT),
         # The form of Qwen3-Reranker's model card: instruct, query, document, then yes or no.
         PromptFormat(
             name="qwen3-reranker",
@@ -107,7 +112,7 @@ FORMATS = {
             item="{item}\n",
             text="{text}",
             text_end="\n",
-            question="<Requirement>: {marker}" + _CHAT_END,
+            question="<Requirement>: {marker}" + _CHAT_END + _NO_THOUGHT,
             only=_ONLY_YES_NO,
             only_listed='Note that the answer can only be a label that is listed with the requirement, "yes" or "no".',
             open_task="<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and "

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from cascade.budget import Budget, BudgetLike
 from cascade.engine.engine import Engine
-from cascade.errors import CascadeError, InputError
+from cascade.errors import CascadeError, InputError, unknown_cascade
 from cascade.items import Item, Task
 from cascade.report import Decision, Report
 from cascade.service.http_errors import UNFIT, RefusedError, responses
@@ -108,8 +108,7 @@ def make_router(engine: Engine, settings: ServiceSettings) -> APIRouter:
     async def classify(call: CascadeCall, request: Request, name: str = which) -> Response:
         """Label items by a cascade."""
         if name not in engine.cascades:
-            detail = f"There is no cascade {name!r}; there are {', '.join(engine.cascades)}."
-            raise RefusedError(HTTPStatus.NOT_FOUND, detail, "name")
+            raise RefusedError(HTTPStatus.NOT_FOUND, unknown_cascade(name, engine.cascades), "name")
         task, items = call.read(settings), call.read_items(engine.cascades[name], settings)
         is_limited = call.budget_ms is not None or call.depth is not None
         budget: BudgetLike = Budget(ms=call.budget_ms, depth=call.depth) if is_limited else "config"

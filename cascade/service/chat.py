@@ -18,7 +18,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from cascade.engine.engine import Engine
-from cascade.errors import InputError
+from cascade.errors import InputError, unknown_cascade
 from cascade.integrations.passages import Judged, Passage, Rules, items_of, judged_of
 from cascade.report import Report
 from cascade.service.http_errors import UNFIT, RefusedError
@@ -64,7 +64,7 @@ def _cascade_of(call: ChatCall, engine: Engine, settings: ServiceSettings) -> st
     """The cascade that a model's name means, itself or as an alias."""
     name = call.model if call.model in engine.cascades else settings.aliases.get(call.model, call.model)
     if name not in engine.cascades:
-        detail = f"model: there is no cascade {name!r}; there are {', '.join(engine.cascades)}."
+        detail = f"model: {unknown_cascade(name, engine.cascades)}"
         raise RefusedError(HTTPStatus.NOT_FOUND, detail, "model", kind="model_not_found")
     return name
 

@@ -9,7 +9,7 @@ from cascade.backends.llama.markers import check_markers
 from cascade.backends.llama.tokenizer import load_vocabulary
 from cascade.config.base_models import base_adapter, key_of, main_model, model_of
 from cascade.config.schema import Config, ModelConfig
-from cascade.errors import ConfigError, InputError, ModelFileError
+from cascade.errors import ConfigError, InputError, ModelFileError, unknown_cascade
 from cascade.files import is_file
 from cascade.models.gguf import read_gguf
 from cascade.models.lora import check_adapter
@@ -158,8 +158,7 @@ def _cascade_of(config: Config, adapter: str, name: str | None) -> Cascade:
         msg = f"Unknown adapter {adapter!r}; the map [adapters] has {known}. Add it there; its file may come later."
         raise InputError(msg)
     if name is not None and name not in cascades:
-        msg = f"Unknown cascade {name!r}; the config has {', '.join(cascades)}."
-        raise InputError(msg)
+        raise InputError(unknown_cascade(name, cascades))
     asking = {key: tree for key, tree in cascades.items() if adapter in tree.adapters() and name in {None, key}}
     if not asking:
         msg = (

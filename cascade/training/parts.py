@@ -38,7 +38,9 @@ class Parts:
     sha256: str
 
 
-def read_parts(paths: Sequence[Path], cascade: Cascade, adapter: str, seed: int, note: Note) -> Parts:
+def read_parts(
+    paths: Sequence[Path], cascade: Cascade, adapter: str, seed: int, note: Note, n_valid: int | None = None
+) -> Parts:
     """Read what a training learns from, and what it is judged by.
 
     Args:
@@ -47,6 +49,7 @@ def read_parts(paths: Sequence[Path], cascade: Cascade, adapter: str, seed: int,
         adapter: The adapter that is trained.
         seed: Decides which tasks of files validate.
         note: Told, in a line each, of what a user should know.
+        n_valid: How many tasks of files validate; None for a fifth of them.
 
     Raises:
         InputError: A file cannot be read, or a dataset has changed since it was made, or was made for something else.
@@ -55,7 +58,12 @@ def read_parts(paths: Sequence[Path], cascade: Cascade, adapter: str, seed: int,
     if folders and len(paths) > 1:
         msg = f"{folders[0]}: is a folder, and with it nothing else can be given. {_REMEDY}"
         raise InputError(msg)
-    return _of_dataset(folders[0], cascade, adapter, note) if folders else _of_files(paths, cascade, seed, note)
+    if not folders:
+        return _of_files(paths, cascade, seed, note, n_valid)
+    if n_valid is not None:
+        msg = f"{folders[0]}: a dataset has a part of its own that validates. Leave --valid out."
+        raise InputError(msg)
+    return _of_dataset(folders[0], cascade, adapter, note)
 
 
 def _of_dataset(folder: Path, cascade: Cascade, adapter: str, note: Note) -> Parts:
@@ -75,29 +83,29 @@ def _of_dataset(folder: Path, cascade: Cascade, adapter: str, note: Note) -> Par
     return Parts(train=train, valid=valid, manifest=dataset.told, sha256=dataset.sha256)
 
 
-def _of_files(paths: Sequence[Path], cascade: Cascade, seed: int, note: Note) -> Parts:
+def _of_files(paths: Sequence[Path], cascade: Cascade, seed: int, note: Note, n_valid: int | None) -> Parts:
     check_readable(paths)
     tasks = labelled_tasks(paths, cascade, note=note).tasks
-    is_valid = chosen_to_validate([labelled.task.id for labelled in tasks], seed)
+    is_valid = chosen_to_validate([labelled.task.id for labelled in tasks], seed, n_valid)
     train, valid = (
         tuple(labelled for labelled in tasks if (labelled.task.id in is_valid) is wanted) for wanted in (False, True)
     )
     manifest = {
         "version": 1,
         "sources": [{"file": path.name, "sha256": sha256_of(path)} for path in paths if path.is_file()],
-        "split": {"by": "task", "share": VALID_SHARE, "seed": seed},
+        "split": {"by": "task", "seed": seed} | ({"share": VALID_SHARE} if n_valid is None else {"tasks": n_valid}),
         "parts": {str(name): _counts(part) for name, part in ((Part.TRAIN, train), (Part.VALID, valid))},
     }
     return Parts(train=train, valid=valid, manifest=manifest, sha256=sha256_of_json(manifest))
 
 
-def chosen_to_validate(ids: Sequence[str], seed: int) -> frozenset[str]:
-    """The tasks that validate: a fifth of them, at least one, which hang on the seed and their ids alone.
+def chosen_to_validate(ids: Sequence[str], seed: int, most: int | None = None) -> frozenset[str]:
+    """The tasks that validate, by default a fifth of them, at least one; they hang on the seed and their ids alone.
 
     Tasks of one id stay together, so that nothing that is learned is judged by.
     """
     distinct = sorted(set(ids), key=lambda task: hashlib.sha256(f"{seed}:{task}".encode()).hexdigest())
-    return frozenset(distinct[: max(1, round(VALID_SHARE * len(distinct)))])
+    return frozenset(distinct[: max(1, round(VALID_SHARE * len(distinct))) if most is None else most])
 
 
 def _counts(tasks: Sequence[Labelled]) -> dict[str, int | str]:

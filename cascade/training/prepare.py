@@ -47,6 +47,7 @@ class Wishes:
         is_activated: Whether it acts on the question's tokens alone.
         start: Adapter of the map, or file, that it starts from; None for a fresh one.
         weights: Folder with the base model's safetensors; None to read its GGUF file.
+        valid: How many tasks of files validate; None for a fifth of them.
         teacher: Adapter or base model of the config, or a file of probabilities; None for the truth alone.
         trust: Weight of the teacher in a target, in [0, 1].
         unlabelled: Files of tasks whose labels are not read, which the teacher alone makes targets for.
@@ -67,6 +68,7 @@ class Wishes:
     is_activated: bool | None = None
     start: str | None = None
     weights: Path | None = None
+    valid: int | None = None
     teacher: str | None = None
     trust: float | None = None
     unlabelled: Sequence[Path] = ()
@@ -129,7 +131,7 @@ def prepare(config: Config, wishes: Wishes, note: Note, *, is_curve: bool = Fals
     lesson = find_lesson(config, wishes.adapter, wishes.cascade, is_activated=wishes.is_activated)
     geometry = Geometry.of(read_gguf(lesson.base.path))
     began = _start(lesson, wishes)
-    parts = read_parts(wishes.data, lesson.cascade, wishes.adapter, wishes.seed, note)
+    parts = read_parts(wishes.data, lesson.cascade, wishes.adapter, wishes.seed, note, wishes.valid)
     valid = examples(lesson, parts.valid)
     plain = examples(lesson, parts.train)
     check_enough(wishes.adapter, amount(plain), amount(valid))

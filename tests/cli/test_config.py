@@ -257,7 +257,7 @@ def test_show_of_an_unknown_cascade(config: Path, capsys: pytest.CaptureFixture[
     assert main(["config", "show", "symbols", "--config", str(config)]) == ExitCode.BAD_INPUT
     out, err = capsys.readouterr()
     assert not out
-    assert err == f"error: {config}: cascade: there is no cascade 'symbols'. Choose one of files.\n"
+    assert err == f"error: {config}: Unknown cascade 'symbols'; there are files.\n"
 
 
 def test_schema(capsys: pytest.CaptureFixture[str]) -> None:

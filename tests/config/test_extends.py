@@ -285,7 +285,7 @@ def test_a_thresholds_file_that_cannot_be_used(folder: Path, capsys: pytest.Capt
     )
     code, _, err = run(capsys, *classify, "--thresholds", thresholds(folder), "--cascade", "nope")
     assert code == ExitCode.BAD_INPUT
-    assert "there is no cascade 'nope' that it could be for. Choose one of precision, scope, " in err
+    assert "Unknown cascade 'nope'; there are precision, scope, " in err
 
 
 @pytest.mark.slow

@@ -351,7 +351,7 @@ def test_the_shipped_config() -> None:
             "[model]\n",
             '[model]\nformat = "odd"\n',
             "model.format",
-            "there is no such prompt format; allowed are embedded, qwen3, qwen3-reranker, pair (given 'odd')",
+            "there is no such prompt format; allowed are embedded, chatml, qwen3, qwen3-reranker, pair (given 'odd')",
             id="unknown prompt format",
         ),
         pytest.param(

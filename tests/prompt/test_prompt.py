@@ -145,7 +145,13 @@ HOSTILE = st.lists(
 
 
 @pytest.mark.parametrize(
-    ("form", "text"), [("embedded", EMBEDDED), ("qwen3", QWEN3), ("qwen3-reranker", QWEN3_RERANKER)]
+    ("form", "text"),
+    [
+        ("embedded", EMBEDDED),
+        ("chatml", QWEN3.removesuffix("<think>\n\n</think>\n\n")),
+        ("qwen3", QWEN3),
+        ("qwen3-reranker", QWEN3_RERANKER),
+    ],
 )
 def test_golden(form: str, text: str) -> None:
     """Each format renders a whole prompt to the letter."""
@@ -395,8 +401,8 @@ def test_two_labels_of_one_token_are_refused() -> None:
 
 def test_unknown_format() -> None:
     """An unknown format's message lists those that exist."""
-    with pytest.raises(ConfigError, match="'chatml'; allowed are embedded, qwen3, qwen3-reranker"):
-        prompt_format("chatml")
+    with pytest.raises(ConfigError, match="'alpaca'; allowed are embedded, chatml, qwen3, qwen3-reranker"):
+        prompt_format("alpaca")
     assert prompt_format("qwen3").name == "qwen3"
 
 

@@ -90,7 +90,7 @@ def test_mistakes_are_told(client: OpenAI) -> None:
     """An unknown model, a stream, nothing to judge."""
     messages: Any = [{"role": "user", "content": NOW}]
     cases: list[tuple[int, str, dict[str, Any]]] = [
-        (404, "there is no cascade 'letters'; there are tickets", {"model": "letters"}),
+        (404, "Unknown cascade 'letters'; there are tickets", {"model": "letters"}),
         (400, "stream: is not offered", {"stream": True}),
         (400, "the user says nothing", {"messages": [{"role": "system", "content": NOW}]}),
         (400, "the user says nothing", {"messages": [{"role": "user", "content": " "}]}),

@@ -181,7 +181,7 @@ def test_options_of_any_letters_come_back_as_they_were(service: Service, options
     talk()
 
 
-@pytest.mark.parametrize("name", ["embedded", "qwen3", "qwen3-reranker"])
+@pytest.mark.parametrize("name", ["embedded", "chatml", "qwen3", "qwen3-reranker"])
 def test_every_decoder_format_has_prompts_for_them(name: str) -> None:
     """State, question and marker stand in this order, in full, and text from outside makes no special token."""
     tokenizer = CharTokenizer()

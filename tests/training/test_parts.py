@@ -48,6 +48,16 @@ def test_files_are_parted_by_task(tmp_path: Path) -> None:
     assert parts.manifest["sources"][0]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def test_so_many_tasks_validate_as_are_wished(tmp_path: Path) -> None:
+    """A number in place of the fifth, which the manifest tells; a dataset has a part of its own."""
+    config = tiny_config(tmp_path)
+    parts = read_parts([write_rows(tmp_path / "rows.jsonl", 30)], config.cascades()["two"], "first", 7, print, 9)
+    assert (len(parts.train), len(parts.valid)) == (21, 9)
+    assert parts.manifest["split"] == {"by": "task", "seed": 7, "tasks": 9}
+    with pytest.raises(InputError, match="Leave --valid out"):
+        read_parts([_dataset(tmp_path / "data")], config.cascades()["two"], "first", 7, print, 9)
+
+
 def test_tasks_of_one_id_stay_together() -> None:
     """The choice is of ids, so that a task that is there twice cannot be on both sides."""
     assert chosen_to_validate(["a", "b", "a", "c"], 1) <= {"a", "b", "c"}

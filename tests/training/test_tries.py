@@ -176,7 +176,7 @@ def test_choices_learn_their_values(tmp_path: Path) -> None:
     ("adapter", "cascade", "words"),
     [
         ("third", None, r"Unknown adapter 'third'; the map \[adapters\] has first, second\. Add it there"),
-        ("first", "three", r"Unknown cascade 'three'; the config has two\."),
+        ("first", "three", r"Unknown cascade 'three'; there are two\."),
     ],
 )
 def test_what_nobody_asks_is_refused(tmp_path: Path, adapter: str, cascade: str | None, words: str) -> None:

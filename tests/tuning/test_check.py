@@ -343,7 +343,7 @@ def test_the_command_refuses(tuned: Path, capsys: pytest.CaptureFixture[str]) ->
     """Cascades that are not there, that guarantee nothing, and an alpha out of range."""
     data = ["--data", str(tuned.parent / "labelled.jsonl"), "--config", str(tuned)]
     assert main(["check", "absent", *data]) == ExitCode.BAD_INPUT
-    assert f"{tuned}: there is no cascade 'absent'" in capsys.readouterr().err
+    assert f"{tuned}: Unknown cascade 'absent'" in capsys.readouterr().err
     plain = tuned.parent / "plain.toml"
     text = tuned.read_text(encoding="utf-8")
     plain.write_text("\n".join(line for line in text.splitlines() if "thresholds =" not in line), encoding="utf-8")
