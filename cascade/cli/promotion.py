@@ -27,6 +27,7 @@ from cascade.evaluation.score_file import LabelledScores, in_use
 from cascade.stages import Stage, limits_of
 from cascade.tree import Cascade
 from cascade.tuning.objective import Cost
+from cascade.tuning.search import TooFewTasksError
 from cascade.tuning.search import tune as search
 from cascade.tuning.target import TuningTarget
 
@@ -81,7 +82,7 @@ def datasets_of(folders: list[Path], names: list[str], adapter: str) -> dict[str
             raise InputError(msg)
         for part in (Part.TEST, Part.VALID):
             if part not in dataset.manifest.parts or not dataset.manifest.parts[part].tasks:
-                msg = f"{folder}: has no tasks in its part {part!r}. Build it again with `cascade dataset build`."
+                msg = f"{folder}: has no tasks in its part {part.value!r}. Build it again with `cascade dataset build`."
                 raise InputError(msg)
         found[name] = dataset
     missing = [name for name in names if name not in found]
@@ -240,6 +241,10 @@ def _tuned(
     target = target.of(before)
     tree = to_tune(before, before, target.metric)
     prices = labelled.prices if target.minimised is Cost.LATENCY else None
-    found = search(tree, labelled.scored, target, prices=prices)
+    try:
+        found = search(tree, labelled.scored, target, prices=prices)
+    except TooFewTasksError as error:  # thresholds without a guarantee are not for what goes live unseen
+        msg = f"{dataset.folder}: its part {Part.VALID.value!r} is too small to tune for the new version: {error.told}."
+        raise InputError(msg) from error
     file = file_of(before, target, found, calibrate(tree, labelled.scored), labelled.origin)
     return file.model_copy(update={"inputs": inputs(tree, labelled, found)}), guarantee(target, found)

@@ -51,6 +51,18 @@ _SEARCHING = 0.6  # share of the time
 _LEAST_VARIANCE = 1e-6  # of losses, where all are alike
 
 
+class TooFewTasksError(InputError):
+    """A guarantee needs more labelled tasks.
+
+    Args:
+        told: What there is, what is needed and what to give, without the end of the sentence.
+    """
+
+    def __init__(self, told: str) -> None:
+        super().__init__(f"{told}; or choose without a guarantee by `cascade tune --no-guarantee`.")
+        self.told = told
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuningResult:
     """Thresholds that carry a guarantee.
@@ -171,10 +183,9 @@ def _parts(
             f"{counted(task_metric.n_tasks, 'task has', 'tasks have')} {told}; {target.figure.one} of "
             f"{target.level:g} at delta {target.delta:g} needs at least {math.ceil(n_needed / (1 - share))}: {searched}"
             f"{n_needed} must be tested even if nothing is lost. "
-            f"Give more labelled tasks, or a lower {target.figure.words}, or a larger delta; or choose without a "
-            "guarantee by `cascade tune --no-guarantee`."
+            f"Give more labelled tasks, or a lower {target.figure.words}, or a larger delta"
         )
-        raise InputError(msg)
+        raise TooFewTasksError(msg)
     order = rng.permutation(task_metric.chosen)
     # Tasks for which the metric is undefined cost calls as well, so both parts get some, but none is tested.
     rest = rng.permutation(np.setdiff1d(np.arange(scored.n_tasks), task_metric.chosen))

@@ -115,6 +115,19 @@ def test_a_worse_adapter_is_refused(
     assert read_config(config).files["judge"].path == tmp_path / "registry/judge/0001/adapter.gguf"
 
 
+def test_a_valid_part_that_is_too_small_is_told(
+    tmp_path: Path, worse: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What goes live needs a guarantee, so the message names what it takes and no way around it."""
+    config = write_config(tmp_path, worse)
+    given = ("adopt", str(BETTER), "--adapter", "judge", "--promote", "--data", str(dataset), "--target", "recall=0.99")
+    code, _, error = _run(capsys, config, *given)
+    assert code == ExitCode.BAD_INPUT
+    assert f"{dataset}: its part 'valid' is too small to tune for the new version: 30 tasks have something" in error
+    assert "--no-guarantee" not in error
+    assert not read_state(tmp_path / "registry").adapters
+
+
 def test_a_shadow_is_told_and_ended(tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It stands in live.toml until it is stopped, its answers are in the log, and a promotion looks at them."""
     config = write_config(tmp_path, worse)
