@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.wire_server import Fault, Script, ScriptedServer
 from cascade import DecisionLog, Engine, Item, Outcome, ScriptedBackend, read_config, shipped_config
 from cascade.cli import main
 from cascade.cli.output import ExitCode
@@ -24,7 +23,6 @@ from cascade.log.database import opened_log
 from cascade.service.metrics import Metrics
 from cascade.stages import Target
 from tests.dataset.logs import items_of, labelled_log, logged, told
-from tests.helpers import http
 from tests.helpers.requests import symbols
 from tests.helpers.service import serving
 from tests.helpers.shipped import shipped_text
@@ -153,28 +151,6 @@ def test_hashes_alone_cannot_be_labelled(tmp_path: Path, capsys: pytest.CaptureF
     assert 'texts = "full" under [log]' in message
 
 
-class _Broken(BaseHTTPRequestHandler):
-    """A server that has a list of models and answers no question."""
-
-    def do_GET(self) -> None:
-        """The list."""
-        self._send(HTTPStatus.OK, b'{"models": []}')
-
-    def do_POST(self) -> None:
-        """An error."""
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self._send(HTTPStatus.INTERNAL_SERVER_ERROR, b"{}")
-
-    def _send(self, status: HTTPStatus, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
-
-
 def _refused(log: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> str:
     arguments = [*LABEL, str(log), "--oracle", "far", "--labels", "5", "--config", str(config)]
     assert main(arguments) == ExitCode.FAILURE
@@ -197,8 +173,8 @@ def test_a_server_labels(log: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert len(labels) == sum(found["given"].values())
     assert all(row[7].startswith("oracle:far@") for row in labels)
     assert f"Server 'own' at {url} does not answer /v1/models" in _refused(log, config, capsys)
-    with http.serving(_Broken) as broken:
-        config.write_text(f'{text}\n[servers.own]\nkind = "systemone"\nurl = "{broken}"\n')
+    with ScriptedServer(Script(adapters=("base",), owner="me", fault=lambda _: Fault.ERROR)) as broken:
+        config.write_text(f'{text}\n[servers.own]\nkind = "systemone"\nurl = "{broken.url}"\n')
         notes = re.findall(r"note: (\d+) items? without an answer: .*status 500", _refused(log, config, capsys))
     assert sum(map(int, notes)) == 5
     assert rows_of(log, "outcomes") == after
