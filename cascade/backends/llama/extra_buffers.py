@@ -42,7 +42,7 @@ TOLERANCE = 0.02
 """Most that a logit may differ, as a share of the largest: the two ways to compute round differently."""
 
 _WHOLE = {"", "F32", "F16", "BF16"}
-_BY_32 = {"Q4_0", "Q4_1", "Q8_0"}  # formats whose blocks hold 32 values
+_BY_32 = {"Q4_0", "Q4_1", "Q8_0"}  # what the tiles compute in blocks of 32 values
 _BLOCK = 32
 _FAULTS = {signal.SIGILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGTRAP}
 _NEEDS = {
