@@ -52,9 +52,12 @@ def read_live(folder: Path) -> dict[str, Any] | None:
     if not is_file(file):
         return None
     table = read_table(file, REMEDY)
-    table.pop(ADOPTED, None)
+    adopted = table.pop(ADOPTED, None)
     odd = sorted(table.keys() - {"adapters", "cascade", "shadow"})
     if odd:
         msg = f"{name_of(file)}: {odd[0]}: no such key may stand here. {REMEDY}"
+        raise ConfigError(msg)
+    if not isinstance(adopted, dict):
+        msg = f"{name_of(file)}: has no table [{ADOPTED}], so that `cascade adopt` did not write it. {REMEDY}"
         raise ConfigError(msg)
     return table

@@ -30,12 +30,14 @@ class Parts:
         valid: What tells when to stop, and how good the result is; none of its tasks is learned.
         manifest: Where both come from, in JSON form.
         sha256: SHA-256 of the dataset's manifest, or of the above where there is no dataset.
+        is_share: Whether what validates is a fifth of all; else its size was chosen.
     """
 
     train: tuple[Labelled, ...]
     valid: tuple[Labelled, ...]
     manifest: Mapping[str, Any]
     sha256: str
+    is_share: bool = False
 
 
 def read_parts(
@@ -96,7 +98,9 @@ def _of_files(paths: Sequence[Path], cascade: Cascade, seed: int, note: Note, n_
         "split": {"by": "task", "seed": seed} | ({"share": VALID_SHARE} if n_valid is None else {"tasks": n_valid}),
         "parts": {str(name): _counts(part) for name, part in ((Part.TRAIN, train), (Part.VALID, valid))},
     }
-    return Parts(train=train, valid=valid, manifest=manifest, sha256=sha256_of_json(manifest))
+    return Parts(
+        train=train, valid=valid, manifest=manifest, sha256=sha256_of_json(manifest), is_share=n_valid is None
+    )
 
 
 def chosen_to_validate(ids: Sequence[str], seed: int, most: int | None = None) -> frozenset[str]:

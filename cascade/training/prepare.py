@@ -134,7 +134,7 @@ def prepare(config: Config, wishes: Wishes, note: Note, *, is_curve: bool = Fals
     parts = read_parts(wishes.data, lesson.cascade, wishes.adapter, wishes.seed, note, wishes.valid)
     valid = examples(lesson, parts.valid)
     plain = examples(lesson, parts.train)
-    check_enough(wishes.adapter, amount(plain), amount(valid))
+    check_enough(wishes.adapter, amount(plain), amount(valid), is_share=parts.is_share)
     note(what_it_tells(amount(valid)))
     known = {labelled.task.id for labelled in (*parts.train, *parts.valid)}
     more = read_unlabelled(wishes.unlabelled, lesson.cascade, known, note) if wishes.unlabelled else []

@@ -104,13 +104,14 @@ def least_difference(items: int, discordant: float = DISCORDANT) -> float:
     return high
 
 
-def check_enough(name: str, train: Amount, valid: Amount) -> None:
+def check_enough(name: str, train: Amount, valid: Amount, *, is_share: bool = True) -> None:
     """Refuse a training on so few examples that nobody could tell whether it learned anything.
 
     Args:
         name: The adapter.
         train: What it would be trained on.
         valid: What it would be judged by.
+        is_share: Whether what validates is a fifth of all; else its size was chosen, by ``--valid`` or a dataset.
 
     Raises:
         InputError: Says how many there are and how many are needed.
@@ -125,21 +126,25 @@ def check_enough(name: str, train: Amount, valid: Amount) -> None:
             "with other answers too."
         )
         raise InputError(msg)
-    needed = math.ceil(least_items(both.rate) / VALID_SHARE)
+    least = least_items(both.rate)
     for part, found in (("validation", valid), ("training", train)):
         if not 0 < found.rare < found.items or found.items < least_items(found.rate):
             msg = (
                 f"{name}: the {part} part has {counted(found.items, 'item')}, {found.rare} of them with the rarer "
                 f"answer. Too few: not even an order with an AUC of {ORDER:g} is told from chance on it (Hanley "
-                f"and McNeil 1982). It takes about {needed:,} labelled items in all, a fifth of which validates; there "
-                f"are {both.items:,}."
+                f"and McNeil 1982). "
             )
+            if is_share:
+                in_all = math.ceil(least / VALID_SHARE)
+                msg += f"It takes about {in_all:,} labelled items in all, a fifth of which validates; there are "
+                msg += f"{both.items:,}."
+            else:
+                msg += f"Each part takes about {least:,} labelled items, both answers among them."
             raise InputError(msg)
     if valid.tasks < LEAST_TASKS:
-        msg = (
-            f"{name}: the validation part has {counted(valid.tasks, 'task')}; {LEAST_TASKS} are needed. That takes "
-            f"about {math.ceil(LEAST_TASKS / VALID_SHARE)} labelled tasks in all."
-        )
+        msg = f"{name}: the validation part has {counted(valid.tasks, 'task')}; {LEAST_TASKS} are needed."
+        if is_share:
+            msg += f" That takes about {math.ceil(LEAST_TASKS / VALID_SHARE)} labelled tasks in all."
         raise InputError(msg)
 
 

@@ -132,6 +132,9 @@ def test_a_damaged_state_says_what_to_do(tmp_path: Path) -> None:
     live.write_text("[adopted]\n")
     with pytest.raises(ConfigError, match=r"live\.toml: .* Copy the latest file of the folder states"):
         read_state(live.parent)
+    live.write_text("[adapters]\n")
+    with pytest.raises(ConfigError, match=r"has no table \[adopted\], .* Copy the latest file of the folder states"):
+        read_config(config)
     live.write_text("[engine]\n")
     with pytest.raises(ConfigError, match=r"live\.toml: engine: .* Copy the latest file of the folder states"):
         read_config(config)

@@ -62,6 +62,19 @@ def test_too_few_are_refused_with_the_number_needed(train: Amount, valid: Amount
         check_enough("mine", train, valid)
 
 
+@pytest.mark.parametrize(
+    ("valid", "words"),
+    [
+        (Amount(tasks=2, items=60, rare=30), r"2 tasks; 5 are needed\.$"),
+        (Amount(tasks=9, items=20, rare=10), r"Each part takes about \d+ labelled items, both answers among them\.$"),
+    ],
+)
+def test_a_part_of_a_chosen_size_is_not_called_a_fifth(valid: Amount, words: str) -> None:
+    """Where ``--valid`` or a dataset says what validates, the refusal says what that part needs."""
+    with pytest.raises(InputError, match=words):
+        check_enough("mine", GOOD, valid, is_share=False)
+
+
 def test_enough_is_enough() -> None:
     """Parts of sixty items with twenty-five of the rarer answer are accepted."""
     check_enough("mine", GOOD, GOOD)
