@@ -18,10 +18,38 @@ from cascade.evidence.task_terms import TaskTerms
 from cascade.evidence.ties import Ties
 from cascade.evidence.wording import file_facts, group_facts, odds_facts, symbol_facts
 from cascade.items import Group, Item
-from cascade.probability import Array, p_yes
+from cascade.probability import Array, logit, p_yes
 
 _MATTERS, _CHANGES = 0, 1
 _CHANGE_WEIGHT = 0.5  # what must be changed comes before what is only read, but does not drown it
+
+_GAIN = 5.0
+"""How much more it is worth to keep what must be changed than what is only read; see ``priors``."""
+
+_BIAS, _SLOPE = 0.82, 0.70
+"""Logistic curve from the log odds of the expected gain to P(matters).
+
+Fitted on symbols of commits that the shipped ranker never saw, with no file to start from, the right one and a wrong one:
+725 commits of three repositories (0.97, 0.81) and 750 of fifteen others (0.67, 0.59); this is the mean of both.
+"""
+
+
+def priors(odds: Array) -> Array:
+    """P that each symbol matters, in the order of how much is expected of it: what must be changed counts most.
+
+    The gain of a symbol is 1 if it must be changed, 1 / 6 if it is only read, and else 0. Prior stages drop what has the
+    least prior, and by P(matters) alone they dropped a symbol that was likely to be changed, if it mattered at all, as
+    readily as one that was likely to be read. Among as many symbols that are kept, six in a hundred more of those that
+    commits changed are there, and as many of all that mattered.
+
+    Args:
+        odds: Log odds that each symbol matters, and that it must be changed if it does; (n, 2).
+
+    Returns:
+        (n,), in (0, 1).
+    """
+    matters, changes = p_yes(odds[:, _MATTERS]), p_yes(odds[:, _CHANGES])
+    return p_yes(_BIAS + _SLOPE * logit(matters * (1 + _GAIN * changes) / (1 + _GAIN)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +100,11 @@ class Evidence:
             symbol_facts(self.signals.symbols, chosen.tolist()),
             strict=True,
         )
-        priors = p_yes(odds[:, _MATTERS]).tolist()
         return [
             _symbol_item(corpus.symbols[at], (matters, changes, *facts), groups[file], prior)
-            for at, file, (matters, changes, facts), prior in zip(chosen, files.tolist(), said, priors, strict=True)
+            for at, file, (matters, changes, facts), prior in zip(
+                chosen, files.tolist(), said, priors(odds).tolist(), strict=True
+            )
         ]
 
     def file_items(self, chosen: Sequence[int] | NDArray[np.int64], records: Mapping[str, FileRecord]) -> list[Item]:

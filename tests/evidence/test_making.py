@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from cascade.evidence.facts import FACTS, PLAIN, SIZED
+from cascade.evidence.making import priors
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,6 +44,25 @@ def test_items_are_the_same_in_every_process() -> None:
     ]
     assert len(set(found)) == 1
     assert len(found[0]) > 1_000
+
+
+def test_of_equals_what_must_be_changed_has_the_higher_prior() -> None:
+    """It rises with both log odds, and what surely must be changed beats what is surely only read."""
+    grid = np.linspace(-9, 9, 37)
+    odds = np.stack(np.meshgrid(grid, grid, indexing="ij"), axis=-1)
+    found = priors(odds.reshape(-1, 2)).reshape(37, 37)
+    assert (np.diff(found, axis=0) > 0).all()
+    assert (np.diff(found, axis=1) > 0).all()
+    surely_read, likely_changed = priors(np.array([[9.0, -9.0], [0.0, 3.0]]))
+    assert surely_read < likely_changed
+
+
+def test_priors_are_probabilities_whatever_the_odds() -> None:
+    """Log odds that no probability in double precision has give 0 and 1, and no warning."""
+    with np.errstate(all="raise"):
+        found = priors(np.array([[-900.0, -900.0], [-900.0, 900.0], [900.0, 900.0], [0.0, 0.0]]))
+    assert found[:3].tolist() == [0.0, 0.0, 1.0]
+    assert 0 < found[3] < 1
 
 
 def test_the_readme_explains_every_word() -> None:
