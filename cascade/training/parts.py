@@ -98,9 +98,7 @@ def _of_files(paths: Sequence[Path], cascade: Cascade, seed: int, note: Note, n_
         "split": {"by": "task", "seed": seed} | ({"share": VALID_SHARE} if n_valid is None else {"tasks": n_valid}),
         "parts": {str(name): _counts(part) for name, part in ((Part.TRAIN, train), (Part.VALID, valid))},
     }
-    return Parts(
-        train=train, valid=valid, manifest=manifest, sha256=sha256_of_json(manifest), is_share=n_valid is None
-    )
+    return Parts(train=train, valid=valid, manifest=manifest, sha256=sha256_of_json(manifest), is_share=n_valid is None)
 
 
 def chosen_to_validate(ids: Sequence[str], seed: int, most: int | None = None) -> frozenset[str]:
