@@ -45,7 +45,7 @@ def priors(odds: Array) -> Array:
         odds: Log odds that each symbol matters, and that it must be changed if it does; (n, 2).
 
     Returns:
-        (n,), in (0, 1).
+        (n,), in [0, 1].
     """
     matters, changes = p_yes(odds[:, _MATTERS]), p_yes(odds[:, _CHANGES])
     return p_yes(_BIAS + _SLOPE * logit(matters * (1 + _GAIN * changes) / (1 + _GAIN)))
