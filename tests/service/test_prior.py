@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from statistics import fmean
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from cascade.config.lock import questions_at_hand
 from cascade.config.profile import MadeForConfig, PriorConfig
 from cascade.config.thresholds import ThresholdsFile
 from cascade.probability import KNOTS
+from cascade.profile import Prior
 from cascade.service.metrics import Metrics
 from cascade.service.schemas import CascadeBody, DecisionBody, StatsBody
 from tests.engine.test_prior_stage import with_table
@@ -28,7 +30,22 @@ pytestmark = pytest.mark.slow
 CURVE = {"kind": "platt", "values": (KNOTS / 2).tolist()}
 TASK, KNOWN = symbols(3, 60)
 ITEMS = with_source(KNOWN)
-SETTLES = {"prior": {"lower": 0.04, "upper": 0.5}}
+
+
+def bounds(config: Config) -> tuple[float, float]:
+    """Bounds of a prior stage between which a third of the items lies, and as many on either side."""
+    prior = prior_of(config)
+    known = sorted(map(prior.p_matters, ITEMS))
+    third = len(known) // 3
+    lower, upper = (round(fmean(known[at - 1 : at + 1]), 6) for at in (third, 2 * third))
+    return lower, upper
+
+
+def prior_of(config: Config) -> Prior:
+    """The prior of ``precision``."""
+    prior = config.cascades()["precision"].profile.prior
+    assert prior
+    return prior
 
 
 def tuned(config: Config) -> Config:
@@ -37,10 +54,9 @@ def tuned(config: Config) -> Config:
     with Engine.open(config) as engine:
         made_by = engine.info.provenance
     file = locked(QUESTIONS["precision"], 0.25).model_dump()
-    file["thresholds"] |= SETTLES
+    prior, (lower, upper) = prior_of(config), bounds(config)
+    file["thresholds"] |= {"prior": {"lower": lower, "upper": upper}}
     file["calibration"] = {"relevant": {"": CURVE}}
-    assert cascade.profile.prior
-    prior = cascade.profile.prior
     file["prior"] = PriorConfig(bias=prior.bias, weights=dict(prior.weights))
     file["made_for"] = MadeForConfig(
         model=made_by.model,
@@ -78,7 +94,7 @@ def _known(row: dict[str, Any]) -> None:
     assert all(each.keys() <= step.model_fields.keys() for each in row["steps"])
 
 
-def test_what_a_prior_stage_settled_is_told_as_it_is(client: httpx.Client) -> None:
+def test_what_a_prior_stage_settled_is_told_as_it_is(client: httpx.Client, config: Config) -> None:
     """Its steps have no adapter, those of a tuned question have the calibrated p; the document describes all."""
     whole = client.post("/v1/cascades/precision", json=body_of(TASK, ITEMS)).json()
     accept = {"Accept": "application/x-ndjson"}
@@ -93,20 +109,21 @@ def test_what_a_prior_stage_settled_is_told_as_it_is(client: httpx.Client) -> No
     asked = [step for step in first if step["stage"] == "relevant"]
     assert len(settled) > 3
     assert len(asked) > 3
-    assert all(step["adapter"] == "" and step["threshold"] in {0.04, 0.5} for step in settled)
+    assert all(step["adapter"] == "" and step["threshold"] in bounds(config) for step in settled)
     assert [step["p_calibrated"] for step in asked] == pytest.approx([step["p_yes"] / 2 for step in asked], abs=0.01)
     assert whole["stats"]["calls"] == sum(len(row["steps"]) for row in whole["decisions"]) - len(settled)
 
 
-def test_the_list_of_cascades_tells_of_it(client: httpx.Client) -> None:
+def test_the_list_of_cascades_tells_of_it(client: httpx.Client, config: Config) -> None:
     """With its thresholds as tuned, and where it leads."""
+    no_below, yes_from = bounds(config)
     (row,) = client.get("/v1/cascades").json()["cascades"]
     CascadeBody.model_validate(row)
     assert row["prior_stage"] == {
         "name": "prior",
         "source": "evidence",
-        "no_below": 0.04,
-        "yes_from": 0.5,
+        "no_below": no_below,
+        "yes_from": yes_from,
         "yes": {"stage": "primary"},
         "no": {"label": "excluded"},
         "uncertain": {"stage": "relevant"},
