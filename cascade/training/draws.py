@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from cascade.training.examples import Ask, Example
 
@@ -20,8 +21,8 @@ class Draws:
     Attributes:
         examples: What there is.
         n_tasks: Tasks of a step.
-        n_asks: Most questions of a task. Of more, half the places go to the rarer answers, and weights make up for it,
-            so that a probability stays one.
+        n_asks: About how many questions of a task at most. Of more, half the places go to items with the rarer
+            answers, and weights make up for it, so that a probability stays one.
         seed: The seed.
     """
 
@@ -44,21 +45,43 @@ class Draws:
 
 
 def drawn(asks: Sequence[Ask], most: int, rng: random.Random) -> list[tuple[Ask, float]]:
-    """At most so many questions, weighted to stand for all."""
+    """About so many questions at most, weighted to stand for all; an item comes with all of its own, read once."""
     if len(asks) <= most:
         return [(ask, ask.weight) for ask in asks]
-    counts = Counter(_answer(ask) for ask in asks)
-    common = max(counts, key=lambda answer: (counts[answer], answer))
-    rare = [ask for ask in asks if _answer(ask) != common]
-    often = [ask for ask in asks if _answer(ask) == common]
-    n_rare = min(len(rare), max(most // 2, most - len(often)))
+    items: dict[str, list[Ask]] = {}
+    for ask in asks:
+        items.setdefault(ask.item, []).append(ask)
+    counts = Counter(map(_answers, items.values()))
+    common = max(counts, key=lambda answers: (counts[answers], answers))
+    rare = [own for own in items.values() if _answers(own) != common]
+    often = [own for own in items.values() if _answers(own) == common]
+    n_often = sum(map(len, often))
     return [
-        (ask, ask.weight * len(some) / n)
-        for some, n in ((rare, n_rare), (often, most - n_rare))
-        for ask in rng.sample(some, min(n, len(some)))
+        (ask, ask.weight * len(some) / len(chosen))
+        for some, chosen in _shared_out(rare, often, max(most // 2, most - n_often), most, rng)
+        for own in chosen
+        for ask in own
     ]
 
 
-def _answer(ask: Ask) -> int:
-    """The likeliest answer by its target."""
-    return ask.target.index(max(ask.target))
+def _shared_out(
+    rare: list[list[Ask]], often: list[list[Ask]], most_rare: int, most: int, rng: random.Random
+) -> Iterator[tuple[list[list[Ask]], list[list[Ask]]]]:
+    """The rarer and the other items, each with those of them that are chosen."""
+    left = most
+    for some, room in ((rare, most_rare), (often, most)):
+        chosen = _fitting(rng.sample(some, len(some)), min(room, left))
+        left -= sum(map(len, chosen))
+        yield some, chosen
+
+
+def _fitting(items: Sequence[list[Ask]], most: int) -> list[list[Ask]]:
+    """The first items that have at most so many questions together, one at least."""
+    n_asks = accumulate(map(len, items))
+    return [own for at, (own, n) in enumerate(zip(items, n_asks, strict=True)) if n <= most or not at]
+
+
+def _answers(asks: Sequence[Ask]) -> tuple[tuple[int, int], ...]:
+    """The likeliest answers to the questions of an item by their targets; where some are known, those alone."""
+    known = [ask for ask in asks if ask.true] or asks
+    return tuple((ask.question, ask.target.index(max(ask.target))) for ask in known)

@@ -20,7 +20,7 @@ from transformers.utils import logging
 
 from cascade.errors import ModelFileError
 from cascade.models.gguf import GGUFFile
-from cascade.probability import Array
+from cascade.probability import Array, Bools
 from cascade.training.adapter_file import Lora
 from cascade.training.examples import Example
 from cascade.training.tensors import PROJECTIONS, Geometry, projections, read_weights
@@ -87,6 +87,9 @@ class Student:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._model = get_peft_model(base.to(self.device, DTYPES[dtype]), config).eval()
+        self._is_eager = self.device.type == "cpu"
+        if self._is_eager:  # torch's fused attention takes several times as long on a CPU where a mask is given
+            self._model.get_base_model().set_attn_implementation("eager")
         self._decoder = self._model.get_base_model().model
         self._head = self._model.get_base_model().get_output_embeddings().weight.detach()
         most = max(map(len, shape.labels))
@@ -115,9 +118,10 @@ class Student:
 
     def logits(self, packed: Packed) -> torch.Tensor:
         """Logits of the label tokens behind each question; (q, most labels), in F32."""
-        tokens, positions, sees = (
-            torch.from_numpy(array).to(self.device)[None] for array in (packed.tokens, packed.positions, packed.sees)
+        tokens, positions = (
+            torch.from_numpy(array).to(self.device)[None] for array in (packed.tokens, packed.positions)
         )
+        sees = self._mask(packed.sees)
         n = packed.n_shared if self._shape.is_activated else 0
         cache = None
         if n:  # what stands before the questions is the base model's own, and nothing is learned of it
@@ -126,7 +130,7 @@ class Student:
                 self._decoder(
                     input_ids=tokens[:, :n],
                     position_ids=positions[:, :n],
-                    attention_mask=sees[:, None, :n, :n],
+                    attention_mask=sees[:, :, :n, :n],
                     cache=cache,
                     use_cache=True,
                 )
@@ -134,7 +138,7 @@ class Student:
         hidden = self._decoder(
             input_ids=tokens[:, n:],
             position_ids=positions[:, n:],
-            attention_mask=sees[:, None, n:],
+            attention_mask=sees[:, :, n:],
             cache=cache,
             use_cache=cache is not None,
         ).last_hidden_state[0]
@@ -142,6 +146,14 @@ class Student:
         questions = torch.from_numpy(packed.questions).to(self.device)
         logits = torch.einsum("qh,qlh->ql", last, self._head[self._labels[questions]].float())
         return logits.masked_fill(~self._has[questions], _NEVER)
+
+    def _mask(self, sees: Bools) -> torch.Tensor:
+        """What each token sees, as attention takes it: true or false, or in full what is added to its logits."""
+        mask = torch.from_numpy(sees).to(self.device)[None, None]
+        if not self._is_eager:
+            return mask
+        dtype = self._head.dtype
+        return torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
 
     def loss(self, packed: Packed) -> torch.Tensor:
         """Cross-entropy with the targets, each question by its weight; the sum."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from cascade.config.schema import read_config, shipped_config
 from cascade.evidence.starting_points import PATH
+from cascade.items import Task
+from cascade.repository.candidates import candidates_for
 from tests.helpers.checkout import Checkout
 
 
@@ -70,3 +73,21 @@ def test_the_likeliest_symbols_are_taken(checkout: Checkout) -> None:
     priors = [item.prior or 0 for item in checkout.find("the cache").symbol_items()]
     assert len(priors) == 30
     assert priors[:7] == [item.prior for item in found.symbol_items()]
+
+
+def test_nothing_is_likely_where_the_task_is_about_something_else(checkout: Checkout) -> None:
+    """Without a word, a place or a file in common, a prior stage keeps nothing, however central a symbol is."""
+    calls = "\n".join(f"    page{number}()" for number in range(40))
+    checkout.init().commit(
+        {
+            "app/main.py": f"def main():\n{calls}\n",
+            "app/pages.py": "\n".join(f"def page{number}(): return main()" for number in range(40)),
+        }
+    )
+    cascade = read_config(shipped_config()).cascades()["precision"]
+    for text, is_none in (("zebra", True), ("the main page", False)):
+        found, asked = candidates_for(checkout.root, Task(text=text), cascade)
+        assert ({item.prior for item in asked.items} == {0.0}) == is_none
+        assert any("No word of the task" in line for line in found.messages) == is_none
+    _, asked = candidates_for(checkout.root, Task(text="zebra", seeds=("app/main.py",)), cascade)
+    assert max(item.prior or 0 for item in asked.items) > 0

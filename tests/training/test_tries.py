@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,6 +123,21 @@ def test_what_is_drawn_stands_for_all(lesson: Lesson, tmp_path: Path) -> None:
     by_answer = {answer: sum(w for ask, w in some if ask.target[0] == answer) for answer in (1.0, 0.0)}
     assert by_answer == {1.0: pytest.approx(3), 0.0: pytest.approx(37)}
     assert drawn(asks[:5], 10, random.Random(1)) == [(ask, 1.0) for ask in asks[:5]]
+
+
+def test_an_item_is_drawn_with_all_its_questions(lesson: Lesson, tmp_path: Path) -> None:
+    """What is read of it counts for each of them; half of the places go to items that are answered otherwise."""
+    (base, *_) = tries(lesson, tmp_path)[0].asks
+    asks = [
+        replace(base, item=str(at), question=question, target=(1.0, 0.0) if at < 4 else (0.0, 1.0))
+        for at in range(30)
+        for question in range(3)
+    ]
+    some = drawn(asks, 12, random.Random(1))
+    by_item = Counter(ask.item for ask, _ in some)
+    assert set(by_item.values()) == {3}
+    assert sum(int(item) < 4 for item in by_item) == len(by_item) / 2 == 2
+    assert sum(weight for _, weight in some) == pytest.approx(90)
 
 
 def test_weights_and_teachers_count(lesson: Lesson, tmp_path: Path) -> None:
