@@ -59,7 +59,7 @@ def explain(  # noqa: PLR0913 - the command line's options
         corpus = found.evidence.signals.corpus
         place = {int(at): order for order, at in enumerate(found.evidence.best_symbols(len(corpus.symbols)), 1)}
         meant = _meant(name, corpus.symbols, place)
-        items = found.evidence.symbol_items(meant)
+        items = found.symbol_items(meant)
         items = with_texts(found, items) if tree.text_limits() else items
         report = engine.classify(found.task, items, cascade)
     if len(meant) == _MOST_SHOWN:

@@ -43,8 +43,6 @@ def candidates_for(
     """
     found = find_candidates(root, task.text, task.seeds, also=also, most=most, progress=progress)
     asked = items_of(found, cascade.items)
-    if cascade.prior_stage is not None and not _is_tied(found):
-        asked = replace(asked, items=[replace(item, prior=0.0) for item in asked.items])
     if cascade.text_limits():
         asked = replace(asked, items=with_texts(found, asked.items))
     told = (*found.messages, *asked.messages, *_competition(found, asked.items, cascade))
@@ -82,19 +80,8 @@ def _competition(found: Candidates, items: Sequence[Item], cascade: Cascade) -> 
             yield f"{n_folders:,} folders compete; the likeliest {len(items)} are put to the question."
     elif cascade.items is ItemKind.SYMBOLS and len(corpus.symbols) > len(items):
         yield f"{len(corpus.symbols):,} symbols compete; the likeliest {len(items)} are put to the questions."
-    if not _is_tied(found):
+    if not found.is_tied:
         yield (
             "No word of the task stands in anything that was read, so the order says little. Use names of the code in "
             "the task, or name the files that the work starts from with --from."
         )
-
-
-def _is_tied(found: Candidates) -> bool:
-    """Whether anything that was read has to do with the task: a word, a place that it names, a file to start from.
-
-    If nothing has, a prior would only say which symbols of any repository are changed most often.
-    """
-    return any(found.evidence.signals.files[name].any() for name in _WORD_SIGNALS)
-
-
-_WORD_SIGNALS = ("words_share", "path_share", "history_share", "located", "seed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache as once
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +42,10 @@ _WITHOUT_WORDS = (
 )
 
 
+_TIES = ("words_share", "path_share", "history_share", "located", "seed")
+"""Signals of a file that has to do with the task."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Candidates:
     """What may matter for a task in a repository.
@@ -77,9 +81,22 @@ class Candidates:
         """The symbols that most likely matter, the likeliest first."""
         return tuple(self.evidence.signals.corpus.symbols[at] for at in self.chosen)
 
-    def symbol_items(self) -> list[Item]:
-        """The symbols as items, in order."""
-        return self.evidence.symbol_items(self.chosen)
+    @cached_property
+    def is_tied(self) -> bool:
+        """Whether anything that was read has to do with the task: a word, a place that it names, a file given."""
+        return any(self.evidence.signals.files[name].any() for name in _TIES)
+
+    def symbol_items(self, chosen: Sequence[int] | None = None) -> list[Item]:
+        """Symbols as items, in order.
+
+        Where nothing has to do with the task their prior is 0: it would only say which symbols of any repository are
+        changed most often.
+
+        Args:
+            chosen: Their numbers; None for those that most likely matter.
+        """
+        items = self.evidence.symbol_items(self.chosen if chosen is None else chosen)
+        return items if self.is_tied else [replace(item, prior=0.0) for item in items]
 
     def file_items(self) -> list[Item]:
         """The files as items, in order."""

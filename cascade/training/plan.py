@@ -42,7 +42,7 @@ class Plan:
         n_tasks: Tasks of a step.
         n_asks: Most questions that a step takes of a task.
         look_every: Steps between looks at the validation part.
-        patience: Looks without a gain after which it stops.
+        patience: Looks without a gain after which it stops, in the second half of the steps.
         seed: Of the order of tasks and of the first weights.
     """
 

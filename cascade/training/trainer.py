@@ -112,7 +112,7 @@ class Trainer:
             look = self._look()
             self._save()
             tell(0, plan.steps, look)
-        while progress.step < plan.steps and progress.n_worse < plan.patience:
+        while progress.step < plan.steps and not self._is_over:
             progress.running += self._step(progress.step)
             progress.step += 1
             is_look = progress.step % plan.look_every == 0 or progress.step == plan.steps
@@ -122,6 +122,11 @@ class Trainer:
             tell(progress.step, plan.steps, seen)
         self._student.put(progress.best)
         return progress
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether enough looks saw no gain; near the peak of the rate the validation loss may rise before it falls."""
+        return self._progress.n_worse >= self._plan.patience and 2 * self._progress.step >= self._plan.steps
 
     def _step(self, step: int) -> float:
         """One step of the optimiser; returns its mean loss."""
