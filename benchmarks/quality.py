@@ -1,6 +1,6 @@
-"""How good the answers are: the shipped set on commits of repositories that it was not trained on.
+"""How good the answers are: a set, by default the shipped one, on commits of repositories that it was not trained on.
 
-    python -m benchmarks.quality --clones DIR --data DIR [--tasks N] [--work DIR] [--json]
+    python -m benchmarks.quality --clones DIR --data DIR [--config FILE] [--tasks N] [--work DIR] [--json]
 
 DIR of clones has a full clone of each repository, as OWNER__NAME or OWNER+NAME; DIR of data has labelled commits, as
 OWNER__NAME.jsonl.gz. Each commit's message is the task, the tree of its parent is what is searched, and what the commit
@@ -41,12 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clones", type=Path, required=True, help="folder of full clones")
     parser.add_argument("--data", type=Path, required=True, help="folder of labelled commits, OWNER__NAME.jsonl.gz")
+    parser.add_argument("--config", type=Path, default=shipped_config(), help="config with `precision` and `scope`")
     parser.add_argument("--tasks", type=int, default=250, help="tasks of each repository")
     parser.add_argument("--work", type=Path, default=Path(".benchmarks/quality"), help="what is mined is kept here")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(arguments)
     mined = list(read_mined(mine_all(given.clones, given.data, given.work, given.tasks)))
-    figures = measure(mined)
+    figures = measure(mined, given.config)
     sys.stdout.write((json.dumps(figures, indent=1) if given.json else shown(figures)) + "\n")
 
 
@@ -73,13 +74,14 @@ def is_bare(folder: Path) -> bool:
     return (folder / "objects").is_dir()
 
 
-def measure(mined: Sequence[Mined]) -> Figures:
-    """All figures of some tasks."""
-    ranker = shipped_ranker()
-    with Engine.open(read_config(shipped_config())) as engine:
+def measure(mined: Sequence[Mined], config: Path) -> Figures:
+    """All figures of some tasks; those of files where the config labels files."""
+    ranker, read_in = shipped_ranker(), read_config(config)
+    with Engine.open(read_in) as engine:
         whole = {name: whole_tree(engine, mined, name, ranker) for name in ("none", "wrong", "right")}
         read = {name: as_mined(engine, mined, name, ranker) for name in ("right", "none", "own", "source")}
-        files = {name: of_files(engine, mined, name, ranker) for name in ("right", "none")}
+        asked = ("right", "none") if "scope" in read_in.cascades() else ()
+        files = {name: of_files(engine, mined, name, ranker) for name in asked}
     return {"tasks": len(mined), "whole_tree": whole, "symbols_as_mined": read, "files": files}
 
 
