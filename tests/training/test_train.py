@@ -242,6 +242,13 @@ def test_a_killed_training_ends_the_same(tmp_path: Path) -> None:
             assert np.array_equal(half, same)
 
 
+def test_a_training_without_a_gain_stops_in_its_second_half(tmp_path: Path) -> None:
+    """Three looks without a gain end it, but not while the rate is near its peak."""
+    steps: list[int] = []
+    make(prepared(tmp_path, steps=40, rate=0.0), silent, lambda done, _total, _look: steps.append(done))
+    assert steps[-1] == 20
+
+
 def test_a_file_that_answers_otherwise_is_not_written(tmp_path: Path) -> None:
     """Where the engine's p is too far from the trained model's, nothing is left but what a further run goes on from."""
     given = prepared(tmp_path, within=0.0)
