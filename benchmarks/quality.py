@@ -41,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clones", type=Path, required=True, help="folder of full clones")
     parser.add_argument("--data", type=Path, required=True, help="folder of labelled commits, OWNER__NAME.jsonl.gz")
-    parser.add_argument("--config", type=Path, default=shipped_config(), help="config with `precision` and `scope`")
+    parser.add_argument(
+        "--config", type=Path, default=shipped_config(), help="config with `precision`; `scope` if there is one"
+    )
     parser.add_argument("--tasks", type=int, default=250, help="tasks of each repository")
     parser.add_argument("--work", type=Path, default=Path(".benchmarks/quality"), help="what is mined is kept here")
     parser.add_argument("--json", action="store_true", help="print JSON")

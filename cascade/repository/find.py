@@ -42,7 +42,7 @@ _WITHOUT_WORDS = (
 )
 
 
-_TIES = ("words_share", "path_share", "history_share", "located", "seed")
+_TIE_SIGNALS = ("words_share", "path_share", "history_share", "located", "seed")
 """Signals of a file that has to do with the task."""
 
 
@@ -84,7 +84,7 @@ class Candidates:
     @cached_property
     def is_tied(self) -> bool:
         """Whether anything that was read has to do with the task: a word, a place that it names, a file given."""
-        return any(self.evidence.signals.files[name].any() for name in _TIES)
+        return any(self.evidence.signals.files[name].any() for name in _TIE_SIGNALS)
 
     def symbol_items(self, chosen: Sequence[int] | None = None) -> list[Item]:
         """Symbols as items, in order.

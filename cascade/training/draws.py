@@ -51,28 +51,19 @@ def drawn(asks: Sequence[Ask], most: int, rng: random.Random) -> list[tuple[Ask,
     items: dict[str, list[Ask]] = {}
     for ask in asks:
         items.setdefault(ask.item, []).append(ask)
-    counts = Counter(map(_answers, items.values()))
-    common = max(counts, key=lambda answers: (counts[answers], answers))
-    rare = [own for own in items.values() if _answers(own) != common]
-    often = [own for own in items.values() if _answers(own) == common]
-    n_often = sum(map(len, often))
+    answers = {item: _answers(own) for item, own in items.items()}
+    counts = Counter(answers.values())
+    common = max(counts, key=lambda each: (counts[each], each))
+    rare = [own for item, own in items.items() if answers[item] != common]
+    often = [own for item, own in items.items() if answers[item] == common]
+    of_rare = _fitting(rng.sample(rare, len(rare)), max(most // 2, most - sum(map(len, often))))
+    of_often = _fitting(rng.sample(often, len(often)), most - sum(map(len, of_rare)))
     return [
         (ask, ask.weight * len(some) / len(chosen))
-        for some, chosen in _shared_out(rare, often, max(most // 2, most - n_often), most, rng)
+        for some, chosen in ((rare, of_rare), (often, of_often))
         for own in chosen
         for ask in own
     ]
-
-
-def _shared_out(
-    rare: list[list[Ask]], often: list[list[Ask]], most_rare: int, most: int, rng: random.Random
-) -> Iterator[tuple[list[list[Ask]], list[list[Ask]]]]:
-    """The rarer and the other items, each with those of them that are chosen."""
-    left = most
-    for some, room in ((rare, most_rare), (often, most)):
-        chosen = _fitting(rng.sample(some, len(some)), min(room, left))
-        left -= sum(map(len, chosen))
-        yield some, chosen
 
 
 def _fitting(items: Sequence[list[Ask]], most: int) -> list[list[Ask]]:

