@@ -139,6 +139,10 @@ class Answers(NamedTuple):
         """The rows that are given an answer; (n,)."""
         return self.uncertain if answer is None else self.yes if answer else self.no
 
+    def each(self) -> list[Answer]:
+        """The answer of each row."""
+        return [True if yes else False if no else None for yes, no in zip(self.yes, self.no, strict=True)]
+
 
 class ValueAnswers(NamedTuple):
     """The same of a choice or score.
@@ -159,6 +163,11 @@ class ValueAnswers(NamedTuple):
     def of(self, answer: Answer) -> Bools:
         """The rows that are given an answer; (n,)."""
         return self.uncertain if answer is None else np.asarray(self.places == self.names.index(str(answer)))
+
+    def each(self) -> list[Answer]:
+        """The answer of each row."""
+        names = (*self.names, None)
+        return [names[place] for place in self.places]
 
 
 StageAnswers = Answers | ValueAnswers
@@ -579,10 +588,7 @@ class Stage:
 
     def answer(self, scores: Mapping[str, float]) -> Answer:
         """The stage's answer from probabilities by ``columns``; see ``answers``."""
-        answers = self.answers(self._row(scores))
-        if isinstance(answers, ValueAnswers):
-            return answers.names[answers.places[0]] if answers.places[0] >= 0 else None
-        return True if answers.yes[0] else False if answers.no[0] else None
+        return self.answers(self._row(scores)).each()[0]
 
     def always(self, answer: Answer, n: int) -> StageAnswers:
         """The same sure answer for each of n rows."""

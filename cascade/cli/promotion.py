@@ -24,6 +24,7 @@ from cascade.evaluation.paired import Paired, paired
 from cascade.evaluation.prior_fit import priors_of
 from cascade.evaluation.replay import Replay
 from cascade.evaluation.score_file import LabelledScores, in_use
+from cascade.probability import Ints
 from cascade.stages import Stage, limits_of
 from cascade.tree import Cascade
 from cascade.tuning.objective import Cost
@@ -120,11 +121,7 @@ class Comparison:
     before: Cascade
 
     def trial(self) -> Trial:
-        """What it shows at the thresholds in use.
-
-        Raises:
-            InputError: The adapter answers no yes/no question of the cascade.
-        """
+        """What it shows at the thresholds in use."""
         return self._trial(self.before, None, "")
 
     def tuned(self, target: TuningTarget | None = None) -> Trial:
@@ -146,13 +143,8 @@ class Comparison:
             (stage.name, tier): _pair(stage, after.stage(stage.name), tier, self.old, self.new, self.before)
             for stage in self.before.stages
             for tier, question in stage.questions.items()
-            if question.adapter == self.adapter and not stage.has_values
+            if question.adapter == self.adapter
         }
-        if not pairs:
-            msg = (
-                f"Adapter {self.adapter!r} answers no yes/no question of cascade {self.name!r}, so no test can be made."
-            )
-            raise InputError(msg)
         calls = _calls(self.before, self.old), _calls(after, self.new)
         folder = self.dataset.folder
         return Trial(cascade=self.name, data=folder, pairs=pairs, thresholds=thresholds, guarantee=said, calls=calls)
@@ -187,6 +179,8 @@ def _calls(tree: Cascade, labelled: LabelledScores) -> float:
 
 def _pair(stage: Stage, after: Stage, tier: str, old: LabelledScores, new: LabelledScores, tree: Cascade) -> Paired:
     truths = old.scored.truths(tree, stage.name)
+    if stage.has_values:
+        return _pair_of_values(stage, after, truths, old, new)
     key = stage.name, tier
     one, other = old.scored.p[key], new.scored.p[key]
     right = tuple(
@@ -194,6 +188,19 @@ def _pair(stage: Stage, after: Stage, tier: str, old: LabelledScores, new: Label
         for p, limits in ((one, stage.limits[tier]), (other, after.limits[tier]))
     )
     return paired(one, other, truths, old.scored.tasks, (np.asarray(right[0]), np.asarray(right[1])))
+
+
+def _pair_of_values(stage: Stage, after: Stage, truths: Ints, old: LabelledScores, new: LabelledScores) -> Paired:
+    one, other = (
+        np.stack([each.scored.p[stage.name, value] for value in stage.columns], axis=1) for each in (old, new)
+    )
+    answers = [np.stack(list(of.p_of_answers(p).values()), axis=1) for of, p in ((stage, one), (after, other))]
+    possible = [*stage.sure_ways, None]  # what is not known is -1 among the truths, and not compared
+    right = [
+        np.array([possible.index(answer) for answer in of.answers(p).each()]) == truths
+        for of, p in ((stage, one), (after, other))
+    ]
+    return paired(answers[0], answers[1], truths, old.scored.tasks, (right[0], right[1]))
 
 
 def _with(untuned: Untuned, adapter: str, entry: AdapterConfig) -> Untuned:

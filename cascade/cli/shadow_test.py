@@ -12,7 +12,10 @@ from cascade.cli.log_file import opened
 from cascade.config.schema import Config
 from cascade.errors import counted
 from cascade.evaluation.paired import Paired, paired
-from cascade.log.shadows import ShadowPair, read_shadows
+from cascade.log.shadows import Scores, ShadowPair, read_shadows
+from cascade.probability import Array
+from cascade.stages import Answer, Answers, Stage
+from cascade.tree import Cascade
 
 _Question = tuple[str, str, str]  # cascade, stage, tier
 
@@ -26,7 +29,7 @@ class ShadowTest:
         n_answers: Answers in the shadow.
         n_known: Those whose truth is known.
         n_differ: Those that are another answer than the live one's, at the thresholds in use.
-        mean_shift: Mean distance of the two p(yes).
+        mean_shift: Mean distance of the two p(yes); of choices and scores half the sum of that of all values.
     """
 
     pairs: Mapping[_Question, Paired]
@@ -48,12 +51,12 @@ class ShadowTest:
         """In a sentence."""
         return (
             f"shadow: {counted(self.n_answers, 'answer')}, {self.n_differ:,} of them another than the live one's; "
-            f"p(yes) is {self.mean_shift:.3f} apart on average; the truth of {self.n_known:,} is known"
+            f"p is {self.mean_shift:.3f} apart on average; the truth of {self.n_known:,} is known"
         )
 
 
 def test_shadow(config: Config, adapter: str, sha256: str) -> ShadowTest | None:
-    """What the log has of a version in the shadow; None where it has nothing.
+    """What the log has of a version in the shadow; None where it has nothing that the config's cascades ask.
 
     Args:
         config: Names the log.
@@ -63,26 +66,84 @@ def test_shadow(config: Config, adapter: str, sha256: str) -> ShadowTest | None:
     if config.log is None or not config.log.path.is_file():
         return None
     with opened(config.log.path, None) as (database, _):
-        rows = list(read_shadows(database, adapter, sha256))
-    if not rows:
+        by_question: dict[_Question, list[ShadowPair]] = {}
+        for pair in read_shadows(database, adapter, sha256):
+            by_question.setdefault((pair.cascade, pair.stage, pair.tier), []).append(pair)
+    cascades = config.cascades()
+    found = {key: each for key, rows in by_question.items() if (each := _seen(cascades, key, rows)) is not None}
+    if not found:
         return None
-    by_question: dict[_Question, list[ShadowPair]] = {}
-    for row in rows:
-        by_question.setdefault((row.cascade, row.stage, row.tier), []).append(row)
     return ShadowTest(
-        pairs={key: _paired(each) for key, each in by_question.items() if any(row.truth is not None for row in each)},
-        n_answers=len(rows),
-        n_known=sum(row.truth is not None for row in rows),
-        n_differ=sum((row.before >= row.threshold) != (row.after >= row.threshold) for row in rows),
-        mean_shift=float(np.mean([abs(row.after - row.before) for row in rows])),
+        pairs={key: each.paired() for key, each in found.items() if each.n_known},
+        n_answers=sum(len(each.rows) for each in found.values()),
+        n_known=sum(each.n_known for each in found.values()),
+        n_differ=sum(each.n_differ for each in found.values()),
+        mean_shift=float(np.concatenate([each.shifts for each in found.values()]).mean()),
     )
 
 
-def _paired(rows: list[ShadowPair]) -> Paired:
-    before, after = (np.array([getattr(row, name) for row in rows]) for name in ("before", "after"))
-    truths = np.array([-1 if row.truth is None else int(row.truth) for row in rows])
-    numbers = {task: at for at, task in enumerate(dict.fromkeys(row.task for row in rows))}
-    tasks = np.array([numbers[row.task] for row in rows])
-    threshold = np.array([row.threshold for row in rows])
-    right = ((before >= threshold) == (truths == 1), (after >= threshold) == (truths == 1))
-    return paired(before, after, truths, tasks, right)
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What two adapters said to one question.
+
+    Attributes:
+        rows: The items.
+        p: p(yes), (n, 1), or p of the values of a choice or score, (n, values), of the live one and of the other.
+        answers: The answer of either to each item.
+        stage: The stage, of a choice or score; None for yes or no.
+    """
+
+    rows: list[ShadowPair]
+    p: tuple[Array, Array]
+    answers: tuple[list[Answer], list[Answer]]
+    stage: Stage | None
+
+    @property
+    def n_known(self) -> int:
+        """Items whose truth is known."""
+        return sum(row.truth is not None for row in self.rows)
+
+    @property
+    def n_differ(self) -> int:
+        """Items that the two answer differently."""
+        return sum(one != other for one, other in zip(*self.answers, strict=True))
+
+    @property
+    def shifts(self) -> Array:
+        """How far apart the two are of each item; (n,), in [0, 1]."""
+        before, after = self.p
+        return np.asarray(np.abs(after - before).sum(axis=1) / (1 if self.stage is None else 2))
+
+    def paired(self) -> Paired:
+        """The two on the items whose truth is known."""
+        numbers = {task: at for at, task in enumerate(dict.fromkeys(row.task for row in self.rows))}
+        tasks = np.array([numbers[row.task] for row in self.rows])
+        right = [np.array([row.truth == one for row, one in zip(self.rows, of, strict=True)]) for of in self.answers]
+        possible: list[Answer] = [False, True] if self.stage is None else list(self.stage.sure_ways)
+        truths = np.array([possible.index(row.truth) if row.truth in possible else -1 for row in self.rows])
+        before, after = (
+            p[:, 0] if self.stage is None else np.stack(list(self.stage.p_of_answers(p).values()), axis=1)
+            for p in self.p
+        )
+        return paired(before, after, truths, tasks, (right[0], right[1]))
+
+
+def _seen(cascades: Mapping[str, Cascade], key: _Question, rows: list[ShadowPair]) -> _Seen | None:
+    """What was said to a question; None to a choice or score that the cascades do not ask now."""
+    name, stage_name, tier = key
+    if tuple(rows[0].after) == (tier,):
+        before, after = (np.array([[of[tier]] for of in each]) for each in _said(rows))
+        threshold = np.array([row.threshold for row in rows])
+        answers = [Answers.sure(p[:, 0] >= threshold).each() for p in (before, after)]
+        return _Seen(rows, (before, after), (answers[0], answers[1]), None)
+    stages = cascades[name].stages if name in cascades else ()
+    stage = next((each for each in stages if each.name == stage_name and each.has_values), None)
+    rows = [row for row in rows if stage is not None and set(row.before) == set(row.after) == set(stage.columns)]
+    if stage is None or not rows:
+        return None
+    before, after = (np.array([[of[column] for column in stage.columns] for of in each]) for each in _said(rows))
+    return _Seen(rows, (before, after), (stage.answers(before).each(), stage.answers(after).each()), stage)
+
+
+def _said(rows: list[ShadowPair]) -> tuple[list[Scores], list[Scores]]:
+    return [row.before for row in rows], [row.after for row in rows]

@@ -62,8 +62,11 @@ def train(  # noqa: PLR0913 - the command line's options
         typer.Option(metavar="FILE", help="Tasks that the teacher alone makes targets for; may be repeated."),
     ] = None,
     rank: Annotated[int | None, typer.Option(min=1, max=512, help="LoRA's rank; 16 if absent.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, max=1_024, help="Tasks of a step, some 32 questions of each; 8 if absent.")
+    ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, max=1_000_000, help="Most steps of 8 tasks; four rounds if absent.")
+        int | None, typer.Option(min=1, max=1_000_000, help="Most steps; as many as four rounds take if absent.")
     ] = None,
     rate: Annotated[float | None, typer.Option(min=0, max=1, help="Peak learning rate; by the model's width.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the split, the order, and the first weights.")] = 7,
@@ -95,6 +98,7 @@ def train(  # noqa: PLR0913 - the command line's options
         trust=trust,
         unlabelled=unlabelled or (),
         rank=rank,
+        batch=batch,
         steps=steps,
         rate=rate or None,
         seed=seed,

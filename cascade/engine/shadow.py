@@ -107,7 +107,7 @@ class Shadow:
         asked = {
             stage.name
             for stage in live.cascade.stages
-            if not stage.has_values and any(each.adapter in self.names for each in stage.questions.values())
+            if any(each.adapter in self.names for each in stage.questions.values())
         }
         found = []
         for state in live.items if asked else ():

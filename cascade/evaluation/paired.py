@@ -24,9 +24,10 @@ class Paired:
     """Two adapters on the same items of the same tasks.
 
     Attributes:
-        n_tasks: Tasks with both true answers, which alone have an AUC.
+        n_tasks: Tasks with both true answers, which alone have an AUC; of a choice or score all with a known one.
         n_rows: Items whose true answer is known.
-        before: Mean AUC per task of the adapter that is live; NaN without such tasks.
+        before: Mean AUC per task of the adapter that is live; NaN without such tasks. Of a choice or score it is that
+            of all answers' probabilities, true ones against the others.
         after: The same of the new one.
         low: Lower end of the interval in which their difference lies with a chance of 95 %; NaN without such tasks.
         high: Upper end of it.
@@ -71,21 +72,23 @@ class Paired:
 
 
 def paired(before: Array, after: Array, truths: Ints, tasks: Ints, right: tuple[Bools, Bools], seed: int = 0) -> Paired:
-    """Compare p(yes) of two adapters, (n,) each.
+    """Compare what two adapters say: p(yes), (n,) each, or p of the answers of a choice or score, (n, answers).
 
     Args:
         before: Of the adapter that is live; NaN where it was not asked.
         after: Of the new one.
-        truths: 1 for yes, 0 for no, -1 where it is not known.
-        tasks: Number of each item's task.
-        right: Whether either one's answer is right, at its own thresholds.
+        truths: 1 for yes, 0 for no, or the place of the answer; -1 where it is not known; (n,).
+        tasks: Number of each item's task; (n,).
+        right: Whether either one's answer is right, at its own thresholds; (n,) each.
         seed: Of the draws.
     """
-    known = np.flatnonzero((truths >= 0) & np.isfinite(before) & np.isfinite(after))
-    is_yes = truths[known] == 1
+    answers = np.arange(before.shape[1]) if before.ndim > 1 else np.array([1])
+    is_true = truths[:, None] == answers
+    before, after = (scores.reshape(is_true.shape) for scores in (before, after))
+    known = np.flatnonzero((truths >= 0) & np.isfinite(before + after).all(axis=1))
     pairs = []
     for rows in rows_by_task(tasks[known]):
-        one, other = (auc(scores[known][rows], is_yes[rows]) for scores in (before, after))
+        one, other = (auc(scores[known][rows].ravel(), is_true[known][rows].ravel()) for scores in (before, after))
         pairs += [(one, other)] if isfinite(one) else []
     found = np.array(pairs, dtype=float).reshape(-1, 2)
     n = len(found)

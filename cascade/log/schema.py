@@ -63,7 +63,21 @@ CREATE INDEX shadows_made_by ON shadows (made_by);
 """
 """Version 2: what adapters in the shadow have answered beside the calls of the same request, place, stage and tier."""
 
-MIGRATIONS = (FIRST, SHADOWS)
+SHADOW_VALUES = """
+CREATE TABLE shadow_answers (
+    request TEXT NOT NULL, place INTEGER NOT NULL, stage TEXT NOT NULL, tier TEXT NOT NULL,
+    adapter TEXT NOT NULL, made_by TEXT NOT NULL, p_yes REAL, other TEXT, at REAL NOT NULL,
+    PRIMARY KEY (request, place, stage, tier, made_by),
+    FOREIGN KEY (request, place) REFERENCES decisions (request, place) ON DELETE CASCADE
+) WITHOUT ROWID;
+INSERT INTO shadow_answers SELECT request, place, stage, tier, adapter, made_by, p_yes, NULL, at FROM shadows;
+DROP TABLE shadows;
+ALTER TABLE shadow_answers RENAME TO shadows;
+CREATE INDEX shadows_made_by ON shadows (made_by);
+"""
+"""Version 3: ``shadows.other`` has the probabilities of the values of a choice or score, which has no ``p_yes``."""
+
+MIGRATIONS = (FIRST, SHADOWS, SHADOW_VALUES)
 """At place n: the statements that lead from version n to version n + 1."""
 
 VERSION = len(MIGRATIONS)

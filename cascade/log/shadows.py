@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from json import dumps, loads
 from math import isfinite
 from typing import Any
 
@@ -14,9 +15,13 @@ from cascade.log.entries import BodyKind
 from cascade.log.outcomes import LABEL, latest
 from cascade.log.store import Bodies, read_outcomes_of
 from cascade.log.truths import truths
+from cascade.stages import Answer
 
-ShadowRow = tuple[str, int, str, str, str, str, float, float]
-"""Request, place of the item, stage, tier, adapter, SHA-256 of its file, p(yes), and when."""
+ShadowRow = tuple[str, int, str, str, str, str, float | None, str | None, float]
+"""Request, place of the item, stage, tier, adapter, SHA-256 of its file, p(yes) or p of values as JSON, and when."""
+
+Scores = Mapping[str, float]
+"""Column -> its probability; see ``Stage.columns``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +34,10 @@ class ShadowPair:
         item: Id of the item.
         stage: Name of the stage.
         tier: Its tier; empty for a stage without tiers.
-        before: p(yes) of the live adapter.
-        after: p(yes) of the one in the shadow.
-        threshold: From which on the live answer was yes.
-        truth: What became of the item says the answer is; None where it says nothing.
+        before: What the live adapter said: p(yes) by tier, or p by value of a choice or score.
+        after: The same of the one in the shadow.
+        threshold: From which on the live answer was yes; of a choice or score the least confidence.
+        truth: What became of the item says the answer is; None where it says nothing, as of a score.
     """
 
     cascade: str
@@ -40,10 +45,10 @@ class ShadowPair:
     item: str
     stage: str
     tier: str
-    before: float
-    after: float
+    before: Scores
+    after: Scores
     threshold: float
-    truth: bool | None
+    truth: Answer
 
 
 def shadow_rows(id_: str, live: Request, beside: Request, at: float) -> list[ShadowRow]:
@@ -63,25 +68,28 @@ def shadow_rows(id_: str, live: Request, beside: Request, at: float) -> list[Sha
         for step in state.steps:
             own = known.models.get(step.model, known)
             made_by = own.adapters.get(step.adapter)
-            if made_by and isfinite(step.p_yes) and (state.item.id, step.stage, step.tier) in asked:
+            p_yes = step.p_yes if isfinite(step.p_yes) else None
+            values = dumps(dict(step.probabilities)) if step.probabilities else None
+            if made_by and (p_yes, values) != (None, None) and (state.item.id, step.stage, step.tier) in asked:
                 place = places[state.item.id]
-                rows.append((id_, place, step.stage, step.tier, step.adapter, made_by, step.p_yes, at))
+                rows.append((id_, place, step.stage, step.tier, step.adapter, made_by, p_yes, values, at))
     return rows
 
 
 def add_shadows(database: sqlite3.Connection, rows: Iterable[ShadowRow]) -> None:
     """Write them; one that is there is left."""
-    database.executemany("INSERT OR IGNORE INTO shadows VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    database.executemany("INSERT OR IGNORE INTO shadows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 _PAIRS = """
 SELECT requests.cascade, requests.tree, requests.task, decisions.item, shadows.stage, shadows.tier,
-    calls.p_yes, shadows.p_yes, calls.threshold
+    calls.p_yes, calls.other, shadows.p_yes, shadows.other, calls.threshold
 FROM shadows JOIN requests ON requests.id = shadows.request
 JOIN decisions ON decisions.request = shadows.request AND decisions.place = shadows.place
 JOIN calls ON calls.request = shadows.request AND calls.place = shadows.place
     AND calls.stage = shadows.stage AND calls.tier = shadows.tier
-WHERE shadows.adapter = ? AND shadows.made_by = ? AND calls.made_by <> shadows.made_by AND calls.p_yes IS NOT NULL
+WHERE shadows.adapter = ? AND shadows.made_by = ? AND calls.made_by <> shadows.made_by
+    AND (calls.p_yes IS NULL) = (shadows.p_yes IS NULL) AND (calls.other IS NULL) = (shadows.other IS NULL)
 ORDER BY shadows.at, shadows.request, shadows.place
 """
 
@@ -104,17 +112,17 @@ def read_shadows(database: sqlite3.Connection, adapter: str, sha256: str) -> Ite
         body = bodies.get(BodyKind.TREE, tree)
         return truths(body.value or {}, label)
 
-    for cascade, tree, task, item, stage, tier, before, after, threshold in database.execute(_PAIRS, (adapter, sha256)):
+    for row in database.execute(_PAIRS, (adapter, sha256)):
+        cascade, tree, task, item, stage, tier, p_before, values_before, p_after, values_after, threshold = row
         label = labels.get((task, item))
-        truth = true_answers(tree, label).get(stage) if label is not None else None
         yield ShadowPair(
             cascade=cascade,
             task=task,
             item=item,
             stage=stage,
             tier=tier,
-            before=before,
-            after=after,
+            before={tier: p_before} if values_before is None else loads(values_before),
+            after={tier: p_after} if values_after is None else loads(values_after),
             threshold=threshold,
-            truth=truth if isinstance(truth, bool) else None,
+            truth=true_answers(tree, label).get(stage) if label is not None else None,
         )

@@ -9,6 +9,9 @@ from typing import Any
 from cascade.files import sha256_of_json
 
 RANK = 16
+BATCH = 8
+"""Tasks of a step where nothing else is said."""
+
 _FASTEST = 1e-3  # of a model as wide as the shipped one
 _WIDTH = 256
 _WARMUP = 0.05
@@ -61,7 +64,7 @@ class Plan:
     alpha: float = 2.0 * RANK
     rate: float = _FASTEST
     steps: int = _LEAST_STEPS
-    n_tasks: int = 8
+    n_tasks: int = BATCH
     n_asks: int = 32
     look_every: int = 5
     patience: int = _PATIENCE

@@ -22,7 +22,7 @@ from cascade.training.compare import WITHIN
 from cascade.training.examples import Example, Teacher, amount, examples
 from cascade.training.lesson import Lesson, find_lesson
 from cascade.training.parts import Parts, read_parts
-from cascade.training.plan import RANK, Plan, default_look, default_rate, default_steps
+from cascade.training.plan import BATCH, RANK, Plan, default_look, default_rate, default_steps
 from cascade.training.run import Run
 from cascade.training.sizes import check_enough, what_it_tells
 from cascade.training.teacher import ask_teacher, n_taught, read_teacher
@@ -52,6 +52,7 @@ class Wishes:
         trust: Weight of the teacher in a target, in [0, 1].
         unlabelled: Files of tasks whose labels are not read, which the teacher alone makes targets for.
         rank: LoRA's rank.
+        batch: Tasks of a step.
         steps: Most steps.
         rate: Peak learning rate.
         seed: The seed.
@@ -73,6 +74,7 @@ class Wishes:
     trust: float | None = None
     unlabelled: Sequence[Path] = ()
     rank: int | None = None
+    batch: int | None = None
     steps: int | None = None
     rate: float | None = None
     seed: int = 7
@@ -187,7 +189,8 @@ def _plan(
 ) -> Plan:
     rank = began[1].rank if began else wishes.rank or RANK
     plan = Plan(adapter=lesson.adapter, cascade=lesson.cascade.name, base_sha256="", data_sha256="", questions="")
-    steps = wishes.steps or default_steps(n_examples, plan.n_tasks)
+    batch = wishes.batch or BATCH
+    steps = wishes.steps or default_steps(n_examples, batch)
     return replace(
         plan,
         base_sha256=lesson.base.sha256,
@@ -202,6 +205,7 @@ def _plan(
         alpha=began[1].alpha if began else 2.0 * rank,
         rate=wishes.rate or default_rate(lesson.base.info.n_embd),
         steps=steps,
+        n_tasks=batch,
         look_every=default_look(steps),
         seed=wishes.seed,
     )

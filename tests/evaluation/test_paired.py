@@ -58,3 +58,17 @@ def test_what_is_not_known_does_not_count() -> None:
     assert not found.is_worse()
     nothing = paired(p, p, np.full(12, -1), tasks, _right(truths, p, p))
     assert nothing.as_dict()["before"] is None
+
+
+def test_answers_of_a_choice_are_compared_by_their_probabilities() -> None:
+    """Every task counts, since one answer is true and the others are not; what is not known or asked is left out."""
+    tasks, truths = np.repeat(np.arange(12), 2), np.tile([0, 2], 12)
+    good = np.tile([[0.8, 0.1, 0.1], [0.1, 0.2, 0.7]], (12, 1))
+    bad = np.tile([[0.3, 0.1, 0.6], [0.1, 0.2, 0.7]], (12, 1))
+    right = bad.argmax(axis=1) == truths, good.argmax(axis=1) == truths
+    found = paired(bad, good, truths, tasks, right)
+    assert (found.n_tasks, found.n_rows, found.after, found.only_before, found.only_after) == (12, 24, 1.0, 0, 12)
+    assert found.before == pytest.approx(7 / 8)  # 0.3 is below 0.6 alone of the eight pairs
+    assert found.is_better()
+    truths[:2], good[2:4] = -1, np.nan
+    assert paired(bad, good, truths, tasks, right).n_rows == 20

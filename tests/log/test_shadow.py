@@ -91,7 +91,9 @@ def test_both_answers_are_in_the_log(tmp_path: Path) -> None:
         assert [(each.item, each.truth) for each in pairs] == [
             ("item-0", True), ("item-1", False), ("item-2", None), ("item-3", None), ("item-4", None),
         ]  # fmt: skip
-        assert {(round(each.before, 3), round(each.after, 3), each.stage) for each in pairs} == {(0.3, 0.8, "relevant")}
+        assert {(round(each.before[""], 3), round(each.after[""], 3), each.stage) for each in pairs} == {
+            (0.3, 0.8, "relevant")
+        }
         assert n_rows(log.path, "requests") == 1
 
 

@@ -249,6 +249,13 @@ def test_a_training_without_a_gain_stops_in_its_second_half(tmp_path: Path) -> N
     assert steps[-1] == 20
 
 
+def test_the_tasks_of_a_step_are_chosen(tmp_path: Path) -> None:
+    """``batch`` says how many tasks a step takes, and so how many steps four rounds are."""
+    plans = [prepared(tmp_path, out=tmp_path / str(batch), batch=batch, steps=None).plan for batch in (None, 1)]
+    assert [(plan.n_tasks, plan.steps) for plan in plans] == [(8, 60), (1, 160)]
+    assert plans[0].fingerprint != plans[1].fingerprint
+
+
 def test_a_file_that_answers_otherwise_is_not_written(tmp_path: Path) -> None:
     """Where the engine's p is too far from the trained model's, nothing is left but what a further run goes on from."""
     given = prepared(tmp_path, within=0.0)
