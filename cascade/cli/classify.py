@@ -86,7 +86,7 @@ def classify(  # noqa: PLR0913 - the command line's options
     check_readable([task_file, items, thresholds, config])
     text, beside = read_task(task, task_file), check_also(also or ())
     limit: BudgetLike = "config" if budget is None and depth is None else budget_option(budget, depth)
-    name = _cascade(config, cascade, files=files)
+    name = _cascade(config, cascade, most, files=files)
     with Engine.open(with_log(read_config(config or shipped_config(), {name: thresholds}), log)) as engine:
         tree = engine.cascade(name)
         request, candidates, places = Task(text=text, seeds=tuple(from_ or ())), None, None
@@ -113,16 +113,19 @@ def classify(  # noqa: PLR0913 - the command line's options
     return ExitCode.FAILURE if candidates and not candidates.n_read else ExitCode.DONE
 
 
-def _cascade(config: Path | None, name: str | None, *, files: bool) -> str:
+def _cascade(config: Path | None, name: str | None, most: int, *, files: bool) -> str:
     """The cascade that is asked.
 
     Raises:
-        InputError: --files is given with a cascade, or no cascade labels files.
+        InputError: --files is given with a cascade or with --most, or no cascade labels files.
     """
     if not files:
         return name or "precision"
     if name is not None:
         msg = "Give one of --files and --cascade: --files asks the cascade that labels files."
+        raise InputError(msg)
+    if most != MOST_SYMBOLS:
+        msg = f"--most {most} is about symbols, and --files labels the files that were found. Leave --most away."
         raise InputError(msg)
     return labels_files(read_config(config or shipped_config()).cascades())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,7 +39,9 @@ _MOST_SHOWN = 5
 
 
 def explain(  # noqa: PLR0913 - the command line's options
-    name: Annotated[str, typer.Argument(help="Name of a symbol, such as render or Flask.render, or its id.")],
+    name: Annotated[
+        str, typer.Argument(help="A symbol, such as render, Flask.render or flask.helpers.url_for, or its id.")
+    ],
     *,
     task: TaskOption = None,
     task_file: TaskFileOption = None,
@@ -82,9 +85,11 @@ def _meant(name: str, symbols: Sequence[SymbolRecord], place: Mapping[int, int])
     Raises:
         InputError: There is none.
     """
+    name = name.strip().removesuffix("()")
     ways: tuple[Callable[[SymbolRecord], bool], ...] = (
         lambda one: one.id == name,
         lambda one: one.qualname == name or one.id.endswith((f"/{name}", f".{name}")) or one.name == name,
+        lambda one: f".{_dotted(one)}".endswith(f".{name}"),
         lambda one: one.qualname.lower() == name.lower() or one.name.lower() == name.lower(),
     )
     for fits in ways:
@@ -95,6 +100,12 @@ def _meant(name: str, symbols: Sequence[SymbolRecord], place: Mapping[int, int])
     hint = f"Close to it are {', '.join(near)}" if near else "`cascade classify --all` lists the likeliest"
     msg = f"No symbol {name!r} was read. {hint}."
     raise InputError(msg)
+
+
+def _dotted(symbol: SymbolRecord) -> str:
+    """Its name behind that of its module, such as flask.helpers.url_for."""
+    module = re.sub(r"(/__init__)?\.\w+$", "", symbol.path).replace("/", ".")
+    return f"{module}.{symbol.qualname}"
 
 
 def _explained(

@@ -8,15 +8,18 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.evidence.meant import Meant
 from cascade.evidence.postings import Hits, Postings
 from cascade.evidence.signals import Columns, Signals
-from cascade.evidence.terms import written
+from cascade.evidence.terms import terms, written
 
 _LEAST_MATCH = 0.35  # share of the best match from which one is worth a word
 _MOST_WORDS = 3
 _LEAST_RARITY = 1.5  # of a word that stands in a fifth of the documents; half the rarest where all are common
-_LEAST_QUOTED = 0.4  # share of the quoted words from which they are the same message
+_LEAST_QUOTED = 0.6  # share of a message's words from which a symbol has it; the rest was filled in
 _FEW_WORDS = 3  # that any two texts may share by chance are fewer
+_MOST_MESSAGES = 20
+_SHORT_NUMBER = 3  # digits below which a number tells nothing
 _MANY = 2  # commits from which two files count as changed together
 
 
@@ -30,6 +33,7 @@ class Reasons:
     def __init__(self, signals: Signals) -> None:
         self._signals = signals
         self._corpus = signals.corpus
+        self._meant = Meant(signals.corpus)
         self._words = written(signals.task.text)
 
     def of_symbol(self, at: int) -> list[str]:
@@ -58,7 +62,7 @@ class Reasons:
 
     def _matches(self, at: int) -> Iterator[str]:
         columns = self._signals.symbols
-        if columns["quoted_share"][at] >= _LEAST_MATCH and self._quoted[at] >= _LEAST_QUOTED:
+        if self._quoted[at] >= _LEAST_QUOTED:
             yield "has a message that the task quotes"
         body, head = self._rarest(self._body_hits, at), self._rarest(self._head_hits, at)
         if head and columns["head_share"][at] >= _LEAST_MATCH:
@@ -73,18 +77,24 @@ class Reasons:
 
     @cached_property
     def _quoted(self) -> NDArray[np.float64]:
-        """Share of the quoted words that stand in each symbol's string literals; 0 where only two or fewer do."""
-        task = self._signals.task
-        hits = self._corpus.postings("literals").hits(task.words)
-        n = np.bincount(hits.documents, task.quoted[hits.places], len(self._corpus.symbols))
-        return np.where(n >= _FEW_WORDS, n / max(task.quoted.sum(), 1.0), 0.0)
+        """Share of a quoted message's words that stand in each symbol's string literals, of the message with the most.
+
+        One of which only two or fewer do counts as none.
+        """
+        literals, found = self._corpus.postings("literals"), np.zeros(len(self._corpus.symbols))
+        for message in sorted(self._signals.task.messages, key=len)[-_MOST_MESSAGES:]:
+            words = np.unique(np.array(terms(message), np.uint32))
+            n = np.bincount(literals.hits(words).documents, minlength=len(found))
+            found = np.maximum(found, np.where(n >= _FEW_WORDS, n / max(len(words), 1), 0.0))
+        return found
 
     def _references(self, at: int) -> Iterator[str]:
         links = self._corpus.links
         for here, there, verb in ((links.used, links.users, "mentioned by"), (links.users, links.used, "mentions")):
-            others = there[here == at]
-            if not len(others):
+            rows = [row for row in np.flatnonzero(here == at).tolist() if self._meant(row)]
+            if not rows:
                 continue
+            others = there[rows]
             best = int(others[np.argmax(self._signals.symbols["body_share"][others])])
             words = self._rarest(self._body_hits, best)
             if words and self._signals.symbols["body_share"][best] >= _LEAST_MATCH:
@@ -120,7 +130,7 @@ class Reasons:
         places = places[found.rarity[places] >= least]
         best = places[np.argsort(-found.rarity[places], kind="stable")][:_MOST_WORDS]
         words = [self._words.get(int(self._signals.task.words[place]), "") for place in best]
-        return ", ".join(f"'{word}'" for word in words if word)
+        return ", ".join(f"'{word}'" for word in words if word and not (word.isdigit() and len(word) < _SHORT_NUMBER))
 
     def _hits(self, postings: Postings) -> tuple[Hits, NDArray[np.intp]]:
         hits = postings.hits(self._signals.task.words)

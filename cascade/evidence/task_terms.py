@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from cascade.evidence.postings import Terms
-from cascade.evidence.terms import name_term, terms
+from cascade.evidence.terms import name_term, terms, written
 from cascade.probability import Array
 
 _NAME = re.compile(r"[^\W\d]\w*")
@@ -29,6 +29,10 @@ _TRACED_FOLDERS = re.compile(
     r"""(?<![\w.:/\\])(?:[A-Za-z]:)?[/\\](?:[^\s/\\"'`:()]++[/\\])*?"""
     r"""(?=[^\s/\\"'`:()]++[/\\][^\s/\\"'`:()]++(?:", line \d|:\d))"""
 )
+_CLOCK, _DAY = r"\d{1,2}:\d{2}:\d{2}(?:[.,]\d+)?", r"(?:\d{4}[-/]\d{2}[-/]\d{2}|\d{1,2}/[A-Z][a-z]{2}/\d{4})"
+_LOGGED = re.compile(rf"{_DAY}[T :]{{0,2}}{_CLOCK}|^\W{{0,3}}{_CLOCK}\b")
+"""What a line of a log has: a day with a time of day, or a time at its beginning."""
+_ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b")
 _LEAST_NAME = 3
 
 
@@ -61,9 +65,18 @@ class TaskTerms:
     @cached_property
     def quoted(self) -> Array:
         """1 for each of the words that stands in a quotation or in the message of an error; (k,)."""
-        found = [text for pattern in (_QUOTED, _RAISED) for text in pattern.findall(self.text)]
-        inside = set(terms(" ".join(found)))
+        inside = set(terms(" ".join(self.messages)))
         return np.array([word in inside for word in self.words.tolist()], np.float64)
+
+    @cached_property
+    def messages(self) -> tuple[str, ...]:
+        """Its quotations, and the messages of its errors."""
+        return tuple(text for pattern in (_QUOTED, _RAISED) for text in pattern.findall(self.text))
+
+    @cached_property
+    def is_telling(self) -> bool:
+        """Whether it has a word that is more than a short number."""
+        return any(len(word) >= _LEAST_NAME or not word.isdigit() for word in written(self.text).values())
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -104,7 +117,15 @@ class TaskTerms:
 
     @cached_property
     def _counted(self) -> Counter[int]:
-        return Counter(terms(_TRACED_FOLDERS.sub("", self.text)))
+        """Of what lines of a log say, each word counts once, and not at all if it stands elsewhere as well."""
+        said, logged = list[str](), list[str]()
+        for line in _TRACED_FOLDERS.sub("", self.text).splitlines():
+            rest = _LOGGED.sub(" ", line)
+            (said if rest == line else logged).append(rest)
+        found = Counter(terms("\n".join(said)))
+        for word in terms(_ADDRESS.sub(" ", "\n".join(logged))):
+            found.setdefault(word, 1)
+        return found
 
 
 def _rising(numbers: Iterable[int]) -> Terms:

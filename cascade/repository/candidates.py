@@ -82,6 +82,6 @@ def _competition(found: Candidates, items: Sequence[Item], cascade: Cascade) -> 
         yield f"{len(corpus.symbols):,} symbols compete; the likeliest {len(items)} are put to the questions."
     if not found.is_tied:
         yield (
-            "No word of the task stands in anything that was read, so the order says little. Use names of the code in "
-            "the task, or name the files that the work starts from with --from."
+            "No telling word of the task stands in anything that was read, so the order says little. Use names of the "
+            "code in the task, or name the files that the work starts from with --from."
         )

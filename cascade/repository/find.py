@@ -42,8 +42,10 @@ _WITHOUT_WORDS = (
 )
 
 
-_TIE_SIGNALS = ("words_share", "path_share", "history_share", "located", "seed")
-"""Signals of a file that has to do with the task."""
+_MOST_NAMED = 3
+_PLACES = ("located", "seed")
+_TIE_SIGNALS = ("words_share", "path_share", "history_share", *_PLACES)
+"""Signals of a file that has to do with the task: by its words, and where the task says where it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,8 @@ class Candidates:
     @cached_property
     def is_tied(self) -> bool:
         """Whether anything that was read has to do with the task: a word, a place that it names, a file given."""
-        return any(self.evidence.signals.files[name].any() for name in _TIE_SIGNALS)
+        signals = self.evidence.signals
+        return any(signals.files[name].any() for name in (_TIE_SIGNALS if signals.task.is_telling else _PLACES))
 
     def symbol_items(self, chosen: Sequence[int] | None = None) -> list[Item]:
         """Symbols as items, in order.
@@ -152,7 +155,8 @@ def find_candidates(  # noqa: PLR0913 - a caller names what differs from the usu
     Args:
         root: The top of a checkout or any folder; need not be a git repository.
         text: The task in plain words, of any length.
-        seeds: Files the work starts from: absolute, relative to the root or to the working directory.
+        seeds: Files the work starts from: absolute, relative to the root or to the working directory, or the end of
+            a path that one file alone has.
         cache: Folder that keeps what was read, by content hash; ``"user"`` is the user's cache
             folder, None keeps nothing.
         progress: Called with the files read so far and their number.
@@ -164,8 +168,8 @@ def find_candidates(  # noqa: PLR0913 - a caller names what differs from the usu
         InputError: The root is no folder, or a seed is missing, no file or outside the root.
     """
     base, messages = _existing(root), Messages()
-    given = tuple(dict.fromkeys(_inside(base, seed) for seed in seeds))
     listing = list_files(base, messages)
+    given = tuple(dict.fromkeys(_inside(base, seed, listing.paths) for seed in seeds))
     sources = listing.sources(also)
     named = {path: reason for path, reason in starting_points(text, sources).items() if path not in given}
     task = Task(text=text, seeds=(*given, *named))
@@ -220,14 +224,18 @@ def _existing(root: Path) -> Path:
     raise InputError(msg)
 
 
-def _inside(root: Path, seed: str) -> str:
-    """A seed as a path from the root; one that is relative is looked up there first."""
+def _inside(root: Path, seed: str, listed: Collection[str]) -> str:
+    """A seed as a path from the root; one that is relative is looked up there first, and last as the end of a path."""
     places = [root / seed, Path(seed)]
     found = [place.resolve() for place in places if os.path.isfile(place)]  # noqa: PTH113  as above
     if not found:
         what = "does not exist"
         if any(map(os.path.exists, places)):
             what = "is a folder" if any(map(os.path.isdir, places)) else "is no regular file"
+        elif ends := [path for path in listed if seed and path.endswith(f"/{seed}")]:
+            if len(ends) == 1:
+                return ends[0]
+            what = f"may be {', '.join(ends[:_MOST_NAMED])}{', ...' if len(ends) > _MOST_NAMED else ''}"
         msg = f"The seed {seed!r} {what}; give a file below {str(root)!r}, relative to it or absolute."
         raise InputError(msg)
     path = next((place.relative_to(root).as_posix() for place in found if place.is_relative_to(root)), None)

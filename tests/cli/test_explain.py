@@ -63,6 +63,20 @@ def test_a_name_that_fits_several_shows_the_likeliest_first(shop: str, capsys: p
     assert found == ["shop/engine.py::Engine.run", "shop/basket.py::run"]
 
 
+@pytest.mark.parametrize("name", ["shop.engine.Engine.run", "engine.Engine.run()", "shop/engine.py::Engine.run"])
+def test_a_symbol_may_be_named_with_its_module(shop: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a task writes it, with brackets or without."""
+    assert main(["explain", name, "--repo", shop, "--task", "the discount", "--json"]) == ExitCode.DONE
+    assert [row["id"] for row in json.loads(capsys.readouterr().out)["symbols"]] == ["shop/engine.py::Engine.run"]
+
+
+def test_files_take_no_number_of_symbols(shop: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would change nothing, and is refused."""
+    given = ["classify", "--repo", shop, "--task", "the discount", "--files", "--most", "3"]
+    assert main(given) == ExitCode.BAD_INPUT
+    assert "--most 3 is about symbols" in capsys.readouterr().err
+
+
 def test_a_name_that_was_not_read_is_refused(shop: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The error names what is close to it."""
     assert main(["explain", "Basket.total_prise", "--repo", shop, "--task", "the discount"]) == ExitCode.BAD_INPUT

@@ -47,14 +47,23 @@ def test_items_are_the_same_in_every_process() -> None:
 
 
 def test_of_equals_what_must_be_changed_has_the_higher_prior() -> None:
-    """It rises with both log odds, and what surely must be changed beats what is surely only read."""
-    grid = np.linspace(-9, 9, 37)
-    odds = np.stack(np.meshgrid(grid, grid, indexing="ij"), axis=-1)
-    found = priors(odds.reshape(-1, 2)).reshape(37, 37)
-    assert (np.diff(found, axis=0) > 0).all()
-    assert (np.diff(found, axis=1) > 0).all()
+    """It rises with both log odds, and what is even but surely changed beats what is surely there but only read."""
+    for place in (0, 1):
+        odds = np.zeros((37, 2))
+        odds[:, place] = np.linspace(-9, 9, 37)
+        assert (np.diff(priors(odds)) > 0).all()
     surely_read, likely_changed = priors(np.array([[9.0, -9.0], [0.0, 3.0]]))
     assert surely_read < likely_changed
+
+
+def test_a_symbol_has_a_lower_prior_among_many_that_look_like_it() -> None:
+    """Its place counts, equals have the same, and the order in which symbols come changes nothing."""
+    one, better = np.array([[1.0, 1.0]]), np.array([[2.0, 2.0]])
+    alone, behind_one, behind_many = (priors(np.vstack([one, *[better] * n]))[0] for n in (0, 1, 40))
+    assert alone > behind_one > behind_many
+    assert len(set(priors(np.repeat(one, 9, axis=0)))) == 1
+    odds = np.random.default_rng(3).normal(size=(50, 2))
+    assert (priors(odds[::-1])[::-1] == priors(odds)).all()
 
 
 def test_priors_are_probabilities_whatever_the_odds() -> None:
@@ -63,6 +72,7 @@ def test_priors_are_probabilities_whatever_the_odds() -> None:
         found = priors(np.array([[-900.0, -900.0], [-900.0, 900.0], [900.0, 900.0], [0.0, 0.0]]))
     assert found[:3].tolist() == [0.0, 0.0, 1.0]
     assert 0 < found[3] < 1
+    assert priors(np.empty((0, 2))).tolist() == []
 
 
 def test_the_readme_explains_every_word() -> None:

@@ -58,3 +58,12 @@ def test_a_name_in_a_traceback_that_several_bear_is_told_as_such() -> None:
     for name in ("Base.send", "Adapter.send"):
         assert "in a traceback of the task" not in found[name]
         assert "named like a call in the task's traceback" in found[name]
+
+
+def test_one_message_of_several_is_told() -> None:
+    """What else the task quotes takes nothing away from it; a few words that it shares with another do not count."""
+    found = reasons(
+        'It says "cannot reach the proxy of this host" and then "another thing that nobody has ever written here" '
+        'or "a proxy for this page is what the user wanted to see there"'
+    )
+    assert [name for name, why in found.items() if QUOTES in why] == ["Adapter.send"]

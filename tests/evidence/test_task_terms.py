@@ -41,6 +41,31 @@ def test_the_machine_of_a_traceback_says_nothing(line: str) -> None:
     assert set(terms("home ann")) <= set(TaskTerms("It reads /home/ann/work/shop/fees.py again").words.tolist())
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '127.0.0.1 - - [12/Mar/2026 10:33:21] "GET /cache HTTP/1.1" 200 -',
+        "2026-03-12 10:33:21,123 INFO cache: GET 200 took",
+        "2026-03-12T10:33:21.123Z GET cache 200",
+        "[10:33:21] GET cache 200",
+    ],
+)
+def test_what_a_log_repeats_counts_once(line: str) -> None:
+    """Its times and addresses not at all, and a word that the task says elsewhere only there."""
+    task = TaskTerms("The cache drops a cache\n" + f"{line}\n" * 9)
+    said = dict(zip(task.words.tolist(), task.counts.tolist(), strict=True))
+    (cache, get, code) = terms("cache GET 200")
+    assert (said[cache], said[get], said[code]) == (2, 1, 1)
+    assert not said.keys() & set(terms("10 33 21 127 2026 03 12"))
+    assert terms("10")[0] in TaskTerms("It waits until 10:30:00 each day").words
+
+
+def test_a_short_number_is_not_telling() -> None:
+    """It stands in many bodies by chance."""
+    assert not any(TaskTerms(text).is_telling for text in ("12", "7 42 !", ""))
+    assert all(TaskTerms(text).is_telling for text in ("404", "go 12"))
+
+
 @pytest.mark.parametrize("text", ["", " \n", "?!", "the and of", "\ud800", "\0"])
 def test_a_task_without_words_says_nothing(text: str) -> None:
     """Each part is there and empty, or names without a telling word."""

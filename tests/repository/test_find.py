@@ -88,6 +88,6 @@ def test_nothing_is_likely_where_the_task_is_about_something_else(checkout: Chec
     for text, is_none in (("zebra", True), ("the main page", False)):
         found, asked = candidates_for(checkout.root, Task(text=text), cascade)
         assert ({item.prior for item in asked.items} == {0.0}) == is_none
-        assert any("No word of the task" in line for line in found.messages) == is_none
+        assert any("No telling word of the task" in line for line in found.messages) == is_none
     _, asked = candidates_for(checkout.root, Task(text="zebra", seeds=("app/main.py",)), cascade)
     assert max(item.prior or 0 for item in asked.items) > 0

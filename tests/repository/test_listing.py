@@ -180,6 +180,15 @@ def test_seeds_may_be_given_in_three_ways(checkout: Checkout, monkeypatch: pytes
     assert result.task.seeds == ("app/widget.py",)
 
 
+def test_a_seed_may_be_the_end_of_one_path(checkout: Checkout) -> None:
+    """As a task names it; of several files with that end all are named, and none is taken."""
+    checkout.write({"src/app/widget.py": "", "src/app/base.py": "", "src/base.py": ""})
+    for seed in ("widget.py", "app/widget.py"):
+        assert checkout.find("x", seed).task.seeds == ("src/app/widget.py",)
+    with pytest.raises(InputError, match=r"'base.py' may be src/app/base.py, src/base.py; give a file"):
+        checkout.find("x", "base.py")
+
+
 @pytest.mark.parametrize(
     ("seed", "told"), [("missing.py", "does not exist"), ("app", "is a folder"), ("../other.py", "lies outside")]
 )
