@@ -86,7 +86,7 @@ def test_a_name_that_was_not_read_is_refused(shop: str, capsys: pytest.CaptureFi
 def test_a_task_that_nothing_fits_is_told(shop: str, capsys: pytest.CaptureFixture[str]) -> None:
     """An order that goes by form alone says so."""
     assert main(["classify", "--repo", shop, "--task", "zzqx", "--json"]) == ExitCode.DONE
-    assert "No word of the task stands in anything that was read" in capsys.readouterr().err
+    assert "No telling word of the task stands in anything that was read" in capsys.readouterr().err
 
 
 def test_files_that_the_work_starts_from_are_told_of(shop: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,6 +62,7 @@ def test_a_symbol_has_a_lower_prior_among_many_that_look_like_it() -> None:
     alone, behind_one, behind_many = (priors(np.vstack([one, *[better] * n]))[0] for n in (0, 1, 40))
     assert alone > behind_one > behind_many
     assert len(set(priors(np.repeat(one, 9, axis=0)))) == 1
+    assert priors(one * -6)[0] < 0.02  # to be the first of one is worth nothing
     odds = np.random.default_rng(3).normal(size=(50, 2))
     assert (priors(odds[::-1])[::-1] == priors(odds)).all()
 
