@@ -33,7 +33,7 @@ from cascade.repository.find import MOST_SYMBOLS
 from cascade.repository.places import Places
 from cascade.repository.texts import with_texts
 from cascade.stages import in_words
-from cascade.tree import Cascade
+from cascade.tree import Cascade, ItemKind
 
 _MOST_SHOWN = 5
 
@@ -58,6 +58,9 @@ def explain(  # noqa: PLR0913 - the command line's options
     text, beside = read_task(task, task_file), check_also(also or ())
     with Engine.open(read_config(config or shipped_config(), {cascade: thresholds})) as engine:
         tree = engine.cascade(cascade)
+        if tree.items is not ItemKind.SYMBOLS:
+            msg = f"Cascade {cascade!r} labels {tree.items}, and no symbols. Give one that labels symbols."
+            raise InputError(msg)
         found, _ = candidates_of(repo, Task(text=text, seeds=tuple(from_ or ())), tree, also=beside)
         corpus = found.evidence.signals.corpus
         place = {int(at): order for order, at in enumerate(found.evidence.best_symbols(len(corpus.symbols)), 1)}

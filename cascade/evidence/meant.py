@@ -8,6 +8,7 @@ import re
 import numpy as np
 
 from cascade.evidence.corpus import Corpus
+from cascade.evidence.records import SymbolRecord
 from cascade.evidence.terms import terms
 
 _BUILT_IN = frozenset(
@@ -30,6 +31,7 @@ class Meant:
 
     def __init__(self, corpus: Corpus) -> None:
         self._corpus = corpus
+        self._by_name: dict[int, dict[str, list[SymbolRecord]]] = {}
 
     def __call__(self, row: int) -> bool:
         """Whether a link is sure.
@@ -54,12 +56,18 @@ class Meant:
 
     def _nearest(self, user: int, name: str) -> list[str]:
         """The only symbol of a name in a symbol's class, or else in its file."""
-        corpus, file = self._corpus, int(self._corpus.files[user])
-        start, end = corpus.starts[file], corpus.starts[file + 1]
-        inside = [one for one in corpus.symbols[start:end] if one.name == name]
-        owner = corpus.symbols[user].owner
+        inside = self._named(int(self._corpus.files[user])).get(name, [])
+        owner = self._corpus.symbols[user].owner
         found = [one.id for one in inside if owner and one.owner == owner] or [one.id for one in inside]
         return found if len(found) == 1 else []
+
+    def _named(self, file: int) -> dict[str, list[SymbolRecord]]:
+        """The symbols of a file by their names."""
+        if file not in self._by_name:
+            found = self._by_name.setdefault(file, {})
+            for one in self._corpus.entries[file].symbols:
+                found.setdefault(one.name, []).append(one)
+        return self._by_name[file]
 
     def _may_import(self, user: int, path: str) -> bool:
         """Whether the file of a symbol has the words of a module's name, or lies in the same folder."""

@@ -18,7 +18,7 @@ _MOST_WORDS = 3
 _LEAST_RARITY = 1.5  # of a word that stands in a fifth of the documents; half the rarest where all are common
 _LEAST_QUOTED = 0.6  # share of a message's words from which a symbol has it; the rest was filled in
 _FEW_WORDS = 3  # that any two texts may share by chance are fewer
-_MOST_MESSAGES = 20
+_MOST_MESSAGES, _MOST_LINKS = 20, 20
 _SHORT_NUMBER = 3  # digits below which a number tells nothing
 _MANY = 2  # commits from which two files count as changed together
 
@@ -91,13 +91,12 @@ class Reasons:
     def _references(self, at: int) -> Iterator[str]:
         links = self._corpus.links
         for here, there, verb in ((links.used, links.users, "mentioned by"), (links.users, links.used, "mentions")):
-            rows = [row for row in np.flatnonzero(here == at).tolist() if self._meant(row)]
-            if not rows:
-                continue
-            others = there[rows]
-            best = int(others[np.argmax(self._signals.symbols["body_share"][others])])
-            words = self._rarest(self._body_hits, best)
-            if words and self._signals.symbols["body_share"][best] >= _LEAST_MATCH:
+            rows, shares = np.flatnonzero(here == at), self._signals.symbols["body_share"][there]
+            rows = rows[shares[rows] >= _LEAST_MATCH]
+            likeliest = rows[np.argsort(-shares[rows], kind="stable")][:_MOST_LINKS].tolist()
+            best = next((int(there[row]) for row in likeliest if self._meant(row)), None)
+            words = self._rarest(self._body_hits, best) if best is not None else ""
+            if best is not None and words:
                 yield f"{verb} {self._corpus.symbols[best].qualname}, which has {words}"
 
     def _of_its_file(self, file: int) -> Iterator[str]:

@@ -14,18 +14,19 @@ _LEAST_ALIKE = 2  # parts of two paths that must agree, where both have as many
 _MOST_ALIKE = 2  # files that one name may stand for; one that fits more, such as __init__.py, tells nothing
 _LONGEST = 1_000  # characters of a path; more is no path
 _TOKEN = re.compile(r"[\w./\\@+~:-]+")
-_PLACE = re.compile(r"(?::\d+)+:?$")  # line and column
+_PLACE = re.compile(r"(?:(?::\d+)+(?::in)?|:line):?$")  # line and column; what Ruby and C# write behind a path
 _MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _FRAME = re.compile(r'^\s*(?:File "|at )|:\d+')
 _CALLS = (
     re.compile(r'File "(?P<path>[^"\n]+)", line \d+, in (?P<name>\w+)'),  # Python
-    re.compile(r"\bat (?:async |new )?(?P<name>[\w.$<>]+) ?\((?P<path>[^():\n]+):\d+"),  # JavaScript, Java, Kotlin, C#
+    re.compile(r"\bat (?:async |new )?(?P<name>[\w.$<>]+) ?\((?P<path>[^():\n]+):\d+"),  # JavaScript, Java, Kotlin
+    re.compile(r"\bat (?P<name>[\w.<>`+]+)\([^()\n]{0,500}\) in (?P<path>[^\n]{1,500}?):line \d"),  # C#
     re.compile(  # Ruby
         r"(?<![^\s:])(?P<path>[^\s:]+):\d+:in [`'](?:(?:block|rescue|ensure)(?: \(\d+ levels\))? in )*"
         r"(?:[\w.:]+[.#])?(?P<name>\w+)"
     ),
     re.compile(  # Go
-        r"(?<![\w.*()])(?P<name>[\w.*()]+?)(?:\.func\d+(?:\.\d+)*)*(?:\[\.\.\.\])?\([^()\n]*\)\n"
+        r"(?<![\w.*()])(?P<name>[\w.*()]{1,300}?)(?:\.func\d+(?:\.\d+)*)*(?:\[\.\.\.\])?\([^()\n]*\)\n"
         r"\s+(?P<path>\S+\.go):\d+"
     ),
     re.compile(r"(?<!\d)\d+: +(?P<name>[\w:<>]+)\n\s+at (?P<path>[^\s:]+):\d+"),  # Rust
@@ -98,7 +99,8 @@ def _tokens(line: str) -> Iterator[str]:
     for match in _TOKEN.finditer(line):
         token = match.group()
         if "." in token and len(token) <= _LONGEST:
-            yield _PLACE.sub("", token).strip(":-").rstrip(".").replace("\\", "/")
+            path = _PLACE.sub("", token.partition("::")[0]).strip(":-")  # of app.py::test_fees the file
+            yield path.lstrip("@").rstrip(".").replace("\\", "/")
 
 
 def _meant(name: str, by_end: Mapping[str, Sequence[str]]) -> list[str]:

@@ -6,7 +6,7 @@ import re
 from zlib import crc32
 
 _PART = re.compile(
-    r"[A-Za-z]*+[^\W\d_A-Za-z][^\W\d_]*+"  # a word with letters beyond ASCII stays whole
+    r"(?<![A-Za-z])[A-Za-z]*+[^\W\d_A-Za-z][^\W\d_]*+"  # a word with letters beyond ASCII stays whole
     r"|[A-Z]{2,}[a-z](?![a-z])"  # URLs, IPv6
     r"|[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+"
 )

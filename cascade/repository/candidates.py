@@ -73,7 +73,8 @@ def _competition(found: Candidates, items: Sequence[Item], cascade: Cascade) -> 
         n_others = len(corpus.paths) - len(found.task.seeds)
         if n_others > len(items):
             others, ties = ("other file", " or to these files") if found.task.seeds else ("file", "")
-            yield f"{counted(n_others, others)} compete; {len(items)} are tied to the task{ties}."
+            verb = "is" if len(items) == 1 else "are"
+            yield f"{counted(n_others, others)} compete; {len(items)} {verb} tied to the task{ties}."
     elif cascade.items is ItemKind.FOLDERS:
         n_folders = len({folder_of(path) for path in corpus.paths})
         if n_folders > len(items):

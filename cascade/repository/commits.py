@@ -36,7 +36,7 @@ def read_commits(root: Path, listing: Listing, cache: IndexCache, messages: Mess
 
 def _of_repository(root: Path, prefix: str, cache: IndexCache, messages: Messages) -> list[Commit]:
     folder = root / prefix
-    head, key = head_of(folder), os.path.realpath(folder)
+    head, key = head_of(folder), os.fsencode(os.path.realpath(folder)).decode("utf-8", "backslashreplace")
     kept = kept_commits(key, cache) if head else None
     if kept is not None and kept[0] == head:
         return _under(kept[1], prefix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -124,20 +125,39 @@ class _Grammar:
     everything: Any
 
     def read(self, source: bytes) -> SyntaxTree:
+        with _parsing:  # a parser is one thread's at a time, and others run while it asks for the next bytes
+            root = self._root(source)
+        if root.has_error and any(node.child_count > _MAX_ERRORS for node in (root, *root.children) if node.is_error):
+            raise SlowSourceError
+        return SyntaxTree(root=root, tags=self.tags, definitions=self.definitions, everything=self.everything)
+
+    def _root(self, source: bytes) -> Any:
         watch = _Watch()
         try:  # it takes no callback with bytes in one piece
-            root = self.parser.parse(lambda at, _: source[at : at + _CHUNK], progress_callback=watch).root_node
+            return self.parser.parse(lambda at, _: source[at : at + _CHUNK], progress_callback=watch).root_node
         except ValueError as error:
             self.parser.reset()
             if watch.is_over:
                 raise SlowSourceError from error
             raise
-        if root.has_error and any(node.child_count > _MAX_ERRORS for node in (root, *root.children) if node.is_error):
-            raise SlowSourceError
-        return SyntaxTree(root=root, tags=self.tags, definitions=self.definitions, everything=self.everything)
 
 
-@lru_cache(maxsize=1)  # a file's outline and its definitions are read one after the other
+_parsing = threading.Lock()
+
+
+class _Last(threading.local):
+    """The tree that a thread has read last: a file's outline and its definitions are read one after the other.
+
+    Threads share no tree: tree-sitter's may be read by one at a time.
+    """
+
+    file: tuple[str, bytes] | None = None
+    tree: SyntaxTree | None = None
+
+
+_last = _Last()
+
+
 def syntax_tree(suffix: str, source: bytes) -> SyntaxTree | None:
     """A file's syntax tree; None when the grammar of its suffix cannot be used.
 
@@ -147,6 +167,12 @@ def syntax_tree(suffix: str, source: bytes) -> SyntaxTree | None:
     Raises:
         SlowSourceError: It takes too long to parse.
     """
+    if _last.file != (suffix, source):
+        _last.tree, _last.file = _read(suffix, source), (suffix, source)
+    return _last.tree
+
+
+def _read(suffix: str, source: bytes) -> SyntaxTree | None:
     grammar = _grammar(TAGS[suffix])
     if isinstance(grammar, Fault):
         return None

@@ -143,7 +143,7 @@ class IndexCache:
 def _is_damage(error: Exception) -> bool:
     """Whether an error says that the file holds what this program did not write, and not that it cannot be used now."""
     if isinstance(error, ValueError | TypeError):
-        return True
+        return not isinstance(error, UnicodeError)  # that is about what was to be kept
     kind = type(error)  # sqlite3.OperationalError is one of the more special kinds: locked, read-only, a full disk
     return kind.__module__ == "sqlite3" and kind.__name__ == "DatabaseError"
 

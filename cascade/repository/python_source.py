@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -11,13 +12,14 @@ from cascade.repository.outline import Import, Outline, first_line, one_line
 from cascade.repository.reasons import NOT_PYTHON
 
 PythonDefinition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+_quiet = threading.Lock()  # what is caught of warnings is the whole process's
 _BLOCKS = ("body", "handlers", "cases", "orelse", "finalbody")
 
 
 @lru_cache(maxsize=1)  # a file's outline and its definitions are read one after the other
 def parse(source: bytes) -> ast.Module | None:
     """The syntax tree of a file, its coding cookie respected; None when it has none."""
-    with warnings.catch_warnings():
+    with _quiet, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return ast.parse(source)

@@ -12,6 +12,7 @@ _RECEIVER = re.compile(r"([A-Za-z_]\w*)\s*(?:\[[^\]]*\])?\s*\)$")  # (s *Server[
 _EXPORTS = re.compile(
     r"^(?:(?:module\.)?exports(?:\.default)?(?:\.|$)|(?:this|self|window|globalThis|global)\.)|\.prototype(?=\.|$)"
 )
+_LONGEST = 300  # characters of a name; more is no name
 _ASSIGNABLE = re.compile(r"[\w$#-]+(?:\.[\w$#-]+)*")
 _LAST_WORD = re.compile(r"[\w$]+(?=\W*$)")
 _TYPES_WITH_TAG = frozenset({"struct_specifier", "union_specifier", "enum_specifier", "class_specifier"})
@@ -79,16 +80,16 @@ class Names:
             return ""
         name = self.text(node.child_by_field_name("name")).strip("\"'`")
         if name.startswith("["):  # [Symbol.iterator]() {}
-            last = _LAST_WORD.search(name)
+            last = _LAST_WORD.search(name[-_LONGEST:])
             name = last[0] if last else ""
         if node.type == "destructor_declaration":
             return f"~{name}"
-        receiver = _RECEIVER.search(self.text(node.child_by_field_name("receiver")))
+        receiver = _RECEIVER.search(self.text(node.child_by_field_name("receiver"))[-_LONGEST:])
         return f"{receiver[1]}.{name}" if receiver else name.replace("::", ".").strip(".")
 
     def _type_name(self, node: SyntaxNode | None) -> str:
         """``Stack`` of ``&'a mut data::Stack<T>``."""
-        found = re.search(r"(\w+)\s*$", self.text(node).partition("<")[0])
+        found = re.search(r"(\w+)\s*$", self.text(node).partition("<")[0].strip()[-_LONGEST:])
         return found[1] if found else ""
 
     def _declared(self, node: SyntaxNode) -> Named | None:

@@ -17,8 +17,12 @@ from cascade.repository.tag_names import CLASS, FUNCTION, MODULE, OWNER, PROTOTY
 _DEFINING = frozenset({"class", "function", "owner", "module", "declared", "assigned"})
 _LEADING = frozenset({"comment", "above"})
 _ABOVE = frozenset({"annotation", "marker_annotation", "attribute_list", "decorator"})
-_COMMENT_MARK = re.compile(r"^[ \t]*(?:/\*+!?|//+!?|\*+/?|#+!?)[ \t]?|[ \t]*\*+/[ \t]*$", re.MULTILINE)
-_XML_TAG = re.compile(r"</?(?:summary|remarks|returns|param|para|value|inheritdoc|typeparam|exception|see)\b[^>\n]*>")
+_COMMENT_MARK = re.compile(
+    r"^[ \t]*+(?:/\*+!?|//+!?|\*+/?|#+!?)[ \t]?|(?:(?<![ \t])[ \t]++|(?<![ \t*]))\*++/[ \t]*+$", re.MULTILINE
+)
+_XML_TAG = re.compile(
+    r"</?(?:summary|remarks|returns|param|para|value|inheritdoc|typeparam|exception|see)\b[^>\n]{0,300}>"
+)
 _LICENCE = re.compile(r"copyright|licen[sc]e|SPDX", re.IGNORECASE)
 _OPENING = re.compile(r"""^[\w@$#&*]{0,4}?#*["'`]+|["'`]+#*$""")
 _STRING_BYTES = 2_000

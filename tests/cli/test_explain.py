@@ -70,6 +70,13 @@ def test_a_symbol_may_be_named_with_its_module(shop: str, name: str, capsys: pyt
     assert [row["id"] for row in json.loads(capsys.readouterr().out)["symbols"]] == ["shop/engine.py::Engine.run"]
 
 
+def test_a_cascade_that_labels_no_symbols_is_refused(shop: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would be asked about what it was not made for."""
+    given = ["explain", "run", "--repo", shop, "--task", "the discount", "--cascade", "routing"]
+    assert main(given) == ExitCode.BAD_INPUT
+    assert "Cascade 'routing' labels" in capsys.readouterr().err
+
+
 def test_files_take_no_number_of_symbols(shop: str, capsys: pytest.CaptureFixture[str]) -> None:
     """It would change nothing, and is refused."""
     given = ["classify", "--repo", shop, "--task", "the discount", "--files", "--most", "3"]

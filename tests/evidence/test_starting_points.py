@@ -15,6 +15,8 @@ PATHS = (
     "lib/purse.py",
     "web/src/cart.ts",
     "web/src/Main.java",
+    "lib/purse.rb",
+    "web/src/Cart.cs",
 )
 
 
@@ -33,6 +35,10 @@ PATHS = (
         ("import app.fees", {"app/fees/__init__.py": MODULE}),
         ("    at total (/srv/web/src/cart.ts:10:5)", {"web/src/cart.ts": TRACEBACK}),
         ("\tat com.shop.Main.total(Main.java:12)", {"web/src/Main.java": TRACEBACK}),
+        ("lib/purse.rb:3:in 'Purse#open': undefined method (NoMethodError)", {"lib/purse.rb": TRACEBACK}),
+        ("   at Shop.Cart.Add(Item item) in /srv/web/src/Cart.cs:line 3", {"web/src/Cart.cs": TRACEBACK}),
+        ("FAILED app/fees/halves.py::test_nearest[1]", {"app/fees/halves.py": PATH}),
+        ("look at @app/main.py", {"app/main.py": PATH}),
         ("e.g. version 1.5.py of nothing, self.total or other/absent.py", {}),
         ("", {}),
     ],
@@ -77,6 +83,8 @@ TRACES = [
     ("lib/purse.rb:12:in 'Shop::Purse.open'\n", "lib/purse.rb", "open"),
     ("lib/purse.rb:12:in `block (2 levels) in open'\n", "lib/purse.rb", "open"),
     ("lib/purse.rb:12:in 'rescue in block in Shop::Purse#open'\n", "lib/purse.rb", "open"),
+    ("   at Shop.Cart.Add(Item item) in /srv/web/src/Cart.cs:line 3\n", "web/src/Cart.cs", "Add"),
+    ("   at Shop.Cart.Add(Item item) in C:\\srv\\web\\src\\Cart.cs:line 3\n", "web/src/Cart.cs", "Add"),
     ("main.(*Server).Serve(0xc000, {0x1, 0x2})\n\t/srv/web/serve.go:31 +0x1d\n", "web/serve.go", "Serve"),
     ("shop/web.Serve(...)\n\t/srv/web/serve.go:31\n", "web/serve.go", "Serve"),
     ("main.(*Server).Serve.func1.2()\n\t/srv/web/serve.go:31 +0x1d\n", "web/serve.go", "Serve"),
@@ -88,14 +96,14 @@ TRACES = [
 
 @pytest.mark.parametrize(("line", "path", "name"), TRACES)
 def test_calls_of_traces(line: str, path: str, name: str) -> None:
-    """Of Python, JavaScript, Java, Ruby, Go and Rust: the file, and the function without its owners."""
-    paths = (*PATHS, "lib/purse.rb", "web/serve.go", "src/cart.rs")
+    """Of Python, JavaScript, Java, Ruby, C#, Go and Rust: the file, and the function without its owners."""
+    paths = (*PATHS, "web/serve.go", "src/cart.rs")
     assert traced_calls(f"It fails:\n{line}so it does", paths) == ([((path,), name)] if path else [])
 
 
 def test_calls_come_in_the_order_of_the_text() -> None:
     """Of all languages together; files that are not in the repository are passed over."""
-    paths = (*PATHS, "lib/purse.rb", "web/serve.go", "src/cart.rs")
+    paths = (*PATHS, "web/serve.go", "src/cart.rs")
     known = [(line, path, name) for line, path, name in TRACES if path]
     text = "\n".join(line for line, _, _ in known) + '\n  File "/usr/lib/json.py", line 1, in loads\n'
     assert traced_calls(text, paths) == [((path,), name) for _, path, name in known]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from cascade.evidence.history import Change, Commit
 from cascade.repository.commits import dump_commits, read_commits
 from cascade.repository.git import head_of
-from cascade.repository.index import is_generated, read_index
+from cascade.repository.index import index_file, is_generated, read_index
 from cascade.repository.index_cache import IndexCache
 from cascade.repository.listing import list_files
 from cascade.repository.messages import Messages
@@ -134,3 +136,31 @@ def test_processes_share_a_cache(checkout: Checkout, tmp_path: Path) -> None:
     assert "Without the cache" not in shown.pop()
     assert [process.returncode for process in several] == [0] * 4
     assert n_kept(tmp_path / "cache") == 300
+
+
+def test_threads_read_what_one_reads() -> None:
+    """Files of several languages, each read by four threads at once: none disturbs another's parser."""
+    sources = {
+        f"{language}{at}": (f"a.{language}", text.replace("N", str(at)).encode())
+        for at in range(12)
+        for language, text in (
+            ("js", "function fN() { return gN(1); }\n" * 200),
+            ("c", "int fN(int a) { return gN(a); }\n" * 200),
+            ("py", "def fN(a):\n    return gN(a)\n" * 200),
+        )
+    }
+
+    def read() -> dict[str, bytes]:
+        return {name: index_file(*each).entry.dump() for name, each in sources.items()}
+
+    alone, before = read(), list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        assert all(each.result() == alone for each in [pool.submit(read) for _ in range(4)])
+    assert list(warnings.filters) == before
+
+
+def test_marks_of_comments_are_taken_away_in_time() -> None:
+    """Blanks and stars in a comment are read once; what stands between them stays."""
+    source = f"/* first{' ' * 300_000}and\n * {'*' * 300_000}\n */\nfunction f() {{}}\n"
+    (symbol,) = index_file("a.js", source.encode()).entry.symbols
+    assert symbol.doc.startswith("first")

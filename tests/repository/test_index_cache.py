@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -257,3 +258,25 @@ def test_progress_is_told(project: Checkout) -> None:
     calls: list[tuple[int, int]] = []
     find_candidates(project.root, "x", cache=None, progress=lambda *told: calls.append(told), ranker=simple_ranker())
     assert calls == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_checkout_whose_path_is_not_utf8_keeps_its_history(tmp_path: Path) -> None:
+    """Its path is written as the key of its history, and the cache of all others stays."""
+    cache = tmp_path / "cache"
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/base\xff"))
+    checkout = Checkout(folder).init().commit({"seed.py": "import widget", "widget.py": "def f(): ..."})
+    first = find(checkout, cache)
+    assert not any("cache" in message for message in first.messages)
+    with closing(sqlite3.connect(database_of(cache))) as database:
+        ((key,),) = database.execute("SELECT key FROM histories")
+    assert key.endswith("/base\\xff")
+    assert shown(find(checkout, cache)) == shown(first)
+
+
+def test_what_cannot_be_written_is_no_damage(tmp_path: Path) -> None:
+    """The file stays as it was, since nothing is wrong with it."""
+    messages = Messages()
+    IndexCache(tmp_path, messages).keep_files({KEY: b"kept"})
+    IndexCache(tmp_path, messages).keep_history("\udcff", b"")
+    assert IndexCache(tmp_path, messages).files([KEY]) == {KEY: b"kept"}
+    assert not any("damaged" in line for line in messages.lines())
