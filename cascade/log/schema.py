@@ -75,7 +75,8 @@ DROP TABLE shadows;
 ALTER TABLE shadow_answers RENAME TO shadows;
 CREATE INDEX shadows_made_by ON shadows (made_by);
 """
-"""Version 3: ``shadows.other`` has the probabilities of the values of a choice or score, which has no ``p_yes``."""
+"""Version 3: ``shadows.other`` has the probabilities of the values of a choice or score, which has no ``p_yes``, in the
+order of those of the call beside."""
 
 MIGRATIONS = (FIRST, SHADOWS, SHADOW_VALUES)
 """At place n: the statements that lead from version n to version n + 1."""

@@ -18,7 +18,7 @@ from cascade.log.truths import truths
 from cascade.stages import Answer
 
 ShadowRow = tuple[str, int, str, str, str, str, float | None, str | None, float]
-"""Request, place of the item, stage, tier, adapter, SHA-256 of its file, p(yes) or p of values as JSON, and when."""
+"""Request, place of the item, stage, tier, adapter, SHA-256 of its file, p(yes), p of values as JSON, and when."""
 
 Scores = Mapping[str, float]
 """Column -> its probability; see ``Stage.columns``."""
@@ -69,7 +69,9 @@ def shadow_rows(id_: str, live: Request, beside: Request, at: float) -> list[Sha
             own = known.models.get(step.model, known)
             made_by = own.adapters.get(step.adapter)
             p_yes = step.p_yes if isfinite(step.p_yes) else None
-            values = dumps(dict(step.probabilities)) if step.probabilities else None
+            values = (
+                dumps([*step.probabilities.values()]) if step.probabilities else None
+            )  # their names may be outside text
             if made_by and (p_yes, values) != (None, None) and (state.item.id, step.stage, step.tier) in asked:
                 place = places[state.item.id]
                 rows.append((id_, place, step.stage, step.tier, step.adapter, made_by, p_yes, values, at))
@@ -115,14 +117,15 @@ def read_shadows(database: sqlite3.Connection, adapter: str, sha256: str) -> Ite
     for row in database.execute(_PAIRS, (adapter, sha256)):
         cascade, tree, task, item, stage, tier, p_before, values_before, p_after, values_after, threshold = row
         label = labels.get((task, item))
+        before = {tier: p_before} if values_before is None else loads(values_before)
         yield ShadowPair(
             cascade=cascade,
             task=task,
             item=item,
             stage=stage,
             tier=tier,
-            before={tier: p_before} if values_before is None else loads(values_before),
-            after={tier: p_after} if values_after is None else loads(values_after),
+            before=before,
+            after={tier: p_after} if values_after is None else dict(zip(before, loads(values_after), strict=False)),
             threshold=threshold,
             truth=true_answers(tree, label).get(stage) if label is not None else None,
         )
