@@ -139,9 +139,10 @@ class Answers(NamedTuple):
         """The rows that are given an answer; (n,)."""
         return self.uncertain if answer is None else self.yes if answer else self.no
 
-    def each(self) -> list[Answer]:
-        """The answer of each row."""
-        return [True if yes else False if no else None for yes, no in zip(self.yes, self.no, strict=True)]
+    @property
+    def places(self) -> Ints:
+        """1 for a row that is answered yes, 0 for no, -1 for an uncertain one; (n,)."""
+        return np.where(self.yes, 1, np.where(self.no, 0, -1))
 
 
 class ValueAnswers(NamedTuple):
@@ -163,11 +164,6 @@ class ValueAnswers(NamedTuple):
     def of(self, answer: Answer) -> Bools:
         """The rows that are given an answer; (n,)."""
         return self.uncertain if answer is None else np.asarray(self.places == self.names.index(str(answer)))
-
-    def each(self) -> list[Answer]:
-        """The answer of each row."""
-        names = (*self.names, None)
-        return [names[place] for place in self.places]
 
 
 StageAnswers = Answers | ValueAnswers
@@ -588,7 +584,10 @@ class Stage:
 
     def answer(self, scores: Mapping[str, float]) -> Answer:
         """The stage's answer from probabilities by ``columns``; see ``answers``."""
-        return self.answers(self._row(scores)).each()[0]
+        answers = self.answers(self._row(scores))
+        if isinstance(answers, ValueAnswers):
+            return answers.names[answers.places[0]] if answers.places[0] >= 0 else None
+        return True if answers.yes[0] else False if answers.no[0] else None
 
     def always(self, answer: Answer, n: int) -> StageAnswers:
         """The same sure answer for each of n rows."""
@@ -610,6 +609,10 @@ class Stage:
             return dict(zip(self.sure_ways, p.T, strict=True))
         parts = np.searchsorted(self.cuts, np.arange(p.shape[1]), side="right")
         return {answer: p[:, parts == part].sum(axis=1) for part, answer in enumerate(self.sure_ways)}
+
+    def by_answer(self, p: Array) -> Array:
+        """The same as columns; (n, sure answers)."""
+        return np.stack(list(self.p_of_answers(p).values()), axis=1)
 
     def is_surely_yes(self, scores: Mapping[str, float]) -> bool:
         """True if the answer is yes whatever the tiers that are not in ``scores`` say.

@@ -29,11 +29,12 @@ from cascade.evidence.records import SymbolRecord
 from cascade.files import check_readable
 from cascade.items import Item, Task
 from cascade.report import Decision, Status, Step
+from cascade.repository.candidates import labels_symbols
 from cascade.repository.find import MOST_SYMBOLS
 from cascade.repository.places import Places
 from cascade.repository.texts import with_texts
 from cascade.stages import in_words
-from cascade.tree import Cascade, ItemKind
+from cascade.tree import Cascade
 
 _MOST_SHOWN = 5
 
@@ -58,9 +59,7 @@ def explain(  # noqa: PLR0913 - the command line's options
     text, beside = read_task(task, task_file), check_also(also or ())
     with Engine.open(read_config(config or shipped_config(), {cascade: thresholds})) as engine:
         tree = engine.cascade(cascade)
-        if tree.items is not ItemKind.SYMBOLS:
-            msg = f"Cascade {cascade!r} labels {tree.items}, and no symbols. Give one that labels symbols."
-            raise InputError(msg)
+        labels_symbols(engine.cascades, cascade)  # refuses one that labels something else
         found, _ = candidates_of(repo, Task(text=text, seeds=tuple(from_ or ())), tree, also=beside)
         corpus = found.evidence.signals.corpus
         place = {int(at): order for order, at in enumerate(found.evidence.best_symbols(len(corpus.symbols)), 1)}

@@ -191,16 +191,9 @@ def _pair(stage: Stage, after: Stage, tier: str, old: LabelledScores, new: Label
 
 
 def _pair_of_values(stage: Stage, after: Stage, truths: Ints, old: LabelledScores, new: LabelledScores) -> Paired:
-    one, other = (
-        np.stack([each.scored.p[stage.name, value] for value in stage.columns], axis=1) for each in (old, new)
-    )
-    answers = [np.stack(list(of.p_of_answers(p).values()), axis=1) for of, p in ((stage, one), (after, other))]
-    possible = [*stage.sure_ways, None]  # what is not known is -1 among the truths, and not compared
-    right = [
-        np.array([possible.index(answer) for answer in of.answers(p).each()]) == truths
-        for of, p in ((stage, one), (after, other))
-    ]
-    return paired(answers[0], answers[1], truths, old.scored.tasks, (right[0], right[1]))
+    one, other = old.scored.of_stage(stage), new.scored.of_stage(after)
+    right = np.asarray(stage.answers(one).places == truths), np.asarray(after.answers(other).places == truths)
+    return paired(stage.by_answer(one), after.by_answer(other), truths, old.scored.tasks, right)
 
 
 def _with(untuned: Untuned, adapter: str, entry: AdapterConfig) -> Untuned:

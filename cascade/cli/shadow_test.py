@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,9 @@ from cascade.cli.log_file import opened
 from cascade.config.schema import Config
 from cascade.errors import counted
 from cascade.evaluation.paired import Paired, paired
-from cascade.log.shadows import Scores, ShadowPair, read_shadows
-from cascade.probability import Array
-from cascade.stages import Answer, Answers, Stage
+from cascade.log.shadows import ShadowPair, read_shadows
+from cascade.probability import Array, Ints
+from cascade.stages import Answer, Answers
 from cascade.tree import Cascade
 
 _Question = tuple[str, str, str]  # cascade, stage, tier
@@ -88,15 +88,17 @@ class _Seen:
 
     Attributes:
         rows: The items.
-        p: p(yes), (n, 1), or p of the values of a choice or score, (n, values), of the live one and of the other.
-        answers: The answer of either to each item.
-        stage: The stage, of a choice or score; None for yes or no.
+        possible: The sure answers, in order.
+        p: p(yes), (n,), or p of the values of a choice or score, (n, values), of the live one and of the other.
+        by_answer: The same, or p of the sure answers, (n, answers).
+        answers: Place of either's answer to each item among those possible, -1 for uncertain; (n,).
     """
 
     rows: list[ShadowPair]
+    possible: list[Answer]
     p: tuple[Array, Array]
-    answers: tuple[list[Answer], list[Answer]]
-    stage: Stage | None
+    by_answer: tuple[Array, Array]
+    answers: tuple[Ints, Ints]
 
     @property
     def n_known(self) -> int:
@@ -106,44 +108,49 @@ class _Seen:
     @property
     def n_differ(self) -> int:
         """Items that the two answer differently."""
-        return sum(one != other for one, other in zip(*self.answers, strict=True))
+        before, after = self.answers
+        return int((before != after).sum())
 
     @property
     def shifts(self) -> Array:
         """How far apart the two are of each item; (n,), in [0, 1]."""
         before, after = self.p
-        return np.asarray(np.abs(after - before).sum(axis=1) / (1 if self.stage is None else 2))
+        apart = np.abs(after - before)
+        return apart if apart.ndim == 1 else np.asarray(apart.sum(axis=1) / 2)
 
     def paired(self) -> Paired:
         """The two on the items whose truth is known."""
         numbers = {task: at for at, task in enumerate(dict.fromkeys(row.task for row in self.rows))}
         tasks = np.array([numbers[row.task] for row in self.rows])
-        right = [np.array([row.truth == one for row, one in zip(self.rows, of, strict=True)]) for of in self.answers]
-        possible: list[Answer] = [False, True] if self.stage is None else list(self.stage.sure_ways)
+        possible = self.possible
         truths = np.array([possible.index(row.truth) if row.truth in possible else -1 for row in self.rows])
-        before, after = (
-            p[:, 0] if self.stage is None else np.stack(list(self.stage.p_of_answers(p).values()), axis=1)
-            for p in self.p
-        )
-        return paired(before, after, truths, tasks, (right[0], right[1]))
+        before, after = self.answers
+        return paired(*self.by_answer, truths, tasks, (before == truths, after == truths))
 
 
 def _seen(cascades: Mapping[str, Cascade], key: _Question, rows: list[ShadowPair]) -> _Seen | None:
     """What was said to a question; None to a choice or score that the cascades do not ask now."""
     name, stage_name, tier = key
     if tuple(rows[0].after) == (tier,):
-        before, after = (np.array([[of[tier]] for of in each]) for each in _said(rows))
+        before, after = (p[:, 0] for p in _said(rows, (tier,)))
         threshold = np.array([row.threshold for row in rows])
-        answers = [Answers.sure(p[:, 0] >= threshold).each() for p in (before, after)]
-        return _Seen(rows, (before, after), (answers[0], answers[1]), None)
+        answers = [Answers.sure(p >= threshold).places for p in (before, after)]
+        return _Seen(rows, [False, True], (before, after), (before, after), (answers[0], answers[1]))
     stages = cascades[name].stages if name in cascades else ()
     stage = next((each for each in stages if each.name == stage_name and each.has_values), None)
     rows = [row for row in rows if stage is not None and set(row.before) == set(row.after) == set(stage.columns)]
     if stage is None or not rows:
         return None
-    before, after = (np.array([[of[column] for column in stage.columns] for of in each]) for each in _said(rows))
-    return _Seen(rows, (before, after), (stage.answers(before).each(), stage.answers(after).each()), stage)
+    before, after = _said(rows, stage.columns)
+    by_answer = stage.by_answer(before), stage.by_answer(after)
+    answers = [stage.answers(p).places for p in (before, after)]
+    return _Seen(rows, list(stage.sure_ways), (before, after), by_answer, (answers[0], answers[1]))
 
 
-def _said(rows: list[ShadowPair]) -> tuple[list[Scores], list[Scores]]:
-    return [row.before for row in rows], [row.after for row in rows]
+def _said(rows: list[ShadowPair], columns: Sequence[str]) -> tuple[Array, Array]:
+    """What the live one said, and the other, by column; (n, columns) each."""
+    before, after = (
+        np.array([[of[column] for column in columns] for of in each])
+        for each in ([row.before for row in rows], [row.after for row in rows])
+    )
+    return before, after

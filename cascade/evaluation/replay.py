@@ -119,10 +119,7 @@ class Replay:
         self, cascade: Cascade, scored: ScoredTasks, priors: Array | None = None, prices: Prices | None = None
     ) -> None:
         self.cascade, self.scored, self.prices = cascade, scored, prices or Prices()
-        self.p = {
-            stage.name: np.stack([scored.p[stage.name, column] for column in stage.columns], axis=1)
-            for stage in cascade.stages
-        }
+        self.p = {stage.name: scored.of_stage(stage) for stage in cascade.stages}
         self.asked = {stage.name: ~np.isnan(self.p[stage.name][:, : len(stage.questions)]) for stage in cascade.stages}
         self.priors = priors if priors is not None else known_priors(cascade, scored)
         self.matters = scored.is_positive(cascade)

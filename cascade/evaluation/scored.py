@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cascade.evaluation.features import FeatureTable
 from cascade.probability import Array, Bools, Ints
-from cascade.stages import Answer
+from cascade.stages import Answer, Stage
 from cascade.tree import Cascade
 
 Key = tuple[str, str]
@@ -84,6 +84,10 @@ class ScoredTasks:
     def is_positive(self, cascade: Cascade) -> Bools:
         """True for rows that matter: their true label is not the dropped one; (n,)."""
         return np.asarray(self.labels != cascade.labels.index(cascade.dropped))
+
+    def of_stage(self, stage: Stage) -> Array:
+        """The probabilities of a stage, by its ``columns``; (n, columns)."""
+        return np.stack([self.p[stage.name, column] for column in stage.columns], axis=1)
 
     def truths(self, cascade: Cascade, stage: str) -> Ints:
         """A stage's true answer for each row: 1, 0, or -1 where the label does not decide it.

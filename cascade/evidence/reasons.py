@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cascade.evidence.meant import Meant
 from cascade.evidence.postings import Hits, Postings
 from cascade.evidence.signals import Columns, Signals
-from cascade.evidence.terms import terms, written
+from cascade.evidence.terms import terms
 
 _LEAST_MATCH = 0.35  # share of the best match from which one is worth a word
 _MOST_WORDS = 3
@@ -34,7 +34,7 @@ class Reasons:
         self._signals = signals
         self._corpus = signals.corpus
         self._meant = Meant(signals.corpus)
-        self._words = written(signals.task.text)
+        self._words = signals.task.written
 
     def of_symbol(self, at: int) -> list[str]:
         """Why a symbol may matter, the strongest reason first."""
@@ -91,10 +91,10 @@ class Reasons:
     def _references(self, at: int) -> Iterator[str]:
         links = self._corpus.links
         for here, there, verb in ((links.used, links.users, "mentioned by"), (links.users, links.used, "mentions")):
-            rows, shares = np.flatnonzero(here == at), self._signals.symbols["body_share"][there]
-            rows = rows[shares[rows] >= _LEAST_MATCH]
-            likeliest = rows[np.argsort(-shares[rows], kind="stable")][:_MOST_LINKS].tolist()
-            best = next((int(there[row]) for row in likeliest if self._meant(row)), None)
+            rows = np.flatnonzero(here == at)
+            shares = self._signals.symbols["body_share"][there[rows]]
+            order = np.argsort(-shares, kind="stable")[: min(_MOST_LINKS, int((shares >= _LEAST_MATCH).sum()))]
+            best = next((int(there[row]) for row in rows[order].tolist() if self._meant(row)), None)
             words = self._rarest(self._body_hits, best) if best is not None else ""
             if best is not None and words:
                 yield f"{verb} {self._corpus.symbols[best].qualname}, which has {words}"

@@ -76,7 +76,12 @@ class TaskTerms:
     @cached_property
     def is_telling(self) -> bool:
         """Whether it has a word that is more than a short number."""
-        return any(len(word) >= _LEAST_NAME or not word.isdigit() for word in written(self.text).values())
+        return any(len(word) >= _LEAST_NAME or not word.isdigit() for word in self.written.values())
+
+    @cached_property
+    def written(self) -> dict[int, str]:
+        """The number of each of its words -> the word as it is first written."""
+        return written(self.text)
 
     @cached_property
     def names(self) -> frozenset[str]:

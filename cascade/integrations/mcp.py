@@ -30,7 +30,7 @@ from cascade.integrations.roots import Roots, within
 from cascade.items import Task
 from cascade.machine import get_logger
 from cascade.report import Decision
-from cascade.repository.candidates import candidates_for, labels_files
+from cascade.repository.candidates import candidates_for, labels_files, labels_symbols
 from cascade.tree import ItemKind
 
 log = get_logger("cascade.mcp")
@@ -127,8 +127,10 @@ def make_server(engine: Engine, roots: Roots, symbols: str = "") -> MCPServer[An
         log_level="WARNING",
         lifespan=_aside,
     )
+    if symbols:
+        engine.cascade(symbols)  # refuses one that is unknown
     answers = Answers(engine, roots)
-    answers.offer(server, "relevant_symbols", _labels_symbols(engine, symbols))
+    answers.offer(server, "relevant_symbols", labels_symbols(engine.cascades, symbols))
     if any(cascade.items is ItemKind.FILES for cascade in engine.cascades.values()):
         answers.offer(server, "relevant_files", labels_files(engine.cascades))
     return server
@@ -171,22 +173,6 @@ def _in_words(tool: str, error: ValidationError) -> str:
         given = f"{json_wanted(entry)} (given {json_shown(entry['input'])})"
         found.append(f"{where} {'is missing' if entry['type'] == 'missing' else given}")
     return f"{tool}: {'; '.join(found)}."
-
-
-def _labels_symbols(engine: Engine, name: str) -> str:
-    """The cascade that labels symbols.
-
-    Raises:
-        InputError: There is none, or the one that is named labels something else.
-    """
-    found = [one for one, cascade in engine.cascades.items() if cascade.items is ItemKind.SYMBOLS]
-    if name:
-        engine.cascade(name)  # refuses one that is unknown
-    if (name and name not in found) or not found:
-        what = f"Cascade {name!r} labels no symbols" if name else "No cascade of the config labels symbols"
-        msg = f'{what}. Name one with items = "symbols"; the config has {", ".join(found) or "none"}.'
-        raise InputError(msg)
-    return name or ("precision" if "precision" in found else found[0])
 
 
 @asynccontextmanager

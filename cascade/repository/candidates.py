@@ -62,6 +62,20 @@ def labels_files(cascades: Mapping[str, Cascade]) -> str:
     return found
 
 
+def labels_symbols(cascades: Mapping[str, Cascade], name: str = "") -> str:
+    """Name of the cascade that labels symbols: the one given, or else ``precision``, or the first that does.
+
+    Raises:
+        InputError: There is none, or the one that is named labels something else.
+    """
+    found = [one for one, cascade in cascades.items() if cascade.items is ItemKind.SYMBOLS]
+    if (name and name not in found) or not found:
+        what = f"Cascade {name!r} labels no symbols" if name else "No cascade of the config labels symbols"
+        msg = f'{what}. Name one with items = "symbols"; the config has {", ".join(found) or "none"}.'
+        raise InputError(msg)
+    return name or ("precision" if "precision" in found else found[0])
+
+
 def _competition(found: Candidates, items: Sequence[Item], cascade: Cascade) -> Iterator[str]:
     """How many competed, which files are not among the candidates, and whether any word of the task was found."""
     corpus = found.evidence.signals.corpus

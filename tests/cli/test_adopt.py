@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cascade import Engine, Task, read_config
+from cascade import Engine, read_config
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.registry.live import read_state
 from cascade.registry.versions import Registry
-from tests.helpers.judge import BETTER, FOLDER, write_config, write_worse
+from tests.helpers.judge import BETTER, FOLDER, build_dataset, judged_tasks, write_config, write_worse
 from tests.helpers.requests import symbols
 
 pytestmark = pytest.mark.slow
@@ -31,29 +30,12 @@ def worse(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tasks whose items matter by what the better adapter says, as ``cascade dataset build`` makes them."""
     folder = tmp_path_factory.mktemp("data")
-    config = write_config(folder, BETTER)
-    lines = []
+    config, tasks, labels = write_config(folder, BETTER), judged_tasks(60), []
     with Engine.open(config, log=None) as engine:
-        for at in range(60):
-            task, found = symbols(at, 8)
-            task = Task(text=f"{task.text} {at}")
-            items = [replace(item, doc="", evidence=(), group=None, priority=0.0, prior=None) for item in found]
+        for task, items in tasks:
             p = [step.p_yes for (step,) in engine.score(task, items, "c")]
-            least = sorted(p)[5]
-            rows = [
-                {"id": item.id, "kind": item.kind, "name": item.name, "signature": item.signature,
-                 "label": "read" if own >= least else "skip"}
-                for item, own in zip(items, p, strict=True)
-            ]  # fmt: skip
-            date = f"2026-01-{at // 24 + 1:02}T{at % 24:02}:00:00+00:00"
-            lines.append(json.dumps({"task": task.text, "date": date, "items": rows}))
-    (folder / "data.jsonl").write_text("\n".join(lines))
-    out = folder / "set"
-    assert main([
-        "dataset", "build", "--cascade", "c", "--data", str(folder / "data.jsonl"), "--out", str(out),
-        "--test", "0.4", "--valid", "0.5", "--config", str(_without_log(config)),
-    ]) == ExitCode.DONE  # fmt: skip
-    return out
+            labels.append(["read" if own >= sorted(p)[5] else "skip" for own in p])
+    return build_dataset(folder, tasks, labels, _without_log(config))
 
 
 def _without_log(config: Path) -> Path:

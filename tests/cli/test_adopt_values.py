@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,9 @@ from cascade import Engine, Item, Outcome, Task
 from cascade.cli import main
 from cascade.cli.output import ExitCode
 from cascade.registry.live import read_state
-from tests.helpers.judge import BETTER, FOLDER, write_worse
-from tests.helpers.requests import symbols
+from tests.helpers.judge import BETTER, FOLDER, build_dataset, judged_tasks, write_worse
 from tests.helpers.service import PATIENCE_S
+from tests.log.logs import rows_of
 
 pytestmark = pytest.mark.slow
 
@@ -49,15 +48,6 @@ def _config(folder: Path, live: Path, kind: str, log: str = LOG) -> Path:
     return path
 
 
-def _tasks(n: int) -> list[tuple[Task, list[Item]]]:
-    found = []
-    for at in range(n):
-        task, items = symbols(at, 8)
-        plain = [replace(item, doc="", evidence=(), group=None, priority=0.0, prior=None) for item in items]
-        found.append((Task(text=f"{task.text} {at}"), plain))
-    return found
-
-
 def _labelled(folder: Path, kind: str, tasks: list[tuple[Task, list[Item]]]) -> list[list[str]]:
     """High is what the better adapter finds largest, three of eight."""
     found = []
@@ -69,21 +59,8 @@ def _labelled(folder: Path, kind: str, tasks: list[tuple[Task, list[Item]]]) -> 
 
 
 def _dataset(folder: Path, kind: str) -> Path:
-    tasks = _tasks(60)
-    lines = []
-    for at, ((task, items), labels) in enumerate(zip(tasks, _labelled(folder, kind, tasks), strict=True)):
-        rows = [
-            {"id": item.id, "kind": item.kind, "name": item.name, "signature": item.signature, "label": label}
-            for item, label in zip(items, labels, strict=True)
-        ]
-        date = f"2026-01-{at // 24 + 1:02}T{at % 24:02}:00:00+00:00"
-        lines.append(json.dumps({"task": task.text, "date": date, "items": rows}))
-    (folder / "data.jsonl").write_text("\n".join(lines))
-    assert main([
-        "dataset", "build", "--cascade", "c", "--data", str(folder / "data.jsonl"), "--out", str(folder / "set"),
-        "--test", "0.4", "--valid", "0.5", "--config", str(folder / "my.toml"),
-    ]) == ExitCode.DONE  # fmt: skip
-    return folder / "set"
+    tasks = judged_tasks(60)
+    return build_dataset(folder, tasks, _labelled(folder, kind, tasks), folder / "my.toml")
 
 
 def _shadowed(config: Path, tasks: list[tuple[Task, list[Item]]], labels: list[list[str]]) -> None:
@@ -110,8 +87,10 @@ def test_a_better_adapter_of_values_is_found_and_goes_live(
     config = _config(tmp_path / "mine", worse, kind)
     given = ["--config", str(config)]
     assert main(["adopt", str(BETTER), "--adapter", "judge", "--shadow", *given]) == ExitCode.DONE
-    tasks = _tasks(12)
+    tasks = judged_tasks(12)
     _shadowed(config, tasks, _labelled(tmp_path / "more", kind, tasks))
+    # Values of a caller's own question are outside text, which a log of hashes does not have.
+    assert all(p >= 0 for row in rows_of(config.parent / "log.sqlite3", "shadows") for p in json.loads(row[7]))
     capsys.readouterr()
     promote = ["--promote", "--data", str(dataset), "--json", *given]
     assert main(["adopt", "judge", *promote]) == ExitCode.DONE

@@ -9,21 +9,19 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cascade import Engine, Outcome, Task
+from cascade import Engine, Outcome
 from cascade.cli import main
 from cascade.cli.improvement import State, Wish
 from cascade.cli.output import ExitCode
 from cascade.errors import MachineError
 from cascade.registry.live import read_state
 from tests.helpers.improving import run
-from tests.helpers.judge import BETTER, write_config, write_worse
-from tests.helpers.requests import symbols
+from tests.helpers.judge import BETTER, judged_tasks, write_config, write_worse
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent.parent
@@ -41,10 +39,7 @@ def _record(config: Path, n_tasks: int, truth: str = "better") -> None:
     better = config.with_name("better")
     better.mkdir()
     with Engine.open(write_config(better, BETTER), log=None) as judge, Engine.open(config) as engine:
-        for at in range(n_tasks):
-            task, found = symbols(at, 8)
-            task = Task(text=f"{task.text} {at}")
-            items = [replace(item, doc="", evidence=(), group=None, priority=0.0, prior=None) for item in found]
+        for task, items in judged_tasks(n_tasks):
             report = engine.classify(task, items, "c", budget=None)
             labels = [decision.label for decision in report.decisions]
             if truth == "better":

@@ -47,11 +47,12 @@ def test_items_are_the_same_in_every_process() -> None:
 
 
 def test_of_equals_what_must_be_changed_has_the_higher_prior() -> None:
-    """It rises with both log odds, and what is even but surely changed beats what is surely there but only read."""
-    for place in (0, 1):
-        odds = np.zeros((37, 2))
-        odds[:, place] = np.linspace(-9, 9, 37)
-        assert (np.diff(priors(odds)) > 0).all()
+    """It rises with both log odds, and what surely must be changed beats what is surely only read."""
+    grid = np.linspace(-9, 9, 37)
+    odds = np.stack(np.meshgrid(grid, grid, indexing="ij"), axis=-1)
+    found = priors(odds.reshape(-1, 2)).reshape(37, 37)
+    assert (np.diff(found, axis=0) > 0).all()
+    assert (np.diff(found, axis=1) > 0).all()
     surely_read, likely_changed = priors(np.array([[9.0, -9.0], [0.0, 3.0]]))
     assert surely_read < likely_changed
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from cascade import Item, Task
+from cascade.cli import main
+from cascade.cli.output import ExitCode
 from cascade.config.extends import shipped_config
 from cascade.models.gguf import read_gguf
+from tests.helpers.requests import symbols
 
 FOLDER = shipped_config().parent
 BETTER = FOLDER / "relevant.gguf"
@@ -32,6 +38,34 @@ adapter = "judge"
 yes = {{ label = "read" }}
 no = {{ label = "skip" }}
 """
+
+
+def judged_tasks(n: int) -> list[tuple[Task, list[Item]]]:
+    """Tasks of eight items of which nothing is known but kind, name and signature."""
+    found = []
+    for at in range(n):
+        task, items = symbols(at, 8)
+        plain = [replace(item, doc="", evidence=(), group=None, priority=0.0, prior=None) for item in items]
+        found.append((Task(text=f"{task.text} {at}"), plain))
+    return found
+
+
+def build_dataset(folder: Path, tasks: list[tuple[Task, list[Item]]], labels: list[list[str]], config: Path) -> Path:
+    """Tasks with their labels, an hour apart, as ``cascade dataset build`` makes a dataset of them."""
+    lines = []
+    for at, ((task, items), own) in enumerate(zip(tasks, labels, strict=True)):
+        rows = [
+            {"id": item.id, "kind": item.kind, "name": item.name, "signature": item.signature, "label": label}
+            for item, label in zip(items, own, strict=True)
+        ]
+        date = f"2026-01-{at // 24 + 1:02}T{at % 24:02}:00:00+00:00"
+        lines.append(json.dumps({"task": task.text, "date": date, "items": rows}))
+    (folder / "data.jsonl").write_text("\n".join(lines))
+    assert main([
+        "dataset", "build", "--cascade", "c", "--data", str(folder / "data.jsonl"), "--out", str(folder / "set"),
+        "--test", "0.4", "--valid", "0.5", "--config", str(config),
+    ]) == ExitCode.DONE  # fmt: skip
+    return folder / "set"
 
 
 def write_worse(path: Path) -> Path:
