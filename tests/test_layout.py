@@ -52,7 +52,7 @@ OPENS = {
 }
 """Modules that import more: what opens a backend and the lazy public names when a function of theirs is called."""
 
-TRAINS = {"cascade.training.student", "cascade.training.trainer"}
+TRAINS = {f"cascade.training.{name}" for name in ("base_weights", "decoder", "encoder", "student", "trainer")}
 """Modules that need the extra ``train``."""
 
 VOCABULARY = {"numpy"} | sys.stdlib_module_names

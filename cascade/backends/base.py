@@ -249,7 +249,7 @@ class BackendInfo:
         questions = [question for question in cascade.questions() if question.adapter not in others]
         for question in questions:
             if self.is_encoder:
-                _check_read(cascade, question)
+                check_read(cascade, question)
             self._check_labels(cascade, question, builder)
             sought = self.invocations.get(question.adapter)
             if sought and last_place(sought, builder.marker_tokens(question.marker)) is None:
@@ -293,7 +293,7 @@ class BackendInfo:
             raise ConfigError(msg)
 
 
-def _check_read(cascade: Cascade, question: Question) -> None:
+def check_read(cascade: Cascade, question: Question) -> None:
     """Refuse what an encoder, which reads the task and the item alone, cannot answer.
 
     Raises:

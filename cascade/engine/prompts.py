@@ -54,7 +54,7 @@ class Prompts:
             ItemError: A prompt would not fit into the context; names item, tokens and limit.
         """
         questions = self._questions_to(model)
-        room = _Room(build, max_prompt, questions, model)
+        room = Room(build, max_prompt, questions, model)
         for state in self.items:
             if model not in state.branches and state.asks(model):
                 before = time.perf_counter()
@@ -123,7 +123,7 @@ class Prompts:
         self.stats.texts_read, self.stats.texts_cut = len(self._texts), len(self._cut_texts)
 
 
-class _Room:
+class Room:
     """Whether prompts fit into the context of their model.
 
     Args:

@@ -89,6 +89,9 @@ def examples(
         teacher: What somebody else says of items.
         trust: Weight of that in a target, in [0, 1]; the truth has the rest. Where the truth is unknown the teacher has
             it all.
+
+    Raises:
+        ItemError: An encoder cannot read an item with its task: the pair is too long.
     """
     truths = lesson.cascade.true_answers()
     found = []
@@ -179,6 +182,8 @@ class _Trie:
                 self._groups[item.group] = build.group(parent, item.group)
             parent = self._groups[item.group]
         node = build.item(parent, item)
+        if lesson.room is not None:
+            lesson.room.check(node, item)
         limits = text_limits(lesson.listed)
         return node, dict(zip(limits, build.text(node, item, limits), strict=True)) if limits else {}
 

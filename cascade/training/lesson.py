@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from cascade.backends.base import check_read
 from cascade.backends.llama.markers import check_markers
 from cascade.backends.llama.tokenizer import load_vocabulary
 from cascade.config.base_models import base_adapter, key_of, main_model, model_of
 from cascade.config.schema import Config, ModelConfig
-from cascade.errors import ConfigError, InputError, ModelFileError, unknown_cascade
+from cascade.engine.prompts import Room
+from cascade.errors import ConfigError, InputError, unknown_cascade
 from cascade.files import is_file
 from cascade.models.gguf import read_gguf
 from cascade.models.lora import check_adapter
@@ -18,6 +20,9 @@ from cascade.models.owners import Base, find_owner
 from cascade.prompt import PromptBuilder, last_place, prompt_format
 from cascade.stages import Question, Stage, is_base
 from cascade.tree import Cascade
+
+OF_HEAD = (-1, -1)
+"""In place of label tokens, yes and no of an encoder's classification head."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +33,8 @@ class Asked:
         stage: The stage that asks it.
         tier: The tier of whose items it asks.
         question: The question.
-        labels: The label tokens among which it is answered: yes and no, or those of its values.
+        labels: The label tokens among which it is answered: yes and no, or those of its values; ``OF_HEAD`` of an
+            encoder.
     """
 
     stage: Stage
@@ -52,6 +58,7 @@ class Lesson:
         listed: All questions that the base model is asked in this cascade; a prompt lists them.
         builder: Writes the prompts, as the engine does.
         invocation: The tokens that switch it on, if it is activated; empty for a plain LoRA.
+        room: Says which items make a pair that an encoder cannot read; None of a decoder.
     """
 
     adapter: str
@@ -64,6 +71,7 @@ class Lesson:
     listed: tuple[Question, ...]
     builder: PromptBuilder
     invocation: tuple[int, ...] = ()
+    room: Room | None = None
 
     @property
     def base_sha256(self) -> str:
@@ -119,7 +127,8 @@ def find_lesson(
 
     Raises:
         ConfigError: No cascade asks it, or what it needs does not fit the model.
-        ModelFileError: The base model is missing, damaged, or an encoder.
+        InputError: It is to be activated, and its base model is an encoder, which reads no question.
+        ModelFileError: The base model is missing or damaged.
     """
     tree = _cascade_of(config, adapter, cascade)
     name = _model_of(config, adapter)
@@ -130,9 +139,6 @@ def find_lesson(
         raise ConfigError(msg)
     bases = load_bases(config)
     base = bases[name]
-    if base.info.is_encoder:
-        msg = f"{base.path}: is an encoder, which this command does not train. Give a model that predicts tokens."
-        raise ModelFileError(msg)
     builder = _builder(model, base, key)
     owners = {asked.adapter: _owner(config, asked.adapter, bases) for asked in tree.questions()} | {adapter: name}
     lesson = Lesson(
@@ -141,14 +147,27 @@ def find_lesson(
         cascade=tree,
         model=name,
         base=base,
-        asked=tuple(_asked(tree, adapter, builder)),
+        asked=tuple(_asked(tree, adapter, builder, is_encoder=base.info.is_encoder)),
         owners=owners,
         listed=tuple(asked for asked in tree.questions() if owners[asked.adapter] == name),
         builder=builder,
     )
+    if base.info.is_encoder:
+        return _of_encoder(lesson, model, is_activated=bool(is_activated))
     is_on = _is_activated(config, adapter, base) if is_activated is None else is_activated
     check_markers(lesson.asked_by(base_adapter(name, config.base_models)), builder, {})
     return replace(lesson, invocation=_invocation(builder)) if is_on else lesson
+
+
+def _of_encoder(lesson: Lesson, model: ModelConfig, *, is_activated: bool) -> Lesson:
+    """The lesson of an adapter on an encoder, which reads pairs and no question."""
+    if is_activated:
+        msg = f"{lesson.base.path}: is an encoder, where no question switches an adapter on. Give --plain, or neither."
+        raise InputError(msg)
+    for asked in lesson.asked:
+        check_read(lesson.cascade, asked.question)
+    room = Room(lesson.builder, min(lesson.base.info.n_ctx_train, model.n_batch), lesson.listed, lesson.model)
+    return replace(lesson, room=room)
 
 
 def _cascade_of(config: Config, adapter: str, name: str | None) -> Cascade:
@@ -196,19 +215,23 @@ def _owner(config: Config, adapter: str, bases: Mapping[str, Base]) -> str:
 
 
 def _builder(model: ModelConfig, base: Base, key: str) -> PromptBuilder:
-    form = prompt_format(model.format_for(key, is_encoder=False))
+    form = prompt_format(model.format_for(key, is_encoder=base.info.is_encoder))
     return PromptBuilder(form, load_vocabulary(base.path), model.limits.limits())
 
 
-def _asked(tree: Cascade, adapter: str, builder: PromptBuilder) -> list[Asked]:
+def _asked(tree: Cascade, adapter: str, builder: PromptBuilder, *, is_encoder: bool) -> list[Asked]:
     found = []
     for stage in tree.stages:
         for tier, question in stage.questions.items():
             if question.adapter == adapter:
-                labels = builder.labels(question)
-                tokens = builder.label_tokens() if labels is None else labels.tokens
+                tokens = OF_HEAD if is_encoder else _label_tokens(builder, question)
                 found.append(Asked(stage=stage, tier=tier, question=question, labels=tokens))
     return found
+
+
+def _label_tokens(builder: PromptBuilder, question: Question) -> tuple[int, ...]:
+    labels = builder.labels(question)
+    return builder.label_tokens() if labels is None else labels.tokens
 
 
 def _is_activated(config: Config, adapter: str, base: Base) -> bool:

@@ -15,16 +15,26 @@ from gguf import GGUFReader, GGUFValueType, dequantize, get_tensor_name_map
 from gguf.constants import MODEL_ARCH, MODEL_ARCH_NAMES
 from numpy.typing import NDArray
 
+from cascade.models.encoder import HEAD, TYPES
 from cascade.models.gguf import GGUFFile
 
 Floats = NDArray[np.float32]
 
-PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-"""The matrices of a layer that LoRA changes, by the names of transformers."""
-
-ARCHITECTURES = ("llama", "qwen2", "qwen3")
+DECODERS = ("llama", "qwen2", "qwen3")
+ENCODERS = ("bert",)
+ARCHITECTURES = (*DECODERS, *ENCODERS)
 """Architectures whose weights are read from GGUF here, and whose adapters are written."""
 
+_OF_DECODER = (
+    *(f"self_attn.{name}_proj" for name in "qkvo"),
+    *(f"mlp.{name}_proj" for name in ("gate", "up", "down")),
+)
+_OF_ENCODER = (
+    *(f"attention.self.{name}" for name in ("query", "key", "value")),
+    "attention.output.dense",
+    "intermediate.dense",
+    "output.dense",
+)
 _NUMBERS = {archicture: number for number, archicture in MODEL_ARCH_NAMES.items()}
 _PERMUTED = ("llama",)
 
@@ -52,6 +62,8 @@ class Geometry:
         if architecture not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             file.refuse(f"has the architecture {architecture!r}; adapters are trained for {known}", "Give such a model")
+        if architecture in ENCODERS:
+            return cls(architecture=architecture, settings=_encoder_settings(file, architecture))
         if "rope_freqs.weight" in file.tensors or f"{architecture}.rope.scaling.type" in file.metadata:
             file.refuse(
                 "has scaled positions, which are not read from GGUF here", "Give its safetensors with --weights"
@@ -115,13 +127,29 @@ class Geometry:
         return int(self.settings[heads]) if heads else 0
 
 
+def _encoder_settings(file: GGUFFile, architecture: str) -> dict[str, Any]:
+    def number(key: str) -> Any:
+        return file.require(f"{architecture}.{key}", GGUFValueType.UINT32)
+
+    types = file.tensors.get(TYPES)
+    return {
+        "hidden_size": number("embedding_length"),
+        "intermediate_size": number("feed_forward_length"),
+        "num_hidden_layers": number("block_count"),
+        "num_attention_heads": number("attention.head_count"),
+        "layer_norm_eps": file.require(f"{architecture}.attention.layer_norm_epsilon", GGUFValueType.FLOAT32),
+        "max_position_embeddings": number("context_length"),
+        "vocab_size": file.tensors["token_embd.weight"].shape[1],
+        "type_vocab_size": types.shape[1] if types is not None and len(types.shape) > 1 else 1,
+    }
+
+
 def projections(geometry: Geometry) -> list[str]:
     """The modules that LoRA changes, by the names of transformers, from the first layer on."""
-    return [
-        f"model.layers.{layer}.{'self_attn' if name[0] in 'qkvo' else 'mlp'}.{name}"
-        for layer in range(geometry.settings["num_hidden_layers"])
-        for name in PROJECTIONS
-    ]
+    layers = range(geometry.settings["num_hidden_layers"])
+    if geometry.architecture in ENCODERS:
+        return [f"encoder.layer.{layer}.{name}" for layer in layers for name in _OF_ENCODER]
+    return [f"model.layers.{layer}.{name}" for layer in layers for name in _OF_DECODER]
 
 
 def read_weights(
@@ -148,3 +176,12 @@ def read_weights(
         if values.shape != shape:
             file.refuse(f"tensor {due!r} has the shape {values.shape}, where {shape} is due", "Convert the model again")
         yield name, geometry.to_torch(module, values)
+
+
+def read_head(file: GGUFFile) -> dict[str, Floats]:
+    """The tensors of an encoder's classification head in F32, by their names without ``cls.``: those that it has."""
+    return {
+        tensor.name.removeprefix(HEAD): np.asarray(dequantize(tensor.data, tensor.tensor_type), np.float32)
+        for tensor in GGUFReader(file.path).tensors
+        if tensor.name.startswith(HEAD)
+    }

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -34,18 +34,27 @@ Told = Callable[[int, int, "Look | None"], object]
 """Told after each step how many are done of how many, and what a look at the validation part saw."""
 
 
-def libraries() -> tuple[ModuleType, ModuleType]:
-    """The modules that need torch: ``student`` and ``trainer``.
+class Libraries(NamedTuple):
+    """The modules of this room that need torch."""
+
+    student: ModuleType
+    decoder: ModuleType
+    encoder: ModuleType
+    trainer: ModuleType
+
+
+def libraries() -> Libraries:
+    """The modules that need torch.
 
     Raises:
         MachineError: The extra ``train`` is not installed; it says what installs it.
     """
     try:
-        from cascade.training import student, trainer  # noqa: PLC0415 - the extra `train` may be absent
+        from cascade.training import decoder, encoder, student, trainer  # noqa: PLC0415 - `train` may be absent
     except ModuleNotFoundError as error:
         msg = f"{error.name} is not installed. Run `{install_extra('train')}`."
         raise MachineError(msg) from error
-    return student, trainer
+    return Libraries(student=student, decoder=decoder, encoder=encoder, trainer=trainer)
 
 
 def train(prepared: Prepared, note: Note, tell: Told) -> dict[str, Any]:
@@ -97,7 +106,7 @@ class Maker:
     @classmethod
     def of(cls, prepared: Prepared, note: Note) -> Maker:
         """Load the base model, and say where and how it computes."""
-        student, _ = libraries()
+        student = libraries().student
         wishes, settled = prepared.wishes, dict(prepared.settled)
         device = wishes.device or student.best_device()
         settings = Geometry.of(read_gguf(prepared.lesson.base.path)).settings
@@ -110,26 +119,25 @@ class Maker:
 
     @staticmethod
     def _student(prepared: Prepared, device: str, dtype: str) -> Student:
-        student, _ = libraries()
+        needed, base = libraries(), prepared.lesson.base
         plan = prepared.plan
-        shape = student.Shape(
+        shape = needed.student.Shape(
             rank=plan.rank,
             alpha=plan.alpha,
             is_activated=bool(plan.invocation),
             labels=[asked.labels for asked in prepared.lesson.asked],
             seed=plan.seed,
         )
-        file = read_gguf(prepared.lesson.base.path)
-        made: Student = student.Student(file, shape, prepared.wishes.weights, device, dtype)
+        kind = needed.encoder.Encoder if base.info.is_encoder else needed.decoder.Decoder
+        made: Student = kind(read_gguf(base.path), shape, prepared.wishes.weights, device, dtype)
         if prepared.start:
             made.put(prepared.start)
         return made
 
     def taught(self, plan: Plan, train: Sequence[Example], checkpoint: Path | None, tell: Told) -> Progress:
         """Train by a plan from where the student is; it keeps the best adapter."""
-        _, trainer = libraries()
         prepared = self.prepared
-        loop = trainer.Trainer(self.student, plan, prepared.yes_no, train, prepared.valid, checkpoint)
+        loop = libraries().trainer.Trainer(self.student, plan, prepared.yes_no, train, prepared.valid, checkpoint)
         progress: Progress = loop.run(tell)
         return progress
 

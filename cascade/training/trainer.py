@@ -22,7 +22,6 @@ from cascade.training.examples import Example
 from cascade.training.figures import Scores
 from cascade.training.plan import Plan
 from cascade.training.student import Student
-from cascade.training.tries import packs
 
 _MAX_NORM = 1.0
 _SAVE_SECONDS = 60.0
@@ -135,8 +134,8 @@ class Trainer:
         draw = self._draws.at(step)
         total = sum(weight for _, asks in draw for _, weight in asks)
         sum_ = 0.0
-        for packed in packs(draw, self._student.n_tokens):
-            loss = self._student.loss(packed) / total
+        for part in self._student.losses(draw):
+            loss = part / total
             loss.backward()
             sum_ += float(loss.detach())
         torch.nn.utils.clip_grad_norm_(self._student.trained, _MAX_NORM)

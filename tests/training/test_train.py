@@ -131,12 +131,12 @@ def prepared(folder: Path, architecture: str = "qwen3", **wishes: Any) -> Prepar
 def test_tries_are_answered_as_prompts_are(tmp_path: Path, *, is_activated: bool) -> None:
     """A pack of tries gives the logits that PEFT gives for each prompt alone, whether activated or plain."""
     given = prepared(tmp_path, is_activated=is_activated)
-    student, _ = libraries()
+    needed = libraries()
     plan, lesson = given.plan, given.lesson
-    shape = student.Shape(
+    shape = needed.student.Shape(
         rank=4, alpha=8.0, is_activated=is_activated, labels=[asked.labels for asked in lesson.asked], seed=1
     )
-    own = student.Student(read_gguf(lesson.base.path), shape, None, "cpu", "f32")
+    own = needed.decoder.Decoder(read_gguf(lesson.base.path), shape, None, "cpu", "f32")
     rng = np.random.default_rng(2)
     lora = {
         name: tuple(rng.normal(size=half.shape).astype(np.float32) * 0.2 for half in halves)

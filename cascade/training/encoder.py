@@ -1,0 +1,86 @@
+"""An encoder that is trained: it reads pairs, and its classification head answers.
+
+The head stays as it is, since no LoRA acts on it in llama.cpp, which computes it from the first token (dense, tanh,
+output) and gives all tokens the type of the first sentence.
+
+It needs the extra ``train``; ``cascade.training.train`` loads it where it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+from transformers import BertConfig, BertModel, PreTrainedModel
+
+from cascade.models.gguf import GGUFFile
+from cascade.probability import Array
+from cascade.training.base_weights import of_file, of_folder
+from cascade.training.draws import Draw
+from cascade.training.examples import Example
+from cascade.training.pairs import Pairs, pairs
+from cascade.training.student import Shape, Student, quiet
+from cascade.training.tensors import Geometry, read_head
+
+
+class Encoder(Student):
+    """A model that reads a pair at once, with an adapter; see ``Student``.
+
+    Args:
+        file: The base model as llama.cpp runs it, whose head answers.
+        shape: The adapter.
+        weights: A folder with the base's safetensors; None to read the file's own.
+        device: Where it computes: cpu, cuda, mps.
+        dtype: How it computes: bf16 or f32. The head is computed in F32.
+
+    Raises:
+        ModelFileError: The file or the folder cannot be read as this base model.
+    """
+
+    def __init__(self, file: GGUFFile, shape: Shape, weights: Path | None, device: str, dtype: str) -> None:
+        quiet()
+        geometry = Geometry.of(file)
+        base = _of_file(file, geometry) if weights is None else of_folder(_load, weights, geometry)
+        super().__init__(base, geometry, shape, device, dtype)
+        head = {name: torch.tensor(values, device=self.device) for name, values in read_head(file).items()}
+        self._dense = (head["weight"], head.get("bias")) if "weight" in head else None
+        self._output = head["output.weight"].reshape(1, -1), head.get("output.bias")
+
+    def odds(self, some: Pairs) -> torch.Tensor:
+        """Log odds of yes of each pair; (q,), in F32."""
+        tokens, is_token = (torch.from_numpy(array).to(self.device) for array in (some.tokens, some.is_token))
+        hidden = self._base(input_ids=tokens, attention_mask=is_token.long()).last_hidden_state
+        pooled = hidden[:, 0].float()
+        if self._dense:
+            pooled = torch.tanh(functional.linear(pooled, *self._dense))
+        return functional.linear(pooled, *self._output)[:, 0]
+
+    def losses(self, draw: Draw) -> Iterator[torch.Tensor]:
+        """See ``Student.losses``."""
+        for some in pairs(draw, self.n_tokens):
+            targets, weights = (
+                torch.from_numpy(array).to(self.device, torch.float32) for array in (some.targets, some.weights)
+            )
+            yield functional.binary_cross_entropy_with_logits(self.odds(some), targets, weights, reduction="sum")
+
+    def predict(self, examples: Sequence[Example]) -> Iterator[Array]:
+        """See ``Student.predict``."""
+        for example in examples:
+            found = np.zeros((len(example.asks), 2))
+            with torch.no_grad():
+                for some in pairs([(example, [(ask, ask.weight) for ask in example.asks])], self.n_tokens):
+                    odds = self.odds(some).double()
+                    found[some.places] = torch.stack((odds, -odds), dim=1).sigmoid().cpu().numpy()
+            yield found
+
+
+def _of_file(file: GGUFFile, geometry: Geometry) -> PreTrainedModel:
+    """The base model as its GGUF file has it."""
+    return of_file(BertModel(BertConfig(**geometry.settings), add_pooling_layer=False), file, geometry)
+
+
+def _load(folder: Path) -> PreTrainedModel:
+    return BertModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32, local_files_only=True)

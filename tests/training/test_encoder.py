@@ -1,0 +1,178 @@
+"""Adapters on an encoder, trained whole against llama.cpp; what needs torch needs the extra ``train``."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapters.recipe.tiny_encoder import tiny_weights, write_tiny
+from cascade import Engine, read_config
+from cascade.backends.llama.encoder_native import NativeEncoder
+from cascade.backends.llama.loaded import ContextSize
+from cascade.cli import main
+from cascade.errors import CascadeError, ConfigError, InputError, ItemError
+from cascade.evaluation.dataset import read_tasks
+from cascade.models.gguf import read_gguf
+from cascade.probability import p_yes
+from cascade.training.adapter_file import read_lora
+from cascade.training.compare import asked_of_engine, some_of
+from cascade.training.examples import Ask, Example, Span, examples
+from cascade.training.pairs import pairs, path
+from cascade.training.prepare import Prepared, Wishes, prepare
+from cascade.training.tensors import Geometry, projections, read_head
+from tests.training.lessons import row
+
+CONFIG = """
+[models.reader]
+path = "tiny.gguf"
+n_threads = 1
+limits = { task = 16, group = 16, item = 24 }
+
+[adapters]
+first = { path = "first.gguf", model = "reader" }
+
+[cascade.one]
+labels = ["out", "in"]
+
+[[cascade.one.stages]]
+name = "a"
+question = "is it one?"
+adapter = "first"
+threshold = 0.5
+yes = { label = "in" }
+no = { label = "out" }
+"""
+READS = 'adapter = "first"\nreads = "text"\nmax_text_tokens = 40'
+
+
+def write_config(folder: Path, config: str = CONFIG) -> Path:
+    """The tiny encoder and a cascade that asks it."""
+    write_tiny(folder / "tiny.gguf")
+    (folder / "cascade.toml").write_text(config, encoding="utf-8")
+    return folder / "cascade.toml"
+
+
+def write_rows(folder: Path, words: int = 1) -> Path:
+    """Fifty tasks whose items are in where their names begin with x; how many words task and names have."""
+    rows: list[Any] = [row(number) for number in range(50)]
+    for each in rows:
+        each["task"] = " ".join([each["task"]] * words)
+        for item in each["items"]:
+            item["name"] = " ".join([item["name"]] * words)
+            item["label"] = "in" if item["label"] == "in" else "out"
+            item["text"] = f"def {item['name']}(self): return self.cache" if item["id"] != "2" else ""
+    (folder / "rows.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
+    return folder / "rows.jsonl"
+
+
+def prepared(folder: Path, config: str = CONFIG, *, words: int = 1, is_activated: bool | None = None) -> Prepared:
+    """A training of an adapter on the tiny encoder."""
+    data, out = [write_rows(folder, words)], folder / "out"
+    wishes = Wishes(adapter="first", data=data, out=out, is_activated=is_activated)
+    return prepare(read_config(write_config(folder, config)), wishes, lambda _: None)
+
+
+def test_pairs_are_what_the_engine_reads(tmp_path: Path) -> None:
+    """The encoder says of the tokens of a question's path what an engine answers to the question."""
+    given = prepared(tmp_path, CONFIG.replace('adapter = "first"', READS))
+    lesson, tasks = given.lesson, some_of(given.parts.train, 40)
+    answered = asked_of_engine(lesson, "base", None, tasks)
+    native = NativeEncoder(tmp_path / "tiny.gguf", ContextSize(n_ctx=256, n_seq_max=8, n_batch=192, n_threads=1))
+    found = [(example, ask) for example in examples(lesson, tasks) for ask in example.asks]
+    assert len(found) > 30
+    for example, ask in found:
+        (odds,) = native.encode([path(example, ask)])
+        assert abs(p_yes(odds) - answered[example.task, ask.item, "a"][0]) < 1e-3
+    native.close()
+    assert len({path(example, ask) for example, ask in found}) > 30
+    assert lesson.invocation == ()
+
+
+def test_rows_hold_pairs_of_like_length() -> None:
+    """Every pair is in one part, in a row of its own, at its place, and no part has more tokens than it may."""
+    rng = np.random.default_rng(4)
+    spans = (Span(-1, 0, (1, 2)), *(Span(0, 2, tuple(range(3, 3 + n))) for n in rng.integers(1, 30, 40).tolist()))
+    asks = tuple(Ask(str(at), 0, at, (9,), 0, (), (at / 40, 1 - at / 40), 1.0) for at in range(1, 41))
+    example = Example("t", spans, asks)
+    parts = list(pairs([(example, [(ask, float(at)) for at, ask in enumerate(asks)])], 100))
+    assert sorted(np.concatenate([part.places for part in parts])) == list(range(40))
+    for part in parts:
+        assert part.tokens.size <= 100
+        for row_, at in enumerate(part.places.tolist()):
+            assert tuple(part.tokens[row_][part.is_token[row_]]) == path(example, asks[at])
+            assert not part.tokens[row_][~part.is_token[row_]].any()
+            assert (part.targets[row_], part.weights[row_]) == (asks[at].target[0], at)
+    (alone,) = pairs([(example, [(asks[0], 1.0)])], 1)
+    assert len(alone.places) == 1
+
+
+def test_its_tensors_are_found_by_the_names_of_transformers(tmp_path: Path) -> None:
+    """Each matrix that LoRA changes has its name in llama.cpp, and the head is read as it was written."""
+    file = read_gguf(write_tiny(tmp_path / "tiny.gguf"))
+    geometry = Geometry.of(file)
+    names = [geometry.ggml_name(module) for module in projections(geometry)]
+    kinds = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_down")
+    assert names == [f"blk.{layer}.{kind}" for layer in range(2) for kind in kinds]
+    assert all(f"{name}.weight" in file.tensors for name in names)
+    head, weights = read_head(file), tiny_weights()
+    assert np.allclose(head["weight"], weights["pooler.weight"])
+    assert np.allclose(head["output.weight"].ravel(), weights["head.weight"].ravel())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wishes", "error", "said"),
+    [
+        ("", "", {"is_activated": True}, InputError, "no question switches an adapter on. Give --plain"),
+        (
+            "threshold = 0.5",
+            'threshold = 0.5\nnegated = "is it none?"',
+            {},
+            ConfigError,
+            "'a' has negated, and adapter",
+        ),
+        ("item = 24 }", "item = 90 }", {"words": 30}, ItemError, "the encoder reads 96. Lower models.reader.limits"),
+    ],
+)
+def test_what_an_encoder_cannot_learn_is_refused(
+    tmp_path: Path, before: str, after: str, wishes: dict[str, Any], error: type[CascadeError], said: str
+) -> None:
+    """Activated adapters, questions that it would not read, and pairs that are too long, before anything is trained."""
+    with pytest.raises(error, match=re.escape(said)):
+        prepared(tmp_path, CONFIG.replace(before, after), **wishes)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("reads", ['adapter = "first"', READS])
+def test_a_trained_adapter_answers_in_the_engine(
+    tmp_path: Path, reads: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From labelled tasks to a file: the loss falls, llama.cpp answers as torch does, and the cascade runs with it."""
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
+    config = write_config(tmp_path, CONFIG.replace('adapter = "first"', reads))
+    data, out = write_rows(tmp_path), tmp_path / "out"
+    command = ["train", "first", "--data", str(data), "--out", str(out), "--config", str(config)]
+    command += ["--steps", "60", "--rate", "0.02", "--dtype", "f32"]
+    assert main([*command, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    assert figures["valid"]["log_loss"] < figures["before"]["log_loss"] - 0.1
+    assert figures["valid"]["auc_over_rows"] > 0.9
+    assert figures["engine_gap"] <= 0.01
+    assert sorted(each.name for each in out.iterdir()) == ["first.gguf", "version.json"]
+    (tmp_path / "first.gguf").write_bytes((out / "first.gguf").read_bytes())
+    with Engine.open(config, log=None) as engine:
+        (labelled, *_) = read_tasks([data], read_config(config).cascades()["one"])
+        found = engine.classify(labelled.task, labelled.items, "one").decisions
+        assert len(found) == len(labelled.items)
+        assert sum(one.label == label for one, label in zip(found, labelled.labels, strict=True)) >= len(found) - 1
+    command[command.index(str(out))] = str(tmp_path / "again")
+    assert main([*command, "--start", "first", "--json"]) == 0
+    started = json.loads(capsys.readouterr().out)["figures"]
+    assert started["before"]["log_loss"] == pytest.approx(figures["valid"]["log_loss"], abs=1e-3)
+    geometry = Geometry.of(read_gguf(tmp_path / "tiny.gguf"))
+    assert set(read_lora(read_gguf(out / "first.gguf"), geometry, projections(geometry))) == set(projections(geometry))
