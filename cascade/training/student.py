@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
-from torch.nn import functional
 from transformers.utils import logging
 
 from cascade.probability import Array
@@ -24,7 +23,7 @@ from cascade.training.examples import Example
 from cascade.training.tensors import Geometry, projections
 
 _NAME = "default"
-_PASSES, _TOKENS = 4, 256
+_PASSES, _LONG = 4, 10.0  # of a timing, and seconds after which no further one begins
 _AT_ONCE = {"cpu": 1_024, "cuda": 8_192}
 """About how many tokens are computed at once: on CPUs fewer, as each is held against all."""
 
@@ -131,34 +130,24 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def best_dtype(device: str, width: int, n_hidden: int) -> tuple[str, str]:
-    """How to compute, and why in words.
+def gpu_dtype() -> tuple[str, str]:
+    """How a GPU computes, and why in words."""
+    return ("bf16", "a GPU") if torch.cuda.is_bf16_supported() else ("f32", "a GPU without BF16")
 
-    On a GPU that is BF16 where it can. On a CPU both are timed on a layer's two matrices: without instructions for it,
-    BF16 is several times slower than F32.
 
-    Args:
-        device: Where.
-        width: Width of the model.
-        n_hidden: Width of its feed-forward layers.
+def seconds_of(student: Student, draw: Draw) -> float:
+    """Seconds that a student takes for a draw, forward and back: the fastest of a few passes, fewer where one is long.
+
+    Nothing is learned of it.
     """
-    if device == "cuda":
-        return ("bf16", "a GPU") if torch.cuda.is_bf16_supported() else ("f32", "a GPU without BF16")
-    if device != "cpu":
-        return "f32", device
-    seconds = {name: _timed(dtype, width, n_hidden) for name, dtype in DTYPES.items()}
-    best = min(seconds, key=lambda name: seconds[name])
-    told = ", ".join(f"{name.upper()} {1000 * took:.0f} ms" for name, took in seconds.items())
-    return best, f"this CPU, which takes for the same products: {told}"
-
-
-def _timed(dtype: torch.dtype, width: int, n_hidden: int) -> float:
-    """Seconds of the fastest of a few passes, forward and back, through two matrices."""
-    up, down = torch.randn(n_hidden, width, dtype=dtype), torch.randn(width, n_hidden, dtype=dtype)
-    best = float("inf")
+    best, began = float("inf"), time.perf_counter()
     for _ in range(_PASSES):
-        x = torch.randn(_TOKENS, width, dtype=dtype, requires_grad=True)
-        began = time.perf_counter()
-        functional.linear(functional.linear(x, up), down).sum().backward()
-        best = min(best, time.perf_counter() - began)
+        at = time.perf_counter()
+        for part in student.losses(draw):
+            part.backward()
+        best = min(best, time.perf_counter() - at)
+        if time.perf_counter() - began > _LONG:
+            break
+    for parameter in student.trained:
+        parameter.grad = None
     return best

@@ -20,11 +20,11 @@ from cascade.models.gguf import read_gguf
 from cascade.models.model_set import file_hash
 from cascade.training.adapter_file import AdapterFacts, Lora, write_adapter
 from cascade.training.compare import by_key, check_file, some_of
+from cascade.training.draws import Draws
 from cascade.training.examples import Example, examples
 from cascade.training.figures import Gain, Scores
 from cascade.training.plan import Plan
 from cascade.training.prepare import Prepared
-from cascade.training.tensors import Geometry
 
 if TYPE_CHECKING:
     from cascade.training.student import Student
@@ -106,16 +106,31 @@ class Maker:
     @classmethod
     def of(cls, prepared: Prepared, note: Note) -> Maker:
         """Load the base model, and say where and how it computes."""
-        student = libraries().student
-        wishes, settled = prepared.wishes, dict(prepared.settled)
-        device = wishes.device or student.best_device()
-        settings = Geometry.of(read_gguf(prepared.lesson.base.path)).settings
-        dtype, why = wishes.dtype or settled.get("dtype"), ""
+        settled = dict(prepared.settled)
+        device = prepared.wishes.device or libraries().student.best_device()
+        dtype, why = prepared.wishes.dtype or settled.get("dtype"), ""
         if dtype is None:
-            dtype, why = student.best_dtype(device, settings["hidden_size"], settings["intermediate_size"])
+            dtype, why = cls._faster(prepared, device)
         note(f"training computes in {dtype.upper()} on {why or device}")
         prepared.run.settle(settled | {"dtype": dtype})
         return cls(prepared, cls._student(prepared, device, dtype), dtype)
+
+    @classmethod
+    def _faster(cls, prepared: Prepared, device: str) -> tuple[str, str]:
+        """How to compute, and why in words: on a GPU in BF16 where it can; on a CPU both are timed on a task."""
+        if device == "cuda":
+            found: tuple[str, str] = libraries().student.gpu_dtype()
+            return found
+        if device != "cpu":
+            return "f32", device
+        plan = prepared.plan
+        draw = Draws(prepared.train, 1, plan.n_asks, plan.seed).at(0)
+        seconds = {
+            dtype: libraries().student.seconds_of(cls._student(prepared, device, dtype), draw)
+            for dtype in ("f32", "bf16")
+        }
+        told = ", ".join(f"{dtype.upper()} {1000 * took:,.0f} ms" for dtype, took in seconds.items())
+        return min(seconds, key=lambda dtype: seconds[dtype]), f"this CPU, which takes for the same task: {told}"
 
     @staticmethod
     def _student(prepared: Prepared, device: str, dtype: str) -> Student:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from cascade.training.compare import by_key, check_file, some_of
 from cascade.training.examples import examples
 from cascade.training.prepare import Prepared, Wishes, prepare
 from cascade.training.tensors import Geometry, projections
-from cascade.training.train import libraries
+from cascade.training.train import Maker, libraries
 from cascade.training.train import train as make
 from cascade.training.tries import pack
 from tests.helpers.gguf_files import TOKENS
@@ -240,6 +241,19 @@ def test_a_killed_training_ends_the_same(tmp_path: Path) -> None:
     for module, halves in one.items():
         for half, same in zip(halves, other[module], strict=True):
             assert np.array_equal(half, same)
+
+
+def test_both_ways_to_compute_are_timed_on_a_task(tmp_path: Path) -> None:
+    """Without a choice a CPU computes as it did a task of the data faster, and a run that goes on does so too."""
+    told: list[str] = []
+    first = Maker.of(prepared(tmp_path, dtype=None, device="cpu"), told.append)
+    assert re.search(
+        r"in (F32|BF16) on this CPU, which takes for the same task: F32 [\d,]+ ms, BF16 [\d,]+ ms", told[-1]
+    )
+    assert all(parameter.grad is None for parameter in first.student.trained)
+    again = Maker.of(prepared(tmp_path, dtype=None, device="cpu"), told.append)
+    assert again.dtype == first.dtype
+    assert told[-1] == f"training computes in {first.dtype.upper()} on cpu"
 
 
 def test_a_training_without_a_gain_stops_in_its_second_half(tmp_path: Path) -> None:
