@@ -5,7 +5,7 @@
 
 FILE has labelled tasks with dates, such as `cascade dataset mine` writes. The latest N are put to the engine in time
 order with the log on; the outcomes are what each commit changed. `cascade improve`'s own steps make the dataset, whose
-later half is the test part, and train the adapter, each time on the earliest tasks of the first half, and more of them.
+later half is the test part, and train the adapter, each time on the first tasks of the other half, and more of them.
 Each one and the live adapter answer the test part. Needs the extra `train`.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -31,6 +32,7 @@ from cascade.cli.train import trained
 from cascade.cli.tune import to_score
 from cascade.config.extends import SHIPPED
 from cascade.config.schema import AdapterConfig, Config, read_config, read_untuned
+from cascade.dataset.folder import MANIFEST
 from cascade.dataset.known import Reading
 from cascade.dataset.manifest import Dataset, read_dataset
 from cascade.dataset.rows import asked_of
@@ -39,6 +41,7 @@ from cascade.errors import InputError
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.paired import Paired, paired
 from cascade.evaluation.score_file import LabelledScores, labelled_tasks
+from cascade.files import sha256_of
 from cascade.training.prepare import Wishes
 
 CASCADE = "precision"
@@ -104,11 +107,10 @@ def replay(options: argparse.Namespace, work: Path) -> Row:
     build(aim)
     data = read_dataset(aim.data)
     before = _scores(read_untuned(config, CASCADE).config, data)
-    pool = [line for part in (Part.TRAIN, Part.VALID) for line in data.path(part).read_text().splitlines()]
     rows = []
     for share in options.shares:
-        n = round(share * len(pool))
-        rows.append({"tasks": n, **_learned(aim, data, pool[:n], before)})
+        n = round(share * data.manifest.parts[Part.TRAIN].tasks)
+        rows.append({"tasks": n, **_learned(aim, data, n, before)})
     counts = {name: getattr(data.manifest.parts[Part.TEST], name) for name in ("tasks", "items")}
     return {"file": options.file.name, "adapter": options.adapter, "replayed": len(tasks), "asking_s": asking_s,
             "test": counts, "rows": rows}  # fmt: skip
@@ -128,13 +130,12 @@ def _ask(aim: Aim, tasks: Sequence[Labelled]) -> float:
     return time.monotonic() - began
 
 
-def _learned(aim: Aim, data: Dataset, lines: Sequence[str], before: LabelledScores) -> Row:
-    """An adapter trained on some tasks, against the live one on the test part; why not, where that cannot be."""
-    file = aim.work / f"first-{len(lines)}.jsonl"
-    file.write_text("\n".join(lines) + "\n")
-    out, config = aim.work / f"trained-{len(lines)}", read_config(aim.config)
+def _learned(aim: Aim, data: Dataset, n: int, before: LabelledScores) -> Row:
+    """An adapter trained on the first tasks, against the live one on the test part; why not, where that cannot be."""
+    out, config = aim.work / f"trained-{n}", read_config(aim.config)
     start = None if aim.learning.is_fresh else aim.adapter
-    wishes = Wishes(adapter=aim.adapter, data=[file], out=out, cascade=CASCADE, start=start, steps=aim.learning.steps)
+    folder = _first(data, n, aim.work / f"first-{n}")
+    wishes = Wishes(adapter=aim.adapter, data=[folder], out=out, cascade=CASCADE, start=start, steps=aim.learning.steps)
     began = time.monotonic()
     try:
         prepared, version = trained(config, wishes)
@@ -149,6 +150,17 @@ def _learned(aim: Aim, data: Dataset, lines: Sequence[str], before: LabelledScor
         "items": sum(len(example.asks) for example in prepared.train), "steps": version["figures"]["steps"],
         "seconds": seconds, **found.as_dict(), "gain": found.gain,
     }  # fmt: skip
+
+
+def _first(data: Dataset, n: int, folder: Path) -> Path:
+    """A dataset with the first tasks alone of its part for training."""
+    shutil.copytree(data.folder, folder, dirs_exist_ok=True)
+    part = data.manifest.parts[Part.TRAIN]
+    (folder / part.file).write_bytes(b"".join(data.path(Part.TRAIN).read_bytes().splitlines(keepends=True)[:n]))
+    told = {**data.told["parts"][Part.TRAIN], "tasks": n, "sha256": sha256_of(folder / part.file)}
+    whole = {**data.told, "parts": {**data.told["parts"], Part.TRAIN: told}}
+    (folder / MANIFEST).write_text(json.dumps(whole), encoding="utf-8")
+    return folder
 
 
 def _scores(config: Config, data: Dataset) -> LabelledScores:

@@ -23,7 +23,7 @@ from cascade.dataset.rates import rates
 from cascade.dataset.rows import Asked, Counts, OldLine, asked_of, line_of, old_lines
 from cascade.dataset.splitting import Part, Seen, Shares, names_of, split
 from cascade.dataset.tally import Tally
-from cascade.dataset.weighing import selection, weights
+from cascade.dataset.weighing import balance, selection, weights
 from cascade.errors import InputError
 from cascade.evaluation.repeats import read_of_task
 from cascade.files import is_file, read_objects
@@ -105,6 +105,7 @@ class _Build:
         self._old = old_lines(before.path(Part.TEST).read_bytes()) if before is not None else []
         self._before = before.seen if before is not None else {}
         self._tally, self._sources = Tally(), Counter[str]()
+        self._balance: Mapping[str, float] = {}
 
     def run(self, gather: Callable[[Tally], Iterable[Gathered]], kept_out: frozenset[str]) -> dict[str, Any]:
         """Gather, split, weigh and write."""
@@ -150,7 +151,9 @@ class _Build:
         """Lines of the parts for training, whose items are weighed together."""
         trained = [one for one in families if parts.get(one.key) in {Part.TRAIN, Part.VALID}]
         examples = [example for one in trained for example in one.examples]
-        weighed = iter(weights(examples, by_given, self._class_of if self._options.balances else None))
+        counted = weights(examples, by_given, self._class_of if self._options.balances else None)
+        self._balance = balance(examples, by_given, counted, self._class_of) if self._options.balances else {}
+        weighed = iter(counted)
         found: dict[Part, list[bytes]] = {Part.TRAIN: [], Part.VALID: []}
         for one in trained:
             for task in one.tasks.values():
@@ -230,6 +233,7 @@ class _Build:
             "sources": tally.sources,
             "parts": {},
             "balanced": self._options.balances,
+            "balance": dict(self._balance),
             "selection": [
                 {"given": given, "judged": n, "labelled": tally.labelled[given], "weight": by_given.get(given)}
                 for given, n in tally.judged.most_common()

@@ -61,6 +61,7 @@ class Manifest(_Model):
     sources: tuple[dict[str, Any], ...]
     parts: dict[Part, PartEntry]
     files: dict[str, FileEntry] = {}
+    balance: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

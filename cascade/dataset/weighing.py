@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from cascade.dataset.examples import Example
@@ -50,3 +51,27 @@ def weights(
         found = [weight / totals[class_of(one)] for one, weight in zip(examples, found, strict=True)]
     most = max(found, default=1.0)
     return [max(round(weight / most, _DIGITS), 10**-_DIGITS) for weight in found]
+
+
+def balance(
+    examples: Sequence[Example],
+    by_given: Mapping[str, float],
+    found: Sequence[float],
+    class_of: Callable[[Example], str],
+) -> dict[str, float]:
+    """Class -> how many times as much its examples count as they would if classes were left as they are.
+
+    A training takes it out of the odds again, so that p(yes) stays that of the tasks as they came.
+
+    Args:
+        examples: All that is trained on.
+        by_given: See ``selection``.
+        found: What each counts; see ``weights``.
+        class_of: The class of each.
+    """
+    own: dict[str, float] = defaultdict(float)
+    balanced: dict[str, float] = defaultdict(float)
+    for one, weight in zip(examples, found, strict=True):
+        own[class_of(one)] += one.weight * by_given.get(one.given, 1.0)
+        balanced[class_of(one)] += weight
+    return {name: balanced[name] / total for name, total in own.items()}

@@ -57,6 +57,9 @@ class Decoder(Student):
         self._has = torch.tensor(
             [[at < len(labels) for at in range(most)] for labels in shape.labels], device=self.device
         )
+        self._offsets = torch.tensor(
+            [[*offsets, *[0.0] * (most - len(offsets))] for offsets in shape.offsets], device=self.device
+        )
         self._active: torch.Tensor | None = None
         for linear in self._linears.values():
             linear.lora_B[_NAME].register_forward_hook(self._only_where_active)
@@ -111,9 +114,8 @@ class Decoder(Student):
         """Cross-entropy with the targets, each question by its weight; the sum."""
         targets = torch.from_numpy(packed.targets).to(self.device, torch.float32)
         most = self._labels.shape[1]
-        each = functional.cross_entropy(
-            self.logits(packed), functional.pad(targets, (0, most - targets.shape[1])), reduction="none"
-        )
+        logits = self.logits(packed) + self._offsets[torch.from_numpy(packed.questions).to(self.device)]
+        each = functional.cross_entropy(logits, functional.pad(targets, (0, most - targets.shape[1])), reduction="none")
         return (each * torch.from_numpy(packed.weights).to(self.device, torch.float32)).sum()
 
     def predict(self, examples: Sequence[Example]) -> Iterator[Array]:

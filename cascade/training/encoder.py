@@ -47,6 +47,7 @@ class Encoder(Student):
         super().__init__(base, geometry, shape, device, dtype)
         head = {name: torch.tensor(values, device=self.device) for name, values in read_head(file).items()}
         self._dense = (head["weight"], head.get("bias")) if "weight" in head else None
+        self._offsets = torch.tensor([yes - no for yes, no in shape.offsets], device=self.device)
         self._output = head["output.weight"].reshape(1, -1), head.get("output.bias")
 
     def odds(self, some: Pairs) -> torch.Tensor:
@@ -64,7 +65,8 @@ class Encoder(Student):
             targets, weights = (
                 torch.from_numpy(array).to(self.device, torch.float32) for array in (some.targets, some.weights)
             )
-            yield functional.binary_cross_entropy_with_logits(self.odds(some), targets, weights, reduction="sum")
+            odds = self.odds(some) + self._offsets[torch.from_numpy(some.questions).to(self.device)]
+            yield functional.binary_cross_entropy_with_logits(odds, targets, weights, reduction="sum")
 
     def predict(self, examples: Sequence[Example]) -> Iterator[Array]:
         """See ``Student.predict``."""

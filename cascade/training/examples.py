@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from cascade.evaluation.dataset import Labelled
 from cascade.items import Group, Item
+from cascade.probability import TINY
 from cascade.prompt import Node
 from cascade.stages import Answer, Kind
 from cascade.training.lesson import Asked, Lesson
+from cascade.training.parts import Balance
 from cascade.training.sizes import Amount
 from cascade.tree import text_limits
 
@@ -51,6 +53,7 @@ class Ask:
         true: The true answer as shares of the label tokens; empty where it is unknown.
         target: What is to be learned.
         weight: How much that counts; above 0.
+        balance: How many times as much that is as it would be if nobody had balanced the classes.
     """
 
     item: str
@@ -61,6 +64,12 @@ class Ask:
     true: Target
     target: Target
     weight: float
+    balance: float = 1.0
+
+    @property
+    def own_weight(self) -> float:
+        """How much it counts where classes are left as they are."""
+        return self.weight / self.balance
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +88,11 @@ class Example:
 
 
 def examples(
-    lesson: Lesson, tasks: Iterable[Labelled], teacher: Teacher | None = None, trust: float = 0.0
+    lesson: Lesson,
+    tasks: Iterable[Labelled],
+    teacher: Teacher | None = None,
+    trust: float = 0.0,
+    balance: Balance | None = None,
 ) -> list[Example]:
     """Tasks as tries; those of whose items nothing is known are left out.
 
@@ -89,6 +102,7 @@ def examples(
         teacher: What somebody else says of items.
         trust: Weight of that in a target, in [0, 1]; the truth has the rest. Where the truth is unknown the teacher has
             it all.
+        balance: How a dataset weighed classes; None for weights that balance nothing.
 
     Raises:
         ItemError: An encoder cannot read an item with its task: the pair is too long.
@@ -99,13 +113,17 @@ def examples(
         trie = _Trie(lesson, labelled)
         weights = labelled.weights or (1.0,) * len(labelled.items)
         for item, label, weight in zip(labelled.items, labelled.labels, weights, strict=True):
-            for place, asked in enumerate(lesson.asked):
-                if weight and asked.tier in asked.stage.tiers_of(item):
-                    true = truth_target(asked, truths.get(label, {}).get(asked.stage.name))
+            own = [place for place, asked in enumerate(lesson.asked) if asked.tier in asked.stage.tiers_of(item)]
+            answers = {place: truths.get(label, {}).get(lesson.asked[place].stage.name) for place in own}
+            factor = balance.of(label, answers.values()) if balance is not None else 1.0
+            for place, answer in answers.items():
+                if weight:
+                    asked = lesson.asked[place]
+                    true = truth_target(asked, answer)
                     taught = (teacher or {}).get((labelled.task.id, item.id, asked.question.marker))
                     target = blend(true, taught, trust)
                     if target is not None:
-                        trie.ask(place, item, true, target, weight)
+                        trie.ask(item, Ask(item.id, place, -1, (), 0, true or (), target, float(weight), factor))
         if trie.asks:
             found.append(Example(labelled.task.id, tuple(trie.spans), tuple(trie.asks)))
     return found
@@ -134,6 +152,24 @@ def blend(truth: Target | None, taught: Target | None, trust: float) -> Target |
     return tuple(trust * its + (1 - trust) * own for own, its in zip(truth, taught, strict=True))
 
 
+def offsets(found: Sequence[Example], n_labels: Sequence[int]) -> list[Target]:
+    """Of each question what balanced classes add to the log odds of its label tokens.
+
+    With weights that let an answer count f times as much, the likeliest p(yes) has f times the odds. A training that
+    adds log f to what the model says learns the odds of the tasks as they came. Source: Menon et al. (2021), Long-tail
+    learning via logit adjustment.
+
+    Args:
+        found: All that is learned.
+        n_labels: Of each question of the lesson, how many label tokens it has.
+    """
+    totals = [np.full((2, n), TINY) for n in n_labels]
+    for ask in (ask for example in found for ask in example.asks):
+        target = np.array(ask.target)
+        totals[ask.question][:, : target.size] += np.outer((ask.weight, ask.own_weight), target)
+    return [tuple((np.log(weighed) - np.log(own)).tolist()) for weighed, own in totals]
+
+
 def amount(found: Sequence[Example]) -> Amount:
     """How much there is to learn or to be judged by: the questions whose true answer is known."""
     counts = Counter((ask.question, ask.true) for example in found for ask in example.asks if ask.true)
@@ -160,16 +196,16 @@ class _Trie:
     _places: dict[int, int] = field(default_factory=dict)  # id of a node -> its span; nodes live as long as the trie
     _root: Node | None = None
 
-    def ask(self, place: int, item: Item, true: Target | None, target: Target, weight: float) -> None:
-        """Put a question to an item."""
-        question = self.lesson.asked[place].question
+    def ask(self, item: Item, ask: Ask) -> None:
+        """Put a question to an item; its tokens and where they stand are found here."""
+        question = self.lesson.asked[ask.question].question
         if item.id not in self._items:
             self._items[item.id] = self._grown(item)
         node, texts = self._items[item.id]
         above = texts.get(question.max_text_tokens, node)
         tokens = self.lesson.builder.question(above, question.marker).tokens
         active_from = self.lesson.active_from(tokens)
-        self.asks.append(Ask(item.id, place, self._span(above), tokens, active_from, true or (), target, float(weight)))
+        self.asks.append(replace(ask, span=self._span(above), tokens=tokens, active_from=active_from))
 
     def _grown(self, item: Item) -> tuple[Node, dict[int, Node]]:
         """An item's node, and below it those of the beginnings of its text that questions read."""

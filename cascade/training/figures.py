@@ -23,7 +23,7 @@ class Scores:
     Attributes:
         tasks: (n,) number of each question's task.
         losses: (n,) -log p of the true answer, in nats; of a part of a scale that is the sum of its levels.
-        weights: (n,) what each weighs.
+        weights: (n,) what each weighs where classes are left as they are.
         rights: (n,) whether the likeliest answer is the true one.
         p_yes: (n,) p(yes); NaN where the question is not answered by yes or no.
         is_yes: (n,) whether yes is true.
@@ -54,7 +54,7 @@ class Scores:
         return cls(
             tasks=np.array([number for number, _, _ in rows], np.float64),
             losses=np.array([-math.log(max(_of_true(ask, p), TINY)) for _, ask, p in rows]),
-            weights=np.array([ask.weight for _, ask, _ in rows]),
+            weights=np.array([ask.own_weight for _, ask, _ in rows]),
             rights=np.array([float(ask.true[int(p[: len(ask.true)].argmax())] > 0) for _, ask, p in rows]),
             p_yes=np.array([p[0] if yes_no[ask.question] else np.nan for _, ask, p in rows]),
             is_yes=np.array([float(ask.true[0] > 0) for _, ask, _ in rows]),

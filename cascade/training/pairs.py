@@ -19,6 +19,7 @@ class Pairs:
     Attributes:
         tokens: (q, n) token ids, 0 behind the end of a pair.
         is_token: (q, n) whether a token stands there.
+        questions: (q,) its place among the questions of the lesson.
         places: (q,) the place of each pair among all that were given.
         targets: (q,) how much yes each should get, in [0, 1].
         weights: (q,) what it weighs.
@@ -26,6 +27,7 @@ class Pairs:
 
     tokens: Ints
     is_token: Bools
+    questions: Ints
     places: Ints
     targets: Array
     weights: Array
@@ -67,6 +69,7 @@ def _rows(found: Sequence[tuple[tuple[int, ...], Ask, float]], part: Sequence[in
     return Pairs(
         tokens=tokens,
         is_token=is_token,
+        questions=np.array([found[at][1].question for at in part], np.int64),
         places=np.array(part, np.int64),
         targets=np.array([found[at][1].target[0] for at in part]),
         weights=np.array([found[at][2] for at in part]),

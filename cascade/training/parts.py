@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,34 @@ from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.score_file import Note, labelled_tasks
 from cascade.evaluation.scoring import data_fingerprint
 from cascade.files import check_readable, is_folder, sha256_of, sha256_of_json
+from cascade.stages import Answer, in_words
 from cascade.training.sizes import VALID_SHARE
 from cascade.tree import Cascade
 
 _REMEDY = "Give a folder that `cascade dataset build` made, or files of labelled tasks."
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """How many times as much the items of each class count so that classes balance.
+
+    Attributes:
+        factors: Class -> that; classes that are not there count once.
+        is_by_answer: Whether a class is a true answer of the adapter, and not a label of the cascade.
+    """
+
+    factors: Mapping[str, float] = field(default_factory=dict)
+    is_by_answer: bool = False
+
+    def of(self, label: str, answers: Iterable[Answer]) -> float:
+        """That of an item.
+
+        Args:
+            label: Its label.
+            answers: The true answers to the adapter's questions about it.
+        """
+        name = next((in_words(one) for one in answers if one is not None), "") if self.is_by_answer else label
+        return self.factors.get(name, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +55,7 @@ class Parts:
         manifest: Where both come from, in JSON form.
         sha256: SHA-256 of the dataset's manifest, or of the above where there is no dataset.
         is_share: Whether what validates is a fifth of all; else its size was chosen.
+        balance: How a dataset weighs classes.
     """
 
     train: tuple[Labelled, ...]
@@ -38,6 +63,7 @@ class Parts:
     manifest: Mapping[str, Any]
     sha256: str
     is_share: bool = False
+    balance: Balance = field(default_factory=Balance)
 
 
 def read_parts(
@@ -82,7 +108,13 @@ def _of_dataset(folder: Path, cascade: Cascade, adapter: str, note: Note) -> Par
         where = learned[both[0].task.id].where
         msg = f"{folder}: a task is in two parts: {both[0].where} is that of {where}. Build the dataset again."
         raise InputError(msg)
-    return Parts(train=train, valid=valid, manifest=dataset.told, sha256=dataset.sha256)
+    return Parts(
+        train=train,
+        valid=valid,
+        manifest=dataset.told,
+        sha256=dataset.sha256,
+        balance=Balance(made_for.balance, is_by_answer=bool(made_for.adapter)),
+    )
 
 
 def _of_files(paths: Sequence[Path], cascade: Cascade, seed: int, note: Note, n_valid: int | None) -> Parts:

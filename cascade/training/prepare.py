@@ -134,8 +134,7 @@ def prepare(config: Config, wishes: Wishes, note: Note, *, is_curve: bool = Fals
     geometry = Geometry.of(read_gguf(lesson.base.path))
     began = _start(lesson, wishes)
     parts = read_parts(wishes.data, lesson.cascade, wishes.adapter, wishes.seed, note, wishes.valid)
-    valid = examples(lesson, parts.valid)
-    plain = examples(lesson, parts.train)
+    valid, plain = (examples(lesson, tasks, balance=parts.balance) for tasks in (parts.valid, parts.train))
     check_enough(wishes.adapter, amount(plain), amount(valid), is_share=parts.is_share)
     note(what_it_tells(amount(valid)))
     known = {labelled.task.id for labelled in (*parts.train, *parts.valid)}
@@ -150,7 +149,7 @@ def prepare(config: Config, wishes: Wishes, note: Note, *, is_curve: bool = Fals
         wishes=wishes,
         lesson=lesson,
         parts=parts,
-        train=examples(lesson, (*parts.train, *more), teacher, plan.trust) if teacher else plain,
+        train=examples(lesson, (*parts.train, *more), teacher, plan.trust, parts.balance) if teacher else plain,
         valid=valid,
         plan=plan,
         run=run,

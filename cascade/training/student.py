@@ -39,6 +39,7 @@ class Shape:
         alpha: LoRA's alpha.
         is_activated: Whether it acts on the questions' tokens alone.
         labels: Of each question of the lesson, its label tokens.
+        offsets: Of each question what a training adds to the logits of its label tokens; see ``examples.offsets``.
         seed: Of its first weights.
     """
 
@@ -46,6 +47,7 @@ class Shape:
     alpha: float
     is_activated: bool
     labels: Sequence[tuple[int, ...]]
+    offsets: Sequence[tuple[float, ...]]
     seed: int
 
 

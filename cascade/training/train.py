@@ -21,7 +21,7 @@ from cascade.models.model_set import file_hash
 from cascade.training.adapter_file import AdapterFacts, Lora, write_adapter
 from cascade.training.compare import by_key, check_file, some_of
 from cascade.training.draws import Draws
-from cascade.training.examples import Example, examples
+from cascade.training.examples import Example, examples, offsets
 from cascade.training.figures import Gain, Scores
 from cascade.training.plan import Plan
 from cascade.training.prepare import Prepared
@@ -135,12 +135,13 @@ class Maker:
     @staticmethod
     def _student(prepared: Prepared, device: str, dtype: str) -> Student:
         needed, base = libraries(), prepared.lesson.base
-        plan = prepared.plan
+        plan, labels = prepared.plan, [asked.labels for asked in prepared.lesson.asked]
         shape = needed.student.Shape(
             rank=plan.rank,
             alpha=plan.alpha,
             is_activated=bool(plan.invocation),
-            labels=[asked.labels for asked in prepared.lesson.asked],
+            labels=labels,
+            offsets=offsets(prepared.train, list(map(len, labels))),
             seed=plan.seed,
         )
         kind = needed.encoder.Encoder if base.info.is_encoder else needed.decoder.Decoder

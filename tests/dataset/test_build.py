@@ -295,6 +295,8 @@ def test_classes_balance_by_weight(tmp_path: Path, capsys: pytest.CaptureFixture
     told(log, [Outcome(task=task.id, item=f"item-{at}", label=label) for at, label in enumerate(labels)])
     manifest = _build(capsys, log, out)
     assert _only(out).weights == (1.0, *[0.25] * 4)
+    assert manifest["balance"] == {"primary": 1.0, "excluded": 0.25}
+    assert _build(capsys, log, tmp_path / "other", "--no-balance")["balance"] == {}
     assert manifest["parts"]["train"]["labels"] == {"excluded": 4, "primary": 1}
     assert "with fewer than 30" in (out / "card.md").read_text()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cascade.config.schema import Config, read_config
@@ -70,3 +72,25 @@ def write_rows(path: Path, n_tasks: int = 40, n_items: int = 6) -> Path:
     rows = (json.dumps(row(number, n_items)) for number in range(n_tasks))
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return path
+
+
+def write_dataset(folder: Path, lines: Sequence[str], more: Mapping[str, object] | None = None) -> Path:
+    """A dataset of three parts: of the tasks the first four sevenths, the next two, and the last one."""
+    folder.mkdir()
+    parts: dict[str, dict[str, object]] = {}
+    ends = [0, *(round(share * len(lines) / 7) for share in (4, 6, 7))]
+    for name, first, end in zip(("train", "valid", "test"), ends, ends[1:], strict=False):
+        text = "".join(lines[first:end])
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+        parts[name] = {"file": f"{name}.jsonl", "sha256": hashlib.sha256(text.encode()).hexdigest()}
+        parts[name] |= {"tasks": 1, "items": 6, "positives": 3}
+    told = {
+        "version": 1,
+        "cascade": "two",
+        "labels": ["out", "in", "far"],
+        "made": "today",
+        "sources": [],
+        "parts": parts,
+    }
+    (folder / "manifest.json").write_text(json.dumps(told | dict(more or {})), encoding="utf-8")
+    return folder

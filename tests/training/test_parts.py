@@ -10,28 +10,12 @@ import pytest
 
 from cascade.errors import InputError
 from cascade.training.parts import chosen_to_validate, read_parts
-from tests.training.lessons import row, tiny_config, write_rows
+from tests.training.lessons import row, tiny_config, write_dataset, write_rows
 
 
 def _dataset(folder: Path) -> Path:
-    """A dataset of three parts."""
-    folder.mkdir()
-    parts: dict[str, dict[str, object]] = {}
-    for name, numbers in (("train", range(8)), ("valid", range(8, 12)), ("test", range(12, 14))):
-        text = "".join(json.dumps(row(number)) + "\n" for number in numbers)
-        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
-        parts[name] = {"file": f"{name}.jsonl", "sha256": hashlib.sha256(text.encode()).hexdigest()}
-        parts[name] |= {"tasks": 1, "items": 6, "positives": 3}
-    told = {
-        "version": 1,
-        "cascade": "two",
-        "labels": ["out", "in", "far"],
-        "made": "today",
-        "sources": [],
-        "parts": parts,
-    }
-    (folder / "manifest.json").write_text(json.dumps(told), encoding="utf-8")
-    return folder
+    """A dataset of eight tasks, four and two."""
+    return write_dataset(folder, [json.dumps(row(number)) + "\n" for number in range(14)])
 
 
 def test_files_are_parted_by_task(tmp_path: Path) -> None:
@@ -94,3 +78,23 @@ def test_a_dataset_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         read_parts([folder], cascade, "first", 7, print)
     with pytest.raises(InputError, match="is a folder, and with it nothing else can be given"):
         read_parts([folder, folder], cascade, "first", 7, print)
+
+
+def test_how_a_dataset_weighs_classes_is_read(tmp_path: Path) -> None:
+    """By label, or by the true answer where it was made for one adapter; files of tasks balance nothing."""
+    config, folder = tiny_config(tmp_path), _dataset(tmp_path / "data")
+    cascade = config.cascades()["two"]
+    told = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    for more, label, factor in (
+        ({"balance": {"out": 0.25, "in": 1.0}}, "out", 0.25),
+        ({"balance": {"yes": 1.0, "no": 0.5}, "adapter": "first"}, "out", 0.5),
+        ({"balance": {"yes": 1.0, "no": 0.5}, "adapter": "first"}, "far", 1.0),
+        ({}, "out", 1.0),
+    ):
+        (folder / "manifest.json").write_text(json.dumps(told | more), encoding="utf-8")
+        found = read_parts([folder], cascade, "first", 7, print).balance
+        assert found.of(label, [cascade.true_answers()[label].get("a")]) == factor
+    assert read_parts([write_rows(tmp_path / "rows.jsonl")], cascade, "first", 7, print).balance.of("out", [False]) == 1
+    (folder / "manifest.json").write_text(json.dumps(told | {"balance": {"out": 0}}), encoding="utf-8")
+    with pytest.raises(InputError, match="balance"):
+        read_parts([folder], cascade, "first", 7, print)

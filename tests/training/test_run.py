@@ -17,9 +17,10 @@ from cascade.models.base_model import check_model
 from cascade.models.gguf import GGUFFile, read_gguf
 from cascade.models.lora import check_adapter
 from cascade.models.model_set import file_hash
+from cascade.probability import p_yes
 from cascade.training.adapter_file import AdapterFacts, read_lora, read_plan, write_adapter
 from cascade.training.curve import Point, enough_from, nested, sizes
-from cascade.training.examples import Ask, Example
+from cascade.training.examples import Ask, Example, offsets
 from cascade.training.figures import Gain, Scores
 from cascade.training.plan import Plan, default_look, default_rate, default_steps
 from cascade.training.run import Run
@@ -219,6 +220,25 @@ def test_scores_are_of_questions_with_a_known_answer() -> None:
     assert np.isnan(found.p_yes[1])
     assert found.as_dict()["auc_over_rows"] is None
     assert (found.as_dict()["n"], found.as_dict()["tasks"]) == (2, 1)
+
+
+def test_balanced_classes_are_taken_out_of_the_odds() -> None:
+    """Where yes counts four times as much as it would, log 4 is taken out; weights that balance nothing stay.
+
+    The likeliest p under the balanced weights, less the offset, is the share of yes as the items came.
+    """
+    base = Ask("1", 0, 0, (1,), 0, (1.0, 0.0), (1.0, 0.0), 0.8, balance=0.8)
+    no = replace(base, true=(0.0, 1.0), target=(0.0, 1.0), weight=0.2, balance=0.2)
+    asks = (base, *[no] * 9, replace(base, question=1, target=(0.5, 0.5, 0.0), weight=0.3, balance=1.0))
+    found = offsets([Example("t", (), asks)], [2, 3, 2])
+    assert found[0][0] - found[0][1] == pytest.approx(np.log(4))
+    assert found[1:] == [(0.0, 0.0, 0.0), (0.0, 0.0)]
+    balanced = 0.8 / (0.8 + 9 * 0.2)
+    assert p_yes(np.log(balanced / (1 - balanced)) - found[0][0] + found[0][1]) == pytest.approx(0.1)
+    p = [np.tile([0.1, 0.9, 0.0], (11, 1))]
+    assert Scores.of([Example("t", (), asks)], p, [True, False, True]).weights.tolist() == pytest.approx(
+        [1.0] * 10 + [0.3]
+    )
 
 
 def test_a_curve_says_how_many_are_enough() -> None:

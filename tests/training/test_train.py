@@ -27,7 +27,7 @@ from cascade.training.train import Maker, libraries
 from cascade.training.train import train as make
 from cascade.training.tries import pack
 from tests.helpers.gguf_files import TOKENS
-from tests.training.lessons import row, tiny_config, write_rows
+from tests.training.lessons import row, tiny_config, write_dataset, write_rows
 
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 peft = pytest.importorskip("peft")
@@ -135,7 +135,12 @@ def test_tries_are_answered_as_prompts_are(tmp_path: Path, *, is_activated: bool
     needed = libraries()
     plan, lesson = given.plan, given.lesson
     shape = needed.student.Shape(
-        rank=4, alpha=8.0, is_activated=is_activated, labels=[asked.labels for asked in lesson.asked], seed=1
+        rank=4,
+        alpha=8.0,
+        is_activated=is_activated,
+        labels=[asked.labels for asked in lesson.asked],
+        offsets=[(0.0, 0.0)],
+        seed=1,
     )
     own = needed.decoder.Decoder(read_gguf(lesson.base.path), shape, None, "cpu", "f32")
     rng = np.random.default_rng(2)
@@ -254,6 +259,27 @@ def test_both_ways_to_compute_are_timed_on_a_task(tmp_path: Path) -> None:
     again = Maker.of(prepared(tmp_path, dtype=None, device="cpu"), told.append)
     assert again.dtype == first.dtype
     assert told[-1] == f"training computes in {first.dtype.upper()} on cpu"
+
+
+def test_balanced_classes_do_not_move_p(tmp_path: Path) -> None:
+    """Of items that nothing tells apart p(yes) becomes the share of yes, however much more a yes counts in training.
+
+    That share is one that the head of the tiny model can say.
+    """
+    rows = [row(number, 10) for number in range(40)]
+    lines = []
+    for each in rows:
+        items = [{"id": str(at), "name": "x", "label": "in", "weight": 1.0} for at in range(4)]
+        items += [{"id": str(at), "name": "x", "label": "out", "weight": 4 / 6} for at in range(4, 10)]
+        lines.append(json.dumps({"task": each["task"], "items": items}) + "\n")
+    found = []
+    for balance in ({"in": 1.0, "out": 4 / 6}, {}):
+        folder = write_dataset(tmp_path / f"data-{len(balance)}", lines, {"balance": balance})
+        given = prepared(tmp_path, data=[folder], out=tmp_path / f"out-{len(balance)}", steps=30)
+        found.append(make(given, silent, silent)["figures"]["valid"])
+    assert [each["base_rate"] for each in found] == pytest.approx([0.4, 0.4])
+    assert found[0]["ece"] < 0.02
+    assert found[1]["ece"] == pytest.approx(0.1, abs=0.02)
 
 
 def test_a_training_without_a_gain_stops_in_its_second_half(tmp_path: Path) -> None:
