@@ -51,6 +51,11 @@ def is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 - as above
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether a file can have this name anywhere: letters, digits, and from the second character on ``_``, ``.``, ``-``."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) is not None
+
+
 def name_of(path: Path) -> str:
     """What messages call a file."""
     return "stdin" if path == STDIN else str(path)

@@ -28,6 +28,7 @@ from cascade.cli.tune import read_target
 from cascade.config.schema import read_config
 from cascade.dataset.splitting import Shares
 from cascade.errors import InputError, counted
+from cascade.training.plan import LEAST_RATE
 
 
 def improve_(  # noqa: PLR0913 - the command line's options
@@ -56,7 +57,9 @@ def improve_(  # noqa: PLR0913 - the command line's options
     steps: Annotated[
         int | None, typer.Option(min=1, max=1_000_000, help="Most steps of 8 tasks; four rounds if absent.")
     ] = None,
-    rate: Annotated[float | None, typer.Option(min=0, max=1, help="Peak learning rate; by the model's width.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=LEAST_RATE, max=1, help="Peak learning rate; by the model's width.")
+    ] = None,
     teacher: Annotated[
         str | None, typer.Option(metavar="NAME|FILE", help="Learn from it as well, as in `cascade train`.")
     ] = None,
@@ -99,7 +102,7 @@ def improve_(  # noqa: PLR0913 - the command line's options
         adapter=adapter,
         others=tuple(data or ()),
         learning=Learning(
-            is_fresh=fresh, steps=steps, rate=rate or None, teacher=teacher, weights=weights, seed=seed, device=device
+            is_fresh=fresh, steps=steps, rate=rate, teacher=teacher, weights=weights, seed=seed, device=device
         ),
         target=target,
         at_least=at_least,

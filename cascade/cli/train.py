@@ -14,6 +14,7 @@ from cascade.cli.train_output import show_curve, show_trained
 from cascade.config.schema import read_config, shipped_config
 from cascade.errors import InputError
 from cascade.files import check_readable, is_folder
+from cascade.training.plan import LEAST_RATE
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -68,7 +69,9 @@ def train(  # noqa: PLR0913 - the command line's options
     steps: Annotated[
         int | None, typer.Option(min=1, max=1_000_000, help="Most steps; as many as four rounds take if absent.")
     ] = None,
-    rate: Annotated[float | None, typer.Option(min=0, max=1, help="Peak learning rate; by the model's width.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=LEAST_RATE, max=1, help="Peak learning rate; by the model's width.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the split, the order, and the first weights.")] = 7,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; a GPU where there is one.")] = None,
     dtype: Annotated[str | None, typer.Option(help="bf16 or f32; the faster one here.")] = None,
@@ -100,7 +103,7 @@ def train(  # noqa: PLR0913 - the command line's options
         rank=rank,
         batch=batch,
         steps=steps,
-        rate=rate or None,
+        rate=rate,
         seed=seed,
         device=_one_of("--device", device, ("cpu", "cuda", "mps")),
         dtype=_one_of("--dtype", dtype, ("bf16", "f32")),

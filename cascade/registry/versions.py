@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from cascade.config.json_rows import parse_row
 from cascade.errors import InputError
-from cascade.files import is_file, is_folder, object_of, read_text, sha256_of, unwritable
+from cascade.files import is_file, is_folder, is_plain_name, object_of, read_text, sha256_of, unwritable
 from cascade.models.gguf import read_gguf
 from cascade.models.lora import BASE_HASH_KEY
 from cascade.registry.lock import UNWRITABLE, locked
@@ -24,7 +24,6 @@ from cascade.registry.lock import UNWRITABLE, locked
 FILE, FACTS = "adapter.gguf", "version.json"
 """The two files of a version."""
 
-_ADAPTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # a name that is a folder's as well
 _NUMBER = re.compile(r"\d{4,}")
 _NEXT = ".next"
 _RESTORE = "Restore it, or remove the folder of this version."
@@ -111,7 +110,7 @@ class Registry:
             InputError: There is none; names those that are there.
         """
         adapter, _, number = name.partition("/")
-        known = self.versions(adapter) if _ADAPTER.fullmatch(adapter) else []
+        known = self.versions(adapter) if is_plain_name(adapter) else []
         found = [each for each in known if not number or each.facts.version == number.zfill(len(each.facts.version))]
         if found:
             return found[-1]
@@ -147,7 +146,7 @@ class Registry:
             InputError: The name cannot be a folder's, the file is no GGUF file, or a parent is not there.
             MachineError: The registry cannot be written.
         """
-        if not _ADAPTER.fullmatch(adapter):
+        if not is_plain_name(adapter):
             msg = f"Adapter {adapter!r} cannot be a folder. Its name needs letters, digits, '_', '.' and '-' alone."
             raise InputError(msg)
         base = read_gguf(path).get(BASE_HASH_KEY, GGUFValueType.STRING)

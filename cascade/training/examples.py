@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from cascade.errors import ItemError
 from cascade.evaluation.dataset import Labelled
 from cascade.items import Group, Item
 from cascade.probability import TINY
@@ -183,6 +185,15 @@ def amount(found: Sequence[Example]) -> Amount:
     )
 
 
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Say in the error of an item which line it is of: each task may have an item of that id."""
+    try:
+        yield
+    except ItemError as error:
+        raise ItemError(f"{where}: {error}" if where else str(error)) from None
+
+
 @dataclass(slots=True)
 class _Trie:
     """A task's trie while it grows, each node once."""
@@ -219,7 +230,8 @@ class _Trie:
             parent = self._groups[item.group]
         node = build.item(parent, item)
         if lesson.room is not None:
-            lesson.room.check(node, item)
+            with _named(self.labelled.where):
+                lesson.room.check(node, item)
         limits = text_limits(lesson.listed)
         return node, dict(zip(limits, build.text(node, item, limits), strict=True)) if limits else {}
 

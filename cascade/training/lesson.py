@@ -12,7 +12,7 @@ from cascade.config.base_models import base_adapter, key_of, main_model, model_o
 from cascade.config.schema import Config, ModelConfig
 from cascade.engine.prompts import Room
 from cascade.errors import ConfigError, InputError, unknown_cascade
-from cascade.files import is_file
+from cascade.files import is_file, is_plain_name
 from cascade.models.gguf import read_gguf
 from cascade.models.lora import check_adapter
 from cascade.models.model_set import load_bases
@@ -127,7 +127,8 @@ def find_lesson(
 
     Raises:
         ConfigError: No cascade asks it, or what it needs does not fit the model.
-        InputError: It is to be activated, and its base model is an encoder, which reads no question.
+        InputError: There is no such adapter, or no file can be called after it; or it is to be activated, and its base
+            model is an encoder, which reads no question.
         ModelFileError: The base model is missing or damaged.
     """
     tree = _cascade_of(config, adapter, cascade)
@@ -164,14 +165,25 @@ def _of_encoder(lesson: Lesson, model: ModelConfig, *, is_activated: bool) -> Le
     if is_activated:
         msg = f"{lesson.base.path}: is an encoder, where no question switches an adapter on. Give --plain, or neither."
         raise InputError(msg)
+    read: dict[tuple[str, int], str] = {}
     for asked in lesson.asked:
         check_read(lesson.cascade, asked.question)
+        other = read.setdefault((asked.tier, asked.question.max_text_tokens), asked.stage.name)
+        if other != asked.stage.name:
+            msg = (
+                f"adapter {lesson.adapter!r}: the stages {other!r} and {asked.stage.name!r} ask it, and an encoder "
+                "reads no question, so that both would get the same answer. Give each stage an adapter of its own."
+            )
+            raise ConfigError(msg)
     room = Room(lesson.builder, min(lesson.base.info.n_ctx_train, model.n_batch), lesson.listed, lesson.model)
     return replace(lesson, room=room)
 
 
 def _cascade_of(config: Config, adapter: str, name: str | None) -> Cascade:
     cascades = config.cascades()
+    if not is_plain_name(adapter):
+        msg = f"Adapter {adapter!r}: a training names a file after it. Call it by letters, digits, '_', '.' and '-'."
+        raise InputError(msg)
     if adapter not in config.adapters:
         known = ", ".join(config.adapters) or "none"
         msg = f"Unknown adapter {adapter!r}; the map [adapters] has {known}. Add it there; its file may come later."

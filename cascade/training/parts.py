@@ -10,7 +10,7 @@ from typing import Any
 
 from cascade.dataset.manifest import read_dataset
 from cascade.dataset.splitting import Part
-from cascade.errors import InputError
+from cascade.errors import InputError, counted
 from cascade.evaluation.dataset import Labelled
 from cascade.evaluation.score_file import Note, labelled_tasks
 from cascade.evaluation.scoring import data_fingerprint
@@ -124,6 +124,12 @@ def _of_files(paths: Sequence[Path], cascade: Cascade, seed: int, note: Note, n_
     train, valid = (
         tuple(labelled for labelled in tasks if (labelled.task.id in is_valid) is wanted) for wanted in (False, True)
     )
+    if not train:
+        msg = (
+            f"All {counted(len(valid), 'task')} would validate, and none is left to learn from. Give tasks that differ "
+            f"in their text{'' if n_valid is None else ', or a smaller --valid'}."
+        )
+        raise InputError(msg)
     manifest = {
         "version": 1,
         "sources": [{"file": path.name, "sha256": sha256_of(path)} for path in paths if path.is_file()],

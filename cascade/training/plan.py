@@ -12,6 +12,9 @@ RANK = 16
 BATCH = 8
 """Tasks of a step where nothing else is said."""
 
+LEAST_RATE = 1e-9
+"""Least peak learning rate that can be asked for."""
+
 _FASTEST = 1e-3  # of a model as wide as the shipped one
 _WIDTH = 256
 _WARMUP = 0.05

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from cascade.config.base_models import base_adapter, own_name
 from cascade.config.schema import Config
 from cascade.errors import InputError, counted
 from cascade.evaluation.dataset import Labelled
@@ -15,11 +16,11 @@ from cascade.evaluation.scoring import data_fingerprint
 from cascade.files import is_file, is_folder, read_text, sha256_of_json
 from cascade.models.gguf import read_gguf
 from cascade.models.lora import AdapterInfo, check_adapter
-from cascade.models.model_set import file_hash
+from cascade.models.model_set import file_hash, load_bases
 from cascade.stages import is_base
 from cascade.training.adapter_file import Lora, read_lora
 from cascade.training.compare import WITHIN
-from cascade.training.examples import Example, Teacher, amount, examples
+from cascade.training.examples import Example, Teacher, amount, examples, truth_target
 from cascade.training.lesson import Lesson, find_lesson
 from cascade.training.parts import Parts, read_parts
 from cascade.training.plan import BATCH, RANK, Plan, default_look, default_rate, default_steps
@@ -130,6 +131,8 @@ def prepare(config: Config, wishes: Wishes, note: Note, *, is_curve: bool = Fals
     Raises:
         CascadeError: Something is missing, does not fit, or is too little.
     """
+    if wishes.teacher is not None:
+        wishes = replace(wishes, teacher=own_name("--teacher", wishes.teacher, config.base_models))
     lesson = find_lesson(config, wishes.adapter, wishes.cascade, is_activated=wishes.is_activated)
     geometry = Geometry.of(read_gguf(lesson.base.path))
     began = _start(lesson, wishes)
@@ -161,8 +164,10 @@ def prepare(config: Config, wishes: Wishes, note: Note, *, is_curve: bool = Fals
 
 def _start(lesson: Lesson, wishes: Wishes) -> tuple[Path, AdapterInfo] | None:
     """The adapter that a training starts from."""
+    _check_scale(lesson, lesson.adapter)
     if wishes.start is None:
         return None
+    _check_scale(lesson, wishes.start)
     entry = lesson.config.files.get(wishes.start)
     path = entry.path if entry is not None else Path(wishes.start)
     info = check_adapter(read_gguf(path), lesson.base.info, lesson.base.sha256)
@@ -177,6 +182,21 @@ def _start(lesson: Lesson, wishes: Wishes) -> tuple[Path, AdapterInfo] | None:
         msg = f"{path}: has rank {info.rank}, and --rank is {wishes.rank}. What starts from an adapter keeps its rank."
         raise InputError(msg)
     return path, info
+
+
+def _check_scale(lesson: Lesson, name: str) -> None:
+    """Refuse an adapter that the config does not use as it is trained.
+
+    Raises:
+        InputError: Names the key.
+    """
+    entry = lesson.config.files.get(name)
+    if entry is not None and entry.scale != 1:
+        msg = (
+            f"adapters.{name}.scale: is {entry.scale:g}, and an adapter is trained and checked as it answers at a "
+            "scale of 1. Leave it out."
+        )
+        raise InputError(msg)
 
 
 def _plan(
@@ -211,8 +231,8 @@ def _plan(
 
 
 def _told(lesson: Lesson) -> dict[str, Any]:
-    """What prompts are made of, beside the data."""
-    limits = lesson.builder.limits
+    """What prompts are made of, beside the data, and what a label says is the true answer."""
+    limits, truths = lesson.builder.limits, lesson.cascade.true_answers()
     return {
         "instructions": lesson.cascade.instructions,
         "questions": [
@@ -225,6 +245,10 @@ def _told(lesson: Lesson) -> dict[str, Any]:
             for asked in lesson.listed
         ],
         "taught": [[asked.question.marker, asked.tier, list(asked.labels)] for asked in lesson.asked],
+        "truths": {
+            label: [truth_target(asked, answers.get(asked.stage.name)) for asked in lesson.asked]
+            for label, answers in truths.items()
+        },
         "format": lesson.builder.form.name,
         "limits": asdict(limits),
     }
@@ -261,14 +285,23 @@ def _teacher_name(lesson: Lesson, wishes: Wishes) -> str:
             msg = "--trust is the weight of a teacher, and none is given. Give one with --teacher, or leave it away."
             raise InputError(msg)
         return ""
-    entry = lesson.config.files.get(name)
+    config, bases = (
+        lesson.config,
+        {base_adapter(each, lesson.config.base_models): each for each in lesson.config.base_models},
+    )
+    entry = config.files.get(name)
     if entry is not None:
-        return f"{name} {file_hash(entry.path)}"
-    if name in lesson.config.served or is_base(name):
-        return name
+        return f"{name} {file_hash(entry.path)} {entry.scale:g}"
+    if name in config.served:
+        return f"{name} {config.served[name].model_dump_json()}"
+    if name in bases:
+        told = config.base_models[bases[name]].model_dump_json(include={"path", "repo_id", "format", "limits"})
+        return f"{name} {told} {load_bases(config)[bases[name]].sha256}"
     if not is_file(Path(name)):
-        known = ", ".join(lesson.config.adapters)
-        msg = f"--teacher {name!r} is neither an adapter or base model of the config nor a file; there are {known}."
+        known = ", ".join([*config.adapters, *bases])
+        msg = (
+            f"--teacher {name!r} is neither an adapter or base model of the config nor a file; the config has {known}."
+        )
         raise InputError(msg)
     return f"file {file_hash(Path(name))}"
 

@@ -138,17 +138,18 @@ def gpu_dtype() -> tuple[str, str]:
 
 
 def seconds_of(student: Student, draw: Draw) -> float:
-    """Seconds that a student takes for a draw, forward and back: the fastest of a few passes, fewer where one is long.
+    """Seconds of the processor that a student takes for a draw, forward and back: the fastest of a few passes.
 
-    Nothing is learned of it.
+    Nothing is learned of it. Where one pass is long, fewer are made. What else runs beside it counts little in such
+    seconds.
     """
-    best, began = float("inf"), time.perf_counter()
+    best, began = float("inf"), time.process_time()
     for _ in range(_PASSES):
-        at = time.perf_counter()
+        at = time.process_time()
         for part in student.losses(draw):
             part.backward()
-        best = min(best, time.perf_counter() - at)
-        if time.perf_counter() - began > _LONG:
+        best = min(best, time.process_time() - at)
+        if time.process_time() - began > _LONG:
             break
     for parameter in student.trained:
         parameter.grad = None

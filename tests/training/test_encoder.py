@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,21 @@ threshold = 0.5
 yes = { label = "in" }
 no = { label = "out" }
 """
+SECOND = """yes = { stage = "b" }
+no = { label = "out" }
+
+[[cascade.one.stages]]
+name = "b"
+question = "is it near?"
+adapter = "first"
+threshold = 0.5
+yes = { label = "in" }"""
 READS = 'adapter = "first"\nreads = "text"\nmax_text_tokens = 40'
 
 
 def write_config(folder: Path, config: str = CONFIG) -> Path:
     """The tiny encoder and a cascade that asks it."""
+    folder.mkdir(exist_ok=True)
     write_tiny(folder / "tiny.gguf")
     (folder / "cascade.toml").write_text(config, encoding="utf-8")
     return folder / "cascade.toml"
@@ -72,9 +83,9 @@ def write_rows(folder: Path, words: int = 1) -> Path:
 
 def prepared(folder: Path, config: str = CONFIG, *, words: int = 1, is_activated: bool | None = None) -> Prepared:
     """A training of an adapter on the tiny encoder."""
-    data, out = [write_rows(folder, words)], folder / "out"
-    wishes = Wishes(adapter="first", data=data, out=out, is_activated=is_activated)
-    return prepare(read_config(write_config(folder, config)), wishes, lambda _: None)
+    read = read_config(write_config(folder, config))
+    wishes = Wishes(adapter="first", data=[write_rows(folder, words)], out=folder / "out", is_activated=is_activated)
+    return prepare(read, wishes, lambda _: None)
 
 
 def test_pairs_are_what_the_engine_reads(tmp_path: Path) -> None:
@@ -136,6 +147,9 @@ def test_its_tensors_are_found_by_the_names_of_transformers(tmp_path: Path) -> N
             "'a' has negated, and adapter",
         ),
         ("item = 24 }", "item = 90 }", {"words": 30}, ItemError, "the encoder reads 96. Lower models.reader.limits"),
+        ("item = 24 }", "item = 90 }", {"words": 30}, ItemError, "rows.jsonl, line 3: Item '0' needs a prompt of"),
+        ('yes = { label = "in" }', SECOND, {}, ConfigError, "the stages 'a' and 'b' ask it, and an encoder"),
+        ('model = "reader"', 'model = "reader", scale = 0.5', {}, InputError, "adapters.first.scale: is 0.5"),
     ],
 )
 def test_what_an_encoder_cannot_learn_is_refused(
@@ -176,3 +190,36 @@ def test_a_trained_adapter_answers_in_the_engine(
     assert started["before"]["log_loss"] == pytest.approx(figures["valid"]["log_loss"], abs=1e-3)
     geometry = Geometry.of(read_gguf(tmp_path / "tiny.gguf"))
     assert set(read_lora(read_gguf(out / "first.gguf"), geometry, projections(geometry))) == set(projections(geometry))
+
+
+def test_what_is_true_is_part_of_the_plan(tmp_path: Path) -> None:
+    """With yes and no swapped the same labels teach the opposite, which is another training."""
+    swapped = CONFIG.replace('yes = { label = "in" }', 'yes = { label = "out" }')
+    swapped = swapped.replace('no = { label = "out" }', 'no = { label = "in" }')
+    plans = [prepared(tmp_path / name, config).plan for name, config in (("one", CONFIG), ("two", swapped))]
+    assert plans[0].questions != plans[1].questions
+    assert plans[0].data_sha256 == plans[1].data_sha256
+
+
+def test_a_teacher_is_told_by_its_file(tmp_path: Path) -> None:
+    """A base model goes by the names that the config takes, and another file is another teacher."""
+    config = write_config(tmp_path)
+    wishes = Wishes(adapter="first", data=[write_rows(tmp_path)], out=tmp_path / "out", teacher="reader/base")
+    one, same = (
+        prepare(read_config(config), replace(wishes, teacher=name, out=tmp_path / name.replace("/", "-")), print).plan
+        for name in ("reader/base", "base")
+    )
+    assert one.teacher == same.teacher
+    write_tiny(tmp_path / "tiny.gguf", "F16")
+    other = prepare(read_config(config), replace(wishes, out=tmp_path / "other"), print).plan
+    assert other.teacher != one.teacher
+    with pytest.raises(InputError, match="'no/base' is neither an adapter or base model of the config nor a file"):
+        prepare(read_config(config), replace(wishes, teacher="no/base"), print)
+
+
+@pytest.mark.parametrize("name", ["../up", "a b", ".hid", "a/b"])
+def test_a_file_can_be_called_after_the_adapter(tmp_path: Path, name: str) -> None:
+    """A name that leads out of the folder, or that the registry refuses, is refused before the training."""
+    config = write_config(tmp_path, CONFIG.replace("first =", f'"{name}" =').replace('"first"', f'"{name}"'))
+    with pytest.raises(InputError, match="a training names a file after it"):
+        prepare(read_config(config), Wishes(adapter=name, data=[write_rows(tmp_path)], out=tmp_path / "out"), print)

@@ -98,3 +98,11 @@ def test_how_a_dataset_weighs_classes_is_read(tmp_path: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(told | {"balance": {"out": 0}}), encoding="utf-8")
     with pytest.raises(InputError, match="balance"):
         read_parts([folder], cascade, "first", 7, print)
+
+
+def test_something_is_left_to_learn_from(tmp_path: Path) -> None:
+    """Tasks that all validate, by ``--valid`` or as they are all the same, teach nothing."""
+    cascade = tiny_config(tmp_path).cascades()["two"]
+    path = write_rows(tmp_path / "rows.jsonl", 10)
+    with pytest.raises(InputError, match=r"All 10 tasks would validate.*or a smaller --valid"):
+        read_parts([path], cascade, "first", 7, print, 10)
