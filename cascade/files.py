@@ -52,7 +52,7 @@ def is_folder(path: Path) -> bool:
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether a file can have this name anywhere: letters, digits, and from the second character on ``_``, ``.``, ``-``."""
+    """Whether a file can have this name anywhere: it has letters, digits, and behind its first character _, . and -."""
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) is not None
 
 
