@@ -115,7 +115,8 @@ def train(  # noqa: PLR0913 - the command line's options
         check_libraries("matplotlib")
     prepared, figures = trained(read_config(config or shipped_config()), wishes, is_curve=curve)
     paths = [prepared.run.result, *(write_pngs([curve_picture(figures)], prepared.run.folder) if curve else ())]
-    note(f"wrote {' and '.join(map(str, paths))}")
+    if not prepared.is_done:
+        note(f"wrote {' and '.join(map(str, paths))}")
     if json:
         print_json(figures)
     else:

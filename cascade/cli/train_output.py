@@ -17,6 +17,9 @@ _FIGURES = {
     "ece": "ECE",
 }
 
+_NOTHING = 1e-4
+"""Nats of log loss; a training keeps what it started from where no look is better by that."""
+
 _LEAST_POINTS = 2  # what was there before, and one part
 
 
@@ -36,6 +39,8 @@ def show_trained(version: dict[str, Any]) -> None:
         f"{'more than chance' if gain['is_sure'] else 'no more than chance may do'}; the engine's p is within "
         f"{figures['engine_gap']:.4f} of the trained model's"
     )
+    if abs(figures["before"]["log_loss"] - valid["log_loss"]) < _NOTHING:
+        console.print("No step was better than the start, so the adapter answers as what it started from.")
 
 
 def show_curve(curve: dict[str, Any]) -> None:

@@ -152,6 +152,9 @@ class Room:
             limit = f"{self._key}.limits or a stage's max_text_tokens" if end > node.end else f"{self._key}.limits"
             room, remedy = f"the context holds {self._most}", f"or raise {self._key}.n_ctx"
             if build.form is FORMATS[PAIR]:
-                room, remedy = f"the encoder reads {self._most}", f"or raise {self._key}.n_batch up to its positions"
+                room, remedy = (
+                    f"the encoder reads {self._most}",
+                    f"or raise {self._key}.n_batch if it has more positions",
+                )
             msg = f"Item {item.id!r} needs a prompt of {end + self._longest} tokens; {room}. Lower {limit}, {remedy}."
             raise ItemError(msg)

@@ -29,6 +29,7 @@ from cascade.training.sizes import check_enough, what_it_tells
 from cascade.training.teacher import ask_teacher, n_taught, read_teacher
 from cascade.training.tensors import Geometry, projections
 from cascade.training.unlabelled import read_unlabelled
+from cascade.tree import text_limits
 
 TRUST = 0.6
 """Weight of a teacher in a target where nothing else is said."""
@@ -140,6 +141,8 @@ def prepare(config: Config, wishes: Wishes, note: Note, *, is_curve: bool = Fals
     valid, plain = (examples(lesson, tasks, balance=parts.balance) for tasks in (parts.valid, parts.train))
     check_enough(wishes.adapter, amount(plain), amount(valid), is_share=parts.is_share)
     note(what_it_tells(amount(valid)))
+    if text_limits(asked.question for asked in lesson.asked) and not _has_texts(parts.train):
+        note(f"{lesson.adapter} reads items' texts in use, and no item that is learned has one: give items with `text`")
     known = {labelled.task.id for labelled in (*parts.train, *parts.valid)}
     more = read_unlabelled(wishes.unlabelled, lesson.cascade, known, note) if wishes.unlabelled else []
     plan = _plan(lesson, wishes, parts, began, len(plain) + len(more))
@@ -182,6 +185,10 @@ def _start(lesson: Lesson, wishes: Wishes) -> tuple[Path, AdapterInfo] | None:
         msg = f"{path}: has rank {info.rank}, and --rank is {wishes.rank}. What starts from an adapter keeps its rank."
         raise InputError(msg)
     return path, info
+
+
+def _has_texts(tasks: Sequence[Labelled]) -> bool:
+    return any(item.text for labelled in tasks for item in labelled.items)
 
 
 def _check_scale(lesson: Lesson, name: str) -> None:

@@ -192,6 +192,21 @@ def test_a_trained_adapter_answers_in_the_engine(
     assert set(read_lora(read_gguf(out / "first.gguf"), geometry, projections(geometry))) == set(projections(geometry))
 
 
+def test_texts_that_are_missing_are_told_of(tmp_path: Path) -> None:
+    """Where a stage reads texts and no item that is learned has one, the adapter would learn what it never meets."""
+    config = read_config(write_config(tmp_path, CONFIG.replace('adapter = "first"', READS)))
+    data = write_rows(tmp_path)
+    told: list[str] = []
+    prepare(config, Wishes(adapter="first", data=[data], out=tmp_path / "one"), told.append)
+    assert not any("reads items' texts" in line for line in told)
+    rows = [json.loads(line) for line in data.read_text(encoding="utf-8").splitlines()]
+    for each in rows:
+        each["items"] = [{key: value for key, value in item.items() if key != "text"} for item in each["items"]]
+    data.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
+    prepare(config, Wishes(adapter="first", data=[data], out=tmp_path / "two"), told.append)
+    assert any("first reads items' texts in use, and no item that is learned has one" in line for line in told)
+
+
 def test_what_is_true_is_part_of_the_plan(tmp_path: Path) -> None:
     """With yes and no swapped the same labels teach the opposite, which is another training."""
     swapped = CONFIG.replace('yes = { label = "in" }', 'yes = { label = "out" }')

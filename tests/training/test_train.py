@@ -289,6 +289,19 @@ def test_a_training_without_a_gain_stops_in_its_second_half(tmp_path: Path) -> N
     assert steps[-1] == 20
 
 
+def test_a_training_that_gains_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where no look is better than the start, what is written answers as the start does."""
+    tiny_config(tmp_path, model=write_base(tmp_path, "qwen3"))
+    command = ["train", "first", "--data", str(write_rows(tmp_path / "rows.jsonl", 50)), "--dtype", "f32"]
+    command += ["--out", str(tmp_path / "out"), "--config", str(tmp_path / "cascade.toml"), "--steps", "5"]
+    assert main([*command, "--rate", "1e-9"]) == 0
+    shown = capsys.readouterr()
+    assert "No step was better than the start" in shown.out
+    assert "wrote" in shown.err
+    assert main([*command, "--rate", "1e-9"]) == 0
+    assert "wrote" not in capsys.readouterr().err
+
+
 def test_the_tasks_of_a_step_are_chosen(tmp_path: Path) -> None:
     """``batch`` says how many tasks a step takes, and so how many steps four rounds are."""
     plans = [prepared(tmp_path, out=tmp_path / str(batch), batch=batch, steps=None).plan for batch in (None, 1)]
