@@ -399,4 +399,4 @@ def test_without_torch_one_line_says_what_to_install() -> None:
         with pytest.raises(MachineError, match=r"is not installed\. Run `.*train"):
             libraries()
     else:
-        assert len(libraries()) == 2
+        assert len(libraries()) == 4
