@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import glob
 import gzip
 import hashlib
 import io
@@ -344,6 +345,7 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _REMEDY = "Name a file in a folder that can be."
+_PART_SUFFIX = ".part"
 
 
 @contextmanager
@@ -365,7 +367,7 @@ def whole_file(path: Path, remedy: str = _REMEDY) -> Iterator[Path]:
     check_replaceable(path)
     target = _target(path, remedy)
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.", suffix=".part")
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=_part_prefix(target), suffix=_PART_SUFFIX)
         os.close(handle)
         part = Path(name)
         try:
@@ -376,6 +378,20 @@ def whole_file(path: Path, remedy: str = _REMEDY) -> Iterator[Path]:
             part.unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(path, error, remedy) from error
+
+
+def parts_of(path: Path, remedy: str = _REMEDY) -> list[Path]:
+    """The new files beside ``path`` that ``whole_file`` has not put into its place: being written, or left by a kill.
+
+    Raises:
+        MachineError: The path cannot be followed.
+    """
+    target = _target(path, remedy)
+    return sorted(target.parent.glob(f"{glob.escape(_part_prefix(target))}*{_PART_SUFFIX}"))
+
+
+def _part_prefix(target: Path) -> str:
+    return f".{target.name[:100]}."
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -15,7 +15,17 @@ from pathlib import Path
 import pytest
 
 from cascade.errors import InputError
-from cascade.files import MAX_BYTES, STDIN, check_readable, is_file, is_folder, read_lines, read_text
+from cascade.files import (
+    MAX_BYTES,
+    STDIN,
+    check_readable,
+    is_file,
+    is_folder,
+    parts_of,
+    read_lines,
+    read_text,
+    whole_file,
+)
 from tests.helpers.rights import without_rights
 
 REMEDY = "Do better."
@@ -198,3 +208,12 @@ def test_what_never_ends_is_refused() -> None:
     for read in (_lines, lambda path: read_text(path, REMEDY)):
         with pytest.raises(InputError, match=f"has more than {MAX_BYTES // 2**20} MiB"):
             read(Path("/dev/zero"))
+
+
+def test_what_is_half_written_is_found(tmp_path: Path) -> None:
+    """A new file that has not taken its place is found by the name of that place, whatever that has in it."""
+    odd, other = tmp_path / f"a[b]*{'x' * 120}", tmp_path / "ab"
+    with whole_file(odd) as part, whole_file(other) as beside:
+        assert parts_of(odd) == [part]
+        assert parts_of(other) == [beside]
+    assert parts_of(odd) == parts_of(tmp_path / "missing" / "file") == []

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cascade.evaluation.score_file import Note
-from cascade.files import read_text, write_whole
+from cascade.files import write_whole
 from cascade.training.examples import Example, amount
 from cascade.training.figures import Gain, Scores
 from cascade.training.plan import default_look, default_steps
@@ -83,9 +83,17 @@ def learning_curve(prepared: Prepared, note: Note, tell: Told) -> dict[str, Any]
         CascadeError: A training cannot go on.
     """
     run = prepared.run
-    if prepared.is_done:
+    known = run.made() if prepared.is_done else None
+    if known is not None:
         note(f"{run.result} is there already, of these very data and options")
-        return dict(json.loads(read_text(run.result, "Begin anew with --force.")))
+        return known
+    with run.locked():
+        return _measured(prepared, note, tell)
+
+
+def _measured(prepared: Prepared, note: Note, tell: Told) -> dict[str, Any]:
+    """Train and measure what is not measured yet, and write the curve."""
+    run = prepared.run
     maker = Maker.of(prepared, note)
     first = maker.student.lora()
     settled = dict(prepared.settled) | {"dtype": maker.dtype}

@@ -34,8 +34,6 @@ from cascade.tree import text_limits
 TRUST = 0.6
 """Weight of a teacher in a target where nothing else is said."""
 
-_TEACHER_FILE = "teacher.jsonl"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
@@ -147,8 +145,9 @@ def prepare(config: Config, wishes: Wishes, note: Note, *, is_curve: bool = Fals
     more = read_unlabelled(wishes.unlabelled, lesson.cascade, known, note) if wishes.unlabelled else []
     plan = _plan(lesson, wishes, parts, began, len(plain) + len(more))
     plan = replace(plan, unlabelled=data_fingerprint(more) if more else "")
+    start = read_lora(read_gguf(began[0]), geometry, projections(geometry)) if began else {}
     run = Run(wishes.out, plan, is_curve)
-    is_done = run.is_done and not wishes.force
+    is_done = not wishes.force and run.is_done
     settled = {} if is_done else run.begin(force=wishes.force)
     teacher = {} if is_done else _taught(lesson, wishes, (*parts.train, *more), run, note)
     return Prepared(
@@ -159,7 +158,7 @@ def prepare(config: Config, wishes: Wishes, note: Note, *, is_curve: bool = Fals
         valid=valid,
         plan=plan,
         run=run,
-        start=read_lora(read_gguf(began[0]), geometry, projections(geometry)) if began else {},
+        start=start,
         settled=settled,
         is_done=is_done,
     )
@@ -319,7 +318,7 @@ def _taught(lesson: Lesson, wishes: Wishes, tasks: Sequence[Labelled], run: Run,
         return {}
     is_named = wishes.teacher in lesson.config.adapters or is_base(wishes.teacher)
     if is_named:
-        found = ask_teacher(lesson, wishes.teacher, tasks, run.folder / _TEACHER_FILE)
+        found = ask_teacher(lesson, wishes.teacher, tasks, run.answers, run.plan.fingerprint)
     else:
         found = read_teacher(Path(wishes.teacher), lesson)
     n = n_taught(found, tasks)

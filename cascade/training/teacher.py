@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cascade.config.json_rows import parse_row, refuse_field
 from cascade.errors import InputError
 from cascade.evaluation.dataset import Labelled
+from cascade.evaluation.scoring import data_fingerprint
 from cascade.files import is_file, read_objects, write_whole
 from cascade.items import Task
 from cascade.stages import is_base
@@ -72,7 +73,7 @@ def _shares(asked: Asked, p: float | Mapping[str, float], where: str) -> tuple[f
     return tuple(p[name] / total for name in names)
 
 
-def ask_teacher(lesson: Lesson, name: str, tasks: Sequence[Labelled], kept: Path) -> Answers:
+def ask_teacher(lesson: Lesson, name: str, tasks: Sequence[Labelled], kept: Path, plan: str) -> Answers:
     """What another adapter or base model of the config says, asked once and then kept.
 
     Args:
@@ -80,18 +81,34 @@ def ask_teacher(lesson: Lesson, name: str, tasks: Sequence[Labelled], kept: Path
         name: The adapter, or the name under which a base model is asked alone.
         tasks: What it is asked of.
         kept: Where its answers are kept for a run that was killed.
+        plan: Fingerprint of the plan, which tells teacher and questions from others.
 
     Raises:
         CascadeError: It cannot be asked.
     """
-    if is_file(kept):
-        return {(row["task"], row["item"], row["marker"]): tuple(row["p"]) for _, row in read_objects(kept)}
+    head = {"plan": plan, "tasks": data_fingerprint(tasks)}
+    known = _kept(kept, head)
+    if known is not None:
+        return known
     config = lesson.config
     entry = None if is_base(name) else config.served.get(name) or config.adapter(name)
     found = asked_of_engine(lesson, name, entry, tasks)
     rows = ({"task": task, "item": item, "marker": marker, "p": p} for (task, item, marker), p in found.items())
-    write_whole(kept, "".join(f"{json.dumps(row)}\n" for row in rows).encode())
+    write_whole(kept, "".join(f"{json.dumps(row)}\n" for row in (head, *rows)).encode())
     return found
+
+
+def _kept(path: Path, head: Mapping[str, str]) -> Answers | None:
+    """Answers that were kept under this very head; None where there are none, or they are damaged: it is asked anew."""
+    if not is_file(path):
+        return None
+    try:
+        rows = (row for _, row in read_objects(path))
+        if next(rows, None) != head:
+            return None
+        return {(row["task"], row["item"], row["marker"]): tuple(map(float, row["p"])) for row in rows}
+    except (InputError, KeyError, TypeError, ValueError):
+        return None
 
 
 def n_taught(answers: Iterable[tuple[str, str, str]], tasks: Sequence[Labelled]) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from cascade.errors import MachineError
 from cascade.evaluation.score_file import Note
-from cascade.files import read_text, whole_file, write_whole
+from cascade.files import whole_file, write_whole
 from cascade.machine import install_extra
 from cascade.models.gguf import read_gguf
 from cascade.models.model_set import file_hash
@@ -72,21 +72,23 @@ def train(prepared: Prepared, note: Note, tell: Told) -> dict[str, Any]:
         CascadeError: The training cannot go on, or the engine answers otherwise with the file.
     """
     run = prepared.run
-    if prepared.is_done:
+    known = run.made() if prepared.is_done else None
+    if known is not None:
         note(f"{run.adapter} is there already, of these very data and options")
-        return dict(json.loads(read_text(run.version, "Begin anew with --force.")))
-    maker = Maker.of(prepared, note)
-    before = maker.before()
-    progress = maker.taught(prepared.plan, prepared.train, run.checkpoint, tell)
-    after = maker.scores(prepared.valid)
-    figures = {
-        "valid": after.as_dict(),
-        "before": before.as_dict(),
-        "gain": Gain.between(before, after).as_dict(),
-        "steps": progress.step,
-        "looks": [asdict(look) for look in progress.looks],
-    }
-    return _written(prepared, maker, figures)
+        return known
+    with run.locked():
+        maker = Maker.of(prepared, note)
+        before = maker.before()
+        progress = maker.taught(prepared.plan, prepared.train, run.checkpoint, tell)
+        after = maker.scores(prepared.valid)
+        figures = {
+            "valid": after.as_dict(),
+            "before": before.as_dict(),
+            "gain": Gain.between(before, after).as_dict(),
+            "steps": progress.step,
+            "looks": [asdict(look) for look in progress.looks],
+        }
+        return _written(prepared, maker, figures)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from cascade.errors import InputError
-from cascade.files import is_file, whole_file
+from cascade.files import is_file, sha256_of_json, whole_file
 from cascade.training.adapter_file import Lora
 from cascade.training.draws import Draws
 from cascade.training.examples import Example
@@ -27,6 +27,18 @@ _MAX_NORM = 1.0
 _SAVE_SECONDS = 60.0
 _LEAST_GAIN = 1e-4  # nats of validation loss
 _MOST_LOOKED_AT = 800  # questions of the validation part that a look asks
+
+_UNUSABLE = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    pickle.UnpicklingError,
+)
+"""What a file that is no such checkpoint may raise while it is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,13 +107,14 @@ class Trainer:
         self._watched = _first(valid, _MOST_LOOKED_AT)
         self._optimiser = torch.optim.AdamW(student.trained, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.01)
         self._progress = Progress()
+        self._trained = sha256_of_json([plan.as_dict(), [example.task for example in train]])
         self._saved_at = time.monotonic()
 
     def run(self, tell: Tell) -> Progress:
         """Train until the steps are done or the validation loss rises; the student keeps the best adapter.
 
         Raises:
-            InputError: The checkpoint cannot be read.
+            InputError: The checkpoint cannot be read, or is another training's.
             MachineError: It cannot be written.
         """
         progress, plan = self._progress, self._plan
@@ -163,6 +176,7 @@ class Trainer:
             return
         progress = self._progress
         state = {
+            "trained": self._trained,
             "step": progress.step,
             "looks": [(look.step, look.train_loss, look.valid_loss) for look in progress.looks],
             "best": _tensors(progress.best),
@@ -178,9 +192,19 @@ class Trainer:
     def _resume(self, path: Path) -> None:
         try:
             state: Mapping[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+            is_own = state["trained"] == self._trained
+            if is_own:
+                self._take_up(state)
+        except _UNUSABLE as error:
             msg = f"{path}: is no checkpoint of a training, or damaged. Remove it, and the training begins anew."
             raise InputError(msg) from error
+        if not is_own:
+            msg = (
+                f"{path}: is a checkpoint of another training, or of other tasks. Remove it, and this one begins anew."
+            )
+            raise InputError(msg)
+
+    def _take_up(self, state: Mapping[str, Any]) -> None:
         progress = self._progress
         progress.step, progress.best_loss, progress.n_worse = state["step"], state["best_loss"], state["n_worse"]
         progress.looks = [Look(step=step, train_loss=train, valid_loss=valid) for step, train, valid in state["looks"]]

@@ -128,43 +128,167 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds a training of something else that was not finished"):
         other.begin(force=False)
     assert run.checkpoint.exists()
+    run.answers.write_text("{}", encoding="utf-8")
     assert other.begin(force=True) == {}
     assert not run.checkpoint.exists()
-    (tmp_path / "out" / "training.json").write_text("{", encoding="utf-8")
-    with pytest.raises(InputError, match=r"training\.json: is damaged"):
+    assert not run.answers.exists()
+
+
+@pytest.mark.parametrize("settled", [{"before": [[1.0]]}, {"points": {"0": [[1.0]]}}])
+def test_what_was_measured_is_not_replaced_unasked(tmp_path: Path, settled: dict[str, object]) -> None:
+    """Figures took time; a run that failed before there were any blocks nothing."""
+    run, other = Run(tmp_path, PLAN), Run(tmp_path, replace(PLAN, teacher="another"))
+    run.begin(force=False)
+    run.settle({"dtype": "f32"})
+    assert other.begin(force=False) == {}
+    other.settle(settled)
+    with pytest.raises(InputError, match="that was not finished"):
         run.begin(force=False)
+
+
+def test_a_curve_and_a_training_go_on_side_by_side(tmp_path: Path) -> None:
+    """Neither takes up, replaces nor removes what the other keeps."""
+    run, curve = Run(tmp_path, PLAN), Run(tmp_path, PLAN, is_curve=True)
+    run.begin(force=False)
+    run.settle({"before": [[1.0]]})
+    run.checkpoint.write_bytes(b"some")
+    run.version.write_text(version_of("first", "ab"), encoding="utf-8")
+    assert curve.begin(force=False) == {}
+    assert not curve.checkpoint.exists()
+    curve.settle({"points": {"0": [[1.0]]}})
+    assert run.begin(force=True) == {"before": [[1.0]]}
+    run.end()
+    assert curve.begin(force=False) == {"points": {"0": [[1.0]]}}
+    curve.end()
+    assert [path.name for path in tmp_path.iterdir()] == ["version.json"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"plan": "a", "settled": []}', '{"plan": 1, "settled": {}}'])
+def test_a_damaged_state_is_named(tmp_path: Path, text: str) -> None:
+    """It is not gone on from; --force begins anew."""
+    run = Run(tmp_path, PLAN)
+    run.begin(force=False)
+    (tmp_path / "training.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"training\.json: is damaged.*Remove it, or begin anew with --force"):
+        run.begin(force=False)
+    assert run.begin(force=True) == {}
+
+
+@pytest.mark.parametrize("name", ["first.gguf", "version.json", "checkpoint.pt", "training.json"])
+def test_a_folder_is_no_file_of_a_training(tmp_path: Path, name: str) -> None:
+    """It is refused before anything is computed."""
+    (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=rf"{name}: is a folder"):
+        Run(tmp_path, PLAN).begin(force=True)
+
+
+def test_what_kills_left_is_removed(tmp_path: Path) -> None:
+    """Halves of this run's own files go when it begins, goes on and ends; those of others stay."""
+    run = Run(tmp_path, PLAN)
+    halves = [tmp_path / f".{name}.ab_12.part" for name in ("checkpoint.pt", "first.gguf", "version.json")]
+    others = [tmp_path / f".{name}.ab_12.part" for name in ("curve-checkpoint.pt", "second.gguf")]
+    for step in (lambda: run.begin(force=False), lambda: run.begin(force=False), run.end):
+        for path in (*halves, *others):
+            path.touch()
+        step()
+        assert not any(path.exists() for path in halves)
+        assert all(path.exists() for path in others)
+
+
+def test_one_process_trains_in_a_folder(tmp_path: Path) -> None:
+    """A second one is refused while the first one is at it."""
+    run = Run(tmp_path, PLAN)
+    with run.locked(), pytest.raises(MachineError, match="another process trains there"):
+        Run(tmp_path, PLAN).begin(force=True)
+    assert run.begin(force=False) == {}
+
+
+def version_of(adapter: str, sha256: str) -> str:
+    """What is known of an adapter, in a file's words."""
+    figures = {"before": {}, "valid": {}, "gain": {}, "steps": 5, "engine_gap": 0.0}
+    return json.dumps({"adapter": adapter, "sha256": sha256, "figures": figures})
+
+
+def finished(folder: Path) -> Run:
+    """A run whose adapter is there with what is known of it."""
+    base = write_model(folder / "tiny.gguf")
+    geometry = Geometry.of(read_gguf(base))
+    run = Run(folder / "out", PLAN)
+    run.begin(force=False)
+    write_adapter(run.adapter, facts(base), geometry, some_lora(geometry))
+    run.version.write_text(version_of("first", file_hash(run.adapter)), encoding="utf-8")
+    run.end()
+    return run
 
 
 def test_a_finished_run_is_known(tmp_path: Path) -> None:
     """Only an adapter of this very plan with its figures beside it is done; another is not replaced unasked."""
-    base = write_model(tmp_path / "tiny.gguf")
-    geometry = Geometry.of(read_gguf(base))
-    run = Run(tmp_path / "out", PLAN)
-    run.begin(force=False)
-    write_adapter(run.adapter, facts(base), geometry, some_lora(geometry))
-    assert not is_done(run)
-    run.version.write_text("{}", encoding="utf-8")
+    run = finished(tmp_path)
     assert is_done(run)
-    run.end()
     assert sorted(path.name for path in run.folder.iterdir()) == ["first.gguf", "version.json"]
-    other = Run(tmp_path / "out", replace(PLAN, rank=8))
+    other = Run(run.folder, replace(PLAN, rank=8))
     assert not is_done(other)
     with pytest.raises(InputError, match=r"first\.gguf: is there already, of another training"):
         other.begin(force=False)
+    told = run.version.read_text(encoding="utf-8")
+    run.version.unlink()
+    assert not is_done(run)
+    with pytest.raises(InputError, match=r"first\.gguf: is there already, .* or without what is known of it"):
+        run.begin(force=False)
+    run.version.write_text(told, encoding="utf-8")
     run.adapter.write_bytes(b"no gguf")
     assert not is_done(run)
 
 
+def test_figures_of_another_file_are_not_believed(tmp_path: Path) -> None:
+    """Those of the adapter that stood there before are none of this one, and go when a new run begins."""
+    run = finished(tmp_path)
+    run.version.write_text(version_of("first", "ab"), encoding="utf-8")
+    assert not is_done(run)
+    run.begin(force=True)
+    assert not run.version.exists()
+
+
+def test_a_folder_holds_one_adapter(tmp_path: Path) -> None:
+    """What is known of one adapter is not replaced by what is known of another, not even by force."""
+    run = finished(tmp_path)
+    second = Run(run.folder, replace(PLAN, adapter="second"))
+    for force in (False, True):
+        with pytest.raises(InputError, match=r"version\.json: is about adapter 'first'.*--out"):
+            second.begin(force=force)
+    assert is_done(run)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"adapter": "first", "sha256": "ab", "figures": {}}'])
+def test_damaged_figures_are_named(tmp_path: Path, text: str) -> None:
+    """They are not shown; --force begins anew."""
+    run = finished(tmp_path)
+    run.version.write_text(text, encoding="utf-8")
+    for ask in (run.made, lambda: run.begin(force=False)):
+        with pytest.raises(InputError, match=r"version\.json: is damaged.*Remove it, or begin anew with --force"):
+            ask()
+    assert run.begin(force=True) == {}
+
+
 def test_a_curve_has_a_result_of_its_own(tmp_path: Path) -> None:
-    """A curve's folder is done by its figures, which say by which plan they were made."""
+    """A curve's folder is done by its figures, which say by which plan they were made; damaged ones are named."""
     run = Run(tmp_path, PLAN, is_curve=True)
     run.begin(force=False)
     assert not is_done(run)
-    run.result.write_text(json.dumps({"plan": PLAN.as_dict()}), encoding="utf-8")
-    assert is_done(run)
+    curve: dict[str, object] = {
+        "adapter": "first",
+        "valid": {},
+        "points": [{}],
+        "enough_from": None,
+        "plan": PLAN.as_dict(),
+    }
+    run.result.write_text(json.dumps(curve), encoding="utf-8")
+    assert run.made() == curve
     assert not is_done(Run(tmp_path, replace(PLAN, seed=1), is_curve=True))
-    run.result.write_text("[]", encoding="utf-8")
-    assert not is_done(run)
+    for content in ("[]", json.dumps({"plan": PLAN.as_dict()})):
+        run.result.write_text(content, encoding="utf-8")
+        with pytest.raises(InputError, match=r"curve\.json: is damaged"):
+            run.made()
 
 
 def test_plans_say_what_decides_a_training() -> None:
@@ -275,4 +399,4 @@ def test_without_torch_one_line_says_what_to_install() -> None:
         with pytest.raises(MachineError, match=r"is not installed\. Run `.*train"):
             libraries()
     else:
-        assert len(libraries()) == 2
+        assert len(libraries()) == 4

@@ -15,11 +15,12 @@ import pytest
 from cascade.cli import main
 from cascade.config.schema import read_config
 from cascade.engine.engine import Engine
-from cascade.errors import MachineError, ModelFileError
+from cascade.errors import InputError, MachineError, ModelFileError
 from cascade.evaluation.dataset import read_tasks
 from cascade.models.gguf import read_gguf
 from cascade.training.adapter_file import DATA_KEY, FIGURES_KEY, read_lora
 from cascade.training.compare import by_key, check_file, some_of
+from cascade.training.curve import learning_curve
 from cascade.training.examples import examples
 from cascade.training.prepare import Prepared, Wishes, prepare
 from cascade.training.tensors import Geometry, projections
@@ -110,7 +111,7 @@ def silent(*_: object) -> None:
     """Tells nobody."""
 
 
-def prepared(folder: Path, architecture: str = "qwen3", **wishes: Any) -> Prepared:
+def prepared(folder: Path, architecture: str = "qwen3", *, is_curve: bool = False, **wishes: Any) -> Prepared:
     """A training of a tiny model."""
     base = folder / "tiny.gguf"
     if not base.exists():
@@ -125,7 +126,7 @@ def prepared(folder: Path, architecture: str = "qwen3", **wishes: Any) -> Prepar
         "rate": 0.02,
         "dtype": "f32",
     }
-    return prepare(config, Wishes(**(given | wishes)), silent)
+    return prepare(config, Wishes(**(given | wishes)), silent, is_curve=is_curve)
 
 
 @pytest.mark.parametrize("is_activated", [True, False])
@@ -248,6 +249,51 @@ def test_a_killed_training_ends_the_same(tmp_path: Path) -> None:
             assert np.array_equal(half, same)
 
 
+def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
+    """Neither another plan's, nor another part's, nor what is no checkpoint at all is gone on from."""
+    given = prepared(tmp_path, steps=2)
+    maker, path = Maker.of(given, silent), given.run.checkpoint
+    maker.taught(given.plan, given.train, path, silent)
+    whole = torch.load(path, weights_only=True)
+    others = [
+        (replace(given.plan, seed=8), given.train),
+        (given.plan, given.train[:-1]),
+        (given.plan, given.train[::-1]),
+    ]
+    for plan, tasks in others:
+        with pytest.raises(InputError, match=r"checkpoint\.pt: is a checkpoint of another training.*Remove it"):
+            maker.taught(plan, tasks, path, silent)
+    damaged = [{key: value for key, value in whole.items() if key != missing} for missing in whole]
+    for state in (*damaged, [1], torch.ones(3), whole | {"lora": 5}, whole | {"looks": [1]}, whole | {"optimiser": {}}):
+        torch.save(state, path)
+        with pytest.raises(InputError, match=r"checkpoint\.pt: is no checkpoint of a training, or damaged\. Remove it"):
+            maker.taught(given.plan, given.train, path, silent)
+    torch.save(whole, path)
+    assert maker.taught(given.plan, given.train, path, silent).step == 2
+
+
+def test_a_killed_curve_is_not_taken_for_a_training(tmp_path: Path) -> None:
+    """A training in the folder of a curve that was killed has the figures of one in a folder of its own."""
+
+    class Killed(Exception):  # noqa: N818 - no fault, but the end of a process
+        """Stands for a kill."""
+
+    def kill(done: int, _total: int, _look: object) -> None:
+        if done == 3:
+            raise Killed
+
+    curve = prepared(tmp_path, steps=5, is_curve=True)
+    with pytest.raises(Killed):
+        learning_curve(curve, silent, kill)
+    assert curve.run.checkpoint.exists()
+    found = make(prepared(tmp_path, steps=5), silent, silent)
+    alone = make(prepared(tmp_path, steps=5, out=tmp_path / "alone"), silent, silent)
+    assert found["figures"] == alone["figures"]
+    again = prepared(tmp_path, steps=5, is_curve=True)
+    assert set(again.settled["points"]) == {"0"}
+    assert again.run.checkpoint.exists()
+
+
 def test_both_ways_to_compute_are_timed_on_a_task(tmp_path: Path) -> None:
     """Without a choice a CPU computes as it did a task of the data faster, and a run that goes on does so too."""
     told: list[str] = []
@@ -336,7 +382,7 @@ def test_teachers_and_starts(tmp_path: Path) -> None:
     first = make(prepared(tmp_path, out=tmp_path / "one"), silent, silent)
     (tmp_path / "first.gguf").write_bytes((tmp_path / "one" / "first.gguf").read_bytes())
     given = prepared(tmp_path, out=tmp_path / "two", start="first", teacher="first", trust=0.5)
-    assert (tmp_path / "two" / "teacher.jsonl").exists()
+    assert given.run.answers.exists()
     rows = [row(number) for number in range(48, 60)]  # two of them are labelled ones
     (tmp_path / "more.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
     more = prepared(tmp_path, out=tmp_path / "three", teacher="first", unlabelled=[tmp_path / "more.jsonl"])
@@ -345,6 +391,7 @@ def test_teachers_and_starts(tmp_path: Path) -> None:
     shares = {target for example in given.train for ask in example.asks for target in ask.target}
     assert len(shares) > 2
     second = make(given, silent, silent)
+    assert not given.run.answers.exists()
     assert second["parents"] == [first["sha256"]]
     assert second["figures"]["before"]["log_loss"] == pytest.approx(first["figures"]["valid"]["log_loss"], abs=1e-3)
 

@@ -19,7 +19,8 @@ from cascade.prompt import last_place
 from cascade.training.draws import Draws, drawn
 from cascade.training.examples import Example, amount, blend, examples, truth_target
 from cascade.training.lesson import Lesson, find_lesson
-from cascade.training.teacher import read_teacher
+from cascade.training.prepare import Prepared, Wishes, prepare
+from cascade.training.teacher import ask_teacher, read_teacher
 from cascade.training.tries import Packed, pack, packs
 from cascade.training.unlabelled import read_unlabelled
 from tests.training.lessons import CONFIG, row, tiny_config, write_rows
@@ -217,6 +218,38 @@ def test_a_teacher_may_be_a_file(lesson: Lesson, tmp_path: Path) -> None:
     path.write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="says nothing of any item"):
         read_teacher(path, lesson)
+
+
+def test_a_teacher_is_asked_once_for_one_plan_and_its_tasks(lesson: Lesson, tmp_path: Path) -> None:
+    """Answers that are kept count for the very plan and tasks alone; damaged ones are asked for anew."""
+    tasks = list(read_labelled(write_rows(tmp_path / "rows.jsonl", 2, 2), lesson.cascade))
+    kept = tmp_path / "kept.jsonl"
+    asked = ask_teacher(lesson, "base", tasks, kept, "one plan")
+    head, *rows = map(json.loads, kept.read_text(encoding="utf-8").splitlines())
+    assert asked
+    assert len(asked) == len(rows)
+    mine = "".join(json.dumps(each) + "\n" for each in (head, *(each | {"p": [0.5, 0.5]} for each in rows)))
+    kept.write_text(mine, encoding="utf-8")
+    assert set(ask_teacher(lesson, "base", tasks, kept, "one plan").values()) == {(0.5, 0.5)}
+    some = ask_teacher(lesson, "base", tasks[:1], kept, "one plan")
+    assert {task for task, _, _ in some} == {tasks[0].task.id}
+    assert (0.5, 0.5) not in some.values()
+    for plan, told in (("another plan", mine), ("one plan", json.dumps(head) + '\n{"a": 1}\n')):
+        kept.write_text(told, encoding="utf-8")
+        assert ask_teacher(lesson, "base", tasks, kept, plan) == asked
+
+
+def test_a_start_that_fails_blocks_nothing(tmp_path: Path) -> None:
+    """A teacher that cannot be asked is refused, and the corrected call begins."""
+    config, rows = tiny_config(tmp_path), write_rows(tmp_path / "rows.jsonl", 50)
+
+    def prepared(teacher: str | None) -> Prepared:
+        return prepare(config, Wishes(adapter="first", data=[rows], out=tmp_path / "out", teacher=teacher), str)
+
+    with pytest.raises(InputError, match="zzz/base"):
+        prepared("zzz/base")
+    assert not prepared(None).settled
+    assert prepared("base").run.answers.exists()
 
 
 def test_unlabelled_tasks_are_learned_from_a_teacher_alone(lesson: Lesson, tmp_path: Path) -> None:
