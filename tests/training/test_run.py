@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adapters.recipe.tiny_encoder import write_tiny
 from cascade.backends.llama.tokenizer import load_vocabulary
 from cascade.errors import InputError, MachineError, ModelFileError
 from cascade.models.base_model import check_model
@@ -25,7 +26,7 @@ from cascade.training.figures import Gain, Scores
 from cascade.training.plan import Plan, default_look, default_rate, default_steps
 from cascade.training.run import Run
 from cascade.training.tensors import Floats, Geometry, projections, read_weights
-from tests.helpers.gguf_files import KV_HEADS, LINEAR, TOKENS, changed, text, write_model
+from tests.helpers.gguf_files import KV_HEADS, LINEAR, TOKENS, changed, text, write_model, write_without
 
 PLAN = Plan(adapter="first", cascade="two", base_sha256="ab", data_sha256="cd", questions="ef", invocation=(3, 4))
 
@@ -114,6 +115,46 @@ def test_weights_are_read_in_transformers_names(tmp_path: Path) -> None:
         Geometry.of(changed(file, {"general.architecture": text("gemma")}))
     with pytest.raises(ModelFileError, match=r"has scaled positions.*--weights"):
         Geometry.of(changed(file, {"qwen3.rope.scaling.type": text("yarn")}))
+
+
+def test_what_llama_cpp_does_without_is_zero(tmp_path: Path) -> None:
+    """Absent biases, and types of sentences that an encoder does not have, add nothing."""
+    whole = write_tiny(tmp_path / "whole.gguf")
+    path = write_without(whole, tmp_path / "tiny.gguf", "token_types.weight", "blk.0.attn_q.bias")
+    file = read_gguf(path)
+    geometry = Geometry.of(file)
+    assert geometry.settings["type_vocab_size"] == 1
+    shapes = {
+        "embeddings.token_type_embeddings.weight": (1, 32),
+        "encoder.layer.0.attention.self.query.bias": (32,),
+        "encoder.layer.1.attention.self.query.bias": (32,),
+    }
+    found = {name: bool(values.any()) for name, values in read_weights(file, geometry, shapes)}
+    assert list(found.values()) == [False, False, True]
+    lacking = read_gguf(write_without(whole, tmp_path / "lacking.gguf", "blk.0.attn_q.weight"))
+    with pytest.raises(ModelFileError, match=r"has no tensor 'blk\.0\.attn_q\.weight'"):
+        dict(read_weights(lacking, geometry, {"encoder.layer.0.attention.self.query.weight": (32, 32)}))
+
+
+def test_one_matrix_for_queries_keys_and_values_is_refused(tmp_path: Path) -> None:
+    """Where llama.cpp has no matrix of the queries alone, no LoRA changes it."""
+    file = read_gguf(write_model(tmp_path / "tiny.gguf"))
+    fused = dict(file.tensors) | {"blk.0.attn_qkv.weight": file.tensors["blk.0.attn_q.weight"]}
+    with pytest.raises(
+        ModelFileError, match=r"in one matrix \(blk\.0\.attn_qkv\.weight\).*Give a file that has attn_q"
+    ):
+        Geometry.of(replace(file, tensors=fused))
+
+
+def test_an_adapter_of_several_ranks_is_no_start(tmp_path: Path) -> None:
+    """Each rank has a factor of its own, alpha / rank, and what is trained has one."""
+    base = write_model(tmp_path / "tiny.gguf")
+    geometry = Geometry.of(read_gguf(base))
+    lora = some_lora(geometry)
+    first = next(iter(lora))
+    write_adapter(tmp_path / "first.gguf", facts(base), geometry, lora | {first: some_lora(geometry, 2)[first]})
+    with pytest.raises(ModelFileError, match="has matrices of the ranks 2, 4, and what is trained has one rank"):
+        read_lora(read_gguf(tmp_path / "first.gguf"), geometry, projections(geometry))
 
 
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:
