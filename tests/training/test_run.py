@@ -14,12 +14,15 @@ import pytest
 from adapters.recipe.tiny_encoder import write_tiny
 from cascade.backends.llama.tokenizer import load_vocabulary
 from cascade.errors import InputError, MachineError, ModelFileError
+from cascade.evaluation.dataset import Labelled
+from cascade.items import Item, Task
 from cascade.models.base_model import check_model
 from cascade.models.gguf import GGUFFile, read_gguf
 from cascade.models.lora import check_adapter
 from cascade.models.model_set import file_hash
 from cascade.probability import p_yes
 from cascade.training.adapter_file import AdapterFacts, read_lora, read_plan, write_adapter
+from cascade.training.compare import some_of
 from cascade.training.curve import Point, enough_from, nested, sizes
 from cascade.training.examples import Ask, Example, offsets
 from cascade.training.figures import Gain, Scores
@@ -155,6 +158,21 @@ def test_an_adapter_of_several_ranks_is_no_start(tmp_path: Path) -> None:
     write_adapter(tmp_path / "first.gguf", facts(base), geometry, lora | {first: some_lora(geometry, 2)[first]})
     with pytest.raises(ModelFileError, match="has matrices of the ranks 2, 4, and what is trained has one rank"):
         read_lora(read_gguf(tmp_path / "first.gguf"), geometry, projections(geometry))
+
+
+def test_items_that_are_compared_are_asked_something() -> None:
+    """Whatever their order, weights or tasks, the engine is asked about items of which something is known."""
+    items = tuple(Item(id=str(at), name=f"n{at}") for at in range(16))
+    tasks = [Labelled(task=Task(text=f"t{n}"), items=items, labels=("in",) * 16) for n in range(20)]
+    known = [
+        Example(tasks[n].task.id, (), tuple(Ask(str(at), 0, 0, (), 0, (), (1.0, 0.0), 1.0) for at in range(1, 16, 2)))
+        for n in range(1, 20, 2)
+    ]
+    for n_items in (1, 16, 64):
+        found = some_of(tasks, known, n_items)
+        assert {labelled.task.id for labelled in found} <= {example.task for example in known}
+        assert all(int(item.id) % 2 for labelled in found for item in labelled.items)
+        assert n_items / 2 <= sum(len(labelled.items) for labelled in found) <= n_items * 1.25
 
 
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:
