@@ -28,7 +28,10 @@ FIRST_ITEMS = 16
 
 _TASKS = 8  # about so many are compared
 
-_ROUNDS = "A quantised base model rounds what it computes: train on one in F16 or BF16"
+_ROUNDS = (
+    "A quantised base model rounds what it computes: train on one in F16 or BF16 (`cascade quantize IN OUT --type F16 "
+    "--allow-requantize` makes a copy), or allow more with --within."
+)
 
 Answers = dict[tuple[str, str, str], tuple[float, ...]]
 """(id of the task, id of the item, marker) -> probability of each label token."""
@@ -115,7 +118,7 @@ def check_file(lesson: Lesson, path: Path, tasks: Sequence[Labelled], own: Answe
     if not gap <= within:
         msg = (
             f"With the adapter as a file the engine answers otherwise than the trained model: {told}. They may differ "
-            f"by {within:g}, so no file is written. {_ROUNDS}, or allow more with --within."
+            f"by {within:g}, so no file is written. {_ROUNDS}"
         )
         raise MachineError(msg)
     return gap
@@ -139,15 +142,10 @@ def check_first(
     """
     gap, told = _largest_gap(_asked_with(lesson, start, tasks), own)
     if not gap <= within:
-        remedy = (
-            f"{_ROUNDS}: `cascade quantize IN OUT --type F16 --allow-requantize` makes a copy. Or allow more with "
-            "--within."
-        )
-        if weights is not None:
-            remedy = f"Perhaps {weights} does not hold the weights of {lesson.base.path}: give those. {remedy}"
+        other = f" Perhaps {weights} does not hold the weights of {lesson.base.path}: give those." if weights else ""
         msg = (
             f"Before any training the engine answers otherwise than the model that is to be trained: {told}. They may "
-            f"differ by {within:g}. {remedy}"
+            f"differ by {within:g}.{other} {_ROUNDS}"
         )
         raise MachineError(msg)
 
@@ -171,7 +169,7 @@ def _largest_gap(found: Answers, own: Answers) -> tuple[float, str]:
         raise MachineError(msg)
     worst = max(both, key=lambda key: _apart(found[key], own[key]))
     _, item, marker = worst
-    told = f"of {marker!r} for item {item!r} p is {found[worst][0]:.4f}, and it was {own[worst][0]:.4f} in training"
+    told = f"of {marker!r} for item {item!r} p is {found[worst][0]:.4f}, and in torch {own[worst][0]:.4f}"
     return _apart(found[worst], own[worst]), told
 
 

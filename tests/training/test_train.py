@@ -343,7 +343,7 @@ def test_a_loss_that_is_no_number_ends_a_training(tmp_path: Path) -> None:
     maker = Maker.of(given, silent)
     broken = {name: (np.full_like(down, np.nan), up) for name, (down, up) in maker.student.lora().items()}
     maker.student.put(broken)
-    with pytest.raises(MachineError, match=r"p is .*, and it was nan in training"):
+    with pytest.raises(MachineError, match=r"p is .*, and in torch nan"):
         maker.check()
     with pytest.raises(MachineError, match="After 0 steps the loss is nan"):
         maker.taught(given.plan, given.train, given.run.checkpoint, silent)
