@@ -37,7 +37,6 @@ _OF_ENCODER = (
 )
 _NUMBERS = {archicture: number for number, archicture in MODEL_ARCH_NAMES.items()}
 _PERMUTED = ("llama",)
-_FUSED = "blk.0.attn_qkv.weight"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +63,10 @@ class Geometry:
         if architecture not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             file.refuse(f"has the architecture {architecture!r}; adapters are trained for {known}", "Give such a model")
-        if _FUSED in file.tensors:
+        fused = next((name for name in file.tensors if name.endswith(".attn_qkv.weight")), None)
+        if fused is not None:
             file.refuse(
-                f"has queries, keys and values in one matrix ({_FUSED}), and adapters are trained on each of the three",
+                f"has queries, keys and values in one matrix ({fused}), and adapters are trained on each of the three",
                 "Give a file that has attn_q, attn_k and attn_v apart",
             )
         if architecture in ENCODERS:

@@ -142,9 +142,9 @@ def test_what_llama_cpp_does_without_is_zero(tmp_path: Path) -> None:
 def test_one_matrix_for_queries_keys_and_values_is_refused(tmp_path: Path) -> None:
     """Where llama.cpp has no matrix of the queries alone, no LoRA changes it."""
     file = read_gguf(write_model(tmp_path / "tiny.gguf"))
-    fused = dict(file.tensors) | {"blk.0.attn_qkv.weight": file.tensors["blk.0.attn_q.weight"]}
+    fused = dict(file.tensors) | {"blk.1.attn_qkv.weight": file.tensors["blk.1.attn_q.weight"]}
     with pytest.raises(
-        ModelFileError, match=r"in one matrix \(blk\.0\.attn_qkv\.weight\).*Give a file that has attn_q"
+        ModelFileError, match=r"in one matrix \(blk\.1\.attn_qkv\.weight\).*Give a file that has attn_q"
     ):
         Geometry.of(replace(file, tensors=fused))
 
@@ -334,4 +334,4 @@ def test_without_torch_one_line_says_what_to_install() -> None:
         with pytest.raises(MachineError, match=r"is not installed\. Run `.*train"):
             libraries()
     else:
-        assert len(libraries()) == 2
+        assert libraries().student.find_device("cpu") == "cpu"
