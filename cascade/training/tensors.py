@@ -73,7 +73,7 @@ class Geometry:
             return cls(architecture=architecture, settings=_encoder_settings(file, architecture))
         if "rope_freqs.weight" in file.tensors or f"{architecture}.rope.scaling.type" in file.metadata:
             file.refuse(
-                "has scaled positions, which are not read from GGUF here", "Give its safetensors with --weights"
+                "has scaled positions, which no adapter is trained with here", "Give a base model without rope scaling"
             )
 
         def number(key: str, *types: GGUFValueType) -> Any:
