@@ -52,6 +52,10 @@ def check_encoder(file: GGUFFile, architecture: str, n_embd: int, tokens: Sequen
     if head.shape[0] != n_embd or n_answers != 1 or len(labels) != 1:
         problem = f"has a classification head of shape {head.shape} for {len(labels)} labels"
         file.refuse(f"{problem}; one output is due", "Give a cross-encoder that was trained with one output")
+    for name, due in (("weight", (n_embd, n_embd)), ("bias", (n_embd,)), ("output.bias", (1,))):
+        tensor = file.tensors.get(HEAD + name)
+        if tensor is not None and tensor.shape != due:
+            file.refuse(f"{HEAD}{name} has the shape {tensor.shape}, where {due} is due", _GET_ANOTHER)
     # A position without an embedding ends the process (ggml-cpu/ops.cpp:5363).
     n_positions = file.require(f"{architecture}.context_length", GGUFValueType.UINT32)
     positions = file.tensors.get("position_embd.weight")

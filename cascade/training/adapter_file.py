@@ -107,6 +107,9 @@ def read_lora(file: GGUFFile, geometry: Geometry, modules: list[str]) -> dict[st
     """The matrices of an adapter that was checked against its base model; modules that it does not change are absent.
 
     Their product is that of the file; the factor alpha / rank is left out.
+
+    Raises:
+        ModelFileError: Its matrices differ in rank, and so in that factor.
     """
     stored = {
         tensor.name: np.asarray(dequantize(tensor.data, tensor.tensor_type), np.float32)
@@ -117,4 +120,10 @@ def read_lora(file: GGUFFile, geometry: Geometry, modules: list[str]) -> dict[st
         name = f"{geometry.ggml_name(module)}.weight"
         if f"{name}.lora_a" in stored:
             found[module] = stored[f"{name}.lora_a"], geometry.to_torch(module, stored[f"{name}.lora_b"])
+    ranks = sorted({len(down) for down, _ in found.values()})
+    if len(ranks) > 1:
+        file.refuse(
+            f"has matrices of the ranks {', '.join(map(str, ranks))}, and what is trained has one rank",
+            "Start from another adapter, or from a fresh one without --start",
+        )
     return found

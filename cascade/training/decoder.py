@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrai
 
 from cascade.models.gguf import GGUFFile
 from cascade.probability import Array, Bools
-from cascade.training.base_weights import of_file, of_folder
+from cascade.training.base_weights import Loaded, of_file, of_folder
 from cascade.training.draws import Draw
 from cascade.training.examples import Example
 from cascade.training.student import Shape, Student, quiet
@@ -43,11 +43,7 @@ class Decoder(Student):
     def __init__(self, file: GGUFFile, shape: Shape, weights: Path | None, device: str, dtype: str) -> None:
         quiet()
         geometry = Geometry.of(file)
-        base = (
-            _of_file(file, geometry)
-            if weights is None
-            else of_folder(_load, weights, geometry, ["num_key_value_heads"])
-        )
+        base = _of_file(file, geometry) if weights is None else of_folder(_load, weights, geometry)
         super().__init__(base, geometry, shape, device, dtype)
         self._layers = self._base.model
         self._head = self._base.get_output_embeddings().weight.detach()
@@ -135,5 +131,8 @@ def _of_file(file: GGUFFile, geometry: Geometry) -> PreTrainedModel:
     return of_file(AutoModelForCausalLM.from_config(config, dtype=torch.float32), file, geometry)
 
 
-def _load(folder: Path) -> PreTrainedModel:
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+def _load(folder: Path) -> Loaded:
+    loaded: Loaded = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+    )
+    return loaded

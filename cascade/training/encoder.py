@@ -18,7 +18,7 @@ from transformers import BertConfig, BertModel, PreTrainedModel
 
 from cascade.models.gguf import GGUFFile
 from cascade.probability import Array
-from cascade.training.base_weights import of_file, of_folder
+from cascade.training.base_weights import Loaded, of_file, of_folder
 from cascade.training.draws import Draw
 from cascade.training.examples import Example
 from cascade.training.pairs import Pairs, pairs
@@ -84,5 +84,8 @@ def _of_file(file: GGUFFile, geometry: Geometry) -> PreTrainedModel:
     return of_file(BertModel(BertConfig(**geometry.settings), add_pooling_layer=False), file, geometry)
 
 
-def _load(folder: Path) -> PreTrainedModel:
-    return BertModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32, local_files_only=True)
+def _load(folder: Path) -> Loaded:
+    loaded: Loaded = BertModel.from_pretrained(
+        folder, add_pooling_layer=False, dtype=torch.float32, local_files_only=True, output_loading_info=True
+    )
+    return loaded

@@ -16,6 +16,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers.utils import logging
 
+from cascade.errors import MachineError
 from cascade.probability import Array
 from cascade.training.adapter_file import Lora
 from cascade.training.draws import Draw
@@ -127,9 +128,26 @@ def quiet() -> None:
     logging.disable_progress_bar()
 
 
-def best_device() -> str:
-    """Where to compute: a GPU where there is one."""
-    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+def find_device(wished: str | None) -> str:
+    """Where to compute: as it is wished, or else on a GPU where there is one.
+
+    Raises:
+        MachineError: torch has no such device here.
+    """
+    found = [
+        *(["cuda"] if torch.cuda.is_available() else []),
+        *(["mps"] if torch.backends.mps.is_available() else []),
+        "cpu",
+    ]
+    if wished is None:
+        return found[0]
+    if wished not in found:
+        msg = (
+            f"torch finds no {wished} here; it can compute on {', '.join(found)}. Give one with --device, or install "
+            "the torch that is built for this GPU."
+        )
+        raise MachineError(msg)
+    return wished
 
 
 def gpu_dtype() -> tuple[str, str]:

@@ -56,17 +56,24 @@ class Geometry:
         """That of a model that was checked.
 
         Raises:
-            ModelFileError: It is of an architecture that cannot be trained, or its positions are scaled.
+            ModelFileError: It is of an architecture that cannot be trained, has one matrix for queries, keys and
+                values, or scaled positions.
         """
         architecture = file.require("general.architecture", GGUFValueType.STRING)
         if architecture not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             file.refuse(f"has the architecture {architecture!r}; adapters are trained for {known}", "Give such a model")
+        fused = next((name for name in file.tensors if name.endswith(".attn_qkv.weight")), None)
+        if fused is not None:
+            file.refuse(
+                f"has queries, keys and values in one matrix ({fused}), and adapters are trained on each of the three",
+                "Give a file that has attn_q, attn_k and attn_v apart",
+            )
         if architecture in ENCODERS:
             return cls(architecture=architecture, settings=_encoder_settings(file, architecture))
         if "rope_freqs.weight" in file.tensors or f"{architecture}.rope.scaling.type" in file.metadata:
             file.refuse(
-                "has scaled positions, which are not read from GGUF here", "Give its safetensors with --weights"
+                "has scaled positions, which no adapter is trained with here", "Give a base model without rope scaling"
             )
 
         def number(key: str, *types: GGUFValueType) -> Any:
@@ -83,6 +90,7 @@ class Geometry:
                 "num_attention_heads": heads,
                 "num_key_value_heads": number("attention.head_count_kv") or heads,
                 "head_dim": number("attention.key_length") or width // heads,
+                "hidden_act": "silu",
                 "rms_norm_eps": number("attention.layer_norm_rms_epsilon", GGUFValueType.FLOAT32),
                 "max_position_embeddings": number("context_length"),
                 "vocab_size": file.tensors["token_embd.weight"].shape[1],
@@ -137,6 +145,7 @@ def _encoder_settings(file: GGUFFile, architecture: str) -> dict[str, Any]:
         "intermediate_size": number("feed_forward_length"),
         "num_hidden_layers": number("block_count"),
         "num_attention_heads": number("attention.head_count"),
+        "hidden_act": "gelu",
         "layer_norm_eps": file.require(f"{architecture}.attention.layer_norm_epsilon", GGUFValueType.FLOAT32),
         "max_position_embeddings": number("context_length"),
         "vocab_size": file.tensors["token_embd.weight"].shape[1],
@@ -157,6 +166,8 @@ def read_weights(
 ) -> Iterator[tuple[str, Floats]]:
     """The weights of a model in F32, whatever format they are stored in.
 
+    Biases and types of sentences may be absent, as they may in llama.cpp, which then adds nothing: they are zeros.
+
     Args:
         file: The model.
         geometry: What its header says.
@@ -169,10 +180,15 @@ def read_weights(
     for name, shape in names.items():
         module, _, kind = name.rpartition(".")
         due = f"{geometry.ggml_name(module)}.{kind}"
+        if due not in stored and (kind == "bias" or due == TYPES):
+            yield name, np.zeros(shape, np.float32)
+            continue
         if due not in stored:
             file.refuse(f"has no tensor {due!r}", "Convert the model again")
         tensor = stored[due]
         values = np.asarray(dequantize(tensor.data, tensor.tensor_type), np.float32)
+        if due == TYPES:  # one type alone may be a vector
+            values = values.reshape(-1, values.shape[-1])
         if values.shape != shape:
             file.refuse(f"tensor {due!r} has the shape {values.shape}, where {shape} is due", "Convert the model again")
         yield name, geometry.to_torch(module, values)

@@ -19,7 +19,7 @@ from cascade.machine import install_extra
 from cascade.models.gguf import read_gguf
 from cascade.models.model_set import file_hash
 from cascade.training.adapter_file import AdapterFacts, Lora, write_adapter
-from cascade.training.compare import by_key, check_file, some_of
+from cascade.training.compare import FIRST_ITEMS, by_key, check_file, check_first, some_of
 from cascade.training.draws import Draws
 from cascade.training.examples import Example, examples, offsets
 from cascade.training.figures import Gain, Scores
@@ -78,6 +78,8 @@ def train(prepared: Prepared, note: Note, tell: Told) -> dict[str, Any]:
         return known
     with run.locked():
         maker = Maker.of(prepared, note)
+        if "before" not in prepared.settled:  # a run that goes on was checked
+            maker.check()
         before = maker.before()
         progress = maker.taught(prepared.plan, prepared.train, run.checkpoint, tell)
         after = maker.scores(prepared.valid)
@@ -107,9 +109,13 @@ class Maker:
 
     @classmethod
     def of(cls, prepared: Prepared, note: Note) -> Maker:
-        """Load the base model, and say where and how it computes."""
+        """Load the base model, and say where and how it computes.
+
+        Raises:
+            CascadeError: It cannot be loaded, or torch has no such device.
+        """
         settled = dict(prepared.settled)
-        device = prepared.wishes.device or libraries().student.best_device()
+        device = libraries().student.find_device(prepared.wishes.device)
         dtype, why = prepared.wishes.dtype or settled.get("dtype"), ""
         if dtype is None:
             dtype, why = cls._faster(prepared, device)
@@ -159,6 +165,24 @@ class Maker:
         progress: Progress = loop.run(tell)
         return progress
 
+    def check(self) -> None:
+        """Refuse what could not be checked against the engine at the end, before anything is trained.
+
+        Raises:
+            CascadeError: The engine cannot run the base model, or answers otherwise.
+        """
+        prepared, wishes = self.prepared, self.prepared.wishes
+        lesson, start = prepared.lesson, wishes.start
+        named = lesson.config.files.get(start) if start else None
+        student = self.student
+        if self.dtype != "f32":
+            student = self._student(prepared, str(student.device), "f32")
+        asked = some_of(prepared.parts.valid, prepared.valid, FIRST_ITEMS)
+        tries = examples(lesson, asked)
+        own = by_key(lesson, tries, list(student.predict(tries)))
+        path = named.path if named else Path(start) if start else None
+        check_first(lesson, path, asked, own, wishes.within, wishes.weights)
+
     def before(self) -> Scores:
         """How the student answers the validation part before it is trained; measured once for a run."""
         settled = dict(self.prepared.settled)
@@ -190,7 +214,7 @@ def _written(prepared: Prepared, maker: Maker, figures: Mapping[str, Any]) -> di
     """Write the file once the engine answers with it as the trained model does."""
     lesson, plan, run = prepared.lesson, prepared.plan, prepared.run
     lora = maker.student.lora()
-    asked = some_of(prepared.parts.valid)
+    asked = some_of(prepared.parts.valid, prepared.valid)
     tries = examples(lesson, asked)
     exact = maker.exact(lora)
     own = by_key(lesson, tries, list(exact.predict(tries)))

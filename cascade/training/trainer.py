@@ -5,6 +5,7 @@ It needs the extra ``train``; ``cascade.training.train`` loads it where it is us
 
 from __future__ import annotations
 
+import math
 import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 
-from cascade.errors import InputError
+from cascade.errors import InputError, MachineError, counted
 from cascade.files import is_file, sha256_of_json, whole_file
 from cascade.training.adapter_file import Lora
 from cascade.training.draws import Draws
@@ -115,7 +116,7 @@ class Trainer:
 
         Raises:
             InputError: The checkpoint cannot be read, or is another training's.
-            MachineError: It cannot be written.
+            MachineError: It cannot be written, or a loss is no number.
         """
         progress, plan = self._progress, self._plan
         if self._checkpoint is not None and is_file(self._checkpoint):
@@ -151,6 +152,7 @@ class Trainer:
             loss = part / total
             loss.backward()
             sum_ += float(loss.detach())
+        _check_finite(sum_, step)
         torch.nn.utils.clip_grad_norm_(self._student.trained, _MAX_NORM)
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
@@ -159,7 +161,7 @@ class Trainer:
     def _look(self) -> Look:
         progress = self._progress
         predicted = list(self._student.predict(self._watched))
-        loss = Scores.of(self._watched, predicted, self._yes_no).loss
+        loss = _check_finite(Scores.of(self._watched, predicted, self._yes_no).loss, progress.step)
         since = progress.step - (progress.looks[-1].step if progress.looks else 0)
         look = Look(step=progress.step, train_loss=progress.running / since if since else None, valid_loss=loss)
         progress.running = 0.0
@@ -211,6 +213,21 @@ class Trainer:
         progress.best, progress.running = _arrays(state["best"]), state["running"]
         self._student.put(_arrays(state["lora"]))
         self._optimiser.load_state_dict(state["optimiser"])
+
+
+def _check_finite(loss: float, step: int) -> float:
+    """A loss, which is a number: from NaN on every weight would be NaN.
+
+    Raises:
+        MachineError: It is none.
+    """
+    if math.isfinite(loss):
+        return loss
+    msg = (
+        f"After {counted(step, 'step')} the loss is {loss}, of which nothing is learned. Begin anew with --force and a "
+        "lower --rate; or, if the base model's weights hold NaN or infinity, get or convert it again."
+    )
+    raise MachineError(msg)
 
 
 def _first(examples: Sequence[Example], most: int) -> list[Example]:

@@ -132,6 +132,20 @@ def write_filled(source: Path, path: Path, value: float) -> Path:
     return path
 
 
+def write_without(source: Path, path: Path, *names: str) -> Path:
+    """A copy of a model without some of its tensors."""
+    read = gguf.GGUFReader(source)
+    writer = gguf.GGUFWriter(path, str(read.fields["general.architecture"].contents()))
+    for key, field in read.fields.items():
+        if not key.startswith("GGUF.") and key != "general.architecture":
+            kind, *element = field.types
+            writer.add_key_value(key, field.contents(), kind, element[-1] if element else None)
+    for tensor in read.tensors:
+        if tensor.name not in names:
+            writer.add_tensor(tensor.name, np.array(tensor.data), raw_dtype=tensor.tensor_type)
+    return _finish(writer, path)
+
+
 def changed(file: GGUFFile, values: Mapping[str, MetaValue | None]) -> GGUFFile:
     """The same header with other metadata; None takes a key away."""
     metadata = {key: value for key, value in {**file.metadata, **values}.items() if value is not None}

@@ -59,6 +59,21 @@ def test_a_head_of_several_outputs_is_refused(file: GGUFFile) -> None:
         check_model(with_value(file, "bert.classifier.output_labels", labels))
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("cls.weight", (SHAPE.width, SHAPE.width - 1)),
+        ("cls.bias", (SHAPE.width, SHAPE.width)),
+        ("cls.output.bias", (2,)),
+    ],
+)
+def test_a_head_of_an_odd_shape_is_refused(file: GGUFFile, name: str, shape: tuple[int, ...]) -> None:
+    """The tensors of the head fit one another; those that are absent are not missed."""
+    with pytest.raises(ModelFileError, match=rf"{name} has the shape .* is due"):
+        check_model(with_tensor(file, name, replace(file.tensors[name], shape=shape)))
+    assert check_model(with_tensor(file, name, None)).is_encoder
+
+
 def test_fewer_positions_than_the_context_are_refused(file: GGUFFile) -> None:
     """llama.cpp would end the process at the first position without an embedding."""
     longer = MetaValue(type=GGUFValueType.UINT32, value=SHAPE.n_positions + 1)

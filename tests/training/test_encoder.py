@@ -26,6 +26,9 @@ from cascade.training.examples import Ask, Example, Span, examples
 from cascade.training.pairs import pairs, path
 from cascade.training.prepare import Prepared, Wishes, prepare
 from cascade.training.tensors import Geometry, projections, read_head
+from cascade.training.train import Maker
+from cascade.training.train import train as make
+from tests.helpers.gguf_files import write_without
 from tests.training.lessons import row
 
 CONFIG = """
@@ -91,7 +94,7 @@ def prepared(folder: Path, config: str = CONFIG, *, words: int = 1, is_activated
 def test_pairs_are_what_the_engine_reads(tmp_path: Path) -> None:
     """The encoder says of the tokens of a question's path what an engine answers to the question."""
     given = prepared(tmp_path, CONFIG.replace('adapter = "first"', READS))
-    lesson, tasks = given.lesson, some_of(given.parts.train, 40)
+    lesson, tasks = given.lesson, some_of(given.parts.train, given.train, 40)
     answered = asked_of_engine(lesson, "base", None, tasks)
     native = NativeEncoder(tmp_path / "tiny.gguf", ContextSize(n_ctx=256, n_seq_max=8, n_batch=192, n_threads=1))
     found = [(example, ask) for example in examples(lesson, tasks) for ask in example.asks]
@@ -158,6 +161,59 @@ def test_what_an_encoder_cannot_learn_is_refused(
     """Activated adapters, questions that it would not read, and pairs that are too long, before anything is trained."""
     with pytest.raises(error, match=re.escape(said)):
         prepared(tmp_path, CONFIG.replace(before, after), **wishes)
+
+
+def edit_config(folder: Path, **values: object) -> None:
+    """Change a folder's config of transformers."""
+    told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(told | values), encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_folder_of_other_weights_is_refused(tmp_path: Path) -> None:
+    """Weights that are missing, damaged, or of a model of other sizes or another kind; never random ones instead."""
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
+    transformers = pytest.importorskip("transformers")
+    tensors = pytest.importorskip("safetensors.numpy")
+    given = prepared(tmp_path)
+    settings = dict(Geometry.of(read_gguf(given.lesson.base.path)).settings)
+
+    def saved(name: str, **other: Any) -> Path:
+        config = transformers.BertConfig(**(settings | other))
+        transformers.BertModel(config, add_pooling_layer=False).save_pretrained(tmp_path / name)
+        return tmp_path / name
+
+    def refused(folder: Path, said: str) -> None:
+        wishes = replace(given.wishes, weights=folder, dtype="f32", device="cpu")
+        with pytest.raises(CascadeError, match=said):
+            make(replace(given, wishes=wishes), lambda _: None, lambda *_: None)
+
+    for key, value in {"vocab_size": 40, "max_position_embeddings": 8, "layer_norm_eps": 0.1}.items():
+        refused(saved(key, **{key: value}), f"is not the model that the config names: {key} is {value}, where")
+    refused(saved("act", hidden_act="relu"), "hidden_act is relu, where the file has gelu")
+    refused(saved("more", vocab_size=400, max_position_embeddings=500), "Perhaps .*more does not hold the weights of")
+    part = saved("part") / "model.safetensors"
+    kept = {name: each for name, each in tensors.load_file(part).items() if "layer.1" not in name}
+    tensors.save_file(kept, part, {"format": "pt"})
+    refused(part.parent, "part: lacks 16 tensors, such as encoder.layer.1.attention")
+    part.write_bytes(b"x" * 100)
+    refused(part.parent, "part: transformers cannot load it .*Give a folder with config.json")
+    edit_config(saved("odd"), hidden_act="foo")
+    refused(tmp_path / "odd", "odd: transformers cannot load it")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("absent", [("token_types.weight",), ("blk.0.attn_q.bias", "blk.1.ffn_up.bias", "cls.bias")])
+def test_an_encoder_without_what_llama_cpp_does_without_is_trained(tmp_path: Path, absent: tuple[str, ...]) -> None:
+    """Torch answers as the engine does where the file lacks types of sentences or biases."""
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
+    given = prepared(tmp_path)
+    write_without(given.lesson.base.path, tmp_path / "less.gguf", *absent)
+    (tmp_path / "cascade.toml").write_text(CONFIG.replace("tiny.gguf", "less.gguf"), encoding="utf-8")
+    wishes = replace(given.wishes, out=tmp_path / "less", dtype="f32", device="cpu")
+    Maker.of(prepare(read_config(tmp_path / "cascade.toml"), wishes, lambda _: None), lambda _: None).check()
 
 
 @pytest.mark.slow

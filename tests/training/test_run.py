@@ -11,21 +11,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adapters.recipe.tiny_encoder import write_tiny
 from cascade.backends.llama.tokenizer import load_vocabulary
 from cascade.errors import InputError, MachineError, ModelFileError
+from cascade.evaluation.dataset import Labelled
+from cascade.items import Item, Task
 from cascade.models.base_model import check_model
 from cascade.models.gguf import GGUFFile, read_gguf
 from cascade.models.lora import check_adapter
 from cascade.models.model_set import file_hash
 from cascade.probability import p_yes
 from cascade.training.adapter_file import AdapterFacts, read_lora, read_plan, write_adapter
+from cascade.training.compare import some_of
 from cascade.training.curve import Point, enough_from, nested, sizes
 from cascade.training.examples import Ask, Example, offsets
 from cascade.training.figures import Gain, Scores
 from cascade.training.plan import Plan, default_look, default_rate, default_steps
 from cascade.training.run import Run
 from cascade.training.tensors import Floats, Geometry, projections, read_weights
-from tests.helpers.gguf_files import KV_HEADS, LINEAR, TOKENS, changed, text, write_model
+from tests.helpers.gguf_files import KV_HEADS, LINEAR, TOKENS, changed, text, write_model, write_without
 
 PLAN = Plan(adapter="first", cascade="two", base_sha256="ab", data_sha256="cd", questions="ef", invocation=(3, 4))
 
@@ -112,8 +116,63 @@ def test_weights_are_read_in_transformers_names(tmp_path: Path) -> None:
         dict(read_weights(file, geometry, {"model.norm.weight": (9,)}))
     with pytest.raises(ModelFileError, match="adapters are trained for llama, qwen2, qwen3"):
         Geometry.of(changed(file, {"general.architecture": text("gemma")}))
-    with pytest.raises(ModelFileError, match=r"has scaled positions.*--weights"):
+    with pytest.raises(ModelFileError, match=r"has scaled positions.*without rope scaling"):
         Geometry.of(changed(file, {"qwen3.rope.scaling.type": text("yarn")}))
+
+
+def test_what_llama_cpp_does_without_is_zero(tmp_path: Path) -> None:
+    """Absent biases, and types of sentences that an encoder does not have, add nothing."""
+    whole = write_tiny(tmp_path / "whole.gguf")
+    path = write_without(whole, tmp_path / "tiny.gguf", "token_types.weight", "blk.0.attn_q.bias")
+    file = read_gguf(path)
+    geometry = Geometry.of(file)
+    assert geometry.settings["type_vocab_size"] == 1
+    shapes = {
+        "embeddings.token_type_embeddings.weight": (1, 32),
+        "encoder.layer.0.attention.self.query.bias": (32,),
+        "encoder.layer.1.attention.self.query.bias": (32,),
+    }
+    found = {name: bool(values.any()) for name, values in read_weights(file, geometry, shapes)}
+    assert list(found.values()) == [False, False, True]
+    lacking = read_gguf(write_without(whole, tmp_path / "lacking.gguf", "blk.0.attn_q.weight"))
+    with pytest.raises(ModelFileError, match=r"has no tensor 'blk\.0\.attn_q\.weight'"):
+        dict(read_weights(lacking, geometry, {"encoder.layer.0.attention.self.query.weight": (32, 32)}))
+
+
+def test_one_matrix_for_queries_keys_and_values_is_refused(tmp_path: Path) -> None:
+    """Where llama.cpp has no matrix of the queries alone, no LoRA changes it."""
+    file = read_gguf(write_model(tmp_path / "tiny.gguf"))
+    fused = dict(file.tensors) | {"blk.1.attn_qkv.weight": file.tensors["blk.1.attn_q.weight"]}
+    with pytest.raises(
+        ModelFileError, match=r"in one matrix \(blk\.1\.attn_qkv\.weight\).*Give a file that has attn_q"
+    ):
+        Geometry.of(replace(file, tensors=fused))
+
+
+def test_an_adapter_of_several_ranks_is_no_start(tmp_path: Path) -> None:
+    """Each rank has a factor of its own, alpha / rank, and what is trained has one."""
+    base = write_model(tmp_path / "tiny.gguf")
+    geometry = Geometry.of(read_gguf(base))
+    lora = some_lora(geometry)
+    first = next(iter(lora))
+    write_adapter(tmp_path / "first.gguf", facts(base), geometry, lora | {first: some_lora(geometry, 2)[first]})
+    with pytest.raises(ModelFileError, match="has matrices of the ranks 2, 4, and what is trained has one rank"):
+        read_lora(read_gguf(tmp_path / "first.gguf"), geometry, projections(geometry))
+
+
+def test_items_that_are_compared_are_asked_something() -> None:
+    """Whatever their order, weights or tasks, the engine is asked about items of which something is known."""
+    items = tuple(Item(id=str(at), name=f"n{at}") for at in range(16))
+    tasks = [Labelled(task=Task(text=f"t{n}"), items=items, labels=("in",) * 16) for n in range(20)]
+    known = [
+        Example(tasks[n].task.id, (), tuple(Ask(str(at), 0, 0, (), 0, (), (1.0, 0.0), 1.0) for at in range(1, 16, 2)))
+        for n in range(1, 20, 2)
+    ]
+    for n_items in (1, 16, 64):
+        found = some_of(tasks, known, n_items)
+        assert {labelled.task.id for labelled in found} <= {example.task for example in known}
+        assert all(int(item.id) % 2 for labelled in found for item in labelled.items)
+        assert n_items / 2 <= sum(len(labelled.items) for labelled in found) <= n_items * 1.25
 
 
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:
@@ -399,4 +458,4 @@ def test_without_torch_one_line_says_what_to_install() -> None:
         with pytest.raises(MachineError, match=r"is not installed\. Run `.*train"):
             libraries()
     else:
-        assert len(libraries()) == 4
+        assert libraries().student.find_device("cpu") == "cpu"

@@ -357,7 +357,14 @@ def test_the_tasks_of_a_step_are_chosen(tmp_path: Path) -> None:
 
 def test_a_file_that_answers_otherwise_is_not_written(tmp_path: Path) -> None:
     """Where the engine's p is too far from the trained model's, nothing is left but what a further run goes on from."""
-    given = prepared(tmp_path, within=0.0)
+
+    def kill(done: int, _total: int, _look: object) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(prepared(tmp_path), silent, kill)
+    given = prepared(tmp_path, within=0.0)  # a run that goes on is not checked before it begins
     with pytest.raises(MachineError, match=r"the engine answers otherwise than the trained model.*no file is written"):
         make(given, silent, silent)
     assert not given.run.adapter.exists()
@@ -366,11 +373,56 @@ def test_a_file_that_answers_otherwise_is_not_written(tmp_path: Path) -> None:
     assert make(prepared(tmp_path), silent, silent)["figures"]["engine_gap"] <= 0.01
 
 
+def test_what_would_fail_at_the_end_fails_before_the_first_step(tmp_path: Path) -> None:
+    """Where engine and torch differ without any training there is none, and the folder takes one on another base."""
+    steps: list[int] = []
+    given = prepared(tmp_path, within=0.0)
+    with pytest.raises(
+        MachineError, match=r"Before any training the engine answers otherwise.*cascade quantize IN OUT"
+    ):
+        make(given, silent, lambda done, _total, _look: steps.append(done))
+    assert not steps
+    assert not list(given.run.folder.iterdir())
+    first = make(prepared(tmp_path), silent, silent)
+    start = str(given.run.adapter)
+    further = prepared(tmp_path, out=tmp_path / "further", start=start, seed=8)
+    Maker.of(further, silent).check()
+    zero = Maker.of(further, silent)
+    zero.student.put({})
+    with pytest.raises(MachineError, match="Before any training the engine answers otherwise"):
+        zero.check()  # the engine was asked with the file that the training starts from
+    assert first["figures"]["engine_gap"] <= 0.01
+
+
+def test_a_loss_that_is_no_number_ends_a_training(tmp_path: Path) -> None:
+    """Weights that overflowed, or were NaN from the first, are found at the next step or look."""
+    with pytest.raises(MachineError, match=r"After [1-9] steps? the loss is (nan|inf).*lower --rate"):
+        make(prepared(tmp_path, rate=1e30), silent, silent)
+    given = prepared(tmp_path, out=tmp_path / "other")
+    maker = Maker.of(given, silent)
+    broken = {name: (np.full_like(down, np.nan), up) for name, (down, up) in maker.student.lora().items()}
+    maker.student.put(broken)
+    with pytest.raises(MachineError, match=r"p is .*, and in torch nan"):
+        maker.check()
+    with pytest.raises(MachineError, match="After 0 steps the loss is nan"):
+        maker.taught(given.plan, given.train, given.run.checkpoint, silent)
+    assert not given.run.checkpoint.exists()
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="mps is there")
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """Nothing is loaded for a GPU that torch does not find."""
+    told: list[str] = []
+    with pytest.raises(MachineError, match=r"torch finds no mps here; it can compute on .*cpu"):
+        Maker.of(prepared(tmp_path, device="mps"), told.append)
+    assert not told
+
+
 def test_another_adapter_is_found_out(tmp_path: Path) -> None:
     """The check sees that a file is not the model that was trained: here its matrices are another training's."""
     given = prepared(tmp_path)
     make(given, silent, silent)
-    tasks = some_of(given.parts.valid)
+    tasks = some_of(given.parts.valid, given.valid)
     tries = examples(given.lesson, tasks)
     flat = by_key(given.lesson, tries, [np.tile([0.5, 0.5], (len(example.asks), 1)) for example in tries])
     with pytest.raises(MachineError, match="the engine answers otherwise"):
