@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -23,13 +23,17 @@ from cascade.cli.output import (
     print_json,
     results,
 )
+from cascade.config.base_models import key_of
 from cascade.config.extends import Layers, read_layers
 from cascade.config.schema import Config, config_of, shipped_config
 from cascade.config.thresholds import ThresholdsFile
 from cascade.errors import ConfigError, InputError, counted, unknown_cascade
 from cascade.files import is_file, name_of
 from cascade.stages import ANY_TIER, Answer, Question, Source, Stage, Target
-from cascade.tree import Cascade
+from cascade.tree import Cascade, text_limits
+
+if TYPE_CHECKING:
+    from cascade.models.model_set import ModelSet
 
 Answering = Mapping[str, str]
 """Adapter -> what answers, in words."""
@@ -120,6 +124,10 @@ def show(
         results().print(plain(f"From {source}: {', '.join(keys)}"))
 
 
+_CLOSING = 5
+"""Tokens of a pair that no limit counts: one before it, one behind each text, and a bar before item and text."""
+
+
 def _unchecked(config: Config, missing: Sequence[str]) -> str:
     """Why the files of models and adapters cannot be checked; empty where they can."""
     if missing:
@@ -129,18 +137,39 @@ def _unchecked(config: Config, missing: Sequence[str]) -> str:
 
 
 def _check_files(config: Config, layers: Layers) -> list[str]:
-    """Refuse models and adapters that an engine would not open; returns which markers they were not trained under."""
+    """Refuse models and adapters that an engine would not open.
+
+    Returns:
+        What may go wrong: markers that an adapter was not trained under, pairs that an encoder cannot read whole.
+    """
     from cascade.models.model_set import (  # noqa: PLC0415 - reads GGUF, which other commands need not
         load_model_sets,
         odd_markers,
     )
 
     try:
-        sets = load_model_sets(config, is_check=True).values()
+        sets = load_model_sets(config, is_check=True)
     except InputError as error:
         msg = f"{name_of(layers.files[0])}: {error}"
         raise type(error)(msg) from error
-    return [str(odd) for each in sets for one in config.cascades().values() for odd in odd_markers(one, each.adapters)]
+    cascades = config.cascades().values()
+    odd = [str(odd) for each in sets.values() for one in cascades for odd in odd_markers(one, each.adapters)]
+    return [*odd, *_long_pairs(config, sets)]
+
+
+def _long_pairs(config: Config, sets: Mapping[str, ModelSet]) -> Iterator[str]:
+    """Of each encoder whether the limits allow pairs that are longer than it reads."""
+    for name, each in sets.items():
+        model, own = config.base_models[name], {each.base, *each.adapters}
+        asked = [one for cascade in config.cascades().values() for one in cascade.questions() if one.adapter in own]
+        limits, texts = model.limits, text_limits(asked)
+        most = limits.task + limits.group + limits.item + max(texts, default=0) + _CLOSING
+        reads = min(each.model.n_ctx_train, model.n_batch)
+        if each.model.is_encoder and most > reads:
+            yield (
+                f"{key_of(name, config.models)}.limits: a pair may have {most} tokens, and the encoder reads {reads}; "
+                f"a request with a longer one is refused. Lower them{', or a max_text_tokens' if texts else ''}."
+            )
 
 
 def _check_are_tuned(config: Config, layers: Layers) -> None:

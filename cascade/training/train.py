@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from cascade.errors import MachineError
+from cascade.errors import CascadeError, MachineError
 from cascade.evaluation.score_file import Note
 from cascade.files import whole_file, write_whole
 from cascade.machine import install_extra
@@ -79,7 +79,11 @@ def train(prepared: Prepared, note: Note, tell: Told) -> dict[str, Any]:
     with run.locked():
         maker = Maker.of(prepared, note)
         if "before" not in prepared.settled:  # a run that goes on was checked
-            maker.check()
+            try:
+                maker.check()
+            except CascadeError:
+                run.end()  # nothing was begun that could go on
+                raise
         before = maker.before()
         progress = maker.taught(prepared.plan, prepared.train, run.checkpoint, tell)
         after = maker.scores(prepared.valid)

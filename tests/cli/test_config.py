@@ -116,6 +116,22 @@ def test_check_finds_files_that_do_not_fit(tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr() == (f"{path}: can be used (1 cascade, 1 adapter)\n", "")
 
 
+def test_check_warns_of_pairs_that_an_encoder_cannot_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Limits that allow more tokens than the encoder has positions are told of before an item is that long."""
+    write_tiny(tmp_path / "tiny.gguf")
+    ways = 'threshold = 0.5\nyes = { label = "yes" }\nno = { label = "no" }\n'
+    stages = f'[[cascade.one.stages]]\nname = "a"\nquestion = "is it?"\nadapter = "base"\n{ways}'
+    stages = f'[cascade.one]\nlabels = ["no", "yes"]\n{stages}'
+    path = tmp_path / "reader.toml"
+    for limits, most in (("task = 40, group = 16, item = 35", 96), ("task = 40, group = 16, item = 36", 97)):
+        model = f'[models.reader]\npath = "tiny.gguf"\nlimits = {{ {limits} }}\n'
+        path.write_text(f"{model}{stages}", encoding="utf-8")
+        assert main(["config", "check", str(path), "--json"]) == ExitCode.DONE
+        warnings = json.loads(capsys.readouterr().out)["warnings"]
+        assert bool(warnings) is (most > 96)
+    assert warnings[0].startswith("models.reader.limits: a pair may have 97 tokens, and the encoder reads 96;")
+
+
 def test_check_warns_of_a_marker_that_an_adapter_does_not_know(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
