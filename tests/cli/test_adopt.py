@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gguf import GGUFWriter
 
 from cascade import Engine, read_config
 from cascade.cli import main
@@ -176,10 +177,59 @@ def test_a_refusal_adds_no_version(tmp_path: Path, worse: Path, capsys: pytest.C
                  [str(BETTER), "--adapter", "judge", "--scale", "99"]):  # fmt: skip
         assert _run(capsys, config, "adopt", *what)[0] == ExitCode.BAD_INPUT
         assert not (tmp_path / "registry").exists()
+    other_base = tmp_path / "other.gguf"
+    writer = GGUFWriter(other_base, "llama")
+    writer.add_string("general.type", "adapter")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    for option in ("--json", "--shadow", "--promote"):
+        code, _, error = _run(capsys, config, "adopt", str(other_base), "--adapter", "judge", option)
+        assert code == ExitCode.BAD_INPUT
+        assert f"adapters.judge: {other_base}" in error
+        assert not (tmp_path / "registry").exists()
+    code, _, error = _run(capsys, _without_log(config), "adopt", str(BETTER), "--adapter", "judge", "--shadow")
+    assert code == ExitCode.BAD_INPUT
+    assert "the config has none. Give it a [log]" in error
+    assert not (tmp_path / "registry").exists()
     assert _run(capsys, config, "adopt", str(BETTER), "--adapter", "judge")[0] == ExitCode.DONE
     code, _, error = _run(capsys, config, "adopt", "judge/0001", "--adapter", "other")
     assert code == ExitCode.BAD_INPUT
     assert "is a version of 'judge'" in error
+
+
+def test_other_markers_are_told(tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that was trained under the marker of another question is kept, with a word of warning."""
+    config = write_config(tmp_path, worse)
+    code, _, error = _run(capsys, config, "adopt", str(FOLDER / "primary.gguf"), "--adapter", "judge")
+    assert code == ExitCode.DONE
+    assert "cascade.c: adapter 'judge' is asked under the marker 'relevant', and was trained under" in error
+
+
+def test_what_is_live_is_not_promoted_again(
+    tmp_path: Path, worse: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A version is not compared with itself, wherever the live file is; at another scale it is another one."""
+    config = write_config(tmp_path, worse)
+    promote = ("--promote", "--data", str(dataset), "--at-least", "-1")
+    code, _, error = _run(capsys, config, "adopt", str(worse), "--adapter", "judge", *promote)
+    assert (code, read_state(tmp_path / "registry").number) == (ExitCode.BAD_INPUT, 0)
+    assert "judge/0001 is live already" in error
+    code, out, _ = _run(capsys, config, "adopt", "judge", "--scale", "0.5", *promote)
+    assert (code, read_state(tmp_path / "registry").number) == (ExitCode.DONE, 1)
+    assert "c: no thresholds are tuned, since none in use have a guarantee to keep" in out
+    code, _, error = _run(capsys, config, "adopt", "judge", "--scale", "0.5", *promote)
+    assert (code, read_state(tmp_path / "registry").number) == (ExitCode.BAD_INPUT, 1)
+    assert "judge/0001 is live already" in error
+
+
+def test_an_unknown_adapter_is_not_listed(tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name that nobody has is refused; one of the map without versions has none."""
+    config = write_config(tmp_path, worse)
+    assert "no versions" in _run(capsys, config, "adapters", "list", "judge")[1]
+    code, out, error = _run(capsys, config, "adapters", "list", "nosuch")
+    assert (code, out) == (ExitCode.BAD_INPUT, "")
+    assert "Unknown adapter 'nosuch'; there are judge." in error
 
 
 def test_versions_are_compared(tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str]) -> None:
