@@ -30,6 +30,7 @@ from cascade.cli.candidate import (
 from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, results
 from cascade.cli.tables import Sheet
 from cascade.config.extends import shipped_config
+from cascade.config.registry import check_owner
 from cascade.config.schema import AdapterConfig, Config, read_config
 from cascade.errors import InputError
 from cascade.evaluation.paired import Paired
@@ -95,6 +96,8 @@ def adopt(  # noqa: PLR0913 - the command line's options
     if version is None:
         msg = "No version is given. Name one of `cascade adapters list`, or a GGUF file with --adapter."
         raise InputError(msg)
+    if shadow or promotes:
+        check_owner(registry.folder, read_state(registry.folder).config, [path])
     settings = read_config(path)  # neither one that cannot be read nor one without a place for it adds a version
     check = partial(_check_new, settings, scale=scale, is_shadow=shadow)
     found = found_version(registry, version, adapter, check)

@@ -15,6 +15,7 @@ from cascade.cli.promotion import Trial, asking, compare, datasets_of
 from cascade.cli.shadow_test import ShadowTest, test_shadow
 from cascade.cli.tune import read_target
 from cascade.config.extends import SHIPPED, shipped_config
+from cascade.config.registry import check_owner, owner_of
 from cascade.config.schema import AdapterConfig, Config, read_config
 from cascade.config.thresholds import write_thresholds
 from cascade.errors import InputError, counted
@@ -67,6 +68,16 @@ class Candidate:
         """Its file, as the map of a config that it is live in has it."""
         path = self.registry.folder.absolute() / self.entry.path
         return AdapterConfig(path=path, scale=self.entry.scale, model=self.entry.model)
+
+    def owner(self, live: Live) -> str:
+        """What the live file says of the config, once it is clear that it is not of another.
+
+        Raises:
+            ConfigError: Another config has adopted something meanwhile.
+        """
+        folder = self.registry.folder
+        check_owner(folder, live.config, [self.path])
+        return owner_of(folder, self.path)
 
     def check_fits(self) -> None:
         """Refuse a file that the engine would refuse; see ``check_file``."""
@@ -229,7 +240,7 @@ def put_in_shadow(candidate: Candidate) -> Live:
     candidate.check_fits()
     with changing(folder) as live:
         what = f"{candidate.version.name} into the shadow"
-        return put_live(folder, replace(live, shadow={name: candidate.entry}), what)
+        return put_live(folder, replace(live, shadow={name: candidate.entry}, config=candidate.owner(live)), what)
 
 
 def tested(candidate: Candidate, data: Sequence[Path], target: str | None, at_least: float) -> Verdict:
@@ -288,6 +299,7 @@ def promote(verdict: Verdict) -> Live:
             adapters={**live.adapters, name: candidate.entry},
             thresholds=thresholds,
             shadow={other: each for other, each in live.shadow.items() if other != name},
+            config=candidate.owner(live),
         )
         return put_live(registry.folder, now, f"{version.name} promoted")
 

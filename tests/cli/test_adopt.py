@@ -232,6 +232,36 @@ def test_an_unknown_adapter_is_not_listed(tmp_path: Path, worse: Path, capsys: p
     assert "Unknown adapter 'nosuch'; there are judge." in error
 
 
+def test_a_registry_belongs_to_one_config(tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another config of the folder is told so by every command, and one that extends it adopts nothing there."""
+    config = write_config(tmp_path, worse)
+    assert _run(capsys, config, "adopt", str(BETTER), "--adapter", "judge", "--shadow")[0] == ExitCode.DONE
+    other, extending = _without_log(config), tmp_path / "extending.toml"
+    belongs = f"{tmp_path / 'registry/live.toml'} belongs to {config}. Each config needs a registry of its own"
+    for arguments in (("config", "show", "c"), ("adopt", "judge", "--shadow"), ("adapters", "list")):
+        code, out, error = _run(capsys, other, *arguments)
+        assert (code, out) == (ExitCode.BAD_INPUT, "")
+        assert f"{other}: {belongs}" in error
+    extending.write_text('extends = "my.toml"\n')
+    assert _run(capsys, extending, "config", "show", "c")[0] == ExitCode.DONE
+    for option in ("--shadow", "--promote"):
+        code, _, error = _run(capsys, extending, "adopt", str(worse), "--adapter", "judge", option)
+        assert code == ExitCode.BAD_INPUT
+        assert f"{extending}: {belongs}" in error
+    assert len(Registry(tmp_path / "registry").versions()) == 1
+
+
+def test_an_ended_shadow_decides_nothing(tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Empty tables of live.toml are said to come from no file."""
+    config = write_config(tmp_path, worse)
+    _run(capsys, config, "adopt", str(BETTER), "--adapter", "judge", "--shadow")
+    _, out, _ = _run(capsys, config, "config", "show", "c", "--json")
+    assert json.loads(out)["sources"][str(tmp_path / "registry/live.toml")] == ["shadow"]
+    _run(capsys, config, "adopt", "--stop")
+    _, out, _ = _run(capsys, config, "config", "show", "c", "--json")
+    assert "shadow" not in [key for keys in json.loads(out)["sources"].values() for key in keys]
+
+
 def test_versions_are_compared(tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Diff names what two versions do not share; show has the hashes."""
     config = write_config(tmp_path, worse)
