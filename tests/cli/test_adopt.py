@@ -107,6 +107,12 @@ def test_a_valid_part_that_is_too_small_is_told(
     code, _, error = _run(capsys, config, *given)
     assert code == ExitCode.BAD_INPUT
     assert f"{dataset}: its part 'valid' is too small to tune for the new version: 30 tasks have something" in error
+    assert "Give more labelled tasks, or a lower recall per task by --target." in error
+    assert "--no-guarantee" not in error
+    assert "delta" not in error.partition("Give more")[2]
+    code, _, error = _run(capsys, config, *given[:-1], "macro_f1")
+    assert code == ExitCode.BAD_INPUT
+    assert "--target 'macro_f1' cannot be guaranteed" in error
     assert "--no-guarantee" not in error
     assert not read_state(tmp_path / "registry").adapters
 
