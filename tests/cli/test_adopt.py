@@ -120,7 +120,8 @@ def test_a_valid_part_that_is_too_small_is_told(
 def test_a_shadow_is_told_and_ended(tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It stands in live.toml until it is stopped, its answers are in the log, and a promotion looks at them."""
     config = write_config(tmp_path, worse)
-    assert _run(capsys, config, "adopt", str(BETTER), "--adapter", "judge", "--shadow")[0] == ExitCode.DONE
+    code, out, _ = _run(capsys, config, "adopt", str(BETTER), "--adapter", "judge", "--shadow")
+    assert (code, "It follows requests of a process that stays open" in out) == (ExitCode.DONE, True)
     task, items = symbols(1, 6)
     with Engine.open(config) as engine:
         engine.classify(task, items, "c", budget=None)
