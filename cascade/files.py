@@ -346,10 +346,11 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 _REMEDY = "Name a file in a folder that can be."
 _PART_SUFFIX = ".part"
+_PRIVATE = stat.S_IRUSR | stat.S_IWUSR
 
 
 @contextmanager
-def whole_file(path: Path, remedy: str = _REMEDY) -> Iterator[Path]:
+def whole_file(path: Path, remedy: str = _REMEDY, *, is_private: bool = False) -> Iterator[Path]:
     """A new file beside ``path`` that takes its place once the block ends, and is removed where the block fails.
 
     A reader finds the whole old file or the whole new one. The new file has the rights of the old one. A link stays a
@@ -358,6 +359,7 @@ def whole_file(path: Path, remedy: str = _REMEDY) -> Iterator[Path]:
     Args:
         path: The file.
         remedy: What to do where it cannot be written, as a sentence.
+        is_private: Whether its owner alone may read it, whatever the old one allowed.
 
     Raises:
         InputError: It is ``-``, or something is there that is no regular file.
@@ -372,7 +374,7 @@ def whole_file(path: Path, remedy: str = _REMEDY) -> Iterator[Path]:
         part = Path(name)
         try:
             yield part
-            part.chmod(_rights(target))
+            part.chmod(_PRIVATE if is_private else _rights(target))
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)

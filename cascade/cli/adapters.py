@@ -10,11 +10,11 @@ import typer
 
 from cascade.cli.output import ConfigOption, JsonOption, need_command, plain, print_json, results
 from cascade.cli.tables import Sheet
-from cascade.config.extends import read_layers, shipped_config
+from cascade.config.extends import Layers, read_layers, shipped_config
 from cascade.errors import InputError, counted
 from cascade.files import is_file, is_folder
 from cascade.registry.live import Live, read_state
-from cascade.registry.versions import FACTS, Registry, Version, read_version
+from cascade.registry.versions import FACTS, Registry, Version, read_version, trained_file
 
 app = typer.Typer(
     help="List, show and compare the versions of adapters that a registry keeps.",
@@ -40,8 +40,11 @@ def list_(
     json: JsonOption = False,
 ) -> None:
     """List the versions of all adapters, or of one."""
-    registry = registry_of(config)
+    layers = read_layers(config or shipped_config())
+    registry = Registry(layers.registry)
     versions, live = registry.versions(adapter), read_state(registry.folder)
+    if adapter is not None and not versions:
+        _check_known(adapter, layers, registry)
     if json:
         print_json({"registry": str(registry.folder), "versions": [_dict(each, live) for each in versions]})
         return
@@ -104,16 +107,14 @@ def diff(
         results().print("nothing differs")
 
 
-def found_version(
-    registry: Registry, given: str, adapter: str | None, check: Callable[[str], object] = lambda _: None
-) -> Version:
+def found_version(registry: Registry, given: str, adapter: str | None, check: Callable[[str, Path], object]) -> Version:
     """A version by its name; or one that is made of a GGUF file, or of the folder that ``cascade train`` wrote.
 
     Args:
         registry: Where versions are kept.
         given: The name, the file or the folder.
         adapter: The adapter that it has to be a version of; None where the name or the folder says so.
-        check: Called with the adapter's name before anything is added.
+        check: Called with the adapter's name and the file, before anything is added.
 
     Raises:
         InputError: It is none of these, it is of another adapter, or of a file nobody knows whose version it is.
@@ -122,7 +123,7 @@ def found_version(
     if is_file(path / FACTS):
         name = read_version(path).facts.adapter
         _check_of(name, given, adapter)
-        check(name)
+        check(name, trained_file(path, name))
         return registry.add_trained(path)
     if is_folder(path) and (path.is_absolute() or not is_folder(registry.folder / path)):
         msg = f"{given}: is a folder without a {FACTS}. Give the folder that `cascade train` wrote, or a GGUF file."
@@ -130,15 +131,32 @@ def found_version(
     if not is_file(path):
         found = registry.version(given)
         _check_of(found.facts.adapter, given, adapter)
-        check(found.facts.adapter)
         found.check()
+        check(found.facts.adapter, found.path)
         return found
     if adapter is None:
         msg = f"{given}: is a file; say which adapter it is a version of, with --adapter NAME."
         raise InputError(msg)
-    check(adapter)
+    check(adapter, path)
     live = read_state(registry.folder).adapters.get(adapter)
     return registry.add(adapter, path, parents=[live.version] if live is not None else [])
+
+
+def _check_known(adapter: str, layers: Layers, registry: Registry) -> None:
+    """Refuse a name that neither the config's map nor the registry has.
+
+    Raises:
+        InputError: Names those that there are.
+    """
+    given = layers.table.get("adapters", {})
+    known = dict.fromkeys(
+        (*(given if isinstance(given, dict) else ()), *(each.facts.adapter for each in registry.versions()))
+    )
+    if adapter not in known:
+        msg = (
+            f"Unknown adapter {adapter!r}; there are {', '.join(known) or 'none'}. Give one of these, or none for all."
+        )
+        raise InputError(msg)
 
 
 def _check_of(name: str, given: str, adapter: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,8 @@ from cascade.cli.candidate import (
     TargetOption,
     Verdict,
     candidate_of,
+    check_can_follow,
+    check_file,
     check_gain,
     check_here,
     check_own,
@@ -27,13 +30,22 @@ from cascade.cli.candidate import (
 from cascade.cli.output import ConfigOption, JsonOption, note, plain, print_json, results
 from cascade.cli.tables import Sheet
 from cascade.config.extends import shipped_config
-from cascade.config.schema import read_config
+from cascade.config.registry import check_owner
+from cascade.config.schema import AdapterConfig, Config, read_config
 from cascade.errors import InputError
 from cascade.evaluation.paired import Paired
 from cascade.registry.live import Live, changing, put_live, read_state, state_before
 from cascade.registry.versions import Registry
 
+_UNTUNED = (
+    "no thresholds are tuned, since none in use have a guarantee to keep; those of the config stay. --target, such as "
+    "--target recall=0.9, tunes some that guarantee it."
+)
 RELOAD = "A running `cascade serve` takes it over at SIGHUP, or POST /v1/admin/adapters; an engine by `adopt`."
+FOLLOWS = (
+    "It follows requests of a process that stays open, such as `cascade serve` or an engine of your own; `cascade "
+    "classify` ends before it has spare time."
+)
 
 
 def adopt(  # noqa: PLR0913 - the command line's options
@@ -84,16 +96,28 @@ def adopt(  # noqa: PLR0913 - the command line's options
     if version is None:
         msg = "No version is given. Name one of `cascade adapters list`, or a GGUF file with --adapter."
         raise InputError(msg)
+    if shadow or promotes:
+        check_owner(registry.folder, read_state(registry.folder).config, [path])
     settings = read_config(path)  # neither one that cannot be read nor one without a place for it adds a version
-    found = found_version(registry, version, adapter, lambda name: check_here(settings, name))
+    check = partial(_check_new, settings, scale=scale, is_shadow=shadow)
+    found = found_version(registry, version, adapter, check)
     candidate = candidate_of(path, registry, found, scale)
     if promotes:
         _promote(candidate, data or [], target, at_least, json=json)
     elif shadow:
-        text = f"{candidate.version.name} answers beside the live one from now on. {RELOAD}"
+        text = f"{candidate.version.name} answers beside the live one from now on. {FOLLOWS} {RELOAD}"
         _say(put_in_shadow(candidate), text, json=json)
     else:
         _add(candidate, json=json)
+
+
+def _check_new(config: Config, name: str, file: Path, *, scale: float, is_shadow: bool) -> None:
+    """Refuse what could not be used once it is in the registry; a note says what it was not trained for."""
+    check_here(config, name)
+    if is_shadow:
+        check_can_follow(config, name)
+    for odd in check_file(config, name, AdapterConfig(path=file, scale=scale, model=config.adapter(name).model)):
+        note(odd)
 
 
 def _add(candidate: Candidate, *, json: bool) -> None:
@@ -138,6 +162,8 @@ def show_tests(verdict: Verdict) -> None:
     for trial in trials:
         if trial.guarantee:
             console.print(plain(f"{trial.cascade}: {trial.guarantee}"))
+        elif not verdict.why:
+            console.print(plain(f"{trial.cascade}: {_UNTUNED}"))
 
 
 def _cells(found: Paired) -> list[str]:

@@ -15,6 +15,7 @@ from cascade.cli.promotion import Trial, asking, compare, datasets_of
 from cascade.cli.shadow_test import ShadowTest, test_shadow
 from cascade.cli.tune import read_target
 from cascade.config.extends import SHIPPED, shipped_config
+from cascade.config.registry import check_owner, owner_of
 from cascade.config.schema import AdapterConfig, Config, read_config
 from cascade.config.thresholds import write_thresholds
 from cascade.errors import InputError, counted
@@ -68,15 +69,32 @@ class Candidate:
         path = self.registry.folder.absolute() / self.entry.path
         return AdapterConfig(path=path, scale=self.entry.scale, model=self.entry.model)
 
-    def check_fits(self) -> None:
-        """Refuse a file that the engine would refuse.
+    def owner(self, live: Live) -> str:
+        """What the live file says of the config, once it is clear that it is not of another.
 
         Raises:
-            ModelFileError: Says what is wrong with it.
+            ConfigError: Another config has adopted something meanwhile.
         """
-        from cascade.models.model_set import load_model_sets  # noqa: PLC0415 - gguf loads only where it is used
+        folder = self.registry.folder
+        check_owner(folder, live.config, [self.path])
+        return owner_of(folder, self.path)
 
-        load_model_sets(self.config.model_copy(update={"adapters": {**self.config.adapters, self.adapter: self.file}}))
+    def check_fits(self) -> None:
+        """Refuse a file that the engine would refuse; see ``check_file``."""
+        check_file(self.config, self.adapter, self.file)
+
+    def check_is_new(self) -> None:
+        """Refuse what is live already.
+
+        Raises:
+            InputError: The live file is the same, with the same scale.
+        """
+        from cascade.models.model_set import file_hash  # noqa: PLC0415 - gguf loads only where it is used
+
+        live = self.config.adapter(self.adapter)
+        if file_hash(live.path) == self.version.facts.sha256 and live.scale == self.entry.scale:
+            msg = f"{self.version.name} is live already, so there is nothing to test or promote. Give another version."
+            raise InputError(msg)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +152,45 @@ def check_here(config: Config, name: str) -> None:
         raise InputError(msg)
 
 
+def check_file(config: Config, name: str, file: AdapterConfig) -> list[str]:
+    """Refuse a file that the engine would refuse in the place of an adapter.
+
+    Args:
+        config: The config.
+        name: What cascades call the adapter.
+        file: The file, as the map would have it.
+
+    Returns:
+        What it was not trained to be asked, as sentences without their end.
+
+    Raises:
+        ModelFileError: Says what is wrong with it.
+    """
+    from cascade.models.model_set import (  # noqa: PLC0415 - gguf loads only where it is used
+        load_model_sets,
+        odd_markers,
+    )
+
+    changed = config.model_copy(update={"adapters": {**config.adapters, name: file}})
+    (adapters,) = (each.adapters for each in load_model_sets(changed).values() if name in each.adapters)
+    found = [odd for cascade in config.cascades().values() for odd in odd_markers(cascade, adapters)]
+    return [str(odd) for odd in found if odd.adapter == name]
+
+
+def check_can_follow(config: Config, name: str) -> None:
+    """Refuse an adapter that would answer nothing in the shadow, or whose answers would be kept nowhere.
+
+    Raises:
+        InputError: There is no log, or no cascade asks it.
+    """
+    if config.log is None:
+        msg = "A shadow's answers go into the log, and the config has none. Give it a [log] with a path."
+        raise InputError(msg)
+    if not asking(config, name):
+        msg = f"No cascade asks adapter {name!r}, so that it would answer nothing."
+        raise InputError(msg)
+
+
 def check_gain(at_least: float) -> None:
     """Refuse a gain that is no number.
 
@@ -178,17 +235,12 @@ def put_in_shadow(candidate: Candidate) -> Live:
     Raises:
         CascadeError: There is no log for its answers, no cascade asks it, or its file does not fit.
     """
-    if candidate.config.log is None:
-        msg = "A shadow's answers go into the log, and the config has none. Give it a [log] with a path."
-        raise InputError(msg)
     name, folder = candidate.adapter, candidate.registry.folder
-    if not asking(candidate.config, name):
-        msg = f"No cascade asks adapter {name!r}, so that it would answer nothing."
-        raise InputError(msg)
+    check_can_follow(candidate.config, name)
     candidate.check_fits()
     with changing(folder) as live:
         what = f"{candidate.version.name} into the shadow"
-        return put_live(folder, replace(live, shadow={name: candidate.entry}), what)
+        return put_live(folder, replace(live, shadow={name: candidate.entry}, config=candidate.owner(live)), what)
 
 
 def tested(candidate: Candidate, data: Sequence[Path], target: str | None, at_least: float) -> Verdict:
@@ -203,8 +255,10 @@ def tested(candidate: Candidate, data: Sequence[Path], target: str | None, at_le
         at_least: The gain in mean AUC per task that must be exceeded.
 
     Raises:
-        CascadeError: Its file does not fit, a dataset is missing, or no thresholds can guarantee that.
+        CascadeError: It is live already, its file does not fit, a dataset is missing, or no thresholds can guarantee
+            that.
     """
+    candidate.check_is_new()
     candidate.check_fits()
     config, name = candidate.config, candidate.adapter
     asked = asking(config, name)
@@ -245,6 +299,7 @@ def promote(verdict: Verdict) -> Live:
             adapters={**live.adapters, name: candidate.entry},
             thresholds=thresholds,
             shadow={other: each for other, each in live.shadow.items() if other != name},
+            config=candidate.owner(live),
         )
         return put_live(registry.folder, now, f"{version.name} promoted")
 

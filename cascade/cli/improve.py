@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cascade.cli.adopt import RELOAD, show_tests
+from cascade.cli.adopt import FOLLOWS, RELOAD, show_tests
 from cascade.cli.candidate import DELTA, GainOption, TargetOption, check_gain, check_own
 from cascade.cli.dataset_options import (
     KindOption,
@@ -138,7 +138,9 @@ def show(aim: Aim, found: Improvement) -> None:
         console.print(plain(f"{aim.tree.name}: nothing to promote: {found.why}"))
         return
     if found.state is State.SHADOW:
-        console.print(plain(f"{version} answers beside the live one from now on; run this again to test it. {RELOAD}"))
+        console.print(
+            plain(f"{version} answers beside the live one from now on; run this again to test it. {FOLLOWS} {RELOAD}")
+        )
         return
     for line in expected(found):
         console.print(plain(line))

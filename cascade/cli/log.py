@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_
+import re
 import sqlite3
 import time
 from dataclasses import asdict
@@ -30,6 +31,9 @@ app = typer.Typer(
     invoke_without_command=True,
     callback=need_command,
 )
+
+_WHOLE_ID = re.compile(r"[0-9a-f]{32}")
+"""What ``Task.id`` looks like."""
 
 TaskIdOption = Annotated[str | None, typer.Option("--task", metavar="ID", help="Id of a task, or its beginning.")]
 
@@ -77,7 +81,12 @@ def export_(
     """Write a log as JSON lines, a record for each item of each request, and its outcomes."""
     check_new(file, force=force, json=json)
     n = 0
-    with opened(log, config) as (database, path), snapshot(database), progress() as bar, written(file) as write:
+    with (
+        opened(log, config) as (database, path),
+        snapshot(database),
+        progress() as bar,
+        written(file, is_private=True) as write,
+    ):
         line = bar.add_task("records", total=None)
         for record in read_records(database):
             write(json_.dumps(record, allow_nan=False) + "\n")
@@ -151,7 +160,8 @@ def outcome(
     *,
     file: Annotated[Path, typer.Option(help="JSON lines, one outcome each, plain or gzipped; - for stdin.")],
     task: Annotated[
-        str | None, typer.Option("--task", metavar="ID", help="Id of the task of lines that name none.")
+        str | None,
+        typer.Option("--task", metavar="ID", help="Id of the task of lines that name none, or the id's beginning."),
     ] = None,
     source: Annotated[str, typer.Option(metavar="NAME", help="Who says so, of lines that do not tell.")] = "",
     log: LogOption = None,
@@ -163,7 +173,8 @@ def outcome(
     A later outcome of the same task, item and kind corrects an earlier one; both are kept.
     """
     with opened(log, config) as (database, path):
-        given, now = list(read_outcomes(file, task or "", source)), time.time()
+        of = _task(database, task, may_come=True) if task is not None else ""
+        given, now = list(read_outcomes(file, of, source)), time.time()
         with transaction(database):
             add_outcomes(database, [LoggedOutcome.of(one, now, place) for place, one in enumerate(given)])
         unknown = without_decision(database, given)
@@ -179,8 +190,13 @@ def outcome(
     results().print(plain(f"{path}: {counted(len(given), 'outcome')} recorded"))
 
 
-def _task(database: sqlite3.Connection, beginning: str) -> str:
+def _task(database: sqlite3.Connection, beginning: str, *, may_come: bool = False) -> str:
     """The id of the one task that begins so.
+
+    Args:
+        database: The log.
+        beginning: A beginning of the id, or all of it.
+        may_come: Whether a whole id stands for itself where the log does not have it yet.
 
     Raises:
         InputError: There is none, or several.
@@ -188,7 +204,11 @@ def _task(database: sqlite3.Connection, beginning: str) -> str:
     found = tasks_like(database, beginning)
     if len(found) == 1 or beginning in found:
         return beginning if beginning in found else found[0]
+    if may_come and not found and _WHOLE_ID.fullmatch(beginning):
+        return beginning
     problem = f"{len(found)} tasks have ids that begin so; give more of it" if found else "the log has no such task"
+    if may_come and not found:
+        problem += ", and one that is still to come needs its whole id, of 32 hexadecimal digits"
     msg = f"--task {beginning!r}: {problem}. `cascade log show --last 20` lists tasks."
     raise InputError(msg)
 

@@ -124,8 +124,13 @@ def check_new(file: Path, *, force: bool, json: bool = False) -> None:
 
 
 @contextmanager
-def written(file: Path) -> Iterator[Callable[[str], object]]:
-    """What writes to a file, which is there whole at the end or not at all; to stdout for a FILE of -."""
+def written(file: Path, *, is_private: bool = False) -> Iterator[Callable[[str], object]]:
+    """What writes to a file, which is there whole at the end or not at all; to stdout for a FILE of -.
+
+    Args:
+        file: The file.
+        is_private: Whether its owner alone may read it.
+    """
     if file == STDIN:
         yield sys.stdout.write
     elif is_special(file):
@@ -135,5 +140,5 @@ def written(file: Path) -> Iterator[Callable[[str], object]]:
         except OSError as error:
             raise unwritable(file, error) from error
     else:
-        with whole_file(file) as part, part.open("w", encoding="ascii") as out:
+        with whole_file(file, is_private=is_private) as part, part.open("w", encoding="ascii") as out:
             yield out.write

@@ -244,7 +244,10 @@ def _tuned(
     try:
         found = search(tree, labelled.scored, target, prices=prices)
     except TooFewTasksError as error:  # thresholds without a guarantee are not for what goes live unseen
-        msg = f"{dataset.folder}: its part {Part.VALID.value!r} is too small to tune for the new version: {error.told}."
+        msg = (
+            f"{dataset.folder}: its part {Part.VALID.value!r} is too small to tune for the new version: {error.told} "
+            f"{error.remedy} by --target."
+        )
         raise InputError(msg) from error
     file = file_of(before, target, found, calibrate(tree, labelled.scored), labelled.origin)
     return file.model_copy(update={"inputs": inputs(tree, labelled, found)}), guarantee(target, found)

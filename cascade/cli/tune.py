@@ -30,6 +30,9 @@ from cascade.tuning.search import tune as search
 from cascade.tuning.shift import inputs_of
 from cascade.tuning.target import TuningTarget
 
+_MORE = "--no-guarantee, which guarantees nothing, takes macro_f1 without a number as well."
+"""What ``--target`` takes here, and in no other command."""
+
 
 def tune(  # noqa: PLR0913 - the command line's options
     *,
@@ -83,7 +86,9 @@ def tune(  # noqa: PLR0913 - the command line's options
     tuning_target = (
         None
         if is_highest
-        else replace(read_target(target, unit, delta, minimise), false_positive=false_positive, handed_on=handed_on)
+        else replace(
+            read_target(target, unit, delta, minimise, _MORE), false_positive=false_positive, handed_on=handed_on
+        )
     )
     paths = data_files(files, data)
     untuned = read_untuned(config or shipped_config(), cascade)
@@ -139,8 +144,15 @@ def inputs(tree: Cascade, labelled: LabelledScores, tuned: TuningResult) -> Inpu
     return InputsConfig.of(inputs, {fingerprint(task) for task in labelled.tasks if task.items})
 
 
-def read_target(target: str, unit: Unit | None, delta: float, cost: Cost | None) -> TuningTarget:
+def read_target(target: str, unit: Unit | None, delta: float, cost: Cost | None, more: str = "") -> TuningTarget:
     """What ``--target`` and the options beside it ask for.
+
+    Args:
+        target: The figure and its least value.
+        unit: Whether it is meant per task or over all rows; None if nobody says.
+        delta: The chance that it may be missed.
+        cost: What is made small under it; None for what suits the figure.
+        more: What else the command takes, for the refusal; empty for nothing.
 
     Raises:
         InputError: It cannot be guaranteed.
@@ -152,8 +164,7 @@ def read_target(target: str, unit: Unit | None, delta: float, cost: Cost | None)
     except ValueError as error:
         msg = (
             f"--target {target!r} cannot be guaranteed. Give one of {', '.join((*Metric, *GUARANTEED))} and the least "
-            "that it is to be, such as recall=0.95. --no-guarantee, which guarantees nothing, takes macro_f1 without a "
-            "number as well."
+            f"that it is to be, such as recall=0.95.{more and f' {more}'}"
         )
         raise InputError(msg) from error
     if unit not in {None, meant}:

@@ -11,7 +11,7 @@ from typing import Any
 from cascade.config.registry import LIVE, read_live, registry_folder
 from cascade.config.toml import TAGS, Loc, read_table, shown
 from cascade.errors import ConfigError
-from cascade.files import is_file, name_of, reason
+from cascade.files import STDIN, is_file, name_of, reason
 
 SHIPPED = "shipped"
 """What ``extends`` says for the config of the shipped adapter set."""
@@ -73,6 +73,8 @@ class Layers:
             entries = [*table[cascade], *self._left_away(cascade)] if name == "cascade" else table
             inner = {(*key, entry): self.file_of((*key, entry)) for entry in entries}
             whole = {key: next(iter(inner.values()), self.file)}
+            if not entries:
+                continue  # an empty table decides nothing
             for place, file in (inner if len(set(inner.values())) > 1 else whole).items():
                 found.setdefault(file, []).append(".".join(place))
         return {file: found[file] for file in self.files if file in found}
@@ -132,7 +134,7 @@ def _layers(path: Path, table: dict[str, Any]) -> Layers:
         raise ConfigError(msg) from error
     registry = registry_folder(path, _laid(tables))
     is_named = path != _NO_FILE or "registry" in _laid(tables)
-    live = read_live(registry) if is_named else None
+    live = read_live(registry, () if path in (STDIN, _NO_FILE) else files) if is_named else None
     if live is not None:
         files.insert(0, registry / LIVE)
         tables.insert(0, _anchored(live, registry.resolve(), is_last=False))

@@ -223,12 +223,13 @@ class Frozen(BaseModel):
 _Table = TypeVar("_Table", bound=Frozen)
 
 
-def read_table(path: Path, remedy: str) -> dict[str, Any]:
+def read_table(path: Path, remedy: str, mend: str = "Mend it there.") -> dict[str, Any]:
     """The table of a TOML file.
 
     Args:
         path: The file; ``-`` for stdin.
         remedy: What to do where it cannot be read, as a sentence.
+        mend: The same where it is not TOML.
 
     Raises:
         ConfigError: It cannot be read, or is not TOML; names file and remedy.
@@ -238,7 +239,7 @@ def read_table(path: Path, remedy: str) -> dict[str, Any]:
     except InputError as error:
         raise ConfigError(*error.args) from error
     except (ValueError, RecursionError) as error:  # a number of more digits than Python reads is no TOMLDecodeError
-        msg = f"{name_of(path)}: is not TOML ({error}). Mend it there."
+        msg = f"{name_of(path)}: is not TOML ({error}). {mend}"
         raise ConfigError(msg) from error
 
 

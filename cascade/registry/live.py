@@ -20,7 +20,10 @@ from cascade.files import is_file, name_of, unwritable
 from cascade.registry.lock import UNWRITABLE, locked
 
 _STATES = "states"
-_SOURCE = "Written by cascade adopt; laid over the config beside it. `cascade adopt --rollback` goes back by one step."
+_SOURCE = (
+    "Written by cascade adopt; laid over its config. `cascade adopt --rollback` goes back by one promotion, and "
+    "`cascade adopt --stop` ends a shadow."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,7 @@ class Live:
         adapters: Adapter -> the version that is live.
         thresholds: Cascade -> file of its thresholds, relative to the registry.
         shadow: Adapter -> the version that answers beside it.
+        config: The config that it is of, as ``owner_of`` names it; empty where nobody has said.
         what: How it came about, in a few words.
         made: When, as ISO 8601.
     """
@@ -63,6 +67,7 @@ class Live:
     adapters: Mapping[str, Entry] = field(default_factory=dict)
     thresholds: Mapping[str, str] = field(default_factory=dict)
     shadow: Mapping[str, Entry] = field(default_factory=dict)
+    config: str = ""
     what: str = ""
     made: str = ""
 
@@ -72,8 +77,9 @@ class Live:
             "versions": {name: each.version for name, each in self.adapters.items()},
             "shadow": {name: each.version for name, each in self.shadow.items()},
         }
+        about = {"number": self.number, "before": self.before, "what": self.what, "made": self.made}
         return {
-            ADOPTED: {"number": self.number, "before": self.before, "what": self.what, "made": self.made, **names},
+            ADOPTED: {**about, "config": self.config or None, **names},
             "adapters": {name: each.table() for name, each in self.adapters.items()},
             "cascade": {name: {"thresholds": file} for name, file in self.thresholds.items()},
             "shadow": {name: each.table() for name, each in self.shadow.items()},
@@ -125,14 +131,16 @@ def state_before(folder: Path, live: Live) -> Live:
         InputError: Nothing was.
     """
     if not live.number or (not live.adapters and not live.thresholds):
-        msg = f"{folder}: nothing was adopted, so there is nothing to go back to."
+        names = ", ".join(each.version for each in live.shadow.values())
+        told = f" {names} answers in the shadow, which `cascade adopt --stop` ends." if names else ""
+        msg = f"{folder}: nothing was promoted, so there is nothing to go back to.{told}"
         raise InputError(msg)
     found = _read(folder / _STATES / f"{live.before:04}.toml") if live.before else Live()
-    return replace(found, shadow={})
+    return replace(found, shadow={}, config=live.config)
 
 
 def _read(file: Path) -> Live:
-    table = read_table(file, REMEDY)
+    table = read_table(file, REMEDY, REMEDY)
     try:
         about = table[ADOPTED]
         return Live(
@@ -141,6 +149,7 @@ def _read(file: Path) -> Live:
             adapters=_entries(table.get("adapters", {}), about["versions"]),
             thresholds={name: str(each["thresholds"]) for name, each in table.get("cascade", {}).items()},
             shadow=_entries(table.get("shadow", {}), about["shadow"]),
+            config=str(about.get("config", "")),
             what=str(about["what"]),
             made=str(about["made"]),
         )

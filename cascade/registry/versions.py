@@ -196,9 +196,7 @@ class Registry:
             MachineError: The registry cannot be written.
         """
         facts = read_version(folder).facts
-        path = folder / f"{facts.adapter}.gguf"
-        if not is_file(path) and is_file(folder / FILE):
-            path = folder / FILE  # the folder of a version, in this registry or another
+        path = trained_file(folder, facts.adapter)
         if _hash(path) != facts.sha256:
             msg = f"{path}: is not the file that {folder / FACTS} is about. Give the folder that `cascade train` wrote."
             raise InputError(msg)
@@ -247,6 +245,12 @@ def read_version(folder: Path) -> Version:
     file = folder / FACTS
     value = object_of(read_text(file, _RESTORE), str(file), _RESTORE)
     return Version(folder=folder, facts=parse_row(VersionFacts, value, f"{file}"))
+
+
+def trained_file(folder: Path, adapter: str) -> Path:
+    """The adapter's file in the folder that ``cascade train`` wrote, or in that of a version; it need not be there."""
+    path, version = folder / f"{adapter}.gguf", folder / FILE
+    return version if not is_file(path) and is_file(version) else path
 
 
 def _hash(path: Path) -> str:

@@ -6,7 +6,7 @@ Source: RFC 9457, ``application/problem+json``; ``field`` is ours.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from http import HTTPStatus
+from http import HTTPMethod, HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -245,11 +245,17 @@ def _no_path(request: Request, _: Exception) -> Response:
 
 def _no_method(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
-    known = set((error.headers or {}).get("Allow", "").split(", "))
+    told = set((error.headers or {}).get("Allow", "").split(", "))  # of one route, where a path may have several
+    known = told | {method for method in HTTPMethod if _is_answered(request, method)}
     allowed = ", ".join(sorted(known | {"HEAD"} if "GET" in known else known))
     detail = f"{request.method} is not answered at {request.scope['path']!r}; allowed are {allowed}."
     refusal = RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed})
     return answer_of(request.scope["path"], refusal)
+
+
+def _is_answered(request: Request, method: str) -> bool:
+    scope = {**request.scope, "method": method}
+    return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
 
 
 def _http(request: Request, error: Exception) -> Response:

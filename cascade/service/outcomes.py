@@ -23,7 +23,10 @@ _NO_LOG = "This service keeps no log, so outcomes have no place. Give its config
 class OutcomeBody(Given):
     """What became of one item."""
 
-    task: str = Field(min_length=1, description="Id of the task: `task_id` of its report.")
+    task: str = Field(
+        min_length=1,
+        description="Id of the task: `task_id` of its report. Whether the log has decisions of it is not looked at.",
+    )
     item: str = Field(min_length=1, description="Id of the item.")
     what: str = Field(LABEL, min_length=1, description="`label`, or a word such as `used`, `changed` or `wrong`.")
     label: str = Field("", description="The true label; of the kind `label`, and of no other.")

@@ -55,12 +55,15 @@ class TooFewTasksError(InputError):
     """A guarantee needs more labelled tasks.
 
     Args:
-        told: What there is, what is needed and what to give, without the end of the sentence.
+        told: What there is and what is needed, in sentences.
+        remedy: What to give, without the end of the sentence.
     """
 
-    def __init__(self, told: str) -> None:
-        super().__init__(f"{told}; or choose without a guarantee by `cascade tune --no-guarantee`.")
-        self.told = told
+    def __init__(self, told: str, remedy: str) -> None:
+        super().__init__(
+            f"{told} {remedy}, or a larger delta; or choose without a guarantee by `cascade tune --no-guarantee`."
+        )
+        self.told, self.remedy = told, remedy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,10 +185,9 @@ def _parts(
         msg = (
             f"{counted(task_metric.n_tasks, 'task has', 'tasks have')} {told}; {target.figure.one} of "
             f"{target.level:g} at delta {target.delta:g} needs at least {math.ceil(n_needed / (1 - share))}: {searched}"
-            f"{n_needed} must be tested even if nothing is lost. "
-            f"Give more labelled tasks, or a lower {target.figure.words}, or a larger delta"
+            f"{n_needed} must be tested even if nothing is lost."
         )
-        raise TooFewTasksError(msg)
+        raise TooFewTasksError(msg, f"Give more labelled tasks, or a lower {target.figure.words}")
     order = rng.permutation(task_metric.chosen)
     # Tasks for which the metric is undefined cost calls as well, so both parts get some, but none is tested.
     rest = rng.permutation(np.setdiff1d(np.arange(scored.n_tasks), task_metric.chosen))

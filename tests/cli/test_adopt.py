@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gguf import GGUFWriter
 
 from cascade import Engine, read_config
 from cascade.cli import main
@@ -106,6 +107,12 @@ def test_a_valid_part_that_is_too_small_is_told(
     code, _, error = _run(capsys, config, *given)
     assert code == ExitCode.BAD_INPUT
     assert f"{dataset}: its part 'valid' is too small to tune for the new version: 30 tasks have something" in error
+    assert "Give more labelled tasks, or a lower recall per task by --target." in error
+    assert "--no-guarantee" not in error
+    assert "delta" not in error.partition("Give more")[2]
+    code, _, error = _run(capsys, config, *given[:-1], "macro_f1")
+    assert code == ExitCode.BAD_INPUT
+    assert "--target 'macro_f1' cannot be guaranteed" in error
     assert "--no-guarantee" not in error
     assert not read_state(tmp_path / "registry").adapters
 
@@ -113,7 +120,8 @@ def test_a_valid_part_that_is_too_small_is_told(
 def test_a_shadow_is_told_and_ended(tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It stands in live.toml until it is stopped, its answers are in the log, and a promotion looks at them."""
     config = write_config(tmp_path, worse)
-    assert _run(capsys, config, "adopt", str(BETTER), "--adapter", "judge", "--shadow")[0] == ExitCode.DONE
+    code, out, _ = _run(capsys, config, "adopt", str(BETTER), "--adapter", "judge", "--shadow")
+    assert (code, "It follows requests of a process that stays open" in out) == (ExitCode.DONE, True)
     task, items = symbols(1, 6)
     with Engine.open(config) as engine:
         engine.classify(task, items, "c", budget=None)
@@ -176,10 +184,89 @@ def test_a_refusal_adds_no_version(tmp_path: Path, worse: Path, capsys: pytest.C
                  [str(BETTER), "--adapter", "judge", "--scale", "99"]):  # fmt: skip
         assert _run(capsys, config, "adopt", *what)[0] == ExitCode.BAD_INPUT
         assert not (tmp_path / "registry").exists()
+    other_base = tmp_path / "other.gguf"
+    writer = GGUFWriter(other_base, "llama")
+    writer.add_string("general.type", "adapter")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    for option in ("--json", "--shadow", "--promote"):
+        code, _, error = _run(capsys, config, "adopt", str(other_base), "--adapter", "judge", option)
+        assert code == ExitCode.BAD_INPUT
+        assert f"adapters.judge: {other_base}" in error
+        assert not (tmp_path / "registry").exists()
+    code, _, error = _run(capsys, _without_log(config), "adopt", str(BETTER), "--adapter", "judge", "--shadow")
+    assert code == ExitCode.BAD_INPUT
+    assert "the config has none. Give it a [log]" in error
+    assert not (tmp_path / "registry").exists()
     assert _run(capsys, config, "adopt", str(BETTER), "--adapter", "judge")[0] == ExitCode.DONE
     code, _, error = _run(capsys, config, "adopt", "judge/0001", "--adapter", "other")
     assert code == ExitCode.BAD_INPUT
     assert "is a version of 'judge'" in error
+
+
+def test_other_markers_are_told(tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that was trained under the marker of another question is kept, with a word of warning."""
+    config = write_config(tmp_path, worse)
+    code, _, error = _run(capsys, config, "adopt", str(FOLDER / "primary.gguf"), "--adapter", "judge")
+    assert code == ExitCode.DONE
+    assert "cascade.c: adapter 'judge' is asked under the marker 'relevant', and was trained under" in error
+
+
+def test_what_is_live_is_not_promoted_again(
+    tmp_path: Path, worse: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A version is not compared with itself, wherever the live file is; at another scale it is another one."""
+    config = write_config(tmp_path, worse)
+    promote = ("--promote", "--data", str(dataset), "--at-least", "-1")
+    code, _, error = _run(capsys, config, "adopt", str(worse), "--adapter", "judge", *promote)
+    assert (code, read_state(tmp_path / "registry").number) == (ExitCode.BAD_INPUT, 0)
+    assert "judge/0001 is live already" in error
+    code, out, _ = _run(capsys, config, "adopt", "judge", "--scale", "0.5", *promote)
+    assert (code, read_state(tmp_path / "registry").number) == (ExitCode.DONE, 1)
+    assert "c: no thresholds are tuned, since none in use have a guarantee to keep" in out
+    code, _, error = _run(capsys, config, "adopt", "judge", "--scale", "0.5", *promote)
+    assert (code, read_state(tmp_path / "registry").number) == (ExitCode.BAD_INPUT, 1)
+    assert "judge/0001 is live already" in error
+
+
+def test_an_unknown_adapter_is_not_listed(tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name that nobody has is refused; one of the map without versions has none."""
+    config = write_config(tmp_path, worse)
+    assert "no versions" in _run(capsys, config, "adapters", "list", "judge")[1]
+    code, out, error = _run(capsys, config, "adapters", "list", "nosuch")
+    assert (code, out) == (ExitCode.BAD_INPUT, "")
+    assert "Unknown adapter 'nosuch'; there are judge." in error
+
+
+def test_a_registry_belongs_to_one_config(tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another config of the folder is told so by every command, and one that extends it adopts nothing there."""
+    config = write_config(tmp_path, worse)
+    assert _run(capsys, config, "adopt", str(BETTER), "--adapter", "judge", "--shadow")[0] == ExitCode.DONE
+    other, extending = _without_log(config), tmp_path / "extending.toml"
+    belongs = f"{tmp_path / 'registry/live.toml'} belongs to {config}. Each config needs a registry of its own"
+    for arguments in (("config", "show", "c"), ("adopt", "judge", "--shadow"), ("adapters", "list")):
+        code, out, error = _run(capsys, other, *arguments)
+        assert (code, out) == (ExitCode.BAD_INPUT, "")
+        assert f"{other}: {belongs}" in error
+    extending.write_text('extends = "my.toml"\n')
+    assert _run(capsys, extending, "config", "show", "c")[0] == ExitCode.DONE
+    for option in ("--shadow", "--promote"):
+        code, _, error = _run(capsys, extending, "adopt", str(worse), "--adapter", "judge", option)
+        assert code == ExitCode.BAD_INPUT
+        assert f"{extending}: {belongs}" in error
+    assert len(Registry(tmp_path / "registry").versions()) == 1
+
+
+def test_an_ended_shadow_decides_nothing(tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Empty tables of live.toml are said to come from no file."""
+    config = write_config(tmp_path, worse)
+    _run(capsys, config, "adopt", str(BETTER), "--adapter", "judge", "--shadow")
+    _, out, _ = _run(capsys, config, "config", "show", "c", "--json")
+    assert json.loads(out)["sources"][str(tmp_path / "registry/live.toml")] == ["shadow"]
+    _run(capsys, config, "adopt", "--stop")
+    _, out, _ = _run(capsys, config, "config", "show", "c", "--json")
+    assert "shadow" not in [key for keys in json.loads(out)["sources"].values() for key in keys]
 
 
 def test_versions_are_compared(tmp_path: Path, worse: Path, capsys: pytest.CaptureFixture[str]) -> None:

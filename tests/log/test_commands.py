@@ -102,6 +102,7 @@ def test_export_and_import(path: Path, tmp_path: Path, capsys: pytest.CaptureFix
     """A file of records makes the same log elsewhere; a file that is there is not replaced without --force."""
     file, copy = tmp_path / "log.jevl", tmp_path / "copy.sqlite3"
     assert _run(capsys, "log", "export", file, "--log", path) == f"{file}: 9 records of {path}\n"
+    assert file.stat().st_mode & 0o777 == 0o600
     assert _run(capsys, "log", "export", "-", "--log", path) == file.read_text()
     told = _run(capsys, "log", "import", file, "--log", copy)
     assert told == f"{copy}: new are 3 requests, 8 decisions, 24 calls, 1 outcome\n"
@@ -215,6 +216,26 @@ def test_bad_outcomes_are_refused_whole(
     assert told.startswith(f"{file}, line 2: ")
     assert words in told
     assert n_rows(path, "outcomes") == 1
+
+
+def test_outcomes_of_a_task_by_the_beginning_of_its_id(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A beginning is that of one task of the log, or refused; only a whole id may be one that is still to come."""
+    file, to_come = tmp_path / "outcomes.jsonl", Task(text="later").id
+    file.write_text('{"item": "item-1", "what": "used"}\n')
+
+    def told(task: str) -> list[str]:
+        return ["log", "outcome", "--task", task, "--file", str(file), "--log", str(path)]
+
+    assert _run(capsys, *told(TASK.id[:6])) == f"{path}: 1 outcome recorded\n"
+    assert rows_of(path, "outcomes")[-1][2] == TASK.id
+    assert "the log has no such task, and one that is still to come needs its whole id" in _refused(capsys, *told("zz"))
+    assert "2 tasks have ids that begin so" in _refused(capsys, *told(""))
+    assert n_rows(path, "outcomes") == 2
+    assert main(told(to_come)) == ExitCode.DONE
+    assert f"such as 'item-1' of task '{to_come}'; they are kept" in capsys.readouterr().err
+    assert rows_of(path, "outcomes")[-1][2] == to_come
 
 
 def test_the_log_is_named_once(tmp_path: Path, path: Path, capsys: pytest.CaptureFixture[str]) -> None:

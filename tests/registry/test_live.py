@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cascade.cli.output import ExitCode
-from cascade.config.registry import LIVE
+from cascade.config.registry import LIVE, owner_of
 from cascade.config.schema import read_config
 from cascade.errors import ConfigError, InputError
 from cascade.registry.live import Entry, Live, changing, put_live, read_state, state_before
@@ -51,6 +51,36 @@ def test_a_config_may_name_its_registry(tmp_path: Path) -> None:
     now = read_config(config)
     assert now.files["relevant"].path == tmp_path / "kept/here/relevant/0002/adapter.gguf"
     assert now.files["primary"] == SHIPPED.files["primary"]
+
+
+def test_what_is_live_belongs_to_one_config(tmp_path: Path) -> None:
+    """Another config of the folder is refused unless it extends that one, has its own registry, or that one is gone."""
+    registry, config, other = tmp_path / "registry", tmp_path / "my.toml", tmp_path / "other.toml"
+    for path in (config, other):
+        path.write_text('extends = "shipped"\n')
+    _put(registry, Live(adapters={"relevant": NEW}))
+    assert read_config(other).files["relevant"].scale == 0.5  # an older release named no config
+    owner = owner_of(registry, config)
+    first = _put(registry, replace(read_state(registry), before=1, config=owner))
+    assert (owner, read_state(registry).config) == ("../my.toml", owner)
+    assert state_before(registry, first).config == owner
+    assert read_config(config).files["relevant"].scale == 0.5
+    with pytest.raises(ConfigError, match=r"other\.toml: .*live\.toml belongs to .*my\.toml\. Each config needs"):
+        read_config(other)
+    other.write_text('extends = "shipped"\n[registry]\npath = "own"\n')
+    assert read_config(other).adapters == SHIPPED.adapters
+    other.write_text('extends = "my.toml"\n')
+    assert read_config(other).files["relevant"].scale == 0.5
+    config.rename(tmp_path / "renamed.toml")
+    assert read_config(tmp_path / "renamed.toml").files["relevant"].scale == 0.5
+
+
+def test_a_shadow_alone_leads_to_stop(tmp_path: Path) -> None:
+    """Where nothing was promoted a rollback names what ends the shadow, and so does the head of the file."""
+    live = _put(tmp_path, Live(shadow={"relevant": NEW}))
+    with pytest.raises(InputError, match=r"nothing was promoted.* relevant/0002 answers in the shadow, which .*--stop"):
+        state_before(tmp_path, live)
+    assert "`cascade adopt --stop` ends a shadow" in (tmp_path / LIVE).read_text().partition("\n")[0]
 
 
 def test_a_rollback_goes_back_step_by_step(tmp_path: Path) -> None:
@@ -116,10 +146,10 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
     config.write_text('extends = "shipped"\n')
     (tmp_path / "registry").mkdir()
     (tmp_path / "registry" / LIVE).write_text(text)
-    with pytest.raises(ConfigError, match=r"live\.toml: "):
+    with pytest.raises(ConfigError, match=r"live\.toml: .* Copy the latest file of the folder states"):
         read_state(tmp_path / "registry")
     if "adopted" not in text:
-        with pytest.raises(ConfigError, match=r"live\.toml: "):
+        with pytest.raises(ConfigError, match=r"live\.toml: .* Copy the latest file of the folder states"):
             read_config(config)
 
 

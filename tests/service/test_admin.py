@@ -58,3 +58,22 @@ async def test_there_is_no_such_endpoint_without_its_token() -> None:
     with service.engine:
         async with service.client() as client:
             assert (await client.post(URL)).status_code == 404
+
+
+@run
+async def test_another_method_is_told_all_that_are_answered(tmp_path: Path) -> None:
+    """What is allowed at a path is what any of its endpoints answers."""
+    config = write_shipped(tmp_path / "my.toml")
+    service = Service()
+    with service.engine as engine:
+        app = make_app(
+            engine,
+            service.metrics,
+            ServiceSettings(admin_token=ADMIN),
+            reload=Reload(engine, lambda: read_config(config)),
+        )
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service", timeout=PATIENCE_S) as client:
+            answer = await client.delete(URL, headers=_bearer(ADMIN))
+            assert_problem(answer, 405, None, "allowed are GET, HEAD, POST")
+            assert answer.headers["allow"] == "GET, HEAD, POST"
