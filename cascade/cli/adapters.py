@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,8 @@ app = typer.Typer(
 )
 
 _SHORT = 12
+_HASH = re.compile(r"[0-9a-f]{64}")
+"""A parent that the registry does not have, told by its SHA-256; others have names."""
 
 VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Such as relevant/0002; relevant: the latest.")]
 
@@ -56,7 +59,8 @@ def list_(
     for each in versions:
         facts = each.facts
         state = _state(each, live)
-        parents, figures = ", ".join(facts.parents), _brief(facts.figures)
+        parents = ", ".join(one[:_SHORT] if _HASH.fullmatch(one) else one for one in facts.parents)
+        figures = _brief(facts.figures)
         sheet.add(each.name, state, facts.made[:16], facts.sha256[:_SHORT], parents, figures)
     sheet.show(console)
     console.print(plain(f"\n{registry.folder}: {counted(len(versions), 'version')}; {_told(live)}"))

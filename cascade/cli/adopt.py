@@ -156,7 +156,7 @@ def show_tests(verdict: Verdict) -> None:
         sheet.add(cascade, f"{stage}.{tier}" if tier else stage, "shadow", *_cells(found))
     sheet.show(console)
     if seen is None:
-        note("it was never in the shadow; the test part alone decides")
+        note("the log has no answer of it from the shadow; the test part alone decides")
     else:
         console.print(plain(seen.text()))
     for trial in trials:

@@ -115,17 +115,18 @@ def examples(
         trie = _Trie(lesson, labelled)
         weights = labelled.weights or (1.0,) * len(labelled.items)
         for item, label, weight in zip(labelled.items, labelled.labels, weights, strict=True):
+            if not weight:
+                continue
             own = [place for place, asked in enumerate(lesson.asked) if asked.tier in asked.stage.tiers_of(item)]
             answers = {place: truths.get(label, {}).get(lesson.asked[place].stage.name) for place in own}
             factor = balance.of(label, answers.values()) if balance is not None else 1.0
             for place, answer in answers.items():
-                if weight:
-                    asked = lesson.asked[place]
-                    true = truth_target(asked, answer)
-                    taught = (teacher or {}).get((labelled.task.id, item.id, asked.question.marker))
-                    target = blend(true, taught, trust)
-                    if target is not None:
-                        trie.ask(item, Ask(item.id, place, -1, (), 0, true or (), target, float(weight), factor))
+                asked = lesson.asked[place]
+                true = truth_target(asked, answer)
+                taught = (teacher or {}).get((labelled.task.id, item.id, asked.question.marker))
+                target = blend(true, taught, trust)
+                if target is not None:
+                    trie.ask(item, Ask(item.id, place, -1, (), 0, true or (), target, float(weight), factor))
         if trie.asks:
             found.append(Example(labelled.task.id, tuple(trie.spans), tuple(trie.asks)))
     return found

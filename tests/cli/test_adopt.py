@@ -287,9 +287,11 @@ def test_figures_of_a_training_are_readable(tmp_path: Path, worse: Path, capsys:
     config = write_config(tmp_path, worse)
     look = {"step": 1, "loss": 0.5}
     figures = {"valid": {"log_loss": 0.25, "n": 3}, "before": {"log_loss": 0.5}, "looks": [look, look]}
-    Registry(tmp_path / "registry").add("judge", BETTER, figures=figures)
+    Registry(tmp_path / "registry").add("judge", BETTER, figures=figures, parents=["ef" * 32])
     _, out, _ = _run(capsys, config, "adapters", "list")
     assert "log_loss 0.25, n 3" in out
+    assert "efefefefefef" in out
+    assert "ef" * 7 not in out
     assert "{" not in out
     _, out, _ = _run(capsys, config, "adapters", "show", "judge")
     assert "figures.before.log_loss: 0.5\nfigures.looks: 2 entries, which --json shows" in out
