@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +14,7 @@ from cascade.config.extends import Layers, read_layers, shipped_config
 from cascade.errors import InputError, counted
 from cascade.files import is_file, is_folder
 from cascade.registry.live import Live, read_state
-from cascade.registry.versions import FACTS, Registry, Version, read_version, trained_file
+from cascade.registry.versions import FACTS, SHA256, Registry, Version, read_version, trained_file
 
 app = typer.Typer(
     help="List, show and compare the versions of adapters that a registry keeps.",
@@ -24,8 +23,6 @@ app = typer.Typer(
 )
 
 _SHORT = 12
-_HASH = re.compile(r"[0-9a-f]{64}")
-"""A parent that the registry does not have, told by its SHA-256; others have names."""
 
 VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Such as relevant/0002; relevant: the latest.")]
 
@@ -59,7 +56,7 @@ def list_(
     for each in versions:
         facts = each.facts
         state = _state(each, live)
-        parents = ", ".join(one[:_SHORT] if _HASH.fullmatch(one) else one for one in facts.parents)
+        parents = ", ".join(one[:_SHORT] if SHA256.fullmatch(one) else one for one in facts.parents)
         figures = _brief(facts.figures)
         sheet.add(each.name, state, facts.made[:16], facts.sha256[:_SHORT], parents, figures)
     sheet.show(console)

@@ -43,7 +43,7 @@ def weights(
         by_given: See ``selection``; labels that nobody asked for count as 1.
         class_of: The class of each, so that all classes weigh the same together; None to leave them as they are.
     """
-    found = [one.weight * by_given.get(one.given, 1.0) for one in examples]
+    found = [_own(one, by_given) for one in examples]
     if class_of is not None:
         totals: dict[str, float] = {}
         for one, weight in zip(examples, found, strict=True):
@@ -72,6 +72,12 @@ def balance(
     own: dict[str, float] = defaultdict(float)
     balanced: dict[str, float] = defaultdict(float)
     for one, weight in zip(examples, found, strict=True):
-        own[class_of(one)] += one.weight * by_given.get(one.given, 1.0)
-        balanced[class_of(one)] += weight
+        name = class_of(one)
+        own[name] += _own(one, by_given)
+        balanced[name] += weight
     return {name: balanced[name] / total for name, total in own.items()}
+
+
+def _own(one: Example, by_given: Mapping[str, float]) -> float:
+    """What an example counts where classes are left as they are."""
+    return one.weight * by_given.get(one.given, 1.0)

@@ -69,9 +69,8 @@ def shadow_rows(id_: str, live: Request, beside: Request, at: float) -> list[Sha
             own = known.models.get(step.model, known)
             made_by = own.adapters.get(step.adapter)
             p_yes = step.p_yes if isfinite(step.p_yes) else None
-            values = (
-                dumps([*step.probabilities.values()]) if step.probabilities else None
-            )  # their names may be outside text
+            # without the values' names, which may be outside text
+            values = dumps([*step.probabilities.values()]) if step.probabilities else None
             if made_by and (p_yes, values) != (None, None) and (state.item.id, step.stage, step.tier) in asked:
                 place = places[state.item.id]
                 rows.append((id_, place, step.stage, step.tier, step.adapter, made_by, p_yes, values, at))

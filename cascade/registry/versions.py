@@ -28,8 +28,10 @@ _NUMBER = re.compile(r"\d{4,}")
 _NEXT = ".next"
 _RESTORE = "Restore it, or remove the folder of this version."
 _SHORT = 12  # characters of a hash
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_Hash = Annotated[str, StringConstraints(pattern=rf"^{_SHA256.pattern}$")]
+SHA256 = re.compile(r"[0-9a-f]{64}")
+"""A file's hash, as parents are told that the registry does not have."""
+
+_Hash = Annotated[str, StringConstraints(pattern=rf"^{SHA256.pattern}$")]
 
 
 class VersionFacts(BaseModel):
@@ -204,7 +206,7 @@ class Registry:
 
     def _parent(self, adapter: str, given: str) -> str:
         """The name of a parent that the registry has; the hash of any other file as it is."""
-        if not _SHA256.fullmatch(given):
+        if not SHA256.fullmatch(given):
             return self.version(given).name
         known = self.of_file(adapter, given)
         return known.name if known is not None else given

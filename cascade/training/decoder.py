@@ -15,36 +15,21 @@ from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrai
 
 from cascade.models.gguf import GGUFFile
 from cascade.probability import Array, Bools
-from cascade.training.base_weights import Loaded, of_file, of_folder
+from cascade.training.base_weights import Loaded
 from cascade.training.draws import Draw
 from cascade.training.examples import Example
-from cascade.training.student import Shape, Student, quiet
+from cascade.training.student import NAME, Shape, Student
 from cascade.training.tensors import Geometry
 from cascade.training.tries import Packed, packs
 
 _NEVER = -1e4  # logit of a label that a question does not have
-_NAME = "default"
 
 
 class Decoder(Student):
-    """A model that predicts tokens, with an adapter; see ``Student``.
-
-    Args:
-        file: The base model as llama.cpp runs it.
-        shape: The adapter.
-        weights: A folder with the base's safetensors; None to read the file's own.
-        device: Where it computes: cpu, cuda, mps.
-        dtype: How it computes: bf16 or f32.
-
-    Raises:
-        ModelFileError: The file or the folder cannot be read as this base model.
-    """
+    """A model that predicts tokens, with an adapter; see ``Student``."""
 
     def __init__(self, file: GGUFFile, shape: Shape, weights: Path | None, device: str, dtype: str) -> None:
-        quiet()
-        geometry = Geometry.of(file)
-        base = _of_file(file, geometry) if weights is None else of_folder(_load, weights, geometry)
-        super().__init__(base, geometry, shape, device, dtype)
+        super().__init__(file, shape, weights, device, dtype)
         self._layers = self._base.model
         self._head = self._base.get_output_embeddings().weight.detach()
         most = max(map(len, shape.labels))
@@ -58,7 +43,7 @@ class Decoder(Student):
         )
         self._active: torch.Tensor | None = None
         for linear in self._linears.values():
-            linear.lora_B[_NAME].register_forward_hook(self._only_where_active)
+            linear.lora_B[NAME].register_forward_hook(self._only_where_active)
 
     def _only_where_active(self, _module: object, _given: object, update: torch.Tensor) -> torch.Tensor | None:
         return None if self._active is None else update * self._active.to(update.dtype)
@@ -124,15 +109,17 @@ class Decoder(Student):
                 ]
             yield np.concatenate([part.numpy() for part in parts]).astype(np.float64)
 
+    @staticmethod
+    def _untrained(geometry: Geometry) -> PreTrainedModel:
+        """See ``Student._untrained``; transformers' own reader of GGUF leaves out Qwen3's size of heads."""
+        config = AutoConfig.for_model(geometry.architecture, **geometry.settings)
+        made: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        return made
 
-def _of_file(file: GGUFFile, geometry: Geometry) -> PreTrainedModel:
-    """The base model as its GGUF file has it; transformers' own reader leaves out Qwen3's size of heads."""
-    config = AutoConfig.for_model(geometry.architecture, **geometry.settings)
-    return of_file(AutoModelForCausalLM.from_config(config, dtype=torch.float32), file, geometry)
-
-
-def _load(folder: Path) -> Loaded:
-    loaded: Loaded = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
-    )
-    return loaded
+    @staticmethod
+    def _load(folder: Path) -> Loaded:
+        """See ``Student._load``."""
+        loaded: Loaded = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        )
+        return loaded

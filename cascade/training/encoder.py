@@ -18,33 +18,19 @@ from transformers import BertConfig, BertModel, PreTrainedModel
 
 from cascade.models.gguf import GGUFFile
 from cascade.probability import Array
-from cascade.training.base_weights import Loaded, of_file, of_folder
+from cascade.training.base_weights import Loaded
 from cascade.training.draws import Draw
 from cascade.training.examples import Example
 from cascade.training.pairs import Pairs, pairs
-from cascade.training.student import Shape, Student, quiet
+from cascade.training.student import Shape, Student
 from cascade.training.tensors import Geometry, read_head
 
 
 class Encoder(Student):
-    """A model that reads a pair at once, with an adapter; see ``Student``.
-
-    Args:
-        file: The base model as llama.cpp runs it, whose head answers.
-        shape: The adapter.
-        weights: A folder with the base's safetensors; None to read the file's own.
-        device: Where it computes: cpu, cuda, mps.
-        dtype: How it computes: bf16 or f32. The head is computed in F32.
-
-    Raises:
-        ModelFileError: The file or the folder cannot be read as this base model.
-    """
+    """A model that reads a pair at once, with an adapter; see ``Student``. The head is computed in F32."""
 
     def __init__(self, file: GGUFFile, shape: Shape, weights: Path | None, device: str, dtype: str) -> None:
-        quiet()
-        geometry = Geometry.of(file)
-        base = _of_file(file, geometry) if weights is None else of_folder(_load, weights, geometry)
-        super().__init__(base, geometry, shape, device, dtype)
+        super().__init__(file, shape, weights, device, dtype)
         head = {name: torch.tensor(values, device=self.device) for name, values in read_head(file).items()}
         self._dense = (head["weight"], head.get("bias")) if "weight" in head else None
         self._offsets = torch.tensor([yes - no for yes, no in shape.offsets], device=self.device)
@@ -78,14 +64,15 @@ class Encoder(Student):
                     found[some.places] = torch.stack((odds, -odds), dim=1).sigmoid().cpu().numpy()
             yield found
 
+    @staticmethod
+    def _untrained(geometry: Geometry) -> PreTrainedModel:
+        """See ``Student._untrained``."""
+        return BertModel(BertConfig(**geometry.settings), add_pooling_layer=False)
 
-def _of_file(file: GGUFFile, geometry: Geometry) -> PreTrainedModel:
-    """The base model as its GGUF file has it."""
-    return of_file(BertModel(BertConfig(**geometry.settings), add_pooling_layer=False), file, geometry)
-
-
-def _load(folder: Path) -> Loaded:
-    loaded: Loaded = BertModel.from_pretrained(
-        folder, add_pooling_layer=False, dtype=torch.float32, local_files_only=True, output_loading_info=True
-    )
-    return loaded
+    @staticmethod
+    def _load(folder: Path) -> Loaded:
+        """See ``Student._load``."""
+        loaded: Loaded = BertModel.from_pretrained(
+            folder, add_pooling_layer=False, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        )
+        return loaded

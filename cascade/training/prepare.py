@@ -97,6 +97,7 @@ class Prepared:
         plan: How it is trained.
         run: Where it writes.
         start: The matrices that it starts from; empty for fresh ones.
+        start_file: The file that they are of; None for fresh ones.
         settled: What an earlier run of the same plan, which was killed, had settled.
         is_done: Whether the folder holds the result already, and may keep it.
     """
@@ -109,6 +110,7 @@ class Prepared:
     plan: Plan
     run: Run
     start: Lora = field(default_factory=dict)
+    start_file: Path | None = None
     settled: Mapping[str, Any] = field(default_factory=dict)
     is_done: bool = False
 
@@ -159,6 +161,7 @@ def prepare(config: Config, wishes: Wishes, note: Note, *, is_curve: bool = Fals
         plan=plan,
         run=run,
         start=start,
+        start_file=began[0] if began else None,
         settled=settled,
         is_done=is_done,
     )

@@ -10,20 +10,26 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
+from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from cascade.errors import MachineError
+from cascade.models.gguf import GGUFFile
 from cascade.probability import Array
 from cascade.training.adapter_file import Lora
+from cascade.training.base_weights import Loaded, of_file, of_folder
 from cascade.training.draws import Draw
 from cascade.training.examples import Example
 from cascade.training.tensors import Geometry, projections
 
-_NAME = "default"
+NAME = "default"
+"""What PEFT calls the adapter."""
+
 _PASSES, _LONG = 4, 10.0  # of a timing, and seconds after which no further one begins
 _AT_ONCE = {"cpu": 1_024, "cuda": 8_192}
 """About how many tokens are computed at once: on CPUs fewer, as each is held against all."""
@@ -61,15 +67,25 @@ class Student(ABC):
         n_tokens: About how many tokens it computes at once.
 
     Args:
-        base: The base model, with its weights.
-        geometry: What it is.
+        file: The base model as llama.cpp runs it.
         shape: The adapter.
+        weights: A folder with the base's safetensors; None to read the file's own.
         device: Where it computes: cpu, cuda, mps.
         dtype: How it computes: bf16 or f32. The adapter itself is kept in F32.
+
+    Raises:
+        ModelFileError: The file or the folder cannot be read as this base model.
     """
 
-    def __init__(self, base: torch.nn.Module, geometry: Geometry, shape: Shape, device: str, dtype: str) -> None:
-        self.geometry, self.shape = geometry, shape
+    def __init__(self, file: GGUFFile, shape: Shape, weights: Path | None, device: str, dtype: str) -> None:
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        self.geometry, self.shape = Geometry.of(file), shape
+        base = (
+            of_file(self._untrained(self.geometry), file, self.geometry)
+            if weights is None
+            else of_folder(self._load, weights, self.geometry)
+        )
         self.device = torch.device(device)
         self.n_tokens = _AT_ONCE.get(device, _AT_ONCE["cpu"])
         torch.manual_seed(shape.seed)
@@ -93,6 +109,16 @@ class Student(ABC):
         """What the optimiser changes."""
         return [parameter for parameter in self._model.parameters() if parameter.requires_grad]
 
+    @staticmethod
+    @abstractmethod
+    def _untrained(geometry: Geometry) -> PreTrainedModel:
+        """A model of transformers' for the base, in F32, whose weights do not matter."""
+
+    @staticmethod
+    @abstractmethod
+    def _load(folder: Path) -> Loaded:
+        """The base model as transformers loads it from a folder of safetensors, in F32."""
+
     @abstractmethod
     def losses(self, draw: Draw) -> Iterator[torch.Tensor]:
         """Cross-entropy with the targets, each question by its weight: the sum over each part that is computed at once.
@@ -107,7 +133,7 @@ class Student(ABC):
     def lora(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """The adapter's matrices in F32."""
         return {
-            name: tuple(half[_NAME].weight.detach().float().cpu().numpy().copy() for half in (each.lora_A, each.lora_B))
+            name: tuple(half[NAME].weight.detach().float().cpu().numpy().copy() for half in (each.lora_A, each.lora_B))
             for name, each in self._linears.items()
         }
 
@@ -116,16 +142,10 @@ class Student(ABC):
         with torch.no_grad():
             for name, linear in self._linears.items():
                 if name not in lora:
-                    linear.lora_B[_NAME].weight.zero_()
+                    linear.lora_B[NAME].weight.zero_()
                     continue
                 for half, values in zip((linear.lora_A, linear.lora_B), lora[name], strict=True):
-                    half[_NAME].weight.copy_(torch.tensor(np.asarray(values, np.float32)))
-
-
-def quiet() -> None:
-    """Keep transformers from telling of its own loading."""
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+                    half[NAME].weight.copy_(torch.tensor(np.asarray(values, np.float32)))
 
 
 def find_device(wished: str | None) -> str:

@@ -175,17 +175,14 @@ class Maker:
         Raises:
             CascadeError: The engine cannot run the base model, or answers otherwise.
         """
-        prepared, wishes = self.prepared, self.prepared.wishes
-        lesson, start = prepared.lesson, wishes.start
-        named = lesson.config.files.get(start) if start else None
+        prepared, wishes, lesson = self.prepared, self.prepared.wishes, self.prepared.lesson
         student = self.student
         if self.dtype != "f32":
             student = self._student(prepared, str(student.device), "f32")
         asked = some_of(prepared.parts.valid, prepared.valid, FIRST_ITEMS)
         tries = examples(lesson, asked)
         own = by_key(lesson, tries, list(student.predict(tries)))
-        path = named.path if named else Path(start) if start else None
-        check_first(lesson, path, asked, own, wishes.within, wishes.weights)
+        check_first(lesson, prepared.start_file, asked, own, wishes.within, wishes.weights)
 
     def before(self) -> Scores:
         """How the student answers the validation part before it is trained; measured once for a run."""
